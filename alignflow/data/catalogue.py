@@ -1,0 +1,218 @@
+"""What a recipe may name. Tables without torch: flows, command line, forms, docs and completeness tests read them.
+
+A row holds a dotted address (`package.module:function`) that only the worker resolves; a test resolves them all.
+Raise a row's `version` when a change of its code changes results: the version is part of the cache key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from alignflow.data.configs import generation, inputs, options, training
+from alignflow.data.configs.base import StageConfig
+from alignflow.data.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Part:
+    """Anything that a recipe names and a stage binds.
+
+    Attributes:
+        address: Dotted address of the function or class.
+        summary: One line for lists and docs.
+        version: Raised when its results change.
+    """
+
+    address: str
+    summary: str
+    version: str = "1"
+
+    def resolve(self) -> Callable[..., Any]:
+        """Import and return what the address names."""
+        module, _, name = self.address.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Stage(Part):
+    """One cached step: `body(config, *, <inputs>, run) -> metrics`.
+
+    Attributes:
+        config: Type of its config.
+        takes: Names of its inputs; a trailing `?` marks an optional one.
+        makes: Kind of the artifact: checkpoint, reward_model, dataset, evaluation or report.
+        trains: Whether it runs on the training engine.
+        generates: Whether it runs a generator.
+    """
+
+    config: type[StageConfig] = StageConfig
+    takes: tuple[str, ...] = ()
+    makes: str = "dataset"
+    trains: bool = False
+    generates: bool = False
+
+
+@dataclass(frozen=True)
+class Method(Part):
+    """One alignment method: its loss is a pure function over named batches.
+
+    Attributes:
+        options: Type of `align.options`.
+        columns: Columns of the preference data that it reads.
+        needs_reference: Whether it compares with a frozen reference model.
+        beta: Default of `align.beta`.
+        paper: arXiv id.
+    """
+
+    options: type[StageConfig] = options.NoOptions
+    columns: tuple[str, ...] = ("prompt", "chosen", "rejected")
+    needs_reference: bool = True
+    beta: float | None = 0.1
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class Judge(Part):
+    """One way to compare answers.
+
+    Attributes:
+        options: Type of its `options`.
+        needs: Input that it falls back on where `options.model` is empty: policy, reward_model, or nothing.
+    """
+
+    options: type[StageConfig] = options.NoOptions
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Format(Part):
+    """One raw format of data; `kinds` are the tables that its rows can become."""
+
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluator(Part):
+    """One family of numbers about the aligned model; `needs` names the inputs that it cannot do without."""
+
+    needs: tuple[str, ...] = ()
+
+
+STAGES: Mapping[str, Stage] = {
+    "init": Stage(
+        "alignflow.models.initialise:initialise", "Load the base model, or build a small one.",
+        config=inputs.InitConfig, makes="checkpoint",
+    ),
+    "prepare": Stage(
+        "alignflow.data.prepare:prepare", "Parse, clean, split and describe the data.",
+        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset",
+    ),
+    "sft": Stage(
+        "alignflow.models.trainers.sft:train_sft", "Supervised fine-tuning on assistant tokens.",
+        config=training.SFTConfig, takes=("base", "demonstrations"), makes="checkpoint", trains=True,
+    ),
+    "sample": Stage(
+        "alignflow.models.generation.sample:sample", "Sample candidate answers.",
+        config=generation.SampleConfig, takes=("policy", "prompts"), makes="dataset", generates=True,
+    ),
+    "label": Stage(
+        "alignflow.models.judges.label:label", "An AI judge turns candidates into preference data.",
+        config=generation.LabelConfig, takes=("completions", "policy?", "reward_model?"), makes="dataset", generates=True,
+    ),
+    "reward": Stage(
+        "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
+        config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True,
+    ),
+    "align": Stage(
+        "alignflow.models.trainers.align:train_align", "Align the SFT model by a method of the catalogue.",
+        config=training.AlignConfig, takes=("policy", "reference?", "preferences"), makes="checkpoint", trains=True,
+    ),
+    "evaluate": Stage(
+        "alignflow.models.evaluators.evaluate:evaluate", "Aligned against SFT on held-out prompts.",
+        config=generation.EvaluateConfig, takes=("aligned", "sft", "prompts", "general?", "reward_model?"),
+        makes="evaluation", generates=True,
+    ),
+    "report": Stage(
+        "alignflow.data.report.body:report", "JSON and one HTML page about the run.",
+        config=generation.ReportConfig,
+        takes=("init?", "prepare?", "sft?", "sample?", "label?", "reward?", "align?", "evaluate?"), makes="report",
+    ),
+    "adopt_reward": Stage(
+        "alignflow.models.adopt:adopt_reward_model", "Take in a reward model that you already have.",
+        config=inputs.AdoptConfig, makes="reward_model",
+    ),
+}  # fmt: skip
+
+METHODS: Mapping[str, Method] = {
+    "dpo": Method("alignflow.models.losses.dpo:dpo", "Direct Preference Optimization.", paper="2305.18290"),
+}
+
+JUDGES: Mapping[str, Judge] = {
+    "rubric": Judge(
+        "alignflow.models.judges.rubric:RubricJudge", "Named, weighted, checkable principles; no model.",
+        options=options.RubricOptions,
+    ),
+    "reward_model": Judge(
+        "alignflow.models.judges.reward_model:RewardModelJudge", "Scores of a reward model.",
+        options=options.RewardModelJudgeOptions, needs="reward_model",
+    ),
+    "llm": Judge(
+        "alignflow.models.judges.llm:LLMJudge", "A local model, asked in both orders; reads option log-probabilities.",
+        options=options.LLMJudgeOptions, needs="policy",
+    ),
+}  # fmt: skip
+
+FORMATS: Mapping[str, Format] = {
+    "messages": Format("alignflow.data.sources.messages:parse", "OpenAI chat: messages[{role, content}].", kinds=("demonstrations", "prompts", "unpaired")),
+    "sharegpt": Format("alignflow.data.sources.sharegpt:parse", "ShareGPT: conversations[{from, value}].", kinds=("demonstrations", "prompts", "preferences")),
+    "alpaca": Format("alignflow.data.sources.alpaca:parse", "Alpaca: instruction, input, output.", kinds=("demonstrations", "prompts", "preferences")),
+    "hh_rlhf": Format("alignflow.data.sources.hh_rlhf:parse", "Anthropic hh-rlhf: whole transcripts in chosen and rejected.", kinds=("preferences", "demonstrations", "prompts")),
+    "comparison": Format("alignflow.data.sources.comparison:parse", "Several answers with scores or ranks.", kinds=("rankings", "preferences", "completions", "prompts", "demonstrations")),
+    "trl": Format("alignflow.data.sources.trl:parse", "TRL's columns: prompt, completion, chosen, rejected, label, completions.", kinds=("demonstrations", "prompts", "preferences", "unpaired", "rankings", "completions")),
+    "text": Format("alignflow.data.sources.text:parse", "Plain text: a `text` column, or a .txt file split at blank lines or <|endoftext|>.", kinds=("texts", "demonstrations")),
+}  # fmt: skip
+
+EVALUATORS: Mapping[str, Evaluator] = {
+    "win_rate": Evaluator("alignflow.models.evaluators.win_rate:evaluate", "Wins against SFT by each judge, both orders, ties half, with an interval.", needs=("judges",)),
+    "instructions": Evaluator("alignflow.models.evaluators.instructions:evaluate", "Verifiable instructions kept, IFEval's kind.", needs=("instructions",)),
+    "reward_score": Evaluator("alignflow.models.evaluators.reward_score:evaluate", "Mean reward of both models' answers.", needs=("reward_model",)),
+    "kl": Evaluator("alignflow.models.evaluators.kl:evaluate", "KL of the aligned model to SFT on its own answers."),
+    "text_statistics": Evaluator("alignflow.models.evaluators.text_statistics:evaluate", "Lengths, repetition and stop rate."),
+    "heldout_nll": Evaluator("alignflow.models.evaluators.heldout_nll:evaluate", "NLL per token on general text.", needs=("general",)),
+}  # fmt: skip
+
+TABLES: Mapping[str, Mapping[str, Part]] = {
+    "stages": STAGES, "methods": METHODS, "judges": JUDGES, "formats": FORMATS, "evaluators": EVALUATORS,
+}  # fmt: skip
+
+P = TypeVar("P", bound=Part)
+
+
+def look_up(table: Mapping[str, P], name: str, where: str) -> P:
+    """Return the row `name`; raises RecipeError with the nearest valid name."""
+    if name in table:
+        return table[name]
+    raise RecipeError(f"unknown name {name!r}", where=where, do=suggest(name, table))
+
+
+def suggest(name: str, known: Any) -> str:
+    """A line that names the nearest of `known`, or all of them."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def parse_options(row: Method | Judge, values: Mapping[str, Any], where: str) -> Any:
+    """Validate `options` by the row's model; raises RecipeError that names the field."""
+    try:
+        return row.options.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        advice = suggest(field, row.options.model_fields) if first["type"] == "extra_forbidden" else ""
+        raise RecipeError(first["msg"], where=f"{where}.{field}", do=advice) from None

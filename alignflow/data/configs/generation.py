@@ -1,0 +1,68 @@
+"""Configs of the stages that generate and judge: sample, label, evaluate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from alignflow.data.configs.base import StageConfig, runtime_field
+
+
+class SampleConfig(StageConfig):
+    """Candidate answers from a checkpoint."""
+
+    n: int = Field(default=4, ge=1, le=64, description="Completions per prompt.")
+    max_prompts: int | None = Field(default=None, gt=0, description="Sample at most this many prompts, chosen by hash.")
+    max_new_tokens: int = Field(default=64, ge=1, description="Longest completion, tokens; one cut here has no EOS.")
+    max_prompt_length: int = Field(default=256, ge=4, description="Longest prompt, tokens; a longer one is an error unless truncate.")
+    truncate: bool = Field(default=False, description="Cut over-long prompts from the left.")
+    temperature: float = Field(default=1.0, ge=0, le=5, description="0: greedy.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus; 1: off.")
+    top_k: int = Field(default=0, ge=0, description="0: off.")
+    seed: int = Field(default=0, ge=0, description="With the row's id it seeds each completion.")
+    batch_size: int = runtime_field(default=64, gt=0, description="Rows that are computed and committed together.")
+
+
+class JudgeConfig(StageConfig):
+    """One judge of the catalogue."""
+
+    name: str = Field(default="rubric", description="A name of `alignflow judges`.")
+    options: dict[str, Any] = Field(default_factory=dict, description="What this judge alone has; see `alignflow judges JUDGE`.")
+
+
+class LabelConfig(StageConfig):
+    """An AI judge turns candidates into preference data."""
+
+    judge: JudgeConfig = Field(default_factory=JudgeConfig, description="Who labels.")
+    pairs_per_prompt: int = Field(default=2, ge=1, le=64, description="Pairs kept per prompt, widest margin first.")
+    min_margin: float = Field(default=0.0, ge=0, description="Drop pairs whose preference probability is nearer than this to one half.")
+    heldout_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt.")
+    seed: int = Field(default=0, ge=0, description="Seed of the judge, where it samples.")
+    batch_size: int = runtime_field(default=64, gt=0, description="Prompts that are judged and committed together.")
+
+
+class EvaluateConfig(StageConfig):
+    """The aligned model against the SFT model on held-out prompts."""
+
+    labelling_judge: JudgeConfig | None = Field(default=None, description="Filled from label.judge.")
+    judges: tuple[JudgeConfig, ...] = Field(default=(), description="Judges beside the labelling one; a rubric here must share no principle with it.")
+    evaluators: tuple[str, ...] = Field(
+        default=("win_rate", "instructions", "reward_score", "kl", "text_statistics", "heldout_nll"),
+        description="Names of `alignflow evaluators`; those whose inputs the recipe lacks are left out and said so.",
+    )
+    max_prompts: int = Field(default=200, ge=1, description="Held-out prompts at most, chosen by hash.")
+    max_new_tokens: int = Field(default=64, ge=1, description="Longest completion, tokens.")
+    temperature: float = Field(default=0.7, ge=0, le=5, description="Sampling temperature of both models.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus; 1: off.")
+    max_general_rows: int = Field(default=200, ge=1, description="Rows of general text for the held-out NLL.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the intervals.")
+    samples: int = Field(default=5, ge=0, le=50, description="Answers side by side in the report.")
+    seed: int = Field(default=0, ge=0, description="With the row's id it seeds each completion.")
+    batch_size: int = runtime_field(default=64, gt=0, description="Rows that are computed together.")
+
+
+class ReportConfig(StageConfig):
+    """JSON and one self-contained HTML page about the run."""
+
+    title: str = Field(default="alignflow run", description="Heading of the page.")

@@ -1,0 +1,80 @@
+"""Configs of the two stages that take in what the user has: the base model and the data."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from alignflow.data.configs.base import ContentPath, StageConfig
+
+
+class SourceConfig(StageConfig):
+    """One source of data: a file, a directory saved by `datasets`, or a Hub id."""
+
+    path: ContentPath = Field(description="Local file (jsonl, json, csv, tsv, parquet, arrow, txt, .gz), saved data set, or Hub id.")
+    format: str = Field(default="auto", description="A name of `alignflow formats`, or auto to detect it.")
+    split: str = Field(default="train", description="Split to read, for data sets that have several.")
+    weight: float = Field(default=1.0, gt=0, le=1, description="Share of the rows to keep, chosen by their hash.")
+    max_rows: int | None = Field(default=None, gt=0, description="Keep at most this many rows.")
+    licence: str = Field(default="unknown", description="Licence of the data; travels into manifests and cards.")
+
+
+class BuildConfig(StageConfig):
+    """A small Llama-architecture model, initialised at random, with a tokenizer trained on the corpus."""
+
+    hidden_size: int = Field(default=128, ge=16, le=4096, description="Width.")
+    num_hidden_layers: int = Field(default=4, ge=1, le=64, description="Depth.")
+    num_attention_heads: int = Field(default=4, ge=1, description="Attention heads; must divide the width.")
+    num_key_value_heads: int = Field(default=4, ge=1, description="Key and value heads.")
+    intermediate_size: int = Field(default=384, ge=16, description="Width of the MLP.")
+    vocab_size: int = Field(default=1024, ge=270, description="Size of the byte-level BPE vocabulary to train.")
+    max_position_embeddings: int = Field(default=256, ge=32, description="Context length, tokens.")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> BuildConfig:
+        if self.hidden_size % self.num_attention_heads or self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError("num_attention_heads must divide hidden_size, and num_key_value_heads must divide num_attention_heads")
+        return self
+
+
+class InitConfig(StageConfig):
+    """The base model: loaded, or built small from a config."""
+
+    path: ContentPath | None = Field(default=None, description="Local directory or Hub id of the base model; empty to build one.")
+    revision: str | None = Field(default=None, description="Commit of a Hub model; its content is pinned either way.")
+    build: BuildConfig = Field(default_factory=BuildConfig, description="The model to build where no path is given.")
+    corpus: tuple[SourceConfig, ...] = Field(default=(), description="Filled from the recipe's data: what the tokenizer is trained on.")
+    chat_template: str = Field(
+        default="auto",
+        description="auto: keep the model's own, else `instruction`; or instruction, plain, chatml, or the path of a Jinja file.",
+    )
+    trust_remote_code: bool = Field(default=False, description="Run code shipped with the model. Off unless you trust its authors.")
+    licence: str = Field(default="unknown", description="Licence of the base model; travels into manifests and cards.")
+    seed: int = Field(default=0, ge=0, description="Seed of the initial weights.")
+
+
+class PrepareConfig(StageConfig):
+    """Parse, clean, split and describe the data."""
+
+    demonstrations: tuple[SourceConfig, ...] = Field(default=(), description="Prompts with good answers, for SFT.")
+    prompts: tuple[SourceConfig, ...] = Field(default=(), description="Prompts to sample answers for; empty: those of the demonstrations.")
+    preferences: tuple[SourceConfig, ...] = Field(default=(), description="Pairs that you already have: sample and label are then left out.")
+    completions: tuple[SourceConfig, ...] = Field(default=(), description="Completions that you already have: sampling is then left out.")
+    unpaired: tuple[SourceConfig, ...] = Field(default=(), description="Answers with a good or bad label, for methods that take them.")
+    evaluation: tuple[SourceConfig, ...] = Field(default=(), description="Prompts for evaluation; empty: the held-out side of the prompts.")
+    general: tuple[SourceConfig, ...] = Field(default=(), description="General text for the held-out NLL; empty: held-out demonstrations.")
+    max_length: int = Field(default=512, ge=8, description="Drop rows over this many tokens (prompt and answer).")
+    max_prompt_length: int = Field(default=256, ge=4, description="Drop prompts over this many tokens.")
+    heldout_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt.")
+    near_duplicate_threshold: float = Field(
+        default=0.9, gt=0, le=1, description="Drop a row whose word 3-gram Jaccard similarity to an earlier one reaches this; 1 turns it off."
+    )
+    decontaminate_ngram: int = Field(default=8, ge=0, description="Drop training rows that share this many consecutive words with an evaluation prompt; 0: exact prompts only.")
+    max_broken_fraction: float = Field(default=0.05, ge=0, le=1, description="Stop when more than this share of a source's rows is broken.")
+    truncate: bool = Field(default=False, description="Cut over-long prompts from the left instead of refusing them at sampling.")
+
+
+class AdoptConfig(StageConfig):
+    """A result that you already have, taken into the store."""
+
+    path: ContentPath = Field(description="Directory of the model.")
+    tokenizer: ContentPath | None = Field(default=None, description="Directory of its tokenizer, where it is another.")

@@ -1,0 +1,33 @@
+"""What one method or one judge alone has: the `options` of a recipe, validated by the catalogue's row."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from alignflow.data.configs.base import ContentPath, StageConfig
+
+
+class NoOptions(StageConfig):
+    """Nothing beyond the common fields."""
+
+
+class RubricOptions(StageConfig):
+    """Scores by named, weighted, checkable principles."""
+
+    constitution: ContentPath = Field(default="helpful", description="YAML file of principles, or a built-in name: helpful, reader.")
+    temperature: float = Field(default=0.1, gt=0, description="Score difference that turns into one logit of preference.")
+
+
+class RewardModelJudgeOptions(StageConfig):
+    """Scores by a reward model: the recipe's own, or another directory."""
+
+    model: ContentPath | None = Field(default=None, description="Directory of a reward model; empty: the recipe's.")
+
+
+class LLMJudgeOptions(StageConfig):
+    """Asks a local model which answer is better, in both orders, and reads the option log-probabilities."""
+
+    model: ContentPath | None = Field(default=None, description="Directory or Hub id of the judge model; empty: the SFT model.")
+    prompt: ContentPath = Field(default="pairwise", description="Jinja file of the question, or a built-in name: pairwise.")
+    options: tuple[str, str] = Field(default=("A", "B"), description="The two answers that the model may give.")
+    max_length: int = Field(default=1024, ge=64, description="Longest question, tokens; a longer one gets no label.")

@@ -1,0 +1,53 @@
+"""The whole recipe: what a YAML file may say, and the one parameter of the pipeline flow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from alignflow.data.configs.base import ContentPath, StageConfig, runtime_field
+from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, ReportConfig, SampleConfig
+from alignflow.data.configs.inputs import InitConfig, PrepareConfig
+from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
+
+
+class EngineConfig(StageConfig):
+    """On what to compute. `auto` is a fixed rule over chip, installed packages and model."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where the machine has it.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto: bf16 on CUDA, fp32 on CPU.")
+    training: Literal["auto", "deepspeed", "torch"] = Field(default="auto", description="auto: DeepSpeed where it is installed.")
+    generator: Literal["auto", "transformers"] = Field(default="auto", description="What samples and judges.")
+    threads: int | None = runtime_field(default=None, ge=1, description="CPU threads of a stage; empty: the machine's cores, 8 at most.")
+    micro_batch_tokens: int = runtime_field(default=8192, ge=64, description="Tokens of one forward pass.")
+    zero_stage: Literal[1, 2, 3] = runtime_field(default=1, description="DeepSpeed ZeRO stage.")
+    timeout_s: float | None = runtime_field(default=None, gt=0, description="Seconds after which a stage is stopped; empty: never.")
+
+
+class ReplaceConfig(StageConfig):
+    """What you already have, in place of a stage."""
+
+    sft: ContentPath | None = Field(default=None, description="Directory of an SFT model.")
+    sample: ContentPath | None = Field(default=None, description="Completions: prompt, completions.")
+    label: ContentPath | None = Field(default=None, description="Preference pairs: prompt, chosen, rejected.")
+    reward: ContentPath | None = Field(default=None, description="Directory of a reward model (AutoModelForSequenceClassification).")
+    align: ContentPath | None = Field(default=None, description="Directory of an aligned model, to evaluate it.")
+
+
+class Recipe(StageConfig):
+    """An alignment run from raw data to an evaluated model."""
+
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Name of the run.")
+    seed: int = Field(default=0, ge=0, description="Seed of every stage that does not set its own.")
+    model: InitConfig = Field(default_factory=InitConfig, description="The base model.")
+    data: PrepareConfig = Field(default_factory=PrepareConfig, description="The data.")
+    replace: ReplaceConfig = Field(default_factory=ReplaceConfig, description="Stages that you have the result of.")
+    sft: SFTConfig | None = Field(default_factory=SFTConfig, description="null: align the base model as it is.")
+    sample: SampleConfig = Field(default_factory=SampleConfig, description="Candidate answers.")
+    label: LabelConfig = Field(default_factory=LabelConfig, description="The AI judge.")
+    reward: RewardConfig | None = Field(default_factory=RewardConfig, description="null: no reward model.")
+    align: AlignConfig | None = Field(default_factory=AlignConfig, description="null: stop before alignment.")
+    evaluate: EvaluateConfig | None = Field(default_factory=EvaluateConfig, description="null: no evaluation.")
+    report: ReportConfig | None = Field(default_factory=ReportConfig, description="null: no report.")
+    engine: EngineConfig = Field(default_factory=EngineConfig, description="On what to compute.")

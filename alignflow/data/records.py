@@ -1,0 +1,119 @@
+"""The tables that stages hand over: TRL's columns, in Parquet, and how they are read and written.
+
+A conversation is a list of `{role, content}`; `prompt`, `chosen` and `rejected` are such lists, so that
+every table here is what TRL calls the conversational format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alignflow.data.errors import DataError
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+_ID = [("id", pa.string()), ("source", pa.string())]
+
+DEMONSTRATIONS = pa.schema([*_ID, ("messages", MESSAGES)])
+PROMPTS = pa.schema(
+    [*_ID, ("prompt", MESSAGES), ("instructions", pa.string())]  # instructions: JSON of verifiable checks, or null
+)
+COMPLETIONS = pa.schema(
+    [
+        *_ID,
+        ("prompt", MESSAGES),
+        ("completions", pa.list_(pa.string())),
+        ("ended", pa.list_(pa.bool_())),  # False: cut at the token limit, so there is no EOS
+        ("tokens", pa.list_(pa.int32())),  # length of each completion, EOS included
+    ]
+)
+PREFERENCES = pa.schema(
+    [
+        *_ID,
+        ("prompt", MESSAGES),
+        ("chosen", MESSAGES),
+        ("rejected", MESSAGES),
+        ("chosen_ended", pa.bool_()),
+        ("rejected_ended", pa.bool_()),
+        ("soft_label", pa.float64()),  # P(chosen is better) by the labeller, or null
+        ("margin", pa.float64()),  # score difference, or null
+        ("score_chosen", pa.float64()),
+        ("score_rejected", pa.float64()),
+    ]
+)
+RANKINGS = pa.schema(
+    [*_ID, ("prompt", MESSAGES), ("completions", pa.list_(pa.string())), ("scores", pa.list_(pa.float64()))]
+)
+UNPAIRED = pa.schema([*_ID, ("prompt", MESSAGES), ("completion", MESSAGES), ("label", pa.bool_())])
+TEXTS = pa.schema([*_ID, ("text", pa.string())])
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "demonstrations": DEMONSTRATIONS,
+    "prompts": PROMPTS,
+    "completions": COMPLETIONS,
+    "preferences": PREFERENCES,
+    "rankings": RANKINGS,
+    "unpaired": UNPAIRED,
+    "texts": TEXTS,
+}
+
+
+def write_table(rows: Iterable[dict[str, Any]], kind: str, path: Path) -> int:
+    """Write `rows` as the table `kind` of SCHEMAS to a Parquet file; return their number.
+
+    Columns that a row lacks become null. The bytes depend on the rows alone.
+    """
+    table = pa.Table.from_pylist(list(rows), schema=SCHEMAS[kind])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, compression="zstd")
+    return table.num_rows
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file as dictionaries; raises DataError where it is not one."""
+    try:
+        return pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"not a readable Parquet table ({error})", where=str(path)) from error
+
+
+def normalise_text(text: str) -> str:
+    """Lower case, single spaces: the form by which two prompts count as the same."""
+    return " ".join(text.lower().split())
+
+
+def prompt_text(messages: Sequence[dict[str, str]]) -> str:
+    """All turns of a prompt as one text, for hashing and matching only."""
+    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
+
+
+def prompt_digest(messages: Sequence[dict[str, str]]) -> str:
+    """SHA-256 of the normalised prompt: decides the split, so that no prompt stands on both sides."""
+    return hashlib.sha256(normalise_text(prompt_text(messages)).encode()).hexdigest()
+
+
+def row_id(*parts: Any) -> str:
+    """A short content id of a row (96 bits), stable across runs and machines."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def is_held_out(messages: Sequence[dict[str, str]], fraction: float) -> bool:
+    """Whether a prompt belongs to the held-out side: a fixed function of its normalised text."""
+    return int(prompt_digest(messages)[:12], 16) / 16**12 < fraction
+
+
+def user(content: str) -> list[dict[str, str]]:
+    """A prompt of one user turn."""
+    return [{"role": "user", "content": content}]
+
+
+def assistant(content: str) -> list[dict[str, str]]:
+    """A completion of one assistant turn."""
+    return [{"role": "assistant", "content": content}]

@@ -1,0 +1,88 @@
+"""What a stage body is given besides its config and inputs: where to write, on what to run, how to report."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Runtime(BaseModel):
+    """The resolved place of computation: chosen by a fixed rule before the stage starts, recorded in its manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = "cpu"  # cpu | cuda
+    precision: str = "fp32"  # fp32 | bf16 (autocast: fp32 weights, bf16 products)
+    engine: str = "torch"  # training: deepspeed | torch
+    generator: str = "transformers"  # sampling and judging
+    threads: int = 1  # CPU threads of the child
+    micro_batch_tokens: int = 8192  # tokens of one forward pass; changes results by rounding only
+    zero_stage: int = 1
+
+
+@dataclass
+class Run:
+    """The hands of a stage body.
+
+    Attributes:
+        out: Payload directory. Only what is written here is digested, so no times and no machine names.
+        side: Directory for logs, curves and timings that belong to the artifact but not to its digest.
+        work: Directory that survives a kill of this stage: checkpoints.
+        rows: Directory of the row journal, shared by all runs with the same row settings.
+        runtime: Device, precision, engine and threads.
+    """
+
+    out: Path
+    side: Path
+    work: Path
+    rows: Path
+    runtime: Runtime
+    tokens: int = 0
+    warnings: list[str] = field(default_factory=list)
+    _started: float = field(default_factory=time.monotonic)
+    _last: float = 0.0
+
+    def progress(self, done: int, total: int, unit: str = "rows", **figures: float) -> None:
+        """Say how far the stage is; at most five times a second reaches the parent's progress line.
+
+        `figures` are shown beside it, for example `loss` and `tokens_per_s`.
+        """
+        now = time.monotonic()
+        if now - self._last < 0.2 and done < total:
+            return
+        self._last = now
+        elapsed = now - self._started
+        state = {
+            "done": done, "total": total, "unit": unit, "elapsed_s": round(elapsed, 1),
+            "left_s": round(elapsed / done * (total - done), 1) if done else None,
+            "figures": {name: round(float(value), 5) for name, value in figures.items()},
+        }  # fmt: skip
+        temporary = self.side / ".progress.tmp"
+        temporary.write_text(json.dumps(state))
+        os.replace(temporary, self.side / "progress.json")
+
+    def curve(self, step: int, metrics: dict[str, float]) -> None:
+        """Append one point of the training curves to `side/curves.jsonl`."""
+        with open(self.side / "curves.jsonl", "a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def count_tokens(self, number: int) -> None:
+        """Add to the tokens that this stage processed (its cost in the manifest)."""
+        self.tokens += number
+
+    def warn(self, text: str) -> None:
+        """Record something that a person should know; shown at the end of the stage and in the report."""
+        self.warnings.append(text)
+        print(f"warning: {text}", flush=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON with sorted keys, so that equal values are equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
