@@ -1,0 +1,90 @@
+"""What samples and scores: token ids in, token ids out. Engines stand in one table and share this protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from alignflow.data.catalogue import suggest
+from alignflow.data.errors import RecipeError
+from alignflow.data.run import Runtime
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw tokens.
+
+    Attributes:
+        max_new_tokens: Longest completion, stop token included.
+        temperature: 0 takes the most probable token.
+        top_p: Smallest set of tokens with this probability; 1 is off.
+        top_k: This many tokens at most; 0 is off.
+    """
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One completion.
+
+    Attributes:
+        ids: Its tokens, without the stop token, so that decoding `ids` gives the answer's text.
+        ended: Whether the model stopped by itself; False where it was cut at the limit.
+    """
+
+    ids: tuple[int, ...]
+    ended: bool
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens that the model made, stop token included."""
+        return len(self.ids) + self.ended
+
+
+class Generator(Protocol):
+    """A loaded model that samples and scores.
+
+    Attributes:
+        tokenizer: The tokenizer beside the model.
+        context_length: Most tokens of prompt and completion together; None where the model has no limit.
+    """
+
+    tokenizer: Any
+    context_length: int | None
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        """One completion per prompt; a row depends on its own prompt and seed, not on its batch (up to rounding)."""
+
+    def score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
+        """For each prompt the log-probabilities (fp32) of the tokens `options` at the next position."""
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+
+
+# An address is resolved when it is asked for, so that an engine's packages load with that engine alone.
+GENERATORS: Mapping[str, str] = {
+    "transformers": "alignflow.models.generation.transformers_generator:TransformersGenerator",
+}
+
+
+def make_generator(path: Path, runtime: Runtime) -> Generator:
+    """Load the model at `path` into the engine that `runtime.generator` names; raises RecipeError for an unknown one."""
+    if runtime.generator not in GENERATORS:
+        advice = suggest(runtime.generator, GENERATORS)
+        raise RecipeError(f"unknown generator {runtime.generator!r}", where="engine.generator", do=advice)
+    module, _, name = GENERATORS[runtime.generator].partition(":")
+    return getattr(importlib.import_module(module), name)(path, runtime)
+
+
+def row_seed(seed: int, identity: str, index: int) -> int:
+    """The 64-bit seed of completion `index` of row `identity`: the same in every batch, run and order."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{index}/{identity}".encode()).digest()[:8], "big")

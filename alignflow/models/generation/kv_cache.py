@@ -1,0 +1,49 @@
+"""A key-value cache that grows in place, where the stock one copies itself at every token."""
+
+from __future__ import annotations
+
+import torch
+from transformers import DynamicCache, PretrainedConfig
+from transformers.cache_utils import DynamicLayer
+
+
+class RoomyLayer(DynamicLayer):
+    """A full-attention layer whose tensors (batch, heads, length, width) are views of buffers with room to grow.
+
+    Whatever the base class does to `keys` and `values` (select rows, crop) stays correct: buffers are made anew
+    when the views are no longer the ones handed out last.
+    """
+
+    def __init__(self, room: int):
+        super().__init__()
+        self._room = room
+        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._handed_out: torch.Tensor | None = None
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append the states of new tokens, shape (batch, heads, new, width); return those of all tokens."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if self._buffers is None or self.keys is not self._handed_out or end > self._buffers[0].shape[-2]:
+            self._buffers = (self._roomier(self.keys, key_states, start, end), self._roomier(self.values, value_states, start, end))
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start:end] = states
+        self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
+        self._handed_out = self.keys
+        return self.keys, self.values
+
+    def _roomier(self, old: torch.Tensor, states: torch.Tensor, start: int, end: int) -> torch.Tensor:
+        batch, heads, _, width = states.shape
+        buffer = states.new_empty((batch, heads, end + self._room, width))
+        if start:
+            buffer[:, :, :start] = old
+        return buffer
+
+
+def make_cache(config: PretrainedConfig, room: int) -> DynamicCache:
+    """A cache for `config`, with room for `room` tokens after the prompt in each full-attention layer."""
+    cache = DynamicCache(config=config)
+    cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache

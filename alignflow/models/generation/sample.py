@@ -1,0 +1,170 @@
+"""The sampling stage: n candidate answers per prompt, each with its own seed, journalled batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from alignflow.data.configs.generation import SampleConfig
+from alignflow.data.errors import DataError
+from alignflow.data.records import prompt_digest, read_table, row_id, write_table
+from alignflow.data.rendering import decode_completion, encode_prompt
+from alignflow.data.run import Run, write_json
+from alignflow.models.generation.base import Generator, Sampling, make_generator, row_seed
+from alignflow.models.generation.journal import RowJournal
+
+_SHOWN_PROMPTS = 5
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One completion to make: its prompt's row, token ids, and identity in the journal."""
+
+    row: int
+    prompt: tuple[int, ...]
+    seed: int
+    identity: str
+
+
+def sample(config: SampleConfig, *, policy: Path, prompts: Path, run: Run) -> dict[str, float | None]:
+    """Sample `config.n` completions for each prompt of `prompts`/train.parquet from the checkpoint `policy`.
+
+    Writes completions/train.parquet in the order of the prompts, and statistics.json. Raises DataError where there
+    are no prompts, or where one is over-long and `config.truncate` is off.
+    """
+    rows = chosen_prompts(read_table(prompts / "train.parquet"), config.max_prompts)
+    if not rows:
+        raise DataError("no prompts to sample from", where=str(prompts), do="give prompts or demonstrations in the recipe's data")
+    with closing(make_generator(policy, run.runtime)) as generator:
+        ids = encode_prompts(rows, generator, config)
+        tasks = [_task(config, rows[row], row, ids[row], index) for row in range(len(rows)) for index in range(config.n)]
+        # Neighbours of one length waste no padding; the samples of one prompt stand together and share its prefill.
+        tasks.sort(key=lambda task: (len(task.prompt), task.row))
+        results = RowJournal(run.rows).compute(
+            [task.identity for task in tasks], config.batch_size, _sampler(config, generator, tasks, run),
+            lambda done, total: run.progress(done, total, "completions"),
+        )  # fmt: skip
+    made = _by_row(rows, tasks, results)
+    write_table(made, "completions", run.out / "completions" / "train.parquet")
+    statistics = completion_statistics(made)
+    write_json(run.out / "statistics.json", statistics)
+    _warn(statistics, config, run)
+    return {
+        "prompts": float(len(made)),
+        "completions": float(statistics["completions"]),
+        "stop_rate": statistics["stop_rate"],
+        "tokens/completion_mean": statistics["tokens"]["mean"],
+        "duplicates": statistics["duplicates"],
+    }
+
+
+def chosen_prompts(rows: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
+    """At most `limit` rows, the first by the hash of their prompt, in the order of the table."""
+    if limit is None or len(rows) <= limit:
+        return rows
+    order = sorted(range(len(rows)), key=lambda index: (prompt_digest(rows[index]["prompt"]), index))
+    return [rows[index] for index in sorted(order[:limit])]
+
+
+def encode_prompts(rows: Sequence[dict[str, Any]], generator: Generator, config: SampleConfig) -> list[tuple[int, ...]]:
+    """Token ids of each row's prompt, cut from the left where `config.truncate`; raises DataError for an over-long one."""
+    room = config.max_prompt_length
+    context = generator.context_length
+    if context is not None:
+        room = min(room, context - config.max_new_tokens)
+    if room < 1:
+        raise DataError(
+            f"max_new_tokens is {config.max_new_tokens} but the model's context holds {context} tokens",
+            where="sample.max_new_tokens", do=f"set it below {context}, with room for the prompt",
+        )  # fmt: skip
+    return [_fitted(row, encode_prompt(generator.tokenizer, row["prompt"]), room, generator, config) for row in rows]
+
+
+def _fitted(row: dict[str, Any], ids: Sequence[int], room: int, generator: Generator, config: SampleConfig) -> tuple[int, ...]:
+    if len(ids) <= room:
+        return tuple(ids)
+    if config.truncate:
+        # The BOS stays: models are trained with it, and the cut must not take it away.
+        bos = [ids[0]] if ids[0] == generator.tokenizer.bos_token_id and room > 1 else []
+        return (*bos, *ids[len(ids) - room + len(bos) :])
+    if room == config.max_prompt_length:
+        limit, advice = f"max_prompt_length is {room}", "raise sample.max_prompt_length"
+    else:
+        limit = f"the context of {generator.context_length} leaves {room} beside max_new_tokens {config.max_new_tokens}"
+        advice = "lower sample.max_new_tokens"
+    raise DataError(
+        f"a prompt of {len(ids)} tokens, but {limit}", where=f"row {row['id']}",
+        do=f"{advice}, or set sample.truncate: true to cut long prompts from the left",
+    )  # fmt: skip
+
+
+def _task(config: SampleConfig, row: dict[str, Any], index_of_row: int, prompt: tuple[int, ...], index: int) -> _Task:
+    settings = config.model_dump(include={"max_new_tokens", "temperature", "top_p", "top_k", "seed"})
+    identity = row_id("completion", row["id"], list(prompt), index, settings)
+    return _Task(index_of_row, prompt, row_seed(config.seed, row["id"], index), identity)
+
+
+def _sampler(config: SampleConfig, generator: Generator, tasks: Sequence[_Task], run: Run) -> Callable[[list[int]], list[Any]]:
+    sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k)
+
+    def compute(batch: list[int]) -> list[Any]:
+        chosen = [tasks[index] for index in batch]
+        made = generator.generate([task.prompt for task in chosen], sampling, [task.seed for task in chosen])
+        run.count_tokens(sum(generation.tokens for generation in made))
+        return [
+            {"text": decode_completion(generator.tokenizer, generation.ids), "ended": generation.ended, "tokens": generation.tokens}
+            for generation in made
+        ]  # fmt: skip
+
+    return compute
+
+
+def _by_row(rows: Sequence[dict[str, Any]], tasks: Sequence[_Task], results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The completions table; within a row in the order of their index, which the stable sort of tasks kept."""
+    made = [
+        {"id": row["id"], "source": row["source"], "prompt": row["prompt"], "completions": [], "ended": [], "tokens": []}
+        for row in rows
+    ]  # fmt: skip
+    for task, result in zip(tasks, results, strict=True):
+        made[task.row]["completions"].append(result["text"])
+        made[task.row]["ended"].append(result["ended"])
+        made[task.row]["tokens"].append(result["tokens"])
+    return made
+
+
+def completion_statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Numbers about a completions table: stop rate, lengths in tokens, distinct completions per prompt, samples."""
+    tokens = [count for row in rows for count in row["tokens"]]
+    ended = [flag for row in rows for flag in row["ended"]]
+    distinct = [len(set(row["completions"])) for row in rows]
+    return {
+        "prompts": len(rows),
+        "completions": len(tokens),
+        "stop_rate": sum(ended) / len(ended),
+        "tokens": {
+            "mean": float(numpy.mean(tokens)),
+            "quantiles": {str(share): float(numpy.quantile(tokens, share)) for share in (0.0, 0.1, 0.5, 0.9, 1.0)},
+        },
+        "empty": sum(not text.strip() for row in rows for text in row["completions"]),
+        "distinct_per_prompt": float(numpy.mean(distinct)),
+        "duplicates": 1 - sum(distinct) / len(tokens),
+        "prompts_with_one_answer": sum(count == 1 for count in distinct),
+        "samples": [
+            {"prompt": row["prompt"], "completions": row["completions"], "ended": row["ended"]} for row in rows[:_SHOWN_PROMPTS]
+        ],
+    }  # fmt: skip
+
+
+def _warn(statistics: dict[str, Any], config: SampleConfig, run: Run) -> None:
+    if statistics["stop_rate"] == 0:
+        run.warn(
+            f"none of {statistics['completions']} completions ended by itself within {config.max_new_tokens} tokens: "
+            "the model was not trained to stop, or sample.max_new_tokens is too low"
+        )
+    if config.n > 1 and statistics["prompts_with_one_answer"] == statistics["prompts"]:
+        run.warn("all completions of each prompt are the same, so nothing can be compared: raise sample.temperature")

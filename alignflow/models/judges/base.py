@@ -1,0 +1,171 @@
+"""What a judge is: candidates in, verdicts with probabilities out. It does no I/O of its own beside loading."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from alignflow.data import catalogue
+from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.options import NoOptions
+from alignflow.data.errors import RecipeError
+from alignflow.data.run import Run
+
+IDENTICAL = "identical"
+NO_SCORE = "no score"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One answer to be judged: the conversation before it, its text, and whether it ended by itself."""
+
+    prompt: Sequence[Mapping[str, str]]
+    text: str
+    ended: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says about a pair (first, second).
+
+    Attributes:
+        probability: P(first is better); exactly 0.5 is a tie, None is no label (never 0.5 in its place).
+        scores: Scores of first and second, for pointwise judges.
+        orders: P(first is better) as asked with first in the first seat, and as asked with the seats swapped.
+        reason: Why there is no label; empty where there is one.
+    """
+
+    probability: float | None
+    scores: tuple[float | None, float | None] = (None, None)
+    orders: tuple[float | None, float | None] = (None, None)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class JudgeInputs:
+    """The artifacts that a judge may fall back on, and its hands.
+
+    Attributes:
+        policy: The SFT model, or None where the recipe has none.
+        reward_model: The recipe's reward model, or None.
+        run: Device and warnings; a judge writes nothing through it.
+    """
+
+    policy: Path | None
+    reward_model: Path | None
+    run: Run
+
+
+class Judge(Protocol):
+    """Compares answers. Constructed as `Class(options, inputs)`: the validated options, and JudgeInputs.
+
+    Attributes:
+        pointwise: Whether it scores each answer by itself; it then has `score` and `probability` that mean something.
+    """
+
+    pointwise: bool
+
+    def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
+        """One verdict per pair, independent of the pair's order up to the mirror image."""
+
+    def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
+        """One score per candidate; None where there is none."""
+
+    def probability(self, first: float, second: float) -> float:
+        """P(first is better) from two scores; exactly 0.5 for equal ones."""
+
+    def details(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        """Named parts of each candidate's score; empty where the judge has none."""
+
+    def close(self) -> None:
+        """Give models back."""
+
+
+class PointwiseJudge(ABC):
+    """A judge that scores each answer by itself: `score` and `probability` are all it has to say."""
+
+    pointwise: ClassVar[bool] = True
+
+    @abstractmethod
+    def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
+        """One score per candidate; None where there is none."""
+
+    @abstractmethod
+    def probability(self, first: float, second: float) -> float:
+        """P(first is better) from two scores; exactly 0.5 for equal ones."""
+
+    def details(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        """No parts."""
+        return [{} for _ in candidates]
+
+    def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
+        """Verdicts from the scores; a score does not know seats, so both orders say the same."""
+        scores = self.score([candidate for pair in pairs for candidate in pair])
+        return [verdict_from_scores(self, pair, (scores[2 * index], scores[2 * index + 1])) for index, pair in enumerate(pairs)]
+
+    def close(self) -> None:  # noqa: B027 (a judge without a model has nothing to give back)
+        """Nothing to give back."""
+
+
+def verdict_from_scores(judge: Judge, pair: tuple[Candidate, Candidate], scores: tuple[float | None, float | None]) -> Verdict:
+    """The verdict of a pointwise judge on a pair whose scores are known already."""
+    first, second = scores
+    if pair[0].text == pair[1].text:
+        return Verdict(None, scores, reason=IDENTICAL)
+    if first is None or second is None:
+        return Verdict(None, scores, reason=NO_SCORE)
+    probability = judge.probability(first, second)
+    return Verdict(probability, scores, (probability, probability))
+
+
+def sigmoid(value: float) -> float:
+    """1 / (1 + exp(-value)), without overflow; exactly 0.5 at 0, and sigmoid(x) + sigmoid(-x) = 1 up to rounding."""
+    if value >= 0:
+        return 1.0 / (1.0 + math.exp(-value))
+    return math.exp(value) / (1.0 + math.exp(value))
+
+
+def judge_row(name: str, where: str = "judge.name") -> catalogue.Judge:
+    """The catalogue's row for a judge, or one for a class of the user's own that is named `package.module:Class`.
+
+    Such a class takes `(options, inputs)` as every judge does; its attribute `Options` (a StageConfig) validates the
+    options. Its source is not covered by a version: whoever computes the cache key digests the source of its module.
+
+    Raises:
+        RecipeError: The name is unknown, or the class cannot be imported.
+    """
+    if ":" not in name:
+        return catalogue.look_up(catalogue.JUDGES, name, where)
+    module, _, attribute = name.partition(":")
+    try:
+        judge = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        advice = "give an importable package.module:Class; its directory must be on PYTHONPATH"
+        raise RecipeError(f"no judge {name!r}: {error}", where=where, do=advice) from error
+    lacks = [part for part in ("compare", "score", "probability", "details", "close") if not callable(getattr(judge, part, None))]
+    lacks += [] if hasattr(judge, "pointwise") else ["pointwise"]
+    if lacks:
+        advice = "derive from alignflow.models.judges.base.PointwiseJudge, or write the Judge protocol there"
+        raise RecipeError(f"{name} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice)
+    return catalogue.Judge(name, judge.__doc__ or name, options=getattr(judge, "Options", NoOptions))
+
+
+def make_judge(config: JudgeConfig, *, policy: Path | None, reward_model: Path | None, run: Run) -> Judge:
+    """The judge that `config` names, loaded and ready; raises RecipeError for a wrong name, option or missing input."""
+    row = judge_row(config.name)
+    options: Any = catalogue.parse_options(row, config.options, "judge.options")
+    return row.resolve()(options, JudgeInputs(policy, reward_model, run))
+
+
+def needed_model(named: str | None, fallback: Path | None, judge: str, what: str) -> Path:
+    """The model that a judge's options name, else what the recipe has; raises RecipeError where there is neither."""
+    if named is not None:
+        return Path(named)
+    if fallback is None:
+        raise RecipeError(f"the judge {judge!r} needs {what}, and the recipe has none", where="judge.options.model", do="name one there")
+    return fallback

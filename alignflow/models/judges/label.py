@@ -1,0 +1,192 @@
+"""The labelling stage: a judge turns candidate answers into preference pairs, rankings and their statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignflow.data.configs.generation import LabelConfig
+from alignflow.data.errors import DataError, TrainingError
+from alignflow.data.records import assistant, read_table, row_id, write_table
+from alignflow.data.run import Run, write_json
+from alignflow.models.generation.journal import RowJournal
+from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, make_judge, verdict_from_scores
+from alignflow.models.judges.label_statistics import label_statistics
+from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
+
+_SIDES = ("train", "heldout")
+
+
+@dataclass(frozen=True)
+class LabelledPrompt:
+    """One prompt with its candidates, what the judge said, and the pairs that became preferences."""
+
+    row: dict[str, Any]
+    held_out: bool
+    scores: list[float | None]  # one per candidate; all None for a pairwise judge
+    details: list[dict[str, float]]
+    judged: list[JudgedPair]
+    kept: list[JudgedPair]
+    dropped: dict[str, int]
+
+
+def label(
+    config: LabelConfig, *, completions: Path, policy: Path | None = None, reward_model: Path | None = None, run: Run
+) -> dict[str, float | None]:
+    """Judge the candidates of `completions`/train.parquet and write preferences, rankings and statistics.
+
+    Raises DataError where there is nothing to compare, TrainingError where the judge preferred nothing.
+    """
+    rows = read_table(completions / "train.parquet")
+    _check_candidates(rows, completions)
+    with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
+        results = RowJournal(run.rows).compute(
+            [_identity(config, row) for row in rows], config.batch_size, _labeller(config, judge, rows),
+            lambda done, total: run.progress(done, total, "prompts"),
+        )  # fmt: skip
+        labelled = [_labelled(config, judge, row, result) for row, result in zip(rows, results, strict=True)]
+        pointwise = judge.pointwise
+    statistics = label_statistics(labelled, pointwise)
+    _check_pairs(statistics, config)
+    _write(labelled, pointwise, run)
+    write_json(run.out / "statistics.json", statistics)
+    _warn(statistics, run)
+    return _metrics(statistics)
+
+
+def _identity(config: LabelConfig, row: dict[str, Any]) -> str:
+    """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
+    judge = {"name": config.judge.name, "options": config.judge.options, "seed": config.seed}
+    return row_id("label", judge, row["id"], row["prompt"], row["completions"], row["ended"])
+
+
+def _candidates(row: dict[str, Any]) -> list[Candidate]:
+    ended = row["ended"] or [True] * len(row["completions"])
+    return [Candidate(row["prompt"], text, flag) for text, flag in zip(row["completions"], ended, strict=True)]
+
+
+def _labeller(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]]) -> Callable[[list[int]], list[Any]]:
+    """What the journal calls: raw labels of a batch of prompts, asked of the judge all at once."""
+
+    def score(batch: list[int]) -> list[Any]:
+        groups = [_candidates(rows[index]) for index in batch]
+        flat = [candidate for group in groups for candidate in group]
+        scores = iter(score if score is not None and math.isfinite(score) else None for score in judge.score(flat))
+        details = iter(judge.details(flat))
+        return [{"scores": [next(scores) for _ in group], "details": [next(details) for _ in group]} for group in groups]
+
+    def compare(batch: list[int]) -> list[Any]:
+        groups = [_candidates(rows[index]) for index in batch]
+        plans = [planned_pairs(len(group), config.seed, rows[index]["id"]) for index, group in zip(batch, groups, strict=True)]
+        flat = [(group[one], group[other]) for group, pairs in zip(groups, plans, strict=True) for one, other in pairs]
+        verdicts = iter(judge.compare(flat))
+        return [{"pairs": [[*pair, *_packed(next(verdicts))] for pair in pairs]} for pairs in plans]
+
+    return score if judge.pointwise else compare
+
+
+def _packed(verdict: Verdict) -> list[Any]:
+    return [verdict.probability, list(verdict.scores), list(verdict.orders), verdict.reason]
+
+
+def _unpacked(probability: float | None, scores: list[Any], orders: list[Any], reason: str) -> Verdict:
+    return Verdict(probability, (scores[0], scores[1]), (orders[0], orders[1]), reason)
+
+
+def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: dict[str, Any]) -> LabelledPrompt:
+    candidates = _candidates(row)
+    scores = result.get("scores", [None] * len(candidates))
+    if judge.pointwise:
+        judged = [
+            JudgedPair(one, other, verdict_from_scores(judge, (candidates[one], candidates[other]), (scores[one], scores[other])))
+            for one, other in all_pairs(len(candidates))
+        ]  # fmt: skip
+    else:
+        judged = [JudgedPair(one, other, _unpacked(*verdict)) for one, other, *verdict in result["pairs"]]
+    texts = [(candidate.text, candidate.ended) for candidate in candidates]
+    kept, dropped = kept_pairs(judged, texts, config.pairs_per_prompt, config.min_margin)
+    held_out = is_label_held_out(row["prompt"], config.heldout_fraction)
+    return LabelledPrompt(row, held_out, scores, result.get("details", []), judged, kept, dropped)
+
+
+def _preference(labelled: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
+    row = labelled.row
+    candidates = _candidates(row)
+    chosen, rejected = candidates[pair.chosen], candidates[pair.rejected]
+    return {
+        "id": row_id("pair", row["id"], chosen.text, chosen.ended, rejected.text, rejected.ended),
+        "source": row["source"], "prompt": row["prompt"],
+        "chosen": assistant(chosen.text), "rejected": assistant(rejected.text),
+        "chosen_ended": chosen.ended, "rejected_ended": rejected.ended,
+        "soft_label": pair.soft_label, "margin": pair.margin,
+        "score_chosen": labelled.scores[pair.chosen], "score_rejected": labelled.scores[pair.rejected],
+    }  # fmt: skip
+
+
+def _ranking(labelled: LabelledPrompt) -> dict[str, Any]:
+    row = labelled.row
+    scored = [(text, score) for text, score in zip(row["completions"], labelled.scores, strict=True) if score is not None]
+    return {
+        "id": row["id"], "source": row["source"], "prompt": row["prompt"],
+        "completions": [text for text, _ in scored], "scores": [score for _, score in scored],
+    }  # fmt: skip
+
+
+def _write(labelled: Sequence[LabelledPrompt], pointwise: bool, run: Run) -> None:
+    for side in _SIDES:
+        prompts = [prompt for prompt in labelled if prompt.held_out == (side == "heldout")]
+        pairs = (_preference(prompt, pair) for prompt in prompts for pair in prompt.kept)
+        write_table(pairs, "preferences", run.out / "preferences" / f"{side}.parquet")
+        if pointwise:
+            write_table(map(_ranking, prompts), "rankings", run.out / "rankings" / f"{side}.parquet")
+
+
+def _check_candidates(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    if not rows:
+        raise DataError("no completions to label", where=str(path), do="sample some, or give completions in the recipe's data")
+    if all(len(row["completions"]) < 2 for row in rows):
+        raise DataError("every prompt has one completion, and a pair needs two", where=str(path), do="set sample.n to 2 or more")
+
+
+def _check_pairs(statistics: dict[str, Any], config: LabelConfig) -> None:
+    if statistics["pairs"]["train"]:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(statistics["dropped"].items())) or "all held out"
+    raise TrainingError(
+        f"the judge {config.judge.name!r} left no preference pair to train on (of {statistics['judged']} judged: {reasons})",
+        where="label", do="sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
+    )  # fmt: skip
+
+
+def _warn(statistics: dict[str, Any], run: Run) -> None:
+    if not statistics["pairs"]["heldout"]:
+        run.warn("no held-out preference pairs: the reward model's accuracy cannot be measured; label more prompts")
+    unlabelled = {reason: count for reason, count in statistics["abstentions"].items() if reason != IDENTICAL}
+    if sum(unlabelled.values()) > 0.1 * statistics["judged"]:
+        run.warn(f"the judge gave no label for {sum(unlabelled.values())} of {statistics['judged']} pairs: {unlabelled}")
+    low = statistics["longer_wins"]["low"]
+    if low is not None and low > 0.8:
+        run.warn(f"the longer answer wins in {statistics['longer_wins']['rate']:.0%} of the pairs: the judge may reward length alone")
+    flips = statistics["flips"]["low"]
+    if flips is not None and flips > 0.5:
+        run.warn(f"the judge changes its mind with the seats in {statistics['flips']['rate']:.0%} of the pairs: its labels are near chance")
+
+
+def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
+    judged = statistics["judged"]
+    return {
+        "pairs/train": float(statistics["pairs"]["train"]),
+        "pairs/heldout": float(statistics["pairs"]["heldout"]),
+        "pairs/judged": float(judged),
+        "ties": statistics["ties"] / judged,
+        "abstentions": sum(statistics["abstentions"].values()) / judged,
+        "flip_rate": statistics["flips"]["rate"],
+        "first_seat_rate": statistics["first_seat"]["rate"],
+        "longer_wins_rate": statistics["longer_wins"]["rate"],
+        "soft_label_entropy": statistics["soft_label_entropy"],
+        "margin_mean": statistics["margin"]["mean"],
+    }

@@ -1,0 +1,106 @@
+"""Numbers about a labelling run: how sure the judge was, how often it changed its mind, and what it is biased to."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from alignflow.models.judges.pairing import NARROW, REPEATED, TIE, JudgedPair
+from alignflow.models.judges.rates import rate
+
+if TYPE_CHECKING:
+    from alignflow.models.judges.label import LabelledPrompt
+
+_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+def label_statistics(labelled: Sequence[LabelledPrompt], pointwise: bool) -> dict[str, Any]:
+    """All numbers of statistics.json; rates carry a 95% interval, and None where nothing could be counted."""
+    dropped: Counter[str] = Counter()
+    for prompt in labelled:
+        dropped.update(prompt.dropped)
+    judged = [(prompt, pair) for prompt in labelled for pair in prompt.judged]
+    decided = [(prompt, pair) for prompt, pair in judged if pair.verdict.probability not in (None, 0.5)]
+    kept = [pair for prompt in labelled for pair in prompt.kept]
+    details = [detail for prompt in labelled for detail in prompt.details]
+    return {
+        "prompts": len(labelled),
+        "judged": len(judged),
+        "pairs": {
+            "train": sum(len(prompt.kept) for prompt in labelled if not prompt.held_out),
+            "heldout": sum(len(prompt.kept) for prompt in labelled if prompt.held_out),
+        },
+        "prompts_without_pair": sum(not prompt.kept for prompt in labelled),
+        "dropped": dict(dropped),
+        "ties": dropped[TIE],
+        "abstentions": {reason: count for reason, count in dropped.items() if reason not in (TIE, NARROW, REPEATED)},
+        "flips": _flips([] if pointwise else [pair for _, pair in judged]),
+        "first_seat": _first_seat([pair for _, pair in judged], pointwise),
+        "longer_wins": _longer_wins(decided),
+        "ended_wins": _ended_wins(decided),
+        "margin": _distribution([pair.margin for pair in kept]),
+        "soft_label": _distribution([pair.soft_label for pair in kept]),
+        "soft_label_entropy": _mean([entropy(pair.soft_label) for pair in kept]),
+        "scores": _distribution([score for prompt in labelled for score in prompt.scores if score is not None]),
+        "principles": {name: _mean([detail[name] for detail in details]) for name in (details[0] if details else {})},
+    }  # fmt: skip
+
+
+def entropy(probability: float) -> float:
+    """Entropy of a yes-or-no label, in bits: 1 at one half."""
+    return -sum(share * math.log2(share) for share in (probability, 1.0 - probability) if share > 0)
+
+
+def _flips(pairs: Sequence[JudgedPair]) -> dict[str, Any]:
+    """How often the preferred answer changes with the seats, among pairs with a preference in both orders."""
+    both = [pair.verdict.orders for pair in pairs if not {None, 0.5} & set(pair.verdict.orders)]
+    return rate(sum((given > 0.5) != (swapped > 0.5) for given, swapped in both), len(both))
+
+
+def _first_seat(pairs: Sequence[JudgedPair], pointwise: bool) -> dict[str, Any]:
+    """How often the answer in the first seat wins; each order is one question. A pointwise judge has the given order alone."""
+    given = [pair.verdict.orders[0] for pair in pairs]
+    swapped = [] if pointwise else [pair.verdict.orders[1] for pair in pairs]
+    wins = [order > 0.5 for order in given if order not in (None, 0.5)]
+    wins += [order < 0.5 for order in swapped if order not in (None, 0.5)]
+    return rate(sum(wins), len(wins))
+
+
+def _longer_wins(decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[str, Any]:
+    """How often the longer text (characters) is preferred, among decided pairs of different length."""
+    lengths = [
+        tuple(len(prompt.row["completions"][index]) for index in (pair.chosen, pair.rejected)) for prompt, pair in decided
+    ]  # fmt: skip
+    wins = [chosen > rejected for chosen, rejected in lengths if chosen != rejected]
+    return rate(sum(wins), len(wins))
+
+
+def _ended_wins(decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[str, Any]:
+    """How often the answer that ended by itself is preferred to one that was cut."""
+    flags = [tuple(prompt.row["ended"][index] for index in (pair.chosen, pair.rejected)) for prompt, pair in decided if prompt.row["ended"]]
+    wins = [chosen for chosen, rejected in flags if chosen != rejected]
+    return rate(sum(wins), len(wins))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(numpy.mean(values)) if len(values) else None
+
+
+def _distribution(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and quantiles; None where there is nothing."""
+    if not len(values):
+        return {"count": 0, "mean": None, "quantiles": None, "histogram": None}
+    low, high = min(values), max(values)
+    # Values that are all but equal leave no room for bins.
+    span = (low, high) if high - low > 1e-9 * max(1.0, abs(high)) else (low - 0.5, low + 0.5)
+    counts, edges = numpy.histogram(values, bins=20, range=span)
+    return {
+        "count": len(values),
+        "mean": float(numpy.mean(values)),
+        "quantiles": {str(share): float(numpy.quantile(values, share)) for share in _SHARES},
+        "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
+    }

@@ -1,0 +1,134 @@
+"""The LLM judge: a local model is asked in both orders, and the log-probabilities of its two options are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from alignflow.data.configs.options import LLMJudgeOptions
+from alignflow.data.errors import ModelError, RecipeError
+from alignflow.data.records import user
+from alignflow.data.rendering import encode_completion, encode_prompt
+from alignflow.models.generation.base import make_generator
+from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, needed_model
+
+TOO_LONG = "too long"
+NOT_FINITE = "not finite"
+_PROMPTS = Path(__file__).parent / "prompts"
+
+
+class LLMJudge:
+    """P(first) = (p_given + 1 - p_swapped) / 2, where p is the probability of the first option among the two.
+
+    Probabilities are averaged, not log-probabilities, so that a confident wrong seat does not outweigh the other order.
+    """
+
+    pointwise: ClassVar[bool] = False
+
+    def __init__(self, options: LLMJudgeOptions, inputs: JudgeInputs):
+        path = needed_model(options.model, inputs.policy, "llm", "a model")
+        if options.options[0] == options.options[1]:
+            raise RecipeError(f"both options are {options.options[0]!r}", where="judge.options.options", do="give two different ones")
+        self._options = options.options
+        self._template = load_question(options.prompt)
+        self._generator = make_generator(path, inputs.run.runtime)
+        self._max_length = min(options.max_length, self._generator.context_length or options.max_length)
+        self._prefix, self._tokens = option_tokens(self._generator.tokenizer, options.options)
+
+    def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
+        """Verdicts from both orders; a question that is too long, or two equal texts, get no label."""
+        reasons: list[str] = []
+        questions: list[list[int]] = []
+        for first, second in pairs:
+            asked = [] if first.text == second.text else [self._question(first, second), self._question(second, first)]
+            too_long = any(len(question) > self._max_length for question in asked)
+            reasons.append(TOO_LONG if too_long else "" if asked else IDENTICAL)
+            questions += [] if too_long else asked
+        answers = iter(self._generator.score_options(questions, self._tokens))
+        return [Verdict(None, reason=reason) if reason else _verdict(next(answers), next(answers)) for reason in reasons]
+
+    def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
+        """No score: this judge compares."""
+        return [None for _ in candidates]
+
+    def probability(self, first: float, second: float) -> float:
+        """No score, so no probability from scores; raises TypeError."""
+        raise TypeError("a pairwise judge has no scores")
+
+    def details(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        """No parts."""
+        return [{} for _ in candidates]
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self._generator.close()
+
+    def _question(self, first: Candidate, second: Candidate) -> list[int]:
+        try:
+            text = self._template.render(
+                conversation=[dict(message) for message in first.prompt], first=first.text, second=second.text, options=self._options
+            )
+        except TemplateError as error:
+            raise RecipeError(f"the judge's prompt cannot be rendered: {error}", where="judge.options.prompt", do=_VARIABLES) from error
+        return [*encode_prompt(self._generator.tokenizer, user(text.strip())), *self._prefix]
+
+
+_VARIABLES = "a prompt may use conversation (list of role, content), first, second, options"
+
+
+def load_question(name_or_path: str) -> Any:
+    """The Jinja template of a built-in name or a file, in a sandbox; raises RecipeError where it is missing or broken."""
+    built_in = _PROMPTS / f"{name_or_path}.j2"
+    path = built_in if built_in.is_file() else Path(name_or_path)
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    try:
+        return environment.from_string(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        names = ", ".join(sorted(file.stem for file in _PROMPTS.glob("*.j2")))
+        raise RecipeError(
+            f"no judge prompt {name_or_path!r}", where="judge.options.prompt", do=f"built-in: {names}; or give the path of a Jinja file"
+        ) from error
+    except TemplateError as error:
+        raise RecipeError(f"not a Jinja template: {error}", where=str(path), do=_VARIABLES) from error
+
+
+def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], list[int]]:
+    """The tokens that begin the model's answer: those that both options share, and the one that tells each apart.
+
+    They are encoded as a completion is, so that `A` or ` A` is whichever this template and tokenizer produce.
+
+    Raises:
+        ModelError: An option needs more than one token beyond the shared ones.
+    """
+    first, second = (list(encode_completion(tokenizer, option, ended=False)) for option in options)
+    shared = 0
+    while shared < min(len(first), len(second)) and first[shared] == second[shared]:
+        shared += 1
+    rest = [first[shared:], second[shared:]]
+    if [len(ids) for ids in rest] != [1, 1]:
+        raise ModelError(
+            f"the options {options[0]!r} and {options[1]!r} are not one token each ({len(first)} and {len(second)} tokens)",
+            where="judge.options.options", do="choose options that this tokenizer knows as single tokens, such as A and B or 1 and 2",
+        )  # fmt: skip
+    return first[:shared], [rest[0][0], rest[1][0]]
+
+
+def _verdict(given: Sequence[float], swapped: Sequence[float]) -> Verdict:
+    first_seat = [_first_option(*logps) for logps in (given, swapped)]
+    if not all(map(math.isfinite, first_seat)):
+        return Verdict(None, reason=NOT_FINITE)
+    orders = (first_seat[0], 1.0 - first_seat[1])
+    return Verdict((orders[0] + orders[1]) / 2, orders=orders)
+
+
+def _first_option(first: float, second: float) -> float:
+    """exp(first) / (exp(first) + exp(second)) from log-probabilities; NaN where neither is possible."""
+    top = max(first, second)
+    if not math.isfinite(top):
+        return math.nan
+    return math.exp(first - top) / (math.exp(first - top) + math.exp(second - top))

@@ -1,0 +1,129 @@
+"""The row journal: known rows are never computed again, and a kill loses the batch in flight alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alignflow.models.generation.journal import RowJournal, plan
+
+
+def doubled(ids, asked):
+    def function(batch):
+        asked.extend(ids[index] for index in batch)
+        return [{"value": ids[index] * 2} for index in batch]
+
+    return function
+
+
+def test_results_come_in_the_order_of_the_ids(tmp_path):
+    ids = ["c", "a", "b"]
+    assert RowJournal(tmp_path).compute(ids, 2, doubled(ids, [])) == [{"value": "cc"}, {"value": "aa"}, {"value": "bb"}]
+
+
+def test_a_known_row_is_never_computed_again(tmp_path):
+    asked = []
+    RowJournal(tmp_path).compute(["a", "b"], 1, doubled(["a", "b"], asked))
+    ids = ["b", "c", "a"]
+    assert [row["value"] for row in RowJournal(tmp_path).compute(ids, 8, doubled(ids, asked))] == ["bb", "cc", "aa"]
+    assert asked == ["a", "b", "c"]
+
+
+def test_a_failure_keeps_the_batches_before_it(tmp_path):
+    ids = [str(number) for number in range(6)]
+
+    def fails_late(batch):
+        if batch[0] >= 4:
+            raise RuntimeError("the machine burns")
+        return [index for index in batch]
+
+    with pytest.raises(RuntimeError):
+        RowJournal(tmp_path).compute(ids, 2, fails_late)
+    assert sorted(RowJournal(tmp_path).known()) == ["0", "1", "2", "3"]
+
+
+def test_a_half_written_temporary_counts_for_nothing_and_goes(tmp_path):
+    (tmp_path / ".batch-999999999-x").write_text('{"a": 1')
+    journal = RowJournal(tmp_path)
+    assert journal.known() == {} and list(tmp_path.iterdir()) == []
+
+
+def test_the_temporary_of_a_live_process_stays(tmp_path):
+    other = tmp_path / f".batch-{os.getppid()}-x"
+    other.write_text("{")
+    RowJournal(tmp_path)
+    assert other.exists()
+
+
+def test_a_damaged_batch_is_computed_again(tmp_path):
+    ids, asked = ["a", "b"], []
+    RowJournal(tmp_path).compute(ids, 1, doubled(ids, asked))
+    damaged = sorted(tmp_path.iterdir())[0]
+    damaged.write_text(damaged.read_text()[:-3])
+    assert [row["value"] for row in RowJournal(tmp_path).compute(ids, 1, doubled(ids, asked))] == ["aa", "bb"]
+    assert len(asked) == 3
+
+
+def test_an_id_that_stands_twice_is_computed_once(tmp_path):
+    asked, ids = [], ["a", "a", "b"]
+    assert [row["value"] for row in RowJournal(tmp_path).compute(ids, 2, doubled(ids, asked))] == ["aa", "aa", "bb"]
+    assert asked == ["a", "b"]
+
+
+def test_a_fresh_result_is_what_a_resumed_run_reads(tmp_path):
+    fresh = RowJournal(tmp_path).compute(["a"], 1, lambda batch: [(1, 0.1 + 0.2, None, 0.0)])
+    assert fresh == RowJournal(tmp_path).compute(["a"], 1, lambda batch: []) == [[1, 0.1 + 0.2, None, 0.0]]
+
+
+def test_a_value_that_json_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        RowJournal(tmp_path).compute(["a"], 1, lambda batch: [float("nan")])
+
+
+def test_progress_starts_from_what_is_known_and_ends_at_all(tmp_path):
+    seen = []
+    RowJournal(tmp_path).compute(["a"], 1, lambda batch: [0])
+    RowJournal(tmp_path).compute(["a", "b", "c"], 1, lambda batch: [0], lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_kill_9_in_the_middle_loses_the_batch_in_flight_alone(tmp_path):
+    program = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from alignflow.models.generation.journal import RowJournal
+
+        def function(batch):
+            if batch[0] >= 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return [index * 10 for index in batch]
+
+        RowJournal(Path(sys.argv[1])).compute([str(number) for number in range(8)], 2, function)
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    asked = []
+    ids = [str(number) for number in range(8)]
+
+    def function(batch):
+        asked.append(batch)
+        return [index * 10 for index in batch]
+
+    assert RowJournal(tmp_path).compute(ids, 2, function) == [index * 10 for index in range(8)]
+    assert asked == [[4, 5], [6, 7]]
+
+
+@given(st.lists(st.integers(0, 20).map(str), max_size=30), st.sets(st.integers(0, 20).map(str)), st.integers(1, 5))
+@settings(deadline=None)
+def test_the_plan_covers_each_missing_id_once_and_in_order(ids, known, batch_size):
+    batches = list(plan(ids, dict.fromkeys(known), batch_size))
+    planned = [ids[index] for batch in batches for index in batch]
+    assert planned == list(dict.fromkeys(identity for identity in ids if identity not in known))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
