@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from alignflow.data.artifacts import canonical_json, text_digest
+from alignflow.data.artifacts import artifact_of, canonical_json, read_manifest, text_digest
 
 _TEMPORARY = ".batch-"
 
@@ -82,6 +82,12 @@ class RowJournal:
         for path in self._directory.glob(f"{_TEMPORARY}*"):
             if not _alive(path.name.removeprefix(_TEMPORARY).partition("-")[0]):
                 path.unlink(missing_ok=True)
+
+
+def model_identity(path: Path) -> str:
+    """What tells one model from another in a row's id: its digest in the store; empty for a path outside one."""
+    artifact = artifact_of(path)
+    return read_manifest(artifact).digest if artifact else ""
 
 
 def plan(ids: Sequence[str], known: dict[str, Any], batch_size: int) -> Iterator[list[int]]:

@@ -16,7 +16,7 @@ from alignflow.data.records import prompt_digest, read_table, row_id, write_tabl
 from alignflow.data.rendering import decode_completion, encode_prompt
 from alignflow.data.run import Run, write_json
 from alignflow.models.generation.base import Generator, Sampling, make_generator, row_seed
-from alignflow.models.generation.journal import RowJournal
+from alignflow.models.generation.journal import RowJournal, model_identity
 
 _SHOWN_PROMPTS = 5
 
@@ -42,7 +42,8 @@ def sample(config: SampleConfig, *, policy: Path, prompts: Path, run: Run) -> di
         raise DataError("no prompts to sample from", where=str(prompts), do="give prompts or demonstrations in the recipe's data")
     with closing(make_generator(policy, run.runtime)) as generator:
         ids = encode_prompts(rows, generator, config)
-        tasks = [_task(config, rows[row], row, ids[row], index) for row in range(len(rows)) for index in range(config.n)]
+        model = model_identity(policy)
+        tasks = [_task(config, model, row, rows[row]["id"], ids[row], index) for row in range(len(rows)) for index in range(config.n)]
         # Neighbours of one length waste no padding; the samples of one prompt stand together and share its prefill.
         tasks.sort(key=lambda task: (len(task.prompt), task.row))
         results = RowJournal(run.rows).compute(
@@ -103,10 +104,10 @@ def _fitted(row: dict[str, Any], ids: Sequence[int], room: int, generator: Gener
     )  # fmt: skip
 
 
-def _task(config: SampleConfig, row: dict[str, Any], index_of_row: int, prompt: tuple[int, ...], index: int) -> _Task:
+def _task(config: SampleConfig, model: str, row: int, name: str, prompt: tuple[int, ...], index: int) -> _Task:
     settings = config.model_dump(include={"max_new_tokens", "temperature", "top_p", "top_k", "seed"})
-    identity = row_id("completion", row["id"], list(prompt), index, settings)
-    return _Task(index_of_row, prompt, row_seed(config.seed, row["id"], index), identity)
+    identity = row_id("completion", model, name, list(prompt), index, settings)
+    return _Task(row, prompt, row_seed(config.seed, name, index), identity)
 
 
 def _sampler(config: SampleConfig, generator: Generator, tasks: Sequence[_Task], run: Run) -> Callable[[list[int]], list[Any]]:

@@ -18,6 +18,7 @@ from alignflow.data.run import Run
 
 IDENTICAL = "identical"
 NO_SCORE = "no score"
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,12 @@ class Judge(Protocol):
 
     Attributes:
         pointwise: Whether it scores each answer by itself; it then has `score` and `probability` that mean something.
+        fingerprint: What its raw labels depend on beside name and options (the content of files that those name), so
+            that the row journal never takes another judge's labels for its own.
     """
 
     pointwise: bool
+    fingerprint: str
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
         """One verdict per pair, independent of the pair's order up to the mirror image."""
@@ -90,6 +94,7 @@ class PointwiseJudge(ABC):
     """A judge that scores each answer by itself: `score` and `probability` are all it has to say."""
 
     pointwise: ClassVar[bool] = True
+    fingerprint: str = ""
 
     @abstractmethod
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
@@ -119,8 +124,13 @@ def verdict_from_scores(judge: Judge, pair: tuple[Candidate, Candidate], scores:
         return Verdict(None, scores, reason=IDENTICAL)
     if first is None or second is None:
         return Verdict(None, scores, reason=NO_SCORE)
-    probability = judge.probability(first, second)
+    probability = settled(judge.probability(first, second))
     return Verdict(probability, scores, (probability, probability))
+
+
+def settled(probability: float) -> float:
+    """The probability, with one that differs from one half by rounding alone made exactly one half: a tie."""
+    return 0.5 if abs(probability - 0.5) < _ROUNDING else probability
 
 
 def sigmoid(value: float) -> float:
@@ -148,7 +158,7 @@ def judge_row(name: str, where: str = "judge.name") -> catalogue.Judge:
         advice = "give an importable package.module:Class; its directory must be on PYTHONPATH"
         raise RecipeError(f"no judge {name!r}: {error}", where=where, do=advice) from error
     lacks = [part for part in ("compare", "score", "probability", "details", "close") if not callable(getattr(judge, part, None))]
-    lacks += [] if hasattr(judge, "pointwise") else ["pointwise"]
+    lacks += [attribute for attribute in ("pointwise", "fingerprint") if not hasattr(judge, attribute)]
     if lacks:
         advice = "derive from alignflow.models.judges.base.PointwiseJudge, or write the Judge protocol there"
         raise RecipeError(f"{name} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice)

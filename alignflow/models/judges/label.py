@@ -45,7 +45,7 @@ def label(
     _check_candidates(rows, completions)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
         results = RowJournal(run.rows).compute(
-            [_identity(config, row) for row in rows], config.batch_size, _labeller(config, judge, rows),
+            [_identity(config, judge, row) for row in rows], config.batch_size, _labeller(config, judge, rows),
             lambda done, total: run.progress(done, total, "prompts"),
         )  # fmt: skip
         labelled = [_labelled(config, judge, row, result) for row, result in zip(rows, results, strict=True)]
@@ -58,10 +58,10 @@ def label(
     return _metrics(statistics)
 
 
-def _identity(config: LabelConfig, row: dict[str, Any]) -> str:
+def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
     """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
-    judge = {"name": config.judge.name, "options": config.judge.options, "seed": config.seed}
-    return row_id("label", judge, row["id"], row["prompt"], row["completions"], row["ended"])
+    who = {"name": config.judge.name, "options": config.judge.options, "seed": config.seed, "fingerprint": judge.fingerprint}
+    return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"])
 
 
 def _candidates(row: dict[str, Any]) -> list[Candidate]:

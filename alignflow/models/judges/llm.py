@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.options import LLMJudgeOptions
 from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.records import user
 from alignflow.data.rendering import encode_completion, encode_prompt
 from alignflow.models.generation.base import make_generator
-from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, needed_model
+from alignflow.models.generation.journal import model_identity
+from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, needed_model, settled
 
 TOO_LONG = "too long"
 NOT_FINITE = "not finite"
@@ -35,7 +37,9 @@ class LLMJudge:
         if options.options[0] == options.options[1]:
             raise RecipeError(f"both options are {options.options[0]!r}", where="judge.options.options", do="give two different ones")
         self._options = options.options
-        self._template = load_question(options.prompt)
+        source = read_question(options.prompt)
+        self._template = parse_question(source, options.prompt)
+        self.fingerprint = text_digest(source + model_identity(path))
         self._generator = make_generator(path, inputs.run.runtime)
         self._max_length = min(options.max_length, self._generator.context_length or options.max_length)
         self._prefix, self._tokens = option_tokens(self._generator.tokenizer, options.options)
@@ -81,20 +85,26 @@ class LLMJudge:
 _VARIABLES = "a prompt may use conversation (list of role, content), first, second, options"
 
 
-def load_question(name_or_path: str) -> Any:
-    """The Jinja template of a built-in name or a file, in a sandbox; raises RecipeError where it is missing or broken."""
+def read_question(name_or_path: str) -> str:
+    """The source of a built-in prompt or of a file; raises RecipeError where there is none."""
     built_in = _PROMPTS / f"{name_or_path}.j2"
     path = built_in if built_in.is_file() else Path(name_or_path)
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     try:
-        return environment.from_string(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         names = ", ".join(sorted(file.stem for file in _PROMPTS.glob("*.j2")))
         raise RecipeError(
             f"no judge prompt {name_or_path!r}", where="judge.options.prompt", do=f"built-in: {names}; or give the path of a Jinja file"
         ) from error
+
+
+def parse_question(source: str, name: str) -> Any:
+    """The Jinja template, in a sandbox; raises RecipeError where it is broken."""
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    try:
+        return environment.from_string(source)
     except TemplateError as error:
-        raise RecipeError(f"not a Jinja template: {error}", where=str(path), do=_VARIABLES) from error
+        raise RecipeError(f"not a Jinja template: {error}", where=name, do=_VARIABLES) from error
 
 
 def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], list[int]]:
@@ -123,7 +133,7 @@ def _verdict(given: Sequence[float], swapped: Sequence[float]) -> Verdict:
     if not all(map(math.isfinite, first_seat)):
         return Verdict(None, reason=NOT_FINITE)
     orders = (first_seat[0], 1.0 - first_seat[1])
-    return Verdict((orders[0] + orders[1]) / 2, orders=orders)
+    return Verdict(settled((orders[0] + orders[1]) / 2), orders=orders)
 
 
 def _first_option(first: float, second: float) -> float:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from alignflow.data.configs.options import RewardModelJudgeOptions
+from alignflow.models.generation.journal import model_identity
 from alignflow.models.judges.base import Candidate, JudgeInputs, PointwiseJudge, needed_model, sigmoid
 from alignflow.models.reward_model import load_reward_model
 
@@ -15,6 +16,7 @@ class RewardModelJudge(PointwiseJudge):
 
     def __init__(self, options: RewardModelJudgeOptions, inputs: JudgeInputs):
         path = needed_model(options.model, inputs.reward_model, "reward_model", "a reward model")
+        self.fingerprint = model_identity(path)
         self._model = load_reward_model(path, inputs.run.runtime)
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:

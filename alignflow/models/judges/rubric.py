@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from alignflow.data.artifacts import file_digest, text_digest
 from alignflow.data.catalogue import suggest
 from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.options import RubricOptions
@@ -73,6 +74,7 @@ class RubricJudge(PointwiseJudge):
 
     def __init__(self, options: RubricOptions, inputs: JudgeInputs):
         self.constitution = load_constitution(options.constitution)
+        self.fingerprint = text_digest(repr(self.constitution.principles) + _lexicons(self.constitution))
         self._temperature = options.temperature
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
@@ -104,6 +106,11 @@ def load_constitution(name_or_path: str) -> Constitution:
     if double:
         raise DataError(f"two principles are called {double[0]!r}", where=f"{path}: principles", do="give each a name of its own")
     return Constitution(file.name, file.description, tuple(_principle(entry, path) for entry in file.principles))
+
+
+def _lexicons(constitution: Constitution) -> str:
+    paths = sorted({getattr(principle.options, "lexicon", None) or "" for principle in constitution.principles} - {""})
+    return "".join(file_digest(Path(path)) for path in paths)
 
 
 def shared_principles(first: Constitution, second: Constitution) -> list[str]:

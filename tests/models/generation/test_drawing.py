@@ -44,7 +44,12 @@ def test_top_p_cuts_what_top_k_left():
     assert frequencies(Sampling(1, top_k=2, top_p=0.6)) == [1, 0, 0, 0]
 
 
-@given(st.lists(st.floats(-20, 20), min_size=2, max_size=30), st.floats(0, 1, exclude_max=True), st.sampled_from([1.0, 0.9, 0.3]), st.integers(0, 5))
+@given(
+    st.lists(st.floats(-20, 20), min_size=2, max_size=30),
+    st.floats(0, 1, exclude_max=True),
+    st.sampled_from([1.0, 0.9, 0.3]),
+    st.integers(0, 5),
+)
 @settings(deadline=None)
 def test_a_token_without_probability_is_never_drawn(values, uniform, top_p, top_k):
     logits = torch.tensor([[*values, -torch.inf]])

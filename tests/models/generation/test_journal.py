@@ -107,7 +107,9 @@ def test_kill_9_in_the_middle_loses_the_batch_in_flight_alone(tmp_path):
         RowJournal(Path(sys.argv[1])).compute([str(number) for number in range(8)], 2, function)
         """
     )
-    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, timeout=60
+    )
     assert ended.returncode == -signal.SIGKILL
     asked = []
     ids = [str(number) for number in range(8)]

@@ -36,7 +36,10 @@ def test_every_kind_has_an_example():
 
 
 @pytest.mark.parametrize("kind", sorted(PRINCIPLES))
-@given(text=st.text(max_size=200) | st.lists(st.sampled_from("the dog stupid good not 12 a. ! please".split())).map(" ".join), ended=st.booleans())
+@given(
+    text=st.text(max_size=200) | st.lists(st.sampled_from("the dog stupid good not 12 a. ! please".split())).map(" ".join),
+    ended=st.booleans(),
+)
 @settings(deadline=None, max_examples=60)
 def test_scores_stay_between_zero_and_one(kind, text, ended):
     assert 0.0 <= score(kind, text, ended=ended) <= 1.0
@@ -116,7 +119,9 @@ def test_required_words_count_their_share():
     assert score("required_words", "Please wait.") == 0.5
 
 
-@pytest.mark.parametrize(("text", "expected"), [("One.", 0.5), ("One. Two!", 1.0), ("One. Two. And three", 1.0), ("3.5 is a number", 0.5), ("", 0.0)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("One.", 0.5), ("One. Two!", 1.0), ("One. Two. And three", 1.0), ("3.5 is a number", 0.5), ("", 0.0)]
+)
 def test_sentence_count(text, expected):
     assert score("sentence_count", text) == expected
 

@@ -50,6 +50,12 @@ def test_equal_scores_are_a_tie_of_exactly_one_half(constitution, run):
     assert verdict.probability == 0.5 and verdict.scores == (1.0, 1.0)
 
 
+def test_a_difference_by_rounding_alone_is_a_tie(constitution, run, monkeypatch):
+    judge = judge_of(constitution, run)
+    monkeypatch.setattr(judge, "score", lambda candidates: [0.1 + 0.2, 0.3])
+    assert judge.compare([(Candidate(user("Hi"), "a"), Candidate(user("Hi"), "b"))])[0].probability == 0.5
+
+
 def test_identical_texts_get_no_label(constitution, run):
     verdict = judge_of(constitution, run).compare([(Candidate(user("Hi"), "same."), Candidate(user("Hi"), "same."))])[0]
     assert verdict.probability is None and verdict.reason == "identical"

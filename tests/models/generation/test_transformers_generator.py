@@ -1,0 +1,129 @@
+"""The decode loop: what the model would say row by row, whatever the batch, the padding and who finishes first."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from alignflow.data.errors import ModelError, RecipeError
+from alignflow.data.run import Runtime
+from alignflow.models.generation.base import Sampling, make_generator
+from alignflow.models.generation.transformers_generator import stop_ids
+
+PROMPTS = [[1, 40, 41, 42], [1, 50], [1, *range(60, 90)], [1, 40, 41, 42], [1, 70, 71]]
+
+
+@pytest.fixture(scope="module")
+def generator(checkpoint):
+    return make_generator(checkpoint, Runtime())
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    return AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+
+
+def greedy_without_cache(model, prompt, limit, stop, vocabulary):
+    ids = list(prompt)
+    for _ in range(limit):
+        with torch.no_grad():
+            token = int(model(input_ids=torch.tensor([ids])).logits[0, -1, :vocabulary].argmax())
+        if token in stop:
+            return tuple(ids[len(prompt) :]), True
+        ids.append(token)
+    return tuple(ids[len(prompt) :]), False
+
+
+def test_greedy_is_the_plain_loop_over_the_whole_sequence(generator, model):
+    made = generator.generate(PROMPTS, Sampling(20, temperature=0), [0] * len(PROMPTS))
+    for prompt, generation in zip(PROMPTS, made, strict=True):
+        ids, ended = greedy_without_cache(model, prompt, 20, {2, 13}, len(generator.tokenizer))
+        assert (generation.ids, generation.ended) == (ids, ended)
+
+
+def test_a_row_depends_on_its_seed_and_not_on_its_batch(generator):
+    seeds = [11, 12, 13, 14, 15]
+    together = generator.generate(PROMPTS, Sampling(24), seeds)
+    alone = [generator.generate([prompt], Sampling(24), [seed])[0] for prompt, seed in zip(PROMPTS, seeds, strict=True)]
+    shuffled = generator.generate(PROMPTS[::-1], Sampling(24), seeds[::-1])[::-1]
+    assert together == alone == shuffled
+
+
+def test_samples_of_one_prompt_differ_by_their_seed(generator):
+    made = generator.generate([PROMPTS[0]] * 6, Sampling(12), list(range(6)))
+    assert len({generation.ids for generation in made}) > 1
+    assert generator.generate([PROMPTS[0]] * 6, Sampling(12), [3] * 6) == [made[3]] * 6
+
+
+def test_rows_end_at_a_stop_token_that_is_not_among_their_ids(generator):
+    made = generator.generate(PROMPTS * 20, Sampling(40, temperature=2.0), list(range(100)))
+    assert {generation.ended for generation in made} == {True, False}
+    for generation in made:
+        assert not {2, 13} & set(generation.ids)
+        assert generation.tokens == len(generation.ids) + generation.ended
+        assert generation.ended or len(generation.ids) == 40
+        assert generation.tokens <= 40
+
+
+def test_tokens_beyond_the_tokenizer_are_never_made(generator):
+    made = generator.generate(PROMPTS * 10, Sampling(30, temperature=5.0), list(range(50)))
+    assert max(token for generation in made for token in generation.ids) < len(generator.tokenizer)
+
+
+def test_finished_rows_leave_the_batch(generator, monkeypatch):
+    sizes = []
+    forward = generator._forward
+    monkeypatch.setattr(generator, "_forward", lambda ids, mask, cache: sizes.append(len(ids)) or forward(ids, mask, cache))
+    made = generator.generate(PROMPTS * 8, Sampling(40, temperature=2.0), list(range(40)))
+    unfinished = [sum(generation.tokens > step for generation in made) for step in range(1, len(sizes))]
+    assert all(size <= count / (1 - 0.125) + 1 for size, count in zip(sizes[1:], unfinished, strict=True))
+    assert sizes[-1] < 40
+
+
+def test_option_scores_are_log_probabilities_of_the_next_token(generator, model):
+    scores = generator.score_options(PROMPTS, [5, 9])
+    for prompt, row in zip(PROMPTS, scores, strict=True):
+        with torch.no_grad():
+            expected = torch.log_softmax(model(input_ids=torch.tensor([prompt])).logits[0, -1].float(), -1)[[5, 9]]
+        assert row == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_option_scores_do_not_depend_on_the_token_budget(checkpoint):
+    small, large = (make_generator(checkpoint, Runtime(micro_batch_tokens=tokens)) for tokens in (8, 8192))
+    for one, other in zip(small.score_options(PROMPTS, [5, 9]), large.score_options(PROMPTS, [5, 9]), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_nothing_in_nothing_out(generator):
+    assert generator.generate([], Sampling(4), []) == [] and generator.score_options([], [5]) == []
+
+
+def test_bf16_loads_and_computes_in_bf16(checkpoint):
+    generator = make_generator(checkpoint, Runtime(precision="bf16"))
+    assert {parameter.dtype for parameter in generator._model.parameters()} == {torch.bfloat16}
+    assert len(generator.generate(PROMPTS, Sampling(4), [0] * 5)) == 5
+
+
+def test_a_prompt_beyond_the_context_is_refused(generator):
+    with pytest.raises(ModelError, match="context of 96"):
+        generator.generate([[1] * 90], Sampling(10), [0])
+
+
+def test_an_empty_prompt_is_refused(generator):
+    with pytest.raises(ModelError, match="row 1"):
+        generator.generate([[1], []], Sampling(10), [0, 1])
+
+
+def test_a_directory_without_a_model_is_refused(tmp_path, checkpoint):
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (tmp_path / name).write_bytes((checkpoint / name).read_bytes())
+    with pytest.raises(ModelError):
+        make_generator(tmp_path, Runtime())
+
+
+def test_an_unknown_engine_names_the_known_ones(checkpoint):
+    with pytest.raises(RecipeError, match="transformers"):
+        make_generator(checkpoint, Runtime(generator="transformer"))
+
+
+def test_stop_tokens_come_from_tokenizer_and_generation_config(generator):
+    assert stop_ids(generator.tokenizer, generator._model.generation_config) == [2, 13]

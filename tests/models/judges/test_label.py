@@ -1,0 +1,264 @@
+"""The labelling stage: an oracle's labels come back whatever the order, and everything left out is counted."""
+
+import itertools
+import json
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from alignflow.data.configs.generation import JudgeConfig, LabelConfig
+from alignflow.data.errors import DataError, TrainingError
+from alignflow.data.records import read_table, user, write_table
+from alignflow.data.run import Run, Runtime
+from alignflow.models.judges import label as module
+from alignflow.models.judges.base import PointwiseJudge, Verdict, sigmoid
+from alignflow.models.judges.label import label
+
+
+def worth(text):
+    return int(text.rsplit("#", 1)[1])
+
+
+class Oracle(PointwiseJudge):
+    """Knows each answer's worth, which stands behind its `#`."""
+
+    asked = 0
+
+    def score(self, candidates):
+        Oracle.asked += len(candidates)
+        return [float(worth(candidate.text)) for candidate in candidates]
+
+    def probability(self, first, second):
+        return sigmoid(first - second)
+
+    def details(self, candidates):
+        return [{"worth": float(worth(candidate.text))} for candidate in candidates]
+
+
+class PairOracle:
+    """Knows which of two answers is worth more; `seat` is added to the first seat's advantage, in both orders."""
+
+    pointwise = False
+    fingerprint = ""
+
+    def __init__(self, seat=0.0):
+        self.seat = seat
+
+    def compare(self, pairs):
+        verdicts = []
+        for first, second in pairs:
+            if first.text == second.text:
+                verdicts.append(Verdict(None, reason="identical"))
+                continue
+            given = sigmoid(worth(first.text) - worth(second.text) + self.seat)
+            swapped = 1 - sigmoid(worth(second.text) - worth(first.text) + self.seat)
+            verdicts.append(Verdict((given + swapped) / 2, orders=(given, swapped)))
+        return verdicts
+
+    def close(self):
+        pass
+
+
+class Refuses(PairOracle):
+    def compare(self, pairs):
+        return [Verdict(None, reason="too long") for _ in pairs]
+
+
+def completions(path, groups):
+    rows = [
+        {
+            "id": f"p{index}", "source": "test", "prompt": user(f"prompt {index}"), "completions": [f"answer #{value}" for value in group],
+            "ended": [value % 2 == 0 for value in group], "tokens": [3] * len(group),
+        }
+        for index, group in enumerate(groups)
+    ]  # fmt: skip
+    write_table(rows, "completions", path / "train.parquet")
+    return path
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    numbers = itertools.count()
+
+    def make(rows="rows"):
+        root = tmp_path / f"run{next(numbers)}"
+        for name in ("out", "side", "work"):
+            (root / name).mkdir(parents=True)
+        return Run(out=root / "out", side=root / "side", work=root / "work", rows=tmp_path / rows, runtime=Runtime())
+
+    return make
+
+
+def labelled(judge, groups, tmp_path, run, monkeypatch, **config):
+    monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: judge)
+    metrics = label(LabelConfig(**config), completions=completions(tmp_path / f"completions{id(groups)}", groups), run=run)
+    pairs = [pair for side in ("train", "heldout") for pair in read_table(run.out / "preferences" / f"{side}.parquet")]
+    return metrics, pairs, json.loads((run.out / "statistics.json").read_text())
+
+
+GROUPS = st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=6), min_size=12, max_size=20).filter(
+    lambda groups: all(len(set(group)) > 1 for group in groups)
+)
+
+
+@pytest.mark.parametrize("judge", [Oracle(), PairOracle(), PairOracle(seat=0.5)], ids=["pointwise", "pairwise", "biased to the first seat"])
+@given(groups=GROUPS, data=st.data())
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_oracle_reproduces_its_labels_in_every_order(judge, groups, data, tmp_path, make_run, monkeypatch):
+    run = make_run(rows=f"rows{random.random()}")
+    shuffled = [data.draw(st.permutations(group)) for group in groups]
+    metrics, pairs, _ = labelled(judge, shuffled, tmp_path, run, monkeypatch, pairs_per_prompt=64)
+    assert len(pairs) == metrics["pairs/train"] + metrics["pairs/heldout"]
+    for pair in pairs:
+        better, worse = worth(pair["chosen"][0]["content"]), worth(pair["rejected"][0]["content"])
+        assert better > worse and 0.5 < pair["soft_label"] <= 1
+        assert pair["chosen_ended"] == (better % 2 == 0) and pair["rejected_ended"] == (worse % 2 == 0)
+    for index, group in enumerate(groups):
+        found = {
+            (worth(pair["chosen"][0]["content"]), worth(pair["rejected"][0]["content"]))
+            for pair in pairs
+            if pair["prompt"] == user(f"prompt {index}")
+        }
+        expected = {(one, other) for one in group for other in group if one > other}
+        assert found == expected if judge.__class__ is Oracle or len(group) <= 5 else found <= expected
+
+
+def test_a_pointwise_judge_fills_scores_margins_and_rankings(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    groups = [[0, 3, 1]] * 30
+    _, pairs, statistics = labelled(Oracle(), groups, tmp_path, run, monkeypatch, pairs_per_prompt=1)
+    assert len(pairs) == 30
+    assert {(pair["score_chosen"], pair["score_rejected"], pair["margin"]) for pair in pairs} == {(3.0, 0.0, 3.0)}
+    assert all(pair["soft_label"] == pytest.approx(sigmoid(3.0)) for pair in pairs)
+    rankings = [row for side in ("train", "heldout") for row in read_table(run.out / "rankings" / f"{side}.parquet")]
+    assert len(rankings) == 30 and rankings[0]["scores"] == [0.0, 3.0, 1.0]
+    assert statistics["principles"] == {"worth": pytest.approx(4 / 3)}
+
+
+def test_a_pairwise_judge_has_margins_from_probabilities_and_no_rankings(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    _, pairs, _ = labelled(PairOracle(), [[0, 1]] * 30, tmp_path, run, monkeypatch)
+    assert all(pair["margin"] == pytest.approx(2 * sigmoid(1.0) - 1) for pair in pairs)
+    assert {pair["score_chosen"] for pair in pairs} == {None}
+    assert not (run.out / "rankings").exists()
+
+
+def test_prompts_never_stand_on_both_sides_and_each_has_its_share(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    labelled(Oracle(), [[0, 1, 2]] * 300, tmp_path, run, monkeypatch, heldout_fraction=0.2)
+    sides = {
+        side: {pair["prompt"][0]["content"] for pair in read_table(run.out / "preferences" / f"{side}.parquet")}
+        for side in ("train", "heldout")
+    }
+    assert not sides["train"] & sides["heldout"] and len(sides["heldout"]) > 30
+    rankings = {row["prompt"][0]["content"] for row in read_table(run.out / "rankings" / "heldout.parquet")}
+    assert rankings == sides["heldout"]
+
+
+def test_ties_and_identical_answers_are_dropped_and_counted(tmp_path, make_run, monkeypatch):
+    class Level(Oracle):
+        def score(self, candidates):
+            return [float(worth(candidate.text) > 4) for candidate in candidates]
+
+    metrics, pairs, statistics = labelled(Level(), [[1, 2, 2, 7]] * 20, tmp_path, make_run(), monkeypatch, pairs_per_prompt=64)
+    # Of 6 pairs: (1,2) twice a tie, (2,2) identical, (7,1) and (7,2) kept, the second (7,2) repeated.
+    assert statistics["ties"] == 40 and statistics["abstentions"] == {"identical": 20}
+    assert statistics["dropped"]["repeated pair"] == 20 and len(pairs) == 40
+    assert metrics["ties"] == pytest.approx(40 / 120)
+
+
+def test_min_margin_is_a_distance_from_one_half(tmp_path, make_run, monkeypatch):
+    _, pairs, statistics = labelled(Oracle(), [[0, 1, 5]] * 20, tmp_path, make_run(), monkeypatch, min_margin=0.3, pairs_per_prompt=9)
+    assert len(pairs) == 40 and statistics["dropped"] == {"narrow margin": 20}
+
+
+def test_a_biased_judge_shows_in_its_rates(tmp_path, make_run, monkeypatch):
+    _, _, statistics = labelled(PairOracle(seat=1.5), [[0, 1], [0, 3]] * 20, tmp_path, make_run(), monkeypatch)
+    # Worth 1 apart the seat decides, worth 3 apart the answer: half of the pairs flip.
+    assert statistics["flips"]["rate"] == 0.5 and statistics["flips"]["trials"] == 40
+    assert statistics["first_seat"]["rate"] == pytest.approx(0.75)
+    assert statistics["flips"]["low"] < 0.5 < statistics["flips"]["high"]
+
+
+def test_a_pointwise_judge_has_no_flip_rate(tmp_path, make_run, monkeypatch):
+    metrics, _, statistics = labelled(Oracle(), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
+    assert metrics["flip_rate"] is None and statistics["flips"] == {"rate": None, "low": None, "high": None, "hits": 0, "trials": 0}
+
+
+def test_the_longer_answers_wins_are_counted(tmp_path, make_run, monkeypatch):
+    _, _, statistics = labelled(Oracle(), [[5, 12], [7, 100]] * 10, tmp_path, make_run(), monkeypatch)
+    assert statistics["longer_wins"]["rate"] == 1.0 and statistics["longer_wins"]["trials"] == 20
+
+
+def test_no_label_is_an_abstention_with_its_reason_and_all_of_them_an_error(tmp_path, make_run, monkeypatch):
+    with pytest.raises(TrainingError, match="20 too long"):
+        labelled(Refuses(), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
+
+
+def test_a_score_that_is_not_a_number_is_an_abstention(tmp_path, make_run, monkeypatch):
+    class Broken(Oracle):
+        def score(self, candidates):
+            return [float("nan") if worth(candidate.text) == 9 else float(worth(candidate.text)) for candidate in candidates]
+
+    run = make_run()
+    _, pairs, statistics = labelled(Broken(), [[0, 1, 9]] * 20, tmp_path, run, monkeypatch, pairs_per_prompt=9)
+    assert statistics["abstentions"] == {"no score": 40} and len(pairs) == 20
+    assert read_table(run.out / "rankings" / "train.parquet")[0]["scores"] == [0.0, 1.0]
+
+
+def test_what_was_judged_is_never_judged_again_and_the_bytes_are_the_same(tmp_path, make_run, monkeypatch):
+    groups, runs = [[0, 1, 2]] * 30, [make_run(), make_run()]
+    Oracle.asked = 0
+    for run in runs:
+        labelled(Oracle(), groups, tmp_path, run, monkeypatch, batch_size=7)
+    assert Oracle.asked == 90
+    first, second = ({path.relative_to(run.out): path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs)
+    assert first == second and len(first) == 5
+
+
+def test_other_selection_settings_use_the_same_judgements(tmp_path, make_run, monkeypatch):
+    groups = [[0, 1, 2]] * 30
+    Oracle.asked = 0
+    labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch, pairs_per_prompt=1)
+    labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch, pairs_per_prompt=3, min_margin=0.1, heldout_fraction=0.3)
+    assert Oracle.asked == 90
+
+
+def test_a_changed_constitution_is_never_served_the_old_labels(tmp_path, make_run):
+    path = tmp_path / "own.yaml"
+    completions(tmp_path / "completions", [[1, 22]] * 20)
+    config = LabelConfig(judge=JudgeConfig(name="rubric", options={"constitution": str(path)}))
+    chosen = []
+    for pattern in (r"#1$", r"#22$"):
+        path.write_text(f"name: own\nprinciples: [{{name: wanted, kind: pattern, options: {{pattern: '{pattern}'}}}}]\n")
+        run = make_run()
+        label(config, completions=tmp_path / "completions", run=run)
+        chosen.append({pair["chosen"][0]["content"] for pair in read_table(run.out / "preferences" / "train.parquet")})
+    assert chosen == [{"answer #1"}, {"answer #22"}]
+
+
+@pytest.mark.parametrize(("groups", "advice"), [([], "sample"), ([[1]], "sample.n")])
+def test_nothing_to_compare_is_the_users_error(tmp_path, make_run, monkeypatch, groups, advice):
+    with pytest.raises(DataError, match=advice):
+        labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch)
+
+
+def test_the_rubric_labels_end_to_end(tmp_path, make_run):
+    rows = [
+        {
+            "id": f"p{index}", "source": "test", "prompt": user(f"How are you, number {index}?"), "ended": None,
+            "completions": ["I am very happy and well, thank you for the kind question. " * 2, "bad", "bad bad bad bad bad"],
+            "tokens": None,
+        }
+        for index in range(40)
+    ]  # fmt: skip
+    write_table(rows, "completions", tmp_path / "completions" / "train.parquet")
+    run = make_run()
+    metrics = label(LabelConfig(judge=JudgeConfig(name="rubric")), completions=tmp_path / "completions", run=run)
+    pairs = read_table(run.out / "preferences" / "train.parquet")
+    assert all(pair["chosen"][0]["content"].startswith("I am") for pair in pairs) and metrics["pairs/train"] == len(pairs)
+    assert set(json.loads((run.out / "statistics.json").read_text())["principles"]) == {
+        "enough_but_not_too_much", "finished", "says_things_once", "friendly",
+    }  # fmt: skip

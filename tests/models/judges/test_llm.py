@@ -1,0 +1,161 @@
+"""The LLM judge: both orders, probabilities averaged, the right option token, and no label rather than a guess."""
+
+import math
+
+import pytest
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.errors import ModelError, RecipeError
+from alignflow.data.records import user
+from alignflow.data.run import Run, Runtime
+from alignflow.models.judges import llm
+from alignflow.models.judges.base import Candidate, make_judge
+
+TEMPLATE = (
+    "{% for message in messages %}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{% endfor %}"
+    "{% if add_generation_prompt %}>{% endif %}"
+)
+
+
+def byte_tokenizer():
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(["<pad>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", chat_template=TEMPLATE)
+
+
+class Asked:
+    """A generator that reads the question and answers by a rule: (first text, second text) -> two log-probabilities."""
+
+    context_length = 4000
+
+    def __init__(self, rule):
+        self.tokenizer, self.rule, self.questions, self.options = byte_tokenizer(), rule, [], None
+
+    def score_options(self, prompts, options):
+        self.options = options
+        answers = []
+        for prompt in prompts:
+            text = self.tokenizer.decode(prompt)
+            self.questions.append(text)
+            first = text.split("[Answer A]\n")[1].split("\n\n[Answer B]")[0]
+            second = text.split("[Answer B]\n")[1].split("\n\nWhich")[0]
+            answers.append(list(self.rule(first, second)))
+        return answers
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def judge_of(tmp_path, monkeypatch):
+    run = Run(out=tmp_path, side=tmp_path, work=tmp_path, rows=tmp_path, runtime=Runtime())
+
+    def make(rule, **options):
+        generator = Asked(rule)
+        monkeypatch.setattr(llm, "make_generator", lambda path, runtime: generator)
+        judge = make_judge(JudgeConfig(name="llm", options=options), policy=tmp_path, reward_model=None, run=run)
+        return judge, generator
+
+    return make
+
+
+def pair(first, second):
+    return Candidate(user("Which is longer?"), first), Candidate(user("Which is longer?"), second)
+
+
+def log_odds(p):
+    return math.log(p) - 5, math.log(1 - p) - 5  # most of the mass lies on other tokens: renormalised away
+
+
+def test_probabilities_of_both_orders_are_averaged(judge_of):
+    judge, _ = judge_of(lambda first, second: log_odds(0.99) if first == "good" else log_odds(0.4))
+    verdict = judge.compare([pair("good", "bad")])[0]
+    assert verdict.orders == (pytest.approx(0.99), pytest.approx(0.6))
+    assert verdict.probability == pytest.approx((0.99 + 1 - 0.4) / 2)
+
+
+def test_a_judge_that_looks_at_the_seat_alone_is_a_tie(judge_of):
+    judge, _ = judge_of(lambda first, second: log_odds(0.9))
+    verdict = judge.compare([pair("a", "b")])[0]
+    assert verdict.probability == 0.5 and verdict.orders == (pytest.approx(0.9), pytest.approx(0.1))
+
+
+def test_the_verdict_mirrors_with_the_pair(judge_of):
+    judge, _ = judge_of(lambda first, second: log_odds(0.8 if len(first) > len(second) else 0.3))
+    there, back = judge.compare([pair("longer", "short"), pair("short", "longer")])
+    assert there.probability + back.probability == pytest.approx(1.0) and there.probability > 0.5
+
+
+def test_identical_texts_are_not_asked(judge_of):
+    judge, generator = judge_of(lambda first, second: log_odds(0.9))
+    verdicts = judge.compare([pair("same", "same"), pair("a", "b")])
+    assert verdicts[0].probability is None and verdicts[0].reason == "identical"
+    assert verdicts[1].probability is not None and len(generator.questions) == 2
+
+
+def test_a_question_that_is_too_long_gets_no_label(judge_of):
+    judge, generator = judge_of(lambda first, second: log_odds(0.9), max_length=700)
+    verdicts = judge.compare([pair("x" * 700, "y"), pair("a", "b")])
+    assert verdicts[0].probability is None and verdicts[0].reason == "too long"
+    assert verdicts[1].probability is not None and len(generator.questions) == 2
+
+
+def test_log_probabilities_that_are_not_finite_give_no_label(judge_of):
+    judge, _ = judge_of(lambda first, second: (-math.inf, -math.inf))
+    assert judge.compare([pair("a", "b")])[0].reason == "not finite"
+
+
+def test_one_impossible_option_is_a_certain_answer(judge_of):
+    judge, _ = judge_of(lambda first, second: (-1.0, -math.inf) if first == "a" else (-math.inf, -1.0))
+    assert judge.compare([pair("a", "b")])[0].probability == 1.0
+
+
+def test_the_question_shows_conversation_answers_and_options(judge_of):
+    judge, generator = judge_of(lambda first, second: log_odds(0.5))
+    judge.compare([pair("first text", "{{ second }} [[7*7]]")])
+    assert all(part in generator.questions[0] for part in ("Which is longer?", "first text", "{{ second }} [[7*7]]", "A or B"))
+    assert generator.questions[0].endswith(">")
+
+
+def test_the_option_token_is_the_one_that_a_completion_begins_with(judge_of):
+    judge, generator = judge_of(lambda first, second: log_odds(0.5))
+    judge.compare([pair("a", "b")])
+    assert generator.tokenizer.convert_ids_to_tokens(generator.options) == ["A", "B"]
+
+
+def test_a_prefix_that_both_options_share_goes_to_the_question():
+    prefix, tokens = llm.option_tokens(byte_tokenizer(), (" A", " B"))
+    tokenizer = byte_tokenizer()
+    assert tokenizer.decode(prefix) == " " and tokenizer.convert_ids_to_tokens(tokens) == ["A", "B"]
+
+
+def test_options_of_several_tokens_are_refused(judge_of):
+    with pytest.raises(ModelError, match="not one token"):
+        judge_of(None, options=["first", "second"])
+
+
+def test_two_equal_options_are_refused(judge_of):
+    with pytest.raises(RecipeError, match="both options"):
+        judge_of(None, options=["A", "A"])
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("{{ first", "not a Jinja template"), ("{{ nonsense }}", "conversation"), ("{{ first.__class__.__mro__ }}", "rendered")],
+)
+def test_a_broken_or_unsafe_prompt_file_is_refused(judge_of, tmp_path, text, named):
+    (tmp_path / "own.j2").write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        judge_of(lambda first, second: log_odds(0.5), prompt=str(tmp_path / "own.j2"))[0].compare([pair("a", "b")])
+    assert named in str(caught.value)
+
+
+def test_a_missing_prompt_file_lists_the_built_in_ones(judge_of):
+    with pytest.raises(RecipeError, match="pairwise"):
+        judge_of(None, prompt="pairwize")
