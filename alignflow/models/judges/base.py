@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from alignflow.data import catalogue
+from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.options import NoOptions
 from alignflow.data.errors import RecipeError
@@ -163,6 +165,13 @@ def judge_row(name: str, where: str = "judge.name") -> catalogue.Judge:
         advice = "derive from alignflow.models.judges.base.PointwiseJudge, or write the Judge protocol there"
         raise RecipeError(f"{name} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice)
     return catalogue.Judge(name, judge.__doc__ or name, options=getattr(judge, "Options", NoOptions))
+
+
+def own_source(name: str) -> str:
+    """Digest of the source of a user's own judge; empty for a judge of the catalogue, which has a version."""
+    if ":" not in name:
+        return ""
+    return text_digest(inspect.getsource(importlib.import_module(name.partition(":")[0])))
 
 
 def make_judge(config: JudgeConfig, *, policy: Path | None, reward_model: Path | None, run: Run) -> Judge:

@@ -7,7 +7,7 @@ from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.records import user
 from alignflow.data.run import Run, Runtime
-from alignflow.models.judges.base import Candidate, make_judge, sigmoid
+from alignflow.models.judges.base import Candidate, make_judge, own_source, sigmoid
 
 OWN = """
 from pydantic import Field
@@ -54,6 +54,10 @@ def test_a_users_own_judge_is_named_by_its_import_path(own, run):
     )
     assert verdict.scores == (2.0, 0.0) and verdict.probability == sigmoid(2.0)
     assert unlabelled.probability is None and unlabelled.scores == (None, 0.0) and unlabelled.reason == "no score"
+
+
+def test_an_own_judge_is_known_by_its_source_and_a_built_in_one_by_its_version(own):
+    assert own_source(f"{own}:Letters") and own_source("rubric") == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,231 @@
+"""The artifact store: finds, publishes, sets aside. A directory is an artifact once its manifest stands beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from alignflow.data import artifacts
+from alignflow.data.artifacts import MANIFEST, ArtifactRef, Manifest
+from alignflow.data.errors import StoreError, UserError
+
+STORE_FILE = "store.json"
+DIRECTORIES = ("artifacts", "staging", "work", "rows", "locks", "quarantine", "runs", "prefect")
+
+
+def default_root() -> Path:
+    """`ALIGNFLOW_HOME`, or `.alignflow` in the working directory."""
+    return Path(os.environ.get("ALIGNFLOW_HOME", ".alignflow")).absolute()
+
+
+class ArtifactStore:
+    """A local directory of immutable artifacts, private to its owner (mode 0700).
+
+    Raises:
+        UserError: the root cannot be written, or was made by a newer alignflow.
+    """
+
+    def __init__(self, root: Path | None = None):
+        self.root = (root or default_root()).absolute()
+        self.reasons: dict[str, str] = {}  # key -> why an artifact that was there could not be used
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in DIRECTORIES:
+                (self.root / name).mkdir(mode=0o700, exist_ok=True)
+            self._check_schema()
+            if not os.access(self.root / "artifacts", os.W_OK):
+                raise PermissionError(errno.EACCES, "not writable", str(self.root))
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise UserError(
+                f"the store cannot be written ({error.strerror})", where=str(self.root),
+                do="give write permission, or set ALIGNFLOW_HOME to another directory",
+            ) from None  # fmt: skip
+        except OSError as error:
+            raise _disk_error(error, self.root) from None
+
+    def _check_schema(self) -> None:
+        file = self.root / STORE_FILE
+        if not file.exists():
+            _write_synced(file, json.dumps({"schema_version": artifacts.SCHEMA_VERSION}))
+            return
+        found = json.loads(file.read_text())["schema_version"]
+        if found > artifacts.SCHEMA_VERSION:
+            raise UserError(
+                f"the store has schema version {found}, this alignflow knows {artifacts.SCHEMA_VERSION}",
+                where=str(self.root), do="upgrade alignflow, or set ALIGNFLOW_HOME to another directory",
+            )  # fmt: skip
+
+    def directory(self, key: str) -> Path:
+        """Where the artifact of `key` is, or would be."""
+        return self.root / "artifacts" / key
+
+    def payload(self, ref: ArtifactRef) -> Path:
+        """The path that a stage body is given for `ref`: the payload, or the directory of its part."""
+        payload = self.directory(ref.key) / "payload"
+        return payload / ref.part if ref.part and (payload / ref.part).is_dir() else payload
+
+    def find(self, key: str) -> Manifest | None:
+        """The manifest of a whole artifact, or None; what is damaged is set aside and `reasons` says why.
+
+        A file whose size and time are those of the last full check is taken as it is; any other is hashed again.
+        """
+        directory = self.directory(key)
+        if not directory.exists():
+            return None
+        try:
+            manifest = artifacts.read_manifest(directory)
+            known = json.loads((directory / "stat.json").read_text())
+        except (OSError, ValueError, ValidationError):
+            self.quarantine(key, "its manifest cannot be read")
+            return None
+        changed = [name for name in manifest.files if _stat(directory / "payload" / name) != known.get(name)]
+        damage = self._damage(directory, manifest, changed)
+        if damage:
+            self.quarantine(key, damage)
+            return None
+        if changed:
+            self._write_stat(directory, list(manifest.files))
+        return manifest
+
+    def _damage(self, directory: Path, manifest: Manifest, names: list[str]) -> str:
+        for name in names:
+            file = directory / "payload" / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if artifacts.file_digest(file) != manifest.files[name]:
+                return f"{name} changed on disk"
+        return ""
+
+    def verify(self, key: str) -> str:
+        """Re-hash every file of an artifact; return what is wrong, or an empty text."""
+        try:
+            manifest = artifacts.read_manifest(self.directory(key))
+        except (OSError, ValueError):
+            return "its manifest cannot be read"
+        return self._damage(self.directory(key), manifest, list(manifest.files))
+
+    def quarantine(self, key: str, why: str) -> None:
+        """Set a damaged artifact aside, so that its producer runs again."""
+        self.reasons[key] = f"{why}; the artifact was set aside"
+        target = self.root / "quarantine" / f"{key}-{time.time_ns()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.directory(key), target)
+            (target / "why.txt").write_text(why + "\n")
+
+    def stage_area(self, key: str) -> Path:
+        """A fresh staging directory for `key`; what a dead run left there is removed. Call it under the lock."""
+        area = self.root / "staging" / key
+        shutil.rmtree(area, ignore_errors=True)
+        for name in ("payload", "side"):
+            (area / name).mkdir(mode=0o700, parents=True)
+        return area
+
+    def publish(self, area: Path, manifest: Manifest) -> ArtifactRef:
+        """Make a staged artifact visible at once: sync its files, write the manifest last, rename.
+
+        Raises:
+            StoreError: the disk is full or a write failed; nothing that looks finished is left.
+        """
+        target = self.directory(manifest.key)
+        try:
+            for path in sorted(area.rglob("*")):
+                if path.is_file():
+                    _sync(path)
+            self._write_stat(area, list(manifest.files))
+            _write_synced(area / MANIFEST, manifest.model_dump_json(indent=1))
+            for directory in sorted(path for path in area.rglob("*") if path.is_dir()):
+                _sync(directory)
+            _sync(area)
+            if target.exists():  # recomputed by force: the earlier result stays until gc
+                os.rename(target, self.root / "quarantine" / f"{manifest.key}-{time.time_ns()}-superseded")
+            os.rename(area, target)
+            _sync(target.parent)
+        except OSError as error:
+            raise _disk_error(error, area) from error
+        shutil.rmtree(self.root / "work" / manifest.key, ignore_errors=True)
+        return manifest.ref()
+
+    def _write_stat(self, directory: Path, names: list[str]) -> None:
+        stats = {name: _stat(directory / "payload" / name) for name in names}
+        _write_synced(directory / "stat.json", json.dumps(stats))
+
+    def manifests(self, stage: str = "") -> Iterator[Manifest]:
+        """All manifests that can be read, newest first; of one stage where it is named."""
+        found = []
+        for directory in (self.root / "artifacts").glob(f"{stage}-*" if stage else "*"):
+            with contextlib.suppress(OSError, ValueError):
+                manifest = artifacts.read_manifest(directory)
+                if not stage or manifest.stage == stage:
+                    found.append(manifest)
+        return iter(sorted(found, key=lambda manifest: manifest.created, reverse=True))
+
+    def resolve(self, text: str) -> Manifest:
+        """The artifact that a person means by a key, the start of a key or digest, or a path; raises UserError."""
+        path = Path(text)
+        if path.is_dir() and (artifact := artifacts.artifact_of(path.absolute())):
+            return artifacts.read_manifest(artifact)
+        if (path / MANIFEST).is_file():
+            return artifacts.read_manifest(path)
+        matches = [m for m in self.manifests() if m.key.startswith(text) or (len(text) >= 6 and m.digest.startswith(text))]
+        if len(matches) == 1 or (matches and len({m.key for m in matches}) == 1):
+            return matches[0]
+        what = f"{len(matches)} artifacts match" if matches else "no artifact matches"
+        raise UserError(f"{what} {text!r}", where=str(self.root), do="`alignflow list` shows the artifacts and their keys")
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold the lock of `key`; waits for another holder. The kernel frees the lock of a killed process."""
+        name = artifacts.text_digest(key)[:40] + ".lock"
+        with open(self.root / "locks" / name, "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def is_locked(self, key: str) -> bool:
+        """Whether some process holds the lock of `key` now."""
+        name = artifacts.text_digest(key)[:40] + ".lock"
+        with open(self.root / "locks" / name, "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+
+def _stat(path: Path) -> list[int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _disk_error(error: OSError, where: Path) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError("the disk is full; nothing was published", where=str(where), do="free some space (`alignflow gc`) and run again")
+    return StoreError(f"the store cannot be written ({error})", where=str(where), do="check the disk and the permissions")
