@@ -46,3 +46,12 @@ def constitution_files(name_or_path: str) -> list[Path]:
     options = [entry.get("options") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     named = {choice["lexicon"] for choice in options if isinstance(choice, dict) and isinstance(choice.get("lexicon"), str)}
     return [path, *(lexicon_path(path, lexicon) for lexicon in sorted(named))]
+
+
+def shared_principles(first: str, second: str) -> set[str]:
+    """Names and kinds of principles that two constitutions have in common: such a pair cannot judge each other's labels."""
+    marks = []
+    for name in (first, second):
+        entries = read_constitution(constitution_path(name)).get("principles") or []
+        marks.append({str(entry[field]) for entry in entries if isinstance(entry, dict) for field in ("name", "kind") if field in entry})
+    return marks[0] & marks[1]

@@ -6,10 +6,12 @@ import importlib.util
 import sqlite3
 from pathlib import Path
 
+import alignflow
 from alignflow.data import artifacts
+from alignflow.data.constitution import BUILT_IN, constitution_files
 from alignflow.data.errors import UserError
 
-BUILT_IN = Path(artifacts.__file__).parent
+PACKAGE = Path(alignflow.__file__).parent
 
 
 class ContentDigests:
@@ -25,11 +27,13 @@ class ContentDigests:
         if path.is_dir():
             files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
             return artifacts.digest_of({str(file.relative_to(path)): self._file(file) for file in files})
+        if path.suffix in (".yaml", ".yml") or (BUILT_IN / f"{name}.yaml").is_file():
+            return artifacts.digest_of({str(index): self._file(file) for index, file in enumerate(constitution_files(name))})
         if path.is_file():
             return self._file(path)
         if ":" in name:
             return self._module(name)
-        for built_in in sorted(BUILT_IN.parent.rglob(f"{name}.yaml")) + sorted(BUILT_IN.parent.rglob(f"{name}.j2")):
+        for built_in in sorted((PACKAGE / "models" / "judges" / "prompts").glob(f"{name}.j2")):
             return self._file(built_in)
         return self._hub(name)
 

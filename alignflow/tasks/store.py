@@ -73,6 +73,13 @@ class ArtifactStore:
         payload = self.directory(ref.key) / "payload"
         return payload / ref.part if ref.part and (payload / ref.part).is_dir() else payload
 
+    def manifest(self, key: str) -> Manifest:
+        """The manifest of an artifact that was found before; raises StoreError where it is gone."""
+        try:
+            return artifacts.read_manifest(self.directory(key))
+        except (OSError, ValueError):
+            raise StoreError("the artifact is gone", where=key, do="run the recipe again") from None
+
     def find(self, key: str) -> Manifest | None:
         """The manifest of a whole artifact, or None; what is damaged is set aside and `reasons` says why.
 

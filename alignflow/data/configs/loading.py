@@ -1,0 +1,151 @@
+"""A recipe from a YAML file: strict, with paths relative to the file, and errors that name the nearest valid key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from alignflow.data import catalogue
+from alignflow.data.configs.base import is_content
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import RecipeError
+
+
+def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
+    """Read a recipe, with `settings` (`align.beta=0.2`) applied over the file.
+
+    Raises:
+        RecipeError: the file is missing or not YAML, or a key or value is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError("no such recipe", where=str(path), do="`alignflow new` writes one") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(path), do="correct the file") from None
+    if content is None or not isinstance(content, dict):
+        raise RecipeError("not a recipe: it must be a mapping", where=str(path), do="`alignflow new` writes a commented one")
+    for setting in settings:
+        _apply(content, setting)
+    return parse_recipe(content, path.absolute().parent, str(path))
+
+
+def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
+    """Validate a recipe and make its paths absolute, starting at `base`; raises RecipeError."""
+    try:
+        recipe = Recipe.model_validate(dict(content))
+    except ValidationError as error:
+        raise _explain(error, where) from None
+    check_names(recipe)
+    return resolve_paths(recipe, base)
+
+
+def check_names(recipe: Recipe) -> None:
+    """Bind every name of the catalogue that the recipe uses, so that a typo fails before anything runs."""
+    if recipe.align is not None:
+        row = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
+        catalogue.parse_options(row, recipe.align.options, "align.options")
+    judges = {"label.judge": recipe.label.judge}
+    if recipe.evaluate is not None:
+        judges |= {f"evaluate.judges.{index}": judge for index, judge in enumerate(recipe.evaluate.judges)}
+        for name in recipe.evaluate.evaluators:
+            catalogue.look_up(catalogue.EVALUATORS, name, "evaluate.evaluators")
+    for where, judge in judges.items():
+        if ":" not in judge.name:
+            judge_row = catalogue.look_up(catalogue.JUDGES, judge.name, f"{where}.name")
+            catalogue.parse_options(judge_row, judge.options, f"{where}.options")
+    for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general"):
+        for index, source in enumerate(getattr(recipe.data, kind)):
+            if source.format != "auto":
+                catalogue.look_up(catalogue.FORMATS, source.format, f"data.{kind}.{index}.format")
+
+
+def resolve_paths(config: Any, base: Path) -> Any:
+    """A copy of a config in which every content path that exists relative to `base` is absolute."""
+    if not isinstance(config, BaseModel):
+        return config
+    kind, changes = type(config), {}
+    for name in kind.model_fields:
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            changes[name] = resolve_paths(value, base)
+        elif isinstance(value, tuple):
+            changes[name] = tuple(resolve_paths(item, base) for item in value)
+        elif isinstance(value, str) and is_content(kind, name):
+            changes[name] = _absolute(value, base)
+        elif name == "options" and isinstance(value, dict):
+            changes[name] = {key: _absolute(item, base) if isinstance(item, str) else item for key, item in value.items()}
+    changes = {name: value for name, value in changes.items() if value is not getattr(config, name)}
+    fields = set(config.model_fields_set)
+    copy = config.model_copy(update=changes)
+    copy.__pydantic_fields_set__.intersection_update(fields)  # a path made absolute was not set by the user
+    return copy
+
+
+def _absolute(value: str, base: Path) -> str:
+    path = Path(value).expanduser()
+    looks_like_path = value.startswith((".", "/", "~")) or (base / path).exists()
+    return str((base / path).resolve()) if looks_like_path and "\n" not in value else value
+
+
+def _apply(content: dict[str, Any], setting: str) -> None:
+    """Put `a.b=value` into the content; the value is YAML."""
+    name, separator, text = setting.partition("=")
+    if not separator or not name:
+        raise RecipeError(f"{setting!r} is not of the form name=value", where="--set", do="for example --set align.beta=0.2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"{text!r} is not a YAML value", where=f"--set {name}", do="quote it") from None
+    place: Any = content
+    *parents, last = name.split(".")
+    for parent in parents:
+        if isinstance(place, list):
+            place = place[_index(parent, place, name)]
+            continue
+        if not isinstance(place.get(parent), dict | list):
+            place[parent] = {}
+        place = place[parent]
+    if isinstance(place, list):
+        place[_index(last, place, name)] = value
+    else:
+        place[last] = value
+
+
+def _index(text: str, items: list[Any], name: str) -> int:
+    if text.isdigit() and int(text) < len(items):
+        return int(text)
+    raise RecipeError(f"{text!r} is not a place in a list of {len(items)}", where=f"--set {name}", do="places count from 0")
+
+
+def _explain(error: ValidationError, where: str) -> RecipeError:
+    first = error.errors()[0]
+    location = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(first["loc"][:-1])
+        return RecipeError(f"unknown key {location!r}{more}", where=where, do=catalogue.suggest(str(first["loc"][-1]), known))
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f", not {given!r}" if isinstance(given, str | int | float | bool | type(None)) else ""
+    return RecipeError(f"{location}: {message}{shown}{more}", where=where, do="`alignflow stages STAGE` lists every field with its bounds")
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    """Names of the fields of the config that stands at a place of the recipe."""
+    kind: Any = Recipe
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = kind.model_fields[part].annotation
+        kind = next(member for member in _members(annotation) if isinstance(member, type) and issubclass(member, BaseModel))
+    return list(kind.model_fields)
+
+
+def _members(annotation: Any) -> list[Any]:
+    inner = [member for argument in get_args(annotation) for member in _members(argument)]
+    return [annotation, *inner]

@@ -1,0 +1,102 @@
+"""From nodes to calls: the key of a step as soon as all its inputs are known. No Prefect and no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alignflow.data.artifacts import ArtifactRef
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import UserError
+from alignflow.flows.graph import Node, nodes
+from alignflow.tasks.call import StageCall
+from alignflow.tasks.content import ContentDigests
+from alignflow.tasks.key import nearest, stage_key
+from alignflow.tasks.runtime import resolve_runtime
+from alignflow.tasks.store import ArtifactStore
+
+
+class Caller:
+    """Makes the calls of one recipe on one store."""
+
+    def __init__(self, recipe: Recipe, store: ArtifactStore):
+        self.recipe, self.store = recipe, store
+        self.nodes = nodes(recipe)
+        self.runtime = resolve_runtime(recipe.engine)
+        self._contents = ContentDigests(store.root)
+
+    def call(self, node: Node, made: Mapping[str, ArtifactRef]) -> StageCall | None:
+        """The call of a node, or None while one of its inputs is not made; raises UserError for a missing path."""
+        if any(link.node not in made for link in node.inputs.values()):
+            return None
+        inputs = {name: self._part(made[link.node], link.part) for name, link in node.inputs.items()}
+        key, components = stage_key(node.stage, node.config, inputs, self.runtime, self._contents)
+        return StageCall(
+            name=node.name, stage=node.stage, config=node.config.model_dump(mode="json"), inputs=inputs,
+            runtime=self.runtime, key=key, components=components, timeout_s=self.recipe.engine.timeout_s,
+        )  # fmt: skip
+
+    def _part(self, ref: ArtifactRef, part: str) -> ArtifactRef:
+        if not part:
+            return ref
+        manifest = self.store.manifest(ref.key)
+        if part not in manifest.parts:
+            raise UserError(
+                f"the data has no {part}", where=ref.key,
+                do=f"its parts: {', '.join(sorted(manifest.parts))}; give the sources of {part} in the recipe's data",
+            )  # fmt: skip
+        return manifest.ref(part)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a run would do with one node.
+
+    Attributes:
+        name: The node.
+        state: run, cached, after, or blocked.
+        why: For a miss what differs from the nearest earlier artifact; for `after` the node; for `blocked` by what.
+        key: Its key, where it is known.
+    """
+
+    name: str
+    state: str
+    why: str = ""
+    key: str = ""
+
+
+def plan(recipe: Recipe, store: ArtifactStore) -> list[Step]:
+    """What a run of the recipe would do now, step by step; raises RecipeError where the recipe itself is wrong."""
+    caller = Caller(recipe, store)
+    made: dict[str, ArtifactRef] = {}
+    steps: dict[str, Step] = {}
+    for node in caller.nodes:
+        steps[node.name] = _step(node, caller, made, steps)
+    return list(steps.values())
+
+
+def _step(node: Node, caller: Caller, made: dict[str, ArtifactRef], steps: Mapping[str, Step]) -> Step:
+    waiting = [link.node for link in node.inputs.values() if link.node not in made]
+    blocked = [name for name in waiting if steps[name].state == "blocked"]
+    if blocked:
+        return Step(node.name, "blocked", f"by {blocked[0]}")
+    if waiting:
+        return Step(node.name, "after", ", ".join(dict.fromkeys(waiting)))
+    try:
+        call = caller.call(node, made)
+    except UserError as error:
+        return Step(node.name, "blocked", " ".join(str(error).split()))
+    assert call is not None
+    if manifest := caller.store.find(call.key):
+        made[node.name] = manifest.ref()
+        return Step(node.name, "cached", key=call.key)
+    return Step(node.name, "run", why_missed(call, caller.store), call.key)
+
+
+def why_missed(call: StageCall, store: ArtifactStore) -> str:
+    """Why a call has to run: its artifact was damaged, or which components differ from the nearest earlier one."""
+    if call.key in store.reasons:
+        return store.reasons[call.key]
+    changes = nearest(call.components, store.manifests(call.stage))
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return "; ".join(changes[:3]) + more if changes else "first time"

@@ -1,0 +1,224 @@
+"""Which stages a recipe needs, with what config and inputs, in order. Pure: no store, no Prefect, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from alignflow.data import catalogue
+from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.inputs import AdoptConfig, InitConfig, SourceConfig
+from alignflow.data.configs.options import RubricOptions
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.constitution import shared_principles
+from alignflow.data.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Link:
+    """An input: the node that makes it, and the part of its payload that is taken."""
+
+    node: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of a run.
+
+    Attributes:
+        name: What the run calls it.
+        stage: The catalogue's stage that does it.
+        config: Its config.
+        inputs: Where each of its inputs comes from.
+    """
+
+    name: str
+    stage: str
+    config: BaseModel
+    inputs: dict[str, Link] = field(default_factory=dict)
+
+
+def nodes(recipe: Recipe) -> list[Node]:
+    """The steps of a recipe in an order in which every input is made before it is taken: as long as it needs, no longer.
+
+    Raises:
+        RecipeError: the recipe lacks what one of its stages needs.
+    """
+    recipe = fold_in_replacements(recipe)
+    steps = _Steps(recipe)
+    steps.base()
+    steps.supervised()
+    steps.preferences()
+    steps.reward_model()
+    steps.alignment()
+    steps.evaluation()
+    steps.report()
+    return list(steps.made.values())
+
+
+def fold_in_replacements(recipe: Recipe) -> Recipe:
+    """Data that the user brings in place of a stage, as sources of the data."""
+    changes = {}
+    if recipe.replace.label:
+        changes["preferences"] = (*recipe.data.preferences, SourceConfig(path=recipe.replace.label))
+    if recipe.replace.sample:
+        changes["completions"] = (*recipe.data.completions, SourceConfig(path=recipe.replace.sample))
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)}) if changes else recipe
+
+
+class _Steps:
+    """Builds the list; each method adds the nodes of one part of the run."""
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+        self.made: dict[str, Node] = {}
+        self.policy = ""  # the node whose model is aligned
+        self.preference_data: Link | None = None
+        self.reward = ""
+
+    def add(self, name: str, stage: str, config: BaseModel, **inputs: Link | None) -> str:
+        linked = {input_name: link for input_name, link in inputs.items() if link is not None}
+        self.made[name] = Node(name, stage, seeded(config, self.recipe.seed), linked)
+        return name
+
+    def base(self) -> None:
+        recipe, data = self.recipe, self.recipe.data
+        if recipe.replace.sft:
+            self.policy = self.add("sft", "init", InitConfig(path=recipe.replace.sft, chat_template=recipe.model.chat_template))
+        else:
+            model = recipe.model
+            corpus = (*data.demonstrations, *data.prompts, *data.general) if model.path is None else ()
+            if model.path is None and not corpus:
+                raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
+            self.policy = self.add("init", "init", model.model_copy(update={"corpus": corpus}))
+        if any(getattr(data, kind) for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")):
+            self.add("prepare", "prepare", data, tokenizer=Link(self.policy, "tokenizer"))
+        else:
+            raise RecipeError("the recipe names no data", where="data", do="give data.demonstrations, data.prompts or data.preferences")
+
+    def supervised(self) -> None:
+        recipe = self.recipe
+        if recipe.sft is not None and not recipe.replace.sft and recipe.data.demonstrations:
+            self.policy = self.add("sft", "sft", recipe.sft, base=Link(self.policy), demonstrations=Link("prepare", "demonstrations"))
+
+    def preferences(self) -> None:
+        recipe, data = self.recipe, self.recipe.data
+        if data.preferences:
+            self.preference_data = Link("prepare", "preferences")
+            return
+        if data.completions:
+            completions = Link("prepare", "completions")
+        elif data.prompts or data.demonstrations:
+            self.add("sample", "sample", recipe.sample, policy=Link(self.policy), prompts=Link("prepare", "prompts"))
+            completions = Link("sample", "completions")
+        else:
+            return
+        needs = needed_model(recipe.label.judge)
+        if needs == "reward_model":
+            self._adopt_reward("label.judge")
+        self.add(
+            "label", "label", recipe.label, completions=completions,
+            policy=Link(self.policy) if needs == "policy" else None,
+            reward_model=Link("reward") if needs == "reward_model" else None,
+        )  # fmt: skip
+        self.preference_data = Link("label", "preferences")
+
+    def reward_model(self) -> None:
+        recipe = self.recipe
+        wanted = recipe.reward is not None and ("label" in self.made or "reward" in recipe.model_fields_set)
+        if recipe.replace.reward:
+            self._adopt_reward("replace.reward")
+        elif wanted and self.preference_data:
+            self.reward = self.add("reward", "reward", recipe.reward, base=Link(self.policy), preferences=self.preference_data)  # type: ignore[arg-type]
+
+    def _adopt_reward(self, where: str) -> None:
+        path = self.recipe.replace.reward
+        if path is None:
+            raise RecipeError("a judge needs a reward model", where=where, do="set replace.reward, or the judge's options.model")
+        if not self.reward:
+            self.reward = self.add("reward", "adopt_reward", AdoptConfig(path=path))
+
+    def alignment(self) -> None:
+        recipe = self.recipe
+        if recipe.replace.align:
+            self.add("align", "init", InitConfig(path=recipe.replace.align, chat_template=recipe.model.chat_template))
+        elif recipe.align is not None:
+            if self.preference_data is None:
+                raise RecipeError("alignment needs preferences", where="data", do="give data.prompts, data.demonstrations or data.preferences")
+            method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
+            config = recipe.align if recipe.align.beta is not None else recipe.align.model_copy(update={"beta": method.beta})
+            self.add(
+                "align", "align", config, policy=Link(self.policy),
+                reference=Link(self.policy) if method.needs_reference else None, preferences=self.preference_data,
+            )  # fmt: skip
+
+    def evaluation(self) -> None:
+        recipe, data = self.recipe, self.recipe.data
+        if recipe.evaluate is None or "align" not in self.made:
+            return
+        labelling = recipe.label.judge if "label" in self.made else None
+        judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
+        check_independence(labelling, recipe.evaluate.judges)
+        if any(needed_model(judge) == "reward_model" for judge in judges) and not self.reward:
+            raise RecipeError("a judge needs a reward model", where="evaluate.judges", do="set reward, replace.reward, or the judge's options.model")
+        general = Link("prepare", "general") if data.general or data.demonstrations else None
+        self.add(
+            "evaluate", "evaluate", recipe.evaluate.model_copy(update={"labelling_judge": labelling}),
+            aligned=Link("align"), sft=Link(self.policy), prompts=Link("prepare", "evaluation"), general=general,
+            reward_model=Link(self.reward) if self.reward else None,
+        )  # fmt: skip
+
+    def report(self) -> None:
+        if self.recipe.report is not None:
+            inputs = {name: Link(name) for name in self.made}
+            self.add("report", "report", self.recipe.report, **inputs)
+
+
+def needed_model(judge: JudgeConfig) -> str:
+    """What a judge falls back on: policy, reward_model, or nothing where its options name a model."""
+    row = catalogue.JUDGES.get(judge.name)
+    return row.needs if row and not judge.options.get("model") else ""
+
+
+def check_independence(labelling: JudgeConfig | None, others: tuple[JudgeConfig, ...]) -> None:
+    """Refuse a rubric that shares a principle with the rubric that made the labels: it would confirm itself."""
+    if labelling is None or labelling.name != "rubric":
+        return
+    first = RubricOptions.model_validate(labelling.options).constitution
+    for index, judge in enumerate(others):
+        if judge.name == "rubric":
+            second = RubricOptions.model_validate(judge.options).constitution
+            if shared := shared_principles(first, second):
+                raise RecipeError(
+                    f"{Path(second).stem} shares {', '.join(sorted(shared))} with the labelling rubric {Path(first).stem}",
+                    where=f"evaluate.judges.{index}", do="judge with principles that made no labels",
+                )  # fmt: skip
+
+
+def seeded(config: Any, seed: int) -> Any:
+    """The config with the recipe's seed, unless it sets its own."""
+    if "seed" in type(config).model_fields and "seed" not in config.model_fields_set:
+        return config.model_copy(update={"seed": seed})
+    return config
+
+
+def upstream(steps: list[Node], name: str) -> set[str]:
+    """The names of all nodes that `name` depends on."""
+    by_name = {node.name: node for node in steps}
+    found: set[str] = set()
+    queue = [name]
+    while queue:
+        for link in by_name[queue.pop()].inputs.values():
+            if link.node not in found:
+                found.add(link.node)
+                queue.append(link.node)
+    return found
+
+
+def downstream(steps: list[Node], name: str) -> set[str]:
+    """The names of all nodes that depend on `name`."""
+    return {node.name for node in steps if name in upstream(steps, node.name)}

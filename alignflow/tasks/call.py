@@ -1,0 +1,44 @@
+"""One call of a stage, ready to run: everything that its task needs, in under a few kB of JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from alignflow.data.artifacts import ArtifactRef
+from alignflow.data.run import Runtime
+
+
+class StageCall(BaseModel):
+    """The one parameter of a stage task.
+
+    Attributes:
+        name: What the run calls this step; `sft` may be done by the stage `init` where the user brings the model.
+        stage: A name of the catalogue.
+        config: The stage's validated config as JSON.
+        inputs: References to what it takes.
+        runtime: Resolved device, precision, engine.
+        key: Its cache key, computed before the call, and `components`, what the key was computed from.
+        timeout_s: Seconds after which it is stopped; None: never.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    stage: str
+    config: dict[str, Any]
+    inputs: dict[str, ArtifactRef]
+    runtime: Runtime
+    key: str
+    components: dict[str, Any]
+    timeout_s: float | None = None
+
+
+class StageResult(BaseModel):
+    """What a stage task returns: the reference, and whether the work was found or done."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ref: ArtifactRef
+    ran: bool

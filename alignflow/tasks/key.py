@@ -1,0 +1,134 @@
+"""The key of a stage: ONE function from config, inputs, runtime and code versions. Equal keys mean equal results.
+
+It returns its components too, so that `alignflow plan` can say which one of them changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from alignflow.data import catalogue
+from alignflow.data.artifacts import ArtifactRef, Manifest, canonical_json, text_digest
+from alignflow.data.catalogue import Part
+from alignflow.data.configs.base import in_key, is_content
+from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
+from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.run import Runtime
+from alignflow.tasks.content import ContentDigests
+from alignflow.tasks.runtime import key_components
+
+BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
+    (AlignConfig, "method", "methods"),
+    (JudgeConfig, "name", "judges"),
+    (SourceConfig, "format", "formats"),
+    (EvaluateConfig, "evaluators", "evaluators"),
+)
+"""Which config field names parts of which table: their versions enter the key."""
+
+
+def stage_key(
+    stage: str, config: BaseModel, inputs: Mapping[str, ArtifactRef], runtime: Runtime, contents: ContentDigests
+) -> tuple[str, dict[str, Any]]:
+    """The key of a stage call, and the components that it was computed from.
+
+    Args:
+        stage: A name of the catalogue.
+        config: Its validated config; content paths are replaced by the digest of their bytes.
+        inputs: What it takes; only their digests count.
+
+    Returns:
+        `(key, components)`: the key is the stage's name and 40 hex digits.
+
+    Raises:
+        UserError: a path of the config does not exist.
+    """
+    row = catalogue.STAGES[stage]
+    components: dict[str, Any] = {"version.stage": row.version, **key_components(row, runtime)}
+    components.update(_flatten(config, "config", contents))
+    components.update({f"input.{name}": ref.digest for name, ref in inputs.items()})
+    for table, name, part in bound_parts(config):
+        components[f"version.{table}.{name}"] = part.version
+    return f"{stage}-{text_digest(canonical_json(components))[:40]}", components
+
+
+def bound_parts(config: BaseModel) -> Iterator[tuple[str, str, Part]]:
+    """The catalogue's parts that a config names, as (table, name, row), wherever they stand in it."""
+    for holder, field, table in BINDINGS:
+        if isinstance(config, holder):
+            value = getattr(config, field)
+            for name in (value,) if isinstance(value, str) else value:
+                yield from _named_parts(table, name)
+    for value in _children(config):
+        yield from bound_parts(value)
+
+
+def _named_parts(table: str, name: str) -> Iterator[tuple[str, str, Part]]:
+    rows = catalogue.TABLES[table]
+    if name == "auto":  # whichever fits the data: any of them may have made the result
+        yield from ((table, other, part) for other, part in rows.items())
+    elif ":" not in name:  # the user's own code enters by its source
+        yield table, name, catalogue.look_up(rows, name, table)
+
+
+def _children(config: BaseModel) -> Iterator[BaseModel]:
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, BaseModel):
+                yield item
+
+
+def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
+    """Dotted names and plain values of every field that changes the result."""
+    kind = type(config)
+    for name in kind.model_fields:
+        value = getattr(config, name)
+        if name == "options" and isinstance(value, dict):
+            yield from _flatten_options(config, f"{prefix}.{name}", contents)
+        elif in_key(kind, name):
+            yield from _flatten_value(value, f"{prefix}.{name}", contents, is_content(kind, name))
+        if isinstance(value, str) and ":" in value and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}:
+            yield f"{prefix}.{name}.source", contents.of(value)
+
+
+def _flatten_value(value: Any, prefix: str, contents: ContentDigests, content: bool) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, BaseModel):
+        yield from _flatten(value, prefix, contents)
+    elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        for index, item in enumerate(value):
+            yield from _flatten_value(item, f"{prefix}.{index}", contents, content)
+    elif content and value is not None:
+        yield prefix, contents.of(value)
+    else:
+        yield prefix, list(value) if isinstance(value, tuple) else value
+
+
+def _flatten_options(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
+    """Options through their own model, so that a default that is written out changes nothing."""
+    for holder, field, table in BINDINGS:
+        name = getattr(config, field) if isinstance(config, holder) else ""
+        row = catalogue.TABLES[table].get(name) if isinstance(name, str) else None
+        if isinstance(row, catalogue.Method | catalogue.Judge):
+            yield from _flatten(catalogue.parse_options(row, config.options, prefix), prefix, contents)  # type: ignore[attr-defined]
+            return
+    yield prefix, config.options  # type: ignore[attr-defined]
+
+
+def difference(components: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
+    """The components in which a call differs from an earlier one, each as `name old -> new`."""
+    names = [name for name in sorted({*components, *earlier}) if components.get(name) != earlier.get(name)]
+    return [f"{name} {_short(earlier.get(name))} -> {_short(components.get(name))}" for name in names]
+
+
+def nearest(components: Mapping[str, Any], manifests: Iterator[Manifest]) -> list[str]:
+    """The shortest difference to any earlier artifact of the same stage; empty where there is none."""
+    return min((difference(components, manifest.components) for manifest in manifests), key=len, default=[])
+
+
+def _short(value: Any) -> str:
+    text = "(none)" if value is None else str(value)
+    return text[:12] if len(text) == 64 else text[:60]

@@ -1,0 +1,118 @@
+"""One stage call, done once: under the lock of its key it is found in the store, or run in a child and published."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import alignflow
+from alignflow.data import artifacts, catalogue
+from alignflow.data.artifacts import ArtifactRef, Manifest
+from alignflow.data.errors import AlignflowError
+from alignflow.tasks.call import StageCall
+from alignflow.tasks.fingerprint import fingerprint
+from alignflow.tasks.launch import run_child
+from alignflow.tasks.store import ArtifactStore
+
+LIBRARIES = ("torch", "transformers", "deepspeed", "datasets", "prefect", "tokenizers", "safetensors", "pandas", "pyarrow", "numpy")
+
+
+def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tuple[ArtifactRef, bool]:
+    """Return the artifact of `call` and whether it was made now.
+
+    Two processes that call this with one key at the same time do the work once: the second one waits, and finds it.
+    A failed stage leaves its log under `runs/`, its checkpoints and rows, and no artifact.
+
+    Raises:
+        AlignflowError: whatever stopped the stage.
+    """
+    with store.lock(call.key):
+        if not force and (found := store.find(call.key)):
+            return found.ref(), False
+        area = store.stage_area(call.key)
+        if force:
+            shutil.rmtree(store.root / "work" / call.key, ignore_errors=True)
+        spec = make_spec(call, store, area)
+        try:
+            result = run_child(call.name, spec, area, call.timeout_s)
+            return store.publish(area, make_manifest(call, store, area, result)), True
+        except AlignflowError:
+            keep_log(call, store, area)
+            raise
+
+
+def make_spec(call: StageCall, store: ArtifactStore, area: Path) -> dict[str, Any]:
+    """What the worker is told: paths in place of references."""
+    row = catalogue.STAGES[call.stage]
+    names = [name.rstrip("?") for name in row.takes]
+    work, rows = store.root / "work" / call.key, store.root / "rows" / rows_name(call)
+    for directory in (work, rows):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return {
+        "stage": call.stage, "config": call.config, "runtime": call.runtime.model_dump(),
+        "inputs": {name: str(store.payload(call.inputs[name])) if name in call.inputs else None for name in names},
+        "out": str(area / "payload"), "side": str(area / "side"), "work": str(work), "rows": str(rows),
+    }  # fmt: skip
+
+
+def rows_name(call: StageCall) -> str:
+    """The journal that a call shares with all calls of the same code and runtime; a row's id holds the rest."""
+    shared = {name: value for name, value in call.components.items() if name.startswith(("version.", "resolved."))}
+    return f"{call.stage}-{artifacts.text_digest(artifacts.canonical_json(shared))[:16]}"
+
+
+def make_manifest(call: StageCall, store: ArtifactStore, area: Path, result: dict[str, Any]) -> Manifest:
+    """Everything that is known about a finished stage; hashes the payload."""
+    payload = area / "payload"
+    files = {name: artifacts.file_digest(payload / name) for name in artifacts.payload_files(payload)}
+    row = catalogue.STAGES[call.stage]
+    versions = {name.removeprefix("version."): str(value) for name, value in call.components.items() if name.startswith("version.")}
+    return Manifest(
+        kind=row.makes, key=call.key, digest=artifacts.digest_of(files), stage=call.stage, files=files,
+        parts=artifacts.part_digests(files), components=call.components, config=call.config, inputs=call.inputs,
+        versions={"alignflow": alignflow.__version__, **versions}, fingerprint=fingerprint("stages", call.stage),
+        libraries=library_versions(), runtime=call.runtime.model_dump(), seed=call.config.get("seed"),
+        licences=licences(call, store), metrics=result["metrics"], warnings=result["warnings"], cost=result["cost"],
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )  # fmt: skip
+
+
+def library_versions() -> dict[str, str]:
+    """Installed versions of the libraries that results pass through."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def licences(call: StageCall, store: ArtifactStore) -> dict[str, str]:
+    """Licences of models and data that went into a call: those of its inputs, and those that its config states."""
+    found: dict[str, str] = {}
+    for ref in call.inputs.values():
+        found.update(artifacts.read_manifest(store.directory(ref.key)).licences)
+    found.update(_stated(call.config))
+    return found
+
+
+def _stated(config: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if config.get("path") and isinstance(config.get("licence"), str):
+        found[Path(config["path"]).name] = config["licence"]
+    for value in config.values():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, dict):
+                found.update(_stated(item))
+    return found
+
+
+def keep_log(call: StageCall, store: ArtifactStore, area: Path) -> None:
+    """Keep the log of a failed stage where the next attempt does not remove it."""
+    log = area / "side" / "log.txt"
+    if log.exists():
+        shutil.copy(log, store.root / "runs" / f"{call.key}.log")

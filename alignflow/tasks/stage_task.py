@@ -1,0 +1,41 @@
+"""The only @task in the house: one cached Prefect task per stage of the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import Task, task
+from prefect.states import Completed, State
+
+from alignflow.data import catalogue
+from alignflow.tasks.cache import StageKeyPolicy, StoreKeyStorage
+from alignflow.tasks.call import StageCall, StageResult
+from alignflow.tasks.stage import run_stage
+from alignflow.tasks.store import ArtifactStore
+
+
+def stage_task(stage: str, store: ArtifactStore, force: bool = False) -> Task[..., Any]:
+    """The Prefect task of a stage on a store; a call whose artifact is whole ends in the state `Cached`.
+
+    Args:
+        stage: A name of the catalogue.
+        store: Where artifacts are.
+        force: Do the work even where the artifact is there.
+    """
+    results = store.root / "prefect" / "results"
+    results.mkdir(mode=0o700, parents=True, exist_ok=True)
+    policy = StageKeyPolicy().configure(
+        key_storage=StoreKeyStorage(basepath=str(store.root / "prefect" / "keys"), store_root=str(store.root), results=str(results))
+    )
+
+    @task(
+        name=stage, task_run_name="{call.name}", description=catalogue.STAGES[stage].summary, cache_policy=policy,
+        result_storage=results, result_serializer="json", persist_result=True, cache_result_in_memory=False,
+        refresh_cache=force, retries=0,
+    )  # fmt: skip
+    def run_stage_task(call: StageCall) -> dict[str, Any] | State[Any]:
+        ref, ran = run_stage(call, store, force)
+        value = StageResult(ref=ref, ran=ran).model_dump()
+        return value if ran else Completed(name="Cached", message="another run made it meanwhile", data=value)
+
+    return run_stage_task

@@ -1,0 +1,52 @@
+"""Runs a command in a session of its own and ends the whole group when our standard input ends: our parent is gone.
+
+Used as `python -I -S supervise.py GRACE_SECONDS COMMAND...`; standard library only, so that it starts in an instant
+and outlives whatever the command does. Its exit status is that of the command, or 128 plus the signal.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+
+def main() -> int:
+    """Start the command from the main thread, which lives as long as it, and watch for the parent's end."""
+    grace, command = float(sys.argv[1]), sys.argv[2:]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def stop(*_: object) -> None:
+        if not _signal(child.pid, signal.SIGTERM):
+            return
+        end = time.monotonic() + grace
+        while time.monotonic() < end:
+            if not _signal(child.pid, 0):
+                return
+            time.sleep(0.05)
+        _signal(child.pid, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        stop()
+
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop, daemon=True).start())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and ends our input
+    threading.Thread(target=watch, daemon=True).start()
+    status = child.wait()
+    stop()  # grandchildren that are left in the group
+    return status if status >= 0 else 128 - status
+
+
+def _signal(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The lock file of versions: which source stands behind each version of the catalogue.
+
+`python -m alignflow.tasks.versions` checks it; `--update` records raised versions and new parts;
+`--neutral PART REASON` declares that a change of PART's source (or of all, with PART `all`) changes no result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from alignflow.data import catalogue
+from alignflow.tasks.fingerprint import fingerprint, part_name
+
+LOCK = Path(catalogue.__file__).parent / "versions.lock.json"
+
+
+def current() -> dict[str, dict[str, Any]]:
+    """Version and fingerprint of every part as the source stands."""
+    return {
+        part_name(table, name): {"version": row.version, "fingerprint": fingerprint(table, name)}
+        for table, rows in catalogue.TABLES.items() for name, row in rows.items()
+    }  # fmt: skip
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """What the lock file says; empty where there is none."""
+    return json.loads(LOCK.read_text()) if LOCK.exists() else {}
+
+
+def problems(locked: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> list[str]:
+    """One line per part whose source changed under an unchanged version, or that is missing on one side."""
+    lines = [f"{part}: not in the lock file (run with --update)" for part in sorted(now.keys() - locked.keys())]
+    lines += [f"{part}: in the lock file but not in the catalogue (run with --update)" for part in sorted(locked.keys() - now.keys())]
+    for part in sorted(now.keys() & locked.keys()):
+        if locked[part]["version"] != now[part]["version"]:
+            lines.append(f"{part}: version {locked[part]['version']} -> {now[part]['version']} is not recorded (run with --update)")
+        elif locked[part]["fingerprint"] != now[part]["fingerprint"]:
+            lines.append(f"{part}: its source changed: raise its version in the catalogue, or declare it neutral (--neutral {part} REASON)")
+    return lines
+
+
+def update(neutral: str = "", reason: str = "") -> list[str]:
+    """Write the lock file; returns the problems that stay: changed sources that nobody answered for."""
+    locked, now = recorded(), current()
+    result = {}
+    for part, found in now.items():
+        before = locked.get(part)
+        changed = before is not None and before["version"] == found["version"] and before["fingerprint"] != found["fingerprint"]
+        if changed and neutral in (part, "all") and reason:
+            result[part] = {**found, "neutral": [*before.get("neutral", []), reason][-5:]}  # type: ignore[union-attr]
+        elif changed:
+            result[part] = before
+        else:
+            result[part] = {**(before or {}), **found} if before and before["version"] == found["version"] else found
+    LOCK.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+    return problems(result, now)
+
+
+def main() -> int:
+    """Check, or update, the lock file; exit status 1 while a changed source has no answer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("--neutral", nargs=2, metavar=("PART", "REASON"))
+    arguments = parser.parse_args()
+    if arguments.update or arguments.neutral:
+        left = update(*(arguments.neutral or ("", "")))
+    else:
+        left = problems(recorded(), current())
+    print("\n".join(left) or "versions.lock.json agrees with the source")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
