@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -160,6 +160,14 @@ class ArtifactStore:
             raise _disk_error(error, area) from error
         shutil.rmtree(self.root / "work" / manifest.key, ignore_errors=True)
         return manifest.ref()
+
+    def remove(self, directories: Iterable[Path]) -> None:
+        """Remove directories of the store; each leaves the place where it would be found before its files go."""
+        for number, directory in enumerate(directories):
+            target = self.root / "quarantine" / f"removed-{time.time_ns()}-{number}"
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(directory, target)
+                shutil.rmtree(target)
 
     def _write_stat(self, directory: Path, names: list[str]) -> None:
         stats = {name: _stat(directory / "payload" / name) for name in names}

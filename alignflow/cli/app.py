@@ -1,0 +1,37 @@
+"""The command `alignflow`: its commands, and how errors reach a person."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from alignflow.cli import chat, lists, new, run, stored
+from alignflow.data.errors import AlignflowError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="A pipeline for RLHF and RLAIF: from raw data to an aligned and evaluated model, every stage cached.",
+)  # fmt: skip
+for module in (run, new, lists, stored, chat):
+    module.register(app)
+
+
+def main() -> None:
+    """Run a command; one clear message on stderr and exit status 2 for the user's mistakes, 1 for failures."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except AlignflowError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"alignflow: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("alignflow: interrupted; finished stages are kept, run it again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,0 +1,85 @@
+"""`alignflow chat`: talk to one checkpoint, or to two side by side."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.columns import Columns
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from alignflow.data.configs.recipe import EngineConfig
+from alignflow.data.errors import UserError
+from alignflow.tasks.runtime import resolve_runtime
+from alignflow.tasks.store import ArtifactStore
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(chat)
+
+
+def chat(
+    references: Annotated[list[str], typer.Argument(metavar="REF [REF]", help="Keys or paths of one or two models.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, tokens.")] = 128,
+    temperature: Annotated[float, typer.Option(min=0, max=5, help="0: greedy.")] = 0.7,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Talk to a model, or to two side by side; end with an empty line or Ctrl-D."""
+    if len(references) > 2:
+        raise UserError(f"{len(references)} models given", where="chat", do="give one, or two to compare")
+    console = Console()
+    with console.status("loading"):
+        speakers = [Speaker(reference, max_new_tokens, temperature, seed) for reference in references]
+    console.print("end with an empty line", style="dim")
+    while text := _asked(console):
+        panels = [Panel(Text(speaker.answer(text)), title=speaker.name) for speaker in speakers]
+        console.print(Columns(panels, equal=True, expand=True))
+
+
+class Speaker:
+    """One loaded model with its conversation so far."""
+
+    def __init__(self, reference: str, max_new_tokens: int, temperature: float, seed: int):
+        self.name, path = find_model(reference)
+        runtime = resolve_runtime(EngineConfig())
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        from alignflow.models.generation.base import Sampling, make_generator
+
+        self._generator: Any = make_generator(path, runtime)
+        self._sampling, self._seed = Sampling(max_new_tokens, temperature), seed
+        self._messages: list[dict[str, str]] = []
+
+    def answer(self, text: str) -> str:
+        """The model's answer to `text`, given everything said before."""
+        from alignflow.data.rendering import decode_completion, encode_prompt
+
+        self._messages.append({"role": "user", "content": text})
+        prompt = encode_prompt(self._generator.tokenizer, self._messages)
+        made = self._generator.generate([prompt], self._sampling, [self._seed + len(self._messages)])[0]
+        answer = decode_completion(self._generator.tokenizer, list(made.ids))
+        self._messages.append({"role": "assistant", "content": answer})
+        return answer
+
+
+def find_model(reference: str) -> tuple[str, Path]:
+    """A short name and the directory of a checkpoint: a model directory, or an artifact of the store; raises UserError."""
+    if (Path(reference) / "config.json").is_file():
+        return Path(reference).name, Path(reference)
+    store = ArtifactStore()
+    manifest = store.resolve(reference)
+    if manifest.kind != "checkpoint":
+        raise UserError(f"{manifest.key[:24]} is a {manifest.kind}, not a checkpoint", where="chat", do="`alignflow list align` shows aligned models")
+    return manifest.key[:16], store.payload(manifest.ref())
+
+
+def _asked(console: Console) -> str:
+    try:
+        return (console.input("[bold]you:[/bold] ") if sys.stdin.isatty() else input()).strip()
+    except EOFError:
+        return ""

@@ -1,0 +1,112 @@
+"""What a person sees while a recipe runs: one live line per stage, then a table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from alignflow.data.artifacts import Manifest
+from alignflow.flows.pipeline import Outcome
+from alignflow.tasks.call import StageCall
+from alignflow.tasks.store import ArtifactStore
+
+PLAIN_EVERY_S = 20.0
+MOST_METRICS = 4
+SHOWN_METRICS: dict[str, tuple[str, ...]] = {
+    "init": ("parameters", "vocabulary"),
+    "sft": ("eval_loss", "eval_mean_token_accuracy", "loss"),
+    "sample": ("completions", "stop_rate", "tokens/completion_mean"),
+    "label": ("pairs", "ties", "flip_rate", "longer_wins"),
+    "reward": ("eval_accuracy", "eval_loss"),
+    "align": ("rewards/accuracies", "rewards/margins", "loss"),
+    "evaluate": ("win_rate", "kl", "heldout_nll/change"),
+}
+"""Start of the names of the metrics that are shown for a stage; any others, where it has none of these."""
+
+
+class Display:
+    """A live line on a terminal; plain lines where the output is a file or a pipe."""
+
+    def __init__(self, console: Console, total: int):
+        self.console, self.total = console, total
+        self._number, self._live, self._started, self._printed = 0, None, 0.0, 0.0
+        self._name = ""
+
+    def starts(self, call: StageCall, why: str) -> None:
+        """A step that has to run begins."""
+        self._number += 1
+        self._name, self._started, self._printed = call.name, time.monotonic(), time.monotonic()
+        self.console.print(f"[bold]{call.name}[/bold]  runs: {escape(why)}", highlight=False)
+        if self.console.is_terminal:
+            self._live = Live(self._line({}), console=self.console, refresh_per_second=8, transient=True)
+            self._live.start()
+
+    def progress(self, name: str, state: dict[str, Any]) -> None:
+        """How far the running step is."""
+        if self._live:
+            self._live.update(self._line(state))
+        elif time.monotonic() - self._printed > PLAIN_EVERY_S:
+            self._printed = time.monotonic()
+            self.console.print("  " + self._line(state), highlight=False)
+
+    def ends(self, outcome: Outcome) -> None:
+        """A step was found or made."""
+        self.stop()
+        mark = f"[green]ran[/green] in {outcome.seconds:.1f} s" if outcome.ran else "[cyan]cached[/cyan]"
+        self.console.print(f"[bold]{outcome.name}[/bold]  {mark}", highlight=False)
+
+    def repairs(self, name: str, why: str) -> None:
+        """An artifact was damaged: its producer runs again."""
+        self.stop()
+        self.console.print(f"[yellow]{name} was damaged and runs again[/yellow]: {escape(' '.join(why.split()))}", highlight=False)
+
+    def stop(self) -> None:
+        """Take the live line away."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def _line(self, state: dict[str, Any]) -> str:
+        elapsed = time.monotonic() - self._started
+        if not state:
+            return f"{self._name}: starting"
+        figures = " ".join(f"{name} {value:.4g}" for name, value in state.get("figures", {}).items())
+        left = f", {state['left_s']:.0f} s left" if state.get("left_s") is not None else ""
+        return f"{self._name}: {state['done']}/{state['total']} {state['unit']}, {elapsed:.0f} s{left}  {figures}"
+
+
+def final_table(outcomes: list[Outcome], store: ArtifactStore) -> Table:
+    """Stage, cached or ran, seconds, key metrics."""
+    table = Table("stage", "", "seconds", "key metrics", title=None, title_justify="left")
+    table.columns[2].justify = "right"
+    for outcome in outcomes:
+        manifest = store.manifest(outcome.ref.key)
+        table.add_row(outcome.name, "ran" if outcome.ran else "cached", f"{outcome.seconds:.1f}", key_metrics(outcome.name, manifest))
+    return table
+
+
+def key_metrics(name: str, manifest: Manifest) -> str:
+    """The metrics that matter most for a step, in one cell."""
+    found = {metric: value for metric, value in manifest.metrics.items() if value is not None}
+    wanted = [metric for start in SHOWN_METRICS.get(name, ()) for metric in found if metric == start or metric.startswith(f"{start}/")]
+    chosen = wanted or list(found)
+    return "\n".join(f"{metric} {found[metric]:.4g}" for metric in dict.fromkeys(chosen[: 2 * MOST_METRICS]))
+
+
+def result_paths(outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Path]:
+    """Where a person finds what the run made: aligned model, preference data, report."""
+    refs = {outcome.name: outcome.ref for outcome in outcomes}
+    paths = {}
+    if "align" in refs:
+        paths["aligned model"] = store.payload(refs["align"])
+    if "label" in refs:
+        paths["preference data"] = store.payload(refs["label"]) / "preferences"
+    if "report" in refs:
+        paths["report"] = store.directory(refs["report"].key) / "side" / "report.html"
+    return paths

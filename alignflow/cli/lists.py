@@ -1,0 +1,65 @@
+"""What a recipe may name, from the catalogue's tables: stages, methods, judges, formats, evaluators."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from alignflow.data import catalogue
+from alignflow.data.catalogue import Judge, Method, Part, Stage
+
+
+def register(app: typer.Typer) -> None:
+    """Add one command per table of the catalogue."""
+    for table, rows in catalogue.TABLES.items():
+        app.command(table, help=f"List the {table} that a recipe may name, or show one with its options.")(_command(table, rows))
+
+
+def _command(table: str, rows: Any) -> Any:
+    def show(name: Annotated[str | None, typer.Argument(metavar="NAME")] = None) -> None:
+        console = Console()
+        if name is None:
+            listing = Table("name", "", *(["takes", "makes"] if table == "stages" else []))
+            for row_name, row in rows.items():
+                listing.add_row(row_name, escape(row.summary), *_extra(row))
+            console.print(listing)
+        else:
+            show_one(console, name, catalogue.look_up(rows, name, table))
+
+    return show
+
+
+def _extra(row: Part) -> list[str]:
+    return [", ".join(row.takes), row.makes] if isinstance(row, Stage) else []
+
+
+def show_one(console: Console, name: str, row: Part) -> None:
+    """One row with every option, its default and its bounds."""
+    console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  (version {row.version})", highlight=False)
+    if isinstance(row, Method):
+        reference = "a frozen reference model" if row.needs_reference else "no reference model"
+        console.print(f"columns {', '.join(row.columns)}; {reference}; beta {row.beta}; arXiv {row.paper}", highlight=False)
+    config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge) else None
+    if config is not None and config.model_fields:
+        console.print(options_table(config))
+
+
+def options_table(config: type[BaseModel]) -> Table:
+    """Fields, defaults, bounds and what they mean."""
+    table = Table("field", "default", "bounds", "")
+    for name, field in config.model_fields.items():
+        default = "" if field.is_required() else field.get_default(call_default_factory=True)
+        shown = "(see its own fields)" if isinstance(default, BaseModel) else str(default)
+        bounds = ", ".join(text for part in field.metadata if (text := _bound(part)))
+        table.add_row(name, escape(shown), bounds, escape(field.description or ""))
+    return table
+
+
+def _bound(part: Any) -> str:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches"}
+    return " ".join(f"{sign} {getattr(part, name)}" for name, sign in signs.items() if getattr(part, name, None) is not None)

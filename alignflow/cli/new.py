@@ -1,0 +1,104 @@
+"""`alignflow new`: a commented recipe for one's own model and data, made from the fields of the configs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from pydantic import BaseModel
+from rich.console import Console
+
+from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import UserError
+
+SECTIONS = ("sft", "sample", "label", "reward", "align", "evaluate", "engine")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(new)
+
+
+def new(
+    model: Annotated[str, typer.Option(metavar="MODEL", help="Local directory or Hub id of the base model.")],
+    data: Annotated[str, typer.Option(metavar="DATA", help="Local file, saved data set, or Hub id.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the recipe.")] = Path("recipe.yaml"),
+) -> None:
+    """Write a commented recipe for a model and data."""
+    if output.exists():
+        raise UserError("the file exists already", where=str(output), do="give another --output")
+    for name, value in (("--model", model), ("--data", data)):
+        if value.startswith((".", "/", "~")) and not Path(value).expanduser().exists():
+            raise UserError(f"no such file or directory: {value}", where=name, do="check the path, or give a Hub id")
+    kind = kind_of(data)
+    base = output.absolute().parent
+    output.write_text(recipe_text(_from(model, base), _from(data, base), kind))
+    Console().print(
+        f"wrote {output} ({data} read as {kind})\n  alignflow run {output} --smoke   every stage in small\n"
+        f"  alignflow plan {output}\n  alignflow run {output}", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def kind_of(data: str) -> str:
+    """The best use of a data source: preferences, demonstrations or prompts, by its columns; demonstrations for a Hub id."""
+    if not Path(data).expanduser().exists():
+        return "demonstrations"
+    from alignflow.data.sources.detect import kinds_of
+
+    found = kinds_of(SourceConfig(path=str(Path(data).expanduser())))
+    return next(kind for kind in ("preferences", "demonstrations", "completions", "unpaired", "prompts", "texts") if kind in found)
+
+
+def _from(path: str, base: Path) -> str:
+    """A local path as seen from the recipe's directory; anything else as it is."""
+    place = Path(path).expanduser()
+    if not place.exists():
+        return path
+    place = place.absolute()
+    return f"./{place.relative_to(base)}" if place.is_relative_to(base) else str(place)
+
+
+def recipe_text(model: str, data: str, kind: str) -> str:
+    """The YAML: what was given, and every other field with its default, its bounds and what it means, commented out."""
+    lines = [
+        "# A recipe of alignflow. Lines that begin with # are defaults: take the # away to change one.",
+        "# Paths start at this file's directory.",
+        "name: run",
+        "# seed: 0",
+        "",
+        "model:",
+        f"  path: {yaml.safe_dump(model, width=1000).splitlines()[0]}",
+        "data:",
+        f"  {kind}:",
+        f"    - path: {yaml.safe_dump(data, width=1000).splitlines()[0]}",
+        "      # format: auto  # a name of `alignflow formats`",
+        "      # weight: 1.0  # share of the rows to keep",
+        *_fields(Recipe.model_fields["data"].annotation, skip=("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")),
+        "  # more sources, each a list as above: demonstrations, prompts, preferences, completions, unpaired, evaluation, general",
+        "# replace:  # what you already have, in place of a stage",
+        "#   sft: path/to/model",
+        "#   reward: path/to/reward_model",
+    ]
+    for section in SECTIONS:
+        lines += ["", f"# {section}:", *_fields(_config_of(section))]
+    return "\n".join(lines) + "\n"
+
+
+def _config_of(section: str) -> Any:
+    default = Recipe.model_fields[section].get_default(call_default_factory=True)
+    return type(default)
+
+
+def _fields(config: Any, skip: tuple[str, ...] = ()) -> Iterator[str]:
+    for name, field in config.model_fields.items():
+        if name in skip or name == "labelling_judge":
+            continue
+        value = field.get_default(call_default_factory=True)
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json")
+        shown = yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=1000).splitlines()[0]
+        yield f"  # {name}: {shown}  # {field.description or ''}"

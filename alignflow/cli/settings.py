@@ -1,0 +1,60 @@
+"""Prefect's settings for a run from the command line: quiet, offline, in the store, and no server to start."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from alignflow.data.errors import StageError
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+}
+
+
+def configure_prefect(store_root: Path, debug: bool) -> str:
+    """Set the environment before Prefect is imported; returns what runs the flow, for the person.
+
+    A server that the user configured is used, and must answer; otherwise Prefect's own temporary one is started
+    inside this process, with its database in the store.
+
+    Raises:
+        StageError: PREFECT_API_URL is set, and nothing answers there.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")
+    if url := os.environ.get("PREFECT_API_URL"):
+        _check_server(url)
+        return f"Prefect server at {url}"
+    if not _profile_names_a_server():
+        home = store_root / "prefect" / "home"
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ.setdefault("PREFECT_HOME", str(home))
+    return "Prefect without a server (starting takes some seconds; set PREFECT_API_URL to use one that runs)"
+
+
+def _check_server(url: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=3):  # noqa: S310 (the user's own server)
+            return
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise StageError(
+            f"no Prefect server answers ({error})", where=f"PREFECT_API_URL={url}",
+            do="start it with `prefect server start`, or unset PREFECT_API_URL",
+        ) from None  # fmt: skip
+
+
+def _profile_names_a_server() -> bool:
+    profiles = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect")) / "profiles.toml"
+    try:
+        return "PREFECT_API_URL" in profiles.read_text()
+    except OSError:
+        return False

@@ -1,0 +1,96 @@
+"""Commands on the store: list, lineage, verify, gc."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+
+from alignflow.data.artifacts import Manifest
+from alignflow.data.errors import StoreError
+from alignflow.tasks.gc import collect, size_of
+from alignflow.tasks.store import ArtifactStore
+
+Reference = Annotated[str, typer.Argument(metavar="REF", help="The start of a key or digest, or a path.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("list")(list_artifacts)
+    app.command()(lineage)
+    app.command()(verify)
+    app.command()(gc)
+
+
+def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="Only this stage's.")] = "") -> None:
+    """The artifacts in the store, newest first."""
+    table = Table("key", "kind", "made", "digest", "licences")
+    for manifest in ArtifactStore().manifests(stage):
+        table.add_row(manifest.key[:24], manifest.kind, manifest.created[:19], manifest.digest[:12], ", ".join(sorted(set(manifest.licences.values()))))
+    Console().print(table)
+
+
+def lineage(reference: Reference) -> None:
+    """The tree of artifacts that led to one."""
+    store = ArtifactStore()
+    Console().print(_tree(store.resolve(reference), store, None, set()))
+
+
+def _tree(manifest: Manifest, store: ArtifactStore, above: Tree | None, shown: set[str], name: str = "") -> Tree:
+    label = f"{f'{name}: ' if name else ''}{manifest.key[:24]}  {manifest.kind} {manifest.digest[:12]}"
+    repeated = manifest.key in shown
+    text = escape(label + ("  (shown above)" if repeated else f"  {_headline(manifest)}"))
+    node = Tree(text) if above is None else above.add(text)
+    if not repeated:
+        shown.add(manifest.key)
+        for input_name, ref in manifest.inputs.items():
+            try:
+                _tree(store.manifest(ref.key), store, node, shown, input_name)
+            except StoreError:
+                node.add(escape(f"{input_name}: {ref.key[:24]}  (no longer in the store)"))
+    return node
+
+
+def _headline(manifest: Manifest) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in list(manifest.metrics.items())[:3] if value is not None)
+
+
+def verify() -> None:
+    """Hash every file of every artifact again; a damaged artifact is set aside and its stage runs again next time."""
+    store, console = ArtifactStore(), Console()
+    damaged, whole = [], 0
+    for manifest in store.manifests():
+        with console.status(f"hashing {manifest.key[:24]}"):
+            problem = store.verify(manifest.key)
+        if problem:
+            store.quarantine(manifest.key, problem)
+            damaged.append(f"{manifest.key[:24]}: {problem}")
+        else:
+            whole += 1
+    console.print(f"{whole} artifacts are whole")
+    if damaged:
+        raise StoreError(f"{len(damaged)} damaged, set aside:\n  " + "\n  ".join(damaged), where=str(store.root), do="run the recipe again")
+
+
+def gc(
+    keep: Annotated[list[str] | None, typer.Option(metavar="REF", help="Keep this artifact and what led to it.")] = None,
+    keep_last: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the last N reports and what led to them.")] = 3,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:  # fmt: skip
+    """Remove what no kept artifact refers to, and half-done work of dead runs. Asks first."""
+    store, console = ArtifactStore(), Console()
+    waste = collect(store, [store.resolve(text).key for text in keep or ()], keep_last)
+    if not waste:
+        console.print("nothing to remove")
+        return
+    for path in waste:
+        console.print(f"{size_of(path) / 1e6:10.1f} MB  {path.relative_to(store.root)}", highlight=False, soft_wrap=True)
+    total = sum(size_of(path) for path in waste) / 1e6
+    if not yes and not typer.confirm(f"remove {len(waste)} directories, {total:.1f} MB?"):
+        raise typer.Exit(1)
+    store.remove(waste)
+    console.print(f"removed {total:.1f} MB")

@@ -1,0 +1,42 @@
+"""A recipe in small: every stage on a few rows and steps, to find out in a minute whether all of it works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignflow.data.configs.recipe import Recipe
+
+ROWS, STEPS = 32, 4
+SOURCES = ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")
+
+
+def smoke_recipe(recipe: Recipe) -> Recipe:
+    """The recipe with ROWS rows of each source and STEPS steps of each training; other values, so other keys."""
+    data = recipe.data.model_copy(update={kind: _few(getattr(recipe.data, kind)) for kind in SOURCES})
+    training = {"max_steps": STEPS, "batch_size": 8}
+    changes: dict[str, Any] = {
+        "name": f"{recipe.name[:58]}-smoke",
+        "data": data,
+        "sample": recipe.sample.model_copy(update={"n": min(recipe.sample.n, 3), "max_new_tokens": min(recipe.sample.max_new_tokens, 24)}),
+    }
+    for stage in ("sft", "reward", "align"):
+        config = getattr(recipe, stage)
+        if config is not None:
+            changes[stage] = config.model_copy(update=training | {"batch_size": min(config.batch_size, 8)})
+    if recipe.evaluate is not None:
+        changes["evaluate"] = recipe.evaluate.model_copy(
+            update={"max_prompts": 8, "max_general_rows": 8, "max_new_tokens": min(recipe.evaluate.max_new_tokens, 24)}
+        )
+    return _with_own_fields(recipe, changes)
+
+
+def _few(sources: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(source.model_copy(update={"max_rows": min(source.max_rows or ROWS, ROWS)}) for source in sources)
+
+
+def _with_own_fields(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """A copy that remembers which sections the user wrote: the graph asks whether `reward` was."""
+    fields = set(recipe.model_fields_set)
+    copy = recipe.model_copy(update=changes)
+    copy.__pydantic_fields_set__.intersection_update(fields)
+    return copy
