@@ -76,12 +76,13 @@ def plan(recipe: Recipe, store: ArtifactStore) -> list[Step]:
 
 
 def _step(node: Node, caller: Caller, made: dict[str, ArtifactRef], steps: Mapping[str, Step]) -> Step:
-    waiting = [link.node for link in node.inputs.values() if link.node not in made]
+    needed = {link.node for link in node.inputs.values()}
+    waiting = [name for name in steps if name in needed and name not in made]  # in the order of the run
     blocked = [name for name in waiting if steps[name].state == "blocked"]
     if blocked:
         return Step(node.name, "blocked", f"by {blocked[0]}")
     if waiting:
-        return Step(node.name, "after", ", ".join(dict.fromkeys(waiting)))
+        return Step(node.name, "after", waiting[-1])
     try:
         call = caller.call(node, made)
     except UserError as error:

@@ -1,0 +1,43 @@
+"""Every test has a store of its own, Prefect writes to a temporary home, and nothing phones home."""
+
+import os
+import tempfile
+
+_HOME = tempfile.mkdtemp(prefix="alignflow-prefect-")
+os.environ.update(
+    PREFECT_HOME=_HOME, DO_NOT_TRACK="1", PREFECT_SERVER_ANALYTICS_ENABLED="false", PREFECT_LOGGING_LEVEL="CRITICAL",
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180", PREFECT_RESULTS_DEFAULT_SERIALIZER="json",
+    PREFECT_LOGGING_TO_API_ENABLED="false", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false",
+)  # fmt: skip
+os.environ.pop("PREFECT_API_URL", None)
+
+import shutil  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+from alignflow.tasks.store import ArtifactStore  # noqa: E402
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def store_root(tmp_path, monkeypatch):
+    """The root of this test's store, as ALIGNFLOW_HOME."""
+    root = tmp_path / "store"
+    monkeypatch.setenv("ALIGNFLOW_HOME", str(root))
+    return root
+
+
+@pytest.fixture
+def store(store_root):
+    return ArtifactStore(store_root)
+
+
+@pytest.fixture(scope="session")
+def repository():
+    return REPOSITORY
+
+
+def pytest_sessionfinish():
+    shutil.rmtree(_HOME, ignore_errors=True)

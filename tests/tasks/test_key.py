@@ -1,0 +1,123 @@
+"""Equal keys mean equal results: what changes a result changes the key, and nothing else does."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alignflow.data.artifacts import ArtifactRef
+from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig
+from alignflow.data.configs.inputs import InitConfig, PrepareConfig, SourceConfig
+from alignflow.data.configs.training import AlignConfig, SFTConfig
+from alignflow.data.errors import UserError
+from alignflow.data.run import Runtime
+from alignflow.tasks.content import ContentDigests
+from alignflow.tasks.key import bound_parts, difference, stage_key
+
+
+@pytest.fixture
+def key(store):
+    contents = ContentDigests(store.root)
+
+    def of(stage, config, runtime=Runtime(), **inputs):
+        refs = {name: ArtifactRef(kind="dataset", key="any", digest=digest) for name, digest in inputs.items()}
+        return stage_key(stage, config, refs, runtime, contents)[0]
+
+    return of
+
+
+def test_a_key_is_the_stage_and_forty_hex_digits(key):
+    assert key("sft", SFTConfig()).startswith("sft-") and len(key("sft", SFTConfig())) == 44
+
+
+@pytest.mark.parametrize(
+    "other",
+    [SFTConfig(learning_rate=1e-3), SFTConfig(seed=1), SFTConfig(num_train_epochs=2), SFTConfig(weight_decay=0.1)],
+)
+def test_what_changes_the_result_changes_the_key(key, other):
+    assert key("sft", other) != key("sft", SFTConfig())
+
+
+@pytest.mark.parametrize("other", [SFTConfig(logging_steps=1), SFTConfig(save_steps=7)])
+def test_what_changes_no_result_does_not(key, other):
+    assert key("sft", other) == key("sft", SFTConfig())
+
+
+def test_inputs_count_by_digest(key):
+    assert key("sft", SFTConfig(), base="a") != key("sft", SFTConfig(), base="b")
+
+
+def test_engine_and_precision_count_but_not_threads_tokens_or_device(key):
+    base = key("sft", SFTConfig(), Runtime(engine="torch"))
+    assert key("sft", SFTConfig(), Runtime(engine="deepspeed")) != base
+    assert key("sft", SFTConfig(), Runtime(precision="bf16")) != base
+    assert key("sft", SFTConfig(), Runtime(threads=4, micro_batch_tokens=64, zero_stage=2)) == base
+
+
+def test_the_engine_of_training_does_not_touch_stages_that_do_not_train(key):
+    assert key("label", LabelConfig(), Runtime(engine="torch")) == key("label", LabelConfig(), Runtime(engine="deepspeed"))
+
+
+def test_a_path_counts_by_its_bytes(key, tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text("same" if name != "c" else "other")
+    keys = [key("prepare", PrepareConfig(prompts=(SourceConfig(path=str(tmp_path / name)),))) for name in ("a", "b", "c")]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_changed_file_is_seen_though_its_digest_is_remembered(key, tmp_path):
+    file = tmp_path / "data"
+    file.write_text("one")
+    before = key("init", InitConfig(path=str(file)))
+    file.write_text("two!")
+    assert key("init", InitConfig(path=str(file))) != before
+
+
+def test_a_path_that_does_not_exist_is_the_users_mistake(key):
+    with pytest.raises(UserError, match="no such file"):
+        key("init", InitConfig(path="./nowhere"))
+
+
+def test_a_default_that_is_written_out_changes_nothing(key):
+    written = LabelConfig(judge=JudgeConfig(name="rubric", options={"constitution": "helpful", "temperature": 0.1}))
+    assert key("label", written) == key("label", LabelConfig())
+
+
+def test_a_rubric_counts_by_its_content_with_its_lexicons(key, tmp_path):
+    rubric, lexicon = tmp_path / "my.yaml", tmp_path / "words.txt"
+    rubric.write_text("name: my\nprinciples:\n  - {name: a, kind: sentiment, options: {lexicon: words.txt}}\n")
+    config = LabelConfig(judge=JudgeConfig(options={"constitution": str(rubric)}))
+    lexicon.write_text("good\t1\n")
+    before = key("label", config)
+    lexicon.write_text("good\t1\nbad\t-1\n")
+    assert key("label", config) != before
+
+
+def test_a_users_own_judge_enters_by_its_source(key, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_judge.py").write_text("class Mine: pass\n")
+    config = LabelConfig(judge=JudgeConfig(name="own_judge:Mine"))
+    before = key("label", config)
+    (tmp_path / "own_judge.py").write_text("class Mine: x = 12\n")
+    assert key("label", config) != before
+
+
+def test_the_versions_of_bound_parts_enter(key):
+    names = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig())}
+    assert names == {"methods.dpo"}
+    evaluate = EvaluateConfig(judges=(JudgeConfig(name="llm"),), evaluators=("kl",))
+    assert {f"{table}.{name}" for table, name, _ in bound_parts(evaluate)} == {"judges.llm", "evaluators.kl"}
+    auto = PrepareConfig(prompts=(SourceConfig(path="x"),))
+    assert "formats.alpaca" in {f"{table}.{name}" for table, name, _ in bound_parts(auto)}
+
+
+def test_a_difference_names_the_component_and_both_values():
+    assert difference({"config.align.beta": 0.2, "a": 1}, {"config.align.beta": 0.1, "a": 1}) == ["config.align.beta 0.1 -> 0.2"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(rate=st.floats(1e-7, 1.0), steps=st.integers(-1, 1000), seed=st.integers(0, 2**31))
+def test_a_config_has_the_same_key_after_json(tmp_path_factory, rate, steps, seed):
+    config = SFTConfig(learning_rate=rate, max_steps=steps, seed=seed)
+    again = SFTConfig.model_validate_json(config.model_dump_json())
+    contents = ContentDigests(tmp_path_factory.mktemp("contents"))
+    assert stage_key("sft", config, {}, Runtime(), contents) == stage_key("sft", again, {}, Runtime(), contents)

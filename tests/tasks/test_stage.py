@@ -1,0 +1,112 @@
+"""A stage is done once, in a process of its own that dies with its parent, and its failures are clear."""
+
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alignflow.data.errors import DataError, StageError
+from alignflow.tasks.launch import listening
+from alignflow.tasks.stage import run_stage
+from alignflow.tasks.store import ArtifactStore
+
+
+def test_the_second_call_finds_what_the_first_one_made(call_of, store):
+    ref, ran = run_stage(call_of(), store)
+    assert ran and run_stage(call_of(), store) == (ref, False)
+
+
+def test_force_does_it_again_and_the_digest_is_the_same(call_of, store):
+    ref, _ = run_stage(call_of(), store)
+    assert run_stage(call_of(), store, force=True) == (ref, True)
+
+
+def test_an_error_of_the_body_arrives_as_it_was_raised(call_of, store):
+    with pytest.raises(DataError, match="row 3: no good\n  write better rows"):
+        run_stage(call_of(act="refuse"), store)
+
+
+def test_an_unexpected_error_names_the_stage_and_shows_the_end_of_the_log(call_of, store):
+    with pytest.raises(StageError, match="(?s)toy: ZeroDivisionError.*end of the log.*division by zero"):
+        run_stage(call_of(act="break"), store)
+    assert not list((store.root / "artifacts").iterdir())
+
+
+def test_a_killed_child_is_a_failed_stage_and_publishes_nothing(call_of, store):
+    with pytest.raises(StageError, match="killed by signal 9"):
+        run_stage(call_of(act="die"), store)
+    assert not list((store.root / "artifacts").iterdir())
+
+
+def test_a_timeout_ends_the_child(call_of, store, tmp_path):
+    log = tmp_path / "pids"
+    with pytest.raises(StageError, match="stopped after 3 s"):
+        run_stage(call_of(act="wait", log=str(log), timeout_s=3), store)
+    assert not alive(int(log.read_text()))
+
+
+def test_progress_of_the_child_reaches_the_listener(call_of, store):
+    heard = []
+    with listening(lambda name, state: heard.append((name, state["done"], state["figures"]))), pytest.raises(StageError):
+        run_stage(call_of(act="wait", timeout_s=4), store)
+    assert heard == [("toy", 1, {"loss": 0.5})]
+
+
+def test_two_processes_with_one_key_do_the_work_once(call_of, store, tmp_path):
+    log = tmp_path / "pids"
+    call = call_of(act="slow", log=str(log))
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=run_stage, args=(call, ArtifactStore(store.root))) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert len(log.read_text().split()) == 1
+
+
+PARENT = """
+import sys
+from alignflow.tasks.call import StageCall
+from alignflow.tasks.stage import run_stage
+from alignflow.tasks.store import ArtifactStore
+run_stage(StageCall.model_validate_json(sys.argv[1]), ArtifactStore())
+"""
+
+
+def test_the_child_dies_with_a_killed_parent_and_its_lock_is_free(call_of, store, tmp_path):
+    log = tmp_path / "pids"
+    call = call_of(act="wait", log=str(log))
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, call.model_dump_json()])
+    wait_for(lambda: log.exists() and log.read_text().strip())
+    child = int(log.read_text())
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not alive(child))
+    assert not store.is_locked(call.key) and store.find(call.key) is None
+    assert run_stage(call_of(), store)[1]  # `act` is no part of the key: the rerun finishes the same call
+
+
+def alive(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    return False
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def test_the_child_runs_in_a_session_of_its_own(call_of, store, tmp_path):
+    run_stage(call_of(log=str(tmp_path / "pids")), store)
+    assert int((tmp_path / "pids").read_text()) != os.getpid()
