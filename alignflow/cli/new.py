@@ -50,7 +50,10 @@ def kind_of(data: str) -> str:
     from alignflow.data.sources.detect import kinds_of
 
     found = kinds_of(SourceConfig(path=str(Path(data).expanduser())))
-    return next(kind for kind in ("preferences", "demonstrations", "completions", "unpaired", "prompts", "texts") if kind in found)
+    use = next((kind for kind in ("preferences", "demonstrations", "completions", "unpaired", "prompts") if kind in found), None)
+    if use is None:
+        raise UserError("no row of it can be used", where=data, do="`alignflow formats` lists what rows may look like")
+    return use
 
 
 def _from(path: str, base: Path) -> str:

@@ -45,7 +45,7 @@ class InitConfig(StageConfig):
     corpus: tuple[SourceConfig, ...] = Field(default=(), description="Filled from the recipe's data: what the tokenizer is trained on.")
     chat_template: str = Field(
         default="auto",
-        description="auto: keep the model's own, else `instruction`; or instruction, plain, chatml, or the path of a Jinja file.",
+        description="auto: keep the model's own, else `instruction` (`turns` for a built model); or instruction, plain, chatml, or the path of a Jinja file.",
     )
     trust_remote_code: bool = Field(default=False, description="Run code shipped with the model. Off unless you trust its authors.")
     licence: str = Field(default="unknown", description="Licence of the base model; travels into manifests and cards.")

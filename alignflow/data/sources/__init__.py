@@ -1,0 +1,1 @@
+"""Raw formats of data: one file per format, each with `parse(row, kind) -> rows of that table`."""

@@ -1,0 +1,123 @@
+"""What the formats share: why a row cannot be used, and how a conversation is checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from alignflow.data.records import assistant, user
+
+Row = dict[str, Any]
+Messages = list[dict[str, str]]
+ParserTable = Mapping[str, Callable[[Row], list[Row]]]
+
+ROLES: Mapping[str, str] = {
+    "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
+    "model": "assistant", "chatbot": "assistant", "system": "system",
+}  # fmt: skip
+
+
+class RowError(Exception):
+    """A row that cannot be used; `reason` is one of a few words that are counted."""
+
+    def __init__(self, reason: str):
+        self.reason = reason
+        super().__init__(reason)
+
+
+def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
+    """Run the parser of `kind`; a format that has none drops the row, counted."""
+    if kind not in table:
+        raise RowError("not_of_this_kind")
+    return table[kind](row)
+
+
+def column(row: Row, *names: str) -> Any:
+    """The first of some columns that the row has; raises RowError for none."""
+    for name in names:
+        if row.get(name) is not None:
+            return row[name]
+    raise RowError("missing_column")
+
+
+def text(value: Any) -> str:
+    """A value that must be text with something in it."""
+    if not isinstance(value, str):
+        raise RowError("not_text")
+    if not value.strip():
+        raise RowError("empty")
+    return value
+
+
+def conversation(turns: Any, role_key: str = "role", text_key: str = "content") -> Messages:
+    """Turns as `{role, content}`, checked: known roles, a system turn only first, then user and assistant in turn."""
+    if not isinstance(turns, Sequence) or isinstance(turns, str) or not turns:
+        raise RowError("empty" if not turns else "not_text")
+    messages = []
+    for turn in turns:
+        if not isinstance(turn, Mapping):
+            raise RowError("not_text")
+        role = ROLES.get(str(turn.get(role_key, "")).strip().lower())
+        if role is None:
+            raise RowError("unknown_role")
+        messages.append({"role": role, "content": text(turn.get(text_key))})
+    spoken = messages[1:] if messages[0]["role"] == "system" else messages
+    if [message["role"] for message in spoken] != [("user", "assistant")[index % 2] for index in range(len(spoken))]:
+        raise RowError("wrong_role_order")
+    return messages
+
+
+def demonstration(messages: Messages) -> Row:
+    """A row of demonstrations: it must end with the assistant."""
+    if not messages or messages[-1]["role"] != "assistant":
+        raise RowError("no_answer")
+    return {"messages": messages}
+
+
+def prompt_of(messages: Messages) -> Messages:
+    """The conversation up to the last user turn."""
+    prompt = messages[:-1] if messages[-1]["role"] == "assistant" else messages
+    if not prompt or prompt[-1]["role"] != "user":
+        raise RowError("no_prompt")
+    return prompt
+
+
+def as_prompt(value: Any) -> Messages:
+    """A prompt that is a text or a conversation."""
+    return user(text(value)) if isinstance(value, str) else prompt_of(conversation(value))
+
+
+def as_answer(value: Any) -> str:
+    """An answer that is a text, or a conversation whose last turn is the assistant's."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if not value or not isinstance(value[-1], Mapping):
+            raise RowError("not_text")
+        value = value[-1].get("content")
+    return text(value)
+
+
+def preference(prompt: Messages, chosen: str, rejected: str, **figures: float | None) -> Row:
+    """A row of preferences; two answers that are equal teach nothing."""
+    if chosen.strip() == rejected.strip():
+        raise RowError("identical_pair")
+    return {"prompt": prompt, "chosen": assistant(chosen), "rejected": assistant(rejected), **figures}
+
+
+def prompt_row(prompt: Messages, row: Row) -> Row:
+    """A row of prompts, with the verifiable instructions that IFEval's columns name."""
+    names, arguments = row.get("instruction_id_list"), row.get("kwargs")
+    if not isinstance(names, Sequence) or not names:
+        return {"prompt": prompt, "instructions": row.get("instructions")}
+    arguments = arguments if isinstance(arguments, Sequence) and len(arguments) == len(names) else [{}] * len(names)
+    checks = [{"id": name, "kwargs": _given(given)} for name, given in zip(names, arguments, strict=True)]
+    return {"prompt": prompt, "instructions": json.dumps(checks, ensure_ascii=False, sort_keys=True)}
+
+
+def _given(arguments: Any) -> dict[str, Any]:
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            arguments = {}
+    return {name: value for name, value in (arguments or {}).items() if value is not None}

@@ -1,0 +1,219 @@
+"""Reads files of any supported kind as rows, one at a time; what cannot be read is counted, not lost."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.errors import DataError
+
+csv.field_size_limit(2**31 - 1)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BrokenLine:
+    """A line that is no row: where it stands (from 1) and why."""
+
+    number: int
+    reason: str
+
+
+def read_rows(source: SourceConfig) -> Iterator[Row | BrokenLine]:
+    """All rows of a source; raises DataError where it is missing, empty, or not what its name says."""
+    path = Path(source.path)
+    if path.is_dir():
+        yield from _saved(path, source)
+    elif path.is_file():
+        yield from read_file(path)
+    else:
+        yield from _hub(source)
+
+
+def read_file(path: Path) -> Iterator[Row | BrokenLine]:
+    """All rows of one file, by its suffix."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else (suffixes or [""])[-1]
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty", where=str(path), do="check where it came from")
+    if kind not in READERS:
+        raise DataError(f"unknown kind of file {kind or '(no suffix)'!r}", where=str(path), do=f"known: {', '.join(READERS)}, and .gz of them")
+    try:
+        with _open(path) as file:
+            yield from READERS[kind](file, str(path))
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"not a whole gzip file ({error})", where=str(path), do="fetch it again") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"cannot be read ({error})", where=str(path), do="check the file") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else open(path, "rb")
+
+
+def _json_lines(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        if number <= 20:
+            _refuse_html(line, where)
+        yield _json_row(line, number)
+
+
+def _json_row(line: bytes, number: int) -> Row | BrokenLine:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        return BrokenLine(number, "not_utf8")
+    except (ValueError, RecursionError):
+        return BrokenLine(number, "not_json")
+    return row if isinstance(row, dict) else BrokenLine(number, "not_a_row")
+
+
+def _json(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
+    """A JSON array of rows, a mapping with one list of rows, or lines of JSON under the name .json."""
+    content = file.read()
+    _refuse_html(content.lstrip()[:200], where)
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        yield from _json_lines(io.BytesIO(content), where)
+        return
+    except (ValueError, RecursionError) as error:
+        if content.lstrip()[:1] == b"{":
+            yield from _json_lines(io.BytesIO(content), where)
+            return
+        raise DataError(f"not JSON ({error})", where=where, do="check the file") from None
+    if isinstance(value, dict):
+        lists = [item for item in value.values() if isinstance(item, list)]
+        value = lists[0] if len(lists) == 1 and len(value) <= 3 else [value]
+    for number, row in enumerate(value, 1):
+        yield row if isinstance(row, dict) else BrokenLine(number, "not_a_row")
+
+
+def _refuse_html(start: bytes, where: str) -> None:
+    if start.lstrip()[:9].lower() in (b"<!doctype", b"<html>") or start.lstrip()[:5].lower() == b"<html":
+        raise DataError("this is a web page, not data", where=where, do="download the raw file instead of the page that shows it")
+
+
+def _table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]:
+    def read(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
+        lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        reader = csv.DictReader(lines, delimiter=delimiter)
+        for number, row in enumerate(reader, 2):
+            if None in row or any(value is None for value in row.values()):
+                yield BrokenLine(number, "wrong_number_of_columns")
+            elif any("\udc80" <= character <= "\udcff" for value in row.values() for character in value):
+                yield BrokenLine(number, "not_utf8")
+            else:
+                yield {name: _cell(value) for name, value in row.items()}
+
+    return read
+
+
+def _cell(value: str) -> Any:
+    """Text, or the list that a cell writes as JSON."""
+    if value[:1] == "[" and value[-1:] == "]":
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _parquet(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
+    for batch in pq.ParquetFile(io.BytesIO(file.read())).iter_batches(1024):
+        yield from batch.to_pylist()
+
+
+def _arrow(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
+    content = file.read()
+    opened = pa.ipc.open_file if content[:6] == b"ARROW1" else pa.ipc.open_stream
+    yield from opened(pa.BufferReader(content)).read_all().to_pylist()
+
+
+def _text(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
+    """Passages between `<|endoftext|>` marks, or between blank lines."""
+    content = file.read().decode("utf-8", errors="replace")
+    passages = content.split("<|endoftext|>") if "<|endoftext|>" in content else content.replace("\r\n", "\n").split("\n\n")
+    for passage in passages:
+        if passage.strip():
+            yield {"text": passage.strip()}
+
+
+READERS: Mapping[str, Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]] = {
+    ".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json, ".csv": _table(","), ".tsv": _table("\t"),
+    ".parquet": _parquet, ".arrow": _arrow, ".txt": _text,
+}  # fmt: skip
+
+
+def _saved(path: Path, source: SourceConfig) -> Iterator[Row | BrokenLine]:
+    """A directory saved by `datasets`, or a directory of data files."""
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS or file.suffixes[-2:-1] and file.suffix == ".gz")
+    if not ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
+        if not files:
+            raise DataError("a directory without data", where=str(path), do="give a file, or a directory saved by datasets")
+        tables = [file for file in files if file.suffix.lower() != ".json"] or files
+        for file in tables:
+            yield from read_file(file)
+        return
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        raise DataError(f"not a data set that datasets can load ({error})", where=str(path), do="check the directory") from None
+    yield from _split(loaded, source)
+
+
+def _hub(source: SourceConfig) -> Iterator[Row | BrokenLine]:
+    if source.path.startswith((".", "/", "~")):
+        raise DataError("no such file", where=source.path, do="check the path; relative ones start at the recipe's directory")
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(source.path)
+    except Exception as error:  # noqa: BLE001 (the Hub's client raises many kinds; all mean that the data cannot be had)
+        raise DataError(
+            f"neither a local file nor a Hub data set that can be reached ({type(error).__name__})", where=source.path,
+            do="check the spelling; relative paths start at the recipe's directory",
+        ) from None  # fmt: skip
+    yield from _split(loaded, source)
+
+
+def _split(loaded: Any, source: SourceConfig) -> Iterable[Row]:
+    if hasattr(loaded, "column_names") and isinstance(loaded.column_names, dict):
+        if source.split not in loaded:
+            raise DataError(f"no split {source.split!r}", where=source.path, do=f"it has {', '.join(loaded)}")
+        loaded = loaded[source.split]
+    return iter(loaded)
+
+
+def iter_corpus_texts(sources: Iterable[SourceConfig]) -> Iterator[str]:
+    """Every text of some sources, for training a tokenizer."""
+    for source in sources:
+        for row in read_rows(source):
+            if not isinstance(row, BrokenLine):
+                yield from _texts(row)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

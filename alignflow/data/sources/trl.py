@@ -1,0 +1,74 @@
+"""TRL's columns: prompt, completion, chosen, rejected, label, completions, scores; as text or as conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alignflow.data.records import assistant
+from alignflow.data.sources import comparison
+from alignflow.data.sources.base import (
+    Row, RowError, as_answer, as_prompt, column, conversation, demonstration, parse_with, preference, prompt_of, prompt_row, text,
+)  # fmt: skip
+
+
+def parse(row: Row, kind: str) -> list[Row]:
+    """Rows of the table `kind`; raises RowError."""
+    return parse_with(PARSERS, row, kind)
+
+
+def _demonstration(row: Row) -> list[Row]:
+    return [demonstration([*as_prompt(column(row, "prompt")), *assistant(as_answer(column(row, "completion", "chosen")))])]
+
+
+def _preference(row: Row) -> list[Row]:
+    if row.get("completions") is not None and row.get("chosen") is None:
+        return [comparison.best_and_worst(*comparison.scored(row))]
+    chosen, rejected = column(row, "chosen"), column(row, "rejected")
+    if row.get("prompt") is None:  # the prompt is inside both conversations (TRL's implicit prompt)
+        if isinstance(chosen, str):
+            raise RowError("missing_column")
+        turns, others = (demonstration(conversation(side))["messages"] for side in (chosen, rejected))
+        if turns[:-1] != others[:-1]:
+            raise RowError("different_prompts")
+        return [preference(prompt_of(turns), turns[-1]["content"], others[-1]["content"])]
+    figures = {
+        "soft_label": _number(row, "soft_label"), "margin": _number(row, "margin"),
+        "score_chosen": _number(row, "score_chosen"), "score_rejected": _number(row, "score_rejected"),
+    }  # fmt: skip
+    return [{**preference(as_prompt(row["prompt"]), as_answer(chosen), as_answer(rejected), **figures), **_ends(row)}]
+
+
+def _ends(row: Row) -> Row:
+    return {name: row[name] for name in ("chosen_ended", "rejected_ended") if isinstance(row.get(name), bool)}
+
+
+def _number(row: Row, name: str) -> float | None:
+    value = row.get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _unpaired(row: Row) -> list[Row]:
+    if not isinstance(row.get("label"), bool):
+        raise RowError("no_label")
+    return [{"prompt": as_prompt(column(row, "prompt")), "completion": assistant(as_answer(column(row, "completion"))), "label": row["label"]}]
+
+
+def _completions(row: Row) -> list[Row]:
+    texts = column(row, "completions")
+    if not isinstance(texts, Sequence) or isinstance(texts, str) or len(texts) < 2:
+        raise RowError("not_several_answers")
+    ended = row.get("ended")
+    known = ended if isinstance(ended, Sequence) and len(ended) == len(texts) else [True] * len(texts)
+    answers = [as_answer(value) for value in texts]
+    return [{"prompt": as_prompt(column(row, "prompt")), "completions": answers, "ended": list(known)}]
+
+
+PARSERS = {
+    "demonstrations": _demonstration,
+    "prompts": lambda row: [prompt_row(as_prompt(column(row, "prompt")), row)],
+    "preferences": _preference,
+    "unpaired": _unpaired,
+    "rankings": lambda row: [dict(zip(("prompt", "completions", "scores"), comparison.scored(row), strict=True))],
+    "completions": _completions,
+    "texts": lambda row: [{"text": text(column(row, "text"))}],
+}

@@ -1,0 +1,59 @@
+"""What a trainer needs of an engine: gradients, a step, and a state that can be written and read back."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+
+from alignflow.data.configs.training import TrainingConfig
+from alignflow.data.run import Runtime
+
+
+class Engine(Protocol):
+    """Owns the optimizer. Gradients add up over `backward` calls until `step`; the caller scales the losses."""
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of a scalar loss."""
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update at this learning rate, clear the gradients; returns their global norm before clipping."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Weights and optimizer state as CPU tensors: `weights/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME`, `steps`."""
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take up what `state` returned."""
+
+    def close(self) -> None:
+        """Give everything back but the model."""
+
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+# An address is resolved when it is asked for, so that DeepSpeed is imported by its own engine alone.
+ENGINES: Mapping[str, str] = {
+    "torch": "alignflow.models.engines.torch_engine:TorchEngine",
+    "deepspeed": "alignflow.models.engines.deepspeed_engine:DeepSpeedEngine",
+}
+
+
+def make_engine(model: torch.nn.Module, config: TrainingConfig, runtime: Runtime) -> Engine:
+    """The engine that `runtime.engine` names, around a model that is on its device."""
+    module, _, name = ENGINES[runtime.engine].partition(":")
+    return getattr(importlib.import_module(module), name)(model, config, runtime)
+
+
+def make_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over all trainable parameters; decay on matrices alone, as is usual."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
+    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
+    groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": config.weight_decay}]
+    if vectors:
+        groups.append({"params": vectors, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, eps=EPSILON)

@@ -1,0 +1,127 @@
+"""The base model: loaded and checked, or built small with a tokenizer trained on the corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from alignflow.data.configs.inputs import BuildConfig, InitConfig
+from alignflow.data.errors import DataError, ModelError
+from alignflow.data.records import assistant, user
+from alignflow.data.rendering import TEMPLATES, encode_conversation, load_tokenizer
+from alignflow.data.run import Run
+from alignflow.data.sources.reading import iter_corpus_texts
+from alignflow.models.checkpoints import save_checkpoint
+
+EOS, PAD = "<|end|>", "<|pad|>"
+SPECIAL = (PAD, EOS, "<|system|>", "<|user|>", "<|assistant|>")
+
+
+def initialise(config: InitConfig, *, run: Run) -> dict[str, float | None]:
+    """Write the base checkpoint: `config.path` loaded, or a model of `config.build`.
+
+    A chat template is set where there is none (`config.chat_template`), a missing pad token becomes EOS, and a
+    conversation is rendered and encoded to see that training will have tokens to learn from.
+
+    Raises:
+        ModelError: no EOS, no usable chat template, no context length, or the model does not load.
+    """
+    if config.path is None:
+        model, tokenizer = build(config, run)
+    else:
+        model, tokenizer = load(config)
+    set_template(tokenizer, config, run)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    context = check(model, tokenizer, str(config.path or "model.build"))
+    card = {"Base model": "Built small by alignflow." if config.path is None else "Taken in by alignflow.", "licence": config.licence}
+    save_checkpoint(model, tokenizer, run.out, card)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return {"parameters": float(parameters), "vocabulary": float(len(tokenizer)), "context_length": float(context)}
+
+
+def load(config: InitConfig) -> tuple[Any, Any]:
+    """Model and tokenizer at `config.path`, in fp32."""
+    path = str(config.path)
+    tokenizer = load_tokenizer(path, config.trust_remote_code)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, revision=config.revision or "main", use_safetensors=True, dtype=torch.float32, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [""])[0][:200]
+        raise ModelError(
+            f"no causal language model that can be loaded: {first}", where=path,
+            do="give a Hugging Face directory with config.json and safetensors weights; code of the model's own needs model.trust_remote_code: true",
+        ) from error  # fmt: skip
+    return model, tokenizer
+
+
+def build(config: InitConfig, run: Run) -> tuple[Any, Any]:
+    """A Llama of `config.build`, its weights drawn from the seed, and a byte-level BPE tokenizer of the corpus."""
+    run.progress(0, 2, "parts")
+    tokenizer = train_tokenizer(config)
+    run.progress(1, 2, "parts")
+    shape: BuildConfig = config.build
+    torch.manual_seed(config.seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            **shape.model_dump(exclude={"vocab_size"}), vocab_size=len(tokenizer), tie_word_embeddings=True,
+            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+    return model, tokenizer
+
+
+def train_tokenizer(config: InitConfig) -> Any:
+    """Byte-level BPE on all texts of the corpus, with control tokens for the turns; raises DataError for no text."""
+    texts = list(iter_corpus_texts(config.corpus))
+    if not any(texts):
+        raise DataError("no text to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.build.vocab_size, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )  # fmt: skip
+    core.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token=EOS, pad_token=PAD, clean_up_tokenization_spaces=False,
+        model_max_length=config.build.max_position_embeddings,
+    )  # fmt: skip
+    tokenizer.chat_template = TEMPLATES["turns"]
+    return tokenizer
+
+
+def set_template(tokenizer: Any, config: InitConfig, run: Run) -> None:
+    """Set the chat template that the config names; `auto` keeps the model's own."""
+    name = config.chat_template
+    if name == "auto":
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = TEMPLATES["instruction"]
+            run.warn("the tokenizer has no chat template: `instruction` was set")
+        return
+    if name not in TEMPLATES and not Path(name).is_file():
+        raise ModelError(f"unknown chat template {name!r}", where="model.chat_template", do=f"known: auto, {', '.join(TEMPLATES)}, or the path of a Jinja file")
+    tokenizer.chat_template = TEMPLATES[name] if name in TEMPLATES else Path(name).read_text(encoding="utf-8")
+
+
+def check(model: Any, tokenizer: Any, where: str) -> int:
+    """See that a conversation can be rendered, encoded and learnt from; returns the context length in tokens."""
+    context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    if not context:
+        raise ModelError("the model's config has no max_position_embeddings", where=where, do="set it in config.json")
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model {model.get_input_embeddings().num_embeddings}", where=where,
+            do="give the tokenizer that belongs to the model",
+        )  # fmt: skip
+    ids, mask = encode_conversation(tokenizer, [*user("Hello?"), *assistant("Hello.")])
+    if not mask[-1] or ids[-1] != tokenizer.eos_token_id:
+        raise ModelError("the chat template does not end an assistant's turn", where=where, do="set model.chat_template to instruction")
+    return int(context)

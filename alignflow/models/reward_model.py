@@ -1,0 +1,158 @@
+"""A reward model: a causal model's backbone with one score per answer, read at the answer's last token."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from alignflow.data.artifacts import verify_files
+from alignflow.data.errors import ModelError
+from alignflow.data.rendering import encode_completion, encode_prompt, load_tokenizer
+from alignflow.data.run import Runtime, write_json
+from alignflow.models import attention
+from alignflow.models.batching import EncodedRow, make_micro_batches, pack
+from alignflow.models.checkpoints import save_checkpoint
+from alignflow.models.policy import autocast, hidden_states
+
+CHECK_ROWS = "check_rows.json"
+TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}
+
+ScoredRow = tuple[Sequence[Mapping[str, str]], str, bool]
+"""Messages of the prompt, the answer's text, and whether it ended by itself."""
+
+
+class RewardModel:
+    """Scores answers with its own tokenizer, from their text."""
+
+    def __init__(self, model: Any, tokenizer: Any, runtime: Runtime):
+        self.model, self.tokenizer, self.runtime = model, tokenizer, runtime
+        self.device = next(model.parameters()).device
+        self.context_length = getattr(model.config, "max_position_embeddings", None)
+        attention.install(model)
+
+    def scores_packed(self, rows: Sequence[EncodedRow]) -> torch.Tensor:
+        """(rows,) fp32 scores from one forward pass without padding; differentiable."""
+        packed = pack(rows, self.device)
+        last = hidden_states(self.model, packed, self.runtime)[packed.last]
+        with autocast(self.runtime):
+            return self.model.score(last)[:, 0].float()
+
+    def encode(self, row: ScoredRow) -> EncodedRow:
+        """Ids of a prompt and an answer; cut from the left where they exceed the context."""
+        messages, text, ended = row
+        prompt = encode_prompt(self.tokenizer, messages)
+        completion = encode_completion(self.tokenizer, text, ended=ended)
+        if self.context_length and len(prompt) + len(completion) > self.context_length:
+            completion = completion[-self.context_length :]
+            prompt = prompt[len(prompt) + len(completion) - self.context_length :]
+        return EncodedRow(tuple(prompt), tuple(completion))
+
+    @torch.no_grad()
+    def score(self, rows: Sequence[ScoredRow]) -> list[float]:
+        """One score per row."""
+        return self.score_encoded([self.encode(row) for row in rows])
+
+    @torch.no_grad()
+    def score_encoded(self, rows: Sequence[EncodedRow]) -> list[float]:
+        """One score per row of ids, in micro-batches."""
+        scores = [0.0] * len(rows)
+        for batch in make_micro_batches([len(row) for row in rows], self.runtime.micro_batch_tokens):
+            for index, value in zip(batch, self.scores_packed([rows[index] for index in batch]).tolist(), strict=True):
+                scores[index] = value
+        return scores
+
+
+def build_reward_model(base: Path, seed: int, runtime: Runtime) -> RewardModel:
+    """A trainable reward model on a causal model's backbone; its head is drawn from the seed, N(0, 1 / (width + 1)).
+
+    (Stiennon et al. 2020, arXiv 2009.01325, for the head's variance.) Raises ModelError where the architecture has no such head.
+    """
+    verify_files(base)
+    tokenizer = load_tokenizer(base)
+    model = _load(base, num_labels=1)
+    if not isinstance(getattr(model, "score", None), torch.nn.Linear):
+        raise ModelError(f"{type(model).__name__} has no linear head named score", where=str(base), do="use another base model")
+    width = model.score.in_features
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        model.score.weight.copy_(torch.randn(1, width, generator=generator) / math.sqrt(width + 1))
+    _set_pad(model, tokenizer)
+    return RewardModel(model.to(runtime.device).eval().requires_grad_(True), tokenizer, runtime)
+
+
+def _set_pad(model: Any, tokenizer: Any) -> None:
+    """Give model and tokenizer a pad token other than EOS: transformers reads the score at the last token that is no pad."""
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        others = [token for token in (tokenizer.unk_token, tokenizer.bos_token, *tokenizer.all_special_tokens) if token]
+        free = [token for token in others if token != tokenizer.eos_token]
+        if not free:
+            raise ModelError("the tokenizer has no token but EOS to pad with", where="tokenizer", do="set pad_token to one that texts do not have")
+        tokenizer.pad_token = free[0]
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def save_reward_model(reward: RewardModel, out: Path, checks: Sequence[ScoredRow], card: Mapping[str, str]) -> None:
+    """Write it so that AutoModelForSequenceClassification loads it, with scored rows that a loader must reproduce."""
+    rows = [reward.encode(check) for check in checks]
+    scores = reward.score_encoded(rows)
+    write_json(
+        out / CHECK_ROWS,
+        [
+            {"messages": list(messages), "completion": text, "ended": ended, "ids": [*row.prompt_ids, *row.completion_ids], "score": score}
+            for (messages, text, ended), row, score in zip(checks, rows, scores, strict=True)
+        ],
+    )
+    save_checkpoint(reward.model, reward.tokenizer, out, card)
+    attention.install(reward.model)
+
+
+def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
+    """Load a reward model and score its check rows again.
+
+    Raises:
+        ModelError: it does not load, has not one score per row, or its check rows come out otherwise: a fresh head,
+            another tokenizer or damaged weights.
+        DamagedArtifactError: its bytes are not those of its manifest.
+    """
+    path = Path(path)
+    verify_files(path)
+    model = _load(path)
+    if model.config.num_labels != 1 or not isinstance(getattr(model, "score", None), torch.nn.Linear):
+        raise ModelError(f"not a reward model: {model.config.num_labels} labels", where=str(path), do="give a model with num_labels 1 and a linear head")
+    reward = RewardModel(model.to(runtime.device).eval().requires_grad_(False), load_tokenizer(path), runtime)
+    if (path / CHECK_ROWS).is_file():
+        _check(reward, json.loads((path / CHECK_ROWS).read_text()), path)
+    return reward
+
+
+def _load(path: Path, **changes: Any) -> Any:
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            str(path), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **changes
+        )
+    except (OSError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [""])[0][:200]
+        raise ModelError(f"no sequence classification model that can be loaded: {first}", where=str(path), do="give a Hugging Face directory") from error
+    if not changes and (fresh := sorted(report["missing_keys"])):
+        raise ModelError(f"its head would be a fresh one: {', '.join(fresh)} missing", where=str(path), do="give a trained reward model")
+    return model
+
+
+def _check(reward: RewardModel, checks: list[dict[str, Any]], path: Path) -> None:
+    rows = [reward.encode((check["messages"], check["completion"], check["ended"])) for check in checks]
+    for row, check in zip(rows, checks, strict=True):
+        if [*row.prompt_ids, *row.completion_ids] != check["ids"]:
+            raise ModelError("its tokenizer writes other ids than when it was saved", where=str(path), do="restore its tokenizer files")
+    tolerance = TOLERANCE[reward.runtime.precision]
+    for score, check in zip(reward.score_encoded(rows), checks, strict=True):
+        if abs(score - check["score"]) > tolerance * max(1.0, abs(check["score"])):
+            raise ModelError(
+                f"a stored row scored {check['score']:.6f} when it was saved and {score:.6f} now", where=str(path),
+                do="its head or weights are not those that were trained",
+            )  # fmt: skip

@@ -1,0 +1,235 @@
+"""The one training loop: a plan of steps that is a pure function of the seed, and a state that a kill cannot lose."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from alignflow.data.configs.training import TrainingConfig
+from alignflow.data.errors import TrainingError
+from alignflow.data.run import Run
+from alignflow.models.batching import make_micro_batches
+from alignflow.models.engines.base import Engine
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What a trainer computes for a micro-batch.
+
+    Attributes:
+        loss: Scalar: the micro-batch's sum of losses; `fit` divides by the denominator of the whole step.
+        metrics: Name -> (sum, count): shown as ratios of the sums over a step's micro-batches.
+    """
+
+    loss: torch.Tensor
+    metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `fit` trains on.
+
+    Attributes:
+        stage: Name for messages.
+        lengths: Tokens that each row costs in a forward pass.
+        weights: What each row adds to a step's denominator: its supervised tokens, or 1.
+        ids: Names of the rows, for messages.
+    """
+
+    stage: str
+    lengths: Sequence[int]
+    weights: Sequence[float]
+    ids: Sequence[str]
+
+
+Compute = Callable[[list[int]], StepOutput]
+"""Rows (positions) of one micro-batch -> their summed loss and metrics."""
+
+
+def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, run: Run) -> dict[str, float]:
+    """Train, resuming from the last checkpoint in `run.work`; returns the figures of the last logged stretch.
+
+    Order of rows, schedule and micro-batches are functions of config and step number alone, so a resumed run ends with
+    the weights of an undisturbed one.
+
+    Raises:
+        TrainingError: no optimizer step would be taken, or a loss or gradient is not finite.
+    """
+    order, total = step_order(plan, config), total_steps(len(plan.lengths), config)
+    if total == 0:
+        raise TrainingError("zero optimizer steps", where=plan.stage, do="raise num_train_epochs or max_steps, or give more rows")
+    checkpoints = Checkpoints(run.work)
+    start = checkpoints.restore(engine)
+    log = _Log(run, config, total)
+    log.forget_after(start)
+    for step in range(start, total):
+        rows = order(step)
+        denominator = sum(plan.weights[row] for row in rows)
+        for batch in make_micro_batches([plan.lengths[row] for row in rows], run.runtime.micro_batch_tokens):
+            chosen = [rows[index] for index in batch]
+            output = compute(chosen)
+            _check_finite(output.loss, plan, step, chosen)
+            engine.backward(output.loss / denominator)
+            log.add(float(output.loss), denominator, output.metrics)
+        rate = learning_rate(step, total, config)
+        norm = engine.step(rate)
+        if not math.isfinite(norm):
+            raise TrainingError("the gradient is not finite", where=f"{plan.stage}, step {step + 1}", do="lower learning_rate, or set max_grad_norm")
+        tokens = sum(plan.lengths[row] for row in rows)
+        run.count_tokens(tokens)
+        log.step(step + 1, tokens, rate, norm)
+        if (step + 1) % config.save_steps == 0 and step + 1 < total:
+            checkpoints.save(engine, step + 1)
+    return log.last
+
+
+def total_steps(rows: int, config: TrainingConfig) -> int:
+    """Optimizer steps of a run: `max_steps`, or as many whole or partial batches as the epochs have."""
+    if config.max_steps >= 0:
+        return config.max_steps if rows else 0
+    return math.ceil(rows * config.num_train_epochs / config.batch_size - 1e-9) if rows else 0
+
+
+def step_order(plan: Plan, config: TrainingConfig) -> Callable[[int], list[int]]:
+    """The rows of each step: one stream of epochs, each shuffled by seed and epoch number, cut into batches."""
+    count = len(plan.lengths)
+    epochs: dict[int, list[int]] = {}
+
+    def epoch(number: int) -> list[int]:
+        if number not in epochs:
+            generator = torch.Generator().manual_seed((config.seed * 1_000_003 + number) % 2**63)
+            epochs[number] = torch.randperm(count, generator=generator).tolist()
+        return epochs[number]
+
+    end = count * math.ceil(config.num_train_epochs) if config.max_steps < 0 else None
+
+    def rows(step: int) -> list[int]:
+        first = step * config.batch_size
+        last = first + config.batch_size if end is None else min(first + config.batch_size, end)
+        return [epoch(place // count)[place % count] for place in range(first, last)]
+
+    return rows
+
+
+def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
+    """Linear warm-up to the peak, then the schedule down to 0 (constant: none), at `step` (from 0) of `total`."""
+    warmup = math.ceil(config.warmup_ratio * total)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    share = (step - warmup) / max(1, total - warmup)
+    return config.learning_rate * SCHEDULES[config.lr_scheduler_type](share)
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
+    "linear": lambda share: 1 - share,
+    "constant": lambda share: 1.0,
+}
+
+
+def _check_finite(loss: torch.Tensor, plan: Plan, step: int, rows: list[int]) -> None:
+    if not torch.isfinite(loss):
+        named = ", ".join(plan.ids[row] for row in rows[:4]) + (" ..." if len(rows) > 4 else "")
+        raise TrainingError(
+            f"the loss is {float(loss)}", where=f"{plan.stage}, step {step + 1}, rows {named}",
+            do="lower learning_rate, or look at these rows; the last checkpoint is kept",
+        )  # fmt: skip
+
+
+class Checkpoints:
+    """Training states in a directory, each committed by one rename; safetensors and JSON."""
+
+    def __init__(self, root: Path):
+        self._root = root
+
+    def save(self, engine: Engine, step: int) -> None:
+        """Commit the state after `step` steps, and drop all but the newest ones."""
+        temporary, final = self._root / f".step-{step:08d}", self._root / f"step-{step:08d}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(engine.state(), temporary / "state.safetensors")
+        (temporary / "step.json").write_text(json.dumps({"step": step}))
+        for path in (*temporary.iterdir(), temporary):
+            _sync(path)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(temporary, final)
+        _sync(self._root)
+        for old in sorted(self._root.glob("step-*"))[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def restore(self, engine: Engine) -> int:
+        """Load the newest whole state into the engine; returns its step, 0 where there is none."""
+        for directory in sorted(self._root.glob("step-*"), reverse=True):
+            try:
+                state = load_file(directory / "state.safetensors")
+                step = json.loads((directory / "step.json").read_text())["step"]
+            except (OSError, ValueError, KeyError):
+                continue
+            engine.load_state(state)
+            print(f"resumed after step {step}", flush=True)
+            return step
+        return 0
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Log:
+    """Sums of metrics between two points of the curves."""
+
+    def __init__(self, run: Run, config: TrainingConfig, total: int):
+        self.last: dict[str, float] = {}
+        self._run, self._every, self._total = run, config.logging_steps, total
+        self._sums: dict[str, list[float]] = {}
+        self._tokens, self._started = 0, time.monotonic()
+
+    def forget_after(self, step: int) -> None:
+        """Start the curves anew; a resumed run goes on after `step`, with the curve of the killed one before it."""
+        kept_curve, curve = self._run.work / "curves.jsonl", self._run.side / "curves.jsonl"
+        lines = kept_curve.read_text().splitlines(keepends=True) if kept_curve.exists() else []
+        kept = "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
+        curve.write_text(kept)
+        self._run.work.mkdir(parents=True, exist_ok=True)
+        kept_curve.write_text(kept)
+
+    def add(self, loss: float, denominator: float, metrics: dict[str, tuple[float, float]]) -> None:
+        """Take in one micro-batch; a step's losses share their denominator."""
+        self._pair("loss", loss / denominator, 0.0)
+        for name, (total, count) in metrics.items():
+            self._pair(name, total, count)
+
+    def _pair(self, name: str, total: float, count: float) -> None:
+        pair = self._sums.setdefault(name, [0.0, 0.0])
+        pair[0] += total
+        pair[1] += count
+
+    def step(self, step: int, tokens: int, rate: float, norm: float) -> None:
+        """End a step: show progress, and write a point of the curves where one is due."""
+        self._tokens += tokens
+        self._sums["loss"][1] += 1
+        speed = self._tokens / max(time.monotonic() - self._started, 1e-9)
+        loss = self._sums["loss"]
+        self._run.progress(step, self._total, "steps", loss=loss[0] / loss[1], tokens_per_s=speed)
+        if step % self._every == 0 or step == self._total:
+            self.last = {name: total / count for name, (total, count) in self._sums.items() if count}
+            point = {**self.last, "learning_rate": rate, "grad_norm": norm, "tokens_per_s": speed}
+            self._run.curve(step, point)
+            with open(self._run.work / "curves.jsonl", "a") as file:
+                file.write(json.dumps({"step": step, **point}) + "\n")
+            self._sums = {}
