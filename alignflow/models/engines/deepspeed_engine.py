@@ -47,6 +47,7 @@ class DeepSpeedEngine:
     def state(self) -> dict[str, torch.Tensor]:
         """Weights and optimizer state as CPU tensors, whole whatever the ZeRO stage."""
         state: dict[str, torch.Tensor] = {}
+        self._link_optimizer_state()
         for name, parameter in self._trainable().items():
             state[f"weights/{name}"] = _copy(safe_get_full_fp32_param(parameter))
             for moment in MOMENTS:
@@ -59,7 +60,7 @@ class DeepSpeedEngine:
         for flat in self._zero.single_partition_of_fp32_groups:
             moments = {moment: torch.zeros_like(flat) for moment in MOMENTS}
             self._zero.optimizer.state[flat] = {"step": state["steps"].clone().float(), **moments}
-        self._zero._lazy_init_hp_params_optimizer_state()
+        self._link_optimizer_state()
         with torch.no_grad():
             for name, parameter in self._trainable().items():
                 parameter.copy_(state[f"weights/{name}"])
@@ -70,6 +71,14 @@ class DeepSpeedEngine:
     def close(self) -> None:
         """Give back what DeepSpeed holds."""
         self._engine.destroy()
+
+    def _link_optimizer_state(self) -> None:
+        """Link parameters to their slices of the optimizer's state, for all groups.
+
+        DeepSpeed 0.19.8 does this once, after the first group's first step: the state of later groups is missing then.
+        """
+        self._zero._hp_optimizer_states_linked = False
+        self._zero._lazy_init_hp_params_optimizer_state()
 
     def _trainable(self) -> dict[str, torch.nn.Parameter]:
         return {name: parameter for name, parameter in self._engine.module.named_parameters() if parameter.requires_grad}
