@@ -40,17 +40,7 @@ def sample(config: SampleConfig, *, policy: Path, prompts: Path, run: Run) -> di
     rows = chosen_prompts(read_table(prompts / "train.parquet"), config.max_prompts)
     if not rows:
         raise DataError("no prompts to sample from", where=str(prompts), do="give prompts or demonstrations in the recipe's data")
-    with closing(make_generator(policy, run.runtime)) as generator:
-        ids = encode_prompts(rows, generator, config)
-        model = model_identity(policy)
-        tasks = [_task(config, model, row, rows[row]["id"], ids[row], index) for row in range(len(rows)) for index in range(config.n)]
-        # Neighbours of one length waste no padding; the samples of one prompt stand together and share its prefill.
-        tasks.sort(key=lambda task: (len(task.prompt), task.row))
-        results = RowJournal(run.rows).compute(
-            [task.identity for task in tasks], config.batch_size, _sampler(config, generator, tasks, run),
-            lambda done, total: run.progress(done, total, "completions"),
-        )  # fmt: skip
-    made = _by_row(rows, tasks, results)
+    made = sample_rows(config, policy, rows, run)
     write_table(made, "completions", run.out / "completions" / "train.parquet")
     statistics = completion_statistics(made)
     write_json(run.out / "statistics.json", statistics)
@@ -62,6 +52,21 @@ def sample(config: SampleConfig, *, policy: Path, prompts: Path, run: Run) -> di
         "tokens/completion_mean": statistics["tokens"]["mean"],
         "duplicates": statistics["duplicates"],
     }
+
+
+def sample_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run) -> list[dict[str, Any]]:
+    """The completions table of some prompts, in their order; every completion is journalled in `run.rows`."""
+    with closing(make_generator(policy, run.runtime)) as generator:
+        ids = encode_prompts(rows, generator, config)
+        model = model_identity(policy)
+        tasks = [_task(config, model, row, rows[row]["id"], ids[row], index) for row in range(len(rows)) for index in range(config.n)]
+        # Neighbours of one length waste no padding; the samples of one prompt stand together and share its prefill.
+        tasks.sort(key=lambda task: (len(task.prompt), task.row))
+        results = RowJournal(run.rows).compute(
+            [task.identity for task in tasks], config.batch_size, _sampler(config, generator, tasks, run),
+            lambda done, total: run.progress(done, total, "completions"),
+        )  # fmt: skip
+    return _by_row(rows, tasks, results)
 
 
 def chosen_prompts(rows: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:

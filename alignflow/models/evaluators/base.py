@@ -1,0 +1,101 @@
+"""What evaluators are given, and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
+from alignflow.data.run import Run
+from alignflow.models.policy import Policy, load_policy
+
+MODELS = ("aligned", "sft")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One model's answer to one prompt."""
+
+    text: str
+    ended: bool
+    tokens: int
+
+
+@dataclass
+class EvaluationInputs:
+    """Everything that an evaluator may look at.
+
+    Attributes:
+        config: The stage's config.
+        prompts: Rows of the prompts table.
+        answers: Model (`aligned`, `sft`) -> one answer per prompt.
+        paths: Model -> its checkpoint.
+        general: Directory of general text, or None.
+        reward_model: Directory of the reward model, or None.
+        run: Runtime, progress and warnings.
+    """
+
+    config: EvaluateConfig
+    prompts: list[dict[str, Any]]
+    answers: dict[str, list[Answer]]
+    paths: dict[str, Path]
+    general: Path | None
+    reward_model: Path | None
+    run: Run
+    _loaded: tuple[str, Policy] | None = field(default=None, repr=False)
+
+    def policy(self, name: str) -> Policy:
+        """The checkpoint of a model; one at a time is in memory."""
+        if self._loaded is None or self._loaded[0] != name:
+            self._loaded = None
+            self._loaded = (name, load_policy(self.paths[name], self.run.runtime))
+        return self._loaded[1]
+
+    @property
+    def judges(self) -> list[JudgeConfig]:
+        """The labelling judge first, where there is one, then the others."""
+        first = [self.config.labelling_judge] if self.config.labelling_judge else []
+        return [*first, *self.config.judges]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluator found.
+
+    Attributes:
+        metrics: Flat names -> numbers: they stand in the manifest.
+        details: Everything, for evaluation.json.
+    """
+
+    metrics: dict[str, float | None]
+    details: dict[str, Any]
+
+
+def wilson(successes: float, trials: int, confidence: float) -> tuple[float | None, float | None]:
+    """Wilson's score interval (Wilson 1927) of a mean of values in [0, 1]; None without trials.
+
+    With ties counted as one half the variance of a value is at most that of a yes or no of the same mean, so the
+    interval is conservative.
+    """
+    if not trials:
+        return None, None
+    z, mean = float(norm.ppf((1 + confidence) / 2)), successes / trials
+    centre = (mean + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * (mean * (1 - mean) / trials + z * z / (4 * trials * trials)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mean_interval(values: Sequence[float], confidence: float) -> dict[str, float | None]:
+    """Mean and Student's t interval; None where there are too few values."""
+    count = len(values)
+    mean = sum(values) / count if count else None
+    if mean is None or count < 2:
+        return {"mean": mean, "low": None, "high": None}
+    error = (sum((value - mean) ** 2 for value in values) / (count - 1) / count) ** 0.5
+    half = float(student.ppf((1 + confidence) / 2, count - 1)) * error
+    return {"mean": mean, "low": mean - half, "high": mean + half}

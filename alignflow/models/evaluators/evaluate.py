@@ -1,0 +1,74 @@
+"""The stage body `evaluate`: both models answer the same prompts with the same seeds, and every evaluator has its say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alignflow.data import catalogue
+from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
+from alignflow.data.errors import DataError
+from alignflow.data.records import read_table, write_table
+from alignflow.data.run import Run, write_json
+from alignflow.models.evaluators.base import MODELS, Answer, EvaluationInputs
+from alignflow.models.generation.sample import chosen_prompts, sample_rows
+
+NO_LIMIT = 10**9
+
+
+def evaluate(
+    config: EvaluateConfig, *, aligned: Path, sft: Path, prompts: Path, general: Path | None, reward_model: Path | None, run: Run
+) -> dict[str, float | None]:  # fmt: skip
+    """Compare `aligned` with `sft` on `prompts`/prompts.parquet.
+
+    Writes evaluation.json (all numbers, and which evaluators were left out and why), samples.json and the answers of
+    both models. Metrics: those of the evaluators. Raises DataError where there are no prompts.
+    """
+    rows = chosen_prompts(read_table(prompts / "prompts.parquet"), config.max_prompts)
+    if not rows:
+        raise DataError("no evaluation prompts", where="evaluate", do="give data.evaluation, or a larger heldout_fraction")
+    inputs = EvaluationInputs(config, rows, {}, {"aligned": aligned, "sft": sft}, general, reward_model, run)
+    for model in MODELS:
+        made = sample_rows(_sampling(config), inputs.paths[model], rows, run)
+        write_table(made, "completions", run.out / "answers" / f"{model}.parquet")
+        inputs.answers[model] = [Answer(row["completions"][0], row["ended"][0], row["tokens"][0]) for row in made]
+    details: dict[str, Any] = {"prompts": len(rows), "left_out": {}}
+    metrics: dict[str, float | None] = {"prompts": float(len(rows))}
+    for number, name in enumerate(config.evaluators):
+        run.progress(number, len(config.evaluators), "evaluators")
+        row = catalogue.look_up(catalogue.EVALUATORS, name, "evaluate.evaluators")
+        if missing := [need for need in row.needs if not _has(inputs, need)]:
+            details["left_out"][name] = f"the recipe gives no {missing[0]}"
+            continue
+        found = row.resolve()(inputs)
+        details[name] = found.details
+        metrics |= found.metrics
+    write_json(run.out / "evaluation.json", details)
+    write_json(run.out / "samples.json", side_by_side(inputs))
+    return metrics
+
+
+def _sampling(config: EvaluateConfig) -> SampleConfig:
+    return SampleConfig(
+        n=1, max_new_tokens=config.max_new_tokens, max_prompt_length=NO_LIMIT, truncate=True, temperature=config.temperature,
+        top_p=config.top_p, seed=config.seed, batch_size=config.batch_size,
+    )  # fmt: skip
+
+
+def _has(inputs: EvaluationInputs, need: str) -> bool:
+    """Whether the inputs have what an evaluator cannot do without."""
+    present = {
+        "judges": bool(inputs.judges),
+        "instructions": any(row.get("instructions") for row in inputs.prompts),
+        "reward_model": inputs.reward_model is not None,
+        "general": inputs.general is not None,
+    }
+    return present[need]
+
+
+def side_by_side(inputs: EvaluationInputs) -> list[dict[str, Any]]:
+    """The first prompts with both answers."""
+    return [
+        {"prompt": row["prompt"], **{model: inputs.answers[model][index].text for model in MODELS}}
+        for index, row in enumerate(inputs.prompts[: inputs.config.samples])
+    ]

@@ -1,0 +1,41 @@
+"""NLL per token on general text: what alignment cost in plain language modelling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alignflow.data.records import read_table
+from alignflow.data.rendering import encode_completion, encode_conversation
+from alignflow.models.batching import EncodedRow
+from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs
+from alignflow.models.policy import completion_logps
+
+
+def evaluate(inputs: EvaluationInputs) -> Evaluation:
+    """Mean NLL in nats per token of both models on the same text, and the relative change; 0.1 is 10% worse."""
+    assert inputs.general is not None
+    nll: dict[str, float] = {}
+    tokens = 0
+    for model in reversed(MODELS):  # the evaluator before this one left the SFT model loaded
+        policy = inputs.policy(model)
+        context = getattr(policy.model.config, "max_position_embeddings", None)
+        rows = general_rows(inputs.general, policy.tokenizer, inputs.config.max_general_rows, context)
+        logps = completion_logps(policy, rows, inputs.run.runtime.micro_batch_tokens)
+        tokens = sum(len(row) for row in logps)
+        nll[model] = -sum(float(row.sum()) for row in logps) / max(tokens, 1)
+    change = nll["aligned"] / nll["sft"] - 1
+    metrics = {"heldout_nll/aligned": nll["aligned"], "heldout_nll/sft": nll["sft"], "heldout_nll/change": change}
+    return Evaluation({**metrics}, {**metrics, "tokens": tokens})
+
+
+def general_rows(directory: Path, tokenizer: Any, limit: int, context: int | None) -> list[EncodedRow]:
+    """Rows of plain text, each after BOS (EOS where the tokenizer has none), or of conversations; cut at the context."""
+    plain = directory / "texts.parquet"
+    if not plain.exists():
+        conversations = [encode_conversation(tokenizer, row["messages"]) for row in read_table(directory / "demonstrations.parquet")[:limit]]
+        pairs = [(ids[:context], mask[:context]) for ids, mask in conversations]
+        return [EncodedRow(tuple(ids[: mask.index(True)]), tuple(ids[mask.index(True) :]), tuple(mask[mask.index(True) :])) for ids, mask in pairs if any(mask)]
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    texts = [encode_completion(tokenizer, row["text"], ended=False) for row in read_table(plain)[:limit]]
+    return [EncodedRow((start,), tuple(ids[: context - 1 if context else None])) for ids in texts if ids]

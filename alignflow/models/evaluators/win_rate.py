@@ -1,0 +1,74 @@
+"""Wins of the aligned model against SFT, by every judge, in both orders, ties half."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from alignflow.data.configs.generation import JudgeConfig
+from alignflow.models.evaluators.base import Evaluation, EvaluationInputs, wilson
+from alignflow.models.judges.base import IDENTICAL, Candidate, Verdict, make_judge
+
+
+def evaluate(inputs: EvaluationInputs) -> Evaluation:
+    """Win rate with its interval for each judge; a pair that a judge gives no label is counted apart."""
+    metrics: dict[str, float | None] = {}
+    details: dict[str, Any] = {}
+    for number, config in enumerate(inputs.judges):
+        name = judge_name(config)
+        if name in details:
+            name = f"{name}#{number}"
+        with closing(make_judge(config, policy=inputs.paths["sft"], reward_model=inputs.reward_model, run=inputs.run)) as judge:
+            verdicts = judge.compare(pairs(inputs))
+        found = summary(verdicts, inputs.config.confidence)
+        found["made_the_labels"] = config is inputs.config.labelling_judge
+        details[name] = found
+        metrics[f"win_rate/{name}"] = found["win_rate"]
+        metrics[f"win_rate/{name}/low"], metrics[f"win_rate/{name}/high"] = found["low"], found["high"]
+    return Evaluation(metrics, details)
+
+
+def judge_name(config: JudgeConfig) -> str:
+    """A short name: two rubrics are told apart by their constitution."""
+    shown = config.options.get("constitution", "helpful" if config.name == "rubric" else config.options.get("model"))
+    return f"{config.name}:{Path(str(shown)).stem}" if shown else config.name
+
+
+def pairs(inputs: EvaluationInputs) -> list[tuple[Candidate, Candidate]]:
+    """(aligned, sft) for each prompt."""
+    return [
+        tuple(Candidate(row["prompt"], answer.text, answer.ended) for answer in answers)  # type: ignore[misc]
+        for row, *answers in zip(inputs.prompts, inputs.answers["aligned"], inputs.answers["sft"], strict=True)
+    ]
+
+
+def outcome(verdict: Verdict) -> float | None:
+    """1 for a win of the first answer, 0 for a loss, one half for a tie or two equal answers, None for no label."""
+    if verdict.reason == IDENTICAL:
+        return 0.5
+    if verdict.probability is None:
+        return None
+    return 0.5 if verdict.probability == 0.5 else float(verdict.probability > 0.5)
+
+
+def summary(verdicts: list[Verdict], confidence: float) -> dict[str, Any]:
+    """Win rate, interval and counts of some verdicts."""
+    values = [value for value in map(outcome, verdicts) if value is not None]
+    low, high = wilson(sum(values), len(values), confidence)
+    asked = [verdict for verdict in verdicts if None not in verdict.orders]
+    flips = sum((verdict.orders[0] > 0.5) != (verdict.orders[1] > 0.5) for verdict in asked)  # type: ignore[operator]
+    return {
+        "win_rate": sum(values) / len(values) if values else None, "low": low, "high": high, "confidence": confidence,
+        "wins": values.count(1.0), "ties": values.count(0.5), "losses": values.count(0.0), "no_label": len(verdicts) - len(values),
+        "flip_rate": flips / len(asked) if asked else None,
+        "first_order": _mean([verdict.orders[0] for verdict in asked]), "swapped_order": _mean([verdict.orders[1] for verdict in asked]),
+        "mean_scores": {
+            model: _mean([verdict.scores[seat] for verdict in verdicts if None not in verdict.scores])
+            for seat, model in enumerate(("aligned", "sft"))
+        },
+    }  # fmt: skip
+
+
+def _mean(values: list[Any]) -> float | None:
+    return sum(values) / len(values) if values else None
