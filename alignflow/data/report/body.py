@@ -1,0 +1,120 @@
+"""The stage body `report`: report.json without times as the payload, report.html beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from alignflow.data.artifacts import Manifest, artifact_of, read_manifest
+from alignflow.data.configs.generation import ReportConfig
+from alignflow.data.report.plots import bars_plot, curve_plot, histogram_plot, interval_plot
+from alignflow.data.run import Run, write_json
+
+CURVES = {
+    "sft": ("loss", "mean_token_accuracy"),
+    "reward": ("loss", "accuracy", "margin"),
+    "align": ("loss", "rewards/accuracies", "rewards/margins", "logps/chosen"),
+}
+COST = ("wall_s", "cpu_s", "gpu_s", "tokens", "tokens_per_s", "peak_memory_mb")
+
+
+def report(
+    config: ReportConfig, *, init: Path | None = None, prepare: Path | None = None, sft: Path | None = None, sample: Path | None = None,
+    label: Path | None = None, reward: Path | None = None, align: Path | None = None, evaluate: Path | None = None, run: Run,
+) -> dict[str, float | None]:  # fmt: skip
+    """Gather what the stages of a run left behind; a stage that the run did not have leaves its section out."""
+    given = {
+        "init": init, "prepare": prepare, "sft": sft, "sample": sample, "label": label, "reward": reward, "align": align,
+        "evaluate": evaluate,
+    }  # fmt: skip
+    stages = {name: Stage(name, path) for name, path in given.items() if path is not None}
+    facts = gather(stages)
+    write_json(run.out / "report.json", facts)
+    (run.side / "report.html").write_text(render(config.title, stages, facts), encoding="utf-8")
+    return {"stages": float(len(stages))}
+
+
+class Stage:
+    """One finished stage as the report reads it; outside a store it has files but no manifest."""
+
+    def __init__(self, name: str, path: Path):
+        self.name, self.path = name, path
+        artifact = artifact_of(path)
+        self.manifest: Manifest | None = read_manifest(artifact) if artifact else None
+        self.side = artifact / "side" if artifact else None
+
+    def read(self, file: str) -> Any:
+        """A JSON file of the payload; None where it has none."""
+        path = self.path / file
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def curves(self) -> list[dict[str, float]]:
+        """Points of the training curves."""
+        path = self.side / "curves.jsonl" if self.side else None
+        return [json.loads(line) for line in path.read_text().splitlines()] if path and path.is_file() else []
+
+
+def gather(stages: dict[str, Stage]) -> dict[str, Any]:
+    """Everything about a run that depends neither on time nor on the machine."""
+    manifests = {name: stage.manifest for name, stage in stages.items() if stage.manifest}
+    licences: dict[str, str] = {}
+    for manifest in manifests.values():
+        licences |= manifest.licences
+    return {
+        "stages": {
+            name: {
+                "stage": manifest.stage, "kind": manifest.kind, "key": manifest.key, "digest": manifest.digest,
+                "metrics": manifest.metrics, "warnings": manifest.warnings, "versions": manifest.versions,
+                "runtime": {field: manifest.runtime.get(field) for field in ("device", "precision", "engine", "generator")},
+                "seed": manifest.seed, "inputs": {input_name: ref.key for input_name, ref in manifest.inputs.items()},
+            }
+            for name, manifest in manifests.items()
+        },
+        "licences": licences,
+        "data": stages["prepare"].read("statistics.json") if "prepare" in stages else None,
+        "labels": stages["label"].read("statistics.json") if "label" in stages else None,
+        "evaluation": stages["evaluate"].read("evaluation.json") if "evaluate" in stages else None,
+        "samples": stages["evaluate"].read("samples.json") if "evaluate" in stages else None,
+    }  # fmt: skip
+
+
+def render(title: str, stages: dict[str, Stage], facts: dict[str, Any]) -> str:
+    """The page: model output is escaped, and nothing is loaded from anywhere."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    environment.filters["number"] = number
+    rows = stages["prepare"].read("samples.json") if "prepare" in stages else None
+    costs = {name: {field: stage.manifest.cost.get(field) for field in COST} for name, stage in stages.items() if stage.manifest}
+    return environment.get_template("page.html.j2").render(
+        title=title, facts=facts, rows=rows, costs=costs, cost_fields=COST, plots=plots(stages, facts),
+        created={name: stage.manifest.created for name, stage in stages.items() if stage.manifest},
+    )  # fmt: skip
+
+
+def plots(stages: dict[str, Stage], facts: dict[str, Any]) -> dict[str, str]:
+    """Data URIs of the plots, by name; those without data are left out."""
+    found = {}
+    for name, wanted in CURVES.items():
+        points = stages[name].curves() if name in stages else []
+        if points:
+            found[f"curves_{name}"] = curve_plot(name, points, wanted)
+    labels, evaluation = facts["labels"], facts["evaluation"]
+    if labels and isinstance(labels.get("principles"), dict) and labels["principles"]:
+        found["principles"] = bars_plot("Mean score of each principle", labels["principles"], "score, 0 to 1")
+    if labels and isinstance(labels.get("margin_histogram"), dict):
+        found["margins"] = histogram_plot("Label margins", labels["margin_histogram"])
+    if evaluation and evaluation.get("win_rate"):
+        rates = {name: (judge["win_rate"], judge["low"], judge["high"]) for name, judge in evaluation["win_rate"].items()}
+        found["win_rates"] = interval_plot("Win rate of the aligned model against SFT", rates)
+    return found
+
+
+def number(value: Any) -> str:
+    """A figure for people: four significant digits, a dash for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.4g}"

@@ -1,0 +1,74 @@
+"""Plots as data URIs, for a page that needs nothing from outside."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib.figure import Figure  # noqa: E402
+
+ALIGNED, SFT, LINE = "#1f6feb", "#8b949e", "#d29922"
+
+
+def _uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def curve_plot(stage: str, points: Sequence[Mapping[str, float]], names: Sequence[str]) -> str:
+    """One panel per metric over optimizer steps; metrics without points are left out."""
+    shown = [name for name in names if any(name in point for point in points)] or ["loss"]
+    figure = Figure(figsize=(3.4 * len(shown), 2.6))
+    for place, name in enumerate(shown, 1):
+        axis = figure.add_subplot(1, len(shown), place)
+        found = [(point["step"], point[name]) for point in points if name in point]
+        axis.plot([step for step, _ in found], [value for _, value in found], color=ALIGNED, linewidth=1.4)
+        axis.set(title=f"{stage}: {name}", xlabel="optimizer step")
+        axis.grid(alpha=0.25)
+    figure.tight_layout()
+    return _uri(figure)
+
+
+def interval_plot(title: str, rates: Mapping[str, tuple[Any, Any, Any]]) -> str:
+    """Rates with their intervals, and a line at one half."""
+    known = {name: rate for name, rate in rates.items() if None not in rate}
+    figure = Figure(figsize=(6, 0.9 + 0.45 * max(len(known), 1)))
+    axis = figure.add_subplot()
+    for place, (rate, low, high) in enumerate(known.values()):
+        axis.errorbar(rate, place, xerr=[[rate - low], [high - rate]], fmt="o", color=ALIGNED, capsize=4)
+    axis.axvline(0.5, color=SFT, linestyle="--", linewidth=1)
+    axis.set(title=title, xlim=(0, 1), ylim=(-0.6, len(known) - 0.4), xlabel="share of prompts won, ties half")
+    axis.set_yticks(range(len(known)), list(known))
+    axis.grid(alpha=0.25, axis="x")
+    return _uri(figure)
+
+
+def bars_plot(title: str, values: Mapping[str, Any], label: str) -> str:
+    """Horizontal bars of named figures."""
+    numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    figure = Figure(figsize=(6, 0.8 + 0.35 * max(len(numbers), 1)))
+    axis = figure.add_subplot()
+    axis.barh(list(numbers), list(numbers.values()), color=ALIGNED)
+    axis.set(title=title, xlabel=label)
+    axis.invert_yaxis()
+    axis.grid(alpha=0.25, axis="x")
+    return _uri(figure)
+
+
+def histogram_plot(title: str, histogram: Mapping[str, Any]) -> str:
+    """A histogram that was counted before: `edges` and `counts`."""
+    edges, counts = histogram.get("edges", []), histogram.get("counts", [])
+    figure = Figure(figsize=(6, 2.4))
+    axis = figure.add_subplot()
+    if len(edges) == len(counts) + 1 and counts:
+        widths = [right - left for left, right in zip(edges[:-1], edges[1:], strict=True)]
+        axis.bar(edges[:-1], counts, width=widths, align="edge", color=ALIGNED, edgecolor="white")
+    axis.set(title=title, xlabel="P(chosen is better)", ylabel="pairs")
+    axis.grid(alpha=0.25, axis="y")
+    return _uri(figure)
