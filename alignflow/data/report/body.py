@@ -103,8 +103,8 @@ def plots(stages: dict[str, Stage], facts: dict[str, Any]) -> dict[str, str]:
     labels, evaluation = facts["labels"], facts["evaluation"]
     if labels and isinstance(labels.get("principles"), dict) and labels["principles"]:
         found["principles"] = bars_plot("Mean score of each principle", labels["principles"], "score, 0 to 1")
-    if labels and isinstance(labels.get("margin_histogram"), dict):
-        found["margins"] = histogram_plot("Label margins", labels["margin_histogram"])
+    if labels and labels.get("soft_label", {}).get("histogram"):
+        found["margins"] = histogram_plot("Soft labels of the kept pairs", labels["soft_label"]["histogram"])
     if evaluation and evaluation.get("win_rate"):
         rates = {name: (judge["win_rate"], judge["low"], judge["high"]) for name, judge in evaluation["win_rate"].items()}
         found["win_rates"] = interval_plot("Win rate of the aligned model against SFT", rates)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from alignflow.data.sources.base import Messages, Row, RowError, column, conversation, demonstration, parse_with, preference, prompt_of, prompt_row
@@ -35,8 +34,7 @@ def turns(transcript: str) -> Messages:
 def _preference(row: Row) -> list[Row]:
     chosen, rejected = (demonstration(turns(column(row, side)))["messages"] for side in ("chosen", "rejected"))
     if chosen[:-1] != rejected[:-1]:
-        shared = len(os.path.commonprefix([chosen, rejected]))
-        raise RowError("identical_pair" if shared == len(chosen) == len(rejected) else "different_prompts")
+        raise RowError("different_prompts")
     return [preference(prompt_of(chosen), chosen[-1]["content"], rejected[-1]["content"])]
 
 

@@ -1,0 +1,45 @@
+# Everything that a person or the CI calls. `make run` and `make test` set up what they need themselves.
+# TORCH_INDEX_URL names another index for torch, for example PyTorch's own for the small CPU build.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_OPTIONS := --disable-pip-version-check -q -c constraints.txt
+export DO_NOT_TRACK = 1
+
+.PHONY: run test test-system check fmt docs bench setup clean
+
+run: setup
+	$(BIN)/alignflow run recipes/quickstart.yaml
+
+test: setup
+	$(BIN)/python -m pytest -m "not system"
+
+test-system: setup
+	$(BIN)/python -m pytest -m system
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/python -m alignflow.tasks.versions
+
+fmt: setup
+	$(BIN)/ruff check --fix-only .
+
+docs: setup
+	$(BIN)/python docs/make_tables.py
+
+bench: setup
+	$(BIN)/python benchmarks/no_change.py
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "setting up $(VENV): this takes some minutes, once"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifdef TORCH_INDEX_URL
+	$(BIN)/pip install $(PIP_OPTIONS) --index-url $(TORCH_INDEX_URL) torch
+endif
+	$(BIN)/pip install $(PIP_OPTIONS) -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .alignflow

@@ -1,0 +1,94 @@
+"""Files of every kind give the same rows; what is no data is refused with one clear message."""
+
+import gzip
+import json
+
+import datasets
+import pandas
+import pytest
+
+from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.errors import DataError
+from alignflow.data.sources.detect import kinds_of
+from alignflow.data.sources.reading import BrokenLine, iter_corpus_texts, read_rows
+
+ROWS = [{"prompt": "a", "completion": "b"}, {"prompt": "c, d", "completion": 'e "f"\ng'}]
+
+
+def write(path, kind):
+    table = pandas.DataFrame(ROWS)
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+    writers = {
+        "jsonl": lambda: path.write_text(lines),
+        "jsonl.gz": lambda: path.write_bytes(gzip.compress(lines.encode())),
+        "json": lambda: path.write_text(json.dumps(ROWS)),
+        "lines.json": lambda: path.write_text(lines),
+        "wrapped.json": lambda: path.write_text(json.dumps({"version": 1, "data": ROWS})),
+        "csv": lambda: table.to_csv(path, index=False),
+        "tsv": lambda: table.to_csv(path, index=False, sep="\t"),
+        "parquet": lambda: table.to_parquet(path),
+        "saved": lambda: datasets.Dataset.from_list(ROWS).save_to_disk(str(path)),
+        "saved_dict": lambda: datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS)).save_to_disk(str(path)),
+        "arrow": lambda: datasets.Dataset.from_list(ROWS).to_parquet(str(path.with_suffix(".parquet"))),
+    }
+    writers[kind]()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "json", "lines.json", "wrapped.json", "csv", "tsv", "parquet", "saved", "saved_dict"])
+def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
+    path = tmp_path / f"rows.{kind}"
+    write(path, kind)
+    assert list(read_rows(SourceConfig(path=str(path)))) == ROWS
+
+
+def test_an_arrow_file_is_read(tmp_path):
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"))
+    arrow = next((tmp_path / "saved").glob("*.arrow"))
+    assert list(read_rows(SourceConfig(path=str(arrow)))) == ROWS
+
+
+def test_passages_of_a_text_file(tmp_path):
+    path = tmp_path / "stories.txt"
+    path.write_text("one\n<|endoftext|>\ntwo\n\nstill two")
+    assert [row["text"] for row in read_rows(SourceConfig(path=str(path)))] == ["one", "two\n\nstill two"]
+
+
+def test_broken_lines_have_a_number_and_a_reason(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\nnot json\n\n[1]\n{"a": "\xff"}\n')
+    found = list(read_rows(SourceConfig(path=str(path))))
+    assert found == [{"a": 1}, BrokenLine(2, "not_json"), BrokenLine(4, "not_a_row"), BrokenLine(5, "not_utf8")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.jsonl", b"", "empty"),
+        ("page.json", b"\n\n<!DOCTYPE html>\n<html></html>", "web page"),
+        ("page.jsonl", b"<html><body>404</body></html>", "web page"),
+        ("rows.xyz", b"?", "unknown kind of file"),
+        ("rows.jsonl.gz", b"not gzip", "gzip"),
+        ("rows.parquet", b"not parquet", "cannot be read"),
+        ("rows.json", b"[1, 2", "not JSON"),
+    ],
+)
+def test_what_is_no_data_is_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(read_rows(SourceConfig(path=str(tmp_path / name))))
+
+
+def test_a_missing_file_is_refused():
+    with pytest.raises(DataError, match="no such file"):
+        list(read_rows(SourceConfig(path="./nowhere.jsonl")))
+
+
+def test_unknown_columns_are_named(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"colour": "red"}\n')
+    with pytest.raises(DataError, match="colour"):
+        kinds_of(SourceConfig(path=str(tmp_path / "rows.jsonl")))
+
+
+def test_the_corpus_is_all_text_of_all_sources(tmp_path):
+    write(tmp_path / "rows.json", "json")
+    assert list(iter_corpus_texts([SourceConfig(path=str(tmp_path / "rows.json"))])) == ["a", "b", "c, d", 'e "f"\ng']

@@ -1,0 +1,165 @@
+"""Raw data in, clean tables out: no prompt on both sides, every dropped row counted, new data moves no row."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alignflow.data.artifacts import file_digest, payload_files
+from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
+from alignflow.data.errors import DataError
+from alignflow.data.near_duplicates import near_duplicates
+from alignflow.data.prepare import prepare
+from alignflow.data.records import is_held_out, prompt_digest, read_table, user
+from alignflow.data.run import Run, Runtime
+from tests_support import small_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return small_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture
+def run_prepare(tmp_path, tokenizer):
+    """Prepare some rows of demonstrations; returns the payload and the metrics."""
+
+    def run_it(rows, name="one", **fields):
+        source = tmp_path / f"{name}.jsonl"
+        source.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+        places = {place: tmp_path / name / place for place in ("out", "side", "work", "rows")}
+        for place in places.values():
+            place.mkdir(parents=True)
+        config = PrepareConfig(demonstrations=(SourceConfig(path=str(source)),), **fields)
+        return places["out"], prepare(config, tokenizer=tokenizer, run=Run(**places, runtime=Runtime()))
+
+    return run_it
+
+
+def rows(count, start=0):
+    return [{"prompt": f"question number {index} about thing {index * 7}?", "completion": f"the answer is {index}"} for index in range(start, start + count)]
+
+
+def ids(payload, kind="demonstrations", side="train"):
+    return [row["id"] for row in read_table(payload / kind / f"{side}.parquet")]
+
+
+def statistics(payload, kind="demonstrations"):
+    return json.loads((payload / "statistics.json").read_text())["tables"][kind]
+
+
+def test_no_prompt_stands_on_both_sides(run_prepare):
+    payload, _ = run_prepare(rows(120) + [{"prompt": "  QUESTION number 3 about thing 21?", "completion": "another"}])
+    sides = [{prompt_digest(row["messages"][:-1]) for row in read_table(payload / "demonstrations" / f"{side}.parquet")} for side in ("train", "heldout")]
+    assert all(sides) and not sides[0] & sides[1]
+
+
+def test_new_rows_move_no_old_one(run_prepare):
+    before, after = run_prepare(rows(60))[0], run_prepare(rows(60) + rows(40, 60), name="two")[0]
+    for side in ("train", "heldout"):
+        assert set(ids(before, side=side)) <= set(ids(after, side=side))
+
+
+def test_two_runs_write_the_same_bytes(run_prepare):
+    first, second = run_prepare(rows(30))[0], run_prepare(rows(30), name="two")[0]
+    names = payload_files(first)
+    demonstrations = [name for name in names if name.endswith(".parquet")]
+    tables = [[row["messages"] for row in read_table(payload / name)] for payload in (first, second) for name in demonstrations if "demonstrations" in name]
+    assert names == payload_files(second) and tables[: len(tables) // 2] == tables[len(tables) // 2 :]
+
+
+def test_equal_input_gives_equal_digests(tmp_path, tokenizer):
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows(30)))
+    digests = []
+    for name in ("a", "b"):
+        places = {place: tmp_path / name / place for place in ("out", "side", "work", "rows")}
+        for place in places.values():
+            place.mkdir(parents=True)
+        prepare(PrepareConfig(demonstrations=(SourceConfig(path=str(source)),)), tokenizer=tokenizer, run=Run(**places, runtime=Runtime()))
+        digests.append({name: file_digest(places["out"] / name) for name in payload_files(places["out"])})
+    assert digests[0] == digests[1]
+
+
+def test_every_dropped_row_is_counted_under_one_reason(run_prepare):
+    bad = [
+        {"prompt": "p", "completion": ""}, {"prompt": "p"}, rows(1)[0], {"prompt": "long " * 400, "completion": "x"},
+        {"prompt": "question number 0 about thing 0?", "completion": "the answer is 0 "}, {"prompt": 3, "completion": "x"},
+    ]  # fmt: skip
+    payload, metrics = run_prepare(rows(40) + bad + ["not json\n"], near_duplicate_threshold=1.0)
+    found = statistics(payload)
+    assert found["dropped"] == {"duplicate": 2, "empty": 1, "missing_column": 1, "not_json": 1, "not_text": 0, "over_long": 1} | {
+        name: count for name, count in found["dropped"].items() if name in ("not_text", "malformed")
+    }
+    assert found["read"] == 47 == found["kept"] + sum(found["dropped"].values())
+    assert metrics["demonstrations/kept"] == found["kept"] == 40
+
+
+def test_near_duplicates_are_dropped(run_prepare):
+    words = " ".join(f"word{index}" for index in range(40))
+    payload, _ = run_prepare(rows(20) + [{"prompt": words, "completion": "same"}, {"prompt": words + " more", "completion": "same"}])
+    assert statistics(payload)["dropped"]["near_duplicate"] == 1
+
+
+def test_evaluation_prompts_are_taken_out_of_training(run_prepare, tmp_path):
+    evaluation = tmp_path / "evaluation.jsonl"
+    evaluation.write_text(json.dumps({"prompt": "Question number 5 about  thing 35?"}) + "\n")
+    payload, _ = run_prepare(rows(30), evaluation=(SourceConfig(path=str(evaluation)),), decontaminate_ngram=0)
+    assert statistics(payload)["dropped"] == {"contaminated": 1}
+    assert len(read_table(payload / "evaluation" / "prompts.parquet")) == 1
+
+
+def test_without_given_ones_the_held_out_prompts_are_for_evaluation(run_prepare):
+    payload, _ = run_prepare(rows(60))
+    prompts = read_table(payload / "evaluation" / "prompts.parquet")
+    assert prompts and all(is_held_out(row["prompt"], 0.1) for row in prompts)
+
+
+def test_a_cap_and_a_weight_choose_by_hash(run_prepare, tmp_path, tokenizer):
+    source = tmp_path / "capped.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows(80)))
+    places = {place: tmp_path / "capped" / place for place in ("out", "side", "work", "rows")}
+    for place in places.values():
+        place.mkdir(parents=True)
+    config = PrepareConfig(demonstrations=(SourceConfig(path=str(source), weight=0.5, max_rows=20),))
+    prepare(config, tokenizer=tokenizer, run=Run(**places, runtime=Runtime()))
+    found = statistics(places["out"])
+    assert found["kept"] == 20 and 20 < 80 - found["dropped"]["over_weight"] < 60
+
+
+def test_too_many_broken_lines_stop_the_run_and_are_listed(run_prepare):
+    with pytest.raises(DataError, match=r"3 of 23 lines are broken \(line 21: not_json"):
+        run_prepare(rows(20) + ["{\n", "{\n", "{\n"])
+
+
+def test_control_tokens_in_text_are_counted_and_kept(run_prepare):
+    payload, _ = run_prepare(rows(20) + [{"prompt": "what is <|end|> for?", "completion": "it ends"}])
+    assert statistics(payload)["control_tokens_in_text"] == 1
+
+
+def test_rows_of_the_wrong_kind_are_refused_with_the_reason(run_prepare):
+    with pytest.raises(DataError, match="not one row can be used as demonstrations .missing_column"):
+        run_prepare([{"prompt": "only a prompt"}] * 3)
+
+
+def test_three_rendered_rows_are_kept_to_look_at(run_prepare):
+    payload, _ = run_prepare(rows(20))
+    samples = json.loads((payload / "samples.json").read_text())["demonstrations"]
+    assert len(samples) == 3 and "<|assistant|>" in samples[0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text("ab c", min_size=1, max_size=30), max_size=12))
+def test_the_first_of_equal_texts_is_never_a_near_duplicate_of_a_later_one(texts):
+    flags = near_duplicates(texts, 0.99)
+    assert len(flags) == len(texts) and (not texts or not flags[0])
+    seen = set()
+    for text, flag in zip(texts, flags, strict=True):
+        assert flag or text not in seen
+        seen.add(text)
+
+
+@given(st.text(max_size=40), st.floats(0.05, 0.5), st.floats(0.5, 0.9))
+def test_a_larger_held_out_share_contains_the_smaller(text, small, large):
+    assert not is_held_out(user(text), small) or is_held_out(user(text), large)
