@@ -97,7 +97,7 @@ def test_every_dropped_row_is_counted_under_one_reason(run_prepare):
 
 
 def test_near_duplicates_are_dropped(run_prepare):
-    words = " ".join(f"word{index}" for index in range(40))
+    words = " ".join(f"w{index}" for index in range(60))
     payload, _ = run_prepare(rows(20) + [{"prompt": words, "completion": "same"}, {"prompt": words + " more", "completion": "same"}])
     assert statistics(payload)["dropped"]["near_duplicate"] == 1
 

@@ -21,7 +21,7 @@ class EngineConfig(StageConfig):
     generator: Literal["auto", "transformers"] = Field(default="auto", description="What samples and judges.")
     threads: int | None = runtime_field(default=None, ge=1, description="CPU threads of a stage; empty: the machine's cores, 8 at most.")
     micro_batch_tokens: int = runtime_field(default=8192, ge=64, description="Tokens of one forward pass.")
-    zero_stage: Literal[1, 2, 3] = runtime_field(default=1, description="DeepSpeed ZeRO stage.")
+    zero_stage: Literal[1, 2] = runtime_field(default=1, description="DeepSpeed ZeRO stage; 3 comes with several processes.")
     timeout_s: float | None = runtime_field(default=None, gt=0, description="Seconds after which a stage is stopped; empty: never.")
 
 

@@ -1,0 +1,90 @@
+"""The base model is checked before anything trains on it, and building one is deterministic."""
+
+import json
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from alignflow.data.artifacts import file_digest, payload_files
+from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
+from alignflow.data.errors import DataError, ModelError
+from alignflow.data.rendering import TEMPLATES
+from alignflow.models.initialise import initialise
+
+SMALL = BuildConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, intermediate_size=32, vocab_size=300)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text("the cat sat on the mat. " * 30)
+    return (SourceConfig(path=str(path), format="text"),)
+
+
+def digests(directory):
+    return {name: file_digest(directory / name) for name in payload_files(directory)}
+
+
+def test_a_built_model_loads_in_transformers_and_is_the_same_each_time(new_run, corpus):
+    runs = [new_run(name) for name in ("a", "b")]
+    for run in runs:
+        metrics = initialise(InitConfig(build=SMALL, corpus=corpus), run=run)
+    assert digests(runs[0].out) == digests(runs[1].out)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(runs[0].out), AutoTokenizer.from_pretrained(runs[0].out)
+    assert metrics["vocabulary"] == len(tokenizer) == model.config.vocab_size
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id == model.generation_config.eos_token_id
+    assert tokenizer.chat_template == TEMPLATES["turns"]
+
+
+def test_another_seed_gives_other_weights(new_run, corpus):
+    for seed in (0, 1):
+        initialise(InitConfig(build=SMALL, corpus=corpus, seed=seed), run=new_run(str(seed)))
+    assert digests(new_run("0").out)["model.safetensors"] != digests(new_run("1").out)["model.safetensors"]
+
+
+def test_a_model_without_a_template_gets_one_and_says_so(new_run, tiny_checkpoint, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    tokenizer.chat_template, tokenizer.pad_token = None, None
+    AutoModelForCausalLM.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "bare")
+    tokenizer.save_pretrained(tmp_path / "bare")
+    run = new_run()
+    initialise(InitConfig(path=str(tmp_path / "bare")), run=run)
+    loaded = AutoTokenizer.from_pretrained(run.out)
+    assert loaded.chat_template == TEMPLATES["instruction"] and loaded.pad_token_id is not None and "instruction" in run.warnings[0]
+
+
+def test_a_local_path_leaves_no_trace_in_the_payload(new_run, tiny_checkpoint):
+    run = new_run()
+    initialise(InitConfig(path=str(tiny_checkpoint)), run=run)
+    assert not [name for name in payload_files(run.out) if str(tiny_checkpoint) in (run.out / name).read_text(errors="replace")]
+
+
+@pytest.mark.parametrize("template", ["nosuch", "./missing.jinja"])
+def test_an_unknown_template_is_refused(new_run, tiny_checkpoint, template):
+    with pytest.raises(ModelError, match="unknown chat template"):
+        initialise(InitConfig(path=str(tiny_checkpoint), chat_template=template), run=new_run())
+
+
+def test_a_template_that_never_ends_a_turn_still_gets_eos(new_run, tiny_checkpoint, tmp_path):
+    (tmp_path / "bare.jinja").write_text("{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}")
+    initialise(InitConfig(path=str(tiny_checkpoint), chat_template=str(tmp_path / "bare.jinja")), run=new_run())
+
+
+def test_a_model_without_a_context_length_is_refused(new_run, tiny_checkpoint, tmp_path):
+    AutoModelForCausalLM.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "odd")
+    AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "odd")
+    config = json.loads((tmp_path / "odd" / "config.json").read_text())
+    (tmp_path / "odd" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 0}))
+    with pytest.raises(ModelError):
+        initialise(InitConfig(path=str(tmp_path / "odd")), run=new_run())
+
+
+def test_an_empty_corpus_is_refused(new_run):
+    with pytest.raises(DataError, match="no text"):
+        initialise(InitConfig(build=SMALL), run=new_run())
+
+
+def test_a_directory_without_weights_is_refused(new_run, tiny_checkpoint, tmp_path):
+    AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "empty")
+    with pytest.raises(ModelError, match="causal language model"):
+        initialise(InitConfig(path=str(tmp_path / "empty")), run=new_run())
