@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="Only this stage's.")] = "") -> None:
     """The artifacts in the store, newest first."""
     table = Table("key", "kind", "made", "digest", "licences")
+    table.columns[0].no_wrap = True
     for manifest in ArtifactStore().manifests(stage):
         table.add_row(manifest.key[:24], manifest.kind, manifest.created[:19], manifest.digest[:12], ", ".join(sorted(set(manifest.licences.values()))))
     Console().print(table)

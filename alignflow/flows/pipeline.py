@@ -10,9 +10,9 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from alignflow.data.artifacts import ArtifactRef
+from alignflow.data.catalogue import suggest
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import DamagedArtifactError, RecipeError
-from alignflow.data.catalogue import suggest
 from alignflow.flows.calls import Caller, why_missed
 from alignflow.flows.graph import Node, downstream, upstream
 from alignflow.tasks.call import StageCall, StageResult
@@ -123,10 +123,8 @@ def _do(call: StageCall, force: bool, store: ArtifactStore, narrator: Narrator) 
 
 def _selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[str]]:
     """The steps to walk, and which of them to do again whatever the store has."""
-    names = [node.name for node in steps]
     for name in (selection.only, selection.until, selection.start, *selection.force):
-        if name is not None and name not in names:
-            raise RecipeError(f"the recipe has no step {name!r}", where="selection", do=suggest(name, names))
+        check_step(steps, name)
     forced = set(selection.force)
     if selection.start:
         forced |= {selection.start, *downstream(steps, selection.start)}
@@ -135,9 +133,17 @@ def _selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[
     return chosen, forced
 
 
+def check_step(steps: list[Node], name: str | None) -> None:
+    """Raise RecipeError, with the nearest name, where a selection names no step of the recipe."""
+    names = [node.name for node in steps]
+    if name is not None and name not in names:
+        raise RecipeError(f"the recipe has no step {name!r}", where="selection", do=suggest(name, names))
+
+
 def missing_for(recipe: Recipe, name: str, store: ArtifactStore) -> list[str]:
     """The steps that `name` takes something from and that are not in the store, in order."""
     caller = Caller(recipe, store)
+    check_step(caller.nodes, name)
     made: dict[str, ArtifactRef] = {}
     needed = upstream(caller.nodes, name)
     missing = []

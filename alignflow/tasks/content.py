@@ -11,7 +11,7 @@ from alignflow.data import artifacts
 from alignflow.data.constitution import BUILT_IN, constitution_files
 from alignflow.data.errors import UserError
 
-PACKAGE = Path(alignflow.__file__).parent
+PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
 
 
 class ContentDigests:
@@ -33,9 +33,8 @@ class ContentDigests:
             return self._file(path)
         if ":" in name:
             return self._module(name)
-        for built_in in sorted((PACKAGE / "models" / "judges" / "prompts").glob(f"{name}.j2")):
-            return self._file(built_in)
-        return self._hub(name)
+        built_in = PROMPTS / f"{name}.j2"
+        return self._file(built_in) if "/" not in name and built_in.is_file() else self._hub(name)
 
     def _file(self, path: Path) -> str:
         found, name = path.stat(), str(path.absolute())

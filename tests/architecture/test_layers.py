@@ -1,0 +1,84 @@
+"""Who may import whom, and that what the catalogue names exists."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import alignflow
+from alignflow.data import catalogue
+
+ROOT = Path(alignflow.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+ALLOWED = {
+    "data": {"data"},
+    "tasks": {"tasks", "data"},
+    "models": {"models", "data"},
+    "flows": {"flows", "tasks", "data"},
+    "worker": {"data"},
+    "cli": {"cli", "flows", "tasks", "data", "models"},
+}
+HEAVY = {
+    "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"}, "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/pipeline.py", "cli/run.py"},
+    "vllm": set(),
+}  # fmt: skip
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def layer(path):
+    first = path.relative_to(ROOT).parts[0]
+    return first.removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_its_layer_may(path):
+    mine = layer(path)
+    for name in imports(path):
+        if name.startswith("alignflow.") and mine in ALLOWED:
+            assert name.split(".")[1] in ALLOWED[mine], f"{mine} imports {name}"
+        top = name.split(".")[0]
+        if top in HEAVY:
+            relative = str(path.relative_to(ROOT))
+            assert any(relative == place or relative.startswith(f"{place}/") for place in HEAVY[top]), f"{relative} imports {name}"
+
+
+@pytest.mark.parametrize(("table", "name"), [(table, name) for table, rows in catalogue.TABLES.items() for name in rows])
+def test_every_address_of_the_catalogue_resolves_and_is_described(table, name):
+    row = catalogue.TABLES[table][name]
+    assert callable(row.resolve()) and row.summary.endswith(".") and row.version
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_small_and_public_ones_are_explained(path):
+    tree = ast.parse(path.read_text())
+    assert len(path.read_text().splitlines()) <= 320
+    if path.read_text().strip():
+        assert ast.get_docstring(tree), "a module says what it holds"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{node.name} is too long"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def test_no_pickle_no_shell_and_no_remote_code():
+    for path in MODULES:
+        names = set(imports(path))
+        assert not names & {"pickle", "cloudpickle", "dill", "shelve", "joblib"}, path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                text = ast.unparse(node.func)
+                assert text not in {"torch.load", "torch.save", "os.system", "eval", "exec"}, f"{path}: {text}"
+                for keyword in node.keywords:
+                    assert not (keyword.arg == "shell" and called in {"run", "Popen", "call"}), path
+                    assert not (keyword.arg == "trust_remote_code" and isinstance(keyword.value, ast.Constant) and keyword.value.value), path

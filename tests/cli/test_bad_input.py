@@ -1,0 +1,130 @@
+"""A user's mistake gets one clear message on stderr and exit status 2, no traceback, and leaves the store as it was."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+TINY = "recipes/tiny.yaml"
+
+
+@pytest.fixture
+def alignflow(repository):
+    """Run the command line; returns the finished process."""
+
+    def run(*arguments, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "alignflow", *map(str, arguments)], cwd=repository, capture_output=True, text=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+
+    return run
+
+
+CASES = [
+    (["plan", TINY, "--set", "aling.beta=1"], "unknown key 'aling'", "did you mean 'align'?"),
+    (["plan", TINY, "--set", "align.betta=1"], "unknown key 'align.betta'", "did you mean 'beta'?"),
+    (["plan", TINY, "--set", "align.beta=-1"], "align.beta", "greater than 0"),
+    (["plan", TINY, "--set", "align.beta=much"], "align.beta", "number"),
+    (["plan", TINY, "--set", "align.method=dop"], "unknown name 'dop'", "did you mean 'dpo'?"),
+    (["plan", TINY, "--set", "label.judge.name=rubrik"], "unknown name 'rubrik'", "did you mean 'rubric'?"),
+    (["plan", TINY, "--set", "label.judge.options={temprature: 1}"], "temprature", "did you mean 'temperature'?"),
+    (["plan", TINY, "--set", "align.options={x: 1}"], "align.options.x", ""),
+    (["plan", TINY, "--set", "evaluate.evaluators=[win_rat]"], "win_rat", "did you mean 'win_rate'?"),
+    (["plan", TINY, "--set", "data.prompts.0.format=alpacca"], "alpacca", "did you mean 'alpaca'?"),
+    (["plan", TINY, "--set", "data.prompts.9.path=x"], "not a place in a list of 1", ""),
+    (["plan", TINY, "--set", "nonsense"], "not of the form name=value", ""),
+    (["plan", TINY, "--set", "engine.device=cuda"], "no NVIDIA GPU", "cpu"),
+    (["plan", "nowhere.yaml"], "no such recipe", "alignflow new"),
+    (["run", TINY, "--only", "algin"], "has no step 'algin'", "did you mean 'align'?"),
+    (["run", TINY, "--only", "align"], "init", "--only"),
+    (["stages", "alignn"], "unknown name 'alignn'", "did you mean 'align'?"),
+    (["lineage", "nothing"], "no artifact matches", "alignflow list"),
+    (["chat", "nothing"], "no artifact matches", ""),
+    (["new", "--model", "./nowhere", "--data", "./nowhere", "--output", "x.yaml"], "no such file", "--model"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "what", "advice"), CASES, ids=[" ".join(case[0][-2:]) for case in CASES])
+def test_one_clear_message_and_status_2(alignflow, arguments, what, advice):
+    done = alignflow(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert what in done.stderr and advice in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("text", "what"), [("a: [1\n", "not readable as YAML"), ("- 1\n", "must be a mapping"), ("", "must be a mapping")])
+def test_a_file_that_is_no_recipe(alignflow, tmp_path, text, what):
+    (tmp_path / "recipe.yaml").write_text(text)
+    done = alignflow("plan", tmp_path / "recipe.yaml")
+    assert done.returncode == 2 and what in done.stderr
+
+
+def test_debug_shows_where_it_came_from(alignflow):
+    assert "Traceback" in alignflow("plan", TINY, "--set", "align.betta=1", "--debug").stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_store_without_write_permission(alignflow, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    done = alignflow("plan", TINY, ALIGNFLOW_HOME=str(tmp_path / "closed" / "store"))
+    assert done.returncode == 2 and "write permission" in done.stderr
+
+
+def test_a_store_where_a_file_stands(alignflow, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = alignflow("plan", TINY, ALIGNFLOW_HOME=str(tmp_path / "file"))
+    assert done.returncode == 2 and "cannot be written" in done.stderr
+
+
+def test_a_store_of_a_newer_schema(alignflow, tmp_path):
+    (tmp_path / "store").mkdir(exist_ok=True)
+    (tmp_path / "store" / "store.json").write_text(json.dumps({"schema_version": 99}))
+    done = alignflow("plan", TINY, ALIGNFLOW_HOME=str(tmp_path / "store"))
+    assert done.returncode == 2 and "schema version 99" in done.stderr
+
+
+def test_a_prefect_server_that_does_not_answer(alignflow):
+    done = alignflow("run", TINY, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 1 and "no Prefect server answers" in done.stderr
+
+
+def test_a_missing_data_file_blocks_the_plan(alignflow):
+    done = alignflow("plan", TINY, "--set", "data.prompts.0.path=./nowhere.jsonl")
+    assert done.returncode == 2 and "blocked" in done.stdout
+
+
+@pytest.mark.parametrize("table", ["stages", "methods", "judges", "formats", "evaluators"])
+def test_the_catalogue_is_listed(alignflow, table):
+    from alignflow.data import catalogue
+
+    done = alignflow(table, COLUMNS="200")
+    assert done.returncode == 0 and all(name in done.stdout for name in catalogue.TABLES[table])
+
+
+def test_a_new_recipe_is_valid_and_fits_the_data(alignflow, tmp_path, repository):
+    model = tmp_path / "model"
+    model.mkdir()
+    output = tmp_path / "mine.yaml"
+    done = alignflow("new", "--model", model, "--data", repository / "examples" / "quickstart" / "demonstrations.jsonl.gz", "--output", output)
+    assert done.returncode == 0, done.stderr
+    text = output.read_text()
+    assert "demonstrations:" in text and "# learning_rate: " in text
+    assert alignflow("plan", output).returncode in (0, 2)
+    again = alignflow("new", "--model", model, "--data", model, "--output", output)
+    assert again.returncode == 2 and "exists already" in again.stderr
+
+
+def test_every_commented_default_of_a_new_recipe_is_a_valid_line(tmp_path):
+    import yaml
+
+    from alignflow.cli.new import recipe_text
+    from alignflow.data.configs.recipe import Recipe
+
+    lines = []
+    for line in recipe_text("model", "data.jsonl", "prompts").splitlines():
+        bare = line.removeprefix("# ") if line.startswith("# ") and line.rstrip().endswith(":") else line
+        lines.append(bare.replace("  # ", "  ", 1) if bare.startswith("  # ") and "more sources" not in bare else bare)
+    content = yaml.safe_load("\n".join(line for line in lines if not line.startswith("#")))
+    assert Recipe.model_validate(content).data.prompts[0].path == "data.jsonl"

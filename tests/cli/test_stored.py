@@ -1,0 +1,44 @@
+"""Lineage, verify and gc on a real store, through the command line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from alignflow.data.configs.loading import load_recipe
+from alignflow.flows.calls import Caller
+from alignflow.tasks.stage import run_stage
+
+
+@pytest.fixture
+def made(store, repository):
+    """The first two stages of the tiny recipe."""
+    caller = Caller(load_recipe(repository / "recipes" / "tiny.yaml"), store)
+    refs = {}
+    for node in caller.nodes[:2]:
+        refs[node.name] = run_stage(caller.call(node, refs), store)[0]
+    return refs
+
+
+def alignflow(*arguments, text=None):
+    return subprocess.run([sys.executable, "-m", "alignflow", *arguments], capture_output=True, text=True, input=text)
+
+
+def test_list_lineage_verify_and_gc(made, store):
+    listed = alignflow("list")
+    assert made["init"].key[:20] in listed.stdout and made["prepare"].key[:20] in listed.stdout
+    tree = alignflow("lineage", made["prepare"].key[:14]).stdout
+    assert "tokenizer: init-" in tree
+    assert "2 artifacts are whole" in alignflow("verify").stdout
+
+    asked = alignflow("gc", "--keep-last", "0", text="n\n")
+    assert asked.returncode == 1 and store.find(made["init"].key), "gc asks first"
+    assert alignflow("gc", "--keep", made["init"].key, "--keep-last", "0", "--yes").returncode == 0
+    assert store.find(made["init"].key) and not store.find(made["prepare"].key)
+
+    weights = store.payload(made["init"]) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    damaged = alignflow("verify")
+    assert damaged.returncode == 1 and "1 damaged" in damaged.stderr and "model.safetensors" in damaged.stderr

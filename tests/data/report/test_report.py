@@ -1,0 +1,61 @@
+"""The report says what there is, escapes what models wrote, and loads nothing from anywhere."""
+
+import json
+import re
+
+import pytest
+
+from alignflow.data.configs.generation import ReportConfig
+from alignflow.data.report.body import number, report
+from alignflow.data.run import Run, Runtime, write_json
+
+JUDGE = {
+    "win_rate": 0.6, "low": 0.5, "high": 0.7, "made_the_labels": True, "wins": 6, "ties": 0, "losses": 4, "no_label": 0, "flip_rate": None,
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    for name in ("out", "side", "work", "rows"):
+        (tmp_path / name).mkdir()
+    return Run(out=tmp_path / "out", side=tmp_path / "side", work=tmp_path / "work", rows=tmp_path / "rows", runtime=Runtime())
+
+
+@pytest.fixture
+def evaluation(tmp_path):
+    directory = tmp_path / "evaluation"
+    write_json(directory / "evaluation.json", {"prompts": 10, "left_out": {"kl": "nothing"}, "win_rate": {"rubric:helpful": JUDGE}})
+    hostile = "<script>alert(1)</script><img src=http://evil.example/x>"
+    write_json(directory / "samples.json", [{"prompt": [{"role": "user", "content": hostile}], "aligned": hostile, "sft": "plain"}])
+    return directory
+
+
+def test_a_run_without_anything_is_still_a_page(run):
+    assert report(ReportConfig(title="empty"), run=run) == {"stages": 0.0}
+    assert "<h1>empty</h1>" in (run.side / "report.html").read_text()
+
+
+def test_what_models_wrote_is_escaped_and_nothing_is_loaded(run, evaluation):
+    report(ReportConfig(), evaluate=evaluation, run=run)
+    page = (run.side / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert not re.findall(r"""<[^<>]*(?:src|href)=["']?(?!["']?data:)[^<>]*>""", page)
+
+
+def test_the_evaluation_is_shown_with_its_interval_and_a_plot(run, evaluation):
+    report(ReportConfig(), evaluate=evaluation, run=run)
+    page = (run.side / "report.html").read_text()
+    assert "0.5 to 0.7" in page and "data:image/png;base64" in page and "kl was left out" in page
+
+
+def test_the_payload_is_the_same_each_time_and_has_no_times(run, evaluation):
+    report(ReportConfig(), evaluate=evaluation, run=run)
+    first = (run.out / "report.json").read_bytes()
+    report(ReportConfig(), evaluate=evaluation, run=run)
+    assert first == (run.out / "report.json").read_bytes()
+    assert json.loads(first)["evaluation"]["prompts"] == 10
+
+
+@pytest.mark.parametrize(("value", "shown"), [(None, "–"), (0.123456, "0.1235"), (12345.6, "12,346"), (3.0, "3"), ("text", "text"), (True, "True")])
+def test_figures_are_short(value, shown):
+    assert number(value) == shown
