@@ -63,6 +63,12 @@ def _completions(row: Row) -> list[Row]:
     return [{"prompt": as_prompt(column(row, "prompt")), "completions": answers, "ended": list(known)}]
 
 
+def _joined(row: Row) -> str:
+    """Prompt and answer as one passage of plain text."""
+    turns = _demonstration(row)[0]["messages"]
+    return "\n".join(turn["content"] for turn in turns)
+
+
 PARSERS = {
     "demonstrations": _demonstration,
     "prompts": lambda row: [prompt_row(as_prompt(column(row, "prompt")), row)],
@@ -70,5 +76,5 @@ PARSERS = {
     "unpaired": _unpaired,
     "rankings": lambda row: [dict(zip(("prompt", "completions", "scores"), comparison.scored(row), strict=True))],
     "completions": _completions,
-    "texts": lambda row: [{"text": text(column(row, "text"))}],
+    "texts": lambda row: [{"text": text(row["text"]) if row.get("text") is not None else _joined(row)}],
 }

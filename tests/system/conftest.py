@@ -1,0 +1,98 @@
+"""Real runs of the command line against a real Prefect server; one finished tiny run that tests copy."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from system_support import STAGES, Runner
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in Path(item.fspath).parents:
+            item.add_marker(pytest.mark.system)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory):
+    """The URL of a Prefect server that lives as long as the session."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    home = tmp_path_factory.mktemp("prefect")
+    environment = {
+        **os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": port,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    log = open(home / "server.log", "w")
+    server = subprocess.Popen([sys.executable, "-m", "prefect", "server", "start"], env=environment, stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}/api"
+    end = time.monotonic() + 180
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=2)
+            break
+        except OSError:
+            assert time.monotonic() < end, (home / "server.log").read_text()[-2000:]
+            time.sleep(0.5)
+    yield url
+    os.killpg(server.pid, signal.SIGTERM)
+    server.wait(30)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, prefect_server):
+    """An undisturbed run of the tiny recipe. Copy it before changing anything."""
+    runner = Runner(tmp_path_factory.mktemp("finished") / "store", prefect_server)
+    assert runner.run() == dict.fromkeys(STAGES, True)
+    return runner
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished run's store."""
+    return finished.copy(tmp_path / "copied")
+
+
+@pytest.fixture
+def empty(tmp_path, prefect_server):
+    """A runner on an empty store."""
+    return Runner(tmp_path / "empty", prefect_server)
+
+
+PATCHES = """
+import os, signal
+if os.environ.get("RAISE_VERSION"):
+    from dataclasses import replace
+    from alignflow.data import catalogue
+    name = os.environ["RAISE_VERSION"]
+    catalogue.STAGES[name] = replace(catalogue.STAGES[name], version="raised")
+if os.environ.get("DIE_WHILE_PUBLISHING"):
+    from alignflow.tasks import store
+    written = store._write_synced
+    def write_and_die(path, text):
+        if path.name == "manifest.json" and path.parent.name.startswith(os.environ["DIE_WHILE_PUBLISHING"] + "-"):
+            path.with_name("manifest.json.tmp").write_text(text[: len(text) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        written(path, text)
+    store._write_synced = write_and_die
+"""
+
+
+@pytest.fixture(scope="session")
+def patches(tmp_path_factory):
+    """A folder for PYTHONPATH that lets the environment raise a version, or kill a process in the middle of publishing."""
+    folder = tmp_path_factory.mktemp("patches")
+    (folder / "sitecustomize.py").write_text(PATCHES)
+    return str(folder)
+
+
+@pytest.fixture
+def raised(patches):
+    """The environment in which a stage has a raised version."""
+    return lambda stage: {"PYTHONPATH": patches, "RAISE_VERSION": stage}

@@ -1,0 +1,90 @@
+"""kill -9 of the flow, of the worker child, and in the middle of publishing, in every stage: nothing is lost or half-done."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from system_support import STAGES, TINY
+
+
+def processes(part):
+    """Ids of processes whose command line has `part` in it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if part in (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " "):
+                    found.append(int(entry.name))
+    return found
+
+
+def child_of(runner, stage):
+    """The worker of a stage on a runner's store, once its body has begun to work; None before."""
+    for spec in (runner.store / "staging").glob(f"{stage}-*/spec.json"):
+        workers = [pid for pid in processes(f"alignflow.worker {spec}") if b"supervise" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        if workers:
+            return workers[0]
+    return None
+
+
+def wait_for(condition, process, seconds=240):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if (found := condition()) is not None:
+            return found
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def kill_flow(runner, stage, patches):
+    process = runner.start("run", TINY)
+    child = wait_for(lambda: child_of(runner, stage), process)
+    time.sleep(DELAY[stage])
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 20
+    while child in processes("alignflow.worker"):
+        assert time.monotonic() < end, "the child outlived its flow"
+        time.sleep(0.05)
+
+
+def kill_child(runner, stage, patches):
+    process = runner.start("run", TINY)
+    child = wait_for(lambda: child_of(runner, stage), process)
+    time.sleep(DELAY[stage])
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    if process.returncode:  # it may have finished in the instant before
+        assert process.returncode == 1 and "killed by signal 9" in output, output
+
+
+def kill_publishing(runner, stage, patches):
+    process = runner.start("run", TINY, PYTHONPATH=patches, DIE_WHILE_PUBLISHING=stage)
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL
+
+
+# Seconds from the start of the child: deep enough that stages that train have a checkpoint behind them.
+DELAY = dict.fromkeys(STAGES, 1.5) | {"sft": 6.0, "reward": 6.0, "align": 7.0, "sample": 4.0, "evaluate": 4.0}
+KILLS = {"flow": kill_flow, "child": kill_child, "publishing": kill_publishing}
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("kind", list(KILLS))
+def test_a_run_that_is_killed_in_every_stage_ends_with_the_digests_of_an_undisturbed_one(kind, empty, finished, patches):
+    for number, stage in enumerate(STAGES):
+        KILLS[kind](empty, stage, patches)
+        made = {path.name.split("-")[0] for path in (empty.store / "artifacts").iterdir()}
+        assert made >= set(STAGES[:number]), "finished stages stay"
+        for artifact in (empty.store / "artifacts").iterdir():
+            assert json.loads((artifact / "manifest.json").read_text())["key"] == artifact.name, "nothing half-written counts"
+    empty.run()
+    assert empty.digests() == finished.digests()
+    assert empty.run() == dict.fromkeys(STAGES, False)
+    assert "are whole" in empty("verify")
