@@ -11,7 +11,7 @@ export DO_NOT_TRACK = 1
 run: setup
 	$(BIN)/alignflow run recipes/quickstart.yaml
 
-test: setup
+test: check
 	$(BIN)/python -m pytest -m "not system"
 
 test-system: setup

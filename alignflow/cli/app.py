@@ -35,7 +35,7 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
-    except Exception as error:  # noqa: BLE001 (a bug of ours: say so in one line, and how to see more)
+    except Exception as error:
         if debug:
             raise
         print(f"alignflow: unexpected {type(error).__name__}: {error}\n  run it again with --debug for the traceback", file=sys.stderr)

@@ -74,7 +74,9 @@ def find_model(reference: str) -> tuple[str, Path]:
     store = ArtifactStore()
     manifest = store.resolve(reference)
     if manifest.kind != "checkpoint":
-        raise UserError(f"{manifest.key[:24]} is a {manifest.kind}, not a checkpoint", where="chat", do="`alignflow list align` shows aligned models")
+        raise UserError(
+            f"{manifest.key[:24]} is a {manifest.kind}, not a checkpoint", where="chat", do="`alignflow list align` shows aligned models"
+        )
     return manifest.key[:16], store.payload(manifest.ref())
 
 

@@ -80,7 +80,10 @@ def recipe_text(model: str, data: str, kind: str) -> str:
         f"    - path: {yaml.safe_dump(data, width=1000).splitlines()[0]}",
         "      # format: auto  # a name of `alignflow formats`",
         "      # weight: 1.0  # share of the rows to keep",
-        *_fields(Recipe.model_fields["data"].annotation, skip=("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")),
+        *_fields(
+            Recipe.model_fields["data"].annotation,
+            skip=("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general"),
+        ),
         "  # more sources, each a list as above: demonstrations, prompts, preferences, completions, unpaired, evaluation, general",
         "# replace:  # what you already have, in place of a stage",
         "#   sft: path/to/model",

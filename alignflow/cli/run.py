@@ -49,7 +49,9 @@ def run(
 
     selection = Selection(only=only, until=until, start=start, force=tuple(force or ()))
     if only and (missing := missing_for(loaded, only, store)):
-        raise UserError(f"{only} takes from {', '.join(missing)}, which the store does not have", where="--only", do="run without --only first")
+        raise UserError(
+            f"{only} takes from {', '.join(missing)}, which the store does not have", where="--only", do="run without --only first"
+        )
     display = Display(console, 0)
 
     from prefect import flow

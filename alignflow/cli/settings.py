@@ -43,7 +43,7 @@ def configure_prefect(store_root: Path, debug: bool) -> str:
 
 def _check_server(url: str) -> None:
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=3):  # noqa: S310 (the user's own server)
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=3):
             return
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise StageError(

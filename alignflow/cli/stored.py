@@ -31,7 +31,13 @@ def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="O
     table = Table("key", "kind", "made", "digest", "licences")
     table.columns[0].no_wrap = True
     for manifest in ArtifactStore().manifests(stage):
-        table.add_row(manifest.key[:24], manifest.kind, manifest.created[:19], manifest.digest[:12], ", ".join(sorted(set(manifest.licences.values()))))
+        table.add_row(
+            manifest.key[:24],
+            manifest.kind,
+            manifest.created[:19],
+            manifest.digest[:12],
+            ", ".join(sorted(set(manifest.licences.values()))),
+        )
     Console().print(table)
 
 

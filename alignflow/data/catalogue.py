@@ -169,13 +169,34 @@ JUDGES: Mapping[str, Judge] = {
 }  # fmt: skip
 
 FORMATS: Mapping[str, Format] = {
-    "messages": Format("alignflow.data.sources.messages:parse", "OpenAI chat: messages[{role, content}].", kinds=("demonstrations", "prompts", "unpaired")),
-    "sharegpt": Format("alignflow.data.sources.sharegpt:parse", "ShareGPT: conversations[{from, value}].", kinds=("demonstrations", "prompts", "preferences")),
-    "alpaca": Format("alignflow.data.sources.alpaca:parse", "Alpaca: instruction, input, output.", kinds=("demonstrations", "prompts", "preferences")),
-    "hh_rlhf": Format("alignflow.data.sources.hh_rlhf:parse", "Anthropic hh-rlhf: whole transcripts in chosen and rejected.", kinds=("preferences", "demonstrations", "prompts")),
-    "comparison": Format("alignflow.data.sources.comparison:parse", "Several answers with scores or ranks.", kinds=("rankings", "preferences", "completions", "prompts", "demonstrations")),
-    "trl": Format("alignflow.data.sources.trl:parse", "TRL's columns: prompt, completion, chosen, rejected, label, completions.", version="2", kinds=("preferences", "demonstrations", "unpaired", "completions", "rankings", "prompts", "texts")),
-    "text": Format("alignflow.data.sources.text:parse", "Plain text: a `text` column, or a .txt file split at blank lines or <|endoftext|>.", kinds=("texts", "demonstrations", "prompts")),
+    "messages": Format(
+        "alignflow.data.sources.messages:parse", "OpenAI chat: messages[{role, content}].",
+        kinds=("demonstrations", "prompts", "unpaired"),
+    ),
+    "sharegpt": Format(
+        "alignflow.data.sources.sharegpt:parse", "ShareGPT: conversations[{from, value}].",
+        kinds=("demonstrations", "prompts", "preferences"),
+    ),
+    "alpaca": Format(
+        "alignflow.data.sources.alpaca:parse", "Alpaca: instruction, input, output.",
+        kinds=("demonstrations", "prompts", "preferences"),
+    ),
+    "hh_rlhf": Format(
+        "alignflow.data.sources.hh_rlhf:parse", "Anthropic hh-rlhf: whole transcripts in chosen and rejected.",
+        kinds=("preferences", "demonstrations", "prompts"),
+    ),
+    "comparison": Format(
+        "alignflow.data.sources.comparison:parse", "Several answers with scores or ranks.",
+        kinds=("rankings", "preferences", "completions", "prompts", "demonstrations"),
+    ),
+    "trl": Format(
+        "alignflow.data.sources.trl:parse", "TRL's columns: prompt, completion, chosen, rejected, label, completions.", version="2",
+        kinds=("preferences", "demonstrations", "unpaired", "completions", "rankings", "prompts", "texts"),
+    ),
+    "text": Format(
+        "alignflow.data.sources.text:parse", "Plain text: a `text` column, or a .txt file split at blank lines or <|endoftext|>.",
+        kinds=("texts", "demonstrations", "prompts"),
+    ),
 }  # fmt: skip
 
 EVALUATORS: Mapping[str, Evaluator] = {

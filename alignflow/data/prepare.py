@@ -109,7 +109,9 @@ class _Tables:
             held = not whole and is_held_out(prompt_messages(row), self.config.heldout_fraction)
             sides["heldout" if held else "train"].append(row)
         if not sides["train"]:
-            raise DataError(f"every row of {kind} fell on the held-out side", where=f"data.{kind}", do="give more rows, or lower heldout_fraction")
+            raise DataError(
+                f"every row of {kind} fell on the held-out side", where=f"data.{kind}", do="give more rows, or lower heldout_fraction"
+            )
         return sides
 
     def heldout_prompts(self) -> None:

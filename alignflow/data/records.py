@@ -48,9 +48,7 @@ PREFERENCES = pa.schema(
         ("score_rejected", pa.float64()),
     ]
 )
-RANKINGS = pa.schema(
-    [*_ID, ("prompt", MESSAGES), ("completions", pa.list_(pa.string())), ("scores", pa.list_(pa.float64()))]
-)
+RANKINGS = pa.schema([*_ID, ("prompt", MESSAGES), ("completions", pa.list_(pa.string())), ("scores", pa.list_(pa.float64()))])
 UNPAIRED = pa.schema([*_ID, ("prompt", MESSAGES), ("completion", MESSAGES), ("label", pa.bool_())])
 TEXTS = pa.schema([*_ID, ("text", pa.string())])
 

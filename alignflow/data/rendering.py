@@ -59,7 +59,9 @@ def load_tokenizer(path: Path | str, trust_remote_code: bool = False) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ModelError(f"no tokenizer that can be loaded: {first}", where=str(path), do="give a Hugging Face directory with tokenizer.json") from error
+        raise ModelError(
+            f"no tokenizer that can be loaded: {first}", where=str(path), do="give a Hugging Face directory with tokenizer.json"
+        ) from error
     if tokenizer.eos_token_id is None:
         raise ModelError(
             "the tokenizer has no EOS token, so no answer could ever end", where=str(path), do="set eos_token in tokenizer_config.json"
@@ -137,7 +139,7 @@ def _render(tokenizer: Any, messages: Messages, add_generation_prompt: bool) -> 
     marked = [{"role": message["role"], "content": f"{_OPEN}{index}{_CLOSE}"} for index, message in enumerate(messages)]
     try:
         text = tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=add_generation_prompt)
-    except Exception as error:  # noqa: BLE001 (a template is a program of the model's authors: it may raise anything)
+    except Exception as error:
         raise ModelError(
             f"the chat template cannot render these turns ({', '.join(message['role'] for message in messages)}): {error}",
             where="chat_template", do="set model.chat_template to instruction, or to a Jinja file of your own",

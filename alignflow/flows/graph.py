@@ -95,7 +95,9 @@ class _Steps:
             if model.path is None and not corpus:
                 raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
             self.policy = self.add("init", "init", model.model_copy(update={"corpus": corpus}))
-        if any(getattr(data, kind) for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")):
+        if any(
+            getattr(data, kind) for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")
+        ):
             self.add("prepare", "prepare", data, tokenizer=Link(self.policy, "tokenizer"))
         else:
             raise RecipeError("the recipe names no data", where="data", do="give data.demonstrations, data.prompts or data.preferences")
@@ -148,7 +150,9 @@ class _Steps:
             self.add("align", "init", InitConfig(path=recipe.replace.align, chat_template=recipe.model.chat_template))
         elif recipe.align is not None:
             if self.preference_data is None:
-                raise RecipeError("alignment needs preferences", where="data", do="give data.prompts, data.demonstrations or data.preferences")
+                raise RecipeError(
+                    "alignment needs preferences", where="data", do="give data.prompts, data.demonstrations or data.preferences"
+                )
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
             config = recipe.align if recipe.align.beta is not None else recipe.align.model_copy(update={"beta": method.beta})
             self.add(
@@ -164,7 +168,9 @@ class _Steps:
         judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
         check_independence(labelling, recipe.evaluate.judges)
         if any(needed_model(judge) == "reward_model" for judge in judges) and not self.reward:
-            raise RecipeError("a judge needs a reward model", where="evaluate.judges", do="set reward, replace.reward, or the judge's options.model")
+            raise RecipeError(
+                "a judge needs a reward model", where="evaluate.judges", do="set reward, replace.reward, or the judge's options.model"
+            )
         general = Link("prepare", "general") if data.general or data.demonstrations else None
         self.add(
             "evaluate", "evaluate", recipe.evaluate.model_copy(update={"labelling_judge": labelling}),

@@ -107,7 +107,11 @@ def set_template(tokenizer: Any, config: InitConfig, run: Run) -> None:
             run.warn("the tokenizer has no chat template: `instruction` was set")
         return
     if name not in TEMPLATES and not Path(name).is_file():
-        raise ModelError(f"unknown chat template {name!r}", where="model.chat_template", do=f"known: auto, {', '.join(TEMPLATES)}, or the path of a Jinja file")
+        raise ModelError(
+            f"unknown chat template {name!r}",
+            where="model.chat_template",
+            do=f"known: auto, {', '.join(TEMPLATES)}, or the path of a Jinja file",
+        )
     tokenizer.chat_template = TEMPLATES[name] if name in TEMPLATES else Path(name).read_text(encoding="utf-8")
 
 

@@ -137,7 +137,9 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy
         model = AutoModelForCausalLM.from_pretrained(str(path), use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ModelError(f"no causal language model that can be loaded: {first}", where=str(path), do="give a directory with safetensors") from error
+        raise ModelError(
+            f"no causal language model that can be loaded: {first}", where=str(path), do="give a directory with safetensors"
+        ) from error
     model = model.to(runtime.device).eval().requires_grad_(trainable)
     return Policy(model, load_tokenizer(path), runtime)
 

@@ -92,7 +92,9 @@ def _set_pad(model: Any, tokenizer: Any) -> None:
         others = [token for token in (tokenizer.unk_token, tokenizer.bos_token, *tokenizer.all_special_tokens) if token]
         free = [token for token in others if token != tokenizer.eos_token]
         if not free:
-            raise ModelError("the tokenizer has no token but EOS to pad with", where="tokenizer", do="set pad_token to one that texts do not have")
+            raise ModelError(
+                "the tokenizer has no token but EOS to pad with", where="tokenizer", do="set pad_token to one that texts do not have"
+            )
         tokenizer.pad_token = free[0]
     model.config.pad_token_id = tokenizer.pad_token_id
 
@@ -124,7 +126,9 @@ def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
     verify_files(path)
     model = _load(path)
     if model.config.num_labels != 1 or not isinstance(getattr(model, "score", None), torch.nn.Linear):
-        raise ModelError(f"not a reward model: {model.config.num_labels} labels", where=str(path), do="give a model with num_labels 1 and a linear head")
+        raise ModelError(
+            f"not a reward model: {model.config.num_labels} labels", where=str(path), do="give a model with num_labels 1 and a linear head"
+        )
     reward = RewardModel(model.to(runtime.device).eval().requires_grad_(False), load_tokenizer(path), runtime)
     if (path / CHECK_ROWS).is_file():
         _check(reward, json.loads((path / CHECK_ROWS).read_text()), path)
@@ -138,7 +142,9 @@ def _load(path: Path, **changes: Any) -> Any:
         )
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
-        raise ModelError(f"no sequence classification model that can be loaded: {first}", where=str(path), do="give a Hugging Face directory") from error
+        raise ModelError(
+            f"no sequence classification model that can be loaded: {first}", where=str(path), do="give a Hugging Face directory"
+        ) from error
     if not changes and (fresh := sorted(report["missing_keys"])):
         raise ModelError(f"its head would be a fresh one: {', '.join(fresh)} missing", where=str(path), do="give a trained reward model")
     return model

@@ -43,9 +43,7 @@ class ContentDigests:
             return str(row[2])
         digest = artifacts.file_digest(path)
         with self._database:
-            self._database.execute(
-                "insert or replace into files values (?, ?, ?, ?)", (name, found.st_size, found.st_mtime_ns, digest)
-            )
+            self._database.execute("insert or replace into files values (?, ?, ?, ?)", (name, found.st_size, found.st_mtime_ns, digest))
         return digest
 
     def _module(self, name: str) -> str:

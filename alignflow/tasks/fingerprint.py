@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import alignflow
@@ -23,7 +23,7 @@ def module_path(module: str) -> Path | None:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tree(module: str) -> ast.Module:
     path = module_path(module)
     assert path is not None
@@ -36,7 +36,7 @@ def _tree(module: str) -> ast.Module:
     return tree
 
 
-@lru_cache(maxsize=None)
+@cache
 def _imports(module: str) -> tuple[str, ...]:
     found: set[str] = set()
     for node in ast.walk(_tree(module)):
@@ -48,7 +48,7 @@ def _imports(module: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if name.startswith("alignflow.") and module_path(name)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def source_digest(module: str) -> str:
     """Digest of one module's syntax tree without docstrings."""
     return text_digest(ast.dump(_tree(module)))
@@ -70,7 +70,7 @@ def part_name(table: str, name: str) -> str:
     return f"{table}.{name}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def fingerprint(table: str, name: str) -> str:
     """Fingerprint of the source behind one row of the catalogue, what it imports included."""
     owned = {row.address.partition(":")[0] for rows in catalogue.TABLES.values() for row in rows.values()}

@@ -52,9 +52,7 @@ def run_child(name: str, spec: dict[str, Any], area: Path, timeout_s: float | No
     spec_path.write_text(json.dumps(spec))
     command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(GRACE_S), sys.executable, "-m", "alignflow.worker", str(spec_path)]
     with open(log_path, "w") as log:
-        supervisor = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment()
-        )
+        supervisor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment())
     try:
         timed_out = _wait(supervisor, name, Path(spec["side"]), timeout_s)
     finally:
@@ -66,7 +64,11 @@ def _environment() -> dict[str, str]:
     """The parent's environment, with this checkout importable by the child, and no Prefect context."""
     package_root = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part)
-    return {**{name: value for name, value in os.environ.items() if not name.startswith("PREFECT__")}, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT__")},
+        "PYTHONPATH": path,
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _wait(supervisor: subprocess.Popen[bytes], name: str, side: Path, timeout_s: float | None) -> bool:
@@ -110,7 +112,9 @@ def _outcome(name: str, area: Path, status: int, log: Path, timeout: float | boo
         failure = errors.from_json(json.loads((area / "error.json").read_text()))
     except (OSError, ValueError, KeyError):
         killed = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
-        failure = StageError(f"its process {killed} and left no result", where=name, do="out of memory? A rerun goes on from its last checkpoint")
+        failure = StageError(
+            f"its process {killed} and left no result", where=name, do="out of memory? A rerun goes on from its last checkpoint"
+        )
     if type(failure) is StageError:
         failure.do = f"{failure.do}\n  end of the log ({log}):\n{_tail(log)}"
     raise failure

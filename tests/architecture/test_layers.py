@@ -81,4 +81,6 @@ def test_no_pickle_no_shell_and_no_remote_code():
                 assert text not in {"torch.load", "torch.save", "os.system", "eval", "exec"}, f"{path}: {text}"
                 for keyword in node.keywords:
                     assert not (keyword.arg == "shell" and called in {"run", "Popen", "call"}), path
-                    assert not (keyword.arg == "trust_remote_code" and isinstance(keyword.value, ast.Constant) and keyword.value.value), path
+                    assert not (keyword.arg == "trust_remote_code" and isinstance(keyword.value, ast.Constant) and keyword.value.value), (
+                        path
+                    )

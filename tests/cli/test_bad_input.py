@@ -107,7 +107,9 @@ def test_a_new_recipe_is_valid_and_fits_the_data(alignflow, tmp_path, repository
     model = tmp_path / "model"
     model.mkdir()
     output = tmp_path / "mine.yaml"
-    done = alignflow("new", "--model", model, "--data", repository / "examples" / "quickstart" / "demonstrations.jsonl.gz", "--output", output)
+    done = alignflow(
+        "new", "--model", model, "--data", repository / "examples" / "quickstart" / "demonstrations.jsonl.gz", "--output", output
+    )
     assert done.returncode == 0, done.stderr
     text = output.read_text()
     assert "demonstrations:" in text and "# learning_rate: " in text

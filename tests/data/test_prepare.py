@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests_support import small_tokenizer
 
 from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
@@ -13,7 +14,6 @@ from alignflow.data.near_duplicates import near_duplicates
 from alignflow.data.prepare import prepare
 from alignflow.data.records import is_held_out, prompt_digest, read_table, user
 from alignflow.data.run import Run, Runtime
-from tests_support import small_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,10 @@ def run_prepare(tmp_path, tokenizer):
 
 
 def rows(count, start=0):
-    return [{"prompt": f"question number {index} about thing {index * 7}?", "completion": f"the answer is {index}"} for index in range(start, start + count)]
+    return [
+        {"prompt": f"question number {index} about thing {index * 7}?", "completion": f"the answer is {index}"}
+        for index in range(start, start + count)
+    ]
 
 
 def ids(payload, kind="demonstrations", side="train"):
@@ -51,7 +54,10 @@ def statistics(payload, kind="demonstrations"):
 
 def test_no_prompt_stands_on_both_sides(run_prepare):
     payload, _ = run_prepare(rows(120) + [{"prompt": "  QUESTION number 3 about thing 21?", "completion": "another"}])
-    sides = [{prompt_digest(row["messages"][:-1]) for row in read_table(payload / "demonstrations" / f"{side}.parquet")} for side in ("train", "heldout")]
+    sides = [
+        {prompt_digest(row["messages"][:-1]) for row in read_table(payload / "demonstrations" / f"{side}.parquet")}
+        for side in ("train", "heldout")
+    ]
     assert all(sides) and not sides[0] & sides[1]
 
 
@@ -65,7 +71,12 @@ def test_two_runs_write_the_same_bytes(run_prepare):
     first, second = run_prepare(rows(30))[0], run_prepare(rows(30), name="two")[0]
     names = payload_files(first)
     demonstrations = [name for name in names if name.endswith(".parquet")]
-    tables = [[row["messages"] for row in read_table(payload / name)] for payload in (first, second) for name in demonstrations if "demonstrations" in name]
+    tables = [
+        [row["messages"] for row in read_table(payload / name)]
+        for payload in (first, second)
+        for name in demonstrations
+        if "demonstrations" in name
+    ]
     assert names == payload_files(second) and tables[: len(tables) // 2] == tables[len(tables) // 2 :]
 
 

@@ -9,7 +9,12 @@ from transformers import PreTrainedTokenizerFast
 from alignflow.data.errors import ModelError
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import (
-    TEMPLATES, decode_completion, encode_completion, encode_conversation, encode_prompt, load_tokenizer,
+    TEMPLATES,
+    decode_completion,
+    encode_completion,
+    encode_conversation,
+    encode_prompt,
+    load_tokenizer,
 )  # fmt: skip
 
 SPECIAL = ["<|pad|>", "<|end|>", "<s>", "<|im_start|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|system|>"]
@@ -19,9 +24,13 @@ def make_tokenizer(template):
     core = Tokenizer(models.BPE())
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(["hello world " * 20], trainers.BpeTrainer(vocab_size=300, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False))
+    core.train_from_iterator(
+        ["hello world " * 20], trainers.BpeTrainer(vocab_size=300, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    )
     eos = "<|im_end|>" if template == "chatml" else "<|end|>"
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=eos, pad_token=eos, bos_token="<s>", additional_special_tokens=SPECIAL)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token=eos, pad_token=eos, bos_token="<s>", additional_special_tokens=SPECIAL
+    )
     tokenizer.chat_template = TEMPLATES[template]
     return tokenizer
 

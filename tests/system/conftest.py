@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from system_support import STAGES, Runner
 
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in Path(item.fspath).parents:
@@ -29,8 +30,10 @@ def prefect_server(tmp_path_factory):
         **os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": port,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
     }  # fmt: skip
-    log = open(home / "server.log", "w")
-    server = subprocess.Popen([sys.executable, "-m", "prefect", "server", "start"], env=environment, stdout=log, stderr=log, start_new_session=True)
+    log = (home / "server.log").open("w")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start"], env=environment, stdout=log, stderr=log, start_new_session=True
+    )
     url = f"http://127.0.0.1:{port}/api"
     end = time.monotonic() + 180
     while True:

@@ -12,7 +12,7 @@ from alignflow.tasks.call import StageCall
 from alignflow.tasks.content import ContentDigests
 from alignflow.tasks.key import stage_key
 
-TOY = '''
+TOY = """
 import os, signal, time
 from pathlib import Path
 from alignflow.data.configs.base import ContentPath, StageConfig, runtime_field
@@ -55,7 +55,7 @@ ACTS = {
     "die": lambda config, run: os.kill(os.getpid(), signal.SIGKILL),
     "wait": wait,
 }
-'''
+"""
 SITE = """
 from alignflow.data import catalogue
 from toy_stage import ToyConfig

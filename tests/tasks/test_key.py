@@ -18,9 +18,9 @@ from alignflow.tasks.key import bound_parts, difference, stage_key
 def key(store):
     contents = ContentDigests(store.root)
 
-    def of(stage, config, runtime=Runtime(), **inputs):
+    def of(stage, config, runtime=None, **inputs):
         refs = {name: ArtifactRef(kind="dataset", key="any", digest=digest) for name, digest in inputs.items()}
-        return stage_key(stage, config, refs, runtime, contents)[0]
+        return stage_key(stage, config, refs, runtime or Runtime(), contents)[0]
 
     return of
 

@@ -46,7 +46,9 @@ class EvaluateConfig(StageConfig):
     """The aligned model against the SFT model on held-out prompts."""
 
     labelling_judge: JudgeConfig | None = Field(default=None, description="Filled from label.judge.")
-    judges: tuple[JudgeConfig, ...] = Field(default=(), description="Judges beside the labelling one; a rubric here must share no principle with it.")
+    judges: tuple[JudgeConfig, ...] = Field(
+        default=(), description="Judges beside the labelling one; a rubric here must share no principle with it."
+    )
     evaluators: tuple[str, ...] = Field(
         default=("win_rate", "instructions", "reward_score", "kl", "text_statistics", "heldout_nll"),
         description="Names of `alignflow evaluators`; those whose inputs the recipe lacks are left out and said so.",

@@ -57,7 +57,9 @@ class PrepareConfig(StageConfig):
 
     demonstrations: tuple[SourceConfig, ...] = Field(default=(), description="Prompts with good answers, for SFT.")
     prompts: tuple[SourceConfig, ...] = Field(default=(), description="Prompts to sample answers for; empty: those of the demonstrations.")
-    preferences: tuple[SourceConfig, ...] = Field(default=(), description="Pairs that you already have: sample and label are then left out.")
+    preferences: tuple[SourceConfig, ...] = Field(
+        default=(), description="Pairs that you already have: sample and label are then left out."
+    )
     completions: tuple[SourceConfig, ...] = Field(default=(), description="Completions that you already have: sampling is then left out.")
     unpaired: tuple[SourceConfig, ...] = Field(default=(), description="Answers with a good or bad label, for methods that take them.")
     evaluation: tuple[SourceConfig, ...] = Field(default=(), description="Prompts for evaluation; empty: the held-out side of the prompts.")
@@ -66,9 +68,16 @@ class PrepareConfig(StageConfig):
     max_prompt_length: int = Field(default=256, ge=4, description="Drop prompts over this many tokens.")
     heldout_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt.")
     near_duplicate_threshold: float = Field(
-        default=0.9, gt=0, le=1, description="Drop a row whose word 3-gram Jaccard similarity to an earlier one reaches this; 1 turns it off."
+        default=0.9,
+        gt=0,
+        le=1,
+        description="Drop a row whose word 3-gram Jaccard similarity to an earlier one reaches this; 1 turns it off.",
     )
-    decontaminate_ngram: int = Field(default=8, ge=0, description="Drop training rows that share this many consecutive words with an evaluation prompt; 0: exact prompts only.")
+    decontaminate_ngram: int = Field(
+        default=8,
+        ge=0,
+        description="Drop training rows that share this many consecutive words with an evaluation prompt; 0: exact prompts only.",
+    )
     max_broken_fraction: float = Field(default=0.05, ge=0, le=1, description="Stop when more than this share of a source's rows is broken.")
     truncate: bool = Field(default=False, description="Cut over-long prompts from the left instead of refusing them at sampling.")
 

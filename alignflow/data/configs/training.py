@@ -37,7 +37,9 @@ class RewardConfig(TrainingConfig):
 
     learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate, after warm-up.")
     l2_coefficient: float = Field(default=0.001, ge=0, description="Weight of the mean square of both scores.")
-    center_rewards_coefficient: float = Field(default=0.0, ge=0, description="Weight of (r_chosen + r_rejected)^2, which removes the free constant.")
+    center_rewards_coefficient: float = Field(
+        default=0.0, ge=0, description="Weight of (r_chosen + r_rejected)^2, which removes the free constant."
+    )
     use_margin: bool = Field(default=False, description="Subtract the pair's margin inside the sigmoid.")
     use_soft_labels: bool = Field(default=True, description="Use the labeller's probabilities where the data has them.")
     check_rows: int = Field(default=16, ge=1, description="Rows whose scores are stored and must match when the model is loaded.")

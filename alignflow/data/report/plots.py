@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.figure import Figure
 
 ALIGNED, SFT, LINE = "#1f6feb", "#8b949e", "#d29922"
 

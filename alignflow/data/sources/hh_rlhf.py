@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import re
 
-from alignflow.data.sources.base import Messages, Row, RowError, column, conversation, demonstration, parse_with, preference, prompt_of, prompt_row
+from alignflow.data.sources.base import (
+    Messages,
+    Row,
+    RowError,
+    column,
+    conversation,
+    demonstration,
+    parse_with,
+    preference,
+    prompt_of,
+    prompt_row,
+)
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}

@@ -48,7 +48,9 @@ def read_file(path: Path) -> Iterator[Row | BrokenLine]:
     if path.stat().st_size == 0:
         raise DataError("the file is empty", where=str(path), do="check where it came from")
     if kind not in READERS:
-        raise DataError(f"unknown kind of file {kind or '(no suffix)'!r}", where=str(path), do=f"known: {', '.join(READERS)}, and .gz of them")
+        raise DataError(
+            f"unknown kind of file {kind or '(no suffix)'!r}", where=str(path), do=f"known: {', '.join(READERS)}, and .gz of them"
+        )
     try:
         with _open(path) as file:
             yield from READERS[kind](file, str(path))

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from alignflow.data.records import assistant
 from alignflow.data.sources import comparison
 from alignflow.data.sources.base import (
-    Row, RowError, as_answer, as_prompt, column, conversation, demonstration, parse_with, preference, prompt_of, prompt_row, text,
+    Row,
+    RowError,
+    as_answer,
+    as_prompt,
+    column,
+    conversation,
+    demonstration,
+    parse_with,
+    preference,
+    prompt_of,
+    prompt_row,
+    text,
 )  # fmt: skip
 
 
@@ -50,7 +61,9 @@ def _number(row: Row, name: str) -> float | None:
 def _unpaired(row: Row) -> list[Row]:
     if not isinstance(row.get("label"), bool):
         raise RowError("no_label")
-    return [{"prompt": as_prompt(column(row, "prompt")), "completion": assistant(as_answer(column(row, "completion"))), "label": row["label"]}]
+    return [
+        {"prompt": as_prompt(column(row, "prompt")), "completion": assistant(as_answer(column(row, "completion"))), "label": row["label"]}
+    ]
 
 
 def _completions(row: Row) -> list[Row]:

@@ -9,19 +9,19 @@ from typing import Any
 
 os.environ.setdefault("LOCAL_RANK", "0")  # read while deepspeed is imported and initialised
 
-import deepspeed  # noqa: E402
-import torch  # noqa: E402
-import torch.distributed as distributed  # noqa: E402
-from deepspeed.utils import (  # noqa: E402
+import deepspeed
+import torch
+import torch.distributed as distributed
+from deepspeed.utils import (
     safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
     safe_set_full_fp32_param,
     safe_set_full_optimizer_state,
 )
 
-from alignflow.data.configs.training import TrainingConfig  # noqa: E402
-from alignflow.data.run import Runtime  # noqa: E402
-from alignflow.models.engines.base import MOMENTS, make_optimizer  # noqa: E402
+from alignflow.data.configs.training import TrainingConfig
+from alignflow.data.run import Runtime
+from alignflow.models.engines.base import MOMENTS, make_optimizer
 
 
 class DeepSpeedEngine:

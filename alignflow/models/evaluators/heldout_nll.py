@@ -33,9 +33,15 @@ def general_rows(directory: Path, tokenizer: Any, limit: int, context: int | Non
     """Rows of plain text, each after BOS (EOS where the tokenizer has none), or of conversations; cut at the context."""
     plain = directory / "texts.parquet"
     if not plain.exists():
-        conversations = [encode_conversation(tokenizer, row["messages"]) for row in read_table(directory / "demonstrations.parquet")[:limit]]
+        conversations = [
+            encode_conversation(tokenizer, row["messages"]) for row in read_table(directory / "demonstrations.parquet")[:limit]
+        ]
         pairs = [(ids[:context], mask[:context]) for ids, mask in conversations]
-        return [EncodedRow(tuple(ids[: mask.index(True)]), tuple(ids[mask.index(True) :]), tuple(mask[mask.index(True) :])) for ids, mask in pairs if any(mask)]
+        return [
+            EncodedRow(tuple(ids[: mask.index(True)]), tuple(ids[mask.index(True) :]), tuple(mask[mask.index(True) :]))
+            for ids, mask in pairs
+            if any(mask)
+        ]
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     texts = [encode_completion(tokenizer, row["text"], ended=False) for row in read_table(plain)[:limit]]
     return [EncodedRow((start,), tuple(ids[: context - 1 if context else None])) for ids in texts if ids]

@@ -30,4 +30,6 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     tokens = torch.cat(ratios)
     k3 = (torch.exp(-tokens) - 1 + tokens).mean()
     metrics = {"kl": whole["mean"], "kl/token": float(tokens.mean()), "kl/token_k3": float(k3)}
-    return Evaluation(metrics, {"answers": len(rows), "tokens": len(tokens), "per_answer": whole, **metrics, "temperature": inputs.config.temperature})
+    return Evaluation(
+        metrics, {"answers": len(rows), "tokens": len(tokens), "per_answer": whole, **metrics, "temperature": inputs.config.temperature}
+    )

@@ -11,7 +11,9 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     assert inputs.reward_model is not None
     reward = load_reward_model(inputs.reward_model, inputs.run.runtime)
     scores = {
-        model: reward.score([(row["prompt"], answer.text, answer.ended) for row, answer in zip(inputs.prompts, inputs.answers[model], strict=True)])
+        model: reward.score(
+            [(row["prompt"], answer.text, answer.ended) for row, answer in zip(inputs.prompts, inputs.answers[model], strict=True)]
+        )
         for model in MODELS
     }
     differences = [first - second for first, second in zip(scores["aligned"], scores["sft"], strict=True)]

@@ -31,9 +31,7 @@ Loss = Callable[[PairBatch], LossOutput]
 References = dict[str, torch.Tensor]  # "train/chosen" and so on -> (rows,) fp32 sums
 
 
-def train_align(
-    config: AlignConfig, *, policy: Path, reference: Path | None, preferences: Path, run: Run
-) -> dict[str, float | None]:
+def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, preferences: Path, run: Run) -> dict[str, float | None]:
     """Align the checkpoint `policy` on `preferences`/train.parquet by `config.method`.
 
     The reference's log-probabilities are computed once, before training. Metrics: those of the method's loss for the
@@ -48,7 +46,9 @@ def train_align(
     function = row.resolve()
     config = config if config.beta is not None else config.model_copy(update={"beta": row.beta})
     model = load_policy(policy, run.runtime, trainable=True)
-    data = {side: read_pairs(preferences / f"{side}.parquet", model.tokenizer, config.max_length, run, "align") for side in ("train", "heldout")}
+    data = {
+        side: read_pairs(preferences / f"{side}.parquet", model.tokenizer, config.max_length, run, "align") for side in ("train", "heldout")
+    }
     if not len(data["train"]):
         raise TrainingError("no preference pairs to learn from", where="align", do="raise align.max_length, or label more candidates")
     references: References = {}
@@ -69,7 +69,9 @@ def train_align(
     return metrics
 
 
-def _train(model: Policy, data: dict[str, Pairs], references: References, loss: Loss, config: AlignConfig, run: Run) -> dict[str, float | None]:
+def _train(
+    model: Policy, data: dict[str, Pairs], references: References, loss: Loss, config: AlignConfig, run: Run
+) -> dict[str, float | None]:
     engine = make_engine(model.model, config, run.runtime)
     pairs = data["train"]
 

@@ -85,7 +85,9 @@ def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, ru
         rate = learning_rate(step, total, config)
         norm = engine.step(rate)
         if not math.isfinite(norm):
-            raise TrainingError("the gradient is not finite", where=f"{plan.stage}, step {step + 1}", do="lower learning_rate, or set max_grad_norm")
+            raise TrainingError(
+                "the gradient is not finite", where=f"{plan.stage}, step {step + 1}", do="lower learning_rate, or set max_grad_norm"
+            )
         tokens = sum(plan.lengths[row] for row in rows)
         run.count_tokens(tokens)
         log.step(step + 1, tokens, rate, norm)

@@ -62,7 +62,9 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str
             too_long += 1
             continue
         if not all(side.completion_ids for side in sides):
-            raise TrainingError("an answer without a single token", where=f"{stage}, row {row['id']}", do="drop empty answers from the preferences")
+            raise TrainingError(
+                "an answer without a single token", where=f"{stage}, row {row['id']}", do="drop empty answers from the preferences"
+            )
         ids.append(row["id"])
         chosen.append(sides[0])
         rejected.append(sides[1])

@@ -56,6 +56,8 @@ def test_the_payload_is_the_same_each_time_and_has_no_times(run, evaluation):
     assert json.loads(first)["evaluation"]["prompts"] == 10
 
 
-@pytest.mark.parametrize(("value", "shown"), [(None, "–"), (0.123456, "0.1235"), (12345.6, "12,346"), (3.0, "3"), ("text", "text"), (True, "True")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "–"), (0.123456, "0.1235"), (12345.6, "12,346"), (3.0, "3"), ("text", "text"), (True, "True")]
+)
 def test_figures_are_short(value, shown):
     assert number(value) == shown

@@ -34,7 +34,9 @@ def write(path, kind):
     writers[kind]()
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "json", "lines.json", "wrapped.json", "csv", "tsv", "parquet", "saved", "saved_dict"])
+@pytest.mark.parametrize(
+    "kind", ["jsonl", "jsonl.gz", "json", "lines.json", "wrapped.json", "csv", "tsv", "parquet", "saved", "saved_dict"]
+)
 def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
     path = tmp_path / f"rows.{kind}"
     write(path, kind)

@@ -43,7 +43,13 @@ def test_a_mean_with_students_interval():
 
 @pytest.mark.parametrize(
     ("verdict", "value"),
-    [(Verdict(0.8), 1.0), (Verdict(0.2), 0.0), (Verdict(0.5), 0.5), (Verdict(None, reason=IDENTICAL), 0.5), (Verdict(None, reason="no answer"), None)],
+    [
+        (Verdict(0.8), 1.0),
+        (Verdict(0.2), 0.0),
+        (Verdict(0.5), 0.5),
+        (Verdict(None, reason=IDENTICAL), 0.5),
+        (Verdict(None, reason="no answer"), None),
+    ],
 )
 def test_ties_and_equal_answers_count_half_and_no_label_not_at_all(verdict, value):
     assert outcome(verdict) == value
@@ -69,7 +75,9 @@ def test_text_statistics_by_hand():
 
 def test_instructions_are_counted_per_prompt_and_per_instruction():
     two = [{"id": "punctuation:no_comma", "kwargs": {}}, {"id": "change_case:english_lowercase", "kwargs": {}}]
-    found = count([(Answer("small", True, 1), two), (Answer("Small", True, 1), two), (Answer("x", True, 1), [{"id": "no:such", "kwargs": {}}])], 0.95)
+    found = count(
+        [(Answer("small", True, 1), two), (Answer("Small", True, 1), two), (Answer("x", True, 1), [{"id": "no:such", "kwargs": {}}])], 0.95
+    )
     assert found["prompt_strict"]["rate"] == 0.5 and found["instruction_strict"]["rate"] == 0.75 and found["unknown"] == 1
 
 
@@ -104,7 +112,9 @@ def test_the_stage_compares_two_models_and_says_what_it_left_out(new_run, tiny_c
 def test_the_stage_writes_the_same_bytes_again(new_run, tiny_checkpoint, inputs):
     prompts, general = inputs
     for name in ("a", "b"):
-        evaluate(CONFIG, aligned=tiny_checkpoint, sft=tiny_checkpoint, prompts=prompts, general=general, reward_model=None, run=new_run(name))
+        evaluate(
+            CONFIG, aligned=tiny_checkpoint, sft=tiny_checkpoint, prompts=prompts, general=general, reward_model=None, run=new_run(name)
+        )
     digests = [{file: file_digest(new_run(name).out / file) for file in payload_files(new_run(name).out)} for name in ("a", "b")]
     assert digests[0] == digests[1]
 

@@ -40,7 +40,7 @@ def test_a_failure_keeps_the_batches_before_it(tmp_path):
     def fails_late(batch):
         if batch[0] >= 4:
             raise RuntimeError("the machine burns")
-        return [index for index in batch]
+        return list(batch)
 
     with pytest.raises(RuntimeError):
         RowJournal(tmp_path).compute(ids, 2, fails_late)

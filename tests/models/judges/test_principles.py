@@ -37,7 +37,8 @@ def test_every_kind_has_an_example():
 
 @pytest.mark.parametrize("kind", sorted(PRINCIPLES))
 @given(
-    text=st.text(max_size=200) | st.lists(st.sampled_from("the dog stupid good not 12 a. ! please".split())).map(" ".join),
+    text=st.text(max_size=200)
+    | st.lists(st.sampled_from(["the", "dog", "stupid", "good", "not", "12", "a.", "!", "please"])).map(" ".join),
     ended=st.booleans(),
 )
 @settings(deadline=None, max_examples=60)

@@ -66,7 +66,9 @@ def test_the_gradient_raises_chosen_and_lowers_rejected():
     given_batch.chosen_logps.requires_grad_()
     given_batch.rejected_logps.requires_grad_()
     dpo(given_batch, AlignConfig(beta=0.1), NoOptions()).loss.sum().backward()
-    assert float(given_batch.chosen_logps.grad) == pytest.approx(-float(given_batch.rejected_logps.grad)) and given_batch.chosen_logps.grad < 0
+    assert (
+        float(given_batch.chosen_logps.grad) == pytest.approx(-float(given_batch.rejected_logps.grad)) and given_batch.chosen_logps.grad < 0
+    )
 
 
 def test_a_hopeless_pair_has_a_finite_loss():

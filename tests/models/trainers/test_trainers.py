@@ -16,18 +16,21 @@ from alignflow.models.policy import load_policy
 from alignflow.models.reward_model import load_reward_model
 from alignflow.models.trainers import align as align_trainer
 from alignflow.models.trainers.align import train_align
-from alignflow.models.trainers.fit import Checkpoints, learning_rate, step_order, total_steps, Plan
+from alignflow.models.trainers.fit import Checkpoints, Plan, learning_rate, step_order, total_steps
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.sft import train_sft
 
-WORDS = "cat dog bird house hill rain mat".split()
+WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
 
 
 @pytest.fixture(scope="module")
 def demonstrations(tmp_path_factory):
     """The answer repeats the last word of the question."""
     root = tmp_path_factory.mktemp("demonstrations")
-    rows = [{"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i % 7]}"), *assistant(f"{WORDS[i % 7]} {WORDS[i % 7]}")]} for i in range(42)]
+    rows = [
+        {"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i % 7]}"), *assistant(f"{WORDS[i % 7]} {WORDS[i % 7]}")]}
+        for i in range(42)
+    ]
     write_table(rows, "demonstrations", root / "train.parquet")
     write_table(rows[:7], "demonstrations", root / "heldout.parquet")
     return root
@@ -116,7 +119,10 @@ def test_a_killed_training_goes_on_to_the_same_bytes(stage, engine, new_run, tin
     assert not list(new_run("killed").out.iterdir())
     body(new_run, "killed", *arguments, engine=engine)
     assert digests(new_run("whole").out) == digests(new_run("killed").out)
-    curves = [[json.loads(line)["step"] for line in (new_run(name).side / "curves.jsonl").read_text().splitlines()] for name in ("whole", "killed")]
+    curves = [
+        [json.loads(line)["step"] for line in (new_run(name).side / "curves.jsonl").read_text().splitlines()]
+        for name in ("whole", "killed")
+    ]
     assert curves[0] == curves[1]
 
 
@@ -131,7 +137,11 @@ def test_small_micro_batches_change_results_by_rounding_only(stage, new_run, tin
 
 def test_a_first_batch_that_is_not_ln_2_is_refused(new_run, tiny_checkpoint, preferences, monkeypatch):
     true_sums = align_trainer.reference_sums
-    monkeypatch.setattr(align_trainer, "reference_sums", lambda *a: {name: value - (2.0 if "chosen" in name else 0.0) for name, value in true_sums(*a).items()})
+    monkeypatch.setattr(
+        align_trainer,
+        "reference_sums",
+        lambda *a: {name: value - (2.0 if "chosen" in name else 0.0) for name, value in true_sums(*a).items()},
+    )
     with pytest.raises(TrainingError, match="ln 2"):
         train_align(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run())
 
