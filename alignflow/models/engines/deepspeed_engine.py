@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 os.environ.setdefault("LOCAL_RANK", "0")  # read while deepspeed is imported and initialised
 
 import deepspeed
 import torch
-import torch.distributed as distributed
 from deepspeed.utils import (
     safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
@@ -21,6 +19,7 @@ from deepspeed.utils import (
 
 from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.run import Runtime
+from alignflow.models.engines import group
 from alignflow.models.engines.base import MOMENTS, make_optimizer
 
 
@@ -39,8 +38,8 @@ class DeepSpeedEngine:
 
     def step(self, learning_rate: float) -> float:
         """Clip, update, clear; returns the norm before clipping."""
-        for group in self._zero.param_groups:
-            group["lr"] = learning_rate
+        for parameters in self._zero.param_groups:
+            parameters["lr"] = learning_rate
         self._engine.step()
         return float(self._engine.get_global_grad_norm())
 
@@ -85,14 +84,11 @@ class DeepSpeedEngine:
 
 
 def join_process_group(runtime: Runtime) -> None:
-    """Be a process group of one: no launcher, no port that could clash, no operator compiled at start."""
+    """Join the group, with no operator that is compiled at start: a killed build would hang all later runs."""
     from deepspeed.ops import __compatible_ops__
 
-    __compatible_ops__["deepspeed_shm_comm"] = False  # its build needs a compiler, and a killed one hangs all later runs
-    if not distributed.is_initialized():
-        backend = "nccl" if runtime.device == "cuda" else "gloo"
-        store = distributed.HashStore()
-        distributed.init_process_group(backend, store=store, rank=0, world_size=1, timeout=timedelta(minutes=30))
+    __compatible_ops__["deepspeed_shm_comm"] = False
+    group.join(runtime)
 
 
 def deepspeed_config(config: TrainingConfig, runtime: Runtime) -> dict[str, Any]:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
 from alignflow.models.batching import make_micro_batches
 from alignflow.models.engines.base import Engine
-
-KEPT_CHECKPOINTS = 2
+from alignflow.models.trainers.saved_state import SavedStates
 
 
 @dataclass(frozen=True)
@@ -69,8 +64,9 @@ def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, ru
     order, total = step_order(plan, config), total_steps(len(plan.lengths), config)
     if total == 0:
         raise TrainingError("zero optimizer steps", where=plan.stage, do="raise num_train_epochs or max_steps, or give more rows")
-    checkpoints = Checkpoints(run.work)
-    start = checkpoints.restore(engine)
+    states, engines = SavedStates(run.work), {"model": engine}
+    saved = states.restore(engines)
+    start = saved.step if saved else 0
     log = _Log(run, config, total)
     log.forget_after(start)
     for step in range(start, total):
@@ -92,7 +88,7 @@ def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, ru
         run.count_tokens(tokens)
         log.step(step + 1, tokens, rate, norm)
         if (step + 1) % config.save_steps == 0 and step + 1 < total:
-            checkpoints.save(engine, step + 1)
+            states.save(step + 1, engines)
     return log.last
 
 
@@ -147,49 +143,6 @@ def _check_finite(loss: torch.Tensor, plan: Plan, step: int, rows: list[int]) ->
             f"the loss is {float(loss)}", where=f"{plan.stage}, step {step + 1}, rows {named}",
             do="lower learning_rate, or look at these rows; the last checkpoint is kept",
         )  # fmt: skip
-
-
-class Checkpoints:
-    """Training states in a directory, each committed by one rename; safetensors and JSON."""
-
-    def __init__(self, root: Path):
-        self._root = root
-
-    def save(self, engine: Engine, step: int) -> None:
-        """Commit the state after `step` steps, and drop all but the newest ones."""
-        temporary, final = self._root / f".step-{step:08d}", self._root / f"step-{step:08d}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file(engine.state(), temporary / "state.safetensors")
-        (temporary / "step.json").write_text(json.dumps({"step": step}))
-        for path in (*temporary.iterdir(), temporary):
-            _sync(path)
-        shutil.rmtree(final, ignore_errors=True)
-        os.rename(temporary, final)
-        _sync(self._root)
-        for old in sorted(self._root.glob("step-*"))[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old, ignore_errors=True)
-
-    def restore(self, engine: Engine) -> int:
-        """Load the newest whole state into the engine; returns its step, 0 where there is none."""
-        for directory in sorted(self._root.glob("step-*"), reverse=True):
-            try:
-                state = load_file(directory / "state.safetensors")
-                step = json.loads((directory / "step.json").read_text())["step"]
-            except (OSError, ValueError, KeyError):
-                continue
-            engine.load_state(state)
-            print(f"resumed after step {step}", flush=True)
-            return step
-        return 0
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Log:

@@ -16,8 +16,9 @@ from alignflow.models.policy import load_policy
 from alignflow.models.reward_model import load_reward_model
 from alignflow.models.trainers import align as align_trainer
 from alignflow.models.trainers.align import train_align
-from alignflow.models.trainers.fit import Checkpoints, Plan, learning_rate, step_order, total_steps
+from alignflow.models.trainers.fit import Plan, learning_rate, step_order, total_steps
 from alignflow.models.trainers.reward import train_reward
+from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft
 
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
@@ -105,14 +106,14 @@ class Killed(BaseException):
 def test_a_killed_training_goes_on_to_the_same_bytes(stage, engine, new_run, tiny_checkpoint, demonstrations, preferences, monkeypatch):
     body, arguments = BODIES[stage], (tiny_checkpoint, demonstrations, preferences)
     body(new_run, "whole", *arguments, engine=engine)
-    saved = Checkpoints.save
+    saved = SavedStates.save
 
-    def save_then_die(self, training_engine, step):
-        saved(self, training_engine, step)
+    def save_then_die(self, step, *arguments):
+        saved(self, step, *arguments)
         if step >= 8:
             raise Killed
 
-    monkeypatch.setattr(Checkpoints, "save", save_then_die)
+    monkeypatch.setattr(SavedStates, "save", save_then_die)
     with pytest.raises(Killed):
         body(new_run, "killed", *arguments, engine=engine)
     monkeypatch.undo()

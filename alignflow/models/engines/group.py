@@ -1,0 +1,100 @@
+"""The processes of a stage: which one this is, how many there are, and sums over all. With one process nothing is sent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as distributed
+
+from alignflow.data.run import Runtime
+
+TIMEOUT = timedelta(minutes=30)
+T = TypeVar("T")
+
+
+def join(runtime: Runtime) -> None:
+    """Enter the process group: that of the launcher, or else a group of one, which opens no port. Safe to call again."""
+    if distributed.is_initialized():
+        return
+    os.environ.setdefault("LOCAL_RANK", "0")
+    backend = "nccl" if runtime.device == "cuda" else "gloo"
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        distributed.init_process_group(backend, timeout=TIMEOUT)
+    else:
+        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1, timeout=TIMEOUT)
+
+
+def leave() -> None:
+    """Leave the process group, so that the process ends without a warning."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def size() -> int:
+    """Number of processes."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes what is written once."""
+    return rank() == 0
+
+
+def share(items: Sequence[T]) -> list[T]:
+    """This process's items: every `size`-th, starting at its own number."""
+    return list(items[rank() :: size()])
+
+
+def sum_all(values: Mapping[str, float]) -> dict[str, float]:
+    """The sum of each value over all processes; every process must give the same names. fp64."""
+    if size() == 1:
+        return dict(values)
+    names = sorted(values)
+    total = sum_tensor(torch.tensor([values[name] for name in names], dtype=torch.float64))
+    return dict(zip(names, total.tolist(), strict=True))
+
+
+def sum_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes, as a new tensor on its own device."""
+    if size() == 1:
+        return tensor.clone()
+    total = tensor.to(_device())
+    total = total.clone() if total is tensor else total
+    distributed.all_reduce(total)
+    return total.to(tensor.device)
+
+
+def gather(value: Any) -> list[Any]:
+    """A JSON value of every process, in the order of their numbers, on all of them."""
+    if size() == 1:
+        return [value]
+    content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(_device())
+    lengths = [torch.zeros(1, dtype=torch.long, device=_device()) for _ in range(size())]
+    distributed.all_gather(lengths, torch.tensor([len(content)], device=_device()))
+    longest = int(max(lengths))
+    padded = torch.zeros(longest, dtype=torch.uint8, device=_device())
+    padded[: len(content)] = content
+    contents = [torch.zeros_like(padded) for _ in range(size())]
+    distributed.all_gather(contents, padded)
+    return [json.loads(bytes(part[: int(length)].tolist())) for part, length in zip(contents, lengths, strict=True)]
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if size() > 1:
+        distributed.barrier()
+
+
+def _device() -> torch.device:
+    """Where tensors must lie to be sent."""
+    return torch.device("cuda") if distributed.get_backend() == "nccl" else torch.device("cpu")
