@@ -17,6 +17,7 @@ from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
 from alignflow.models.batching import EncodedRow, Packed, make_micro_batches, pack
+from alignflow.models.loading import load_model
 
 CHUNK_TOKENS = 4096
 
@@ -134,7 +135,7 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy
     """
     verify_files(Path(path))
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(path), use_safetensors=True, dtype=torch.float32)
+        model, _ = load_model(AutoModelForCausalLM, Path(path), runtime, trainable)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
