@@ -107,8 +107,8 @@ def _gradients(engine: Engine, compute: Compute, plan: Plan, run: Run, rows: lis
         if not own.counts:
             continue
         if not torch.isfinite(output.loss):
-            broken.append((str(float(output.loss)), chosen))
-        sums.append({"loss": (float(output.loss) / denominator, 0.0), **output.metrics})
+            broken.append((str(float(output.loss.detach())), chosen))
+        sums.append({"loss": (float(output.loss.detach()) / denominator, 0.0), **output.metrics})
     everyone = group.gather({"sums": {} if broken else _added(sums), "broken": broken[:1]})
     for found in everyone:
         for loss, chosen in found["broken"]:
