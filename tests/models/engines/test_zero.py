@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_support import run_cell, set_sizes
+from training_support import largest_difference, run_cell, set_sizes, share_of_update
 
 from alignflow.models.trainers.saved_state import SavedStates
 
 TOLERANCE = 5e-6  # fp32, four steps of AdamW at 1e-2: what a clip coefficient's or a sum's rounding grows to
-BF16_TOLERANCE = 2e-2  # ZeRO 3 multiplies by a linear function of its own, and bf16 rounds otherwise
+BF16_SHARE = 0.05  # of the update: splitting a step in two moves plain torch by 0.023 in bf16
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,17 +35,12 @@ def trained(tmp_path_factory):
     return train
 
 
-def distance(first, second):
-    assert first.keys() == second.keys()
-    return max(float((value - second[name]).abs().max()) for name, value in first.items())
-
-
 @pytest.mark.parametrize("stage", [1, 2, 3])
 @pytest.mark.parametrize("tokens", [8192, 80, 45], ids=["1 micro-batch", "2 micro-batches", "3 micro-batches"])
 def test_zero_takes_the_steps_of_plain_torch(stage, tokens, trained):
     state, metrics = trained(engine="deepspeed", zero_stage=stage, micro_batch_tokens=tokens)
     oracle, expected = trained(engine="torch")
-    assert distance(state, oracle) < TOLERANCE
+    assert largest_difference(state, oracle) < TOLERANCE
     assert metrics == pytest.approx(expected, rel=1e-5)
 
 
@@ -54,24 +49,24 @@ def test_zero_takes_the_steps_of_plain_torch(stage, tokens, trained):
 def test_without_clipping_zero_1_and_2_are_plain_torch_bit_for_bit(stage, precision, trained):
     config = {"max_grad_norm": 0.0}
     state, _ = trained(config, engine="deepspeed", zero_stage=stage, precision=precision)
-    assert distance(state, trained(config, engine="torch", precision=precision)[0]) == 0.0
+    assert largest_difference(state, trained(config, engine="torch", precision=precision)[0]) == 0.0
 
 
 def test_zero_3_in_bf16_is_near_plain_torch_in_bf16(trained):
     state, _ = trained(engine="deepspeed", zero_stage=3, precision="bf16")
-    assert distance(state, trained(engine="torch", precision="bf16")[0]) < BF16_TOLERANCE
+    assert share_of_update(state, trained(engine="torch", precision="bf16")[0], {}) < BF16_SHARE
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_an_offloaded_optimizer_takes_the_same_steps(stage, trained):
     offload = "all" if stage == 3 else "optimizer"
     state, _ = trained(engine="deepspeed", zero_stage=stage, micro_batch_tokens=80, offload=offload)
-    assert distance(state, trained(engine="torch")[0]) < TOLERANCE
+    assert largest_difference(state, trained(engine="torch")[0]) < TOLERANCE
 
 
 def test_an_untied_head_is_shared_out_too(trained):
     state, _ = trained({"tied": False}, engine="deepspeed", zero_stage=3, micro_batch_tokens=80)
-    assert distance(state, trained({"tied": False}, engine="torch")[0]) < 1e-4  # a rarely used row's second moment is near epsilon
+    assert largest_difference(state, trained({"tied": False}, engine="torch")[0]) < 1e-4  # a rarely used row's second moment is near epsilon
 
 
 class Killed(BaseException):
@@ -95,8 +90,8 @@ def test_a_killed_training_with_dropout_goes_on_bit_for_bit(stage, offload, prec
         run_cell(tmp_path, config, runtime)
     monkeypatch.undo()
     run = run_cell(tmp_path, config, runtime)
-    assert distance(load_file(run.out / "state.safetensors"), whole) == 0.0 and not run.warnings
-    assert distance(whole, trained({**config, "dropout": 0.0}, **runtime)[0]) > 1e-3, "dropout was at work"
+    assert largest_difference(load_file(run.out / "state.safetensors"), whole) == 0.0 and not run.warnings
+    assert largest_difference(whole, trained({**config, "dropout": 0.0}, **runtime)[0]) > 1e-3, "dropout was at work"
 
 
 def test_another_zero_stage_goes_on_to_rounding_and_says_so(trained, tmp_path, monkeypatch):
@@ -112,7 +107,7 @@ def test_another_zero_stage_goes_on_to_rounding_and_says_so(trained, tmp_path, m
         run_cell(tmp_path, config, {"engine": "deepspeed", "zero_stage": 1})
     monkeypatch.undo()
     run = run_cell(tmp_path, config, {"engine": "deepspeed", "zero_stage": 3})
-    assert distance(load_file(run.out / "state.safetensors"), trained(config, engine="torch")[0]) < TOLERANCE
+    assert largest_difference(load_file(run.out / "state.safetensors"), trained(config, engine="torch")[0]) < TOLERANCE
     assert len(run.warnings) == 1 and "zero stage 1 -> 3" in run.warnings[0] and "rounding" in run.warnings[0]
 
 
