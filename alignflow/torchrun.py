@@ -100,7 +100,5 @@ def joined_result(area: Path, runtime: Runtime) -> dict[str, Any]:
     """The result of the first process, with the CPU and GPU seconds and the peak memory of all of them."""
     results = [json.loads((area / f"result-{rank:05d}.json").read_text()) for rank in range(runtime.world_size)]
     costs = [result["cost"] for result in results]
-    summed = {
-        name: None if costs[0][name] is None else sum(cost[name] for cost in costs) for name in ("cpu_s", "gpu_s", "peak_memory_mb")
-    }
+    summed = {name: None if costs[0][name] is None else sum(cost[name] for cost in costs) for name in ("cpu_s", "gpu_s", "peak_memory_mb")}
     return {**results[0], "cost": {**costs[0], **summed}}

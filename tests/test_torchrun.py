@@ -52,7 +52,11 @@ def test_a_result_is_the_first_process_s_with_everybody_s_cost(tmp_path):
     ("runtime", "wanted", "unwanted"),
     [
         (TWO, ("--nnodes=1", "--nproc-per-node=2", "--rdzv-endpoint=localhost:0", "--local-addr=127.0.0.1"), ("--node-rank",)),
-        (Runtime(nodes=2, node_rank=1, rendezvous="127.0.0.1:7000"), ("--nnodes=2", "--node-rank=1", "--rdzv-conf=is_host=0", "--local-addr=127.0.0.1"), ()),
+        (
+            Runtime(nodes=2, node_rank=1, rendezvous="127.0.0.1:7000"),
+            ("--nnodes=2", "--node-rank=1", "--rdzv-conf=is_host=0", "--local-addr=127.0.0.1"),
+            (),
+        ),
         (Runtime(nodes=2, rendezvous="node0:7000"), ("--rdzv-endpoint=node0:7000", "--rdzv-conf=is_host=1"), ("--local-addr",)),
     ],
 )

@@ -17,14 +17,14 @@ from alignflow.models.engines.partitioned import fill, shape_of
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
-def load_model(kind: Any, path: Path, runtime: Runtime, trainable: bool, **changes: Any) -> tuple[Any, list[str]]:
+def load_model(kind: Any, path: Path, runtime: Runtime, in_parts: bool, **changes: Any) -> tuple[Any, list[str]]:
     """Load a checkpoint by an Auto class of transformers, in fp32.
 
     Args:
         kind: The Auto class.
         path: Directory with config and safetensors.
-        runtime: A model to train under ZeRO 3 is shared out while it is read, so that no process ever holds it whole.
-        trainable: Whether an engine will be made around it.
+        runtime: Under ZeRO 3 a model can be shared out while it is read, so that no process ever holds it whole.
+        in_parts: Whether to: an engine or `share_out_frozen` must then be made around it.
         changes: Fields of the config to change.
 
     Returns:
@@ -33,7 +33,7 @@ def load_model(kind: Any, path: Path, runtime: Runtime, trainable: bool, **chang
     Raises:
         OSError, ValueError: it cannot be loaded.
     """
-    if trainable and runtime.engine == "deepspeed" and runtime.zero_stage == 3:
+    if in_parts and runtime.engine == "deepspeed" and runtime.zero_stage == 3:
         if (found := _load_shared_out(kind, path, runtime, changes)) is not None:
             return found
         print("the checkpoint's tensors are not the model's own: every process loads it whole before it is shared out", flush=True)

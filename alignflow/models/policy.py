@@ -17,6 +17,7 @@ from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
 from alignflow.models.batching import EncodedRow, Packed, make_micro_batches, pack
+from alignflow.models.engines.base import share_out_frozen
 from alignflow.models.loading import load_model
 
 CHUNK_TOKENS = 4096
@@ -121,13 +122,14 @@ def autocast(runtime: Runtime) -> torch.autocast:
     return torch.autocast(runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16")
 
 
-def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy:
+def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts: bool = False) -> Policy:
     """Load a checkpoint in fp32; its weights are verified first where they lie in a store.
 
     Args:
         path: Directory of the model and its tokenizer.
         runtime: Where and how it runs.
         trainable: Whether its parameters take gradients; dropout is off either way.
+        in_parts: Whether a frozen model is shared out among the processes under ZeRO 3, as a trainable one always is.
 
     Raises:
         ModelError: it does not load.
@@ -135,13 +137,15 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy
     """
     verify_files(Path(path))
     try:
-        model, _ = load_model(AutoModelForCausalLM, Path(path), runtime, trainable)
+        model, _ = load_model(AutoModelForCausalLM, Path(path), runtime, trainable or in_parts)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
             f"no causal language model that can be loaded: {first}", where=str(path), do="give a directory with safetensors"
         ) from error
     model = model.to(runtime.device).eval().requires_grad_(trainable)
+    if in_parts and not trainable:
+        share_out_frozen(model, runtime)
     return Policy(model, load_tokenizer(path), runtime)
 
 

@@ -77,7 +77,7 @@ def build_reward_model(base: Path, seed: int, runtime: Runtime) -> RewardModel:
     """
     verify_files(base)
     tokenizer = load_tokenizer(base)
-    model = _load(base, runtime, trainable=True, num_labels=1)
+    model = _load(base, runtime, in_parts=True, num_labels=1)
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
         raise ModelError(f"{type(model).__name__} has no linear head named score", where=str(base), do="use another base model")
     width = model.score.in_features
@@ -136,9 +136,9 @@ def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
     return reward
 
 
-def _load(path: Path, runtime: Runtime, trainable: bool = False, **changes: Any) -> Any:
+def _load(path: Path, runtime: Runtime, in_parts: bool = False, **changes: Any) -> Any:
     try:
-        model, fresh = load_model(AutoModelForSequenceClassification, path, runtime, trainable, **changes)
+        model, fresh = load_model(AutoModelForSequenceClassification, path, runtime, in_parts, **changes)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(

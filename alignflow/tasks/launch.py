@@ -76,7 +76,11 @@ def _environment() -> dict[str, str]:
     package_root = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part)
     return {
-        **{name: value for name, value in os.environ.items() if name not in _TORCHRUN and not name.startswith(("PREFECT__", "TORCHELASTIC_"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name not in _TORCHRUN and not name.startswith(("PREFECT__", "TORCHELASTIC_"))
+        },
         "PYTHONPATH": path,
         "PYTHONUNBUFFERED": "1",
     }

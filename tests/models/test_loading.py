@@ -19,6 +19,7 @@ from alignflow.models.policy import load_policy
 from alignflow.models.reward_model import build_reward_model
 
 ZERO3 = Runtime(engine="deepspeed", zero_stage=3)
+ROWS = [EncodedRow((5, 6), (7, 8, 9)), EncodedRow((9,), (5, 4))]
 CARD = {"A model": "For a test."}
 
 
@@ -36,16 +37,15 @@ def digests(directory):
 def test_a_policy_is_read_in_parts_and_written_as_the_same_bytes(tiny_checkpoint, tmp_path, new_run):
     from alignflow.data.configs.training import SFTConfig
 
-    rows = [EncodedRow((5, 6), (7, 8, 9)), EncodedRow((9,), (5, 4))]
     plain = load_policy(tiny_checkpoint, Runtime())
     save_checkpoint(plain.model, plain.tokenizer, new_run("plain").out, CARD)
-    expected = plain.token_statistics(rows).logps
+    expected = plain.token_statistics(ROWS).logps
 
     shared = load_policy(tiny_checkpoint, ZERO3, trainable=True)
     assert all(is_partitioned(parameter) for parameter in shared.model.parameters())
     engine = make_engine(shared.model, SFTConfig(), ZERO3)
     with torch.no_grad():
-        torch.testing.assert_close(shared.token_statistics(rows).logps, expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(shared.token_statistics(ROWS).logps, expected, atol=1e-6, rtol=0)
     save_checkpoint(shared.model, shared.tokenizer, new_run("shared").out, CARD)
     engine.close()
     assert digests(new_run("plain").out) == digests(new_run("shared").out)
@@ -72,6 +72,16 @@ def test_a_reward_head_is_drawn_the_same_when_it_is_shared_out(tiny_checkpoint, 
 
 def test_a_model_that_nobody_trains_is_loaded_whole(tiny_checkpoint):
     assert not any(is_partitioned(parameter) for parameter in load_policy(tiny_checkpoint, ZERO3).model.parameters())
+
+
+def test_a_frozen_model_runs_in_parts(tiny_checkpoint):
+    frozen, plain = load_policy(tiny_checkpoint, ZERO3, in_parts=True), load_policy(tiny_checkpoint, Runtime())
+    assert all(is_partitioned(parameter) and not parameter.requires_grad for parameter in frozen.model.parameters())
+    for _ in range(2):
+        with torch.no_grad():
+            torch.testing.assert_close(frozen.token_statistics(ROWS).logps, plain.token_statistics(ROWS).logps, atol=1e-6, rtol=0)
+    absent = [name for name, parameter in frozen.model.named_parameters() if parameter.ds_status.name == "NOT_AVAILABLE"]
+    assert "model.layers.0.mlp.up_proj.weight" in absent, "let go again"
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=30), st.integers(1, 120))

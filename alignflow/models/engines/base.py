@@ -52,6 +52,12 @@ def make_engine(model: torch.nn.Module, config: TrainingConfig, runtime: Runtime
     return getattr(importlib.import_module(module), name)(model, config, runtime)
 
 
+def share_out_frozen(model: torch.nn.Module, runtime: Runtime) -> None:
+    """Have a model that nobody trains run in parts, gathered module by module, where `runtime` is DeepSpeed's ZeRO 3."""
+    if runtime.engine == "deepspeed" and runtime.zero_stage == 3:
+        importlib.import_module("alignflow.models.engines.deepspeed_engine").share_out(model, runtime)
+
+
 def make_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW over all trainable parameters; decay on matrices alone, as is usual."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

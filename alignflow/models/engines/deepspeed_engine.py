@@ -107,7 +107,8 @@ class DeepSpeedEngine:
             flat = self._flat_partitions()[self._zero.grad_position[self._zero.get_param_id(parameter)][0]]
             for moment in MOMENTS:
                 known = moment in self._zero.optimizer.state.get(flat, {})
-                values[moment] = self._zero._get_fp32_opt_state_partition(parameter, True, moment)[0] if known else torch.zeros(stop - start)
+                held = self._zero._get_fp32_opt_state_partition(parameter, True, moment)[0] if known else torch.zeros(stop - start)
+                values[moment] = held
             return start, stop, {kind: value[: stop - start] for kind, value in values.items()}
         mapping = parameter._hp_mapping
         if mapping is None:
@@ -145,6 +146,14 @@ def partitioned_from_the_start(runtime: Runtime) -> Any:
     deepspeed.init_distributed(dist_init_required=False)
     with deepspeed.zero.Init(config_dict_or_path=deepspeed_config(runtime, 0.0)):
         yield
+
+
+def share_out(model: Any, runtime: Runtime) -> None:
+    """Have a frozen model's parameters gathered by the modules that use them, and let go (ZeRO 3)."""
+    join_process_group(runtime)
+    model.requires_grad_(False)
+    deepspeed.initialize(model=model, config=deepspeed_config(runtime.model_copy(update={"zero_stage": 3}), 0.0))
+    pin(head_parameters(model))
 
 
 def deepspeed_config(runtime: Runtime, max_grad_norm: float) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def steps_part(steps: float) -> Parts:
 def whole_state(engine: Engine) -> dict[str, torch.Tensor]:
     """The whole state in every process, for models that fit: name -> tensor of its own shape on the CPU. Every process must call it."""
     parts = engine.parts()
-    shapes = {name: shape for found in group.gather({name: list(part.shape) for name, part in parts.items()}) for name, shape in found.items()}
+    shapes = {
+        name: shape for found in group.gather({name: list(part.shape) for name, part in parts.items()}) for name, shape in found.items()
+    }
     whole = {}
     for name in sorted(shapes):
         tensor = torch.zeros(shapes[name]).flatten()

@@ -114,7 +114,7 @@ def reference_sums(model: Policy, policy: Path, reference: Path, data: dict[str,
     kept = run.work / REFERENCE_FILE
     if not group.anywhere(not kept.is_file()):
         return load_file(kept)
-    frozen = model if same_model(policy, reference) else load_policy(reference, run.runtime)
+    frozen = model if same_model(policy, reference) else load_policy(reference, run.runtime, in_parts=True)
     sums: References = {}
     names = [(side, name) for side in data for name in ("chosen", "rejected")]
     for done, (side, name) in enumerate(names):

@@ -68,6 +68,8 @@ def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, ru
     order, total = step_order(plan, config), total_steps(len(plan.lengths), config)
     if total == 0:
         raise TrainingError("zero optimizer steps", where=plan.stage, do="raise num_train_epochs or max_steps, or give more rows")
+    if config.batch_size < group.size():
+        run.warn(f"{group.size()} processes share {config.batch_size} rows a step: some only keep step; raise {plan.stage}.batch_size")
     torch.manual_seed(config.seed * 1_000_003 + group.rank())  # dropout, different in each process
     states, engines = SavedStates(run.work, run.warn), {"model": engine}
     saved = states.restore(engines)

@@ -13,7 +13,9 @@ from alignflow.models.engines.parts import MOMENTS, Part, reader_of
 from alignflow.models.trainers import saved_state
 from alignflow.models.trainers.saved_state import SavedStates, StateReader
 
-WHOLE = {f"{kind}/w": torch.arange(10.0) + 100 * number for number, kind in enumerate(("weights", *MOMENTS))} | {"steps": torch.tensor([3.0])}
+WHOLE = {f"{kind}/w": torch.arange(10.0) + 100 * number for number, kind in enumerate(("weights", *MOMENTS))} | {
+    "steps": torch.tensor([3.0])
+}
 
 
 class Half:
