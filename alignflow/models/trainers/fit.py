@@ -70,7 +70,7 @@ def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, ru
         raise TrainingError("zero optimizer steps", where=plan.stage, do="raise num_train_epochs or max_steps, or give more rows")
     if config.batch_size < group.size():
         run.warn(f"{group.size()} processes share {config.batch_size} rows a step: some only keep step; raise {plan.stage}.batch_size")
-    torch.manual_seed(config.seed * 1_000_003 + group.rank())  # dropout, different in each process
+    torch.manual_seed((config.seed * 1_000_003 + group.rank()) % 2**63)  # dropout, different in each process
     states, engines = SavedStates(run.work, run.warn), {"model": engine}
     saved = states.restore(engines)
     start = saved.step if saved else 0
