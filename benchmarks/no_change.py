@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 EMPTY_FLOW = """
 from pathlib import Path
 from alignflow.cli.settings import configure_prefect
-configure_prefect(Path({store!r}), False)
+configure_prefect(Path({store!r}))
 from prefect import flow
 
 @flow(name="empty", persist_result=False)

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from alignflow.data import catalogue
 from alignflow.data.catalogue import STAGES, Part, Stage
-from alignflow.data.configs.base import in_key, is_content
+from alignflow.data.configs.base import content_kind, in_key
 from alignflow.data.configs.recipe import EngineConfig, Recipe
 from alignflow.data.constitution import BUILT_IN, read_constitution
 from alignflow.data.run import Runtime
@@ -137,7 +137,7 @@ def key_cell(config: type[BaseModel], name: str) -> str:
     if config is EngineConfig:
         known = key_components(Stage("", "", trains=True, generates=True), Runtime())
         return "resolved" if f"resolved.{RESOLVED.get(name, name)}" in known else "no"
-    return "no" if not in_key(config, name) else "content" if is_content(config, name) else "yes"
+    return "no" if not in_key(config, name) else "content" if content_kind(config, name) else "yes"
 
 
 def fields(config: type[BaseModel], with_key: bool = True) -> str:
