@@ -82,9 +82,9 @@ def _train(
         return StepOutput(total, {name: (float(values.sum()), len(batch)) for name, values in figures.items()})
 
     plan = Plan("align", pairs.lengths, [1.0] * len(pairs), pairs.ids)
-    metrics: dict[str, float | None] = {**fit(engine, compute, plan, config, run)}
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_pairs(model, data["heldout"], references, loss, run))
     engine.close()
-    return metrics | evaluate_pairs(model, data["heldout"], references, loss, run)
+    return metrics
 
 
 def pair_loss(

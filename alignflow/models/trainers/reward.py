@@ -41,9 +41,8 @@ def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Ru
         return StepOutput(output.loss.sum(), {name: (float(values.sum()), len(batch)) for name, values in output.metrics.items()})
 
     plan = Plan("reward", pairs.lengths, [1.0] * len(pairs), pairs.ids)
-    metrics: dict[str, float | None] = {**fit(engine, compute, plan, config, run)}
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_pairs(reward, heldout, config, run))
     engine.close()
-    metrics |= evaluate_pairs(reward, heldout, config, run)
     card = {
         "Reward model": "Bradley-Terry reward model, trained by alignflow; one score per answer, read at its last token.",
         "pairs": str(len(pairs)), "licences of what went in": licences_of(base, preferences),

@@ -39,9 +39,8 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
         return StepOutput(-statistics.logps.sum(), {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)})
 
     plan = Plan("sft", [len(row) for row in rows], [row.supervised for row in rows], ids)
-    metrics: dict[str, float | None] = {**fit(engine, compute, plan, config, run)}
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_rows(policy, heldout, run))
     engine.close()
-    metrics |= evaluate_rows(policy, heldout, run)
     card = {
         "Supervised fine-tuning": "Fine-tuned by alignflow on the assistant tokens of demonstrations.",
         "rows": str(len(rows)), "licences of what went in": licences_of(base, demonstrations),

@@ -17,6 +17,7 @@ from alignflow.models.reward_model import load_reward_model
 from alignflow.models.trainers import align as align_trainer
 from alignflow.models.trainers.align import train_align
 from alignflow.models.trainers.fit import Plan, learning_rate, step_order, total_steps
+from alignflow.models.trainers.held_out import HeldOut
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft
@@ -67,8 +68,9 @@ def test_sft_learns_the_demonstrations(engine, new_run, tiny_checkpoint, demonst
     run = new_run(engine=engine)
     metrics = train_sft(SFT, base=tiny_checkpoint, demonstrations=demonstrations, run=run)
     curve = [json.loads(line) for line in (run.side / "curves.jsonl").read_text().splitlines()]
-    assert [point["step"] for point in curve] == [5, 10, 15, 20, 25, 30]
-    assert curve[-1]["loss"] < 0.7 * curve[0]["loss"] and metrics["eval_mean_token_accuracy"] > 0.3 and run.tokens > 0
+    training, held_out = ([point for point in curve if name in point] for name in ("loss", "eval_loss"))
+    assert [point["step"] for point in training] == [5, 10, 15, 20, 25, 30] and [point["step"] for point in held_out] == [30]
+    assert training[-1]["loss"] < 0.7 * training[0]["loss"] and metrics["eval_mean_token_accuracy"] > 0.3 and run.tokens > 0
     assert load_policy(run.out, Runtime()).model.config.vocab_size
 
 
@@ -94,6 +96,18 @@ BODIES = {
         REWARD, base=base, preferences=preferences, run=new_run(name, **runtime)),
     "align": lambda new_run, name, base, demonstrations, preferences, **runtime: train_align(
         DPO, policy=base, reference=None, preferences=preferences, run=new_run(name, **runtime)),
+}  # fmt: skip
+
+
+STOPPING = {"eval_steps": 2, "early_stopping_patience": 2, "load_best_model_at_end": True, "max_steps": 40}
+STOPPING_BODIES = {  # SFT at a rate that ruins it; accuracies that reach 1 and get no better
+    "eval_loss": lambda run, base, demonstrations, preferences: train_sft(
+        SFT.model_copy(update=STOPPING | {"learning_rate": 0.3}), base=base, demonstrations=demonstrations, run=run),
+    "eval_accuracy": lambda run, base, demonstrations, preferences: train_reward(
+        REWARD.model_copy(update=STOPPING | {"metric_for_best_model": "eval_accuracy"}), base=base, preferences=preferences, run=run),
+    "eval_rewards/accuracies": lambda run, base, demonstrations, preferences: train_align(
+        DPO.model_copy(update=STOPPING | {"metric_for_best_model": "eval_rewards/accuracies"}),
+        policy=base, reference=None, preferences=preferences, run=run),
 }  # fmt: skip
 
 
@@ -125,6 +139,31 @@ def test_a_killed_training_goes_on_to_the_same_bytes(stage, engine, new_run, tin
         for name in ("whole", "killed")
     ]
     assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize("metric", list(STOPPING_BODIES))
+def test_a_killed_training_stops_as_early_and_publishes_the_same_best_model(
+    metric, new_run, tiny_checkpoint, demonstrations, preferences, monkeypatch
+):
+    body, arguments = STOPPING_BODIES[metric], (tiny_checkpoint, demonstrations, preferences)
+    whole = body(new_run("whole"), *arguments)
+    assert whole["best_step"] < whole["stopped_at_step"] < 40 and whole[f"best_{metric}"] == whole[metric]
+    kept = HeldOut._keep
+
+    def keep_then_die(self, step):
+        kept(self, step)
+        if step == whole["best_step"]:
+            raise Killed
+
+    monkeypatch.setattr(HeldOut, "_keep", keep_then_die)
+    with pytest.raises(Killed):
+        body(new_run("killed"), *arguments)
+    monkeypatch.undo()
+    killed = body(new_run("killed"), *arguments)
+    assert digests(new_run("whole").out) == digests(new_run("killed").out)
+    assert {name: killed[name] for name in whole if name.startswith(("eval", "best", "stopped"))} == {
+        name: whole[name] for name in whole if name.startswith(("eval", "best", "stopped"))
+    }
 
 
 @pytest.mark.parametrize("stage", list(BODIES))
