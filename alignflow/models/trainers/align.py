@@ -16,8 +16,9 @@ from alignflow.data.artifacts import artifact_of, read_manifest
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
+from alignflow.models.adapters import add_adapter, save_model
 from alignflow.models.batching import make_micro_batches
-from alignflow.models.checkpoints import licences_of, save_checkpoint
+from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput, PairBatch
 from alignflow.models.policy import Policy, completion_logps, load_policy
@@ -46,6 +47,7 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
     function = row.resolve()
     config = config if config.beta is not None else config.model_copy(update={"beta": row.beta})
     model = load_policy(policy, run.runtime, trainable=True)
+    add_adapter(model, config, policy)
     data = {
         side: read_pairs(preferences / f"{side}.parquet", model.tokenizer, config.max_length, run, "align") for side in ("train", "heldout")
     }
@@ -65,7 +67,7 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
         f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary} arXiv {row.paper}).",
         "pairs": str(len(data["train"])), "beta": str(config.beta), "licences of what went in": licences_of(policy, preferences),
     }  # fmt: skip
-    save_checkpoint(model.model, model.tokenizer, run.out, card)
+    save_model(model, run.out, card)
     return metrics
 
 

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from alignflow.data.configs.training import RewardConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
+from alignflow.models.adapters import add_adapter
 from alignflow.models.batching import make_micro_batches
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines.base import make_engine
@@ -30,6 +31,7 @@ def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Ru
         TrainingError: no pairs, zero steps, or a loss that is not finite.
     """
     reward = build_reward_model(base, config.seed, run.runtime)
+    add_adapter(reward, config, base)
     pairs = read_pairs(preferences / "train.parquet", reward.tokenizer, config.max_length, run, "reward")
     heldout = read_pairs(preferences / "heldout.parquet", reward.tokenizer, config.max_length, run, "reward")
     if not len(pairs):
