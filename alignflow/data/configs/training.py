@@ -89,6 +89,13 @@ class RewardConfig(TrainingConfig):
     check_rows: int = Field(default=16, ge=1, description="Rows whose scores are stored and must match when the model is loaded.")
 
 
+class ReferenceConfig(StageConfig):
+    """Log-probabilities of the pairs under the frozen reference; filled from the alignment that takes them."""
+
+    max_length: int = Field(default=512, ge=8, description="Longest row, prompt and completion, tokens.")
+    per_token: bool = Field(default=False, description="Keep the log-probability of each token beside the sums.")
+
+
 class AlignConfig(TrainingConfig):
     """Alignment of the SFT model by a method of the catalogue."""
 

@@ -10,48 +10,16 @@ from safetensors.torch import load_file, save_file
 from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.errors import TrainingError
-from alignflow.data.records import assistant, user, write_table
+from alignflow.data.records import user, write_table
 from alignflow.data.run import Runtime
 from alignflow.models.policy import load_policy
 from alignflow.models.reward_model import load_reward_model
-from alignflow.models.trainers import align as align_trainer
 from alignflow.models.trainers.align import train_align
 from alignflow.models.trainers.fit import Plan, learning_rate, step_order, total_steps
 from alignflow.models.trainers.held_out import HeldOut
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft
-
-WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
-
-
-@pytest.fixture(scope="module")
-def demonstrations(tmp_path_factory):
-    """The answer repeats the last word of the question."""
-    root = tmp_path_factory.mktemp("demonstrations")
-    rows = [
-        {"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i % 7]}"), *assistant(f"{WORDS[i % 7]} {WORDS[i % 7]}")]}
-        for i in range(42)
-    ]
-    write_table(rows, "demonstrations", root / "train.parquet")
-    write_table(rows[:7], "demonstrations", root / "heldout.parquet")
-    return root
-
-
-@pytest.fixture(scope="module")
-def preferences(tmp_path_factory):
-    """The answer with `cat` in it is better than the one with `dog`."""
-    root = tmp_path_factory.mktemp("preferences")
-    rows = [
-        {
-            "id": f"p{i}", "source": "t", "prompt": user(f"the {WORDS[i % 7]}"), "chosen": assistant(f"cat {WORDS[i % 5]}"),
-            "rejected": assistant(f"dog {WORDS[(i + 1) % 5]}"), "chosen_ended": True, "rejected_ended": i % 2 == 0,
-        }
-        for i in range(40)
-    ]  # fmt: skip
-    write_table(rows, "preferences", root / "train.parquet")
-    write_table(rows[:10], "preferences", root / "heldout.parquet")
-    return root
 
 
 def digests(directory):
@@ -84,7 +52,7 @@ def test_the_reward_model_learns_the_preference(new_run, tiny_checkpoint, prefer
 
 def test_dpo_raises_the_margin_from_ln_2(new_run, tiny_checkpoint, preferences):
     run = new_run()
-    metrics = train_align(DPO, policy=tiny_checkpoint, reference=tiny_checkpoint, preferences=preferences, run=run)
+    metrics = train_align(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=run)
     assert metrics["eval_rewards/accuracies"] == 1.0 and metrics["eval_loss"] < 0.9 * math.log(2)
     assert metrics["rewards/margins"] > 0
 
@@ -173,17 +141,6 @@ def test_small_micro_batches_change_results_by_rounding_only(stage, new_run, tin
     weights = [load_file(new_run(name).out / "model.safetensors") for name in ("large", "small")]
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], atol=5e-3, rtol=5e-2)
-
-
-def test_a_first_batch_that_is_not_ln_2_is_refused(new_run, tiny_checkpoint, preferences, monkeypatch):
-    true_sums = align_trainer.reference_sums
-    monkeypatch.setattr(
-        align_trainer,
-        "reference_sums",
-        lambda *a: {name: value - (2.0 if "chosen" in name else 0.0) for name, value in true_sums(*a).items()},
-    )
-    with pytest.raises(TrainingError, match="ln 2"):
-        train_align(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run())
 
 
 def test_zero_steps_are_refused(new_run, tiny_checkpoint, demonstrations):
