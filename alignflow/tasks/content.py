@@ -8,6 +8,7 @@ from pathlib import Path
 
 import alignflow
 from alignflow.data import artifacts
+from alignflow.data.adapters import BASE, find_base, is_adapter
 from alignflow.data.constitution import BUILT_IN, constitution_files
 from alignflow.data.errors import UserError
 
@@ -26,7 +27,10 @@ class ContentDigests:
         path = Path(name)
         if path.is_dir():
             files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
-            return artifacts.digest_of({str(file.relative_to(path)): self._file(file) for file in files})
+            digests = {str(file.relative_to(path)): self._file(file) for file in files}
+            if is_adapter(path) and BASE not in digests:  # an adapter that was not made here may lie apart from its base
+                digests["base"] = self.of(str(find_base(path)))
+            return artifacts.digest_of(digests)
         if path.suffix in (".yaml", ".yml") or (BUILT_IN / f"{name}.yaml").is_file():
             return artifacts.digest_of({str(index): self._file(file) for index, file in enumerate(constitution_files(name))})
         if path.is_file():
