@@ -25,6 +25,7 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "sample": ("completions", "stop_rate", "tokens/completion_mean"),
     "label": ("pairs", "ties", "flip_rate", "longer_wins"),
     "reward": ("eval_accuracy", "eval_loss"),
+    "reference": ("pairs", "logps"),
     "align": ("rewards/accuracies", "rewards/margins", "loss"),
     "evaluate": ("win_rate", "kl", "heldout_nll/change"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Run:
         work: Directory that survives a kill of this stage: checkpoints.
         rows: Directory of the row journal, shared by all runs with the same row settings.
         runtime: Device, precision, engine and threads.
+        listeners: Who else hears each point of the curves: called with its step and metrics.
     """
 
     out: Path
@@ -45,6 +47,7 @@ class Run:
     runtime: Runtime
     tokens: int = 0
     warnings: list[str] = field(default_factory=list)
+    listeners: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
     _phase: tuple[str, int, float, int] = ("", 0, 0.0, 0)  # unit, total, start, and what was done by then
     _last: float = 0.0
 
@@ -70,9 +73,11 @@ class Run:
         os.replace(temporary, self.side / "progress.json")
 
     def curve(self, step: int, metrics: dict[str, float]) -> None:
-        """Append one point of the training curves to `side/curves.jsonl`."""
+        """Append one point of the training curves to `side/curves.jsonl`, and tell the listeners."""
         with open(self.side / "curves.jsonl", "a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
+        for listener in self.listeners:
+            listener(step, metrics)
 
     def count_tokens(self, number: int) -> None:
         """Add to the tokens that this stage processed (its cost in the manifest)."""

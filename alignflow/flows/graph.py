@@ -13,6 +13,7 @@ from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.inputs import AdoptConfig, BuildConfig, InitConfig, SourceConfig
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.training import ReferenceConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
 
@@ -163,9 +164,16 @@ class _Steps:
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
             config = recipe.align if recipe.align.beta is not None else recipe.align.model_copy(update={"beta": method.beta})
             self.add(
-                "align", "align", config, policy=Link(self.policy),
-                reference=Link(self.policy) if method.needs_reference else None, preferences=self.preference_data,
+                "align", "align", config, policy=Link(self.policy), reference=self._reference(method, recipe.align.max_length),
+                preferences=self.preference_data,
             )  # fmt: skip
+
+    def _reference(self, method: catalogue.Method, max_length: int) -> Link | None:
+        """The reference's log-probabilities of the pairs, apart from alignment: no other beta or rate computes them again."""
+        if not method.needs_reference or not {"chosen", "rejected"} <= set(method.columns):  # one that samples asks it as it goes
+            return None
+        config = ReferenceConfig(max_length=max_length, per_token=method.reference_tokens)
+        return Link(self.add("reference", "reference", config, checkpoint=Link(self.policy), preferences=self.preference_data))
 
     def evaluation(self) -> None:
         recipe, data = self.recipe, self.recipe.data

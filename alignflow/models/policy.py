@@ -16,6 +16,7 @@ from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
+from alignflow.models.adapters import Adapter, from_pretrained
 from alignflow.models.batching import EncodedRow, Packed, make_micro_batches, pack
 
 CHUNK_TOKENS = 4096
@@ -61,6 +62,7 @@ class Policy:
 
     def __init__(self, model: Any, tokenizer: Any, runtime: Runtime):
         self.model, self.tokenizer, self.runtime = model, tokenizer, runtime
+        self.adapter: Adapter | None = None
         self.device = next(model.parameters()).device
         attention.install(model)
 
@@ -121,7 +123,7 @@ def autocast(runtime: Runtime) -> torch.autocast:
 
 
 def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy:
-    """Load a checkpoint in fp32; its weights are verified first where they lie in a store.
+    """Load a checkpoint in fp32, an adapter merged into its base; its weights are verified first where they lie in a store.
 
     Args:
         path: Directory of the model and its tokenizer.
@@ -134,7 +136,7 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy
     """
     verify_files(Path(path))
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(path), use_safetensors=True, dtype=torch.float32)
+        model = from_pretrained(AutoModelForCausalLM, path, torch.float32)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(

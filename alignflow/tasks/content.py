@@ -8,6 +8,7 @@ from pathlib import Path
 
 import alignflow
 from alignflow.data import artifacts
+from alignflow.data.adapters import BASE, find_base, is_adapter
 from alignflow.data.constitution import constitution_files
 from alignflow.data.errors import UserError
 
@@ -42,7 +43,10 @@ class ContentDigests:
         path = Path(name)
         if path.is_dir():
             files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
-            return artifacts.digest_of({str(file.relative_to(path)): self._file(file) for file in files})
+            digests = {str(file.relative_to(path)): self._file(file) for file in files}
+            if is_adapter(path) and BASE not in digests:  # an adapter that was not made here may lie apart from its base
+                digests["base"] = self._path(str(find_base(path)), None)
+            return artifacts.digest_of(digests)
         return self._file(path) if path.is_file() else self._hub(name, revision)
 
     def _constitution(self, name: str) -> str:

@@ -18,7 +18,7 @@ from alignflow.tasks.fingerprint import fingerprint
 from alignflow.tasks.launch import run_child
 from alignflow.tasks.store import ArtifactStore
 
-LIBRARIES = ("torch", "transformers", "deepspeed", "datasets", "prefect", "tokenizers", "safetensors", "pandas", "pyarrow", "numpy")
+LIBRARIES = ("torch", "transformers", "deepspeed", "peft", "datasets", "prefect", "tokenizers", "safetensors", "pandas", "pyarrow", "numpy")
 
 
 def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tuple[ArtifactRef, bool]:

@@ -188,7 +188,7 @@ def test_every_yaml_block_is_a_recipe_or_a_rubric(text, tmp_path):
 def test_the_recipe_of_ones_own_pairs_has_the_steps_that_the_readme_says(tmp_path):
     (text,) = [text for text in fences(ROOT / "README.md", "yaml") if "preferences:" in text]
     steps = [node.name for node in nodes(parse_recipe(yaml.safe_load(text), tmp_path, "README.md"))]
-    assert steps == ["init", "prepare", "align", "report"]
+    assert steps == ["init", "prepare", "reference", "align", "report"]
     assert f"That recipe has the steps {', '.join(steps[:-1])} and {steps[-1]}." in (ROOT / "README.md").read_text()
 
 

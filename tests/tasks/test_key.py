@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig, SourceConfig
-from alignflow.data.configs.training import AlignConfig, SFTConfig
+from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, SFTConfig
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
 from alignflow.tasks.content import ContentDigests
@@ -31,13 +31,20 @@ def test_a_key_is_the_stage_and_forty_hex_digits(key):
 
 @pytest.mark.parametrize(
     "other",
-    [SFTConfig(learning_rate=1e-3), SFTConfig(seed=1), SFTConfig(num_train_epochs=2), SFTConfig(weight_decay=0.1)],
+    [
+        SFTConfig(learning_rate=1e-3),
+        SFTConfig(seed=1),
+        SFTConfig(num_train_epochs=2),
+        SFTConfig(weight_decay=0.1),
+        SFTConfig(lora=LoRAConfig()),
+        SFTConfig(eval_steps=5),
+    ],
 )
 def test_what_changes_the_result_changes_the_key(key, other):
     assert key("sft", other) != key("sft", SFTConfig())
 
 
-@pytest.mark.parametrize("other", [SFTConfig(logging_steps=1), SFTConfig(save_steps=7)])
+@pytest.mark.parametrize("other", [SFTConfig(logging_steps=1), SFTConfig(save_steps=7), SFTConfig(gradient_checkpointing=True)])
 def test_what_changes_no_result_does_not(key, other):
     assert key("sft", other) == key("sft", SFTConfig())
 
@@ -62,6 +69,22 @@ def test_a_path_counts_by_its_bytes(key, tmp_path):
         (tmp_path / name).write_text("same" if name != "c" else "other")
     keys = [key("prepare", PrepareConfig(prompts=(SourceConfig(path=str(tmp_path / name)),))) for name in ("a", "b", "c")]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_an_adapter_of_others_counts_with_its_base(key, tmp_path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "../base"}')
+    (tmp_path / "base" / "model.safetensors").write_text("one")
+    before = key("init", InitConfig(path=str(tmp_path / "adapter")))
+    (tmp_path / "base" / "model.safetensors").write_text("two!")
+    assert key("init", InitConfig(path=str(tmp_path / "adapter"))) != before
+
+
+def test_scores_of_a_reference_depend_on_precision_and_on_no_engine(key):
+    base = key("reference", ReferenceConfig())
+    assert key("reference", ReferenceConfig(), Runtime(precision="bf16")) != base
+    assert key("reference", ReferenceConfig(), Runtime(engine="deepspeed", generator="other")) == base
 
 
 def test_a_changed_file_is_seen_though_its_digest_is_remembered(key, tmp_path):

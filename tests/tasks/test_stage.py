@@ -45,15 +45,15 @@ def test_a_killed_child_is_a_failed_stage_and_publishes_nothing(call_of, store):
 
 def test_a_timeout_ends_the_child(call_of, store, tmp_path):
     log = tmp_path / "pids"
-    with pytest.raises(StageError, match="stopped after 3 s"):
-        run_stage(call_of(act="wait", log=str(log), timeout_s=3), store)
+    with pytest.raises(StageError, match="stopped after 9 s"):
+        run_stage(call_of(act="wait", log=str(log), timeout_s=9), store)
     assert not alive(int(log.read_text()))
 
 
 def test_progress_of_the_child_reaches_the_listener(call_of, store):
     heard = []
     with listening(lambda name, state: heard.append((name, state["done"], state["figures"]))), pytest.raises(StageError):
-        run_stage(call_of(act="wait", timeout_s=4), store)
+        run_stage(call_of(act="wait", timeout_s=9), store)
     assert heard == [("toy", 1, {"loss": 0.5})]
 
 
