@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from alignflow.data import catalogue
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
@@ -26,6 +27,7 @@ class Caller:
         self.recipe, self.store = recipe, store
         self.nodes = nodes(recipe)
         self.runtime = resolve_runtime(recipe.engine)
+        self._alone = resolve_runtime(recipe.engine.model_copy(update={"processes": 1, "nodes": 1, "rendezvous": None}))
         self._contents = ContentDigests(store.root)
 
     def call(self, node: Node, made: Mapping[str, ArtifactRef]) -> StageCall | None:
@@ -33,10 +35,11 @@ class Caller:
         if any(link.node not in made for link in node.inputs.values()):
             return None
         inputs = {name: self._part(made[link.node], link.part) for name, link in node.inputs.items()}
-        key, components = stage_key(node.stage, node.config, inputs, self.runtime, self._contents)
+        runtime = self.runtime if catalogue.STAGES[node.stage].trains else self._alone
+        key, components = stage_key(node.stage, node.config, inputs, runtime, self._contents)
         return StageCall(
             name=node.name, stage=node.stage, config=node.config.model_dump(mode="json"), inputs=inputs,
-            runtime=self.runtime, key=key, components=components, timeout_s=self.recipe.engine.timeout_s,
+            runtime=runtime, key=key, components=components, timeout_s=self.recipe.engine.timeout_s,
         )  # fmt: skip
 
     def check(self, node: Node) -> None:

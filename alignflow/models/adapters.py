@@ -22,6 +22,7 @@ from alignflow.data.errors import ModelError
 from alignflow.data.run import write_json
 from alignflow.models.checkpoints import save_checkpoint, save_tokenizer, write_card
 from alignflow.models.engines import group
+from alignflow.models.engines.partitioned import is_partitioned
 
 HEADS = ("score",)  # of a reward model: trained in full beside the adapter, since it starts at random
 
@@ -108,13 +109,19 @@ class _TrainingDropout(torch.nn.Dropout):
 def add_adapter(holder: Holder, config: TrainingConfig, base: Path) -> None:
     """Give a trainable model that was loaded from `base` the adapter that the config asks for, if any."""
     if config.lora is not None:
+        if any(is_partitioned(parameter) for parameter in holder.model.parameters()):
+            raise ModelError(
+                "LoRA and ZeRO stage 3 do not go together here", where="engine.zero_stage", do="set it to 1 or 2; an adapter is small"
+            )
         holder.adapter = Adapter(holder.model, config.lora, base, config.seed)
 
 
 def save_model(holder: Holder, out: Path, card: Mapping[str, str]) -> None:
     """Write a trained model: its adapter where it has one, else all of it."""
     if holder.adapter is not None:
-        holder.adapter.save(holder.tokenizer, out, card)
+        if group.is_main():
+            holder.adapter.save(holder.tokenizer, out, card)
+        group.barrier()
     else:
         save_checkpoint(holder.model, holder.tokenizer, out, card)
 

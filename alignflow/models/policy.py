@@ -11,6 +11,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 
+from alignflow.data.adapters import is_adapter
 from alignflow.data.artifacts import verify_files
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
@@ -18,6 +19,7 @@ from alignflow.data.run import Runtime
 from alignflow.models import attention
 from alignflow.models.adapters import Adapter, from_pretrained
 from alignflow.models.batching import EncodedRow, Packed, make_micro_batches, pack
+from alignflow.models.loading import load_model
 
 CHUNK_TOKENS = 4096
 
@@ -136,7 +138,10 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy
     """
     verify_files(Path(path))
     try:
-        model = from_pretrained(AutoModelForCausalLM, path, torch.float32)
+        if is_adapter(Path(path)):
+            model = from_pretrained(AutoModelForCausalLM, path, torch.float32)
+        else:
+            model, _ = load_model(AutoModelForCausalLM, Path(path), runtime, trainable)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(

@@ -19,6 +19,8 @@ from alignflow.data.run import Runtime, write_json
 from alignflow.models import attention
 from alignflow.models.adapters import Adapter, from_pretrained, has_head, save_model
 from alignflow.models.batching import EncodedRow, make_micro_batches, pack
+from alignflow.models.engines.partitioned import fill
+from alignflow.models.loading import load_model
 from alignflow.models.policy import autocast, hidden_states
 
 CHECK_ROWS = "check_rows.json"
@@ -77,13 +79,12 @@ def build_reward_model(base: Path, seed: int, runtime: Runtime) -> RewardModel:
     """
     verify_files(base)
     tokenizer = load_tokenizer(base)
-    model = _load(base, num_labels=1)
+    model = _load(base, runtime, trainable=True, num_labels=1)
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
         raise ModelError(f"{type(model).__name__} has no linear head named score", where=str(base), do="use another base model")
     width = model.score.in_features
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        model.score.weight.copy_(torch.randn(1, width, generator=generator) / math.sqrt(width + 1))
+    fill(model.score.weight, torch.randn(1, width, generator=generator) / math.sqrt(width + 1))
     _set_pad(model, tokenizer)
     return RewardModel(model.to(runtime.device).eval().requires_grad_(True), tokenizer, runtime)
 
@@ -126,7 +127,7 @@ def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
     """
     path = Path(path)
     verify_files(path)
-    model, tokenizer = _load(path), load_tokenizer(path)
+    model, tokenizer = _load(path, runtime), load_tokenizer(path)
     if is_adapter(path):
         _set_pad(model, tokenizer)
     if model.config.num_labels != 1 or not isinstance(getattr(model, "score", None), torch.nn.Linear):
@@ -139,16 +140,13 @@ def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
     return reward
 
 
-def _load(path: Path, **changes: Any) -> Any:
+def _load(path: Path, runtime: Runtime, trainable: bool = False, **changes: Any) -> Any:
     try:
         if is_adapter(path):  # its base has the backbone alone
             model = from_pretrained(AutoModelForSequenceClassification, path, torch.float32, num_labels=1)
             fresh = [] if has_head(path) else ["score.weight"]
         else:
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                str(path), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **changes
-            )
-            fresh = sorted(report["missing_keys"])
+            model, fresh = load_model(AutoModelForSequenceClassification, path, runtime, trainable, **changes)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(

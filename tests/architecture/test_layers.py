@@ -15,7 +15,8 @@ ALLOWED = {
     "tasks": {"tasks", "data"},
     "models": {"models", "data"},
     "flows": {"flows", "tasks", "data"},
-    "worker": {"data"},
+    "worker": {"data", "torchrun"},
+    "torchrun": {"data"},
     "cli": {"cli", "flows", "tasks", "data", "models"},
 }
 HEAVY = {

@@ -185,7 +185,7 @@ def test_every_engine_moves_the_adapter_and_nothing_else(engine, tiny_checkpoint
     for _ in range(2):  # the first factor moves once the second one is not 0
         made.backward(-policy.token_statistics(ROWS).logps.sum())
         made.step(1e-2)
-    assert {name.removeprefix("weights/") for name in made.state() if name.startswith("weights/")} == {
+    assert {name.removeprefix("weights/") for name in made.parts() if name.startswith("weights/")} == {
         name for name in before if "lora_" in name
     }
     made.close()

@@ -15,6 +15,7 @@ from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.run import Run
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
+from alignflow.models.engines.parts import reader_of, whole_state
 
 BEST_FILE = "best/weights.safetensors"
 WEIGHTS = "weights/"
@@ -112,7 +113,7 @@ class HeldOut:
             )
 
     def _keep(self, step: int) -> None:
-        weights = {name.removeprefix(WEIGHTS): value for name, value in self._engine.state().items() if name.startswith(WEIGHTS)}
+        weights = {name.removeprefix(WEIGHTS): value for name, value in whole_state(self._engine).items() if name.startswith(WEIGHTS)}
         if group.is_main():
             self._file.parent.mkdir(parents=True, exist_ok=True)
             temporary = self._file.with_name(".temporary")
@@ -134,5 +135,5 @@ class HeldOut:
         if kept != step:  # another number of processes went on, and came out a rounding apart
             self._run.warn(f"the kept weights are of step {kept}, the best step was {step}: the last model is published")
             return False
-        self._engine.load_state({**self._engine.state(), **weights})
+        self._engine.load_parts(reader_of({**whole_state(self._engine), **weights}))
         return True

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
+from alignflow.models.engines.parts import Part
 from alignflow.models.trainers.held_out import HeldOut
 
 
@@ -19,11 +20,11 @@ class Counter:
     def __init__(self):
         self.steps = 0.0
 
-    def state(self):
-        return {"weights/w": torch.tensor([self.steps]), "exp_avg/w": torch.zeros(1), "steps": torch.tensor(self.steps)}
+    def parts(self):
+        return {name: Part(torch.tensor([value]), 0, (1,)) for name, value in {"weights/w": self.steps, "exp_avg/w": 0.0, "steps": self.steps}.items()}
 
-    def load_state(self, state):
-        self.steps = float(state["weights/w"])
+    def load_parts(self, read):
+        self.steps = float(read("weights/w", 0, 1))
 
 
 def config(**fields):
