@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alignflow.data.configs.recipe import EngineConfig, Recipe
@@ -24,6 +24,8 @@ from alignflow.tasks.store import ArtifactStore
 
 TOLERANCE = 0.2
 """An estimate that is over a limit by less than this share may fit after all: it is called tight, and runs."""
+SHORT_ROWS = 0.5
+"""Mean length of rows, as a share of `max_length`, that a refusal assumes; what is shown assumes the longest."""
 PASSED_ON = {"sft": "base", "align": "policy", "reward": "base"}
 """Stage -> the input whose shape its own model has."""
 
@@ -115,18 +117,22 @@ class Estimator:
         return StepNeed(node.name, need, False, found.published + found.states, time, tuple(lines), tight)
 
     def _check_memory(self, node: Node, found: Demand, need: Need) -> tuple[list[str], bool]:
-        over = [(what, wanted, limit) for what, wanted, limit in self._limits(found.settings, need) if limit and wanted > limit]
-        tight = [line for line in over if line[1] * (1 - TOLERANCE) <= line[2]]
-        lines = []
-        for what, wanted, limit in over:
-            if wanted * (1 - TOLERANCE) > limit:
-                lines.append(f"{node.name} needs about {size(wanted)} of {what}, and there are {size(limit)}: {parts_text(need.peak)}")
-        if lines:
-            known = frozenset(type(node.config).model_fields) | frozenset(EngineConfig.model_fields)
-            for remedy in remedies(found, node.name, known, lambda settings, changed: self._fits(settings, changed)):
-                much = "" if remedy.fits else ", still too much"
-                lines.append(f"  {remedy.change}: {size(remedy.need.peak.total)}{much}")
-        return lines, bool(tight) and not lines
+        """Reasons and changes where it cannot fit even if rows are short and the estimate high; else whether it is tight."""
+        surely = found.need(replace(found.settings, fill=SHORT_ROWS))
+        limits = self._limits(found.settings, need)
+        refused = [wanted * (1 - TOLERANCE) > limit for _, wanted, limit in self._limits(found.settings, surely) if limit is not None]
+        over = [(what, wanted, limit) for what, wanted, limit in limits if limit is not None and wanted > limit]
+        if not any(refused):
+            return [], bool(over)
+        lines = [
+            f"{node.name} needs about {size(wanted)} of {what}, and there are {size(limit)}: {parts_text(need.peak)}"
+            for what, wanted, limit in over
+        ]
+        known = frozenset(type(node.config).model_fields) | frozenset(EngineConfig.model_fields)
+        for remedy in remedies(found, node.name, known, self._fits):
+            much = "" if remedy.fits else ", still too much"
+            lines.append(f"  {remedy.change}: {size(remedy.need.peak.total)}{much}")
+        return lines, False
 
     def _limits(self, settings: Settings, need: Need) -> list[tuple[str, float, int | None]]:
         """What is limited, what is wanted of it, and the limit; of a GPU for one process, of memory for all on this machine."""

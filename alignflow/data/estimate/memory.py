@@ -25,8 +25,8 @@ IN_FLIGHT = 0.25
 """Gradients of activations inside a layer, as a share of what it keeps (0.1 to 0.25 measured)."""
 AUTOCAST_CACHES = True
 """Whether models/policy.py lets autocast keep its bf16 copies of learning weights until a forward pass ends (torch's default)."""
-BASE = {("cpu", "torch"): 0.45 * GIB, ("cpu", "deepspeed"): 0.55 * GIB, ("cuda", "torch"): 1.0 * GIB, ("cuda", "deepspeed"): 1.0 * GIB}
-"""What a process holds before it has a model: on a CPU its libraries, on a GPU context, kernels and workspaces."""
+BASE = {("cpu", "torch"): 0.5 * GIB, ("cpu", "deepspeed"): 0.6 * GIB, ("cuda", "torch"): 1.0 * GIB, ("cuda", "deepspeed"): 1.0 * GIB}
+"""What a process holds before it has a model: on a CPU its libraries (measured), on a GPU context, kernels and workspaces."""
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,9 @@ def _more_processes(settings: Settings, demand: Demand, stage: str) -> Candidate
     if not demand.longest_row or place.engine != "deepspeed":
         return []
     return [
-        (f"engine.zero_stage: 3 with engine.processes: {processes}", replace(settings, place=replace(place, zero_stage=3, processes=processes)))
-        for processes in numbers if processes > place.processes
+        (f"engine.zero_stage: 3 over {number} processes (engine.processes times engine.nodes)",
+         replace(settings, place=replace(place, zero_stage=3, processes=number, nodes=-(-number // place.processes_per_node))))
+        for number in numbers if number > place.processes
     ]  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Settings:
         rows: Rows that are sampled together.
         lora_rank: Rank of the adapters; None: all weights learn.
         gradient_checkpointing: Whether layers compute their activations anew.
+        fill: Mean length of rows, as a share of the longest that is allowed; 1 for an upper bound.
     """
 
     place: Place
@@ -51,6 +52,7 @@ class Settings:
     rows: int = 0
     lora_rank: int | None = None
     gradient_checkpointing: bool = False
+    fill: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def saves(config: TrainingConfig) -> bool:
 
 def _learner(shape: ModelShape, settings: Settings, config: TrainingConfig, longest_row: int, scores: bool) -> Learner:
     """A step's rows are shared by the processes, and a forward pass holds at least one row, at most the budget."""
-    step = -(-config.batch_size // settings.place.processes) * longest_row
+    step = int(-(-config.batch_size // settings.place.processes) * longest_row * settings.fill)
     tokens = max(longest_row, min(settings.micro_batch_tokens, step))
     return Learner(
         shape, tokens, 0 if scores else tokens, settings.lora_rank, settings.gradient_checkpointing,

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignflow.data.estimate.memory import (
-    HEAD_CHUNK, Learner, Rollout, cache_bytes, generation_need, layer_activations, passes, ppo_need, training_need,
+    HEAD_CHUNK,
+    Learner,
+    Rollout,
+    cache_bytes,
+    generation_need,
+    layer_activations,
+    passes,
+    ppo_need,
+    training_need,
 )  # fmt: skip
 from alignflow.data.estimate.place import Place
 from alignflow.data.estimate.shapes import ModelShape
@@ -96,7 +104,10 @@ def test_ppo_holds_two_learning_models_and_two_frozen_ones():
 def test_offloaded_frozen_models_stand_in_the_machines_memory():
     learners = Learner(EIGHT_B, 8192, 8192), Learner(EIGHT_B, 8192)
     frozen = [EIGHT_B.parameters, EIGHT_B.scoring_parameters]
-    on, off = (ppo_need(*learners, frozen, Rollout(32, 512, 512), Place("cuda", "bf16", zero_stage=3, processes=8, offload=value)) for value in ("none", "all"))
+    on, off = (
+        ppo_need(*learners, frozen, Rollout(32, 512, 512), Place("cuda", "bf16", zero_stage=3, processes=8, offload=value))
+        for value in ("none", "all")
+    )
     assert off.host["frozen"] == on.peak.parts["frozen"] == 4 * sum(frozen) / 8
     assert off.peak.total < on.peak.total
 

@@ -70,7 +70,7 @@ def test_a_reward_model_has_one_row_in_place_of_the_head():
 
 def test_the_real_weights_that_are_at_hand(repository):
     folder = repository.parent / "shared" / "weights"
-    found = [path for path in folder.glob("*/model.safetensors")]
+    found = list(folder.glob("*/model.safetensors"))
     if not found:
         pytest.skip("needs ../shared/weights")
     for path in found:
@@ -80,7 +80,9 @@ def test_the_real_weights_that_are_at_hand(repository):
 
 
 def test_a_built_model_has_the_shape_that_the_recipe_asks_for():
-    build = BuildConfig(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96, vocab_size=300)
+    build = BuildConfig(
+        hidden_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96, vocab_size=300
+    )
     same = {**SIZES, "vocab_size": 300}
     config = AutoConfig.for_model("llama", **same, tie_word_embeddings=True)
     assert built_shape(build) == shape_of(json.loads(config.to_json_string()))
@@ -88,7 +90,13 @@ def test_a_built_model_has_the_shape_that_the_recipe_asks_for():
 
 @pytest.mark.parametrize(
     "content",
-    [{}, {"model_type": "mamba"}, {"model_type": "llama"}, {**LLAMA, **SIZES, "quantization_config": {"bits": 4}}, {**LLAMA, **SIZES, "hidden_size": "wide"}],
+    [
+        {},
+        {"model_type": "mamba"},
+        {"model_type": "llama"},
+        {**LLAMA, **SIZES, "quantization_config": {"bits": 4}},
+        {**LLAMA, **SIZES, "hidden_size": "wide"},
+    ],
 )
 def test_what_is_not_known_has_no_shape(content):
     assert shape_of(content) is None
