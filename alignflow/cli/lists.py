@@ -44,7 +44,9 @@ def show_one(console: Console, name: str, row: Part) -> None:
     if isinstance(row, Method):
         reference = "a frozen reference model" if row.needs_reference else "no reference model"
         beta = f"beta {row.beta}; " if row.beta is not None else ""
-        console.print(f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}; {beta}arXiv {row.paper}", highlight=False)
+        console.print(
+            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}; {beta}arXiv {row.paper}", highlight=False
+        )
         if row.ignores:
             console.print(f"has no use for align.{', align.'.join(row.ignores)}", highlight=False)
     config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge | Reward) else None

@@ -70,7 +70,9 @@ def check_unused(align: AlignConfig) -> None:
     for name in method.ignores:
         if name in align.model_fields_set and getattr(align, name) != type(align).model_fields[name].default:
             raise RecipeError(
-                f"the method {align.method!r} has no use for it", where=f"align.{name}", do=f"`alignflow methods {align.method}` lists its options"
+                f"the method {align.method!r} has no use for it",
+                where=f"align.{name}",
+                do=f"`alignflow methods {align.method}` lists its options",
             )
 
 

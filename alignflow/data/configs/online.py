@@ -42,11 +42,17 @@ class AlarmOptions(StageConfig):
     kl_limit: float = Field(default=50.0, gt=0, description="KL to the reference per answer, nats, above which `kl` rings.")
     window: int = Field(default=8, ge=1, description="Updates that are averaged before two times are compared.")
     standard_errors: float = Field(
-        default=2.0, ge=0, description="Reward up and held-out judge down by this many standard errors since its best window: `reward_hacking`."
+        default=2.0,
+        ge=0,
+        description="Reward up and held-out judge down by this many standard errors since its best window: `reward_hacking`.",
     )
-    length_factor: float = Field(default=2.0, gt=1, description="Mean length over, or under one by, this factor of the first window: `length`.")
+    length_factor: float = Field(
+        default=2.0, gt=1, description="Mean length over, or under one by, this factor of the first window: `length`."
+    )
     repetition_rise: float = Field(default=0.15, gt=0, le=1, description="Rise of the share of repeated word 3-grams: `repetition`.")
-    entropy_share: float = Field(default=0.2, gt=0, lt=1, description="Entropy per token under this share of the first window's: `entropy`.")
+    entropy_share: float = Field(
+        default=0.2, gt=0, lt=1, description="Entropy per token under this share of the first window's: `entropy`."
+    )
 
 
 class OnlineOptions(StageConfig):
@@ -58,7 +64,9 @@ class OnlineOptions(StageConfig):
         default=(RewardSourceConfig(),), min_length=1, description="Where scores come from; their weighted sum is the score."
     )
     total_episodes: int | None = Field(
-        default=None, gt=0, description="Answers to sample in all; empty: num_train_epochs over the prompts. align.max_steps counts updates."
+        default=None,
+        gt=0,
+        description="Answers to sample in all; empty: num_train_epochs over the prompts. align.max_steps counts updates.",
     )
     num_generations: int = Field(default=1, ge=1, description="Answers per prompt and update.")
     response_length: int = Field(default=64, ge=1, description="Longest answer, tokens; one cut here has no EOS.")
@@ -67,7 +75,8 @@ class OnlineOptions(StageConfig):
     num_mini_batches: int = Field(default=1, ge=1, description="Optimizer steps per pass.")
     missing_eos_penalty: float | None = Field(default=None, ge=0, description="Subtracted from the score of an answer that was cut.")
     normalize_scores: Literal["off", "mean", "mean_std"] = Field(
-        default="off", description="Subtract the mean of the first update's scores (the reference's answers); mean_std: divide by their deviation too."
+        default="off",
+        description="Subtract the mean of the first update's scores (the reference's answers); mean_std: divide by their deviation too.",
     )
     score_clip: float | None = Field(default=None, gt=0, description="Clip of the score to +- this, before the KL penalty is added.")
     kl_coef: float = Field(default=0.05, ge=0, description="Weight of the KL penalty to the reference in the reward.")
@@ -84,7 +93,9 @@ class OnlineOptions(StageConfig):
     aggregate: Literal["token", "sequence"] = Field(
         default="token", description="Mean over the tokens of a mini-batch, or over answers of their token means."
     )
-    target_kl: float | None = Field(default=None, gt=0, description="An update's policy steps end when its approximate KL to the sampler exceeds this.")
+    target_kl: float | None = Field(
+        default=None, gt=0, description="An update's policy steps end when its approximate KL to the sampler exceeds this."
+    )
     entropy_coefficient: float = Field(default=0.0, ge=0, description="Weight of the entropy bonus.")
     ptx_coefficient: float = Field(default=0.0, ge=0, description="Weight of the NLL per token of demonstrations (InstructGPT's PPO-ptx).")
     ptx_batch_size: int | None = Field(default=None, gt=0, description="Demonstrations per optimizer step; empty: as many as answers.")
