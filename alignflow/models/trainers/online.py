@@ -16,7 +16,7 @@ from alignflow.models.rewards.sources import Episode
 from alignflow.models.rollouts import Rollouts, answer_statistics, prompt_order, sample_rollouts
 from alignflow.models.trainers.alarms import ringing
 from alignflow.models.trainers.cast import Bound, Cast, bind, load_cast, total_updates
-from alignflow.models.trainers.experience import HELDOUT, Experience, Scored, as_column, experience_sums, make_experience, score_scale
+from alignflow.models.trainers.experience import HELDOUT, Scored, as_column, experience_sums, make_experience, score_scale
 from alignflow.models.trainers.figures import alarm_figures, point, rounded, sums_of_all
 from alignflow.models.trainers.fit import learning_rate
 from alignflow.models.trainers.kept_lines import KeptLines
@@ -219,5 +219,3 @@ class OnlineTraining:
     def _metrics(self, last: dict[str, float], updates: int) -> dict[str, float | None]:
         return {**last, "updates": float(updates), "episodes": last["episode"], "alarms": float(self.alarms)}
 
-
-__all__ = ["Experience", "OnlineTraining", "train_online"]
