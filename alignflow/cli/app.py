@@ -7,14 +7,14 @@ import traceback
 
 import typer
 
-from alignflow.cli import chat, lists, new, run, stored
+from alignflow.cli import chat, check_losses, lists, new, run, stored
 from alignflow.data.errors import AlignflowError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A pipeline for RLHF and RLAIF: from raw data to an aligned and evaluated model, every stage cached.",
 )  # fmt: skip
-for module in (run, new, lists, stored, chat):
+for module in (run, new, lists, stored, chat, check_losses):
     module.register(app)
 
 

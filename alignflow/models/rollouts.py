@@ -13,8 +13,9 @@ from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.errors import TrainingError
 from alignflow.data.rendering import decode_completion, encode_prompt
 from alignflow.data.run import Run
-from alignflow.models.batching import EncodedRow, make_micro_batches
+from alignflow.models.batching import EncodedRow
 from alignflow.models.generation.base import Generator, Sampling, row_seed
+from alignflow.models.in_step import passes_in_step
 from alignflow.models.policy import Policy
 
 
@@ -139,7 +140,7 @@ def sample_rollouts(
 def answer_statistics(policy: Policy, rows: Sequence[EncodedRow], which: Sequence[str], temperature: float) -> dict[str, torch.Tensor]:
     """Statistics of the answers' tokens by a model, as training computes them: name -> (N,) fp32 on the CPU, row after row."""
     parts: list[dict[str, torch.Tensor]] = [{}] * len(rows)
-    for batch in make_micro_batches([len(row) for row in rows], policy.runtime.micro_batch_tokens):
+    for batch, _ in passes_in_step([len(row) for row in rows], policy.runtime.micro_batch_tokens):
         statistics = policy.token_statistics([rows[index] for index in batch], tuple(which), temperature)
         counts = [int(count) for count in statistics.counts()]
         columns = [statistics.values[name].cpu().split(counts) for name in which]

@@ -15,7 +15,8 @@ from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
-from alignflow.models.batching import EncodedRow, make_micro_batches, pack
+from alignflow.models.batching import EncodedRow, pack
+from alignflow.models.in_step import passes_in_step
 from alignflow.models.policy import autocast, hidden_states
 from alignflow.models.reward_model import load_reward_model
 
@@ -43,7 +44,7 @@ class ValueModel:
     def values(self, rows: Sequence[EncodedRow], micro_batch_tokens: int) -> list[torch.Tensor]:
         """For each row the values of its completion tokens, (tokens,) fp32 on the CPU, without gradients."""
         results: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-        for batch in make_micro_batches([len(row) for row in rows], micro_batch_tokens):
+        for batch, _ in passes_in_step([len(row) for row in rows], micro_batch_tokens):
             chosen = [rows[index] for index in batch]
             values = self.values_packed(chosen).cpu().split([row.supervised for row in chosen])
             for index, found in zip(batch, values, strict=True):

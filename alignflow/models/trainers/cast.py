@@ -135,6 +135,11 @@ def load_cast(bound: Bound, paths: Mapping[str, Path | None], run: Run) -> Cast:
     options, runtime = bound.options, run.runtime
     path, reward_model = paths["policy"], paths["reward_model"]
     assert path is not None and paths["prompts"] is not None
+    if runtime.zero_stage > 2 and runtime.engine == "deepspeed":
+        raise RecipeError(
+            "methods that sample need a policy that is whole in each process", where="engine.zero_stage", do="set it to 1 or 2"
+        )
+    group.join(runtime)
     stack = ExitStack()
     policy = load_policy(path, runtime, trainable=True)
     engines: dict[str, Engine] = {"policy": stack.enter_context(closing(make_engine(policy.model, bound.config, runtime)))}

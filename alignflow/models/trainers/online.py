@@ -49,13 +49,13 @@ def train_online(
         raise TrainingError("zero updates", where="align", do="raise max_steps, total_episodes or num_train_epochs")
     training = OnlineTraining(bound, cast, run, total)
     metrics = training.run_all()
-    cast.close()
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({bound.method.summary} arXiv {bound.method.paper}).",
         "updates": str(int(metrics["updates"] or 0)), "rewards": ", ".join(cast.rewards.names),
         "licences of what went in": licences_of(policy, prompts, reward_model, demonstrations),
     }  # fmt: skip
     save_checkpoint(cast.policy.model, cast.policy.tokenizer, run.out, card)
+    cast.close()
     return metrics
 
 
@@ -218,4 +218,3 @@ class OnlineTraining:
 
     def _metrics(self, last: dict[str, float], updates: int) -> dict[str, float | None]:
         return {**last, "updates": float(updates), "episodes": last["episode"], "alarms": float(self.alarms)}
-

@@ -11,9 +11,10 @@ import torch
 
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.errors import TrainingError
-from alignflow.models.batching import EncodedRow, make_micro_batches
+from alignflow.models.batching import EncodedRow
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
+from alignflow.models.in_step import passes_in_step
 from alignflow.models.losses.ppo import PolicyBatch, TokenLoss, clipped_value_loss, token_weights, total_loss
 from alignflow.models.policy import Policy
 from alignflow.models.sequences import chosen_tokens, row_numbers
@@ -111,21 +112,22 @@ def policy_step(learner: Learner, experience: Experience, batch: list[int], step
     part = _Part(experience, batch, options)
     which = ("logps", "entropy") if options.entropy_coefficient else ("logps",)
     sums = dict.fromkeys(("loss", "clipfrac", "ratio", "ratio/square", "approxkl", "entropy"), 0.0)
-    for chosen, places in part.micro_batches(rows, policy.runtime.micro_batch_tokens):
+    for chosen, places, counts in part.passes(rows, policy.runtime.micro_batch_tokens):
         statistics = policy.token_statistics([rows[index] for index in chosen], which, options.temperature)
         weights, mask = (values[places].to(policy.device) for values in (part.weights, experience.mask))
         old_logps, advantages = (values[places].to(policy.device) for values in (experience.scored.logps, experience.advantages))
         found = learner.loss(PolicyBatch(statistics.logps, old_logps, advantages, mask), options)
         loss = (found.loss * weights).sum()
         entropy = (statistics.values["entropy"] * weights).sum() if options.entropy_coefficient else torch.zeros(())
-        engine.backward(
-            total_loss(loss / part.denominator, entropy=entropy / part.denominator, entropy_coefficient=options.entropy_coefficient)
-        )
+        share = counts / part.denominator
+        engine.backward(total_loss(loss * share, entropy=entropy * share, entropy_coefficient=options.entropy_coefficient))
+        if not counts:
+            continue
         for name, values in {**found.metrics, "ratio/square": found.metrics["ratio"].square()}.items():
             if name in sums:
                 sums[name] += float(values.sum())
-        sums["loss"] += float(loss)
-        sums["entropy"] += float(entropy)
+        sums["loss"] += float(loss.detach())
+        sums["entropy"] += float(entropy.detach())
     if learner.demonstrations:
         tally.add(ptx_backward(learner, step, len(batch)))
     total = group.sum_all(sums)
@@ -143,15 +145,17 @@ def value_step(learner: Learner, experience: Experience, batch: list[int], rate:
     options, rows = learner.options, experience.scored.rollouts.rows
     part = _Part(experience, batch, options)
     sums = {"loss": 0.0, "clipfrac": 0.0}
-    for chosen, places in part.micro_batches(rows, critic.runtime.micro_batch_tokens):
+    for chosen, places, counts in part.passes(rows, critic.runtime.micro_batch_tokens):
         values = critic.values_packed([rows[index] for index in chosen])
         old_values, returns, mask, weights = (
             found[places].to(critic.device) for found in (experience.scored.values, experience.returns, experience.mask, part.weights)
         )
         found = clipped_value_loss(values, old_values, returns, mask, options.cliprange_value)
         loss = (found.loss * weights).sum()
-        engine.backward(total_loss(value=loss / part.denominator, vf_coef=options.vf_coef))
-        sums["loss"] += float(loss)
+        engine.backward(total_loss(value=loss * (counts / part.denominator), vf_coef=options.vf_coef))
+        if not counts:
+            continue
+        sums["loss"] += float(loss.detach())
         sums["clipfrac"] += float(found.metrics["clipfrac"].sum())
     total = group.sum_all(sums)
     _check(total["loss"], engine.step(rate), "value", tally)
@@ -169,10 +173,10 @@ def ptx_backward(learner: Learner, step: int, rows: int) -> dict[str, tuple[floa
     chosen = [known[place % len(known)] for place in range(first, first + count)]
     tokens = group.sum_all({"tokens": float(sum(row.supervised for row in chosen))})["tokens"]
     nll = 0.0
-    for batch in make_micro_batches([len(row) for row in chosen], policy.runtime.micro_batch_tokens):
+    for batch, counts in passes_in_step([len(row) for row in chosen], policy.runtime.micro_batch_tokens):
         loss = -policy.token_statistics([chosen[index] for index in batch]).logps.sum()
-        engine.backward(total_loss(nll=loss / tokens, ptx_coefficient=options.ptx_coefficient))
-        nll += float(loss)
+        engine.backward(total_loss(nll=loss * (counts / tokens), ptx_coefficient=options.ptx_coefficient))
+        nll += float(loss.detach()) * counts
     return {"loss/ptx_avg": (group.sum_all({"nll": nll})["nll"], tokens)}
 
 
@@ -189,11 +193,13 @@ class _Part:
         found = group.sum_all({"weight": float(self.weights.double().sum()), "tokens": float(counted.sum())})
         self.denominator, self.tokens = max(found["weight"], 1.0), found["tokens"]
 
-    def micro_batches(self, rows: list[EncodedRow], tokens: int) -> list[tuple[list[int], torch.Tensor]]:
-        """Rows of each forward pass, and where their tokens stand in the flat shape."""
-        batches = make_micro_batches([len(rows[index]) for index in self._batch], tokens)
-        chosen = [[self._batch[place] for place in batch] for batch in batches]
-        return [(part, chosen_tokens(self._lengths, torch.tensor(part))) for part in chosen]
+    def passes(self, rows: list[EncodedRow], tokens: int) -> list[tuple[list[int], torch.Tensor, bool]]:
+        """Rows of each forward pass, where their tokens stand in the flat shape, and whether it counts."""
+        found = []
+        for places, counts in passes_in_step([len(rows[index]) for index in self._batch], tokens):
+            chosen = [self._batch[place] for place in places]
+            found.append((chosen, chosen_tokens(self._lengths, torch.tensor(chosen)), counts))
+        return found
 
 
 def _check(loss: float, norm: float, what: str, tally: Tally) -> None:

@@ -62,5 +62,7 @@ def reward_model(tmp_path_factory, tiny_checkpoint):
     for side in ("train", "heldout"):
         write_table(rows, "preferences", root / f"{side}.parquet")
     run = make_run(root / "run")
-    train_reward(RewardConfig(learning_rate=5e-3, max_steps=8, batch_size=20, max_length=64), base=tiny_checkpoint, preferences=root, run=run)
+    train_reward(
+        RewardConfig(learning_rate=5e-3, max_steps=8, batch_size=20, max_length=64), base=tiny_checkpoint, preferences=root, run=run
+    )
     return run.out
