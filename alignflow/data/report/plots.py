@@ -12,6 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
+PANELS = 4  # in one row
 ALIGNED, SFT, LINE = "#1f6feb", "#8b949e", "#d29922"
 
 
@@ -21,15 +22,20 @@ def _uri(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def curve_plot(stage: str, points: Sequence[Mapping[str, float]], names: Sequence[str]) -> str:
-    """One panel per metric over optimizer steps; metrics without points are left out."""
+def curve_plot(stage: str, points: Sequence[Mapping[str, float]], names: Sequence[str], alarms: Mapping[int, str] | None = None) -> str:
+    """One panel per metric over steps (updates, for a training that samples), four in a row; metrics without points are left out; a line at each alarm."""
     shown = [name for name in names if any(name in point for point in points)] or ["loss"]
-    figure = Figure(figsize=(3.4 * len(shown), 2.6))
+    columns = min(len(shown), PANELS)
+    lines = -(-len(shown) // columns)
+    figure = Figure(figsize=(3.4 * columns, 2.6 * lines))
     for place, name in enumerate(shown, 1):
-        axis = figure.add_subplot(1, len(shown), place)
+        axis = figure.add_subplot(lines, columns, place)
         found = [(point["step"], point[name]) for point in points if name in point]
         axis.plot([step for step, _ in found], [value for _, value in found], color=ALIGNED, linewidth=1.4)
-        axis.set(title=f"{stage}: {name}", xlabel="optimizer step")
+        for step, alarm in (alarms or {}).items():
+            axis.axvline(step, color=LINE, linestyle="--", linewidth=1)
+            axis.annotate(alarm, (step, 1), xycoords=("data", "axes fraction"), rotation=90, va="top", ha="right", fontsize=6, color=LINE)
+        axis.set(title=f"{stage}: {name}", xlabel="step")
         axis.grid(alpha=0.25)
     figure.tight_layout()
     return _uri(figure)

@@ -64,7 +64,7 @@ def test_ppo_closes_95_percent_of_the_gap_to_the_optimum(reference, new_run, tmp
     )
     write_table([{"id": "only", "source": "t", "prompt": user("ant"), "instructions": None}], "prompts", tmp_path / "train.parquet")
     config = AlignConfig(
-        method="ppo", learning_rate=1e-2, max_steps=40, batch_size=256, max_length=16, lr_scheduler_type="linear", warmup_ratio=0.0,
+        method="ppo", learning_rate=1e-2, max_steps=20, batch_size=256, max_length=16, lr_scheduler_type="linear", warmup_ratio=0.0,
         options={
             "response_length": 1, "num_ppo_epochs": 4, "num_mini_batches": 2, "kl_coef": KL_COEF, "rollout_batch_size": 256,
             "rewards": [{"name": "function", "options": {"function": "bandit_reward:reward"}}],
