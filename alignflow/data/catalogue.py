@@ -49,6 +49,7 @@ class Stage(Part):
         makes: Kind of the artifact: checkpoint, reward_model, dataset, evaluation or report.
         trains: Whether it runs on the training engine.
         generates: Whether it runs a generator.
+        scores: Whether it runs a model to score what is there.
     """
 
     config: type[StageConfig] = StageConfig
@@ -56,6 +57,7 @@ class Stage(Part):
     makes: str = "dataset"
     trains: bool = False
     generates: bool = False
+    scores: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Method(Part):
         ignores: Common fields of `align` that it has no use for: a recipe that sets one is refused.
         columns: Columns of the data that it reads.
         needs_reference: Whether it compares with a frozen reference model.
+        reference_tokens: Whether it needs the reference's log-probability of each token, and not the sums alone.
         beta: Default of `align.beta`.
         paper: arXiv id.
     """
@@ -79,6 +82,7 @@ class Method(Part):
     ignores: tuple[str, ...] = ()
     columns: tuple[str, ...] = ("prompt", "chosen", "rejected")
     needs_reference: bool = True
+    reference_tokens: bool = False
     beta: float | None = 0.1
     paper: str = ""
 
@@ -162,10 +166,14 @@ STAGES: Mapping[str, Stage] = {
         "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
         config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True,
     ),
+    "reference": Stage(
+        "alignflow.models.reference:compute_reference", "Log-probabilities of the pairs under the frozen reference.",
+        config=training.ReferenceConfig, takes=("checkpoint", "preferences"), makes="dataset", scores=True,
+    ),
     "align": Stage(
         "alignflow.models.trainers.alignment:align", "Align the SFT model by a method of the catalogue.",
-        config=training.AlignConfig, takes=("policy", "reference?", "preferences?", "prompts?", "reward_model?", "demonstrations?"),
-        makes="checkpoint", trains=True,
+        version="2", config=training.AlignConfig,
+        takes=("policy", "reference?", "preferences?", "prompts?", "reward_model?", "demonstrations?"), makes="checkpoint", trains=True,
     ),
     "evaluate": Stage(
         "alignflow.models.evaluators.evaluate:evaluate", "Aligned against SFT on held-out prompts.",
@@ -175,7 +183,7 @@ STAGES: Mapping[str, Stage] = {
     "report": Stage(
         "alignflow.data.report.body:report", "JSON and one HTML page about the run.",
         config=generation.ReportConfig,
-        takes=("init?", "prepare?", "sft?", "sample?", "label?", "reward?", "align?", "evaluate?"), makes="report",
+        takes=("init?", "prepare?", "sft?", "sample?", "label?", "reward?", "reference?", "align?", "evaluate?"), makes="report",
     ),
     "adopt_reward": Stage(
         "alignflow.models.adopt:adopt_reward_model", "Take in a reward model that you already have.",
@@ -188,7 +196,8 @@ METHODS: Mapping[str, Method] = {
     "ppo": Method(
         "alignflow.models.losses.ppo:total_loss", "Proximal Policy Optimization: RLHF with a value model.",
         options=online.PPOOptions, trainer="online", takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"),
-        ignores=("beta", "label_smoothing", "use_soft_labels", "sft_coefficient"), columns=("prompt",), beta=None, paper="1707.06347",
+        ignores=("beta", "label_smoothing", "use_soft_labels", "sft_coefficient", "eval_steps", "load_best_model_at_end",
+                 "early_stopping_patience", "metric_for_best_model"), columns=("prompt",), beta=None, paper="1707.06347",
     ),
 }  # fmt: skip
 

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.inputs import AdoptConfig, InitConfig, SourceConfig
+from alignflow.data.configs.inputs import AdoptConfig, BuildConfig, InitConfig, SourceConfig
 from alignflow.data.configs.online import OnlineOptions, PPOOptions, RewardSourceConfig
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
-from alignflow.data.configs.training import AlignConfig
+from alignflow.data.configs.training import AlignConfig, ReferenceConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
 
@@ -91,13 +91,18 @@ class _Steps:
     def base(self) -> None:
         recipe, data = self.recipe, self.recipe.data
         if recipe.replace.sft:
-            self.policy = self.add("sft", "init", InitConfig(path=recipe.replace.sft, chat_template=recipe.model.chat_template))
+            self.policy = self.add("sft", "init", taken_in(recipe.replace.sft, recipe.model))
         else:
             model = recipe.model
-            corpus = (*data.demonstrations, *data.prompts, *data.general) if model.path is None else ()
-            if model.path is None and not corpus:
-                raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
-            self.policy = self.add("init", "init", model.model_copy(update={"corpus": corpus}))
+            if model.path is not None:  # what would be built does not matter, and must not enter the key
+                given = model.model_copy(update={"build": BuildConfig(), "seed": 0})
+            else:
+                sources = (*data.demonstrations, *data.prompts, *data.general)
+                if not sources:
+                    raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
+                corpus = tuple(SourceConfig(path=source.path, split=source.split) for source in sources)  # whole: caps move no tokenizer
+                given = model.model_copy(update={"corpus": corpus})
+            self.policy = self.add("init", "init", given)
         if any(
             getattr(data, kind) for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")
         ):
@@ -112,6 +117,8 @@ class _Steps:
 
     def preferences(self) -> None:
         recipe, data = self.recipe, self.recipe.data
+        if recipe.replace.align and not recipe.replace.label and "reward" not in recipe.model_fields_set:
+            return  # nothing is left to learn from preferences
         if data.preferences:
             self.preference_data = Link("prepare", "preferences")
             return
@@ -159,12 +166,12 @@ class _Steps:
     def alignment(self) -> None:
         recipe = self.recipe
         if recipe.replace.align:
-            self.add("align", "init", InitConfig(path=recipe.replace.align, chat_template=recipe.model.chat_template))
+            self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
         elif recipe.align is not None:
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
             config = recipe.align if recipe.align.beta is not None else recipe.align.model_copy(update={"beta": method.beta})
             self._check_watcher(config)
-            self.add("align", "align", config, **self._inputs_of(method))
+            self.add("align", "align", config, **self._inputs_of(method, config.max_length))
 
     def _check_watcher(self, config: AlignConfig) -> None:
         """The judge that watches a training must not be one that teaches it."""
@@ -175,7 +182,7 @@ class _Steps:
             for judge in (*teaching, *([self.recipe.label.judge] if "label" in self.made else [])):
                 check_independence(judge, options.heldout_judge, "align.options.heldout_judge")
 
-    def _inputs_of(self, method: catalogue.Method) -> dict[str, Link | None]:
+    def _inputs_of(self, method: catalogue.Method, max_length: int) -> dict[str, Link | None]:
         """Where the inputs of the method come from; raises RecipeError for one that it needs and the recipe does not have."""
         data = self.recipe.data
         sources = {
@@ -189,13 +196,23 @@ class _Steps:
             if sources[name] is None:
                 where, what, do = MISSING[name]
                 raise RecipeError(f"{self.recipe.align.method} needs {what}", where=where, do=do)  # type: ignore[union-attr]
+        if "reference" in wanted and "preferences" in wanted:
+            sources["reference"] = self._reference(method, max_length)
         return {name: sources[name] for name in wanted}
+
+    def _reference(self, method: catalogue.Method, max_length: int) -> Link:
+        """The reference's log-probabilities of the pairs, apart from alignment: no other beta or rate computes them again.
+
+        A method that samples takes the reference itself, and asks it as it goes.
+        """
+        config = ReferenceConfig(max_length=max_length, per_token=method.reference_tokens)
+        return Link(self.add("reference", "reference", config, checkpoint=Link(self.policy), preferences=self.preference_data))
 
     def evaluation(self) -> None:
         recipe, data = self.recipe, self.recipe.data
         if recipe.evaluate is None or "align" not in self.made:
             return
-        labelling = recipe.label.judge if "label" in self.made else None
+        labelling = recipe.label.judge if "label" in self.made or recipe.replace.align else None
         judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
         for index, judge in enumerate(recipe.evaluate.judges):
             check_independence(labelling, judge, f"evaluate.judges.{index}")
@@ -214,6 +231,13 @@ class _Steps:
         if self.recipe.report is not None:
             inputs = {name: Link(name) for name in self.made}
             self.add("report", "report", self.recipe.report, **inputs)
+
+
+def taken_in(path: str, model: InitConfig) -> InitConfig:
+    """The config that takes in a model in place of a stage; what the recipe says of its model holds for it too."""
+    return InitConfig(
+        path=path, chat_template=model.chat_template, trust_remote_code=model.trust_remote_code, licence=model.licence, seed=0
+    )
 
 
 def needed_model(judge: JudgeConfig) -> str:

@@ -15,6 +15,7 @@ from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
+from alignflow.models.adapters import from_pretrained
 from alignflow.models.batching import EncodedRow, pack
 from alignflow.models.in_step import passes_in_step
 from alignflow.models.policy import autocast, hidden_states
@@ -74,7 +75,7 @@ def make_value_model(origin: str, policy: Path, reward_model: Path | None, runti
 def _on_backbone(policy: Path, runtime: Runtime) -> Any:
     """The policy's backbone with a head of zeros: no opinion at first, rather than a random one."""
     verify_files(policy)
-    model = AutoModelForSequenceClassification.from_pretrained(str(policy), num_labels=1, use_safetensors=True, dtype=torch.float32)
+    model = from_pretrained(AutoModelForSequenceClassification, policy, torch.float32, num_labels=1)
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
         raise ModelError(f"{type(model).__name__} has no linear head named score", where=str(policy), do="use another base model")
     with torch.no_grad():

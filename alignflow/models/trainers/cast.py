@@ -17,13 +17,14 @@ from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.records import read_table
 from alignflow.data.run import Run
+from alignflow.models.adapters import add_adapter
 from alignflow.models.batching import EncodedRow
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine, make_engine
 from alignflow.models.generation.base import Generator, make_live_generator
 from alignflow.models.policy import Policy, load_policy
 from alignflow.models.rewards.sources import BoundSource, JudgeSource, WeightedRewards, bind_sources
-from alignflow.models.rollouts import Prompts, encode_prompts
+from alignflow.models.rollouts import Prompts, answer_statistics, encode_prompts
 from alignflow.models.trainers.sft import read_rows
 from alignflow.models.trainers.update import Learner, PolicyLoss
 from alignflow.models.value_model import ValueModel, make_value_model
@@ -79,6 +80,8 @@ def bind(config: AlignConfig) -> Bound:
     ):  # fmt: skip
         if wrong:
             raise RecipeError(what, where=f"align.options.{field}", do=do)
+    if config.lora is not None and config.lora.lora_dropout:
+        raise RecipeError("dropout makes the policy another than the one that samples", where="align.lora.lora_dropout", do="set it to 0")
     if options.heldout_judge is not None:
         JudgeSource.check(JudgeRewardOptions(judge=options.heldout_judge))
     return Bound(config, method, options, advantage.needs_values, advantage.resolve(), loss.resolve(), bind_sources(options.rewards))
@@ -99,7 +102,7 @@ class Cast:
 
     Attributes:
         policy: The model that is aligned.
-        reference: The frozen model of the KL penalty.
+        reference: The frozen model of the KL penalty; None: the policy with its adapter switched off.
         generator: Samples from the policy itself.
         rewards: The sources of scores.
         watcher: The held-out judge; None without one.
@@ -109,7 +112,7 @@ class Cast:
     """
 
     policy: Policy
-    reference: Policy
+    reference: Policy | None
     generator: Generator
     rewards: WeightedRewards
     watcher: JudgeSource | None
@@ -124,6 +127,14 @@ class Cast:
             return None
         critic = self.learner.critic[0]
         return torch.cat(critic.values(rows, critic.runtime.micro_batch_tokens))
+
+    def reference_logps(self, rows: list[EncodedRow], temperature: float) -> torch.Tensor:
+        """(N,) fp32 log-probabilities of the answers' tokens by the reference."""
+        if self.reference is not None:
+            return answer_statistics(self.reference, rows, ("logps",), temperature)["logps"]
+        assert self.policy.adapter is not None
+        with self.policy.adapter.off():
+            return answer_statistics(self.policy, rows, ("logps",), temperature)["logps"]
 
     def close(self) -> None:
         """Give everything back but the policy."""
@@ -142,6 +153,8 @@ def load_cast(bound: Bound, paths: Mapping[str, Path | None], run: Run) -> Cast:
     group.join(runtime)
     stack = ExitStack()
     policy = load_policy(path, runtime, trainable=True)
+    add_adapter(policy, bound.config, path)
+    own_reference = policy.adapter is not None and paths["reference"] in (None, path)
     engines: dict[str, Engine] = {"policy": stack.enter_context(closing(make_engine(policy.model, bound.config, runtime)))}
     critic = None
     if bound.needs_values:
@@ -161,7 +174,7 @@ def load_cast(bound: Bound, paths: Mapping[str, Path | None], run: Run) -> Cast:
     )
     heldout = options.heldout_judge
     return Cast(
-        policy, load_policy(paths["reference"] or path, runtime),
+        policy, None if own_reference else load_policy(paths["reference"] or path, runtime),
         stack.enter_context(closing(make_live_generator(policy.model, policy.tokenizer, runtime))),
         stack.enter_context(closing(WeightedRewards(bound.sources, reward_model, run))),
         stack.enter_context(closing(JudgeSource(JudgeRewardOptions(judge=heldout), reward_model, run))) if heldout else None,

@@ -10,15 +10,16 @@ from alignflow.models.engines import group
 
 
 class KeptLines:
-    """One file, `side/NAME`, with a copy in the directory that survives a kill; only the main process writes.
+    """One file, `side/NAME.jsonl`, with a copy in the directory that survives a kill; only the main process writes.
 
     Args:
-        run: Its directories.
-        name: File name, ending in .jsonl.
+        run: Its directories, and who listens to its curves.
+        name: `curves`, or any other.
     """
 
     def __init__(self, run: Run, name: str):
-        self._kept, self._shown = run.work / name, run.side / name
+        self._kept, self._shown = run.work / f"{name}.jsonl", run.side / f"{name}.jsonl"
+        self._curve = run.curve if name == "curves" else None
 
     def forget_after(self, step: int) -> list[dict[str, Any]]:
         """Start anew with the killed run's lines up to `step`, and return them."""
@@ -35,7 +36,10 @@ class KeptLines:
 
     def write(self, step: int, content: dict[str, Any]) -> None:
         """Add a line."""
-        if group.is_main():
-            for path in (self._kept, self._shown):
-                with open(path, "a") as file:
-                    file.write(json.dumps({"step": step, **content}) + "\n")
+        if not group.is_main():
+            return
+        if self._curve is not None:
+            self._curve(step, content)
+        for path in (self._kept,) if self._curve is not None else (self._kept, self._shown):
+            with open(path, "a") as file:
+                file.write(json.dumps({"step": step, **content}) + "\n")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
-from alignflow.models.checkpoints import licences_of, save_checkpoint
+from alignflow.models.adapters import save_model
+from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.evaluators.text_statistics import repetition
 from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient
@@ -16,6 +18,7 @@ from alignflow.models.rewards.sources import Episode
 from alignflow.models.rollouts import Rollouts, answer_statistics, prompt_order, sample_rollouts
 from alignflow.models.trainers.alarms import ringing
 from alignflow.models.trainers.cast import Bound, Cast, bind, load_cast, total_updates
+from alignflow.models.trainers.event_files import EventFiles
 from alignflow.models.trainers.experience import HELDOUT, Scored, as_column, experience_sums, make_experience, score_scale
 from alignflow.models.trainers.figures import alarm_figures, point, rounded, sums_of_all
 from alignflow.models.trainers.fit import learning_rate
@@ -54,7 +57,7 @@ def train_online(
         "updates": str(int(metrics["updates"] or 0)), "rewards": ", ".join(cast.rewards.names),
         "licences of what went in": licences_of(policy, prompts, reward_model, demonstrations),
     }  # fmt: skip
-    save_checkpoint(cast.policy.model, cast.policy.tokenizer, run.out, card)
+    save_model(cast.policy, run.out, card)
     cast.close()
     return metrics
 
@@ -70,12 +73,16 @@ class OnlineTraining:
         self.history: list[dict[str, float | None]] = []
         self.rings: list[str] = []  # alarms whose condition held at the last update
         self.alarms = 0
-        self.files = {name: KeptLines(run, f"{name}.jsonl") for name in ("curves", "samples", "alarms")}
+        self.files = {name: KeptLines(run, name) for name in ("curves", "samples", "alarms")}
 
     def run_all(self) -> dict[str, float | None]:
         """All updates that are still to do."""
-        states, good = SavedStates(self.run.work), SavedStates(self.run.work / GOOD)
+        states, good = SavedStates(self.run.work, self.run.warn), SavedStates(self.run.work / GOOD)
         start = self._resume(states)
+        with closing(EventFiles(self.run)):
+            return self._updates(start, states, good)
+
+    def _updates(self, start: int, states: SavedStates, good: SavedStates) -> dict[str, float | None]:
         buffer = RolloutBuffer(self.run)
         stops, last = self.options.on_alarm == "stop", {}
         if stops and start == 0:
@@ -126,9 +133,8 @@ class OnlineTraining:
             buffer.keep_rollouts(update, rollouts)
         parts = self._parts(rollouts)
         own = answer_statistics(cast.policy, rollouts.rows, ("logps", "entropy"), options.temperature)
-        reference = answer_statistics(cast.reference, rollouts.rows, ("logps",), options.temperature)
         scored = Scored(
-            rollouts, own["logps"], reference["logps"], own["entropy"], cast.values(rollouts.rows),
+            rollouts, own["logps"], cast.reference_logps(rollouts.rows, options.temperature), own["entropy"], cast.values(rollouts.rows),
             as_column(cast.rewards.combine(parts)), {name: as_column(scores) for name, scores in parts.items()},
         )  # fmt: skip
         buffer.keep_scored(update, scored)

@@ -39,11 +39,11 @@ from alignflow.models.trainers.alignment import align
 from safetensors.torch import save_file
 
 
-def save_weights(model, tokenizer, out, card):
-    save_file({name: value.detach().clone() for name, value in model.named_parameters()}, out / "weights.safetensors")
+def save_weights(policy, out, card):
+    save_file({name: value.detach().clone() for name, value in policy.model.named_parameters()}, out / "weights.safetensors")
 
 
-online.save_checkpoint = save_weights  # each process its own, to compare them
+online.save_model = save_weights  # each process its own, to compare them
 root, checkpoint, prompts, config = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), AlignConfig.model_validate_json(sys.argv[4])
 torch.set_num_threads(1)
 rank = int(os.environ["RANK"])
