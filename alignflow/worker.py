@@ -1,70 +1,103 @@
 """The door for processes: runs one stage body from a JSON file, and leaves result.json or error.json beside it.
 
-`python -m alignflow.worker SPEC.json`. It needs no Prefect. Everything printed goes to the stage's log file.
+`python -m alignflow.worker SPEC.json [--node-rank N]`. It needs no Prefect. Everything printed goes to the stage's log
+file. Where the stage has several processes, this one starts torchrun, which starts it again once for each of them.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
-import resource
 import signal
 import sys
-import time
-import traceback
-from pathlib import Path
-from typing import Any
 
-from alignflow.data import catalogue, errors
-from alignflow.data.errors import AlignflowError, StageError, StoreError
-from alignflow.data.run import Run, Runtime
 
-QUIET = {
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies (Linux; elsewhere the supervisor's pipe alone does it)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    expected = os.environ.get("ALIGNFLOW_TORCHRUN")
+    if "RANK" in os.environ and expected and os.getppid() != int(expected):  # it was gone before this line
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    die_with_parent()  # before anything that takes time
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import resource  # noqa: E402
+import shutil  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from alignflow.data import catalogue, errors  # noqa: E402
+from alignflow.data.errors import AlignflowError, StageError, StoreError  # noqa: E402
+from alignflow.data.run import Run, Runtime, write_whole  # noqa: E402
+
+SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error",
-    "MPLBACKEND": "Agg", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "DS_SKIP_CUDA_CHECK": "1",
+    # Threads that wait for work must not spin: with another process on the same cores a stage took 15 times as long.
+    "OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "Agg", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "DS_SKIP_CUDA_CHECK": "1",
 }  # fmt: skip
 
 
 def main() -> int:
-    """Run the body that the file names; exit status 0, or that of its error."""
-    die_with_parent()
-    spec_path = Path(sys.argv[1])
-    spec = json.loads(spec_path.read_text())
-    started, cpu_started = time.monotonic(), time.process_time()
+    """Run the body that the file names, or the processes that run it; exit status 0, or that of its error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("--node-rank", type=int, default=0)
+    given = parser.parse_args()
+    spec = json.loads(given.spec.read_text())
+    rank = int(os.environ["RANK"]) if "RANK" in os.environ else None
     try:
-        run = Run(
-            out=Path(spec["out"]), side=Path(spec["side"]), work=Path(spec["work"]), rows=Path(spec["rows"]),
-            runtime=Runtime.model_validate(spec["runtime"]),
-        )  # fmt: skip
-        prepare_process(run.runtime)
-        stage = catalogue.STAGES[spec["stage"]]
-        config = stage.config.model_validate(spec["config"])
-        inputs = {name: Path(path) if path else None for name, path in spec["inputs"].items()}
-        metrics = stage.resolve()(config, **inputs, run=run)
-        wall = time.monotonic() - started
-        result = {"metrics": metrics, "warnings": run.warnings, "cost": cost(run, wall, time.process_time() - cpu_started)}
-        write_whole(spec_path.with_name("result.json"), result)
+        runtime = Runtime.model_validate(spec["runtime"]).model_copy(update={"node_rank": given.node_rank})
+        prepare_process(runtime)
+        if runtime.world_size > 1 and rank is None:
+            from alignflow.torchrun import run_processes
+
+            return run_processes(given.spec, spec, runtime)
+        write_whole(told(given.spec, "result", rank), run_body(spec, runtime, rank or 0))
         return 0
     except BaseException as error:  # noqa: BLE001 (every end must be told to the parent, which acts on it)
         traceback.print_exc()
         known = as_known_error(error, spec["stage"])
-        write_whole(spec_path.with_name("error.json"), errors.to_json(known))
+        fields = errors.to_json(known)
+        write_whole(told(given.spec, "error", rank), fields if rank is None else {"error": fields, "time": time.time()})
         return known.exit_status
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the supervisor dies (Linux; elsewhere the closed pipe alone does it)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+def told(spec_path: Path, what: str, rank: int | None) -> Path:
+    """Where a process leaves its result or error: one of several leaves it for torchrun's parent, under its number."""
+    return spec_path.with_name(f"{what}.json" if rank is None else f"{what}-{rank:05d}.json")
+
+
+def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any]:
+    """Run the stage's body in this process; what processes other than the first write as payload counts for nothing."""
+    started, cpu_started = time.monotonic(), time.process_time()
+    out, side = (Path(spec[name]) for name in ("out", "side"))
+    if rank > 0:
+        out, side = (Path(spec["work"]) / f"process-{rank:05d}" / name for name in ("payload", "side"))
+        shutil.rmtree(out.parent, ignore_errors=True)
+        for directory in (out, side):
+            directory.mkdir(parents=True)
+    run = Run(out=out, side=side, work=Path(spec["work"]), rows=Path(spec["rows"]), runtime=runtime, main=rank == 0)
+    stage = catalogue.STAGES[spec["stage"]]
+    config = stage.config.model_validate(spec["config"])
+    inputs = {name: Path(path) if path else None for name, path in spec["inputs"].items()}
+    metrics = stage.resolve()(config, **inputs, run=run)
+    wall = time.monotonic() - started
+    return {"metrics": metrics, "warnings": run.warnings, "cost": cost(run, wall, time.process_time() - cpu_started)}
 
 
 def prepare_process(runtime: Runtime) -> None:
     """Set threads, determinism and silence before anything heavy is imported."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(runtime.threads)
-    for name, value in QUIET.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     if runtime.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -97,13 +130,6 @@ def as_known_error(error: BaseException, stage: str) -> AlignflowError:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]
-
-
-def write_whole(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees all of it or nothing."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value))
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

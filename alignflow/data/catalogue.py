@@ -49,6 +49,7 @@ class Stage(Part):
         makes: Kind of the artifact: checkpoint, reward_model, dataset, evaluation or report.
         trains: Whether it runs on the training engine.
         generates: Whether it runs a generator.
+        scores: Whether it runs a model to score what is there.
     """
 
     config: type[StageConfig] = StageConfig
@@ -56,6 +57,7 @@ class Stage(Part):
     makes: str = "dataset"
     trains: bool = False
     generates: bool = False
+    scores: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Method(Part):
         options: Type of `align.options`.
         columns: Columns of the preference data that it reads.
         needs_reference: Whether it compares with a frozen reference model.
+        reference_tokens: Whether it needs the reference's log-probability of each token, and not the sums alone.
         beta: Default of `align.beta`.
         paper: arXiv id.
     """
@@ -73,6 +76,7 @@ class Method(Part):
     options: type[StageConfig] = options.NoOptions
     columns: tuple[str, ...] = ("prompt", "chosen", "rejected")
     needs_reference: bool = True
+    reference_tokens: bool = False
     beta: float | None = 0.1
     paper: str = ""
 
@@ -129,9 +133,13 @@ STAGES: Mapping[str, Stage] = {
         "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
         config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True,
     ),
+    "reference": Stage(
+        "alignflow.models.reference:compute_reference", "Log-probabilities of the pairs under the frozen reference.",
+        config=training.ReferenceConfig, takes=("checkpoint", "preferences"), makes="dataset", scores=True,
+    ),
     "align": Stage(
         "alignflow.models.trainers.align:train_align", "Align the SFT model by a method of the catalogue.",
-        config=training.AlignConfig, takes=("policy", "reference?", "preferences"), makes="checkpoint", trains=True,
+        version="2", config=training.AlignConfig, takes=("policy", "reference?", "preferences"), makes="checkpoint", trains=True,
     ),
     "evaluate": Stage(
         "alignflow.models.evaluators.evaluate:evaluate", "Aligned against SFT on held-out prompts.",
@@ -141,7 +149,7 @@ STAGES: Mapping[str, Stage] = {
     "report": Stage(
         "alignflow.data.report.body:report", "JSON and one HTML page about the run.",
         config=generation.ReportConfig,
-        takes=("init?", "prepare?", "sft?", "sample?", "label?", "reward?", "align?", "evaluate?"), makes="report",
+        takes=("init?", "prepare?", "sft?", "sample?", "label?", "reward?", "reference?", "align?", "evaluate?"), makes="report",
     ),
     "adopt_reward": Stage(
         "alignflow.models.adopt:adopt_reward_model", "Take in a reward model that you already have.",

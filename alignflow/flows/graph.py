@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 from alignflow.data import catalogue
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.inputs import AdoptConfig, InitConfig, SourceConfig
+from alignflow.data.configs.inputs import AdoptConfig, BuildConfig, InitConfig, SourceConfig
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.training import ReferenceConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
 
@@ -88,13 +89,18 @@ class _Steps:
     def base(self) -> None:
         recipe, data = self.recipe, self.recipe.data
         if recipe.replace.sft:
-            self.policy = self.add("sft", "init", InitConfig(path=recipe.replace.sft, chat_template=recipe.model.chat_template))
+            self.policy = self.add("sft", "init", taken_in(recipe.replace.sft, recipe.model))
         else:
             model = recipe.model
-            corpus = (*data.demonstrations, *data.prompts, *data.general) if model.path is None else ()
-            if model.path is None and not corpus:
-                raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
-            self.policy = self.add("init", "init", model.model_copy(update={"corpus": corpus}))
+            if model.path is not None:  # what would be built does not matter, and must not enter the key
+                given = model.model_copy(update={"build": BuildConfig(), "seed": 0})
+            else:
+                sources = (*data.demonstrations, *data.prompts, *data.general)
+                if not sources:
+                    raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
+                corpus = tuple(SourceConfig(path=source.path, split=source.split) for source in sources)  # whole: caps move no tokenizer
+                given = model.model_copy(update={"corpus": corpus})
+            self.policy = self.add("init", "init", given)
         if any(
             getattr(data, kind) for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")
         ):
@@ -109,6 +115,8 @@ class _Steps:
 
     def preferences(self) -> None:
         recipe, data = self.recipe, self.recipe.data
+        if recipe.replace.align and not recipe.replace.label and "reward" not in recipe.model_fields_set:
+            return  # nothing is left to learn from preferences
         if data.preferences:
             self.preference_data = Link("prepare", "preferences")
             return
@@ -147,7 +155,7 @@ class _Steps:
     def alignment(self) -> None:
         recipe = self.recipe
         if recipe.replace.align:
-            self.add("align", "init", InitConfig(path=recipe.replace.align, chat_template=recipe.model.chat_template))
+            self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
         elif recipe.align is not None:
             if self.preference_data is None:
                 raise RecipeError(
@@ -156,15 +164,22 @@ class _Steps:
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
             config = recipe.align if recipe.align.beta is not None else recipe.align.model_copy(update={"beta": method.beta})
             self.add(
-                "align", "align", config, policy=Link(self.policy),
-                reference=Link(self.policy) if method.needs_reference else None, preferences=self.preference_data,
+                "align", "align", config, policy=Link(self.policy), reference=self._reference(method, recipe.align.max_length),
+                preferences=self.preference_data,
             )  # fmt: skip
+
+    def _reference(self, method: catalogue.Method, max_length: int) -> Link | None:
+        """The reference's log-probabilities of the pairs, apart from alignment: no other beta or rate computes them again."""
+        if not method.needs_reference or not {"chosen", "rejected"} <= set(method.columns):  # one that samples asks it as it goes
+            return None
+        config = ReferenceConfig(max_length=max_length, per_token=method.reference_tokens)
+        return Link(self.add("reference", "reference", config, checkpoint=Link(self.policy), preferences=self.preference_data))
 
     def evaluation(self) -> None:
         recipe, data = self.recipe, self.recipe.data
         if recipe.evaluate is None or "align" not in self.made:
             return
-        labelling = recipe.label.judge if "label" in self.made else None
+        labelling = recipe.label.judge if "label" in self.made or recipe.replace.align else None
         judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
         check_independence(labelling, recipe.evaluate.judges)
         if any(needed_model(judge) == "reward_model" for judge in judges) and not self.reward:
@@ -182,6 +197,13 @@ class _Steps:
         if self.recipe.report is not None:
             inputs = {name: Link(name) for name in self.made}
             self.add("report", "report", self.recipe.report, **inputs)
+
+
+def taken_in(path: str, model: InitConfig) -> InitConfig:
+    """The config that takes in a model in place of a stage; what the recipe says of its model holds for it too."""
+    return InitConfig(
+        path=path, chat_template=model.chat_template, trust_remote_code=model.trust_remote_code, licence=model.licence, seed=0
+    )
 
 
 def needed_model(judge: JudgeConfig) -> str:

@@ -11,12 +11,15 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 
+from alignflow.data.adapters import is_adapter
 from alignflow.data.artifacts import verify_files
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
+from alignflow.models.adapters import Adapter, from_pretrained
 from alignflow.models.batching import EncodedRow, Packed, make_micro_batches, pack
+from alignflow.models.loading import load_model
 
 CHUNK_TOKENS = 4096
 
@@ -61,6 +64,7 @@ class Policy:
 
     def __init__(self, model: Any, tokenizer: Any, runtime: Runtime):
         self.model, self.tokenizer, self.runtime = model, tokenizer, runtime
+        self.adapter: Adapter | None = None
         self.device = next(model.parameters()).device
         attention.install(model)
 
@@ -121,7 +125,7 @@ def autocast(runtime: Runtime) -> torch.autocast:
 
 
 def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy:
-    """Load a checkpoint in fp32; its weights are verified first where they lie in a store.
+    """Load a checkpoint in fp32, an adapter merged into its base; its weights are verified first where they lie in a store.
 
     Args:
         path: Directory of the model and its tokenizer.
@@ -134,7 +138,10 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy
     """
     verify_files(Path(path))
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(path), use_safetensors=True, dtype=torch.float32)
+        if is_adapter(Path(path)):
+            model = from_pretrained(AutoModelForCausalLM, path, torch.float32)
+        else:
+            model, _ = load_model(AutoModelForCausalLM, Path(path), runtime, trainable)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(

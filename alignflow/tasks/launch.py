@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -15,9 +16,12 @@ from typing import Any
 
 from alignflow.data import errors
 from alignflow.data.errors import AlignflowError, StageError
+from alignflow.data.run import write_whole
 
 GRACE_S = 5.0
 _POLL_S = 0.1
+# What a stage that is started inside somebody's torchrun must not take for its own.
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", "ALIGNFLOW_TORCHRUN")
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 Progress = Callable[[str, dict[str, Any]], None]
@@ -49,30 +53,41 @@ def run_child(name: str, spec: dict[str, Any], area: Path, timeout_s: float | No
         StageError: it ended without a word (killed, out of memory, timeout); carries the end of its log.
     """
     spec_path, log_path = area / "spec.json", Path(spec["side"]) / "log.txt"
-    spec_path.write_text(json.dumps(spec))
-    command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(GRACE_S), sys.executable, "-m", "alignflow.worker", str(spec_path)]
-    with open(log_path, "w") as log:
-        supervisor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment())
-    try:
-        timed_out = _wait(supervisor, name, Path(spec["side"]), timeout_s)
-    finally:
-        _end(supervisor)
+    write_whole(spec_path, {**spec, "launch": uuid.uuid4().hex})  # nodes that wait for a launch see it whole
+    with supervised([str(spec_path)], log_path) as supervisor:
+        timed_out = _wait(supervisor, name, spec_path, Path(spec["side"]), timeout_s)
     return _outcome(name, area, supervisor.returncode, log_path, timed_out and timeout_s)
 
 
+@contextlib.contextmanager
+def supervised(arguments: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `alignflow.worker ARGUMENTS` under a supervisor, which ends its process group when this block or process ends."""
+    command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(GRACE_S), sys.executable, "-m", "alignflow.worker", *arguments]
+    with open(log_path, "w") as log:
+        supervisor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment())
+    try:
+        yield supervisor
+    finally:
+        _end(supervisor)
+
+
 def _environment() -> dict[str, str]:
-    """The parent's environment, with this checkout importable by the child, and no Prefect context."""
+    """The parent's environment, with this checkout importable by the child, and no Prefect or torchrun context."""
     package_root = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part)
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT__")},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name not in _TORCHRUN and not name.startswith(("PREFECT__", "TORCHELASTIC_"))
+        },
         "PYTHONPATH": path,
         "PYTHONUNBUFFERED": "1",
     }
 
 
-def _wait(supervisor: subprocess.Popen[bytes], name: str, side: Path, timeout_s: float | None) -> bool:
-    """Wait for the end and pass progress on; returns whether the time ran out."""
+def _wait(supervisor: subprocess.Popen[bytes], name: str, spec_path: Path, side: Path, timeout_s: float | None) -> bool:
+    """Wait for the end and pass progress on; returns whether the time ran out. A spec that is touched is one at work."""
     listener, started, seen = progress_listener.get(), time.monotonic(), 0
     while True:
         try:
@@ -83,6 +98,7 @@ def _wait(supervisor: subprocess.Popen[bytes], name: str, side: Path, timeout_s:
         if timeout_s is not None and time.monotonic() - started > timeout_s:
             return True
         with contextlib.suppress(OSError, ValueError):
+            os.utime(spec_path)
             changed = (side / "progress.json").stat().st_mtime_ns
             if listener and changed != seen:
                 seen = changed

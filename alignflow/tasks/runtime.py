@@ -19,25 +19,66 @@ def has_cuda() -> bool:
     return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
 
 
+def gpus() -> int:
+    """NVIDIA GPUs that this process may use."""
+    if not has_cuda():
+        return 0
+    present = len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[len("nvidia") :].isdigit()])
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return present if named is None else len([name for name in named.split(",") if name.strip() not in ("", "-1")])
+
+
 def cores() -> int:
     """CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0))
 
 
 def resolve_runtime(engine: EngineConfig) -> Runtime:
-    """Turn every `auto` into a value; raises UserError for CUDA on a machine without it."""
+    """Turn every `auto` into a value; raises UserError for what this machine lacks, and for what makes no sense together."""
     if engine.device == "cuda" and not has_cuda():
         raise UserError("device cuda, but no NVIDIA GPU is visible", where="engine.device", do="set it to auto or cpu")
     device = engine.device if engine.device != "auto" else ("cuda" if has_cuda() else "cpu")
     precision = engine.precision if engine.precision != "auto" else ("bf16" if device == "cuda" else "fp32")
     installed = importlib.util.find_spec("deepspeed") is not None
     training = engine.training if engine.training != "auto" else ("deepspeed" if installed else "torch")
+    check_engine(engine, device, training)
     return Runtime(
         device=device, precision=precision, engine=training,
         generator="transformers" if engine.generator == "auto" else engine.generator,
-        threads=engine.threads or min(cores(), MOST_THREADS),
-        micro_batch_tokens=engine.micro_batch_tokens, zero_stage=engine.zero_stage,
+        threads=engine.threads or max(1, min(cores() // engine.processes, MOST_THREADS)),
+        micro_batch_tokens=engine.micro_batch_tokens,
+        zero_stage=max(1, engine.zero_stage),  # 0 cannot give the gradient's norm, and one process has nothing to share out
+        offload=engine.offload, processes=engine.processes, nodes=engine.nodes, node_rank=engine.node_rank, rendezvous=engine.rendezvous,
     )  # fmt: skip
+
+
+def check_engine(engine: EngineConfig, device: str, training: str) -> None:
+    """Refuse what is wrong in the library or senseless, with the reason; `device` and `training` are resolved.
+
+    Raises:
+        UserError: the first field that does not go with the others.
+    """
+    several = engine.processes * engine.nodes > 1
+    host_and_port = (engine.rendezvous or ":0").rpartition(":")
+    refusals = (
+        (several and training == "torch", "processes", "the plain torch engine is one process", "set engine.training: deepspeed"),
+        (engine.zero_stage > 1 and training == "torch", "zero_stage", "ZeRO is DeepSpeed's", "set engine.training: deepspeed"),
+        (engine.offload != "none" and training == "torch", "offload", "offloading is DeepSpeed's", "set engine.training: deepspeed"),
+        (engine.offload != "none" and device == "cpu", "offload", "on a CPU everything is in CPU memory already", "set it to none"),
+        (engine.offload == "all" and engine.zero_stage != 3, "offload", "weights can wait in CPU memory under ZeRO 3 alone",
+         "set engine.zero_stage: 3, or engine.offload: optimizer"),
+        (device == "cuda" and engine.processes > max(1, gpus()), "processes",
+         f"{engine.processes} processes need as many GPUs, and {gpus()} are visible", "lower it: each process has a GPU of its own"),
+        (engine.nodes > 1 and engine.rendezvous is None, "rendezvous", f"{engine.nodes} nodes need a place to meet",
+         "set it to HOST:PORT, an address of node 0 that the others reach"),
+        (engine.nodes == 1 and engine.rendezvous is not None, "rendezvous", "one node has nobody to meet", "leave it out, or raise engine.nodes"),
+        (not 0 <= int(host_and_port[2]) < 65536, "rendezvous", f"{host_and_port[2]} is no port", "give one from 1 to 65535"),
+        (engine.node_rank >= engine.nodes, "node_rank", f"node {engine.node_rank} of {engine.nodes}", "they are numbered from 0"),
+        (engine.node_rank > 0, "node_rank", "a recipe is run on node 0", "run `alignflow node --node-rank N` on the others"),
+    )  # fmt: skip
+    for wrong, field, what, advice in refusals:
+        if wrong:
+            raise UserError(what, where=f"engine.{field}", do=advice)
 
 
 def key_components(stage: Stage, runtime: Runtime) -> dict[str, str]:
@@ -47,6 +88,6 @@ def key_components(stage: Stage, runtime: Runtime) -> dict[str, str]:
         components["resolved.engine"] = runtime.engine
     if stage.generates:
         components["resolved.generator"] = runtime.generator
-    if components:
+    if stage.trains or stage.generates or stage.scores:
         components["resolved.precision"] = runtime.precision
     return components

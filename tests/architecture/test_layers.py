@@ -15,12 +15,13 @@ ALLOWED = {
     "tasks": {"tasks", "data"},
     "models": {"models", "data"},
     "flows": {"flows", "tasks", "data"},
-    "worker": {"data"},
+    "worker": {"data", "torchrun"},
+    "torchrun": {"data"},
     "cli": {"cli", "flows", "tasks", "data", "models"},
 }
 HEAVY = {
     "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"}, "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/pipeline.py", "cli/run.py"},
-    "vllm": set(),
+    "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
 }  # fmt: skip
 
 

@@ -21,7 +21,18 @@ class EngineConfig(StageConfig):
     generator: Literal["auto", "transformers"] = Field(default="auto", description="What samples and judges.")
     threads: int | None = runtime_field(default=None, ge=1, description="CPU threads of a stage; empty: the machine's cores, 8 at most.")
     micro_batch_tokens: int = runtime_field(default=8192, ge=64, description="Tokens of one forward pass.")
-    zero_stage: Literal[1, 2] = runtime_field(default=1, description="DeepSpeed ZeRO stage; 3 comes with several processes.")
+    processes: int = runtime_field(default=1, ge=1, description="Training processes per node, started by torchrun where there are several.")
+    nodes: int = runtime_field(default=1, ge=1, description="Machines that train together; the others run `alignflow node`.")
+    node_rank: int = runtime_field(default=0, ge=0, description="Number of this machine; a recipe is run on node 0.")
+    rendezvous: str | None = runtime_field(
+        default=None, pattern=r"^[^\s:/]+:[0-9]{1,5}$", description="HOST:PORT of node 0, where the nodes meet; for several nodes only."
+    )
+    zero_stage: Literal[0, 1, 2, 3] = runtime_field(
+        default=1, description="DeepSpeed ZeRO: 1 shares out the optimizer, 2 gradients too, 3 weights too; 0 runs as 1."
+    )
+    offload: Literal["none", "optimizer", "all"] = runtime_field(
+        default="none", description="What waits in CPU memory: the optimizer (ZeRO 1-3), or the weights too (all; ZeRO 3)."
+    )
     timeout_s: float | None = runtime_field(default=None, gt=0, description="Seconds after which a stage is stopped; empty: never.")
 
 

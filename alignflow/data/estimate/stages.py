@@ -86,7 +86,9 @@ class Asked:
 
 def place_of(runtime: Runtime) -> Place:
     """How a runtime shares the work."""
-    return Place(runtime.device, runtime.precision, runtime.engine, runtime.zero_stage)  # type: ignore[arg-type]
+    return Place(
+        runtime.device, runtime.precision, runtime.engine, runtime.zero_stage, runtime.world_size, runtime.nodes, runtime.offload  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def settings_of(config: BaseModel, runtime: Runtime) -> Settings:

@@ -23,12 +23,13 @@ COST = ("wall_s", "cpu_s", "gpu_s", "tokens", "tokens_per_s", "peak_memory_mb")
 
 def report(
     config: ReportConfig, *, init: Path | None = None, prepare: Path | None = None, sft: Path | None = None, sample: Path | None = None,
-    label: Path | None = None, reward: Path | None = None, align: Path | None = None, evaluate: Path | None = None, run: Run,
+    label: Path | None = None, reward: Path | None = None, reference: Path | None = None, align: Path | None = None,
+    evaluate: Path | None = None, run: Run,
 ) -> dict[str, float | None]:  # fmt: skip
     """Gather what the stages of a run left behind; a stage that the run did not have leaves its section out."""
     given = {
-        "init": init, "prepare": prepare, "sft": sft, "sample": sample, "label": label, "reward": reward, "align": align,
-        "evaluate": evaluate,
+        "init": init, "prepare": prepare, "sft": sft, "sample": sample, "label": label, "reward": reward,
+        "reference": reference, "align": align, "evaluate": evaluate,
     }  # fmt: skip
     stages = {name: Stage(name, path) for name, path in given.items() if path is not None}
     facts = gather(stages)

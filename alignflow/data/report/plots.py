@@ -13,6 +13,8 @@ matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
 ALIGNED, SFT, LINE = "#1f6feb", "#8b949e", "#d29922"
+TRAINING: dict[str, Any] = {"color": ALIGNED, "linewidth": 1.4, "label": "training"}
+HELD_OUT: dict[str, Any] = {"color": LINE, "linewidth": 1.2, "marker": "o", "markersize": 3, "label": "held out"}
 
 
 def _uri(figure: Figure) -> str:
@@ -22,13 +24,17 @@ def _uri(figure: Figure) -> str:
 
 
 def curve_plot(stage: str, points: Sequence[Mapping[str, float]], names: Sequence[str]) -> str:
-    """One panel per metric over optimizer steps; metrics without points are left out."""
+    """One panel per metric over optimizer steps, in training and (`eval_`) on held-out rows; those without points are left out."""
     shown = [name for name in names if any(name in point for point in points)] or ["loss"]
     figure = Figure(figsize=(3.4 * len(shown), 2.6))
     for place, name in enumerate(shown, 1):
         axis = figure.add_subplot(1, len(shown), place)
-        found = [(point["step"], point[name]) for point in points if name in point]
-        axis.plot([step for step, _ in found], [value for _, value in found], color=ALIGNED, linewidth=1.4)
+        for metric, style in ((name, TRAINING), (f"eval_{name}", HELD_OUT)):
+            found = [(point["step"], point[metric]) for point in points if metric in point]
+            if found:
+                axis.plot([step for step, _ in found], [value for _, value in found], **style)
+        if len(axis.lines) > 1:
+            axis.legend(fontsize=7, frameon=False)
         axis.set(title=f"{stage}: {name}", xlabel="optimizer step")
         axis.grid(alpha=0.25)
     figure.tight_layout()

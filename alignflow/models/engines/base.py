@@ -10,28 +10,33 @@ import torch
 
 from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.run import Runtime
+from alignflow.models.engines.partitioned import shape_of
+from alignflow.models.engines.parts import Parts, Read
+from alignflow.models.recompute import recompute_layers
 
 
 class Engine(Protocol):
-    """Owns the optimizer. Gradients add up over `backward` calls until `step`; the caller scales the losses."""
+    """Owns the optimizer. Gradients add up over `backward` calls, and over processes, until `step`; the caller scales the losses."""
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of a scalar loss."""
+        """Add the gradients of a scalar loss. All processes must call it equally often between two steps."""
 
     def step(self, learning_rate: float) -> float:
         """Clip, update at this learning rate, clear the gradients; returns their global norm before clipping."""
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Weights and optimizer state as CPU tensors: `weights/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME`, `steps`."""
+    def parts(self) -> Parts:
+        """What this process holds of the weights and the optimizer's state."""
 
-    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state` returned."""
+    def load_parts(self, read: Read) -> None:
+        """Take up a whole state, of which this process reads what it then holds."""
+
+    def description(self) -> dict[str, Any]:
+        """What must be the same for a state to go on bit for bit; JSON."""
 
     def close(self) -> None:
-        """Give everything back but the model."""
+        """Give everything back but the model, which under ZeRO 3 can then be read but not run."""
 
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
@@ -44,6 +49,8 @@ ENGINES: Mapping[str, str] = {
 
 def make_engine(model: torch.nn.Module, config: TrainingConfig, runtime: Runtime) -> Engine:
     """The engine that `runtime.engine` names, around a model that is on its device."""
+    if config.gradient_checkpointing:
+        recompute_layers(model)
     module, _, name = ENGINES[runtime.engine].partition(":")
     return getattr(importlib.import_module(module), name)(model, config, runtime)
 
@@ -51,8 +58,8 @@ def make_engine(model: torch.nn.Module, config: TrainingConfig, runtime: Runtime
 def make_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW over all trainable parameters; decay on matrices alone, as is usual."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
-    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
+    matrices = [parameter for parameter in parameters if len(shape_of(parameter)) >= 2]
+    vectors = [parameter for parameter in parameters if len(shape_of(parameter)) < 2]
     groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": config.weight_decay}]
     if vectors:
         groups.append({"params": vectors, "weight_decay": 0.0})

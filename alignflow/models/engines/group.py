@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -22,11 +23,14 @@ def join(runtime: Runtime) -> None:
     if distributed.is_initialized():
         return
     os.environ.setdefault("LOCAL_RANK", "0")
+    if runtime.device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "nccl" if runtime.device == "cuda" else "gloo"
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         distributed.init_process_group(backend, timeout=TIMEOUT)
     else:
         distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1, timeout=TIMEOUT)
+    atexit.register(leave)
 
 
 def leave() -> None:
@@ -87,6 +91,11 @@ def gather(value: Any) -> list[Any]:
     contents = [torch.zeros_like(padded) for _ in range(size())]
     distributed.all_gather(contents, padded)
     return [json.loads(bytes(part[: int(length)].tolist())) for part, length in zip(contents, lengths, strict=True)]
+
+
+def anywhere(condition: bool) -> bool:
+    """Whether the condition holds in any process: the same answer in all of them."""
+    return sum_all({"": float(condition)})[""] > 0
 
 
 def barrier() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.run import Runtime
-from alignflow.models.engines.base import MOMENTS, make_optimizer
+from alignflow.models.engines.base import make_optimizer
+from alignflow.models.engines.parts import MOMENTS, STEPS, Part, Parts, Read, steps_part
 
 
 class TorchEngine:
@@ -32,25 +33,29 @@ class TorchEngine:
         self._optimizer.zero_grad(set_to_none=True)
         return float(norm)
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Weights and optimizer state as CPU tensors."""
-        state, steps = {}, 0.0
+    def parts(self) -> Parts:
+        """Weights and optimizer state, whole."""
+        parts, steps = {}, 0.0
         for name, parameter in self._trainable().items():
-            state[f"weights/{name}"] = parameter.detach().cpu().clone()
             known = self._optimizer.state.get(parameter, {})
             steps = float(known.get("step", steps))
-            for moment in MOMENTS:
-                value = known.get(moment, torch.zeros_like(parameter))
-                state[f"{moment}/{name}"] = value.detach().cpu().clone()
-        return {**state, "steps": torch.tensor(steps)}
+            values = {"weights": parameter.detach()}
+            values |= {moment: known[moment] if moment in known else torch.zeros_like(parameter) for moment in MOMENTS}
+            parts |= {f"{kind}/{name}": Part(value.flatten(), 0, tuple(parameter.shape)) for kind, value in values.items()}
+        return {**parts, **steps_part(steps)}
 
-    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state` returned."""
+    def load_parts(self, read: Read) -> None:
+        """Take up what `parts` returned."""
         with torch.no_grad():
             for name, parameter in self._trainable().items():
-                parameter.copy_(state[f"weights/{name}"])
-                moments = {moment: state[f"{moment}/{name}"].to(parameter.device).clone() for moment in MOMENTS}
-                self._optimizer.state[parameter] = {"step": state["steps"].clone().float(), **moments}
+                values = {kind: read(f"{kind}/{name}", 0, parameter.numel()).view_as(parameter) for kind in ("weights", *MOMENTS)}
+                parameter.copy_(values.pop("weights"))
+                moments = {moment: value.to(parameter.device) for moment, value in values.items()}
+                self._optimizer.state[parameter] = {"step": read(STEPS, 0, 1)[0].clone(), **moments}
+
+    def description(self) -> dict[str, Any]:
+        """One process, no ZeRO."""
+        return {"engine": "torch"}
 
     def close(self) -> None:
         """Drop optimizer state and gradients."""

@@ -14,6 +14,7 @@ from alignflow.data.artifacts import verify_files
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
+from alignflow.models.adapters import from_pretrained
 from alignflow.models.generation.base import Generation, Sampling
 from alignflow.models.generation.drawing import draw, uniform_streams
 from alignflow.models.generation.kv_cache import make_cache
@@ -155,7 +156,7 @@ class TransformersGenerator:
 def load_causal_model(path: Path, runtime: Runtime) -> Any:
     """The model at `path` for inference, in the dtype of `runtime.precision`; raises ModelError where it does not load."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, dtype=DTYPES[runtime.precision])
+        model = from_pretrained(AutoModelForCausalLM, path, DTYPES[runtime.precision])
     except (OSError, ValueError) as error:
         raise ModelError(
             f"not a causal language model that can be loaded: {error}", where=str(path),

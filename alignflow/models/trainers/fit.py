@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,8 +13,11 @@ import torch
 from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
-from alignflow.models.batching import make_micro_batches
+from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
+from alignflow.models.trainers.event_files import EventFiles
+from alignflow.models.trainers.held_out import Evaluate, HeldOut
+from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.saved_state import SavedStates
 
 
@@ -48,12 +51,18 @@ class Plan:
     ids: Sequence[str]
 
 
+Sums = dict[str, tuple[float, float]]
+"""Name of a metric -> its sum and count."""
+
 Compute = Callable[[list[int]], StepOutput]
 """Rows (positions) of one micro-batch -> their summed loss and metrics."""
 
 
-def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, run: Run) -> dict[str, float]:
-    """Train, resuming from the last checkpoint in `run.work`; returns the figures of the last logged stretch.
+def fit(
+    engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, run: Run, evaluate: Evaluate | None = None
+) -> dict[str, float | None]:  # fmt: skip
+    """Train, resuming from the last checkpoint in `run.work`; returns the figures of the last logged stretch, and those of
+    `evaluate` for the model that the engine ends with.
 
     Order of rows, schedule and micro-batches are functions of config and step number alone, so a resumed run ends with
     the weights of an undisturbed one.
@@ -64,20 +73,17 @@ def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, ru
     order, total = step_order(plan, config), total_steps(len(plan.lengths), config)
     if total == 0:
         raise TrainingError("zero optimizer steps", where=plan.stage, do="raise num_train_epochs or max_steps, or give more rows")
-    states, engines = SavedStates(run.work), {"model": engine}
+    torch.manual_seed(config.seed * 1_000_003 + group.rank())  # dropout, different in each process
+    states, engines = SavedStates(run.work, run.warn), {"model": engine}
     saved = states.restore(engines)
     start = saved.step if saved else 0
     log = _Log(run, config, total)
     log.forget_after(start)
+    held_out, events = HeldOut(evaluate, engine, config, run), EventFiles(run)
+    held_out.restore(saved.extra if saved else {})
     for step in range(start, total):
         rows = order(step)
-        denominator = sum(plan.weights[row] for row in rows)
-        for batch in make_micro_batches([plan.lengths[row] for row in rows], run.runtime.micro_batch_tokens):
-            chosen = [rows[index] for index in batch]
-            output = compute(chosen)
-            _check_finite(output.loss, plan, step, chosen)
-            engine.backward(output.loss / denominator)
-            log.add(float(output.loss), denominator, output.metrics)
+        log.add(_gradients(engine, compute, plan, run, rows, step))
         rate = learning_rate(step, total, config)
         norm = engine.step(rate)
         if not math.isfinite(norm):
@@ -87,9 +93,49 @@ def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, ru
         tokens = sum(plan.lengths[row] for row in rows)
         run.count_tokens(tokens)
         log.step(step + 1, tokens, rate, norm)
+        if held_out.due(step + 1, total):
+            log.evaluated(step + 1, held_out.evaluate)
+        if held_out.stopped:
+            break
         if (step + 1) % config.save_steps == 0 and step + 1 < total:
-            states.save(step + 1, engines)
-    return log.last
+            states.save(step + 1, engines, held_out.state())
+    events.close()
+    return log.last | held_out.finish()
+
+
+def _gradients(engine: Engine, compute: Compute, plan: Plan, run: Run, rows: list[int], step: int) -> Sums:
+    """Run the forward and backward passes of a step; returns the sums of its metrics over all processes.
+
+    Raises:
+        TrainingError: a loss is not finite, in any process: all of them raise the same.
+    """
+    denominator = sum(plan.weights[row] for row in rows)
+    sums: list[Sums] = []
+    broken: list[tuple[str, list[int]]] = []
+    for own in passes([plan.lengths[row] for row in rows], run.runtime.micro_batch_tokens):
+        chosen = [rows[index] for index in own.rows]
+        output = compute(chosen)
+        engine.backward(output.loss / denominator if own.counts else output.loss * 0.0)
+        if not own.counts:
+            continue
+        if not torch.isfinite(output.loss):
+            broken.append((str(float(output.loss.detach())), chosen))
+        sums.append({"loss": (float(output.loss.detach()) / denominator, 0.0), **output.metrics})
+    everyone = group.gather({"sums": {} if broken else _added(sums), "broken": broken[:1]})
+    for found in everyone:
+        for loss, chosen in found["broken"]:
+            raise _not_finite(loss, plan, step, chosen)
+    return _added(found["sums"] for found in everyone)
+
+
+def _added(parts: Iterable[Sums]) -> Sums:
+    """The sums of metrics over micro-batches or processes, in their order."""
+    added: dict[str, tuple[float, float]] = {}
+    for part in parts:
+        for name, (total, count) in part.items():
+            known = added.get(name, (0.0, 0.0))
+            added[name] = (known[0] + total, known[1] + count)
+    return added
 
 
 def total_steps(rows: int, config: TrainingConfig) -> int:
@@ -136,26 +182,27 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def _check_finite(loss: torch.Tensor, plan: Plan, step: int, rows: list[int]) -> None:
-    if not torch.isfinite(loss):
-        named = ", ".join(plan.ids[row] for row in rows[:4]) + (" ..." if len(rows) > 4 else "")
-        raise TrainingError(
-            f"the loss is {float(loss)}", where=f"{plan.stage}, step {step + 1}, rows {named}",
-            do="lower learning_rate, or look at these rows; the last checkpoint is kept",
-        )  # fmt: skip
+def _not_finite(loss: str, plan: Plan, step: int, rows: list[int]) -> TrainingError:
+    named = ", ".join(plan.ids[row] for row in rows[:4]) + (" ..." if len(rows) > 4 else "")
+    return TrainingError(
+        f"the loss is {loss}", where=f"{plan.stage}, step {step + 1}, rows {named}",
+        do="lower learning_rate, or look at these rows; the last checkpoint is kept",
+    )  # fmt: skip
 
 
 class _Log:
     """Sums of metrics between two points of the curves."""
 
     def __init__(self, run: Run, config: TrainingConfig, total: int):
-        self.last: dict[str, float] = {}
+        self.last: dict[str, float | None] = {}
         self._run, self._every, self._total = run, config.logging_steps, total
         self._sums: dict[str, list[float]] = {}
         self._tokens, self._started = 0, time.monotonic()
 
     def forget_after(self, step: int) -> None:
         """Start the curves anew; a resumed run goes on after `step`, with the curve of the killed one before it."""
+        if not self._run.main:
+            return
         kept_curve, curve = self._run.work / "curves.jsonl", self._run.side / "curves.jsonl"
         lines = kept_curve.read_text().splitlines(keepends=True) if kept_curve.exists() else []
         kept = "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
@@ -163,16 +210,12 @@ class _Log:
         self._run.work.mkdir(parents=True, exist_ok=True)
         kept_curve.write_text(kept)
 
-    def add(self, loss: float, denominator: float, metrics: dict[str, tuple[float, float]]) -> None:
-        """Take in one micro-batch; a step's losses share their denominator."""
-        self._pair("loss", loss / denominator, 0.0)
-        for name, (total, count) in metrics.items():
-            self._pair(name, total, count)
-
-    def _pair(self, name: str, total: float, count: float) -> None:
-        pair = self._sums.setdefault(name, [0.0, 0.0])
-        pair[0] += total
-        pair[1] += count
+    def add(self, sums: Sums) -> None:
+        """Take in the metrics of one step."""
+        for name, (total, count) in sums.items():
+            pair = self._sums.setdefault(name, [0.0, 0.0])
+            pair[0] += total
+            pair[1] += count
 
     def step(self, step: int, tokens: int, rate: float, norm: float) -> None:
         """End a step: show progress, and write a point of the curves where one is due."""
@@ -184,7 +227,19 @@ class _Log:
         if step % self._every == 0 or step == self._total:
             self.last = {name: total / count for name, (total, count) in self._sums.items() if count}
             point = {**self.last, "learning_rate": rate, "grad_norm": norm, "tokens_per_s": speed}
-            self._run.curve(step, point)
-            with open(self._run.work / "curves.jsonl", "a") as file:
-                file.write(json.dumps({"step": step, **point}) + "\n")
+            self._point(step, point)
             self._sums = {}
+
+    def evaluated(self, step: int, evaluate: Callable[[int], dict[str, float]]) -> None:
+        """Evaluate, and write a point of its own; the time that it takes is no time of training."""
+        started = time.monotonic()
+        if point := evaluate(step):
+            self._point(step, point)
+        self._started += time.monotonic() - started
+
+    def _point(self, step: int, point: dict[str, float]) -> None:
+        self._run.curve(step, point)
+        if not self._run.main:
+            return
+        with open(self._run.work / "curves.jsonl", "a") as file:
+            file.write(json.dumps({"step": step, **point}) + "\n")

@@ -10,14 +10,16 @@ from scipy.stats import binomtest
 from alignflow.data.configs.training import RewardConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
-from alignflow.models.batching import make_micro_batches
+from alignflow.models.adapters import add_adapter
 from alignflow.models.checkpoints import licences_of
+from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput
 from alignflow.models.losses.reward import bradley_terry
 from alignflow.models.reward_model import RewardModel, ScoredRow, build_reward_model, save_reward_model
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
 from alignflow.models.trainers.pairs import Pairs, read_pairs
+from alignflow.models.trainers.passes import passes
 
 
 def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Run) -> dict[str, float | None]:
@@ -29,7 +31,9 @@ def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Ru
     Raises:
         TrainingError: no pairs, zero steps, or a loss that is not finite.
     """
+    group.join(run.runtime)
     reward = build_reward_model(base, config.seed, run.runtime)
+    add_adapter(reward, config, base)
     pairs = read_pairs(preferences / "train.parquet", reward.tokenizer, config.max_length, run, "reward")
     heldout = read_pairs(preferences / "heldout.parquet", reward.tokenizer, config.max_length, run, "reward")
     if not len(pairs):
@@ -41,14 +45,13 @@ def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Ru
         return StepOutput(output.loss.sum(), {name: (float(values.sum()), len(batch)) for name, values in output.metrics.items()})
 
     plan = Plan("reward", pairs.lengths, [1.0] * len(pairs), pairs.ids)
-    metrics: dict[str, float | None] = {**fit(engine, compute, plan, config, run)}
-    engine.close()
-    metrics |= evaluate_pairs(reward, heldout, config, run)
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_pairs(reward, heldout, config, run))
     card = {
         "Reward model": "Bradley-Terry reward model, trained by alignflow; one score per answer, read at its last token.",
         "pairs": str(len(pairs)), "licences of what went in": licences_of(base, preferences),
     }  # fmt: skip
     save_reward_model(reward, run.out, check_rows(heldout if len(heldout) else pairs, config.check_rows), card)
+    engine.close()
     return metrics
 
 
@@ -66,11 +69,13 @@ def evaluate_pairs(reward: RewardModel, pairs: Pairs, config: RewardConfig, run:
     if not len(pairs):
         return {**dict.fromkeys(names), "eval_pairs": 0.0}
     sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
-    for batch in make_micro_batches(pairs.lengths, run.runtime.micro_batch_tokens):
-        output = pair_loss(reward, pairs, batch, config)
-        sums["loss"] += float(output.loss.sum())
-        for name in ("accuracy", "margin"):
-            sums[name] += float(output.metrics[name].sum())
+    for own in passes(pairs.lengths, run.runtime.micro_batch_tokens):
+        output = pair_loss(reward, pairs, own.rows, config)
+        if own.counts:
+            sums["loss"] += float(output.loss.sum())
+            for name in ("accuracy", "margin"):
+                sums[name] += float(output.metrics[name].sum())
+    sums = group.sum_all(sums)
     interval = binomtest(round(sums["accuracy"]), len(pairs)).proportion_ci(0.95, method="wilson")
     values = (sums["accuracy"], interval.low * len(pairs), interval.high * len(pairs), sums["loss"], sums["margin"], len(pairs) ** 2)
     return {name: value / len(pairs) for name, value in zip(names, values, strict=True)}

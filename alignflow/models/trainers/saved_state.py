@@ -1,20 +1,28 @@
-"""Training states on disk: safetensors and JSON, each committed by one rename, so that a kill loses no whole one."""
+"""Training states on disk: safetensors and JSON, each committed by one rename, so that a kill loses no whole one.
+
+A state is a directory in which every process has written its own share, `ENGINE-00000.safetensors` and so on: none
+ever holds the whole. Any number of processes can read it, each what it then holds.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from alignflow.data.errors import StoreError
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
+from alignflow.models.engines.parts import Parts
 
 KEPT = 2
 STATE = "state.json"
@@ -27,45 +35,55 @@ class Saved:
     Attributes:
         step: Steps that were done.
         extra: JSON: controllers, positions, whatever a trainer needs to go on.
-        tensors: Named tensors of the trainer, for example a buffer of rollouts; each process has its own.
+        tensors: Named tensors of the trainer, for example a buffer of rollouts; each process has its own. Where the
+            state is another number of processes', it is empty, and `every` has those of all of them, in their order.
+        every: Those of every process that saved; empty unless their number differs.
     """
 
     step: int
     extra: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    every: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
 
 class SavedStates:
-    """The states of one training in a directory: `step-00000012/` with one file per engine; the newest two are kept.
+    """The states of one training in a directory: `step-00000012/` and so on; the newest two are kept.
 
     Args:
-        root: A directory that survives a kill and belongs to one cache key: another config, data or code version has
-            another one.
+        root: A directory that survives a kill, and bears the name of one cache key: another config, data or code version
+            has another one. A state that was saved under another name is not taken up.
+        warn: Hears what a person should know about a state that is taken up.
     """
 
-    def __init__(self, root: Path):
-        self._root = root
+    def __init__(self, root: Path, warn: Callable[[str], None] = print):
+        self._root, self._warn = root, warn
 
     def save(
         self, step: int, engines: Mapping[str, Engine], extra: Mapping[str, Any] | None = None,
         tensors: Mapping[str, torch.Tensor] | None = None,
     ) -> None:  # fmt: skip
-        """Commit the state after `step` steps, and drop all but the newest ones; every process must call it."""
+        """Commit the state after `step` steps, and drop all but the newest ones; every process must call it.
+
+        Raises:
+            StoreError: the disk has not the space for it; the earlier states stay.
+        """
         temporary, final = self._root / f".step-{step:08d}", self._root / f"step-{step:08d}"
+        own = {**{f"tensor/{name}": value.contiguous() for name, value in (tensors or {}).items()}, **generator_states()}
+        parts = {name: engine.parts() for name, engine in engines.items()}
+        self._check_space(sum(_bytes(part.values for part in shares.values()) for shares in parts.values()) + _bytes(own.values()))
         if group.is_main():
-            shutil.rmtree(temporary, ignore_errors=True)
+            for left in self._root.glob(".step-*"):
+                shutil.rmtree(left, ignore_errors=True)
             temporary.mkdir(parents=True)
         group.barrier()
-        for name, engine in engines.items():
-            state = engine.state()
-            if group.is_main():
-                save_file(state, temporary / f"{name}.safetensors")
-        own = {**{f"tensor/{name}": value.contiguous() for name, value in (tensors or {}).items()}, "rng": torch.get_rng_state()}
-        save_file(own, temporary / f"process-{group.rank():05d}.safetensors")
+        for name, shares in parts.items():
+            _write_parts(shares, temporary / f"{name}-{group.rank():05d}.safetensors")
+        _write(own, temporary / f"process-{group.rank():05d}.safetensors", {})
         group.barrier()
         if group.is_main():
-            (temporary / STATE).write_text(json.dumps({"step": step, "processes": group.size(), "extra": dict(extra or {})}))
-            for path in (*temporary.iterdir(), temporary):
+            state = {"step": step, "identity": self._root.name, "setting": self._setting(engines), "extra": dict(extra or {})}
+            (temporary / STATE).write_text(json.dumps(state))
+            for path in (temporary / STATE, temporary):
                 _sync(path)
             shutil.rmtree(final, ignore_errors=True)
             os.rename(temporary, final)
@@ -75,23 +93,152 @@ class SavedStates:
         group.barrier()
 
     def restore(self, engines: Mapping[str, Engine]) -> Saved | None:
-        """Load the newest whole state into the engines; None where there is none."""
-        for directory in sorted(self._root.glob("step-*"), reverse=True):
-            try:
-                state = json.loads((directory / STATE).read_text())
-                loaded = {name: load_file(directory / f"{name}.safetensors") for name in engines}
-                same = state["processes"] == group.size()
-                own = load_file(directory / f"process-{group.rank() if same else 0:05d}.safetensors")
-            except (OSError, ValueError, KeyError):
+        """Load the newest whole state into the engines; None where there is none. Every process must call it.
+
+        With the same processes, ZeRO stage and threads training goes on bit for bit; otherwise to rounding, which is said.
+        """
+        directories = group.gather([path.name for path in sorted(self._root.glob("step-*"), reverse=True)])[0]
+        for directory in (self._root / name for name in directories):
+            state = self._read(directory, engines)
+            if state is None:
                 continue
+            processes = state["setting"]["processes"]
             for name, engine in engines.items():
-                engine.load_state(loaded[name])
-            torch.set_rng_state(own.pop("rng"))
-            print(f"resumed after step {state['step']}", flush=True)
-            if not same:
-                print(f"it was saved by {state['processes']} processes: results are equal to rounding, not to the bit", flush=True)
-            return Saved(state["step"], state["extra"], {name.removeprefix("tensor/"): value for name, value in own.items()})
+                with StateReader(directory, name, processes) as reader:
+                    engine.load_parts(reader.read)
+            shares = [load_file(directory / f"process-{rank:05d}.safetensors") for rank in _shares_of(processes)]
+            same = processes == group.size()
+            set_generator_states(shares[0] if same else {}, state["step"])
+            tensors = [
+                {name.removeprefix("tensor/"): value for name, value in share.items() if name.startswith("tensor/")} for share in shares
+            ]
+            self._tell(state, self._setting(engines))
+            return Saved(state["step"], state["extra"], tensors[0] if same else {}, [] if same else tensors)
         return None
+
+    def _read(self, directory: Path, engines: Mapping[str, Engine]) -> dict[str, Any] | None:
+        """What a state says about itself; None where it is not whole or not ours, in the view of any process."""
+        state: dict[str, Any] | None = None
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            found = json.loads((directory / STATE).read_text())
+            files = [f"{name}-{rank:05d}" for name in (*engines, "process") for rank in range(found["setting"]["processes"])]
+            for name in files:
+                _check_whole(directory / f"{name}.safetensors")
+            state = found if found["identity"] == self._root.name and sorted(found["setting"]["engines"]) == sorted(engines) else None
+        return None if group.anywhere(state is None) else state
+
+    def _setting(self, engines: Mapping[str, Engine]) -> dict[str, Any]:
+        """What has to be the same for bit-exact continuation."""
+        described = {name: engine.description() for name, engine in engines.items()}
+        return {"processes": group.size(), "threads": torch.get_num_threads(), "engines": described}
+
+    def _tell(self, state: Mapping[str, Any], setting: Mapping[str, Any]) -> None:
+        if not group.is_main():
+            return
+        print(f"resumed after step {state['step']}", flush=True)
+        before, now = _words(state["setting"]), _words(setting)
+        if changes := [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]:
+            self._warn(
+                f"step {state['step']} was saved by another setting ({', '.join(changes)}): from there results are equal to rounding, "
+                "not bit for bit"
+            )
+
+    def _check_space(self, needed: int) -> None:
+        """Agree that the state fits; raises StoreError in every process otherwise."""
+        total = int(group.sum_all({"bytes": float(needed)})["bytes"])
+        self._root.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._root).free
+        if group.anywhere(free < total):
+            raise StoreError(
+                f"the next checkpoint needs {total / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; the last one stays",
+                where=str(self._root), do="free some space (`alignflow gc`) and run again: it goes on from there",
+            )  # fmt: skip
+
+
+class StateReader:
+    """Reads any stretch of the tensors that several processes wrote; open files are closed at the end of the block."""
+
+    def __init__(self, directory: Path, engine: str, processes: int):
+        self._files = contextlib.ExitStack()
+        self._places: dict[str, list[tuple[int, int, Any]]] = {}
+        for rank in range(processes):
+            file = self._files.enter_context(safe_open(directory / f"{engine}-{rank:05d}.safetensors", "pt"))
+            for name, start in json.loads(file.metadata()["starts"]).items():
+                values = file.get_slice(name)
+                self._places.setdefault(name, []).append((start, start + values.get_shape()[0], values))
+
+    def read(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Elements `start` to `stop` of the flattened tensor, (stop - start,) fp32."""
+        found = torch.empty(stop - start)
+        missing = stop - start
+        for first, last, values in self._places.get(name, ()):
+            begin, end = max(first, start), min(last, stop)
+            if begin < end:
+                found[begin - start : end - start] = values[begin - first : end - first]
+                missing -= end - begin
+        if missing:
+            raise StoreError(f"the checkpoint lacks {missing} elements of {name}", where=name, do="remove the stage's work directory")
+        return found
+
+    def __enter__(self) -> StateReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._places.clear()
+        self._files.close()
+
+
+def generator_states() -> dict[str, torch.Tensor]:
+    """States of this process's random number generators."""
+    states = {"rng/cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states["rng/cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_generator_states(states: Mapping[str, torch.Tensor], step: int) -> None:
+    """Take up what `generator_states` returned; where nothing fits, start anew, in each process differently."""
+    if "rng/cpu" not in states:
+        torch.manual_seed(step * 1_000_003 + group.rank())  # all devices
+        return
+    torch.set_rng_state(states["rng/cpu"])
+    if "rng/cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["rng/cuda"])
+
+
+def _shares_of(processes: int) -> list[int]:
+    return [group.rank()] if processes == group.size() else list(range(processes))
+
+
+def _words(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """A setting as one flat list of names and values."""
+    flat = {name: value for name, value in setting.items() if name != "engines"}
+    for described in setting["engines"].values():
+        flat |= {name.replace("_", " "): value for name, value in described.items()}
+    return flat
+
+
+def _write_parts(parts: Parts, path: Path) -> None:
+    starts = json.dumps({name: part.start for name, part in parts.items()})
+    _write({name: part.values.detach().float().cpu().contiguous() for name, part in parts.items()}, path, {"starts": starts})
+
+
+def _write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    save_file(tensors, path, metadata=metadata)
+    _sync(path)
+
+
+def _check_whole(path: Path) -> None:
+    """Raise ValueError or OSError where a safetensors file is not all there."""
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except Exception as error:  # noqa: BLE001 (safetensors raises one of its own, which says what we need: not whole)
+        raise ValueError(str(error)) from None
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _sync(path: Path) -> None:

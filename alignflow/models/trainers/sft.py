@@ -12,11 +12,14 @@ from alignflow.data.errors import TrainingError
 from alignflow.data.records import read_table
 from alignflow.data.rendering import encode_conversation
 from alignflow.data.run import Run
-from alignflow.models.batching import EncodedRow, make_micro_batches
-from alignflow.models.checkpoints import licences_of, save_checkpoint
+from alignflow.models.adapters import add_adapter, save_model
+from alignflow.models.batching import EncodedRow
+from alignflow.models.checkpoints import licences_of
+from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.policy import Policy, load_policy
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
+from alignflow.models.trainers.passes import passes
 
 
 def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) -> dict[str, float | None]:
@@ -28,7 +31,9 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     Raises:
         TrainingError: no row, a row without supervised tokens, zero steps, or a loss that is not finite.
     """
+    group.join(run.runtime)
     policy = load_policy(base, run.runtime, trainable=True)
+    add_adapter(policy, config, base)
     ids, rows = read_rows(demonstrations / "train.parquet", policy.tokenizer, config.max_length, run)
     _, heldout = read_rows(demonstrations / "heldout.parquet", policy.tokenizer, config.max_length, run)
     engine = make_engine(policy.model, config, run.runtime)
@@ -39,14 +44,13 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
         return StepOutput(-statistics.logps.sum(), {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)})
 
     plan = Plan("sft", [len(row) for row in rows], [row.supervised for row in rows], ids)
-    metrics: dict[str, float | None] = {**fit(engine, compute, plan, config, run)}
-    engine.close()
-    metrics |= evaluate_rows(policy, heldout, run)
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_rows(policy, heldout, run))
     card = {
         "Supervised fine-tuning": "Fine-tuned by alignflow on the assistant tokens of demonstrations.",
         "rows": str(len(rows)), "licences of what went in": licences_of(base, demonstrations),
     }  # fmt: skip
-    save_checkpoint(policy.model, policy.tokenizer, run.out, card)
+    save_model(policy, run.out, card)
+    engine.close()
     return metrics
 
 
@@ -87,12 +91,14 @@ def read_rows(path: Path, tokenizer: Any, max_length: int, run: Run) -> tuple[li
 @torch.no_grad()
 def evaluate_rows(policy: Policy, rows: list[EncodedRow], run: Run) -> dict[str, float | None]:
     """Held-out NLL per token in nats, and accuracy of the most probable token; None where there are no rows."""
-    logps, correct, tokens = 0.0, 0.0, 0
-    for batch in make_micro_batches([len(row) for row in rows], run.runtime.micro_batch_tokens):
-        statistics = policy.token_statistics([rows[index] for index in batch], ("logps", "correct"))
-        logps += float(statistics.logps.sum())
-        correct += float(statistics.values["correct"].sum())
-        tokens += len(statistics.logps)
-    if not tokens:
+    sums = {"logps": 0.0, "correct": 0.0, "tokens": 0.0}
+    for own in passes([len(row) for row in rows], run.runtime.micro_batch_tokens):
+        statistics = policy.token_statistics([rows[index] for index in own.rows], ("logps", "correct"))
+        if own.counts:
+            sums["logps"] += float(statistics.logps.sum())
+            sums["correct"] += float(statistics.values["correct"].sum())
+            sums["tokens"] += len(statistics.logps)
+    sums = group.sum_all(sums)
+    if not sums["tokens"]:
         return {"eval_loss": None, "eval_mean_token_accuracy": None}
-    return {"eval_loss": -logps / tokens, "eval_mean_token_accuracy": correct / tokens}
+    return {"eval_loss": -sums["logps"] / sums["tokens"], "eval_mean_token_accuracy": sums["correct"] / sums["tokens"]}

@@ -7,6 +7,7 @@ import pytest
 
 from alignflow.data.configs.generation import ReportConfig
 from alignflow.data.report.body import number, report
+from alignflow.data.report.plots import curve_plot
 from alignflow.data.run import Run, Runtime, write_json
 
 JUDGE = {
@@ -61,3 +62,13 @@ def test_the_payload_is_the_same_each_time_and_has_no_times(run, evaluation):
 )
 def test_figures_are_short(value, shown):
     assert number(value) == shown
+
+
+def test_training_and_held_out_points_share_a_panel(monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn, plot = [], Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, **style: drawn.append((style["label"], x, y)) or plot(self, x, y, **style))
+    points = [{"step": 5, "loss": 2.0}, {"step": 5, "eval_loss": 3.0}, {"step": 10, "loss": 1.0}]
+    assert curve_plot("sft", points, ("loss", "accuracy")).startswith("data:image/png")
+    assert drawn == [("training", [5, 10], [2.0, 1.0]), ("held out", [5], [3.0])]

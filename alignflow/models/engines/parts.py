@@ -1,0 +1,65 @@
+"""A training state in parts: each process gives what it holds, and takes back what it then holds, however many they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from alignflow.models.engines import group
+
+if TYPE_CHECKING:
+    from alignflow.models.engines.base import Engine
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+STEPS = "steps"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a flattened tensor.
+
+    Attributes:
+        values: (n,) fp32, in the engine's own memory: copy before changing the engine.
+        start: Where it begins in the flattened tensor.
+        shape: Shape of the whole tensor.
+    """
+
+    values: torch.Tensor
+    start: int
+    shape: tuple[int, ...]
+
+
+Parts = dict[str, Part]
+"""`weights/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME` of trainable parameters, and `steps`, the optimizer's count."""
+
+Read = Callable[[str, int, int], torch.Tensor]
+"""Name, start and stop -> those elements of the flattened tensor, (stop - start,) fp32 on the CPU."""
+
+
+def steps_part(steps: float) -> Parts:
+    """The optimizer's count of steps; one process gives it for all."""
+    return {STEPS: Part(torch.tensor([steps], dtype=torch.float32), 0, (1,))} if group.is_main() else {}
+
+
+def whole_state(engine: Engine) -> dict[str, torch.Tensor]:
+    """The whole state in every process, for models that fit: name -> tensor of its own shape on the CPU. Every process must call it."""
+    parts = engine.parts()
+    shapes = {
+        name: shape for found in group.gather({name: list(part.shape) for name, part in parts.items()}) for name, shape in found.items()
+    }
+    whole = {}
+    for name in sorted(shapes):
+        tensor = torch.zeros(shapes[name]).flatten()
+        if name in parts:
+            part = parts[name]
+            tensor[part.start : part.start + len(part.values)] = part.values.detach().float().cpu()
+        whole[name] = group.sum_tensor(tensor).view(shapes[name])
+    return whole
+
+
+def reader_of(whole: Mapping[str, torch.Tensor]) -> Read:
+    """Reads from a state that `whole_state` returned."""
+    return lambda name, start, stop: whole[name].flatten()[start:stop].clone()
