@@ -21,7 +21,10 @@ class Counter:
         self.steps = 0.0
 
     def parts(self):
-        return {name: Part(torch.tensor([value]), 0, (1,)) for name, value in {"weights/w": self.steps, "exp_avg/w": 0.0, "steps": self.steps}.items()}
+        return {
+            name: Part(torch.tensor([value]), 0, (1,))
+            for name, value in {"weights/w": self.steps, "exp_avg/w": 0.0, "steps": self.steps}.items()
+        }
 
     def load_parts(self, read):
         self.steps = float(read("weights/w", 0, 1))
