@@ -39,24 +39,26 @@ COLUMNS: Sequence[tuple[str, int, str]] = (
 )  # fmt: skip
 
 INTRODUCTION = f"""\
-<!-- Written by docs/make_scale.py: do not edit, run `python docs/make_scale.py`. -->
+<!-- Written by docs/make_scale.py: do not edit, run `make docs`. -->
 # Memory from 1B to 70B
 
-GiB on one GPU at the largest moment of a training, by arithmetic. In brackets, where something is offloaded: GiB of the machine's own
-memory for all of its processes. **Bold** fits a GPU of 80 GB ({CARD} GiB). These are the functions of `alignflow/data/estimate`, which
-`alignflow plan` uses for a recipe of yours; their docstrings have the formulas and where they come from.
+GiB on one GPU at the largest moment of a training, by arithmetic. In brackets, where something is offloaded: GiB of the machine's
+own memory for all of its processes. **Bold** fits a GPU of 80 GB ({CARD} GiB). These are the functions of `alignflow/data/estimate`,
+which `alignflow plan` uses for a recipe of yours; their docstrings have the formulas and where they come from.
 
 **None of these figures was measured on a GPU.** They count tensors. What stands behind them was measured on a CPU: weights,
 gradients, optimizer states and buffers of DeepSpeed 0.19 with one and two processes, as the rise of resident memory of a model of 29
-million weights (within 5 to 11%); the activations that torch keeps, by saved-tensor hooks (within 5%); the peak of a whole SFT process
-for a model of 3 million weights (1.05 to 1.3 times the estimate, since the C library keeps freed blocks). What is not counted:
-fragmentation of the allocator, buffers of NCCL, padding of attention where rows differ in length, and what attention takes where no
-fused kernel runs. `alignflow plan` therefore calls a need that is over a limit by less than {TOLERANCE:.0%} tight, and refuses from there on. Please
-measure on your own GPUs before you buy any.
+million weights (4 to 11% over the formulas); the activations that torch keeps, by saved-tensor hooks (3 to 5% over); the peak of a
+whole SFT process for a model of 3 million weights (1.05 to 1.3 times the estimate: the C library keeps freed blocks). Offloading and
+ZeRO 3 in bf16 were read in the source and not measured at all. Not counted are fragmentation of the allocator, buffers of NCCL,
+padding of attention where rows differ in length, and what attention takes where no fused kernel runs. `alignflow plan` therefore
+calls a need that is over a limit by less than {TOLERANCE:.0%} of itself tight, and refuses from there on. Measure on your own GPUs before you
+rely on a figure near the limit.
 
 Taken for all tables: DeepSpeed, bf16 (autocast over fp32 weights), `gradient_checkpointing: true`, `micro_batch_tokens: {TOKENS}`;
-LoRA with r = {RANK} on all linear layers. With `offload: optimizer` master weights, moments and gradients stand in the machine's memory, with
-`all` the weights too. On one GPU ZeRO has nothing to share out; its stages differ in their buffers.\
+LoRA with r = {RANK} on all linear layers. With `offload: optimizer` master weights, moments and gradients stand in the machine's
+memory, with `all` the weights too. On one GPU ZeRO has nothing to share out; its stages differ in their buffers. Weights and
+gradients are fp32 in either precision, so a model takes twice the memory of one that is trained in pure bf16.\
 """
 
 
@@ -100,16 +102,15 @@ def ppo(shape: ModelShape, rank: int | None, place: Place) -> Need:
 SECTIONS: Sequence[tuple[str, str, Callable[[ModelShape, int | None, Place], Need]]] = (
     (
         "SFT and DPO",
-        "DPO needs what SFT needs: log-probabilities of the reference are computed before training and kept as numbers, so no second "
+        "DPO needs what SFT needs: log-probabilities of the reference are computed before training and kept as numbers, so no second\n"
         "model is in memory; `micro_batch_tokens` counts both sides of a pair.",
         sft,
     ),
     ("Reward model", "As SFT, without the logits of a vocabulary.", reward),
     (
         "PPO",
-        "A policy and a value model that learn, a frozen reference and a frozen reward model, all of one size; with LoRA the policy's own base is "
-        f"the reference. {ROLLOUT.rows} answers of {ROLLOUT.new_tokens} tokens to prompts of {ROLLOUT.prompt_length} are sampled at a time with the "
-        "policy's own weights.",
+        "A policy and a value model that learn, a frozen reference and a frozen reward model, all of one size; with LoRA the policy's own\n"
+        f"base is the reference. {ROLLOUT.rows} answers of {ROLLOUT.new_tokens} tokens to prompts of {ROLLOUT.prompt_length} are sampled at a time with the policy's own weights.",
         ppo,
     ),
 )
@@ -139,7 +140,10 @@ def example() -> str:
     """One figure taken apart."""
     peak = sft(MODELS["8B"], None, Place("cuda", "bf16", "deepspeed", 3, 8)).peak
     parts = ", ".join(f"{name} {gib(value)}" for name, value in sorted(peak.parts.items(), key=lambda part: -part[1]))
-    return f"For example SFT of 8B on 8 GPUs under ZeRO 3, {gib(peak.total)} GiB in its {peak.name}: {parts}."
+    return (
+        f"For example SFT of 8B on 8 GPUs under ZeRO 3, {gib(peak.total)} GiB in its {peak.name}: {parts}.\n"
+        "`bf16 copies` are autocast's: it keeps one of every matrix that learns until a forward pass ends."
+    )
 
 
 def gib(value: float) -> str:
@@ -177,7 +181,7 @@ def main(arguments: Sequence[str], directory: Path = DIRECTORY) -> int:
         return 0
     if path.is_file() and path.read_text(encoding="utf-8") == wanted:
         return 0
-    print(f"{PAGE} is out of date: run `python docs/make_scale.py`")
+    print(f"{PAGE} is out of date: run `make docs`")
     return 1
 
 

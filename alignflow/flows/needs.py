@@ -147,7 +147,7 @@ class Estimator:
 
     def _check_disk(self, name: str, found: Demand, before: int) -> list[str]:
         free, wanted = self.machine.free_disk, before + found.published + found.states
-        if free is None or wanted <= free:
+        if free is None or wanted <= free or not found.published + found.states:
             return []
         return [
             f"{name} needs {size(wanted)} of disk ({size(found.states)} of training states, {size(before + found.published)} of checkpoints), "

@@ -8,6 +8,7 @@ from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.data.estimate.place import GIB, MIB
 from alignflow.data.estimate.tokens import implied_tokens
+from alignflow.data.run import Runtime
 from alignflow.flows.calls import plan
 from alignflow.flows.needs import TOLERANCE, Estimator, duration, refuse_too_large, size
 from alignflow.tasks.machine import Machine
@@ -114,3 +115,30 @@ def test_made_steps_need_nothing_and_tell_what_they_know(estimates, store, repos
 def test_sizes_and_times_are_short():
     assert [size(value) for value in (3 * MIB, 1.5 * GIB, 200 * GIB)] == ["3 MiB", "1.5 GiB", "200 GiB"]
     assert [duration(value) for value in (3, 120, 7200, 300_000)] == ["3 s", "2.0 min", "2.0 h", "3.5 days"]
+
+
+def on_gpus(monkeypatch, **runtime):
+    """Let the recipe's engine come out as a GPU one, on whatever machine the test runs."""
+    chosen = Runtime(device="cuda", precision="bf16", engine="deepspeed", **runtime)
+    monkeypatch.setattr("alignflow.flows.needs.resolve_runtime", lambda engine: chosen)
+
+
+def test_on_gpus_the_smallest_one_is_the_limit(estimates, monkeypatch):
+    on_gpus(monkeypatch)
+    found = estimates(*BIG, machine=Machine(memory=2000 * GIB, gpus=(80 * GIB, 40 * GIB), free_disk=10_000 * GIB))
+    assert not found["init"].too_large and not found["sample"].too_large
+    reason, *advice = found["sft"].too_large
+    assert "GPU memory, and there are 40.0 GiB" in reason
+    assert any("zero_stage: 3" in line for line in advice) and "still too much" not in " ".join(advice)
+
+
+def test_the_machines_memory_is_a_limit_of_offloading(estimates, monkeypatch):
+    on_gpus(monkeypatch, zero_stage=2, processes=8, offload="optimizer")
+    gpus = (80 * GIB,) * 8
+    assert estimates(*BIG, machine=Machine(memory=100 * GIB, gpus=gpus))["sft"].too_large
+    assert not estimates(*BIG, machine=Machine(memory=2000 * GIB, gpus=gpus))["sft"].too_large
+
+
+def test_gpus_that_do_not_tell_refuse_nothing(estimates, monkeypatch):
+    on_gpus(monkeypatch)
+    assert not any(need.too_large for need in estimates(*BIG, machine=Machine(memory=2000 * GIB)).values())

@@ -96,13 +96,23 @@ def _offload(settings: Settings, demand: Demand, stage: str) -> Candidates:
     ]  # fmt: skip
 
 
+def _plain_torch(settings: Settings, demand: Demand, stage: str) -> Candidates:
+    """One process has nothing to share out, and DeepSpeed keeps a master copy beside its fp32 weights."""
+    place = settings.place
+    if not demand.longest_row or place.engine != "deepspeed" or place.processes > 1 or place.offload != "none" or place.gathers:
+        return []
+    return [("engine.training: torch", replace(settings, place=replace(place, engine="torch", zero_stage=1)))]
+
+
 def _more_processes(settings: Settings, demand: Demand, stage: str) -> Candidates:
+    """On a CPU they help on other machines alone."""
     place, numbers = settings.place, [2**power for power in range(1, MOST_PROCESSES.bit_length())]
     if not demand.longest_row or place.engine != "deepspeed":
         return []
+    fields = "engine.nodes" if place.device == "cpu" else "engine.processes times engine.nodes"
     return [
-        (f"engine.zero_stage: 3 over {number} processes (engine.processes times engine.nodes)",
-         replace(settings, place=replace(place, zero_stage=3, processes=number, nodes=-(-number // place.processes_per_node))))
+        (f"engine.zero_stage: 3 over {number} processes ({fields})",
+         replace(settings, place=replace(place, zero_stage=3, processes=number, nodes=number if place.device == "cpu" else place.nodes)))
         for number in numbers if number > place.processes
     ]  # fmt: skip
 
@@ -134,6 +144,7 @@ MOVES = (
     Move("batch_size", _fewer_rows),
     Move("micro_batch_tokens", _fewer_tokens),
     Move("gradient_checkpointing", _checkpointing),
+    Move("training", _plain_torch),
     Move("offload", _offload),
     Move("processes", _more_processes),
     Move("lora", _lora),

@@ -86,13 +86,20 @@ class Asked:
 
 def place_of(runtime: Runtime) -> Place:
     """How a runtime shares the work."""
-    return Place(runtime.device, runtime.precision, runtime.engine, runtime.zero_stage)  # type: ignore[arg-type]
+    return Place(
+        runtime.device, runtime.precision, runtime.engine, runtime.zero_stage, runtime.world_size, runtime.nodes, runtime.offload  # type: ignore[arg-type]
+    )  # fmt: skip
 
 
 def settings_of(config: BaseModel, runtime: Runtime) -> Settings:
-    """The settings of a stage as its recipe has them."""
-    rows = config.batch_size if isinstance(config, SampleConfig | EvaluateConfig) else 0
-    return Settings(place_of(runtime), runtime.micro_batch_tokens, rows)
+    """The settings of a stage as its recipe has them; an adapter counts as one on all linear layers."""
+    settings = Settings(place_of(runtime), runtime.micro_batch_tokens)
+    if isinstance(config, SampleConfig | EvaluateConfig):
+        return replace(settings, rows=config.batch_size)
+    if isinstance(config, TrainingConfig):
+        rank = config.lora.r if config.lora else None
+        return replace(settings, lora_rank=rank, gradient_checkpointing=config.gradient_checkpointing)
+    return settings
 
 
 def single(config: BaseModel, runtime: Runtime) -> Settings:
@@ -151,14 +158,15 @@ def _training(asked: Asked, shape: ModelShape | None, config: TrainingConfig, lo
     settings = settings_of(config, asked.runtime)
     own = learner(settings)
     return Demand(
-        settings, lambda changed: training_need(learner(changed), changed.place), longest_row,
-        published_bytes(own), state_bytes([own]) if saves(config) else 0,
+        settings, lambda changed: training_need(learner(changed), changed.place), longest_row, published_bytes(own),
+        kept_bytes(config, own),
     )  # fmt: skip
 
 
-def saves(config: TrainingConfig) -> bool:
-    """Whether a training writes states to resume from: not where its last step comes before the first of them."""
-    return not 0 <= config.max_steps <= config.save_steps
+def kept_bytes(config: TrainingConfig, *learners: Learner) -> int:
+    """What a training keeps while it runs: states, unless it ends before the first of them; the best step's weights."""
+    states = 0 if 0 <= config.max_steps <= config.save_steps else state_bytes(learners)
+    return states + (published_bytes(learners[0]) if config.eval_steps else 0)
 
 
 def _learner(shape: ModelShape, settings: Settings, config: TrainingConfig, longest_row: int, scores: bool) -> Learner:
@@ -192,7 +200,7 @@ def _ppo(asked: Asked) -> Demand | None:
 
     settings = replace(settings_of(config, asked.runtime), rows=options.rollout_batch_size)
     both = learners(settings)
-    return Demand(settings, need, longest_row, published_bytes(both[0]), state_bytes(both) if saves(config) else 0)
+    return Demand(settings, need, longest_row, published_bytes(both[0]), kept_bytes(config, *both))
 
 
 def _sample(asked: Asked) -> Demand | None:
@@ -207,6 +215,19 @@ def _generation(asked: Asked, new_tokens: int, prompt_length: int, answers: int)
 
     def need(settings: Settings) -> Need:
         return generation_need(shape, Rollout(settings.rows, prompt_length, new_tokens, answers), settings.place)
+
+    return Demand(single(asked.config, asked.runtime), need)
+
+
+def _reference(asked: Asked) -> Demand | None:
+    """The frozen reference scores the answers of every pair."""
+    shape = asked.shapes["checkpoint"]
+    if shape is None:
+        return None
+
+    def need(settings: Settings) -> Need:
+        tokens = settings.micro_batch_tokens
+        return scoring_need(shape.parameters, forward_only(shape, tokens, tokens, settings.place), settings.place)
 
     return Demand(single(asked.config, asked.runtime), need)
 
@@ -263,7 +284,7 @@ Rule = Callable[[Asked], Demand | None]
 
 DEMANDS: Mapping[str, Rule] = {
     "init": _init, "adopt_reward": _adopt_reward, "sft": _sft, "sample": _sample, "label": _label, "reward": _reward,
-    "align": _align, "evaluate": _evaluate,
+    "reference": _reference, "align": _align, "evaluate": _evaluate,
 }  # fmt: skip
 """Stage of the catalogue -> what it needs; a stage that is not here holds no model."""
 

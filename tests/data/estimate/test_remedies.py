@@ -9,7 +9,7 @@ from alignflow.data.estimate.shapes import ModelShape
 from alignflow.data.estimate.stages import Demand, Settings
 
 EIGHT_B = ModelShape("llama", 4096, 32, 32, 8, 128, 14336, 128256)
-ALL = frozenset({"batch_size", "micro_batch_tokens", "gradient_checkpointing", "offload", "processes", "lora"})
+ALL = frozenset({"batch_size", "training", "micro_batch_tokens", "gradient_checkpointing", "offload", "processes", "lora"})
 
 
 def training(place=Place("cuda", "bf16"), tokens=16384):  # noqa: B008 (frozen)
@@ -77,3 +77,14 @@ def test_sampling_takes_fewer_rows():
     )
     (change, remedy), *_ = changes(demand, 80).items()
     assert change.startswith("sft.batch_size: ") and remedy.fits
+
+
+def test_one_process_is_told_of_plain_torch_and_several_are_not():
+    assert "engine.training: torch" in changes(training(Place("cpu"), 1024), 150, frozenset({"training"}))
+    several = remedies(training(Place("cpu", processes=2), 1024), "sft", frozenset({"training"}), under(1))
+    assert several == []
+
+
+def test_on_a_cpu_more_processes_are_more_machines():
+    (change,) = changes(training(Place("cpu"), 1024), 60, frozenset({"processes"}))
+    assert change.endswith("processes (engine.nodes)")
