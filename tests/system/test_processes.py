@@ -147,9 +147,9 @@ def alive(area):
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if str(area / "spec.json") in (entry / "cmdline").read_bytes().decode(errors="replace"):
-                    if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
-                        found.append(int(entry.name))
+                ours = str(area / "spec.json") in (entry / "cmdline").read_bytes().decode(errors="replace")
+                if ours and (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
+                    found.append(int(entry.name))
     return found
 
 
