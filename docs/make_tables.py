@@ -47,8 +47,9 @@ The column `key` says whether a field enters the cache key of its stage. A chang
 CATALOGUE_INTRODUCTION = """\
 # The catalogue
 
-What a recipe may name. The same tables are in `alignflow/data/catalogue.py`; `alignflow stages`, `methods`, `judges`, `formats`
-and `evaluators` print them, and with a name also the version of that part, which is in the cache key of the stages that use it.\
+What a recipe may name. The same tables are in `alignflow/data/catalogue.py`; `alignflow stages`, `methods`, `judges`, `formats`,
+`evaluators`, `rewards`, `advantages`, `policy_losses` and `trainers` print them, and with a name also the version of that part,
+which is in the cache key of the stages that use it.\
 """
 
 
@@ -84,8 +85,8 @@ PLACES = places()
 
 
 def heading(config: type[BaseModel]) -> str:
-    """The name of a config's section: where it stands, or what it is where it stands at several places."""
-    where = PLACES[config]
+    """The name of a config's section: where it stands, or what it is where it stands at several places or in options alone."""
+    where = PLACES.get(config, [])
     return where[0] if len(where) == 1 and "." not in where[0] else config.__name__.removesuffix("Config").lower()
 
 
@@ -108,7 +109,8 @@ def shown_type(annotation: Any) -> str:
             if arguments[-1] is Ellipsis
             else f"list of exactly {len(arguments)}: {shown_type(arguments[0])}"
         )
-    return f"[{heading(annotation)}](#{heading(annotation)})"
+    page = "recipe.md" if annotation in PLACES else "catalogue.md"
+    return f"[{heading(annotation)}]({page}#{heading(annotation)})"
 
 
 def shown_default(field: Any) -> str:
@@ -118,7 +120,9 @@ def shown_default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "its defaults"
-    return f"`{yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=1000).splitlines()[0]}`"
+    if isinstance(value, tuple):
+        value = [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]
+    return f"`{yaml.safe_dump(value, default_flow_style=True, width=1000).splitlines()[0]}`"
 
 
 def bounds(field: Any) -> str:
@@ -187,6 +191,16 @@ def options_of(configs: Mapping[str, type[BaseModel]], title: str, with_key: boo
             yield f"### {title} `{name}`\n\n{(config.__doc__ or '').splitlines()[0]}\n\n{fields(config, with_key)}"
 
 
+def inside_options(rows: Mapping[str, Any]) -> Iterator[str]:
+    """A section per config that stands in options of rows, and nowhere else in a recipe."""
+    found = {
+        model: name for name, row in rows.items() for field in row.options.model_fields.values() for model in models_in(field.annotation)
+    }
+    for config in found:
+        if config not in PLACES:
+            yield f"### {heading(config)}\n\n{(config.__doc__ or '').splitlines()[0]}\n\n{fields(config)}"
+
+
 def constitutions() -> str:
     """The built-in constitutions."""
     files = {path.stem: read_constitution(path) for path in sorted(BUILT_IN.glob("*.yaml"))}
@@ -205,7 +219,13 @@ def catalogue_page() -> str:
         "## Stages\n\nA trailing `?` marks an input that may be missing. [recipe.md](recipe.md) has the fields of each.",
         rows_of(STAGES, "takes", "makes", "trains", "generates"), *options_of(beyond, "Fields of"),
         "## Methods\n\nNames for `align.method`; the options of one go to `align.options`. `paper` is a number of arXiv.",
-        rows_of(methods, "columns", "needs_reference", "beta", "paper"), *options_of({name: row.options for name, row in methods.items()}, "Options of"),
+        rows_of(methods, "trainer", "takes", "columns", "needs_reference", "beta", "paper"),
+        *options_of({name: row.options for name, row in methods.items()}, "Options of"), *inside_options(methods),
+        "## Rewards\n\nNames for the `rewards` of a method that samples; [methods/ppo.md](methods/ppo.md) shows their use.",
+        rows_of(catalogue.REWARDS, "needs"), *options_of({name: row.options for name, row in catalogue.REWARDS.items()}, "Options of"),
+        "## Advantages\n\nNames for the option `advantage` of a method that samples.", rows_of(catalogue.ADVANTAGES, "needs_values"),
+        "## Policy_losses\n\nNames for the option `policy_loss` of a method that samples.", rows_of(catalogue.POLICY_LOSSES),
+        "## Trainers\n\nWhat runs a method; a method names its own.", rows_of(catalogue.TRAINERS, "generates"),
         "## Judges\n\nNames for `label.judge.name` and `evaluate.judges`. `needs` is what a judge falls back on where its options name no model.",
         rows_of(judges, "needs"), *options_of({name: row.options for name, row in judges.items()}, "Options of"),
         "### Constitutions\n\nBuilt-in names for `constitution` of the judge `rubric`. A file of the same form can be given by its path.", constitutions(),
