@@ -47,9 +47,8 @@ The column `key` says whether a field enters the cache key of its stage. A chang
 CATALOGUE_INTRODUCTION = """\
 # The catalogue
 
-What a recipe may name. The same tables are in `alignflow/data/catalogue.py`; `alignflow stages`, `methods`, `judges`, `formats`,
-`evaluators`, `rewards`, `advantages`, `policy_losses` and `trainers` print them, and with a name also the version of that part,
-which is in the cache key of the stages that use it.\
+What a recipe may name. The same tables are in `alignflow/data/catalogue.py`; `alignflow stages`, `methods`, `judges`, `formats`
+and `evaluators` print them, and with a name also the version of that part, which is in the cache key of the stages that use it.\
 """
 
 
@@ -85,8 +84,8 @@ PLACES = places()
 
 
 def heading(config: type[BaseModel]) -> str:
-    """The name of a config's section: where it stands, or what it is where it stands at several places or in options alone."""
-    where = PLACES.get(config, [])
+    """The name of a config's section: where it stands, or what it is where it stands at several places."""
+    where = PLACES.get(config, [])  # what stands in the options of a method is no section of the recipe
     return where[0] if len(where) == 1 and "." not in where[0] else config.__name__.removesuffix("Config").lower()
 
 
@@ -109,8 +108,11 @@ def shown_type(annotation: Any) -> str:
             if arguments[-1] is Ellipsis
             else f"list of exactly {len(arguments)}: {shown_type(arguments[0])}"
         )
-    page = "recipe.md" if annotation in PLACES else "catalogue.md"
-    return f"[{heading(annotation)}]({page}#{heading(annotation)})"
+    return (
+        f"[{heading(annotation)}](#{heading(annotation)})"
+        if annotation in PLACES
+        else f"{heading(annotation)}: {', '.join(annotation.model_fields)}"
+    )
 
 
 def shown_default(field: Any) -> str:
@@ -120,9 +122,14 @@ def shown_default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "its defaults"
+    return f"`{yaml.safe_dump(_plain(value), default_flow_style=True, width=1000).splitlines()[0]}`"
+
+
+def _plain(value: Any) -> Any:
+    """A default as lists and mappings."""
     if isinstance(value, tuple):
-        value = [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]
-    return f"`{yaml.safe_dump(value, default_flow_style=True, width=1000).splitlines()[0]}`"
+        return [_plain(item) for item in value]
+    return value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, BaseModel) else value
 
 
 def bounds(field: Any) -> str:
@@ -191,16 +198,6 @@ def options_of(configs: Mapping[str, type[BaseModel]], title: str, with_key: boo
             yield f"### {title} `{name}`\n\n{(config.__doc__ or '').splitlines()[0]}\n\n{fields(config, with_key)}"
 
 
-def inside_options(rows: Mapping[str, Any]) -> Iterator[str]:
-    """A section per config that stands in options of rows, and nowhere else in a recipe."""
-    found = {
-        model: name for name, row in rows.items() for field in row.options.model_fields.values() for model in models_in(field.annotation)
-    }
-    for config in found:
-        if config not in PLACES:
-            yield f"### {heading(config)}\n\n{(config.__doc__ or '').splitlines()[0]}\n\n{fields(config)}"
-
-
 def constitutions() -> str:
     """The built-in constitutions."""
     files = {path.stem: read_constitution(path) for path in sorted(BUILT_IN.glob("*.yaml"))}
@@ -219,13 +216,7 @@ def catalogue_page() -> str:
         "## Stages\n\nA trailing `?` marks an input that may be missing. [recipe.md](recipe.md) has the fields of each.",
         rows_of(STAGES, "takes", "makes", "trains", "generates"), *options_of(beyond, "Fields of"),
         "## Methods\n\nNames for `align.method`; the options of one go to `align.options`. `paper` is a number of arXiv.",
-        rows_of(methods, "trainer", "takes", "columns", "needs_reference", "beta", "paper"),
-        *options_of({name: row.options for name, row in methods.items()}, "Options of"), *inside_options(methods),
-        "## Rewards\n\nNames for the `rewards` of a method that samples; [methods/ppo.md](methods/ppo.md) shows their use.",
-        rows_of(catalogue.REWARDS, "needs"), *options_of({name: row.options for name, row in catalogue.REWARDS.items()}, "Options of"),
-        "## Advantages\n\nNames for the option `advantage` of a method that samples.", rows_of(catalogue.ADVANTAGES, "needs_values"),
-        "## Policy_losses\n\nNames for the option `policy_loss` of a method that samples.", rows_of(catalogue.POLICY_LOSSES),
-        "## Trainers\n\nWhat runs a method; a method names its own.", rows_of(catalogue.TRAINERS, "generates"),
+        rows_of(methods, "columns", "needs_reference", "beta", "paper"), *options_of({name: row.options for name, row in methods.items()}, "Options of"),
         "## Judges\n\nNames for `label.judge.name` and `evaluate.judges`. `needs` is what a judge falls back on where its options name no model.",
         rows_of(judges, "needs"), *options_of({name: row.options for name, row in judges.items()}, "Options of"),
         "### Constitutions\n\nBuilt-in names for `constitution` of the judge `rubric`. A file of the same form can be given by its path.", constitutions(),
@@ -235,6 +226,11 @@ def catalogue_page() -> str:
         "## Formats\n\nNames for the `format` of a source. `kinds` are the tables that its rows can become.", rows_of(catalogue.FORMATS, "kinds"),
         "## Evaluators\n\nNames for `evaluate.evaluators`. One whose `needs` the recipe lacks is left out, and the result says so.",
         rows_of(catalogue.EVALUATORS, "needs"),
+        "## Advantages\n\nNames for `advantage` of methods that sample while they train.", rows_of(catalogue.ADVANTAGES),
+        "## Policy losses\n\nNames for `policy_loss` of such methods.", rows_of(catalogue.POLICY_LOSSES),
+        "## Rewards\n\nNames in the list `rewards` of such methods; `package.module:function` is a function of your own.",
+        rows_of(catalogue.REWARDS),
+        "## Trainers\n\nWhat runs the methods of a family.", rows_of(catalogue.TRAINERS, "generates"),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 

@@ -18,7 +18,10 @@ from alignflow.data.catalogue import Judge, Method, Part, Reward, Stage
 def register(app: typer.Typer) -> None:
     """Add one command per table of the catalogue."""
     for table, rows in catalogue.TABLES.items():
-        app.command(table, help=f"List the {table} that a recipe may name, or show one with its options.")(_command(table, rows))
+        shown = table.replace("_", "-")
+        app.command(shown, help=f"List the {table.replace('_', ' ')} that a recipe may name, or show one with its options.")(
+            _command(table, rows)
+        )
 
 
 def _command(table: str, rows: Any) -> Any:

@@ -82,7 +82,7 @@ def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: N
         AlignflowError: whatever stopped a step.
     """
     caller = Caller(recipe, store)
-    chosen, forced = _selected(caller.nodes, selection)
+    chosen, forced = selected(caller.nodes, selection)
     for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
         caller.check(node)
     done: dict[str, Outcome] = {}
@@ -123,7 +123,7 @@ def _do(call: StageCall, force: bool, store: ArtifactStore, narrator: Narrator) 
     return Outcome(name=call.name, ref=result.ref, ran=result.ran, seconds=time.monotonic() - started, why=why)
 
 
-def _selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[str]]:
+def selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[str]]:
     """The steps to walk, and which of them to do again whatever the store has."""
     for name in (selection.only, selection.until, selection.start, *selection.force):
         check_step(steps, name)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from alignflow.data import binding, catalogue
 from alignflow.data.artifacts import ArtifactRef, Manifest, canonical_json, text_digest
@@ -98,7 +100,11 @@ def _children(config: BaseModel) -> Iterator[BaseModel]:
 
 
 def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
-    """Dotted names and plain values of every field that changes the result."""
+    """Dotted names and plain values of every field that changes the result and is not at its default.
+
+    A field that a new alignflow adds at a default that changes nothing must not run a user's stages again. A default
+    that does change is a change of source behind the stage's version.
+    """
     kind = type(config)
     for name in kind.model_fields:
         value = getattr(config, name)
@@ -108,18 +114,22 @@ def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterat
             if isinstance(value, str) and (what := content_kind(kind, name)):
                 yield f"{prefix}.{name}", contents.of(what, value, getattr(config, "revision", None))
             else:
-                yield from _flatten_value(value, f"{prefix}.{name}", contents)
+                yield from _flatten_field(kind.model_fields[name], value, f"{prefix}.{name}", contents)
         if isinstance(value, str) and ":" in value and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}:
             yield f"{prefix}.{name}.source", contents.of("module", value)
 
 
-def _flatten_value(value: Any, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
+def _flatten_field(field: FieldInfo, value: Any, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
+    default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
+        if not isinstance(default, BaseModel):  # a section that is there, with all its fields at their defaults
+            yield prefix, "given"
         yield from _flatten(value, prefix, contents)
     elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        yield f"{prefix}.length", len(value)
         for index, item in enumerate(value):
-            yield from _flatten_value(item, f"{prefix}.{index}", contents)
-    else:
+            yield from _flatten(item, f"{prefix}.{index}", contents)
+    elif value != default:
         yield prefix, list(value) if isinstance(value, tuple) else value
 
 
@@ -135,7 +145,7 @@ def _flatten_options(config: BaseModel, prefix: str, contents: ContentDigests) -
 def difference(components: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
     """The components in which a call differs from an earlier one, each as `name old -> new`."""
     names = [name for name in sorted({*components, *earlier}) if components.get(name) != earlier.get(name)]
-    return [f"{name} {_short(earlier.get(name))} -> {_short(components.get(name))}" for name in names]
+    return [f"{name} {_short(earlier, name)} -> {_short(components, name)}" for name in names]
 
 
 def nearest(components: Mapping[str, Any], manifests: Iterator[Manifest]) -> list[str]:
@@ -143,6 +153,8 @@ def nearest(components: Mapping[str, Any], manifests: Iterator[Manifest]) -> lis
     return min((difference(components, manifest.components) for manifest in manifests), key=len, default=[])
 
 
-def _short(value: Any) -> str:
-    text = "(none)" if value is None else str(value)
+def _short(components: Mapping[str, Any], name: str) -> str:
+    if name not in components:
+        return "(default)" if name.startswith("config.") else "(none)"
+    text = "(none)" if components[name] is None else str(components[name])
     return text[:12] if len(text) == 64 else text[:60]

@@ -12,6 +12,7 @@ from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
 from alignflow.tasks.content import ContentDigests
 from alignflow.tasks.key import bound_parts, difference, stage_key
+from alignflow.tasks.store import ArtifactStore
 
 
 @pytest.fixture
@@ -193,3 +194,28 @@ def test_the_revision_of_a_hub_id_counts_by_its_commit(key, monkeypatch):
     monkeypatch.setattr(ContentDigests, "_hub", lambda self, name, revision: f"hub:{name}@{commits[revision]}")
     by_revision = {revision: key("init", InitConfig(path="some/model", revision=revision)) for revision in commits}
     assert by_revision[None] == by_revision["main"] != by_revision["v2"]
+
+
+def test_a_field_that_a_new_version_adds_at_its_default_leaves_the_key_alone(key):
+    class Newer(SFTConfig):
+        """What a later alignflow may have: a new field, a new section, a new list."""
+
+        patience: int | None = None
+        section: LabelConfig = LabelConfig()
+        names: tuple[str, ...] = ("a",)
+
+    unlike = {"config.section.judge.options.constitution"}  # bytes that a field names always count
+
+    def components(config):
+        contents = ContentDigests(ArtifactStore().root)
+        return {name: value for name, value in stage_key("sft", config, {}, Runtime(), contents)[1].items() if name.startswith("config.")}
+
+    assert set(components(Newer())) - set(components(SFTConfig())) <= unlike
+    assert components(Newer(patience=3)) != components(Newer()) != components(Newer(names=()))
+    assert components(Newer(section=LabelConfig(batch_size=1, seed=1))) != components(Newer())
+
+
+def test_a_section_that_is_there_differs_from_none_and_a_list_by_its_length(key):
+    assert key("sft", SFTConfig(lora={})) != key("sft", SFTConfig())
+    one, two = (InitConfig(corpus=(SourceConfig(path=__file__),) * count) for count in (1, 2))
+    assert key("init", one) != key("init", two)
