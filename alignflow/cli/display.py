@@ -26,7 +26,15 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "label": ("pairs", "ties", "flip_rate", "longer_wins"),
     "reward": ("eval_accuracy", "eval_loss"),
     "reference": ("pairs", "logps"),
-    "align": ("rewards/accuracies", "rewards/margins", "loss"),
+    "align": (
+        "rewards/accuracies",
+        "rewards/margins",
+        "objective/rlhf_reward",
+        "objective/kl",
+        "completions/mean_length",
+        "alarms",
+        "loss",
+    ),
     "evaluate": ("win_rate", "kl", "heldout_nll/change"),
 }
 """Start of the names of the metrics that are shown for a stage; any others, where it has none of these."""

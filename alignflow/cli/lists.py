@@ -63,7 +63,7 @@ def options_table(config: type[BaseModel]) -> Table:
     table = Table("field", "default", "bounds", "")
     for name, field in config.model_fields.items():
         default = "" if field.is_required() else field.get_default(call_default_factory=True)
-        shown = "(see its own fields)" if isinstance(default, BaseModel) else str(default)
+        shown = "(see its own fields)" if isinstance(default, BaseModel) else str(_plain(default))
         table.add_row(name, escape(shown), escape(bounds_of(field)), escape(field.description or ""))
     return table
 
@@ -72,6 +72,13 @@ def bounds_of(field: FieldInfo) -> str:
     """The values that a field takes, as text: bounds or choices; empty where anything of its type will do."""
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return ", ".join(map(str, choices)) or ", ".join(text for part in field.metadata if (text := _bound(part)))
+
+
+def _plain(default: Any) -> Any:
+    """A list of configs as what one would write; anything else as it is."""
+    if isinstance(default, tuple):
+        return tuple(item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in default)
+    return default
 
 
 def _bound(part: Any) -> str:

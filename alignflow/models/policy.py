@@ -69,7 +69,7 @@ class Policy:
         attention.install(model)
 
     def token_statistics(
-        self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), temperature: float = 1.0
+        self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), *, temperature: float = 1.0
     ) -> TokenStatistics:
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 

@@ -141,7 +141,7 @@ def answer_statistics(policy: Policy, rows: Sequence[EncodedRow], which: Sequenc
     """Statistics of the answers' tokens by a model, as training computes them: name -> (N,) fp32 on the CPU, row after row."""
     parts: list[dict[str, torch.Tensor]] = [{}] * len(rows)
     for batch, _ in passes_in_step([len(row) for row in rows], policy.runtime.micro_batch_tokens):
-        statistics = policy.token_statistics([rows[index] for index in batch], tuple(which), temperature)
+        statistics = policy.token_statistics([rows[index] for index in batch], tuple(which), temperature=temperature)
         counts = [int(count) for count in statistics.counts()]
         columns = [statistics.values[name].cpu().split(counts) for name in which]
         for place, index in enumerate(batch):

@@ -113,7 +113,7 @@ def policy_step(learner: Learner, experience: Experience, batch: list[int], step
     which = ("logps", "entropy") if options.entropy_coefficient else ("logps",)
     sums = dict.fromkeys(("loss", "clipfrac", "ratio", "ratio/square", "approxkl", "entropy"), 0.0)
     for chosen, places, counts in part.passes(rows, policy.runtime.micro_batch_tokens):
-        statistics = policy.token_statistics([rows[index] for index in chosen], which, options.temperature)
+        statistics = policy.token_statistics([rows[index] for index in chosen], which, temperature=options.temperature)
         weights, mask = (values[places].to(policy.device) for values in (part.weights, experience.mask))
         old_logps, advantages = (values[places].to(policy.device) for values in (experience.scored.logps, experience.advantages))
         found = learner.loss(PolicyBatch(statistics.logps, old_logps, advantages, mask), options)

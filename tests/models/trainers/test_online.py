@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from alignflow.data.artifacts import file_digest, payload_files
-from alignflow.data.configs.training import AlignConfig, RewardConfig
+from alignflow.data.configs.training import AlignConfig, LoRAConfig, RewardConfig
 from alignflow.data.errors import RecipeError, TrainingError
 from alignflow.data.records import assistant, user, write_table
 from alignflow.data.run import Run, Runtime
 from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.policy import load_policy
 from alignflow.models.rewards.sources import WeightedRewards
-from alignflow.models.trainers import online, update
+from alignflow.models.trainers import cast, online, update
 from alignflow.models.trainers.alignment import align
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
@@ -268,6 +268,26 @@ def test_an_alarm_is_told_kept_and_may_stop_the_run_with_the_last_good_weights(n
     assert metrics["stopped_at"] == told["step"] and metrics["updates"] == told["step"] - 1
     short, _ = run_of("short", told["step"] - 1)
     assert file_digest(stopped.out / "model.safetensors") == file_digest(short.out / "model.safetensors")
+
+
+def test_an_adapter_trains_alone_and_is_its_own_reference(new_run, tiny_checkpoint, data, monkeypatch):
+    """The reference is the policy with the adapter off: no second model, and KL 0 at first."""
+    pytest.importorskip("peft")
+    loaded = []
+    monkeypatch.setattr(cast, "load_policy", lambda *a, real=cast.load_policy, **named: loaded.append(a) or real(*a, **named))
+    run = new_run()
+    train(ppo(2).model_copy(update={"lora": LoRAConfig(r=2), "learning_rate": 5e-2}), run, tiny_checkpoint, data)
+    first, second = lines(run)
+    assert len(loaded) == 1 and first["objective/kl"] == pytest.approx(0, abs=1e-4) and second["objective/kl"] != first["objective/kl"]
+    assert not (run.out / "model.safetensors").exists()
+    with pytest.raises(RecipeError, match="dropout"):
+        train(ppo(1).model_copy(update={"lora": LoRAConfig(lora_dropout=0.1)}), new_run("other"), tiny_checkpoint, data)
+
+
+def test_the_curves_are_tensorboards_too(new_run, tiny_checkpoint, data):
+    run = new_run()
+    train(ppo(1), run, tiny_checkpoint, data)
+    assert list((run.side / "tensorboard").iterdir())
 
 
 def test_the_held_out_judge_watches_and_gives_no_reward(new_run, tiny_checkpoint, data):
