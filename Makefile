@@ -26,6 +26,7 @@ fmt: setup
 
 docs: setup
 	$(BIN)/python docs/make_tables.py
+	$(BIN)/python docs/make_scale.py
 
 bench: setup
 	$(BIN)/python benchmarks/no_change.py

@@ -9,7 +9,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = "recipes/tiny.yaml"
-STAGES = ("init", "prepare", "sft", "sample", "label", "reward", "align", "evaluate", "report")
+STAGES = ("init", "prepare", "sft", "sample", "label", "reward", "reference", "align", "evaluate", "report")
 
 
 class Runner:

@@ -1,8 +1,11 @@
 """Makers that tests of several folders share."""
 
+import shutil
+
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from alignflow.data.artifacts import Manifest, digest_of, file_digest, part_digests, payload_files
 from alignflow.data.rendering import TEMPLATES
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
@@ -19,3 +22,16 @@ def small_tokenizer(directory):
     tokenizer.chat_template = TEMPLATES["turns"]
     tokenizer.save_pretrained(directory)
     return directory
+
+
+def as_artifact(directory, store, key, kind="checkpoint", inputs=None):
+    """Copy a directory into `store`/artifacts as the artifact `key`; returns its payload."""
+    payload = store / "artifacts" / key / "payload"
+    shutil.copytree(directory, payload)
+    files = {name: file_digest(payload / name) for name in payload_files(payload)}
+    manifest = Manifest(
+        kind=kind, key=key, digest=digest_of(files), stage=key.split("-")[0], files=files, parts=part_digests(files), components={}, config={},
+        inputs=inputs or {}, versions={}, fingerprint="", libraries={}, runtime={}, seed=0, metrics={}, cost={}, created="2026-01-01T00:00:00",
+    )  # fmt: skip
+    (payload.parent / "manifest.json").write_text(manifest.model_dump_json())
+    return payload

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
 import typer
 
-from alignflow.cli import chat, lists, new, node, run, stored
+from alignflow.cli import chat, check_losses, export, lists, new, node, plan, run, stored
+from alignflow.cli.settings import DEBUG
 from alignflow.data.errors import AlignflowError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A pipeline for RLHF and RLAIF: from raw data to an aligned and evaluated model, every stage cached.",
 )  # fmt: skip
-for module in (run, node, new, lists, stored, chat):
+for module in (run, plan, node, new, lists, stored, chat, export, check_losses):
     module.register(app)
 
 
 def main() -> None:
     """Run a command; one clear message on stderr and exit status 2 for the user's mistakes, 1 for failures."""
     debug = "--debug" in sys.argv
-    if debug:
+    if debug:  # every command takes it; those that show more of what goes on ask the environment
         sys.argv.remove("--debug")
+        os.environ[DEBUG] = "1"
     try:
         app()
     except AlignflowError as error:

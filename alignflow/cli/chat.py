@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from alignflow.data.adapters import is_adapter
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
 from alignflow.tasks.runtime import resolve_runtime
@@ -46,7 +47,7 @@ class Speaker:
     """One loaded model with its conversation so far."""
 
     def __init__(self, reference: str, max_new_tokens: int, temperature: float, seed: int):
-        self.name, path = find_model(reference)
+        self.name, path = find_model(reference, "chat", ("checkpoint",))
         runtime = resolve_runtime(EngineConfig())
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         from alignflow.models.generation.base import Sampling, make_generator
@@ -67,16 +68,20 @@ class Speaker:
         return answer
 
 
-def find_model(reference: str) -> tuple[str, Path]:
-    """A short name and the directory of a checkpoint: a model directory, or an artifact of the store; raises UserError."""
-    if (Path(reference) / "config.json").is_file():
+def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> tuple[str, Path]:
+    """A short name and the directory of a model: a model's or adapter's directory, or an artifact of one of `kinds`.
+
+    Raises UserError, as what `command` says.
+    """
+    if (Path(reference) / "config.json").is_file() or is_adapter(reference):
         return Path(reference).name, Path(reference)
     store = ArtifactStore()
     manifest = store.resolve(reference)
-    if manifest.kind != "checkpoint":
+    if manifest.kind not in kinds:
         raise UserError(
-            f"{manifest.key[:24]} is a {manifest.kind}, not a checkpoint", where="chat", do="`alignflow list align` shows aligned models"
-        )
+            f"{manifest.key[:24]} is a {manifest.kind}, not a {' or '.join(kinds)}", where=command,
+            do="`alignflow list align` shows aligned models",
+        )  # fmt: skip
     return manifest.key[:16], store.payload(manifest.ref())
 
 

@@ -20,11 +20,21 @@ PLAIN_EVERY_S = 20.0
 MOST_METRICS = 4
 SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "init": ("parameters", "vocabulary"),
+    "prepare": ("demonstrations/kept", "prompts/kept", "preferences/kept", "completions/kept", "evaluation/kept"),
     "sft": ("eval_loss", "eval_mean_token_accuracy", "loss"),
     "sample": ("completions", "stop_rate", "tokens/completion_mean"),
     "label": ("pairs", "ties", "flip_rate", "longer_wins"),
     "reward": ("eval_accuracy", "eval_loss"),
-    "align": ("rewards/accuracies", "rewards/margins", "loss"),
+    "reference": ("pairs", "logps"),
+    "align": (
+        "rewards/accuracies",
+        "rewards/margins",
+        "objective/rlhf_reward",
+        "objective/kl",
+        "completions/mean_length",
+        "alarms",
+        "loss",
+    ),
     "evaluate": ("win_rate", "kl", "heldout_nll/change"),
 }
 """Start of the names of the metrics that are shown for a stage; any others, where it has none of these."""

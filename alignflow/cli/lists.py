@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from alignflow.data import catalogue
-from alignflow.data.catalogue import Judge, Method, Part, Stage
+from alignflow.data.catalogue import Judge, Method, Part, Reward, Stage
 
 
 def register(app: typer.Typer) -> None:
     """Add one command per table of the catalogue."""
     for table, rows in catalogue.TABLES.items():
-        app.command(table, help=f"List the {table} that a recipe may name, or show one with its options.")(_command(table, rows))
+        shown = table.replace("_", "-")
+        app.command(shown, help=f"List the {table.replace('_', ' ')} that a recipe may name, or show one with its options.")(
+            _command(table, rows)
+        )
 
 
 def _command(table: str, rows: Any) -> Any:
@@ -43,8 +47,13 @@ def show_one(console: Console, name: str, row: Part) -> None:
     console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  (version {row.version})", highlight=False)
     if isinstance(row, Method):
         reference = "a frozen reference model" if row.needs_reference else "no reference model"
-        console.print(f"columns {', '.join(row.columns)}; {reference}; beta {row.beta}; arXiv {row.paper}", highlight=False)
-    config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge) else None
+        beta = f"beta {row.beta}; " if row.beta is not None else ""
+        console.print(
+            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}; {beta}arXiv {row.paper}", highlight=False
+        )
+        if row.ignores:
+            console.print(f"has no use for align.{', align.'.join(row.ignores)}", highlight=False)
+    config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge | Reward) else None
     if config is not None and config.model_fields:
         console.print(options_table(config))
 
@@ -54,10 +63,22 @@ def options_table(config: type[BaseModel]) -> Table:
     table = Table("field", "default", "bounds", "")
     for name, field in config.model_fields.items():
         default = "" if field.is_required() else field.get_default(call_default_factory=True)
-        shown = "(see its own fields)" if isinstance(default, BaseModel) else str(default)
-        bounds = ", ".join(text for part in field.metadata if (text := _bound(part)))
-        table.add_row(name, escape(shown), bounds, escape(field.description or ""))
+        shown = "(see its own fields)" if isinstance(default, BaseModel) else str(_plain(default))
+        table.add_row(name, escape(shown), escape(bounds_of(field)), escape(field.description or ""))
     return table
+
+
+def bounds_of(field: FieldInfo) -> str:
+    """The values that a field takes, as text: bounds or choices; empty where anything of its type will do."""
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return ", ".join(map(str, choices)) or ", ".join(text for part in field.metadata if (text := _bound(part)))
+
+
+def _plain(default: Any) -> Any:
+    """A list of configs as what one would write; anything else as it is."""
+    if isinstance(default, tuple):
+        return tuple(item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in default)
+    return default
 
 
 def _bound(part: Any) -> str:

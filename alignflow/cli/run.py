@@ -1,4 +1,4 @@
-"""`alignflow run` and `alignflow plan`."""
+"""`alignflow run`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from alignflow.cli.settings import configure_prefect
 from alignflow.data.configs.loading import load_recipe
@@ -16,6 +15,8 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.calls import plan as plan_steps
+from alignflow.flows.graph import nodes
+from alignflow.flows.needs import Estimator, refuse_too_large
 from alignflow.tasks.store import ArtifactStore
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
@@ -24,9 +25,8 @@ Smoke = Annotated[bool, typer.Option("--smoke", help="Every stage on 32 rows and
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command()(run)
-    app.command()(plan)
 
 
 def run(
@@ -35,16 +35,16 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="This stage and what it needs.")] = None,
     start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="This stage and all after it again.")] = None,
     force: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="This stage again, whatever the store has.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show Prefect's log and tracebacks.")] = False,
+    even_if_too_large: Annotated[bool, typer.Option("--even-if-too-large", help="Run although a stage cannot fit by the estimate.")] = False,
 ) -> None:  # fmt: skip
     """Run a recipe: what is in the store already is not done again."""
-    loaded = _load(recipe, settings, smoke)
+    loaded = load(recipe, settings, smoke)
     store = ArtifactStore()
-    server = configure_prefect(store.root, debug)
+    server = configure_prefect(store.root)
     console = Console()
     console.print(f"[bold]{loaded.name}[/bold]  store {store.root}\n{server}", highlight=False, soft_wrap=True)
     from alignflow.cli.display import Display, final_table, result_paths
-    from alignflow.flows.pipeline import Narrator, Outcome, Selection, missing_for, walk
+    from alignflow.flows.pipeline import Narrator, Outcome, Selection, missing_for, selected, walk
     from alignflow.tasks.launch import listening
 
     selection = Selection(only=only, until=until, start=start, force=tuple(force or ()))
@@ -52,6 +52,10 @@ def run(
         raise UserError(
             f"{only} takes from {', '.join(missing)}, which the store does not have", where="--only", do="run without --only first"
         )
+    if not even_if_too_large:
+        chosen, forced = selected(nodes(loaded), selection)
+        needs = Estimator(loaded, store).needs(plan_steps(loaded, store), frozenset(forced))
+        refuse_too_large(needs, frozenset(node.name for node in chosen))
     display = Display(console, 0)
 
     from prefect import flow
@@ -77,20 +81,7 @@ def _warnings(outcomes: list, store: ArtifactStore) -> list[str]:
     return [f"{outcome.name}: {text}" for outcome in outcomes for text in store.manifest(outcome.ref.key).warnings]
 
 
-def plan(recipe: RecipePath, settings: Settings = None, smoke: Smoke = False) -> None:
-    """What a run would do: run, cached, after another stage, or blocked; and why."""
-    loaded = _load(recipe, settings, smoke)
-    store = ArtifactStore()
-    table = Table("stage", "state", "why")
-    steps = plan_steps(loaded, store)
-    for step in steps:
-        state = f"after {step.why}" if step.state == "after" else step.state
-        table.add_row(step.name, state, "" if step.state == "after" else escape(step.why))
-    Console().print(table)
-    if any(step.state == "blocked" for step in steps):
-        raise typer.Exit(2)
-
-
-def _load(path: Path, settings: list[str] | None, smoke: bool) -> Recipe:
+def load(path: Path, settings: list[str] | None, smoke: bool) -> Recipe:
+    """The recipe that a command was given, with its settings, in small where asked."""
     recipe = load_recipe(path, settings or ())
     return smoke_recipe(recipe) if smoke else recipe

@@ -124,6 +124,15 @@ def artifact_of(path: Path) -> Path | None:
     return None
 
 
+def identity(path: Path) -> tuple[str, str]:
+    """Key and digest of what lies at a path: of its artifact; outside a store there is no key, and all files are hashed."""
+    artifact = artifact_of(Path(path).absolute())
+    if artifact is not None:
+        manifest = read_manifest(artifact)
+        return manifest.key, manifest.digest
+    return "", digest_of({name: file_digest(Path(path) / name) for name in payload_files(Path(path))})
+
+
 def verify_files(path: Path, suffixes: tuple[str, ...] = (".safetensors",)) -> None:
     """Re-hash an input's files with these suffixes before they are loaded; raises DamagedArtifactError on a difference.
 

@@ -50,6 +50,17 @@ PREFERENCES = pa.schema(
 )
 RANKINGS = pa.schema([*_ID, ("prompt", MESSAGES), ("completions", pa.list_(pa.string())), ("scores", pa.list_(pa.float64()))])
 UNPAIRED = pa.schema([*_ID, ("prompt", MESSAGES), ("completion", MESSAGES), ("label", pa.bool_())])
+REFERENCES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("chosen_logps", pa.float32()),  # sums over the answer's tokens, nats
+        ("rejected_logps", pa.float32()),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
+        ("chosen_token_logps", pa.list_(pa.float32())),  # of each token, or null
+        ("rejected_token_logps", pa.list_(pa.float32())),
+    ]
+)
 TEXTS = pa.schema([*_ID, ("text", pa.string())])
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -60,6 +71,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "rankings": RANKINGS,
     "unpaired": UNPAIRED,
     "texts": TEXTS,
+    "references": REFERENCES,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Run:
         work: Directory that survives a kill of this stage: checkpoints.
         rows: Directory of the row journal, shared by all runs with the same row settings.
         runtime: Device, precision, engine and threads.
+        listeners: Who else hears each point of the curves: called with its step and metrics.
         main: Whether this is the process whose payload and figures count: the first of several.
     """
 
@@ -57,7 +59,8 @@ class Run:
     main: bool = True
     tokens: int = 0
     warnings: list[str] = field(default_factory=list)
-    _started: float = field(default_factory=time.monotonic)
+    listeners: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
+    _phase: tuple[str, int, float, int] = ("", 0, 0.0, 0)  # unit, total, start, and what was done by then
     _last: float = 0.0
 
     def progress(self, done: int, total: int, unit: str = "rows", **figures: float) -> None:
@@ -66,13 +69,15 @@ class Run:
         `figures` are shown beside it, for example `loss` and `tokens_per_s`.
         """
         now = time.monotonic()
-        if not self.main or (now - self._last < 0.2 and done < total):
+        if not self.main or (now - self._last < 0.2 and done < total and self._phase[:2] == (unit, total)):
             return
         self._last = now
-        elapsed = now - self._started
+        if self._phase[:2] != (unit, total):  # time left is counted within one kind of work
+            self._phase = (unit, total, now, done)
+        elapsed, made = now - self._phase[2], done - self._phase[3]
         state = {
             "done": done, "total": total, "unit": unit, "elapsed_s": round(elapsed, 1),
-            "left_s": round(elapsed / done * (total - done), 1) if done else None,
+            "left_s": round(elapsed / made * (total - done), 1) if made else None,
             "figures": {name: round(float(value), 5) for name, value in figures.items()},
         }  # fmt: skip
         temporary = self.side / ".progress.tmp"
@@ -80,11 +85,13 @@ class Run:
         os.replace(temporary, self.side / "progress.json")
 
     def curve(self, step: int, metrics: dict[str, float]) -> None:
-        """Append one point of the training curves to `side/curves.jsonl`."""
+        """Append one point of the training curves to `side/curves.jsonl`, and tell the listeners."""
         if not self.main:
             return
         with open(self.side / "curves.jsonl", "a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
+        for listener in self.listeners:
+            listener(step, metrics)
 
     def count_tokens(self, number: int) -> None:
         """Add to the tokens that this stage processed (its cost in the manifest)."""

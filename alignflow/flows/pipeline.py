@@ -15,8 +15,8 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import DamagedArtifactError, RecipeError
 from alignflow.flows.calls import Caller, why_missed
 from alignflow.flows.graph import Node, downstream, upstream
-from alignflow.tasks.call import StageCall, StageResult
-from alignflow.tasks.stage_task import stage_task
+from alignflow.tasks.call import StageCall
+from alignflow.tasks.stage_task import run_as_task
 from alignflow.tasks.store import ArtifactStore
 
 MOST_REPAIRS = 3
@@ -82,7 +82,9 @@ def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: N
         AlignflowError: whatever stopped a step.
     """
     caller = Caller(recipe, store)
-    chosen, forced = _selected(caller.nodes, selection)
+    chosen, forced = selected(caller.nodes, selection)
+    for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
+        caller.check(node)
     done: dict[str, Outcome] = {}
     repairs = 0
     while True:
@@ -117,11 +119,11 @@ def _do(call: StageCall, force: bool, store: ArtifactStore, narrator: Narrator) 
     if not found:
         narrator.starts(call, why)
     started = time.monotonic()
-    result = StageResult.model_validate(stage_task(call.stage, store, force)(call))
+    result = run_as_task(call, store, force)
     return Outcome(name=call.name, ref=result.ref, ran=result.ran, seconds=time.monotonic() - started, why=why)
 
 
-def _selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[str]]:
+def selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[str]]:
     """The steps to walk, and which of them to do again whatever the store has."""
     for name in (selection.only, selection.until, selection.start, *selection.force):
         check_step(steps, name)

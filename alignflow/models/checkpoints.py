@@ -41,10 +41,21 @@ def save_checkpoint(model: Any, tokenizer: Any, out: Path, card: Mapping[str, st
     elif group.is_main():
         model.save_pretrained(out, max_shard_size=SHARD_BYTES)
     if group.is_main():
-        tokenizer.save_pretrained(out)
-        _forget_places(out)
-        (out / CARD).write_text(card_text(card))
+        _forget_places(out / "config.json")
+        save_tokenizer(tokenizer, out)
+        write_card(card, out)
     group.barrier()
+
+
+def save_tokenizer(tokenizer: Any, out: Path) -> None:
+    """Write a tokenizer with its chat template."""
+    tokenizer.save_pretrained(out)
+    _forget_places(out / "tokenizer_config.json")
+
+
+def write_card(card: Mapping[str, str], out: Path) -> None:
+    """Write the card beside a model."""
+    (out / CARD).write_text(card_text(card))
 
 
 def _save_shared_out(model: Any, out: Path) -> None:
@@ -116,14 +127,12 @@ def _with_eos(known: Any, eos: int) -> Any:
     return ids if eos in ids and len(ids) > 1 else eos if not ids or ids == [eos] else sorted({*ids, eos})
 
 
-def _forget_places(out: Path) -> None:
-    """Take local paths out of the JSON files that transformers wrote, so that the digest does not depend on them."""
-    for name in ("config.json", "tokenizer_config.json"):
-        path = out / name
-        content = json.loads(path.read_text())
-        for key in ("_name_or_path", "name_or_path", "_commit_hash", "is_local", "local_files_only"):
-            content.pop(key, None)
-        path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+def _forget_places(path: Path) -> None:
+    """Take local paths out of a JSON file that transformers wrote, so that the digest does not depend on them."""
+    content = json.loads(path.read_text())
+    for key in ("_name_or_path", "name_or_path", "_commit_hash", "is_local", "local_files_only"):
+        content.pop(key, None)
+    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def card_text(card: Mapping[str, str]) -> str:

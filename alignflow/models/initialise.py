@@ -9,12 +9,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from alignflow.data.adapters import find_base, is_adapter
 from alignflow.data.configs.inputs import BuildConfig, InitConfig
 from alignflow.data.errors import DataError, ModelError
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import TEMPLATES, encode_conversation, load_tokenizer
 from alignflow.data.run import Run
 from alignflow.data.sources.reading import iter_corpus_texts
+from alignflow.models.adapters import from_pretrained
 from alignflow.models.checkpoints import save_checkpoint
 
 EOS, PAD = "<|end|>", "<|pad|>"
@@ -45,19 +47,24 @@ def initialise(config: InitConfig, *, run: Run) -> dict[str, float | None]:
 
 
 def load(config: InitConfig) -> tuple[Any, Any]:
-    """Model and tokenizer at `config.path`, in fp32."""
+    """Model and tokenizer at `config.path`, in fp32; an adapter is merged into its base, which it may have its tokenizer from."""
     path = str(config.path)
-    tokenizer = load_tokenizer(path, config.trust_remote_code)
+    adapter = is_adapter(path)
+    bare = adapter and not (Path(path) / "tokenizer_config.json").is_file()
+    tokenizer = load_tokenizer(find_base(Path(path)) if bare else path, config.trust_remote_code, config.revision)
+    revision = {} if adapter else {"revision": config.revision or "main"}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, revision=config.revision or "main", use_safetensors=True, dtype=torch.float32, trust_remote_code=config.trust_remote_code
-        )
+        model = from_pretrained(AutoModelForCausalLM, path, torch.float32, trust_remote_code=config.trust_remote_code, **revision)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
             f"no causal language model that can be loaded: {first}", where=path,
             do="give a Hugging Face directory with config.json and safetensors weights; code of the model's own needs model.trust_remote_code: true",
         ) from error  # fmt: skip
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ModelError(
+            "the Hub id is an adapter's, not a model's", where=path, do="give a local directory of the adapter, or merge it before"
+        )
     return model, tokenizer
 
 

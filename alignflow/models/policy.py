@@ -11,11 +11,13 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 
+from alignflow.data.adapters import is_adapter
 from alignflow.data.artifacts import verify_files
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
+from alignflow.models.adapters import Adapter, from_pretrained
 from alignflow.models.batching import EncodedRow, Packed, make_micro_batches, pack
 from alignflow.models.engines.base import share_out_frozen
 from alignflow.models.loading import load_model
@@ -63,27 +65,31 @@ class Policy:
 
     def __init__(self, model: Any, tokenizer: Any, runtime: Runtime):
         self.model, self.tokenizer, self.runtime = model, tokenizer, runtime
+        self.adapter: Adapter | None = None
         self.device = next(model.parameters()).device
         attention.install(model)
 
-    def token_statistics(self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",)) -> TokenStatistics:
+    def token_statistics(
+        self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), *, temperature: float = 1.0
+    ) -> TokenStatistics:
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 
+        All of them are of the distribution at `temperature`: logits divided by it, before the softmax.
         The head runs only where a token that counts is predicted, in chunks whose logits are computed anew in the
         backward pass, so that they are never all in memory.
         """
         packed = pack(rows, self.device)
         hidden = hidden_states(self.model, packed, self.runtime)[packed.predicting]
-        parts = [self._head(hidden[start : start + CHUNK_TOKENS], packed.targets[start : start + CHUNK_TOKENS], which)
+        parts = [self._head(hidden[start : start + CHUNK_TOKENS], packed.targets[start : start + CHUNK_TOKENS], which, temperature)
                  for start in range(0, max(len(hidden), 1), CHUNK_TOKENS)]  # fmt: skip
         values = {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(which)}
         return TokenStatistics(packed.owners, len(rows), values)
 
-    def _head(self, hidden: torch.Tensor, targets: torch.Tensor, which: Collection[str]) -> tuple[torch.Tensor, ...]:
+    def _head(self, hidden: torch.Tensor, targets: torch.Tensor, which: Collection[str], temperature: float) -> tuple[torch.Tensor, ...]:
         def statistics(states: torch.Tensor) -> tuple[torch.Tensor, ...]:
             with autocast(self.runtime):
                 logits = self.model.get_output_embeddings()(states)
-            log_probabilities = torch.log_softmax(scaled_logits(logits, self.model.config), dim=-1)
+            log_probabilities = torch.log_softmax(scaled_logits(logits, self.model.config) / temperature, dim=-1)
             return tuple(_STATISTICS[name](log_probabilities, targets) for name in which)
 
         if torch.is_grad_enabled() and hidden.requires_grad:
@@ -123,7 +129,7 @@ def autocast(runtime: Runtime) -> torch.autocast:
 
 
 def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts: bool = False) -> Policy:
-    """Load a checkpoint in fp32; its weights are verified first where they lie in a store.
+    """Load a checkpoint in fp32, an adapter merged into its base; its weights are verified first where they lie in a store.
 
     Args:
         path: Directory of the model and its tokenizer.
@@ -137,7 +143,10 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts:
     """
     verify_files(Path(path))
     try:
-        model, _ = load_model(AutoModelForCausalLM, Path(path), runtime, trainable or in_parts)
+        if is_adapter(Path(path)):
+            model = from_pretrained(AutoModelForCausalLM, path, torch.float32)
+        else:
+            model, _ = load_model(AutoModelForCausalLM, Path(path), runtime, trainable or in_parts)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(

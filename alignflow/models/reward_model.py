@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from alignflow.data.adapters import is_adapter
 from alignflow.data.artifacts import verify_files
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import encode_completion, encode_prompt, load_tokenizer
 from alignflow.data.run import Runtime, write_json
 from alignflow.models import attention
+from alignflow.models.adapters import Adapter, from_pretrained, has_head, save_model
 from alignflow.models.batching import EncodedRow, make_micro_batches, pack
-from alignflow.models.checkpoints import save_checkpoint
 from alignflow.models.engines.partitioned import fill
 from alignflow.models.loading import load_model
 from alignflow.models.policy import autocast, hidden_states
@@ -34,6 +35,7 @@ class RewardModel:
 
     def __init__(self, model: Any, tokenizer: Any, runtime: Runtime):
         self.model, self.tokenizer, self.runtime = model, tokenizer, runtime
+        self.adapter: Adapter | None = None
         self.device = next(model.parameters()).device
         self.context_length = getattr(model.config, "max_position_embeddings", None)
         attention.install(model)
@@ -101,7 +103,7 @@ def _set_pad(model: Any, tokenizer: Any) -> None:
 
 
 def save_reward_model(reward: RewardModel, out: Path, checks: Sequence[ScoredRow], card: Mapping[str, str]) -> None:
-    """Write it so that AutoModelForSequenceClassification loads it, with scored rows that a loader must reproduce."""
+    """Write it (or its adapter) so that AutoModelForSequenceClassification (or peft) loads it, with scored rows that a loader must reproduce."""
     rows = [reward.encode(check) for check in checks]
     scores = reward.score_encoded(rows)
     write_json(
@@ -111,7 +113,7 @@ def save_reward_model(reward: RewardModel, out: Path, checks: Sequence[ScoredRow
             for (messages, text, ended), row, score in zip(checks, rows, scores, strict=True)
         ],
     )
-    save_checkpoint(reward.model, reward.tokenizer, out, card)
+    save_model(reward, out, card)
     attention.install(reward.model)
 
 
@@ -125,12 +127,14 @@ def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
     """
     path = Path(path)
     verify_files(path)
-    model = _load(path, runtime)
+    model, tokenizer = _load(path, runtime), load_tokenizer(path)
+    if is_adapter(path):
+        _set_pad(model, tokenizer)
     if model.config.num_labels != 1 or not isinstance(getattr(model, "score", None), torch.nn.Linear):
         raise ModelError(
             f"not a reward model: {model.config.num_labels} labels", where=str(path), do="give a model with num_labels 1 and a linear head"
         )
-    reward = RewardModel(model.to(runtime.device).eval().requires_grad_(False), load_tokenizer(path), runtime)
+    reward = RewardModel(model.to(runtime.device).eval().requires_grad_(False), tokenizer, runtime)
     if (path / CHECK_ROWS).is_file():
         _check(reward, json.loads((path / CHECK_ROWS).read_text()), path)
     return reward
@@ -138,13 +142,17 @@ def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
 
 def _load(path: Path, runtime: Runtime, in_parts: bool = False, **changes: Any) -> Any:
     try:
-        model, fresh = load_model(AutoModelForSequenceClassification, path, runtime, in_parts, **changes)
+        if is_adapter(path):  # its base has the backbone alone
+            model = from_pretrained(AutoModelForSequenceClassification, path, torch.float32, num_labels=1)
+            fresh = [] if has_head(path) else ["score.weight"]
+        else:
+            model, fresh = load_model(AutoModelForSequenceClassification, path, runtime, in_parts, **changes)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
             f"no sequence classification model that can be loaded: {first}", where=str(path), do="give a Hugging Face directory"
         ) from error
-    if not changes and fresh:
+    if fresh and not changes:
         raise ModelError(f"its head would be a fresh one: {', '.join(fresh)} missing", where=str(path), do="give a trained reward model")
     return model
 

@@ -9,13 +9,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
-from alignflow.data import catalogue
+from alignflow.data import binding, catalogue
 from alignflow.data.artifacts import ArtifactRef, Manifest, canonical_json, text_digest
 from alignflow.data.catalogue import Part
-from alignflow.data.configs.base import in_key, is_content
+from alignflow.data.configs.base import content_kind, in_key
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.run import Runtime
 from alignflow.tasks.content import ContentDigests
@@ -26,8 +29,12 @@ BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (JudgeConfig, "name", "judges"),
     (SourceConfig, "format", "formats"),
     (EvaluateConfig, "evaluators", "evaluators"),
+    (OnlineOptions, "advantage", "advantages"),
+    (OnlineOptions, "policy_loss", "policy_losses"),
+    (RewardSourceConfig, "name", "rewards"),
+    (FunctionRewardOptions, "function", "functions"),  # always the user's own
 )
-"""Which config field names parts of which table: their versions enter the key."""
+"""Which config field names parts of which table: their versions enter the key, and the source of the user's own code."""
 
 
 def stage_key(
@@ -52,6 +59,8 @@ def stage_key(
     components.update({f"input.{name}": ref.digest for name, ref in inputs.items()})
     for table, name, part in bound_parts(config):
         components[f"version.{table}.{name}"] = part.version
+        if isinstance(part, catalogue.Trainer) and part.generates:
+            components["resolved.generator"] = runtime.generator
     return f"{stage}-{text_digest(canonical_json(components))[:40]}", components
 
 
@@ -64,14 +73,22 @@ def bound_parts(config: BaseModel) -> Iterator[tuple[str, str, Part]]:
                 yield from _named_parts(table, name)
     for value in _children(config):
         yield from bound_parts(value)
+    options = binding.parsed_options(config, "options")
+    if options is not None:
+        yield from bound_parts(options)
 
 
 def _named_parts(table: str, name: str) -> Iterator[tuple[str, str, Part]]:
+    if ":" in name:  # the user's own code enters by its source
+        return
     rows = catalogue.TABLES[table]
     if name == "auto":  # whichever fits the data: any of them may have made the result
         yield from ((table, other, part) for other, part in rows.items())
-    elif ":" not in name:  # the user's own code enters by its source
-        yield table, name, catalogue.look_up(rows, name, table)
+        return
+    part = catalogue.look_up(rows, name, table)
+    yield table, name, part
+    if isinstance(part, catalogue.Method):
+        yield "trainers", part.trainer, catalogue.TRAINERS[part.trainer]
 
 
 def _children(config: BaseModel) -> Iterator[BaseModel]:
@@ -83,45 +100,52 @@ def _children(config: BaseModel) -> Iterator[BaseModel]:
 
 
 def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
-    """Dotted names and plain values of every field that changes the result."""
+    """Dotted names and plain values of every field that changes the result and is not at its default.
+
+    A field that a new alignflow adds at a default that changes nothing must not run a user's stages again. A default
+    that does change is a change of source behind the stage's version.
+    """
     kind = type(config)
     for name in kind.model_fields:
         value = getattr(config, name)
         if name == "options" and isinstance(value, dict):
             yield from _flatten_options(config, f"{prefix}.{name}", contents)
         elif in_key(kind, name):
-            yield from _flatten_value(value, f"{prefix}.{name}", contents, is_content(kind, name))
+            if isinstance(value, str) and (what := content_kind(kind, name)):
+                yield f"{prefix}.{name}", contents.of(what, value, getattr(config, "revision", None))
+            else:
+                yield from _flatten_field(kind.model_fields[name], value, f"{prefix}.{name}", contents)
         if isinstance(value, str) and ":" in value and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}:
-            yield f"{prefix}.{name}.source", contents.of(value)
+            yield f"{prefix}.{name}.source", contents.of("module", value)
 
 
-def _flatten_value(value: Any, prefix: str, contents: ContentDigests, content: bool) -> Iterator[tuple[str, Any]]:
+def _flatten_field(field: FieldInfo, value: Any, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
+    default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
+        if not isinstance(default, BaseModel):  # a section that is there, with all its fields at their defaults
+            yield prefix, "given"
         yield from _flatten(value, prefix, contents)
     elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        yield f"{prefix}.length", len(value)
         for index, item in enumerate(value):
-            yield from _flatten_value(item, f"{prefix}.{index}", contents, content)
-    elif content and value is not None:
-        yield prefix, contents.of(value)
-    else:
+            yield from _flatten(item, f"{prefix}.{index}", contents)
+    elif value != default:
         yield prefix, list(value) if isinstance(value, tuple) else value
 
 
 def _flatten_options(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
     """Options through their own model, so that a default that is written out changes nothing."""
-    for holder, field, table in BINDINGS:
-        name = getattr(config, field) if isinstance(config, holder) else ""
-        row = catalogue.TABLES[table].get(name) if isinstance(name, str) else None
-        if isinstance(row, catalogue.Method | catalogue.Judge):
-            yield from _flatten(catalogue.parse_options(row, config.options, prefix), prefix, contents)  # type: ignore[attr-defined]
-            return
-    yield prefix, config.options  # type: ignore[attr-defined]
+    options = binding.parsed_options(config, prefix)
+    if options is not None:
+        yield from _flatten(options, prefix, contents)
+    else:
+        yield prefix, config.options  # type: ignore[attr-defined]
 
 
 def difference(components: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
     """The components in which a call differs from an earlier one, each as `name old -> new`."""
     names = [name for name in sorted({*components, *earlier}) if components.get(name) != earlier.get(name)]
-    return [f"{name} {_short(earlier.get(name))} -> {_short(components.get(name))}" for name in names]
+    return [f"{name} {_short(earlier, name)} -> {_short(components, name)}" for name in names]
 
 
 def nearest(components: Mapping[str, Any], manifests: Iterator[Manifest]) -> list[str]:
@@ -129,6 +153,8 @@ def nearest(components: Mapping[str, Any], manifests: Iterator[Manifest]) -> lis
     return min((difference(components, manifest.components) for manifest in manifests), key=len, default=[])
 
 
-def _short(value: Any) -> str:
-    text = "(none)" if value is None else str(value)
+def _short(components: Mapping[str, Any], name: str) -> str:
+    if name not in components:
+        return "(default)" if name.startswith("config.") else "(none)"
+    text = "(none)" if components[name] is None else str(components[name])
     return text[:12] if len(text) == 64 else text[:60]

@@ -88,6 +88,6 @@ def key_components(stage: Stage, runtime: Runtime) -> dict[str, str]:
         components["resolved.engine"] = runtime.engine
     if stage.generates:
         components["resolved.generator"] = runtime.generator
-    if components:
+    if stage.trains or stage.generates or stage.scores:
         components["resolved.precision"] = runtime.precision
     return components

@@ -39,3 +39,10 @@ def stage_task(stage: str, store: ArtifactStore, force: bool = False) -> Task[..
         return value if ran else Completed(name="Cached", message="another run made it meanwhile", data=value)
 
     return run_stage_task
+
+
+def run_as_task(call: StageCall, store: ArtifactStore, force: bool = False) -> StageResult:
+    """Do a call as a task of the flow that runs now; raises what stopped the stage."""
+    value = stage_task(call.stage, store, force)(call)
+    # A task that names its own state gives that state back, and not what is in it.
+    return StageResult.model_validate(value.result() if isinstance(value, State) else value)

@@ -21,7 +21,7 @@ ALLOWED = {
 }
 HEAVY = {
     "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"}, "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/pipeline.py", "cli/run.py"},
-    "vllm": set(),
+    "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
 }  # fmt: skip
 
 

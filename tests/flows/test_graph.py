@@ -1,7 +1,10 @@
 """The flow is exactly as long as the recipe needs, and every stage can be replaced."""
 
+from dataclasses import replace
+
 import pytest
 
+from alignflow.data import catalogue
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import RecipeError
 from alignflow.flows.graph import Link, downstream, nodes, upstream
@@ -17,19 +20,25 @@ def names(**content):
     return [node.name for node in nodes(recipe(**content))]
 
 
+RUBRIC = [{"name": "judge", "options": {"judge": {"name": "rubric"}}}]
+READER = {"name": "rubric", "options": {"constitution": "reader"}}
 CASES = [
-    ({}, "init prepare sft sample label reward align evaluate report"),
-    ({"reward": None}, "init prepare sft sample label align evaluate report"),
-    ({"sft": None}, "init prepare sample label reward align evaluate report"),
+    ({}, "init prepare sft sample label reward reference align evaluate report"),
+    ({"reward": None}, "init prepare sft sample label reference align evaluate report"),
+    ({"sft": None}, "init prepare sample label reward reference align evaluate report"),
     ({"align": None, "report": None}, "init prepare sft sample label reward"),
-    ({"data": {"preferences": SOURCE}, "model": {"path": "m"}}, "init prepare align evaluate report"),
-    ({"data": {"preferences": SOURCE}, "model": {"path": "m"}, "evaluate": None, "report": None}, "init prepare align"),
-    ({"data": {"preferences": SOURCE}, "model": {"path": "m"}, "reward": {}}, "init prepare reward align evaluate report"),
-    ({"replace": {"sft": "mine"}}, "sft prepare sample label reward align evaluate report"),
-    ({"replace": {"label": "pairs.jsonl"}}, "init prepare sft align evaluate report"),
-    ({"replace": {"sample": "answers.jsonl"}}, "init prepare sft label reward align evaluate report"),
-    ({"replace": {"reward": "mine"}}, "init prepare sft sample label reward align evaluate report"),
-    ({"replace": {"align": "mine"}}, "init prepare sft sample label reward align evaluate report"),
+    ({"data": {"preferences": SOURCE}, "model": {"path": "m"}}, "init prepare reference align evaluate report"),
+    ({"data": {"preferences": SOURCE}, "model": {"path": "m"}, "evaluate": None, "report": None}, "init prepare reference align"),
+    ({"data": {"preferences": SOURCE}, "model": {"path": "m"}, "reward": {}}, "init prepare reward reference align evaluate report"),
+    ({"replace": {"sft": "mine"}}, "sft prepare sample label reward reference align evaluate report"),
+    ({"replace": {"label": "pairs.jsonl"}}, "init prepare sft reference align evaluate report"),
+    ({"replace": {"sample": "answers.jsonl"}}, "init prepare sft label reward reference align evaluate report"),
+    ({"replace": {"reward": "mine"}}, "init prepare sft sample label reward reference align evaluate report"),
+    ({"replace": {"align": "mine"}}, "init prepare sft align evaluate report"),
+    ({"align": {"method": "ppo"}}, "init prepare sft sample label reward align evaluate report"),
+    ({"align": {"method": "ppo", "options": {"rewards": RUBRIC}}, "reward": None}, "init prepare sft align evaluate report"),
+    ({"align": {"method": "ppo"}, "replace": {"reward": "mine"}}, "init prepare sft reward align evaluate report"),
+    ({"align": {"method": "ppo"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}}, "init prepare reward align evaluate report"),
 ]
 
 
@@ -51,9 +60,50 @@ def test_a_replaced_stage_is_done_by_taking_in(**_):
     assert (stages["sft"], stages["reward"], stages["align"]) == ("init", "adopt_reward", "init")
 
 
-def test_dpo_takes_its_reference_as_an_artifact():
-    align = next(node for node in nodes(recipe()) if node.name == "align")
-    assert align.inputs["policy"] == align.inputs["reference"] == Link("sft") and align.config.beta == 0.1
+def test_dpo_takes_its_references_log_probabilities_as_an_artifact():
+    steps = {node.name: node for node in nodes(recipe(align={"max_length": 99}))}
+    assert steps["align"].inputs["policy"] == Link("sft") and steps["align"].inputs["reference"] == Link("reference")
+    assert steps["reference"].inputs == {"checkpoint": Link("sft"), "preferences": Link("label", "preferences")}
+    assert steps["reference"].config.max_length == 99 and steps["align"].config.beta == 0.1
+
+
+@pytest.mark.parametrize("other", [{"beta": 0.2}, {"learning_rate": 1e-3}, {"lora": {"r": 2}}, {"eval_steps": 5}, {"seed": 3}])
+def test_nothing_about_the_training_is_part_of_the_reference(other):
+    configs = [next(node.config for node in nodes(recipe(align=fields)) if node.name == "reference") for fields in ({}, other)]
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize(("changes", "made"), [
+    ({"needs_reference": False}, False), ({"takes": ("policy", "prompts")}, False), ({"reference_tokens": True}, True),
+])  # fmt: skip
+def test_a_method_without_pairs_or_without_a_reference_has_no_such_step(changes, made, monkeypatch):
+    monkeypatch.setitem(catalogue.METHODS, "dpo", replace(catalogue.METHODS["dpo"], **changes))
+    steps = {node.name: node for node in nodes(recipe())}
+    assert ("reference" in steps) is made and ("reference" in steps["align"].inputs) is made
+    assert not made or steps["reference"].config.per_token
+
+
+def align_of(**content):
+    return next(node for node in nodes(recipe(**content)) if node.name == "align")
+
+
+def test_ppo_takes_policy_reference_prompts_and_reward_model_and_no_preferences():
+    align = align_of(align={"method": "ppo"})
+    assert align.inputs == {
+        "policy": Link("sft"), "reference": Link("sft"), "prompts": Link("prepare", "prompts"), "reward_model": Link("reward"),
+    }  # fmt: skip
+    assert align.config.beta is None
+
+
+def test_ppo_takes_what_its_options_need():
+    assert "reward_model" not in align_of(align={"method": "ppo", "options": {"rewards": RUBRIC}}).inputs
+    assert align_of(align={"method": "ppo", "options": {"ptx_coefficient": 0.1}}).inputs["demonstrations"] == Link(
+        "prepare", "demonstrations"
+    )
+    judged = [{"name": "judge", "options": {"judge": {"name": "reward_model"}}}]
+    assert align_of(align={"method": "ppo", "options": {"rewards": judged}}).inputs["reward_model"] == Link("reward")
+    started = {"rewards": RUBRIC, "init_value_from": "reward_model"}
+    assert align_of(align={"method": "ppo", "options": started}).inputs["reward_model"] == Link("reward")
 
 
 def test_a_reward_model_judge_labels_with_the_users_reward_model():
@@ -82,6 +132,22 @@ def test_the_seed_of_the_recipe_reaches_stages_that_set_none():
         ({"evaluate": {"judges": [{"name": "rubric"}]}}, "shares"),
         ({"evaluate": {"judges": [{"name": "reward_model"}]}, "reward": None}, "needs a reward model"),
         ({"data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "needs preferences"),
+        ({"align": {"method": "ppo"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "ppo needs prompts to sample answers for"),
+        ({"align": {"method": "ppo"}, "reward": None}, "ppo needs a reward model"),
+        (
+            {"align": {"method": "ppo", "options": {"ptx_coefficient": 1.0}}, "data": {"prompts": SOURCE}, "model": {"path": "m"}},
+            "ppo needs demonstrations",
+        ),
+        ({"align": {"method": "ppo", "options": {"heldout_judge": {"name": "rubric"}}}}, "shares"),
+        (
+            {
+                "align": {
+                    "method": "ppo",
+                    "options": {"heldout_judge": READER, "rewards": [{"name": "judge", "options": {"judge": READER}}]},
+                }
+            },
+            "shares",
+        ),
     ],
 )
 def test_a_recipe_that_lacks_something_is_refused(content, message):
@@ -91,5 +157,18 @@ def test_a_recipe_that_lacks_something_is_refused(content, message):
 
 def test_upstream_and_downstream():
     steps = nodes(recipe())
-    assert upstream(steps, "align") == {"init", "prepare", "sft", "sample", "label"}
+    assert upstream(steps, "align") == {"init", "prepare", "sft", "sample", "label", "reference"}
     assert downstream(steps, "align") == {"evaluate", "report"}
+
+
+def test_what_cannot_change_the_base_model_is_not_in_its_config():
+    data = {"demonstrations": [{"path": "a.jsonl", "max_rows": 5, "weight": 0.5}]}
+    built = nodes(recipe(data=data))[0].config
+    assert built == nodes(recipe(data={"demonstrations": [{"path": "a.jsonl"}]}))[0].config
+    loaded = nodes(recipe(data=data, model={"path": "m", "build": {"hidden_size": 64}}, seed=7))[0].config
+    assert loaded == nodes(recipe(data=data, model={"path": "m"}))[0].config
+
+
+def test_a_model_in_place_of_a_stage_keeps_what_the_recipe_says_of_its_model():
+    taken = nodes(recipe(model={"licence": "MIT", "chat_template": "plain"}, replace={"sft": "mine"}))[0].config
+    assert (taken.path, taken.licence, taken.chat_template) == ("mine", "MIT", "plain")

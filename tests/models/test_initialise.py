@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignflow.data.artifacts import file_digest, payload_files
@@ -88,3 +89,19 @@ def test_a_directory_without_weights_is_refused(new_run, tiny_checkpoint, tmp_pa
     AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "empty")
     with pytest.raises(ModelError, match="causal language model"):
         initialise(InitConfig(path=str(tmp_path / "empty")), run=new_run())
+
+
+@pytest.mark.parametrize("place", ["with its tokenizer", "bare"])
+def test_an_adapter_of_others_is_merged_into_its_base(place, tiny_checkpoint, tmp_path, new_run):
+    peft = pytest.importorskip("peft")
+    base = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    model = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM"))
+    ids = torch.tensor([[4, 9, 20]])
+    wanted = model(ids).logits
+    model.save_pretrained(tmp_path / "adapter")  # its config names the place of the base
+    if place == "with its tokenizer":
+        AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "adapter")
+    run = new_run()
+    initialise(InitConfig(path=str(tmp_path / "adapter")), run=run)
+    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(run.out)(ids).logits, wanted, atol=1e-5, rtol=1e-5)
+    assert (run.out / "model.safetensors").is_file() and not (run.out / "adapter_config.json").exists()

@@ -36,7 +36,7 @@ def test_a_run_ends_with_paths_that_exist(finished):
 
 def test_another_beta_runs_align_evaluate_and_report_alone(copy):
     plan = copy("plan", TINY, "--set", "align.beta=0.2")
-    assert "config.beta 0.1 -> 0.2" in plan
+    assert "config.align.beta 0.1 -> 0.2" in plan
     assert copy.run("--set", "align.beta=0.2") == only("align", "evaluate", "report")
 
 
@@ -107,7 +107,7 @@ def test_dpo_on_ones_own_pairs_needs_no_judge_and_no_reward_model(finished, empt
         f"model: {{path: {model}}}\ndata: {{preferences: [{{path: pairs.jsonl}}], heldout_fraction: 0.3}}\n"
         "align: {max_steps: 3, batch_size: 4, max_length: 100}\nevaluate: null\nengine: {threads: 1}\n"
     )
-    assert empty.run(recipe=recipe) == dict.fromkeys(("init", "prepare", "align", "report"), True)
+    assert empty.run(recipe=recipe) == dict.fromkeys(("init", "prepare", "reference", "align", "report"), True)
 
 
 def test_talking_to_two_models_side_by_side(finished):

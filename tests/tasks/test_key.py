@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig, SourceConfig
-from alignflow.data.configs.training import AlignConfig, SFTConfig
+from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, SFTConfig
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
 from alignflow.tasks.content import ContentDigests
 from alignflow.tasks.key import bound_parts, difference, stage_key
+from alignflow.tasks.store import ArtifactStore
 
 
 @pytest.fixture
@@ -31,13 +32,20 @@ def test_a_key_is_the_stage_and_forty_hex_digits(key):
 
 @pytest.mark.parametrize(
     "other",
-    [SFTConfig(learning_rate=1e-3), SFTConfig(seed=1), SFTConfig(num_train_epochs=2), SFTConfig(weight_decay=0.1)],
+    [
+        SFTConfig(learning_rate=1e-3),
+        SFTConfig(seed=1),
+        SFTConfig(num_train_epochs=2),
+        SFTConfig(weight_decay=0.1),
+        SFTConfig(lora=LoRAConfig()),
+        SFTConfig(eval_steps=5),
+    ],
 )
 def test_what_changes_the_result_changes_the_key(key, other):
     assert key("sft", other) != key("sft", SFTConfig())
 
 
-@pytest.mark.parametrize("other", [SFTConfig(logging_steps=1), SFTConfig(save_steps=7)])
+@pytest.mark.parametrize("other", [SFTConfig(logging_steps=1), SFTConfig(save_steps=7), SFTConfig(gradient_checkpointing=True)])
 def test_what_changes_no_result_does_not(key, other):
     assert key("sft", other) == key("sft", SFTConfig())
 
@@ -62,6 +70,22 @@ def test_a_path_counts_by_its_bytes(key, tmp_path):
         (tmp_path / name).write_text("same" if name != "c" else "other")
     keys = [key("prepare", PrepareConfig(prompts=(SourceConfig(path=str(tmp_path / name)),))) for name in ("a", "b", "c")]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_an_adapter_of_others_counts_with_its_base(key, tmp_path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "../base"}')
+    (tmp_path / "base" / "model.safetensors").write_text("one")
+    before = key("init", InitConfig(path=str(tmp_path / "adapter")))
+    (tmp_path / "base" / "model.safetensors").write_text("two!")
+    assert key("init", InitConfig(path=str(tmp_path / "adapter"))) != before
+
+
+def test_scores_of_a_reference_depend_on_precision_and_on_no_engine(key):
+    base = key("reference", ReferenceConfig())
+    assert key("reference", ReferenceConfig(), Runtime(precision="bf16")) != base
+    assert key("reference", ReferenceConfig(), Runtime(engine="deepspeed", generator="other")) == base
 
 
 def test_a_changed_file_is_seen_though_its_digest_is_remembered(key, tmp_path):
@@ -101,9 +125,42 @@ def test_a_users_own_judge_enters_by_its_source(key, tmp_path, monkeypatch):
     assert key("label", config) != before
 
 
+JUDGED = {"name": "judge", "options": {"judge": {"name": "rubric"}}}
+MEASURED = {"name": "function", "options": {"function": "own_reward:score"}}
+
+
+def test_a_reward_function_enters_by_its_name_and_its_source(key, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_reward.py").write_text("def score(prompt, completion, row): return 1.0\n")
+
+    def of(name):
+        rewards = [{"name": "function", "options": {"function": f"own_reward:{name}"}}]
+        return key("align", AlignConfig(method="ppo", options={"rewards": rewards}))
+
+    before = of("score")
+    assert of("other") != before
+    (tmp_path / "own_reward.py").write_text("def score(prompt, completion, row): return 2.00\n")
+    assert of("score") != before
+
+
+def test_a_method_that_samples_has_its_generator_in_the_key(key):
+    ppo = AlignConfig(method="ppo")
+    assert key("align", ppo, Runtime(generator="other")) != key("align", ppo)
+    assert key("align", AlignConfig(), Runtime(generator="other")) == key("align", AlignConfig())
+
+
+def test_options_that_only_show_do_not_change_the_key(key):
+    assert key("align", AlignConfig(method="ppo", options={"samples_steps": 3})) == key("align", AlignConfig(method="ppo"))
+    assert key("align", AlignConfig(method="ppo", options={"lam": 0.9})) != key("align", AlignConfig(method="ppo"))
+
+
 def test_the_versions_of_bound_parts_enter(key):
     names = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig())}
-    assert names == {"methods.dpo"}
+    assert names == {"methods.dpo", "trainers.pairs"}
+    ppo = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig(method="ppo", options={"rewards": [JUDGED, MEASURED]}))}
+    assert ppo == {
+        "methods.ppo", "trainers.online", "advantages.gae", "policy_losses.clip", "rewards.judge", "rewards.function", "judges.rubric",
+    }  # fmt: skip
     evaluate = EvaluateConfig(judges=(JudgeConfig(name="llm"),), evaluators=("kl",))
     assert {f"{table}.{name}" for table, name, _ in bound_parts(evaluate)} == {"judges.llm", "evaluators.kl"}
     auto = PrepareConfig(prompts=(SourceConfig(path="x"),))
@@ -121,3 +178,44 @@ def test_a_config_has_the_same_key_after_json(tmp_path_factory, rate, steps, see
     again = SFTConfig.model_validate_json(config.model_dump_json())
     contents = ContentDigests(tmp_path_factory.mktemp("contents"))
     assert stage_key("sft", config, {}, Runtime(), contents) == stage_key("sft", again, {}, Runtime(), contents)
+
+
+def test_a_chat_template_counts_by_its_name_or_by_the_bytes_of_its_file(key, tmp_path):
+    file = tmp_path / "mine.jinja"
+    file.write_text("{{ one }}")
+    before = key("init", InitConfig(chat_template=str(file)))
+    file.write_text("{{ other }}")
+    assert key("init", InitConfig(chat_template=str(file))) != before
+    assert key("init", InitConfig(chat_template="plain")) != key("init", InitConfig(chat_template="chatml"))
+
+
+def test_the_revision_of_a_hub_id_counts_by_its_commit(key, monkeypatch):
+    commits = {None: "aaa", "main": "aaa", "v2": "bbb"}
+    monkeypatch.setattr(ContentDigests, "_hub", lambda self, name, revision: f"hub:{name}@{commits[revision]}")
+    by_revision = {revision: key("init", InitConfig(path="some/model", revision=revision)) for revision in commits}
+    assert by_revision[None] == by_revision["main"] != by_revision["v2"]
+
+
+def test_a_field_that_a_new_version_adds_at_its_default_leaves_the_key_alone(key):
+    class Newer(SFTConfig):
+        """What a later alignflow may have: a new field, a new section, a new list."""
+
+        patience: int | None = None
+        section: LabelConfig = LabelConfig()
+        names: tuple[str, ...] = ("a",)
+
+    unlike = {"config.section.judge.options.constitution"}  # bytes that a field names always count
+
+    def components(config):
+        contents = ContentDigests(ArtifactStore().root)
+        return {name: value for name, value in stage_key("sft", config, {}, Runtime(), contents)[1].items() if name.startswith("config.")}
+
+    assert set(components(Newer())) - set(components(SFTConfig())) <= unlike
+    assert components(Newer(patience=3)) != components(Newer()) != components(Newer(names=()))
+    assert components(Newer(section=LabelConfig(batch_size=1, seed=1))) != components(Newer())
+
+
+def test_a_section_that_is_there_differs_from_none_and_a_list_by_its_length(key):
+    assert key("sft", SFTConfig(lora={})) != key("sft", SFTConfig())
+    one, two = (InitConfig(corpus=(SourceConfig(path=__file__),) * count) for count in (1, 2))
+    assert key("init", one) != key("init", two)

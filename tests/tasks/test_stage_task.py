@@ -6,7 +6,9 @@ import pytest
 from prefect import flow
 from prefect.states import State
 
-from alignflow.tasks.stage_task import stage_task
+from alignflow.data.errors import DataError
+from alignflow.tasks.cache import StoreKeyStorage
+from alignflow.tasks.stage_task import run_as_task, stage_task
 
 
 @pytest.fixture
@@ -59,3 +61,28 @@ def test_a_planted_record_without_an_artifact_is_a_miss(call_of, run, store):
 def test_force_runs_again(call_of, run):
     run(call_of())
     assert run(call_of(), force=True)[0] == "Completed"
+
+
+def test_what_another_run_made_while_this_one_waited_is_taken_and_shown_as_cached(call_of, run, store, monkeypatch):
+    made = run(call_of())[1]
+
+    def not_there_yet(self, path, _sync=True):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(StoreKeyStorage, "read_path", not_there_yet)  # Prefect asks before the lock is free
+    assert run(call_of())[0] == "Cached"
+
+    @flow(name="waiting", persist_result=False)
+    def waiting():
+        return run_as_task(call_of(), store).model_dump()
+
+    assert waiting() == {**made, "ran": False}
+
+
+def test_an_error_of_a_stage_reaches_the_flow_as_it_was_raised(call_of, store):
+    @flow(name="failing", persist_result=False)
+    def failing():
+        run_as_task(call_of(act="refuse"), store)
+
+    with pytest.raises(DataError, match="row 3: no good"):
+        failing()

@@ -5,7 +5,9 @@ import os
 import stat
 
 import pytest
+from tests_support import as_artifact
 
+from alignflow.data.adapters import find_base, write_base
 from alignflow.data.artifacts import SCHEMA_VERSION, read_manifest
 from alignflow.data.errors import StoreError, UserError
 from alignflow.tasks.gc import collect
@@ -118,6 +120,20 @@ def test_gc_keeps_the_last_ends_and_what_led_to_them(store, call_of):
     assert collect(store, [second.key], keep_last=0) == [store.directory(other.key)]
     store.remove(collect(store, [other.key], keep_last=0))
     assert {manifest.key for manifest in store.manifests()} == {other.key}
+
+
+def test_gc_keeps_the_base_of_an_adapter_that_it_keeps(store, tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "model.safetensors").write_text("weights")
+    base = as_artifact(tmp_path / "base", store.root, "init-1")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    write_base(adapter, base)
+    kept = as_artifact(adapter, store.root, "sft-1", inputs={"base": store.manifest("init-1").ref()})
+    as_artifact(tmp_path / "base", store.root, "init-2")
+    store.remove(collect(store, ["sft-1"], keep_last=0))
+    assert {manifest.key for manifest in store.manifests()} == {"init-1", "sft-1"} and find_base(kept) == base
 
 
 def test_gc_takes_half_done_work_of_dead_runs_but_not_of_living_ones(store, call_of):

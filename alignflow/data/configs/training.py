@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from alignflow.data.configs.base import StageConfig, runtime_field
+
+GREATER_IS_BETTER: Mapping[str, bool] = {
+    "eval_loss": False, "eval_mean_token_accuracy": True, "eval_accuracy": True, "eval_rewards/accuracies": True,
+    "eval_rewards/margins": True,
+}  # fmt: skip
+BEST = "The held-out metric that says which step is the best."
+
+
+class LoRAConfig(StageConfig):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685), fields as in peft's LoraConfig: the base stays as it is."""
+
+    r: int = Field(default=16, ge=1, description="Rank of the update of each matrix.")
+    lora_alpha: int = Field(default=32, ge=1, description="The update is scaled by lora_alpha / r.")
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the adapter, in training alone.")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        default="all-linear", description="Names of the modules that get an adapter; all-linear: every linear layer but the head."
+    )
 
 
 class TrainingConfig(StageConfig):
@@ -24,18 +42,44 @@ class TrainingConfig(StageConfig):
     seed: int = Field(default=0, ge=0, description="Seed of data order and dropout.")
     logging_steps: int = runtime_field(default=5, gt=0, description="Steps between points of the curves.")
     save_steps: int = runtime_field(default=50, gt=0, description="Steps between checkpoints to resume from.")
+    eval_steps: int | None = Field(
+        default=None, ge=0, description="Steps between evaluations on held-out rows; empty or 0: only at the end."
+    )
+    metric_for_best_model: str = Field(default="eval_loss", description=BEST)
+    load_best_model_at_end: bool = Field(default=False, description="Publish the best step's model instead of the last one's.")
+    early_stopping_patience: int | None = Field(
+        default=None, ge=1, description="Stop after this many evaluations in a row without a better metric; empty: never."
+    )
+    lora: LoRAConfig | None = Field(default=None, description="Train a low-rank adapter; empty: all weights.")
+    gradient_checkpointing: bool = runtime_field(
+        default=False, description="Compute the activations of each layer anew in the backward pass: less memory, a third more time."
+    )
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Which way `metric_for_best_model` is good."""
+        return GREATER_IS_BETTER[self.metric_for_best_model]
+
+    @model_validator(mode="after")
+    def _the_best_needs_evaluations(self) -> TrainingConfig:
+        for name in ("load_best_model_at_end", "early_stopping_patience"):
+            if getattr(self, name) and not self.eval_steps:
+                raise ValueError(f"{name} needs eval_steps")
+        return self
 
 
 class SFTConfig(TrainingConfig):
     """Supervised fine-tuning on assistant tokens only."""
 
     num_train_epochs: float = Field(default=3.0, gt=0, description="Passes over the demonstrations.")
+    metric_for_best_model: Literal["eval_loss", "eval_mean_token_accuracy"] = Field(default="eval_loss", description=BEST)
 
 
 class RewardConfig(TrainingConfig):
     """Bradley-Terry reward model."""
 
     learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate, after warm-up.")
+    metric_for_best_model: Literal["eval_loss", "eval_accuracy"] = Field(default="eval_loss", description=BEST)
     l2_coefficient: float = Field(default=0.001, ge=0, description="Weight of the mean square of both scores.")
     center_rewards_coefficient: float = Field(
         default=0.0, ge=0, description="Weight of (r_chosen + r_rejected)^2, which removes the free constant."
@@ -45,11 +89,21 @@ class RewardConfig(TrainingConfig):
     check_rows: int = Field(default=16, ge=1, description="Rows whose scores are stored and must match when the model is loaded.")
 
 
+class ReferenceConfig(StageConfig):
+    """Log-probabilities of the pairs under the frozen reference; filled from the alignment that takes them."""
+
+    max_length: int = Field(default=512, ge=8, description="Longest row, prompt and completion, tokens.")
+    per_token: bool = Field(default=False, description="Keep the log-probability of each token beside the sums.")
+
+
 class AlignConfig(TrainingConfig):
     """Alignment of the SFT model by a method of the catalogue."""
 
     method: str = Field(default="dpo", description="A name of `alignflow methods`.")
     learning_rate: float = Field(default=1e-6, gt=0, description="Peak learning rate, after warm-up.")
+    metric_for_best_model: Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"] = Field(
+        default="eval_loss", description=BEST
+    )
     beta: float | None = Field(default=None, gt=0, description="Strength of the pull to the reference; empty: the method's default.")
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="Probability that a label is flipped.")
     use_soft_labels: bool = Field(default=False, description="Weigh both orders of a pair by the labeller's probability.")

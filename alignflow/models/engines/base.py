@@ -12,6 +12,7 @@ from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.run import Runtime
 from alignflow.models.engines.partitioned import shape_of
 from alignflow.models.engines.parts import Parts, Read
+from alignflow.models.recompute import recompute_layers
 
 
 class Engine(Protocol):
@@ -48,6 +49,8 @@ ENGINES: Mapping[str, str] = {
 
 def make_engine(model: torch.nn.Module, config: TrainingConfig, runtime: Runtime) -> Engine:
     """The engine that `runtime.engine` names, around a model that is on its device."""
+    if config.gradient_checkpointing:
+        recompute_layers(model)
     module, _, name = ENGINES[runtime.engine].partition(":")
     return getattr(importlib.import_module(module), name)(model, config, runtime)
 

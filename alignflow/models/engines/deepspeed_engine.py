@@ -107,8 +107,9 @@ class DeepSpeedEngine:
             flat = self._flat_partitions()[self._zero.grad_position[self._zero.get_param_id(parameter)][0]]
             for moment in MOMENTS:
                 known = moment in self._zero.optimizer.state.get(flat, {})
-                held = self._zero._get_fp32_opt_state_partition(parameter, True, moment)[0] if known else torch.zeros(stop - start)
-                values[moment] = held
+                values[moment] = (
+                    self._zero._get_fp32_opt_state_partition(parameter, True, moment)[0] if known else torch.zeros(stop - start)
+                )
             return start, stop, {kind: value[: stop - start] for kind, value in values.items()}
         mapping = parameter._hp_mapping
         if mapping is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from alignflow.data import catalogue
-from alignflow.data.artifacts import artifact_of, read_manifest
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
+from alignflow.models.adapters import add_adapter, save_model
 from alignflow.models.batching import EncodedRow, make_micro_batches
-from alignflow.models.checkpoints import licences_of, save_checkpoint
+from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput, PairBatch
 from alignflow.models.policy import Policy, load_policy
+from alignflow.models.reference import ANSWERS, References, is_of, read_references
 from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.passes import passes
@@ -30,13 +32,20 @@ START_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
 REFERENCE_FILE = "reference_logps.safetensors"
 
 Loss = Callable[[PairBatch], LossOutput]
-References = dict[str, torch.Tensor]  # "train/chosen" and so on -> (rows,) fp32 sums
 
 
 def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, preferences: Path, run: Run) -> dict[str, float | None]:
     """Align the checkpoint `policy` on `preferences`/train.parquet by `config.method`.
 
-    The reference's log-probabilities are computed once, before training. Metrics: those of the method's loss for the
+    Args:
+        config: Method, beta and the common fields.
+        policy: The checkpoint to start from.
+        reference: What the stage `reference` made of the same pairs; None: the reference is `policy` itself, and scores
+            them here before training.
+        preferences: Directory of the pairs.
+        run: Where to write.
+
+    Metrics: those of the method's loss for the
     last logged steps, and `eval_` ones on heldout.parquet.
 
     Raises:
@@ -49,6 +58,7 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
     config = config if config.beta is not None else config.model_copy(update={"beta": row.beta})
     group.join(run.runtime)
     model = load_policy(policy, run.runtime, trainable=True)
+    add_adapter(model, config, policy)
     data = {
         side: read_pairs(preferences / f"{side}.parquet", model.tokenizer, config.max_length, run, "align") for side in ("train", "heldout")
     }
@@ -57,22 +67,22 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
     if row.needs_reference:
-        references = reference_sums(model, policy, reference or policy, data, run)
+        references = read_references(reference, data) if reference else own_sums(model, data, run)
 
     def loss(batch: PairBatch) -> LossOutput:
         return function(batch, config, options)
 
-    if row.needs_reference and same_model(policy, reference or policy):
+    if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(model, data["train"], references, loss, run)
     pairs = data["train"]
     plan = Plan("align", pairs.lengths, [1.0] * len(pairs), pairs.ids)
-    metrics: dict[str, float | None] = {**fit(engine, pair_compute(model, pairs, references, loss, config), plan, config, run)}
-    metrics |= evaluate_pairs(model, data["heldout"], references, loss, run)
+    compute = pair_compute(model, pairs, references, loss, config)
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_pairs(model, data["heldout"], references, loss, run))
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary} arXiv {row.paper}).",
         "pairs": str(len(data["train"])), "beta": str(config.beta), "licences of what went in": licences_of(policy, preferences),
     }  # fmt: skip
-    save_checkpoint(model.model, model.tokenizer, run.out, card)
+    save_model(model, run.out, card)
     engine.close()
     return metrics
 
@@ -109,19 +119,19 @@ def pair_loss(
     return output, -chosen / chosen_tokens
 
 
-def reference_sums(model: Policy, policy: Path, reference: Path, data: dict[str, Pairs], run: Run) -> References:
-    """The reference's summed log-probabilities of every answer, computed once and kept for a resumed run."""
+def own_sums(model: Policy, data: dict[str, Pairs], run: Run) -> References:
+    """The sums of every answer's log-probabilities before training, kept for a resumed run; an adapter is switched off."""
     kept = run.work / REFERENCE_FILE
     if not group.anywhere(not kept.is_file()):
         return load_file(kept)
-    frozen = model if same_model(policy, reference) else load_policy(reference, run.runtime, in_parts=True)
     sums: References = {}
-    names = [(side, name) for side in data for name in ("chosen", "rejected")]
-    for done, (side, name) in enumerate(names):
-        run.progress(done, len(names), "reference passes")
-        rows = getattr(data[side], name)
-        sums[f"{side}/{name}"] = summed_logps(frozen, rows, run)
-        run.count_tokens(sum(len(row) for row in rows))
+    names = [(side, name) for side in data for name in ANSWERS]
+    with model.adapter.off() if model.adapter else nullcontext():
+        for done, (side, name) in enumerate(names):
+            run.progress(done, len(names), "reference passes")
+            rows = getattr(data[side], name)
+            sums[f"{side}/{name}"] = summed_logps(model, rows, run)
+            run.count_tokens(sum(len(row) for row in rows))
     if run.main:
         run.work.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_suffix(".tmp")
@@ -139,14 +149,6 @@ def summed_logps(policy: Policy, rows: Sequence[EncodedRow], run: Run) -> torch.
         if own.counts:
             sums[own.rows] = found
     return group.sum_tensor(sums)
-
-
-def same_model(first: Path, second: Path) -> bool:
-    """Whether two checkpoints are the same bytes: the same path, or artifacts of one digest."""
-    artifacts = [artifact_of(Path(path)) for path in (first, second)]
-    if all(artifacts):
-        return len({read_manifest(artifact).digest for artifact in artifacts if artifact}) == 1
-    return Path(first) == Path(second)
 
 
 @torch.no_grad()

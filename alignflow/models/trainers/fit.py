@@ -15,6 +15,8 @@ from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
+from alignflow.models.trainers.event_files import EventFiles
+from alignflow.models.trainers.held_out import Evaluate, HeldOut
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.saved_state import SavedStates
 
@@ -56,8 +58,11 @@ Compute = Callable[[list[int]], StepOutput]
 """Rows (positions) of one micro-batch -> their summed loss and metrics."""
 
 
-def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, run: Run) -> dict[str, float]:
-    """Train, resuming from the last checkpoint in `run.work`; returns the figures of the last logged stretch.
+def fit(
+    engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, run: Run, evaluate: Evaluate | None = None
+) -> dict[str, float | None]:  # fmt: skip
+    """Train, resuming from the last checkpoint in `run.work`; returns the figures of the last logged stretch, and those of
+    `evaluate` for the model that the engine ends with.
 
     Order of rows, schedule and micro-batches are functions of config and step number alone, so a resumed run ends with
     the weights of an undisturbed one.
@@ -76,6 +81,8 @@ def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, ru
     start = saved.step if saved else 0
     log = _Log(run, config, total)
     log.forget_after(start)
+    held_out, events = HeldOut(evaluate, engine, config, run), EventFiles(run)
+    held_out.restore(saved.extra if saved else {})
     for step in range(start, total):
         rows = order(step)
         log.add(_gradients(engine, compute, plan, run, rows, step))
@@ -88,9 +95,14 @@ def fit(engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, ru
         tokens = sum(plan.lengths[row] for row in rows)
         run.count_tokens(tokens)
         log.step(step + 1, tokens, rate, norm)
+        if held_out.due(step + 1, total):
+            log.evaluated(step + 1, held_out.evaluate)
+        if held_out.stopped:
+            break
         if (step + 1) % config.save_steps == 0 and step + 1 < total:
-            states.save(step + 1, engines)
-    return log.last
+            states.save(step + 1, engines, held_out.state())
+    events.close()
+    return log.last | held_out.finish()
 
 
 def _gradients(engine: Engine, compute: Compute, plan: Plan, run: Run, rows: list[int], step: int) -> Sums:
@@ -184,7 +196,7 @@ class _Log:
     """Sums of metrics between two points of the curves."""
 
     def __init__(self, run: Run, config: TrainingConfig, total: int):
-        self.last: dict[str, float] = {}
+        self.last: dict[str, float | None] = {}
         self._run, self._every, self._total = run, config.logging_steps, total
         self._sums: dict[str, list[float]] = {}
         self._tokens, self._started = 0, time.monotonic()
@@ -217,9 +229,19 @@ class _Log:
         if step % self._every == 0 or step == self._total:
             self.last = {name: total / count for name, (total, count) in self._sums.items() if count}
             point = {**self.last, "learning_rate": rate, "grad_norm": norm, "tokens_per_s": speed}
-            self._run.curve(step, point)
+            self._point(step, point)
             self._sums = {}
-            if not self._run.main:
-                return
-            with open(self._run.work / "curves.jsonl", "a") as file:
-                file.write(json.dumps({"step": step, **point}) + "\n")
+
+    def evaluated(self, step: int, evaluate: Callable[[int], dict[str, float]]) -> None:
+        """Evaluate, and write a point of its own; the time that it takes is no time of training."""
+        started = time.monotonic()
+        if point := evaluate(step):
+            self._point(step, point)
+        self._started += time.monotonic() - started
+
+    def _point(self, step: int, point: dict[str, float]) -> None:
+        self._run.curve(step, point)
+        if not self._run.main:
+            return
+        with open(self._run.work / "curves.jsonl", "a") as file:
+            file.write(json.dumps({"step": step, **point}) + "\n")

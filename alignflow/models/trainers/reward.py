@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from alignflow.data.configs.training import RewardConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
+from alignflow.models.adapters import add_adapter
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
@@ -32,6 +33,7 @@ def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Ru
     """
     group.join(run.runtime)
     reward = build_reward_model(base, config.seed, run.runtime)
+    add_adapter(reward, config, base)
     pairs = read_pairs(preferences / "train.parquet", reward.tokenizer, config.max_length, run, "reward")
     heldout = read_pairs(preferences / "heldout.parquet", reward.tokenizer, config.max_length, run, "reward")
     if not len(pairs):
@@ -43,8 +45,7 @@ def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Ru
         return StepOutput(output.loss.sum(), {name: (float(values.sum()), len(batch)) for name, values in output.metrics.items()})
 
     plan = Plan("reward", pairs.lengths, [1.0] * len(pairs), pairs.ids)
-    metrics: dict[str, float | None] = {**fit(engine, compute, plan, config, run)}
-    metrics |= evaluate_pairs(reward, heldout, config, run)
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_pairs(reward, heldout, config, run))
     card = {
         "Reward model": "Bradley-Terry reward model, trained by alignflow; one score per answer, read at its last token.",
         "pairs": str(len(pairs)), "licences of what went in": licences_of(base, preferences),

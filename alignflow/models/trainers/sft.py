@@ -12,8 +12,9 @@ from alignflow.data.errors import TrainingError
 from alignflow.data.records import read_table
 from alignflow.data.rendering import encode_conversation
 from alignflow.data.run import Run
+from alignflow.models.adapters import add_adapter, save_model
 from alignflow.models.batching import EncodedRow
-from alignflow.models.checkpoints import licences_of, save_checkpoint
+from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.policy import Policy, load_policy
@@ -32,6 +33,7 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     """
     group.join(run.runtime)
     policy = load_policy(base, run.runtime, trainable=True)
+    add_adapter(policy, config, base)
     ids, rows = read_rows(demonstrations / "train.parquet", policy.tokenizer, config.max_length, run)
     _, heldout = read_rows(demonstrations / "heldout.parquet", policy.tokenizer, config.max_length, run)
     engine = make_engine(policy.model, config, run.runtime)
@@ -42,13 +44,12 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
         return StepOutput(-statistics.logps.sum(), {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)})
 
     plan = Plan("sft", [len(row) for row in rows], [row.supervised for row in rows], ids)
-    metrics: dict[str, float | None] = {**fit(engine, compute, plan, config, run)}
-    metrics |= evaluate_rows(policy, heldout, run)
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_rows(policy, heldout, run))
     card = {
         "Supervised fine-tuning": "Fine-tuned by alignflow on the assistant tokens of demonstrations.",
         "rows": str(len(rows)), "licences of what went in": licences_of(base, demonstrations),
     }  # fmt: skip
-    save_checkpoint(policy.model, policy.tokenizer, run.out, card)
+    save_model(policy, run.out, card)
     engine.close()
     return metrics
 

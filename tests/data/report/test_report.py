@@ -6,7 +6,8 @@ import re
 import pytest
 
 from alignflow.data.configs.generation import ReportConfig
-from alignflow.data.report.body import number, report
+from alignflow.data.report.body import Stage, alarm_marks, gather, number, render, report, rollouts
+from alignflow.data.report.plots import curve_plot
 from alignflow.data.run import Run, Runtime, write_json
 
 JUDGE = {
@@ -61,3 +62,34 @@ def test_the_payload_is_the_same_each_time_and_has_no_times(run, evaluation):
 )
 def test_figures_are_short(value, shown):
     assert number(value) == shown
+
+
+def test_training_and_held_out_points_share_a_panel(monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn, plot = [], Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, **style: drawn.append((style["label"], x, y)) or plot(self, x, y, **style))
+    points = [{"step": 5, "loss": 2.0}, {"step": 5, "eval_loss": 3.0}, {"step": 10, "loss": 1.0}]
+    assert curve_plot("sft", points, ("loss", "accuracy")).startswith("data:image/png")
+    assert drawn == [("training", [5, 10], [2.0, 1.0]), ("held out", [5], [3.0])]
+
+
+def test_alarms_and_first_and_last_samples_of_a_training_that_sampled_are_shown_escaped(tmp_path):
+    align = Stage("align", tmp_path)
+    align.side = tmp_path
+    samples = [
+        {"step": step, "prompt": [{"role": "user", "content": "q"}], "completion": f"<b>{step}-{place}</b>", "ended": False, "tokens": 3,
+         "kl": 0.5, "score": None}
+        for step in (1, 10, 20) for place in range(5)
+    ]  # fmt: skip
+    alarms = [{"step": 10, "alarm": name, "text": f"{name} rang", "figures": {}} for name in ("kl", "length")]
+    curves = [{"step": step, "objective/kl": 0.1 * step, "objective/scores": 0.5} for step in range(1, 21)]
+    for name, lines in (("samples", samples), ("alarms", alarms), ("curves", curves)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [(sample["step"], sample["completion"]) for sample in rollouts({"align": align})["samples"]][2:4] == [
+        (1, "<b>1-2</b>"),
+        (20, "<b>20-0</b>"),
+    ]
+    assert alarm_marks(align) == {10: "kl, length"}
+    page = render("t", {"align": align}, gather({"align": align}))
+    assert "kl rang" in page and "&lt;b&gt;20-2&lt;/b&gt;" in page and "10-0" not in page and "training curves of align" in page

@@ -10,47 +10,16 @@ from safetensors.torch import load_file, save_file
 from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.errors import TrainingError
-from alignflow.data.records import assistant, user, write_table
+from alignflow.data.records import user, write_table
 from alignflow.data.run import Runtime
 from alignflow.models.policy import load_policy
 from alignflow.models.reward_model import load_reward_model
-from alignflow.models.trainers import align as align_trainer
 from alignflow.models.trainers.align import train_align
 from alignflow.models.trainers.fit import Plan, learning_rate, step_order, total_steps
+from alignflow.models.trainers.held_out import HeldOut
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft
-
-WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
-
-
-@pytest.fixture(scope="module")
-def demonstrations(tmp_path_factory):
-    """The answer repeats the last word of the question."""
-    root = tmp_path_factory.mktemp("demonstrations")
-    rows = [
-        {"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i % 7]}"), *assistant(f"{WORDS[i % 7]} {WORDS[i % 7]}")]}
-        for i in range(42)
-    ]
-    write_table(rows, "demonstrations", root / "train.parquet")
-    write_table(rows[:7], "demonstrations", root / "heldout.parquet")
-    return root
-
-
-@pytest.fixture(scope="module")
-def preferences(tmp_path_factory):
-    """The answer with `cat` in it is better than the one with `dog`."""
-    root = tmp_path_factory.mktemp("preferences")
-    rows = [
-        {
-            "id": f"p{i}", "source": "t", "prompt": user(f"the {WORDS[i % 7]}"), "chosen": assistant(f"cat {WORDS[i % 5]}"),
-            "rejected": assistant(f"dog {WORDS[(i + 1) % 5]}"), "chosen_ended": True, "rejected_ended": i % 2 == 0,
-        }
-        for i in range(40)
-    ]  # fmt: skip
-    write_table(rows, "preferences", root / "train.parquet")
-    write_table(rows[:10], "preferences", root / "heldout.parquet")
-    return root
 
 
 def digests(directory):
@@ -67,8 +36,9 @@ def test_sft_learns_the_demonstrations(engine, new_run, tiny_checkpoint, demonst
     run = new_run(engine=engine)
     metrics = train_sft(SFT, base=tiny_checkpoint, demonstrations=demonstrations, run=run)
     curve = [json.loads(line) for line in (run.side / "curves.jsonl").read_text().splitlines()]
-    assert [point["step"] for point in curve] == [5, 10, 15, 20, 25, 30]
-    assert curve[-1]["loss"] < 0.7 * curve[0]["loss"] and metrics["eval_mean_token_accuracy"] > 0.3 and run.tokens > 0
+    training, held_out = ([point for point in curve if name in point] for name in ("loss", "eval_loss"))
+    assert [point["step"] for point in training] == [5, 10, 15, 20, 25, 30] and [point["step"] for point in held_out] == [30]
+    assert training[-1]["loss"] < 0.7 * training[0]["loss"] and metrics["eval_mean_token_accuracy"] > 0.3 and run.tokens > 0
     assert load_policy(run.out, Runtime()).model.config.vocab_size
 
 
@@ -82,7 +52,7 @@ def test_the_reward_model_learns_the_preference(new_run, tiny_checkpoint, prefer
 
 def test_dpo_raises_the_margin_from_ln_2(new_run, tiny_checkpoint, preferences):
     run = new_run()
-    metrics = train_align(DPO, policy=tiny_checkpoint, reference=tiny_checkpoint, preferences=preferences, run=run)
+    metrics = train_align(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=run)
     assert metrics["eval_rewards/accuracies"] == 1.0 and metrics["eval_loss"] < 0.9 * math.log(2)
     assert metrics["rewards/margins"] > 0
 
@@ -94,6 +64,18 @@ BODIES = {
         REWARD, base=base, preferences=preferences, run=new_run(name, **runtime)),
     "align": lambda new_run, name, base, demonstrations, preferences, **runtime: train_align(
         DPO, policy=base, reference=None, preferences=preferences, run=new_run(name, **runtime)),
+}  # fmt: skip
+
+
+STOPPING = {"eval_steps": 2, "early_stopping_patience": 2, "load_best_model_at_end": True, "max_steps": 40}
+STOPPING_BODIES = {  # SFT at a rate that ruins it; accuracies that reach 1 and get no better
+    "eval_loss": lambda run, base, demonstrations, preferences: train_sft(
+        SFT.model_copy(update=STOPPING | {"learning_rate": 0.3}), base=base, demonstrations=demonstrations, run=run),
+    "eval_accuracy": lambda run, base, demonstrations, preferences: train_reward(
+        REWARD.model_copy(update=STOPPING | {"metric_for_best_model": "eval_accuracy"}), base=base, preferences=preferences, run=run),
+    "eval_rewards/accuracies": lambda run, base, demonstrations, preferences: train_align(
+        DPO.model_copy(update=STOPPING | {"metric_for_best_model": "eval_rewards/accuracies"}),
+        policy=base, reference=None, preferences=preferences, run=run),
 }  # fmt: skip
 
 
@@ -127,6 +109,31 @@ def test_a_killed_training_goes_on_to_the_same_bytes(stage, engine, new_run, tin
     assert curves[0] == curves[1]
 
 
+@pytest.mark.parametrize("metric", list(STOPPING_BODIES))
+def test_a_killed_training_stops_as_early_and_publishes_the_same_best_model(
+    metric, new_run, tiny_checkpoint, demonstrations, preferences, monkeypatch
+):
+    body, arguments = STOPPING_BODIES[metric], (tiny_checkpoint, demonstrations, preferences)
+    whole = body(new_run("whole"), *arguments)
+    assert whole["best_step"] < whole["stopped_at_step"] < 40 and whole[f"best_{metric}"] == whole[metric]
+    kept = HeldOut._keep
+
+    def keep_then_die(self, step):
+        kept(self, step)
+        if step == whole["best_step"]:
+            raise Killed
+
+    monkeypatch.setattr(HeldOut, "_keep", keep_then_die)
+    with pytest.raises(Killed):
+        body(new_run("killed"), *arguments)
+    monkeypatch.undo()
+    killed = body(new_run("killed"), *arguments)
+    assert digests(new_run("whole").out) == digests(new_run("killed").out)
+    assert {name: killed[name] for name in whole if name.startswith(("eval", "best", "stopped"))} == {
+        name: whole[name] for name in whole if name.startswith(("eval", "best", "stopped"))
+    }
+
+
 @pytest.mark.parametrize("stage", list(BODIES))
 def test_small_micro_batches_change_results_by_rounding_only(stage, new_run, tiny_checkpoint, demonstrations, preferences):
     for name, tokens in (("large", 8192), ("small", 64)):
@@ -134,17 +141,6 @@ def test_small_micro_batches_change_results_by_rounding_only(stage, new_run, tin
     weights = [load_file(new_run(name).out / "model.safetensors") for name in ("large", "small")]
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], atol=5e-3, rtol=5e-2)
-
-
-def test_a_first_batch_that_is_not_ln_2_is_refused(new_run, tiny_checkpoint, preferences, monkeypatch):
-    true_sums = align_trainer.reference_sums
-    monkeypatch.setattr(
-        align_trainer,
-        "reference_sums",
-        lambda *a: {name: value - (2.0 if "chosen" in name else 0.0) for name, value in true_sums(*a).items()},
-    )
-    with pytest.raises(TrainingError, match="ln 2"):
-        train_align(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run())
 
 
 def test_zero_steps_are_refused(new_run, tiny_checkpoint, demonstrations):

@@ -1,0 +1,85 @@
+"""`alignflow plan`: what a run would do, what it would need, and what cannot fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from alignflow.cli.run import RecipePath, Settings, Smoke, load
+from alignflow.flows.calls import Step
+from alignflow.flows.calls import plan as plan_steps
+from alignflow.flows.needs import Estimator, StepNeed, parts_text, size
+from alignflow.tasks.machine import Machine
+from alignflow.tasks.store import ArtifactStore
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(plan)
+
+
+def plan(
+    recipe: RecipePath, settings: Settings = None, smoke: Smoke = False,
+    estimate: Annotated[bool, typer.Option(help="Memory, disk and time of each stage.")] = True,
+) -> None:  # fmt: skip
+    """What a run would do: run, cached, after another stage, or blocked; why; and what it would need."""
+    loaded, store, console = load(recipe, settings, smoke), ArtifactStore(), Console()
+    steps = plan_steps(loaded, store)
+    if not estimate:
+        console.print(plan_table(steps, []))
+    else:
+        estimator = Estimator(loaded, store)
+        needs = estimator.needs(steps)
+        console.print(plan_table(steps, needs))
+        console.print(footer(needs, estimator.machine, estimator.runtime.device), highlight=False)
+        for line in (line for need in needs for line in need.too_large):
+            console.print(
+                f"[red]too large[/red] {escape(line)}" if not line.startswith(" ") else escape(line), highlight=False, soft_wrap=True
+            )
+        if any(need.too_large for need in needs):
+            raise typer.Exit(2)
+    if any(step.state == "blocked" for step in steps):
+        raise typer.Exit(2)
+
+
+def plan_table(steps: Sequence[Step], needs: Sequence[StepNeed]) -> Table:
+    """One line per step; with needs also GiB of memory and disk, and the time."""
+    table = Table("stage", "state", "why", *(("memory", "disk", "time") if needs else ()))
+    for number, step in enumerate(steps):
+        state = f"after {step.why}" if step.state == "after" else step.state
+        why = "" if step.state == "after" else escape(step.why)
+        table.add_row(step.name, state, why, *(_cells(needs[number]) if needs else ()))
+    for name in ("memory", "disk"):
+        for column in table.columns:
+            if column.header == name:
+                column.justify = "right"
+    return table
+
+
+def _cells(need: StepNeed) -> tuple[str, str, str]:
+    memory = "unknown" if need.unknown else size(need.memory.peak.total) if need.memory else ""
+    mark = " [red]too large[/red]" if need.too_large else " tight" if need.tight else ""
+    return memory + mark, size(need.disk) if need.disk else "", need.time
+
+
+def footer(needs: Sequence[StepNeed], machine: Machine, device: str) -> str:
+    """What the figures are, what the machine has, and the largest need in its parts."""
+    has = [f"memory {_has(machine.memory)} ({_has(machine.available)} free)", f"disk {_has(machine.free_disk)} free"]
+    if device == "cuda":
+        has.insert(0, "GPUs " + (", ".join(size(memory) for memory in machine.gpus) or "unknown"))
+    lines = [f"memory is that of one process ({device}) at its largest moment, by arithmetic", f"this machine: {'; '.join(has)}"]
+    known = [need for need in needs if need.memory]
+    if known:
+        largest = max(known, key=lambda need: need.memory.peak.total if need.memory else 0)
+        assert largest.memory is not None
+        lines.append(f"largest: {largest.name}, {parts_text(largest.memory.peak)}")
+    return "\n".join(lines)
+
+
+def _has(value: int | None) -> str:
+    return "unknown" if value is None else size(value)

@@ -1,0 +1,78 @@
+"""A low-rank adapter on disk: which base checkpoint it belongs to, and where that lies. No torch and no peft.
+
+`adapter_model.safetensors` and `adapter_config.json` are peft's; `base.json` beside them names the base by key and digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from alignflow.data.artifacts import artifact_of, identity, read_manifest
+from alignflow.data.errors import ModelError
+from alignflow.data.run import write_json
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
+
+
+def is_adapter(path: Path | str) -> bool:
+    """Whether a directory holds an adapter and not a whole model."""
+    return (Path(path) / ADAPTER_CONFIG).is_file() and not (Path(path) / "config.json").is_file()
+
+
+def write_base(out: Path, base: Path) -> None:
+    """Name `base` as what the adapter in `out` was trained on: by key in a store, else by the way from `out` to it."""
+    key, digest = identity(base)
+    place = {"key": key} if key else {"path": os.path.relpath(base, out)}
+    write_json(out / BASE, {**place, "digest": digest})
+
+
+def find_base(path: Path) -> Path | str:
+    """The directory (or Hub id) of the base of the adapter at `path`.
+
+    In a store it is the artifact of its key, or any other with its digest. An adapter that was not made here has no
+    base.json: then its base is what its own config names, and nothing says which bytes it was trained on.
+
+    Raises:
+        ModelError: the base is missing, or is not what the adapter was trained on.
+    """
+    path = Path(path).absolute()
+    if not (path / BASE).is_file():
+        return _named_by_config(path)
+    known = json.loads((path / BASE).read_text())
+    base = _in_store(path, known["key"], known["digest"]) if "key" in known else Path(os.path.normpath(path / known["path"]))
+    if base is None or not base.is_dir():
+        raise ModelError(
+            f"its base checkpoint {known.get('key') or base} is missing", where=str(path),
+            do="run the recipe that made it again; `alignflow export` writes an adapter with its base as one model",
+        )  # fmt: skip
+    found = identity(base)[1]
+    if found != known["digest"]:
+        raise ModelError(
+            f"its base checkpoint has changed: it was trained on {known['digest'][:12]}, and there is {found[:12]} at {base}",
+            where=str(path), do="restore the base that it was trained on, or train the adapter again",
+        )  # fmt: skip
+    return base
+
+
+def _in_store(path: Path, key: str, digest: str) -> Path | None:
+    artifact = artifact_of(path)
+    if artifact is None:
+        return None
+    own = artifact.parent / key
+    if not own.is_dir():  # the same bytes under another key do as well: a version was raised that changed nothing
+        for other in sorted(artifact.parent.iterdir()):
+            with contextlib.suppress(OSError, ValueError):
+                if read_manifest(other).digest == digest:
+                    return other / "payload"
+    return own / "payload"
+
+
+def _named_by_config(path: Path) -> Path | str:
+    name = json.loads((path / ADAPTER_CONFIG).read_text()).get("base_model_name_or_path")
+    if not name:
+        raise ModelError("the adapter names no base model", where=str(path), do="set base_model_name_or_path in its adapter_config.json")
+    places = [place for place in (path / name, Path(name)) if place.is_dir()]
+    return places[0].absolute() if places else str(name)

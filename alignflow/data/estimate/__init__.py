@@ -1,0 +1,1 @@
+"""What a run will need, by arithmetic: shapes of models, memory per process, disk. No torch, no measurement."""

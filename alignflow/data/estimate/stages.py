@@ -1,0 +1,292 @@
+"""What each stage of a recipe needs, as a function of the settings that a person can change to make it fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from alignflow.data import catalogue
+from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, SampleConfig
+from alignflow.data.configs.inputs import AdoptConfig, InitConfig
+from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig, TrainingConfig
+from alignflow.data.estimate.disk import published_bytes, state_bytes
+from alignflow.data.estimate.memory import (
+    Learner,
+    Rollout,
+    forward_only,
+    generation_need,
+    loading_need,
+    ppo_need,
+    scoring_need,
+    training_need,
+)  # fmt: skip
+from alignflow.data.estimate.place import FP32, Need, Place
+from alignflow.data.estimate.shapes import ModelShape, built_shape, read_shape
+from alignflow.data.run import Runtime
+
+Shapes = Mapping[str, ModelShape | None]
+"""Input of a stage -> the shape of the model that it brings; None is unknown."""
+
+QUESTION_TOKENS = 256
+"""Tokens of a short question to a judge: a forward pass holds the logits of one position of each."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides about memory, and can be changed.
+
+    Attributes:
+        place: Device, precision, ZeRO stage, processes, offload.
+        micro_batch_tokens: Tokens of one forward pass.
+        rows: Rows that are sampled together.
+        lora_rank: Rank of the adapters; None: all weights learn.
+        gradient_checkpointing: Whether layers compute their activations anew.
+        fill: Mean length of rows, as a share of the longest that is allowed; 1 for an upper bound.
+    """
+
+    place: Place
+    micro_batch_tokens: int
+    rows: int = 0
+    lora_rank: int | None = None
+    gradient_checkpointing: bool = False
+    fill: float = 1.0
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A stage's needs.
+
+    Attributes:
+        settings: As the recipe has them.
+        need: Settings -> memory of one process.
+        longest_row: Tokens of the longest row of a training, under which micro_batch_tokens saves nothing; 0: it does not train.
+        published: Bytes that it leaves in the store; 0 where they are few.
+        states: Bytes of its training states.
+    """
+
+    settings: Settings
+    need: Callable[[Settings], Need]
+    longest_row: int = 0
+    published: int = 0
+    states: int = 0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A stage as it is asked about: its config, the shapes of its inputs, the runtime, and the longest prompt, tokens."""
+
+    config: Any
+    shapes: Shapes
+    runtime: Runtime
+    prompt_length: int
+
+
+def place_of(runtime: Runtime) -> Place:
+    """How a runtime shares the work."""
+    return Place(
+        runtime.device, runtime.precision, runtime.engine, runtime.zero_stage, runtime.world_size, runtime.nodes, runtime.offload  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def settings_of(config: BaseModel, runtime: Runtime) -> Settings:
+    """The settings of a stage as its recipe has them; an adapter counts as one on all linear layers."""
+    settings = Settings(place_of(runtime), runtime.micro_batch_tokens)
+    if isinstance(config, SampleConfig | EvaluateConfig):
+        return replace(settings, rows=config.batch_size)
+    if isinstance(config, TrainingConfig):
+        rank = config.lora.r if config.lora else None
+        return replace(settings, lora_rank=rank, gradient_checkpointing=config.gradient_checkpointing)
+    return settings
+
+
+def single(config: BaseModel, runtime: Runtime) -> Settings:
+    """The settings of a stage that runs in one process, whatever the engine trains with."""
+    settings = settings_of(config, runtime)
+    return replace(settings, place=replace(settings.place, processes=1, nodes=1, zero_stage=1, offload="none"))
+
+
+def demand(stage: str, asked: Asked) -> Demand | None:
+    """The needs of a stage of the catalogue; None where a shape is unknown, or it holds no model."""
+    rule = DEMANDS.get(stage)
+    return rule(asked) if rule else None
+
+
+def _init(asked: Asked) -> Demand | None:
+    config: InitConfig = asked.config
+    shape = built_shape(config.build) if config.path is None else read_shape(config.path, config.revision)
+    return _taking_in(asked, shape.parameters) if shape else None
+
+
+def _adopt_reward(asked: Asked) -> Demand | None:
+    config: AdoptConfig = asked.config
+    shape = read_shape(config.path)
+    return _taking_in(asked, shape.scoring_parameters) if shape else None
+
+
+def _taking_in(asked: Asked, weights: int) -> Demand:
+    settings = Settings(Place("cpu", engine="torch"), asked.runtime.micro_batch_tokens)
+    return Demand(settings, lambda changed: loading_need(weights), published=FP32 * weights)
+
+
+def _sft(asked: Asked) -> Demand | None:
+    config: SFTConfig = asked.config
+    return _training(asked, asked.shapes["base"], config, config.max_length, scores=False)
+
+
+def _reward(asked: Asked) -> Demand | None:
+    config: RewardConfig = asked.config
+    return _training(asked, asked.shapes["base"], config, 2 * config.max_length, scores=True)
+
+
+def _align(asked: Asked) -> Demand | None:
+    config: AlignConfig = asked.config
+    rule = ALIGN_DEMANDS.get(config.method)
+    return rule(asked) if rule else _training(asked, asked.shapes["policy"], config, 2 * config.max_length, scores=False)
+
+
+def _training(asked: Asked, shape: ModelShape | None, config: TrainingConfig, longest_row: int, scores: bool) -> Demand | None:
+    """One model that learns from rows (or pairs) of at most `longest_row` tokens."""
+    if shape is None:
+        return None
+
+    def learner(settings: Settings) -> Learner:
+        return _learner(shape, settings, config, longest_row, scores)
+
+    settings = settings_of(config, asked.runtime)
+    own = learner(settings)
+    return Demand(
+        settings, lambda changed: training_need(learner(changed), changed.place), longest_row, published_bytes(own),
+        kept_bytes(config, own),
+    )  # fmt: skip
+
+
+def kept_bytes(config: TrainingConfig, *learners: Learner) -> int:
+    """What a training keeps while it runs: states, unless it ends before the first of them; the best step's weights."""
+    states = 0 if 0 <= config.max_steps <= config.save_steps else state_bytes(learners)
+    return states + (published_bytes(learners[0]) if config.eval_steps else 0)
+
+
+def _learner(shape: ModelShape, settings: Settings, config: TrainingConfig, longest_row: int, scores: bool) -> Learner:
+    """A step's rows are shared by the processes, and a forward pass holds at least one row, at most the budget."""
+    step = int(-(-config.batch_size // settings.place.processes) * longest_row * settings.fill)
+    tokens = max(longest_row, min(settings.micro_batch_tokens, step))
+    return Learner(
+        shape, tokens, 0 if scores else tokens, settings.lora_rank, settings.gradient_checkpointing,
+        max(longest_row, settings.micro_batch_tokens),
+    )  # fmt: skip
+
+
+def _ppo(asked: Asked) -> Demand | None:
+    """The value model is on the reward model's backbone where there is one, else on the policy's."""
+    config: AlignConfig = asked.config
+    options = catalogue.parse_options(catalogue.METHODS[config.method], config.options, "align.options")
+    policy = asked.shapes["policy"]
+    reward = asked.shapes.get("reward_model") if "reward_model" in asked.shapes else policy
+    if policy is None or reward is None:
+        return None
+    longest_row = asked.prompt_length + options.response_length
+    frozen = [policy.parameters, *([reward.scoring_parameters] if "reward_model" in asked.shapes else [])]
+
+    def learners(settings: Settings) -> tuple[Learner, Learner]:
+        return _learner(policy, settings, config, longest_row, False), _learner(reward, settings, config, longest_row, True)
+
+    def need(settings: Settings) -> Need:
+        rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
+        rollout = Rollout(rows, asked.prompt_length, options.response_length, options.num_generations)
+        return ppo_need(*learners(settings), frozen, rollout, settings.place)
+
+    settings = replace(settings_of(config, asked.runtime), rows=options.rollout_batch_size)
+    both = learners(settings)
+    return Demand(settings, need, longest_row, published_bytes(both[0]), kept_bytes(config, *both))
+
+
+def _sample(asked: Asked) -> Demand | None:
+    config: SampleConfig = asked.config
+    return _generation(asked, config.max_new_tokens, min(config.max_prompt_length, asked.prompt_length), config.n)
+
+
+def _generation(asked: Asked, new_tokens: int, prompt_length: int, answers: int) -> Demand | None:
+    shape = asked.shapes["policy"]
+    if shape is None:
+        return None
+
+    def need(settings: Settings) -> Need:
+        return generation_need(shape, Rollout(settings.rows, prompt_length, new_tokens, answers), settings.place)
+
+    return Demand(single(asked.config, asked.runtime), need)
+
+
+def _reference(asked: Asked) -> Demand | None:
+    """The frozen reference scores the answers of every pair."""
+    shape = asked.shapes["checkpoint"]
+    if shape is None:
+        return None
+
+    def need(settings: Settings) -> Need:
+        tokens = settings.micro_batch_tokens
+        return scoring_need(shape.parameters, forward_only(shape, tokens, tokens, settings.place), settings.place)
+
+    return Demand(single(asked.config, asked.runtime), need)
+
+
+def _label(asked: Asked) -> Demand | None:
+    config: LabelConfig = asked.config
+    judged = _judge_need(config.judge, asked)
+    return Demand(single(config, asked.runtime), judged) if judged else None
+
+
+def _judge_need(judge: JudgeConfig, asked: Asked) -> Callable[[Settings], Need] | None:
+    """What a judge with a model needs; None for one without, or of unknown shape."""
+    row = catalogue.JUDGES.get(judge.name)
+    own = judge.options.get("model")
+    if row is None or not row.needs:
+        return None
+    shape = read_shape(own) if own else asked.shapes.get(row.needs)
+    if shape is None:
+        return None
+    weights = shape.scoring_parameters if row.needs == "reward_model" else shape.parameters
+
+    def need(settings: Settings) -> Need:
+        tokens = settings.micro_batch_tokens
+        return scoring_need(weights, forward_only(shape, tokens, tokens // QUESTION_TOKENS, settings.place), settings.place)
+
+    return need
+
+
+def _evaluate(asked: Asked) -> Demand | None:
+    """The policies sample, one after the other; then each evaluator holds one model at a time."""
+    config: EvaluateConfig = asked.config
+    shape = asked.shapes["aligned"]
+    if shape is None:
+        return None
+    reward = asked.shapes.get("reward_model")
+    judges = [found for judge in (config.labelling_judge, *config.judges) if judge and (found := _judge_need(judge, asked))]
+
+    def need(settings: Settings) -> Need:
+        place, tokens = settings.place, settings.micro_batch_tokens
+        needs = [
+            generation_need(shape, Rollout(settings.rows, asked.prompt_length, config.max_new_tokens), place),
+            scoring_need(shape.parameters, forward_only(shape, tokens, tokens, place), place),
+            *(judge(settings) for judge in judges),
+        ]
+        if reward is not None:
+            needs.append(scoring_need(reward.scoring_parameters, forward_only(reward, tokens, 0, place), place))
+        host = max((found.host for found in needs), key=lambda parts: sum(parts.values()))
+        return Need(tuple(phase for found in needs for phase in found.phases), host)
+
+    return Demand(single(config, asked.runtime), need)
+
+
+Rule = Callable[[Asked], Demand | None]
+
+DEMANDS: Mapping[str, Rule] = {
+    "init": _init, "adopt_reward": _adopt_reward, "sft": _sft, "sample": _sample, "label": _label, "reward": _reward,
+    "reference": _reference, "align": _align, "evaluate": _evaluate,
+}  # fmt: skip
+"""Stage of the catalogue -> what it needs; a stage that is not here holds no model."""
+
+ALIGN_DEMANDS: Mapping[str, Rule] = {"ppo": _ppo}
+"""Method of the catalogue -> what `align` needs; any other method trains one model on pairs."""

@@ -1,0 +1,192 @@
+"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) through peft: the one file that imports it.
+
+An adapter lives inside the model that it was added to, so that whoever runs the model need not know of it. On disk it
+stands without its base; loading merges the two in memory, and a base may itself be an adapter on its own base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from alignflow.data.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_base, is_adapter, write_base
+from alignflow.data.artifacts import verify_files
+from alignflow.data.configs.training import LoRAConfig, TrainingConfig
+from alignflow.data.errors import ModelError
+from alignflow.data.run import write_json
+from alignflow.models.checkpoints import save_checkpoint, save_tokenizer, write_card
+from alignflow.models.engines import group
+from alignflow.models.engines.partitioned import is_partitioned
+
+HEADS = ("score",)  # of a reward model: trained in full beside the adapter, since it starts at random
+
+
+class Holder(Protocol):
+    """A policy or a reward model."""
+
+    model: Any
+    tokenizer: Any
+    adapter: Adapter | None
+
+
+class Adapter:
+    """A fresh adapter inside a model: its weights alone train, and it can be switched off.
+
+    Args:
+        model: A model of transformers; it is changed in place, and all other weights are frozen.
+        config: Rank and place.
+        base: The checkpoint that `model` was loaded from.
+        seed: Draws the first weights, and the dropout. The second factor starts at 0: the model computes what it did.
+
+    Raises:
+        ModelError: peft is not installed, or no module has a name of `target_modules`.
+    """
+
+    def __init__(self, model: Any, config: LoRAConfig, base: Path, seed: int):
+        self._base = base
+        heads = [name for name in HEADS if hasattr(model, name)]
+        torch.manual_seed(seed)
+        modules = config.target_modules
+        settings = _peft().LoraConfig(
+            r=config.r, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout,
+            target_modules=modules if isinstance(modules, str) else list(modules), modules_to_save=heads or None,
+            task_type="SEQ_CLS" if heads else "CAUSAL_LM",
+        )  # fmt: skip
+        try:
+            self._wrapped = _peft().get_peft_model(model, settings)
+        except ValueError as error:
+            raise ModelError(
+                f"no adapter fits: {str(error).splitlines()[0][:200]}", where="lora.target_modules", do="name modules of the model"
+            ) from None
+        _refuse_tied(model)
+        for module in model.modules():
+            for name, dropout in getattr(module, "lora_dropout", {}).items():
+                if isinstance(dropout, torch.nn.Dropout):
+                    module.lora_dropout[name] = _TrainingDropout(dropout.p)
+        torch.manual_seed(seed + group.rank())
+
+    def off(self) -> AbstractContextManager[None]:
+        """Inside it the model is what it was without the adapter: the reference, without a second copy."""
+        return self._wrapped.disable_adapter()
+
+    def save(self, tokenizer: Any, out: Path, card: Mapping[str, str]) -> None:
+        """Write weights, config, the reference to the base, tokenizer and card to the directory `out`."""
+        weights = _peft().get_peft_model_state_dict(self._wrapped, save_embedding_layers=False)
+        weights = {name: value.detach().cpu().contiguous() for name, value in sorted(weights.items())}
+        save_file(weights, out / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+        settings = self._wrapped.peft_config["default"].to_dict()
+        plain = {name: sorted(value) if isinstance(value, set) else value for name, value in settings.items() if value is not None}
+        for name in ("base_model_name_or_path", "revision", "peft_version"):  # places and versions are no part of the result
+            plain.pop(name, None)
+        write_json(out / ADAPTER_CONFIG, {**plain, "inference_mode": True})
+        write_base(out, self._base)
+        save_tokenizer(tokenizer, out)
+        write_card(card, out)
+
+
+def _refuse_tied(model: Any) -> None:
+    """An adapter on one of two tied matrices would be merged into both, and the model would be another one."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    if model.config.get_text_config(decoder=True).tie_word_embeddings and any(hasattr(end, "lora_A") for end in ends):
+        raise ModelError(
+            "embeddings and head share their weights, so neither can have an adapter", where="lora.target_modules", do="leave them out"
+        )
+
+
+class _TrainingDropout(torch.nn.Dropout):
+    """Acts where gradients are taken: our models stay in evaluation mode, and evaluations take no gradients."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(input, self.p, torch.is_grad_enabled())
+
+
+def add_adapter(holder: Holder, config: TrainingConfig, base: Path) -> None:
+    """Give a trainable model that was loaded from `base` the adapter that the config asks for, if any."""
+    if config.lora is not None:
+        if any(is_partitioned(parameter) for parameter in holder.model.parameters()):
+            raise ModelError(
+                "LoRA and ZeRO stage 3 do not go together here", where="engine.zero_stage", do="set it to 1 or 2; an adapter is small"
+            )
+        holder.adapter = Adapter(holder.model, config.lora, base, config.seed)
+
+
+def save_model(holder: Holder, out: Path, card: Mapping[str, str]) -> None:
+    """Write a trained model: its adapter where it has one, else all of it."""
+    if holder.adapter is not None:
+        if group.is_main():
+            holder.adapter.save(holder.tokenizer, out, card)
+        group.barrier()
+    else:
+        save_checkpoint(holder.model, holder.tokenizer, out, card)
+
+
+def from_pretrained(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any) -> Any:
+    """`kind.from_pretrained(path)`, where `path` may also be an adapter: then its base with the adapter merged into it.
+
+    Args:
+        kind: A class of transformers such as AutoModelForCausalLM.
+        path: Directory (or Hub id, for a whole model).
+        dtype: Of the weights; merging is done in fp32 before.
+
+    Raises:
+        OSError, ValueError: what `kind` raises.
+        ModelError: the base is missing or changed, or the adapter does not fit it.
+        DamagedArtifactError: the base's bytes are not those of its manifest.
+    """
+    if not is_adapter(path):
+        return kind.from_pretrained(str(path), use_safetensors=True, dtype=dtype, **arguments)
+    base = find_base(Path(path))
+    if isinstance(base, Path):
+        verify_files(base)
+    model = merge(from_pretrained(kind, base, torch.float32, **arguments), Path(path))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)  # no buffers: positions are fp32 in a model of any dtype
+    return model
+
+
+def merge(model: Any, path: Path) -> Any:
+    """`model` with the adapter at `path` added to its weights, and no trace of peft; raises ModelError where it does not fit."""
+    settings = _peft().PeftConfig.from_pretrained(str(path))
+    if settings.peft_type != "LORA":
+        raise ModelError(f"an adapter of the kind {settings.peft_type}", where=str(path), do="give a LoRA adapter, or a whole model")
+    settings.task_type = None  # a causal model's adapter may go onto the backbone of a reward model
+    weights = load_file(path / ADAPTER_WEIGHTS)
+    try:
+        wrapped = _peft().PeftModel(model, settings)
+        found = _peft().set_peft_model_state_dict(wrapped, weights)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"the adapter does not fit its base: {str(error).splitlines()[0][:200]}",
+            where=str(path),
+            do="give the base that it was trained on",
+        ) from None
+    expected = _peft().get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    missing = sorted(expected.keys() - weights.keys())
+    strange = found.unexpected_keys if model.get_output_embeddings() is not None else ()  # a backbone has no place for a head's
+    if missing or strange:
+        raise ModelError(
+            f"the adapter does not fit its base: {', '.join([*missing, *strange][:3])}",
+            where=str(path),
+            do="give the base that it was trained on",
+        )
+    return wrapped.merge_and_unload()
+
+
+def has_head(path: Path) -> bool:
+    """Whether the adapter at `path` brings a reward model's head."""
+    with safe_open(path / ADAPTER_WEIGHTS, framework="pt") as file:
+        return any(part in HEADS for name in file.keys() for part in name.split("."))  # noqa: SIM118 (no mapping)
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError:
+        raise ModelError("low-rank adapters need peft", where="lora", do="pip install 'alignflow[lora]'") from None
+    return peft

@@ -1,0 +1,60 @@
+"""Writes a model as a Hugging Face directory that needs nothing beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from alignflow.data.adapters import is_adapter
+from alignflow.data.artifacts import verify_files
+from alignflow.data.errors import UserError
+from alignflow.data.run import Runtime
+from alignflow.models.adapters import has_head
+from alignflow.models.checkpoints import CARD, save_checkpoint
+from alignflow.models.policy import load_policy
+from alignflow.models.reward_model import CHECK_ROWS, load_reward_model
+
+
+def export(path: Path, out: Path) -> None:
+    """Copy the model at `path` to `out`; an adapter is merged into its base. `out` appears whole or not at all.
+
+    Raises:
+        UserError: `out` is a file, or a directory with something in it.
+        ModelError: an adapter's base is missing or changed.
+        DamagedArtifactError: bytes are not those of their manifest.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("it exists already and is not an empty directory", where=str(out), do="give another directory")
+    temporary = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if is_adapter(path):
+            temporary.mkdir()
+            _write_merged(path, temporary)
+        else:
+            verify_files(path)
+            shutil.copytree(path, temporary)
+        for file in (*temporary.rglob("*"), temporary):
+            _sync(file)
+        os.rename(temporary, out)
+        _sync(out.absolute().parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_merged(path: Path, out: Path) -> None:
+    loaded = load_reward_model(path, Runtime()) if has_head(path) else load_policy(path, Runtime())
+    save_checkpoint(loaded.model, loaded.tokenizer, out, {"Model": "An adapter merged into its base by alignflow."})
+    for name in (CARD, CHECK_ROWS):  # what the model is does not change by merging
+        if (path / name).is_file():
+            shutil.copyfile(path / name, out / name)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

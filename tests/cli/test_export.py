@@ -1,0 +1,35 @@
+"""`alignflow export` through the command line."""
+
+import subprocess
+import sys
+
+import pytest
+from tests_support import as_artifact
+
+
+@pytest.fixture
+def checkpoint(store, tmp_path):
+    """The key of a checkpoint in the store."""
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "model" / name).write_text(name)
+    as_artifact(tmp_path / "model", store.root, "align-123")
+    return "align-123"
+
+
+def alignflow(*arguments):
+    return subprocess.run([sys.executable, "-m", "alignflow", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_a_checkpoint_is_written_and_a_full_directory_refused(checkpoint, tmp_path):
+    done = alignflow("export", "align", tmp_path / "out")
+    assert done.returncode == 0 and (tmp_path / "out" / "model.safetensors").read_text() == "model.safetensors", done.stderr
+    again = alignflow("export", "align", tmp_path / "out")
+    assert again.returncode == 2 and "not an empty directory" in again.stderr
+
+
+def test_data_is_no_model(store, tmp_path):
+    (tmp_path / "data").mkdir()
+    as_artifact(tmp_path / "data", store.root, "label-1", "dataset")
+    done = alignflow("export", "label-1", tmp_path / "out")
+    assert done.returncode == 2 and "is a dataset, not a checkpoint or reward_model" in done.stderr

@@ -1,0 +1,44 @@
+"""`plan` prints needs in a table that a terminal of 100 columns holds; `run` refuses what cannot fit before it starts anything."""
+
+import subprocess
+import sys
+
+import pytest
+
+TINY = "recipes/tiny.yaml"
+HUGE = ["--set", "model.build.hidden_size=4096", "--set", "model.build.num_hidden_layers=64", "--set", "model.build.num_attention_heads=32",
+        "--set", "model.build.num_key_value_heads=32", "--set", "model.build.intermediate_size=1000000"]  # fmt: skip
+
+
+@pytest.fixture
+def alignflow(repository, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    return lambda *arguments: subprocess.run(
+        [sys.executable, "-m", "alignflow", *arguments], cwd=repository, capture_output=True, text=True
+    )
+
+
+def test_a_plan_says_what_each_stage_needs(alignflow):
+    done = alignflow("plan", TINY)
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("│ sft ")]
+    assert "MiB" in line and "no earlier run" in line
+    assert "this machine: memory" in done.stdout and "largest: " in done.stdout
+
+
+def test_a_plan_without_estimates(alignflow):
+    done = alignflow("plan", TINY, "--no-estimate")
+    assert done.returncode == 0 and "memory" not in done.stdout and "after init" in done.stdout
+
+
+def test_a_plan_that_cannot_fit_ends_with_status_2(alignflow):
+    done = alignflow("plan", TINY, *HUGE)
+    assert done.returncode == 2 and "too large" in done.stdout and "sft needs about" in done.stdout
+    assert alignflow("plan", TINY, *HUGE, "--no-estimate").returncode == 0
+
+
+def test_a_run_that_cannot_fit_is_refused_before_anything_runs(alignflow, store_root):
+    done = alignflow("run", TINY, *HUGE)
+    assert done.returncode == 2 and "cannot fit" in done.stderr and "--even-if-too-large" in done.stderr and "Traceback" not in done.stderr
+    assert not any((store_root / "artifacts").iterdir())

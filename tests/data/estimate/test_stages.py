@@ -1,0 +1,102 @@
+"""From a stage's config, inputs and runtime to what it needs."""
+
+import pytest
+from pydantic import Field
+
+from alignflow.data import catalogue
+from alignflow.data.configs.base import StageConfig
+from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, SampleConfig
+from alignflow.data.configs.inputs import InitConfig
+from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, RewardConfig, SFTConfig
+from alignflow.data.estimate.disk import state_bytes
+from alignflow.data.estimate.memory import Learner, training_need
+from alignflow.data.estimate.place import Place
+from alignflow.data.estimate.shapes import ModelShape
+from alignflow.data.estimate.stages import DEMANDS, Asked, demand, place_of
+from alignflow.data.run import Runtime
+
+SHAPE = ModelShape("llama", 192, 6, 6, 2, 32, 512, 4096, tied=True)
+GPU = Runtime(device="cuda", precision="bf16", engine="deepspeed", micro_batch_tokens=4096)
+CONFIGS = {
+    "init": InitConfig(), "sft": SFTConfig(), "sample": SampleConfig(), "reward": RewardConfig(), "reference": ReferenceConfig(),
+    "align": AlignConfig(), "evaluate": EvaluateConfig(), "label": LabelConfig(judge={"name": "llm"}),
+}  # fmt: skip
+MODELS = ("base", "policy", "checkpoint", "aligned", "sft")
+
+
+def asked(config, runtime=GPU, shape=SHAPE, **more):
+    return Asked(config, {**dict.fromkeys(MODELS, shape), **more}, runtime, 256)
+
+
+def test_every_stage_says_what_it_needs_or_holds_no_model():
+    assert set(catalogue.STAGES) - set(DEMANDS) == {"prepare", "report"}
+    assert set(DEMANDS) <= set(catalogue.STAGES)
+
+
+@pytest.mark.parametrize("stage", CONFIGS)
+def test_a_known_shape_has_a_need_and_an_unknown_one_none(stage):
+    found = demand(stage, asked(CONFIGS[stage]))
+    assert found.need(found.settings).peak.total > 4 * SHAPE.backbone / 2
+    if stage != "init":
+        assert demand(stage, asked(CONFIGS[stage], shape=None)) is None
+
+
+def test_a_judge_without_a_model_needs_none():
+    assert demand("label", asked(LabelConfig())) is None and demand("prepare", asked(None)) is None
+
+
+def test_the_runtime_says_how_the_work_is_shared():
+    runtime = Runtime(device="cuda", precision="bf16", engine="deepspeed", zero_stage=3, offload="all", processes=4, nodes=2)
+    assert place_of(runtime) == Place("cuda", "bf16", "deepspeed", 3, 8, 2, "all")
+    assert place_of(runtime).processes_per_node == 4
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({"batch_size": 64, "max_length": 512}, 4096),  # the budget
+        ({"batch_size": 2, "max_length": 512}, 1024),  # all rows of a step
+        ({"batch_size": 64, "max_length": 8192}, 8192),  # one row at least
+    ],
+)
+def test_a_pass_holds_the_budget_or_a_step_and_one_row_at_least(config, tokens):
+    found = demand("sft", asked(SFTConfig(**config)))
+    learner = Learner(SHAPE, tokens, tokens, evaluated_tokens=max(4096, config["max_length"]))
+    assert found.need(found.settings) == training_need(learner, found.settings.place)
+
+
+def test_adapter_and_checkpointing_are_the_configs():
+    settings = demand("align", asked(AlignConfig(lora=LoRAConfig(r=4), gradient_checkpointing=True))).settings
+    assert settings.lora_rank == 4 and settings.gradient_checkpointing
+
+
+def test_taking_in_a_model_happens_on_the_cpu_and_sampling_in_one_process():
+    several = GPU.model_copy(update={"processes": 8, "zero_stage": 3})
+    assert demand("init", asked(InitConfig(), several)).settings.place.device == "cpu"
+    assert demand("sample", asked(SampleConfig(), several)).settings.place.processes == 1
+
+
+def test_states_are_written_where_a_training_lasts_and_the_best_step_is_kept():
+    once = state_bytes([Learner(SHAPE, 1, 1)])
+    short, long = (demand("sft", asked(SFTConfig(max_steps=steps, save_steps=50))).states for steps in (50, 51))
+    assert short == 0 and long == once
+    assert demand("sft", asked(SFTConfig(eval_steps=10))).states == once + 4 * SHAPE.parameters
+
+
+class OnlineOptions(StageConfig):
+    response_length: int = Field(default=64)
+    rollout_batch_size: int = Field(default=32)
+    num_generations: int = Field(default=1)
+
+
+def test_ppo_needs_two_learning_models_and_the_frozen_ones(monkeypatch):
+    method = catalogue.Method("nowhere:ppo", "PPO.", options=OnlineOptions)
+    monkeypatch.setitem(catalogue.METHODS, "ppo", method)
+    config = AlignConfig(method="ppo")
+    with_reward, without = demand("align", asked(config, reward_model=SHAPE)), demand("align", asked(config))
+    pairs = demand("align", asked(AlignConfig()))
+    totals = [found.need(found.settings).peak.total for found in (pairs, without, with_reward)]
+    assert totals[2] - totals[1] == 4 * SHAPE.scoring_parameters, "a frozen reward model"
+    assert totals[1] - totals[0] > 16 * SHAPE.scoring_parameters, "a value model that learns"
+    assert with_reward.states == state_bytes([Learner(SHAPE, 1, 1), Learner(SHAPE, 1)])
+    assert demand("align", asked(config, reward_model=None)) is None
