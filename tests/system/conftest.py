@@ -17,6 +17,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in Path(item.fspath).parents:
             item.add_marker(pytest.mark.system)
+            if item.get_closest_marker("timeout") is None:  # whole runs on a machine that may have other work
+                item.add_marker(pytest.mark.timeout(1200))
 
 
 @pytest.fixture(scope="session")
