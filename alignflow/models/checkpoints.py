@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.artifacts import artifact_of, read_manifest
+from alignflow.models import attention
 
 CARD = "README.md"
 
@@ -25,7 +26,7 @@ def save_checkpoint(model: Any, tokenizer: Any, out: Path, card: Mapping[str, st
         settings = model.generation_config
         settings.eos_token_id = _with_eos(settings.eos_token_id, tokenizer.eos_token_id)
         settings.pad_token_id = tokenizer.pad_token_id
-    model.set_attn_implementation("sdpa")  # ours is a way to compute, no property of the model
+    attention.uninstall(model)
     model.config._name_or_path = ""
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 
 from alignflow.data.artifacts import verify_files
+from alignflow.data.catalogue import suggest
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
-from alignflow.models.batching import EncodedRow, Packed, make_micro_batches, pack
-
-CHUNK_TOKENS = 4096
+from alignflow.models.backbone import hidden_states
+from alignflow.models.batching import EncodedRow, pack, row_micro_batches
+from alignflow.models.head import STATISTICS, Head, Reference, Request, head_statistics, scaling_of
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class TokenStatistics:
     Attributes:
         owners: (N,) int64: the row of each token.
         rows: Number of rows.
-        values: Name -> (N,) fp32: `logps`, and on request `entropy` (nats) and `correct` (1 where the most probable
-            token is the one that stands there).
+        values: Name of `head.STATISTICS` -> (N,) fp32, for the `top_` ones (N, top_k).
     """
 
     owners: torch.Tensor
@@ -64,60 +63,49 @@ class Policy:
         self.device = next(model.parameters()).device
         attention.install(model)
 
-    def token_statistics(self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",)) -> TokenStatistics:
+    def token_statistics(
+        self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), *, reference: Policy | None = None,
+        temperature: float = 1.0, top_k: int = 8,
+    ) -> TokenStatistics:  # fmt: skip
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 
-        The head runs only where a token that counts is predicted, in chunks whose logits are computed anew in the
-        backward pass, so that they are never all in memory.
+        Rows with equal prompts share the prompt's computation. The head runs only where a token that counts is
+        predicted, in chunks, so that the logits of all tokens are never in memory.
+
+        Args:
+            rows: Prompts and completions.
+            which: Names of `head.STATISTICS`.
+            reference: A second model with the same vocabulary, for the statistics that compare; it gets no gradient.
+            temperature: Of the distribution that all statistics are about.
+            top_k: How many tokens `top_logps` and `top_ids` give.
+
+        Raises:
+            ModelError: an unknown name, or a statistic that compares without a reference.
         """
+        which = tuple(which)
+        _check(which, reference)
         packed = pack(rows, self.device)
         hidden = hidden_states(self.model, packed, self.runtime)[packed.predicting]
-        parts = [self._head(hidden[start : start + CHUNK_TOKENS], packed.targets[start : start + CHUNK_TOKENS], which)
-                 for start in range(0, max(len(hidden), 1), CHUNK_TOKENS)]  # fmt: skip
-        values = {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(which)}
-        return TokenStatistics(packed.owners, len(rows), values)
+        compared = None
+        if reference is not None:
+            with torch.no_grad():
+                others = hidden_states(reference.model, packed, reference.runtime)[packed.predicting]
+            compared = Reference(reference.head(temperature), others)
+        values = head_statistics(self.head(temperature), hidden, Request(which, packed.targets, top_k, compared))
+        return TokenStatistics(packed.owners, len(rows), dict(zip(which, values, strict=True)))
 
-    def _head(self, hidden: torch.Tensor, targets: torch.Tensor, which: Collection[str]) -> tuple[torch.Tensor, ...]:
-        def statistics(states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            with autocast(self.runtime):
-                logits = self.model.get_output_embeddings()(states)
-            log_probabilities = torch.log_softmax(scaled_logits(logits, self.model.config), dim=-1)
-            return tuple(_STATISTICS[name](log_probabilities, targets) for name in which)
-
-        if torch.is_grad_enabled() and hidden.requires_grad:
-            return checkpoint(statistics, hidden, use_reentrant=False)
-        return statistics(hidden)
+    def head(self, temperature: float = 1.0) -> Head:
+        """The model's head, for the distribution at a temperature."""
+        dtype = torch.bfloat16 if self.runtime.precision == "bf16" else torch.float32
+        return Head(self.model.get_output_embeddings(), scaling_of(self.model.config, temperature), dtype)
 
 
-_STATISTICS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "logps": lambda log_probabilities, targets: log_probabilities.gather(-1, targets[:, None])[:, 0],
-    "entropy": lambda log_probabilities, targets: -(log_probabilities.exp() * log_probabilities).sum(-1),
-    "correct": lambda log_probabilities, targets: (log_probabilities.detach().argmax(-1) == targets).float(),
-}
-
-
-def scaled_logits(logits: torch.Tensor, config: Any) -> torch.Tensor:
-    """Logits in fp32, with what some architectures do to them after the head."""
-    logits = logits.float()
-    if scale := getattr(config, "logits_scaling", None):  # Granite
-        logits = logits / scale
-    if scale := getattr(config, "logit_scale", None):  # Cohere
-        logits = logits * scale
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
-        logits = torch.tanh(logits / cap) * cap
-    return logits
-
-
-def hidden_states(model: Any, packed: Packed, runtime: Runtime) -> torch.Tensor:
-    """The last hidden states of packed rows, (T, width)."""
-    with attention.rows_of(packed), autocast(runtime):
-        output = model.base_model(input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False)
-    return output.last_hidden_state[0]
-
-
-def autocast(runtime: Runtime) -> torch.autocast:
-    """bf16 products where the runtime says so, nothing otherwise."""
-    return torch.autocast(runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16")
+def _check(which: Sequence[str], reference: Policy | None) -> None:
+    for name in which:
+        if name not in STATISTICS:
+            raise ModelError(f"no statistic named {name!r}", where="token_statistics", do=suggest(name, STATISTICS))
+        if STATISTICS[name].compares and reference is None:
+            raise ModelError(f"{name} compares with a second model", where="token_statistics", do="give it as `reference`")
 
 
 def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy:
@@ -148,7 +136,7 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy
 def completion_logps(policy: Policy, rows: Sequence[EncodedRow], micro_batch_tokens: int) -> list[torch.Tensor]:
     """For each row its completion tokens' log-probabilities, (tokens,) fp32 on the CPU, without gradients."""
     results: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-    for batch in make_micro_batches([len(row) for row in rows], micro_batch_tokens):
+    for batch in row_micro_batches(rows, micro_batch_tokens):
         statistics = policy.token_statistics([rows[index] for index in batch])
         counts = [int(count) for count in statistics.counts()]
         for index, logps in zip(batch, statistics.logps.cpu().split(counts), strict=True):

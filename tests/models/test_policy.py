@@ -63,7 +63,7 @@ def test_entropy_and_correct_are_on_request(policy):
 
 def test_chunks_of_the_head_change_nothing(policy, monkeypatch):
     whole = policy.token_statistics(ROWS).logps
-    monkeypatch.setattr("alignflow.models.policy.CHUNK_TOKENS", 2)
+    monkeypatch.setattr("alignflow.models.head.CHUNK_BYTES", 320 * 4 * 2)
     torch.testing.assert_close(policy.token_statistics(ROWS).logps, whole)
 
 

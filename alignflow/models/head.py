@@ -1,0 +1,370 @@
+"""Statistics of a language model's head per token, in chunks: the logits of all tokens are never in memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
+
+CHUNK_BYTES = 2**26
+"""Logits in memory at a time: measured, docs/benchmarks.md. Where all fit in, they are kept for the backward pass."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What becomes of a head's product: logits = cap * tanh(product * factor / cap) / temperature.
+
+    Attributes:
+        factor: Granite's and Cohere's scale.
+        cap: Gemma 2's soft cap; None for none.
+        temperature: That of sampling; 1 for the model's own distribution.
+    """
+
+    factor: float = 1.0
+    cap: float | None = None
+    temperature: float = 1.0
+
+    def apply(self, product: torch.Tensor) -> torch.Tensor:
+        """Logits, in fp32 at least."""
+        logits = product if product.dtype == torch.float64 else product.float()
+        if self.factor != 1.0:
+            logits = logits * self.factor
+        if self.cap:
+            logits = torch.tanh(logits / self.cap) * self.cap
+        return logits if self.temperature == 1.0 else logits / self.temperature
+
+    def backward(self, logits: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        """The gradient of the product from that of the logits."""
+        if self.cap:
+            gradient = gradient * (1 - (logits * self.temperature / self.cap).square())
+        scale = self.factor / self.temperature
+        return gradient if scale == 1.0 else gradient * scale
+
+
+def scaling_of(config: Any, temperature: float = 1.0) -> Scaling:
+    """The scaling that a model's config asks for."""
+    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    return Scaling(factor, getattr(config, "final_logit_softcapping", None), temperature)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model's head.
+
+    Attributes:
+        module: From hidden states (tokens, width) to products (tokens, vocabulary).
+        scaling: What becomes of them.
+        dtype: In what a plain linear head multiplies.
+    """
+
+    module: torch.nn.Module
+    scaling: Scaling
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one whole matrix, which the statistics may read by themselves."""
+        return type(self.module) is torch.nn.Linear and self.module.weight.ndim == 2
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A second model's head and its hidden states of the same tokens, (tokens, width), without gradients."""
+
+    head: Head
+    hidden: torch.Tensor
+
+
+class Chunk:
+    """Some tokens, as a statistic sees them.
+
+    Attributes:
+        logits: (tokens, vocabulary) fp32.
+        targets: (tokens,) int64: the tokens that stand there.
+        top_k: How many of the most probable tokens are asked for.
+        reference_logits: (tokens, vocabulary) fp32 of a second model, or None.
+    """
+
+    def __init__(self, logits: torch.Tensor, targets: torch.Tensor, top_k: int, reference_logits: torch.Tensor | None):
+        self.logits, self.targets, self.top_k, self.reference_logits = logits, targets, top_k, reference_logits
+
+    @cached_property
+    def normaliser(self) -> torch.Tensor:
+        """(tokens, 1): log of the sum of exponentials."""
+        return self.logits.logsumexp(-1, keepdim=True)
+
+    @cached_property
+    def log_probabilities(self) -> torch.Tensor:
+        """(tokens, vocabulary)."""
+        return self.logits - self.normaliser
+
+    @cached_property
+    def probabilities(self) -> torch.Tensor:
+        """(tokens, vocabulary)."""
+        if "log_probabilities" in self.__dict__:
+            return self.log_probabilities.exp()
+        return (self.logits - self.normaliser).exp_()
+
+    @cached_property
+    def reference(self) -> torch.Tensor:
+        """(tokens, vocabulary): the second model's log-probabilities."""
+        assert self.reference_logits is not None, "a statistic that compares needs a reference"
+        return self.reference_logits.log_softmax(-1)
+
+    def bare(self) -> Chunk:
+        """The same without what can be computed again from the logits."""
+        chunk = Chunk(self.logits, self.targets, self.top_k, self.reference_logits)
+        chunk.normaliser = self.normaliser
+        return chunk
+
+
+Values = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A figure per token.
+
+    Attributes:
+        value: Its values, (tokens,) or (tokens, top_k), written in differentiable operations.
+        gradient: (chunk, values, gradient of the values) -> (tokens, vocabulary) gradient of the logits; None where
+            nothing is learnt through it.
+        compares: Whether it needs a reference.
+    """
+
+    value: Callable[[Chunk], Values]
+    gradient: Callable[[Chunk, Values, torch.Tensor], torch.Tensor] | None = None
+    compares: bool = False
+
+
+def _logps(chunk: Chunk) -> Values:
+    return (chunk.logits.gather(-1, chunk.targets[:, None]) - chunk.normaliser)[:, 0]
+
+
+def _logps_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    found = chunk.probabilities * -gradient[:, None]
+    return found.scatter_add_(-1, chunk.targets[:, None], gradient[:, None])
+
+
+def _entropy(chunk: Chunk) -> Values:
+    return -(chunk.probabilities * chunk.log_probabilities).sum(-1)
+
+
+def _entropy_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    return chunk.probabilities * (chunk.log_probabilities + values[:, None]) * -gradient[:, None]
+
+
+def _squared_probability(chunk: Chunk) -> Values:
+    return chunk.probabilities.square().sum(-1)
+
+
+def _squared_probability_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    return chunk.probabilities * (chunk.probabilities - values[:, None]) * (2 * gradient[:, None])
+
+
+def _correct(chunk: Chunk) -> Values:
+    return (chunk.logits.argmax(-1) == chunk.targets).to(chunk.logits.dtype)
+
+
+def _top_logps(chunk: Chunk) -> Values:
+    return chunk.logits.topk(chunk.top_k, -1).values - chunk.normaliser
+
+
+def _top_logps_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    found = chunk.probabilities * -gradient.sum(-1, keepdim=True)
+    return found.scatter_add_(-1, chunk.logits.topk(chunk.top_k, -1).indices, gradient)
+
+
+def _top_ids(chunk: Chunk) -> Values:
+    return chunk.logits.topk(chunk.top_k, -1).indices
+
+
+def _forward_kl(chunk: Chunk) -> Values:
+    return (chunk.reference.exp() * (chunk.reference - chunk.log_probabilities)).sum(-1)
+
+
+def _forward_kl_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    return (chunk.probabilities - chunk.reference.exp()) * gradient[:, None]
+
+
+def _reverse_kl(chunk: Chunk) -> Values:
+    return (chunk.probabilities * (chunk.log_probabilities - chunk.reference)).sum(-1)
+
+
+def _reverse_kl_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    return chunk.probabilities * (chunk.log_probabilities - chunk.reference - values[:, None]) * gradient[:, None]
+
+
+def _reference_logps(chunk: Chunk) -> Values:
+    return chunk.reference.gather(-1, chunk.targets[:, None])[:, 0]
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    "logps": Statistic(_logps, _logps_gradient),
+    "entropy": Statistic(_entropy, _entropy_gradient),
+    "squared_probability": Statistic(_squared_probability, _squared_probability_gradient),
+    "correct": Statistic(_correct),
+    "top_logps": Statistic(_top_logps, _top_logps_gradient),
+    "top_ids": Statistic(_top_ids),
+    "forward_kl": Statistic(_forward_kl, _forward_kl_gradient, compares=True),
+    "reverse_kl": Statistic(_reverse_kl, _reverse_kl_gradient, compares=True),
+    "reference_logps": Statistic(_reference_logps, compares=True),
+}
+"""What a loss may ask for, per token:
+
+logps: log-probability of the token that stands there.
+entropy: of the distribution, nats.
+squared_probability: sum of p squared over the vocabulary; its log, which WPO takes, is safe: at least 1 / vocabulary.
+correct: 1 where the most probable token stands there.
+top_logps, top_ids: log-probabilities and ids of the `top_k` most probable tokens, falling.
+forward_kl: KL(reference || policy) over the whole vocabulary, nats (TDPO's, arXiv 2404.11999).
+reverse_kl: KL(policy || reference) likewise.
+reference_logps: the reference's log-probability of the token that stands there.
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of some tokens.
+
+    Attributes:
+        which: Names of STATISTICS.
+        targets: (tokens,) int64.
+        top_k: For the statistics of the most probable tokens.
+        reference: For those that compare.
+    """
+
+    which: tuple[str, ...]
+    targets: torch.Tensor
+    top_k: int = 8
+    reference: Reference | None = None
+
+    def chunk(self, head: Head, product: torch.Tensor, part: slice) -> Chunk:
+        """The tokens `part`, of which the head's product is given."""
+        other = None
+        if self.reference is not None and any(STATISTICS[name].compares for name in self.which):
+            with torch.no_grad():
+                other = self.reference.head.scaling.apply(_product(self.reference.head, self.reference.hidden[part]))
+        return Chunk(head.scaling.apply(product), self.targets[part], self.top_k, other)
+
+
+def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple[torch.Tensor, ...]:
+    """The statistics of tokens with these hidden states (tokens, width), in the order of `request.which`; differentiable.
+
+    A plain linear head has its gradient written out; any other (with adapters, or sharded) goes through checkpointing,
+    at about twice the time and memory.
+    """
+    if head.plain:
+        return _Statistics.apply(hidden, head.module.weight, head.module.bias, head, request)
+
+    def values(states: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
+        chunk = request.chunk(head, _product(head, states), part)
+        return tuple(STATISTICS[name].value(chunk) for name in request.which)
+
+    parts = []
+    for part in _parts(hidden, _vocabulary(head)):
+        if torch.is_grad_enabled() and hidden.requires_grad:
+            parts.append(checkpoint(values, hidden[part], part, use_reentrant=False))
+        else:
+            parts.append(values(hidden[part], part))
+    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+
+def _vocabulary(head: Head) -> int:
+    return int(getattr(head.module, "out_features", 2**16))
+
+
+def _parts(hidden: torch.Tensor, vocabulary: int) -> Iterator[slice]:
+    """Stretches of tokens whose logits fit into CHUNK_BYTES; one empty stretch where there are no tokens."""
+    step = max(1, CHUNK_BYTES // (4 * vocabulary))
+    for start in range(0, max(len(hidden), 1), step):
+        yield slice(start, start + step)
+
+
+def _product(head: Head, hidden: torch.Tensor) -> torch.Tensor:
+    if not head.plain:
+        with torch.autocast(hidden.device.type, dtype=torch.bfloat16, enabled=head.dtype == torch.bfloat16):
+            return head.module(hidden)
+    weight, bias = head.module.weight, head.module.bias
+    return linear(hidden.to(head.dtype), weight.to(head.dtype), None if bias is None else bias.to(head.dtype))
+
+
+class _Statistics(torch.autograd.Function):
+    """Statistics of a plain linear head, whose logits are computed again in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, head: Head, request: Request
+    ) -> tuple[torch.Tensor, ...]:
+        states, matrix, offset = _cast(head.dtype, hidden, weight, bias)
+        parts = list(_parts(hidden, len(weight)))
+        found: list[list[torch.Tensor]] = []
+        kept = None
+        for part in parts:
+            chunk = request.chunk(head, linear(states[part], matrix, offset), part)
+            found.append([STATISTICS[name].value(chunk) for name in request.which])
+            kept = chunk
+        values = tuple(torch.cat(column) for column in zip(*found, strict=True))
+        ctx.save_for_backward(hidden, weight, bias, *values)
+        ctx.head, ctx.request = head, request
+        ctx.kept = kept.bare() if kept and len(parts) == 1 and any(ctx.needs_input_grad) else None
+        ctx.mark_non_differentiable(
+            *[value for name, value in zip(request.which, values, strict=True) if STATISTICS[name].gradient is None]
+        )
+        ctx.set_materialize_grads(False)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[Any, ...]:
+        hidden, weight, bias, *values = ctx.saved_tensors
+        head, request = ctx.head, ctx.request
+        states, matrix, offset = _cast(head.dtype, hidden, weight, bias)
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        of_hidden = torch.zeros_like(hidden) if wants_hidden else None
+        of_weight = torch.zeros_like(weight) if wants_weight else None
+        of_bias = torch.zeros_like(bias) if wants_bias else None
+        for part in _parts(hidden, len(weight)):
+            chunk = ctx.kept or request.chunk(head, linear(states[part], matrix, offset), part)
+            of_logits = _of_logits(chunk, request.which, [value[part] for value in values], gradients, part)
+            if of_logits is None:
+                continue
+            of_product = head.scaling.backward(chunk.logits, of_logits).to(head.dtype)
+            if of_hidden is not None:
+                of_hidden[part] = of_product @ matrix
+            if of_weight is not None:
+                _add_product(of_weight, of_product, states[part])
+            if of_bias is not None:
+                of_bias += of_product.sum(0, dtype=of_bias.dtype)
+        return of_hidden, of_weight, of_bias, None, None
+
+
+def _of_logits(
+    chunk: Chunk, which: Sequence[str], values: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None], part: slice
+) -> torch.Tensor | None:
+    """The gradient of a chunk's logits, summed over the statistics that have one; None for none."""
+    total = None
+    for name, value, gradient in zip(which, values, gradients, strict=True):
+        rule = STATISTICS[name].gradient
+        if rule is not None and gradient is not None:
+            term = rule(chunk, value, gradient[part])
+            total = term if total is None else total.add_(term)
+    return total
+
+
+def _cast(dtype: torch.dtype, *tensors: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+    return tuple(None if tensor is None else tensor.detach().to(dtype) for tensor in tensors)
+
+
+def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """total += left.T @ right, in place where the dtypes agree."""
+    if total.dtype == left.dtype:
+        total.addmm_(left.t(), right)
+    else:
+        total += left.t() @ right
