@@ -26,7 +26,7 @@ def autocast(runtime: Runtime) -> torch.autocast:
 
 def backbone(model: Any) -> Any:
     """The part of a model that ends in hidden states, without its head."""
-    return model.base_model if model.base_model is not model else model.get_decoder()
+    return model.base_model if model.base_model is not model else model.model
 
 
 def hidden_states(model: Any, packed: Packed, runtime: Runtime) -> torch.Tensor:
@@ -53,7 +53,7 @@ def packs(model: Any) -> bool:
 
 @torch.no_grad()
 def _tried(model: Any) -> bool:
-    rows = _trial_rows(model.config.get_text_config(decoder=True).vocab_size)
+    rows = trial_rows(model)
     device = next(model.parameters()).device
     training = model.training
     if training:
@@ -73,8 +73,9 @@ def _tried(model: Any) -> bool:
             model.train()
 
 
-def _trial_rows(vocabulary: int) -> list[EncodedRow]:
-    """Two rows with one prompt and one of another length, so that sharing and packing are both tried."""
+def trial_rows(model: Any) -> list[EncodedRow]:
+    """Two short rows with one prompt and one of another length, so that sharing and packing are both tried."""
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
     prompt = tuple(number % vocabulary for number in range(3, 10))
     ends = [tuple(number % vocabulary for number in range(first, first + length)) for first, length in ((20, 5), (40, 9), (60, 12))]
     return [EncodedRow(prompt, ends[0]), EncodedRow(prompt, ends[1]), EncodedRow(prompt[:2], ends[2])]

@@ -21,8 +21,8 @@ class Scaling:
     """What becomes of a head's product: logits = cap * tanh(product * factor / cap) / temperature.
 
     Attributes:
-        factor: Granite's and Cohere's scale.
-        cap: Gemma 2's soft cap; None for none.
+        factor: A scale (Granite, Cohere, Falcon-H1).
+        cap: A soft cap (Gemma 2, RecurrentGemma); None for none.
         temperature: That of sampling; 1 for the model's own distribution.
     """
 
@@ -48,9 +48,13 @@ class Scaling:
 
 
 def scaling_of(config: Any, temperature: float = 1.0) -> Scaling:
-    """The scaling that a model's config asks for."""
-    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-    return Scaling(factor, getattr(config, "final_logit_softcapping", None), temperature)
+    """The scaling that a model's config asks for, under the names that architectures give it."""
+
+    def first(*names: str) -> float | None:
+        return next((float(found) for name in names if (found := getattr(config, name, None))), None)
+
+    factor = (first("logit_scale", "lm_head_multiplier") or 1.0) / (first("logits_scaling") or 1.0)
+    return Scaling(factor, first("final_logit_softcapping", "logits_soft_cap"), temperature)
 
 
 @dataclass(frozen=True)
@@ -245,13 +249,13 @@ class Request:
     top_k: int = 8
     reference: Reference | None = None
 
-    def chunk(self, head: Head, product: torch.Tensor, part: slice) -> Chunk:
-        """The tokens `part`, of which the head's product is given."""
+    def chunk(self, head: Head, raw: torch.Tensor, part: slice) -> Chunk:
+        """The tokens `part`, whose product of the head is `raw`."""
         other = None
         if self.reference is not None and any(STATISTICS[name].compares for name in self.which):
             with torch.no_grad():
-                other = self.reference.head.scaling.apply(_product(self.reference.head, self.reference.hidden[part]))
-        return Chunk(head.scaling.apply(product), self.targets[part], self.top_k, other)
+                other = self.reference.head.scaling.apply(product(self.reference.head, self.reference.hidden[part]))
+        return Chunk(head.scaling.apply(raw), self.targets[part], self.top_k, other)
 
 
 def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple[torch.Tensor, ...]:
@@ -264,7 +268,7 @@ def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple
         return _Statistics.apply(hidden, head.module.weight, head.module.bias, head, request)
 
     def values(states: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
-        chunk = request.chunk(head, _product(head, states), part)
+        chunk = request.chunk(head, product(head, states), part)
         return tuple(STATISTICS[name].value(chunk) for name in request.which)
 
     parts = []
@@ -287,7 +291,8 @@ def _parts(hidden: torch.Tensor, vocabulary: int) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def _product(head: Head, hidden: torch.Tensor) -> torch.Tensor:
+def product(head: Head, hidden: torch.Tensor) -> torch.Tensor:
+    """(tokens, vocabulary) of hidden states (tokens, width), before scaling."""
     if not head.plain:
         with torch.autocast(hidden.device.type, dtype=torch.bfloat16, enabled=head.dtype == torch.bfloat16):
             return head.module(hidden)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
-from alignflow.models.backbone import hidden_states
-from alignflow.models.batching import EncodedRow, pack, row_micro_batches
-from alignflow.models.head import STATISTICS, Head, Reference, Request, head_statistics, scaling_of
+from alignflow.models.backbone import hidden_states, trial_rows
+from alignflow.models.batching import EncodedRow, Packed, pack, row_micro_batches
+from alignflow.models.head import STATISTICS, Head, Reference, Request, head_statistics, product, scaling_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Policy:
     def __init__(self, model: Any, tokenizer: Any, runtime: Runtime):
         self.model, self.tokenizer, self.runtime = model, tokenizer, runtime
         self.device = next(model.parameters()).device
+        self._head_is_known = False
         attention.install(model)
 
     def token_statistics(
@@ -86,18 +87,37 @@ class Policy:
         _check(which, reference)
         packed = pack(rows, self.device)
         hidden = hidden_states(self.model, packed, self.runtime)[packed.predicting]
-        compared = None
-        if reference is not None:
-            with torch.no_grad():
-                others = hidden_states(reference.model, packed, reference.runtime)[packed.predicting]
-            compared = Reference(reference.head(temperature), others)
+        compared = reference._compared(packed, temperature) if reference is not None else None
         values = head_statistics(self.head(temperature), hidden, Request(which, packed.targets, top_k, compared))
         return TokenStatistics(packed.owners, len(rows), dict(zip(which, values, strict=True)))
 
+    @torch.no_grad()
+    def _compared(self, packed: Packed, temperature: float) -> Reference:
+        """This model as the reference of another one's statistics."""
+        return Reference(self.head(temperature), hidden_states(self.model, packed, self.runtime)[packed.predicting])
+
     def head(self, temperature: float = 1.0) -> Head:
-        """The model's head, for the distribution at a temperature."""
+        """The model's head, for the distribution at a temperature; raises ModelError for one that is not understood."""
         dtype = torch.bfloat16 if self.runtime.precision == "bf16" else torch.float32
-        return Head(self.model.get_output_embeddings(), scaling_of(self.model.config, temperature), dtype)
+        head = Head(self.model.get_output_embeddings(), scaling_of(self.model.config, temperature), dtype)
+        if not self._head_is_known:
+            _check_head(self.model, replace(head, scaling=scaling_of(self.model.config), dtype=torch.float32))
+            self._head_is_known = True
+        return head
+
+
+@torch.no_grad()
+def _check_head(model: Any, head: Head) -> None:
+    """Compare the head's logits with the model's own, once, on a few tokens."""
+    packed = pack(trial_rows(model)[:1], next(model.parameters()).device)
+    ours = head.scaling.apply(product(head, hidden_states(model, packed, Runtime(device=packed.input_ids.device.type))))
+    with attention.rows_of(packed):
+        theirs = model(input_ids=packed.input_ids, use_cache=False).logits[0].float()
+    if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max())):
+        raise ModelError(
+            f"{type(model).__name__} does something to its head's output that is not known here", where="token_statistics",
+            do="use another architecture, or teach models/head.py its scaling",
+        )  # fmt: skip
 
 
 def _check(which: Sequence[str], reference: Policy | None) -> None:
