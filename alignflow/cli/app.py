@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
 import typer
 
 from alignflow.cli import chat, lists, new, run, stored
+from alignflow.cli.settings import DEBUG
 from alignflow.data.errors import AlignflowError
 
 app = typer.Typer(
@@ -21,8 +23,9 @@ for module in (run, new, lists, stored, chat):
 def main() -> None:
     """Run a command; one clear message on stderr and exit status 2 for the user's mistakes, 1 for failures."""
     debug = "--debug" in sys.argv
-    if debug:
+    if debug:  # every command takes it; those that show more of what goes on ask the environment
         sys.argv.remove("--debug")
+        os.environ[DEBUG] = "1"
     try:
         app()
     except AlignflowError as error:

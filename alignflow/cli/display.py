@@ -20,6 +20,7 @@ PLAIN_EVERY_S = 20.0
 MOST_METRICS = 4
 SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "init": ("parameters", "vocabulary"),
+    "prepare": ("demonstrations/kept", "prompts/kept", "preferences/kept", "completions/kept", "evaluation/kept"),
     "sft": ("eval_loss", "eval_mean_token_accuracy", "loss"),
     "sample": ("completions", "stop_rate", "tokens/completion_mean"),
     "label": ("pairs", "ties", "flip_rate", "longer_wins"),

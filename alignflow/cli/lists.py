@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -55,9 +56,14 @@ def options_table(config: type[BaseModel]) -> Table:
     for name, field in config.model_fields.items():
         default = "" if field.is_required() else field.get_default(call_default_factory=True)
         shown = "(see its own fields)" if isinstance(default, BaseModel) else str(default)
-        bounds = ", ".join(text for part in field.metadata if (text := _bound(part)))
-        table.add_row(name, escape(shown), bounds, escape(field.description or ""))
+        table.add_row(name, escape(shown), escape(bounds_of(field)), escape(field.description or ""))
     return table
+
+
+def bounds_of(field: FieldInfo) -> str:
+    """The values that a field takes, as text: bounds or choices; empty where anything of its type will do."""
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return ", ".join(map(str, choices)) or ", ".join(text for part in field.metadata if (text := _bound(part)))
 
 
 def _bound(part: Any) -> str:

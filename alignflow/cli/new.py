@@ -11,11 +11,12 @@ import yaml
 from pydantic import BaseModel
 from rich.console import Console
 
+from alignflow.cli.lists import bounds_of
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 
-SECTIONS = ("sft", "sample", "label", "reward", "align", "evaluate", "engine")
+SECTIONS = ("sft", "sample", "label", "reward", "align", "evaluate", "report", "engine")
 
 
 def register(app: typer.Typer) -> None:
@@ -68,13 +69,14 @@ def _from(path: str, base: Path) -> str:
 def recipe_text(model: str, data: str, kind: str) -> str:
     """The YAML: what was given, and every other field with its default, its bounds and what it means, commented out."""
     lines = [
-        "# A recipe of alignflow. Lines that begin with # are defaults: take the # away to change one.",
+        "# A recipe of alignflow. Commented lines are defaults with their bounds: take the # away to change one.",
         "# Paths start at this file's directory.",
         "name: run",
         "# seed: 0",
         "",
         "model:",
         f"  path: {yaml.safe_dump(model, width=1000).splitlines()[0]}",
+        *_fields(Recipe.model_fields["model"].annotation, skip=("path", "build", "corpus", "seed")),
         "data:",
         f"  {kind}:",
         f"    - path: {yaml.safe_dump(data, width=1000).splitlines()[0]}",
@@ -90,7 +92,10 @@ def recipe_text(model: str, data: str, kind: str) -> str:
         "#   reward: path/to/reward_model",
     ]
     for section in SECTIONS:
-        lines += ["", f"# {section}:", *_fields(_config_of(section))]
+        first, *others = _fields(_config_of(section))
+        # Its first field stands, so that the section is no empty one, which would turn the stage off. A reward section
+        # asks for a reward model where pairs of one's own would do without.
+        lines += ["", *([f"{section}:", first.replace("# ", "", 1)] if section != "reward" else ["# reward:", first]), *others]
     return "\n".join(lines) + "\n"
 
 
@@ -107,4 +112,5 @@ def _fields(config: Any, skip: tuple[str, ...] = ()) -> Iterator[str]:
         if isinstance(value, BaseModel):
             value = value.model_dump(mode="json")
         shown = yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=1000).splitlines()[0]
-        yield f"  # {name}: {shown}  # {field.description or ''}"
+        limits = bounds_of(field)
+        yield f"  # {name}: {shown}  # {field.description or ''}{f' ({limits})' if limits else ''}"

@@ -35,12 +35,11 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="This stage and what it needs.")] = None,
     start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="This stage and all after it again.")] = None,
     force: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="This stage again, whatever the store has.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show Prefect's log and tracebacks.")] = False,
 ) -> None:  # fmt: skip
     """Run a recipe: what is in the store already is not done again."""
     loaded = _load(recipe, settings, smoke)
     store = ArtifactStore()
-    server = configure_prefect(store.root, debug)
+    server = configure_prefect(store.root)
     console = Console()
     console.print(f"[bold]{loaded.name}[/bold]  store {store.root}\n{server}", highlight=False, soft_wrap=True)
     from alignflow.cli.display import Display, final_table, result_paths

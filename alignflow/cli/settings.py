@@ -9,6 +9,9 @@ from pathlib import Path
 
 from alignflow.data.errors import StageError
 
+DEBUG = "ALIGNFLOW_DEBUG"
+"""Set where a command was given `--debug`: Prefect's log is shown, and tracebacks."""
+
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -19,7 +22,7 @@ QUIET = {
 }
 
 
-def configure_prefect(store_root: Path, debug: bool) -> str:
+def configure_prefect(store_root: Path) -> str:
     """Set the environment before Prefect is imported; returns what runs the flow, for the person.
 
     A server that the user configured is used, and must answer; otherwise Prefect's own temporary one is started
@@ -30,7 +33,7 @@ def configure_prefect(store_root: Path, debug: bool) -> str:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if debug else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if os.environ.get(DEBUG) else "CRITICAL")
     if url := os.environ.get("PREFECT_API_URL"):
         _check_server(url)
         return f"Prefect server at {url}"

@@ -51,12 +51,12 @@ class _Pieces:
 _REMEMBERED: weakref.WeakKeyDictionary[Any, _Pieces] = weakref.WeakKeyDictionary()
 
 
-def load_tokenizer(path: Path | str, trust_remote_code: bool = False) -> Any:
+def load_tokenizer(path: Path | str, trust_remote_code: bool = False, revision: str | None = None) -> Any:
     """The tokenizer at `path` (a directory or Hub id); raises ModelError where there is none, or it has no EOS."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code, revision=revision or "main")
     except (OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(

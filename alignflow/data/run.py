@@ -45,7 +45,7 @@ class Run:
     runtime: Runtime
     tokens: int = 0
     warnings: list[str] = field(default_factory=list)
-    _started: float = field(default_factory=time.monotonic)
+    _phase: tuple[str, int, float, int] = ("", 0, 0.0, 0)  # unit, total, start, and what was done by then
     _last: float = 0.0
 
     def progress(self, done: int, total: int, unit: str = "rows", **figures: float) -> None:
@@ -54,13 +54,15 @@ class Run:
         `figures` are shown beside it, for example `loss` and `tokens_per_s`.
         """
         now = time.monotonic()
-        if now - self._last < 0.2 and done < total:
+        if now - self._last < 0.2 and done < total and self._phase[:2] == (unit, total):
             return
         self._last = now
-        elapsed = now - self._started
+        if self._phase[:2] != (unit, total):  # time left is counted within one kind of work
+            self._phase = (unit, total, now, done)
+        elapsed, made = now - self._phase[2], done - self._phase[3]
         state = {
             "done": done, "total": total, "unit": unit, "elapsed_s": round(elapsed, 1),
-            "left_s": round(elapsed / done * (total - done), 1) if done else None,
+            "left_s": round(elapsed / made * (total - done), 1) if made else None,
             "figures": {name: round(float(value), 5) for name, value in figures.items()},
         }  # fmt: skip
         temporary = self.side / ".progress.tmp"

@@ -15,6 +15,9 @@ from alignflow.tasks.key import nearest, stage_key
 from alignflow.tasks.runtime import resolve_runtime
 from alignflow.tasks.store import ArtifactStore
 
+SECTIONS = {"init": "model", "prepare": "data"}
+"""Sections of a recipe that are called otherwise than their step: what differs is named as `--set` names it."""
+
 
 class Caller:
     """Makes the calls of one recipe on one store."""
@@ -35,6 +38,10 @@ class Caller:
             name=node.name, stage=node.stage, config=node.config.model_dump(mode="json"), inputs=inputs,
             runtime=self.runtime, key=key, components=components, timeout_s=self.recipe.engine.timeout_s,
         )  # fmt: skip
+
+    def check(self, node: Node) -> None:
+        """Look up every name and path of a node's config, before anything runs; raises UserError for one that is not there."""
+        stage_key(node.stage, node.config, {}, self.runtime, self._contents)
 
     def _part(self, ref: ArtifactRef, part: str) -> ArtifactRef:
         if not part:
@@ -81,9 +88,10 @@ def _step(node: Node, caller: Caller, made: dict[str, ArtifactRef], steps: Mappi
     blocked = [name for name in waiting if steps[name].state == "blocked"]
     if blocked:
         return Step(node.name, "blocked", f"by {blocked[0]}")
-    if waiting:
-        return Step(node.name, "after", waiting[-1])
     try:
+        caller.check(node)
+        if waiting:
+            return Step(node.name, "after", waiting[-1])
         call = caller.call(node, made)
     except UserError as error:
         return Step(node.name, "blocked", " ".join(str(error).split()))
@@ -98,6 +106,7 @@ def why_missed(call: StageCall, store: ArtifactStore) -> str:
     """Why a call has to run: its artifact was damaged, or which components differ from the nearest earlier one."""
     if call.key in store.reasons:
         return store.reasons[call.key]
-    changes = nearest(call.components, store.manifests(call.stage))
+    section = SECTIONS.get(call.name, call.name)
+    changes = [change.replace("config.", f"config.{section}.", 1) for change in nearest(call.components, store.manifests(call.stage))]
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     return "; ".join(changes[:3]) + more if changes else "first time"

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from alignflow.data import catalogue
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.inputs import AdoptConfig, InitConfig, SourceConfig
+from alignflow.data.configs.inputs import AdoptConfig, BuildConfig, InitConfig, SourceConfig
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.constitution import shared_principles
@@ -88,13 +88,18 @@ class _Steps:
     def base(self) -> None:
         recipe, data = self.recipe, self.recipe.data
         if recipe.replace.sft:
-            self.policy = self.add("sft", "init", InitConfig(path=recipe.replace.sft, chat_template=recipe.model.chat_template))
+            self.policy = self.add("sft", "init", taken_in(recipe.replace.sft, recipe.model))
         else:
             model = recipe.model
-            corpus = (*data.demonstrations, *data.prompts, *data.general) if model.path is None else ()
-            if model.path is None and not corpus:
-                raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
-            self.policy = self.add("init", "init", model.model_copy(update={"corpus": corpus}))
+            if model.path is not None:  # what would be built does not matter, and must not enter the key
+                given = model.model_copy(update={"build": BuildConfig(), "seed": 0})
+            else:
+                sources = (*data.demonstrations, *data.prompts, *data.general)
+                if not sources:
+                    raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
+                corpus = tuple(SourceConfig(path=source.path, split=source.split) for source in sources)  # whole: caps move no tokenizer
+                given = model.model_copy(update={"corpus": corpus})
+            self.policy = self.add("init", "init", given)
         if any(
             getattr(data, kind) for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")
         ):
@@ -109,6 +114,8 @@ class _Steps:
 
     def preferences(self) -> None:
         recipe, data = self.recipe, self.recipe.data
+        if recipe.replace.align and not recipe.replace.label and "reward" not in recipe.model_fields_set:
+            return  # nothing is left to learn from preferences
         if data.preferences:
             self.preference_data = Link("prepare", "preferences")
             return
@@ -147,7 +154,7 @@ class _Steps:
     def alignment(self) -> None:
         recipe = self.recipe
         if recipe.replace.align:
-            self.add("align", "init", InitConfig(path=recipe.replace.align, chat_template=recipe.model.chat_template))
+            self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
         elif recipe.align is not None:
             if self.preference_data is None:
                 raise RecipeError(
@@ -164,7 +171,7 @@ class _Steps:
         recipe, data = self.recipe, self.recipe.data
         if recipe.evaluate is None or "align" not in self.made:
             return
-        labelling = recipe.label.judge if "label" in self.made else None
+        labelling = recipe.label.judge if "label" in self.made or recipe.replace.align else None
         judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
         check_independence(labelling, recipe.evaluate.judges)
         if any(needed_model(judge) == "reward_model" for judge in judges) and not self.reward:
@@ -182,6 +189,13 @@ class _Steps:
         if self.recipe.report is not None:
             inputs = {name: Link(name) for name in self.made}
             self.add("report", "report", self.recipe.report, **inputs)
+
+
+def taken_in(path: str, model: InitConfig) -> InitConfig:
+    """The config that takes in a model in place of a stage; what the recipe says of its model holds for it too."""
+    return InitConfig(
+        path=path, chat_template=model.chat_template, trust_remote_code=model.trust_remote_code, licence=model.licence, seed=0
+    )
 
 
 def needed_model(judge: JudgeConfig) -> str:

@@ -83,6 +83,8 @@ def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: N
     """
     caller = Caller(recipe, store)
     chosen, forced = _selected(caller.nodes, selection)
+    for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
+        caller.check(node)
     done: dict[str, Outcome] = {}
     repairs = 0
     while True:

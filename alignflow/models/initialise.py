@@ -47,7 +47,7 @@ def initialise(config: InitConfig, *, run: Run) -> dict[str, float | None]:
 def load(config: InitConfig) -> tuple[Any, Any]:
     """Model and tokenizer at `config.path`, in fp32."""
     path = str(config.path)
-    tokenizer = load_tokenizer(path, config.trust_remote_code)
+    tokenizer = load_tokenizer(path, config.trust_remote_code, config.revision)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             path, revision=config.revision or "main", use_safetensors=True, dtype=torch.float32, trust_remote_code=config.trust_remote_code

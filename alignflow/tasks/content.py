@@ -8,7 +8,7 @@ from pathlib import Path
 
 import alignflow
 from alignflow.data import artifacts
-from alignflow.data.constitution import BUILT_IN, constitution_files
+from alignflow.data.constitution import constitution_files
 from alignflow.data.errors import UserError
 
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
@@ -21,20 +21,46 @@ class ContentDigests:
         self._database = sqlite3.connect(root / "content.sqlite", timeout=60)
         self._database.execute("create table if not exists files (path text primary key, size int, mtime int, digest text)")
 
-    def of(self, name: str) -> str:
-        """Digest of a file, a directory, a built-in rubric or prompt, a Hub id, or `package.module:Class`."""
+    def of(self, kind: str, name: str, revision: str | None = None) -> str:
+        """What enters the key in place of a name.
+
+        Args:
+            kind: What it names: path, constitution, question, name_or_file (see `data.configs.base`) or module.
+            name: A file, directory or Hub id; a built-in name; `package.module:Class`.
+            revision: Branch, tag or commit of a Hub id, which gives `hub:ID@COMMIT`.
+
+        Raises:
+            UserError: there is no such thing.
+        """
+        if kind == "path":
+            return self._path(name, revision)
+        return {"constitution": self._constitution, "question": self._question, "name_or_file": self._name_or_file, "module": self._module}[
+            kind
+        ](name)
+
+    def _path(self, name: str, revision: str | None) -> str:
         path = Path(name)
         if path.is_dir():
             files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
             return artifacts.digest_of({str(file.relative_to(path)): self._file(file) for file in files})
-        if path.suffix in (".yaml", ".yml") or (BUILT_IN / f"{name}.yaml").is_file():
-            return artifacts.digest_of({str(index): self._file(file) for index, file in enumerate(constitution_files(name))})
-        if path.is_file():
-            return self._file(path)
-        if ":" in name:
-            return self._module(name)
+        return self._file(path) if path.is_file() else self._hub(name, revision)
+
+    def _constitution(self, name: str) -> str:
+        return artifacts.digest_of({str(index): self._file(file) for index, file in enumerate(constitution_files(name))})
+
+    def _question(self, name: str) -> str:
         built_in = PROMPTS / f"{name}.j2"
-        return self._file(built_in) if "/" not in name and built_in.is_file() else self._hub(name)
+        if "/" not in name and built_in.is_file():
+            return self._file(built_in)
+        if not Path(name).is_file():
+            known = ", ".join(sorted(path.stem for path in PROMPTS.glob("*.j2")))
+            raise UserError(
+                f"no judge prompt {name!r}", where="judge.options.prompt", do=f"built-in: {known}; or give the path of a Jinja file"
+            )
+        return self._file(Path(name))
+
+    def _name_or_file(self, name: str) -> str:
+        return self._file(Path(name)) if Path(name).is_file() else name
 
     def _file(self, path: Path) -> str:
         found, name = path.stat(), str(path.absolute())
@@ -55,16 +81,16 @@ class ContentDigests:
             raise UserError("no such Python module", where=name, do="is its directory on PYTHONPATH?")
         return self._file(Path(spec.origin))
 
-    def _hub(self, name: str) -> str:
+    def _hub(self, name: str, revision: str | None) -> str:
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise UserError("no such file or directory", where=name, do="check the path; relative ones start at the recipe's directory")
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
         try:
             api = HfApi()
-            info = api.model_info(name) if not self._is_dataset(api, name) else api.dataset_info(name)
-        except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, ValueError) as error:
+            look_up = api.dataset_info if self._is_dataset(api, name) else api.model_info
+            info = look_up(name, revision=revision)
+        except Exception as error:  # noqa: BLE001 (the Hub's client raises many kinds; all mean that it cannot be had)
             raise UserError(
                 f"neither a local path nor a Hub id that can be reached ({type(error).__name__})", where=name,
                 do="check the spelling; relative paths start at the recipe's directory",

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from alignflow.data import catalogue
 from alignflow.data.artifacts import ArtifactRef, Manifest, canonical_json, text_digest
 from alignflow.data.catalogue import Part
-from alignflow.data.configs.base import in_key, is_content
+from alignflow.data.configs.base import content_kind, in_key
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.training import AlignConfig
@@ -90,19 +90,20 @@ def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterat
         if name == "options" and isinstance(value, dict):
             yield from _flatten_options(config, f"{prefix}.{name}", contents)
         elif in_key(kind, name):
-            yield from _flatten_value(value, f"{prefix}.{name}", contents, is_content(kind, name))
+            if isinstance(value, str) and (what := content_kind(kind, name)):
+                yield f"{prefix}.{name}", contents.of(what, value, getattr(config, "revision", None))
+            else:
+                yield from _flatten_value(value, f"{prefix}.{name}", contents)
         if isinstance(value, str) and ":" in value and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}:
-            yield f"{prefix}.{name}.source", contents.of(value)
+            yield f"{prefix}.{name}.source", contents.of("module", value)
 
 
-def _flatten_value(value: Any, prefix: str, contents: ContentDigests, content: bool) -> Iterator[tuple[str, Any]]:
+def _flatten_value(value: Any, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
     if isinstance(value, BaseModel):
         yield from _flatten(value, prefix, contents)
     elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
         for index, item in enumerate(value):
-            yield from _flatten_value(item, f"{prefix}.{index}", contents, content)
-    elif content and value is not None:
-        yield prefix, contents.of(value)
+            yield from _flatten_value(item, f"{prefix}.{index}", contents)
     else:
         yield prefix, list(value) if isinstance(value, tuple) else value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tup
         area = store.stage_area(call.key)
         if force:
             shutil.rmtree(store.root / "work" / call.key, ignore_errors=True)
-        spec = make_spec(call, store, area)
+        spec = make_spec(call, store, area, force)
         try:
             result = run_child(call.name, spec, area, call.timeout_s)
             return store.publish(area, make_manifest(call, store, area, result)), True
@@ -44,18 +45,32 @@ def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tup
             raise
 
 
-def make_spec(call: StageCall, store: ArtifactStore, area: Path) -> dict[str, Any]:
-    """What the worker is told: paths in place of references."""
+def make_spec(call: StageCall, store: ArtifactStore, area: Path, force: bool = False) -> dict[str, Any]:
+    """What the worker is told: paths in place of references. A forced stage has a row journal of its own, and finds nothing."""
     row = catalogue.STAGES[call.stage]
     names = [name.rstrip("?") for name in row.takes]
-    work, rows = store.root / "work" / call.key, store.root / "rows" / rows_name(call)
+    work = store.root / "work" / call.key
+    rows = work / "rows" if force else store.root / "rows" / rows_name(call)
     for directory in (work, rows):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
-        "stage": call.stage, "config": call.config, "runtime": call.runtime.model_dump(),
+        "stage": call.stage, "config": pinned(call.config, call.components), "runtime": call.runtime.model_dump(),
         "inputs": {name: str(store.payload(call.inputs[name])) if name in call.inputs else None for name in names},
         "out": str(area / "payload"), "side": str(area / "side"), "work": str(work), "rows": str(rows),
     }  # fmt: skip
+
+
+def pinned(config: Any, components: Mapping[str, Any], place: str = "config") -> Any:
+    """The config with the commit of every Hub id in it: what the child loads is what the key was computed from."""
+    if isinstance(config, list):
+        return [pinned(item, components, f"{place}.{index}") for index, item in enumerate(config)]
+    if not isinstance(config, dict):
+        return config
+    found = {name: pinned(value, components, f"{place}.{name}") for name, value in config.items()}
+    digest = components.get(f"{place}.path")
+    if "revision" in found and isinstance(digest, str) and digest.startswith("hub:"):
+        found["revision"] = digest.rpartition("@")[2]
+    return found
 
 
 def rows_name(call: StageCall) -> str:

@@ -112,21 +112,31 @@ def test_a_new_recipe_is_valid_and_fits_the_data(alignflow, tmp_path, repository
     )
     assert done.returncode == 0, done.stderr
     text = output.read_text()
-    assert "demonstrations:" in text and "# learning_rate: " in text
+    assert "demonstrations:" in text and "\n  learning_rate: 2.0e-05  # " in text and "(> 0)" in text
     assert alignflow("plan", output).returncode in (0, 2)
     again = alignflow("new", "--model", model, "--data", model, "--output", output)
     assert again.returncode == 2 and "exists already" in again.stderr
 
 
-def test_every_commented_default_of_a_new_recipe_is_a_valid_line(tmp_path):
+@pytest.mark.parametrize("kind", ["prompts", "preferences"])
+def test_every_line_of_a_new_recipe_can_be_uncommented(kind):
+    import re
+
     import yaml
 
     from alignflow.cli.new import recipe_text
     from alignflow.data.configs.recipe import Recipe
 
-    lines = []
-    for line in recipe_text("model", "data.jsonl", "prompts").splitlines():
-        bare = line.removeprefix("# ") if line.startswith("# ") and line.rstrip().endswith(":") else line
-        lines.append(bare.replace("  # ", "  ", 1) if bare.startswith("  # ") and "more sources" not in bare else bare)
-    content = yaml.safe_load("\n".join(line for line in lines if not line.startswith("#")))
-    assert Recipe.model_validate(content).data.prompts[0].path == "data.jsonl"
+    text = recipe_text("model", "data.jsonl", kind)
+    as_it_stands = Recipe.model_validate(yaml.safe_load(text))
+    assert getattr(as_it_stands.data, kind)[0].path == "data.jsonl"
+    assert as_it_stands.sft == Recipe().sft and as_it_stands.align == Recipe().align and "reward" not in as_it_stands.model_fields_set
+    lines = [re.sub(r"^( *)# (?=[ -]*[a-z_]+:)", r"\1", line) for line in text.splitlines() if "more sources" not in line]
+    everything = "\n".join(lines[2:]).partition("replace:")[0] + "\n".join(lines).partition("reward_model\n")[2]
+    assert Recipe.model_validate(yaml.safe_load(everything)).align == Recipe().align
+
+
+def test_debug_shows_where_it_failed(alignflow):
+    assert "Traceback" not in alignflow("plan", "nowhere.yaml").stderr
+    shown = alignflow("plan", "nowhere.yaml", "--debug").stderr
+    assert "Traceback" in shown and "no such recipe" in shown

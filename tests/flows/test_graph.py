@@ -29,7 +29,7 @@ CASES = [
     ({"replace": {"label": "pairs.jsonl"}}, "init prepare sft align evaluate report"),
     ({"replace": {"sample": "answers.jsonl"}}, "init prepare sft label reward align evaluate report"),
     ({"replace": {"reward": "mine"}}, "init prepare sft sample label reward align evaluate report"),
-    ({"replace": {"align": "mine"}}, "init prepare sft sample label reward align evaluate report"),
+    ({"replace": {"align": "mine"}}, "init prepare sft align evaluate report"),
 ]
 
 
@@ -93,3 +93,16 @@ def test_upstream_and_downstream():
     steps = nodes(recipe())
     assert upstream(steps, "align") == {"init", "prepare", "sft", "sample", "label"}
     assert downstream(steps, "align") == {"evaluate", "report"}
+
+
+def test_what_cannot_change_the_base_model_is_not_in_its_config():
+    data = {"demonstrations": [{"path": "a.jsonl", "max_rows": 5, "weight": 0.5}]}
+    built = nodes(recipe(data=data))[0].config
+    assert built == nodes(recipe(data={"demonstrations": [{"path": "a.jsonl"}]}))[0].config
+    loaded = nodes(recipe(data=data, model={"path": "m", "build": {"hidden_size": 64}}, seed=7))[0].config
+    assert loaded == nodes(recipe(data=data, model={"path": "m"}))[0].config
+
+
+def test_a_model_in_place_of_a_stage_keeps_what_the_recipe_says_of_its_model():
+    taken = nodes(recipe(model={"licence": "MIT", "chat_template": "plain"}, replace={"sft": "mine"}))[0].config
+    assert (taken.path, taken.licence, taken.chat_template) == ("mine", "MIT", "plain")

@@ -9,6 +9,7 @@ from alignflow.data import catalogue
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.calls import Caller, plan
+from alignflow.flows.pipeline import Narrator, Selection, walk
 from alignflow.tasks.stage import run_stage
 
 
@@ -31,7 +32,7 @@ def test_a_made_stage_is_cached_and_a_changed_one_names_what_differs(load, store
     run_stage(caller.call(caller.nodes[0], {}), store)
     assert states(load(), store)["init"][0] == "cached" and states(load(), store)["prepare"] == ("run", "first time")
     changed = states(load("model.build.hidden_size=64"), store)
-    assert changed["init"] == ("run", "config.build.hidden_size 32 -> 64")
+    assert changed["init"] == ("run", "config.model.build.hidden_size 32 -> 64")
 
 
 def test_a_raised_version_is_what_differs(load, store, monkeypatch):
@@ -66,3 +67,19 @@ def test_planning_imports_neither_torch_nor_prefect(repository, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "init" in done.stdout and "after init" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "stage", "shown"),
+    [
+        ("label.judge.name=nowhere:Judge", "label", "no such Python module"),
+        ("label.judge.options.constitution=helpfull", "label", "no constitution 'helpfull'"),
+    ],
+)
+def test_a_name_that_is_wrong_in_a_late_stage_is_known_before_the_first_one_runs(load, store, setting, stage, shown):
+    recipe = load(setting, "evaluate.judges=[]")
+    state, why = states(recipe, store)[stage]
+    assert state == "blocked" and shown in why
+    with pytest.raises(UserError, match=shown):
+        walk(recipe, Selection(), store, Narrator())
+    assert not list((store.root / "artifacts").iterdir())

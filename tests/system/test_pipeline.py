@@ -36,7 +36,7 @@ def test_a_run_ends_with_paths_that_exist(finished):
 
 def test_another_beta_runs_align_evaluate_and_report_alone(copy):
     plan = copy("plan", TINY, "--set", "align.beta=0.2")
-    assert "config.beta 0.1 -> 0.2" in plan
+    assert "config.align.beta 0.1 -> 0.2" in plan
     assert copy.run("--set", "align.beta=0.2") == only("align", "evaluate", "report")
 
 

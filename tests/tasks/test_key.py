@@ -121,3 +121,19 @@ def test_a_config_has_the_same_key_after_json(tmp_path_factory, rate, steps, see
     again = SFTConfig.model_validate_json(config.model_dump_json())
     contents = ContentDigests(tmp_path_factory.mktemp("contents"))
     assert stage_key("sft", config, {}, Runtime(), contents) == stage_key("sft", again, {}, Runtime(), contents)
+
+
+def test_a_chat_template_counts_by_its_name_or_by_the_bytes_of_its_file(key, tmp_path):
+    file = tmp_path / "mine.jinja"
+    file.write_text("{{ one }}")
+    before = key("init", InitConfig(chat_template=str(file)))
+    file.write_text("{{ other }}")
+    assert key("init", InitConfig(chat_template=str(file))) != before
+    assert key("init", InitConfig(chat_template="plain")) != key("init", InitConfig(chat_template="chatml"))
+
+
+def test_the_revision_of_a_hub_id_counts_by_its_commit(key, monkeypatch):
+    commits = {None: "aaa", "main": "aaa", "v2": "bbb"}
+    monkeypatch.setattr(ContentDigests, "_hub", lambda self, name, revision: f"hub:{name}@{commits[revision]}")
+    by_revision = {revision: key("init", InitConfig(path="some/model", revision=revision)) for revision in commits}
+    assert by_revision[None] == by_revision["main"] != by_revision["v2"]

@@ -12,7 +12,7 @@ import pytest
 
 from alignflow.data.errors import DataError, StageError
 from alignflow.tasks.launch import listening
-from alignflow.tasks.stage import run_stage
+from alignflow.tasks.stage import make_spec, pinned, run_stage
 from alignflow.tasks.store import ArtifactStore
 
 
@@ -110,3 +110,15 @@ def wait_for(condition, seconds=30):
 def test_the_child_runs_in_a_session_of_its_own(call_of, store, tmp_path):
     run_stage(call_of(log=str(tmp_path / "pids")), store)
     assert int((tmp_path / "pids").read_text()) != os.getpid()
+
+
+def test_a_forced_stage_has_a_row_journal_of_its_own(call_of, store):
+    spec = {force: make_spec(call_of(), store, store.root / "area", force) for force in (False, True)}
+    assert "/rows/" in spec[False]["rows"] and spec[True]["rows"].endswith("/rows") and spec[True]["rows"] != spec[False]["rows"]
+
+
+def test_the_child_loads_the_commit_that_the_key_was_computed_from():
+    config = {"path": "a/model", "revision": None, "corpus": [{"path": "a/set", "revision": "v2"}, {"path": "local.txt", "revision": None}]}
+    components = {"config.path": "hub:a/model@abc", "config.corpus.0.path": "hub:a/set@def", "config.corpus.1.path": "0123"}
+    found = pinned(config, components)
+    assert found["revision"] == "abc" and [source["revision"] for source in found["corpus"]] == ["def", None]

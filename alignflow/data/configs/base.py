@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,14 +15,23 @@ class StageConfig(BaseModel):
 
 
 def runtime_field(**arguments: Any) -> Any:
-    """A field that changes speed or rounding but not the result: it stays out of the cache key."""
+    """A field that stays out of the cache key: it changes speed or rounding but not the result, or enters by what it names."""
     return Field(**arguments, json_schema_extra={"in_key": False})
 
 
-_CONTENT = "content enters the cache key in place of the name"
+_CONTENT = "content enters the cache key: "
 
-ContentPath = Annotated[str, _CONTENT]
-"""A path (or built-in name, or Hub id) whose bytes enter the cache key instead of its name."""
+ContentPath = Annotated[str, f"{_CONTENT}path"]
+"""A local path or Hub id whose bytes enter the cache key instead of its name."""
+
+ConstitutionPath = Annotated[str, f"{_CONTENT}constitution"]
+"""A built-in constitution or the path of one; its bytes and those of its lexicons enter the cache key."""
+
+QuestionPath = Annotated[str, f"{_CONTENT}question"]
+"""A built-in question of a judge or the path of a Jinja file; its bytes enter the cache key."""
+
+NameOrFile = Annotated[str, f"{_CONTENT}name_or_file"]
+"""The path of a file whose bytes enter the cache key, or any other text, which enters as it is."""
 
 
 def in_key(config_type: type[BaseModel], name: str) -> bool:
@@ -30,6 +40,7 @@ def in_key(config_type: type[BaseModel], name: str) -> bool:
     return not (isinstance(extra, dict) and extra.get("in_key") is False)
 
 
-def is_content(config_type: type[BaseModel], name: str) -> bool:
-    """Whether field `name` names bytes on disk that enter the key in its place."""
-    return _CONTENT in repr(get_type_hints(config_type, include_extras=True)[name])
+def content_kind(config_type: type[BaseModel], name: str) -> str:
+    """What field `name` of `config_type` names whose bytes enter the key in its place: path, constitution, ...; empty for none."""
+    found = re.search(rf"{_CONTENT}(\w+)", repr(get_type_hints(config_type, include_extras=True)[name]))
+    return found[1] if found else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import ContentPath, StageConfig
+from alignflow.data.configs.base import ContentPath, NameOrFile, StageConfig, runtime_field
 
 
 class SourceConfig(StageConfig):
@@ -13,6 +13,9 @@ class SourceConfig(StageConfig):
     path: ContentPath = Field(description="Local file (jsonl, json, csv, tsv, parquet, arrow, txt, .gz), saved data set, or Hub id.")
     format: str = Field(default="auto", description="A name of `alignflow formats`, or auto to detect it.")
     split: str = Field(default="train", description="Split to read, for data sets that have several.")
+    revision: str | None = runtime_field(
+        default=None, description="Commit, branch or tag of a Hub data set; its commit is pinned either way."
+    )
     weight: float = Field(default=1.0, gt=0, le=1, description="Share of the rows to keep, chosen by their hash.")
     max_rows: int | None = Field(default=None, gt=0, description="Keep at most this many rows.")
     licence: str = Field(default="unknown", description="Licence of the data; travels into manifests and cards.")
@@ -40,10 +43,10 @@ class InitConfig(StageConfig):
     """The base model: loaded, or built small from a config."""
 
     path: ContentPath | None = Field(default=None, description="Local directory or Hub id of the base model; empty to build one.")
-    revision: str | None = Field(default=None, description="Commit of a Hub model; its content is pinned either way.")
+    revision: str | None = runtime_field(default=None, description="Commit, branch or tag of a Hub model; its commit is pinned either way.")
     build: BuildConfig = Field(default_factory=BuildConfig, description="The model to build where no path is given.")
     corpus: tuple[SourceConfig, ...] = Field(default=(), description="Filled from the recipe's data: what the tokenizer is trained on.")
-    chat_template: str = Field(
+    chat_template: NameOrFile = Field(
         default="auto",
         description="auto: keep the model's own, else `instruction` (`turns` for a built model); or instruction, plain, chatml, or the path of a Jinja file.",
     )
@@ -85,5 +88,4 @@ class PrepareConfig(StageConfig):
 class AdoptConfig(StageConfig):
     """A result that you already have, taken into the store."""
 
-    path: ContentPath = Field(description="Directory of the model.")
-    tokenizer: ContentPath | None = Field(default=None, description="Directory of its tokenizer, where it is another.")
+    path: ContentPath = Field(description="Directory of the model, its tokenizer included.")

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from alignflow.data import catalogue
-from alignflow.data.configs.base import is_content
+from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import RecipeError
 
@@ -75,7 +75,7 @@ def resolve_paths(config: Any, base: Path) -> Any:
             changes[name] = resolve_paths(value, base)
         elif isinstance(value, tuple):
             changes[name] = tuple(resolve_paths(item, base) for item in value)
-        elif isinstance(value, str) and is_content(kind, name):
+        elif isinstance(value, str) and content_kind(kind, name):
             changes[name] = _absolute(value, base)
         elif name == "options" and isinstance(value, dict):
             changes[name] = {key: _absolute(item, base) if isinstance(item, str) else item for key, item in value.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from alignflow.data.configs.base import ContentPath, StageConfig
+from alignflow.data.configs.base import ConstitutionPath, ContentPath, QuestionPath, StageConfig
 
 
 class NoOptions(StageConfig):
@@ -14,7 +14,7 @@ class NoOptions(StageConfig):
 class RubricOptions(StageConfig):
     """Scores by named, weighted, checkable principles."""
 
-    constitution: ContentPath = Field(default="helpful", description="YAML file of principles, or a built-in name: helpful, reader.")
+    constitution: ConstitutionPath = Field(default="helpful", description="YAML file of principles, or a built-in name: helpful, reader.")
     temperature: float = Field(default=0.1, gt=0, description="Score difference that turns into one logit of preference.")
 
 
@@ -28,6 +28,6 @@ class LLMJudgeOptions(StageConfig):
     """Asks a local model which answer is better, in both orders, and reads the option log-probabilities."""
 
     model: ContentPath | None = Field(default=None, description="Directory or Hub id of the judge model; empty: the SFT model.")
-    prompt: ContentPath = Field(default="pairwise", description="Jinja file of the question, or a built-in name: pairwise.")
+    prompt: QuestionPath = Field(default="pairwise", description="Jinja file of the question, or a built-in name: pairwise.")
     options: tuple[str, str] = Field(default=("A", "B"), description="The two answers that the model may give.")
     max_length: int = Field(default=1024, ge=64, description="Longest question, tokens; a longer one gets no label.")

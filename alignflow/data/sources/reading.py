@@ -185,7 +185,7 @@ def _hub(source: SourceConfig) -> Iterator[Row | BrokenLine]:
     import datasets
 
     try:
-        loaded = datasets.load_dataset(source.path)
+        loaded = datasets.load_dataset(source.path, revision=source.revision)
     except Exception as error:  # noqa: BLE001 (the Hub's client raises many kinds; all mean that the data cannot be had)
         raise DataError(
             f"neither a local file nor a Hub data set that can be reached ({type(error).__name__})", where=source.path,
