@@ -12,8 +12,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
-CHUNK_BYTES = 2**26
-"""Logits in memory at a time: measured, docs/benchmarks.md. Where all fit in, they are kept for the backward pass."""
+CHUNK_TOKENS = {"cpu": 128, "cuda": 2048}
+"""Tokens whose logits are in memory at a time: on a CPU measured (docs/benchmarks.md), on a GPU enough to fill it."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,6 @@ class Chunk:
         """(tokens, vocabulary): the second model's log-probabilities."""
         assert self.reference_logits is not None, "a statistic that compares needs a reference"
         return self.reference_logits.log_softmax(-1)
-
-    def bare(self) -> Chunk:
-        """The same without what can be computed again from the logits."""
-        chunk = Chunk(self.logits, self.targets, self.top_k, self.reference_logits)
-        chunk.normaliser = self.normaliser
-        return chunk
 
 
 Values = torch.Tensor
@@ -272,7 +266,7 @@ def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple
         return tuple(STATISTICS[name].value(chunk) for name in request.which)
 
     parts = []
-    for part in _parts(hidden, _vocabulary(head)):
+    for part in _parts(hidden):
         if torch.is_grad_enabled() and hidden.requires_grad:
             parts.append(checkpoint(values, hidden[part], part, use_reentrant=False))
         else:
@@ -280,13 +274,9 @@ def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple
     return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 
-def _vocabulary(head: Head) -> int:
-    return int(getattr(head.module, "out_features", 2**16))
-
-
-def _parts(hidden: torch.Tensor, vocabulary: int) -> Iterator[slice]:
-    """Stretches of tokens whose logits fit into CHUNK_BYTES; one empty stretch where there are no tokens."""
-    step = max(1, CHUNK_BYTES // (4 * vocabulary))
+def _parts(hidden: torch.Tensor) -> Iterator[slice]:
+    """Stretches of CHUNK_TOKENS tokens; one empty stretch where there are none."""
+    step = CHUNK_TOKENS[hidden.device.type]
     for start in range(0, max(len(hidden), 1), step):
         yield slice(start, start + step)
 
@@ -308,17 +298,13 @@ class _Statistics(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, head: Head, request: Request
     ) -> tuple[torch.Tensor, ...]:
         states, matrix, offset = _cast(head.dtype, hidden, weight, bias)
-        parts = list(_parts(hidden, len(weight)))
         found: list[list[torch.Tensor]] = []
-        kept = None
-        for part in parts:
+        for part in _parts(hidden):
             chunk = request.chunk(head, linear(states[part], matrix, offset), part)
             found.append([STATISTICS[name].value(chunk) for name in request.which])
-            kept = chunk
         values = tuple(torch.cat(column) for column in zip(*found, strict=True))
         ctx.save_for_backward(hidden, weight, bias, *values)
         ctx.head, ctx.request = head, request
-        ctx.kept = kept.bare() if kept and len(parts) == 1 and any(ctx.needs_input_grad) else None
         ctx.mark_non_differentiable(
             *[value for name, value in zip(request.which, values, strict=True) if STATISTICS[name].gradient is None]
         )
@@ -335,8 +321,8 @@ class _Statistics(torch.autograd.Function):
         of_hidden = torch.zeros_like(hidden) if wants_hidden else None
         of_weight = torch.zeros_like(weight) if wants_weight else None
         of_bias = torch.zeros_like(bias) if wants_bias else None
-        for part in _parts(hidden, len(weight)):
-            chunk = ctx.kept or request.chunk(head, linear(states[part], matrix, offset), part)
+        for part in _parts(hidden):
+            chunk = request.chunk(head, linear(states[part], matrix, offset), part)
             of_logits = _of_logits(chunk, request.which, [value[part] for value in values], gradients, part)
             if of_logits is None:
                 continue

@@ -10,6 +10,7 @@ from alignflow.data.catalogue import Stage
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
+from alignflow.tasks.precision import auto_precision
 
 MOST_THREADS = 8
 
@@ -24,12 +25,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def resolve_runtime(engine: EngineConfig) -> Runtime:
-    """Turn every `auto` into a value; raises UserError for CUDA on a machine without it."""
+def resolve_runtime(engine: EngineConfig, width: int | None = None) -> Runtime:
+    """Turn every `auto` into a value; raises UserError for CUDA on a machine without it.
+
+    Args:
+        engine: The recipe's engine.
+        width: Hidden size of the model that is trained, where it is known: it decides `precision`.
+    """
     if engine.device == "cuda" and not has_cuda():
         raise UserError("device cuda, but no NVIDIA GPU is visible", where="engine.device", do="set it to auto or cpu")
     device = engine.device if engine.device != "auto" else ("cuda" if has_cuda() else "cpu")
-    precision = engine.precision if engine.precision != "auto" else ("bf16" if device == "cuda" else "fp32")
+    precision = engine.precision if engine.precision != "auto" else auto_precision(device, width)
     installed = importlib.util.find_spec("deepspeed") is not None
     training = engine.training if engine.training != "auto" else ("deepspeed" if installed else "torch")
     return Runtime(

@@ -16,7 +16,10 @@ class EngineConfig(StageConfig):
     """On what to compute. `auto` is a fixed rule over chip, installed packages and model."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where the machine has it.")
-    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto: bf16 on CUDA, fp32 on CPU.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="auto: bf16 products on GPUs that have them, and on CPUs with AVX512-BF16 or AMX from width 192 on; else fp32.",
+    )
     training: Literal["auto", "deepspeed", "torch"] = Field(default="auto", description="auto: DeepSpeed where it is installed.")
     generator: Literal["auto", "transformers"] = Field(default="auto", description="What samples and judges.")
     threads: int | None = runtime_field(default=None, ge=1, description="CPU threads of a stage; empty: the machine's cores, 8 at most.")
