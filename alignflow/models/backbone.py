@@ -89,13 +89,14 @@ def _row_alone(model: Any, row: EncodedRow, device: torch.device) -> torch.Tenso
 def _agrees(model: Any, rows: Sequence[EncodedRow], alone: Sequence[torch.Tensor], dtype: torch.dtype) -> bool:
     """Whether packed rows give the hidden states of each row alone, and no mask but a window was asked for."""
     packed = pack(rows, alone[0].device)
-    with attention.rows_of(packed) as layout, torch.autocast(packed.input_ids.device.type, dtype=torch.bfloat16, enabled=dtype != torch.float32):
+    with (
+        attention.rows_of(packed) as layout,
+        torch.autocast(packed.input_ids.device.type, dtype=torch.bfloat16, enabled=dtype != torch.float32),
+    ):
         output = backbone(model)(input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False)
     together = output.last_hidden_state[0].float()
     largest = max(float(states.abs().max()) for states in alone)
-    difference = max(
-        float((together[segment.places] - states).abs().max()) for segment, states in zip(packed.segments, alone, strict=True)
-    )
+    difference = max(float((together[segment.places] - states).abs().max()) for segment, states in zip(packed.segments, alone, strict=True))
     return difference <= AGREEMENT[dtype] * largest and layout.asked <= layout.windows | {None}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +18,8 @@ from alignflow.data.run import Runtime
 from alignflow.models import attention
 from alignflow.models.backbone import hidden_states, trial_rows
 from alignflow.models.batching import EncodedRow, Packed, pack, row_micro_batches
-from alignflow.models.head import STATISTICS, Head, Reference, Request, head_statistics, product, scaling_of
-
-
-@dataclass(frozen=True)
-class TokenStatistics:
-    """Figures per completion token that counts, row after row.
-
-    Attributes:
-        owners: (N,) int64: the row of each token.
-        rows: Number of rows.
-        values: Name of `head.STATISTICS` -> (N,) fp32, for the `top_` ones (N, top_k).
-    """
-
-    owners: torch.Tensor
-    rows: int
-    values: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    @property
-    def logps(self) -> torch.Tensor:
-        """(N,) fp32 log-probabilities."""
-        return self.values["logps"]
-
-    def sums(self, name: str = "logps") -> torch.Tensor:
-        """(rows,) fp32: the sum over each row's tokens."""
-        return self.values[name].new_zeros(self.rows).index_add(0, self.owners, self.values[name])
-
-    def counts(self) -> torch.Tensor:
-        """(rows,) fp32: number of tokens of each row."""
-        return torch.bincount(self.owners, minlength=self.rows).float()
+from alignflow.models.head import Head, Reference, Request, head_statistics, product, scaling_of
+from alignflow.models.token_statistics import STATISTICS, TokenStatistics
 
 
 class Policy:
@@ -75,7 +48,7 @@ class Policy:
 
         Args:
             rows: Prompts and completions.
-            which: Names of `head.STATISTICS`.
+            which: Names of `token_statistics.STATISTICS`.
             reference: A second model with the same vocabulary, for the statistics that compare; it gets no gradient.
             temperature: Of the distribution that all statistics are about.
             top_k: How many tokens `top_logps` and `top_ids` give.

@@ -69,7 +69,9 @@ def test_packed_rows_with_shared_prompts_are_rows_one_by_one(kind):
     """Values to 1e-4 and gradients to 1e-3 of their largest, for models that pack and for those that do not."""
     model = make_model(kind)
     wanted = one_by_one(model, ROWS)
-    gradients = torch.autograd.grad(wanted.sum(), [parameter for parameter in model.parameters() if parameter.requires_grad], allow_unused=True)
+    gradients = torch.autograd.grad(
+        wanted.sum(), [parameter for parameter in model.parameters() if parameter.requires_grad], allow_unused=True
+    )
     policy = Policy(model, None, Runtime())
     found = policy.token_statistics(ROWS).logps
     assert backbone.packs(model) == MODELS[kind][0]
@@ -177,5 +179,7 @@ def test_padding_side_means_nothing():
             positions = (mask.cumsum(1) - 1).clamp(min=0)
             logps = model(input_ids=padded, attention_mask=mask, position_ids=positions).logits.log_softmax(-1)
             start = first + len(row.prompt_ids)
-            found.append(logps[0, start - 1 : start - 1 + len(row.completion_ids)].gather(-1, torch.tensor(row.completion_ids)[:, None])[:, 0])
+            found.append(
+                logps[0, start - 1 : start - 1 + len(row.completion_ids)].gather(-1, torch.tensor(row.completion_ids)[:, None])[:, 0]
+            )
         torch.testing.assert_close(wanted, torch.cat(found), atol=1e-4, rtol=1e-4)

@@ -5,7 +5,8 @@ import torch
 from torch.autograd import gradcheck
 
 from alignflow.models import head as head_module
-from alignflow.models.head import STATISTICS, Head, Reference, Request, Scaling, head_statistics
+from alignflow.models.head import Head, Reference, Request, Scaling, head_statistics
+from alignflow.models.token_statistics import STATISTICS
 
 TOKENS, WIDTH, VOCABULARY, TOP = 7, 5, 11, 3
 SCALINGS = [Scaling(), Scaling(factor=0.7, cap=2.0, temperature=1.3)]
@@ -108,7 +109,9 @@ def test_a_head_that_is_no_plain_matrix_gives_the_same_by_checkpointing():
 
 def test_no_token_is_no_error():
     _, module, _, _ = parts()
-    found = head_statistics(Head(module, Scaling(), torch.float64), torch.zeros(0, WIDTH, dtype=torch.float64), Request(("logps",), torch.zeros(0).long()))
+    found = head_statistics(
+        Head(module, Scaling(), torch.float64), torch.zeros(0, WIDTH, dtype=torch.float64), Request(("logps",), torch.zeros(0).long())
+    )
     assert found[0].shape == (0,)
 
 
