@@ -115,7 +115,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "sft": Stage(
         "alignflow.models.trainers.sft:train_sft", "Supervised fine-tuning on assistant tokens.",
-        config=training.SFTConfig, takes=("base", "demonstrations"), makes="checkpoint", trains=True,
+        config=training.SFTConfig, takes=("base", "demonstrations"), makes="checkpoint", trains=True, version="2",
     ),
     "sample": Stage(
         "alignflow.models.generation.sample:sample", "Sample candidate answers.",
@@ -127,16 +127,16 @@ STAGES: Mapping[str, Stage] = {
     ),
     "reward": Stage(
         "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
-        config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True,
+        config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True, version="2",
     ),
     "align": Stage(
         "alignflow.models.trainers.align:train_align", "Align the SFT model by a method of the catalogue.",
-        config=training.AlignConfig, takes=("policy", "reference?", "preferences"), makes="checkpoint", trains=True,
+        config=training.AlignConfig, takes=("policy", "reference?", "preferences"), makes="checkpoint", trains=True, version="2",
     ),
     "evaluate": Stage(
         "alignflow.models.evaluators.evaluate:evaluate", "Aligned against SFT on held-out prompts.",
         config=generation.EvaluateConfig, takes=("aligned", "sft", "prompts", "general?", "reward_model?"),
-        makes="evaluation", generates=True,
+        makes="evaluation", generates=True, version="2",
     ),
     "report": Stage(
         "alignflow.data.report.body:report", "JSON and one HTML page about the run.",

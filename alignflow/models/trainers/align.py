@@ -114,13 +114,13 @@ def reference_sums(model: Policy, policy: Path, reference: Path, data: dict[str,
         return load_file(kept)
     frozen = model if same_model(policy, reference) else load_policy(reference, run.runtime)
     sums: References = {}
-    names = [(side, name) for side in data for name in ("chosen", "rejected")]
-    for done, (side, name) in enumerate(names):
-        run.progress(done, len(names), "reference passes")
-        rows = getattr(data[side], name)
-        logps = completion_logps(frozen, rows, run.runtime.micro_batch_tokens)
-        sums[f"{side}/{name}"] = torch.stack([row.sum() for row in logps]) if logps else torch.zeros(0)
-        run.count_tokens(sum(len(row) for row in rows))
+    for done, (side, pairs) in enumerate(data.items()):
+        run.progress(done, len(data), "reference passes")
+        rows = pairs.both(range(len(pairs)))  # both sides in one call: they share their prompts
+        found = [row.sum() for row in completion_logps(frozen, rows, run.runtime.micro_batch_tokens)]
+        for name, part in (("chosen", found[: len(pairs)]), ("rejected", found[len(pairs) :])):
+            sums[f"{side}/{name}"] = torch.stack(part) if part else torch.zeros(0)
+        run.count_tokens(sum(pairs.lengths))
     run.work.mkdir(parents=True, exist_ok=True)
     temporary = kept.with_suffix(".tmp")
     save_file(sums, temporary)
