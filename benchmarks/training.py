@@ -30,7 +30,7 @@ CASES: dict[str, tuple[str, list[tuple[str, str, dict[str, Any]]]]] = {
         ("TRL, padding_free", "theirs", {"padding_free": True}), ("TRL, packing", "theirs", {"packing": True}),
     ]),
     "reward": ("reward", [
-        ("alignflow", "ours", {}), ("TRL", "theirs", {}), ("TRL, grouped by length", "theirs", {"grouped": True}),
+        ("alignflow", "ours", {}), ("TRL", "theirs", {}),
     ]),
     "DPO, reference passes included": ("dpo", [
         ("alignflow", "ours", {"reference": True}), ("TRL", "theirs", {}),
@@ -55,7 +55,12 @@ class Worker:
         environment["PYTHONPATH"] = str(HERE.parent) if python == sys.executable else ""
         self._log = open(folder / f"{script}.log", "w")  # noqa: SIM115 (closed with the worker)
         self._process = subprocess.Popen(
-            [python, str(HERE / script), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment
+            [python, str(HERE / script), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=environment,
         )
 
     def run(self, **request: Any) -> dict[str, Any]:
@@ -131,7 +136,9 @@ def make_environment(folder: Path) -> str:
     return str(python)
 
 
-def measure(case: tuple[str, list[tuple[str, str, dict[str, Any]]]], workers: dict[str, Worker], rounds: int) -> dict[str, list[dict[str, Any]]]:
+def measure(
+    case: tuple[str, list[tuple[str, str, dict[str, Any]]]], workers: dict[str, Worker], rounds: int
+) -> dict[str, list[dict[str, Any]]]:
     """Every run of a case, `rounds` times in turn."""
     task, runs = case
     found: dict[str, list[dict[str, Any]]] = {label: [] for label, _, _ in runs}

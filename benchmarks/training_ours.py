@@ -113,7 +113,11 @@ def fitting(demonstrations: list[Any], preferences: list[Any], tokenizer: Any) -
         return all(text.strip() and len(tokenizer(text).input_ids) < SETTINGS["max_length"] - 40 for text in texts)
 
     chosen = [row for row in demonstrations[:4000] if short("".join(turn["content"] for turn in row["messages"]))]
-    pairs = [row for row in preferences[:4000] if all(short(row["prompt"][0]["content"] + row[side][0]["content"]) for side in ("chosen", "rejected"))]
+    pairs = [
+        row
+        for row in preferences[:4000]
+        if all(short(row["prompt"][0]["content"] + row[side][0]["content"]) for side in ("chosen", "rejected"))
+    ]
     pairs = [row for row in pairs if all(row[side][0]["content"].strip() for side in ("chosen", "rejected"))]
     return chosen[: SETTINGS["rows"]], pairs[: SETTINGS["rows"]]
 
@@ -169,10 +173,14 @@ def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict
             sft.train_sft(SFTConfig(**shared), base=base, demonstrations=FOLDER / "demonstrations", run=new_run(task, engine))
     elif task == "reward":
         with measured(watch, reward, "fit"):
-            reward.train_reward(RewardConfig(**shared, check_rows=1), base=base, preferences=FOLDER / "preferences", run=new_run(task, engine))
+            reward.train_reward(
+                RewardConfig(**shared, check_rows=1), base=base, preferences=FOLDER / "preferences", run=new_run(task, engine)
+            )
     else:
         with measured(watch, align, "fit", "reference_sums"):
-            align.train_align(AlignConfig(**shared), policy=base, reference=None, preferences=FOLDER / "preferences", run=new_run(task, engine))
+            align.train_align(
+                AlignConfig(**shared), policy=base, reference=None, preferences=FOLDER / "preferences", run=new_run(task, engine)
+            )
     seconds = watch.seconds["fit"] + (watch.seconds["reference_sums"] if reference else 0.0)
     return {"seconds": seconds, "tokens": supervised, "memory_mb": watch.peak}
 

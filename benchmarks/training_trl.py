@@ -55,9 +55,6 @@ def make_trainer(task: str, options: dict[str, Any], rows: dict[str, Any]) -> An
         return SFTTrainer(model, SFTConfig(**shared, **chosen), train_dataset=Dataset.from_list(rows["sft"]), processing_class=tokenizer)
     if task == "reward":
         whole = [{side: row["prompt_ids"] + row[side] for side in ("chosen_ids", "rejected_ids")} for row in rows["pairs"]]
-        if options.get("grouped"):
-            whole = [{**row, "length": max(map(len, row.values()))} for row in whole]
-            shared["length_column_name"] = "length"
         if tokenizer.pad_token_id == tokenizer.eos_token_id:
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token
         model = AutoModelForSequenceClassification.from_pretrained(FOLDER / "base", num_labels=1, dtype=torch.float32)

@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from alignflow.models import flash
-from alignflow.models.batching import Packed, Segment, group_similar
+from alignflow.models.batching import Packed, Segment, group_similar, row_places
 
 NAME = "packed_rows"
 SPARE = 0.25  # rows of lengths this near to one another make one rectangle: measured, docs/benchmarks.md
@@ -103,22 +103,12 @@ def make_layout(packed: Packed) -> Layout:
 
 
 def _rectangle(segments: Sequence[Segment], positions: torch.Tensor) -> Rectangle:
-    rows = [segment.places for segment in segments]
-    keys, there = rectangle_of(rows, positions.device)
+    keys, there = row_places(segments, positions.device)
     key_positions = torch.where(there, positions[keys], FAR)
     if not segments[0].prefix_length:
         return Rectangle(keys, keys, positions[keys], key_positions, there.flatten().nonzero()[:, 0], causal=True)
-    own = [row[segment.prefix_length :] for row, segment in zip(rows, segments, strict=True)]
-    queries, wanted = rectangle_of(own, positions.device)
+    queries, wanted = row_places([Segment(segment.start, segment.length) for segment in segments], positions.device)
     return Rectangle(queries, keys, positions[queries], key_positions, wanted.flatten().nonzero()[:, 0], causal=False)
-
-
-def rectangle_of(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of numbers as (rows, longest) int64, each filled up with its last number; and which are its own, bool."""
-    longest = max(map(len, rows))
-    numbers = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in rows], device=device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    return numbers, torch.arange(longest, device=device)[None, :] < lengths[:, None]
 
 
 _LAYOUT: ContextVar[Layout | None] = ContextVar("packed_rows", default=None)

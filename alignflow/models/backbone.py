@@ -11,7 +11,7 @@ import torch
 
 from alignflow.data.run import Runtime
 from alignflow.models import attention, flash
-from alignflow.models.batching import EncodedRow, Packed, group_similar, pack
+from alignflow.models.batching import EncodedRow, Packed, group_similar, pack, row_places
 
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """Largest difference of hidden states, as a share of their largest value, at which two ways count as one."""
@@ -96,7 +96,8 @@ def _agrees(model: Any, rows: Sequence[EncodedRow], alone: Sequence[torch.Tensor
         output = backbone(model)(input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False)
     together = output.last_hidden_state[0].float()
     largest = max(float(states.abs().max()) for states in alone)
-    difference = max(float((together[segment.places] - states).abs().max()) for segment, states in zip(packed.segments, alone, strict=True))
+    places = [row_places([segment], together.device)[0][0] for segment in packed.segments]
+    difference = max(float((together[row] - states).abs().max()) for row, states in zip(places, alone, strict=True))
     return difference <= AGREEMENT[dtype] * largest and layout.asked <= layout.windows | {None}
 
 
@@ -106,7 +107,7 @@ def _padded_hidden_states(model: Any, packed: Packed, runtime: Runtime) -> torch
     takes = inspect.signature(backbone(model).forward).parameters
     states, places = [], []
     for group in group_similar(range(len(segments)), lambda index: segments[index].total, attention.SPARE, runtime.micro_batch_tokens):
-        where, there = attention.rectangle_of([segments[index].places for index in group], packed.input_ids.device)
+        where, there = row_places([segments[index] for index in group], packed.input_ids.device)
         arguments = {"input_ids": packed.input_ids[0][where], "attention_mask": there.long(), "position_ids": packed.position_ids[0][where]}
         with autocast(runtime):
             output = backbone(model)(**{name: value for name, value in arguments.items() if name in takes}, use_cache=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 
@@ -52,11 +53,6 @@ class Segment:
         """Tokens that its last token sees: the row's length."""
         return self.prefix_length + self.length
 
-    @property
-    def places(self) -> list[int]:
-        """Places of the whole row, prefix first."""
-        return [*range(self.prefix_start, self.prefix_start + self.prefix_length), *range(self.start, self.start + self.length)]
-
 
 @dataclass(frozen=True)
 class Packed:
@@ -102,9 +98,9 @@ def pack(rows: Sequence[EncodedRow], device: str | torch.device = "cpu") -> Pack
     targets: list[int] = []
     owners: list[int] = []
     for index, (row, segment) in enumerate(zip(rows, segments, strict=True)):
-        places = _predicting(row, segment)
-        predicting += [place for place, _ in places]
-        targets += [target for _, target in places]
+        places, following = _predicting(row, segment)
+        predicting += places
+        targets += following
         owners += [index] * len(places)
 
     def tensor(values: list[int]) -> torch.Tensor:
@@ -122,16 +118,18 @@ def _last(segment: Segment) -> int:
     return segment.start + segment.length - 1 if segment.length else segment.prefix_start + segment.prefix_length - 1
 
 
-def _predicting(row: EncodedRow, segment: Segment) -> list[tuple[int, int]]:
-    """(place, next token) for each completion token that counts; nothing predicts the first token of a row."""
+def _predicting(row: EncodedRow, segment: Segment) -> tuple[list[int], list[int]]:
+    """Places whose next token counts, and those tokens; nothing predicts the first token of a row without a prompt."""
     first = segment.start + segment.length - len(row.completion_ids)  # place of the completion's first token
     before = segment.prefix_start + segment.prefix_length - 1 if segment.prefix_length else first - 1
-    counts = row.mask or (True,) * len(row.completion_ids)
-    return [
-        (before if offset == 0 else first + offset - 1, row.completion_ids[offset])
-        for offset, counted in enumerate(counts)
-        if counted and (offset > 0 or row.prompt_ids)
-    ]
+    places = [before, *range(first, first + len(row.completion_ids) - 1)] if row.completion_ids else []
+    targets = list(row.completion_ids)
+    if not row.prompt_ids:
+        places, targets = places[1:], targets[1:]
+    if row.mask:
+        counts = row.mask if row.prompt_ids else row.mask[1:]
+        places, targets = list(compress(places, counts)), list(compress(targets, counts))
+    return places, targets
 
 
 def prompt_groups(rows: Sequence[EncodedRow]) -> list[list[int]]:
@@ -193,6 +191,19 @@ def _within(group: list[int], rows: Sequence[EncodedRow], micro_batch_tokens: in
         parts[-1].append(index)
         tokens += length
     return parts
+
+
+def row_places(segments: Sequence[Segment], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the tokens of whole rows stand, prefix first.
+
+    Returns:
+        (rows, longest) int64 places, each row filled up with its last one; and (rows, longest) bool: which are its own.
+    """
+    numbers = [(segment.start, segment.prefix_start, segment.prefix_length, segment.total) for segment in segments]
+    start, prefix_start, prefix_length, total = torch.tensor(numbers, device=device).T[:, :, None]
+    offsets = torch.arange(max(segment.total for segment in segments), device=device)[None, :]
+    columns = torch.minimum(offsets, total - 1)
+    return torch.where(columns < prefix_length, prefix_start + columns, start + columns - prefix_length), offsets < total
 
 
 def group_similar(items: Sequence[int], size: Callable[[int], int], spare: float, most: int) -> list[list[int]]:

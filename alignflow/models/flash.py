@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from alignflow.models.batching import Segment
+from alignflow.models.batching import Segment, row_places
 
 DTYPES = (torch.bfloat16, torch.float16)
 
@@ -66,8 +66,8 @@ def varlen(segments: Sequence[Segment], device: torch.device) -> Varlen | None:
 
     queries, keys = [segment.length for segment in segments], [segment.total for segment in segments]
     shared = any(segment.prefix_length for segment in segments)
-    places = torch.tensor([place for segment in segments for place in segment.places], device=device) if shared else None
-    return Varlen(places, starts(queries), starts(keys), max(queries), max(keys))
+    places, there = row_places(segments, device) if shared else (None, None)
+    return Varlen(None if places is None else places[there], starts(queries), starts(keys), max(queries), max(keys))
 
 
 def attention(
