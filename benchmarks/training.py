@@ -110,7 +110,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help="rows of each table")
     parser.add_argument("--rounds", type=int, help="how often each run is made")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--micro-batch-tokens", type=int, default=8192)
+    parser.add_argument("--micro-batch-tokens", type=int, default=2048)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")

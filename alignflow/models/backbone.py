@@ -61,6 +61,9 @@ def _tried(model: Any) -> bool:
     try:
         attention.uninstall(model)
         alone = [_row_alone(model, row, device) for row in rows]
+        if not all(states.isfinite().all() for states in alone):
+            attention.install(model)
+            return True  # damaged weights: nothing can be told, and the trainer says it better
         attention.install(model)
         agree = _agrees(model, rows, alone, torch.float32)
         if agree and flash.available(device) and not _agrees(model, rows, alone, torch.bfloat16):

@@ -86,7 +86,7 @@ def _check_head(model: Any, head: Head) -> None:
     ours = head.scaling.apply(product(head, hidden_states(model, packed, Runtime(device=packed.input_ids.device.type))))
     with attention.rows_of(packed):
         theirs = model(input_ids=packed.input_ids, use_cache=False).logits[0].float()
-    if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max())):
+    if theirs.isfinite().all() and not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max())):
         raise ModelError(
             f"{type(model).__name__} does something to its head's output that is not known here", where="token_statistics",
             do="use another architecture, or teach models/head.py its scaling",

@@ -13,6 +13,7 @@ from alignflow.data.run import Runtime
 from alignflow.tasks.precision import auto_precision
 
 MOST_THREADS = 8
+MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # measured on a CPU: docs/benchmarks.md
 
 
 def has_cuda() -> bool:
@@ -42,7 +43,7 @@ def resolve_runtime(engine: EngineConfig, width: int | None = None) -> Runtime:
         device=device, precision=precision, engine=training,
         generator="transformers" if engine.generator == "auto" else engine.generator,
         threads=engine.threads or min(cores(), MOST_THREADS),
-        micro_batch_tokens=engine.micro_batch_tokens, zero_stage=engine.zero_stage,
+        micro_batch_tokens=engine.micro_batch_tokens or MICRO_BATCH_TOKENS[device], zero_stage=engine.zero_stage,
     )  # fmt: skip
 
 
