@@ -45,6 +45,11 @@ def test_what_the_recipe_says_is_not_decided_anew(chip):
     assert resolve_runtime(EngineConfig(device="cpu"), 4096).precision == "bf16"
 
 
+def test_a_micro_batch_is_as_large_as_its_chip_likes():
+    assert resolve_runtime(EngineConfig(device="cpu")).micro_batch_tokens == 2048
+    assert resolve_runtime(EngineConfig(device="cpu", micro_batch_tokens=512)).micro_batch_tokens == 512
+
+
 @pytest.mark.parametrize("fields", [{"hidden_size": 48}, {"n_embd": 48}, {"d_model": 48}, {"text_config": {"hidden_size": 48}}])
 def test_the_width_is_read_from_the_models_config(tmp_path, fields):
     (tmp_path / "config.json").write_text(json.dumps(fields))
