@@ -19,6 +19,7 @@ from alignflow.flows.calls import Step
 from alignflow.flows.graph import Node, nodes
 from alignflow.tasks.ledger import nearest_run
 from alignflow.tasks.machine import Machine, this_machine
+from alignflow.tasks.precision import recipe_width
 from alignflow.tasks.runtime import resolve_runtime
 from alignflow.tasks.store import ArtifactStore
 
@@ -68,7 +69,7 @@ class Estimator:
 
     def __init__(self, recipe: Recipe, store: ArtifactStore, machine: Machine | None = None):
         self.recipe, self.store = recipe, store
-        self.runtime: Runtime = resolve_runtime(recipe.engine)
+        self.runtime: Runtime = resolve_runtime(recipe.engine, recipe_width(recipe))
         self.machine = machine or this_machine(store.root, self.runtime.device)
 
     def needs(self, steps: Sequence[Step], also: frozenset[str] = frozenset()) -> list[StepNeed]:
