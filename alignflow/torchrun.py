@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def first_failure(area: Path, stage: str, runtime: Runtime, ended: dict[int, int
     for found in raised:
         if not is_secondary(found["error"]):
             return errors.from_json(found["error"])
-    killed = {rank: status for rank, status in ended.items() if status < 0 and rank >= 0}
+    killed = {rank: status for rank, status in ended.items() if status < 0 and rank >= 0 and status != -signal.SIGTERM}  # torchrun's own
     if killed:
         rank, status = min(killed.items())
         return StageError(

@@ -85,7 +85,7 @@ PLACES = places()
 
 def heading(config: type[BaseModel]) -> str:
     """The name of a config's section: where it stands, or what it is where it stands at several places."""
-    where = PLACES[config]
+    where = PLACES.get(config, [])  # what stands in the options of a method is no section of the recipe
     return where[0] if len(where) == 1 and "." not in where[0] else config.__name__.removesuffix("Config").lower()
 
 
@@ -108,7 +108,11 @@ def shown_type(annotation: Any) -> str:
             if arguments[-1] is Ellipsis
             else f"list of exactly {len(arguments)}: {shown_type(arguments[0])}"
         )
-    return f"[{heading(annotation)}](#{heading(annotation)})"
+    return (
+        f"[{heading(annotation)}](#{heading(annotation)})"
+        if annotation in PLACES
+        else f"{heading(annotation)}: {', '.join(annotation.model_fields)}"
+    )
 
 
 def shown_default(field: Any) -> str:
@@ -118,7 +122,14 @@ def shown_default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "its defaults"
-    return f"`{yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=1000).splitlines()[0]}`"
+    return f"`{yaml.safe_dump(_plain(value), default_flow_style=True, width=1000).splitlines()[0]}`"
+
+
+def _plain(value: Any) -> Any:
+    """A default as lists and mappings."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, BaseModel) else value
 
 
 def bounds(field: Any) -> str:
@@ -215,6 +226,11 @@ def catalogue_page() -> str:
         "## Formats\n\nNames for the `format` of a source. `kinds` are the tables that its rows can become.", rows_of(catalogue.FORMATS, "kinds"),
         "## Evaluators\n\nNames for `evaluate.evaluators`. One whose `needs` the recipe lacks is left out, and the result says so.",
         rows_of(catalogue.EVALUATORS, "needs"),
+        "## Advantages\n\nNames for `advantage` of methods that sample while they train.", rows_of(catalogue.ADVANTAGES),
+        "## Policy losses\n\nNames for `policy_loss` of such methods.", rows_of(catalogue.POLICY_LOSSES),
+        "## Rewards\n\nNames in the list `rewards` of such methods; `package.module:function` is a function of your own.",
+        rows_of(catalogue.REWARDS),
+        "## Trainers\n\nWhat runs the methods of a family.", rows_of(catalogue.TRAINERS, "generates"),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 

@@ -30,7 +30,7 @@ def test_the_first_of_several_errors_wins(tmp_path):
 
 def test_a_killed_process_is_named_where_nobody_raised_anything(tmp_path):
     leave(tmp_path, 0, StageError("DistBackendError: Connection reset by peer"), 1.0)
-    assert "process 1 of 2 was killed by signal 9" in first_failure(tmp_path, "sft", TWO, {0: 1, 1: -9}).what
+    assert "process 1 of 2 was killed by signal 9" in first_failure(tmp_path, "sft", TWO, {0: -15, 1: -9}).what
 
 
 def test_a_lost_connection_is_told_where_there_is_nothing_better(tmp_path):

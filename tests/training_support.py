@@ -93,6 +93,20 @@ def run_cell(root, config, runtime):
     return run
 
 
+def largest_difference(state, expected):
+    """Over all elements of two states."""
+    assert state.keys() == expected.keys()
+    return max(float((state[name] - value).abs().max()) for name, value in expected.items())
+
+
+def share_of_update(state, expected, config):
+    """How far two trainings ended from each other, as a share of how far the second one went; for bf16, where Adam makes
+    a whole step of the sign of a gradient that rounds to either side of 0."""
+    start = {f"weights/{name}": parameter.detach() for name, parameter in build(ToyTrainingConfig(**config)).named_parameters()}
+    apart = sum(float((state[name] - expected[name]).square().sum()) for name in start)
+    return (apart / sum(float((expected[name] - value).square().sum()) for name, value in start.items())) ** 0.5
+
+
 def set_sizes(persistent, chunk_tokens):
     """Set from which size on ZeRO 3 shares out a parameter, and how many tokens a call of the head takes; returns those before.
 
@@ -123,6 +137,7 @@ if __name__ == "__main__":  # under torchrun: python training_support.py CELLS.j
     die_with_parent()
     prepare_process(Runtime())
     torch.set_num_threads(1)
+    group.join(Runtime())
     set_sizes(persistent=0, chunk_tokens=16)
     for name, cell in json.loads(Path(sys.argv[1]).read_text()).items():
         run_cell(Path(sys.argv[2]) / name, cell["config"], {"engine": "deepspeed", **cell["runtime"]})

@@ -12,13 +12,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from alignflow.data import catalogue
-from alignflow.data.catalogue import Judge, Method, Part, Stage
+from alignflow.data.catalogue import Judge, Method, Part, Reward, Stage
 
 
 def register(app: typer.Typer) -> None:
     """Add one command per table of the catalogue."""
     for table, rows in catalogue.TABLES.items():
-        app.command(table, help=f"List the {table} that a recipe may name, or show one with its options.")(_command(table, rows))
+        shown = table.replace("_", "-")
+        app.command(shown, help=f"List the {table.replace('_', ' ')} that a recipe may name, or show one with its options.")(
+            _command(table, rows)
+        )
 
 
 def _command(table: str, rows: Any) -> Any:
@@ -44,8 +47,13 @@ def show_one(console: Console, name: str, row: Part) -> None:
     console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  (version {row.version})", highlight=False)
     if isinstance(row, Method):
         reference = "a frozen reference model" if row.needs_reference else "no reference model"
-        console.print(f"columns {', '.join(row.columns)}; {reference}; beta {row.beta}; arXiv {row.paper}", highlight=False)
-    config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge) else None
+        beta = f"beta {row.beta}; " if row.beta is not None else ""
+        console.print(
+            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}; {beta}arXiv {row.paper}", highlight=False
+        )
+        if row.ignores:
+            console.print(f"has no use for align.{', align.'.join(row.ignores)}", highlight=False)
+    config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge | Reward) else None
     if config is not None and config.model_fields:
         console.print(options_table(config))
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from alignflow.data.configs import generation, inputs, options, training
+from alignflow.data.configs import generation, inputs, online, options, training
 from alignflow.data.configs.base import StageConfig
 from alignflow.data.errors import RecipeError
 
@@ -66,7 +66,10 @@ class Method(Part):
 
     Attributes:
         options: Type of `align.options`.
-        columns: Columns of the preference data that it reads.
+        trainer: The row of TRAINERS that runs it.
+        takes: Names of the inputs of `align` that it works on; a trailing `?` marks one that its options decide about.
+        ignores: Common fields of `align` that it has no use for: a recipe that sets one is refused.
+        columns: Columns of the data that it reads.
         needs_reference: Whether it compares with a frozen reference model.
         reference_tokens: Whether it needs the reference's log-probability of each token, and not the sums alone.
         beta: Default of `align.beta`.
@@ -74,11 +77,21 @@ class Method(Part):
     """
 
     options: type[StageConfig] = options.NoOptions
+    trainer: str = "pairs"
+    takes: tuple[str, ...] = ("policy", "reference?", "preferences")
+    ignores: tuple[str, ...] = ()
     columns: tuple[str, ...] = ("prompt", "chosen", "rejected")
     needs_reference: bool = True
     reference_tokens: bool = False
     beta: float | None = 0.1
     paper: str = ""
+
+
+@dataclass(frozen=True)
+class Trainer(Part):
+    """What runs a family of methods; `generates`: with a generator, whose name then enters the key."""
+
+    generates: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,26 @@ class Judge(Part):
 
     options: type[StageConfig] = options.NoOptions
     needs: str = ""
+
+
+@dataclass(frozen=True)
+class Reward(Part):
+    """One source of scores in training.
+
+    Attributes:
+        options: Type of its `options`.
+        needs: Input of `align` that it reads: reward_model, or nothing.
+    """
+
+    options: type[StageConfig] = options.NoOptions
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Advantage(Part):
+    """One way from token rewards to advantages; `needs_values`: from the values of a value model."""
+
+    needs_values: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,8 +171,9 @@ STAGES: Mapping[str, Stage] = {
         config=training.ReferenceConfig, takes=("checkpoint", "preferences"), makes="dataset", scores=True,
     ),
     "align": Stage(
-        "alignflow.models.trainers.align:train_align", "Align the SFT model by a method of the catalogue.",
-        version="2", config=training.AlignConfig, takes=("policy", "reference?", "preferences"), makes="checkpoint", trains=True,
+        "alignflow.models.trainers.alignment:align", "Align the SFT model by a method of the catalogue.",
+        version="2", config=training.AlignConfig,
+        takes=("policy", "reference?", "preferences?", "prompts?", "reward_model?", "demonstrations?"), makes="checkpoint", trains=True,
     ),
     "evaluate": Stage(
         "alignflow.models.evaluators.evaluate:evaluate", "Aligned against SFT on held-out prompts.",
@@ -159,6 +193,39 @@ STAGES: Mapping[str, Stage] = {
 
 METHODS: Mapping[str, Method] = {
     "dpo": Method("alignflow.models.losses.dpo:dpo", "Direct Preference Optimization.", paper="2305.18290"),
+    "ppo": Method(
+        "alignflow.models.losses.ppo:total_loss", "Proximal Policy Optimization: RLHF with a value model.",
+        options=online.PPOOptions, trainer="online", takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"),
+        ignores=("beta", "label_smoothing", "use_soft_labels", "sft_coefficient", "eval_steps", "load_best_model_at_end",
+                 "early_stopping_patience", "metric_for_best_model"), columns=("prompt",), beta=None, paper="1707.06347",
+    ),
+}  # fmt: skip
+
+TRAINERS: Mapping[str, Trainer] = {
+    "pairs": Trainer("alignflow.models.trainers.align:train_align", "Steps on preference pairs."),
+    "online": Trainer("alignflow.models.trainers.online:train_online", "Samples answers, scores them, and steps on them.", generates=True),
+}
+
+ADVANTAGES: Mapping[str, Advantage] = {
+    "gae": Advantage(
+        "alignflow.models.advantages:gae_advantages", "Generalized advantage estimation from a value model.", needs_values=True
+    ),
+}
+
+POLICY_LOSSES: Mapping[str, Part] = {
+    "clip": Part("alignflow.models.losses.ppo:clip", "The clipped probability ratio of PPO, per token."),
+}
+
+REWARDS: Mapping[str, Reward] = {
+    "reward_model": Reward(
+        "alignflow.models.rewards.sources:RewardModelSource", "The recipe's reward model, from the text.", needs="reward_model"
+    ),
+    "judge": Reward(
+        "alignflow.models.rewards.sources:JudgeSource", "A pointwise judge of the catalogue.", options=online.JudgeRewardOptions
+    ),
+    "function": Reward(
+        "alignflow.models.rewards.sources:FunctionSource", "A verifiable Python function of the user.", options=online.FunctionRewardOptions
+    ),
 }
 
 JUDGES: Mapping[str, Judge] = {
@@ -217,7 +284,8 @@ EVALUATORS: Mapping[str, Evaluator] = {
 }  # fmt: skip
 
 TABLES: Mapping[str, Mapping[str, Part]] = {
-    "stages": STAGES, "methods": METHODS, "judges": JUDGES, "formats": FORMATS, "evaluators": EVALUATORS,
+    "stages": STAGES, "methods": METHODS, "judges": JUDGES, "formats": FORMATS, "evaluators": EVALUATORS, "trainers": TRAINERS,
+    "advantages": ADVANTAGES, "policy_losses": POLICY_LOSSES, "rewards": REWARDS,
 }  # fmt: skip
 
 P = TypeVar("P", bound=Part)
@@ -236,7 +304,7 @@ def suggest(name: str, known: Any) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
 
 
-def parse_options(row: Method | Judge, values: Mapping[str, Any], where: str) -> Any:
+def parse_options(row: Method | Judge | Reward, values: Mapping[str, Any], where: str) -> Any:
     """Validate `options` by the row's model; raises RecipeError that names the field."""
     try:
         return row.options.model_validate(dict(values))

@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from alignflow.data import catalogue
+from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.inputs import AdoptConfig, BuildConfig, InitConfig, SourceConfig
+from alignflow.data.configs.online import OnlineOptions, PPOOptions, RewardSourceConfig
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
-from alignflow.data.configs.training import ReferenceConfig
+from alignflow.data.configs.training import AlignConfig, ReferenceConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
 
@@ -80,6 +81,7 @@ class _Steps:
         self.policy = ""  # the node whose model is aligned
         self.preference_data: Link | None = None
         self.reward = ""
+        self.needs = needed_inputs(recipe)
 
     def add(self, name: str, stage: str, config: BaseModel, **inputs: Link | None) -> str:
         linked = {input_name: link for input_name, link in inputs.items() if link is not None}
@@ -122,7 +124,7 @@ class _Steps:
             return
         if data.completions:
             completions = Link("prepare", "completions")
-        elif data.prompts or data.demonstrations:
+        elif (data.prompts or data.demonstrations) and self._preferences_wanted():
             self.add("sample", "sample", recipe.sample, policy=Link(self.policy), prompts=Link("prepare", "prompts"))
             completions = Link("sample", "completions")
         else:
@@ -137,9 +139,18 @@ class _Steps:
         )  # fmt: skip
         self.preference_data = Link("label", "preferences")
 
+    def _preferences_wanted(self) -> bool:
+        """Whether anything learns from labelled samples: the method, or a reward model; without a method they are the result."""
+        recipe = self.recipe
+        if recipe.align is None or recipe.replace.align:
+            return True
+        method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
+        return "preferences" in method.takes or (recipe.reward is not None and not recipe.replace.reward)
+
     def reward_model(self) -> None:
         recipe = self.recipe
-        wanted = recipe.reward is not None and ("label" in self.made or "reward" in recipe.model_fields_set)
+        asked = "reward" in recipe.model_fields_set or "reward_model" in self.needs
+        wanted = recipe.reward is not None and ("label" in self.made or asked)
         if recipe.replace.reward:
             self._adopt_reward("replace.reward")
         elif wanted and self.preference_data:
@@ -157,21 +168,43 @@ class _Steps:
         if recipe.replace.align:
             self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
         elif recipe.align is not None:
-            if self.preference_data is None:
-                raise RecipeError(
-                    "alignment needs preferences", where="data", do="give data.prompts, data.demonstrations or data.preferences"
-                )
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
             config = recipe.align if recipe.align.beta is not None else recipe.align.model_copy(update={"beta": method.beta})
-            self.add(
-                "align", "align", config, policy=Link(self.policy), reference=self._reference(method, recipe.align.max_length),
-                preferences=self.preference_data,
-            )  # fmt: skip
+            self._check_watcher(config)
+            self.add("align", "align", config, **self._inputs_of(method, config.max_length))
 
-    def _reference(self, method: catalogue.Method, max_length: int) -> Link | None:
-        """The reference's log-probabilities of the pairs, apart from alignment: no other beta or rate computes them again."""
-        if not method.needs_reference or not {"chosen", "rejected"} <= set(method.columns):  # one that samples asks it as it goes
-            return None
+    def _check_watcher(self, config: AlignConfig) -> None:
+        """The judge that watches a training must not be one that teaches it."""
+        options = binding.parsed_options(config, "align")
+        if isinstance(options, OnlineOptions) and options.heldout_judge is not None:
+            parts = [part for source in options.rewards for _, part in binding.configs_in(source, "align.options.rewards")]
+            teaching = [part for part in parts if isinstance(part, JudgeConfig)]
+            for judge in (*teaching, *([self.recipe.label.judge] if "label" in self.made else [])):
+                check_independence(judge, options.heldout_judge, "align.options.heldout_judge")
+
+    def _inputs_of(self, method: catalogue.Method, max_length: int) -> dict[str, Link | None]:
+        """Where the inputs of the method come from; raises RecipeError for one that it needs and the recipe does not have."""
+        data = self.recipe.data
+        sources = {
+            "policy": Link(self.policy), "reference": Link(self.policy), "preferences": self.preference_data,
+            "prompts": Link("prepare", "prompts") if data.prompts or data.demonstrations or data.preferences else None,
+            "reward_model": Link(self.reward) if self.reward else None,
+            "demonstrations": Link("prepare", "demonstrations") if data.demonstrations else None,
+        }  # fmt: skip
+        wanted = [name.rstrip("?") for name in method.takes if not name.endswith("?") or name.rstrip("?") in self.needs]
+        for name in wanted:
+            if sources[name] is None:
+                where, what, do = MISSING[name]
+                raise RecipeError(f"{self.recipe.align.method} needs {what}", where=where, do=do)  # type: ignore[union-attr]
+        if "reference" in wanted and "preferences" in wanted:
+            sources["reference"] = self._reference(method, max_length)
+        return {name: sources[name] for name in wanted}
+
+    def _reference(self, method: catalogue.Method, max_length: int) -> Link:
+        """The reference's log-probabilities of the pairs, apart from alignment: no other beta or rate computes them again.
+
+        A method that samples takes the reference itself, and asks it as it goes.
+        """
         config = ReferenceConfig(max_length=max_length, per_token=method.reference_tokens)
         return Link(self.add("reference", "reference", config, checkpoint=Link(self.policy), preferences=self.preference_data))
 
@@ -181,7 +214,8 @@ class _Steps:
             return
         labelling = recipe.label.judge if "label" in self.made or recipe.replace.align else None
         judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
-        check_independence(labelling, recipe.evaluate.judges)
+        for index, judge in enumerate(recipe.evaluate.judges):
+            check_independence(labelling, judge, f"evaluate.judges.{index}")
         if any(needed_model(judge) == "reward_model" for judge in judges) and not self.reward:
             raise RecipeError(
                 "a judge needs a reward model", where="evaluate.judges", do="set reward, replace.reward, or the judge's options.model"
@@ -212,19 +246,46 @@ def needed_model(judge: JudgeConfig) -> str:
     return row.needs if row and not judge.options.get("model") else ""
 
 
-def check_independence(labelling: JudgeConfig | None, others: tuple[JudgeConfig, ...]) -> None:
-    """Refuse a rubric that shares a principle with the rubric that made the labels: it would confirm itself."""
-    if labelling is None or labelling.name != "rubric":
+MISSING = {
+    "preferences": ("data", "preferences", "give data.prompts, data.demonstrations or data.preferences"),
+    "prompts": ("data", "prompts to sample answers for", "give data.prompts, data.demonstrations or data.preferences"),
+    "reward_model": (
+        "align.options.rewards", "a reward model, and the recipe makes none",
+        "set reward with data to label, or replace.reward, or reward by a judge or a function",
+    ),
+    "demonstrations": ("align.options.ptx_coefficient", "demonstrations for its ptx term", "give data.demonstrations, or set it to 0"),
+}  # fmt: skip
+"""Input of a method -> what to say where the recipe does not have it: place, what, what to do."""
+
+
+def needed_inputs(recipe: Recipe) -> set[str]:
+    """The optional inputs that the recipe's method works on, by its options."""
+    if recipe.align is None or recipe.replace.align:
+        return set()
+    method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
+    needs = {"reference"} if method.needs_reference else set()
+    for _, part in binding.configs_in(recipe.align, "align"):
+        if isinstance(part, RewardSourceConfig):
+            needs.add(catalogue.REWARDS[part.name].needs)
+        elif isinstance(part, JudgeConfig):
+            needs.add(needed_model(part))
+        elif isinstance(part, OnlineOptions) and part.ptx_coefficient:
+            needs.add("demonstrations")
+        if isinstance(part, PPOOptions) and part.init_value_from == "reward_model":
+            needs.add("reward_model")
+    return needs
+
+
+def check_independence(first: JudgeConfig | None, second: JudgeConfig, where: str) -> None:
+    """Refuse a rubric that shares a principle with the one that gave labels or rewards: it would confirm itself."""
+    if first is None or not first.name == second.name == "rubric":
         return
-    first = RubricOptions.model_validate(labelling.options).constitution
-    for index, judge in enumerate(others):
-        if judge.name == "rubric":
-            second = RubricOptions.model_validate(judge.options).constitution
-            if shared := shared_principles(first, second):
-                raise RecipeError(
-                    f"{Path(second).stem} shares {', '.join(sorted(shared))} with the labelling rubric {Path(first).stem}",
-                    where=f"evaluate.judges.{index}", do="judge with principles that made no labels",
-                )  # fmt: skip
+    given, watching = (RubricOptions.model_validate(judge.options).constitution for judge in (first, second))
+    if shared := shared_principles(given, watching):
+        raise RecipeError(
+            f"{Path(watching).stem} shares {', '.join(sorted(shared))} with the rubric {Path(given).stem} that it is to check",
+            where=where, do="judge with principles that gave no labels and no rewards",
+        )  # fmt: skip
 
 
 def seeded(config: Any, seed: int) -> Any:

@@ -68,24 +68,27 @@ class Policy:
         self.device = next(model.parameters()).device
         attention.install(model)
 
-    def token_statistics(self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",)) -> TokenStatistics:
+    def token_statistics(
+        self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), temperature: float = 1.0
+    ) -> TokenStatistics:
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 
+        All of them are of the distribution at `temperature`: logits divided by it, before the softmax.
         The head runs only where a token that counts is predicted, in chunks whose logits are computed anew in the
         backward pass, so that they are never all in memory.
         """
         packed = pack(rows, self.device)
         hidden = hidden_states(self.model, packed, self.runtime)[packed.predicting]
-        parts = [self._head(hidden[start : start + CHUNK_TOKENS], packed.targets[start : start + CHUNK_TOKENS], which)
+        parts = [self._head(hidden[start : start + CHUNK_TOKENS], packed.targets[start : start + CHUNK_TOKENS], which, temperature)
                  for start in range(0, max(len(hidden), 1), CHUNK_TOKENS)]  # fmt: skip
         values = {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(which)}
         return TokenStatistics(packed.owners, len(rows), values)
 
-    def _head(self, hidden: torch.Tensor, targets: torch.Tensor, which: Collection[str]) -> tuple[torch.Tensor, ...]:
+    def _head(self, hidden: torch.Tensor, targets: torch.Tensor, which: Collection[str], temperature: float) -> tuple[torch.Tensor, ...]:
         def statistics(states: torch.Tensor) -> tuple[torch.Tensor, ...]:
             with autocast(self.runtime):
                 logits = self.model.get_output_embeddings()(states)
-            log_probabilities = torch.log_softmax(scaled_logits(logits, self.model.config), dim=-1)
+            log_probabilities = torch.log_softmax(scaled_logits(logits, self.model.config) / temperature, dim=-1)
             return tuple(_STATISTICS[name](log_probabilities, targets) for name in which)
 
         if torch.is_grad_enabled() and hidden.requires_grad:

@@ -10,12 +10,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from alignflow.data import catalogue
+from alignflow.data import binding, catalogue
 from alignflow.data.artifacts import ArtifactRef, Manifest, canonical_json, text_digest
 from alignflow.data.catalogue import Part
 from alignflow.data.configs.base import content_kind, in_key
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.run import Runtime
 from alignflow.tasks.content import ContentDigests
@@ -26,8 +27,12 @@ BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (JudgeConfig, "name", "judges"),
     (SourceConfig, "format", "formats"),
     (EvaluateConfig, "evaluators", "evaluators"),
+    (OnlineOptions, "advantage", "advantages"),
+    (OnlineOptions, "policy_loss", "policy_losses"),
+    (RewardSourceConfig, "name", "rewards"),
+    (FunctionRewardOptions, "function", "functions"),  # always the user's own
 )
-"""Which config field names parts of which table: their versions enter the key."""
+"""Which config field names parts of which table: their versions enter the key, and the source of the user's own code."""
 
 
 def stage_key(
@@ -52,6 +57,8 @@ def stage_key(
     components.update({f"input.{name}": ref.digest for name, ref in inputs.items()})
     for table, name, part in bound_parts(config):
         components[f"version.{table}.{name}"] = part.version
+        if isinstance(part, catalogue.Trainer) and part.generates:
+            components["resolved.generator"] = runtime.generator
     return f"{stage}-{text_digest(canonical_json(components))[:40]}", components
 
 
@@ -64,14 +71,22 @@ def bound_parts(config: BaseModel) -> Iterator[tuple[str, str, Part]]:
                 yield from _named_parts(table, name)
     for value in _children(config):
         yield from bound_parts(value)
+    options = binding.parsed_options(config, "options")
+    if options is not None:
+        yield from bound_parts(options)
 
 
 def _named_parts(table: str, name: str) -> Iterator[tuple[str, str, Part]]:
+    if ":" in name:  # the user's own code enters by its source
+        return
     rows = catalogue.TABLES[table]
     if name == "auto":  # whichever fits the data: any of them may have made the result
         yield from ((table, other, part) for other, part in rows.items())
-    elif ":" not in name:  # the user's own code enters by its source
-        yield table, name, catalogue.look_up(rows, name, table)
+        return
+    part = catalogue.look_up(rows, name, table)
+    yield table, name, part
+    if isinstance(part, catalogue.Method):
+        yield "trainers", part.trainer, catalogue.TRAINERS[part.trainer]
 
 
 def _children(config: BaseModel) -> Iterator[BaseModel]:
@@ -110,13 +125,11 @@ def _flatten_value(value: Any, prefix: str, contents: ContentDigests) -> Iterato
 
 def _flatten_options(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
     """Options through their own model, so that a default that is written out changes nothing."""
-    for holder, field, table in BINDINGS:
-        name = getattr(config, field) if isinstance(config, holder) else ""
-        row = catalogue.TABLES[table].get(name) if isinstance(name, str) else None
-        if isinstance(row, catalogue.Method | catalogue.Judge):
-            yield from _flatten(catalogue.parse_options(row, config.options, prefix), prefix, contents)  # type: ignore[attr-defined]
-            return
-    yield prefix, config.options  # type: ignore[attr-defined]
+    options = binding.parsed_options(config, prefix)
+    if options is not None:
+        yield from _flatten(options, prefix, contents)
+    else:
+        yield prefix, config.options  # type: ignore[attr-defined]
 
 
 def difference(components: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:

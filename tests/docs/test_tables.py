@@ -52,7 +52,7 @@ def test_every_field_of_the_recipe_stands_in_its_section(make_tables):
 def test_every_row_of_the_catalogue_is_listed(make_tables):
     page = make_tables.catalogue_page()
     for table, rows in catalogue.TABLES.items():
-        section = page.split(f"\n## {table.capitalize()}\n")[1].split("\n## ")[0]
+        section = page.split(f"\n## {table.capitalize().replace('_', ' ')}\n")[1].split("\n## ")[0]
         assert all(f"\n| `{name}` |" in section and f"`{row.address}`" in section for name, row in rows.items()), table
 
 

@@ -20,6 +20,8 @@ def names(**content):
     return [node.name for node in nodes(recipe(**content))]
 
 
+RUBRIC = [{"name": "judge", "options": {"judge": {"name": "rubric"}}}]
+READER = {"name": "rubric", "options": {"constitution": "reader"}}
 CASES = [
     ({}, "init prepare sft sample label reward reference align evaluate report"),
     ({"reward": None}, "init prepare sft sample label reference align evaluate report"),
@@ -33,6 +35,10 @@ CASES = [
     ({"replace": {"sample": "answers.jsonl"}}, "init prepare sft label reward reference align evaluate report"),
     ({"replace": {"reward": "mine"}}, "init prepare sft sample label reward reference align evaluate report"),
     ({"replace": {"align": "mine"}}, "init prepare sft align evaluate report"),
+    ({"align": {"method": "ppo"}}, "init prepare sft sample label reward align evaluate report"),
+    ({"align": {"method": "ppo", "options": {"rewards": RUBRIC}}, "reward": None}, "init prepare sft align evaluate report"),
+    ({"align": {"method": "ppo"}, "replace": {"reward": "mine"}}, "init prepare sft reward align evaluate report"),
+    ({"align": {"method": "ppo"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}}, "init prepare reward align evaluate report"),
 ]
 
 
@@ -68,13 +74,36 @@ def test_nothing_about_the_training_is_part_of_the_reference(other):
 
 
 @pytest.mark.parametrize(("changes", "made"), [
-    ({"needs_reference": False}, False), ({"columns": ("prompt",)}, False), ({"reference_tokens": True}, True),
+    ({"needs_reference": False}, False), ({"takes": ("policy", "prompts")}, False), ({"reference_tokens": True}, True),
 ])  # fmt: skip
 def test_a_method_without_pairs_or_without_a_reference_has_no_such_step(changes, made, monkeypatch):
     monkeypatch.setitem(catalogue.METHODS, "dpo", replace(catalogue.METHODS["dpo"], **changes))
     steps = {node.name: node for node in nodes(recipe())}
     assert ("reference" in steps) is made and ("reference" in steps["align"].inputs) is made
     assert not made or steps["reference"].config.per_token
+
+
+def align_of(**content):
+    return next(node for node in nodes(recipe(**content)) if node.name == "align")
+
+
+def test_ppo_takes_policy_reference_prompts_and_reward_model_and_no_preferences():
+    align = align_of(align={"method": "ppo"})
+    assert align.inputs == {
+        "policy": Link("sft"), "reference": Link("sft"), "prompts": Link("prepare", "prompts"), "reward_model": Link("reward"),
+    }  # fmt: skip
+    assert align.config.beta is None
+
+
+def test_ppo_takes_what_its_options_need():
+    assert "reward_model" not in align_of(align={"method": "ppo", "options": {"rewards": RUBRIC}}).inputs
+    assert align_of(align={"method": "ppo", "options": {"ptx_coefficient": 0.1}}).inputs["demonstrations"] == Link(
+        "prepare", "demonstrations"
+    )
+    judged = [{"name": "judge", "options": {"judge": {"name": "reward_model"}}}]
+    assert align_of(align={"method": "ppo", "options": {"rewards": judged}}).inputs["reward_model"] == Link("reward")
+    started = {"rewards": RUBRIC, "init_value_from": "reward_model"}
+    assert align_of(align={"method": "ppo", "options": started}).inputs["reward_model"] == Link("reward")
 
 
 def test_a_reward_model_judge_labels_with_the_users_reward_model():
@@ -103,6 +132,22 @@ def test_the_seed_of_the_recipe_reaches_stages_that_set_none():
         ({"evaluate": {"judges": [{"name": "rubric"}]}}, "shares"),
         ({"evaluate": {"judges": [{"name": "reward_model"}]}, "reward": None}, "needs a reward model"),
         ({"data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "needs preferences"),
+        ({"align": {"method": "ppo"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "ppo needs prompts to sample answers for"),
+        ({"align": {"method": "ppo"}, "reward": None}, "ppo needs a reward model"),
+        (
+            {"align": {"method": "ppo", "options": {"ptx_coefficient": 1.0}}, "data": {"prompts": SOURCE}, "model": {"path": "m"}},
+            "ppo needs demonstrations",
+        ),
+        ({"align": {"method": "ppo", "options": {"heldout_judge": {"name": "rubric"}}}}, "shares"),
+        (
+            {
+                "align": {
+                    "method": "ppo",
+                    "options": {"heldout_judge": READER, "rewards": [{"name": "judge", "options": {"judge": READER}}]},
+                }
+            },
+            "shares",
+        ),
     ],
 )
 def test_a_recipe_that_lacks_something_is_refused(content, message):

@@ -1,20 +1,7 @@
-"""A tiny model with a real byte-level tokenizer, made once per session, and hands for stage bodies."""
+"""A tiny model, made once per session, and hands for stage bodies."""
 
 import pytest
-
-from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
-from alignflow.data.run import Run, Runtime
-from alignflow.models.initialise import initialise
-
-TEXT = "the cat sat on the mat and the dog ran to the red house with a small bird while rain fell on green hills. "
-
-
-def make_run(root, **runtime):
-    """A Run with directories below `root`."""
-    places = {name: root / name for name in ("out", "side", "work", "rows")}
-    for place in places.values():
-        place.mkdir(parents=True, exist_ok=True)
-    return Run(**places, runtime=Runtime(**runtime))
+from tiny_model import make_checkpoint, make_run
 
 
 @pytest.fixture
@@ -25,14 +12,5 @@ def new_run(tmp_path):
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory):
-    """Directory of a two-layer Llama whose tokenizer knows TEXT."""
-    root = tmp_path_factory.mktemp("tiny")
-    corpus = root / "corpus.txt"
-    corpus.write_text((TEXT * 3 + "\n\n") * 4)
-    shape = BuildConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=64, vocab_size=320,
-        max_position_embeddings=128,
-    )  # fmt: skip
-    run = make_run(root / "init")
-    initialise(InitConfig(build=shape, corpus=(SourceConfig(path=str(corpus), format="text"),)), run=run)
-    return run.out
+    """Directory of a two-layer Llama with a byte-level tokenizer."""
+    return make_checkpoint(tmp_path_factory.mktemp("tiny"))

@@ -124,9 +124,42 @@ def test_a_users_own_judge_enters_by_its_source(key, tmp_path, monkeypatch):
     assert key("label", config) != before
 
 
+JUDGED = {"name": "judge", "options": {"judge": {"name": "rubric"}}}
+MEASURED = {"name": "function", "options": {"function": "own_reward:score"}}
+
+
+def test_a_reward_function_enters_by_its_name_and_its_source(key, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_reward.py").write_text("def score(prompt, completion, row): return 1.0\n")
+
+    def of(name):
+        rewards = [{"name": "function", "options": {"function": f"own_reward:{name}"}}]
+        return key("align", AlignConfig(method="ppo", options={"rewards": rewards}))
+
+    before = of("score")
+    assert of("other") != before
+    (tmp_path / "own_reward.py").write_text("def score(prompt, completion, row): return 2.00\n")
+    assert of("score") != before
+
+
+def test_a_method_that_samples_has_its_generator_in_the_key(key):
+    ppo = AlignConfig(method="ppo")
+    assert key("align", ppo, Runtime(generator="other")) != key("align", ppo)
+    assert key("align", AlignConfig(), Runtime(generator="other")) == key("align", AlignConfig())
+
+
+def test_options_that_only_show_do_not_change_the_key(key):
+    assert key("align", AlignConfig(method="ppo", options={"samples_steps": 3})) == key("align", AlignConfig(method="ppo"))
+    assert key("align", AlignConfig(method="ppo", options={"lam": 0.9})) != key("align", AlignConfig(method="ppo"))
+
+
 def test_the_versions_of_bound_parts_enter(key):
     names = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig())}
-    assert names == {"methods.dpo"}
+    assert names == {"methods.dpo", "trainers.pairs"}
+    ppo = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig(method="ppo", options={"rewards": [JUDGED, MEASURED]}))}
+    assert ppo == {
+        "methods.ppo", "trainers.online", "advantages.gae", "policy_losses.clip", "rewards.judge", "rewards.function", "judges.rubric",
+    }  # fmt: skip
     evaluate = EvaluateConfig(judges=(JudgeConfig(name="llm"),), evaluators=("kl",))
     assert {f"{table}.{name}" for table, name, _ in bound_parts(evaluate)} == {"judges.llm", "evaluators.kl"}
     auto = PrepareConfig(prompts=(SourceConfig(path="x"),))

@@ -9,9 +9,11 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from alignflow.data import catalogue
+from alignflow.data import binding, catalogue
 from alignflow.data.configs.base import content_kind
+from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 
 
@@ -47,21 +49,31 @@ def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
 def check_names(recipe: Recipe) -> None:
     """Bind every name of the catalogue that the recipe uses, so that a typo fails before anything runs."""
     if recipe.align is not None:
-        row = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
-        catalogue.parse_options(row, recipe.align.options, "align.options")
-    judges = {"label.judge": recipe.label.judge}
-    if recipe.evaluate is not None:
-        judges |= {f"evaluate.judges.{index}": judge for index, judge in enumerate(recipe.evaluate.judges)}
-        for name in recipe.evaluate.evaluators:
-            catalogue.look_up(catalogue.EVALUATORS, name, "evaluate.evaluators")
-    for where, judge in judges.items():
-        if ":" not in judge.name:
-            judge_row = catalogue.look_up(catalogue.JUDGES, judge.name, f"{where}.name")
-            catalogue.parse_options(judge_row, judge.options, f"{where}.options")
+        check_unused(recipe.align)
+    for section in ("align", "label", "evaluate"):
+        config = getattr(recipe, section)
+        for where, part in binding.configs_in(config, section) if config is not None else ():
+            if isinstance(part, OnlineOptions):
+                catalogue.look_up(catalogue.ADVANTAGES, part.advantage, f"{where}.advantage")
+                catalogue.look_up(catalogue.POLICY_LOSSES, part.policy_loss, f"{where}.policy_loss")
+    for name in recipe.evaluate.evaluators if recipe.evaluate is not None else ():
+        catalogue.look_up(catalogue.EVALUATORS, name, "evaluate.evaluators")
     for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general"):
         for index, source in enumerate(getattr(recipe.data, kind)):
             if source.format != "auto":
                 catalogue.look_up(catalogue.FORMATS, source.format, f"data.{kind}.{index}.format")
+
+
+def check_unused(align: AlignConfig) -> None:
+    """Refuse common fields of `align` that its method would leave unread; raises RecipeError."""
+    method = catalogue.look_up(catalogue.METHODS, align.method, "align.method")
+    for name in method.ignores:
+        if name in align.model_fields_set and getattr(align, name) != type(align).model_fields[name].default:
+            raise RecipeError(
+                f"the method {align.method!r} has no use for it",
+                where=f"align.{name}",
+                do=f"`alignflow methods {align.method}` lists its options",
+            )
 
 
 def resolve_paths(config: Any, base: Path) -> Any:
@@ -78,12 +90,20 @@ def resolve_paths(config: Any, base: Path) -> Any:
         elif isinstance(value, str) and content_kind(kind, name):
             changes[name] = _absolute(value, base)
         elif name == "options" and isinstance(value, dict):
-            changes[name] = {key: _absolute(item, base) if isinstance(item, str) else item for key, item in value.items()}
+            changes[name] = _resolved_options(config, value, base)
     changes = {name: value for name, value in changes.items() if value is not getattr(config, name)}
     fields = set(config.model_fields_set)
     copy = config.model_copy(update=changes)
     copy.__pydantic_fields_set__.intersection_update(fields)  # a path made absolute was not set by the user
     return copy
+
+
+def _resolved_options(config: BaseModel, options: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Options with absolute content paths, at any depth where a row of the catalogue says which fields are paths."""
+    parsed = binding.parsed_options(config, "options")
+    if parsed is not None:
+        return resolve_paths(parsed, base).model_dump(mode="json", exclude_unset=True)
+    return {key: _absolute(item, base) if isinstance(item, str) else item for key, item in options.items()}
 
 
 def _absolute(value: str, base: Path) -> str:

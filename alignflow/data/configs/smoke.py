@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from alignflow.data import binding
+from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.training import AlignConfig
 
 ROWS, STEPS = 32, 4
 SOURCES = ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")
@@ -25,11 +28,25 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
         config = getattr(recipe, stage)
         if config is not None:
             changes[stage] = config.model_copy(update=training | {"batch_size": min(config.batch_size, 8)})
+    if recipe.align is not None:
+        changes["align"] = changes["align"].model_copy(update={"options": _short_answers(recipe.align)})
     if recipe.evaluate is not None:
         changes["evaluate"] = recipe.evaluate.model_copy(
             update={"max_prompts": 8, "max_general_rows": 8, "max_new_tokens": min(recipe.evaluate.max_new_tokens, 24)}
         )
     return _with_own_fields(recipe, changes)
+
+
+def _short_answers(align: AlignConfig) -> dict[str, Any]:
+    """The options of a method that samples, with fewer and shorter answers; those of any other as they are."""
+    options = binding.parsed_options(align, "align")
+    if not isinstance(options, OnlineOptions):
+        return align.options
+    small = {
+        "response_length": min(options.response_length, 24), "num_generations": min(options.num_generations, 2),
+        "num_mini_batches": min(options.num_mini_batches, 2), "samples_steps": 2,
+    }  # fmt: skip
+    return {**align.options, **small}
 
 
 def _few(sources: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -16,8 +16,14 @@ from alignflow.data.run import Run, write_json
 CURVES = {
     "sft": ("loss", "mean_token_accuracy"),
     "reward": ("loss", "accuracy", "margin"),
-    "align": ("loss", "rewards/accuracies", "rewards/margins", "logps/chosen"),
-}
+    "align": (
+        "loss", "rewards/accuracies", "rewards/margins", "logps/chosen",
+        "objective/scores", "objective/heldout_judge", "objective/kl", "policy/entropy_avg", "completions/mean_length",
+        "completions/repetition", "policy/clipfrac_avg", "val/explained_variance",
+    ),
+}  # fmt: skip
+"""Figures that are drawn, as far as a stage has them."""
+SHOWN_SAMPLES = 3
 COST = ("wall_s", "cpu_s", "gpu_s", "tokens", "tokens_per_s", "peak_memory_mb")
 
 
@@ -54,7 +60,11 @@ class Stage:
 
     def curves(self) -> list[dict[str, float]]:
         """Points of the training curves."""
-        path = self.side / "curves.jsonl" if self.side else None
+        return self.lines("curves")
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Lines of a file beside the artifact: curves, alarms, samples; none where it has no such file."""
+        path = self.side / f"{name}.jsonl" if self.side else None
         return [json.loads(line) for line in path.read_text().splitlines()] if path and path.is_file() else []
 
 
@@ -89,9 +99,27 @@ def render(title: str, stages: dict[str, Stage], facts: dict[str, Any]) -> str:
     rows = stages["prepare"].read("samples.json") if "prepare" in stages else None
     costs = {name: {field: stage.manifest.cost.get(field) for field in COST} for name, stage in stages.items() if stage.manifest}
     return environment.get_template("page.html.j2").render(
-        title=title, facts=facts, rows=rows, costs=costs, cost_fields=COST, plots=plots(stages, facts),
+        title=title, facts=facts, rows=rows, costs=costs, cost_fields=COST, plots=plots(stages, facts), rollouts=rollouts(stages),
         created={name: stage.manifest.created for name, stage in stages.items() if stage.manifest},
     )  # fmt: skip
+
+
+def rollouts(stages: dict[str, Stage]) -> dict[str, list[dict[str, Any]]]:
+    """Alarms of a training that sampled, and its first and last answers; empty for one that did not."""
+    if "align" not in stages:
+        return {"alarms": [], "samples": []}
+    samples = stages["align"].lines("samples")
+    steps = sorted({sample["step"] for sample in samples})
+    ends = [[sample for sample in samples if sample["step"] == step][:SHOWN_SAMPLES] for step in dict.fromkeys([*steps[:1], *steps[-1:]])]
+    return {"alarms": stages["align"].lines("alarms"), "samples": [sample for end in ends for sample in end]}
+
+
+def alarm_marks(stage: Stage) -> dict[int, str]:
+    """Step -> the names of the alarms that rang at it."""
+    marks: dict[int, str] = {}
+    for line in stage.lines("alarms"):
+        marks[line["step"]] = f"{marks[line['step']]}, {line['alarm']}" if line["step"] in marks else line["alarm"]
+    return marks
 
 
 def plots(stages: dict[str, Stage], facts: dict[str, Any]) -> dict[str, str]:
@@ -100,7 +128,7 @@ def plots(stages: dict[str, Stage], facts: dict[str, Any]) -> dict[str, str]:
     for name, wanted in CURVES.items():
         points = stages[name].curves() if name in stages else []
         if points:
-            found[f"curves_{name}"] = curve_plot(name, points, wanted)
+            found[f"curves_{name}"] = curve_plot(name, points, wanted, alarm_marks(stages[name]))
     labels, evaluation = facts["labels"], facts["evaluation"]
     if labels and isinstance(labels.get("principles"), dict) and labels["principles"]:
         found["principles"] = bars_plot("Mean score of each principle", labels["principles"], "score, 0 to 1")

@@ -12,7 +12,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
-ALIGNED, SFT, LINE = "#1f6feb", "#8b949e", "#d29922"
+PANELS = 4  # in one row
+ALIGNED, SFT, LINE, ALARM = "#1f6feb", "#8b949e", "#d29922", "#cf222e"
 TRAINING: dict[str, Any] = {"color": ALIGNED, "linewidth": 1.4, "label": "training"}
 HELD_OUT: dict[str, Any] = {"color": LINE, "linewidth": 1.2, "marker": "o", "markersize": 3, "label": "held out"}
 
@@ -23,19 +24,27 @@ def _uri(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def curve_plot(stage: str, points: Sequence[Mapping[str, float]], names: Sequence[str]) -> str:
-    """One panel per metric over optimizer steps, in training and (`eval_`) on held-out rows; those without points are left out."""
+def curve_plot(stage: str, points: Sequence[Mapping[str, float]], names: Sequence[str], alarms: Mapping[int, str] | None = None) -> str:
+    """One panel per metric over steps, four in a row, in training and (`eval_`) on held-out rows, with a line at each alarm.
+
+    A step is an update where a training samples. Metrics without points are left out.
+    """
     shown = [name for name in names if any(name in point for point in points)] or ["loss"]
-    figure = Figure(figsize=(3.4 * len(shown), 2.6))
+    columns = min(len(shown), PANELS)
+    lines = -(-len(shown) // columns)
+    figure = Figure(figsize=(3.4 * columns, 2.6 * lines))
     for place, name in enumerate(shown, 1):
-        axis = figure.add_subplot(1, len(shown), place)
+        axis = figure.add_subplot(lines, columns, place)
         for metric, style in ((name, TRAINING), (f"eval_{name}", HELD_OUT)):
             found = [(point["step"], point[metric]) for point in points if metric in point]
             if found:
                 axis.plot([step for step, _ in found], [value for _, value in found], **style)
         if len(axis.lines) > 1:
             axis.legend(fontsize=7, frameon=False)
-        axis.set(title=f"{stage}: {name}", xlabel="optimizer step")
+        for step, alarm in (alarms or {}).items():
+            axis.axvline(step, color=ALARM, linestyle="--", linewidth=1)
+            axis.annotate(alarm, (step, 1), xycoords=("data", "axes fraction"), rotation=90, va="top", ha="right", fontsize=6, color=ALARM)
+        axis.set(title=f"{stage}: {name}", xlabel="step")
         axis.grid(alpha=0.25)
     figure.tight_layout()
     return _uri(figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,10 +38,12 @@ class Generation:
     Attributes:
         ids: Its tokens, without the stop token, so that decoding `ids` gives the answer's text.
         ended: Whether the model stopped by itself; False where it was cut at the limit.
+        stop: The stop token that ended it; None where it was cut.
     """
 
     ids: tuple[int, ...]
     ended: bool
+    stop: int | None = field(default=None, compare=False)
 
     @property
     def tokens(self) -> int:
@@ -66,6 +68,9 @@ class Generator(Protocol):
     def score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
         """For each prompt the log-probabilities (fp32) of the tokens `options` at the next position."""
 
+    def sync(self, model: Any) -> None:
+        """Take up the weights of a model in training; one that runs that very model has nothing to do."""
+
     def close(self) -> None:
         """Give the model's memory back."""
 
@@ -78,11 +83,27 @@ GENERATORS: Mapping[str, str] = {
 
 def make_generator(path: Path, runtime: Runtime) -> Generator:
     """Load the model at `path` into the engine that `runtime.generator` names; raises RecipeError for an unknown one."""
+    return _engine(runtime)(path, runtime)
+
+
+def make_live_generator(model: Any, tokenizer: Any, runtime: Runtime) -> Generator:
+    """The engine that `runtime.generator` names around a model that is loaded and in training; call `sync` after its steps.
+
+    Raises RecipeError for an engine that cannot do that.
+    """
+    engine = _engine(runtime)
+    if not hasattr(engine, "around"):
+        raise RecipeError(f"the generator {runtime.generator!r} cannot sample from a model in training", where="engine.generator",
+                          do="set it to transformers")  # fmt: skip
+    return engine.around(model, tokenizer, runtime)
+
+
+def _engine(runtime: Runtime) -> Any:
     if runtime.generator not in GENERATORS:
         advice = suggest(runtime.generator, GENERATORS)
         raise RecipeError(f"unknown generator {runtime.generator!r}", where="engine.generator", do=advice)
     module, _, name = GENERATORS[runtime.generator].partition(":")
-    return getattr(importlib.import_module(module), name)(path, runtime)
+    return getattr(importlib.import_module(module), name)
 
 
 def row_seed(seed: int, identity: str, index: int) -> int:

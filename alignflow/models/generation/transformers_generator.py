@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,24 @@ class TransformersGenerator:
 
     def __init__(self, path: Path, runtime: Runtime):
         verify_files(Path(path))
-        self.tokenizer = load_tokenizer(path)
+        self._take(load_causal_model(path, runtime), load_tokenizer(path), runtime)
+        self._context: Callable[[], contextlib.AbstractContextManager[Any]] = torch.inference_mode
+
+    @classmethod
+    def around(cls, model: Any, tokenizer: Any, runtime: Runtime) -> TransformersGenerator:
+        """A generator on a model that is loaded and in training, whose weights it shares: no copy is made.
+
+        While it decodes, the model has transformers' own attention, and autocast where training has it.
+        """
+        generator = cls.__new__(cls)
+        generator._take(model, tokenizer, runtime)
+        generator._context = lambda: borrowed(model, runtime)
+        return generator
+
+    def _take(self, model: Any, tokenizer: Any, runtime: Runtime) -> None:
+        self.tokenizer, self._model = tokenizer, model
         self._device = torch.device(runtime.device)
         self._micro_batch_tokens = runtime.micro_batch_tokens
-        self._model = load_causal_model(path, runtime)
         self._config = self._model.config.get_text_config(decoder=True)
         self._vocabulary = min(len(self.tokenizer), self._config.vocab_size)
         self._stop = torch.tensor(stop_ids(self.tokenizer, self._model.generation_config), device=self._device)
@@ -46,7 +61,6 @@ class TransformersGenerator:
         self._keeps_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self.context_length = getattr(self._config, "max_position_embeddings", None)
 
-    @torch.inference_mode()
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """One completion per prompt, in the order of `prompts`; the whole list is one batch.
 
@@ -55,6 +69,10 @@ class TransformersGenerator:
         if not prompts:
             return []
         self._check_lengths(prompts, sampling.max_new_tokens)
+        with self._context():
+            return self._generate(prompts, sampling, seeds)
+
+    def _generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         unique = sorted({tuple(prompt) for prompt in prompts}, key=lambda ids: (len(ids), ids))
         place = {prompt: index for index, prompt in enumerate(unique)}
         rows = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=self._device)
@@ -88,14 +106,17 @@ class TransformersGenerator:
             mask = torch.cat([mask, mask.new_ones((len(live), 1))], dim=1)
             logits = self._forward(tokens[:, None], mask, cache)
         return [
-            Generation(tuple(row[:length]), length < limit)
+            Generation(tuple(row[:length]), length < limit, row[length] if length < limit else None)
             for row, length in zip(made.tolist(), lengths.tolist(), strict=True)
         ]  # fmt: skip
 
-    @torch.inference_mode()
     def score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
         """For each prompt the fp32 log-probabilities of the tokens `options` at the next position."""
         self._check_lengths(prompts, 0)
+        with self._context():
+            return self._score_options(prompts, options)
+
+    def _score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
         scores: list[list[float]] = [[] for _ in prompts]
         for batch in self._batches(prompts):
             ids, mask = self._pad_left([prompts[index] for index in batch])
@@ -104,6 +125,14 @@ class TransformersGenerator:
             for index, row in zip(batch, logps.tolist(), strict=True):
                 scores[index] = row
         return scores
+
+    @torch.no_grad()
+    def sync(self, model: Any) -> None:
+        """Take up the weights of `model`; nothing to do where it is the model that this generator is around."""
+        if model is not self._model:
+            given = dict(model.named_parameters())
+            for name, parameter in self._model.named_parameters():
+                parameter.copy_(given[name])
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -151,6 +180,19 @@ class TransformersGenerator:
                     f"{len(prompt)} prompt tokens and {new_tokens} new ones exceed the context of {self.context_length}",
                     where=f"row {index}", do="shorten the prompt or lower max_new_tokens",
                 )  # fmt: skip
+
+
+@contextlib.contextmanager
+def borrowed(model: Any, runtime: Runtime) -> Iterator[None]:
+    """Let a model in training decode: no gradients, transformers' own attention with its cache, and then its own again."""
+    mine = model.config._attn_implementation
+    model.set_attn_implementation("sdpa" if getattr(model, "_supports_sdpa", False) else "eager")
+    try:
+        # No inference mode: what a model remembers between calls would be of no use to the backward pass.
+        with torch.no_grad(), torch.autocast(runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16"):
+            yield
+    finally:
+        model.set_attn_implementation(mine)
 
 
 def load_causal_model(path: Path, runtime: Runtime) -> Any:

@@ -54,7 +54,7 @@ class LLMJudge:
             reasons.append(TOO_LONG if too_long else "" if asked else IDENTICAL)
             questions += [] if too_long else asked
         answers = iter(self._generator.score_options(questions, self._tokens))
-        return [Verdict(None, reason=reason) if reason else _verdict(next(answers), next(answers)) for reason in reasons]
+        return [Verdict(None, reason=reason) if reason else verdict_of_orders(next(answers), next(answers)) for reason in reasons]
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
         """No score: this judge compares."""
@@ -128,7 +128,13 @@ def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], 
     return first[:shared], [rest[0][0], rest[1][0]]
 
 
-def _verdict(given: Sequence[float], swapped: Sequence[float]) -> Verdict:
+def verdict_of_orders(given: Sequence[float], swapped: Sequence[float]) -> Verdict:
+    """The verdict from the options' log-probabilities in both orders (Lee et al. 2023, arXiv 2309.00267, section 2.1).
+
+    Args:
+        given: Of the first and the second option, asked with the first answer in the first seat.
+        swapped: The same, asked with the seats swapped.
+    """
     first_seat = [_first_option(*logps) for logps in (given, swapped)]
     if not all(map(math.isfinite, first_seat)):
         return Verdict(None, reason=NOT_FINITE)

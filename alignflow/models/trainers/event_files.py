@@ -21,6 +21,7 @@ class EventFiles:
 
     def __init__(self, run: Run):
         self._writer: Any = None
+        self._run = run
         if not group.is_main():
             return
         from torch.utils.tensorboard import SummaryWriter  # half a second, so only where a model trains
@@ -41,5 +42,6 @@ class EventFiles:
     def close(self) -> None:
         """Write what is left; further points go to the curves alone."""
         if self._writer is not None:
+            self._run.listeners.remove(self._add)
             self._writer.close()
             self._writer = None

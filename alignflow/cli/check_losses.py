@@ -1,0 +1,33 @@
+"""`alignflow check-losses`: fixed cases through the functions that training calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MARKS = {"pass": "ok  ", "miss": "MISS", "not here": "--  "}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("check-losses")(check_losses)
+
+
+def check_losses(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of cases: inputs, arguments, wanted outputs and gradients.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 also where a case asks for what is not here.")] = False,
+) -> None:
+    """Run fixed cases through the loss functions, in fp64; exits 1 on a miss."""
+    from alignflow.models.loss_cases import check_file  # torch, which other commands do without
+
+    counts: Counter[str] = Counter()
+    for verdict in check_file(file):
+        counts[verdict.outcome] += 1
+        text = f"not here: {verdict.text}" if verdict.outcome == "not here" else verdict.text
+        print(f"{MARKS[verdict.outcome]} {verdict.name}{f'  {text}' if text else ''}")
+    print(f"{counts['pass']} pass, {counts['miss']} miss, {counts['not here']} not here")
+    if counts["miss"] or (strict and counts["not here"]):
+        raise typer.Exit(1)

@@ -1,0 +1,23 @@
+"""Forward passes of which every process makes equally many, though each has rows of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alignflow.models.batching import make_micro_batches
+from alignflow.models.engines import group
+
+
+def passes_in_step(lengths: Sequence[int], micro_batch_tokens: int) -> list[tuple[list[int], bool]]:
+    """Positions of this process's rows in each pass, and whether the pass counts.
+
+    Engines that share a model out talk to each other in every pass, so a process with fewer passes than another repeats
+    its shortest row without counting it: its loss times 0, its figures left out.
+
+    Args:
+        lengths: Tokens of this process's rows; at least one row.
+        micro_batch_tokens: Tokens of one pass.
+    """
+    batches = make_micro_batches(lengths, micro_batch_tokens)
+    most = max(group.gather(len(batches)))
+    return [*((batch, True) for batch in batches), *((batches[0][:1], False) for _ in range(most - len(batches)))]

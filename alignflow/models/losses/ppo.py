@@ -1,0 +1,140 @@
+"""Losses of Proximal Policy Optimization (Schulman et al. 2017, arXiv 1707.06347), per token and over any shape.
+
+They return a loss for each token; the trainer weighs and divides by the denominators of the whole optimizer step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from alignflow.data.configs.online import OnlineOptions
+
+
+@dataclass(frozen=True)
+class PolicyBatch:
+    """Tokens of sampled answers, all of one shape: (N,) or (rows, time).
+
+    Attributes:
+        logps: fp32 log-probabilities by the policy, with gradients.
+        old_logps: Those by the policy that sampled, at the same temperature.
+        advantages: fp32, without gradients.
+        mask: bool: tokens that count; what stands elsewhere is not looked at.
+    """
+
+    logps: torch.Tensor
+    old_logps: torch.Tensor
+    advantages: torch.Tensor
+    mask: torch.Tensor
+
+
+@dataclass(frozen=True)
+class TokenLoss:
+    """A loss per token, and figures per token to show.
+
+    Attributes:
+        loss: The shape of the batch, 0 outside of the mask.
+        metrics: Name -> the same shape, without gradients, 0 outside of the mask: shown as means over tokens.
+    """
+
+    loss: torch.Tensor
+    metrics: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def clip(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
+    """The clipped surrogate with the options' `cliprange`, `cliprange_high` and `dual_clip`."""
+    high = options.cliprange if options.cliprange_high is None else options.cliprange_high
+    return clipped_policy_loss(batch, options.cliprange, high, options.dual_clip)
+
+
+def clipped_policy_loss(batch: PolicyBatch, low: float, high: float, dual_clip: float | None = None) -> TokenLoss:
+    """max(-A r, -A clip(r, 1 - low, 1 + high)) with r = exp(logp - old logp) (equation 7, negated).
+
+    With `dual_clip` c the loss of a token with A < 0 is at most -c A (Ye et al. 2020, arXiv 1912.09729).
+
+    Metrics: `clipfrac`: where the clipped side is the larger; `ratio`; `approxkl`: (log r)^2 / 2, TRL's figure;
+    `approxkl_k1`: -log r.
+    """
+    mask = batch.mask.bool()
+    advantages = torch.where(mask, batch.advantages, torch.zeros_like(batch.advantages))
+    logratio = masked_difference(batch.logps, batch.old_logps, mask)
+    ratio = logratio.exp()
+    plain, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high)
+    loss = torch.maximum(plain, clipped)
+    if dual_clip is not None:
+        loss = torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
+    with torch.no_grad():
+        figures = {
+            "clipfrac": (clipped > plain).to(ratio), "ratio": ratio, "approxkl": logratio.square() / 2, "approxkl_k1": -logratio,
+        }  # fmt: skip
+        metrics = {name: torch.where(mask, value, torch.zeros_like(value)).detach() for name, value in figures.items()}
+    return TokenLoss(torch.where(mask, loss, torch.zeros_like(loss)), metrics)
+
+
+def clipped_value_loss(
+    values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor, cliprange: float
+) -> TokenLoss:
+    """max((V - R)^2, (clip(V, V_old +- cliprange) - R)^2) / 2 per token; metric `clipfrac`: where the clipped side is larger.
+
+    Args:
+        values: Estimates with gradients, (N,) or (rows, time), at the state before each token.
+        old_values: Those at the time of sampling.
+        returns: Unwhitened advantages plus old values.
+        mask: bool; what stands elsewhere is not looked at.
+        cliprange: In units of the return.
+    """
+    mask = mask.bool()
+    values, old_values, returns = (torch.where(mask, found, torch.zeros_like(found)) for found in (values, old_values, returns))
+    near = torch.clamp(values, old_values - cliprange, old_values + cliprange)
+    plain, clipped = (values - returns).square(), (near - returns).square()
+    return TokenLoss(torch.maximum(plain, clipped) / 2, {"clipfrac": (clipped > plain).to(values).detach()})
+
+
+def total_loss(
+    policy: torch.Tensor | float = 0.0, value: torch.Tensor | float = 0.0, entropy: torch.Tensor | float = 0.0,
+    nll: torch.Tensor | float = 0.0, *, vf_coef: float = 0.1, entropy_coefficient: float = 0.0, ptx_coefficient: float = 0.0,
+) -> torch.Tensor | float:  # fmt: skip
+    """L_policy + vf_coef L_value - entropy_coefficient H + ptx_coefficient NLL (equation 9; Ouyang et al. 2022, arXiv 2203.02155, equation 2).
+
+    All four are means over the step's tokens. Policy and value model have optimizers of their own: each takes its own
+    terms of the sum.
+    """
+    return policy + vf_coef * value - entropy_coefficient * entropy + ptx_coefficient * nll
+
+
+def token_weights(mask: torch.Tensor, rows: torch.Tensor, count: int, aggregate: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """What each token weighs in a sum that is then divided: by the tokens (`token`) or by the rows (`sequence`).
+
+    Args:
+        mask: (N,) bool: tokens that count.
+        rows: (N,) int64: the row of each token.
+        count: Number of rows.
+        aggregate: `token`: 1 each; `sequence`: 1 / (tokens of the row), so that every row weighs 1.
+
+    Returns:
+        (N,); the sum over all processes is the denominator where every row has tokens.
+    """
+    weights = mask.to(dtype)
+    if aggregate == "sequence":
+        tokens = weights.new_zeros(count).index_add(0, rows, weights)
+        weights = weights / tokens.clamp(min=1)[rows]
+    return weights
+
+
+def masked_difference(first: torch.Tensor, second: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """first - second where the mask is, 0 elsewhere, with no gradient and no NaN from what stands there."""
+    zero = torch.zeros_like(first)
+    return torch.where(mask, first, zero) - torch.where(mask, second, torch.zeros_like(second))
+
+
+KL_ESTIMATORS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "k1": lambda logratio: logratio,
+    "k2": lambda logratio: logratio.square() / 2,
+    "k3": lambda logratio: torch.exp(-logratio) - 1 + logratio,
+}
+"""Estimates of KL(p, q) from log p - log q at samples of p (Schulman 2020, "Approximating KL Divergence"), per token.
+
+k1 is unbiased and has either sign; k2 is biased; k3 is unbiased and never negative.
+"""

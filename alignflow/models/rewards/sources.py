@@ -1,0 +1,216 @@
+"""Where scores come from: the reward model, a pointwise judge, a function of the user's. A score that is none is None."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from alignflow.data import catalogue
+from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.online import FunctionRewardOptions, JudgeRewardOptions, RewardSourceConfig
+from alignflow.data.configs.options import NoOptions
+from alignflow.data.errors import RecipeError
+from alignflow.data.run import Run
+from alignflow.models.evaluators.win_rate import judge_name
+from alignflow.models.judges.base import Candidate, judge_row, make_judge
+from alignflow.models.reward_model import load_reward_model
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One sampled answer: its row of the prompts table, its text, and whether it ended by itself."""
+
+    row: dict[str, Any]
+    text: str
+    ended: bool
+
+
+class RewardSource(Protocol):
+    """Gives scores. Constructed as `Class(options, reward_model, run)`, which may load a model; `check` comes before that.
+
+    Attributes:
+        name: What logs call it.
+    """
+
+    name: str
+
+    @staticmethod
+    def check(options: Any) -> None:
+        """Bind whatever the options name, without loading a model; raises RecipeError."""
+
+    def score(self, episodes: Sequence[Episode]) -> list[float | None]:
+        """One score per answer; None where there is none."""
+
+    def close(self) -> None:
+        """Give models back."""
+
+
+class RewardModelSource:
+    """The recipe's reward model. It reads text: its own template and tokenizer write the ids, whatever the policy's are."""
+
+    name = "reward_model"
+
+    def __init__(self, options: NoOptions, reward_model: Path | None, run: Run):
+        if reward_model is None:
+            raise RecipeError("the recipe has no reward model", where="align.options.rewards", do="set reward or replace.reward")
+        self._model: Any = load_reward_model(reward_model, run.runtime)
+
+    @staticmethod
+    def check(options: NoOptions) -> None:
+        """Nothing to bind."""
+
+    def score(self, episodes: Sequence[Episode]) -> list[float | None]:
+        """Rewards of the texts; one that is not finite is None."""
+        scores = self._model.score([(episode.row["prompt"], episode.text, episode.ended) for episode in episodes])
+        return [finite(score) for score in scores]
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self._model = None
+
+
+class JudgeSource:
+    """A judge that scores each answer by itself, for example a rubric."""
+
+    def __init__(self, options: JudgeRewardOptions, reward_model: Path | None, run: Run):
+        self.name = judge_name(options.judge)
+        self._judge = make_judge(options.judge, policy=None, reward_model=reward_model, run=run)
+
+    @staticmethod
+    def check(options: JudgeRewardOptions) -> None:
+        """Refuse a judge that only compares pairs."""
+        check_pointwise(options.judge, "align.options.rewards")
+
+    def score(self, episodes: Sequence[Episode]) -> list[float | None]:
+        """The judge's scores."""
+        scores = self._judge.score([Candidate(episode.row["prompt"], episode.text, episode.ended) for episode in episodes])
+        return [finite(score) for score in scores]
+
+    def close(self) -> None:
+        """Give the judge's models back."""
+        self._judge.close()
+
+
+class FunctionSource:
+    """`function(prompt, completion, row) -> float`: messages of the prompt, text of the answer, row of the prompts table.
+
+    A call that raises, or returns no finite number, is a failure: the score is None, never 0, and the first is a warning.
+    """
+
+    def __init__(self, options: FunctionRewardOptions, reward_model: Path | None, run: Run):
+        self.name = options.function
+        self._function, self._run, self._warned = bind_function(options.function), run, False
+
+    @staticmethod
+    def check(options: FunctionRewardOptions) -> None:
+        """Import the function."""
+        bind_function(options.function)
+
+    def score(self, episodes: Sequence[Episode]) -> list[float | None]:
+        """What the function returns."""
+        return [self._call(episode) for episode in episodes]
+
+    def _call(self, episode: Episode) -> float | None:
+        try:
+            value = self._function(episode.row["prompt"], episode.text, episode.row)
+            score, reason = finite(value), f"returned {value!r:.80}"
+        except Exception as error:  # noqa: BLE001 (the user's code may raise anything; it is counted, and said once)
+            score, reason = None, f"raised {type(error).__name__}: {str(error)[:120]}"
+        if score is None and not self._warned:
+            self._warned = True
+            self._run.warn(f"the reward {self.name} {reason} (row {episode.row['id']}); such answers have no score and are counted")
+        return score
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def finite(value: Any) -> float | None:
+    """The value as a finite float; None where it is none."""
+    if not hasattr(value, "__float__"):  # a text such as "1.0" is no number
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def bind_function(name: str) -> Callable[..., Any]:
+    """The function that `package.module:function` names; raises RecipeError where there is none."""
+    module, _, attribute = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise RecipeError(
+            f"no function {name!r}: {error}", where="align.options.rewards", do="is its directory on PYTHONPATH, and its name right?"
+        ) from error
+    if not callable(function):
+        raise RecipeError(f"{name} is not a function", where="align.options.rewards", do="name a function(prompt, completion, row)")
+    return function
+
+
+def check_pointwise(judge: JudgeConfig, where: str) -> None:
+    """Raise RecipeError for a judge without scores."""
+    row = judge_row(judge.name, where)
+    if not row.resolve().pointwise:  # type: ignore[attr-defined]
+        raise RecipeError(
+            f"the judge {judge.name!r} compares pairs and has no scores", where=where, do="take a pointwise one, such as rubric"
+        )
+
+
+@dataclass(frozen=True)
+class BoundSource:
+    """A source whose names are bound and whose models are not loaded yet."""
+
+    weight: float
+    options: Any
+    kind: type[RewardSource]
+
+
+def bind_sources(configs: Sequence[RewardSourceConfig]) -> list[BoundSource]:
+    """Look up, validate and import everything that the sources name; raises RecipeError."""
+    bound = []
+    for index, config in enumerate(configs):
+        row = catalogue.look_up(catalogue.REWARDS, config.name, f"align.options.rewards.{index}.name")
+        options = catalogue.parse_options(row, config.options, f"align.options.rewards.{index}.options")
+        kind: Any = row.resolve()
+        kind.check(options)
+        bound.append(BoundSource(config.weight, options, kind))
+    return bound
+
+
+class WeightedRewards:
+    """Several sources; the score of an answer is their weighted sum, and None where one of them gave none."""
+
+    def __init__(self, bound: Sequence[BoundSource], reward_model: Path | None, run: Run):
+        self._stack = ExitStack()
+        self._sources = [self._stack.enter_context(closing(source.kind(source.options, reward_model, run))) for source in bound]
+        self._weights = [source.weight for source in bound]
+        names = [source.name for source in self._sources]
+        self.names = [name if names.index(name) == index else f"{name}#{index}" for index, name in enumerate(names)]
+
+    def score(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
+        """Source -> its scores, unweighted, in the order of the sources."""
+        return {name: source.score(episodes) for name, source in zip(self.names, self._sources, strict=True)}
+
+    def combine(self, scores: dict[str, list[float | None]]) -> list[float | None]:
+        """The weighted sums."""
+        columns = zip(*(scores[name] for name in self.names), strict=True)
+        return [weighted_sum(column, self._weights) for column in columns]
+
+    def close(self) -> None:
+        """Give all models back."""
+        self._stack.close()
+
+
+def weighted_sum(scores: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    """The weighted sum; None where a score is None: what is left of it could not be compared with whole sums."""
+    if any(score is None for score in scores):
+        return None
+    return sum(weight * score for weight, score in zip(weights, scores, strict=True))  # type: ignore[operator]

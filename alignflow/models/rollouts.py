@@ -1,0 +1,149 @@
+"""Answers that a policy samples while it trains: each a pure function of weights, prompt, seed and update."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.errors import TrainingError
+from alignflow.data.rendering import decode_completion, encode_prompt
+from alignflow.data.run import Run
+from alignflow.models.batching import EncodedRow
+from alignflow.models.generation.base import Generator, Sampling, row_seed
+from alignflow.models.in_step import passes_in_step
+from alignflow.models.policy import Policy
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts that answers are sampled for.
+
+    Attributes:
+        rows: Rows of the prompts table.
+        ids: Token ids of each.
+    """
+
+    rows: list[dict[str, Any]]
+    ids: list[tuple[int, ...]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """The answers of one update, in one process.
+
+    Attributes:
+        prompts: (rows,) int64: the prompt of each, as a position in `Prompts`; answers of one prompt stand together.
+        rows: Prompt and answer as token ids; an answer that ended by itself has its stop token.
+        ended: (rows,) bool: it stopped by itself; the others were cut at the limit.
+    """
+
+    prompts: torch.Tensor
+    rows: list[EncodedRow]
+    ended: torch.Tensor
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(rows,) int64: tokens of each answer, stop token included."""
+        return torch.tensor([len(row.completion_ids) for row in self.rows], dtype=torch.long)
+
+    def texts(self, tokenizer: Any) -> list[str]:
+        """The answers as text, without control tokens."""
+        return [
+            decode_completion(tokenizer, row.completion_ids[:-1] if ended else row.completion_ids)
+            for row, ended in zip(self.rows, self.ended.tolist(), strict=True)
+        ]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything as tensors, for a state on disk."""
+        return {
+            "prompts": self.prompts, "ended": self.ended, "lengths": self.lengths,
+            "prompt_lengths": torch.tensor([len(row.prompt_ids) for row in self.rows], dtype=torch.long),
+            "prompt_ids": torch.tensor([token for row in self.rows for token in row.prompt_ids], dtype=torch.long),
+            "completion_ids": torch.tensor([token for row in self.rows for token in row.completion_ids], dtype=torch.long),
+        }  # fmt: skip
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, torch.Tensor]) -> Rollouts:
+        """What `tensors` described."""
+        prompts = tensors["prompt_ids"].split(tensors["prompt_lengths"].tolist())
+        completions = tensors["completion_ids"].split(tensors["lengths"].tolist())
+        rows = [EncodedRow(tuple(prompt.tolist()), tuple(answer.tolist())) for prompt, answer in zip(prompts, completions, strict=True)]
+        return Rollouts(tensors["prompts"], rows, tensors["ended"])
+
+
+def encode_prompts(rows: list[dict[str, Any]], tokenizer: Any, room: int, run: Run) -> Prompts:
+    """The prompts of at most `room` tokens; the others are left out and counted in a warning.
+
+    Raises:
+        TrainingError: none is left.
+    """
+    ids = [tuple(encode_prompt(tokenizer, row["prompt"])) for row in rows]
+    kept = [index for index in range(len(rows)) if 0 < len(ids[index]) <= room]
+    if len(kept) < len(rows):
+        run.warn(f"{len(rows) - len(kept)} prompts are over {room} tokens (align.max_length less response_length) and were left out")
+    if not kept:
+        raise TrainingError("no prompts to sample answers for", where="align", do="raise align.max_length, or give shorter prompts")
+    return Prompts([rows[index] for index in kept], [ids[index] for index in kept])
+
+
+def prompt_order(count: int, update: int, per_update: int, seed: int) -> list[tuple[int, int]]:
+    """The prompts of an update, of all processes: one stream of epochs, each shuffled by seed and epoch number, cut into updates.
+
+    Returns (prompt, how often it stood in this update before): the stream may go round within one.
+    """
+    places = range(update * per_update, (update + 1) * per_update)
+    shuffled = {epoch: _shuffled(count, seed * 1_000_003 + epoch) for epoch in {place // count for place in places}}
+    seen: Counter[int] = Counter()
+    order = []
+    for place in places:
+        prompt = shuffled[place // count][place % count]
+        order.append((prompt, seen[prompt]))
+        seen[prompt] += 1
+    return order
+
+
+def _shuffled(count: int, seed: int) -> list[int]:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63)).tolist()
+
+
+def sample_rollouts(
+    generator: Generator, prompts: Prompts, chosen: Sequence[tuple[int, int]], update: int, options: OnlineOptions, seed: int
+) -> Rollouts:
+    """`num_generations` answers for each of the `chosen` prompts, drawn from the policy itself: no top-p, no top-k.
+
+    A row's numbers come from seed, update, the prompt's id and the answer's number alone, whichever process draws it.
+    """
+    tasks = [(prompt, repeat, number) for prompt, repeat in chosen for number in range(options.num_generations)]
+    seeds = [row_seed(seed, f"{update}/{repeat}/{prompts.rows[prompt]['id']}", number) for prompt, repeat, number in tasks]
+    sampling = Sampling(options.response_length, options.temperature)
+    made: list[EncodedRow] = [EncodedRow((), ())] * len(tasks)
+    ended = torch.zeros(len(tasks), dtype=torch.bool)
+    order = sorted(range(len(tasks)), key=lambda index: (len(prompts.ids[tasks[index][0]]), index))
+    for start in range(0, len(order), options.rollout_batch_size):
+        batch = order[start : start + options.rollout_batch_size]
+        ids = [prompts.ids[tasks[index][0]] for index in batch]
+        for index, prompt, answer in zip(batch, ids, generator.generate(ids, sampling, [seeds[index] for index in batch]), strict=True):
+            stop = () if answer.stop is None else (answer.stop,)
+            made[index], ended[index] = EncodedRow(prompt, (*answer.ids, *stop)), answer.ended
+    return Rollouts(torch.tensor([prompt for prompt, _, _ in tasks], dtype=torch.long), made, ended)
+
+
+@torch.no_grad()
+def answer_statistics(policy: Policy, rows: Sequence[EncodedRow], which: Sequence[str], temperature: float) -> dict[str, torch.Tensor]:
+    """Statistics of the answers' tokens by a model, as training computes them: name -> (N,) fp32 on the CPU, row after row."""
+    parts: list[dict[str, torch.Tensor]] = [{}] * len(rows)
+    for batch, _ in passes_in_step([len(row) for row in rows], policy.runtime.micro_batch_tokens):
+        statistics = policy.token_statistics([rows[index] for index in batch], tuple(which), temperature)
+        counts = [int(count) for count in statistics.counts()]
+        columns = [statistics.values[name].cpu().split(counts) for name in which]
+        for place, index in enumerate(batch):
+            parts[index] = {name: column[place] for name, column in zip(which, columns, strict=True)}
+    return {name: torch.cat([part[name] for part in parts]) for name in which}

@@ -1,0 +1,27 @@
+"""The stage body `align`: binds the method of the catalogue and hands over to the trainer of its family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alignflow.data import catalogue
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.run import Run
+
+
+def align(
+    config: AlignConfig, *, policy: Path, reference: Path | None = None, preferences: Path | None = None, prompts: Path | None = None,
+    reward_model: Path | None = None, demonstrations: Path | None = None, run: Run,
+) -> dict[str, float | None]:  # fmt: skip
+    """Align the checkpoint `policy` by `config.method`, on the inputs that the method takes.
+
+    Returns the metrics of the trainer. Raises RecipeError for an unknown method or option before any model is loaded.
+    """
+    method = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
+    catalogue.parse_options(method, config.options, "align.options")
+    given = {
+        "policy": policy, "reference": reference, "preferences": preferences, "prompts": prompts, "reward_model": reward_model,
+        "demonstrations": demonstrations,
+    }  # fmt: skip
+    trainer = catalogue.TRAINERS[method.trainer].resolve()
+    return trainer(config, **{name.rstrip("?"): given[name.rstrip("?")] for name in method.takes}, run=run)

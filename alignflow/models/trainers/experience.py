@@ -1,0 +1,149 @@
+"""From sampled answers to what an update learns from: scores, log-probabilities, rewards and advantages per token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from alignflow.data.configs.online import OnlineOptions
+from alignflow.models.advantages import Advantages, RewardBatch, whiten
+from alignflow.models.engines import group
+from alignflow.models.losses.ppo import KL_ESTIMATORS
+from alignflow.models.rewards.shaping import ScoreScale, kl_penalised_rewards, shaped_scores
+from alignflow.models.rollouts import Rollouts
+from alignflow.models.sequences import flattened, length_mask, padded
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Sampled answers with everything that models say about them, in one process; no gradients.
+
+    Attributes:
+        rollouts: The answers.
+        logps: (N,) fp32 by the policy that sampled, at the sampling temperature, as training computes them.
+        ref_logps: (N,) fp32 by the frozen reference.
+        entropy: (N,) fp32, of the policy's distribution at each token, nats.
+        values: (N,) fp32 before each token; None without a value model.
+        scores: (rows,) fp64 weighted sums of the sources, NaN where there is none.
+        parts: Name of a source, or `heldout_judge` -> (rows,) fp64, NaN where there is none.
+    """
+
+    rollouts: Rollouts
+    logps: torch.Tensor
+    ref_logps: torch.Tensor
+    entropy: torch.Tensor
+    values: torch.Tensor | None
+    scores: torch.Tensor
+    parts: dict[str, torch.Tensor]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything as tensors, for a state on disk."""
+        found = {
+            **self.rollouts.tensors(),
+            "logps": self.logps,
+            "ref_logps": self.ref_logps,
+            "entropy": self.entropy,
+            "scores": self.scores,
+        }
+        found |= {f"part/{name}": values for name, values in self.parts.items()}
+        return found if self.values is None else {**found, "values": self.values}
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, torch.Tensor], names: list[str]) -> Scored:
+        """What `tensors` described; `names`: the parts, in their order."""
+        return Scored(
+            Rollouts.from_tensors(tensors), tensors["logps"], tensors["ref_logps"], tensors["entropy"], tensors.get("values"),
+            tensors["scores"], {name: tensors[f"part/{name}"] for name in names},
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What the steps of an update learn from, flat per token, in one process.
+
+    Attributes:
+        scored: The answers.
+        mask: (N,) bool: tokens of answers that have a score; the others teach nothing.
+        advantages: (N,) fp32.
+        returns: (N,) fp32; None without a value model.
+        kl_coef: The coefficient that the rewards were made with.
+    """
+
+    scored: Scored
+    mask: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor | None
+    kl_coef: float
+    _rewards: torch.Tensor  # (rows, time), before whitening
+
+
+def as_column(scores: list[float | None]) -> torch.Tensor:
+    """(rows,) fp64, NaN for None."""
+    return torch.tensor([float("nan") if score is None else score for score in scores], dtype=torch.float64)
+
+
+def score_scale(scores: torch.Tensor, mode: str) -> ScoreScale:
+    """Mean and deviation (n - 1) of scores over all processes, as far as `mode` (off, mean, mean_std) uses them; NaN left out."""
+    if mode == "off":
+        return ScoreScale()
+    known = scores[~scores.isnan()]
+    sums = group.sum_all({"count": float(len(known)), "sum": float(known.sum())})
+    mean = sums["sum"] / max(sums["count"], 1)
+    if mode == "mean":
+        return ScoreScale(mean)
+    squares = group.sum_all({"squares": float((known - mean).square().sum())})["squares"]
+    return ScoreScale(mean, (squares / max(sums["count"] - 1, 1)) ** 0.5 or 1.0)
+
+
+def make_experience(scored: Scored, estimator: Any, options: OnlineOptions, kl_coef: float, scale: ScoreScale) -> Experience:
+    """Rewards per token, then advantages by the method's estimator, whose sums run over all processes."""
+    rollouts, lengths = scored.rollouts, scored.rollouts.lengths
+    known = ~scored.scores.isnan()
+    mask = length_mask(lengths) & known[:, None]
+    scores = shaped_scores(torch.nan_to_num(scored.scores).float(), rollouts.ended, scale, options)
+    logps, ref_logps = padded(scored.logps, lengths), padded(scored.ref_logps, lengths)
+    rewards = kl_penalised_rewards(scores, logps, ref_logps, mask, kl_coef, options.kl_estimator)
+    shown = whiten(rewards, mask, shift_mean=False) if options.whiten_rewards else rewards
+    values = None if scored.values is None else padded(scored.values, lengths)
+    found: Advantages = estimator(RewardBatch(shown, values, mask, rollouts.prompts), options)
+    returns = None if found.returns is None else flattened(found.returns, lengths)
+    return Experience(scored, flattened(mask, lengths), flattened(found.advantages, lengths), returns, kl_coef, rewards)
+
+
+def experience_sums(experience: Experience, repetitions: torch.Tensor, options: OnlineOptions) -> dict[str, tuple[float, float]]:
+    """Name -> (sum, count) in this process, of the figures of an update's answers by TRL's names; see `docs/methods/ppo.md`."""
+    scored, lengths = experience.scored, experience.scored.rollouts.lengths
+    mask = length_mask(lengths)
+    logratio = padded(scored.logps - scored.ref_logps, lengths)
+    known = ~scored.scores.isnan()
+    shaped = experience._rewards.sum(1)[known]
+    penalty = -experience.kl_coef * torch.where(mask, KL_ESTIMATORS[options.kl_estimator](logratio), torch.zeros_like(logratio)).sum(1)
+    columns = {
+        "objective/kl": logratio.sum(1), "objective/entropy": -padded(scored.logps, lengths).sum(1),
+        "objective/non_score_reward": penalty, "objective/rlhf_reward": shaped, "completions/mean_length": lengths.double(),
+        "completions/stop_rate": scored.rollouts.ended.double(), "completions/repetition": repetitions,
+        "objective/unscored": (~known).double(),
+    }  # fmt: skip
+    sums = {name: (float(values.double().sum()), float(len(values))) for name, values in columns.items()}
+    for name, values in {"objective/scores": scored.scores, **{_part_name(name): part for name, part in scored.parts.items()}}.items():
+        given = values[~values.isnan()]
+        sums[name] = (float(given.sum()), float(len(given)))
+        sums[f"{name}/square"] = (float(given.square().sum()), float(len(given)))
+    sums["policy/entropy_avg"] = (float(scored.entropy.double().sum()), float(len(scored.entropy)))
+    if experience.returns is not None and scored.values is not None:
+        returns, error = experience.returns[experience.mask].double(), (experience.returns - scored.values)[experience.mask].double()
+        for name, values in (("value/return", returns), ("value/error", error)):
+            sums[name] = (float(values.sum()), float(len(values)))
+            sums[f"{name}/square"] = (float(values.square().sum()), float(len(values)))
+    share = 1.0 / group.size()  # a total, not a mean: the shares of all processes add up to 1
+    return sums | {"val/num_eos_tokens": (float(scored.rollouts.ended.sum()), share), "episodes": (float(len(lengths)), share)}
+
+
+def _part_name(name: str) -> str:
+    return f"objective/{name}" if name == HELDOUT else f"objective/scores/{name}"
+
+
+HELDOUT = "heldout_judge"

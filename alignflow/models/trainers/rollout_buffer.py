@@ -1,0 +1,55 @@
+"""The answers of the update in progress on disk: after sampling and after scoring, so that a kill loses neither."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from alignflow.data.run import Run
+from alignflow.models.engines import group
+from alignflow.models.rollouts import Rollouts
+from alignflow.models.trainers.experience import Scored
+from alignflow.models.trainers.saved_state import SavedStates
+
+SAMPLED, SCORED = 0, 1
+
+
+class RolloutBuffer:
+    """Each process has its own answers; those that another number of processes left are not taken up."""
+
+    def __init__(self, run: Run):
+        self._states = SavedStates(run.work / "rollouts")
+        self._found = self._states.restore({})
+
+    def rollouts(self, update: int) -> Rollouts | None:
+        """The sampled answers of an update; None where a state has none."""
+        tensors = self._tensors(update, SAMPLED)
+        return None if tensors is None else Rollouts.from_tensors(tensors)
+
+    def scored(self, update: int) -> Scored | None:
+        """The scored answers of an update; None where a state has none."""
+        tensors = self._tensors(update, SCORED)
+        return None if tensors is None else Scored.from_tensors(tensors, self._extra["parts"])
+
+    def keep_rollouts(self, update: int, rollouts: Rollouts) -> None:
+        """Commit sampled answers."""
+        self._save(update, SAMPLED, rollouts.tensors(), [])
+
+    def keep_scored(self, update: int, scored: Scored) -> None:
+        """Commit scored answers."""
+        self._save(update, SCORED, scored.tensors(), list(scored.parts))
+
+    @property
+    def _extra(self) -> dict[str, Any]:
+        return self._found.extra if self._found else {}
+
+    def _tensors(self, update: int, phase: int) -> dict[str, torch.Tensor] | None:
+        extra = self._extra
+        fits = extra.get("update") == update and extra.get("processes") == group.size() and extra.get("phase", -1) >= phase
+        return self._found.tensors if fits and self._found else None
+
+    def _save(self, update: int, phase: int, tensors: dict[str, torch.Tensor], parts: list[str]) -> None:
+        self._found = None  # what a killed run left is used up
+        extra = {"update": update, "phase": phase, "processes": group.size(), "parts": parts}
+        self._states.save(2 * update + phase, {}, extra, tensors)

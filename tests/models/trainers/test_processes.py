@@ -1,0 +1,115 @@
+"""Two processes roll out, score and train their shares: sums run over both, and the first update's figures are one process's."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from alignflow.data.artifacts import file_digest
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.records import user, write_table
+from alignflow.models.advantages import whiten
+from alignflow.models.sequences import length_mask
+from alignflow.models.trainers.alignment import align
+
+pytestmark = pytest.mark.system  # two processes that load DeepSpeed
+
+CONFIG = AlignConfig(
+    method="ppo", learning_rate=1e-3, max_steps=2, batch_size=10, max_length=64, logging_steps=1,
+    options={
+        "response_length": 6, "num_ppo_epochs": 1, "normalize_scores": "mean_std", "whiten_rewards": True,
+        "rewards": [{"name": "judge", "options": {"judge": {"name": "rubric"}}}],
+    },
+)  # fmt: skip
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+import torch
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.run import Run, Runtime
+from alignflow.models.advantages import whiten
+from alignflow.models.engines import group
+from alignflow.models.in_step import passes_in_step
+from alignflow.models.sequences import length_mask
+from alignflow.models.trainers import online
+from alignflow.models.trainers.alignment import align
+from safetensors.torch import save_file
+
+
+def save_weights(policy, out, card):
+    save_file({name: value.detach().clone() for name, value in policy.model.named_parameters()}, out / "weights.safetensors")
+
+
+online.save_model = save_weights  # each process its own, to compare them
+root, checkpoint, prompts, config = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), AlignConfig.model_validate_json(sys.argv[4])
+torch.set_num_threads(1)
+rank = int(os.environ["RANK"])
+places = {name: root / f"{name}-{rank}" for name in ("out", "side", "rows")} | {"work": root / "work"}
+for place in places.values():
+    place.mkdir(parents=True, exist_ok=True)
+runtime = Runtime(engine="deepspeed", micro_batch_tokens=64)
+group.join(runtime)
+values = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+half = slice(2 * rank, 2 * rank + 2)
+white = whiten(values[half], length_mask(torch.tensor([5, 3, 2, 4]))[half])
+passes = passes_in_step([40] * (3 - 2 * rank), 40)
+align(config, policy=Path(checkpoint), reference=Path(checkpoint), prompts=prompts, run=Run(**places, runtime=runtime))
+found = {"white": white.tolist(), "passes": [counts for _, counts in passes], "share": group.share(list(range(5)))}
+(root / f"found-{rank}.json").write_text(json.dumps(found))
+group.leave()
+"""
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    root = tmp_path_factory.mktemp("prompts")
+    words = ("cat", "dog", "bird", "red house", "hill", "rain")
+    rows = [{"id": f"q{i}", "source": "t", "prompt": user(f"the {word}"), "instructions": None} for i, word in enumerate(words)]
+    write_table(rows, "prompts", root / "train.parquet")
+    return root
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, tiny_checkpoint, prompts, request):
+    """The folder that two processes left."""
+    root = tmp_path_factory.mktemp("two")
+    (root / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(root / "script.py"), str(root)]
+    environment = {**os.environ, "PYTHONPATH": str(request.config.rootpath), "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    done = subprocess.run(
+        [*command, str(tiny_checkpoint), str(prompts), CONFIG.model_dump_json()],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return root
+
+
+def found(two, rank):
+    return json.loads((two / f"found-{rank}.json").read_text())
+
+
+def test_whitening_is_that_of_the_whole_batch(two):
+    values = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    wanted = whiten(values, length_mask(torch.tensor([5, 3, 2, 4])))
+    both = torch.tensor([*found(two, 0)["white"], *found(two, 1)["white"]], dtype=torch.float64)
+    torch.testing.assert_close(both, wanted, atol=1e-12, rtol=1e-12)
+
+
+def test_both_make_equally_many_passes(two):
+    assert found(two, 0)["passes"] == [True] * 3 and found(two, 1)["passes"] == [True, False, False]
+
+
+def test_the_first_update_is_that_of_one_process_and_both_end_with_the_same_weights(two, new_run, tiny_checkpoint, prompts):
+    """Same answers, wherever they are drawn; figures over all of them. Tolerance 1e-4: sums run in another order."""
+    run = new_run(engine="deepspeed")
+    align(CONFIG, policy=tiny_checkpoint, reference=tiny_checkpoint, prompts=prompts, run=run)
+    single, double = (json.loads((side / "curves.jsonl").read_text().splitlines()[0]) for side in (run.side, two / "side-0"))
+    names = [name for name in single if name.startswith(("objective/", "completions/", "val/num", "episode", "policy/entropy", "loss/"))]
+    assert {name: double[name] for name in names} == pytest.approx({name: single[name] for name in names}, abs=1e-4)
+    assert file_digest(two / "out-0" / "weights.safetensors") == file_digest(two / "out-1" / "weights.safetensors")
