@@ -82,7 +82,9 @@ def test_two_processes_take_the_steps_of_one(name, cells, oracle):
         assert share_of_update(state, expected, cell["config"]) < BF16_SHARE
     else:
         assert largest_difference(state, expected) < (1e-4 if "untied" in name else TOLERANCE)
-    assert json.loads((cells / name / "out" / "metrics.json").read_text()) == pytest.approx(metrics, rel=1e-2 if precision == "bf16" else 1e-5)
+    assert json.loads((cells / name / "out" / "metrics.json").read_text()) == pytest.approx(
+        metrics, rel=1e-2 if precision == "bf16" else 1e-5
+    )
 
 
 def test_the_group_of_two_adds_up_and_gathers(cells):
@@ -111,8 +113,18 @@ def places(tmp_path, monkeypatch):
     def make(name, config, stage="toy", inputs=None, **runtime):
         area = tmp_path / "store" / "staging" / name
         area.mkdir(parents=True, exist_ok=True)
-        spec = {"stage": stage, "config": config, "runtime": Runtime(**{"engine": "deepspeed", **runtime}).model_dump(), "inputs": inputs or {}}
-        for part, place in (("out", area / "payload"), ("side", area / "side"), ("work", tmp_path / "work" / name), ("rows", tmp_path / "rows")):
+        spec = {
+            "stage": stage,
+            "config": config,
+            "runtime": Runtime(**{"engine": "deepspeed", **runtime}).model_dump(),
+            "inputs": inputs or {},
+        }
+        for part, place in (
+            ("out", area / "payload"),
+            ("side", area / "side"),
+            ("work", tmp_path / "work" / name),
+            ("rows", tmp_path / "rows"),
+        ):
             place.mkdir(parents=True, exist_ok=True)
             spec[part] = str(place)
         return area, spec
@@ -135,9 +147,9 @@ def alive(area):
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if str(area / "spec.json") in (entry / "cmdline").read_bytes().decode(errors="replace"):
-                    if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
-                        found.append(int(entry.name))
+                ours = str(area / "spec.json") in (entry / "cmdline").read_bytes().decode(errors="replace")
+                if ours and (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
+                    found.append(int(entry.name))
     return found
 
 
@@ -153,7 +165,11 @@ def test_a_stage_of_two_processes_leaves_one_result_with_the_cost_of_both(places
 
 @pytest.mark.parametrize(
     ("fail", "error", "text"),
-    [("raise", DataError, "row 3: no good\n  write better rows"), ("break", StageError, "ZeroDivisionError"), ("die", StageError, "process 1 of 2 was killed by signal 9")],
+    [
+        ("raise", DataError, "row 3: no good\n  write better rows"),
+        ("break", StageError, "ZeroDivisionError"),
+        ("die", StageError, "process 1 of 2 was killed by signal 9"),
+    ],
 )
 def test_the_error_of_any_process_arrives_as_one(fail, error, text, places):
     area, spec = places("failing", {"fail": fail}, processes=2)
@@ -223,7 +239,7 @@ def test_a_training_with_dropout_that_is_killed_again_and_again_ends_with_the_sa
         def newest():
             return max((int(path.name[5:]) for path in Path(spec["work"]).glob("step-*")), default=0)
 
-        until(lambda: newest() > reached, parent)  # noqa: B023 (called at once)
+        until(lambda: newest() > reached, parent)
         time.sleep(chance.uniform(0.0, 0.3))
         kill(whom, parent, area)
         assert (reached := newest()) < 30
@@ -318,7 +334,11 @@ def test_the_stages_train_in_two_processes_under_zero_3_as_in_one(stage, places,
         "align": {"policy": tiny_checkpoint, "reference": None, "preferences": preferences},
     }[stage]
     inputs = {name: str(path) if path else None for name, path in inputs.items()}
-    config = catalogue.STAGES[stage].config(learning_rate=1e-3, max_steps=4, batch_size=7, max_length=64, logging_steps=1).model_dump(mode="json")
+    config = (
+        catalogue.STAGES[stage]
+        .config(learning_rate=1e-3, max_steps=4, batch_size=7, max_length=64, logging_steps=1)
+        .model_dump(mode="json")
+    )
     found = []
     for name, runtime in (("one", {}), ("two", {"processes": 2, "zero_stage": 3})):
         area, spec = places(f"{stage}-{name}", config, stage, inputs, **runtime)

@@ -66,7 +66,9 @@ def test_an_offloaded_optimizer_takes_the_same_steps(stage, trained):
 
 def test_an_untied_head_is_shared_out_too(trained):
     state, _ = trained({"tied": False}, engine="deepspeed", zero_stage=3, micro_batch_tokens=80)
-    assert largest_difference(state, trained({"tied": False}, engine="torch")[0]) < 1e-4  # a rarely used row's second moment is near epsilon
+    assert (
+        largest_difference(state, trained({"tied": False}, engine="torch")[0]) < 1e-4
+    )  # a rarely used row's second moment is near epsilon
 
 
 class Killed(BaseException):
