@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alignflow.data.configs.recipe import EngineConfig, Recipe
+from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import UserError
 from alignflow.data.estimate.place import GIB, MIB, Need, Phase
 from alignflow.data.estimate.remedies import remedies
@@ -158,7 +159,8 @@ class Estimator:
 
     def _time(self, node: Node, seen: _Seen, shape: ModelShape | None) -> str:
         parameters = shape.parameters if shape else None
-        earlier = nearest_run(self.store, node.stage, self.runtime.device, parameters)
+        method = node.config.method if isinstance(node.config, AlignConfig) else None
+        earlier = nearest_run(self.store, node.stage, self.runtime.device, parameters, method)
         if earlier is None:
             return "no earlier run"
         tokens = implied_tokens(node.stage, node.config, seen.statistics, seen.pairs)
