@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from alignflow.data.errors import ServerError
 from alignflow.server import lifecycle, processes
+from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
 from alignflow.server.status import PartStatus, Status
 from alignflow.server.status import status as find_status

@@ -8,6 +8,8 @@ import urllib.request
 from pathlib import Path
 
 from alignflow.data.errors import StageError
+from alignflow.server.found import running_server
+from alignflow.server.home import Home
 
 DEBUG = "ALIGNFLOW_DEBUG"
 """Set where a command was given `--debug`: Prefect's log is shown, and tracebacks."""
@@ -21,27 +23,39 @@ QUIET = {
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
 }
 
+WITH_LOGS = {"PREFECT_LOGGING_TO_API_ENABLED": "true", "PREFECT_LOGGING_LEVEL": "INFO"}
+"""With a server of our own: its pages show a run's log; the terminal stays as it is."""
+
 
 def configure_prefect(store_root: Path) -> str:
     """Set the environment before Prefect is imported; returns what runs the flow, for the person.
 
-    A server that the user configured is used, and must answer; otherwise Prefect's own temporary one is started
-    inside this process, with its database in the store.
+    A server that the user configured is used, and must answer; then that of `alignflow up` on the same store; otherwise
+    Prefect's own temporary one is started inside this process, with its database in the store.
 
     Raises:
         StageError: PREFECT_API_URL is set, and nothing answers there.
+        ServerError: the server of `alignflow up` runs but does not answer.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if os.environ.get(DEBUG) else "CRITICAL")
+    shown = "INFO" if os.environ.get(DEBUG) else "CRITICAL"
+    server = None
     if url := os.environ.get("PREFECT_API_URL"):
         _check_server(url)
+    elif server := running_server(Home(store_root)):
+        url = server["PREFECT_API_URL"]
+        os.environ.update(server)
+        for name, value in {**WITH_LOGS, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": shown}.items():
+            os.environ.setdefault(name, value)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", shown)
+    if url:
         return f"Prefect server at {url}"
     if not _profile_names_a_server():
         home = store_root / "prefect" / "home"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ.setdefault("PREFECT_HOME", str(home))
-    return "Prefect without a server (starting takes some seconds; set PREFECT_API_URL to use one that runs)"
+    return "Prefect without a server (starting takes some seconds; `alignflow up` starts one that stays)"
 
 
 def _check_server(url: str) -> None:

@@ -52,10 +52,6 @@ class TrainingError(AlignflowError):
     """Training cannot be trusted: zero steps, a row without supervised tokens, a loss that is not finite."""
 
 
-class ServerError(AlignflowError):
-    """The Prefect server of `alignflow up` does not start, does not answer, or refuses."""
-
-
 class DamagedArtifactError(AlignflowError):
     """An artifact's bytes are not the ones that its manifest records.
 
@@ -71,7 +67,7 @@ BY_NAME: dict[str, type[AlignflowError]] = {
     error.__name__: error
     for error in (
         AlignflowError, UserError, RecipeError, DataError, ModelError, StoreError, StageError, TrainingError,
-        ServerError, DamagedArtifactError,
+        DamagedArtifactError,
     )
 }  # fmt: skip
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from alignflow.data.errors import ServerError
 from alignflow.server.environment import trusted_certificate
+from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
 from alignflow.server.settings import ServerSettings
 

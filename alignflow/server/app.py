@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy
@@ -42,9 +42,9 @@ def stay_offline() -> None:
         collections.KNOWN_VIEWS[view] = ""  # no URL: its request fails before any connection, and it falls back to the file
 
 
-def _after_an_outage(lifespan):  # noqa: ANN001, ANN202 (Starlette's type of a lifespan)
+def _after_an_outage(lifespan):
     @asynccontextmanager
-    async def renewed(app) -> AsyncIterator[None]:  # noqa: ANN001
+    async def renewed(app) -> AsyncIterator[None]:
         await renew_windows()
         async with lifespan(app):
             yield
@@ -65,7 +65,7 @@ async def renew_windows() -> None:
             if not await connection.run_sync(lambda sync: sqlalchemy.inspect(sync).has_table("automation_bucket")):
                 return  # a new database
         bucket, automation = database.AutomationBucket, database.Automation
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         ours = sqlalchemy.select(automation.id).where(automation.name == ZOMBIES)
         async with database.session_context(begin_transaction=True) as session:
             await session.execute(

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from alignflow.data.errors import ServerError
 from alignflow.server.environment import worker_environment
+from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
 from alignflow.server.objects import pools
 from alignflow.server.settings import ServerSettings

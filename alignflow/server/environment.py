@@ -72,6 +72,7 @@ def worker_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
         MARK: str(home.root),
         "ALIGNFLOW_HOME": str(home.store),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_LOGGING_TO_API_ENABLED": "true",
         "PREFECT_LOGGING_LEVEL": "INFO",
     }
 

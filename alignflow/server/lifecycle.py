@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alignflow.data.errors import ServerError, UserError
+from alignflow.data.errors import UserError
 from alignflow.server import processes
 from alignflow.server.api import Api
 from alignflow.server.database import check_database
 from alignflow.server.deployments import register_deployments
 from alignflow.server.environment import server_environment, worker_environment
+from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
 from alignflow.server.objects import install, pools
 from alignflow.server.processes import Process

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from alignflow.server.environment import MARK
@@ -59,7 +59,7 @@ def start(home: Home, name: str, command: list[str], environment: Mapping[str, s
             )  # fmt: skip
     finally:
         os.close(descriptor)
-    process = Process(name, started.pid, birth(started.pid) or "", datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    process = Process(name, started.pid, birth(started.pid) or "", datetime.now(UTC).isoformat(timespec="seconds"))
     write_private(home.processes / f"{name}.json", json.dumps(asdict(process)))
     return process
 

@@ -133,7 +133,9 @@ def check_port(settings: ServerSettings) -> None:
         raise UserError("you may not listen on this port", where=where, do="take one from 1024 on with --port")
     free = next((port for port in range(settings.port + 1, min(settings.port + 100, 65536)) if not _bind_error(settings.host, port)), None)
     raise UserError(
-        "another program listens on this port", where=where, do=f"choose another port, for example --port {free}" if free else "choose another --port"
+        "another program listens on this port",
+        where=where,
+        do=f"choose another port, for example --port {free}" if free else "choose another --port",
     )
 
 

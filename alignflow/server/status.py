@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from alignflow.data.errors import ServerError
 from alignflow.server import processes
 from alignflow.server.api import Api
+from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
 from alignflow.server.objects import pools
 from alignflow.server.processes import Process

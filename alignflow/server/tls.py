@@ -28,7 +28,7 @@ def names_in(certificate: Path | None) -> list[str]:
     return [name for name in found if not name.startswith("*")]
 
 
-def _load(certificate: Path | None):  # noqa: ANN202 (the library is imported where a certificate is used)
+def _load(certificate: Path | None):
     if certificate is None:
         return None
     from cryptography import x509
