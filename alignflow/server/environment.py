@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from alignflow.server.flow_run import LOGS
 from alignflow.server.home import Home
 from alignflow.server.names import origins
 from alignflow.server.settings import SQLITE, ServerSettings
@@ -71,6 +72,7 @@ def worker_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
         **client_environment(home, settings),
         MARK: str(home.root),
         "ALIGNFLOW_HOME": str(home.store),
+        LOGS: str(home.run_logs),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_LOGGING_TO_API_ENABLED": "true",
         "PREFECT_LOGGING_LEVEL": "INFO",

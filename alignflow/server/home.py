@@ -13,6 +13,7 @@ from alignflow.data.errors import UserError
 from alignflow.server.settings import ServerSettings
 
 USER = "alignflow"
+MOST_RUN_LOGS = 1000
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def run_logs(self) -> Path:
+        """One log per flow run of the workers, by the run's id."""
+        return self.logs / "runs"
+
+    @property
     def processes(self) -> Path:
         """One file per process that was started."""
         return self.root / "processes"
@@ -52,10 +58,12 @@ class Home:
         return self.root / "login"
 
     def make(self) -> None:
-        """Make the directories that are missing, and take everybody else's rights from all of them."""
-        for directory in (self.root, self.prefect, self.logs, self.processes):
+        """Make the directories that are missing, take everybody else's rights from all of them, and drop the oldest logs."""
+        for directory in (self.root, self.prefect, self.logs, self.run_logs, self.processes):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)
+        for log in sorted(self.run_logs.iterdir(), key=lambda path: path.stat().st_mtime)[:-MOST_RUN_LOGS]:
+            log.unlink()
 
     def login(self) -> str:
         """The login, as `user:password`; made at random the first time."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,9 @@ def install(api: Api, settings: ServerSettings, directory: Path) -> None:
 
 
 def job_template(workers: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Prefect's template of process pools without `command`, so that no run can bring a shell command along."""
+    """Prefect's template of process pools with a fixed `command`, so that no run can bring a shell command along."""
     template = workers["prefect"]["process"]["default_base_job_configuration"]
-    configuration = {name: value for name, value in template["job_configuration"].items() if name != "command"}
+    configuration = {**template["job_configuration"], "command": shlex.join([sys.executable, "-m", "alignflow.server.flow_run"])}
     variables = template["variables"]
     properties = {name: value for name, value in variables["properties"].items() if name != "command"}
     properties["working_dir"] = {**properties["working_dir"], "default": str(directory)}
