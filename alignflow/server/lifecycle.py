@@ -32,6 +32,7 @@ ANSWERING_S = 15
 WORKER_STOPPING_S = 15
 RUNS_STOPPING_S = 20
 SERVER_STOPPING_S = 20
+UNFINISHED = ("PENDING", "RUNNING", "CANCELLING")
 
 Say = Callable[[str], None]
 
@@ -78,30 +79,47 @@ def up(home: Home, given: dict[str, Any], directory: Path, say: Say) -> list[str
 
 
 def down(home: Home, say: Say) -> list[str]:
-    """Stop the workers, the flow runs that they started, then the server; returns what was stopped, none where nothing was up.
+    """Stop the flow runs of the workers, the workers, then the server; returns what was stopped, none where nothing was up.
 
-    What does not go by itself is killed. Flow runs are told first, while the server can still hear how they ended; what
-    their stages have finished is in the store.
+    What does not go by itself is killed. What a run's stages have finished is in the store; the run itself is Crashed.
     """
     home.make()
     with _alone(home):
         known = processes.known(home)
+        server = known.pop(SERVER, None)
+        spare = frozenset({server.pid} if server else ())
+        workers = [process for process in known.values() if process.alive]
         stopped = []
-        workers = [process for name, process in known.items() if name != SERVER and process.alive]
-        for process in workers:
-            say(f"stopping {process.name}")
-            stopped.append(_stopped(process, WORKER_STOPPING_S))
-        server = known.get(SERVER)
-        spare = frozenset({server.pid}) if server else frozenset()
-        say("stopping what still runs")
-        if ended := processes.end_marked(home, RUNS_STOPPING_S, spare):
-            stopped.append(f"{ended} flow run{'s' * (ended > 1)}")
+        runs = processes.flow_runs(home)
+        if runs:  # before their workers, which would kill them without a word
+            say(f"ending {len(runs)} flow runs")
+            processes.end_marked(home, RUNS_STOPPING_S, spare | {worker.pid for worker in workers})
+        for worker in workers:
+            say(f"stopping {worker.name}")
+            stopped.append(_stopped(worker, WORKER_STOPPING_S))
+        runs |= processes.flow_runs(home)
+        processes.end_marked(home, RUNS_STOPPING_S, spare)
+        stopped += [f"flow run {run}" for run in sorted(runs)]
         if server and server.alive:
+            _mark_crashed(home, runs)
             say("stopping the server")
             stopped.append(_stopped(server, SERVER_STOPPING_S))
-        for name in known:
+        for name in processes.known(home):
             processes.forget(home, name)
         return stopped
+
+
+def _mark_crashed(home: Home, runs: set[str]) -> None:
+    """Have the server know that these runs ended; a worker that is gone cannot say so."""
+    api = Api(home, home.settings(), timeout_s=5)
+    if not api.answers():
+        return
+    for run in runs:
+        with contextlib.suppress(ServerError):
+            record = api.get(f"/flow_runs/{run}")
+            if record and record["state"]["type"] in UNFINISHED:
+                state = {"type": "CRASHED", "name": "Crashed", "message": "Stopped by `alignflow down`."}
+                api.post(f"/flow_runs/{run}/set_state", {"state": state})
 
 
 def watch(home: Home) -> str:

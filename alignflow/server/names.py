@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 
@@ -12,11 +13,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+@functools.lru_cache
 def hosts(settings: ServerSettings) -> frozenset[str]:
     """The values of the Host header that are answered."""
     named = [*LOOPBACK, settings.host, *names_in(settings.tls_certificate)]
     if settings.wildcard:
-        named += [socket.gethostname(), socket.getfqdn()]
+        named.append(socket.gethostname())
     found = {f"{in_url(name)}:{settings.port}" for name in named}
     if DEFAULT_PORTS[settings.scheme] == settings.port:
         found |= {in_url(name) for name in named}

@@ -17,6 +17,8 @@ from alignflow.server.environment import MARK
 from alignflow.server.home import Home, write_private
 
 MOST_LOG_BYTES = 10_000_000
+RUN_ID = "PREFECT__FLOW_RUN_ID"
+"""Prefect's name for the variable that tells a flow run's process which one it is."""
 
 
 @dataclass(frozen=True)
@@ -119,41 +121,48 @@ def wait_for_end(processes: list[Process], seconds: float) -> bool:
     return True
 
 
-def marked(home: Home) -> dict[int, Process]:
-    """Everything that runs for this home, by id: what was started, and what that started, even where its parent died."""
-    mark = f"{MARK}={home.root}".encode()
+def marked(home: Home, spare: frozenset[int] = frozenset()) -> dict[int, Process]:
+    """Everything that runs for this home but `spare`, by id: what was started, and what that started, orphans too."""
+    return {pid: process for pid, (process, _) in _marked(home).items() if pid not in spare}
+
+
+def flow_runs(home: Home) -> set[str]:
+    """The ids of the flow runs that are processes of workers of this home, even where the worker died."""
+    return {run for _, run in _marked(home).values() if run}
+
+
+def _marked(home: Home) -> dict[int, tuple[Process, str]]:
+    mark = f"{MARK}={home.root}"
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    pid = int(entry.name)
-                    born = birth(pid)
-                    if born:
-                        found[pid] = Process((entry / "comm").read_text().strip(), pid, born, "")
+                variables = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
+                if mark in variables and (born := birth(int(entry.name))):
+                    run = next((value.partition("=")[2] for value in variables if value.startswith(f"{RUN_ID}=")), "")
+                    found[int(entry.name)] = (Process((entry / "comm").read_text().strip(), int(entry.name), born, ""), run)
     return found
 
 
-def end_marked(home: Home, seconds: float, spare: frozenset[int] = frozenset()) -> int:
-    """End flow runs and what they started: first the ones on top, which take the others along; how many these were.
+def end_marked(home: Home, seconds: float, spare: frozenset[int]) -> None:
+    """End what runs for this home: first the processes on top, which take the others along.
 
     Args:
         home: Whose.
         seconds: How long they may take before they are killed.
         spare: Ids to leave alone.
     """
-    left = {pid: process for pid, process in marked(home).items() if pid not in spare}
-    top = [process for pid, process in left.items() if _parent(pid) not in left]
-    for process in top:
-        _signal(process, signal.SIGTERM)
+    left = marked(home, spare)
+    for pid, process in left.items():
+        if _parent(pid) not in left:
+            _signal(process, signal.SIGTERM)
     end = time.monotonic() + seconds
     while left and time.monotonic() < end:
         time.sleep(0.1)
-        left = {pid: process for pid, process in marked(home).items() if pid not in spare}
+        left = marked(home, spare)
     for process in left.values():
         _signal(process, signal.SIGKILL)
     wait_for_end(list(left.values()), 5)
-    return len(top)
 
 
 def _parent(pid: int) -> int:

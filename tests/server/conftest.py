@@ -1,9 +1,7 @@
 """A home in the test's store, and a certificate that signed itself."""
 
-import datetime
-import ipaddress
-
 import pytest
+from tls_support import make_certificate
 
 from alignflow.server.home import Home
 
@@ -17,24 +15,4 @@ def home(store):
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory):
-    """Paths of a certificate for localhost, 127.0.0.1 and gpu.example, and of its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    names = [
-        x509.DNSName("localhost"),
-        x509.DNSName("gpu.example"),
-        x509.DNSName("*.example"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-    ]
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=2))
-    signed = builder.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256())
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "certificate.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "key.pem").write_bytes(text)
-    return folder / "certificate.pem", folder / "key.pem"
+    return make_certificate(tmp_path_factory.mktemp("tls"))

@@ -97,12 +97,18 @@ def test_what_a_dead_worker_started_is_found_and_ended(start, home):
         "-c",
         f"import subprocess; print(subprocess.Popen({SLEEP!r}, start_new_session=True).pid, 'ready', flush=True); input()",
     ]
-    worker = start([*parent[:2], parent[2].replace("input()", "import time; time.sleep(60)")], environment={MARK: str(home.root)})
+    worker = start(
+        [*parent[:2], parent[2].replace("input()", "import time; time.sleep(60)")],
+        environment={MARK: str(home.root), processes.RUN_ID: "a-run"},
+    )
     child = int(processes.end_of_log(home, "worker-a").split()[0])
-    assert {worker.pid, child} <= processes.marked(home).keys()
+    assert {worker.pid, child} == processes.marked(home).keys() and processes.flow_runs(home) == {"a-run"}
     os.kill(worker.pid, signal.SIGKILL)
     assert processes.wait_for_end([worker], 5) and processes.birth(child)
-    assert processes.end_marked(home, 10) == 1 and processes.birth(child) is None
+    processes.end_marked(home, 10, frozenset({child}))
+    assert processes.birth(child), "it was to be spared"
+    processes.end_marked(home, 10, frozenset())
+    assert processes.birth(child) is None and processes.marked(home) == {}
 
 
 def test_a_long_log_is_set_aside(start, home, monkeypatch):
