@@ -109,7 +109,8 @@ def _told(console: Console) -> Iterator[Callable[[str], None]]:
 
 
 def _show(found: Status, home: Home, console: Console) -> None:
-    table = Table(show_header=False)
+    table = Table("", "", show_header=False)
+    table.columns[1].overflow = "fold"
     for name, value in _rows(found, home):
         table.add_row(name, value)
     console.print(table)
@@ -135,4 +136,4 @@ def _rows(found: Status, home: Home) -> Iterator[tuple[str, str]]:
 def _health(part: PartStatus) -> str:
     if not part.healthy:
         return f"[red]{escape(part.problem)}[/red]"
-    return f"[green]healthy[/green], process {part.pid}, since {part.since[:19].replace('T', ' ')} UTC"
+    return f"[green]healthy[/green], process {part.pid}, since {part.since[:16].replace('T', ' ')} UTC"

@@ -20,11 +20,10 @@ QUIET = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_LOGGING_TO_API_ENABLED": "false",
 }
-
-WITH_LOGS = {"PREFECT_LOGGING_TO_API_ENABLED": "true", "PREFECT_LOGGING_LEVEL": "INFO"}
-"""With a server of our own: its pages show a run's log; the terminal stays as it is."""
+WITHOUT_SERVER = {"PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+WITH_SERVER = {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+"""The run's log is on the server's page, where there is one; the terminal has the progress line."""
 
 
 def configure_prefect(store_root: Path) -> str:
@@ -35,27 +34,43 @@ def configure_prefect(store_root: Path) -> str:
 
     Raises:
         StageError: PREFECT_API_URL is set, and nothing answers there.
-        ServerError: the server of `alignflow up` runs but does not answer.
+        ServerError: the server of `alignflow up` runs, but does not answer.
     """
-    shown = "INFO" if os.environ.get(DEBUG) else "CRITICAL"
-    server = None
-    if url := os.environ.get("PREFECT_API_URL"):
-        _check_server(url)
-    elif server := running_server(Home(store_root)):
-        url = server["PREFECT_API_URL"]
-        os.environ.update(server)
-        for name, value in {**WITH_LOGS, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": shown}.items():
-            os.environ.setdefault(name, value)
+    ours = use_server_of_store(store_root)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", shown)
-    if url:
+    if os.environ.get(DEBUG):
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
+    for name, value in (WITH_SERVER if on_a_server() else WITHOUT_SERVER).items():
+        os.environ.setdefault(name, value)
+    if url := os.environ.get("PREFECT_API_URL"):
+        if not ours:  # it was asked already
+            _check_server(url)
         return f"Prefect server at {url}"
     if not _profile_names_a_server():
         home = store_root / "prefect" / "home"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ.setdefault("PREFECT_HOME", str(home))
     return "Prefect without a server (starting takes some seconds; `alignflow up` starts one that stays)"
+
+
+def use_server_of_store(store_root: Path) -> bool:
+    """Become a client of the server that `alignflow up` started on this store, unless the user named another; whether it did."""
+    if names_a_server() or not (settings := running_server(Home(store_root))):
+        return False
+    os.environ.update(settings)
+    return True
+
+
+def on_a_server() -> bool:
+    """Whether runs go to a server that the user named, and not to one inside this process."""
+    return bool(os.environ.get("PREFECT_API_URL"))
+
+
+def names_a_server() -> bool:
+    """Whether the environment or the user's Prefect profile names a server."""
+    return on_a_server() or _profile_names_a_server()
 
 
 def _check_server(url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from alignflow.server.objects import pools
 from alignflow.server.settings import ServerSettings
 
 MODULE = "alignflow.flows.deployments"
-CALL = f"import json, sys; from {MODULE} import register; print(json.dumps(register(json.loads(sys.argv[1]))))"
 TIMEOUT_S = 300
 
 
@@ -28,7 +26,7 @@ def register_deployments(home: Home, settings: ServerSettings, directory: Path) 
     """
     if importlib.util.find_spec(MODULE) is None:
         return []
-    command = [sys.executable, "-c", CALL, json.dumps(pools(settings))]
+    command = [sys.executable, "-m", MODULE, *(f"{role}={pool}" for role, pool in pools(settings).items())]
     environment = {**worker_environment(home, settings), "PREFECT_LOGGING_LEVEL": "ERROR"}
     try:
         done = subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, timeout=TIMEOUT_S)
@@ -36,4 +34,4 @@ def register_deployments(home: Home, settings: ServerSettings, directory: Path) 
         raise ServerError(f"registering the deployments took longer than {TIMEOUT_S} s", where=MODULE) from None
     if done.returncode:
         raise ServerError("the deployments could not be registered", where=MODULE, do=os.linesep.join(done.stderr.splitlines()[-15:]))
-    return json.loads(done.stdout.splitlines()[-1])
+    return done.stdout.split()

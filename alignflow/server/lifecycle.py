@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alignflow.data.errors import UserError
+from alignflow.data.errors import AlignflowError, UserError
 from alignflow.server import processes
 from alignflow.server.api import Api
 from alignflow.server.database import check_database
@@ -110,12 +110,10 @@ def down(home: Home, say: Say) -> list[str]:
 
 
 def _mark_crashed(home: Home, runs: set[str]) -> None:
-    """Have the server know that these runs ended; a worker that is gone cannot say so."""
-    api = Api(home, home.settings(), timeout_s=5)
-    if not api.answers():
-        return
-    for run in runs:
-        with contextlib.suppress(ServerError):
+    """Have the server know that these runs ended, as far as it listens; a worker that is gone cannot say so."""
+    with contextlib.suppress(AlignflowError):
+        api = Api(home, home.settings(), timeout_s=5)
+        for run in runs if api.answers() else ():
             record = api.get(f"/flow_runs/{run}")
             if record and record["state"]["type"] in UNFINISHED:
                 state = {"type": "CRASHED", "name": "Crashed", "message": "Stopped by `alignflow down`."}

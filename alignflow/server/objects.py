@@ -19,8 +19,8 @@ CRASHED_AFTER_S = 3 * HEARTBEAT_S
 
 
 def pools(settings: ServerSettings) -> dict[str, str]:
-    """The work pool for stages on the CPU and for those that want a GPU; one and the same unless asked for."""
-    return {"cpu": POOL, "gpu": GPU_POOL if settings.gpu_pool else POOL}
+    """Role -> work pool: for flows that want a GPU, and for all others; one and the same unless asked for."""
+    return {"default": POOL, "gpu": GPU_POOL if settings.gpu_pool else POOL}
 
 
 def install(api: Api, settings: ServerSettings, directory: Path) -> None:

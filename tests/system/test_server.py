@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -77,7 +78,8 @@ class Server:
     @property
     def environment(self):
         mine = {"ALIGNFLOW_HOME": str(self.home.store), "PYTHONPATH": str(self.folder / "patches"), "WATCHED_PEERS": str(self.peers)}
-        return {**os.environ, **mine, "COLUMNS": "200"}
+        outer = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}  # as a person has it
+        return {**outer, **mine, "COLUMNS": "200"}
 
     def command(self, *arguments):
         return [sys.executable, "-m", "alignflow", *map(str, arguments)]
@@ -99,7 +101,7 @@ class Server:
         return processes.known(self.home)[name].pid
 
     def deploy(self):
-        environment = {**self.environment, **worker_environment(self.home, self.home.settings())}
+        environment = {**worker_environment(self.home, self.home.settings()), **self.environment}
         environment.pop(MARK)
         script = REPOSITORY / "tests" / "system" / "served_flows.py"
         subprocess.run([sys.executable, script, POOL], env=environment, check=True, capture_output=True, timeout=200)
@@ -139,7 +141,7 @@ def killed(server):
     wait_until(lambda: log.read_text().count("step") > steps + 3)
     went_on = processes.birth(pid) is not None and server.state(run)["type"] == "RUNNING"
     os.kill(pid, signal.SIGKILL)
-    return time.monotonic(), run, went_on
+    return datetime.now(UTC), run, went_on
 
 
 def test_a_flow_run_survives_its_worker(server, killed):
@@ -297,15 +299,14 @@ def test_a_second_server_in_the_foreground_with_tls_on_postgresql(server, killed
 
 def test_a_run_that_died_without_a_word_is_crashed_within_two_minutes(server, killed):
     died, run, _ = killed
-    while server.state(run)["type"] == "RUNNING":
-        assert time.monotonic() - died < 120
-        time.sleep(0.5)
-    assert server.state(run)["type"] == "CRASHED" and "Nothing was heard" in server.state(run)["message"]
+    state = server.ended(run, 150)
+    assert state["type"] == "CRASHED" and "Nothing was heard" in state["message"]
+    assert (datetime.fromisoformat(state["timestamp"]) - died).total_seconds() < 120
 
 
 def test_a_run_lives_through_a_server_that_was_killed_and_away_for_long(server):
     path = server.folder / "held"
-    run = server.start("hold", path=str(path), steps=25, slot="slot")
+    run = server.start("hold", path=str(path), steps=15, slot="slot")
     wait_until(path.exists)
     buckets = sqlite3.connect(server.home.prefect / "prefect.db")
     wait_until(lambda: buckets.execute("select count(*) from automation_bucket").fetchone()[0])
