@@ -59,6 +59,10 @@ def nodes(recipe: Recipe) -> list[Node]:
     steps.alignment()
     steps.evaluation()
     steps.report()
+    for gate in recipe.gates:
+        if gate.stage not in steps.made:
+            do = catalogue.suggest(gate.stage, steps.made)
+            raise RecipeError(f"the recipe has no step {gate.stage!r} for a gate", where=f"gate {gate.label}", do=do)
     return list(steps.made.values())
 
 

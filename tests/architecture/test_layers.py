@@ -20,7 +20,8 @@ ALLOWED = {
     "cli": {"cli", "flows", "tasks", "data", "models"},
 }
 HEAVY = {
-    "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"}, "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/pipeline.py", "cli/run.py"},
+    "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"}, "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/pipeline.py", "flows/approval.py",
+    "cli/run.py"},
     "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
 }  # fmt: skip
 
