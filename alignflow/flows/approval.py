@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Literal
 
 from prefect.context import FlowRunContext
@@ -36,6 +37,15 @@ def ask_in_prefect(gate: GateConfig, record: GateRecord) -> tuple[bool, str, str
     key = f"gate-{text_digest(f'{record.gate}/{record.digest}/{limits(gate)}')[:24]}"
     answer = suspend_flow_run(wait_for_input=form, key=key)
     return answer.approve == "yes", answer.who, answer.comment
+
+
+def begun() -> str:
+    """When this flow run began for the first time, as manifests write times; empty outside one. A resumed run keeps that time."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or run.start_time is None:
+        return ""
+    return run.start_time.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def question(gate: GateConfig, record: GateRecord) -> str:

@@ -1,6 +1,6 @@
 """The pipeline: a Prefect flow that walks a recipe's steps and calls their tasks. Knows references, no tensors, no files."""
 
-from __future__ import annotations
+# Annotations are types here and not text: Prefect validates the flow's parameters by them.
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from alignflow.data.catalogue import suggest
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import DamagedArtifactError, RecipeError
 from alignflow.data.gates import GateRecord
-from alignflow.flows.approval import ask_in_prefect
+from alignflow.flows.approval import ask_in_prefect, begun
 from alignflow.flows.calls import Caller, why_missed
 from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.graph import Node, downstream, upstream
@@ -114,7 +114,7 @@ def _pass(
     for node in chosen:
         call = caller.call(node, made)
         assert call is not None, f"{node.name} came before its inputs"
-        outcome = _do(call, node.name in forced, caller.store, narrator)
+        outcome = _do(call, node.name in forced and not _made_since(call.key, begun(), caller.store), caller.store, narrator)
         made[node.name] = outcome.ref
         known = done.get(node.name)
         if known is None or outcome.ran:  # a second pass finds what the first one made: that stays `ran`
@@ -122,6 +122,12 @@ def _pass(
             narrator.ends(outcome)
         if not keeper.lets_on(node.name, outcome.ref):
             return
+
+
+def _made_since(key: str, begun: str, store: ArtifactStore) -> bool:
+    """Whether an earlier start of this very flow run made it: a run that a gate suspended must not do by force what it did."""
+    found = store.find(key) if begun else None
+    return found is not None and found.created >= begun
 
 
 def _do(call: StageCall, force: bool, store: ArtifactStore, narrator: Narrator) -> Outcome:

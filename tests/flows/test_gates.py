@@ -184,3 +184,11 @@ def test_a_half_written_verdict_counts_for_nothing(made, keeper, store):
     (folder / "99.json").write_text(json.dumps({"gate": "label.pairs"})[:-3])
     (folder / ".100-1").write_text("{")
     assert verdicts(store) == ["passed"]
+
+
+def test_a_run_that_starts_again_does_not_force_what_it_made_already(made, store):
+    ref = made()  # on the first of January
+    (store.directory(ref.key) / "stat.json").write_text("{}")
+    assert pipeline._made_since(ref.key, "2025-12-31T23:59:59.000+00:00", store)
+    assert not pipeline._made_since(ref.key, "2026-01-02T00:00:00.000+00:00", store)
+    assert not pipeline._made_since(ref.key, "", store), "outside of a flow run there is no earlier start"
