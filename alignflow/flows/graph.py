@@ -100,6 +100,8 @@ class _Steps:
             model = recipe.model
             if model.path is not None:  # what would be built does not matter, and must not enter the key
                 given = model.model_copy(update={"build": BuildConfig(), "seed": 0})
+            elif model.corpus:  # of the recipe's own choice: the tokenizer, and with it the model, outlives new data
+                given = model
             else:
                 sources = (*data.demonstrations, *data.prompts, *data.general)
                 if not sources:
