@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from alignflow.data.artifacts import Manifest
+from alignflow.data.gates import GateRecord, finding
 from alignflow.flows.pipeline import Outcome
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.store import ArtifactStore
@@ -38,6 +39,8 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "evaluate": ("win_rate", "kl", "heldout_nll/change"),
 }
 """Start of the names of the metrics that are shown for a stage; any others, where it has none of these."""
+
+VERDICT_COLOURS = {"passed": "green", "warned": "yellow", "approved": "yellow", "ended": "cyan"}
 
 
 class Display:
@@ -76,6 +79,11 @@ class Display:
         self.stop()
         self.console.print(f"[yellow]{name} was damaged and runs again[/yellow]: {escape(' '.join(why.split()))}", highlight=False)
 
+    def gates(self, record: GateRecord) -> None:
+        """A gate was passed, or was not."""
+        colour = VERDICT_COLOURS.get(record.verdict, "red")
+        self.console.print(f"  gate {escape(gate_line(record))}: [{colour}]{record.verdict}[/{colour}]", highlight=False)
+
     def stop(self) -> None:
         """Take the live line away."""
         if self._live:
@@ -89,6 +97,12 @@ class Display:
         figures = " ".join(f"{name} {value:.4g}" for name, value in state.get("figures", {}).items())
         left = f", {state['left_s']:.0f} s left" if state.get("left_s") is not None else ""
         return f"{self._name}: {state['done']}/{state['total']} {state['unit']}, {elapsed:.0f} s{left}  {figures}"
+
+
+def gate_line(record: GateRecord) -> str:
+    """A gate, what it measured, and who let the run on in spite of it."""
+    who = f" (approved by {record.who})" if record.verdict == "approved" else ""
+    return f"{record.gate}: {finding(record, record.value)}{who}"
 
 
 def final_table(outcomes: list[Outcome], store: ArtifactStore) -> Table:

@@ -14,6 +14,7 @@ from alignflow.data.configs.loading import load_recipe
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
 from alignflow.data.errors import UserError
+from alignflow.data.gates import GateRecord
 from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.graph import nodes
 from alignflow.flows.needs import Estimator, refuse_too_large
@@ -35,6 +36,7 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="This stage and what it needs.")] = None,
     start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="This stage and all after it again.")] = None,
     force: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="This stage again, whatever the store has.")] = None,
+    approve: Annotated[list[str] | None, typer.Option(metavar="GATE", help="Go on past this gate, whatever it measures.")] = None,
     even_if_too_large: Annotated[bool, typer.Option("--even-if-too-large", help="Run although a stage cannot fit by the estimate.")] = False,
 ) -> None:  # fmt: skip
     """Run a recipe: what is in the store already is not done again."""
@@ -43,11 +45,11 @@ def run(
     server = configure_prefect(store.root)
     console = Console()
     console.print(f"[bold]{loaded.name}[/bold]  store {store.root}\n{server}", highlight=False, soft_wrap=True)
-    from alignflow.cli.display import Display, final_table, result_paths
+    from alignflow.cli.display import Display, final_table, gate_line, result_paths
     from alignflow.flows.pipeline import Narrator, Outcome, Selection, missing_for, selected, walk
     from alignflow.tasks.launch import listening
 
-    selection = Selection(only=only, until=until, start=start, force=tuple(force or ()))
+    selection = Selection(only=only, until=until, start=start, force=tuple(force or ()), approve=tuple(approve or ()))
     if only and (missing := missing_for(loaded, only, store)):
         raise UserError(
             f"{only} takes from {', '.join(missing)}, which the store does not have", where="--only", do="run without --only first"
@@ -58,11 +60,17 @@ def run(
         refuse_too_large(needs, frozenset(node.name for node in chosen))
     display = Display(console, 0)
 
+    verdicts: list[GateRecord] = []
+
+    def hears(record: GateRecord) -> None:
+        verdicts.append(record)
+        display.gates(record)
+
     from prefect import flow
 
     @flow(name="pipeline", flow_run_name=loaded.name, persist_result=False)
     def pipeline_from_the_command_line() -> list[Outcome]:
-        narrator = Narrator(starts=display.starts, ends=display.ends, repairs=display.repairs)
+        narrator = Narrator(starts=display.starts, ends=display.ends, repairs=display.repairs, gates=hears)
         return walk(loaded, selection, store, narrator)
 
     try:
@@ -71,8 +79,10 @@ def run(
     finally:
         display.stop()
     console.print(final_table(outcomes, store))
-    for warning in _warnings(outcomes, store):
+    for warning in [*_warnings(outcomes, store), *(gate_line(record) for record in verdicts if record.verdict in ("warned", "approved"))]:
         console.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
+    if ended := next((record for record in verdicts if record.verdict == "ended"), None):
+        console.print(f"ended there by a gate: {escape(gate_line(ended))}", highlight=False, soft_wrap=True)
     for name, path in result_paths(outcomes, store).items():
         console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
 

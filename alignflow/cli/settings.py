@@ -48,6 +48,8 @@ def configure_prefect(store_root: Path) -> str:
         if not ours:  # it was asked already
             _check_server(url)
         return f"Prefect server at {url}"
+    # The temporary server is shut down in the middle of its own bookkeeping where a run ends early: nothing to tell a person.
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", os.environ["PREFECT_LOGGING_LEVEL"])
     if not _profile_names_a_server():
         home = store_root / "prefect" / "home"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)

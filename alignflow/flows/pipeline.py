@@ -1,6 +1,6 @@
 """The pipeline: a Prefect flow that walks a recipe's steps and calls their tasks. Knows references, no tensors, no files."""
 
-from __future__ import annotations
+# Annotations are types here and not text: Prefect validates the flow's parameters by them.
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,10 @@ from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.catalogue import suggest
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import DamagedArtifactError, RecipeError
+from alignflow.data.gates import GateRecord
+from alignflow.flows.approval import ask_in_prefect, begun
 from alignflow.flows.calls import Caller, why_missed
+from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.graph import Node, downstream, upstream
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.stage_task import run_as_task
@@ -30,6 +33,7 @@ class Selection(BaseModel):
         until: This step and what it needs.
         start: Do this step and everything after it again.
         force: Do these steps again; what follows runs again where their digest changed.
+        approve: Go on past these gates, whatever they measure.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +42,7 @@ class Selection(BaseModel):
     until: str | None = Field(default=None, description="This step and what it needs.")
     start: str | None = Field(default=None, description="Do this step and everything after it again.")
     force: tuple[str, ...] = Field(default=(), description="Do these steps again.")
+    approve: tuple[str, ...] = Field(default=(), description="Go on past these gates, whatever they measure.")
 
 
 class Outcome(BaseModel):
@@ -57,6 +62,7 @@ class Narrator:
     starts: Callable[[StageCall, str], None] = lambda call, why: None
     ends: Callable[[Outcome], None] = lambda outcome: None
     repairs: Callable[[str, str], None] = lambda name, why: None
+    gates: Callable[[GateRecord], None] = lambda record: None
 
 
 @flow(name="pipeline", persist_result=False, validate_parameters=True)
@@ -79,9 +85,10 @@ def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: N
 
     Raises:
         RecipeError: the selection names no step, or `only` lacks an input.
-        AlignflowError: whatever stopped a step.
+        AlignflowError: whatever stopped a step, or a gate.
     """
     caller = Caller(recipe, store)
+    keeper = Gatekeeper(recipe, selection.approve, store, narrator.gates, ask_in_prefect)
     chosen, forced = selected(caller.nodes, selection)
     for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
         caller.check(node)
@@ -89,7 +96,7 @@ def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: N
     repairs = 0
     while True:
         try:
-            _pass(caller, chosen, forced - {name for name, outcome in done.items() if outcome.ran}, done, narrator)
+            _pass(caller, chosen, forced - {name for name, outcome in done.items() if outcome.ran}, done, narrator, keeper)
             return list(done.values())
         except DamagedArtifactError as damage:
             repairs += 1
@@ -100,17 +107,27 @@ def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: N
             narrator.repairs(producer, str(damage))
 
 
-def _pass(caller: Caller, chosen: list[Node], forced: set[str], done: dict[str, Outcome], narrator: Narrator) -> None:
+def _pass(
+    caller: Caller, chosen: list[Node], forced: set[str], done: dict[str, Outcome], narrator: Narrator, keeper: Gatekeeper
+) -> None:  # fmt: skip
     made: dict[str, ArtifactRef] = {}
     for node in chosen:
         call = caller.call(node, made)
         assert call is not None, f"{node.name} came before its inputs"
-        outcome = _do(call, node.name in forced, caller.store, narrator)
+        outcome = _do(call, node.name in forced and not _made_since(call.key, begun(), caller.store), caller.store, narrator)
         made[node.name] = outcome.ref
         known = done.get(node.name)
         if known is None or outcome.ran:  # a second pass finds what the first one made: that stays `ran`
             done[node.name] = outcome
             narrator.ends(outcome)
+        if not keeper.lets_on(node.name, outcome.ref):
+            return
+
+
+def _made_since(key: str, begun: str, store: ArtifactStore) -> bool:
+    """Whether an earlier start of this very flow run made it: a run that a gate suspended must not do by force what it did."""
+    found = store.find(key) if begun else None
+    return found is not None and found.created >= begun
 
 
 def _do(call: StageCall, force: bool, store: ArtifactStore, narrator: Narrator) -> Outcome:

@@ -148,9 +148,10 @@ def test_every_line_of_a_new_recipe_can_be_uncommented(kind):
     as_it_stands = Recipe.model_validate(yaml.safe_load(text))
     assert getattr(as_it_stands.data, kind)[0].path == "data.jsonl"
     assert as_it_stands.sft == Recipe().sft and as_it_stands.align == Recipe().align and "reward" not in as_it_stands.model_fields_set
-    lines = [re.sub(r"^( *)# (?=[ -]*[a-z_]+:)", r"\1", line) for line in text.splitlines() if "more sources" not in line]
+    lines = [re.sub(r"^( *)# (?=[ -]*\{?[a-z_]+:)", r"\1", line) for line in text.splitlines() if "more sources" not in line]
     everything = "\n".join(lines[2:]).partition("replace:")[0] + "\n".join(lines).partition("reward_model\n")[2]
-    assert Recipe.model_validate(yaml.safe_load(everything)).align == Recipe().align
+    uncommented = Recipe.model_validate(yaml.safe_load(everything))
+    assert uncommented.align == Recipe().align and len(uncommented.gates) == text.count("{stage:")
 
 
 def test_debug_shows_where_it_failed(alignflow):

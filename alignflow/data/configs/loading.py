@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -88,7 +89,7 @@ def resolve_paths(config: Any, base: Path) -> Any:
         elif isinstance(value, tuple):
             changes[name] = tuple(resolve_paths(item, base) for item in value)
         elif isinstance(value, str) and content_kind(kind, name):
-            changes[name] = _absolute(value, base)
+            changes[name] = _absolute(value, base, content_kind(kind, name) == "path" and glob.has_magic(value))
         elif name == "options" and isinstance(value, dict):
             changes[name] = _resolved_options(config, value, base)
     changes = {name: value for name, value in changes.items() if value is not getattr(config, name)}
@@ -106,9 +107,9 @@ def _resolved_options(config: BaseModel, options: dict[str, Any], base: Path) ->
     return {key: _absolute(item, base) if isinstance(item, str) else item for key, item in options.items()}
 
 
-def _absolute(value: str, base: Path) -> str:
+def _absolute(value: str, base: Path, pattern: bool = False) -> str:
     path = Path(value).expanduser()
-    looks_like_path = value.startswith((".", "/", "~")) or (base / path).exists()
+    looks_like_path = pattern or value.startswith((".", "/", "~")) or (base / path).exists()
     return str((base / path).resolve()) if looks_like_path and "\n" not in value else value
 
 
