@@ -1,4 +1,4 @@
-"""The pipeline: a Prefect flow that walks a recipe's steps and calls their tasks. Knows references, no tensors, no files."""
+"""The walk over a recipe's steps, inside a Prefect flow: calls their tasks in order. Knows references, no tensors, no files."""
 
 from __future__ import annotations
 
@@ -6,38 +6,34 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.catalogue import suggest
 from alignflow.data.configs.recipe import Recipe
-from alignflow.data.errors import DamagedArtifactError, RecipeError
+from alignflow.data.errors import DamagedArtifactError, RecipeError, UserError
 from alignflow.flows.calls import Caller, why_missed
+from alignflow.flows.forms import Fields, empty_unless_given
 from alignflow.flows.graph import Node, downstream, upstream
+from alignflow.flows.inputs import Inputs
 from alignflow.tasks.call import StageCall
+from alignflow.tasks.latest import remember
 from alignflow.tasks.stage_task import run_as_task
 from alignflow.tasks.store import ArtifactStore
 
 MOST_REPAIRS = 3
 
 
-class Selection(BaseModel):
-    """Which part of a recipe a run is about; empty: all of it, and only what is missing.
+class Selection(Fields):
+    """Which part of a recipe a run is about; empty: all of it, and only what is missing."""
 
-    Attributes:
-        only: Just this step; what it takes must be in the store.
-        until: This step and what it needs.
-        start: Do this step and everything after it again.
-        force: Do these steps again; what follows runs again where their digest changed.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    only: str | None = Field(default=None, description="Just this step; what it takes must be in the store.")
-    until: str | None = Field(default=None, description="This step and what it needs.")
-    start: str | None = Field(default=None, description="Do this step and everything after it again.")
-    force: tuple[str, ...] = Field(default=(), description="Do these steps again.")
+    only: str | SkipJsonSchema[None] = empty_unless_given(title="only", description="Just this step; what it takes must be in the store.")
+    until: str | SkipJsonSchema[None] = empty_unless_given(title="until", description="This step and what it needs.")
+    start: str | SkipJsonSchema[None] = empty_unless_given(title="from", description="Do this step and everything after it again.")
+    force: tuple[str, ...] = Field(
+        default=(), title="force", description="Do these steps again; what follows runs again where their digest changed."
+    )
 
 
 class Outcome(BaseModel):
@@ -59,21 +55,6 @@ class Narrator:
     repairs: Callable[[str, str], None] = lambda name, why: None
 
 
-@flow(name="pipeline", persist_result=False, validate_parameters=True)
-def pipeline(recipe: Recipe, selection: Selection = Selection()) -> dict[str, ArtifactRef]:  # noqa: B008 (frozen)
-    """Align a model as the recipe says; every stage that is in the store already is found there.
-
-    Args:
-        recipe: The whole recipe.
-        selection: Which part of it, and what to do again.
-
-    Returns:
-        The reference that each step made, by its name.
-    """
-    outcomes = walk(recipe, selection, ArtifactStore(), Narrator())
-    return {outcome.name: outcome.ref for outcome in outcomes}
-
-
 def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: Narrator) -> list[Outcome]:
     """Run the selected steps in order, inside a flow; a damaged input is set aside and made again, in the same run.
 
@@ -83,43 +64,67 @@ def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: N
     """
     caller = Caller(recipe, store)
     chosen, forced = selected(caller.nodes, selection)
+    return walk_nodes(caller, chosen, forced, narrator)
+
+
+def walk_nodes(caller: Caller, chosen: list[Node], forced: set[str], narrator: Narrator, inputs: Inputs | None = None) -> list[Outcome]:
+    """Run these steps in order, `forced` ones whatever the store has; what `inputs` knows is taken as it says."""
+    inputs = inputs or Inputs()
     for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
-        caller.check(node)
+        if node.name not in inputs.calls:
+            caller.check(node)
     done: dict[str, Outcome] = {}
     repairs = 0
     while True:
         try:
-            _pass(caller, chosen, forced - {name for name, outcome in done.items() if outcome.ran}, done, narrator)
+            ran = {name for name, outcome in done.items() if outcome.ran}
+            _pass(_Walk(caller, chosen, forced - ran, narrator, inputs), done)
+            own = {name: outcome.ref.key for name, outcome in done.items() if name not in inputs.foreign}
+            remember(caller.store, caller.recipe.name, own)
             return list(done.values())
         except DamagedArtifactError as damage:
             repairs += 1
             if repairs > MOST_REPAIRS:
                 raise
-            store.quarantine(damage.key, damage.what)
+            caller.store.quarantine(damage.key, damage.what)
             producer = next((name for name, outcome in done.items() if outcome.ref.key == damage.key), "an earlier step")
             narrator.repairs(producer, str(damage))
 
 
-def _pass(caller: Caller, chosen: list[Node], forced: set[str], done: dict[str, Outcome], narrator: Narrator) -> None:
+@dataclass
+class _Walk:
+    """What one pass over the steps is about."""
+
+    caller: Caller
+    chosen: list[Node]
+    forced: set[str]
+    narrator: Narrator
+    inputs: Inputs
+
+
+def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
     made: dict[str, ArtifactRef] = {}
-    for node in chosen:
-        call = caller.call(node, made)
+    for node in walk.chosen:
+        call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
         assert call is not None, f"{node.name} came before its inputs"
-        outcome = _do(call, node.name in forced, caller.store, narrator)
+        outcome = _do(call, node.name in walk.forced, walk)
         made[node.name] = outcome.ref
         known = done.get(node.name)
         if known is None or outcome.ran:  # a second pass finds what the first one made: that stays `ran`
             done[node.name] = outcome
-            narrator.ends(outcome)
+            walk.narrator.ends(outcome)
 
 
-def _do(call: StageCall, force: bool, store: ArtifactStore, narrator: Narrator) -> Outcome:
+def _do(call: StageCall, force: bool, walk: _Walk) -> Outcome:
+    store = walk.caller.store
     found = None if force else store.find(call.key)
+    if found is None and call.name in walk.inputs.foreign:
+        raise UserError(f"{call.key} is damaged or gone", where=f"inputs.{call.name}", do=f"run {call.name} again")
     why = "" if found else ("forced" if force else why_missed(call, store))
     if not found:
-        narrator.starts(call, why)
+        walk.narrator.starts(call, why)
     started = time.monotonic()
-    result = run_as_task(call, store, force)
+    result = run_as_task(call, store, force, found is not None)
     return Outcome(name=call.name, ref=result.ref, ran=result.ran, seconds=time.monotonic() - started, why=why)
 
 

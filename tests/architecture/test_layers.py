@@ -20,7 +20,7 @@ ALLOWED = {
     "cli": {"cli", "flows", "tasks", "data", "models"},
 }
 HEAVY = {
-    "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"}, "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/pipeline.py", "cli/run.py"},
+    "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"}, "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/deployed.py", "flows/deployments.py", "flows/showing.py", "cli/run.py", "cli/label.py", "cli/schedule.py"},
     "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
 }  # fmt: skip
 
