@@ -18,8 +18,10 @@ QUIET = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_LOGGING_TO_API_ENABLED": "false",
 }
+WITHOUT_SERVER = {"PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+WITH_SERVER = {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+"""The run's log is on the server's page, where there is one; the terminal has the progress line."""
 
 
 def configure_prefect(store_root: Path) -> str:
@@ -33,7 +35,11 @@ def configure_prefect(store_root: Path) -> str:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if os.environ.get(DEBUG) else "CRITICAL")
+    if os.environ.get(DEBUG):
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO")
+    for name, value in (WITH_SERVER if on_a_server() else WITHOUT_SERVER).items():
+        os.environ.setdefault(name, value)
     if url := os.environ.get("PREFECT_API_URL"):
         _check_server(url)
         return f"Prefect server at {url}"
@@ -42,6 +48,16 @@ def configure_prefect(store_root: Path) -> str:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ.setdefault("PREFECT_HOME", str(home))
     return "Prefect without a server (starting takes some seconds; set PREFECT_API_URL to use one that runs)"
+
+
+def on_a_server() -> bool:
+    """Whether runs go to a server that the user named, and not to one inside this process."""
+    return bool(os.environ.get("PREFECT_API_URL"))
+
+
+def names_a_server() -> bool:
+    """Whether the environment or the user's Prefect profile names a server."""
+    return on_a_server() or _profile_names_a_server()
 
 
 def _check_server(url: str) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,14 +25,19 @@ from alignflow.data.errors import AlignflowError
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_form, stage_form
 from alignflow.flows.inputs import find_inputs, steps_of
-from alignflow.flows.pipeline import Narrator, Outcome, Selection, check_step, selected, walk, walk_nodes
+from alignflow.flows.pipeline import Outcome, Selection, check_step, selected, walk, walk_nodes
+from alignflow.flows.preference_data import Order, make_job, preference_form
 from alignflow.flows.requests import Request, check_size, one_run_of, recipe_path, request, served_store
+from alignflow.flows.showing import Story
+from alignflow.tasks.launch import listening
 from alignflow.tasks.store import ArtifactStore
 
 Result = dict[str, ArtifactRef] | State[Any]
 STOP, FOLLOW = "only this stage", "and the stages after it"
 Then = Literal["only this stage", "and the stages after it"]
+JudgeName = Literal[tuple(catalogue.JUDGES)]  # type: ignore[valid-type]
 PipelineSettings: Any = pipeline_form()
+PreferenceSettings: Any = preference_form()
 
 
 def run_name() -> str:
@@ -50,6 +57,11 @@ def _recipe_name(path: str) -> str:
         AlignflowError,
     ):  # a name must not stop a run: its flow says what is wrong
         return Path(path).stem
+
+
+def preference_run_name() -> str:
+    """The name of a run that makes preference data: what is labelled, and the flow's name."""
+    return f"{Path(flow_run.get_parameters().get('prompts', '')).stem} {flow_run.get_flow_name()}"
 
 
 def answered(work: Callable[[ArtifactStore], Sequence[Outcome]]) -> Result:
@@ -82,19 +94,19 @@ def pipeline(
         loaded = asked.recipe()
         chosen, forced = selected(Caller(loaded, store).nodes, selection)
         check_size(loaded, store, frozenset(node.name for node in chosen), frozenset(forced))
-        if not wait:
-            return walk(loaded, selection, store, Narrator())
-        with one_run_of(loaded, store, get_run_logger().info):
-            return walk(loaded, selection, store, Narrator())
+        alone = one_run_of(loaded, store, get_run_logger().info) if wait else nullcontext()
+        with alone, Story(loaded.name, store, asked) as story, listening(story.progress):
+            return walk(loaded, selection, store, story.narrator)
 
     return answered(work)
 
 
 def stage_flow(stage: str) -> Flow[..., Any]:
     """The flow that runs one stage of a recipe by itself, with inputs that are there already."""
+    no_settings, no_inputs = stage_form(stage)(), inputs_form(stage)()
 
     def run(
-        recipe: str, settings: Any = stage_form(stage)(), more: list[str] = [], inputs: Any = inputs_form(stage)(),  # noqa: B006
+        recipe: str, settings: Any = no_settings, more: list[str] = [], inputs: Any = no_inputs,  # noqa: B006
         then: Then = STOP, force: bool = False,
     ) -> Result:  # fmt: skip
         named = inputs.given()
@@ -123,6 +135,7 @@ Args:
 """
 
 
+@cache
 def inputs_form(stage: str) -> type[Form]:
     """The form that names artifacts for the inputs of a stage."""
     names = [name.rstrip("?") for name in catalogue.STAGES[stage].takes]
@@ -148,7 +161,36 @@ def run_alone(
     for note in inputs.notes:
         get_run_logger().info("takes %s", note)
     chosen = [node for node in caller.nodes if node.name in steps or node.name in inputs.calls]
-    return walk_nodes(caller, chosen, forced, Narrator(), inputs)
+    with Story(caller.recipe.name, store, asked, inputs.notes) as story, listening(story.progress):
+        return walk_nodes(caller, chosen, forced, story.narrator, inputs)
+
+
+@flow(name="rlaif-data", flow_run_name=preference_run_name, persist_result=False)
+def rlaif_data(
+    prompts: str, model: str, judge: JudgeName = "rubric", judge_options: dict[str, Any] = {},  # noqa: B006
+    settings: PreferenceSettings = PreferenceSettings(), out: str = "",  # noqa: B008
+) -> Result:  # fmt: skip
+    """Preference data on demand: sample answers to prompts, let a judge label them, report; nothing is trained.
+
+    Args:
+        prompts: Prompts to answer: a file, a saved data set, or a Hub id; a relative path starts at the directory of the store.
+        model: Who answers: a directory, a Hub id, or the start of the key of a model in the store.
+        judge: Who labels.
+        judge_options: What this judge alone has; see `alignflow judges JUDGE`.
+        settings: How to sample and label; empty fields have their defaults.
+        out: A directory of the machine that runs it to copy the data to; it must not exist, or be empty.
+    """
+
+    def work(store: ArtifactStore) -> list[Outcome]:
+        order = Order(prompts, model, judge, tuple(judge_options.items()), (*settings.given(),), out)
+        job = make_job(order, store, store.root.parent)
+        with one_run_of(job.recipe, store, get_run_logger().info), Story(job.recipe.name, store) as story, listening(story.progress):
+            outcomes = walk_nodes(job.caller, job.caller.nodes, set(), story.narrator, job.inputs)
+        for line in job.deliver(outcomes):
+            get_run_logger().info("%s", line)
+        return outcomes
+
+    return answered(work)
 
 
 STAGE_FLOWS = {stage: stage_flow(stage) for stage in catalogue.STAGES if stage not in STANDS_IN}

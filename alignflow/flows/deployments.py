@@ -10,7 +10,7 @@ from typing import Any
 from prefect import Flow, get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentUpdate
-from prefect.exceptions import ObjectNotFound
+from prefect.client.schemas.filters import FlowFilter, FlowFilterId
 from prefect.utilities.callables import parameter_schema
 
 from alignflow.data import catalogue
@@ -39,6 +39,7 @@ def _stages() -> dict[str, Deployed]:
 DEPLOYMENTS: Mapping[str, Deployed] = {
     "pipeline": Deployed(deployed.pipeline, GPU),
     **_stages(),
+    "rlaif-data": Deployed(deployed.rlaif_data, GPU),
 }
 
 
@@ -74,14 +75,13 @@ def _register(client: SyncPrefectClient, name: str, entry: Deployed, pool: str) 
     fields: dict[str, Any] = {
         "entrypoint": f"{deployed.__name__}.{entry.flow.fn.__name__}", "work_pool_name": pool, "parameter_openapi_schema": schema,
         "enforce_parameter_schema": True, "description": (entry.flow.description or "").split("\n\nArgs:")[0],
-        "tags": ["alignflow", *entry.tags],
     }  # fmt: skip
-    try:
-        known = client.read_deployment_by_name(f"{entry.flow.name}/{name}")
-    except ObjectNotFound:
-        client.create_deployment(client.create_flow_from_name(entry.flow.name), name, **fields)
-    else:
-        client.update_deployment(known.id, DeploymentUpdate(**fields))
+    flow = client.create_flow_from_name(entry.flow.name)
+    of_flow = client.read_deployments(flow_filter=FlowFilter(id=FlowFilterId(any_=[flow])))
+    for known in of_flow:  # its own, and those that were made for schedules
+        client.update_deployment(known.id, DeploymentUpdate(**fields, tags=known.tags))
+    if name not in {known.name for known in of_flow}:
+        client.create_deployment(flow, name, **fields, tags=["alignflow", *entry.tags])
 
 
 def main(arguments: list[str]) -> None:

@@ -35,6 +35,8 @@ COMMON = (
 )  # fmt: skip
 """Places of the recipe that the form of the whole pipeline shows; any other is given as NAME=VALUE."""
 
+AS_IN_THE_RECIPE = "as in the recipe"
+
 
 class Fields(BaseModel):
     """What is drawn as one box of a form: an unknown field is an error, and an empty one is not there when it is written."""
@@ -101,8 +103,7 @@ def stage_form(stage: str) -> type[Form]:
 @cache
 def pipeline_form() -> type[Form]:
     """The form of the whole pipeline: the fields that are changed most."""
-    known = {leaf.place: leaf for leaf in _recipe_leaves()}
-    return make_form("PipelineSettings", [known[place] for place in COMMON])
+    return places_form("PipelineSettings", COMMON)
 
 
 def _recipe_leaves() -> Iterator[Leaf]:
@@ -114,7 +115,13 @@ def _recipe_leaves() -> Iterator[Leaf]:
             yield from leaves(config, name)
 
 
-def make_form(name: str, shown: Iterable[Leaf], prefix: str = "") -> type[Form]:
+def places_form(name: str, places: Iterable[str], otherwise: str = AS_IN_THE_RECIPE) -> type[Form]:
+    """A form of some places of the recipe; `otherwise` says what an empty field is."""
+    known = {leaf.place: leaf for leaf in _recipe_leaves()}
+    return make_form(name, [known[place] for place in places], otherwise=otherwise)
+
+
+def make_form(name: str, shown: Iterable[Leaf], prefix: str = "", otherwise: str = AS_IN_THE_RECIPE) -> type[Form]:
     """A form with one field per leaf; fields are called as their place without `prefix`, with `_` for dots."""
     fields: dict[str, Any] = {}
     places: dict[str, str] = {}
@@ -123,7 +130,7 @@ def make_form(name: str, shown: Iterable[Leaf], prefix: str = "") -> type[Form]:
         field_name = short.replace(".", "_")
         places[field_name] = leaf.place
         kind = Annotated[form_type(leaf), None, *_bounds(leaf.field)]
-        fields[field_name] = (kind | SkipJsonSchema[None], empty_unless_given(title=short, description=described(leaf)))
+        fields[field_name] = (kind | SkipJsonSchema[None], empty_unless_given(title=short, description=described(leaf, otherwise)))
     form = create_model(name, __base__=Form, **fields)
     form.places = places
     return form
@@ -164,14 +171,16 @@ def _bounds(field: FieldInfo) -> list[Any]:
     return [part for part in field.metadata if any(hasattr(part, name) for name in ("ge", "gt", "le", "lt", "pattern"))]
 
 
-def described(leaf: Leaf) -> str:
-    """What a field means, what it takes, and what it is where neither form nor recipe says anything."""
+def described(leaf: Leaf, otherwise: str = AS_IN_THE_RECIPE) -> str:
+    """What a field means, what it takes, and what it is where it is left empty."""
     text, field = leaf.field.description or "", leaf.field
     if limits := bounds_of(field) if get_origin(field.annotation) is not Literal else "":
         text = f"{text.removesuffix('.')} ({limits})."
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    shown = "" if default in (None, (), {}) or isinstance(default, BaseModel) else f" ({_text(default)} by default)"
-    return f"{text} Empty: as in the recipe{shown}."
+    shown = "" if default in (None, (), {}) or isinstance(default, BaseModel) else _text(default)
+    if otherwise:
+        shown = f"{otherwise} ({shown} by default)" if shown else otherwise
+    return f"{text} Empty: {shown}." if shown else text
 
 
 def _text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -53,6 +54,15 @@ class Narrator:
     starts: Callable[[StageCall, str], None] = lambda call, why: None
     ends: Callable[[Outcome], None] = lambda outcome: None
     repairs: Callable[[str, str], None] = lambda name, why: None
+
+    @classmethod
+    def of(cls, *hearers: Narrator | Any) -> Narrator:
+        """One that tells each of several what it hears."""
+
+        def tell(event: str) -> Callable[..., None]:
+            return lambda *what: [getattr(hearer, event)(*what) for hearer in hearers] and None
+
+        return cls(starts=tell("starts"), ends=tell("ends"), repairs=tell("repairs"))
 
 
 def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: Narrator) -> list[Outcome]:

@@ -20,7 +20,11 @@ ALLOWED = {
     "cli": {"cli", "flows", "tasks", "data", "models"},
 }
 HEAVY = {
-    "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"}, "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/deployed.py", "flows/deployments.py", "flows/showing.py", "cli/run.py", "cli/label.py", "cli/schedule.py"},
+    "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"},
+    "prefect": {
+        "tasks/cache.py", "tasks/stage_task.py", "flows/deployed.py", "flows/deployments.py", "flows/showing.py", "flows/schedules.py",
+        "cli/run.py", "cli/label.py",
+    },
     "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
 }  # fmt: skip
 

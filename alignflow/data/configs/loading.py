@@ -31,9 +31,14 @@ def load_recipe(path: Path, settings: Iterable[str | tuple[str, Any]] = ()) -> R
         raise RecipeError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(path), do="correct the file") from None
     if content is None or not isinstance(content, dict):
         raise RecipeError("not a recipe: it must be a mapping", where=str(path), do="`alignflow new` writes a commented one")
+    return changed_recipe(content, settings, path.absolute().parent, str(path))
+
+
+def changed_recipe(content: dict[str, Any], settings: Iterable[str | tuple[str, Any]], base: Path, where: str) -> Recipe:
+    """The recipe of a content with settings over it, paths starting at `base`; raises RecipeError."""
     for setting in settings:
         _apply(content, *(parse_setting(setting) if isinstance(setting, str) else setting))
-    return parse_recipe(content, path.absolute().parent, str(path))
+    return parse_recipe(content, base, where)
 
 
 def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
