@@ -36,6 +36,7 @@ COMMON = (
 """Places of the recipe that the form of the whole pipeline shows; any other is given as NAME=VALUE."""
 
 AS_IN_THE_RECIPE = "as in the recipe"
+YesOrNo = Literal["yes", "no"]
 
 
 class Fields(BaseModel):
@@ -153,8 +154,8 @@ def _plain(annotation: Any) -> Any:
     if origin in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not types.NoneType]
         return _plain(members[0]) if len(members) == 1 else Any
-    if annotation is bool:  # a switch cannot be empty, a list of two choices can
-        return Literal[True, False]
+    if annotation is bool:  # a switch cannot be empty, and a list does not show which value `false` is
+        return YesOrNo
     if _is_config(annotation) or origin is dict:
         return dict[str, Any]
     if origin is tuple:
@@ -184,7 +185,7 @@ def described(leaf: Leaf, otherwise: str = AS_IN_THE_RECIPE) -> str:
 
 
 def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(_in_form(value))
 
 
 def prefilled(form: type[Form], settings: Iterable[tuple[str, Any]]) -> tuple[dict[str, Any], list[str]]:
@@ -194,10 +195,14 @@ def prefilled(form: type[Form], settings: Iterable[tuple[str, Any]]) -> tuple[di
     others: list[str] = []
     for place, value in settings:
         if place in names and value is not None:
-            fields[names[place]] = value
+            fields[names[place]] = _in_form(value)
         else:
             others.append(f"{place}={as_yaml(value)}")
     return fields, others
+
+
+def _in_form(value: Any) -> Any:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def as_yaml(value: Any) -> str:

@@ -57,7 +57,7 @@ class Tail:
             self._file.close()
         self._rest = b""
         try:
-            self._file = self._path.open("rb")  # noqa: SIM115 (it stays open)
+            self._file = self._path.open("rb")
         except OSError:
             self._file = None
 
