@@ -64,14 +64,23 @@ class Writer:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        with get_client(sync_client=True) as client:
-            while (work := self._queue.get()) is not None:
-                try:
-                    work(client)
-                except Exception as error:  # noqa: BLE001 (whatever it is, what is shown is no reason to end a training)
-                    if not self._warned:
-                        self._warn(f"what this run shows could not be written: {type(error).__name__}: {error}")
-                    self._warned = True
+        try:
+            with get_client(sync_client=True) as client:
+                while (work := self._queue.get()) is not None:
+                    self._do(work, client)
+        except Exception as error:  # noqa: BLE001 (no client at all)
+            self._tell(error)
+
+    def _do(self, work: Work, client: SyncPrefectClient) -> None:
+        try:
+            work(client)
+        except Exception as error:  # noqa: BLE001 (whatever it is, what is shown is no reason to end a training)
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if not self._warned:
+            self._warn(f"what this run shows could not be written: {type(error).__name__}: {error}")
+        self._warned = True
 
 
 @dataclass

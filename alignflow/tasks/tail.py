@@ -38,28 +38,28 @@ class Tail:
             self._file.close()
 
     def _read(self) -> None:
-        self._open()
-        if self._file is None:
-            return
-        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
-        for line in lines:
-            self._say(line)
+        """Take in what was written, and then look whether another file stands in the place: the last words come first."""
+        self._take()
+        if self._another():
+            self._take()
 
-    def _open(self) -> None:
-        """Open the file that is there now; one that was moved is read on until another stands in its place."""
+    def _take(self) -> None:
+        if self._file is not None:
+            *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+            for line in lines:
+                self._say(line)
+
+    def _another(self) -> bool:
         try:
-            now = os.stat(self._path)
+            if self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path)):
+                return False
+            file = self._path.open("rb")
         except OSError:
-            return
-        if self._file is not None and os.fstat(self._file.fileno()).st_ino == now.st_ino:
-            return
+            return False
         if self._file is not None:
             self._file.close()
-        self._rest = b""
-        try:
-            self._file = self._path.open("rb")
-        except OSError:
-            self._file = None
+        self._file, self._rest = file, b""
+        return True
 
     def _say(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip().rpartition("\r")[2]
