@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 from rich.console import Console
 
-from alignflow.cli.lists import bounds_of
+from alignflow.data.configs.bounds import bounds_of
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError

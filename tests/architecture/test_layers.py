@@ -22,7 +22,10 @@ ALLOWED = {
 }
 HEAVY = {
     "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"},
-    "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/pipeline.py", "flows/approval.py", "cli/run.py", "server/app.py"},
+    "prefect": {
+        "tasks/cache.py", "tasks/stage_task.py", "flows/approval.py", "flows/deployed.py", "flows/deployments.py", "flows/showing.py",
+        "flows/schedules.py", "cli/run.py", "cli/label.py", "server/app.py",
+    },
     "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
 }  # fmt: skip
 

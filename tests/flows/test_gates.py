@@ -13,6 +13,7 @@ from alignflow.data.records import write_table
 from alignflow.flows import pipeline
 from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.graph import Link, Node
+from alignflow.flows.inputs import Inputs
 from alignflow.tasks.gates import GateLedger
 from alignflow.tasks.gc import collect
 
@@ -165,7 +166,7 @@ def test_gc_takes_verdicts_away_with_their_artifacts(made, keeper, store):
 @pytest.mark.parametrize(("value", "walked"), [(12.0, ["label", "reward"]), (4.0, ["label"])])
 def test_a_walk_does_nothing_after_a_gate_that_ends_it(value, walked, made, keeper, store, monkeypatch):
     refs = {"label": made(pairs=value), "reward": made("reward-1")}
-    monkeypatch.setattr(pipeline, "_do", lambda name, force, *_: pipeline.Outcome(name=name, ref=refs[name], ran=False, seconds=0))
+    monkeypatch.setattr(pipeline, "_do", lambda name, *_: pipeline.Outcome(name=name, ref=refs[name], ran=False, seconds=0))
 
     class Caller:
         def call(self, node, made):
@@ -174,7 +175,7 @@ def test_a_walk_does_nothing_after_a_gate_that_ends_it(value, walked, made, keep
     caller, done = Caller(), {}
     caller.store = store
     chosen = [Node("label", "label", None), Node("reward", "reward", None, {"preferences": Link("label")})]
-    pipeline._pass(caller, chosen, set(), done, pipeline.Narrator(), keeper(action="end"))
+    pipeline._pass(pipeline._Walk(caller, chosen, set(), pipeline.Narrator(), Inputs(), keeper(action="end")), done)
     assert list(done) == walked
 
 
