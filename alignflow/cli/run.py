@@ -14,7 +14,6 @@ from alignflow.cli.settings import configure_prefect, on_a_server
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
-from alignflow.data.errors import UserError
 from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.graph import nodes
 from alignflow.flows.needs import Estimator, refuse_too_large
@@ -51,13 +50,10 @@ def run(
     console = Console()
     console.print(f"[bold]{loaded.name}[/bold]  store {store.root}\n{server}", highlight=False, soft_wrap=True)
     from alignflow.cli.display import Display, final_table, gate_line, result_paths
-    from alignflow.flows.pipeline import Selection, missing_for, selected, walk
+    from alignflow.flows.pipeline import Selection, refuse_missing, selected, walk
 
     selection = Selection(only=only, until=until, start=start, force=tuple(force or ()), approve=tuple(approve or ()))
-    if only and (missing := missing_for(loaded, only, store)):
-        raise UserError(
-            f"{only} takes from {', '.join(missing)}, which the store does not have", where="--only", do="run without --only first"
-        )
+    refuse_missing(loaded, selection, store, "--only")
     if not even_if_too_large:
         chosen, forced = selected(nodes(loaded), selection)
         needs = Estimator(loaded, store).needs(plan_steps(loaded, store), frozenset(forced))

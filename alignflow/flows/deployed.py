@@ -25,7 +25,7 @@ from alignflow.data.errors import AlignflowError
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_form, stage_form
 from alignflow.flows.inputs import find_inputs, steps_of
-from alignflow.flows.pipeline import Outcome, Selection, check_step, selected, walk, walk_nodes
+from alignflow.flows.pipeline import Outcome, Selection, check_step, refuse_missing, selected, walk, walk_nodes
 from alignflow.flows.preference_data import Order, make_job, preference_form
 from alignflow.flows.requests import Request, check_size, one_run_of, recipe_path, request, served_store
 from alignflow.flows.showing import Story
@@ -92,6 +92,7 @@ def pipeline(
     def work(store: ArtifactStore) -> list[Outcome]:
         asked = request(recipe, settings, more, smoke)
         loaded = asked.recipe()
+        refuse_missing(loaded, selection, store, "selection.only")
         chosen, forced = selected(Caller(loaded, store).nodes, selection)
         check_size(loaded, store, frozenset(node.name for node in chosen), frozenset(forced))
         alone = one_run_of(loaded, store, get_run_logger().info) if wait else nullcontext()

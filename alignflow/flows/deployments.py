@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterId
 from prefect.utilities.callables import parameter_schema
 
 from alignflow.data import catalogue
-from alignflow.data.errors import UserError
+from alignflow.data.errors import AlignflowError, UserError
 from alignflow.flows import deployed
 
 GPU, CPU, DEFAULT = "gpu", "cpu", "default"
@@ -84,12 +85,27 @@ def _register(client: SyncPrefectClient, name: str, entry: Deployed, pool: str) 
         client.create_deployment(flow, name, **fields, tags=["alignflow", *entry.tags])
 
 
-def main(arguments: list[str]) -> None:
-    """Register everything; without arguments every flow goes to the pool `default`."""
-    pools = dict(argument.split("=", 1) for argument in arguments) or {DEFAULT: DEFAULT}
-    for name in register(pools):
-        print(name)
+def main(arguments: list[str]) -> int:
+    """Register everything and print the names; the exit status is 2 for a wrong argument."""
+    parser = argparse.ArgumentParser("alignflow.flows.deployments", description="Create or update every deployment on the server.")
+    parser.add_argument(
+        "pools", nargs="*", metavar="ROLE=POOL", type=_role_and_pool, default=[(DEFAULT, DEFAULT)],
+        help="work pool of a role: gpu, cpu, or default; without any, every flow goes to the pool `default`",
+    )  # fmt: skip
+    try:
+        print("\n".join(register(dict(parser.parse_args(arguments).pools))))
+    except AlignflowError as error:
+        print(f"alignflow: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+def _role_and_pool(text: str) -> tuple[str, str]:
+    role, _, pool = text.partition("=")
+    if role not in (GPU, CPU, DEFAULT) or not pool:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROLE=POOL with a role of gpu, cpu, default")
+    return role, pool
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -44,9 +44,8 @@ def steps_of(caller: Caller, stage: str, follow: bool) -> set[str]:
     """
     nodes = {node.name: node for node in caller.nodes}
     wanted = {stage} | (downstream(caller.nodes, stage) if follow else set())
-    links = [link.node for name in wanted for link in nodes[name].inputs.values()]
-    serving = {name for name in links if SECTIONS.get(name, name) not in Recipe.model_fields}
-    return wanted | (serving if stage != "report" else set())
+    links = [link.node for name in wanted if name != "report" for link in nodes[name].inputs.values()]  # a report only reads
+    return wanted | {name for name in links if SECTIONS.get(name, name) not in Recipe.model_fields}
 
 
 def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str, str]) -> Inputs:

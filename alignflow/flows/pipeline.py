@@ -194,3 +194,12 @@ def missing_for(recipe: Recipe, name: str, store: ArtifactStore) -> list[str]:
             else:
                 missing.append(node.name)
     return missing
+
+
+def refuse_missing(recipe: Recipe, selection: Selection, store: ArtifactStore, where: str) -> None:
+    """Raise UserError where a run of `only` one step lacks what that step takes."""
+    if selection.only and (missing := missing_for(recipe, selection.only, store)):
+        raise UserError(
+            f"{selection.only} takes from {', '.join(missing)}, which the store does not have", where=where,
+            do=f"run without {where} first",
+        )  # fmt: skip

@@ -8,7 +8,7 @@ from prefect.utilities.schema_tools.validation import validate
 from alignflow.data import catalogue
 from alignflow.data.errors import UserError
 from alignflow.flows import deployed
-from alignflow.flows.deployments import CPU, DEPLOYMENTS, GPU, pool_of
+from alignflow.flows.deployments import CPU, DEPLOYMENTS, GPU, main, pool_of
 from alignflow.flows.forms import STANDS_IN
 
 
@@ -57,3 +57,10 @@ def test_stages_that_train_or_generate_go_to_the_pool_with_a_gpu():
     assert pool_of(GPU, {"default": "only", CPU: "small"}) == "only"
     with pytest.raises(UserError, match="no work pool for gpu"):
         pool_of(GPU, {CPU: "small"})
+
+
+@pytest.mark.parametrize("wrong", ["gpu", "gpu=", "tpu=x"])
+def test_a_wrong_role_is_refused(wrong, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main([wrong])
+    assert raised.value.code == 2 and f"'{wrong}' is not ROLE=POOL" in capsys.readouterr().err

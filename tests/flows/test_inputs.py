@@ -24,7 +24,7 @@ def test_the_reference_serves_align_and_runs_with_it(load, store):
     caller = Caller(load(), store)
     assert steps_of(caller, "align", follow=False) == {"align", "reference"}
     assert steps_of(caller, "align", follow=True) == {"align", "reference", "evaluate", "report"}
-    assert steps_of(caller, "sft", follow=False) == {"sft"} and steps_of(caller, "report", follow=False) == {"report"}
+    assert steps_of(caller, "sft", follow=False) == {"sft"} and steps_of(caller, "evaluate", follow=True) == {"evaluate", "report"}
 
 
 def test_what_the_recipe_says_comes_first(load, store):
