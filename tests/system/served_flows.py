@@ -26,11 +26,11 @@ def step() -> None:
 
 
 @flow
-def hold(path: str, steps: int, slot: str = "") -> None:
-    """Write down the process, then work; under a lease where a slot is named."""
+def hold(path: str, until: str, slot: str = "") -> None:
+    """Write down the process, then work until a file is there; under a lease where a slot is named."""
     with concurrency(slot, occupy=1, lease_duration=60) if slot else nullcontext():
         Path(path).write_text(str(os.getpid()))
-        for _ in range(steps):
+        while not Path(until).exists():
             step()
 
 
