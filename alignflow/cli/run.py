@@ -15,6 +15,7 @@ from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
 from alignflow.flows.calls import plan as plan_steps
+from alignflow.flows.gates import check_approved
 from alignflow.flows.graph import nodes
 from alignflow.flows.needs import Estimator, refuse_too_large
 from alignflow.flows.requests import Request
@@ -45,6 +46,7 @@ def run(
 ) -> None:  # fmt: skip
     """Run a recipe: what is in the store already is not done again."""
     loaded = load(recipe, settings, smoke)
+    check_approved(loaded, approve or ())
     store = ArtifactStore()
     server = configure_prefect(store.root)
     console = Console()

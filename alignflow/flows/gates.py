@@ -43,11 +43,7 @@ class Gatekeeper:
         self._recipe, self._approved, self._store, self._hears, self._ask = recipe, approved, store, hears, ask
         self._ledger = GateLedger(store)
         self._heard: set[tuple[str, str]] = set()
-        labels = [gate.label for gate in recipe.gates]
-        for name in approved:
-            if name not in labels:
-                do = suggest(name, labels) if labels else "the recipe has no gates"
-                raise RecipeError(f"no gate {name!r} to approve", where="approve", do=do)
+        check_approved(recipe, approved)
 
     def lets_on(self, name: str, ref: ArtifactRef) -> bool:
         """Whether the run goes on after a step with this result; False: a gate ends it here, as finished.
@@ -107,6 +103,15 @@ class Gatekeeper:
             where=f"gate {gate.label}",
             do=f"nothing after {gate.stage} was run; set another limit, or go on with --approve {gate.label}",
         )
+
+
+def check_approved(recipe: Recipe, names: Sequence[str]) -> None:
+    """Raise RecipeError, with the nearest name, where one names no gate of the recipe."""
+    labels = [gate.label for gate in recipe.gates]
+    for name in names:
+        if name not in labels:
+            do = suggest(name, labels) if labels else "the recipe has no gates"
+            raise RecipeError(f"no gate {name!r} to approve", where="approve", do=do)
 
 
 def new_record(gate: GateConfig, manifest: Manifest, value: float | None, run: str) -> GateRecord:
