@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from alignflow.data.estimate.memory import Learner, Rollout, ppo_need, training_need
+from alignflow.data.estimate.memory import Learner, Rollout, online_need, training_need
 from alignflow.data.estimate.place import GIB, Need, Place
 from alignflow.data.estimate.shapes import ModelShape
 from alignflow.flows.needs import TOLERANCE
@@ -96,7 +96,7 @@ def reward(shape: ModelShape, rank: int | None, place: Place) -> Need:
 def ppo(shape: ModelShape, rank: int | None, place: Place) -> Need:
     """Policy and value model learn; reference and reward model of the same shape are frozen. An adapter's base is its reference."""
     frozen = [*([] if rank else [shape.parameters]), shape.scoring_parameters]
-    return ppo_need(Learner(shape, TOKENS, TOKENS, rank, True), Learner(shape, TOKENS, 0, rank, True), frozen, ROLLOUT, place)
+    return online_need(Learner(shape, TOKENS, TOKENS, rank, True), Learner(shape, TOKENS, 0, None, True), frozen, ROLLOUT, place)
 
 
 SECTIONS: Sequence[tuple[str, str, Callable[[ModelShape, int | None, Place], Need]]] = (
@@ -109,8 +109,10 @@ SECTIONS: Sequence[tuple[str, str, Callable[[ModelShape, int | None, Place], Nee
     ("Reward model", "As SFT, without the logits of a vocabulary.", reward),
     (
         "PPO",
-        "A policy and a value model that learn, a frozen reference and a frozen reward model, all of one size; with LoRA the policy's own\n"
-        f"base is the reference. {ROLLOUT.rows} answers of {ROLLOUT.new_tokens} tokens to prompts of {ROLLOUT.prompt_length} are sampled at a time with the policy's own weights.",
+        "A policy and a value model that learn, a frozen reference and a frozen reward model, all of one size. With LoRA the policy's base is\n"
+        "the reference, and the value model learns in full all the same. "
+        f"{ROLLOUT.rows} answers of {ROLLOUT.new_tokens} tokens to prompts of {ROLLOUT.prompt_length} are sampled at a\n"
+        "time with the policy's own weights. ZeRO 3 is refused for methods that sample, for now: its columns say what it would take.",
         ppo,
     ),
 )

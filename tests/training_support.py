@@ -112,11 +112,11 @@ def set_sizes(persistent, chunk_tokens):
 
     With the smallest, everything is shared out, and processes call the head a different number of times.
     """
-    from alignflow.models import policy
+    from alignflow.models import head
     from alignflow.models.engines import deepspeed_engine
 
-    before = deepspeed_engine.PERSISTENT, policy.CHUNK_TOKENS
-    deepspeed_engine.PERSISTENT, policy.CHUNK_TOKENS = persistent, chunk_tokens
+    before = deepspeed_engine.PERSISTENT, head.CHUNK_TOKENS["cpu"]
+    deepspeed_engine.PERSISTENT, head.CHUNK_TOKENS["cpu"] = persistent, chunk_tokens
     return before
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from alignflow.data.adapters import is_adapter
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
+from alignflow.tasks.precision import model_width
 from alignflow.tasks.runtime import resolve_runtime
 from alignflow.tasks.store import ArtifactStore
 
@@ -48,7 +49,7 @@ class Speaker:
 
     def __init__(self, reference: str, max_new_tokens: int, temperature: float, seed: int):
         self.name, path = find_model(reference, "chat", ("checkpoint",))
-        runtime = resolve_runtime(EngineConfig())
+        runtime = resolve_runtime(EngineConfig(), model_width(str(path)))
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         from alignflow.models.generation.base import Sampling, make_generator
 

@@ -152,7 +152,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "sft": Stage(
         "alignflow.models.trainers.sft:train_sft", "Supervised fine-tuning on assistant tokens.",
-        config=training.SFTConfig, takes=("base", "demonstrations"), makes="checkpoint", trains=True, version="2",
+        config=training.SFTConfig, takes=("base", "demonstrations"), makes="checkpoint", trains=True, version="3",
     ),
     "sample": Stage(
         "alignflow.models.generation.sample:sample", "Sample candidate answers.",
@@ -164,21 +164,22 @@ STAGES: Mapping[str, Stage] = {
     ),
     "reward": Stage(
         "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
-        config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True, version="2",
+        config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True, version="3",
     ),
     "reference": Stage(
         "alignflow.models.reference:compute_reference", "Log-probabilities of the pairs under the frozen reference.",
         config=training.ReferenceConfig, takes=("checkpoint", "preferences"), makes="dataset", scores=True,
+        version="2",
     ),
     "align": Stage(
         "alignflow.models.trainers.alignment:align", "Align the SFT model by a method of the catalogue.",
-        version="2", config=training.AlignConfig,
+        version="3", config=training.AlignConfig,
         takes=("policy", "reference?", "preferences?", "prompts?", "reward_model?", "demonstrations?"), makes="checkpoint", trains=True,
     ),
     "evaluate": Stage(
         "alignflow.models.evaluators.evaluate:evaluate", "Aligned against SFT on held-out prompts.",
         config=generation.EvaluateConfig, takes=("aligned", "sft", "prompts", "general?", "reward_model?"),
-        makes="evaluation", generates=True,
+        makes="evaluation", generates=True, version="2",
     ),
     "report": Stage(
         "alignflow.data.report.body:report", "JSON and one HTML page about the run.",

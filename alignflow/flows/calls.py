@@ -13,6 +13,7 @@ from alignflow.flows.graph import Node, nodes
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.content import ContentDigests
 from alignflow.tasks.key import nearest, stage_key
+from alignflow.tasks.precision import recipe_width
 from alignflow.tasks.runtime import resolve_runtime
 from alignflow.tasks.store import ArtifactStore
 
@@ -26,8 +27,9 @@ class Caller:
     def __init__(self, recipe: Recipe, store: ArtifactStore):
         self.recipe, self.store = recipe, store
         self.nodes = nodes(recipe)
-        self.runtime = resolve_runtime(recipe.engine)
-        self._alone = resolve_runtime(recipe.engine.model_copy(update={"processes": 1, "nodes": 1, "rendezvous": None}))
+        width = recipe_width(recipe)
+        self.runtime = resolve_runtime(recipe.engine, width)
+        self._alone = resolve_runtime(recipe.engine.model_copy(update={"processes": 1, "nodes": 1, "rendezvous": None}), width)
         self._contents = ContentDigests(store.root)
 
     def call(self, node: Node, made: Mapping[str, ArtifactRef]) -> StageCall | None:

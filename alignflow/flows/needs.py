@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alignflow.data.configs.recipe import EngineConfig, Recipe
+from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import UserError
 from alignflow.data.estimate.place import GIB, MIB, Need, Phase
 from alignflow.data.estimate.remedies import remedies
@@ -19,6 +20,7 @@ from alignflow.flows.calls import Step
 from alignflow.flows.graph import Node, nodes
 from alignflow.tasks.ledger import nearest_run
 from alignflow.tasks.machine import Machine, this_machine
+from alignflow.tasks.precision import recipe_width
 from alignflow.tasks.runtime import resolve_runtime
 from alignflow.tasks.store import ArtifactStore
 
@@ -68,7 +70,7 @@ class Estimator:
 
     def __init__(self, recipe: Recipe, store: ArtifactStore, machine: Machine | None = None):
         self.recipe, self.store = recipe, store
-        self.runtime: Runtime = resolve_runtime(recipe.engine)
+        self.runtime: Runtime = resolve_runtime(recipe.engine, recipe_width(recipe))
         self.machine = machine or this_machine(store.root, self.runtime.device)
 
     def needs(self, steps: Sequence[Step], also: frozenset[str] = frozenset()) -> list[StepNeed]:
@@ -157,7 +159,8 @@ class Estimator:
 
     def _time(self, node: Node, seen: _Seen, shape: ModelShape | None) -> str:
         parameters = shape.parameters if shape else None
-        earlier = nearest_run(self.store, node.stage, self.runtime.device, parameters)
+        method = node.config.method if isinstance(node.config, AlignConfig) else None
+        earlier = nearest_run(self.store, node.stage, self.runtime.device, parameters, method)
         if earlier is None:
             return "no earlier run"
         tokens = implied_tokens(node.stage, node.config, seen.statistics, seen.pairs)

@@ -1,9 +1,10 @@
-"""Rows of token ids, packed without padding: one long sequence in which each row sees itself alone."""
+"""Rows of token ids, packed without padding: one long sequence in which a prompt that several rows share stands once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 
@@ -32,76 +33,130 @@ class EncodedRow:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A stretch of the packed sequence: its tokens see the prefix before them and, causally, one another.
+
+    Attributes:
+        start: Place of its first token.
+        length: Its tokens.
+        prefix_start: Place of the prefix's first token.
+        prefix_length: Tokens of the prefix; 0 for none.
+    """
+
+    start: int
+    length: int
+    prefix_start: int = 0
+    prefix_length: int = 0
+
+    @property
+    def total(self) -> int:
+        """Tokens that its last token sees: the row's length."""
+        return self.prefix_length + self.length
+
+
+@dataclass(frozen=True)
 class Packed:
-    """Rows laid end to end.
+    """Rows laid end to end: [prompt, completion, completion, ...] for each group of rows that share a prompt.
 
     Attributes:
         input_ids: (1, T) int64.
-        position_ids: (1, T) int64, from 0 in each row.
-        lengths: Tokens of each row.
-        gather: (R, L) int64: where token t of row r stands in the sequence; places past a row's end point to 0.
-        scatter: (T,) int64: where each token stands in the flattened (R, L) grid.
+        position_ids: (1, T) int64, from 0 in each row: a completion's go on after its prompt's.
+        segments: One per row, in the order of the rows.
         predicting: (N,) int64: places whose next token counts, row by row.
         targets: (N,) int64: those next tokens.
         owners: (N,) int64: the row that each belongs to.
+        last: (R,) int64: the place of each row's last token.
     """
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
-    lengths: tuple[int, ...]
-    gather: torch.Tensor
-    scatter: torch.Tensor
+    segments: tuple[Segment, ...]
     predicting: torch.Tensor
     targets: torch.Tensor
     owners: torch.Tensor
-
-    @property
-    def last(self) -> torch.Tensor:
-        """(R,) int64: the place of each row's last token."""
-        return torch.tensor(self.lengths, device=self.input_ids.device).cumsum(0) - 1
+    last: torch.Tensor
 
 
 def pack(rows: Sequence[EncodedRow], device: str | torch.device = "cpu") -> Packed:
-    """Lay rows end to end; a row needs at least one token before each that counts."""
-    lengths = [len(row) for row in rows]
-    starts = [0]
-    for length in lengths[:-1]:
-        starts.append(starts[-1] + length)
-    width = max(lengths)
+    """Lay rows end to end, a shared prompt once; a row needs at least one token before each that counts."""
+    segments: list[Segment] = [Segment(0, 0)] * len(rows)
     flat: list[int] = []
+    positions: list[int] = []
+    for group in prompt_groups(rows):
+        prompt_start, prompt = len(flat), rows[group[0]].prompt_ids
+        flat += prompt
+        positions += range(len(prompt))
+        for number, index in enumerate(group):
+            completion = rows[index].completion_ids
+            if number == 0:
+                segments[index] = Segment(prompt_start, len(prompt) + len(completion))
+            else:
+                segments[index] = Segment(len(flat), len(completion), prompt_start, len(prompt))
+            flat += completion
+            positions += range(len(prompt), len(prompt) + len(completion))
     predicting: list[int] = []
+    targets: list[int] = []
     owners: list[int] = []
-    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        flat += row.prompt_ids
-        flat += row.completion_ids
-        first = start + len(row.prompt_ids) - 1
-        places = [first + offset for offset, counts in enumerate(row.mask or (True,) * len(row.completion_ids)) if counts]
-        if places and places[0] < start:  # a row without a prompt: nothing predicts its first token
-            places = places[1:]
+    for index, (row, segment) in enumerate(zip(rows, segments, strict=True)):
+        places, following = _predicting(row, segment)
         predicting += places
+        targets += following
         owners += [index] * len(places)
-    sizes, begins = torch.tensor(lengths), torch.tensor(starts)
-    columns = torch.arange(width)
-    inside = columns[None, :] < sizes[:, None]
-    gather = torch.where(inside, begins[:, None] + columns[None, :], 0)
-    ids, places_tensor = torch.tensor(flat), torch.tensor(predicting, dtype=torch.long)
+
+    def tensor(values: list[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.long, device=device)
+
     return Packed(
-        input_ids=ids[None].to(device),
-        position_ids=torch.cat([columns[:length] for length in lengths])[None].to(device),
-        lengths=tuple(lengths),
-        gather=gather.to(device),
-        scatter=inside.flatten().nonzero()[:, 0].to(device),
-        predicting=places_tensor.to(device),
-        targets=ids[places_tensor + 1].to(device),
-        owners=torch.tensor(owners, dtype=torch.long, device=device),
-    )
+        input_ids=tensor(flat)[None], position_ids=tensor(positions)[None], segments=tuple(segments),
+        predicting=tensor(predicting), targets=tensor(targets), owners=tensor(owners),
+        last=tensor([_last(segment) for segment in segments]),
+    )  # fmt: skip
+
+
+def _last(segment: Segment) -> int:
+    """Place of a row's last token; an empty completion's is that of its prompt."""
+    return segment.start + segment.length - 1 if segment.length else segment.prefix_start + segment.prefix_length - 1
+
+
+def _predicting(row: EncodedRow, segment: Segment) -> tuple[list[int], list[int]]:
+    """Places whose next token counts, and those tokens; nothing predicts the first token of a row without a prompt."""
+    first = segment.start + segment.length - len(row.completion_ids)  # place of the completion's first token
+    before = segment.prefix_start + segment.prefix_length - 1 if segment.prefix_length else first - 1
+    places = [before, *range(first, first + len(row.completion_ids) - 1)] if row.completion_ids else []
+    targets = list(row.completion_ids)
+    if not row.prompt_ids:
+        places, targets = places[1:], targets[1:]
+    if row.mask:
+        counts = row.mask if row.prompt_ids else row.mask[1:]
+        places, targets = list(compress(places, counts)), list(compress(targets, counts))
+    return places, targets
+
+
+def prompt_groups(rows: Sequence[EncodedRow]) -> list[list[int]]:
+    """Positions of rows with one and the same prompt, in the order of first appearance; the longest completion first.
+
+    The longest one stands right after its prompt, where its attention is cheapest. A row without a prompt is alone.
+    """
+    groups: dict[tuple[int, ...] | int, list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(row.prompt_ids or index, []).append(index)
+    return [sorted(group, key=lambda index: (-len(rows[index].completion_ids), index)) for group in groups.values()]
+
+
+def packed_length(rows: Sequence[EncodedRow]) -> int:
+    """Tokens of these rows in one forward pass: a shared prompt counts once."""
+    return sum(len(rows[group[0]].prompt_ids) + sum(len(rows[index].completion_ids) for index in group) for group in prompt_groups(rows))
 
 
 def make_micro_batches(lengths: Sequence[int], micro_batch_tokens: int) -> list[list[int]]:
-    """Positions of rows, split so that each forward pass has at most `micro_batch_tokens` tokens (or one row).
+    """Positions of items, split so that each forward pass has at most `micro_batch_tokens` tokens (or one item).
 
-    Rows of similar length stand together, so that the attention's grid has little waste; the order is a function of
-    the lengths alone.
+    Args:
+        lengths: Tokens of each item: a row, or all rows of a pair or list (`packed_length`).
+        micro_batch_tokens: The budget.
+
+    Items of similar length stand together, so that attention computes them together; the order is a function of the
+    lengths alone.
     """
     batches: list[list[int]] = []
     tokens = 0
@@ -112,3 +167,58 @@ def make_micro_batches(lengths: Sequence[int], micro_batch_tokens: int) -> list[
         batches[-1].append(index)
         tokens += lengths[index]
     return batches
+
+
+def row_micro_batches(rows: Sequence[EncodedRow], micro_batch_tokens: int) -> list[list[int]]:
+    """Positions of rows, split as by `make_micro_batches`, with rows of one prompt in one micro-batch where they fit."""
+    items: list[list[int]] = []
+    for group in prompt_groups(rows):
+        items += _within(group, rows, micro_batch_tokens)
+    batches = make_micro_batches([packed_length([rows[index] for index in item]) for item in items], micro_batch_tokens)
+    return [[index for number in batch for index in items[number]] for batch in batches]
+
+
+def _within(group: list[int], rows: Sequence[EncodedRow], micro_batch_tokens: int) -> list[list[int]]:
+    """A group of rows with one prompt, cut where it exceeds the budget."""
+    prompt = len(rows[group[0]].prompt_ids)
+    parts: list[list[int]] = []
+    tokens = 0
+    for index in group:
+        length = len(rows[index].completion_ids)
+        if not parts or tokens + length > micro_batch_tokens:
+            parts.append([])
+            tokens = prompt
+        parts[-1].append(index)
+        tokens += length
+    return parts
+
+
+def row_places(segments: Sequence[Segment], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the tokens of whole rows stand, prefix first.
+
+    Returns:
+        (rows, longest) int64 places, each row filled up with its last one; and (rows, longest) bool: which are its own.
+    """
+    numbers = [(segment.start, segment.prefix_start, segment.prefix_length, segment.total) for segment in segments]
+    start, prefix_start, prefix_length, total = torch.tensor(numbers, device=device).T[:, :, None]
+    offsets = torch.arange(max(segment.total for segment in segments), device=device)[None, :]
+    columns = torch.minimum(offsets, total - 1)
+    return torch.where(columns < prefix_length, prefix_start + columns, start + columns - prefix_length), offsets < total
+
+
+def group_similar(items: Sequence[int], size: Callable[[int], int], spare: float, most: int) -> list[list[int]]:
+    """Items in groups whose sizes differ by at most the share `spare`, the smallest first.
+
+    Args:
+        items: What is grouped.
+        size: Size of an item.
+        spare: Largest relative difference of sizes within a group.
+        most: Largest sum of sizes in a group (or one item).
+    """
+    groups: list[list[int]] = []
+    for item in sorted(items, key=lambda item: (size(item), item)):
+        smallest = size(groups[-1][0]) if groups else 0
+        if not groups or size(item) > smallest * (1 + spare) or (len(groups[-1]) + 1) * size(item) > most:
+            groups.append([])
+        groups[-1].append(item)
+    return groups

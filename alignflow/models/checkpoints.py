@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from transformers.core_model_loading import revert_weight_conversion
 
 from alignflow.data.artifacts import artifact_of, read_manifest
+from alignflow.models import attention
 from alignflow.models.engines import group
 from alignflow.models.engines.partitioned import gathered, is_partitioned, shape_of
 
@@ -34,7 +35,7 @@ def save_checkpoint(model: Any, tokenizer: Any, out: Path, card: Mapping[str, st
         settings = model.generation_config
         settings.eos_token_id = _with_eos(settings.eos_token_id, tokenizer.eos_token_id)
         settings.pad_token_id = tokenizer.pad_token_id
-    model.set_attn_implementation("sdpa")  # ours is a way to compute, no property of the model
+    attention.uninstall(model)
     model.config._name_or_path = ""
     if any(is_partitioned(parameter) for parameter in model.parameters()):
         _save_shared_out(model, out)

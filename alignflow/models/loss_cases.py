@@ -35,8 +35,8 @@ from alignflow.models.losses.ppo import (
     total_loss,
 )  # fmt: skip
 from alignflow.models.losses.reward import bradley_terry
-from alignflow.models.policy import TokenStatistics
 from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient, kl_penalised_rewards, shaped_scores
+from alignflow.models.token_statistics import TokenStatistics
 
 Tensors = Mapping[str, torch.Tensor]
 Outputs = dict[str, Any]

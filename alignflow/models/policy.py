@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 
 from alignflow.data.adapters import is_adapter
 from alignflow.data.artifacts import verify_files
+from alignflow.data.catalogue import suggest
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
 from alignflow.models.adapters import Adapter, from_pretrained
-from alignflow.models.batching import EncodedRow, Packed, make_micro_batches, pack
+from alignflow.models.backbone import hidden_states, trial_rows, without_dropout
+from alignflow.models.batching import EncodedRow, Packed, pack, row_micro_batches
 from alignflow.models.engines.base import share_out_frozen
+from alignflow.models.head import Head, Reference, Request, head_statistics, product, scaling_of
 from alignflow.models.loading import load_model
-
-CHUNK_TOKENS = 4096
-
-
-@dataclass(frozen=True)
-class TokenStatistics:
-    """Figures per completion token that counts, row after row.
-
-    Attributes:
-        owners: (N,) int64: the row of each token.
-        rows: Number of rows.
-        values: Name -> (N,) fp32: `logps`, and on request `entropy` (nats) and `correct` (1 where the most probable
-            token is the one that stands there).
-    """
-
-    owners: torch.Tensor
-    rows: int
-    values: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    @property
-    def logps(self) -> torch.Tensor:
-        """(N,) fp32 log-probabilities."""
-        return self.values["logps"]
-
-    def sums(self, name: str = "logps") -> torch.Tensor:
-        """(rows,) fp32: the sum over each row's tokens."""
-        return self.values[name].new_zeros(self.rows).index_add(0, self.owners, self.values[name])
-
-    def counts(self) -> torch.Tensor:
-        """(rows,) fp32: number of tokens of each row."""
-        return torch.bincount(self.owners, minlength=self.rows).float()
+from alignflow.models.token_statistics import STATISTICS, TokenStatistics
 
 
 class Policy:
@@ -67,65 +39,71 @@ class Policy:
         self.model, self.tokenizer, self.runtime = model, tokenizer, runtime
         self.adapter: Adapter | None = None
         self.device = next(model.parameters()).device
+        self._head_is_known = False
         attention.install(model)
 
     def token_statistics(
-        self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), *, temperature: float = 1.0
-    ) -> TokenStatistics:
+        self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), *, reference: Policy | None = None,
+        temperature: float = 1.0, top_k: int = 8,
+    ) -> TokenStatistics:  # fmt: skip
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 
-        All of them are of the distribution at `temperature`: logits divided by it, before the softmax.
-        The head runs only where a token that counts is predicted, in chunks whose logits are computed anew in the
-        backward pass, so that they are never all in memory.
+        Rows with equal prompts share the prompt's computation. The head runs only where a token that counts is
+        predicted, in chunks, so that the logits of all tokens are never in memory.
+
+        Args:
+            rows: Prompts and completions.
+            which: Names of `token_statistics.STATISTICS`.
+            reference: A second model with the same vocabulary, for the statistics that compare; it gets no gradient.
+            temperature: Of the distribution that all statistics are about.
+            top_k: How many tokens `top_logps` and `top_ids` give.
+
+        Raises:
+            ModelError: an unknown name, or a statistic that compares without a reference.
         """
+        which = tuple(which)
+        _check(which, reference)
         packed = pack(rows, self.device)
         hidden = hidden_states(self.model, packed, self.runtime)[packed.predicting]
-        parts = [self._head(hidden[start : start + CHUNK_TOKENS], packed.targets[start : start + CHUNK_TOKENS], which, temperature)
-                 for start in range(0, max(len(hidden), 1), CHUNK_TOKENS)]  # fmt: skip
-        values = {name: torch.cat([part[index] for part in parts]) for index, name in enumerate(which)}
-        return TokenStatistics(packed.owners, len(rows), values)
+        compared = reference._compared(packed, temperature) if reference is not None else None
+        values = head_statistics(self.head(temperature), hidden, Request(which, packed.targets, top_k, compared))
+        return TokenStatistics(packed.owners, len(rows), dict(zip(which, values, strict=True)))
 
-    def _head(self, hidden: torch.Tensor, targets: torch.Tensor, which: Collection[str], temperature: float) -> tuple[torch.Tensor, ...]:
-        def statistics(states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            with autocast(self.runtime):
-                logits = self.model.get_output_embeddings()(states)
-            log_probabilities = torch.log_softmax(scaled_logits(logits, self.model.config) / temperature, dim=-1)
-            return tuple(_STATISTICS[name](log_probabilities, targets) for name in which)
+    @torch.no_grad()
+    def _compared(self, packed: Packed, temperature: float) -> Reference:
+        """This model as the reference of another one's statistics."""
+        return Reference(self.head(temperature), hidden_states(self.model, packed, self.runtime)[packed.predicting])
 
-        if torch.is_grad_enabled() and hidden.requires_grad:
-            return checkpoint(statistics, hidden, use_reentrant=False)
-        return statistics(hidden)
-
-
-_STATISTICS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "logps": lambda log_probabilities, targets: log_probabilities.gather(-1, targets[:, None])[:, 0],
-    "entropy": lambda log_probabilities, targets: -(log_probabilities.exp() * log_probabilities).sum(-1),
-    "correct": lambda log_probabilities, targets: (log_probabilities.detach().argmax(-1) == targets).float(),
-}
+    def head(self, temperature: float = 1.0) -> Head:
+        """The model's head, for the distribution at a temperature; raises ModelError for one that is not understood."""
+        dtype = torch.bfloat16 if self.runtime.precision == "bf16" else torch.float32
+        head = Head(self.model.get_output_embeddings(), scaling_of(self.model.config, temperature), dtype)
+        if not self._head_is_known:
+            _check_head(self.model, replace(head, scaling=scaling_of(self.model.config), dtype=torch.float32))
+            self._head_is_known = True
+        return head
 
 
-def scaled_logits(logits: torch.Tensor, config: Any) -> torch.Tensor:
-    """Logits in fp32, with what some architectures do to them after the head."""
-    logits = logits.float()
-    if scale := getattr(config, "logits_scaling", None):  # Granite
-        logits = logits / scale
-    if scale := getattr(config, "logit_scale", None):  # Cohere
-        logits = logits * scale
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
-        logits = torch.tanh(logits / cap) * cap
-    return logits
+@torch.no_grad()
+def _check_head(model: Any, head: Head) -> None:
+    """Compare the head's logits with the model's own, once, on a few tokens."""
+    packed = pack(trial_rows(model)[:1], next(model.parameters()).device)
+    with without_dropout(model), attention.rows_of(packed):
+        ours = head.scaling.apply(product(head, hidden_states(model, packed, Runtime(device=packed.input_ids.device.type))))
+        theirs = model(input_ids=packed.input_ids, use_cache=False).logits[0].float()
+    if theirs.isfinite().all() and not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max())):
+        raise ModelError(
+            f"{type(model).__name__} does something to its head's output that is not known here", where="token_statistics",
+            do="use another architecture, or teach models/head.py its scaling",
+        )  # fmt: skip
 
 
-def hidden_states(model: Any, packed: Packed, runtime: Runtime) -> torch.Tensor:
-    """The last hidden states of packed rows, (T, width)."""
-    with attention.rows_of(packed), autocast(runtime):
-        output = model.base_model(input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False)
-    return output.last_hidden_state[0]
-
-
-def autocast(runtime: Runtime) -> torch.autocast:
-    """bf16 products where the runtime says so, nothing otherwise."""
-    return torch.autocast(runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16")
+def _check(which: Sequence[str], reference: Policy | None) -> None:
+    for name in which:
+        if name not in STATISTICS:
+            raise ModelError(f"no statistic named {name!r}", where="token_statistics", do=suggest(name, STATISTICS))
+        if STATISTICS[name].compares and reference is None:
+            raise ModelError(f"{name} compares with a second model", where="token_statistics", do="give it as `reference`")
 
 
 def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts: bool = False) -> Policy:
@@ -162,7 +140,7 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts:
 def completion_logps(policy: Policy, rows: Sequence[EncodedRow], micro_batch_tokens: int) -> list[torch.Tensor]:
     """For each row its completion tokens' log-probabilities, (tokens,) fp32 on the CPU, without gradients."""
     results: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-    for batch in make_micro_batches([len(row) for row in rows], micro_batch_tokens):
+    for batch in row_micro_batches(rows, micro_batch_tokens):
         statistics = policy.token_statistics([rows[index] for index in batch])
         counts = [int(count) for count in statistics.counts()]
         for index, logps in zip(batch, statistics.logps.cpu().split(counts), strict=True):

@@ -55,7 +55,11 @@ def compute_reference(config: ReferenceConfig, *, checkpoint: Path, preferences:
 
 def _score(policy: Policy, answers: Sequence[EncodedRow], digest: str, config: ReferenceConfig, run: Run) -> list[dict[str, Any]]:
     """For each answer its `sum` and, where they are wanted, its `tokens`; in the order of `answers`."""
-    order = sorted(range(len(answers)), key=lambda index: (len(answers[index]), index))  # one length, no waste
+    longest: dict[tuple[int, ...], int] = {}
+    for row in answers:
+        longest[row.prompt_ids] = max(len(row), longest.get(row.prompt_ids, 0))
+    # similar lengths together, and the answers to one prompt, so that it is computed once
+    order = sorted(range(len(answers)), key=lambda index: (longest[answers[index].prompt_ids], answers[index].prompt_ids, index))
     ids = [row_id("reference", digest, config.per_token, answers[index].prompt_ids, answers[index].completion_ids) for index in order]
 
     def compute(batch: list[int]) -> list[dict[str, Any]]:

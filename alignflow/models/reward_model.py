@@ -18,10 +18,10 @@ from alignflow.data.rendering import encode_completion, encode_prompt, load_toke
 from alignflow.data.run import Runtime, write_json
 from alignflow.models import attention
 from alignflow.models.adapters import Adapter, from_pretrained, has_head, save_model
-from alignflow.models.batching import EncodedRow, make_micro_batches, pack
+from alignflow.models.backbone import autocast, hidden_states
+from alignflow.models.batching import EncodedRow, pack, row_micro_batches
 from alignflow.models.engines.partitioned import fill
 from alignflow.models.loading import load_model
-from alignflow.models.policy import autocast, hidden_states
 
 CHECK_ROWS = "check_rows.json"
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}
@@ -41,7 +41,7 @@ class RewardModel:
         attention.install(model)
 
     def scores_packed(self, rows: Sequence[EncodedRow]) -> torch.Tensor:
-        """(rows,) fp32 scores from one forward pass without padding; differentiable."""
+        """(rows,) fp32 scores from one forward pass without padding; equal prompts are computed once; differentiable."""
         packed = pack(rows, self.device)
         last = hidden_states(self.model, packed, self.runtime)[packed.last]
         with autocast(self.runtime):
@@ -66,7 +66,7 @@ class RewardModel:
     def score_encoded(self, rows: Sequence[EncodedRow]) -> list[float]:
         """One score per row of ids, in micro-batches."""
         scores = [0.0] * len(rows)
-        for batch in make_micro_batches([len(row) for row in rows], self.runtime.micro_batch_tokens):
+        for batch in row_micro_batches(rows, self.runtime.micro_batch_tokens):
             for index, value in zip(batch, self.scores_packed([rows[index] for index in batch]).tolist(), strict=True):
                 scores[index] = value
         return scores

@@ -16,9 +16,9 @@ from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
 from alignflow.models.adapters import from_pretrained
+from alignflow.models.backbone import autocast, hidden_states
 from alignflow.models.batching import EncodedRow, pack
 from alignflow.models.in_step import passes_in_step
-from alignflow.models.policy import autocast, hidden_states
 from alignflow.models.reward_model import load_reward_model
 
 CLUE = "align.options.init_value_from"

@@ -10,8 +10,10 @@ from alignflow.data.catalogue import Stage
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
+from alignflow.tasks.precision import auto_precision
 
 MOST_THREADS = 8
+MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # measured on a CPU: docs/benchmarks.md
 
 
 def has_cuda() -> bool:
@@ -33,12 +35,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def resolve_runtime(engine: EngineConfig) -> Runtime:
-    """Turn every `auto` into a value; raises UserError for what this machine lacks, and for what makes no sense together."""
+def resolve_runtime(engine: EngineConfig, width: int | None = None) -> Runtime:
+    """Turn every `auto` into a value; raises UserError for what this machine lacks, and for what makes no sense together.
+
+    Args:
+        engine: The recipe's engine.
+        width: Hidden size of the model that is trained, where it is known: it decides `precision`.
+    """
     if engine.device == "cuda" and not has_cuda():
         raise UserError("device cuda, but no NVIDIA GPU is visible", where="engine.device", do="set it to auto or cpu")
     device = engine.device if engine.device != "auto" else ("cuda" if has_cuda() else "cpu")
-    precision = engine.precision if engine.precision != "auto" else ("bf16" if device == "cuda" else "fp32")
+    precision = engine.precision if engine.precision != "auto" else auto_precision(device, width)
     installed = importlib.util.find_spec("deepspeed") is not None
     training = engine.training if engine.training != "auto" else ("deepspeed" if installed else "torch")
     check_engine(engine, device, training)
@@ -46,7 +53,7 @@ def resolve_runtime(engine: EngineConfig) -> Runtime:
         device=device, precision=precision, engine=training,
         generator="transformers" if engine.generator == "auto" else engine.generator,
         threads=engine.threads or max(1, min(cores() // engine.processes, MOST_THREADS)),
-        micro_batch_tokens=engine.micro_batch_tokens,
+        micro_batch_tokens=engine.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
         zero_stage=max(1, engine.zero_stage),  # 0 cannot give the gradient's norm, and one process has nothing to share out
         offload=engine.offload, processes=engine.processes, nodes=engine.nodes, node_rank=engine.node_rank, rendezvous=engine.rendezvous,
     )  # fmt: skip

@@ -120,7 +120,7 @@ def test_sizes_and_times_are_short():
 def on_gpus(monkeypatch, **runtime):
     """Let the recipe's engine come out as a GPU one, on whatever machine the test runs."""
     chosen = Runtime(device="cuda", precision="bf16", engine="deepspeed", **runtime)
-    monkeypatch.setattr("alignflow.flows.needs.resolve_runtime", lambda engine: chosen)
+    monkeypatch.setattr("alignflow.flows.needs.resolve_runtime", lambda engine, width: chosen)
 
 
 def test_on_gpus_the_smallest_one_is_the_limit(estimates, monkeypatch):

@@ -1,10 +1,14 @@
 """Packed log-probabilities are those of the plain model, row by row, with their gradients."""
 
+import contextlib
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from alignflow.data.errors import ModelError
 from alignflow.data.run import Runtime
+from alignflow.models import attention
 from alignflow.models.batching import EncodedRow, make_micro_batches, pack
 from alignflow.models.policy import completion_logps, load_policy
 
@@ -63,7 +67,7 @@ def test_entropy_and_correct_are_on_request(policy):
 
 def test_chunks_of_the_head_change_nothing(policy, monkeypatch):
     whole = policy.token_statistics(ROWS).logps
-    monkeypatch.setattr("alignflow.models.policy.CHUNK_TOKENS", 2)
+    monkeypatch.setattr("alignflow.models.head.CHUNK_TOKENS", {"cpu": 2})
     torch.testing.assert_close(policy.token_statistics(ROWS).logps, whole)
 
 
@@ -79,6 +83,81 @@ def test_bf16_products_stay_near_fp32(policy, tiny_checkpoint):
     half = load_policy(tiny_checkpoint, Runtime(precision="bf16")).token_statistics(ROWS)
     assert half.logps.dtype == torch.float32
     torch.testing.assert_close(half.logps, policy.token_statistics(ROWS).logps.detach(), atol=0.05, rtol=0.05)
+
+
+PAIR = [EncodedRow((4, 9, 20, 21), (30, 31, 1)), EncodedRow((4, 9, 20, 21), (33, 32, 31, 30, 1)), ROWS[1]]
+
+
+def test_a_prompt_that_rows_share_is_computed_once(policy, tiny_checkpoint):
+    """Values to 1e-5, gradients to 1e-4: those of the rows one by one."""
+    model, wanted = plain(tiny_checkpoint, PAIR)
+    found = policy.token_statistics(PAIR)
+    assert pack(PAIR).input_ids.shape[1] == sum(map(len, PAIR)) - 4
+    torch.testing.assert_close(found.logps, torch.cat(wanted), atol=1e-5, rtol=1e-5)
+    found.logps.square().sum().backward()
+    torch.cat(wanted).square().sum().backward()
+    for parameter, other in zip(policy.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_a_policy_diverges_from_itself_by_nothing(policy):
+    names = ("logps", "forward_kl", "reverse_kl", "reference_logps")
+    found = policy.token_statistics(ROWS, names, reference=policy).values
+    torch.testing.assert_close(found["reference_logps"], found["logps"])
+    assert float(found["forward_kl"].abs().max()) < 1e-6 > float(found["reverse_kl"].abs().max())
+
+
+def test_divergence_to_another_model_is_over_the_whole_vocabulary(policy, tiny_checkpoint):
+    other = load_policy(tiny_checkpoint, Runtime())
+    with torch.no_grad():
+        other.model.get_output_embeddings().weight.mul_(1.5)
+    row = ROWS[0]
+    ids, places = torch.tensor([row.prompt_ids + row.completion_ids]), slice(len(row.prompt_ids) - 1, len(row) - 1)
+    with attention_of_transformers(policy.model, other.model):
+        logps, reference = (model(input_ids=ids).logits.log_softmax(-1)[0, places] for model in (policy.model, other.model))
+    found = policy.token_statistics([row], ("forward_kl", "reverse_kl"), reference=other).values
+    torch.testing.assert_close(found["forward_kl"], (reference.exp() * (reference - logps)).sum(-1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found["reverse_kl"], (logps.exp() * (logps - reference)).sum(-1), atol=1e-5, rtol=1e-4)
+    found["forward_kl"].sum().backward()
+    assert other.model.get_output_embeddings().weight.grad is None and policy.model.get_output_embeddings().weight.grad is not None
+
+
+@contextlib.contextmanager
+def attention_of_transformers(*models):
+    """The models as they were loaded."""
+    for model in models:
+        attention.uninstall(model)
+    yield
+    for model in models:
+        attention.install(model)
+
+
+def test_statistics_are_those_of_the_temperature(policy):
+    hot, cold = (policy.token_statistics(ROWS, ("entropy",), temperature=value).values["entropy"] for value in (5.0, 0.2))
+    assert (hot > cold).all()
+
+
+def test_the_most_probable_tokens_come_first(policy):
+    found = policy.token_statistics(ROWS, ("logps", "correct", "top_logps", "top_ids"), top_k=3).values
+    assert found["top_logps"].shape == found["top_ids"].shape == (len(found["logps"]), 3)
+    assert (found["top_logps"].diff(dim=1) <= 0).all() and (found["top_logps"][:, 0] >= found["logps"]).all()
+
+
+@pytest.mark.parametrize(("which", "message"), [(("entropi",), "did you mean 'entropy'"), (("forward_kl",), "reference")])
+def test_a_statistic_that_cannot_be_given_is_refused(policy, which, message):
+    with pytest.raises(ModelError, match=message):
+        policy.token_statistics(ROWS, which)
+
+
+def test_a_head_that_is_not_understood_is_refused(tiny_checkpoint):
+    policy = load_policy(tiny_checkpoint, Runtime())
+    policy.model.lm_head.register_forward_hook(lambda module, inputs, output: output * 2)
+    policy.model.lm_head.__class__ = type("Linear", (torch.nn.Linear,), {})  # no plain one: it goes through its module
+    assert policy.token_statistics(ROWS).logps.shape == (12,)
+    policy = load_policy(tiny_checkpoint, Runtime())
+    policy.model.lm_head.register_forward_hook(lambda module, inputs, output: output * 2)
+    with pytest.raises(ModelError, match="not known here"):
+        policy.token_statistics(ROWS)
 
 
 def test_packing_has_no_padding():

@@ -14,13 +14,13 @@ SIZES = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 2
 def publish(store):
     """Leave an artifact with a model of some width, or that took one, in the store."""
 
-    def make(key, stage="sft", hidden=None, device="cpu", tokens_per_s=100.0, inputs=None):
+    def make(key, stage="sft", hidden=None, device="cpu", tokens_per_s=100.0, inputs=None, config=None):
         cost = {"wall_s": 60.0, "tokens_per_s": tokens_per_s}
         area = store.stage_area(key)
         if hidden:
             (area / "payload" / "config.json").write_text(json.dumps({**SIZES, "hidden_size": hidden}))
         manifest = Manifest(
-            kind="checkpoint", key=key, digest="0" * 64, stage=stage, files={}, parts={}, components={}, config={}, inputs=inputs or {},
+            kind="checkpoint", key=key, digest="0" * 64, stage=stage, files={}, parts={}, components={}, config=config or {}, inputs=inputs or {},
             versions={}, fingerprint="", libraries={}, runtime={"device": device}, seed=0, metrics={}, cost=cost, created=key,
         )  # fmt: skip
         store.publish(area, manifest)
@@ -51,6 +51,11 @@ def test_the_newest_of_equals_counts_and_an_unknown_size_is_better_than_none(sto
     publish("label-1", stage="label", tokens_per_s=1.0)
     publish("label-2", stage="label", tokens_per_s=2.0)
     assert nearest_run(store, "label", "cpu", None).tokens_per_s == 2.0
+
+
+def test_methods_of_one_stage_are_told_apart(store, publish):
+    publish("align-1", stage="align", hidden=32, config={"method": "dpo"})
+    assert nearest_run(store, "align", "cpu", 1, "ppo") is None and nearest_run(store, "align", "cpu", 1, "dpo")
 
 
 def test_time_grows_with_tokens_and_weights():

@@ -16,11 +16,16 @@ class EngineConfig(StageConfig):
     """On what to compute. `auto` is a fixed rule over chip, installed packages and model."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where the machine has it.")
-    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto: bf16 on CUDA, fp32 on CPU.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="auto: bf16 products on GPUs that have them, and on CPUs with AVX512-BF16 or AMX from width 192 on; else fp32.",
+    )
     training: Literal["auto", "deepspeed", "torch"] = Field(default="auto", description="auto: DeepSpeed where it is installed.")
     generator: Literal["auto", "transformers"] = Field(default="auto", description="What samples and judges.")
     threads: int | None = runtime_field(default=None, ge=1, description="CPU threads of a stage; empty: the machine's cores, 8 at most.")
-    micro_batch_tokens: int = runtime_field(default=8192, ge=64, description="Tokens of one forward pass.")
+    micro_batch_tokens: int | None = runtime_field(
+        default=None, ge=64, description="Tokens of one forward pass; empty: 2048 on a CPU, whose caches they fit better, 8192 on a GPU."
+    )
     processes: int = runtime_field(default=1, ge=1, description="Training processes per node, started by torchrun where there are several.")
     nodes: int = runtime_field(default=1, ge=1, description="Machines that train together; the others run `alignflow node`.")
     node_rank: int = runtime_field(default=0, ge=0, description="Number of this machine; a recipe is run on node 0.")

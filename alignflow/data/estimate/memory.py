@@ -7,15 +7,15 @@ Activations are counted as torch keeps them for the backward pass of a gated tra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from alignflow.data.estimate.place import BF16, FP32, GIB, Need, Parts, Phase, Place, add
 from alignflow.data.estimate.shapes import FAMILIES, ModelShape
 from alignflow.data.estimate.states import LIVE_PARAMETERS, States, states
 
-HEAD_CHUNK = 4096
-"""Tokens whose logits are in memory at once (`CHUNK_TOKENS` of models/policy.py)."""
+HEAD_CHUNK: Mapping[str, int] = {"cpu": 4096, "cuda": 4096}
+"""Device -> tokens whose logits are in memory at once (`CHUNK_TOKENS` of models/policy.py)."""
 LOGIT_BYTES = 12
 """Bytes per logit in the backward pass: fp32 log-probabilities, their gradient, and the logits' own (11.3 measured)."""
 LOGIT_BYTES_FORWARD = 8
@@ -118,11 +118,12 @@ def passes(learner: Learner, place: Place) -> list[Phase]:
     The last norm, and the states that the head reads, are 3 more of width h. Autocast keeps the copies of weights that
     learn until the forward pass ends; those that a kept product needs live until its backward pass.
     Products keep no copy where layers are computed anew, nor under ZeRO 3, whose own linear function keeps the weights.
+    The gradient of a head that learns is made whole before it is added to the earlier one.
     """
     shape, tokens = learner.shape, learner.tokens
     layer = layer_activations(shape, place.precision) * tokens
     ends = 3 * FP32 * shape.hidden_size * tokens
-    logits = LOGIT_BYTES * min(learner.head_tokens, HEAD_CHUNK) * shape.vocab_size
+    logits = LOGIT_BYTES * min(learner.head_tokens, HEAD_CHUNK[place.device]) * shape.vocab_size
     copies = BF16 * shape.layer_matrices if place.precision == "bf16" else 0
     one = copies / shape.num_hidden_layers
     if learner.gradient_checkpointing:
@@ -131,7 +132,10 @@ def passes(learner: Learner, place: Place) -> list[Phase]:
         kept, working = layer * shape.num_hidden_layers, IN_FLIGHT * layer
     copied_back = one if learner.gradient_checkpointing or place.gathers else copies
     # The logits go before the layers' backward pass starts: the larger of the two counts.
-    backward = {"activations": kept + ends + max(0, working - logits), "logits": logits, "bf16 copies": copied_back}
+    backward = {
+        "activations": kept + ends + max(0, working - logits), "logits": logits, "bf16 copies": copied_back,
+        "head gradient": 0 if learner.lora_rank or learner.scores else FP32 * learner.head,
+    }  # fmt: skip
     copied = copies if AUTOCAST_CACHES and not learner.lora_rank else copied_back
     forward = {"activations": kept + layer, "bf16 copies": copied}
     return [Phase(FORWARD, forward), Phase("backward pass", backward)]
@@ -140,7 +144,7 @@ def passes(learner: Learner, place: Place) -> list[Phase]:
 def forward_only(shape: ModelShape, tokens: int, head_tokens: int, place: Place) -> Parts:
     """Bytes of a pass without gradients: one layer at work, the states between layers, a chunk of logits."""
     working = (layer_activations(shape, place.precision) + 2 * FP32 * shape.hidden_size) * tokens
-    logits = LOGIT_BYTES_FORWARD * min(head_tokens, HEAD_CHUNK) * shape.vocab_size
+    logits = LOGIT_BYTES_FORWARD * min(head_tokens, HEAD_CHUNK[place.device]) * shape.vocab_size
     return {"activations": working, "logits": logits}
 
 
@@ -160,26 +164,30 @@ def training_need(learner: Learner, place: Place) -> Need:
     return Need((*need.phases, Phase("evaluation", add(own.resident, looked, _base(place)))), need.host)
 
 
-def ppo_need(policy: Learner, value: Learner, frozen: Sequence[int], rollout: Rollout, place: Place) -> Need:
-    """PPO: policy and value model learn, frozen models (their numbers of weights: reference, reward) stand beside them.
+def online_need(policy: Learner, value: Learner | None, frozen: Sequence[int], rollout: Rollout, place: Place) -> Need:
+    """PPO and its kind: the policy learns, and with it a value model where there is one; frozen models stand beside them.
 
-    Sampling uses the policy's own weights. Under ZeRO 3 frozen models are cut like the policy; where all is offloaded they
-    stand in the machine's memory, and on the device what is gathered of one at a time.
+    Sampling uses the policy's own fp32 weights. Under ZeRO 3 frozen models are cut like the policy; where all is offloaded
+    they stand in the machine's memory, and on the device what is gathered of one at a time.
+
+    Args:
+        frozen: Numbers of weights of reference and reward model.
+        rollout: Answers that are sampled together.
     """
-    both = [states(model.weights, model.trainable, model.head, place) for model in (policy, value)]
+    learners = [policy] if value is None else [policy, value]
+    own = [states(model.weights, model.trainable, model.head, place) for model in learners]
     on_device: dict[str, float] = {"frozen": sum(FP32 * weights / place.shares for weights in frozen)}
     on_host: dict[str, float] = {}
     if place.offload == "all" and place.device == "cuda":
-        on_host = {"frozen": sum(FP32 * weights / place.shares for weights in frozen)}
+        on_host = on_device
         on_device = {"frozen": FP32 * min(LIVE_PARAMETERS, max(frozen, default=0))}
     prefill = rollout.rows * rollout.prompt_length // rollout.answers_per_prompt
     looks = [
-        Phase("sampling", add({"cache": cache_bytes(policy.shape, rollout, place.precision)}, forward_only(policy.shape, prefill, rollout.rows, place))),
+        Phase("sampling", add({"cache": cache_bytes(policy.shape, rollout, "fp32")}, forward_only(policy.shape, prefill, rollout.rows, place))),
         Phase("scoring", forward_only(policy.shape, policy.tokens, policy.head_tokens, place)),
     ]  # fmt: skip
-    updates = [passes(model, place) for model in (policy, value)]
-    need = _phases(both, on_device, updates, _saved_copy([policy, value], place), place)
-    held = add(on_device, *(own.resident for own in both), _base(place))
+    need = _phases(own, on_device, [passes(model, place) for model in learners], _saved_copy(learners, place), place)
+    held = add(on_device, *(model.resident for model in own), _base(place))
     sampled = tuple(Phase(phase.name, add(held, phase.parts)) for phase in looks)
     return Need((*sampled, *need.phases), add(need.host, on_host))
 

@@ -110,9 +110,10 @@ def _more_processes(settings: Settings, demand: Demand, stage: str) -> Candidate
     if not demand.longest_row or place.engine != "deepspeed":
         return []
     fields = "engine.nodes" if place.device == "cpu" else "engine.processes times engine.nodes"
+    stage_of_zero = 2 if demand.whole else 3
     return [
-        (f"engine.zero_stage: 3 over {number} processes ({fields})",
-         replace(settings, place=replace(place, zero_stage=3, processes=number, nodes=number if place.device == "cpu" else place.nodes)))
+        (f"engine.zero_stage: {stage_of_zero} over {number} processes ({fields})",
+         replace(settings, place=replace(place, zero_stage=stage_of_zero, processes=number, nodes=number if place.device == "cpu" else place.nodes)))
         for number in numbers if number > place.processes
     ]  # fmt: skip
 

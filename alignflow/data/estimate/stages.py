@@ -19,7 +19,7 @@ from alignflow.data.estimate.memory import (
     forward_only,
     generation_need,
     loading_need,
-    ppo_need,
+    online_need,
     scoring_need,
     training_need,
 )  # fmt: skip
@@ -65,6 +65,7 @@ class Demand:
         longest_row: Tokens of the longest row of a training, under which micro_batch_tokens saves nothing; 0: it does not train.
         published: Bytes that it leaves in the store; 0 where they are few.
         states: Bytes of its training states.
+        whole: Whether each process needs the whole policy, so that ZeRO 3 is refused.
     """
 
     settings: Settings
@@ -72,6 +73,7 @@ class Demand:
     longest_row: int = 0
     published: int = 0
     states: int = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,12 @@ def _reward(asked: Asked) -> Demand | None:
 
 def _align(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
-    rule = ALIGN_DEMANDS.get(config.method)
-    return rule(asked) if rule else _training(asked, asked.shapes["policy"], config, 2 * config.max_length, scores=False)
+    return TRAINER_DEMANDS[catalogue.METHODS[config.method].trainer](asked)
+
+
+def _pairs(asked: Asked) -> Demand | None:
+    config: AlignConfig = asked.config
+    return _training(asked, asked.shapes["policy"], config, 2 * config.max_length, scores=False)
 
 
 def _training(asked: Asked, shape: ModelShape | None, config: TrainingConfig, longest_row: int, scores: bool) -> Demand | None:
@@ -179,28 +185,32 @@ def _learner(shape: ModelShape, settings: Settings, config: TrainingConfig, long
     )  # fmt: skip
 
 
-def _ppo(asked: Asked) -> Demand | None:
-    """The value model is on the reward model's backbone where there is one, else on the policy's."""
+def _online(asked: Asked) -> Demand | None:
+    """Methods that sample: the value model is on the reward model's backbone where that is known, and never an adapter."""
     config: AlignConfig = asked.config
     options = catalogue.parse_options(catalogue.METHODS[config.method], config.options, "align.options")
-    policy = asked.shapes["policy"]
-    reward = asked.shapes.get("reward_model") if "reward_model" in asked.shapes else policy
-    if policy is None or reward is None:
+    policy, reward = asked.shapes["policy"], asked.shapes.get("reward_model")
+    if policy is None or ("reward_model" in asked.shapes and reward is None):
         return None
-    longest_row = asked.prompt_length + options.response_length
-    frozen = [policy.parameters, *([reward.scoring_parameters] if "reward_model" in asked.shapes else [])]
+    prompt_length = min(asked.prompt_length, config.max_length - options.response_length)
+    longest_row = prompt_length + options.response_length
+    with_values = catalogue.look_up(catalogue.ADVANTAGES, options.advantage, "align.options.advantage").needs_values
 
-    def learners(settings: Settings) -> tuple[Learner, Learner]:
-        return _learner(policy, settings, config, longest_row, False), _learner(reward, settings, config, longest_row, True)
+    def learners(settings: Settings) -> list[Learner]:
+        value = _learner(reward or policy, replace(settings, lora_rank=None), config, longest_row, True)
+        return [_learner(policy, settings, config, longest_row, False), *([value] if with_values else [])]
 
     def need(settings: Settings) -> Need:
         rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
-        rollout = Rollout(rows, asked.prompt_length, options.response_length, options.num_generations)
-        return ppo_need(*learners(settings), frozen, rollout, settings.place)
+        rollout = Rollout(rows, prompt_length, options.response_length, options.num_generations)
+        # An adapter's base is its reference.
+        frozen = [*([] if settings.lora_rank else [policy.parameters]), *([reward.scoring_parameters] if reward else [])]
+        learning, *values = learners(settings)
+        return online_need(learning, values[0] if values else None, frozen, rollout, settings.place)
 
     settings = replace(settings_of(config, asked.runtime), rows=options.rollout_batch_size)
     both = learners(settings)
-    return Demand(settings, need, longest_row, published_bytes(both[0]), kept_bytes(config, *both))
+    return Demand(settings, need, longest_row, published_bytes(both[0]), kept_bytes(config, *both), whole=True)
 
 
 def _sample(asked: Asked) -> Demand | None:
@@ -288,5 +298,5 @@ DEMANDS: Mapping[str, Rule] = {
 }  # fmt: skip
 """Stage of the catalogue -> what it needs; a stage that is not here holds no model."""
 
-ALIGN_DEMANDS: Mapping[str, Rule] = {"ppo": _ppo}
-"""Method of the catalogue -> what `align` needs; any other method trains one model on pairs."""
+TRAINER_DEMANDS: Mapping[str, Rule] = {"pairs": _pairs, "online": _online}
+"""Trainer of the catalogue -> what `align` needs with it."""

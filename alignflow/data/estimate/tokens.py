@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alignflow.data import catalogue
 from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
 from alignflow.data.configs.training import TrainingConfig
 
@@ -86,7 +87,9 @@ def _prompts(statistics: Mapping[str, Any], kind: str) -> int | None:
 RULES: Mapping[str, Callable[[Any, Mapping[str, Any], int | None], Tokens | None]] = {
     "sft": _sft,
     "reward": _pairs,
-    "align": _pairs,
+    "align": lambda config, statistics, pairs: (
+        _pairs(config, statistics, pairs) if catalogue.METHODS[config.method].trainer == "pairs" else None
+    ),
     "sample": lambda config, statistics, pairs: sampled_tokens(config, _prompts(statistics, "prompts")),
     "evaluate": lambda config, statistics, pairs: evaluated_tokens(config, _prompts(statistics, "evaluation")),
 }

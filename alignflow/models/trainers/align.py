@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
 from alignflow.models.adapters import add_adapter, save_model
-from alignflow.models.batching import EncodedRow, make_micro_batches
+from alignflow.models.batching import make_micro_batches
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
@@ -125,13 +125,12 @@ def own_sums(model: Policy, data: dict[str, Pairs], run: Run) -> References:
     if not group.anywhere(not kept.is_file()):
         return load_file(kept)
     sums: References = {}
-    names = [(side, name) for side in data for name in ANSWERS]
     with model.adapter.off() if model.adapter else nullcontext():
-        for done, (side, name) in enumerate(names):
-            run.progress(done, len(names), "reference passes")
-            rows = getattr(data[side], name)
-            sums[f"{side}/{name}"] = summed_logps(model, rows, run)
-            run.count_tokens(sum(len(row) for row in rows))
+        for done, (side, pairs) in enumerate(data.items()):
+            run.progress(done, len(data), "reference passes")
+            for name, found in zip(ANSWERS, pair_sums(model, pairs, run), strict=True):
+                sums[f"{side}/{name}"] = found
+            run.count_tokens(sum(pairs.lengths))
     if run.main:
         run.work.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_suffix(".tmp")
@@ -141,14 +140,18 @@ def own_sums(model: Policy, data: dict[str, Pairs], run: Run) -> References:
 
 
 @torch.no_grad()
-def summed_logps(policy: Policy, rows: Sequence[EncodedRow], run: Run) -> torch.Tensor:
-    """(rows,) fp32 summed log-probabilities of completions, in every process; each runs its share of the rows."""
-    sums = torch.zeros(len(rows))
-    for own in passes([len(row) for row in rows], run.runtime.micro_batch_tokens):
-        found = policy.token_statistics([rows[index] for index in own.rows]).sums().cpu()
+def pair_sums(policy: Policy, pairs: Pairs, run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed log-probabilities of the chosen and of the rejected answers, both (pairs,) fp32, in every process.
+
+    Each process runs its share; both sides of a pair stand in one pass, where they share their prompt.
+    """
+    sums = torch.zeros(2, len(pairs))
+    for own in passes(pairs.lengths, run.runtime.micro_batch_tokens):
+        found = policy.token_statistics(pairs.both(own.rows)).sums().cpu()
         if own.counts:
-            sums[own.rows] = found
-    return group.sum_tensor(sums)
+            sums[:, own.rows] = torch.stack(found.chunk(2))
+    chosen, rejected = group.sum_tensor(sums)
+    return chosen, rejected
 
 
 @torch.no_grad()

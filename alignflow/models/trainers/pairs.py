@@ -13,7 +13,7 @@ from alignflow.data.errors import TrainingError
 from alignflow.data.records import read_table
 from alignflow.data.rendering import encode_completion, encode_prompt
 from alignflow.data.run import Run
-from alignflow.models.batching import EncodedRow
+from alignflow.models.batching import EncodedRow, packed_length
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Pairs:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of both sides of each pair."""
-        return [len(chosen) + len(rejected) for chosen, rejected in zip(self.chosen, self.rejected, strict=True)]
+        """Tokens of each pair in a forward pass: a prompt that both sides share counts once."""
+        return [packed_length(pair) for pair in zip(self.chosen, self.rejected, strict=True)]
 
     def both(self, rows: Sequence[int]) -> list[EncodedRow]:
         """The chosen sides of `rows`, then their rejected sides: one forward pass holds both."""

@@ -13,8 +13,8 @@ from alignflow.data.estimate.memory import (
     cache_bytes,
     generation_need,
     layer_activations,
+    online_need,
     passes,
-    ppo_need,
     training_need,
 )  # fmt: skip
 from alignflow.data.estimate.place import Place
@@ -71,7 +71,7 @@ def test_the_cache_by_hand():
 
 
 def test_the_chunk_of_the_head_is_that_of_the_policy():
-    assert HEAD_CHUNK == policy.CHUNK_TOKENS
+    assert set(HEAD_CHUNK.values()) == {policy.CHUNK_TOKENS}
     logits = passes(Learner(EIGHT_B, 8192, 8192), Place("cuda", "bf16"))[1].parts["logits"]
     assert logits == 12 * 4096 * 128256
 
@@ -93,7 +93,7 @@ def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone():
 def test_ppo_holds_two_learning_models_and_two_frozen_ones():
     place = Place("cuda", "bf16", zero_stage=1)
     policy_model, value = Learner(EIGHT_B, 8192, 8192), Learner(EIGHT_B, 8192)
-    need = ppo_need(policy_model, value, [EIGHT_B.parameters, EIGHT_B.scoring_parameters], Rollout(32, 512, 512), place)
+    need = online_need(policy_model, value, [EIGHT_B.parameters, EIGHT_B.scoring_parameters], Rollout(32, 512, 512), place)
     sampling = next(phase for phase in need.phases if phase.name == "sampling")
     both = EIGHT_B.parameters + EIGHT_B.scoring_parameters
     assert sampling.parts["weights"] == 4 * both == sampling.parts["frozen"] and sampling.parts["optimizer"] == 12 * both
@@ -105,7 +105,7 @@ def test_offloaded_frozen_models_stand_in_the_machines_memory():
     learners = Learner(EIGHT_B, 8192, 8192), Learner(EIGHT_B, 8192)
     frozen = [EIGHT_B.parameters, EIGHT_B.scoring_parameters]
     on, off = (
-        ppo_need(*learners, frozen, Rollout(32, 512, 512), Place("cuda", "bf16", zero_stage=3, processes=8, offload=value))
+        online_need(*learners, frozen, Rollout(32, 512, 512), Place("cuda", "bf16", zero_stage=3, processes=8, offload=value))
         for value in ("none", "all")
     )
     assert off.host["frozen"] == on.peak.parts["frozen"] == 4 * sum(frozen) / 8

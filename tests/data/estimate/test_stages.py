@@ -1,10 +1,8 @@
 """From a stage's config, inputs and runtime to what it needs."""
 
 import pytest
-from pydantic import Field
 
 from alignflow.data import catalogue
-from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, SampleConfig
 from alignflow.data.configs.inputs import InitConfig
 from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, RewardConfig, SFTConfig
@@ -12,7 +10,7 @@ from alignflow.data.estimate.disk import state_bytes
 from alignflow.data.estimate.memory import Learner, training_need
 from alignflow.data.estimate.place import Place
 from alignflow.data.estimate.shapes import ModelShape
-from alignflow.data.estimate.stages import DEMANDS, Asked, demand, place_of
+from alignflow.data.estimate.stages import DEMANDS, TRAINER_DEMANDS, Asked, demand, place_of
 from alignflow.data.run import Runtime
 
 SHAPE = ModelShape("llama", 192, 6, 6, 2, 32, 512, 4096, tied=True)
@@ -83,20 +81,25 @@ def test_states_are_written_where_a_training_lasts_and_the_best_step_is_kept():
     assert demand("sft", asked(SFTConfig(eval_steps=10))).states == once + 4 * SHAPE.parameters
 
 
-class OnlineOptions(StageConfig):
-    response_length: int = Field(default=64)
-    rollout_batch_size: int = Field(default=32)
-    num_generations: int = Field(default=1)
+def ppo(**more):
+    return demand("align", asked(AlignConfig(method="ppo", lora=more.pop("lora", None), options=more.pop("options", {})), **more))
 
 
-def test_ppo_needs_two_learning_models_and_the_frozen_ones(monkeypatch):
-    method = catalogue.Method("nowhere:ppo", "PPO.", options=OnlineOptions)
-    monkeypatch.setitem(catalogue.METHODS, "ppo", method)
-    config = AlignConfig(method="ppo")
-    with_reward, without = demand("align", asked(config, reward_model=SHAPE)), demand("align", asked(config))
-    pairs = demand("align", asked(AlignConfig()))
+def test_ppo_needs_two_learning_models_and_the_frozen_ones():
+    with_reward, without, pairs = ppo(reward_model=SHAPE), ppo(), demand("align", asked(AlignConfig()))
     totals = [found.need(found.settings).peak.total for found in (pairs, without, with_reward)]
     assert totals[2] - totals[1] == 4 * SHAPE.scoring_parameters, "a frozen reward model"
     assert totals[1] - totals[0] > 16 * SHAPE.scoring_parameters, "a value model that learns"
     assert with_reward.states == state_bytes([Learner(SHAPE, 1, 1), Learner(SHAPE, 1)])
-    assert demand("align", asked(config, reward_model=None)) is None
+    assert ppo(reward_model=None) is None
+
+
+def test_an_adapters_base_is_its_reference_and_the_value_model_has_no_adapter():
+    found = ppo(lora=LoRAConfig(r=4))
+    peak = next(phase for phase in found.need(found.settings).phases if phase.name == "sampling")
+    assert "frozen" not in peak.parts
+    assert found.states == state_bytes([Learner(SHAPE, 1, 1, lora_rank=4), Learner(SHAPE, 1)])
+
+
+def test_every_trainer_of_the_catalogue_has_its_rule():
+    assert set(TRAINER_DEMANDS) == set(catalogue.TRAINERS)

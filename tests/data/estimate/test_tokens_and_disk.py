@@ -38,6 +38,7 @@ def test_answers_are_bounded_by_their_longest():
 
 def test_what_is_not_known_is_none():
     assert implied_tokens("sft", SFTConfig(), {}, None) is None and implied_tokens("sample", SampleConfig(), {}, None) is None
+    assert implied_tokens("align", AlignConfig(method="ppo", max_steps=3), {}, 12) is None, "pairs say nothing of what is sampled"
     assert implied_tokens("label", None, STATISTICS, None) is None
 
 

@@ -1,0 +1,220 @@
+"""Statistics of a language model's head per token, in chunks: the logits of all tokens are never in memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
+
+from alignflow.models.token_statistics import STATISTICS, Chunk
+
+CHUNK_TOKENS = {"cpu": 128, "cuda": 2048}
+"""Tokens whose logits are in memory at a time: on a CPU measured (docs/benchmarks.md), on a GPU enough to fill it."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What becomes of a head's product: logits = cap * tanh(product * factor / cap) / temperature.
+
+    Attributes:
+        factor: A scale (Granite, Cohere, Falcon-H1).
+        cap: A soft cap (Gemma 2, RecurrentGemma); None for none.
+        temperature: That of sampling; 1 for the model's own distribution.
+    """
+
+    factor: float = 1.0
+    cap: float | None = None
+    temperature: float = 1.0
+
+    def apply(self, product: torch.Tensor) -> torch.Tensor:
+        """Logits, in fp32 at least."""
+        logits = product if product.dtype == torch.float64 else product.float()
+        if self.factor != 1.0:
+            logits = logits * self.factor
+        if self.cap:
+            logits = torch.tanh(logits / self.cap) * self.cap
+        return logits if self.temperature == 1.0 else logits / self.temperature
+
+    def backward(self, logits: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        """The gradient of the product from that of the logits."""
+        if self.cap:
+            gradient = gradient * (1 - (logits * self.temperature / self.cap).square())
+        scale = self.factor / self.temperature
+        return gradient if scale == 1.0 else gradient * scale
+
+
+def scaling_of(config: Any, temperature: float = 1.0) -> Scaling:
+    """The scaling that a model's config asks for, under the names that architectures give it."""
+
+    def first(*names: str) -> float | None:
+        return next((float(found) for name in names if (found := getattr(config, name, None))), None)
+
+    factor = (first("logit_scale", "lm_head_multiplier") or 1.0) / (first("logits_scaling") or 1.0)
+    return Scaling(factor, first("final_logit_softcapping", "logits_soft_cap"), temperature)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model's head.
+
+    Attributes:
+        module: From hidden states (tokens, width) to products (tokens, vocabulary).
+        scaling: What becomes of them.
+        dtype: In what a plain linear head multiplies.
+    """
+
+    module: torch.nn.Module
+    scaling: Scaling
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one whole matrix, which the statistics may read by themselves."""
+        return type(self.module) is torch.nn.Linear and self.module.weight.ndim == 2
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A second model's head and its hidden states of the same tokens, (tokens, width), without gradients."""
+
+    head: Head
+    hidden: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of some tokens.
+
+    Attributes:
+        which: Names of STATISTICS.
+        targets: (tokens,) int64.
+        top_k: For the statistics of the most probable tokens.
+        reference: For those that compare.
+    """
+
+    which: tuple[str, ...]
+    targets: torch.Tensor
+    top_k: int = 8
+    reference: Reference | None = None
+
+    def chunk(self, head: Head, raw: torch.Tensor, part: slice) -> Chunk:
+        """The tokens `part`, whose product of the head is `raw`."""
+        other = None
+        if self.reference is not None and any(STATISTICS[name].compares for name in self.which):
+            with torch.no_grad():
+                other = self.reference.head.scaling.apply(product(self.reference.head, self.reference.hidden[part]))
+        return Chunk(head.scaling.apply(raw), self.targets[part], self.top_k, other)
+
+
+def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple[torch.Tensor, ...]:
+    """The statistics of tokens with these hidden states (tokens, width), in the order of `request.which`; differentiable.
+
+    A plain linear head has its gradient written out; any other (with adapters, or sharded) goes through checkpointing,
+    at about twice the time and memory.
+    """
+    if head.plain:
+        return _Statistics.apply(hidden, head.module.weight, head.module.bias, head, request)
+
+    def values(states: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
+        chunk = request.chunk(head, product(head, states), part)
+        return tuple(STATISTICS[name].value(chunk) for name in request.which)
+
+    parts = []
+    for part in _parts(hidden):
+        if torch.is_grad_enabled() and hidden.requires_grad:
+            parts.append(checkpoint(values, hidden[part], part, use_reentrant=False))
+        else:
+            parts.append(values(hidden[part], part))
+    return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+
+def _parts(hidden: torch.Tensor) -> Iterator[slice]:
+    """Stretches of CHUNK_TOKENS tokens; one empty stretch where there are none."""
+    step = CHUNK_TOKENS[hidden.device.type]
+    for start in range(0, max(len(hidden), 1), step):
+        yield slice(start, start + step)
+
+
+def product(head: Head, hidden: torch.Tensor) -> torch.Tensor:
+    """(tokens, vocabulary) of hidden states (tokens, width), before scaling."""
+    if not head.plain:
+        with torch.autocast(hidden.device.type, dtype=torch.bfloat16, enabled=head.dtype == torch.bfloat16):
+            return head.module(hidden)
+    weight, bias = head.module.weight, head.module.bias
+    return linear(hidden.to(head.dtype), weight.to(head.dtype), None if bias is None else bias.to(head.dtype))
+
+
+class _Statistics(torch.autograd.Function):
+    """Statistics of a plain linear head, whose logits are computed again in the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, head: Head, request: Request
+    ) -> tuple[torch.Tensor, ...]:
+        states, matrix, offset = _cast(head.dtype, hidden, weight, bias)
+        found: list[list[torch.Tensor]] = []
+        for part in _parts(hidden):
+            chunk = request.chunk(head, linear(states[part], matrix, offset), part)
+            found.append([STATISTICS[name].value(chunk) for name in request.which])
+        values = tuple(torch.cat(column) for column in zip(*found, strict=True))
+        ctx.save_for_backward(hidden, weight, bias, *values)
+        ctx.head, ctx.request = head, request
+        ctx.mark_non_differentiable(
+            *[value for name, value in zip(request.which, values, strict=True) if STATISTICS[name].gradient is None]
+        )
+        ctx.set_materialize_grads(False)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[Any, ...]:
+        hidden, weight, bias, *values = ctx.saved_tensors
+        head, request = ctx.head, ctx.request
+        states, matrix, offset = _cast(head.dtype, hidden, weight, bias)
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        of_hidden = torch.zeros_like(hidden) if wants_hidden else None
+        of_weight = torch.zeros_like(weight) if wants_weight else None
+        of_bias = torch.zeros_like(bias) if wants_bias else None
+        for part in _parts(hidden):
+            chunk = request.chunk(head, linear(states[part], matrix, offset), part)
+            of_logits = _of_logits(chunk, request.which, [value[part] for value in values], gradients, part)
+            if of_logits is None:
+                continue
+            of_product = head.scaling.backward(chunk.logits, of_logits).to(head.dtype)
+            if of_hidden is not None:
+                of_hidden[part] = of_product @ matrix
+            if of_weight is not None:
+                _add_product(of_weight, of_product, states[part])
+            if of_bias is not None:
+                of_bias += of_product.sum(0, dtype=of_bias.dtype)
+        return of_hidden, of_weight, of_bias, None, None
+
+
+def _of_logits(
+    chunk: Chunk, which: Sequence[str], values: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None], part: slice
+) -> torch.Tensor | None:
+    """The gradient of a chunk's logits, summed over the statistics that have one; None for none."""
+    total = None
+    for name, value, gradient in zip(which, values, gradients, strict=True):
+        rule = STATISTICS[name].gradient
+        if rule is not None and gradient is not None:
+            term = rule(chunk, value, gradient[part])
+            total = term if total is None else total.add_(term)
+    return total
+
+
+def _cast(dtype: torch.dtype, *tensors: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+    return tuple(None if tensor is None else tensor.detach().to(dtype) for tensor in tensors)
+
+
+def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """total += left.T @ right, in place where the dtypes agree."""
+    if total.dtype == left.dtype:
+        total.addmm_(left.t(), right)
+    else:
+        total += left.t() @ right

@@ -1,0 +1,179 @@
+"""What a loss may ask about a token's distribution: values, and gradients written out. One table; losses see no logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+
+@dataclass(frozen=True)
+class TokenStatistics:
+    """Figures per completion token that counts, row after row.
+
+    Attributes:
+        owners: (N,) int64: the row of each token.
+        rows: Number of rows.
+        values: Name of STATISTICS -> (N,) fp32, for the `top_` ones (N, top_k).
+    """
+
+    owners: torch.Tensor
+    rows: int
+    values: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def logps(self) -> torch.Tensor:
+        """(N,) fp32 log-probabilities."""
+        return self.values["logps"]
+
+    def sums(self, name: str = "logps") -> torch.Tensor:
+        """(rows,) fp32: the sum over each row's tokens."""
+        return self.values[name].new_zeros(self.rows).index_add(0, self.owners, self.values[name])
+
+    def counts(self) -> torch.Tensor:
+        """(rows,) fp32: number of tokens of each row."""
+        return torch.bincount(self.owners, minlength=self.rows).float()
+
+
+class Chunk:
+    """Some tokens, as a statistic sees them.
+
+    Attributes:
+        logits: (tokens, vocabulary) fp32.
+        targets: (tokens,) int64: the tokens that stand there.
+        top_k: How many of the most probable tokens are asked for.
+        reference_logits: (tokens, vocabulary) fp32 of a second model, or None.
+    """
+
+    def __init__(self, logits: torch.Tensor, targets: torch.Tensor, top_k: int, reference_logits: torch.Tensor | None):
+        self.logits, self.targets, self.top_k, self.reference_logits = logits, targets, top_k, reference_logits
+
+    @cached_property
+    def normaliser(self) -> torch.Tensor:
+        """(tokens, 1): log of the sum of exponentials."""
+        return self.logits.logsumexp(-1, keepdim=True)
+
+    @cached_property
+    def log_probabilities(self) -> torch.Tensor:
+        """(tokens, vocabulary)."""
+        return self.logits - self.normaliser
+
+    @cached_property
+    def probabilities(self) -> torch.Tensor:
+        """(tokens, vocabulary)."""
+        if "log_probabilities" in self.__dict__:
+            return self.log_probabilities.exp()
+        return (self.logits - self.normaliser).exp_()
+
+    @cached_property
+    def reference(self) -> torch.Tensor:
+        """(tokens, vocabulary): the second model's log-probabilities."""
+        assert self.reference_logits is not None, "a statistic that compares needs a reference"
+        return self.reference_logits.log_softmax(-1)
+
+
+Values = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A figure per token.
+
+    Attributes:
+        value: Its values, (tokens,) or (tokens, top_k), written in differentiable operations.
+        gradient: (chunk, values, gradient of the values) -> (tokens, vocabulary) gradient of the logits; None where
+            nothing is learnt through it.
+        compares: Whether it needs a reference.
+    """
+
+    value: Callable[[Chunk], Values]
+    gradient: Callable[[Chunk, Values, torch.Tensor], torch.Tensor] | None = None
+    compares: bool = False
+
+
+def _logps(chunk: Chunk) -> Values:
+    return (chunk.logits.gather(-1, chunk.targets[:, None]) - chunk.normaliser)[:, 0]
+
+
+def _logps_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    found = chunk.probabilities * -gradient[:, None]
+    return found.scatter_add_(-1, chunk.targets[:, None], gradient[:, None])
+
+
+def _entropy(chunk: Chunk) -> Values:
+    return -(chunk.probabilities * chunk.log_probabilities).sum(-1)
+
+
+def _entropy_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    return chunk.probabilities * (chunk.log_probabilities + values[:, None]) * -gradient[:, None]
+
+
+def _squared_probability(chunk: Chunk) -> Values:
+    return chunk.probabilities.square().sum(-1)
+
+
+def _squared_probability_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    return chunk.probabilities * (chunk.probabilities - values[:, None]) * (2 * gradient[:, None])
+
+
+def _correct(chunk: Chunk) -> Values:
+    return (chunk.logits.argmax(-1) == chunk.targets).to(chunk.logits.dtype)
+
+
+def _top_logps(chunk: Chunk) -> Values:
+    return chunk.logits.topk(chunk.top_k, -1).values - chunk.normaliser
+
+
+def _top_logps_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    found = chunk.probabilities * -gradient.sum(-1, keepdim=True)
+    return found.scatter_add_(-1, chunk.logits.topk(chunk.top_k, -1).indices, gradient)
+
+
+def _top_ids(chunk: Chunk) -> Values:
+    return chunk.logits.topk(chunk.top_k, -1).indices
+
+
+def _forward_kl(chunk: Chunk) -> Values:
+    return (chunk.reference.exp() * (chunk.reference - chunk.log_probabilities)).sum(-1)
+
+
+def _forward_kl_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    return (chunk.probabilities - chunk.reference.exp()) * gradient[:, None]
+
+
+def _reverse_kl(chunk: Chunk) -> Values:
+    return (chunk.probabilities * (chunk.log_probabilities - chunk.reference)).sum(-1)
+
+
+def _reverse_kl_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    return chunk.probabilities * (chunk.log_probabilities - chunk.reference - values[:, None]) * gradient[:, None]
+
+
+def _reference_logps(chunk: Chunk) -> Values:
+    return chunk.reference.gather(-1, chunk.targets[:, None])[:, 0]
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    "logps": Statistic(_logps, _logps_gradient),
+    "entropy": Statistic(_entropy, _entropy_gradient),
+    "squared_probability": Statistic(_squared_probability, _squared_probability_gradient),
+    "correct": Statistic(_correct),
+    "top_logps": Statistic(_top_logps, _top_logps_gradient),
+    "top_ids": Statistic(_top_ids),
+    "forward_kl": Statistic(_forward_kl, _forward_kl_gradient, compares=True),
+    "reverse_kl": Statistic(_reverse_kl, _reverse_kl_gradient, compares=True),
+    "reference_logps": Statistic(_reference_logps, compares=True),
+}
+"""What a loss may ask for, per token:
+
+logps: log-probability of the token that stands there.
+entropy: of the distribution, nats.
+squared_probability: sum of p squared over the vocabulary; its log, which WPO takes, is safe: at least 1 / vocabulary.
+correct: 1 where the most probable token stands there.
+top_logps, top_ids: log-probabilities and ids of the `top_k` most probable tokens, falling.
+forward_kl: KL(reference || policy) over the whole vocabulary, nats (TDPO's, arXiv 2404.11999).
+reverse_kl: KL(policy || reference) likewise.
+reference_logps: the reference's log-probability of the token that stands there.
+"""

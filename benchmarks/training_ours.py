@@ -1,0 +1,220 @@
+"""Our side of training.py: prepares the rows for both sides, then does one training run per line of its input."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas
+import torch
+import transformers
+
+from alignflow.data.configs.inputs import InitConfig
+from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
+from alignflow.data.records import assistant, user, write_table
+from alignflow.data.run import Run, Runtime
+from alignflow.models.batching import make_micro_batches
+from alignflow.models.engines.base import make_optimizer
+from alignflow.models.initialise import initialise
+from alignflow.models.policy import load_policy
+from alignflow.models.trainers import align, reward, sft
+from alignflow.models.trainers.pairs import read_pairs
+
+FOLDER = Path(sys.argv[1])
+SETTINGS = json.loads((FOLDER / "settings.json").read_text())
+RATE = 1e-5
+
+
+class Watch:
+    """CPU seconds of the calls that it wraps, and the peak of memory above its start."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.peak = 0.0
+
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, measured under `name`."""
+
+        def measured(*arguments: Any, **named: Any) -> Any:
+            gc.collect()
+            before = memory("VmRSS")
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+            started = time.process_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.seconds[name] = time.process_time() - started
+                self.peak = max(self.peak, memory("VmHWM") - before)
+
+        return measured
+
+
+def memory(field: str) -> float:
+    """A field of this process's memory, MB; what earlier runs freed is given back first."""
+    ctypes.CDLL(None).malloc_trim(0)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
+
+
+def prepare() -> dict[str, Any]:
+    """Write base model, tables and token ids; returns what the report says about them."""
+    run = new_run("init")
+    initialise(InitConfig(path=SETTINGS["model"]), run=run)
+    shutil.copytree(run.out, FOLDER / "base", dirs_exist_ok=True)
+    draw = random.Random(0)
+    tables = {name: pandas.read_parquet(SETTINGS[name]).to_dict("records") for name in ("demonstrations", "preferences")}
+    for rows in tables.values():
+        draw.shuffle(rows)
+    demonstrations = [
+        {"id": f"d{n}", "source": "b", "messages": [*user(str(row["prompt"])), *assistant(str(row["completion"]))]}
+        for n, row in enumerate(tables["demonstrations"])
+    ]  # fmt: skip
+    preferences = [
+        {"id": f"p{n}", "source": "b", "prompt": user(str(row["prompt"])), "chosen": assistant(str(row["chosen"])),
+         "rejected": assistant(str(row["rejected"])), "chosen_ended": True, "rejected_ended": True}
+        for n, row in enumerate(tables["preferences"])
+    ]  # fmt: skip
+    tokenizer = load_policy(FOLDER / "base", runtime()).tokenizer
+    demonstrations, preferences = fitting(demonstrations, preferences, tokenizer)
+    for name, rows in (("demonstrations", demonstrations), ("preferences", preferences)):
+        write_table(rows, name, FOLDER / name / "train.parquet")
+        write_table(rows[:2], name, FOLDER / name / "heldout.parquet")
+    encoded = sft.read_rows(FOLDER / "demonstrations" / "train.parquet", tokenizer, SETTINGS["max_length"], run)[1]
+    pairs = read_pairs(FOLDER / "preferences" / "train.parquet", tokenizer, SETTINGS["max_length"], run, "benchmark")
+    supervised = {"sft": sum(row.supervised for row in encoded), "dpo": sum(row.supervised for row in (*pairs.chosen, *pairs.rejected))}
+    supervised["reward"] = supervised["dpo"]
+    ids = {
+        "sft": [{"input_ids": [*row.prompt_ids, *row.completion_ids], "labels": labels(row)} for row in encoded],
+        "pairs": [
+            {"prompt_ids": list(one.prompt_ids), "chosen_ids": list(one.completion_ids), "rejected_ids": list(other.completion_ids)}
+            for one, other in zip(pairs.chosen, pairs.rejected, strict=True)
+        ],
+        "supervised": supervised,
+    }  # fmt: skip
+    (FOLDER / "rows.json").write_text(json.dumps(ids))
+    lengths = sorted(map(len, encoded))
+    both = sorted(len(row) for row in (*pairs.chosen, *pairs.rejected))
+    return {
+        "model": Path(SETTINGS["model"]).name, "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
+        "text": f"{len(encoded)} demonstrations of {lengths[0]} to {lengths[-1]} tokens (median {lengths[len(lengths) // 2]}), "
+        f"{len(pairs)} pairs with sides of {both[0]} to {both[-1]} (median {both[len(both) // 2]})",
+    }  # fmt: skip
+
+
+def fitting(demonstrations: list[Any], preferences: list[Any], tokenizer: Any) -> tuple[list[Any], list[Any]]:
+    """The first rows whose sides have some tokens and fit the longest row."""
+
+    def short(*texts: str) -> bool:
+        return all(text.strip() and len(tokenizer(text).input_ids) < SETTINGS["max_length"] - 40 for text in texts)
+
+    chosen = [row for row in demonstrations[:4000] if short("".join(turn["content"] for turn in row["messages"]))]
+    pairs = [
+        row
+        for row in preferences[:4000]
+        if all(short(row["prompt"][0]["content"] + row[side][0]["content"]) for side in ("chosen", "rejected"))
+    ]
+    pairs = [row for row in pairs if all(row[side][0]["content"].strip() for side in ("chosen", "rejected"))]
+    return chosen[: SETTINGS["rows"]], pairs[: SETTINGS["rows"]]
+
+
+def labels(row: Any) -> list[int]:
+    """TRL's labels of a row: its ids where they count, -100 elsewhere."""
+    counts = row.mask or (True,) * len(row.completion_ids)
+    return [-100] * len(row.prompt_ids) + [token if counted else -100 for token, counted in zip(row.completion_ids, counts, strict=True)]
+
+
+def runtime(engine: str = "deepspeed") -> Runtime:
+    """How ours runs."""
+    return Runtime(
+        precision=SETTINGS["precision"], engine=engine, threads=SETTINGS["threads"], micro_batch_tokens=SETTINGS["micro_batch_tokens"]
+    )
+
+
+def new_run(name: str, engine: str = "deepspeed") -> Run:
+    """A Run with fresh folders."""
+    root = FOLDER / "runs" / name
+    shutil.rmtree(root, ignore_errors=True)
+    places = {part: root / part for part in ("out", "side", "work", "rows")}
+    for place in places.values():
+        place.mkdir(parents=True)
+    return Run(**places, runtime=runtime(engine))
+
+
+@contextlib.contextmanager
+def measured(watch: Watch, module: Any, *names: str) -> Iterator[None]:
+    """Measure functions of a trainer's module while it runs."""
+    true = {name: getattr(module, name) for name in names}
+    for name, function in true.items():
+        setattr(module, name, watch.wrap(name, function))
+    try:
+        yield
+    finally:
+        for name, function in true.items():
+            setattr(module, name, function)
+
+
+def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict[str, float]:
+    """One epoch of a task by the stage's own body; what is measured is its loop (and the reference's passes)."""
+    shared = {
+        "num_train_epochs": 1.0, "batch_size": SETTINGS["batch_size"], "learning_rate": RATE, "max_length": SETTINGS["max_length"],
+        "save_steps": 10**6,
+    }  # fmt: skip
+    watch, base = Watch(), FOLDER / "base"
+    supervised = json.loads((FOLDER / "rows.json").read_text())["supervised"][task]
+    if engine == "plain":
+        watch.wrap("fit", plain_loop)(SFTConfig(**shared))
+    elif task == "sft":
+        with measured(watch, sft, "fit"):
+            sft.train_sft(SFTConfig(**shared), base=base, demonstrations=FOLDER / "demonstrations", run=new_run(task, engine))
+    elif task == "reward":
+        with measured(watch, reward, "fit"):
+            reward.train_reward(
+                RewardConfig(**shared, check_rows=1), base=base, preferences=FOLDER / "preferences", run=new_run(task, engine)
+            )
+    else:
+        with measured(watch, align, "fit", "reference_sums"):
+            align.train_align(
+                AlignConfig(**shared), policy=base, reference=None, preferences=FOLDER / "preferences", run=new_run(task, engine)
+            )
+    seconds = watch.seconds["fit"] + (watch.seconds["reference_sums"] if reference else 0.0)
+    return {"seconds": seconds, "tokens": supervised, "memory_mb": watch.peak}
+
+
+def plain_loop(config: SFTConfig) -> None:
+    """The same micro-batches and the same forward pass in a loop of ten lines: what an engine may add to."""
+    policy = load_policy(FOLDER / "base", runtime(), trainable=True)
+    rows = sft.read_rows(FOLDER / "demonstrations" / "train.parquet", policy.tokenizer, config.max_length, new_run("plain"))[1]
+    optimizer = make_optimizer(policy.model, config)
+    for start in range(0, len(rows), config.batch_size):
+        step = rows[start : start + config.batch_size]
+        tokens = sum(row.supervised for row in step)
+        for batch in make_micro_batches([len(row) for row in step], SETTINGS["micro_batch_tokens"]):
+            statistics = policy.token_statistics([step[index] for index in batch], ("logps", "correct"))
+            (-statistics.logps.sum() / tokens).backward()
+        torch.nn.utils.clip_grad_norm_(policy.model.parameters(), config.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def main() -> None:
+    """Answer each line of the input."""
+    torch.set_num_threads(SETTINGS["threads"])
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for line in sys.stdin:
+        request = json.loads(line)
+        found = prepare() if request["task"] == "prepare" else train(**request)
+        print("RESULT " + json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

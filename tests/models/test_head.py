@@ -1,0 +1,135 @@
+"""Statistics of the head equal plain log_softmax, and their written-out gradients equal numerical ones."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from alignflow.models import head as head_module
+from alignflow.models.head import Head, Reference, Request, Scaling, head_statistics
+from alignflow.models.token_statistics import STATISTICS
+
+TOKENS, WIDTH, VOCABULARY, TOP = 7, 5, 11, 3
+SCALINGS = [Scaling(), Scaling(factor=0.7, cap=2.0, temperature=1.3)]
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Three chunks, the last one not full."""
+    monkeypatch.setattr(head_module, "CHUNK_TOKENS", {"cpu": 3})
+
+
+def parts(dtype=torch.float64, bias=True):
+    """Hidden states, a head, targets, and a reference."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape):
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    def linear():
+        module = torch.nn.Linear(WIDTH, VOCABULARY, bias=bias, dtype=dtype)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.copy_(drawn(*parameter.shape))
+        return module
+
+    targets = torch.randint(0, VOCABULARY, (TOKENS,), generator=generator)
+    reference = Reference(Head(linear().requires_grad_(False), Scaling(), dtype), drawn(TOKENS, WIDTH))
+    return drawn(TOKENS, WIDTH).requires_grad_(), linear(), targets, reference
+
+
+def plain(hidden, module, scaling, targets, reference):
+    """Every statistic by its definition, from all logits at once."""
+    logits = module(hidden) * scaling.factor
+    logits = scaling.cap * torch.tanh(logits / scaling.cap) if scaling.cap else logits
+    logps = (logits / scaling.temperature).log_softmax(-1)
+    p, q = logps.exp(), reference.head.module(reference.hidden).log_softmax(-1)
+    return {
+        "logps": logps.gather(-1, targets[:, None])[:, 0], "entropy": -(p * logps).sum(-1), "squared_probability": (p * p).sum(-1),
+        "correct": (logps.argmax(-1) == targets).to(p.dtype), "top_logps": logps.topk(TOP).values, "top_ids": logps.topk(TOP).indices,
+        "forward_kl": (q.exp() * (q - logps)).sum(-1), "reverse_kl": (p * (logps - q)).sum(-1),
+        "reference_logps": q.gather(-1, targets[:, None])[:, 0],
+    }  # fmt: skip
+
+
+def test_every_statistic_has_a_definition_here():
+    hidden, module, targets, reference = parts()
+    assert plain(hidden, module, Scaling(), targets, reference).keys() == STATISTICS.keys()
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("name", list(STATISTICS))
+def test_it_is_what_its_definition_says_and_so_is_its_gradient(name, scaling):
+    hidden, module, targets, reference = parts()
+    wanted = plain(hidden, module, scaling, targets, reference)[name]
+    found = head_statistics(Head(module, scaling, torch.float64), hidden, Request((name,), targets, TOP, reference))[0]
+    torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
+    assert found.requires_grad == (STATISTICS[name].gradient is not None)
+    if found.requires_grad:
+        weight = torch.randn(found.shape, dtype=found.dtype, generator=torch.Generator().manual_seed(1))
+        inputs = (hidden, module.weight, module.bias)
+        for one, other in zip(torch.autograd.grad(found, inputs, weight), torch.autograd.grad(wanted, inputs, weight), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("name", [name for name, row in STATISTICS.items() if row.gradient])
+def test_its_gradient_is_the_numerical_one(name, scaling):
+    hidden, module, targets, reference = parts()
+
+    def values(states, weight, bias):
+        head = Head(module, scaling, torch.float64)
+        return head_module._Statistics.apply(states, weight, bias, head, Request((name,), targets, TOP, reference))
+
+    assert gradcheck(values, (hidden, module.weight, module.bias))
+
+
+def test_several_at_once_add_their_gradients():
+    hidden, module, targets, reference = parts()
+    names = ("entropy", "correct", "logps", "forward_kl")
+    found = head_statistics(Head(module, Scaling(), torch.float64), hidden, Request(names, targets, TOP, reference))
+    wanted = plain(hidden, module, Scaling(), targets, reference)
+    first = torch.autograd.grad(found[0].sum() + (2 * found[2]).sum(), hidden)[0]
+    second = torch.autograd.grad(wanted["entropy"].sum() + (2 * wanted["logps"]).sum(), hidden)[0]
+    torch.testing.assert_close(first, second, atol=1e-11, rtol=1e-11)
+
+
+def test_a_head_that_is_no_plain_matrix_gives_the_same_by_checkpointing():
+    hidden, module, targets, reference = parts()
+
+    class Adapted(torch.nn.Module):
+        def forward(self, states):
+            return module(states)
+
+    request = Request(("logps", "entropy", "top_logps"), targets, TOP, reference)
+    results = [head_statistics(Head(head, Scaling(), torch.float64), hidden, request) for head in (module, Adapted())]
+    gradients = [torch.autograd.grad(sum(value.sum() for value in found), (hidden, module.weight)) for found in results]
+    for one, other in zip((*results[0], *gradients[0]), (*results[1], *gradients[1]), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-11)
+
+
+def test_no_token_is_no_error():
+    _, module, _, _ = parts()
+    found = head_statistics(
+        Head(module, Scaling(), torch.float64), torch.zeros(0, WIDTH, dtype=torch.float64), Request(("logps",), torch.zeros(0).long())
+    )
+    assert found[0].shape == (0,)
+
+
+def test_bf16_products_give_fp32_log_probabilities_and_gradients_near_those_of_fp32():
+    hidden, module, targets, _ = parts(torch.float32, bias=False)
+    values, gradients = [], []
+    for dtype in (torch.float32, torch.bfloat16):
+        values.append(head_statistics(Head(module, Scaling(), dtype), hidden, Request(("logps",), targets))[0])
+        gradients.append(torch.autograd.grad(values[-1].sum(), module.weight)[0])
+    assert values[1].dtype == gradients[1].dtype == torch.float32
+    torch.testing.assert_close(values[1], values[0], atol=0.05, rtol=0.05)
+    torch.testing.assert_close(gradients[1], gradients[0], atol=0.05, rtol=0.05)
+
+
+def test_logits_of_all_tokens_are_never_in_memory():
+    """The largest tensor that autograd keeps is the hidden states or the matrix, not (tokens, vocabulary)."""
+    hidden, module, targets, _ = parts()
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor):
+        head_statistics(Head(module, Scaling(), torch.float64), hidden, Request(("logps", "entropy"), targets))
+    assert sizes and max(sizes) <= max(TOKENS * WIDTH, WIDTH * VOCABULARY) < TOKENS * VOCABULARY
