@@ -145,6 +145,7 @@ def _chain(cell: Cell, key: str, expected: Undisturbed, draws: list[Draw], outco
             return result
         assert kill is not None
         outcome.kills.append(kill)
+        print(f"{cell.name} kill {len(outcome.kills)}: {kill.whom} in {kill.phase} after {kill.after_s:.1f} s", file=sys.stderr, flush=True)
     raise AssertionError("the last run is not killed")
 
 
