@@ -72,6 +72,7 @@ def kill_publishing(runner, stage, patches):
 
 # Seconds from the start of the child: deep enough that stages that train have a checkpoint behind them.
 DELAY = dict.fromkeys(STAGES, 1.5) | {"sft": 6.0, "reward": 6.0, "align": 7.0, "sample": 4.0, "evaluate": 4.0}
+TRAINING = ("sft", "reward", "align")  # whose children test_reliability.py kills
 KILLS = {"flow": kill_flow, "child": kill_child, "publishing": kill_publishing}
 
 
@@ -79,6 +80,8 @@ KILLS = {"flow": kill_flow, "child": kill_child, "publishing": kill_publishing}
 @pytest.mark.parametrize("kind", list(KILLS))
 def test_a_run_that_is_killed_in_every_stage_ends_with_the_digests_of_an_undisturbed_one(kind, empty, finished, patches):
     for number, stage in enumerate(STAGES):
+        if kind == "child" and stage in TRAINING:
+            continue
         KILLS[kind](empty, stage, patches)
         made = {path.name.split("-")[0] for path in (empty.store / "artifacts").iterdir()}
         assert made >= set(STAGES[:number]), "finished stages stay"
