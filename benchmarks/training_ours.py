@@ -181,11 +181,11 @@ def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict
                 RewardConfig(**shared, check_rows=1), base=base, preferences=FOLDER / "preferences", run=new_run(task, engine)
             )
     else:
-        with measured(watch, align, "fit", "reference_sums"):
+        with measured(watch, align, "fit", "own_sums"):
             align.train_align(
                 AlignConfig(**shared), policy=base, reference=None, preferences=FOLDER / "preferences", run=new_run(task, engine)
             )
-    seconds = watch.seconds["fit"] + (watch.seconds["reference_sums"] if reference else 0.0)
+    seconds = watch.seconds["fit"] + (watch.seconds["own_sums"] if reference else 0.0)
     return {"seconds": seconds, "tokens": supervised, "memory_mb": watch.peak}
 
 

@@ -144,7 +144,7 @@ def example() -> str:
     parts = ", ".join(f"{name} {gib(value)}" for name, value in sorted(peak.parts.items(), key=lambda part: -part[1]))
     return (
         f"For example SFT of 8B on 8 GPUs under ZeRO 3, {gib(peak.total)} GiB in its {peak.name}: {parts}.\n"
-        "`bf16 copies` are autocast's: it keeps one of every matrix that learns until a forward pass ends."
+        "`bf16 copies` are autocast's: it keeps one of every matrix that learns until a forward pass ends, but under ZeRO 3."
     )
 
 

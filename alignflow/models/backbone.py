@@ -21,8 +21,12 @@ _PACKS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def autocast(runtime: Runtime) -> torch.autocast:
-    """bf16 products where the runtime says so, nothing otherwise."""
-    return torch.autocast(runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16")
+    """bf16 products where the runtime says so, nothing otherwise.
+
+    Its cache of bf16 weights would keep every weight that ZeRO 3 gathers for a moment, until the pass ends.
+    """
+    gathers = runtime.engine == "deepspeed" and runtime.zero_stage == 3
+    return torch.autocast(runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16", cache_enabled=not gathers)
 
 
 def backbone(model: Any) -> Any:

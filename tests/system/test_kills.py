@@ -1,6 +1,7 @@
 """kill -9 of the flow, of the worker child, and in the middle of publishing, in every stage: nothing is lost or half-done."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -72,17 +73,14 @@ def kill_publishing(runner, stage, patches):
 
 # Seconds from the start of the child: deep enough that stages that train have a checkpoint behind them.
 DELAY = dict.fromkeys(STAGES, 1.5) | {"sft": 6.0, "reward": 6.0, "align": 7.0, "sample": 4.0, "evaluate": 4.0}
-TRAINING = ("sft", "reward", "align")  # whose children test_reliability.py kills
-KILLS = {"flow": kill_flow, "child": kill_child, "publishing": kill_publishing}
+KILLS = (kill_flow, kill_child, kill_publishing)
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("kind", list(KILLS))
-def test_a_run_that_is_killed_in_every_stage_ends_with_the_digests_of_an_undisturbed_one(kind, empty, finished, patches):
-    for number, stage in enumerate(STAGES):
-        if kind == "child" and stage in TRAINING:
-            continue
-        KILLS[kind](empty, stage, patches)
+def test_a_run_that_is_killed_in_every_stage_ends_with_the_digests_of_an_undisturbed_one(empty, finished, patches):
+    """The kinds of kill take turns over the stages; trainings are killed at random moments in test_reliability.py."""
+    for number, (stage, kill) in enumerate(zip(STAGES, itertools.cycle(KILLS), strict=False)):
+        kill(empty, stage, patches)
         made = {path.name.split("-")[0] for path in (empty.store / "artifacts").iterdir()}
         assert made >= set(STAGES[:number]), "finished stages stay"
         for artifact in (empty.store / "artifacts").iterdir():

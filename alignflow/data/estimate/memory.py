@@ -1,7 +1,7 @@
 """Memory of the stages, per process: what training, sampling, scoring and PPO hold at their largest moment.
 
 Activations are counted as torch keeps them for the backward pass of a gated transformer block that runs packed rows
-(`models/policy.py`, `models/attention.py`). Counted on a CPU with saved-tensor hooks, real models keep 3 to 5% more than
+(`models/head.py`, `models/attention.py`). Counted on a CPU with saved-tensor hooks, real models keep 3 to 5% more than
 `layer_activations` says. All results are estimates of a maximum: allocators waste some, and short rows need less.
 """
 
@@ -14,8 +14,8 @@ from alignflow.data.estimate.place import BF16, FP32, GIB, Need, Parts, Phase, P
 from alignflow.data.estimate.shapes import FAMILIES, ModelShape
 from alignflow.data.estimate.states import LIVE_PARAMETERS, States, states
 
-HEAD_CHUNK: Mapping[str, int] = {"cpu": 4096, "cuda": 4096}
-"""Device -> tokens whose logits are in memory at once (`CHUNK_TOKENS` of models/policy.py)."""
+HEAD_CHUNK: Mapping[str, int] = {"cpu": 128, "cuda": 2048}
+"""Device -> tokens whose logits are in memory at once (`CHUNK_TOKENS` of models/head.py)."""
 LOGIT_BYTES = 12
 """Bytes per logit in the backward pass: fp32 log-probabilities, their gradient, and the logits' own (11.3 measured)."""
 LOGIT_BYTES_FORWARD = 8
@@ -23,8 +23,6 @@ LOGIT_BYTES_FORWARD = 8
 FORWARD = "forward pass"
 IN_FLIGHT = 0.25
 """Gradients of activations inside a layer, as a share of what it keeps (0.1 to 0.25 measured)."""
-AUTOCAST_CACHES = True
-"""Whether models/policy.py lets autocast keep its bf16 copies of learning weights until a forward pass ends (torch's default)."""
 BASE = {("cpu", "torch"): 0.5 * GIB, ("cpu", "deepspeed"): 0.6 * GIB, ("cuda", "torch"): 1.0 * GIB, ("cuda", "deepspeed"): 1.0 * GIB}
 """What a process holds before it has a model: on a CPU its libraries (measured), on a GPU context, kernels and workspaces."""
 
@@ -116,7 +114,8 @@ def passes(learner: Learner, place: Place) -> list[Phase]:
     """What a forward and backward pass hold: what the layers keep, a chunk of logits, autocast's bf16 copies of matrices.
 
     The last norm, and the states that the head reads, are 3 more of width h. Autocast keeps the copies of weights that
-    learn until the forward pass ends; those that a kept product needs live until its backward pass.
+    learn until the forward pass ends, but under ZeRO 3, where that would keep the whole model (models/backbone.py);
+    those that a kept product needs live until its backward pass.
     Products keep no copy where layers are computed anew, nor under ZeRO 3, whose own linear function keeps the weights.
     The gradient of a head that learns is made whole before it is added to the earlier one.
     """
@@ -136,7 +135,7 @@ def passes(learner: Learner, place: Place) -> list[Phase]:
         "activations": kept + ends + max(0, working - logits), "logits": logits, "bf16 copies": copied_back,
         "head gradient": 0 if learner.lora_rank or learner.scores else FP32 * learner.head,
     }  # fmt: skip
-    copied = copies if AUTOCAST_CACHES and not learner.lora_rank else copied_back
+    copied = copied_back if learner.lora_rank or place.gathers else copies
     forward = {"activations": kept + layer, "bf16 copies": copied}
     return [Phase(FORWARD, forward), Phase("backward pass", backward)]
 

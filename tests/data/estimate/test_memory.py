@@ -20,7 +20,7 @@ from alignflow.data.estimate.memory import (
 from alignflow.data.estimate.place import Place
 from alignflow.data.estimate.shapes import ModelShape
 from alignflow.data.run import Runtime
-from alignflow.models import policy
+from alignflow.models import head, policy
 from alignflow.models.batching import EncodedRow
 
 EIGHT_B = ModelShape("llama", 4096, 32, 32, 8, 128, 14336, 128256)
@@ -70,10 +70,10 @@ def test_the_cache_by_hand():
     assert cache_bytes(EIGHT_B, Rollout(16, 768, 256), "bf16") == 2 * 2**30
 
 
-def test_the_chunk_of_the_head_is_that_of_the_policy():
-    assert set(HEAD_CHUNK.values()) == {policy.CHUNK_TOKENS}
+def test_the_chunk_of_the_head_is_that_of_the_models():
+    assert HEAD_CHUNK == head.CHUNK_TOKENS
     logits = passes(Learner(EIGHT_B, 8192, 8192), Place("cuda", "bf16"))[1].parts["logits"]
-    assert logits == 12 * 4096 * 128256
+    assert logits == 12 * 2048 * 128256
 
 
 def test_gradient_checkpointing_keeps_one_input_per_layer():
