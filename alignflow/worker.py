@@ -16,8 +16,8 @@ def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent dies (Linux; elsewhere the supervisor's pipe alone does it)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    expected = os.environ.get("ALIGNFLOW_TORCHRUN")
-    if "RANK" in os.environ and expected and os.getppid() != int(expected):  # it was gone before this line
+    expected = os.environ.get("ALIGNFLOW_TORCHRUN" if "RANK" in os.environ else "ALIGNFLOW_SUPERVISOR")
+    if expected and os.getppid() != int(expected):  # it was gone before this line
         os._exit(1)
 
 

@@ -15,7 +15,9 @@ import time
 def main() -> int:
     """Start the command from the main thread, which lives as long as it, and watch for the parent's end."""
     grace, command = float(sys.argv[1]), sys.argv[2:]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    # The child asks the kernel to die with us; this tells it whom to look for, should we be gone before it can ask.
+    environment = {**os.environ, "ALIGNFLOW_SUPERVISOR": str(os.getpid())}
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
 
     def stop(*_: object) -> None:
         if not _signal(child.pid, signal.SIGTERM):

@@ -7,12 +7,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 from system_support import REPOSITORY, STAGES, TINY
-
-from alignflow.data.configs.loading import load_recipe
 
 ASK = "gates=[{stage: reward, metric: eval_accuracy, minimum: 2, action: ask, why: nothing is so good}]"
 NEVER = dict.fromkeys(STAGES, False)
@@ -57,7 +54,7 @@ def test_ten_new_prompts_sample_and_label_only_those_and_too_few_train_nothing(f
     assert numbers(empty.store, "sample") == [2 * min(prompts), 2 * new] and numbers(empty.store, "label") == [min(prompts), new]
 
 
-SERVE = "from alignflow.flows.pipeline import pipeline; pipeline.serve(name='gated', pause_on_shutdown=False)"
+SERVE = "from alignflow.flows.deployed import pipeline; pipeline.serve(name='gated', pause_on_shutdown=False)"
 
 
 @pytest.fixture
@@ -96,8 +93,8 @@ def wait_for(url, run, kinds):
 def test_a_deployed_run_is_suspended_until_a_person_answers(served):
     url = served.url
     deployment = ask(url, "deployments/name/pipeline/gated", attempts=60)["id"]
-    recipe = load_recipe(Path(REPOSITORY / TINY), [ASK]).model_dump(mode="json", exclude_unset=True)
-    run = ask(url, f"deployments/{deployment}/create_flow_run", {"parameters": {"recipe": recipe}, "state": {"type": "SCHEDULED"}})["id"]
+    parameters = {"recipe": str(REPOSITORY / TINY), "more": [ASK]}
+    run = ask(url, f"deployments/{deployment}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})["id"]
     assert wait_for(url, run, ("PAUSED", "FAILED", "CRASHED", "COMPLETED")) == "PAUSED"
     assert ask(url, f"flow_runs/{run}/resume", {"run_input": {"approve": "perhaps", "who": "Ann"}})["status"] == "REJECT"
     answer = {"approve": "yes", "who": "Ann", "comment": "looked at ten of them"}

@@ -224,16 +224,13 @@ def kill(whom, parent, area):
         parent.wait(60)
 
 
-KILLS = {1: ("launcher", "supervisor", "parent"), 2: ("launcher", "rank", "supervisor", "parent")}
-
-
-@pytest.mark.parametrize(("processes", "zero_stage"), [(1, 1), (2, 1), (2, 3)])
-def test_a_training_with_dropout_that_is_killed_again_and_again_ends_with_the_same_bytes(processes, zero_stage, places):
+def test_a_training_with_dropout_that_is_killed_again_and_again_ends_with_the_same_bytes(places):
+    """Under ZeRO 3, whoever of its processes is hit; test_reliability.py kills the stages themselves, under ZeRO 1."""
     config = {"dropout": 0.1, "max_steps": 30, "save_steps": 2, "pause_s": 0.05}
-    undisturbed, _ = launch(*places("whole", config, processes=processes, zero_stage=zero_stage))
-    area, spec = places("killed", config, processes=processes, zero_stage=zero_stage)
+    undisturbed, _ = launch(*places("whole", config, processes=2, zero_stage=3))
+    area, spec = places("killed", config, processes=2, zero_stage=3)
     chance, reached = random.Random(7), 0
-    for whom in KILLS[processes]:
+    for whom in ("launcher", "rank", "supervisor", "parent"):
         parent = start(area, spec)
 
         def newest():

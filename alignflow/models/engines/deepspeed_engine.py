@@ -30,6 +30,7 @@ class DeepSpeedEngine:
     def __init__(self, model: torch.nn.Module, config: TrainingConfig, runtime: Runtime):
         join_process_group(runtime)
         self._stage, self._offload = runtime.zero_stage, runtime.offload
+        self._place = {"device": runtime.device, "micro_batch_tokens": runtime.micro_batch_tokens}
         optimizer = make_optimizer(model, config)
         settings = deepspeed_config(runtime, config.max_grad_norm)
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
@@ -83,8 +84,8 @@ class DeepSpeedEngine:
         self._pin()
 
     def description(self) -> dict[str, Any]:
-        """ZeRO stage, offloading and number of processes."""
-        return {"engine": "deepspeed", "zero_stage": self._stage, "offload": self._offload, "processes": group.size()}
+        """ZeRO stage, offloading, number of processes, device and token budget."""
+        return {"engine": "deepspeed", "zero_stage": self._stage, "offload": self._offload, "processes": group.size(), **self._place}
 
     def close(self) -> None:
         """Give back what DeepSpeed holds."""

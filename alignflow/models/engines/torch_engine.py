@@ -17,6 +17,7 @@ class TorchEngine:
 
     def __init__(self, model: torch.nn.Module, config: TrainingConfig, runtime: Runtime):
         self._model = model
+        self._place = {"device": runtime.device, "micro_batch_tokens": runtime.micro_batch_tokens}
         self._clip = config.max_grad_norm
         self._optimizer = make_optimizer(model, config)
 
@@ -54,8 +55,8 @@ class TorchEngine:
                 self._optimizer.state[parameter] = {"step": read(STEPS, 0, 1)[0].clone(), **moments}
 
     def description(self) -> dict[str, Any]:
-        """One process, no ZeRO."""
-        return {"engine": "torch"}
+        """One process, no ZeRO; device and token budget."""
+        return {"engine": "torch", **self._place}
 
     def close(self) -> None:
         """Drop optimizer state and gradients."""

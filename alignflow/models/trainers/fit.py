@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -17,6 +17,7 @@ from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
 from alignflow.models.trainers.event_files import EventFiles
 from alignflow.models.trainers.held_out import Evaluate, HeldOut
+from alignflow.models.trainers.kept_lines import KeptLines
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.saved_state import SavedStates
 
@@ -80,7 +81,7 @@ def fit(
     saved = states.restore(engines)
     start = saved.step if saved else 0
     log = _Log(run, config, total)
-    log.forget_after(start)
+    log.restore(start, saved.extra if saved else {})
     held_out, events = HeldOut(evaluate, engine, config, run), EventFiles(run)
     held_out.restore(saved.extra if saved else {})
     for step in range(start, total):
@@ -100,7 +101,7 @@ def fit(
         if held_out.stopped:
             break
         if (step + 1) % config.save_steps == 0 and step + 1 < total:
-            states.save(step + 1, engines, held_out.state())
+            states.save(step + 1, engines, held_out.state() | log.state())
     events.close()
     return log.last | held_out.finish()
 
@@ -198,19 +199,19 @@ class _Log:
     def __init__(self, run: Run, config: TrainingConfig, total: int):
         self.last: dict[str, float | None] = {}
         self._run, self._every, self._total = run, config.logging_steps, total
+        self._curves = KeptLines(run, "curves")
         self._sums: dict[str, list[float]] = {}
         self._tokens, self._started = 0, time.monotonic()
 
-    def forget_after(self, step: int) -> None:
-        """Start the curves anew; a resumed run goes on after `step`, with the curve of the killed one before it."""
-        if not self._run.main:
-            return
-        kept_curve, curve = self._run.work / "curves.jsonl", self._run.side / "curves.jsonl"
-        lines = kept_curve.read_text().splitlines(keepends=True) if kept_curve.exists() else []
-        kept = "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
-        curve.write_text(kept)
-        self._run.work.mkdir(parents=True, exist_ok=True)
-        kept_curve.write_text(kept)
+    def state(self) -> dict[str, Any]:
+        """For `SavedStates.save`: a state may come between two points of the curves."""
+        return {"log": {"sums": self._sums, "last": self.last}}
+
+    def restore(self, step: int, extra: Mapping[str, Any]) -> None:
+        """Start the curves anew; a resumed run goes on after `step` with what `state` returned and the killed one's curve."""
+        self._curves.forget_after(step)
+        known = extra.get("log", {"sums": {}, "last": {}})
+        self._sums, self.last = known["sums"], known["last"]
 
     def add(self, sums: Sums) -> None:
         """Take in the metrics of one step."""
@@ -229,19 +230,12 @@ class _Log:
         if step % self._every == 0 or step == self._total:
             self.last = {name: total / count for name, (total, count) in self._sums.items() if count}
             point = {**self.last, "learning_rate": rate, "grad_norm": norm, "tokens_per_s": speed}
-            self._point(step, point)
+            self._curves.write(step, point)
             self._sums = {}
 
     def evaluated(self, step: int, evaluate: Callable[[int], dict[str, float]]) -> None:
         """Evaluate, and write a point of its own; the time that it takes is no time of training."""
         started = time.monotonic()
         if point := evaluate(step):
-            self._point(step, point)
+            self._curves.write(step, point)
         self._started += time.monotonic() - started
-
-    def _point(self, step: int, point: dict[str, float]) -> None:
-        self._run.curve(step, point)
-        if not self._run.main:
-            return
-        with open(self._run.work / "curves.jsonl", "a") as file:
-            file.write(json.dumps({"step": step, **point}) + "\n")

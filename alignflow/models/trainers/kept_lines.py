@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from alignflow.data.run import Run
@@ -30,7 +31,9 @@ class KeptLines:
         if group.is_main():
             self._kept.parent.mkdir(parents=True, exist_ok=True)
             text = "".join(json.dumps(line) + "\n" for line in known)
-            self._kept.write_text(text)
+            temporary = self._kept.with_suffix(".tmp")  # a kill must not leave less than there was
+            temporary.write_text(text)
+            os.replace(temporary, self._kept)
             self._shown.write_text(text)
         return known
 

@@ -130,7 +130,8 @@ class SavedStates:
     def _setting(self, engines: Mapping[str, Engine]) -> dict[str, Any]:
         """What has to be the same for bit-exact continuation."""
         described = {name: engine.description() for name, engine in engines.items()}
-        return {"processes": group.size(), "threads": torch.get_num_threads(), "engines": described}
+        setting = {"processes": group.size(), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+        return {**setting, "engines": described}
 
     def _tell(self, state: Mapping[str, Any], setting: Mapping[str, Any]) -> None:
         if not group.is_main():

@@ -7,9 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from alignflow.data.configs.training import SFTConfig
 from alignflow.data.errors import StoreError
+from alignflow.data.run import Runtime
 from alignflow.models.engines import group
+from alignflow.models.engines.base import make_engine
 from alignflow.models.engines.parts import MOMENTS, Part, reader_of
+from alignflow.models.policy import load_policy
 from alignflow.models.trainers import saved_state
 from alignflow.models.trainers.saved_state import SavedStates, StateReader
 
@@ -139,11 +143,25 @@ def test_processes_of_another_number_draw_different_numbers(states, as_process):
     assert not torch.equal(*drawn)
 
 
-def test_another_zero_stage_or_thread_count_is_said(states, monkeypatch):
+def test_another_zero_stage_thread_count_or_torch_is_said(states, monkeypatch, tmp_path):
     states.save(1, {"model": Half()})
+    file = tmp_path / "key" / "step-00000001" / "state.json"
+    file.write_text(file.read_text().replace(torch.__version__, "0.1"))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     states.restore({"model": Half(zero_stage=3)})
-    assert "zero stage 1 -> 3" in states.heard[0] and "threads" in states.heard[0] and "-> 77" in states.heard[0]
+    assert all(text in states.heard[0] for text in ("zero stage 1 -> 3", "threads", "-> 77", f"torch 0.1 -> {torch.__version__}"))
+
+
+@pytest.mark.parametrize("engine", ["torch", "deepspeed"])
+def test_another_token_budget_is_said(engine, states, tiny_checkpoint):
+    for tokens in (100, 100, 200):
+        runtime = Runtime(engine=engine, micro_batch_tokens=tokens)
+        made = make_engine(load_policy(tiny_checkpoint, runtime, trainable=True).model, SFTConfig(), runtime)
+        states.restore({"model": made})
+        states.save(1, {"model": made})
+        made.close()
+    (heard,) = states.heard
+    assert "(micro batch tokens 100 -> 200)" in heard
 
 
 def test_a_full_disk_is_refused_before_writing_and_the_last_state_stays(states, monkeypatch, tmp_path):
