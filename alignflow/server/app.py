@@ -55,8 +55,9 @@ def _after_an_outage(lifespan):
 async def renew_windows() -> None:
     """Give every run that was alive before the server went away a new window in which to be heard from.
 
-    Without it, a server that was away for longer than the window would at once declare dead all runs that it could not
-    hear. Runs that did die meanwhile are found one window later.
+    Without it, windows that ended meanwhile are closed while the server starts: a run that lives could be declared dead
+    before it is heard again, and one that died would stay Running for ever, since nothing acts on a trigger so early
+    (seen with Prefect 3.8.8). With it, the one is heard and the other found one window later.
     """
     database = provide_database_interface()
     try:

@@ -7,7 +7,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 
@@ -18,20 +18,17 @@ def note(path: str) -> None:
     Path(path).write_text(json.dumps({"directory": os.getcwd(), "store": os.environ["ALIGNFLOW_HOME"], "pid": os.getpid()}))
 
 
-@task
-def step() -> None:
-    """Do nothing for a second, and tell the log and the terminal."""
-    time.sleep(1)
-    print("step", flush=True)
-
-
 @flow
 def hold(path: str, until: str, slot: str = "") -> None:
-    """Write down the process, then work until a file is there; under a lease where a slot is named."""
+    """Write down the process, then work until a file is there; under a lease where a slot is named.
+
+    It calls no task: the only events that the server has of it are its heartbeats, as with a stage that takes hours.
+    """
     with concurrency(slot, occupy=1, lease_duration=60) if slot else nullcontext():
         Path(path).write_text(str(os.getpid()))
         while not Path(until).exists():
-            step()
+            time.sleep(1)
+            get_run_logger().info("step")
 
 
 if __name__ == "__main__":

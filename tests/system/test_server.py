@@ -319,6 +319,10 @@ def test_a_run_lives_through_a_server_that_was_killed_and_away_for_long(server):
     buckets.close()
     before = server.pid(f"worker-{POOL}")
     assert "started server" in server("up") and server.pid(f"worker-{POOL}") == before
+    with contextlib.closing(sqlite3.connect(server.home.prefect / "prefect.db")) as buckets:
+        (end,) = buckets.execute('select "end" from automation_bucket where bucketing_key like ?', [f"%{run}%"]).fetchone()
+    assert datetime.fromisoformat(end).replace(tzinfo=UTC) > datetime.now(UTC), "it has time to be heard from again"
+    assert server.state(run)["type"] == "RUNNING"
     until.touch()
     assert server.ended(run)["type"] == "COMPLETED", (server.home.run_logs / f"{run}.log").read_text()[-3000:]
     assert all(limit["active_slots"] == 0 for limit in server.api.post("/v2/concurrency_limits/filter", {}))
