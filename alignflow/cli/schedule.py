@@ -90,12 +90,13 @@ def remove(name: Name) -> None:
 
 def _schedules() -> Any:
     """The module that talks to the server, once it is known that there is one: schedules need a server that lives on."""
+    store = ArtifactStore()
+    configure_prefect(store.root)
     if not names_a_server():
         raise UserError(
-            "no server is named, and a schedule needs one that goes on running", where="PREFECT_API_URL",
+            "no server is up, and a schedule needs one that goes on running", where=str(store.root),
             do="`alignflow up` starts one; or set PREFECT_API_URL to the address of yours",
         )  # fmt: skip
-    configure_prefect(ArtifactStore().root)
     from alignflow.flows import schedules
 
     return schedules

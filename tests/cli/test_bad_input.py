@@ -54,7 +54,7 @@ CASES = [
     (["plan", TINY, "--set", "engine.nodes=2"], "need a place to meet", "HOST:PORT"),
     (["plan", TINY, "--set", "engine.offload=optimizer"], "in CPU memory already", "none"),
     (["node", "--node-rank", "0"], "cannot join", "node 0 runs the recipe"),
-    (["schedule", "list"], "no server is named", "alignflow up"),
+    (["schedule", "list"], "no server is up", "alignflow up"),
     (["schedule", "add", "pipeline", "--recipe", "nowhere.yaml", "--every", "60"], "no such recipe", "alignflow new"),
     (["label", "--prompts", "nowhere.jsonl", "--model", "./nowhere"], "nowhere", ""),
     (["label", "--prompts", "nowhere.jsonl", "--model", "sft-0000"], "no artifact matches", "alignflow list"),
