@@ -38,11 +38,11 @@ class Server:
     def start(self, name, **parameters):
         return self.ask(f"/deployments/{self.deployments()[name]['id']}/create_flow_run", {"parameters": parameters})["id"]
 
-    def end(self, run, seconds=600):
+    def end(self, run, seconds=600, kinds=("COMPLETED", "FAILED", "CRASHED", "CANCELLED")):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             found = self.ask(f"/flow_runs/{run}")
-            if found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            if found["state_type"] in kinds:
                 return found
             time.sleep(1)
         raise AssertionError(f"still {found['state_type']}")
@@ -106,6 +106,20 @@ def test_wrong_values_are_refused(server):
     message = server.end(run)["state"]["message"]
     said = server.store("plan", TINY, "--set", "align.options={betta: 1}", status=2)
     assert message.splitlines()[0] in said and server.tasks(run) == {}
+
+
+GATE = "gates=[{stage: reward, metric: eval_accuracy, minimum: 2, action: ask, why: nothing is so good}]"
+
+
+def test_a_run_is_suspended_by_a_gate_until_a_person_answers(server):
+    run = server.start("pipeline", recipe=RECIPE, more=[GATE])
+    found = server.end(run, kinds=("PAUSED", "COMPLETED", "FAILED", "CRASHED"))
+    assert found["state_type"] == "PAUSED", server.log(run)
+    assert server.ask(f"/flow_runs/{run}/resume", {"run_input": {"approve": "perhaps", "who": "Ann"}})["status"] == "REJECT"
+    answer = {"approve": "yes", "who": "Ann", "comment": "looked at ten of them"}
+    assert server.ask(f"/flow_runs/{run}/resume", {"run_input": answer})["status"] == "ACCEPT"
+    assert server.end(run)["state_type"] == "COMPLETED", server.log(run)
+    assert "approved by Ann" in server.store("lineage", "reward-")
 
 
 def test_preference_data_on_demand(server, tmp_path):

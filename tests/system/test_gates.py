@@ -1,14 +1,8 @@
-"""Gates and growing data through the command line and through a served deployment, on a copy of the finished run."""
+"""Gates and growing data through the command line, on a copy of the finished run."""
 
 import gzip
 import json
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 
-import pytest
 from system_support import REPOSITORY, STAGES, TINY
 
 ASK = "gates=[{stage: reward, metric: eval_accuracy, minimum: 2, action: ask, why: nothing is so good}]"
@@ -52,52 +46,3 @@ def test_ten_new_prompts_sample_and_label_only_those_and_too_few_train_nothing(f
     new = max(prompts) - min(prompts)  # those of the ten that are on the training side
     assert 0 < new <= 10
     assert numbers(empty.store, "sample") == [2 * min(prompts), 2 * new] and numbers(empty.store, "label") == [min(prompts), new]
-
-
-SERVE = "from alignflow.flows.deployed import pipeline; pipeline.serve(name='gated', pause_on_shutdown=False)"
-
-
-@pytest.fixture
-def served(copy):
-    """The pipeline's deployment, served by a process of its own on the copied store."""
-    log = (copy.store / "serve.log").open("w")
-    environment = copy.environment(PREFECT_RUNNER_POLL_FREQUENCY="2")
-    process = subprocess.Popen([sys.executable, "-c", SERVE], env=environment, cwd=REPOSITORY, stdout=log, stderr=log)
-    yield copy
-    process.terminate()
-    process.wait(30)
-
-
-def ask(url, path, content=None, attempts=10):
-    """A request to the server; its SQLite may be locked for a moment."""
-    request = urllib.request.Request(f"{url}/{path}", headers={"content-type": "application/json"})
-    request.data = None if content is None else json.dumps(content).encode()
-    for attempt in range(attempts):
-        try:
-            return json.loads(urllib.request.urlopen(request).read())
-        except urllib.error.HTTPError:
-            if attempt == attempts - 1:
-                raise
-            time.sleep(2)
-    raise AssertionError
-
-
-def wait_for(url, run, kinds):
-    end = time.monotonic() + 240
-    while (state := ask(url, f"flow_runs/{run}")["state"])["type"] not in kinds:
-        assert time.monotonic() < end, state
-        time.sleep(0.5)
-    return state["type"]
-
-
-def test_a_deployed_run_is_suspended_until_a_person_answers(served):
-    url = served.url
-    deployment = ask(url, "deployments/name/pipeline/gated", attempts=60)["id"]
-    parameters = {"recipe": str(REPOSITORY / TINY), "more": [ASK]}
-    run = ask(url, f"deployments/{deployment}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}})["id"]
-    assert wait_for(url, run, ("PAUSED", "FAILED", "CRASHED", "COMPLETED")) == "PAUSED"
-    assert ask(url, f"flow_runs/{run}/resume", {"run_input": {"approve": "perhaps", "who": "Ann"}})["status"] == "REJECT"
-    answer = {"approve": "yes", "who": "Ann", "comment": "looked at ten of them"}
-    assert ask(url, f"flow_runs/{run}/resume", {"run_input": answer})["status"] == "ACCEPT"
-    assert wait_for(url, run, ("FAILED", "CRASHED", "COMPLETED")) == "COMPLETED"
-    assert "approved by Ann" in served("lineage", "reward-")
