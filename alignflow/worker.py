@@ -113,7 +113,7 @@ def cost(run: Run, wall: float, cpu: float) -> dict[str, float | None]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     on_gpu = run.runtime.device == "cuda"
     return {
-        "wall_s": wall, "cpu_s": cpu, "gpu_s": wall if on_gpu else None, "tokens": float(run.tokens) if run.tokens else None,
+        "wall_s": wall, "cpu_s": cpu, "gpu_s": wall if on_gpu else None, "tokens": float(run.tokens) if run.tokens else None, "rows": float(run.computed),
         "tokens_per_s": run.tokens / wall if run.tokens and wall > 0 else None, "peak_memory_mb": peak,
     }  # fmt: skip
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[1]
 TINY = "recipes/tiny.yaml"
 STAGES = ("init", "prepare", "sft", "sample", "label", "reward", "reference", "align", "evaluate", "report")
@@ -65,3 +67,8 @@ def outcomes(output):
         if len(words) >= 2 and words[0] in STAGES and words[1] in ("ran", "cached"):
             found[words[0]] = words[1] == "ran" or found.get(words[0], False)
     return found
+
+
+def missing(what):
+    """Skip a test because a program is not installed; where ALIGNFLOW_NO_SKIPS is set, as in the CI, fail it."""
+    (pytest.fail if os.environ.get("ALIGNFLOW_NO_SKIPS") else pytest.skip)(f"{what} is not installed")

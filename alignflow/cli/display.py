@@ -11,33 +11,15 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from alignflow.data.artifacts import Manifest
+from alignflow.data.gates import GateRecord, finding
+from alignflow.data.report.metrics import key_metrics
 from alignflow.flows.pipeline import Outcome
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.store import ArtifactStore
 
 PLAIN_EVERY_S = 20.0
-MOST_METRICS = 4
-SHOWN_METRICS: dict[str, tuple[str, ...]] = {
-    "init": ("parameters", "vocabulary"),
-    "prepare": ("demonstrations/kept", "prompts/kept", "preferences/kept", "completions/kept", "evaluation/kept"),
-    "sft": ("eval_loss", "eval_mean_token_accuracy", "loss"),
-    "sample": ("completions", "stop_rate", "tokens/completion_mean"),
-    "label": ("pairs", "ties", "flip_rate", "longer_wins"),
-    "reward": ("eval_accuracy", "eval_loss"),
-    "reference": ("pairs", "logps"),
-    "align": (
-        "rewards/accuracies",
-        "rewards/margins",
-        "objective/rlhf_reward",
-        "objective/kl",
-        "completions/mean_length",
-        "alarms",
-        "loss",
-    ),
-    "evaluate": ("win_rate", "kl", "heldout_nll/change"),
-}
-"""Start of the names of the metrics that are shown for a stage; any others, where it has none of these."""
+
+VERDICT_COLOURS = {"passed": "green", "warned": "yellow", "approved": "yellow", "ended": "cyan"}
 
 
 class Display:
@@ -47,6 +29,7 @@ class Display:
         self.console, self.total = console, total
         self._number, self._live, self._started, self._printed = 0, None, 0.0, 0.0
         self._name = ""
+        self.verdicts: list[GateRecord] = []
 
     def starts(self, call: StageCall, why: str) -> None:
         """A step that has to run begins."""
@@ -76,6 +59,12 @@ class Display:
         self.stop()
         self.console.print(f"[yellow]{name} was damaged and runs again[/yellow]: {escape(' '.join(why.split()))}", highlight=False)
 
+    def gates(self, record: GateRecord) -> None:
+        """A gate was passed, or was not."""
+        self.verdicts.append(record)
+        colour = VERDICT_COLOURS.get(record.verdict, "red")
+        self.console.print(f"  gate {escape(gate_line(record))}: [{colour}]{record.verdict}[/{colour}]", highlight=False)
+
     def stop(self) -> None:
         """Take the live line away."""
         if self._live:
@@ -91,22 +80,22 @@ class Display:
         return f"{self._name}: {state['done']}/{state['total']} {state['unit']}, {elapsed:.0f} s{left}  {figures}"
 
 
+def gate_line(record: GateRecord) -> str:
+    """A gate, what it measured, and who let the run on in spite of it."""
+    who = f" (approved by {record.who})" if record.verdict == "approved" else ""
+    return f"{record.gate}: {finding(record, record.value)}{who}"
+
+
 def final_table(outcomes: list[Outcome], store: ArtifactStore) -> Table:
     """Stage, cached or ran, seconds, key metrics."""
     table = Table("stage", "", "seconds", "key metrics", title=None, title_justify="left")
     table.columns[2].justify = "right"
     for outcome in outcomes:
         manifest = store.manifest(outcome.ref.key)
-        table.add_row(outcome.name, "ran" if outcome.ran else "cached", f"{outcome.seconds:.1f}", key_metrics(outcome.name, manifest))
+        table.add_row(
+            outcome.name, "ran" if outcome.ran else "cached", f"{outcome.seconds:.1f}", "\n".join(key_metrics(outcome.name, manifest))
+        )
     return table
-
-
-def key_metrics(name: str, manifest: Manifest) -> str:
-    """The metrics that matter most for a step, in one cell."""
-    found = {metric: value for metric, value in manifest.metrics.items() if value is not None}
-    wanted = [metric for start in SHOWN_METRICS.get(name, ()) for metric in found if metric == start or metric.startswith(f"{start}/")]
-    chosen = wanted or list(found)
-    return "\n".join(f"{metric} {found[metric]:.4g}" for metric in dict.fromkeys(chosen[: 2 * MOST_METRICS]))
 
 
 def result_paths(outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Path]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from alignflow.data import catalogue
 from alignflow.data.catalogue import Judge, Method, Part, Reward, Stage
+from alignflow.data.configs.bounds import bounds_of
 
 
 def register(app: typer.Typer) -> None:
@@ -68,19 +68,8 @@ def options_table(config: type[BaseModel]) -> Table:
     return table
 
 
-def bounds_of(field: FieldInfo) -> str:
-    """The values that a field takes, as text: bounds or choices; empty where anything of its type will do."""
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    return ", ".join(map(str, choices)) or ", ".join(text for part in field.metadata if (text := _bound(part)))
-
-
 def _plain(default: Any) -> Any:
     """A list of configs as what one would write; anything else as it is."""
     if isinstance(default, tuple):
         return tuple(item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in default)
     return default
-
-
-def _bound(part: Any) -> str:
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches"}
-    return " ".join(f"{sign} {getattr(part, name)}" for name, sign in signs.items() if getattr(part, name, None) is not None)

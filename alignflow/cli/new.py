@@ -11,11 +11,26 @@ import yaml
 from pydantic import BaseModel
 from rich.console import Console
 
-from alignflow.cli.lists import bounds_of
+from alignflow.data.configs.bounds import bounds_of
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 
+GATES = (
+    "",
+    "# Conditions on the metrics of a step (docs/operate.md). Where one does not hold: stop, ask (a person), warn, or end (as finished).",
+    "# gates:",
+    "#   - {stage: sft, metric: eval_loss, maximum: 3.0, action: warn}",
+    "#   - {stage: sample, metric: stop_rate, minimum: 0.5, action: stop, why: an SFT model that does not stop gives cut answers to the judge}",
+    "#   - {stage: label, metric: ties, maximum: 0.3, action: ask, why: a judge that sees no difference teaches none}",
+    "#   - {stage: label, metric: flip_rate, maximum: 0.3, action: ask, why: one that changes its mind with the seats guesses}  # judge llm",
+    "#   - {stage: label, metric: new/preferences/train, minimum: 200, action: end, why: too little is new to train again}",
+    "#   - {stage: reward, metric: eval_accuracy, minimum: 0.6, action: stop}",
+    "#   - {stage: evaluate, metric: kl, maximum: 20, action: warn}",
+    "#   - {stage: evaluate, metric: tokens_mean/aligned, maximum: 200, action: warn}",
+    "#   - {stage: evaluate, metric: 'win_rate/rubric:helpful', minimum: 0.5, action: ask}",
+)
+"""Examples of gates, with the names that stages write."""
 SECTIONS = ("sft", "sample", "label", "reward", "align", "evaluate", "report", "engine")
 
 
@@ -96,7 +111,7 @@ def recipe_text(model: str, data: str, kind: str) -> str:
         # Its first field stands, so that the section is no empty one, which would turn the stage off. A reward section
         # asks for a reward model where pairs of one's own would do without.
         lines += ["", *([f"{section}:", first.replace("# ", "", 1)] if section != "reward" else ["# reward:", first]), *others]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *GATES]) + "\n"
 
 
 def _config_of(section: str) -> Any:

@@ -11,8 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from alignflow.cli.run import RecipePath, Settings, Smoke, load
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.gates import limits
 from alignflow.flows.calls import Step
 from alignflow.flows.calls import plan as plan_steps
+from alignflow.flows.gates import standing
 from alignflow.flows.needs import Estimator, StepNeed, parts_text, size
 from alignflow.tasks.machine import Machine
 from alignflow.tasks.store import ArtifactStore
@@ -32,10 +35,12 @@ def plan(
     steps = plan_steps(loaded, store)
     if not estimate:
         console.print(plan_table(steps, []))
+        print_gates(loaded, steps, store, console)
     else:
         estimator = Estimator(loaded, store)
         needs = estimator.needs(steps)
         console.print(plan_table(steps, needs))
+        print_gates(loaded, steps, store, console)
         console.print(footer(needs, estimator.machine, estimator.runtime.device), highlight=False)
         for line in (line for need in needs for line in need.too_large):
             console.print(
@@ -59,6 +64,16 @@ def plan_table(steps: Sequence[Step], needs: Sequence[StepNeed]) -> Table:
             if column.header == name:
                 column.justify = "right"
     return table
+
+
+def print_gates(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore, console: Console) -> None:
+    """The recipe's gates, and what those would say whose step is in the store; nothing for a recipe without gates."""
+    if not recipe.gates:
+        return
+    table = Table("gate", "should be", "else", "now")
+    for gate, now in standing(recipe, steps, store):
+        table.add_row(escape(gate.label), limits(gate), gate.action, escape(now))
+    console.print(table)
 
 
 def _cells(need: StepNeed) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from rich.tree import Tree
 
 from alignflow.data.artifacts import Manifest
 from alignflow.data.errors import StoreError
+from alignflow.tasks.gates import GateLedger, decided
 from alignflow.tasks.gc import collect, size_of
 from alignflow.tasks.store import ArtifactStore
 
@@ -42,7 +43,7 @@ def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="O
 
 
 def lineage(reference: Reference) -> None:
-    """The tree of artifacts that led to one."""
+    """The tree of artifacts that led to one, and what gates and people decided about each."""
     store = ArtifactStore()
     Console().print(_tree(store.resolve(reference), store, None, set()))
 
@@ -54,6 +55,8 @@ def _tree(manifest: Manifest, store: ArtifactStore, above: Tree | None, shown: s
     node = Tree(text) if above is None else above.add(text)
     if not repeated:
         shown.add(manifest.key)
+        for record in GateLedger(store).records(manifest.key):
+            node.add(escape(f"gate {record.gate}: {decided(record)}"))
         for input_name, ref in manifest.inputs.items():
             try:
                 _tree(store.manifest(ref.key), store, node, shown, input_name)

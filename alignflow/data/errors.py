@@ -1,4 +1,9 @@
-"""Every error that alignflow raises on purpose: what happened, where, and what to do about it."""
+"""Every error that alignflow raises on purpose: what happened, where, and what to do about it.
+
+Each has the status that a command ends with: 1 failed, 2 the user's input is wrong, 3 a gate waits for a person,
+4 a gate stopped the run. Beside these there are 0 (done, also where a gate ended the run as finished) and 130
+(interrupted). docs/operate.md has the same table.
+"""
 
 
 class AlignflowError(Exception):
@@ -63,11 +68,23 @@ class DamagedArtifactError(AlignflowError):
         self.key = key
 
 
+class ApprovalNeededError(AlignflowError):
+    """A gate waits for a person, who approves it by running again. Exit status 3."""
+
+    exit_status = 3
+
+
+class GateStoppedError(AlignflowError):
+    """A gate's limit does not hold, or a person refused: nothing after its step was run. Exit status 4."""
+
+    exit_status = 4
+
+
 BY_NAME: dict[str, type[AlignflowError]] = {
     error.__name__: error
     for error in (
         AlignflowError, UserError, RecipeError, DataError, ModelError, StoreError, StageError, TrainingError,
-        DamagedArtifactError,
+        DamagedArtifactError, ApprovalNeededError, GateStoppedError,
     )
 }  # fmt: skip
 

@@ -58,6 +58,7 @@ class Run:
     runtime: Runtime
     main: bool = True
     tokens: int = 0
+    computed: int = 0
     warnings: list[str] = field(default_factory=list)
     listeners: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
     _phase: tuple[str, int, float, int] = ("", 0, 0.0, 0)  # unit, total, start, and what was done by then
@@ -96,6 +97,10 @@ class Run:
     def count_tokens(self, number: int) -> None:
         """Add to the tokens that this stage processed (its cost in the manifest)."""
         self.tokens += number
+
+    def count_rows(self, number: int) -> None:
+        """Add to the rows that were computed here and not found in the journal (its cost in the manifest)."""
+        self.computed += number
 
     def warn(self, text: str) -> None:
         """Record something that a person should know; shown at the end of the stage and in the report."""

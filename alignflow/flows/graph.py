@@ -59,6 +59,10 @@ def nodes(recipe: Recipe) -> list[Node]:
     steps.alignment()
     steps.evaluation()
     steps.report()
+    for gate in recipe.gates:
+        if gate.stage not in steps.made:
+            do = catalogue.suggest(gate.stage, steps.made)
+            raise RecipeError(f"the recipe has no step {gate.stage!r} for a gate", where=f"gate {gate.label}", do=do)
     return list(steps.made.values())
 
 
@@ -96,6 +100,8 @@ class _Steps:
             model = recipe.model
             if model.path is not None:  # what would be built does not matter, and must not enter the key
                 given = model.model_copy(update={"build": BuildConfig(), "seed": 0})
+            elif model.corpus:  # of the recipe's own choice: the tokenizer, and with it the model, outlives new data
+                given = model
             else:
                 sources = (*data.demonstrations, *data.prompts, *data.general)
                 if not sources:

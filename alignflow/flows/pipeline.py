@@ -1,43 +1,44 @@
-"""The pipeline: a Prefect flow that walks a recipe's steps and calls their tasks. Knows references, no tensors, no files."""
+"""The walk over a recipe's steps, inside a Prefect flow: calls their tasks in order. Knows references, no tensors, no files."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.catalogue import suggest
 from alignflow.data.configs.recipe import Recipe
-from alignflow.data.errors import DamagedArtifactError, RecipeError
+from alignflow.data.errors import DamagedArtifactError, RecipeError, UserError
+from alignflow.data.gates import GateRecord
+from alignflow.flows.approval import ask_in_prefect, begun
 from alignflow.flows.calls import Caller, why_missed
+from alignflow.flows.forms import Fields, empty_unless_given
+from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.graph import Node, downstream, upstream
+from alignflow.flows.inputs import Inputs
 from alignflow.tasks.call import StageCall
+from alignflow.tasks.latest import remember
 from alignflow.tasks.stage_task import run_as_task
 from alignflow.tasks.store import ArtifactStore
 
 MOST_REPAIRS = 3
 
 
-class Selection(BaseModel):
-    """Which part of a recipe a run is about; empty: all of it, and only what is missing.
+class Selection(Fields):
+    """Which part of a recipe a run is about; empty: all of it, and only what is missing."""
 
-    Attributes:
-        only: Just this step; what it takes must be in the store.
-        until: This step and what it needs.
-        start: Do this step and everything after it again.
-        force: Do these steps again; what follows runs again where their digest changed.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    only: str | None = Field(default=None, description="Just this step; what it takes must be in the store.")
-    until: str | None = Field(default=None, description="This step and what it needs.")
-    start: str | None = Field(default=None, description="Do this step and everything after it again.")
-    force: tuple[str, ...] = Field(default=(), description="Do these steps again.")
+    only: str | SkipJsonSchema[None] = empty_unless_given(title="only", description="Just this step; what it takes must be in the store.")
+    until: str | SkipJsonSchema[None] = empty_unless_given(title="until", description="This step and what it needs.")
+    start: str | SkipJsonSchema[None] = empty_unless_given(title="from", description="Do this step and everything after it again.")
+    force: tuple[str, ...] = Field(
+        default=(), title="force", description="Do these steps again; what follows runs again where their digest changed."
+    )
+    approve: tuple[str, ...] = Field(default=(), title="approve", description="Go on past these gates, whatever they measure.")
 
 
 class Outcome(BaseModel):
@@ -57,21 +58,16 @@ class Narrator:
     starts: Callable[[StageCall, str], None] = lambda call, why: None
     ends: Callable[[Outcome], None] = lambda outcome: None
     repairs: Callable[[str, str], None] = lambda name, why: None
+    gates: Callable[[GateRecord], None] = lambda record: None
 
+    @classmethod
+    def of(cls, *hearers: Narrator | Any) -> Narrator:
+        """One that tells each of several what it hears."""
 
-@flow(name="pipeline", persist_result=False, validate_parameters=True)
-def pipeline(recipe: Recipe, selection: Selection = Selection()) -> dict[str, ArtifactRef]:  # noqa: B008 (frozen)
-    """Align a model as the recipe says; every stage that is in the store already is found there.
+        def tell(event: str) -> Callable[..., None]:
+            return lambda *what: [getattr(hearer, event)(*what) for hearer in hearers] and None
 
-    Args:
-        recipe: The whole recipe.
-        selection: Which part of it, and what to do again.
-
-    Returns:
-        The reference that each step made, by its name.
-    """
-    outcomes = walk(recipe, selection, ArtifactStore(), Narrator())
-    return {outcome.name: outcome.ref for outcome in outcomes}
+        return cls(starts=tell("starts"), ends=tell("ends"), repairs=tell("repairs"), gates=tell("gates"))
 
 
 def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: Narrator) -> list[Outcome]:
@@ -79,47 +75,87 @@ def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: N
 
     Raises:
         RecipeError: the selection names no step, or `only` lacks an input.
-        AlignflowError: whatever stopped a step.
+        AlignflowError: whatever stopped a step, or a gate.
     """
     caller = Caller(recipe, store)
     chosen, forced = selected(caller.nodes, selection)
+    return walk_nodes(caller, chosen, forced, narrator, approved=selection.approve)
+
+
+def walk_nodes(
+    caller: Caller, chosen: list[Node], forced: set[str], narrator: Narrator, inputs: Inputs | None = None,
+    approved: tuple[str, ...] = (),
+) -> list[Outcome]:  # fmt: skip
+    """Run these steps in order, `forced` ones whatever the store has; what `inputs` knows is taken as it says.
+
+    Gates are passed after each step; `approved` ones let the run on.
+    """
+    inputs = inputs or Inputs()
+    keeper = Gatekeeper(caller.recipe, approved, caller.store, narrator.gates, ask_in_prefect)
     for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
-        caller.check(node)
+        if node.name not in inputs.calls:
+            caller.check(node)
     done: dict[str, Outcome] = {}
     repairs = 0
     while True:
         try:
-            _pass(caller, chosen, forced - {name for name, outcome in done.items() if outcome.ran}, done, narrator)
+            ran = {name for name, outcome in done.items() if outcome.ran}
+            _pass(_Walk(caller, chosen, forced - ran, narrator, inputs, keeper), done)
+            own = {name: outcome.ref.key for name, outcome in done.items() if name not in inputs.foreign}
+            remember(caller.store, caller.recipe.name, own)
             return list(done.values())
         except DamagedArtifactError as damage:
             repairs += 1
             if repairs > MOST_REPAIRS:
                 raise
-            store.quarantine(damage.key, damage.what)
+            caller.store.quarantine(damage.key, damage.what)
             producer = next((name for name, outcome in done.items() if outcome.ref.key == damage.key), "an earlier step")
             narrator.repairs(producer, str(damage))
 
 
-def _pass(caller: Caller, chosen: list[Node], forced: set[str], done: dict[str, Outcome], narrator: Narrator) -> None:
+@dataclass
+class _Walk:
+    """What one pass over the steps is about."""
+
+    caller: Caller
+    chosen: list[Node]
+    forced: set[str]
+    narrator: Narrator
+    inputs: Inputs
+    keeper: Gatekeeper
+
+
+def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
     made: dict[str, ArtifactRef] = {}
-    for node in chosen:
-        call = caller.call(node, made)
+    for node in walk.chosen:
+        call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
         assert call is not None, f"{node.name} came before its inputs"
-        outcome = _do(call, node.name in forced, caller.store, narrator)
+        outcome = _do(call, node.name in walk.forced and not _made_since(call.key, begun(), walk.caller.store), walk)
         made[node.name] = outcome.ref
         known = done.get(node.name)
         if known is None or outcome.ran:  # a second pass finds what the first one made: that stays `ran`
             done[node.name] = outcome
-            narrator.ends(outcome)
+            walk.narrator.ends(outcome)
+        if not walk.keeper.lets_on(node.name, outcome.ref):
+            return
 
 
-def _do(call: StageCall, force: bool, store: ArtifactStore, narrator: Narrator) -> Outcome:
+def _made_since(key: str, begun: str, store: ArtifactStore) -> bool:
+    """Whether an earlier start of this very flow run made it: a run that a gate suspended must not do by force what it did."""
+    found = store.find(key) if begun else None
+    return found is not None and found.created >= begun
+
+
+def _do(call: StageCall, force: bool, walk: _Walk) -> Outcome:
+    store = walk.caller.store
     found = None if force else store.find(call.key)
+    if found is None and call.name in walk.inputs.foreign:
+        raise UserError(f"{call.key} is damaged or gone", where=f"inputs.{call.name}", do=f"run {call.name} again")
     why = "" if found else ("forced" if force else why_missed(call, store))
     if not found:
-        narrator.starts(call, why)
+        walk.narrator.starts(call, why)
     started = time.monotonic()
-    result = run_as_task(call, store, force)
+    result = run_as_task(call, store, force, found is not None)
     return Outcome(name=call.name, ref=result.ref, ran=result.ran, seconds=time.monotonic() - started, why=why)
 
 
@@ -158,3 +194,12 @@ def missing_for(recipe: Recipe, name: str, store: ArtifactStore) -> list[str]:
             else:
                 missing.append(node.name)
     return missing
+
+
+def refuse_missing(recipe: Recipe, selection: Selection, store: ArtifactStore, where: str) -> None:
+    """Raise UserError where a run of `only` one step lacks what that step takes."""
+    if selection.only and (missing := missing_for(recipe, selection.only, store)):
+        raise UserError(
+            f"{selection.only} takes from {', '.join(missing)}, which the store does not have", where=where,
+            do=f"run without {where} first",
+        )  # fmt: skip

@@ -34,6 +34,11 @@ class StageCall(BaseModel):
     components: dict[str, Any]
     timeout_s: float | None = None
 
+    @property
+    def short_key(self) -> str:
+        """The first eight digits of the key, as people read it."""
+        return self.key.rpartition("-")[2][:8]
+
 
 class StageResult(BaseModel):
     """What a stage task returns: the reference, and whether the work was found or done."""

@@ -11,6 +11,7 @@ from alignflow.data import artifacts
 from alignflow.data.adapters import BASE, find_base, is_adapter
 from alignflow.data.constitution import constitution_files
 from alignflow.data.errors import UserError
+from alignflow.data.sources.files import inside, is_pattern, matched
 
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
 
@@ -42,10 +43,14 @@ class ContentDigests:
     def _path(self, name: str, revision: str | None) -> str:
         path = Path(name)
         if path.is_dir():
-            files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
-            digests = {str(file.relative_to(path)): self._file(file) for file in files}
+            digests = {within: self._file(file) for within, file in inside(path).items()}
             if is_adapter(path) and BASE not in digests:  # an adapter that was not made here may lie apart from its base
                 digests["base"] = self._path(str(find_base(path)), None)
+            return artifacts.digest_of(digests)
+        if is_pattern(name):
+            digests = {within: self._file(file) for within, file in matched(name).items()}
+            if not digests:
+                raise UserError("no file matches", where=name, do="check the pattern; a relative one starts at the recipe's directory")
             return artifacts.digest_of(digests)
         return self._file(path) if path.is_file() else self._hub(name, revision)
 
@@ -104,7 +109,3 @@ class ContentDigests:
     @staticmethod
     def _is_dataset(api, name: str) -> bool:  # type: ignore[no-untyped-def]
         return bool(api.repo_exists(name, repo_type="dataset")) and not api.repo_exists(name)
-
-
-def _hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)

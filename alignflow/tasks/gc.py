@@ -17,7 +17,7 @@ def collect(store: ArtifactStore, keep: Iterable[str], keep_last: int) -> list[P
         keep_last: Keep this many of the newest end points (artifacts that no other one took), and what led to them.
 
     Returns:
-        Paths below the store's root: artifacts, quarantined ones, and work of keys whose lock nobody holds.
+        Paths below the store's root: artifacts and the verdicts of gates on them, quarantined ones, and work of keys whose lock nobody holds.
     """
     manifests = {manifest.key: manifest for manifest in store.manifests()}  # newest first
     taken = {ref.key for manifest in manifests.values() for ref in manifest.inputs.values()}
@@ -30,6 +30,7 @@ def collect(store: ArtifactStore, keep: Iterable[str], keep_last: int) -> list[P
             kept.add(key)
             queue.extend(ref.key for ref in manifests[key].inputs.values())
     waste = [store.directory(key) for key in manifests if key not in kept]
+    waste += [path for path in sorted((store.root / "gates").iterdir()) if path.name not in kept]
     waste += sorted((store.root / "quarantine").iterdir())
     for place in ("staging", "work"):
         waste += [path for path in sorted((store.root / place).iterdir()) if not store.is_locked(path.name)]

@@ -39,7 +39,9 @@ def listening(listener: Progress) -> Iterator[None]:
         progress_listener.reset(token)
 
 
-def run_child(name: str, spec: dict[str, Any], area: Path, timeout_s: float | None) -> dict[str, Any]:
+def run_child(
+    name: str, spec: dict[str, Any], area: Path, timeout_s: float | None, keep_open: tuple[int, ...] = ()
+) -> dict[str, Any]:  # fmt: skip
     """Run `alignflow.worker` on `spec` and return its result: metrics, warnings, cost.
 
     Args:
@@ -47,6 +49,7 @@ def run_child(name: str, spec: dict[str, Any], area: Path, timeout_s: float | No
         spec: stage, config, inputs (paths), out, side, work, rows, runtime.
         area: Where spec, result and error files stand; the log goes to `side/log.txt`.
         timeout_s: Seconds after which the child's process group is ended.
+        keep_open: Open files that live as long as the child: locks that it holds.
 
     Raises:
         AlignflowError: the one that the body raised.
@@ -54,17 +57,19 @@ def run_child(name: str, spec: dict[str, Any], area: Path, timeout_s: float | No
     """
     spec_path, log_path = area / "spec.json", Path(spec["side"]) / "log.txt"
     write_whole(spec_path, {**spec, "launch": uuid.uuid4().hex})  # nodes that wait for a launch see it whole
-    with supervised([str(spec_path)], log_path) as supervisor:
+    with supervised([str(spec_path)], log_path, keep_open) as supervisor:
         timed_out = _wait(supervisor, name, spec_path, Path(spec["side"]), timeout_s)
     return _outcome(name, area, supervisor.returncode, log_path, timed_out and timeout_s)
 
 
 @contextlib.contextmanager
-def supervised(arguments: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def supervised(arguments: list[str], log_path: Path, keep_open: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """Run `alignflow.worker ARGUMENTS` under a supervisor, which ends its process group when this block or process ends."""
     command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(GRACE_S), sys.executable, "-m", "alignflow.worker", *arguments]
     with open(log_path, "w") as log:
-        supervisor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment())
+        supervisor = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment(), pass_fds=keep_open
+        )
     try:
         yield supervisor
     finally:

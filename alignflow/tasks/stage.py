@@ -14,6 +14,7 @@ from alignflow.data import artifacts, catalogue
 from alignflow.data.artifacts import ArtifactRef, Manifest
 from alignflow.data.errors import AlignflowError
 from alignflow.tasks.call import StageCall
+from alignflow.tasks.devices import devices_of, held
 from alignflow.tasks.fingerprint import fingerprint
 from alignflow.tasks.launch import run_child
 from alignflow.tasks.store import ArtifactStore
@@ -38,7 +39,8 @@ def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tup
             shutil.rmtree(store.root / "work" / call.key, ignore_errors=True)
         spec = make_spec(call, store, area, force)
         try:
-            result = run_child(call.name, spec, area, call.timeout_s)
+            with held(devices_of(call.stage, call.runtime)) as locks:
+                result = run_child(call.name, spec, area, call.timeout_s, locks)
             return store.publish(area, make_manifest(call, store, area, result)), True
         except AlignflowError:
             keep_log(call, store, area)

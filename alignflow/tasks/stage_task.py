@@ -14,13 +14,14 @@ from alignflow.tasks.stage import run_stage
 from alignflow.tasks.store import ArtifactStore
 
 
-def stage_task(stage: str, store: ArtifactStore, force: bool = False) -> Task[..., Any]:
+def stage_task(stage: str, store: ArtifactStore, force: bool = False, found: bool = False) -> Task[..., Any]:
     """The Prefect task of a stage on a store; a call whose artifact is whole ends in the state `Cached`.
 
     Args:
         stage: A name of the catalogue.
         store: Where artifacts are.
         force: Do the work even where the artifact is there.
+        found: Whether the artifact is there: the run's name says so, because a graph of runs shows no states.
     """
     results = store.root / "prefect" / "results"
     results.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -29,7 +30,7 @@ def stage_task(stage: str, store: ArtifactStore, force: bool = False) -> Task[..
     )
 
     @task(
-        name=stage, task_run_name="{call.name}", description=catalogue.STAGES[stage].summary, cache_policy=policy,
+        name=stage, task_run_name="{call.name} {call.short_key}" + (" cached" if found else ""), description=catalogue.STAGES[stage].summary, cache_policy=policy,
         result_storage=results, result_serializer="json", persist_result=True, cache_result_in_memory=False,
         refresh_cache=force, retries=0,
     )  # fmt: skip
@@ -41,8 +42,8 @@ def stage_task(stage: str, store: ArtifactStore, force: bool = False) -> Task[..
     return run_stage_task
 
 
-def run_as_task(call: StageCall, store: ArtifactStore, force: bool = False) -> StageResult:
+def run_as_task(call: StageCall, store: ArtifactStore, force: bool = False, found: bool = False) -> StageResult:
     """Do a call as a task of the flow that runs now; raises what stopped the stage."""
-    value = stage_task(call.stage, store, force)(call)
+    value = stage_task(call.stage, store, force, found)(call)
     # A task that names its own state gives that state back, and not what is in it.
     return StageResult.model_validate(value.result() if isinstance(value, State) else value)

@@ -19,7 +19,7 @@ from alignflow.data.artifacts import MANIFEST, ArtifactRef, Manifest
 from alignflow.data.errors import StoreError, UserError
 
 STORE_FILE = "store.json"
-DIRECTORIES = ("artifacts", "staging", "work", "rows", "locks", "quarantine", "runs", "prefect")
+DIRECTORIES = ("artifacts", "staging", "work", "rows", "locks", "quarantine", "runs", "prefect", "gates")
 
 
 def default_root() -> Path:

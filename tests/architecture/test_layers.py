@@ -17,10 +17,15 @@ ALLOWED = {
     "flows": {"flows", "tasks", "data"},
     "worker": {"data", "torchrun"},
     "torchrun": {"data"},
-    "cli": {"cli", "flows", "tasks", "data", "models"},
+    "server": {"server", "data"},
+    "cli": {"cli", "server", "flows", "tasks", "data", "models"},
 }
 HEAVY = {
-    "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"}, "prefect": {"tasks/cache.py", "tasks/stage_task.py", "flows/pipeline.py", "cli/run.py"},
+    "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"},
+    "prefect": {
+        "tasks/cache.py", "tasks/stage_task.py", "flows/approval.py", "flows/deployed.py", "flows/deployments.py", "flows/showing.py",
+        "flows/schedules.py", "cli/run.py", "cli/label.py", "server/app.py",
+    },
     "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
 }  # fmt: skip
 

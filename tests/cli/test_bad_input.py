@@ -54,7 +54,16 @@ CASES = [
     (["plan", TINY, "--set", "engine.nodes=2"], "need a place to meet", "HOST:PORT"),
     (["plan", TINY, "--set", "engine.offload=optimizer"], "in CPU memory already", "none"),
     (["node", "--node-rank", "0"], "cannot join", "node 0 runs the recipe"),
+    (["schedule", "list"], "no server is named", "alignflow up"),
+    (["schedule", "add", "pipeline", "--recipe", "nowhere.yaml", "--every", "60"], "no such recipe", "alignflow new"),
+    (["label", "--prompts", "nowhere.jsonl", "--model", "./nowhere"], "nowhere", ""),
+    (["label", "--prompts", "nowhere.jsonl", "--model", "sft-0000"], "no artifact matches", "alignflow list"),
+    (["label", "--prompts", "x.jsonl", "--model", "m", "--judge", "rubrik"], "unknown name 'rubrik'", "did you mean 'rubric'?"),
     (["plan", "nowhere.yaml"], "no such recipe", "alignflow new"),
+    (["plan", TINY, "--set", "gates=[{stage: rewrad, metric: x, minimum: 1}]"], "no step 'rewrad' for a gate", "did you mean 'reward'?"),
+    (["plan", TINY, "--set", "gates=[{stage: reward, metric: x}]"], "gates.0: a gate needs a minimum or a maximum", ""),
+    (["plan", TINY, "--set", "gates=[{stage: reward, metric: x, minimun: 1}]"], "unknown key 'gates.0.minimun'", "did you mean 'minimum'?"),
+    (["run", TINY, "--approve", "reward.accuracy"], "no gate 'reward.accuracy' to approve", "the recipe has no gates"),
     (["run", TINY, "--only", "algin"], "has no step 'algin'", "did you mean 'align'?"),
     (["run", TINY, "--only", "align"], "init", "--only"),
     (["stages", "alignn"], "unknown name 'alignn'", "did you mean 'align'?"),
@@ -148,9 +157,10 @@ def test_every_line_of_a_new_recipe_can_be_uncommented(kind):
     as_it_stands = Recipe.model_validate(yaml.safe_load(text))
     assert getattr(as_it_stands.data, kind)[0].path == "data.jsonl"
     assert as_it_stands.sft == Recipe().sft and as_it_stands.align == Recipe().align and "reward" not in as_it_stands.model_fields_set
-    lines = [re.sub(r"^( *)# (?=[ -]*[a-z_]+:)", r"\1", line) for line in text.splitlines() if "more sources" not in line]
+    lines = [re.sub(r"^( *)# (?=[ -]*\{?[a-z_]+:)", r"\1", line) for line in text.splitlines() if "more sources" not in line]
     everything = "\n".join(lines[2:]).partition("replace:")[0] + "\n".join(lines).partition("reward_model\n")[2]
-    assert Recipe.model_validate(yaml.safe_load(everything)).align == Recipe().align
+    uncommented = Recipe.model_validate(yaml.safe_load(everything))
+    assert uncommented.align == Recipe().align and len(uncommented.gates) == text.count("{stage:")
 
 
 def test_debug_shows_where_it_failed(alignflow):

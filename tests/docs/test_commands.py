@@ -82,8 +82,13 @@ class Checker:
         context = group.make_context("alignflow", arguments[:1], resilient_parsing=True)
         command = group.get_command(context, arguments[0])
         assert command is not None, f"no such command: {arguments[0]}"
-        values = command.make_context(arguments[0], arguments[1:], parent=context).params
-        if "recipe" in values:
+        rest = arguments[1:]
+        while hasattr(command, "commands"):  # a group of commands: schedule add
+            context, (name, *rest) = command.make_context(command.name, rest[:1], parent=context, resilient_parsing=True), rest
+            command = command.get_command(context, name)
+            assert command is not None, f"no such command: {name}"
+        values = command.make_context(command.name, rest, parent=context).params
+        if values.get("recipe"):
             self.recipe(values)
         elif arguments[0] == "new":
             text = recipe_text(values["model"], values["data"], kind_of(str(ROOT / values["data"])))
@@ -99,7 +104,7 @@ class Checker:
         """The recipe loads with its settings, is whole, and has the steps that are named."""
         written = self.folder / values["recipe"]
         recipe = load_recipe(written if written.exists() else ROOT / values["recipe"], values["settings"] or ())
-        steps = {node.name for node in nodes(smoke_recipe(recipe) if values["smoke"] else recipe)}
+        steps = {node.name for node in nodes(smoke_recipe(recipe) if values.get("smoke") else recipe)}
         named = {values.get("only"), values.get("until"), values.get("start"), *(values.get("force") or ())} - {None}
         assert named <= steps, f"no such step: {named - steps}"
 
@@ -131,6 +136,9 @@ WRONG = {
     "alignflow plan recipes/tiny.yaml --set align.beta": "not of the form name=value",
     "alignflow new --model m": "Missing option",
     "alignflow gc --keep-last few": "--keep-last",
+    "alignflow schedule ad pipeline": "no such command: ad",
+    "alignflow schedule add pipeline --recipe recipes/nowhere.yaml --every 60": "no such recipe",
+    "alignflow schedule add pipeline --evry 60": "No such option",
     "alignflow methods dop": "unknown name 'dop'",
     "alignflow list algn": "no such stage: algn",
     "alignflow lineage nothing": "not the start of a key: nothing",

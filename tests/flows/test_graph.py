@@ -172,3 +172,14 @@ def test_what_cannot_change_the_base_model_is_not_in_its_config():
 def test_a_model_in_place_of_a_stage_keeps_what_the_recipe_says_of_its_model():
     taken = nodes(recipe(model={"licence": "MIT", "chat_template": "plain"}, replace={"sft": "mine"}))[0].config
     assert (taken.path, taken.licence, taken.chat_template) == ("mine", "MIT", "plain")
+
+
+def test_a_corpus_of_ones_own_keeps_the_built_model_when_data_is_added():
+    corpus = [{"path": "corpus.jsonl"}]
+
+    def init(**content):
+        return nodes(recipe(**content))[0].config
+
+    more = {"data": {"demonstrations": SOURCE, "prompts": SOURCE}}
+    assert init(model={"corpus": corpus}) == init(model={"corpus": corpus}, **more)
+    assert init() != init(**more), "without one it is trained on all that the recipe has"

@@ -10,7 +10,9 @@ from alignflow.data.configs.base import ContentPath, NameOrFile, StageConfig, ru
 class SourceConfig(StageConfig):
     """One source of data: a file, a directory saved by `datasets`, or a Hub id."""
 
-    path: ContentPath = Field(description="Local file (jsonl, json, csv, tsv, parquet, arrow, txt, .gz), saved data set, or Hub id.")
+    path: ContentPath = Field(
+        description="Local file (jsonl, json, csv, tsv, parquet, arrow, txt, .gz), folder or pattern of such, saved data set, or Hub id."
+    )
     format: str = Field(default="auto", description="A name of `alignflow formats`, or auto to detect it.")
     split: str = Field(default="train", description="Split to read, for data sets that have several.")
     revision: str | None = runtime_field(
@@ -45,7 +47,10 @@ class InitConfig(StageConfig):
     path: ContentPath | None = Field(default=None, description="Local directory or Hub id of the base model; empty to build one.")
     revision: str | None = runtime_field(default=None, description="Commit, branch or tag of a Hub model; its commit is pinned either way.")
     build: BuildConfig = Field(default_factory=BuildConfig, description="The model to build where no path is given.")
-    corpus: tuple[SourceConfig, ...] = Field(default=(), description="Filled from the recipe's data: what the tokenizer is trained on.")
+    corpus: tuple[SourceConfig, ...] = Field(
+        default=(),
+        description="What the tokenizer of a built model is trained on; empty: the recipe's demonstrations, prompts and general text.",
+    )
     chat_template: NameOrFile = Field(
         default="auto",
         description="auto: keep the model's own, else `instruction` (`turns` for a built model); or instruction, plain, chatml, or the path of a Jinja file.",

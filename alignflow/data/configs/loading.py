@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -17,8 +18,8 @@ from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 
 
-def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
-    """Read a recipe, with `settings` (`align.beta=0.2`) applied over the file.
+def load_recipe(path: Path, settings: Iterable[str | tuple[str, Any]] = ()) -> Recipe:
+    """Read a recipe, with `settings` (`align.beta=0.2`, or a place and its value) applied over the file.
 
     Raises:
         RecipeError: the file is missing or not YAML, or a key or value is wrong.
@@ -31,9 +32,14 @@ def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(path), do="correct the file") from None
     if content is None or not isinstance(content, dict):
         raise RecipeError("not a recipe: it must be a mapping", where=str(path), do="`alignflow new` writes a commented one")
+    return changed_recipe(content, settings, path.absolute().parent, str(path))
+
+
+def changed_recipe(content: dict[str, Any], settings: Iterable[str | tuple[str, Any]], base: Path, where: str) -> Recipe:
+    """The recipe of a content with settings over it, paths starting at `base`; raises RecipeError."""
     for setting in settings:
-        _apply(content, setting)
-    return parse_recipe(content, path.absolute().parent, str(path))
+        _apply(content, *(parse_setting(setting) if isinstance(setting, str) else setting))
+    return parse_recipe(content, base, where)
 
 
 def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
@@ -88,7 +94,7 @@ def resolve_paths(config: Any, base: Path) -> Any:
         elif isinstance(value, tuple):
             changes[name] = tuple(resolve_paths(item, base) for item in value)
         elif isinstance(value, str) and content_kind(kind, name):
-            changes[name] = _absolute(value, base)
+            changes[name] = _absolute(value, base, content_kind(kind, name) == "path" and glob.has_magic(value))
         elif name == "options" and isinstance(value, dict):
             changes[name] = _resolved_options(config, value, base)
     changes = {name: value for name, value in changes.items() if value is not getattr(config, name)}
@@ -106,21 +112,25 @@ def _resolved_options(config: BaseModel, options: dict[str, Any], base: Path) ->
     return {key: _absolute(item, base) if isinstance(item, str) else item for key, item in options.items()}
 
 
-def _absolute(value: str, base: Path) -> str:
+def _absolute(value: str, base: Path, pattern: bool = False) -> str:
     path = Path(value).expanduser()
-    looks_like_path = value.startswith((".", "/", "~")) or (base / path).exists()
+    looks_like_path = pattern or value.startswith((".", "/", "~")) or (base / path).exists()
     return str((base / path).resolve()) if looks_like_path and "\n" not in value else value
 
 
-def _apply(content: dict[str, Any], setting: str) -> None:
-    """Put `a.b=value` into the content; the value is YAML."""
+def parse_setting(setting: str) -> tuple[str, Any]:
+    """The place and the value of `a.b=value`; the value is YAML. Raises RecipeError."""
     name, separator, text = setting.partition("=")
     if not separator or not name:
         raise RecipeError(f"{setting!r} is not of the form name=value", where="--set", do="for example --set align.beta=0.2")
     try:
-        value = yaml.safe_load(text)
+        return name, yaml.safe_load(text)
     except yaml.YAMLError:
         raise RecipeError(f"{text!r} is not a YAML value", where=f"--set {name}", do="quote it") from None
+
+
+def _apply(content: dict[str, Any], name: str, value: Any) -> None:
+    """Put a value at the place `a.b` of the content."""
     place: Any = content
     *parents, last = name.split(".")
     for parent in parents:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from alignflow.data.configs.base import ContentPath, StageConfig, runtime_field
+from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, ReportConfig, SampleConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
@@ -66,4 +67,13 @@ class Recipe(StageConfig):
     align: AlignConfig | None = Field(default_factory=AlignConfig, description="null: stop before alignment.")
     evaluate: EvaluateConfig | None = Field(default_factory=EvaluateConfig, description="null: no evaluation.")
     report: ReportConfig | None = Field(default_factory=ReportConfig, description="null: no report.")
+    gates: tuple[GateConfig, ...] = runtime_field(default=(), description="Conditions on metrics, checked as a run passes their step.")
     engine: EngineConfig = Field(default_factory=EngineConfig, description="On what to compute.")
+
+    @model_validator(mode="after")
+    def _gates_are_told_apart(self) -> Recipe:
+        labels = [gate.label for gate in self.gates]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"two gates are called {label!r}: give one of them a name")
+        return self

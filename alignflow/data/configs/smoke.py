@@ -34,6 +34,8 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
         changes["evaluate"] = recipe.evaluate.model_copy(
             update={"max_prompts": 8, "max_general_rows": 8, "max_new_tokens": min(recipe.evaluate.max_new_tokens, 24)}
         )
+    # So few rows and steps say nothing about limits; that the metrics exist, they do say.
+    changes["gates"] = tuple(gate.model_copy(update={"action": "warn"}) for gate in recipe.gates)
     return _with_own_fields(recipe, changes)
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DataError
+from alignflow.data.sources.files import inside, is_pattern, matched
 
 csv.field_size_limit(2**31 - 1)
 
@@ -37,14 +38,15 @@ def read_rows(source: SourceConfig) -> Iterator[Row | BrokenLine]:
         yield from _saved(path, source)
     elif path.is_file():
         yield from read_file(path)
+    elif is_pattern(source.path):
+        yield from _files(list(matched(source.path).values()), source.path)
     else:
         yield from _hub(source)
 
 
 def read_file(path: Path) -> Iterator[Row | BrokenLine]:
     """All rows of one file, by its suffix."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else (suffixes or [""])[-1]
+    kind = _kind(path)
     if path.stat().st_size == 0:
         raise DataError("the file is empty", where=str(path), do="check where it came from")
     if kind not in READERS:
@@ -58,6 +60,12 @@ def read_file(path: Path) -> Iterator[Row | BrokenLine]:
         raise DataError(f"not a whole gzip file ({error})", where=str(path), do="fetch it again") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"cannot be read ({error})", where=str(path), do="check the file") from None
+
+
+def _kind(path: Path) -> str:
+    """The suffix that says what a file is; that of what is packed where it ends in .gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else (suffixes or [""])[-1]
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -162,13 +170,9 @@ READERS: Mapping[str, Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]] = 
 
 def _saved(path: Path, source: SourceConfig) -> Iterator[Row | BrokenLine]:
     """A directory saved by `datasets`, or a directory of data files."""
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS or file.suffixes[-2:-1] and file.suffix == ".gz")
     if not ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
-        if not files:
-            raise DataError("a directory without data", where=str(path), do="give a file, or a directory saved by datasets")
-        tables = [file for file in files if file.suffix.lower() != ".json"] or files
-        for file in tables:
-            yield from read_file(file)
+        files = [file for file in inside(path).values() if _kind(file) in READERS]
+        yield from _files([file for file in files if file.suffix.lower() != ".json"] or files, str(path))
         return
     import datasets
 
@@ -177,6 +181,14 @@ def _saved(path: Path, source: SourceConfig) -> Iterator[Row | BrokenLine]:
     except (OSError, ValueError) as error:
         raise DataError(f"not a data set that datasets can load ({error})", where=str(path), do="check the directory") from None
     yield from _split(loaded, source)
+
+
+def _files(files: list[Path], where: str) -> Iterator[Row | BrokenLine]:
+    """The rows of several files, one file after the other."""
+    if not files:
+        raise DataError("no data file there", where=where, do=f"known: {', '.join(READERS)}, and .gz of them; hidden files are not read")
+    for file in files:
+        yield from read_file(file)
 
 
 def _hub(source: SourceConfig) -> Iterator[Row | BrokenLine]:

@@ -121,6 +121,7 @@ def _sampler(config: SampleConfig, generator: Generator, tasks: Sequence[_Task],
     def compute(batch: list[int]) -> list[Any]:
         chosen = [tasks[index] for index in batch]
         made = generator.generate([task.prompt for task in chosen], sampling, [task.seed for task in chosen])
+        run.count_rows(len(batch))
         run.count_tokens(sum(generation.tokens for generation in made))
         return [
             {"text": decode_completion(generator.tokenizer, generation.ids), "ended": generation.ended, "tokens": generation.tokens}

@@ -45,7 +45,7 @@ def label(
     _check_candidates(rows, completions)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
         results = RowJournal(run.rows).compute(
-            [_identity(config, judge, row) for row in rows], config.batch_size, _labeller(config, judge, rows),
+            [_identity(config, judge, row) for row in rows], config.batch_size, _labeller(config, judge, rows, run),
             lambda done, total: run.progress(done, total, "prompts"),
         )  # fmt: skip
         labelled = [_labelled(config, judge, row, result) for row, result in zip(rows, results, strict=True)]
@@ -72,10 +72,11 @@ def _candidates(row: dict[str, Any]) -> list[Candidate]:
     return [Candidate(row["prompt"], text, flag) for text, flag in zip(row["completions"], ended, strict=True)]
 
 
-def _labeller(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]]) -> Callable[[list[int]], list[Any]]:
+def _labeller(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run: Run) -> Callable[[list[int]], list[Any]]:
     """What the journal calls: raw labels of a batch of prompts, asked of the judge all at once."""
 
     def score(batch: list[int]) -> list[Any]:
+        run.count_rows(len(batch))
         groups = [_candidates(rows[index]) for index in batch]
         flat = [candidate for group in groups for candidate in group]
         scores = iter(score if score is not None and math.isfinite(score) else None for score in judge.score(flat))
@@ -83,6 +84,7 @@ def _labeller(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]])
         return [{"scores": [next(scores) for _ in group], "details": [next(details) for _ in group]} for group in groups]
 
     def compare(batch: list[int]) -> list[Any]:
+        run.count_rows(len(batch))
         groups = [_candidates(rows[index]) for index in batch]
         plans = [planned_pairs(len(group), config.seed, rows[index]["id"]) for index, group in zip(batch, groups, strict=True)]
         flat = [(group[one], group[other]) for group, pairs in zip(groups, plans, strict=True) for one, other in pairs]

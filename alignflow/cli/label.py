@@ -1,0 +1,59 @@
+"""`alignflow label`: preference data for one's own prompts and model; nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from alignflow.cli.settings import configure_prefect
+from alignflow.data.configs.loading import parse_setting
+from alignflow.flows.preference_data import Order, make_job
+from alignflow.tasks.store import ArtifactStore
+
+Number = int | None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(label)
+
+
+def label(
+    prompts: Annotated[str, typer.Option(metavar="PROMPTS", help="Prompts to answer: a file, a saved data set, or a Hub id.")],
+    model: Annotated[str, typer.Option(metavar="MODEL", help="Who answers: a directory, a Hub id, or the key of a model in the store.")],
+    judge: Annotated[str, typer.Option(metavar="JUDGE", help="Who labels: a name of `alignflow judges`, or package.module:class.")] = "rubric",
+    option: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the judge: constitution=reader.")] = None,
+    n: Annotated[Number, typer.Option("--n", help="Answers per prompt.")] = None,
+    pairs: Annotated[Number, typer.Option(help="Pairs kept per prompt, widest margin first.")] = None,
+    max_prompts: Annotated[Number, typer.Option(help="At most this many prompts, chosen by hash.")] = None,
+    max_new_tokens: Annotated[Number, typer.Option(help="Longest answer, tokens.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other value: sample.temperature=0.7.")] = None,
+    out: Annotated[str, typer.Option(metavar="DIRECTORY", help="Copy the data there; it must not exist, or be empty.")] = "",
+) -> None:  # fmt: skip
+    """Sample answers to prompts, let a judge label them, and report; what was computed before is not computed again."""
+    given = {"sample.n": n, "label.pairs_per_prompt": pairs, "sample.max_prompts": max_prompts, "sample.max_new_tokens": max_new_tokens}
+    chosen = [(place, value) for place, value in given.items() if value is not None]
+    chosen += [parse_setting(text) for text in settings or ()]
+    options = tuple(parse_setting(text) for text in option or ())
+    store = ArtifactStore()
+    job = make_job(Order(prompts, model, judge, options, tuple(chosen), out), store, Path.cwd())
+    server, console = configure_prefect(store.root), Console()
+    console.print(f"[bold]{job.recipe.name}[/bold]  store {store.root}\n{server}", highlight=False, soft_wrap=True)
+    from alignflow.cli.display import Display, final_table
+    from alignflow.cli.run import shown_run
+    from alignflow.flows.pipeline import walk_nodes
+
+    display = Display(console, 0)
+    outcomes = shown_run(
+        "rlaif-data",
+        job.recipe.name,
+        display,
+        store,
+        lambda narrator: walk_nodes(job.caller, job.caller.nodes, set(), narrator, job.inputs),
+    )
+    console.print(final_table(outcomes, store))
+    for line in job.deliver(outcomes):
+        console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,101 @@
+"""`alignflow schedule`: when a server runs what by itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from alignflow.cli.settings import configure_prefect, names_a_server
+from alignflow.data.configs.loading import load_recipe, parse_setting
+from alignflow.data.errors import UserError
+from alignflow.tasks.store import ArtifactStore
+
+commands = typer.Typer(no_args_is_help=True, help="When a server runs what by itself: list, add, pause, resume, remove.")
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule, as `alignflow schedule list` shows it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(commands, name="schedule")
+
+
+@commands.command("list")
+def list_schedules() -> None:
+    """The schedules on the server."""
+    schedules = _schedules()
+    table = Table("name", "runs", "when", "", "parameters")
+    with schedules.server() as client:
+        for scheduled in schedules.listed(client):
+            parameters = yaml.safe_dump(dict(scheduled.parameters), default_flow_style=True, width=10**6).strip()
+            table.add_row(scheduled.slug, scheduled.flow, scheduled.when, "active" if scheduled.active else "paused", escape(parameters))
+    Console().print(table)
+
+
+@commands.command()
+def add(
+    deployment: Annotated[str, typer.Argument(metavar="FLOW", help="pipeline, a stage, or rlaif-data.")],
+    recipe: Annotated[Path | None, typer.Option(metavar="RECIPE", help="The recipe's file, for every flow but rlaif-data.")] = None,
+    cron: Annotated[str | None, typer.Option(metavar="CRON", help='A cron line: "0 2 * * *" is every night at two.')] = None,
+    every: Annotated[float | None, typer.Option(metavar="SECONDS", min=1, help="Seconds between runs.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the schedule; empty: after the recipe.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the flow, as its form has it.")] = None,
+    timezone: Annotated[str, typer.Option(metavar="ZONE", help="Time zone of the cron line.")] = "UTC",
+) -> None:  # fmt: skip
+    """Run a flow again and again; a run of a recipe that is due while another of it goes on waits for it."""
+    parameters: dict[str, Any] = dict(parse_setting(text) for text in parameter or ())
+    if recipe is not None:
+        load_recipe(recipe, settings or ())  # what is wrong in it is known now, and not in the night
+        parameters |= {"recipe": str(recipe.absolute())} | ({"more": list(settings)} if settings else {})
+    schedules = _schedules()
+    slug = name or re.sub(r"[^a-z0-9]+", "-", (recipe.stem if recipe else deployment).lower()).strip("-")
+    with schedules.server() as client:
+        schedules.add(client, deployment, schedules.rule(cron, every, timezone), parameters, slug)
+    Console().print(f"added {slug}: the server makes its first runs within a minute", highlight=False)
+
+
+@commands.command()
+def pause(name: Name) -> None:
+    """Let a schedule make no runs until it is resumed."""
+    schedules = _schedules()
+    with schedules.server() as client:
+        schedules.set_active(client, name, False)
+    Console().print(f"paused {name}", highlight=False)
+
+
+@commands.command()
+def resume(name: Name) -> None:
+    """Let a paused schedule make runs again."""
+    schedules = _schedules()
+    with schedules.server() as client:
+        schedules.set_active(client, name, True)
+    Console().print(f"resumed {name}: the server makes its next runs within a minute", highlight=False)
+
+
+@commands.command()
+def remove(name: Name) -> None:
+    """Take a schedule away; runs that it made already stay."""
+    schedules = _schedules()
+    with schedules.server() as client:
+        schedules.remove(client, name)
+    Console().print(f"removed {name}", highlight=False)
+
+
+def _schedules() -> Any:
+    """The module that talks to the server, once it is known that there is one: schedules need a server that lives on."""
+    if not names_a_server():
+        raise UserError(
+            "no server is named, and a schedule needs one that goes on running", where="PREFECT_API_URL",
+            do="`alignflow up` starts one; or set PREFECT_API_URL to the address of yours",
+        )  # fmt: skip
+    configure_prefect(ArtifactStore().root)
+    from alignflow.flows import schedules
+
+    return schedules

@@ -1,0 +1,139 @@
+"""`alignflow up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from alignflow.server import lifecycle, processes
+from alignflow.server.errors import ServerError
+from alignflow.server.home import Home
+from alignflow.server.status import PartStatus, Status
+from alignflow.server.status import status as find_status
+from alignflow.tasks.store import ArtifactStore
+
+Option = typer.Option
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+
+
+def up(
+    host: Annotated[str | None, Option(envvar="ALIGNFLOW_HOST", help="Address to listen on; 127.0.0.1 at first.")] = None,
+    port: Annotated[int | None, Option(envvar="ALIGNFLOW_PORT", help="Port to listen on; 4200 at first.")] = None,
+    database: Annotated[str | None, Option(envvar="ALIGNFLOW_DATABASE", help="`sqlite`, or postgresql+asyncpg://user:password@host/name.")] = None,
+    insecure: Annotated[bool | None, Option("--insecure", help="Listen on an address that others reach, without TLS.")] = None,
+    tls_certificate: Annotated[Path | None, Option(metavar="FILE", help="Certificate chain in PEM, for https.")] = None,
+    tls_key: Annotated[Path | None, Option(metavar="FILE", help="Its private key in PEM.")] = None,
+    allow_host: Annotated[list[str] | None, Option(metavar="NAME", help="A further name to answer to, such as that of a proxy.")] = None,
+    gpu_pool: Annotated[bool | None, Option("--gpu-pool/--no-gpu-pool", help="A second pool and worker, for one GPU run at a time.")] = None,
+    foreground: Annotated[bool, Option("--foreground", help="Stay in the terminal; Ctrl-C stops everything.")] = False,
+) -> None:  # fmt: skip
+    """Start Prefect's server and the workers of this store. Options are remembered for the next time."""
+    given = {
+        "host": host, "port": port, "database": database, "insecure": insecure, "gpu_pool": gpu_pool,
+        "tls_certificate": tls_certificate and tls_certificate.absolute(), "tls_key": tls_key and tls_key.absolute(),
+        "allowed_hosts": tuple(allow_host) if allow_host else None,
+    }  # fmt: skip
+    home, console = Home(ArtifactStore().root), Console(stderr=False)
+    if foreground:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have set them aside for a job in the background
+            signal.signal(number, signal.default_int_handler)
+    with _told(console) as say:
+        started = lifecycle.up(home, given, Path.cwd(), say)
+    console.print("started " + ", ".join(started) if started else "it is up already", highlight=False)
+    _show(find_status(home), home, console)
+    if foreground:
+        _stay(home, console)
+
+
+def _stay(home: Home, console: Console) -> None:
+    """Wait for Ctrl-C, SIGTERM or the end of a process; stop everything."""
+    ended = None
+    with contextlib.suppress(KeyboardInterrupt):
+        console.print("Ctrl-C stops it", highlight=False)
+        ended = lifecycle.watch(home)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # stopping takes its time, and must not be left half-done
+    log = processes.end_of_log(home, ended) if ended else ""
+    _stop(home, console)
+    if ended:
+        raise ServerError(f"{ended} ended by itself", where=str(home.logs / f"{ended}.log"), do=log)
+
+
+def down() -> None:
+    """Stop the workers, their flow runs and the server of this store. Finished stages are kept."""
+    _stop(Home(ArtifactStore().root), Console())
+
+
+def _stop(home: Home, console: Console) -> None:
+    with _told(console) as say:
+        stopped = lifecycle.down(home, say)
+    console.print("stopped " + ", ".join(stopped) if stopped else "nothing is up", highlight=False)
+
+
+def status(as_json: Annotated[bool, Option("--json", help="For programs.")] = False) -> None:
+    """Show what is up, where, and whether it is healthy. Exit status 1 where it is not."""
+    home = Home(ArtifactStore().root)
+    found = find_status(home)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+    else:
+        _show(found, home, Console())
+    if not found.healthy:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _told(console: Console) -> Iterator[Callable[[str], None]]:
+    """Shows what is going on: a live line on a terminal, plain lines elsewhere."""
+    begun = time.monotonic()
+    if not console.is_terminal:
+        yield lambda text: console.print(f"{time.monotonic() - begun:5.1f} s  {text}", highlight=False)
+        return
+    with console.status("") as live:
+        yield lambda text: live.update(text)
+
+
+def _show(found: Status, home: Home, console: Console) -> None:
+    table = Table("", "", show_header=False)
+    table.columns[1].overflow = "fold"
+    for name, value in _rows(found, home):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _rows(found: Status, home: Home) -> Iterator[tuple[str, str]]:
+    yield "server", f"{found.url}  {_health(found.server)}"
+    if home.login_file.exists():
+        user, _, password = home.login().partition(":")
+        yield "login", escape(f"{user}:{password}")
+    yield "database", escape(found.database)
+    for worker in found.workers:
+        yield "worker", f"{worker.name}  {_health(worker)}"
+    for pool in found.pools:
+        yield "pool", pool.name + (f", {pool.limit} run at a time" if pool.limit else "") + (", paused" if pool.paused else "")
+    if found.runs is not None:
+        yield "deployments", str(found.deployments)
+        yield "flow runs", ", ".join(f"{number} {name}" for name, number in found.runs.items())
+    yield "store", escape(found.store)
+    yield "logs", escape(found.logs)
+
+
+def _health(part: PartStatus) -> str:
+    if not part.healthy:
+        return f"[red]{escape(part.problem)}[/red]"
+    return f"[green]healthy[/green], process {part.pid}, since {part.since[:16].replace('T', ' ')} UTC"

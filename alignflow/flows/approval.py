@@ -1,0 +1,62 @@
+"""Asks a person about a gate through Prefect: the flow run is suspended, and starts again from the top when resumed."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Literal
+
+from prefect.context import FlowRunContext
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from alignflow.data.artifacts import text_digest
+from alignflow.data.configs.gates import GateConfig
+from alignflow.data.gates import GateRecord, limits
+
+
+class Approval(RunInput):
+    """The form that the web page shows for a suspended run."""
+
+    approve: Literal["yes", "no"] = Field(title="Approve", description="yes: the run goes on. no: it ends here, as failed.")
+    who: str = Field(min_length=1, max_length=100, title="Who decides", description="Your name; it is kept in the artifact's lineage.")
+    comment: str = Field(default="", max_length=1000, title="Comment", description="Why; it is kept with your name.")
+
+
+def ask_in_prefect(gate: GateConfig, record: GateRecord) -> tuple[bool, str, str] | None:
+    """The answer of a person: yes or no, who, comment; None where the run is no deployment's, so that nobody would start it again.
+
+    The first call does not return: Prefect ends the process and starts the flow again once somebody has answered. It
+    finds every step in the store, comes here again, and is given the answer.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        return None
+    form = Approval.with_initial_data(description=question(gate, record))
+    # The same question in every attempt: another artifact or limit is another question.
+    key = f"gate-{text_digest(f'{record.gate}/{record.digest}/{limits(gate)}')[:24]}"
+    answer = suspend_flow_run(wait_for_input=form, key=key)
+    return answer.approve == "yes", answer.who, answer.comment
+
+
+def begun() -> str:
+    """When this flow run began for the first time, as manifests write times; empty outside one. A resumed run keeps that time."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or run.start_time is None:
+        return ""
+    return run.start_time.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def question(gate: GateConfig, record: GateRecord) -> str:
+    """What the person reads, in Markdown."""
+    value = "not measured" if record.value is None else f"{record.value:.6g}"
+    lines = [
+        f"## Gate `{gate.label}`", "",
+        *([gate.why, ""] if gate.why else []),
+        "| step | metric | measured | should be |", "| --- | --- | --- | --- |",
+        f"| {gate.stage} | `{gate.metric}` | **{value}** | {limits(gate)} |", "",
+        f"Artifact `{record.key}`", "",
+        "With *yes* the run goes on from here; nothing is computed again. With *no* it ends, and nothing after this step is run.",
+    ]  # fmt: skip
+    return "\n".join(lines)

@@ -1,0 +1,198 @@
+"""The flows that a server runs: the whole pipeline, one flow per stage, preference data on demand.
+
+Their parameters are what a person fills in on the server's page or sends to its API. What the schema cannot say is
+checked when the flow starts, before any stage, and ends it as Failed with the message that the command line gives.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from prefect import Flow, flow, get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Failed, State
+from pydantic import create_model
+
+from alignflow.data import catalogue
+from alignflow.data.artifacts import ArtifactRef
+from alignflow.data.errors import AlignflowError
+from alignflow.flows.calls import Caller
+from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_form, stage_form
+from alignflow.flows.inputs import find_inputs, steps_of
+from alignflow.flows.pipeline import Outcome, Selection, check_step, refuse_missing, selected, walk, walk_nodes
+from alignflow.flows.preference_data import Order, make_job, preference_form
+from alignflow.flows.requests import Request, check_size, one_run_of, recipe_path, request, served_store
+from alignflow.flows.showing import Story
+from alignflow.tasks.launch import listening
+from alignflow.tasks.store import ArtifactStore
+
+Result = dict[str, ArtifactRef] | State[Any]
+STOP, FOLLOW = "only this stage", "and the stages after it"
+Then = Literal["only this stage", "and the stages after it"]
+JudgeName = Literal[tuple(catalogue.JUDGES)]  # type: ignore[valid-type]
+PipelineSettings: Any = pipeline_form()
+PreferenceSettings: Any = preference_form()
+
+
+def run_name() -> str:
+    """The name of a flow run: its recipe's, and the flow's."""
+    return f"{_recipe_name(flow_run.get_parameters().get('recipe', ''))} {flow_run.get_flow_name()}"
+
+
+def _recipe_name(path: str) -> str:
+    try:
+        return str(yaml.safe_load(recipe_path(path).read_text(encoding="utf-8"))["name"])
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        yaml.YAMLError,
+        AlignflowError,
+    ):  # a name must not stop a run: its flow says what is wrong
+        return Path(path).stem
+
+
+def preference_run_name() -> str:
+    """The name of a run that makes preference data: what is labelled, and the flow's name."""
+    return f"{Path(flow_run.get_parameters().get('prompts', '')).stem} {flow_run.get_flow_name()}"
+
+
+def answered(work: Callable[[ArtifactStore], Sequence[Outcome]]) -> Result:
+    """Do the work of a flow on the served store; what stops it becomes the message of its final state."""
+    try:
+        return {outcome.name: outcome.ref for outcome in work(served_store())}
+    except AlignflowError as error:
+        get_run_logger().error("%s", error)
+        return Failed(message=str(error))
+
+
+@flow(name="pipeline", flow_run_name=run_name, persist_result=False)
+def pipeline(
+    recipe: str, settings: PipelineSettings = PipelineSettings(), more: list[str] = [], selection: Selection = Selection(),  # noqa: B006, B008
+    smoke: bool = False, wait: bool = True,
+) -> Result:  # fmt: skip
+    """Align a model as a recipe says; every stage that is in the store already is found there.
+
+    Args:
+        recipe: Path of the recipe's file on the machine that runs it; a relative one starts at the directory of the store.
+        settings: What to change in it; empty fields are as in the recipe.
+        more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
+        selection: Which part of it, and what to do again; empty: all of it, and only what is missing.
+        smoke: Every stage on 32 rows and 4 steps, under keys of its own.
+        wait: Wait while another run of a recipe of this name goes on.
+    """
+
+    def work(store: ArtifactStore) -> list[Outcome]:
+        asked = request(recipe, settings, more, smoke)
+        loaded = asked.recipe()
+        refuse_missing(loaded, selection, store, "selection.only")
+        chosen, forced = selected(Caller(loaded, store).nodes, selection)
+        check_size(loaded, store, frozenset(node.name for node in chosen), frozenset(forced))
+        alone = one_run_of(loaded, store, get_run_logger().info) if wait else nullcontext()
+        with alone, Story(loaded.name, store, asked) as story, listening(story.progress):
+            return walk(loaded, selection, store, story.narrator)
+
+    return answered(work)
+
+
+def stage_flow(stage: str) -> Flow[..., Any]:
+    """The flow that runs one stage of a recipe by itself, with inputs that are there already."""
+    no_settings, no_inputs = stage_form(stage)(), inputs_form(stage)()
+
+    def run(
+        recipe: str, settings: Any = no_settings, more: list[str] = [], inputs: Any = no_inputs,  # noqa: B006
+        then: Then = STOP, force: bool = False,
+    ) -> Result:  # fmt: skip
+        named = inputs.given()
+        return answered(lambda store: run_alone(stage, request(recipe, settings, more), dict(named), then == FOLLOW, force, store))
+
+    kinds = {"recipe": str, "settings": stage_form(stage), "more": list[str], "inputs": inputs_form(stage), "then": Then, "force": bool}
+    empty = {name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Form) and not kind.model_fields}
+    whole = inspect.signature(run)
+    shown = [parameter.replace(annotation=kinds[name]) for name, parameter in whole.parameters.items() if name not in empty]
+    run.__signature__ = whole.replace(parameters=shown, return_annotation=Any)  # type: ignore[attr-defined]
+    run.__annotations__ = {name: kind for name, kind in kinds.items() if name not in empty}
+    run.__name__ = run.__qualname__ = stage
+    run.__doc__ = STAGE_HELP.format(summary=catalogue.STAGES[stage].summary)
+    return flow(name=stage, flow_run_name=run_name, persist_result=False)(run)
+
+
+STAGE_HELP = """{summary}
+
+Args:
+    recipe: Path of the recipe's file on the machine that runs it; a relative one starts at the directory of the store.
+    settings: What to change in the stage; empty fields are as in the recipe.
+    more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
+    inputs: Artifacts to take, each by the start of its key or digest; empty: those of the latest good run.
+    then: Whether the stages that take from this one follow.
+    force: Do it again, whatever the store has.
+"""
+
+
+@cache
+def inputs_form(stage: str) -> type[Form]:
+    """The form that names artifacts for the inputs of a stage."""
+    names = [name.rstrip("?") for name in catalogue.STAGES[stage].takes]
+    fields: dict[str, Any] = {
+        name: (str, empty_unless_given(title=name, description="The start of a key or digest. Empty: of the latest good run."))
+        for name in names
+    }
+    form = create_model(f"{stage.capitalize()}Inputs", __base__=Form, **fields)
+    form.places = {name: name for name in names}
+    return form
+
+
+def run_alone(
+    stage: str, asked: Request, named: dict[str, str], follow: bool, force: bool, store: ArtifactStore
+) -> list[Outcome]:  # fmt: skip
+    """Run one step of a recipe, and those after it where they follow; everything that they take is found first."""
+    caller = Caller(asked.recipe(), store)
+    check_step(caller.nodes, stage)
+    steps = steps_of(caller, stage, follow)
+    inputs = find_inputs(caller, steps, stage, named)
+    forced = {stage} if force else set()
+    check_size(caller.recipe, store, frozenset(steps), frozenset(forced))
+    for note in inputs.notes:
+        get_run_logger().info("takes %s", note)
+    chosen = [node for node in caller.nodes if node.name in steps or node.name in inputs.calls]
+    with Story(caller.recipe.name, store, asked, inputs.notes) as story, listening(story.progress):
+        return walk_nodes(caller, chosen, forced, story.narrator, inputs)
+
+
+@flow(name="rlaif-data", flow_run_name=preference_run_name, persist_result=False)
+def rlaif_data(
+    prompts: str, model: str, judge: JudgeName = "rubric", judge_options: dict[str, Any] = {},  # noqa: B006
+    settings: PreferenceSettings = PreferenceSettings(), out: str = "",  # noqa: B008
+) -> Result:  # fmt: skip
+    """Preference data on demand: sample answers to prompts, let a judge label them, report; nothing is trained.
+
+    Args:
+        prompts: Prompts to answer: a file, a saved data set, or a Hub id; a relative path starts at the directory of the store.
+        model: Who answers: a directory, a Hub id, or the start of the key of a model in the store.
+        judge: Who labels.
+        judge_options: What this judge alone has; see `alignflow judges JUDGE`.
+        settings: How to sample and label; empty fields have their defaults.
+        out: A directory of the machine that runs it to copy the data to; it must not exist, or be empty.
+    """
+
+    def work(store: ArtifactStore) -> list[Outcome]:
+        order = Order(prompts, model, judge, tuple(judge_options.items()), (*settings.given(),), out)
+        job = make_job(order, store, store.root.parent)
+        with one_run_of(job.recipe, store, get_run_logger().info), Story(job.recipe.name, store) as story, listening(story.progress):
+            outcomes = walk_nodes(job.caller, job.caller.nodes, set(), story.narrator, job.inputs)
+        for line in job.deliver(outcomes):
+            get_run_logger().info("%s", line)
+        return outcomes
+
+    return answered(work)
+
+
+STAGE_FLOWS = {stage: stage_flow(stage) for stage in catalogue.STAGES if stage not in STANDS_IN}
+globals().update(STAGE_FLOWS)  # each is found as `alignflow.flows.deployed.STAGE`

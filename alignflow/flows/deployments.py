@@ -1,0 +1,111 @@
+"""The deployments of a server: one table, and what registers it. `python -m alignflow.flows.deployments [ROLE=POOL ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import Flow, get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterId
+from prefect.utilities.callables import parameter_schema
+
+from alignflow.data import catalogue
+from alignflow.data.errors import AlignflowError, UserError
+from alignflow.flows import deployed
+
+GPU, CPU, DEFAULT = "gpu", "cpu", "default"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """One flow that a server offers: where it is, the pool that suits it, and tags to find it by."""
+
+    flow: Flow[..., Any]
+    role: str
+    tags: tuple[str, ...] = ()
+
+
+def _stages() -> dict[str, Deployed]:
+    rows = {name: (catalogue.STAGES[name], flow) for name, flow in deployed.STAGE_FLOWS.items()}
+    return {
+        name: Deployed(flow, GPU if row.trains or row.generates or row.scores else CPU, ("stage",)) for name, (row, flow) in rows.items()
+    }
+
+
+DEPLOYMENTS: Mapping[str, Deployed] = {
+    "pipeline": Deployed(deployed.pipeline, GPU),
+    **_stages(),
+    "rlaif-data": Deployed(deployed.rlaif_data, GPU),
+}
+
+
+def register(pools: Mapping[str, str]) -> list[str]:
+    """Create or update every deployment on the server that the environment names; schedules that people made are kept.
+
+    Args:
+        pools: Role -> name of a work pool that exists: `gpu` for flows that train or generate, `cpu` for the others,
+            `default` for those whose own role has no pool.
+
+    Returns:
+        The names of the deployments; each is that of its flow as well.
+
+    Raises:
+        UserError: a flow's role has no pool.
+    """
+    with get_client(sync_client=True) as client:
+        for name, entry in DEPLOYMENTS.items():
+            _register(client, name, entry, pool_of(entry.role, pools))
+    return list(DEPLOYMENTS)
+
+
+def pool_of(role: str, pools: Mapping[str, str]) -> str:
+    """The pool of a role, or the default one; raises UserError where there is neither."""
+    if role not in pools and DEFAULT not in pools:
+        raise UserError(f"no work pool for {role}", where="pools", do=f"name one as {role} or as {DEFAULT}")
+    return pools.get(role) or pools[DEFAULT]
+
+
+def _register(client: SyncPrefectClient, name: str, entry: Deployed, pool: str) -> None:
+    """Creating a deployment that exists would delete its schedules, so that one is updated field by field."""
+    schema = parameter_schema(entry.flow).model_dump_for_openapi()
+    fields: dict[str, Any] = {
+        "entrypoint": f"{deployed.__name__}.{entry.flow.fn.__name__}", "work_pool_name": pool, "parameter_openapi_schema": schema,
+        "enforce_parameter_schema": True, "description": (entry.flow.description or "").split("\n\nArgs:")[0],
+    }  # fmt: skip
+    flow = client.create_flow_from_name(entry.flow.name)
+    of_flow = client.read_deployments(flow_filter=FlowFilter(id=FlowFilterId(any_=[flow])))
+    for known in of_flow:  # its own, and those that were made for schedules
+        client.update_deployment(known.id, DeploymentUpdate(**fields, tags=known.tags))
+    if name not in {known.name for known in of_flow}:
+        client.create_deployment(flow, name, **fields, tags=["alignflow", *entry.tags])
+
+
+def main(arguments: list[str]) -> int:
+    """Register everything and print the names; the exit status is 2 for a wrong argument."""
+    parser = argparse.ArgumentParser("alignflow.flows.deployments", description="Create or update every deployment on the server.")
+    parser.add_argument(
+        "pools", nargs="*", metavar="ROLE=POOL", type=_role_and_pool, default=[(DEFAULT, DEFAULT)],
+        help="work pool of a role: gpu, cpu, or default; without any, every flow goes to the pool `default`",
+    )  # fmt: skip
+    try:
+        print("\n".join(register(dict(parser.parse_args(arguments).pools))))
+    except AlignflowError as error:
+        print(f"alignflow: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+def _role_and_pool(text: str) -> tuple[str, str]:
+    role, _, pool = text.partition("=")
+    if role not in (GPU, CPU, DEFAULT) or not pool:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROLE=POOL with a role of gpu, cpu, default")
+    return role, pool
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,158 @@
+"""Where a run passes its gates: after each step, found or made. No Prefect: how a person is asked is given to it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from alignflow.data.artifacts import ArtifactRef, Manifest
+from alignflow.data.catalogue import suggest
+from alignflow.data.configs.gates import GateConfig
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import ApprovalNeededError, GateStoppedError, RecipeError
+from alignflow.data.gates import FAILED, LETS_ON, GateRecord, approval_holds, finding, passes
+from alignflow.flows.calls import Step
+from alignflow.tasks.gates import GateLedger, decided
+from alignflow.tasks.store import ArtifactStore
+
+Answer = tuple[bool, str, str]
+"""What a person said: yes or no, who, comment."""
+
+
+class Gatekeeper:
+    """Checks the gates of one run.
+
+    Args:
+        recipe: Its gates and name.
+        approved: Labels of gates that the person who started the run approves.
+        store: Where metrics are read and verdicts recorded.
+        hears: Told of each verdict once.
+        ask: Asks a person about a gate, by its config and the record so far; it does not return while nobody has
+            answered, and returns None where nobody can be asked.
+
+    Raises:
+        RecipeError: `approved` names no gate of the recipe.
+    """
+
+    def __init__(
+        self, recipe: Recipe, approved: tuple[str, ...], store: ArtifactStore, hears: Callable[[GateRecord], None],
+        ask: Callable[[GateConfig, GateRecord], Answer | None],
+    ):  # fmt: skip
+        self._recipe, self._approved, self._store, self._hears, self._ask = recipe, approved, store, hears, ask
+        self._ledger = GateLedger(store)
+        self._heard: set[tuple[str, str]] = set()
+        check_approved(recipe, approved)
+
+    def lets_on(self, name: str, ref: ArtifactRef) -> bool:
+        """Whether the run goes on after a step with this result; False: a gate ends it here, as finished.
+
+        Raises:
+            RecipeError: a gate's metric is none of the step's.
+            GateStoppedError: a gate stops the run, or a person refused.
+            ApprovalNeededError: a gate waits for a person who cannot be asked from here.
+        """
+        manifest = self._store.manifest(ref.key) if any(gate.stage == name for gate in self._recipe.gates) else None
+        for gate in self._recipe.gates:
+            if manifest and gate.stage == name:
+                record = self._decide(gate, manifest)
+                self._write_down(record)
+                if record.verdict not in LETS_ON:
+                    return self._halt(gate, record)
+        return True
+
+    def _decide(self, gate: GateConfig, manifest: Manifest) -> GateRecord:
+        value = self._ledger.measure(gate, manifest, self._recipe.name)
+        record = new_record(gate, manifest, value, self._recipe.name)
+        if passes(gate, value):
+            return record
+        if gate.label in self._approved:
+            return _answered(record, (True, login(), "--approve"))
+        for known in reversed(self._ledger.of_gate(gate, manifest.key)):
+            if approval_holds(known, gate, manifest.digest):
+                return _answered(record, (True, known.who, known.comment))
+        record = record.model_copy(update={"verdict": FAILED[gate.action]})
+        if record.verdict == "asked":
+            self._ledger.add(record)  # before the process may end: lineage shows who is waited for
+            answer = self._ask(gate, record)
+            return _answered(record, answer) if answer else record
+        return record
+
+    def _write_down(self, record: GateRecord) -> None:
+        self._ledger.add(record)
+        if (record.gate, record.digest) not in self._heard:
+            self._heard.add((record.gate, record.digest))
+            self._hears(record)
+
+    def _halt(self, gate: GateConfig, record: GateRecord) -> bool:
+        text = finding(gate, record.value) + (f" ({gate.why})" if gate.why else "")
+        if record.verdict == "ended":
+            return False
+        if record.verdict == "asked":
+            raise ApprovalNeededError(
+                f"{text}: a person has to decide", where=f"gate {gate.label}",
+                do=f"look at the artifact {record.key[:24]}, then run again with --approve {gate.label}",
+            )  # fmt: skip
+        if record.verdict == "refused":
+            raise GateStoppedError(
+                f"refused by {record.who}: {text}", where=f"gate {gate.label}", do=record.comment or "run again to be asked again"
+            )
+        raise GateStoppedError(
+            text,
+            where=f"gate {gate.label}",
+            do=f"nothing after {gate.stage} was run; set another limit, or go on with --approve {gate.label}",
+        )
+
+
+def check_approved(recipe: Recipe, names: Sequence[str]) -> None:
+    """Raise RecipeError, with the nearest name, where one names no gate of the recipe."""
+    labels = [gate.label for gate in recipe.gates]
+    for name in names:
+        if name not in labels:
+            do = suggest(name, labels) if labels else "the recipe has no gates"
+            raise RecipeError(f"no gate {name!r} to approve", where="approve", do=do)
+
+
+def new_record(gate: GateConfig, manifest: Manifest, value: float | None, run: str) -> GateRecord:
+    """The record of a gate that passed; what else became of it is put in by whoever decides."""
+    return GateRecord(
+        gate=gate.label, stage=gate.stage, metric=gate.metric, key=manifest.key, digest=manifest.digest, value=value,
+        minimum=gate.minimum, maximum=gate.maximum, action=gate.action, verdict="passed", run=run, at=now(),
+    )  # fmt: skip
+
+
+def _answered(record: GateRecord, answer: Answer) -> GateRecord:
+    yes, who, comment = answer
+    return record.model_copy(update={"verdict": "approved" if yes else "refused", "who": who, "comment": comment, "at": now()})
+
+
+def now() -> str:
+    """The time as records have it: ISO, UTC, with microseconds, so that their order is that of their text."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def login() -> str:
+    """The name of whoever runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"user {os.getuid()}"
+
+
+def standing(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore) -> Iterator[tuple[GateConfig, str]]:
+    """Each gate of a recipe with what it would say now, as far as its step is in the store; raises RecipeError."""
+    ledger, by_name = GateLedger(store), {step.name: step for step in steps}
+    for gate in recipe.gates:
+        step = by_name[gate.stage]
+        manifest = store.find(step.key) if step.state == "cached" else None
+        yield gate, _standing(gate, manifest, ledger, recipe.name) if manifest else ""
+
+
+def _standing(gate: GateConfig, manifest: Manifest, ledger: GateLedger, run: str) -> str:
+    value = ledger.measure(gate, manifest, run)
+    shown = "not measured" if value is None else f"{value:.6g}"
+    if passes(gate, value):
+        return f"passes: {shown}"
+    known = [record for record in ledger.of_gate(gate, manifest.key) if approval_holds(record, gate, manifest.digest)]
+    return decided(known[-1]) if known else f"{shown}: {FAILED[gate.action]}"

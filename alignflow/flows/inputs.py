@@ -1,0 +1,134 @@
+"""Where one stage's inputs come from when it runs by itself: the recipe's own artifacts, the latest ones, or named ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from alignflow.data import catalogue
+from alignflow.data.artifacts import ArtifactRef, Manifest
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import UserError
+from alignflow.data.run import Runtime
+from alignflow.flows.calls import SECTIONS, Caller
+from alignflow.flows.graph import Link, Node, downstream, upstream
+from alignflow.tasks.call import StageCall
+from alignflow.tasks.latest import latest
+
+
+@dataclass
+class Inputs:
+    """What a run of some steps takes from others.
+
+    Attributes:
+        calls: Step -> the call whose artifact is taken for it.
+        foreign: Steps whose artifact has another key than the recipe gives them now: it can be found, and not made again.
+        notes: One line for each step, for the log and for the summary.
+    """
+
+    calls: dict[str, StageCall] = field(default_factory=dict)
+    foreign: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    def take(self, step: str, manifest: Manifest, why: str) -> None:
+        """Take an artifact for a step whatever the recipe says."""
+        self.calls[step] = call_of(step, manifest)
+        self.foreign.add(step)
+        self.notes.append(f"{step}: {manifest.key}, {why}")
+
+
+def steps_of(caller: Caller, stage: str, follow: bool) -> set[str]:
+    """The steps that running a stage by itself runs: it, those that only serve it, and the ones after it if they follow.
+
+    A step serves another one if no section of the recipe configures it: the reference's log-probabilities of `align`.
+    """
+    nodes = {node.name: node for node in caller.nodes}
+    wanted = {stage} | (downstream(caller.nodes, stage) if follow else set())
+    links = [link.node for name in wanted if name != "report" for link in nodes[name].inputs.values()]  # a report only reads
+    return wanted | {name for name in links if SECTIONS.get(name, name) not in Recipe.model_fields}
+
+
+def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str, str]) -> Inputs:
+    """Find what `steps` take from the other steps of the recipe.
+
+    An input is the artifact that is named for it; else the one that the recipe's own step has now, by its key; else the
+    one that the latest good run of a recipe of this name took.
+
+    Args:
+        caller: The recipe on its store.
+        steps: The steps that will run.
+        stage: The one that `named` is about.
+        named: Input of that stage -> the start of a key or digest, or a path.
+
+    Raises:
+        UserError: an input is nowhere, and its stage has to run first; or a name fits no artifact, or one of the wrong kind.
+    """
+    nodes = {node.name: node for node in caller.nodes}
+    needed: set[str] = set().union(*(upstream(caller.nodes, name) for name in steps)) - steps
+    found, made = Inputs(), dict[str, ArtifactRef]()
+    for node in caller.nodes:
+        if node.name in needed:
+            _find(node, caller, found, made)
+    given: dict[str, str] = {}
+    for name, text in named.items():
+        manifest = _named(nodes, stage, name, text, caller)
+        step = nodes[stage].inputs[name].node
+        if given.setdefault(step, manifest.key) != manifest.key:
+            raise UserError(f"{name} comes from {step}, which was given another artifact", where=f"inputs.{name}", do="give both the same")
+        found.take(step, manifest, f"named for {name}")
+    for node in caller.nodes:
+        for name, link in node.inputs.items() if node.name in steps else ():
+            if link.node not in steps and link.node not in found.calls:
+                raise UserError(
+                    f"{node.name} takes {name} from {link.node}, and the store has none of this recipe",
+                    where=f"inputs.{name}", do=f"run {link.node} first, or name an artifact for it (`alignflow list` shows them)",
+                )  # fmt: skip
+    return found
+
+
+def _find(node: Node, caller: Caller, found: Inputs, made: dict[str, ArtifactRef]) -> None:
+    """Take the artifact of a step: under its key, or the one that the latest run took."""
+    call = _call(node, caller, made)
+    manifest = caller.store.find(call.key) if call else None
+    if call and manifest:
+        found.calls[node.name] = call
+        found.notes.append(f"{node.name}: {manifest.key}, as the recipe says")
+    elif manifest := latest(caller.store, caller.recipe.name, node.name):
+        run = f"from the latest good run of {caller.recipe.name!r} ({manifest.created[:19]} UTC)"
+        found.take(node.name, manifest, f"{run}; what the recipe says now is not in the store")
+    if manifest:
+        made[node.name] = manifest.ref()
+
+
+def _call(node: Node, caller: Caller, made: Mapping[str, ArtifactRef]) -> StageCall | None:
+    try:
+        return caller.call(node, made)
+    except UserError:  # its sources are gone or lack a part, which does not matter where an earlier result is left
+        return None
+
+
+def _named(nodes: Mapping[str, Node], stage: str, name: str, text: str, caller: Caller) -> Manifest:
+    """The artifact that a person named for an input; raises UserError unless it is what the input takes."""
+    links = nodes[stage].inputs
+    if name not in links:
+        raise UserError(f"{stage} takes no {name!r} in this recipe", where=f"inputs.{name}", do=catalogue.suggest(name, links))
+    manifest, link = caller.store.resolve(text), links[name]
+    kind = catalogue.STAGES[nodes[link.node].stage].makes
+    if manifest.kind != kind or not _has(manifest, link):
+        raise UserError(
+            f"{manifest.key[:24]} is a {manifest.kind} of the stage {manifest.stage}, and not a {kind}{f' with {link.part}' if link.part else ''}",
+            where=f"inputs.{name}", do=f"`alignflow list {link.node}` shows what that stage made",
+        )  # fmt: skip
+    return manifest
+
+
+def _has(manifest: Manifest, link: Link) -> bool:
+    return not link.part or link.part in manifest.parts
+
+
+def call_of(step: str, manifest: Manifest) -> StageCall:
+    """The call that an artifact is the result of, under the name of a step: its task finds it."""
+    return StageCall(
+        name=step, stage=manifest.stage, config=manifest.config, inputs=manifest.inputs, runtime=Runtime.model_validate(manifest.runtime),
+        key=manifest.key, components=manifest.components,
+    )  # fmt: skip

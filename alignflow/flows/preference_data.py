@@ -1,0 +1,132 @@
+"""Preference data on demand: a recipe that samples, labels and reports, and trains nothing. No Prefect, no torch.
+
+The command line and the flow `rlaif-data` both make their job here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignflow.data.artifacts import Manifest
+from alignflow.data.configs.loading import changed_recipe
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import UserError
+from alignflow.data.preference_copy import check_target, copy_preferences
+from alignflow.flows.calls import Caller
+from alignflow.flows.forms import Form, places_form
+from alignflow.flows.inputs import Inputs
+from alignflow.tasks.store import ArtifactStore
+
+if TYPE_CHECKING:
+    from alignflow.flows.pipeline import Outcome
+
+SETTINGS = (
+    "sample.n", "sample.max_prompts", "sample.max_new_tokens", "sample.max_prompt_length", "sample.temperature", "sample.top_p",
+    "label.pairs_per_prompt", "label.min_margin", "label.heldout_fraction", "data.max_prompt_length", "data.max_length",
+    "replace.reward", "seed",
+)  # fmt: skip
+"""Places of the recipe that its form shows."""
+
+
+@cache
+def preference_form() -> type[Form]:
+    """The form of how to sample and label."""
+    return places_form("PreferenceSettings", SETTINGS, otherwise="")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for.
+
+    Attributes:
+        prompts: A file, a saved data set or a Hub id.
+        model: A directory, a Hub id, or the start of the key or digest of a checkpoint in the store.
+        judge: A name of the catalogue, or package.module:class.
+        judge_options: Its options: names and values.
+        settings: Other places of the recipe and their values.
+        out: Directory to copy the data to; empty for none.
+    """
+
+    prompts: str
+    model: str
+    judge: str = "rubric"
+    judge_options: tuple[tuple[str, Any], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
+    out: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An order that was checked: its recipe on the store, the model where the store has it, and where to deliver."""
+
+    recipe: Recipe
+    caller: Caller
+    inputs: Inputs
+    target: Path | None
+
+    def deliver(self, outcomes: Sequence[Outcome]) -> list[str]:
+        """Copy the data where that was asked for; returns lines that say what there is and where."""
+        store, refs = self.caller.store, {outcome.name: outcome.ref for outcome in outcomes}
+        manifest = store.manifest(refs["label"].key)
+        data = store.payload(manifest.ref()) / "preferences"
+        if self.target is not None:
+            copy_preferences(manifest, store.payload(manifest.ref()), self.target)
+            data = self.target
+        pairs = {side: int(manifest.metrics.get(f"pairs/{side}") or 0) for side in ("train", "heldout")}
+        return [
+            f"preference data: {data} ({pairs['train']} pairs to train on, {pairs['heldout']} held out; {manifest.key})",
+            f"report: {store.directory(refs['report'].key) / 'side' / 'report.html'}",
+        ]
+
+
+def make_job(order: Order, store: ArtifactStore, base: Path) -> Job:
+    """Check an order; paths start at `base`. Raises UserError before anything is run."""
+    target = check_target((base / Path(order.out).expanduser()).absolute()) if order.out else None
+    given = model_in_store(order.model, store, base)
+    model = str(store.payload(given.ref())) if given else order.model
+    recipe = changed_recipe(content(order, model), order.settings, base, "preference data")
+    caller, inputs = Caller(recipe, store), Inputs()
+    if given:
+        inputs.take("init", given, "the model that was named")
+    for node in caller.nodes:
+        if node.name not in inputs.calls:
+            caller.check(node)
+    return Job(recipe, caller, inputs, target)
+
+
+def content(order: Order, model: str) -> dict[str, Any]:
+    """The recipe as a file would say it: preferences are its result."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(order.prompts).name.split('.')[0]}-by-{order.judge}").strip("-._")[:64] or "rlaif-data"
+    return {
+        "name": name,
+        "model": {"path": model},
+        "data": {"prompts": [{"path": order.prompts}]},
+        "label": {"judge": {"name": order.judge, "options": dict(order.judge_options)}},
+        "report": {"title": "preference data"},
+        **dict.fromkeys(("sft", "reward", "align", "evaluate")),
+    }
+
+
+def model_in_store(text: str, store: ArtifactStore, base: Path) -> Manifest | None:
+    """The checkpoint of the store that a text names, or None for a directory or a Hub id; raises UserError for another kind."""
+    path = base / Path(text).expanduser()
+    if not path.is_dir() and not re.fullmatch(r"[a-z_]+-[0-9a-f]*|[0-9a-f]{6,64}", text):
+        return None
+    try:
+        manifest = store.resolve(str(path) if path.is_dir() else text)
+    except UserError:
+        if path.is_dir():
+            return None
+        raise
+    if store.find(manifest.key) is None:
+        return None  # of another store: a directory like any other
+    if manifest.kind != "checkpoint":
+        raise UserError(
+            f"{manifest.key[:24]} is a {manifest.kind}, and no model that answers", where="model", do="`alignflow list sft` shows models"
+        )
+    return manifest

@@ -1,0 +1,82 @@
+"""What a person asks of a deployed flow, checked before anything runs. No Prefect, no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignflow.data.configs.loading import load_recipe, parse_setting
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.smoke import smoke_recipe
+from alignflow.data.errors import UserError
+from alignflow.flows.calls import plan
+from alignflow.flows.forms import Form
+from alignflow.flows.needs import Estimator, refuse_too_large
+from alignflow.tasks.store import ArtifactStore
+
+
+@dataclass(frozen=True)
+class Request:
+    """A recipe file and what is changed in it.
+
+    Attributes:
+        path: The file, as it was given.
+        settings: Places of the recipe and their values, over the file.
+        smoke: Whether everything is done in small.
+    """
+
+    path: str
+    settings: tuple[tuple[str, Any], ...] = ()
+    smoke: bool = False
+
+    def recipe(self) -> Recipe:
+        """Load it; raises RecipeError with the message that the command line gives."""
+        recipe = load_recipe(recipe_path(self.path), self.settings)
+        return smoke_recipe(recipe) if self.smoke else recipe
+
+
+def request(path: str, form: Form, more: Sequence[str], smoke: bool = False) -> Request:
+    """What a filled form asks for; `more` are settings as NAME=VALUE, over the form's. Raises RecipeError."""
+    return Request(path, (*form.given(), *(parse_setting(text) for text in more)), smoke)
+
+
+def recipe_path(text: str) -> Path:
+    """A path as the machine that runs flows sees it: a relative one starts at the directory that holds the store.
+
+    The working directory is tried first, and is of no use in a process worker, which makes one for each run.
+    """
+    path = Path(text).expanduser()
+    return path if path.is_absolute() or path.is_file() else ArtifactStore().root.parent / path
+
+
+def served_store() -> ArtifactStore:
+    """The store of the machine that runs flows; raises UserError where nobody said which: it would be lost with the run."""
+    if "ALIGNFLOW_HOME" not in os.environ:
+        raise UserError(
+            "the worker does not say where the store is", where="ALIGNFLOW_HOME",
+            do="start the worker by `alignflow up`, or with ALIGNFLOW_HOME set to the store's directory",
+        )  # fmt: skip
+    return ArtifactStore()
+
+
+def check_size(recipe: Recipe, store: ArtifactStore, steps: frozenset[str], forced: frozenset[str]) -> None:
+    """Raise UserError where one of `steps` cannot fit this machine, as `alignflow run` does."""
+    refuse_too_large(Estimator(recipe, store).needs(plan(recipe, store), forced), steps)
+
+
+@contextlib.contextmanager
+def one_run_of(recipe: Recipe, store: ArtifactStore, say: Callable[[str], None]) -> Iterator[None]:
+    """Wait until no other whole run of a recipe of this name goes on, and hold its place.
+
+    A lock of the kernel, and not a limit of the deployment: a limit would stop recipes that have nothing to do with each
+    other, and its lease, when lost, ends a training that runs.
+    """
+    name = f"run:{recipe.name}"
+    if store.is_locked(name):
+        say(f"another run of {recipe.name} is going on: this one waits for it to end")
+    with store.lock(name):
+        yield

@@ -1,0 +1,82 @@
+"""The server's process: Prefect's app behind the guard. Run as `python -m alignflow.server.app STORE` in its environment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy
+import uvicorn
+from prefect.server.api import collections
+from prefect.server.api.server import create_app
+from prefect.server.database import provide_database_interface
+
+from alignflow.server.guard import Guard
+from alignflow.server.home import Home
+from alignflow.server.names import is_answered
+from alignflow.server.objects import CRASHED_AFTER_S, ZOMBIES
+
+SHUTDOWN_S = 5
+"""How long open connections may take to end; a worker's websocket never ends by itself."""
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    settings = Home(Path(sys.argv[1])).settings()
+    stay_offline()
+    app = create_app(final=True)
+    app.router.lifespan_context = _after_an_outage(app.router.lifespan_context)
+    uvicorn.run(
+        Guard(app, lambda host: is_answered(host, settings)), host=settings.host, port=settings.port,
+        ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key,
+        log_level="warning", server_header=False, timeout_graceful_shutdown=SHUTDOWN_S,
+    )  # fmt: skip
+
+
+def stay_offline() -> None:
+    """Have the lists of worker and block types read from the package: Prefect asks a host on the internet first."""
+    for view in collections.KNOWN_VIEWS:
+        collections.KNOWN_VIEWS[view] = ""  # no URL: its request fails before any connection, and it falls back to the file
+
+
+def _after_an_outage(lifespan):
+    @asynccontextmanager
+    async def renewed(app) -> AsyncIterator[None]:
+        await renew_windows()
+        async with lifespan(app):
+            yield
+
+    return renewed
+
+
+async def renew_windows() -> None:
+    """Give every run that was alive before the server went away a new window in which to be heard from.
+
+    Without it, a server that was away for longer than the window would at once declare dead all runs that it could not
+    hear. Runs that did die meanwhile are found one window later.
+    """
+    database = provide_database_interface()
+    try:
+        engine = await database.engine()
+        async with engine.begin() as connection:
+            if not await connection.run_sync(lambda sync: sqlalchemy.inspect(sync).has_table("automation_bucket")):
+                return  # a new database
+        bucket, automation = database.AutomationBucket, database.Automation
+        now = datetime.now(UTC)
+        ours = sqlalchemy.select(automation.id).where(automation.name == ZOMBIES)
+        async with database.session_context(begin_transaction=True) as session:
+            await session.execute(
+                sqlalchemy.update(bucket)
+                .where(bucket.automation_id.in_(ours))
+                .values(start=now, end=now + timedelta(seconds=CRASHED_AFTER_S))
+                .execution_options(synchronize_session=False)
+            )
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        print(f"windows of heartbeats could not be renewed: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The one place where the server meets the flows: has all deployments registered, by a process that imports them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from alignflow.server.environment import worker_environment
+from alignflow.server.errors import ServerError
+from alignflow.server.home import Home
+from alignflow.server.objects import pools
+from alignflow.server.settings import ServerSettings
+
+MODULE = "alignflow.flows.deployments"
+TIMEOUT_S = 300
+
+
+def register_deployments(home: Home, settings: ServerSettings, directory: Path) -> list[str]:
+    """Create or update all deployments; returns their names.
+
+    Raises:
+        ServerError: the flows cannot be imported, or the server refused a deployment.
+    """
+    if importlib.util.find_spec(MODULE) is None:
+        return []
+    command = [sys.executable, "-m", MODULE, *(f"{role}={pool}" for role, pool in pools(settings).items())]
+    environment = {**worker_environment(home, settings), "PREFECT_LOGGING_LEVEL": "ERROR"}
+    try:
+        done = subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise ServerError(f"registering the deployments took longer than {TIMEOUT_S} s", where=MODULE) from None
+    if done.returncode:
+        raise ServerError("the deployments could not be registered", where=MODULE, do=os.linesep.join(done.stderr.splitlines()[-15:]))
+    return done.stdout.split()

@@ -1,0 +1,93 @@
+"""The environments of the server, of its clients and of its workers. Passwords travel here, never in a command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from alignflow.server.flow_run import LOGS
+from alignflow.server.home import Home
+from alignflow.server.names import origins
+from alignflow.server.settings import SQLITE, ServerSettings
+from alignflow.server.tls import is_self_signed
+
+MARK = "ALIGNFLOW_SERVER_HOME"
+"""Set to the home in everything that `up` starts, and in what that starts: by it `down` finds flow runs whose worker died."""
+
+FOREIGN = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
+"""What a user may have set for another server."""
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_CLI_COLORS": "false",
+}
+
+HEARTBEAT_S = 30
+"""Prefect's least. A run that missed three is taken for dead."""
+
+
+def server_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
+    """The environment of the server: nothing phones home, everything asks for the login, leases survive a restart."""
+    database = {} if settings.database == SQLITE else {"PREFECT_SERVER_DATABASE_CONNECTION_URL": with_driver(settings.database)}
+    return {
+        **_inherited(),
+        **QUIET,
+        **database,
+        MARK: str(home.root),
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_SERVER_API_HOST": settings.host,
+        "PREFECT_SERVER_API_PORT": str(settings.port),
+        "PREFECT_SERVER_API_AUTH_STRING": home.login(),
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(sorted(origins(settings))),
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_UI_API_URL": "/api",  # whatever name the browser used: the page talks to where it came from
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.root / "ui"),  # the package's own may belong to somebody else
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+    }
+
+
+def client_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
+    """What a client of the server needs beyond its own environment."""
+    trust = {"PREFECT_API_SSL_CERT_FILE": str(settings.tls_certificate)} if is_self_signed(settings.tls_certificate) else {}
+    return {
+        **QUIET,
+        **trust,
+        "PREFECT_HOME": str(home.prefect),
+        "PREFECT_API_URL": f"{settings.url}/api",
+        "PREFECT_API_AUTH_STRING": home.login(),
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+        "PREFECT_CLIENT_MAX_RETRIES": "8",  # waits double from 2 s: the server may be away for minutes
+    }
+
+
+def worker_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
+    """The environment of a worker, which its flow runs inherit."""
+    return {
+        **_inherited(),
+        **client_environment(home, settings),
+        MARK: str(home.root),
+        "ALIGNFLOW_HOME": str(home.store),
+        LOGS: str(home.run_logs),
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_LOGGING_TO_API_ENABLED": "true",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+    }
+
+
+def with_driver(database: str) -> str:
+    """A PostgreSQL URL with the driver that Prefect needs in its name."""
+    return database.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+
+
+def trusted_certificate(settings: ServerSettings) -> Path | None:
+    """The certificate that a client on this machine must trust by name, because nobody else signed it."""
+    return settings.tls_certificate if is_self_signed(settings.tls_certificate) else None

@@ -1,0 +1,29 @@
+"""How a worker starts a flow run: `python -m alignflow.server.flow_run`, with the run's id in the environment.
+
+A worker reads what its runs print through a pipe. When the worker dies, the next line that a run prints would kill it
+too. So the run gets a log of its own first, and a session of its own, and then becomes Prefect's engine.
+"""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+LOGS = "ALIGNFLOW_RUN_LOGS"
+"""The directory of the logs of flow runs."""
+
+
+def main() -> None:
+    """Leave the worker's pipe and group, and run Prefect's engine in this process."""
+    log = os.open(Path(os.environ[LOGS]) / f"{os.environ['PREFECT__FLOW_RUN_ID']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    sys.stdout.flush()
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    if os.getpid() != os.getsid(0):
+        os.setsid()
+    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

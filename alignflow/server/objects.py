@@ -1,0 +1,80 @@
+"""What the server has to know before it is of use: work pools without shell commands, and what finds dead runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from alignflow.server.api import Api
+from alignflow.server.environment import HEARTBEAT_S
+from alignflow.server.settings import ServerSettings
+
+POOL = "alignflow"
+GPU_POOL = "alignflow-gpu"
+ZOMBIES = "alignflow: runs that are not heard from"
+CRASHED_AFTER_S = 3 * HEARTBEAT_S
+"""How long a run may be silent; with the time of one evaluation, a dead one is Crashed within 120 s."""
+
+
+def pools(settings: ServerSettings) -> dict[str, str]:
+    """Role -> work pool: for flows that want a GPU, and for all others; one and the same unless asked for."""
+    return {"default": POOL, "gpu": GPU_POOL if settings.gpu_pool else POOL}
+
+
+def install(api: Api, settings: ServerSettings, directory: Path) -> None:
+    """Create or mend the pools and the automation; flow runs work in `directory`."""
+    template = job_template(api.get("/collections/views/aggregate-worker-metadata"), directory)
+    for name in sorted(set(pools(settings).values())):
+        install_pool(api, name, template)
+    install_automation(api)
+
+
+def job_template(workers: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Prefect's template of process pools with a fixed `command`, so that no run can bring a shell command along."""
+    template = workers["prefect"]["process"]["default_base_job_configuration"]
+    configuration = {**template["job_configuration"], "command": shlex.join([sys.executable, "-m", "alignflow.server.flow_run"])}
+    variables = template["variables"]
+    properties = {name: value for name, value in variables["properties"].items() if name != "command"}
+    properties["working_dir"] = {**properties["working_dir"], "default": str(directory)}
+    return {"job_configuration": configuration, "variables": {**variables, "properties": properties}}
+
+
+def install_pool(api: Api, name: str, template: dict[str, Any]) -> None:
+    """Create a process pool, or give an existing one the template; what a person set on it stays."""
+    found = api.get(f"/work_pools/{name}")
+    if found is None:
+        limit = {"concurrency_limit": 1} if name == GPU_POOL else {}
+        api.post("/work_pools/", {"name": name, "type": "process", "base_job_template": template, **limit})
+    elif found["base_job_template"] != template:
+        api.patch(f"/work_pools/{name}", {"base_job_template": template})
+
+
+def install_automation(api: Api) -> None:
+    """Have the server mark a run Crashed whose heartbeats stop. Any other event of the run ends the wait."""
+    wanted = {
+        "name": ZOMBIES,
+        "description": "Marks a flow run Crashed that ended without a word: its heartbeats stopped, and no other state came.",
+        "enabled": True,
+        "trigger": {
+            "type": "event",
+            "posture": "Proactive",
+            "after": ["prefect.flow-run.heartbeat"],
+            "expect": ["prefect.flow-run.*"],
+            "match": {"prefect.resource.id": "prefect.flow-run.*"},
+            "for_each": ["prefect.resource.id"],
+            "threshold": 1,
+            "within": CRASHED_AFTER_S,
+        },
+        "actions": [
+            {
+                "type": "change-flow-run-state",
+                "state": "CRASHED",
+                "name": "Crashed",
+                "message": f"Nothing was heard from the run for {CRASHED_AFTER_S} s: its process is gone.",
+            }
+        ],
+    }
+    if not api.post("/automations/filter", {"automations": {"name": {"any_": [ZOMBIES]}}}):
+        api.post("/automations/", wanted)

@@ -1,0 +1,180 @@
+"""Starts and ends processes that outlive the command, and knows them again: by id, boot and start time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alignflow.server.environment import MARK
+from alignflow.server.home import Home, write_private
+
+MOST_LOG_BYTES = 10_000_000
+RUN_ID = "PREFECT__FLOW_RUN_ID"
+"""Prefect's name for the variable that tells a flow run's process which one it is."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that was started; `born` tells it from a later one that got the same id."""
+
+    name: str
+    pid: int
+    born: str
+    since: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        return birth(self.pid) == self.born
+
+
+def birth(pid: int) -> str | None:
+    """Boot and clock tick in which a process started; None for one that is gone, or only not yet waited for."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    state, ticks = fields[0], fields[19]
+    return None if state in "ZX" else f"{boot}:{ticks}"
+
+
+def start(home: Home, name: str, command: list[str], environment: Mapping[str, str], directory: Path) -> Process:
+    """Start a process in a session of its own, its output in `logs/NAME.log`, and write down who it is."""
+    log = home.logs / f"{name}.log"
+    if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
+        os.replace(log, log.with_suffix(".log.1"))
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        with _interruptible():
+            started = subprocess.Popen(
+                command, env=dict(environment), cwd=directory, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor,
+                start_new_session=True,
+            )  # fmt: skip
+    finally:
+        os.close(descriptor)
+    process = Process(name, started.pid, birth(started.pid) or "", datetime.now(UTC).isoformat(timespec="seconds"))
+    write_private(home.processes / f"{name}.json", json.dumps(asdict(process)))
+    return process
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """A shell starts background jobs with SIGINT ignored; a worker would inherit that, and could not be stopped."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def known(home: Home) -> dict[str, Process]:
+    """The processes that were written down, by name, alive or not."""
+    found = {}
+    for file in sorted(home.processes.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            process = Process(**json.loads(file.read_text()))
+            found[process.name] = process
+    return found
+
+
+def forget(home: Home, name: str) -> None:
+    """Remove what was written down about a process."""
+    (home.processes / f"{name}.json").unlink(missing_ok=True)
+
+
+def stop(process: Process, seconds: float) -> bool:
+    """Ask a process to end, wait, and kill it if it does not; whether it went by itself."""
+    if not _signal(process, signal.SIGTERM) or wait_for_end([process], seconds):
+        return True
+    _signal(process, signal.SIGKILL)
+    wait_for_end([process], 5)
+    return False
+
+
+def _signal(process: Process, number: int) -> bool:
+    if not process.alive:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, number)
+    return True
+
+
+def wait_for_end(processes: list[Process], seconds: float) -> bool:
+    """Wait until all are gone; whether they are."""
+    end = time.monotonic() + seconds
+    while any(process.alive for process in processes):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def marked(home: Home, spare: frozenset[int] = frozenset()) -> dict[int, Process]:
+    """Everything that runs for this home but `spare`, by id: what was started, and what that started, orphans too."""
+    return {pid: process for pid, (process, _) in _marked(home).items() if pid not in spare}
+
+
+def flow_runs(home: Home) -> set[str]:
+    """The ids of the flow runs that are processes of workers of this home, even where the worker died."""
+    return {run for _, run in _marked(home).values() if run}
+
+
+def _marked(home: Home) -> dict[int, tuple[Process, str]]:
+    mark = f"{MARK}={home.root}"
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                variables = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
+                if mark in variables and (born := birth(int(entry.name))):
+                    run = next((value.partition("=")[2] for value in variables if value.startswith(f"{RUN_ID}=")), "")
+                    found[int(entry.name)] = (Process((entry / "comm").read_text().strip(), int(entry.name), born, ""), run)
+    return found
+
+
+def end_marked(home: Home, seconds: float, spare: frozenset[int]) -> None:
+    """End what runs for this home: first the processes on top, which take the others along.
+
+    Args:
+        home: Whose.
+        seconds: How long they may take before they are killed.
+        spare: Ids to leave alone.
+    """
+    left = marked(home, spare)
+    for pid, process in left.items():
+        if _parent(pid) not in left:
+            _signal(process, signal.SIGTERM)
+    end = time.monotonic() + seconds
+    while left and time.monotonic() < end:
+        time.sleep(0.1)
+        left = marked(home, spare)
+    for process in left.values():
+        _signal(process, signal.SIGKILL)
+    wait_for_end(list(left.values()), 5)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def end_of_log(home: Home, name: str, lines: int = 15) -> str:
+    """The last lines that a process wrote."""
+    try:
+        return "\n".join((home.logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""

@@ -1,0 +1,150 @@
+"""What `alignflow up` is told: address, TLS, database, pools; and what of it is refused."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alignflow.data.errors import UserError
+
+SQLITE = "sqlite"
+POSTGRESQL = re.compile(r"postgresql(\+asyncpg)?://")
+ADDRESS = ("host", "insecure", "tls_certificate", "tls_key")
+"""Settings that belong together: whoever gives one of them gives all that shall hold."""
+
+
+class ServerSettings(BaseModel):
+    """How the server of a store is reached, and where it keeps its database. Remembered in the home."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=4200, ge=1, le=65535, description="Port to listen on.")
+    database: str = Field(default=SQLITE, description="`sqlite`, in the store, or postgresql+asyncpg://user:password@host/name.")
+    insecure: bool = Field(default=False, description="Listen on an address that others reach, without TLS.")
+    tls_certificate: Path | None = Field(default=None, description="Certificate chain in PEM.")
+    tls_key: Path | None = Field(default=None, description="Private key of the certificate in PEM.")
+    allowed_hosts: tuple[str, ...] = Field(default=(), description="Further names under which the server answers, such as a proxy's.")
+    gpu_pool: bool = Field(default=False, description="A pool of its own for stages that want a GPU, one run at a time.")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches the server."""
+        address = _as_address(self.host)
+        return address.is_loopback if address else self.host == "localhost"
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether it listens on every address of the machine."""
+        address = _as_address(self.host)
+        return bool(address and address.is_unspecified)
+
+    @property
+    def scheme(self) -> str:
+        """`https` with a certificate, otherwise `http`."""
+        return "https" if self.tls_certificate else "http"
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine, and a person's browser, find it."""
+        if not self.wildcard:
+            return f"{self.scheme}://{in_url(self.host)}:{self.port}"
+        return f"{self.scheme}://{socket.gethostname() if self.tls_certificate else '127.0.0.1'}:{self.port}"
+
+    @property
+    def shown_database(self) -> str:
+        """The database, without its password."""
+        return re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", self.database)
+
+
+def _as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def in_url(host: str) -> str:
+    """A host as it is written in a URL: an IPv6 address stands in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def changed(remembered: ServerSettings, given: dict[str, Any]) -> ServerSettings:
+    """The remembered settings with those that were given (None: not given) in their place.
+
+    Address, TLS and `insecure` go together: giving one of them forgets the others, so that an address which was
+    allowed without TLS once is not opened by accident later.
+
+    Raises:
+        UserError: a value out of bounds, or settings that `check` refuses.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    kept = remembered.model_dump()
+    if given.keys() & set(ADDRESS):
+        kept = {name: value for name, value in kept.items() if name not in ADDRESS}
+    try:
+        settings = ServerSettings.model_validate({**kept, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{first['input']!r}: {first['msg']}", where=f"--{str(first['loc'][0]).replace('_', '-')}") from None
+    check(settings)
+    return settings
+
+
+def check(settings: ServerSettings) -> None:
+    """Refuse what is unsafe or cannot work.
+
+    Raises:
+        UserError: an address that others reach without TLS or `insecure`; half a pair of TLS files; an unknown database.
+    """
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if bool(certificate) != bool(key):
+        raise UserError("TLS needs both files", where="--tls-certificate, --tls-key", do="give the certificate and its private key")
+    for option, path in (("--tls-certificate", certificate), ("--tls-key", key)):
+        if path and not path.is_file():
+            raise UserError("no such file", where=f"{option} {path}", do="give a file in PEM")
+    if not settings.loopback and not certificate and not settings.insecure:
+        raise UserError(
+            "others reach this address, and the login and all data would cross the network as they are", where=f"--host {settings.host}",
+            do="give --tls-certificate and --tls-key, or --insecure where the network itself is trusted",
+        )  # fmt: skip
+    if settings.database != SQLITE and not POSTGRESQL.match(settings.database):
+        raise UserError(
+            "no database of this kind", where=f"--database {settings.shown_database}",
+            do="give `sqlite`, or postgresql+asyncpg://user:password@host/name",
+        )  # fmt: skip
+
+
+def check_port(settings: ServerSettings) -> None:
+    """Raise UserError, with a free port to take, where another program listens, or the address is not this machine's."""
+    problem = _bind_error(settings.host, settings.port)
+    if problem is None:
+        return
+    where = f"{in_url(settings.host)}:{settings.port}"
+    if isinstance(problem, socket.gaierror) or problem.errno == errno.EADDRNOTAVAIL:
+        raise UserError("this machine has no such address", where=where, do="give one of its own with --host")
+    if isinstance(problem, PermissionError):
+        raise UserError("you may not listen on this port", where=where, do="take one from 1024 on with --port")
+    free = next((port for port in range(settings.port + 1, min(settings.port + 100, 65536)) if not _bind_error(settings.host, port)), None)
+    raise UserError(
+        "another program listens on this port",
+        where=where,
+        do=f"choose another port, for example --port {free}" if free else "choose another --port",
+    )
+
+
+def _bind_error(host: str, port: int) -> OSError | None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind(address)
+    except OSError as error:
+        return error
+    return None

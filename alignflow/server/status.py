@@ -1,0 +1,108 @@
+"""What is up, where, and whether it is healthy."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from alignflow.server import processes
+from alignflow.server.api import Api
+from alignflow.server.errors import ServerError
+from alignflow.server.home import Home
+from alignflow.server.objects import pools
+from alignflow.server.processes import Process
+
+WORKER = "worker-"
+RUN_STATES = {"running": "RUNNING", "pending": "PENDING", "paused": "PAUSED"}
+
+
+class PartStatus(BaseModel):
+    """A process of the set."""
+
+    name: str
+    healthy: bool
+    pid: int | None = None
+    since: str = ""
+    problem: str = ""
+
+
+class PoolStatus(BaseModel):
+    """A work pool."""
+
+    name: str
+    paused: bool
+    limit: int | None
+
+
+class Status(BaseModel):
+    """All of it; what the server would have to say is None while it does not answer."""
+
+    healthy: bool
+    url: str
+    database: str
+    store: str
+    logs: str
+    login_file: str
+    server: PartStatus
+    workers: list[PartStatus]
+    pools: list[PoolStatus] = []
+    deployments: int | None = None
+    runs: dict[str, int] | None = None
+
+
+def status(home: Home) -> Status:
+    """Look at the processes, and ask the server where it answers. Changes nothing."""
+    settings = home.settings()
+    known = processes.known(home)
+    found = Status(
+        healthy=False, url=settings.url, database=settings.shown_database, store=str(home.store), logs=str(home.logs),
+        login_file=str(home.login_file), server=_part("server", known),
+        workers=[_part(f"{WORKER}{pool}", known) for pool in sorted(set(pools(settings).values()))],
+    )  # fmt: skip
+    if found.server.healthy:
+        api = Api(home, settings, timeout_s=5)
+        try:
+            _ask(api, found, known)
+        except ServerError as error:
+            found.server.healthy, found.server.problem = False, error.what
+    if not found.server.healthy:
+        for worker in found.workers:
+            worker.healthy, worker.problem = False, worker.problem or "the server does not answer"
+    found.healthy = all(part.healthy for part in (found.server, *found.workers))
+    return found
+
+
+def _part(name: str, known: dict[str, Process]) -> PartStatus:
+    process = known.get(name)
+    if process is None:
+        return PartStatus(name=name, healthy=False, problem="not started")
+    if not process.alive:
+        return PartStatus(name=name, healthy=False, problem=f"process {process.pid} ended")
+    return PartStatus(name=name, healthy=True, pid=process.pid, since=process.since)
+
+
+def _ask(api: Api, found: Status, known: dict[str, Process]) -> None:
+    """Fill in what the server knows."""
+    for worker in found.workers:
+        pool = worker.name.removeprefix(WORKER)
+        record: dict[str, Any] | None = api.get(f"/work_pools/{pool}")
+        if record:
+            found.pools.append(PoolStatus(name=pool, paused=record["is_paused"], limit=record["concurrency_limit"]))
+        if worker.healthy and not (record and is_online(api, pool, known[worker.name])):
+            worker.healthy, worker.problem = False, "runs, but the server has not heard from it"
+    found.deployments = api.post("/deployments/count", {})
+    found.runs = {
+        name: api.post("/flow_runs/count", {"flow_runs": {"state": {"type": {"any_": [state]}}}}) for name, state in RUN_STATES.items()
+    }
+
+
+def is_online(api: Api, pool: str, process: Process) -> bool:
+    """Whether the server has heard lately from this very worker, and not from an earlier one of its name."""
+    workers = api.post(f"/work_pools/{pool}/workers/filter", {}) or []
+    since = datetime.fromisoformat(process.since)
+    return any(
+        worker["name"] == process.name and worker["status"] == "ONLINE" and datetime.fromisoformat(worker["last_heartbeat_time"]) >= since
+        for worker in workers
+    )

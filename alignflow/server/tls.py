@@ -1,0 +1,39 @@
+"""What a certificate says: the names that it is for, and whether it signed itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alignflow.data.errors import UserError
+
+
+def is_self_signed(certificate: Path | None) -> bool:
+    """Whether clients must be told to trust it; False without one."""
+    loaded = _load(certificate)
+    return loaded is not None and loaded.issuer == loaded.subject
+
+
+def names_in(certificate: Path | None) -> list[str]:
+    """The host names and addresses that it is for, without wildcards; empty without one."""
+    from cryptography import x509
+
+    loaded = _load(certificate)
+    if loaded is None:
+        return []
+    try:
+        names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    return [name for name in found if not name.startswith("*")]
+
+
+def _load(certificate: Path | None):
+    if certificate is None:
+        return None
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"not a certificate in PEM ({error})", where=str(certificate), do="give another with --tls-certificate") from None

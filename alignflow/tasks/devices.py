@@ -1,0 +1,67 @@
+"""One stage at a time on a GPU: a lock per device, for all processes of the machine, whatever server or shell began them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from alignflow.data import catalogue
+from alignflow.data.run import Runtime
+
+PLACE = "ALIGNFLOW_GPU_LOCKS"
+"""Names another directory for the locks, for example one that containers on one machine share."""
+
+
+def lock_directory() -> Path:
+    """The directory of the locks; every user of the machine may lock there."""
+    directory = Path(os.environ.get(PLACE) or Path(tempfile.gettempdir()) / "alignflow-gpus")
+    if not directory.is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o1777)
+    return directory
+
+
+def visible_devices() -> list[str]:
+    """The GPUs that a child of this process sees, in its order: what CUDA_VISIBLE_DEVICES names, or all numbers."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
+    numbers = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    return sorted((number for number in numbers if number.isdigit()), key=int)
+
+
+def devices_of(stage: str, runtime: Runtime) -> list[str]:
+    """The GPUs that a call works on: one for each of its processes; none for a stage that runs no model."""
+    row = catalogue.STAGES[stage]
+    if runtime.device != "cuda" or not (row.trains or row.generates or row.scores):
+        return []
+    return visible_devices()[: runtime.processes]
+
+
+@contextlib.contextmanager
+def held(devices: list[str]) -> Iterator[tuple[int, ...]]:
+    """Wait until no other stage holds one of these devices, and hold them; yields the open files of the locks.
+
+    A process that inherits the files holds the devices until it ends, even where this one is killed: the stage's
+    supervisor does. Locks are taken in one order everywhere, so that two stages never wait for each other.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [_open(device) for device in sorted(set(devices))]
+        for file in files:
+            stack.callback(os.close, file)
+        for file in files:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield tuple(files)
+
+
+def _open(device: str) -> int:
+    path = lock_directory() / f"{re.sub(r'[^A-Za-z0-9.-]', '_', device)}.lock"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with contextlib.suppress(PermissionError):  # another user's file: it was made for all
+        os.fchmod(file, 0o666)
+    return file

@@ -1,0 +1,67 @@
+"""Follows the log of a stage while it runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+POLL_S = 0.5
+LONGEST_LINE = 2000
+
+
+class Tail:
+    """Hands on the lines of a file as they are written, from a thread of its own; the file may appear, move and be replaced."""
+
+    def __init__(self, path: Path, hear: Callable[[str], None]):
+        self._path, self._hear = path, hear
+        self._file: IO[bytes] | None = None
+        self._rest = b""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="tail", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Hand on what is left, and end."""
+        self._ended.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._ended.wait(POLL_S):
+            self._read()
+        self._read()
+        if self._rest:
+            self._say(self._rest)
+        if self._file:
+            self._file.close()
+
+    def _read(self) -> None:
+        """Take in what was written, and then look whether another file stands in the place: the last words come first."""
+        self._take()
+        if self._another():
+            self._take()
+
+    def _take(self) -> None:
+        if self._file is not None:
+            *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+            for line in lines:
+                self._say(line)
+
+    def _another(self) -> bool:
+        try:
+            if self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path)):
+                return False
+            file = self._path.open("rb")
+        except OSError:
+            return False
+        if self._file is not None:
+            self._file.close()
+        self._file, self._rest = file, b""
+        return True
+
+    def _say(self, line: bytes) -> None:
+        text = line.decode(errors="replace").rstrip().rpartition("\r")[2]
+        if text:
+            self._hear(text[:LONGEST_LINE])

@@ -1,0 +1,87 @@
+"""`up`, `down` and `status` where nothing is started, and which server a run takes."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from alignflow.cli import settings
+from alignflow.cli.settings import configure_prefect
+from alignflow.server.errors import ServerError
+from alignflow.server.home import Home
+
+
+def alignflow(*arguments):
+    return subprocess.run([sys.executable, "-m", "alignflow", *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--host", "0.0.0.0"), "others reach this address"),
+        (("--tls-certificate", "nowhere.pem"), "TLS needs both files"),
+        (("--database", "mysql://me:s3cret@here/runs"), "no database of this kind"),
+        (("--database", "postgresql://me:s3cret@127.0.0.1:1/runs"), "the database cannot be used"),
+        (("--host", "192.0.2.7", "--insecure"), "no such address"),
+    ],
+)
+def test_up_refuses_before_it_starts_anything(store, arguments, message):
+    done = alignflow("up", *arguments)
+    assert done.returncode == 2 and message in done.stderr and "s3cret" not in done.stderr
+    assert "nothing is up" in alignflow("down").stdout and not (store.root / "prefect" / "server.json").exists()
+
+
+def test_status_of_nothing_is_not_healthy(store):
+    done = alignflow("status")
+    assert done.returncode == 1 and "not started" in done.stdout and str(store.root.parent.name) in done.stdout
+    told = alignflow("status", "--json")
+    assert told.returncode == 1 and json.loads(told.stdout)["healthy"] is False
+
+
+def test_the_commands_import_neither_prefect_nor_torch():
+    code = "import alignflow.cli.server, sys; assert not {'prefect', 'torch', 'sqlalchemy', 'uvicorn'} & sys.modules.keys()"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """An environment that a test may change, without a server in it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    monkeypatch.setattr(os, "environ", kept)
+    return kept
+
+
+def test_a_run_takes_the_server_that_is_up_on_its_store(store, environment, monkeypatch):
+    found = {"PREFECT_API_URL": "http://127.0.0.1:4300/api", "PREFECT_API_AUTH_STRING": "alignflow:x"}
+    monkeypatch.setattr(settings, "running_server", lambda home: found if home == Home(store.root) else None)
+    environment["HOME"] = str(store.root)
+    assert configure_prefect(store.root) == "Prefect server at http://127.0.0.1:4300/api"
+    assert environment.items() >= found.items() and environment["PREFECT_LOGGING_LEVEL"] == "INFO"
+    assert "PREFECT_LOGGING_TO_API_ENABLED" not in environment, "the run's log is to be on its page"
+
+
+def test_a_server_that_the_user_named_wins(store, environment, monkeypatch):
+    environment["PREFECT_API_URL"] = "http://127.0.0.1:1/api"
+    monkeypatch.setattr(settings, "running_server", lambda home: pytest.fail("not asked"))
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *arguments, **options: contextlib.nullcontext())
+    assert configure_prefect(store.root).endswith("http://127.0.0.1:1/api")
+
+
+def test_without_a_server_a_run_starts_its_own(store, environment):
+    environment["HOME"] = str(store.root)
+    assert configure_prefect(store.root).startswith("Prefect without a server")
+    assert environment["PREFECT_HOME"] == str(Home(store.root).prefect), "the same history as with a server"
+
+
+def test_a_server_that_hangs_is_told_and_not_replaced(store, environment, monkeypatch):
+    def hangs(home):
+        raise ServerError("the server of this store runs but does not answer")
+
+    environment["HOME"] = str(store.root)
+    monkeypatch.setattr(settings, "running_server", hangs)
+    with pytest.raises(ServerError):
+        configure_prefect(store.root)

@@ -1,0 +1,66 @@
+"""One table says what a server offers; where each flow runs follows from what its stage does."""
+
+import pytest
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.importtools import import_object
+from prefect.utilities.schema_tools.validation import validate
+
+from alignflow.data import catalogue
+from alignflow.data.errors import UserError
+from alignflow.flows import deployed
+from alignflow.flows.deployments import CPU, DEPLOYMENTS, GPU, main, pool_of
+from alignflow.flows.forms import STANDS_IN
+
+
+def test_everything_is_offered():
+    assert set(DEPLOYMENTS) == {"pipeline", "rlaif-data", *catalogue.STAGES} - set(STANDS_IN)
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_worker_finds_the_flow_by_its_address(name):
+    entry = DEPLOYMENTS[name]
+    assert entry.flow.name == name
+    assert import_object(f"{deployed.__name__}.{entry.flow.fn.__name__}") is entry.flow
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_parameter_is_described_and_empty_boxes_are_empty(name):
+    schema = parameter_schema(DEPLOYMENTS[name].flow).model_dump_for_openapi()
+    for field in schema["properties"].values():
+        assert field["description"], field
+    assert schema["properties"].get("settings", {}).get("default", {}) == {}
+    assert schema["required"] == (["prompts", "model"] if name == "rlaif-data" else ["recipe"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "place"),
+    [
+        ({"settings": {"beta": -1}}, ["settings", "beta"]),
+        ({"settings": {"method": "dop"}}, ["settings", "method"]),
+        ({"settings": {"betta": 1}}, ["settings"]),
+        ({"inputs": {"polic": "x"}}, ["inputs"]),
+        ({"then": "whatever"}, ["then"]),
+        ({"settings": {"beta": 0.2}, "inputs": {"policy": "sft-"}, "then": "and the stages after it", "force": True}, None),
+    ],
+)
+def test_the_server_refuses_by_the_schema(parameters, place):
+    schema = parameter_schema(DEPLOYMENTS["align"].flow).model_dump_for_openapi()
+    errors = validate({"recipe": "x.yaml", **parameters}, schema)
+    assert [list(error.absolute_path) for error in errors] == ([place] if place is not None else [])
+
+
+def test_stages_that_train_or_generate_go_to_the_pool_with_a_gpu():
+    roles = {name: entry.role for name, entry in DEPLOYMENTS.items()}
+    assert {name for name, role in roles.items() if role == CPU} == {"init", "prepare", "report"}
+    pools = {GPU: "big", CPU: "small"}
+    assert pool_of(roles["align"], pools) == "big" and pool_of(roles["prepare"], pools) == "small"
+    assert pool_of(GPU, {"default": "only", CPU: "small"}) == "only"
+    with pytest.raises(UserError, match="no work pool for gpu"):
+        pool_of(GPU, {CPU: "small"})
+
+
+@pytest.mark.parametrize("wrong", ["gpu", "gpu=", "tpu=x"])
+def test_a_wrong_role_is_refused(wrong, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main([wrong])
+    assert raised.value.code == 2 and f"'{wrong}' is not ROLE=POOL" in capsys.readouterr().err

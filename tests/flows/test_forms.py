@@ -1,0 +1,93 @@
+"""A form asks for what the recipe's configs have, says what each field means, and has nothing that the page cannot draw."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from alignflow.data import catalogue
+from alignflow.data.configs.loading import load_recipe
+from alignflow.flows.deployed import STAGE_FLOWS, inputs_form
+from alignflow.flows.forms import STANDS_IN, as_yaml, leaves, pipeline_form, prefilled, stage_form
+from alignflow.flows.pipeline import Selection
+from alignflow.flows.preference_data import preference_form
+
+FORMS = {**{stage: stage_form(stage) for stage in STAGE_FLOWS}, "pipeline": pipeline_form(), "rlaif-data": preference_form()}
+FORMS |= {f"inputs of {stage}": inputs_form(stage) for stage in STAGE_FLOWS} | {"selection": Selection}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_has_no_unions_no_references_and_no_null_defaults(name):
+    schema = FORMS[name].model_json_schema()
+    text = json.dumps(schema)
+    assert not {"anyOf", "oneOf", "allOf", "$ref", "null"} & set(text.replace('"', " ").split()), text
+    assert schema["additionalProperties"] is False
+    for field in schema["properties"].values():
+        assert field["title"] and field["description"].endswith("."), field
+
+
+@pytest.mark.parametrize("stage", STAGE_FLOWS)
+def test_the_form_of_a_stage_has_every_field_of_its_config(stage):
+    shown = set(stage_form(stage).places.values())
+    section = {"init": "model", "prepare": "data"}.get(stage, stage)
+    expected = {leaf.place for leaf in leaves(catalogue.STAGES[stage].config, section)}
+    assert shown == (expected if stage != "reference" else set())
+
+
+def test_every_stage_with_a_step_of_its_own_has_a_flow():
+    assert set(STAGE_FLOWS) | set(STANDS_IN) == set(catalogue.STAGES)
+
+
+def test_the_schema_of_align():
+    """A snapshot of the fields that people change most: names, choices and bounds."""
+    fields = stage_form("align").model_json_schema()["properties"]
+    assert list(fields)[:4] == ["method", "learning_rate", "metric_for_best_model", "beta"]
+    assert fields["method"] == {
+        "title": "method", "type": "string", "enum": list(catalogue.METHODS),
+        "description": "A name of `alignflow methods`. Empty: as in the recipe (dpo by default).",
+    }  # fmt: skip
+    assert fields["beta"] == {
+        "title": "beta", "type": "number", "exclusiveMinimum": 0,
+        "description": "Strength of the pull to the reference; empty: the method's default (> 0). Empty: as in the recipe.",
+    }  # fmt: skip
+    assert fields["warmup_ratio"]["minimum"] == 0 and fields["warmup_ratio"]["maximum"] == 1
+    assert fields["options"]["type"] == "object" and fields["lora"]["type"] == "object"
+    assert fields["use_soft_labels"]["enum"] == ["yes", "no"]
+
+
+def test_choices_of_the_catalogue_are_lists_to_choose_from():
+    label = stage_form("label").model_json_schema()["properties"]
+    assert label["judge_name"]["enum"] == list(catalogue.JUDGES) and label["judge_name"]["title"] == "judge.name"
+    evaluators = stage_form("evaluate").model_json_schema()["properties"]["evaluators"]
+    assert evaluators["items"]["enum"] == list(catalogue.EVALUATORS)
+
+
+def test_what_is_filled_in_changes_those_places_alone(repository):
+    form = stage_form("align")(beta=0.3, load_best_model_at_end="no", learning_rate=None)
+    assert form.given() == [("align.beta", 0.3), ("align.load_best_model_at_end", "no")]
+    tiny = repository / "recipes" / "tiny.yaml"
+    changed = load_recipe(tiny, form.given())
+    assert changed.align.beta == 0.3 and changed.align.load_best_model_at_end is False
+    assert changed.model_copy(update={"align": None}) == load_recipe(tiny).model_copy(update={"align": None})
+    assert changed.align.learning_rate == load_recipe(tiny).align.learning_rate
+
+
+@pytest.mark.parametrize("wrong", [{"beta": -1}, {"beta": "much"}, {"method": "dop"}, {"betta": 1}])
+def test_a_wrong_value_or_name_is_refused_by_the_form(wrong):
+    with pytest.raises(ValidationError):
+        stage_form("align")(**wrong)
+
+
+def test_settings_fill_the_form_and_the_rest_stays_as_name_and_value():
+    settings = [("align.beta", 0.2), ("align.use_soft_labels", True), ("data.max_length", 128), ("align.options.x", {"a": None})]
+    fields, others = prefilled(stage_form("align"), settings)
+    assert fields == {"beta": 0.2, "use_soft_labels": "yes"}
+    assert others == ["data.max_length=128", "align.options.x={a: null}"]
+    assert stage_form("align")(**fields).given() == [("align.beta", 0.2), ("align.use_soft_labels", "yes")]
+
+
+@pytest.mark.parametrize("value", [1e-6, 3, True, None, "yes", "text: with # signs", [1, {"a": [None, "b"]}], ""])
+def test_a_value_survives_its_line_of_yaml(value):
+    from alignflow.data.configs.loading import parse_setting
+
+    assert parse_setting(f"a.b={as_yaml(value)}") == ("a.b", value)

@@ -1,0 +1,77 @@
+"""What is asked of a deployed flow is checked before anything runs, in the words of the command line."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from alignflow.data.configs.loading import load_recipe
+from alignflow.data.errors import AlignflowError, UserError
+from alignflow.flows.forms import pipeline_form, stage_form
+from alignflow.flows.requests import one_run_of, recipe_path, request, served_store
+
+TINY = "recipes/tiny.yaml"
+
+
+def said(work):
+    with pytest.raises(AlignflowError) as raised:
+        work()
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "fields", "setting"),
+    [
+        ("align", {"method": "ppo", "options": {"klcoef": 1}}, ["align.method=ppo", "align.options={klcoef: 1}"]),
+        ("align", {"options": {"x": 1}}, ["align.options={x: 1}"]),
+        ("align", {"method": "ppo", "beta": 0.2}, ["align.method=ppo", "align.beta=0.2"]),
+        ("label", {"judge_options": {"temprature": 1}}, ["label.judge.options={temprature: 1}"]),
+        ("init", {"build_num_attention_heads": 7}, ["model.build.num_attention_heads=7"]),
+        ("sft", {"load_best_model_at_end": "yes"}, ["sft.load_best_model_at_end=true"]),
+    ],
+)
+def test_a_refusal_has_the_message_of_the_command_line(repository, form, fields, setting):
+    path = repository / TINY
+    asked = request(str(path), stage_form(form)(**fields), [])
+    assert said(asked.recipe) == said(lambda: load_recipe(path, setting))
+
+
+def test_settings_by_name_come_over_those_of_the_form(repository):
+    asked = request(str(repository / TINY), pipeline_form()(align_beta=0.2, seed=3), ["align.beta=0.5", "data.max_length=128"])
+    recipe = asked.recipe()
+    assert (recipe.align.beta, recipe.seed, recipe.data.max_length) == (0.5, 3, 128)
+    assert "not of the form name=value" in said(lambda: request("x.yaml", pipeline_form()(), ["nonsense"]))
+
+
+def test_in_small_is_in_small(repository):
+    assert request(str(repository / TINY), pipeline_form()(), [], smoke=True).recipe().name == "tiny-smoke"
+
+
+def test_a_relative_path_starts_at_the_directory_of_the_store(store, store_root, monkeypatch, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert recipe_path("recipes/mine.yaml") == store_root.parent / "recipes" / "mine.yaml"
+    assert recipe_path("/a/b.yaml") == Path("/a/b.yaml")
+
+
+def test_a_worker_that_does_not_say_where_the_store_is_is_refused(monkeypatch):
+    monkeypatch.delenv("ALIGNFLOW_HOME")
+    with pytest.raises(UserError, match="does not say where the store is"):
+        served_store()
+
+
+def test_a_second_run_of_a_recipe_waits_and_says_so(repository, store):
+    recipe, words, order = load_recipe(repository / TINY), [], []
+
+    def second():
+        with one_run_of(recipe, store, words.append):
+            order.append("second")
+
+    with one_run_of(recipe, store, words.append):
+        other = threading.Thread(target=second)
+        other.start()
+        time.sleep(0.3)
+        order.append("first")
+    other.join(5)
+    assert order == ["first", "second"] and words == ["another run of tiny is going on: this one waits for it to end"]

@@ -1,0 +1,40 @@
+"""The work pool's template: no run brings a shell command along."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from alignflow.server.objects import CRASHED_AFTER_S, job_template, pools
+from alignflow.server.settings import ServerSettings
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """What the server says about kinds of workers, from the file that it reads."""
+    import importlib.util
+
+    package = Path(importlib.util.find_spec("prefect").origin).parent
+    return json.loads((package / "server/api/collections_data/views/aggregate-worker-metadata.json").read_text())
+
+
+def test_a_run_cannot_name_a_command(workers, tmp_path):
+    assert "command" in workers["prefect"]["process"]["default_base_job_configuration"]["variables"]["properties"]
+    template = job_template(workers, tmp_path)
+    assert "command" not in template["variables"]["properties"]
+    assert template["job_configuration"]["command"].endswith(" -m alignflow.server.flow_run"), "and no {{ variable }} in it"
+
+
+def test_runs_work_where_up_was_called_and_keep_their_environment(workers, tmp_path):
+    template = job_template(workers, tmp_path)
+    assert template["variables"]["properties"]["working_dir"]["default"] == str(tmp_path)
+    assert template["job_configuration"]["env"] == "{{ env }}" and template["job_configuration"]["working_dir"] == "{{ working_dir }}"
+
+
+def test_a_dead_run_is_found_in_time():
+    assert CRASHED_AFTER_S + 10 < 120
+
+
+def test_stages_for_a_gpu_have_a_pool_of_their_own_where_asked_for():
+    assert len(set(pools(ServerSettings()).values())) == 1
+    assert len(set(pools(ServerSettings(gpu_pool=True)).values())) == 2

@@ -1,0 +1,137 @@
+"""A server with one worker: every flow is there, a stage runs by itself from its form, schedules come and go."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from system_support import REPOSITORY, TINY
+
+from alignflow.data import catalogue
+from alignflow.flows.forms import STANDS_IN
+
+RECIPE = str(REPOSITORY / TINY)
+FLOWS = {"pipeline", "rlaif-data", *catalogue.STAGES} - set(STANDS_IN)
+
+
+class Server:
+    """The server's API, as a page or a script uses it."""
+
+    def __init__(self, url, store):
+        self.url, self.store = url, store
+
+    def ask(self, path, content=None):
+        request = urllib.request.Request(
+            f"{self.url}{path}", None if content is None else json.dumps(content).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def deployments(self):
+        return {found["name"]: found for found in self.ask("/deployments/filter", {})}
+
+    def start(self, name, **parameters):
+        return self.ask(f"/deployments/{self.deployments()[name]['id']}/create_flow_run", {"parameters": parameters})["id"]
+
+    def end(self, run, seconds=600):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = self.ask(f"/flow_runs/{run}")
+            if found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+                return found
+            time.sleep(1)
+        raise AssertionError(f"still {found['state_type']}")
+
+    def tasks(self, run):
+        return {task["name"]: task["state_name"] for task in self.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})}
+
+    def artifacts(self, run):
+        found = self.ask("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+        return {artifact["key"]: artifact for artifact in found if artifact["key"]}
+
+    def log(self, run):
+        return "\n".join(line["message"] for line in self.ask("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}}))
+
+
+@pytest.fixture(scope="module")
+def server(finished, tmp_path_factory):
+    """A worker on a copy of the finished store, and every flow registered."""
+    copied = finished.copy(tmp_path_factory.mktemp("served") / "store")
+    environment = copied.environment(PREFECT_WORKER_QUERY_SECONDS="1", PREFECT_LOGGING_TO_API_ENABLED="true", PREFECT_LOGGING_LEVEL="INFO")
+    log = (copied.store / "worker.log").open("w")
+
+    def prefect(*arguments):
+        return [sys.executable, "-m", "prefect", *arguments]
+
+    subprocess.run(prefect("work-pool", "create", "--type", "process", "tested"), env=environment, check=True, capture_output=True)
+    register = [sys.executable, "-m", "alignflow.flows.deployments", "default=tested"]
+    names = subprocess.run(register, env=environment, check=True, capture_output=True, text=True).stdout.split()
+    assert set(names) == FLOWS
+    worker = subprocess.Popen(
+        prefect("worker", "start", "--pool", "tested"), env=environment, stdout=log, stderr=log, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    served = Server(finished.url, copied)
+    served.register = lambda: subprocess.run(register, env=environment, check=True, capture_output=True)
+    yield served
+    os.killpg(worker.pid, signal.SIGTERM)
+    worker.wait(60)
+
+
+def test_a_stage_alone_from_its_form_with_its_pages(server):
+    assert set(server.deployments()) >= FLOWS
+    run = server.start("align", recipe=RECIPE, settings={"beta": 0.3})
+    found = server.end(run)
+    assert (found["state_type"], found["name"]) == ("COMPLETED", "tiny align"), server.log(run)
+    tasks = {name.split()[0]: (name.endswith(" cached"), state) for name, state in server.tasks(run).items()}
+    assert tasks.pop("align") == (False, "Completed")
+    assert tasks == dict.fromkeys(("init", "prepare", "sft", "sample", "label", "reference"), (True, "Cached"))
+    artifacts = server.artifacts(run)
+    (page,) = [artifact["data"] for key, artifact in artifacts.items() if key.startswith("align-")]
+    assert f"/v2/deployments/deployment/{server.deployments()['align']['id']}/run?parameters=" in page and "data:image/png" in page
+    assert {artifact["type"] for artifact in artifacts.values()} >= {"markdown", "progress"} and "tiny-align" in artifacts
+    assert "takes sft: sft-" in server.log(run) and "align runs: config.align.beta 0.1 -> 0.3" in server.log(run)
+
+
+def test_wrong_values_are_refused(server):
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        server.start("align", recipe=RECIPE, settings={"beta": -1})
+    assert raised.value.code == 409 and b"settings.beta" in raised.value.read()
+    run = server.start("align", recipe=RECIPE, settings={"options": {"betta": 1}})
+    message = server.end(run)["state"]["message"]
+    said = server.store("plan", TINY, "--set", "align.options={betta: 1}", status=2)
+    assert message.splitlines()[0] in said and server.tasks(run) == {}
+
+
+def test_preference_data_on_demand(server, tmp_path):
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"prompt": f"Write about {n}."}) + "\n" for n in range(12)))
+    sft = server.store.artifact("sft").name
+    settings = {"sample_n": 3, "sample_max_new_tokens": 8, "data_max_prompt_length": 64, "sample_max_prompt_length": 64}
+    run = server.start(
+        "rlaif-data", prompts=str(tmp_path / "asked.jsonl"), model=sft[:16], settings=settings, out=str(tmp_path / "made")
+    )  # fmt: skip
+    found = server.end(run)
+    assert found["state_type"] == "COMPLETED", server.log(run)
+    assert {"train.parquet", "statistics.json", "manifest.json"} <= {path.name for path in (tmp_path / "made").iterdir()}
+    assert {name.split()[0] for name in server.tasks(run)} == {"init", "prepare", "sample", "label", "report"}
+    tables = {key for key, artifact in server.artifacts(run).items() if artifact["type"] == "table"}
+    assert tables == {f"asked-by-rubric-{name}" for name in ("sample-samples", "sample-statistics", "label-samples", "label-statistics")}
+
+
+def test_a_schedule_is_added_paused_kept_and_removed(server):
+    command = server.store
+    command("schedule", "add", "pipeline", "--recipe", RECIPE, "--cron", "0 2 * * *", "--name", "nightly", "--set", "align.beta=0.2")
+    command("schedule", "pause", "nightly")
+    server.register()
+    (line,) = [line for line in command("schedule", "list").splitlines() if "nightly" in line]
+    assert "paused" in line and "cron 0 2 * * *" in line and "align.beta=0.2" in line
+    command("schedule", "resume", "nightly")
+    assert server.deployments()["nightly"]["parameters"] == {"recipe": RECIPE, "more": ["align.beta=0.2"]}
+    assert "did you mean 'nightly'?" in command("schedule", "remove", "nightli", status=2)
+    command("schedule", "remove", "nightly")
+    assert "nightly" not in server.deployments() and "nightly" not in command("schedule", "list")

@@ -1,0 +1,343 @@
+"""`alignflow up`, `status` and `down` on real processes: one server for most of the file, a second one with TLS on PostgreSQL.
+
+The tests build on each other, in the order of the file.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from system_support import REPOSITORY, missing
+from tls_support import make_certificate
+
+from alignflow.server import processes
+from alignflow.server.api import Api
+from alignflow.server.environment import MARK, worker_environment
+from alignflow.server.home import Home
+from alignflow.server.objects import POOL
+
+PATIENCE_S = 120  # for what takes seconds on a quiet machine
+
+WATCH = """
+import os, sys
+
+def listen(event, arguments):
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        peer = arguments[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        peer = arguments[0]
+    else:
+        return
+    descriptor = os.open(os.environ["WATCHED_PEERS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(descriptor, f"{peer} {sys.argv[0] if hasattr(sys, 'argv') else ''}\\n".encode())
+    os.close(descriptor)
+
+sys.addaudithook(listen)
+"""
+"""Has every Python process write down whom it connects to or asks the address of, before it does."""
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_until(condition, seconds=PATIENCE_S, every=0.2):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(every)
+    return found
+
+
+class Server:
+    """A store with a server, driven by the command line."""
+
+    def __init__(self, folder):
+        self.folder, self.port, self.home = folder, free_port(), Home(folder / "store")
+        self.peers = folder / "peers"
+        (folder / "patches").mkdir()
+        (folder / "patches" / "sitecustomize.py").write_text(WATCH)
+
+    @property
+    def environment(self):
+        mine = {"ALIGNFLOW_HOME": str(self.home.store), "PYTHONPATH": str(self.folder / "patches"), "WATCHED_PEERS": str(self.peers)}
+        outer = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}  # as a person has it
+        return {**outer, **mine, "COLUMNS": "200"}
+
+    def command(self, *arguments):
+        return [sys.executable, "-m", "alignflow", *map(str, arguments)]
+
+    def __call__(self, *arguments, status=0):
+        done = subprocess.run(self.command(*arguments), env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=400)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @property
+    def api(self):
+        return Api(self.home, self.home.settings())
+
+    @property
+    def url(self):
+        return self.home.settings().url
+
+    def pid(self, name):
+        return processes.known(self.home)[name].pid
+
+    def deploy(self):
+        environment = {**worker_environment(self.home, self.home.settings()), **self.environment}
+        environment.pop(MARK)
+        script = REPOSITORY / "tests" / "system" / "served_flows.py"
+        subprocess.run([sys.executable, script, POOL], env=environment, check=True, capture_output=True, timeout=200)
+
+    def start(self, flow, job_variables=None, **parameters):
+        deployment = self.api.get(f"/deployments/name/{flow}/{flow}")["id"]
+        body = {"parameters": parameters, "job_variables": job_variables or {}}
+        return self.api.post(f"/deployments/{deployment}/create_flow_run", body)["id"]
+
+    def state(self, run):
+        return self.api.get(f"/flow_runs/{run}")["state"]
+
+    def ended(self, run, seconds=PATIENCE_S):
+        return wait_until(lambda: self.state(run)["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") and self.state(run), seconds)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server that is up, with two flows deployed."""
+    made = Server(tmp_path_factory.mktemp("server"))
+    made("up", "--port", made.port)
+    made.deploy()
+    yield made
+    made("down")
+
+
+@pytest.fixture(scope="module")
+def killed(server):
+    """A flow run whose worker was killed, and then it, too: when, its id, and whether it had gone on without its worker."""
+    run = server.start("hold", path=str(server.folder / "killed"), until="/nonexistent")
+    pid = int(wait_until(lambda: (server.folder / "killed").exists() and (server.folder / "killed").read_text()))
+    heartbeat = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}}
+    wait_until(lambda: server.api.post("/events/filter", heartbeat)["total"])
+    log = server.home.run_logs / f"{run}.log"
+    os.kill(server.pid(f"worker-{POOL}"), signal.SIGKILL)
+    steps = log.read_text().count("step")
+    wait_until(lambda: log.read_text().count("step") > steps + 3)
+    went_on = processes.birth(pid) is not None and server.state(run)["type"] == "RUNNING"
+    os.kill(pid, signal.SIGKILL)
+    return datetime.now(UTC), run, went_on
+
+
+def test_a_flow_run_survives_its_worker(server, killed):
+    assert killed[2]
+
+
+def test_status_tells_a_dead_worker_and_up_starts_only_that(server, killed):
+    found = json.loads(server("status", "--json", status=1))
+    assert found["server"]["healthy"] and not found["workers"][0]["healthy"] and "ended" in found["workers"][0]["problem"]
+    before = server.pid("server")
+    assert f"started worker-{POOL}" in server("up")
+    assert server.pid("server") == before
+
+
+def test_up_again_changes_nothing(server, killed):
+    before = processes.known(server.home)
+    assert "it is up already" in server("up")
+    assert processes.known(server.home) == before
+    found = json.loads(server("status", "--json"))
+    assert found["healthy"] and found["deployments"] >= 2 and found["pools"][0]["name"] == POOL and found["url"] == server.url
+    assert "another port" in server("up", "--port", server.port + 1, status=2)
+
+
+def test_the_login_is_shown_to_its_owner_and_to_nobody_else(server):
+    login = server.home.login()
+    assert login in server("status")
+    password = login.partition(":")[2].encode()
+    for pid in processes.marked(server.home):
+        with contextlib.suppress(OSError):
+            assert password not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert not any(path.stat().st_mode & 0o077 for path in (server.home.root, server.home.prefect, server.home.login_file))
+
+
+def test_nothing_is_told_without_the_login(server):
+    assert httpx.get(f"{server.url}/api/health").status_code == 200
+    assert httpx.get(f"{server.url}/api/admin/version").status_code == 401
+    assert httpx.get(f"{server.url}/api/admin/version", auth=("alignflow", "wrong")).status_code == 401
+    assert httpx.get(f"{server.url}/api/admin/version", auth=tuple(server.home.login().split(":", 1))).status_code == 200
+
+
+def test_a_web_page_elsewhere_can_neither_use_nor_reach_it(server):
+    login = tuple(server.home.login().split(":", 1))
+    body = {"json": {}, "auth": login}
+    assert httpx.get(f"{server.url}/api/health", headers={"Host": "evil.example"}).status_code == 421
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    refused = httpx.options(f"{server.url}/api/flows/filter", headers=asked)
+    assert refused.status_code == 400 and "access-control-allow-origin" not in refused.headers
+    assert httpx.post(f"{server.url}/api/flows/filter", **body).status_code == 403, "no CSRF token"
+    forged = {"Prefect-Csrf-Token": "x", "Prefect-Csrf-Client": str(uuid.uuid4())}
+    assert httpx.post(f"{server.url}/api/flows/filter", headers=forged, **body).status_code == 403
+    assert server.api.post("/flows/filter", {}) is not None
+
+
+@pytest.mark.parametrize("path", ["/", "/v2/dashboard", "/api/health", "/ui-settings"])
+def test_the_browser_is_kept_from_other_hosts(server, path):
+    response = httpx.get(f"{server.url}{path}", headers={"Accept": "text/html"}, follow_redirects=True)
+    assert response.status_code == 200
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "script-src 'self';" in policy and "frame-ancestors 'none'" in policy
+    assert f"connect-src 'self' ws://127.0.0.1:{server.port};" in policy
+
+
+def test_a_run_cannot_bring_a_shell_command_along(server, killed):
+    bait, path = server.folder / "bait", server.folder / "noted"
+    run = server.start("note", {"command": f"touch {bait}"}, path=str(path))
+    assert server.ended(run)["type"] == "COMPLETED"
+    assert not bait.exists()
+    noted = json.loads(path.read_text())
+    assert noted["store"] == str(server.home.store)
+
+
+def test_lists_of_the_pages_come_from_the_package(server):
+    assert "process" in server.api.get("/collections/views/aggregate-worker-metadata")["prefect"]
+
+
+def test_run_uses_the_server_of_its_store(server, killed):
+    output = server("run", REPOSITORY / "recipes" / "tiny.yaml", "--until", "init")
+    assert f"Prefect server at {server.url}/api" in output
+    (run,) = server.api.post("/flow_runs/filter", {"flows": {"name": {"any_": ["pipeline"]}}})
+    assert run["state"]["type"] == "COMPLETED"
+    logs = {"logs": {"flow_run_id": {"any_": [run["id"]]}}}
+    wait_until(lambda: server.api.post("/logs/filter", logs), 20)
+    assert "Beginning flow run" not in output, "the terminal shows our lines, the page Prefect's"
+
+
+@pytest.fixture(scope="module")
+def postgresql():
+    """The URL of an empty PostgreSQL database with a password; None where none is installed."""
+    found = shutil.which("pg_ctl") or next(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)), None)
+    if found is None:
+        yield None
+        return
+    programs, port = Path(found).resolve().parent, free_port()
+    folder = Path(tempfile.mkdtemp(prefix="alignflow-postgresql-"))
+    user = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        names = {entry.pw_name for entry in pwd.getpwall()}
+        user = {"user": "postgres" if "postgres" in names else "nobody", "extra_groups": []}
+        os.chown(folder, pwd.getpwnam(user["user"]).pw_uid, -1)
+    (folder / "password").write_text("s3cret")
+    (folder / "password").chmod(0o644)
+
+    def call(program, *arguments):
+        with (folder / "log").open("a") as log:
+            subprocess.run([programs / program, *map(str, arguments)], cwd="/", stdout=log, stderr=log, check=True, timeout=120, **user)
+
+    call("initdb", "-D", folder / "data", "-U", "alignflow", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "--no-sync")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    call("pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "server.log", "-w", "start")
+    yield f"postgresql://alignflow:s3cret@127.0.0.1:{port}/postgres"
+    call("pg_ctl", "-D", folder / "data", "-m", "immediate", "-w", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def rows(url, query):
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
+def test_a_second_server_in_the_foreground_with_tls_on_postgresql(server, killed, tmp_path, postgresql):
+    second, tls = Server(tmp_path), make_certificate(tmp_path)
+    assert "another program listens on this port" in second("up", "--port", server.port, status=2)
+    assert "others reach this address" in second("up", "--host", "0.0.0.0", status=2)
+    wrong = (postgresql or "postgresql://nobody:s3cret@127.0.0.1:1/x").replace("s3cret", "wrong")
+    refused = second("up", "--port", second.port, "--database", wrong, status=2)
+    assert "the database cannot be used" in refused and "wrong" not in refused.replace("wrong password", "")
+    options = ["--port", second.port, "--tls-certificate", tls[0], "--tls-key", tls[1], "--database", postgresql or "sqlite"]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            second.command("up", "--foreground", *options), env=second.environment, cwd=tmp_path, stdout=output, stderr=output
+        )
+    wait_until(lambda: process.poll() is not None or "Ctrl-C stops it" in (tmp_path / "output").read_text(), 300)
+    assert process.poll() is None, (tmp_path / "output").read_text()
+    try:
+        found = json.loads(second("status", "--json"))
+        assert found["url"].startswith("https://") and found["healthy"] and "s3cret" not in json.dumps(found)
+        second.deploy()
+        assert second.ended(second.start("note", path=str(tmp_path / "noted")))["type"] == "COMPLETED"
+        if postgresql:
+            assert asyncio.run(rows(postgresql, "select state_type::text from flow_run")) == [("COMPLETED",)]
+            assert not (second.home.prefect / "prefect.db").exists()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, (tmp_path / "output").read_text()
+    assert processes.marked(second.home) == {} and processes.known(second.home) == {}
+    assert "stopped" in (tmp_path / "output").read_text()
+    if not postgresql:
+        missing("PostgreSQL")
+
+
+def test_a_run_that_died_without_a_word_is_crashed_within_two_minutes(server, killed):
+    died, run, _ = killed
+    state = server.ended(run, 150)
+    assert state["type"] == "CRASHED" and "Nothing was heard" in state["message"]
+    assert (datetime.fromisoformat(state["timestamp"]) - died).total_seconds() < 120
+
+
+def test_a_run_lives_through_a_server_that_was_killed_and_away_for_long(server):
+    path, until = server.folder / "held", server.folder / "enough"
+    run = server.start("hold", path=str(path), until=str(until), slot="slot")
+    wait_until(path.exists)
+    buckets = sqlite3.connect(server.home.prefect / "prefect.db")
+    wait_until(lambda: buckets.execute("select count(*) from automation_bucket").fetchone()[0])
+    os.kill(server.pid("server"), signal.SIGKILL)
+    found = json.loads(server("status", "--json", status=1))
+    assert not found["server"]["healthy"] and not found["healthy"] and "ended" in server("status", status=1)
+    past = "strftime('%Y-%m-%d %H:%M:%f000', {0}, '-1 hour')"  # as if the server had been away for an hour
+    with buckets:
+        buckets.execute(f'update automation_bucket set start = {past.format("start")}, "end" = {past.format(chr(34) + "end" + chr(34))}')
+    buckets.close()
+    before = server.pid(f"worker-{POOL}")
+    assert "started server" in server("up") and server.pid(f"worker-{POOL}") == before
+    until.touch()
+    assert server.ended(run)["type"] == "COMPLETED", (server.home.run_logs / f"{run}.log").read_text()[-3000:]
+    assert all(limit["active_slots"] == 0 for limit in server.api.post("/v2/concurrency_limits/filter", {}))
+
+
+def test_down_ends_everything_and_says_so(server):
+    path = server.folder / "ended"
+    run = server.start("hold", path=str(path), until="/nonexistent")
+    pid = int(wait_until(lambda: path.exists() and path.read_text()))
+    said = server("down")
+    assert "server" in said and f"flow run {run}" in said
+    assert processes.birth(pid) is None and processes.marked(server.home) == {} and processes.known(server.home) == {}
+    state = sqlite3.connect(server.home.prefect / "prefect.db").execute("select state_type from flow_run where id = ?", [run]).fetchone()
+    assert state == ("CRASHED",)
+    assert "nothing is up" in server("down")
+    assert "not started" in server("status", status=1)
+
+
+def test_nobody_else_was_ever_connected_to(server):
+    peers = {line.split()[0] for line in server.peers.read_text().splitlines()}
+    assert "127.0.0.1" in peers, "the watch works: workers connect to the server"
+    assert peers <= {"127.0.0.1", "localhost", "::1", "None", "0.0.0.0", socket.gethostname()}, peers
