@@ -32,7 +32,7 @@ from kill_cells import ANY, KINDS, PHASES, WRITING, Cell, Left, make_inputs
 from alignflow.data.errors import StageError
 
 POLL_S = 0.002
-AFTER_S = 0.03  # a kill that waited for a phase comes up to so much later
+AFTER_S = 0.01  # a kill that waited for a phase comes up to so much later
 ORPHAN_S = 3.0  # how long a process may live when the launch that it belonged to has ended
 # Who is hit, and how often of ten: a rank, the launcher of several ranks, the supervisor, or all of them at once.
 VICTIMS = {"rank": 6, "launcher": 1, "supervisor": 1, "all": 2}
@@ -49,11 +49,11 @@ class Undisturbed:
 
 @dataclass(frozen=True)
 class Draw:
-    """How the moment of a kill is chosen: uniformly (`any`) or then waiting for a phase, up to a share of the expected time."""
+    """How the moment of a kill is chosen: uniformly over the expected time (`any`), or waiting for a phase from such a moment on."""
 
     aim: str
     chance: random.Random
-    reach: float
+    pace: Pace
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,11 @@ def kill_and_resume(cell: Cell, expected: Undisturbed, kills: int, seed: int, re
         reach: A moment is drawn up to this share of the time that a run is expected to need still.
     """
     outcome, chance, began = Outcome(cell.name, seed, round(expected.total_s, 1)), random.Random(f"{seed}/{cell.name}"), time.monotonic()
+    draw_up_to = Pace(expected, reach)
     while len(outcome.kills) < kills:
         key = f"killed-{outcome.runs}"
         aims = cell.kind.aims[outcome.runs % len(cell.kind.aims)][: kills - len(outcome.kills)]
-        left = cell.left(key, _chain(cell, key, expected, [Draw(aim, chance, reach) for aim in aims], outcome))
+        left = cell.left(key, _chain(cell, key, [Draw(aim, chance, draw_up_to) for aim in aims], outcome))
         outcome.runs += 1
         outcome.equal += left.digest == expected.left.digest
         outcome.figures_equal += left == expected.left
@@ -130,23 +131,36 @@ def kill_and_resume(cell: Cell, expected: Undisturbed, kills: int, seed: int, re
     return outcome
 
 
-def _chain(cell: Cell, key: str, expected: Undisturbed, draws: list[Draw], outcome: Outcome) -> dict[str, Any]:
+def _chain(cell: Cell, key: str, draws: list[Draw], outcome: Outcome) -> dict[str, Any]:
     """Run, kill and run again until the aims are used up or a run was faster than its kill; returns the result of the last run."""
     for draw in [*draws, None]:
-        attempt = Attempt(cell, key)
-        kill = None
-        if draw is not None:
-            share = 1 - cell.done(key) / cell.steps
-            kill = _kill(attempt, draw, expected.start_s + share * (expected.total_s - expected.start_s))
+        attempt, share = Attempt(cell, key), 1 - cell.done(key) / cell.steps
+        kill = _kill(attempt, draw, share) if draw else None
         result = attempt.result(killed=kill is not None)
         outcome.orphans += _orphans(cell.area(key))
         if result is not None:
             outcome.late += draw is not None
+            draws[0].pace.learn(share, attempt.seconds)
             return result
         assert kill is not None
         outcome.kills.append(kill)
         print(f"{cell.name} kill {len(outcome.kills)}: {kill.whom} in {kill.phase} after {kill.after_s:.1f} s", file=sys.stderr, flush=True)
     raise AssertionError("the last run is not killed")
+
+
+class Pace:
+    """How long a run is expected to take from a state on; the machine has other work at times, so each end corrects it."""
+
+    def __init__(self, expected: Undisturbed, reach: float):
+        self._expected, self._factor, self.reach = expected, 1.0, reach
+
+    def seconds(self, share: float) -> float:
+        """Of an attempt that has this share of the steps to do."""
+        return self._factor * (self._expected.start_s + share * (self._expected.total_s - self._expected.start_s))
+
+    def learn(self, share: float, seconds: float) -> None:
+        """Take in how long such an attempt took."""
+        self._factor *= seconds / self.seconds(share)
 
 
 class Attempt:
@@ -190,19 +204,23 @@ class Attempt:
         return {pid: _role(pid, self.cell.processes) for pid in _alive(self.cell.area(self.key))}
 
 
-def _kill(attempt: Attempt, draw: Draw, span_s: float) -> Kill | None:
-    """Wait for the drawn moment and kill; None where the run ended before."""
+def _kill(attempt: Attempt, draw: Draw, share: float) -> Kill | None:
+    """Wait for the drawn moment of an attempt that has this share of the steps to do, and kill; None where it ended before."""
     cell, key, chance = attempt.cell, attempt.key, draw.chance
-    moment = chance.uniform(0.0, span_s * draw.reach)
+    moment = chance.uniform(0.0, draw.pace.seconds(share) * draw.pace.reach)
     extra, whom, pick = chance.uniform(0.0, AFTER_S), chance.choices(list(VICTIMS), list(VICTIMS.values()))[0], chance.random()
     while attempt.seconds < moment and not attempt.ended:
         time.sleep(min(0.05, max(0.0, moment - attempt.seconds)))
+    if draw.aim != ANY:
+        while not attempt.ended and cell.doing(key)[0] == "start-up":
+            time.sleep(POLL_S)
+    while not (found := attempt.processes()) and not attempt.ended:  # takes some milliseconds, in which a phase may pass
+        pass
     if draw.aim != ANY:
         while not attempt.ended and not _is(draw.aim, cell.doing(key)):
             time.sleep(POLL_S)
         time.sleep(extra)
     phase, writing = cell.doing(key)
-    found = attempt.processes()
     if attempt.ended or not found:
         return None
     group = (
