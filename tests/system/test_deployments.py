@@ -29,8 +29,15 @@ class Server:
         request = urllib.request.Request(
             f"{self.url}{path}", None if content is None else json.dumps(content).encode(), {"content-type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        for attempt in range(10):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:  # 503: its SQLite is locked for a moment
+                if error.code != 503 or attempt == 9:
+                    raise
+            time.sleep(2)
+        raise AssertionError("unreachable")
 
     def deployments(self):
         return {found["name"]: found for found in self.ask("/deployments/filter", {})}
