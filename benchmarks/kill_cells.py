@@ -40,17 +40,17 @@ TRAINING = ((ANY, WRITING, ANY, "evaluation", ANY), (ANY, ANY, WRITING, ANY, "pu
 KINDS = {
     "sft": Kind(
         "sft", {"base": "checkpoint", "demonstrations": "demonstrations"},
-        COMMON | {"eval_steps": 6, "load_best_model_at_end": True}, 100, TRAINING,
+        COMMON | {"eval_steps": 6, "load_best_model_at_end": True}, 60, TRAINING,
     ),
-    "reward": Kind("reward", {"base": "checkpoint", "preferences": "preferences"}, COMMON | {"eval_steps": 6, "check_rows": 4}, 100, TRAINING),
+    "reward": Kind("reward", {"base": "checkpoint", "preferences": "preferences"}, COMMON | {"eval_steps": 6, "check_rows": 4}, 60, TRAINING),
     "dpo": Kind(
         "align", {"policy": "checkpoint", "preferences": "preferences"},
-        COMMON | {"method": "dpo", "eval_steps": 6}, 100, TRAINING,
+        COMMON | {"method": "dpo", "eval_steps": 6}, 60, TRAINING,
     ),
     "ppo": Kind(
         "align",
         {"policy": "checkpoint", "reference": "checkpoint", "prompts": "prompts", "reward_model": "reward_model", "demonstrations": "demonstrations"},
-        COMMON | {"method": "ppo", "options": ONLINE, "logging_steps": 1}, 20,
+        COMMON | {"method": "ppo", "options": ONLINE, "logging_steps": 1}, 12,
         ((ANY, "rollout", ANY, "scoring", "update"), (ANY, WRITING, ANY, "update", "publishing")),
     ),
 }  # fmt: skip

@@ -31,7 +31,7 @@ from kill_cells import ANY, KINDS, PHASES, WRITING, Cell, Left, make_inputs
 
 from alignflow.data.errors import StageError
 
-POLL_S = 0.002
+POLL_S, START_POLL_S = 0.002, 0.03  # how often a run is looked at, and while it starts, when looking would slow it down
 AFTER_S = 0.01  # a kill that waited for a phase comes up to so much later
 ORPHAN_S = 3.0  # how long a process may live when the launch that it belonged to has ended
 # Who is hit, and how often of ten: a rank, the launcher of several ranks, the supervisor, or all of them at once.
@@ -101,7 +101,7 @@ def undisturbed(cell: Cell, key: str = "undisturbed") -> Undisturbed:
     """Run a cell to its end, and time it."""
     attempt = Attempt(cell, key)
     while cell.doing(key)[0] == "start-up" and not attempt.ended:
-        time.sleep(POLL_S)
+        time.sleep(START_POLL_S)
     start_s = attempt.seconds
     result = attempt.result()
     assert result is not None
@@ -213,7 +213,7 @@ def _kill(attempt: Attempt, draw: Draw, share: float) -> Kill | None:
         time.sleep(min(0.05, max(0.0, moment - attempt.seconds)))
     if draw.aim != ANY:
         while not attempt.ended and cell.doing(key)[0] == "start-up":
-            time.sleep(POLL_S)
+            time.sleep(START_POLL_S)
     while not (found := attempt.processes()) and not attempt.ended:  # takes some milliseconds, in which a phase may pass
         pass
     if draw.aim != ANY:
