@@ -3,8 +3,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests run in this many processes; each wants a core and about 2 GiB.
+TEST_PROCESSES ?= 2
 PIP_OPTIONS := --disable-pip-version-check -q -c constraints.txt
 export DO_NOT_TRACK = 1
+# Threads that spin take the core from the other process.
+export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: run test test-system check fmt docs bench setup clean
 
@@ -12,10 +16,10 @@ run: setup
 	$(BIN)/alignflow run recipes/quickstart.yaml
 
 test: check
-	$(BIN)/python -m pytest -m "not system"
+	$(BIN)/python -m pytest -m "not system" -n $(TEST_PROCESSES) --dist worksteal
 
 test-system: setup
-	$(BIN)/python -m pytest -m system
+	$(BIN)/python -m pytest -m system -n $(TEST_PROCESSES) --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .
