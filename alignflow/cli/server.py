@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from alignflow.server import lifecycle, processes
+from alignflow.server.elsewhere import become_worker
 from alignflow.server.errors import ServerError
+from alignflow.server.found import running_server
 from alignflow.server.home import Home
+from alignflow.server.objects import GPU_POOL
 from alignflow.server.status import PartStatus, Status
 from alignflow.server.status import status as find_status
 from alignflow.tasks.store import ArtifactStore
@@ -28,6 +32,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(up)
     app.command()(down)
+    app.command()(worker)
     app.command()(status)
 
 
@@ -79,15 +84,33 @@ def down() -> None:
     _stop(Home(ArtifactStore().root), Console())
 
 
+def worker(
+    pool: Annotated[str, Option("--pool", help="The work pool whose runs it does.")] = GPU_POOL,
+    url: Annotated[str, Option("--url", help="Where the server answers this machine; empty: where it says itself.")] = "",
+) -> None:
+    """Do the flow runs of a work pool on this machine, for a server on another one that shares the store. Ctrl-C ends it."""
+    become_worker(Home(ArtifactStore().root), pool, url)
+
+
 def _stop(home: Home, console: Console) -> None:
     with _told(console) as say:
         stopped = lifecycle.down(home, say)
     console.print("stopped " + ", ".join(stopped) if stopped else "nothing is up", highlight=False)
 
 
-def status(as_json: Annotated[bool, Option("--json", help="For programs.")] = False) -> None:
-    """Show what is up, where, and whether it is healthy. Exit status 1 where it is not."""
+def status(
+    as_json: Annotated[bool, Option("--json", help="For programs.")] = False,
+    environment: Annotated[bool, Option("--environment", help="Lines for a shell that make `prefect` talk to this server.")] = False,
+) -> None:
+    """Show what is up, where, and whether it is healthy. Exit status 1 where it is not.
+
+    With `eval "$(alignflow status --environment)"` the command `prefect` and other programs talk to this server.
+    """
     home = Home(ArtifactStore().root)
+    if environment:
+        for name, value in _running(home).items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+        return
     found = find_status(home)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
@@ -95,6 +118,12 @@ def status(as_json: Annotated[bool, Option("--json", help="For programs.")] = Fa
         _show(found, home, Console())
     if not found.healthy:
         raise typer.Exit(1)
+
+
+def _running(home: Home) -> dict[str, str]:
+    if (found := running_server(home)) is None:
+        raise ServerError("no server is up", where=str(home.store), do="`alignflow up` starts one")
+    return found
 
 
 @contextlib.contextmanager

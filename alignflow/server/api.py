@@ -26,9 +26,9 @@ class Api:
         ServerError: nothing answers, or the answer is an error; also for a login that is not this server's.
     """
 
-    def __init__(self, home: Home, settings: ServerSettings, timeout_s: float = 15):
+    def __init__(self, home: Home, settings: ServerSettings, timeout_s: float = 15, url: str = ""):
         user, _, password = home.login().partition(":")
-        self.url = f"{settings.url}/api"
+        self.url = f"{url.rstrip('/') or settings.url}/api"
         self._client = httpx.Client(
             base_url=self.url, auth=(user, password), timeout=timeout_s, verify=verification(trusted_certificate(settings)), trust_env=False
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from alignflow.server.flow_run import LOGS
@@ -44,6 +45,7 @@ def server_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(sorted(origins(settings))),
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_UI_URL": f"{settings.url}/v2",  # in links of notifications
         "PREFECT_SERVER_UI_API_URL": "/api",  # whatever name the browser used: the page talks to where it came from
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.root / "ui"),  # the package's own may belong to somebody else
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
@@ -73,6 +75,7 @@ def worker_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
         MARK: str(home.root),
         "ALIGNFLOW_HOME": str(home.store),
         LOGS: str(home.run_logs),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),  # of the pool's command
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_LOGGING_TO_API_ENABLED": "true",
         "PREFECT_LOGGING_LEVEL": "INFO",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +30,12 @@ def install(api: Api, settings: ServerSettings, directory: Path) -> None:
 
 
 def job_template(workers: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Prefect's template of process pools with a fixed `command`, so that no run can bring a shell command along."""
+    """Prefect's template of process pools with a fixed `command`, so that no run can bring a shell command along.
+
+    The command names no path: workers on other machines have their Python elsewhere, and put it first in their PATH.
+    """
     template = workers["prefect"]["process"]["default_base_job_configuration"]
-    configuration = {**template["job_configuration"], "command": shlex.join([sys.executable, "-m", "alignflow.server.flow_run"])}
+    configuration = {**template["job_configuration"], "command": "python3 -m alignflow.server.flow_run"}
     variables = template["variables"]
     properties = {name: value for name, value in variables["properties"].items() if name != "command"}
     properties["working_dir"] = {**properties["working_dir"], "default": str(directory)}

@@ -1,0 +1,37 @@
+"""A worker on another machine that has the store mounted: the server's address and login are in the store."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import NoReturn
+
+from alignflow.data.errors import UserError
+from alignflow.server.api import Api
+from alignflow.server.environment import MARK, worker_environment
+from alignflow.server.home import Home
+
+
+def become_worker(home: Home, pool: str, url: str) -> NoReturn:
+    """Turn this process into a worker of `pool`; `url` is where the server answers this machine, if elsewhere than it says itself.
+
+    Raises:
+        UserError: the store has had no server yet, or the server has no such pool.
+        ServerError: nothing answers there, or it refuses the login.
+    """
+    if not home.login_file.exists():
+        raise UserError(
+            "this store has no server", where=str(home.store), do="`alignflow up` on the server's machine, with the same store"
+        )
+    settings = home.settings()
+    api = Api(home, settings, url=url)
+    if api.get(f"/work_pools/{pool}") is None:
+        known = ", ".join(found["name"] for found in api.post("/work_pools/filter", {}))
+        raise UserError(f"the server has no work pool {pool!r}", where=api.url, do=f"it has {known}; `alignflow up --gpu-pool` makes alignflow-gpu")
+    home.run_logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    environment = {**worker_environment(home, settings), "PREFECT_API_URL": api.url}
+    environment.pop(MARK)  # `alignflow down` must not take it for a process of the server's machine
+    environment["PREFECT_HOME"] = str(home.root / "workers" / socket.gethostname())
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{socket.gethostname()}-{os.getpid()}"]
+    os.execve(sys.executable, [*command, "--type", "process", "--install-policy", "never"], environment)
