@@ -129,6 +129,19 @@ def test_a_run_whose_worker_was_killed_completes_with_the_same_bytes(server, und
     assert server.state(run)["type"] == "RUNNING"
     assert server.ended(run)["type"] == "COMPLETED"
     assert newest(server.home.store) == undisturbed and processes.birth(child) is None
+
+
+def test_a_worker_that_was_started_elsewhere_does_the_runs_of_its_pool(server, tmp_path):
+    """Beside the server, but by the store alone, from another directory; the server's own worker is dead."""
+    with (tmp_path / "log").open("w") as log:
+        worker = subprocess.Popen(server.command("worker", "--pool", POOL), env=server.environment, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        run = server.start("prepare", recipe=str(REPOSITORY / TINY))
+        assert server.ended(run)["type"] == "COMPLETED", (tmp_path / "log").read_text()
+        assert run in (tmp_path / "log").read_text() and processes.known(server.home)[f"worker-{POOL}"].alive is False
+    finally:
+        worker.send_signal(signal.SIGINT)
+        worker.wait(30)
     assert f"started worker-{POOL}" in server("up")
 
 
