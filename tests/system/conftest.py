@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from system_support import STAGES, Runner
 
 
@@ -51,10 +52,14 @@ def prefect_server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, prefect_server):
-    """An undisturbed run of the tiny recipe. Copy it before changing anything."""
-    runner = Runner(tmp_path_factory.mktemp("finished") / "store", prefect_server)
-    assert runner.run() == dict.fromkeys(STAGES, True)
+def finished(tmp_path_factory, prefect_server, worker_id):
+    """An undisturbed run of the tiny recipe, one for all processes that run tests. Copy it before changing anything."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    runner = Runner(folder / "store", prefect_server)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            assert runner.run() == dict.fromkeys(STAGES, True)
     return runner
 
 
