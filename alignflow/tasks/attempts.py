@@ -47,6 +47,7 @@ def take_over(work: Path, say: Callable[[str], None]) -> None:
         shutil.rmtree(work, ignore_errors=True)
         work.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.rename(found, work)
+        _remove(found)
     elif snapshot(found, work):
         say(f"goes on from a copy of the work of {whose}, which did not end in order")
     else:

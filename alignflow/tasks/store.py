@@ -117,9 +117,12 @@ class ArtifactStore:
         try:
             manifest = artifacts.read_manifest(directory)
             known = json.loads((directory / "stat.json").read_text())
-        except (OSError, ValueError, ValidationError):
-            self.quarantine(key, "its manifest cannot be read")
+        except (FileNotFoundError, NotADirectoryError, ValueError, ValidationError):
+            if directory.exists():  # not set aside meanwhile by another process
+                self.quarantine(key, "its manifest cannot be read")
             return None
+        except OSError as error:  # a mount that does not answer is no damage
+            raise _disk_error(error, directory) from error
         changed = [name for name in manifest.files if _stat(directory / "payload" / name) != known.get(name)]
         damage = self._damage(directory, manifest, changed)
         if damage:
