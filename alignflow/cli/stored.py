@@ -12,9 +12,9 @@ from rich.tree import Tree
 
 from alignflow.data.artifacts import Manifest
 from alignflow.data.errors import StoreError
+from alignflow.data.sharing import Sharing
 from alignflow.tasks.gates import GateLedger, decided
 from alignflow.tasks.gc import collect, size_of
-from alignflow.tasks.sharing import Sharing
 from alignflow.tasks.store import ArtifactStore
 
 Reference = Annotated[str, typer.Argument(metavar="REF", help="The start of a key or digest, or a path.")]

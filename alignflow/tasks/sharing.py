@@ -1,43 +1,16 @@
-"""A store that several machines share: it says so itself, in store.json, and every machine reads it there."""
+"""What a store needs before several machines may share it."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from alignflow.data.errors import StoreError, UserError
-from alignflow.data.host import Host, now_in
-from alignflow.tasks.locks import Leases, Periods, any_file_lock
-
-FIELD = "shared"
-
-
-class Sharing(BaseModel):
-    """How machines share a store."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    beat_s: float = Field(default=10.0, gt=0, description="Seconds between two heartbeats of a lock's holder.")
-    expiry_s: float = Field(default=60.0, gt=0, description="Seconds without a heartbeat after which a lock may be taken over.")
-
-    def leases(self, directory: Path, host: Host | None = None) -> Leases:
-        """The locks of such a store."""
-        return Leases(directory, Periods(self.beat_s, self.expiry_s, poll_s=min(0.5, self.beat_s)), host)
-
-
-def read_sharing(file: Path) -> Sharing | None:
-    """What a store.json says; None for a store of one machine. Raises StoreError where it cannot be read."""
-    try:
-        found = json.loads(file.read_text()).get(FIELD)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"the store does not say whether machines share it ({error})", where=str(file), do="check the mount") from None
-    return None if found is None else Sharing.model_validate(found)
+from alignflow.data.errors import UserError
+from alignflow.data.host import now_in
+from alignflow.tasks.locks import any_file_lock
 
 
 def check_can_share(root: Path) -> None:

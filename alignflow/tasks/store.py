@@ -19,11 +19,11 @@ from alignflow.data import artifacts
 from alignflow.data.artifacts import MANIFEST, ArtifactRef, Manifest
 from alignflow.data.errors import StoreError, UserError
 from alignflow.data.host import Host
+from alignflow.data.sharing import SHARED, STORE_FILE, Sharing, sharing_of
 from alignflow.tasks.attempts import attempt_name
-from alignflow.tasks.locks import FileLocks, Hold, Locks
-from alignflow.tasks.sharing import FIELD, Sharing, check_can_share, read_sharing
+from alignflow.tasks.locks import FileLocks, Hold, Leases, Locks, Periods
+from alignflow.tasks.sharing import check_can_share
 
-STORE_FILE = "store.json"
 DIRECTORIES = ("artifacts", "staging", "work", "rows", "locks", "quarantine", "runs", "prefect", "gates")
 MOST_RENAMES = 20
 
@@ -160,7 +160,7 @@ class ArtifactStore:
     @property
     def sharing(self) -> Sharing | None:
         """How machines share the store; None where it is one machine's. The store itself says so, each time it is asked."""
-        return read_sharing(self.root / STORE_FILE)
+        return sharing_of(self.root)
 
     def share(self, sharing: Sharing) -> None:
         """Make it a store that several machines may use from now on; there is no way back.
@@ -170,7 +170,7 @@ class ArtifactStore:
         """
         check_can_share(self.root)
         content = json.loads((self.root / STORE_FILE).read_text())
-        _write_synced(self.root / STORE_FILE, json.dumps({**content, FIELD: sharing.model_dump()}))
+        _write_synced(self.root / STORE_FILE, json.dumps({**content, SHARED: sharing.model_dump()}))
 
     def area(self, key: str) -> Path:
         """The staging directory of `key`: in a shared store one for each process that ever held the key's lock."""
@@ -280,7 +280,9 @@ class ArtifactStore:
 
     def _locks(self, sharing: Sharing | None) -> Locks:
         directory = self.root / "locks"
-        return sharing.leases(directory, self._host) if sharing else FileLocks(directory)
+        if sharing is None:
+            return FileLocks(directory)
+        return Leases(directory, Periods(sharing.beat_s, sharing.expiry_s, poll_s=min(0.5, sharing.beat_s)), self._host)
 
 
 def _stat(path: Path) -> list[int] | None:

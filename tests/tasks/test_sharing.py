@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from alignflow.data import artifacts
 from alignflow.data.errors import StageError, StoreError, UserError
 from alignflow.data.host import Host
+from alignflow.data.sharing import Sharing
 from alignflow.tasks import attempts
 from alignflow.tasks.content import ContentDigests
 from alignflow.tasks.gc import collect
-from alignflow.tasks.sharing import Sharing
 from alignflow.tasks.stage import make_spec, run_stage
 from alignflow.tasks.store import ArtifactStore
 
