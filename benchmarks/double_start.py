@@ -170,11 +170,11 @@ def _second(store: ArtifactStore) -> int:
     return len(list((store.root / "quarantine").glob("*-second")))
 
 
-def whole(seed: int, until: str | None = None) -> list[Start]:
+def whole(seed: int, until: str | None = None, pools: Sequence[str] = POOLS) -> list[Start]:
     """The pipeline once in each pool; neither waits for the other's end, so that they meet at every stage."""
     selection = {"until": until} if until else {}
     parameters = {"recipe": RECIPE, "more": [f"seed={seed}", *SMALL], "wait": False, "selection": selection}
-    return [Start("pipeline", pool, parameters) for pool in POOLS]
+    return [Start("pipeline", pool, parameters) for pool in pools]
 
 
 def single(seed: int) -> list[Start]:
