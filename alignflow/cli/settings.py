@@ -51,7 +51,7 @@ def configure_prefect(store_root: Path) -> str:
     # The temporary server is shut down in the middle of its own bookkeeping where a run ends early: nothing to tell a person.
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", os.environ["PREFECT_LOGGING_LEVEL"])
     if not _profile_names_a_server():
-        home = store_root / "prefect" / "home"
+        home = Home(store_root).prefect
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ.setdefault("PREFECT_HOME", str(home))
     return "Prefect without a server (starting takes some seconds; `alignflow up` starts one that stays)"

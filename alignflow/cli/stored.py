@@ -12,6 +12,7 @@ from rich.tree import Tree
 
 from alignflow.data.artifacts import Manifest
 from alignflow.data.errors import StoreError
+from alignflow.data.sharing import Sharing
 from alignflow.tasks.gates import GateLedger, decided
 from alignflow.tasks.gc import collect, size_of
 from alignflow.tasks.store import ArtifactStore
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command()(lineage)
     app.command()(verify)
     app.command()(gc)
+    app.command("share-store")(share_store)
 
 
 def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="Only this stage's.")] = "") -> None:
@@ -104,3 +106,15 @@ def gc(
         raise typer.Exit(1)
     store.remove(waste)
     console.print(f"removed {total:.1f} MB")
+
+
+def share_store(
+    expiry_s: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="A machine that is silent for so long has lost its locks.")] = 60.0,
+) -> None:  # fmt: skip
+    """Let several machines use this store over one mounted folder, from now on. Nothing may run in it meanwhile."""
+    store = ArtifactStore()
+    if store.sharing:
+        print("it is shared already")
+        return
+    store.share(Sharing(beat_s=expiry_s / 6, expiry_s=expiry_s))
+    print(f"{store.root} may be used by several machines")

@@ -30,7 +30,7 @@ class Caller:
         width = recipe_width(recipe)
         self.runtime = resolve_runtime(recipe.engine, width)
         self._alone = resolve_runtime(recipe.engine.model_copy(update={"processes": 1, "nodes": 1, "rendezvous": None}), width)
-        self._contents = ContentDigests(store.root)
+        self._contents = ContentDigests(store.root, shared=store.sharing is not None)
 
     def call(self, node: Node, made: Mapping[str, ArtifactRef]) -> StageCall | None:
         """The call of a node, or None while one of its inputs is not made; raises UserError for a missing path."""

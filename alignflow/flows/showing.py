@@ -134,7 +134,7 @@ class Story:
         """A step that has to run begins: from now on its log is the run's."""
         self._log.info("%s runs: %s", call.name, why)
         self._whys[call.name] = why
-        log = self._store.root / "staging" / call.key / "side" / "log.txt"
+        log = self._store.area(call.key) / "side" / "log.txt"
         self._running = _Running(call.name, Tail(log, lambda line: self._log.info("%s: %s", call.name, line)), logged=time.monotonic())
 
     def progress(self, name: str, state: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from alignflow.data.errors import UserError
+from alignflow.data.host import this_host
+from alignflow.data.sharing import sharing_of
 from alignflow.server.settings import ServerSettings
 
 USER = "alignflow"
@@ -29,8 +31,11 @@ class Home:
 
     @property
     def prefect(self) -> Path:
-        """PREFECT_HOME: the SQLite database, leases. Runs without a server use it too, so that their history stays."""
-        return self.root / "home"
+        """PREFECT_HOME: the SQLite database, leases. Runs without a server use it too, so that their history stays.
+
+        In a store that machines share each host has one: two that write to one SQLite file over a mount break it.
+        """
+        return self.root / (f"home-{this_host().file_name}" if sharing_of(self.store) else "home")
 
     @property
     def logs(self) -> Path:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
+import os
+import secrets
 import sqlite3
 from pathlib import Path
 
@@ -11,17 +15,22 @@ from alignflow.data import artifacts
 from alignflow.data.adapters import BASE, find_base, is_adapter
 from alignflow.data.constitution import constitution_files
 from alignflow.data.errors import UserError
+from alignflow.data.host import this_host
 from alignflow.data.sources.files import inside, is_pattern, matched
 
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
 
 
 class ContentDigests:
-    """Maps a recipe's paths to digests of their bytes; one small database in the store remembers them."""
+    """Maps a recipe's paths to digests of their bytes, and remembers them in the store.
 
-    def __init__(self, root: Path):
-        self._database = sqlite3.connect(root / "content.sqlite", timeout=60)
-        self._database.execute("create table if not exists files (path text primary key, size int, mtime int, digest text)")
+    Args:
+        root: The store's directory.
+        shared: Whether several machines use it.
+    """
+
+    def __init__(self, root: Path, shared: bool = False):
+        self._memory: _Database | _Files = _Files(root / "content" / this_host().file_name) if shared else _Database(root)
 
     def of(self, kind: str, name: str, revision: str | None = None) -> str:
         """What enters the key in place of a name.
@@ -73,12 +82,10 @@ class ContentDigests:
 
     def _file(self, path: Path) -> str:
         found, name = path.stat(), str(path.absolute())
-        row = self._database.execute("select size, mtime, digest from files where path = ?", (name,)).fetchone()
-        if row and row[:2] == (found.st_size, found.st_mtime_ns):
-            return str(row[2])
+        if digest := self._memory.get(name, found.st_size, found.st_mtime_ns):
+            return digest
         digest = artifacts.file_digest(path)
-        with self._database:
-            self._database.execute("insert or replace into files values (?, ?, ?, ?)", (name, found.st_size, found.st_mtime_ns, digest))
+        self._memory.put(name, found.st_size, found.st_mtime_ns, digest)
         return digest
 
     def _module(self, name: str) -> str:
@@ -109,3 +116,44 @@ class ContentDigests:
     @staticmethod
     def _is_dataset(api, name: str) -> bool:  # type: ignore[no-untyped-def]
         return bool(api.repo_exists(name, repo_type="dataset")) and not api.repo_exists(name)
+
+
+class _Database:
+    """Digests of files by path, size and time, in one small database: for a store of one machine."""
+
+    def __init__(self, root: Path):
+        self._database = sqlite3.connect(root / "content.sqlite", timeout=60)
+        self._database.execute("create table if not exists files (path text primary key, size int, mtime int, digest text)")
+
+    def get(self, name: str, size: int, mtime: int) -> str:
+        row = self._database.execute("select size, mtime, digest from files where path = ?", (name,)).fetchone()
+        return str(row[2]) if row and row[:2] == (size, mtime) else ""
+
+    def put(self, name: str, size: int, mtime: int, digest: str) -> None:
+        with self._database:
+            self._database.execute("insert or replace into files values (?, ?, ?, ?)", (name, size, mtime, digest))
+
+
+class _Files:
+    """The same in one file each, committed by a rename: SQLite's locks do not hold on a network mount.
+
+    Each host has a directory of its own, because one path may be another file on another machine.
+    """
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def get(self, name: str, size: int, mtime: int) -> str:
+        with contextlib.suppress(OSError, ValueError):
+            known = json.loads(self._file(name).read_text())
+            return str(known["digest"]) if known["file"] == [name, size, mtime] else ""
+        return ""
+
+    def put(self, name: str, size: int, mtime: int, digest: str) -> None:
+        temporary = self._directory / f".{secrets.token_hex(8)}"
+        temporary.write_text(json.dumps({"file": [name, size, mtime], "digest": digest}))
+        os.replace(temporary, self._file(name))
+
+    def _file(self, name: str) -> Path:
+        return self._directory / f"{artifacts.text_digest(name)[:40]}.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from alignflow.tasks.attempts import key_of
 from alignflow.tasks.store import ArtifactStore
 
 
@@ -33,7 +34,7 @@ def collect(store: ArtifactStore, keep: Iterable[str], keep_last: int) -> list[P
     waste += [path for path in sorted((store.root / "gates").iterdir()) if path.name not in kept]
     waste += sorted((store.root / "quarantine").iterdir())
     for place in ("staging", "work"):
-        waste += [path for path in sorted((store.root / place).iterdir()) if not store.is_locked(path.name)]
+        waste += [path for path in sorted((store.root / place).iterdir()) if not store.is_locked(key_of(path.name))]
     return waste
 
 

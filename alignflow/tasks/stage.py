@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,45 +14,93 @@ import alignflow
 from alignflow.data import artifacts, catalogue
 from alignflow.data.artifacts import ArtifactRef, Manifest
 from alignflow.data.errors import AlignflowError
+from alignflow.tasks import attempts
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.devices import devices_of, held
 from alignflow.tasks.fingerprint import fingerprint
 from alignflow.tasks.launch import run_child
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.locks import Hold
+from alignflow.tasks.store import ArtifactStore, Published
 
 LIBRARIES = ("torch", "transformers", "deepspeed", "peft", "datasets", "prefect", "tokenizers", "safetensors", "pandas", "pyarrow", "numpy")
 
 
-def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tuple[ArtifactRef, bool]:
-    """Return the artifact of `call` and whether it was made now.
+def run_stage(
+    call: StageCall, store: ArtifactStore, force: bool = False, warn: Callable[[str], None] = print
+) -> tuple[ArtifactRef, bool]:  # fmt: skip
+    """Return the artifact of `call` and whether it was made now, by this call.
 
-    Two processes that call this with one key at the same time do the work once: the second one waits, and finds it.
-    A failed stage leaves its log under `runs/`, its checkpoints and rows, and no artifact.
+    Two processes that call this with one key at the same time do the work once: the second one waits, and finds it. In a
+    store that machines share, one that was taken for dead goes on, and the first of the two to publish makes the artifact
+    of both; `warn` hears of that. A failed stage leaves its log under `runs/`, its checkpoints and rows, and no artifact.
 
     Raises:
         AlignflowError: whatever stopped the stage.
     """
-    with store.lock(call.key):
-        if not force and (found := store.find(call.key)):
-            return found.ref(), False
-        area = store.stage_area(call.key)
-        if force:
-            shutil.rmtree(store.root / "work" / call.key, ignore_errors=True)
-        spec = make_spec(call, store, area, force)
+    while True:
+        with store.lock(call.key) as hold:
+            if not force and (found := store.find(call.key)):
+                return found.ref(), False
+            attempt = _Attempt(call, store, force, warn, hold)
+            try:
+                return attempt.make()
+            except AlignflowError as error:
+                keep_log(call, store, store.area(call.key))
+                if not hold.lost():
+                    raise
+                warn(f"{call.name} lost its lock to another process, and failed ({error.what}): looks again for the artifact")
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One try to make the artifact of a call, under the lock of its key."""
+
+    call: StageCall
+    store: ArtifactStore
+    force: bool
+    warn: Callable[[str], None]
+    hold: Hold
+
+    def make(self) -> tuple[ArtifactRef, bool]:
+        """Run the stage in a child and publish what it leaves; whether that became the artifact."""
+        call, store = self.call, self.store
+        area, work, shared = store.stage_area(call.key), store.work(call.key), store.sharing is not None
+        if self.force:
+            shutil.rmtree(work, ignore_errors=True)
+        elif shared:
+            attempts.take_over(work, self.warn)
+        spec = make_spec(call, store, area, self.force)
         try:
             with held(devices_of(call.stage, call.runtime)) as locks:
                 result = run_child(call.name, spec, area, call.timeout_s, locks)
-            return store.publish(area, make_manifest(call, store, area, result)), True
-        except AlignflowError:
-            keep_log(call, store, area)
-            raise
+        finally:
+            if shared:
+                attempts.leave(work)
+        published = store.publish(area, make_manifest(call, store, area, result), self.force)
+        self._tell(published)
+        shutil.rmtree(work, ignore_errors=True)
+        if shared:
+            attempts.tidy(work, others=not self.hold.lost())
+        return published.ref, published.ours
+
+    def _tell(self, published: Published) -> None:
+        """Warn where two processes did this work, because one of them seemed dead to the other."""
+        if published.ours and self.hold.lost():
+            self.warn(f"{self.call.name}: another process took the lock meanwhile; it will take this artifact")
+        if not published.ours:
+            self.warn(f"{self.call.name}: another process was first to publish {published.ref.key}: its artifact is taken")
+        if published.other_digest:
+            self.warn(
+                f"{self.call.name}: two processes made {published.ref.key} with different results: {published.ref.digest} is the "
+                f"artifact, {published.other_digest} was set aside"
+            )
 
 
 def make_spec(call: StageCall, store: ArtifactStore, area: Path, force: bool = False) -> dict[str, Any]:
     """What the worker is told: paths in place of references. A forced stage has a row journal of its own, and finds nothing."""
     row = catalogue.STAGES[call.stage]
     names = [name.rstrip("?") for name in row.takes]
-    work = store.root / "work" / call.key
+    work = store.work(call.key)
     rows = work / "rows" if force else store.root / "rows" / rows_name(call)
     for directory in (work, rows):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import Task, task
+from prefect import Task, get_run_logger, task
 from prefect.states import Completed, State
 
 from alignflow.data import catalogue
@@ -35,7 +35,7 @@ def stage_task(stage: str, store: ArtifactStore, force: bool = False, found: boo
         refresh_cache=force, retries=0,
     )  # fmt: skip
     def run_stage_task(call: StageCall) -> dict[str, Any] | State[Any]:
-        ref, ran = run_stage(call, store, force)
+        ref, ran = run_stage(call, store, force, get_run_logger().warning)
         value = StageResult(ref=ref, ran=ran).model_dump()
         return value if ran else Completed(name="Cached", message="another run made it meanwhile", data=value)
 

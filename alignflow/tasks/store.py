@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,9 +18,14 @@ from pydantic import ValidationError
 from alignflow.data import artifacts
 from alignflow.data.artifacts import MANIFEST, ArtifactRef, Manifest
 from alignflow.data.errors import StoreError, UserError
+from alignflow.data.host import Host
+from alignflow.data.sharing import SHARED, STORE_FILE, Sharing, sharing_of
+from alignflow.tasks.attempts import attempt_name
+from alignflow.tasks.locks import FileLocks, Hold, Leases, Locks, Periods
+from alignflow.tasks.sharing import check_can_share
 
-STORE_FILE = "store.json"
 DIRECTORIES = ("artifacts", "staging", "work", "rows", "locks", "quarantine", "runs", "prefect", "gates")
+MOST_RENAMES = 20
 
 
 def default_root() -> Path:
@@ -27,15 +33,35 @@ def default_root() -> Path:
     return Path(os.environ.get("ALIGNFLOW_HOME", ".alignflow")).absolute()
 
 
+@dataclass(frozen=True)
+class Published:
+    """What `publish` did.
+
+    Attributes:
+        ref: The artifact that the store has now.
+        ours: Whether it is the one that was given; otherwise another process was first.
+        other_digest: The digest of ours where it differs from that of the artifact that was first; otherwise empty.
+    """
+
+    ref: ArtifactRef
+    ours: bool
+    other_digest: str = ""
+
+
 class ArtifactStore:
-    """A local directory of immutable artifacts, private to its owner (mode 0700).
+    """A directory of immutable artifacts, private to its owner (mode 0700); of one machine, or shared by several.
+
+    Args:
+        root: Where it is; ALIGNFLOW_HOME by default.
+        host: Another host than this one, for tests of a shared store.
 
     Raises:
         UserError: the root cannot be written, or was made by a newer alignflow.
     """
 
-    def __init__(self, root: Path | None = None):
+    def __init__(self, root: Path | None = None, host: Host | None = None):
         self.root = (root or default_root()).absolute()
+        self._host = host
         self.reasons: dict[str, str] = {}  # key -> why an artifact that was there could not be used
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,9 +117,12 @@ class ArtifactStore:
         try:
             manifest = artifacts.read_manifest(directory)
             known = json.loads((directory / "stat.json").read_text())
-        except (OSError, ValueError, ValidationError):
-            self.quarantine(key, "its manifest cannot be read")
+        except (FileNotFoundError, NotADirectoryError, ValueError, ValidationError):
+            if directory.exists():  # not set aside meanwhile by another process
+                self.quarantine(key, "its manifest cannot be read")
             return None
+        except OSError as error:  # a mount that does not answer is no damage
+            raise _disk_error(error, directory) from error
         changed = [name for name in manifest.files if _stat(directory / "payload" / name) != known.get(name)]
         damage = self._damage(directory, manifest, changed)
         if damage:
@@ -128,21 +157,46 @@ class ArtifactStore:
             os.rename(self.directory(key), target)
             (target / "why.txt").write_text(why + "\n")
 
+    @property
+    def sharing(self) -> Sharing | None:
+        """How machines share the store; None where it is one machine's. The store itself says so, each time it is asked."""
+        return sharing_of(self.root)
+
+    def share(self, sharing: Sharing) -> None:
+        """Make it a store that several machines may use from now on; there is no way back.
+
+        Raises:
+            UserError: something runs in it, or its file system cannot be shared.
+        """
+        check_can_share(self.root)
+        content = json.loads((self.root / STORE_FILE).read_text())
+        _write_synced(self.root / STORE_FILE, json.dumps({**content, SHARED: sharing.model_dump()}))
+
+    def area(self, key: str) -> Path:
+        """The staging directory of `key`: in a shared store one for each process that ever held the key's lock."""
+        return self.root / "staging" / (attempt_name(key, self._host) if self.sharing else key)
+
+    def work(self, key: str) -> Path:
+        """The directory of `key` that survives a kill; in a shared store the one of this process. Its last part is the key."""
+        return self.root / "work" / attempt_name(key, self._host) / key if self.sharing else self.root / "work" / key
+
     def stage_area(self, key: str) -> Path:
         """A fresh staging directory for `key`; what a dead run left there is removed. Call it under the lock."""
-        area = self.root / "staging" / key
+        area = self.area(key)
         shutil.rmtree(area, ignore_errors=True)
         for name in ("payload", "side"):
             (area / name).mkdir(mode=0o700, parents=True)
         return area
 
-    def publish(self, area: Path, manifest: Manifest) -> ArtifactRef:
+    def publish(self, area: Path, manifest: Manifest, force: bool = False) -> Published:
         """Make a staged artifact visible at once: sync its files, write the manifest last, rename.
+
+        The rename fails where an artifact of the key stands, so that one of several publishers is the first, and the
+        others take its artifact; with `force` the one that stands is set aside until gc.
 
         Raises:
             StoreError: the disk is full or a write failed; nothing that looks finished is left.
         """
-        target = self.directory(manifest.key)
         try:
             for path in sorted(area.rglob("*")):
                 if path.is_file():
@@ -152,14 +206,28 @@ class ArtifactStore:
             for directory in sorted(path for path in area.rglob("*") if path.is_dir()):
                 _sync(directory)
             _sync(area)
-            if target.exists():  # recomputed by force: the earlier result stays until gc
-                os.rename(target, self.root / "quarantine" / f"{manifest.key}-{time.time_ns()}-superseded")
-            os.rename(area, target)
-            _sync(target.parent)
+            return self._rename_or_take(area, manifest, force)
         except OSError as error:
             raise _disk_error(error, area) from error
-        shutil.rmtree(self.root / "work" / manifest.key, ignore_errors=True)
-        return manifest.ref()
+
+    def _rename_or_take(self, area: Path, manifest: Manifest, force: bool) -> Published:
+        target = self.directory(manifest.key)
+        for _ in range(MOST_RENAMES):
+            if force:
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(target, self.root / "quarantine" / f"{manifest.key}-{time.time_ns()}-superseded")
+            try:
+                os.rename(area, target)
+                _sync(target.parent)
+                return Published(manifest.ref(), ours=True)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            first = None if force else self.find(manifest.key)  # sets it aside where it is not whole
+            if first is not None:
+                os.rename(area, self.root / "quarantine" / f"{manifest.key}-{time.time_ns()}-second")
+                return Published(first.ref(), ours=False, other_digest=manifest.digest if manifest.digest != first.digest else "")
+        raise StoreError("other processes publish the same artifact all the time", where=manifest.key, do="run it again")
 
     def remove(self, directories: Iterable[Path]) -> None:
         """Remove directories of the store; each leaves the place where it would be found before its files go."""
@@ -197,22 +265,24 @@ class ArtifactStore:
         raise UserError(f"{what} {text!r}", where=str(self.root), do="`alignflow list` shows the artifacts and their keys")
 
     @contextlib.contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Hold the lock of `key`; waits for another holder. The kernel frees the lock of a killed process."""
-        name = artifacts.text_digest(key)[:40] + ".lock"
-        with open(self.root / "locks" / name, "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def lock(self, key: str) -> Iterator[Hold]:
+        """Hold the lock of `key`; waits for another holder, and not for a dead one."""
+        while True:
+            sharing = self.sharing
+            with self._locks(sharing).hold(key) as hold:
+                if self.sharing == sharing:  # otherwise the store was shared while we waited
+                    yield hold
+                    return
 
     def is_locked(self, key: str) -> bool:
         """Whether some process holds the lock of `key` now."""
-        name = artifacts.text_digest(key)[:40] + ".lock"
-        with open(self.root / "locks" / name, "a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
+        return self._locks(self.sharing).is_held(key)
+
+    def _locks(self, sharing: Sharing | None) -> Locks:
+        directory = self.root / "locks"
+        if sharing is None:
+            return FileLocks(directory)
+        return Leases(directory, Periods(sharing.beat_s, sharing.expiry_s, poll_s=min(0.5, sharing.beat_s)), self._host)
 
 
 def _stat(path: Path) -> list[int] | None:
@@ -232,7 +302,7 @@ def _sync(path: Path) -> None:
 
 
 def _write_synced(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # others may write the same file now
     with open(temporary, "w") as file:
         file.write(text)
         file.flush()

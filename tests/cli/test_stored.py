@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from alignflow.cli.app import app
 from alignflow.data.configs.loading import load_recipe
+from alignflow.data.sharing import Sharing
 from alignflow.flows.calls import Caller
 from alignflow.tasks.stage import run_stage
 
@@ -42,3 +45,10 @@ def test_list_lineage_verify_and_gc(made, store):
     weights.write_bytes(content)
     damaged = alignflow("verify")
     assert damaged.returncode == 1 and "1 damaged" in damaged.stderr and "model.safetensors" in damaged.stderr
+
+
+def test_a_store_is_shared_once_and_says_so(store):
+    first, second = (CliRunner().invoke(app, ["share-store", "--expiry-s", "30"]) for _ in range(2))
+    assert first.exit_code == second.exit_code == 0
+    assert "may be used by several machines" in first.output and "shared already" in second.output
+    assert store.sharing == Sharing(beat_s=5, expiry_s=30)

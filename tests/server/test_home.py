@@ -5,6 +5,8 @@ import stat
 import pytest
 
 from alignflow.data.errors import UserError
+from alignflow.data.host import this_host
+from alignflow.data.sharing import Sharing
 from alignflow.server.home import Home
 from alignflow.server.settings import ServerSettings
 
@@ -46,3 +48,10 @@ def test_settings_that_cannot_be_read_are_told_with_their_file(home):
     with pytest.raises(UserError, match="cannot be read") as raised:
         home.settings()
     assert str(home.settings_file) in str(raised.value)
+
+
+def test_hosts_that_share_a_store_have_no_sqlite_file_in_common(store):
+    home = Home(store.root)
+    assert home.prefect.name == "home"
+    store.share(Sharing())
+    assert home.prefect.name == f"home-{this_host().file_name}" and home.login_file == store.root / "prefect" / "login"

@@ -10,10 +10,12 @@ import urllib.error
 import urllib.request
 
 import pytest
+from double_start import Api, play, whole
 from system_support import REPOSITORY, TINY
 
 from alignflow.data import catalogue
 from alignflow.flows.forms import STANDS_IN
+from alignflow.tasks.store import ArtifactStore
 
 RECIPE = str(REPOSITORY / TINY)
 FLOWS = {"pipeline", "rlaif-data", *catalogue.STAGES} - set(STANDS_IN)
@@ -75,19 +77,25 @@ def server(finished, tmp_path_factory):
     def prefect(*arguments):
         return [sys.executable, "-m", "prefect", *arguments]
 
-    subprocess.run(prefect("work-pool", "create", "--type", "process", "tested"), env=environment, check=True, capture_output=True)
+    def work_on(pool):
+        subprocess.run(prefect("work-pool", "create", "--type", "process", pool), env=environment, check=True, capture_output=True)
+        return subprocess.Popen(
+            prefect("worker", "start", "--pool", pool), env=environment, stdout=log, stderr=log, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+
+    workers = [work_on("tested")]
     register = [sys.executable, "-m", "alignflow.flows.deployments", "default=tested"]
     names = subprocess.run(register, env=environment, check=True, capture_output=True, text=True).stdout.split()
     assert set(names) == FLOWS
-    worker = subprocess.Popen(
-        prefect("worker", "start", "--pool", "tested"), env=environment, stdout=log, stderr=log, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
     served = Server(finished.url, copied)
     served.register = lambda: subprocess.run(register, env=environment, check=True, capture_output=True)
+    served.add_pool = lambda pool: workers.append(work_on(pool))
     yield served
-    os.killpg(worker.pid, signal.SIGTERM)
-    worker.wait(60)
+    for worker in workers:
+        os.killpg(worker.pid, signal.SIGTERM)
+    for worker in workers:
+        worker.wait(60)
 
 
 def test_a_stage_alone_from_its_form_with_its_pages(server):
@@ -127,6 +135,13 @@ def test_a_run_is_suspended_by_a_gate_until_a_person_answers(server):
     assert server.ask(f"/flow_runs/{run}/resume", {"run_input": answer})["status"] == "ACCEPT"
     assert server.end(run)["state_type"] == "COMPLETED", server.log(run)
     assert "approved by Ann" in server.store("lineage", "reward-")
+
+
+def test_a_recipe_that_is_started_in_two_pools_at_once_is_done_once(server):
+    server.add_pool("second")
+    played = play(Api(server.url), ArtifactStore(server.store.store), whole(101, "sample", ("tested", "second")))
+    assert played.good, played
+    assert {step.split()[0] for step, times in played.made.items() if times} == {"init", "prepare", "sft", "sample"}
 
 
 def test_preference_data_on_demand(server, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.artifacts import artifact_of, canonical_json, read_manifest, text_digest
+from alignflow.data.host import now_in, this_host
 
 _TEMPORARY = ".batch-"
+FRESH_S = 3600.0  # a batch takes milliseconds to write
 
 
 class RowJournal:
@@ -20,7 +23,8 @@ class RowJournal:
     they always pass through JSON, so that a resumed run sees the same bytes as an undisturbed one.
 
     Args:
-        directory: Made where it is missing. What dead processes left half-written in it is removed.
+        directory: Made where it is missing. What dead processes left half-written in it is removed: those of this host, and
+            files of other hosts that nobody wrote to for an hour.
     """
 
     def __init__(self, directory: Path):
@@ -65,7 +69,7 @@ class RowJournal:
     def _commit(self, batch: dict[str, Any]) -> dict[str, Any]:
         content = json.dumps(batch, ensure_ascii=False, allow_nan=False)
         name = text_digest(canonical_json(sorted(batch)))[:32]
-        temporary = self._directory / f"{_TEMPORARY}{os.getpid()}-{name}"
+        temporary = self._directory / f"{_TEMPORARY}{os.getpid()}-{this_host().id}-{name}"
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(content)
             file.flush()
@@ -79,9 +83,14 @@ class RowJournal:
         return json.loads(content)
 
     def _clean(self) -> None:
-        for path in self._directory.glob(f"{_TEMPORARY}*"):
-            if not _alive(path.name.removeprefix(_TEMPORARY).partition("-")[0]):
-                path.unlink(missing_ok=True)
+        found = list(self._directory.glob(f"{_TEMPORARY}*"))
+        now = now_in(self._directory) if found else 0.0
+        for path in found:
+            pid, _, rest = path.name.removeprefix(_TEMPORARY).partition("-")
+            with contextlib.suppress(FileNotFoundError):  # its writer may commit it now
+                fresh = _alive(pid) if rest.partition("-")[0] == this_host().id else now - path.stat().st_mtime < FRESH_S
+                if not fresh:
+                    path.unlink()
 
 
 def model_identity(path: Path) -> str:

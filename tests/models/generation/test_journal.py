@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignflow.models.generation.journal import RowJournal, plan
+from alignflow.data.host import this_host
+from alignflow.models.generation.journal import FRESH_S, RowJournal, plan
 
 
 def doubled(ids, asked):
@@ -48,7 +50,7 @@ def test_a_failure_keeps_the_batches_before_it(tmp_path):
 
 
 def test_a_half_written_temporary_counts_for_nothing_and_goes(tmp_path):
-    (tmp_path / ".batch-999999999-x").write_text('{"a": 1')
+    (tmp_path / f".batch-999999999-{this_host().id}-x").write_text('{"a": 1')
     journal = RowJournal(tmp_path)
     assert journal.known() == {} and list(tmp_path.iterdir()) == []
 
@@ -120,6 +122,21 @@ def test_kill_9_in_the_middle_loses_the_batch_in_flight_alone(tmp_path):
 
     assert RowJournal(tmp_path).compute(ids, 2, function) == [index * 10 for index in range(8)]
     assert asked == [[4, 5], [6, 7]]
+
+
+def test_what_a_dead_process_left_half_written_goes_and_another_hosts_only_once_it_is_old(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    name = "0" * 32
+    ours, fresh, old, alive = (
+        tmp_path / f".batch-{pid}-{host}-{name}"
+        for pid, host in ((dead.pid, this_host().id), (dead.pid, "another"), (dead.pid + 1, "another"), (os.getppid(), this_host().id))
+    )
+    for path in (ours, fresh, old, alive):
+        path.write_text("{")
+    os.utime(old, (time.time() - 2 * FRESH_S,) * 2)
+    RowJournal(tmp_path)
+    assert [path.exists() for path in (ours, fresh, old, alive)] == [False, True, False, True]
 
 
 @given(st.lists(st.integers(0, 20).map(str), max_size=30), st.sets(st.integers(0, 20).map(str)), st.integers(1, 5))

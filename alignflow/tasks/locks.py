@@ -1,0 +1,235 @@
+"""Locks of a store: the kernel's where one machine uses it, leases with a heartbeat where several do.
+
+A lease is the highest-numbered file in a directory of its lock. Who wants the lock creates the next number once the
+highest one is free: given back, its process dead, or without a heartbeat for too long. Creating a file that must not
+exist is the one step that decides, so that exactly one of many takers wins; and nobody ever has to remove a lease that
+may have changed hands since it was looked at. A holder that was taken for dead sees a higher number and knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from alignflow.data.artifacts import text_digest
+from alignflow.data.host import Host, now_in, stamp, started, this_host
+
+OLD_KEPT = 16  # files of earlier holders: a slow taker that lists the directory while others come and go must see a newer one
+
+
+class Hold(Protocol):
+    """A lock that is held."""
+
+    def lost(self) -> bool:
+        """Whether somebody else took it, because its holder seemed dead."""
+
+
+class Locks(Protocol):
+    """Locks by name."""
+
+    def hold(self, name: str) -> contextlib.AbstractContextManager[Hold]:
+        """Hold a lock for a block; waits for another holder."""
+
+    def is_held(self, name: str) -> bool:
+        """Whether some process holds the lock now."""
+
+
+class FileLocks:
+    """Locks of the kernel, which frees those of a killed process; for one machine."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+
+    @contextlib.contextmanager
+    def hold(self, name: str) -> Iterator[Hold]:
+        """As `Locks.hold`."""
+        with open(self._file(name), "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield _Kept()
+
+    def is_held(self, name: str) -> bool:
+        """As `Locks.is_held`."""
+        return _is_flocked(self._file(name))
+
+    def _file(self, name: str) -> Path:
+        return self._directory / (text_digest(name)[:40] + ".lock")
+
+
+class _Kept:
+    """What the kernel gave nobody else takes."""
+
+    def lost(self) -> bool:
+        return False
+
+
+def any_file_lock(directory: Path) -> bool:
+    """Whether some process holds a lock of `FileLocks` in `directory`."""
+    return any(_is_flocked(path) for path in directory.glob("*.lock"))
+
+
+def _is_flocked(path: Path) -> bool:
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Times of leases, in seconds; the same on all machines that share a store, so they stand in it.
+
+    Attributes:
+        beat_s: Between two heartbeats of a holder.
+        expiry_s: A lease without a heartbeat for so long may be taken over.
+        poll_s: Between two looks of somebody who waits.
+    """
+
+    beat_s: float = 10.0
+    expiry_s: float = 60.0
+    poll_s: float = 0.5
+
+
+class Leases:
+    """Locks as files with a heartbeat, for machines that mount one folder.
+
+    Ages are differences of two times that the folder's own server stamped: no clock of a machine is asked. A dead process
+    of this host is seen at once, one of another host after `expiry_s`.
+
+    Args:
+        directory: Where the locks are; on the shared mount.
+        periods: Heartbeat, expiry, polling.
+        host: Another host than this one, for tests.
+    """
+
+    def __init__(self, directory: Path, periods: Periods | None = None, host: Host | None = None):
+        self._directory, self._periods, self._host = directory, periods or Periods(), host or this_host()
+
+    @contextlib.contextmanager
+    def hold(self, name: str) -> Iterator[Hold]:
+        """As `Locks.hold`; a thread keeps the lease alive during the block."""
+        while (lease := self.try_hold(name)) is None:
+            time.sleep(self._periods.poll_s * random.uniform(0.5, 1.0))
+        end = threading.Event()
+        heart = threading.Thread(target=_beat, args=(lease, self._periods.beat_s, end), name="lease", daemon=True)
+        heart.start()
+        try:
+            yield lease
+        finally:
+            end.set()
+            heart.join()
+            lease.give_back()
+
+    def try_hold(self, name: str) -> Lease | None:
+        """Take the lock if it is free, without a heartbeat; None where somebody holds it."""
+        place = self._place(name)
+        place.mkdir(mode=0o700, exist_ok=True)
+        number = _highest(place)
+        if number and self._is_live(place, number):
+            return None
+        return self._create(place, number + 1)
+
+    def is_held(self, name: str) -> bool:
+        """As `Locks.is_held`."""
+        place = self._place(name)
+        number = _highest(place) if place.is_dir() else 0
+        return bool(number) and self._is_live(place, number)
+
+    def _place(self, name: str) -> Path:
+        return self._directory / (text_digest(name)[:40] + ".lease")
+
+    def _create(self, place: Path, number: int) -> Lease | None:
+        """Create the file of this number, and be its holder unless somebody was faster."""
+        pid = os.getpid()
+        record = {"host": self._host.name, "host_id": self._host.id, "pid": pid, "started": started(pid), "token": secrets.token_hex(8)}
+        path = place / f"{number:012d}"
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return None
+        with os.fdopen(file, "w") as opened:
+            opened.write(json.dumps(record) + "\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        if _highest(place) > number:  # our number had been given, and its file tidied away, since we looked
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            return None
+        for old in sorted(place.glob("[0-9]*"))[: -OLD_KEPT - 1]:
+            with contextlib.suppress(FileNotFoundError):
+                old.unlink()
+        return Lease(path, record)
+
+    def _is_live(self, place: Path, number: int) -> bool:
+        now = now_in(place)  # before the lease is read: a mount that hangs in between must not make it look old
+        try:
+            # Opening a file makes a network mount ask its server; a bare stat may answer from memory.
+            with open(place / f"{number:012d}", encoding="utf-8") as file:
+                beaten, text = os.fstat(file.fileno()).st_mtime, file.read()
+        except FileNotFoundError:
+            return True  # tidied away: there is a newer one
+        with contextlib.suppress(ValueError, KeyError):  # being written: its age counts
+            record = json.loads(text)
+            if "given_back" in record:
+                return False
+            if record["host_id"] == self._host.id and started(record["pid"]) != record["started"]:
+                return False
+        return now - beaten < self._periods.expiry_s
+
+
+class Lease:
+    """A lock that this process holds for as long as no higher number stands beside its file."""
+
+    def __init__(self, path: Path, record: dict[str, object]):
+        self._path, self._record, self._lost = path, record, False
+
+    def beat(self) -> None:
+        """Say that the holder lives; OSError where the mount does not answer."""
+        try:
+            file = os.open(self._path, os.O_RDWR)
+        except FileNotFoundError:
+            self._lost = True
+            return
+        try:
+            stamp(file)
+        finally:
+            os.close(file)
+        self.lost()
+
+    def lost(self) -> bool:
+        """As `Hold.lost`; what a mount that does not answer would say is not known."""
+        if not self._lost:
+            with contextlib.suppress(OSError):
+                self._lost = _highest(self._path.parent) > int(self._path.name)
+        return self._lost
+
+    def give_back(self) -> None:
+        """Let the next one in at once. Where the mount does not answer, the lease ends by its age."""
+        if self.lost():
+            return
+        temporary = self._path.with_name(f".{self._path.name}")
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps({**self._record, "given_back": True}) + "\n")
+            os.replace(temporary, self._path)
+
+
+def _beat(lease: Lease, every_s: float, end: threading.Event) -> None:
+    while not end.wait(every_s) and not lease.lost():
+        with contextlib.suppress(OSError):  # the mount may come back before the lease is taken
+            lease.beat()
+
+
+def _highest(place: Path) -> int:
+    """The number of the last holder; 0 without any."""
+    return max((int(name) for name in os.listdir(place) if name.isdigit()), default=0)
