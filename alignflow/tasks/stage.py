@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,22 @@ from alignflow.tasks.call import StageCall
 from alignflow.tasks.devices import devices_of, held
 from alignflow.tasks.fingerprint import fingerprint
 from alignflow.tasks.launch import run_child
+from alignflow.tasks.shards import with_costs
 from alignflow.tasks.store import ArtifactStore
 
 LIBRARIES = ("torch", "transformers", "deepspeed", "peft", "datasets", "prefect", "tokenizers", "safetensors", "pandas", "pyarrow", "numpy")
 
 
-def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tuple[ArtifactRef, bool]:
+Results = list[dict[str, Any]]
+Ahead = Callable[[StageCall, dict[str, Any]], Results]
+"""What fills the row journal of a call, given what its worker will be told, before that worker starts; returns what each process left."""
+
+
+def run_stage(call: StageCall, store: ArtifactStore, force: bool = False, ahead: Ahead | None = None) -> tuple[ArtifactRef, bool]:
     """Return the artifact of `call` and whether it was made now.
 
     Two processes that call this with one key at the same time do the work once: the second one waits, and finds it.
-    A failed stage leaves its log under `runs/`, its checkpoints and rows, and no artifact.
+    A failed stage leaves its log under `runs/`, its checkpoints and rows, and no artifact. `ahead` works under the same lock.
 
     Raises:
         AlignflowError: whatever stopped the stage.
@@ -39,8 +45,9 @@ def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tup
             shutil.rmtree(store.root / "work" / call.key, ignore_errors=True)
         spec = make_spec(call, store, area, force)
         try:
+            shares = ahead(call, spec) if ahead else []
             with held(devices_of(call.stage, call.runtime)) as locks:
-                result = run_child(call.name, spec, area, call.timeout_s, locks)
+                result = with_costs(run_child(call.name, spec, area, call.timeout_s, locks), shares)
             return store.publish(area, make_manifest(call, store, area, result)), True
         except AlignflowError:
             keep_log(call, store, area)

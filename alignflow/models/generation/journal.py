@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alignflow.data.artifacts import artifact_of, canonical_json, read_manifest, text_digest
+from alignflow.data.run import Share
 
 _TEMPORARY = ".batch-"
+_ABANDONED_S = 86400.0  # of another machine's temporary file, whose process cannot be asked after
+
+
+class RowWork(NamedTuple):
+    """Rows that a stage needs, as `RowJournal.compute` takes them."""
+
+    ids: Sequence[str]
+    batch_size: int
+    function: Callable[[list[int]], Sequence[Any]]
+    progress: Callable[[int, int], None] | None = None
 
 
 class RowJournal:
     """Results of rows on disk, one JSON file per committed batch, in a directory that survives kills.
 
     A row is known by a text id that must contain everything that its result depends on. Results are JSON values;
-    they always pass through JSON, so that a resumed run sees the same bytes as an undisturbed one.
+    they always pass through JSON, so that a resumed run sees the same bytes as an undisturbed one. Several processes may
+    write at once, on several machines too where they share the file system.
 
     Args:
         directory: Made where it is missing. What dead processes left half-written in it is removed.
@@ -28,10 +44,11 @@ class RowJournal:
         directory.mkdir(parents=True, exist_ok=True)
         self._clean()
 
-    def known(self) -> dict[str, Any]:
-        """All committed results by row id; a damaged batch is removed, so that its rows are computed again."""
+    def known(self, files: Iterable[str] | None = None) -> dict[str, Any]:
+        """All committed results by row id, or those of some files; a damaged batch is removed, so that its rows are computed again."""
         rows: dict[str, Any] = {}
-        for path in sorted(self._directory.glob("batch-*.json")):
+        paths = self._directory.glob("batch-*.json") if files is None else (self._directory / name for name in files)
+        for path in sorted(paths):
             batch = _read_batch(path)
             if batch is None:
                 path.unlink(missing_ok=True)
@@ -53,19 +70,35 @@ class RowJournal:
         for batch in plan(ids, rows, batch_size):
             if progress:
                 progress(done, len(ids))
-            values = function(batch)
-            if len(values) != len(batch):
-                raise ValueError(f"{len(values)} results for {len(batch)} rows")
-            rows.update(self._commit({ids[index]: value for index, value in zip(batch, values, strict=True)}))
+            rows.update(self._commit(_computed(ids, batch, function)))
             done = sum(identity in rows for identity in ids) if len(set(ids)) < len(ids) else done + len(batch)
         if progress:
             progress(len(ids), len(ids))
         return [rows[identity] for identity in ids]
 
+    def fill(self, work: RowWork, share: Share) -> int:
+        """Compute and commit the rows that fall to `share`, and return how many; the journal is all that the others see of it.
+
+        The plan is that of an undisturbed run, and whole batches of it are shared out in turn, so that a row is computed beside
+        the same rows whatever the number of shares: floating-point results may depend on a row's batch. `progress` counts the
+        rows of this share alone.
+        """
+        planned = shared(plan(work.ids, self.known(share.known_files()), work.batch_size), share)
+        now = self.known()  # an earlier attempt, or another run, may have been here since the plan was made
+        missing = [batch for group in planned if (batch := [index for index in group if work.ids[index] not in now])]
+        total, done = sum(map(len, missing)), 0
+        tell = work.progress or (lambda done, total: None)
+        for batch in missing:
+            tell(done, total)
+            self._commit(_computed(work.ids, batch, work.function))
+            done += len(batch)
+        tell(total, total)
+        return total
+
     def _commit(self, batch: dict[str, Any]) -> dict[str, Any]:
         content = json.dumps(batch, ensure_ascii=False, allow_nan=False)
         name = text_digest(canonical_json(sorted(batch)))[:32]
-        temporary = self._directory / f"{_TEMPORARY}{os.getpid()}-{name}"
+        temporary = self._directory / f"{_TEMPORARY}{_machine()}-{os.getpid()}-{name}"
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(content)
             file.flush()
@@ -80,7 +113,8 @@ class RowJournal:
 
     def _clean(self) -> None:
         for path in self._directory.glob(f"{_TEMPORARY}*"):
-            if not _alive(path.name.removeprefix(_TEMPORARY).partition("-")[0]):
+            machine, pid, *_ = [*path.name.removeprefix(_TEMPORARY).split("-"), ""]
+            if _age(path) > _ABANDONED_S or (machine == _machine() and not _alive(pid)):
                 path.unlink(missing_ok=True)
 
 
@@ -102,6 +136,18 @@ def plan(ids: Sequence[str], known: dict[str, Any], batch_size: int) -> Iterator
         yield missing[start : start + batch_size]
 
 
+def shared(batches: Iterable[list[int]], share: Share) -> list[list[int]]:
+    """The batches of a plan that fall to a share: in turn, because a plan goes from short rows to long ones."""
+    return list(batches)[share.number :: share.of]
+
+
+def _computed(ids: Sequence[str], batch: list[int], function: Callable[[list[int]], Sequence[Any]]) -> dict[str, Any]:
+    values = function(batch)
+    if len(values) != len(batch):
+        raise ValueError(f"{len(values)} results for {len(batch)} rows")
+    return {ids[index]: value for index, value in zip(batch, values, strict=True)}
+
+
 def _read_batch(path: Path) -> dict[str, Any] | None:
     """The rows of a batch file; None where it is damaged or gone."""
     try:
@@ -109,6 +155,23 @@ def _read_batch(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return rows if isinstance(rows, dict) else None
+
+
+@cache
+def _machine() -> str:
+    """What tells process ids of this machine, boot and container from those of others."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # not on every system
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return text_digest(canonical_json(parts))[:12]
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; 0 for one that is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _alive(pid: str) -> bool:
