@@ -1,7 +1,6 @@
 """Sampling and labelling by several processes, and by a Dask cluster: the same bytes as by one."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import time
 import urllib.request
 
 import pytest
-from system_support import TINY
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +57,3 @@ def test_a_cluster_of_its_own_labels_and_a_pool_of_this_machine_evaluates(copy):
     assert copy.run("--only", "label", "--force", "label", *settings)["label"]
     assert copy.run("--only", "evaluate", "--force", "evaluate", "--set", "evaluate.shards=2")["evaluate"]
     assert {stage: copy.digests()[stage] for stage in ("label", "evaluate")} == {stage: before[stage] for stage in ("label", "evaluate")}
-
-
-def test_a_scheduler_that_is_not_there_is_an_error_that_says_so(copy):
-    settings = ("--set", "sample.shards=2", "--set", "engine.task_runner=dask", "--set", "engine.dask_address=tcp://127.0.0.1:9")
-    output = copy("run", TINY, "--only", "sample", "--force", "sample", *settings, status=2, DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="2s")
-    assert "no Dask scheduler answers" in output and "dask scheduler" in output
-    assert not os.listdir(copy.store / "staging") or copy.run("--only", "sample") == {}, "the artifact that was there is left alone"

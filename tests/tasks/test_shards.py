@@ -20,6 +20,7 @@ from alignflow.tasks.content import ContentDigests
 from alignflow.tasks.key import stage_key
 from alignflow.tasks.launch import listening
 from alignflow.tasks.runtime import resolve_runtime, sharing
+from alignflow.tasks.shard_task import task_runner
 from alignflow.tasks.shards import end, fill_shard, placed, plan_shards, progress_of, with_costs
 from alignflow.tasks.stage import make_spec, run_stage
 from alignflow.tasks.stage_task import run_as_task
@@ -262,3 +263,18 @@ def test_what_shards_cost_is_added_up():
 def test_an_error_crosses_to_another_process_whole():
     error = pickle.loads(pickle.dumps(DamagedArtifactError("changed", key="sft-1", where="there", do="run again")))  # noqa: S301
     assert (error.key, str(error)) == ("sft-1", "there: changed\n  run again")
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error_that_says_what_to_start():
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("prefect_dask")
+    asked = Sharing(shards=2, task_runner="dask", dask_address="tcp://127.0.0.1:9")
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(UserError, match="no Dask scheduler answers"):
+        with task_runner(asked):
+            pass
+
+
+def test_a_missing_extra_is_an_error_that_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    with pytest.raises(UserError, match=r"pip install 'alignflow\[dask\]'"), task_runner(Sharing(shards=2, task_runner="dask")):
+        pass
