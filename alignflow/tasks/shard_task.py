@@ -6,6 +6,7 @@ Dask is imported here alone, and only where a recipe asks for it.
 from __future__ import annotations
 
 import contextlib
+import logging
 from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import Any
@@ -102,9 +103,9 @@ def task_runner(sharing: Sharing) -> Iterator[TaskRunner[Any]]:
     if sharing.dask_address:
         runner = DaskTaskRunner(address=sharing.dask_address)
     else:
-        # A dashboard would listen on all addresses of the machine, without a login; workers are told by pipes and loopback.
-        cluster = {"n_workers": sharing.shards, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-        runner = DaskTaskRunner(cluster_kwargs=cluster)
+        # A dashboard would listen on all addresses of the machine, without a login.
+        place = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": logging.ERROR}
+        runner = DaskTaskRunner(cluster_kwargs={"n_workers": sharing.shards, "threads_per_worker": 1, **place})
     with runner:
         try:
             runner.client  # noqa: B018 (connects)

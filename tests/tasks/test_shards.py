@@ -266,12 +266,12 @@ def test_an_error_crosses_to_another_process_whole():
 
 
 def test_a_scheduler_that_does_not_answer_is_an_error_that_says_what_to_start():
-    dask = pytest.importorskip("dask")
-    pytest.importorskip("prefect_dask")
+    import dask
+
     asked = Sharing(shards=2, task_runner="dask", dask_address="tcp://127.0.0.1:9")
-    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(UserError, match="no Dask scheduler answers"):
-        with task_runner(asked):
-            pass
+    at_once = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    with at_once, pytest.raises(UserError, match="no Dask scheduler answers"), task_runner(asked):
+        pass
 
 
 def test_a_missing_extra_is_an_error_that_says_what_to_install(monkeypatch):
