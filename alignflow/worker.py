@@ -30,12 +30,13 @@ import resource  # noqa: E402
 import shutil  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
+from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from alignflow.data import catalogue, errors  # noqa: E402
 from alignflow.data.errors import AlignflowError, StageError, StoreError  # noqa: E402
-from alignflow.data.run import Run, Runtime, write_whole  # noqa: E402
+from alignflow.data.run import Run, Runtime, Share, write_whole  # noqa: E402
 
 SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
@@ -92,7 +93,11 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
     stage = catalogue.STAGES[spec["stage"]]
     config = stage.config.model_validate(spec["config"])
     inputs = {name: Path(path) if path else None for name, path in spec["inputs"].items()}
-    metrics = stage.resolve()(config, **inputs, run=run)
+    if "share" in spec:  # one of several that fill the row journal, before the stage itself finds all rows there
+        share = Share.model_validate(spec["share"])
+        metrics = replace(stage, address=stage.fills).resolve()(config, **inputs, run=run, share=share) or {}
+    else:
+        metrics = stage.resolve()(config, **inputs, run=run)
     wall = time.monotonic() - started
     return {"metrics": metrics, "warnings": run.warnings, "cost": cost(run, wall, time.process_time() - cpu_started)}
 
@@ -106,6 +111,8 @@ def prepare_process(runtime: Runtime) -> None:
     if runtime.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         os.environ["DS_ACCELERATOR"] = "cpu"
+    elif runtime.gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = runtime.gpu
 
 
 def cost(run: Run, wall: float, cpu: float) -> dict[str, float | None]:

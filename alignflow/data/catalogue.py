@@ -50,6 +50,7 @@ class Stage(Part):
         trains: Whether it runs on the training engine.
         generates: Whether it runs a generator.
         scores: Whether it runs a model to score what is there.
+        fills: Address of what journals a share of its rows, `(config, *, <inputs>, run, share)`; empty: it is not shared out.
     """
 
     config: type[StageConfig] = StageConfig
@@ -58,6 +59,7 @@ class Stage(Part):
     trains: bool = False
     generates: bool = False
     scores: bool = False
+    fills: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,12 @@ STAGES: Mapping[str, Stage] = {
     "sample": Stage(
         "alignflow.models.generation.sample:sample", "Sample candidate answers.",
         config=generation.SampleConfig, takes=("policy", "prompts"), makes="dataset", generates=True,
+        fills="alignflow.models.generation.sample:fill_samples",
     ),
     "label": Stage(
         "alignflow.models.judges.label:label", "An AI judge turns candidates into preference data.",
         config=generation.LabelConfig, takes=("completions", "policy?", "reward_model?"), makes="dataset", generates=True,
+        fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(
         "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
@@ -179,7 +183,7 @@ STAGES: Mapping[str, Stage] = {
     "evaluate": Stage(
         "alignflow.models.evaluators.evaluate:evaluate", "Aligned against SFT on held-out prompts.",
         config=generation.EvaluateConfig, takes=("aligned", "sft", "prompts", "general?", "reward_model?"),
-        makes="evaluation", generates=True, version="2",
+        makes="evaluation", generates=True, version="2", fills="alignflow.models.evaluators.evaluate:fill_answers",
     ),
     "report": Stage(
         "alignflow.data.report.body:report", "JSON and one HTML page about the run.",

@@ -21,6 +21,9 @@ class AlignflowError(Exception):
         self.what, self.where, self.do = what, where, do
         super().__init__(what)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return from_json, (to_json(self),)
+
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         advice = f"\n  {self.do}" if self.do else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Runtime(BaseModel):
@@ -30,11 +30,33 @@ class Runtime(BaseModel):
     nodes: int = 1
     node_rank: int = 0
     rendezvous: str | None = None  # HOST:PORT of node 0
+    gpu: str = ""  # the only GPU that the process may see, as CUDA_VISIBLE_DEVICES names it; empty: those that it sees anyway
 
     @property
     def world_size(self) -> int:
         """Training processes on all nodes together."""
         return self.processes * self.nodes
+
+
+class Share(BaseModel):
+    """Which of a stage's missing rows a process computes that is one of several: every `of`-th batch of one common plan.
+
+    Attributes:
+        number: Its place among the processes, from 0.
+        of: How many processes there are.
+        known: A JSON list of the files that the row journal had when the processes were planned: what is missing must be the
+            same for all of them, whatever the others commit meanwhile.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(ge=0)
+    of: int = Field(ge=1)
+    known: Path
+
+    def known_files(self) -> list[str]:
+        """Names of the journal's files at the time of the plan."""
+        return json.loads(self.known.read_text())
 
 
 @dataclass

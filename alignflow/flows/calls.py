@@ -14,7 +14,7 @@ from alignflow.tasks.call import StageCall
 from alignflow.tasks.content import ContentDigests
 from alignflow.tasks.key import nearest, stage_key
 from alignflow.tasks.precision import recipe_width
-from alignflow.tasks.runtime import resolve_runtime
+from alignflow.tasks.runtime import resolve_runtime, sharding
 from alignflow.tasks.store import ArtifactStore
 
 SECTIONS = {"init": "model", "prepare": "data"}
@@ -42,6 +42,7 @@ class Caller:
         return StageCall(
             name=node.name, stage=node.stage, config=node.config.model_dump(mode="json"), inputs=inputs,
             runtime=runtime, key=key, components=components, timeout_s=self.recipe.engine.timeout_s,
+            sharding=sharding(node.stage, node.config, self.recipe.engine),
         )  # fmt: skip
 
     def check(self, node: Node) -> None:

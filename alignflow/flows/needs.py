@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from alignflow.data.configs.recipe import EngineConfig, Recipe
@@ -21,7 +22,7 @@ from alignflow.flows.graph import Node, nodes
 from alignflow.tasks.ledger import nearest_run
 from alignflow.tasks.machine import Machine, this_machine
 from alignflow.tasks.precision import recipe_width
-from alignflow.tasks.runtime import resolve_runtime
+from alignflow.tasks.runtime import resolve_runtime, sharding
 from alignflow.tasks.store import ArtifactStore
 
 TOLERANCE = 0.2
@@ -121,8 +122,11 @@ class Estimator:
     def _check_memory(self, node: Node, found: Demand, need: Need) -> tuple[list[str], bool]:
         """Reasons and changes where it cannot fit even if rows are short and the estimate high; else whether it is tight."""
         surely = found.need(replace(found.settings, fill=SHORT_ROWS))
-        limits = self._limits(found.settings, need)
-        refused = [wanted * (1 - TOLERANCE) > limit for _, wanted, limit in self._limits(found.settings, surely) if limit is not None]
+        shards = self._shards_here(node)
+        limits = self._limits(found.settings, need, shards)
+        refused = [
+            wanted * (1 - TOLERANCE) > limit for _, wanted, limit in self._limits(found.settings, surely, shards) if limit is not None
+        ]
         over = [(what, wanted, limit) for what, wanted, limit in limits if limit is not None and wanted > limit]
         if not any(refused):
             return [], bool(over)
@@ -131,21 +135,31 @@ class Estimator:
             for what, wanted, limit in over
         ]
         known = frozenset(type(node.config).model_fields) | frozenset(EngineConfig.model_fields)
-        for remedy in remedies(found, node.name, known, self._fits):
+        if shards > 1:
+            lines.append(
+                f"  {node.name}.shards {shards}: each process here has the model in its memory; lower it, or see engine.dask_address"
+            )
+        for remedy in remedies(found, node.name, known, partial(self._fits, shards)):
             much = "" if remedy.fits else ", still too much"
             lines.append(f"  {remedy.change}: {size(remedy.need.peak.total)}{much}")
         return lines, False
 
-    def _limits(self, settings: Settings, need: Need) -> list[tuple[str, float, int | None]]:
+    def _shards_here(self, node: Node) -> int:
+        """Processes of this machine that a step's rows are shared out to; those of a Dask cluster elsewhere are not asked after."""
+        asked = sharding(node.stage, node.config, self.recipe.engine)
+        return 1 if asked.dask_address else asked.shards
+
+    def _limits(self, settings: Settings, need: Need, shards: int) -> list[tuple[str, float, int | None]]:
         """What is limited, what is wanted of it, and the limit; of a GPU for one process, of memory for all on this machine."""
         place = settings.place
+        processes = place.processes_per_node * shards
         if place.device == "cpu":
-            return [("memory", need.peak.total * place.processes_per_node, self.machine.memory)]
+            return [("memory", need.peak.total * processes, self.machine.memory)]
         smallest = min(self.machine.gpus, default=None)
-        return [("GPU memory", need.peak.total, smallest), ("memory", need.host_total * place.processes_per_node, self.machine.memory)]
+        return [("GPU memory", need.peak.total, smallest), ("memory", need.host_total * processes, self.machine.memory)]
 
-    def _fits(self, settings: Settings, need: Need) -> bool:
-        return all(limit is None or wanted <= limit for _, wanted, limit in self._limits(settings, need))
+    def _fits(self, shards: int, settings: Settings, need: Need) -> bool:
+        return all(limit is None or wanted <= limit for _, wanted, limit in self._limits(settings, need, shards))
 
     def _check_disk(self, name: str, found: Demand, before: int) -> list[str]:
         free, wanted = self.machine.free_disk, before + found.published + found.states

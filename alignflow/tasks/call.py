@@ -10,6 +10,24 @@ from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.run import Runtime
 
 
+class Sharding(BaseModel):
+    """How many processes compute a stage's rows before the stage itself takes them, and who runs them; no part of a key.
+
+    Attributes:
+        shards: Processes; 1: the stage alone.
+        task_runner: local or dask.
+        dask_address: A scheduler; empty: a cluster of its own on this machine.
+        threads: CPU threads of each; 0: as for a stage on the machine that it comes to.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shards: int = 1
+    task_runner: str = "local"
+    dask_address: str = ""
+    threads: int = 0
+
+
 class StageCall(BaseModel):
     """The one parameter of a stage task.
 
@@ -21,6 +39,7 @@ class StageCall(BaseModel):
         runtime: Resolved device, precision, engine.
         key: Its cache key, computed before the call, and `components`, what the key was computed from.
         timeout_s: Seconds after which it is stopped; None: never.
+        sharding: How its rows are shared out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +52,7 @@ class StageCall(BaseModel):
     key: str
     components: dict[str, Any]
     timeout_s: float | None = None
+    sharding: Sharding = Sharding()
 
     @property
     def short_key(self) -> str:

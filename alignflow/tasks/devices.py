@@ -7,12 +7,14 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from alignflow.data import catalogue
 from alignflow.data.run import Runtime
 
+_POLL_S = 0.2
 PLACE = "ALIGNFLOW_GPU_LOCKS"
 """Names another directory for the locks, for example one that containers on one machine share."""
 
@@ -44,8 +46,10 @@ def devices_of(stage: str, runtime: Runtime) -> list[str]:
 
 
 @contextlib.contextmanager
-def held(devices: list[str]) -> Iterator[tuple[int, ...]]:
+def held(devices: list[str], still: Callable[[], None] | None = None) -> Iterator[tuple[int, ...]]:
     """Wait until no other stage holds one of these devices, and hold them; yields the open files of the locks.
+
+    `still` is called again and again while it waits, and ends that by raising.
 
     A process that inherits the files holds the devices until it ends, even where this one is killed: the stage's
     supervisor does. Locks are taken in one order everywhere, so that two stages never wait for each other.
@@ -55,8 +59,19 @@ def held(devices: list[str]) -> Iterator[tuple[int, ...]]:
         for file in files:
             stack.callback(os.close, file)
         for file in files:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file, still)
         yield tuple(files)
+
+
+def _lock(file: int, still: Callable[[], None] | None) -> None:
+    if still is None:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        still()
+        time.sleep(_POLL_S)
 
 
 def _open(device: str) -> int:

@@ -30,8 +30,8 @@ progress_listener: ContextVar[Progress | None] = ContextVar("progress_listener",
 
 
 @contextlib.contextmanager
-def listening(listener: Progress) -> Iterator[None]:
-    """Let `listener` hear the progress of stages that start inside."""
+def listening(listener: Progress | None) -> Iterator[None]:
+    """Let `listener`, or nobody, hear the progress of stages that start inside."""
     token = progress_listener.set(listener)
     try:
         yield
@@ -40,7 +40,8 @@ def listening(listener: Progress) -> Iterator[None]:
 
 
 def run_child(
-    name: str, spec: dict[str, Any], area: Path, timeout_s: float | None, keep_open: tuple[int, ...] = ()
+    name: str, spec: dict[str, Any], area: Path, timeout_s: float | None, keep_open: tuple[int, ...] = (),
+    still: Callable[[], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run `alignflow.worker` on `spec` and return its result: metrics, warnings, cost.
 
@@ -50,6 +51,7 @@ def run_child(
         area: Where spec, result and error files stand; the log goes to `side/log.txt`.
         timeout_s: Seconds after which the child's process group is ended.
         keep_open: Open files that live as long as the child: locks that it holds.
+        still: Called again and again while it runs; what it raises ends the child.
 
     Raises:
         AlignflowError: the one that the body raised.
@@ -58,7 +60,7 @@ def run_child(
     spec_path, log_path = area / "spec.json", Path(spec["side"]) / "log.txt"
     write_whole(spec_path, {**spec, "launch": uuid.uuid4().hex})  # nodes that wait for a launch see it whole
     with supervised([str(spec_path)], log_path, keep_open) as supervisor:
-        timed_out = _wait(supervisor, name, spec_path, Path(spec["side"]), timeout_s)
+        timed_out = _wait(supervisor, name, spec_path, timeout_s, still)
     return _outcome(name, area, supervisor.returncode, log_path, timed_out and timeout_s)
 
 
@@ -91,9 +93,12 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _wait(supervisor: subprocess.Popen[bytes], name: str, spec_path: Path, side: Path, timeout_s: float | None) -> bool:
+def _wait(
+    supervisor: subprocess.Popen[bytes], name: str, spec_path: Path, timeout_s: float | None, still: Callable[[], None] | None
+) -> bool:  # fmt: skip
     """Wait for the end and pass progress on; returns whether the time ran out. A spec that is touched is one at work."""
     listener, started, seen = progress_listener.get(), time.monotonic(), 0
+    side = spec_path.parent / "side"
     while True:
         try:
             supervisor.wait(_POLL_S)
@@ -102,6 +107,8 @@ def _wait(supervisor: subprocess.Popen[bytes], name: str, spec_path: Path, side:
             pass
         if timeout_s is not None and time.monotonic() - started > timeout_s:
             return True
+        if still:
+            still()
         with contextlib.suppress(OSError, ValueError):
             os.utime(spec_path)
             changed = (side / "progress.json").stat().st_mtime_ns

@@ -6,10 +6,12 @@ import importlib.util
 import os
 from pathlib import Path
 
-from alignflow.data.catalogue import Stage
+from alignflow.data.catalogue import STAGES, Stage
+from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
+from alignflow.tasks.call import Sharding
 from alignflow.tasks.precision import auto_precision
 
 MOST_THREADS = 8
@@ -52,11 +54,24 @@ def resolve_runtime(engine: EngineConfig, width: int | None = None) -> Runtime:
     return Runtime(
         device=device, precision=precision, engine=training,
         generator="transformers" if engine.generator == "auto" else engine.generator,
-        threads=engine.threads or max(1, min(cores() // engine.processes, MOST_THREADS)),
+        threads=engine.threads or default_threads(engine.processes),
         micro_batch_tokens=engine.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
         zero_stage=max(1, engine.zero_stage),  # 0 cannot give the gradient's norm, and one process has nothing to share out
         offload=engine.offload, processes=engine.processes, nodes=engine.nodes, node_rank=engine.node_rank, rendezvous=engine.rendezvous,
     )  # fmt: skip
+
+
+def default_threads(processes: int) -> int:
+    """CPU threads of each of several processes of a stage on this machine."""
+    return max(1, min(cores() // processes, MOST_THREADS))
+
+
+def sharding(stage: str, config: StageConfig, engine: EngineConfig) -> Sharding:
+    """How a stage's rows are shared out; a stage that cannot be is one process."""
+    shards = getattr(config, "shards", 1) if STAGES[stage].fills else 1
+    elsewhere = engine.dask_address or ""
+    threads = engine.threads or (0 if elsewhere else default_threads(shards))
+    return Sharding(shards=shards, task_runner=engine.task_runner, dask_address=elsewhere, threads=threads)
 
 
 def check_engine(engine: EngineConfig, device: str, training: str) -> None:
@@ -81,6 +96,10 @@ def check_engine(engine: EngineConfig, device: str, training: str) -> None:
         (engine.nodes == 1 and engine.rendezvous is not None, "rendezvous", "one node has nobody to meet", "leave it out, or raise engine.nodes"),
         (not 0 <= int(host_and_port[2]) < 65536, "rendezvous", f"{host_and_port[2]} is no port", "give one from 1 to 65535"),
         (engine.node_rank >= engine.nodes, "node_rank", f"node {engine.node_rank} of {engine.nodes}", "they are numbered from 0"),
+        (engine.dask_address is not None and engine.task_runner != "dask", "dask_address", "an address, and no Dask to use it",
+         "set engine.task_runner: dask, or leave it out"),
+        (engine.task_runner == "dask" and importlib.util.find_spec("prefect_dask") is None, "task_runner", "prefect-dask is not installed",
+         "pip install 'alignflow[dask]', or set it to local"),
         (engine.node_rank > 0, "node_rank", "a recipe is run on node 0", "run `alignflow node --node-rank N` on the others"),
     )  # fmt: skip
     for wrong, field, what, advice in refusals:

@@ -20,15 +20,21 @@ from alignflow.tasks.devices import devices_of, held
 from alignflow.tasks.fingerprint import fingerprint
 from alignflow.tasks.launch import run_child
 from alignflow.tasks.locks import Hold
+from alignflow.tasks.shards import with_costs
 from alignflow.tasks.store import ArtifactStore, Published
 
 LIBRARIES = ("torch", "transformers", "deepspeed", "peft", "datasets", "prefect", "tokenizers", "safetensors", "pandas", "pyarrow", "numpy")
 
 
+Results = list[dict[str, Any]]
+Ahead = Callable[[StageCall, dict[str, Any]], Results]
+"""What fills the row journal of a call, given what its worker will be told, before that worker starts; returns what each process left."""
+
+
 def run_stage(
-    call: StageCall, store: ArtifactStore, force: bool = False, warn: Callable[[str], None] = print
+    call: StageCall, store: ArtifactStore, force: bool = False, warn: Callable[[str], None] = print, ahead: Ahead | None = None
 ) -> tuple[ArtifactRef, bool]:  # fmt: skip
-    """Return the artifact of `call` and whether it was made now, by this call.
+    """Return the artifact of `call` and whether it was made now, by this call; `ahead` works under the same lock.
 
     Two processes that call this with one key at the same time do the work once: the second one waits, and finds it. In a
     store that machines share, one that was taken for dead goes on, and the first of the two to publish makes the artifact
@@ -41,7 +47,7 @@ def run_stage(
         with store.lock(call.key) as hold:
             if not force and (found := store.find(call.key)):
                 return found.ref(), False
-            attempt = _Attempt(call, store, force, warn, hold)
+            attempt = _Attempt(call, store, force, warn, hold, ahead)
             try:
                 return attempt.make()
             except AlignflowError as error:
@@ -60,6 +66,7 @@ class _Attempt:
     force: bool
     warn: Callable[[str], None]
     hold: Hold
+    ahead: Ahead | None
 
     def make(self) -> tuple[ArtifactRef, bool]:
         """Run the stage in a child and publish what it leaves; whether that became the artifact."""
@@ -71,8 +78,9 @@ class _Attempt:
             attempts.take_over(work, self.warn)
         spec = make_spec(call, store, area, self.force)
         try:
+            shares = self.ahead(call, spec) if self.ahead else []
             with held(devices_of(call.stage, call.runtime)) as locks:
-                result = run_child(call.name, spec, area, call.timeout_s, locks)
+                result = with_costs(run_child(call.name, spec, area, call.timeout_s, locks), shares)
         finally:
             if shared:
                 attempts.leave(work)

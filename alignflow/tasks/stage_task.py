@@ -1,4 +1,4 @@
-"""The only @task in the house: one cached Prefect task per stage of the catalogue."""
+"""One cached Prefect task per stage of the catalogue."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prefect.states import Completed, State
 from alignflow.data import catalogue
 from alignflow.tasks.cache import StageKeyPolicy, StoreKeyStorage
 from alignflow.tasks.call import StageCall, StageResult
+from alignflow.tasks.shard_task import run_shards
 from alignflow.tasks.stage import run_stage
 from alignflow.tasks.store import ArtifactStore
 
@@ -35,7 +36,7 @@ def stage_task(stage: str, store: ArtifactStore, force: bool = False, found: boo
         refresh_cache=force, retries=0,
     )  # fmt: skip
     def run_stage_task(call: StageCall) -> dict[str, Any] | State[Any]:
-        ref, ran = run_stage(call, store, force, get_run_logger().warning)
+        ref, ran = run_stage(call, store, force, get_run_logger().warning, run_shards)
         value = StageResult(ref=ref, ran=ran).model_dump()
         return value if ran else Completed(name="Cached", message="another run made it meanwhile", data=value)
 

@@ -1,6 +1,7 @@
 """Who may import whom, and that what the catalogue names exists."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,10 @@ ALLOWED = {
 HEAVY = {
     "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"},
     "prefect": {
-        "tasks/cache.py", "tasks/stage_task.py", "flows/approval.py", "flows/deployed.py", "flows/deployments.py", "flows/showing.py",
+        "tasks/cache.py", "tasks/stage_task.py", "tasks/shard_task.py", "flows/approval.py", "flows/deployed.py", "flows/deployments.py", "flows/showing.py",
         "flows/schedules.py", "cli/run.py", "cli/label.py", "server/app.py",
     },
-    "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
+    "prefect_dask": {"tasks/shard_task.py"}, "distributed": set(), "dask": set(), "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
 }  # fmt: skip
 
 
@@ -60,6 +61,13 @@ def test_a_module_imports_only_what_its_layer_may(path):
 def test_every_address_of_the_catalogue_resolves_and_is_described(table, name):
     row = catalogue.TABLES[table][name]
     assert callable(row.resolve()) and row.summary.endswith(".") and row.version
+
+
+def test_every_stage_that_can_be_shared_out_says_by_what_and_has_the_field():
+    rows = [row for row in catalogue.STAGES.values() if row.fills]
+    assert len(rows) == len([row for row in catalogue.STAGES.values() if "shards" in row.config.model_fields]) == 3
+    for row in rows:
+        assert callable(replace(row, address=row.fills).resolve()) and row.config().shards == 1
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -142,3 +142,11 @@ def test_the_machines_memory_is_a_limit_of_offloading(estimates, monkeypatch):
 def test_gpus_that_do_not_tell_refuse_nothing(estimates, monkeypatch):
     on_gpus(monkeypatch)
     assert not any(need.too_large for need in estimates(*BIG, machine=Machine(memory=2000 * GIB)).values())
+
+
+def test_shards_on_this_machine_take_its_memory_each(estimates):
+    assert not estimates(*BIG)["sample"].too_large
+    reason, advice, *_ = estimates(*BIG, "sample.shards=4")["sample"].too_large
+    assert "there are 64.0 GiB" in reason and "sample.shards 4" in advice
+    elsewhere = ("engine.task_runner=dask", "engine.dask_address=tcp://host:8786")
+    assert not estimates(*BIG, "sample.shards=4", *elsewhere)["sample"].too_large

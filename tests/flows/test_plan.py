@@ -35,6 +35,14 @@ def test_a_made_stage_is_cached_and_a_changed_one_names_what_differs(load, store
     assert changed["init"] == ("run", "config.model.build.hidden_size 32 -> 64")
 
 
+def test_shards_change_neither_keys_nor_the_plan(load, store):
+    shared = ("sample.shards=3", "label.shards=2", "evaluate.shards=2", "engine.task_runner=dask", "engine.dask_address=tcp://host:8786")
+    caller = Caller(load(), store)
+    made = {"init": run_stage(caller.call(caller.nodes[0], {}), store)[0]}
+    call, other = (Caller(load(*settings), store).call(caller.nodes[1], made) for settings in ((), shared))
+    assert call.key == other.key and plan(load(), store) == plan(load(*shared), store)
+
+
 def test_a_raised_version_is_what_differs(load, store, monkeypatch):
     caller = Caller(load(), store)
     run_stage(caller.call(caller.nodes[0], {}), store)

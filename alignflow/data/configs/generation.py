@@ -22,6 +22,12 @@ class SampleConfig(StageConfig):
     top_k: int = Field(default=0, ge=0, description="0: off.")
     seed: int = Field(default=0, ge=0, description="With the row's id it seeds each completion.")
     batch_size: int = runtime_field(default=64, gt=0, description="Rows that are computed and committed together.")
+    shards: int = runtime_field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that sample at once, each with the model in its memory; `engine.task_runner` says where.",
+    )
 
 
 class JudgeConfig(StageConfig):
@@ -40,6 +46,12 @@ class LabelConfig(StageConfig):
     heldout_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt.")
     seed: int = Field(default=0, ge=0, description="Seed of the judge, where it samples.")
     batch_size: int = runtime_field(default=64, gt=0, description="Prompts that are judged and committed together.")
+    shards: int = runtime_field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that judge at once, each with the judge in its memory; `engine.task_runner` says where.",
+    )
 
 
 class EvaluateConfig(StageConfig):
@@ -62,6 +74,9 @@ class EvaluateConfig(StageConfig):
     samples: int = Field(default=5, ge=0, le=50, description="Answers side by side in the report.")
     seed: int = Field(default=0, ge=0, description="With the row's id it seeds each completion.")
     batch_size: int = runtime_field(default=64, gt=0, description="Rows that are computed together.")
+    shards: int = runtime_field(
+        default=1, ge=1, le=256, description="Processes that answer at once; the evaluators come after them, in one."
+    )
 
 
 class ReportConfig(StageConfig):

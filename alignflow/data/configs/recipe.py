@@ -23,7 +23,11 @@ class EngineConfig(StageConfig):
     )
     training: Literal["auto", "deepspeed", "torch"] = Field(default="auto", description="auto: DeepSpeed where it is installed.")
     generator: Literal["auto", "transformers"] = Field(default="auto", description="What samples and judges.")
-    threads: int | None = runtime_field(default=None, ge=1, description="CPU threads of a stage; empty: the machine's cores, 8 at most.")
+    threads: int | None = runtime_field(
+        default=None,
+        ge=1,
+        description="CPU threads of a process; empty: the machine's cores, shared among a stage's processes on it, 8 at most.",
+    )
     micro_batch_tokens: int | None = runtime_field(
         default=None, ge=64, description="Tokens of one forward pass; empty: 2048 on a CPU, whose caches they fit better, 8192 on a GPU."
     )
@@ -38,6 +42,14 @@ class EngineConfig(StageConfig):
     )
     offload: Literal["none", "optimizer", "all"] = runtime_field(
         default="none", description="What waits in CPU memory: the optimizer (ZeRO 1-3), or the weights too (all; ZeRO 3)."
+    )
+    task_runner: Literal["local", "dask"] = runtime_field(
+        default="local", description="Who runs shards: a pool of this machine, or Dask, over several machines that see the store."
+    )
+    dask_address: str | None = runtime_field(
+        default=None,
+        pattern=r"^[a-z]+://\S+$",
+        description="A Dask scheduler, for example tcp://HOST:8786; empty: a cluster on this machine.",
     )
     timeout_s: float | None = runtime_field(default=None, gt=0, description="Seconds after which a stage is stopped; empty: never.")
 

@@ -9,9 +9,9 @@ from alignflow.data import catalogue
 from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
 from alignflow.data.errors import DataError
 from alignflow.data.records import read_table, write_table
-from alignflow.data.run import Run, write_json
+from alignflow.data.run import Run, Share, write_json
 from alignflow.models.evaluators.base import MODELS, Answer, EvaluationInputs
-from alignflow.models.generation.sample import chosen_prompts, sample_rows
+from alignflow.models.generation.sample import chosen_prompts, fill_rows, sample_rows
 
 NO_LIMIT = 10**9
 
@@ -24,9 +24,7 @@ def evaluate(
     Writes evaluation.json (all numbers, and which evaluators were left out and why), samples.json and the answers of
     both models. Metrics: those of the evaluators. Raises DataError where there are no prompts.
     """
-    rows = chosen_prompts(read_table(prompts / "prompts.parquet"), config.max_prompts)
-    if not rows:
-        raise DataError("no evaluation prompts", where="evaluate", do="give data.evaluation, or a larger heldout_fraction")
+    rows = _prompts(config, prompts)
     inputs = EvaluationInputs(config, rows, {}, {"aligned": aligned, "sft": sft}, general, reward_model, run)
     for model in MODELS:
         made = sample_rows(_sampling(config), inputs.paths[model], rows, run)
@@ -46,6 +44,22 @@ def evaluate(
     write_json(run.out / "evaluation.json", details)
     write_json(run.out / "samples.json", side_by_side(inputs))
     return metrics
+
+
+def fill_answers(
+    config: EvaluateConfig, *, aligned: Path, sft: Path, prompts: Path, general: Path | None, reward_model: Path | None, run: Run, share: Share
+) -> None:  # fmt: skip
+    """Journal a share of both models' answers; what `evaluate` makes of them is not shared out."""
+    rows, paths, done = _prompts(config, prompts), {"aligned": aligned, "sft": sft}, 0
+    for model in MODELS:
+        done += fill_rows(_sampling(config), paths[model], rows, run, share, before=done)
+
+
+def _prompts(config: EvaluateConfig, directory: Path) -> list[dict[str, Any]]:
+    rows = chosen_prompts(read_table(directory / "prompts.parquet"), config.max_prompts)
+    if not rows:
+        raise DataError("no evaluation prompts", where="evaluate", do="give data.evaluation, or a larger heldout_fraction")
+    return rows
 
 
 def _sampling(config: EvaluateConfig) -> SampleConfig:

@@ -5,22 +5,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alignflow.data.artifacts import artifact_of, canonical_json, read_manifest, text_digest
 from alignflow.data.host import now_in, this_host
+from alignflow.data.run import Share
 
 _TEMPORARY = ".batch-"
 FRESH_S = 3600.0  # a batch takes milliseconds to write
+
+
+class RowWork(NamedTuple):
+    """Rows that a stage needs, as `RowJournal.compute` takes them."""
+
+    ids: Sequence[str]
+    batch_size: int
+    function: Callable[[list[int]], Sequence[Any]]
+    progress: Callable[[int, int], None] | None = None
 
 
 class RowJournal:
     """Results of rows on disk, one JSON file per committed batch, in a directory that survives kills.
 
     A row is known by a text id that must contain everything that its result depends on. Results are JSON values;
-    they always pass through JSON, so that a resumed run sees the same bytes as an undisturbed one.
+    they always pass through JSON, so that a resumed run sees the same bytes as an undisturbed one. Several processes may
+    write at once, on several machines too where they share the file system.
 
     Args:
         directory: Made where it is missing. What dead processes left half-written in it is removed: those of this host, and
@@ -32,10 +43,11 @@ class RowJournal:
         directory.mkdir(parents=True, exist_ok=True)
         self._clean()
 
-    def known(self) -> dict[str, Any]:
-        """All committed results by row id; a damaged batch is removed, so that its rows are computed again."""
+    def known(self, files: Iterable[str] | None = None) -> dict[str, Any]:
+        """All committed results by row id, or those of some files; a damaged batch is removed, so that its rows are computed again."""
         rows: dict[str, Any] = {}
-        for path in sorted(self._directory.glob("batch-*.json")):
+        paths = self._directory.glob("batch-*.json") if files is None else (self._directory / name for name in files)
+        for path in sorted(paths):
             batch = _read_batch(path)
             if batch is None:
                 path.unlink(missing_ok=True)
@@ -57,14 +69,30 @@ class RowJournal:
         for batch in plan(ids, rows, batch_size):
             if progress:
                 progress(done, len(ids))
-            values = function(batch)
-            if len(values) != len(batch):
-                raise ValueError(f"{len(values)} results for {len(batch)} rows")
-            rows.update(self._commit({ids[index]: value for index, value in zip(batch, values, strict=True)}))
+            rows.update(self._commit(_computed(ids, batch, function)))
             done = sum(identity in rows for identity in ids) if len(set(ids)) < len(ids) else done + len(batch)
         if progress:
             progress(len(ids), len(ids))
         return [rows[identity] for identity in ids]
+
+    def fill(self, work: RowWork, share: Share) -> int:
+        """Compute and commit the rows that fall to `share`, and return how many; the journal is all that the others see of it.
+
+        The plan is that of an undisturbed run, and whole batches of it are shared out in turn, so that a row is computed beside
+        the same rows whatever the number of shares: floating-point results may depend on a row's batch. `progress` counts the
+        rows of this share alone.
+        """
+        planned = shared(plan(work.ids, self.known(share.known_files()), work.batch_size), share)
+        now = self.known()  # an earlier attempt, or another run, may have been here since the plan was made
+        missing = [batch for group in planned if (batch := [index for index in group if work.ids[index] not in now])]
+        total, done = sum(map(len, missing)), 0
+        tell = work.progress or (lambda done, total: None)
+        for batch in missing:
+            tell(done, total)
+            self._commit(_computed(work.ids, batch, work.function))
+            done += len(batch)
+        tell(total, total)
+        return total
 
     def _commit(self, batch: dict[str, Any]) -> dict[str, Any]:
         content = json.dumps(batch, ensure_ascii=False, allow_nan=False)
@@ -109,6 +137,18 @@ def plan(ids: Sequence[str], known: dict[str, Any], batch_size: int) -> Iterator
             missing.append(index)
     for start in range(0, len(missing), batch_size):
         yield missing[start : start + batch_size]
+
+
+def shared(batches: Iterable[list[int]], share: Share) -> list[list[int]]:
+    """The batches of a plan that fall to a share: in turn, because a plan goes from short rows to long ones."""
+    return list(batches)[share.number :: share.of]
+
+
+def _computed(ids: Sequence[str], batch: list[int], function: Callable[[list[int]], Sequence[Any]]) -> dict[str, Any]:
+    values = function(batch)
+    if len(values) != len(batch):
+        raise ValueError(f"{len(values)} results for {len(batch)} rows")
+    return {ids[index]: value for index, value in zip(batch, values, strict=True)}
 
 
 def _read_batch(path: Path) -> dict[str, Any] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from alignflow.data.configs.generation import SampleConfig
 from alignflow.data.errors import DataError
 from alignflow.data.records import prompt_digest, read_table, row_id, write_table
 from alignflow.data.rendering import decode_completion, encode_prompt
-from alignflow.data.run import Run, write_json
+from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.base import Generator, Sampling, make_generator, row_seed
-from alignflow.models.generation.journal import RowJournal, model_identity
+from alignflow.models.generation.journal import RowJournal, RowWork, model_identity
 
 _SHOWN_PROMPTS = 5
 
@@ -37,10 +37,7 @@ def sample(config: SampleConfig, *, policy: Path, prompts: Path, run: Run) -> di
     Writes completions/train.parquet in the order of the prompts, and statistics.json. Raises DataError where there
     are no prompts, or where one is over-long and `config.truncate` is off.
     """
-    rows = chosen_prompts(read_table(prompts / "train.parquet"), config.max_prompts)
-    if not rows:
-        raise DataError("no prompts to sample from", where=str(prompts), do="give prompts or demonstrations in the recipe's data")
-    made = sample_rows(config, policy, rows, run)
+    made = sample_rows(config, policy, _prompts(config, prompts), run)
     write_table(made, "completions", run.out / "completions" / "train.parquet")
     statistics = completion_statistics(made)
     write_json(run.out / "statistics.json", statistics)
@@ -54,19 +51,45 @@ def sample(config: SampleConfig, *, policy: Path, prompts: Path, run: Run) -> di
     }
 
 
+def fill_samples(config: SampleConfig, *, policy: Path, prompts: Path, run: Run, share: Share) -> None:
+    """Journal a share of the completions that `sample` will take."""
+    fill_rows(config, policy, _prompts(config, prompts), run, share)
+
+
+def _prompts(config: SampleConfig, directory: Path) -> list[dict[str, Any]]:
+    rows = chosen_prompts(read_table(directory / "train.parquet"), config.max_prompts)
+    if not rows:
+        raise DataError("no prompts to sample from", where=str(directory), do="give prompts or demonstrations in the recipe's data")
+    return rows
+
+
 def sample_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run) -> list[dict[str, Any]]:
     """The completions table of some prompts, in their order; every completion is journalled in `run.rows`."""
+    with _sampling(config, policy, rows, run) as (tasks, work):
+        results = RowJournal(run.rows).compute(*work)
+    return _by_row(rows, tasks, results)
+
+
+def fill_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run, share: Share, before: int = 0) -> int:
+    """Journal a share of what `sample_rows` takes, and return its size; `before` of a stage's rows were done earlier."""
+    with _sampling(config, policy, rows, run) as (_, work):
+        progress = lambda done, total: run.progress(before + done, before + total, "completions")  # noqa: E731
+        return RowJournal(run.rows).fill(work._replace(progress=progress), share)
+
+
+@contextmanager
+def _sampling(
+    config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run
+) -> Iterator[tuple[list[_Task], RowWork]]:  # fmt: skip
+    """The completions to make, and the work that makes them with a loaded generator."""
     with closing(make_generator(policy, run.runtime)) as generator:
         ids = encode_prompts(rows, generator, config)
         model = model_identity(policy)
         tasks = [_task(config, model, row, rows[row]["id"], ids[row], index) for row in range(len(rows)) for index in range(config.n)]
         # Neighbours of one length waste no padding; the samples of one prompt stand together and share its prefill.
         tasks.sort(key=lambda task: (len(task.prompt), task.row))
-        results = RowJournal(run.rows).compute(
-            [task.identity for task in tasks], config.batch_size, _sampler(config, generator, tasks, run),
-            lambda done, total: run.progress(done, total, "completions"),
-        )  # fmt: skip
-    return _by_row(rows, tasks, results)
+        identities, sampler = [task.identity for task in tasks], _sampler(config, generator, tasks, run)
+        yield tasks, RowWork(identities, config.batch_size, sampler, lambda done, total: run.progress(done, total, "completions"))
 
 
 def chosen_prompts(rows: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:

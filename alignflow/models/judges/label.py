@@ -12,8 +12,8 @@ from typing import Any
 from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.records import assistant, read_table, row_id, write_table
-from alignflow.data.run import Run, write_json
-from alignflow.models.generation.journal import RowJournal
+from alignflow.data.run import Run, Share, write_json
+from alignflow.models.generation.journal import RowJournal, RowWork
 from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, make_judge, own_source, verdict_from_scores
 from alignflow.models.judges.label_statistics import label_statistics
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
@@ -41,13 +41,9 @@ def label(
 
     Raises DataError where there is nothing to compare, TrainingError where the judge preferred nothing.
     """
-    rows = read_table(completions / "train.parquet")
-    _check_candidates(rows, completions)
+    rows = _rows(completions)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
-        results = RowJournal(run.rows).compute(
-            [_identity(config, judge, row) for row in rows], config.batch_size, _labeller(config, judge, rows, run),
-            lambda done, total: run.progress(done, total, "prompts"),
-        )  # fmt: skip
+        results = RowJournal(run.rows).compute(*_work(config, judge, rows, run))
         labelled = [_labelled(config, judge, row, result) for row, result in zip(rows, results, strict=True)]
         pointwise = judge.pointwise
     statistics = label_statistics(labelled, pointwise)
@@ -56,6 +52,28 @@ def label(
     write_json(run.out / "statistics.json", statistics)
     _warn(statistics, run)
     return _metrics(statistics)
+
+
+def fill_labels(
+    config: LabelConfig, *, completions: Path, policy: Path | None = None, reward_model: Path | None = None, run: Run, share: Share
+) -> None:  # fmt: skip
+    """Journal a share of the raw labels that `label` will take."""
+    rows = _rows(completions)
+    with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
+        RowJournal(run.rows).fill(_work(config, judge, rows, run), share)
+
+
+def _rows(completions: Path) -> list[dict[str, Any]]:
+    rows = read_table(completions / "train.parquet")
+    _check_candidates(rows, completions)
+    return rows
+
+
+def _work(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run: Run) -> RowWork:
+    identities = [_identity(config, judge, row) for row in rows]
+    return RowWork(
+        identities, config.batch_size, _labeller(config, judge, rows, run), lambda done, total: run.progress(done, total, "prompts")
+    )
 
 
 def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:

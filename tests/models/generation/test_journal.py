@@ -1,5 +1,6 @@
 """The row journal: known rows are never computed again, and a kill loses the batch in flight alone."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignflow.data.host import this_host
-from alignflow.models.generation.journal import FRESH_S, RowJournal, plan
+from alignflow.data.run import Share
+from alignflow.models.generation.journal import FRESH_S, RowJournal, RowWork, plan, shared
 
 
 def doubled(ids, asked):
@@ -146,3 +148,63 @@ def test_the_plan_covers_each_missing_id_once_and_in_order(ids, known, batch_siz
     planned = [ids[index] for batch in batches for index in batch]
     assert planned == list(dict.fromkeys(identity for identity in ids if identity not in known))
     assert all(len(batch) == batch_size for batch in batches[:-1])
+
+
+def share_of(tmp_path, number, of, files=()):
+    (tmp_path / "known.json").write_text(json.dumps(list(files)))
+    return Share(number=number, of=of, known=tmp_path / "known.json")
+
+
+@given(st.lists(st.integers(0, 30).map(str), max_size=40), st.sets(st.integers(0, 30).map(str)), st.integers(1, 5), st.integers(1, 9))
+@settings(deadline=None)
+def test_every_batch_of_the_plan_falls_to_exactly_one_share(ids, known, batch_size, of):
+    batches = list(plan(ids, dict.fromkeys(known), batch_size))
+    shares = [shared(batches, Share(number=number, of=of, known="none")) for number in range(of)]
+    assert sorted(batch for share in shares for batch in share) == sorted(batches)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1, "they are alike in size"
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 8])
+def test_shares_compute_the_batches_of_an_undisturbed_run(tmp_path, of):
+    """The same rows beside each other: floating-point results may depend on that."""
+    ids, whole, parts = [str(number) for number in range(11)], [], []
+    RowJournal(tmp_path / "whole").compute(ids, 2, lambda batch: whole.append(batch) or batch)
+    for number in reversed(range(of)):  # a later one sees what earlier ones committed, and keeps to the common plan
+        RowJournal(tmp_path / "rows").fill(RowWork(ids, 2, lambda batch: parts.append(batch) or batch), share_of(tmp_path, number, of))
+    assert sorted(parts) == whole
+    assert RowJournal(tmp_path / "rows").compute(ids, 2, lambda batch: pytest.fail("a row was missing")) == list(range(11))
+
+
+def test_a_share_leaves_out_what_is_there_and_counts_its_own_rows(tmp_path):
+    ids, asked, heard = [str(number) for number in range(10)], [], []
+    rows = tmp_path / "rows"
+    RowJournal(rows).compute(ids[:4], 2, list)
+    files = [path.name for path in rows.iterdir()]
+    RowJournal(rows).compute(ids[4:6], 2, list)  # committed by somebody else after the plan was made
+    work = RowWork(ids, 2, lambda batch: asked.append(batch) or batch, lambda done, total: heard.append((done, total)))
+    assert [RowJournal(rows).fill(work, share_of(tmp_path, number, 2, files)) for number in (0, 1)] == [2, 2]
+    assert asked == [[8, 9], [6, 7]] and heard == [(0, 2), (2, 2)] * 2
+
+
+WRITER = """
+import json, sys
+from pathlib import Path
+from alignflow.data.run import Share
+from alignflow.models.generation.journal import RowJournal, RowWork
+directory, known, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+ids = [str(number) for number in range(200)]
+for _ in range(5):
+    journal = RowJournal(directory)
+    journal.fill(RowWork(ids, 4, lambda batch: [index * 10 for index in batch]), Share(number=number, of=2, known=known))
+    journal.known()
+"""
+
+
+def test_several_processes_write_at_once(tmp_path):
+    share_of(tmp_path, 0, 2)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    places = [str(tmp_path / "rows"), str(tmp_path / "known.json")]
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, *places, number], env=environment) for number in "0101"]
+    assert [writer.wait(120) for writer in writers] == [0] * 4
+    assert RowJournal(tmp_path / "rows").known() == {str(number): number * 10 for number in range(200)}
+    assert not list((tmp_path / "rows").glob(".*"))
