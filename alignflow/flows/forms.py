@@ -96,7 +96,8 @@ def stage_form(stage: str) -> type[Form]:
     section = SECTIONS.get(stage, stage)
     config = catalogue.STAGES[stage].config
     shown = list(leaves(config, section)) if section in Recipe.model_fields else []
-    own = list(config.__annotations__)  # what this stage alone has comes first
+    inherited = {name for base in config.__bases__ for name in getattr(base, "model_fields", ())}
+    own = [name for name in config.__annotations__ if name not in inherited]  # what this stage alone has comes first
     shown.sort(key=lambda leaf: own.index(name) if (name := leaf.place.split(".")[1]) in own else len(own))
     return make_form(f"{stage.capitalize()}Settings", shown, prefix=f"{section}.")
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from alignflow.data import catalogue
@@ -44,18 +44,25 @@ def devices_of(stage: str, runtime: Runtime) -> list[str]:
 
 
 @contextlib.contextmanager
-def held(devices: list[str]) -> Iterator[tuple[int, ...]]:
+def held(devices: list[str], waits: Callable[[str], None] = lambda device: None) -> Iterator[tuple[int, ...]]:
     """Wait until no other stage holds one of these devices, and hold them; yields the open files of the locks.
+
+    `waits` hears of each device that is not free.
 
     A process that inherits the files holds the devices until it ends, even where this one is killed: the stage's
     supervisor does. Locks are taken in one order everywhere, so that two stages never wait for each other.
     """
     with contextlib.ExitStack() as stack:
-        files = [_open(device) for device in sorted(set(devices))]
+        names = sorted(set(devices))
+        files = [_open(device) for device in names]
         for file in files:
             stack.callback(os.close, file)
-        for file in files:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        for device, file in zip(names, files, strict=True):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waits(device)
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield tuple(files)
 
 

@@ -16,7 +16,7 @@ from alignflow.data.errors import AlignflowError
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.devices import devices_of, held
 from alignflow.tasks.fingerprint import fingerprint
-from alignflow.tasks.launch import run_child
+from alignflow.tasks.launch import run_child, tell_waiting
 from alignflow.tasks.store import ArtifactStore
 
 LIBRARIES = ("torch", "transformers", "deepspeed", "peft", "datasets", "prefect", "tokenizers", "safetensors", "pandas", "pyarrow", "numpy")
@@ -31,6 +31,8 @@ def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tup
     Raises:
         AlignflowError: whatever stopped the stage.
     """
+    if store.is_locked(call.key):
+        tell_waiting(call.name, "another run makes the same now; what it makes is taken")
     with store.lock(call.key):
         if not force and (found := store.find(call.key)):
             return found.ref(), False
@@ -39,7 +41,9 @@ def run_stage(call: StageCall, store: ArtifactStore, force: bool = False) -> tup
             shutil.rmtree(store.root / "work" / call.key, ignore_errors=True)
         spec = make_spec(call, store, area, force)
         try:
-            with held(devices_of(call.stage, call.runtime)) as locks:
+            with held(
+                devices_of(call.stage, call.runtime), lambda gpu: tell_waiting(call.name, f"GPU {gpu} is at work for another stage")
+            ) as locks:
                 result = run_child(call.name, spec, area, call.timeout_s, locks)
             return store.publish(area, make_manifest(call, store, area, result)), True
         except AlignflowError:
