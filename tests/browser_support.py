@@ -68,11 +68,13 @@ class Visitor:
         self.page.get_by_placeholder("admin:pass").fill(text)
         self.page.get_by_role("button", name="Login").click()
 
-    def picture(self, name, whole=False):
-        """Write docs/images/NAME.png, where the environment asks for it."""
+    def picture(self, name, height=HEIGHT):
+        """Write docs/images/NAME.png, the page's upper `height` pixels, where the environment asks for it."""
         if os.environ.get(TAKE_PICTURES):
             from PIL import Image
 
             IMAGES.mkdir(exist_ok=True)
-            taken = Image.open(io.BytesIO(self.page.screenshot(full_page=whole, animations="disabled")))
+            self.page.set_viewport_size({"width": WIDTH, "height": height})
+            taken = Image.open(io.BytesIO(self.page.screenshot(animations="disabled")))
+            self.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
             taken.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)

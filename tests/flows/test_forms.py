@@ -44,11 +44,11 @@ def test_the_schema_of_align():
     assert list(fields)[:4] == ["method", "beta", "label_smoothing", "use_soft_labels"], "what only it has comes first"
     assert fields["method"] == {
         "title": "method", "type": "string", "enum": list(catalogue.METHODS),
-        "description": "A name of `alignflow methods`. Empty: as in the recipe (dpo by default).",
+        "description": "A name of `alignflow methods`. Empty: as in the recipe (by default: dpo).",
     }  # fmt: skip
     assert fields["beta"] == {
         "title": "beta", "type": "number", "exclusiveMinimum": 0,
-        "description": "Strength of the pull to the reference; empty: the method's default (> 0). Empty: as in the recipe.",
+        "description": "Strength of the pull to the reference (> 0). Empty: as in the recipe (by default: the method's default).",
     }  # fmt: skip
     assert fields["warmup_ratio"]["minimum"] == 0 and fields["warmup_ratio"]["maximum"] == 1
     assert fields["options"]["type"] == "object" and fields["lora"]["type"] == "object"

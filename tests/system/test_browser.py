@@ -175,7 +175,7 @@ def test_the_overview_has_each_step_and_the_verdicts_of_gates(server, visitor, r
     gate = page.get_by_role("row").filter(has_text="label.ties")
     expect(gate).to_contain_text("warned")
     expect(gate).to_contain_text("at most 0.01")
-    visitor.picture("overview")
+    visitor.picture("overview", 1200)
     page.get_by_role("link", name=re.compile("^align")).first.click()
     expect(page.get_by_role("heading", name="align", exact=True)).to_be_visible()
 
@@ -187,7 +187,7 @@ def test_the_page_of_a_stage_has_a_plot_and_the_progress_is_a_bar_that_is_full(s
     expect(plot).to_be_visible()
     assert plot.evaluate("image => image.complete && image.naturalWidth") > 300
     expect(page.get_by_role("cell", name="beta", exact=True)).to_be_visible()
-    visitor.picture("stage")
+    visitor.picture("stage", 1500)
     page.goto(page_of(server, rerun, "tiny-align-progress"))
     expect(page.get_by_text("Progress: 100%")).to_be_visible()
 

@@ -83,8 +83,8 @@ def stage_page(name: str, manifest: Manifest, path: Path, circumstances: Circums
         f"The whole report: `{circumstances.report}`" if circumstances.report else "",
         _inputs(manifest, circumstances),
         gates_table(circumstances.gates),
-        _metrics(manifest),
         *_plots(name, stage),
+        _metrics(manifest),
         *_samples(stage),
         _settings(manifest),
     ]
