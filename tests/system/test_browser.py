@@ -235,7 +235,7 @@ def test_a_training_is_changed_by_the_link_of_its_page_and_cancelled_without_a_t
     expect(page.get_by_text(re.compile(rf"align: \d+/{FOREVER} steps, loss .*tokens/s, \d+ s left"))).to_be_visible()
     (key,) = {spec.parent.name for spec in (server.home.store / "staging").glob("align-*/spec.json")}
     assert store.is_locked(key) and len(set(processes.marked(server.home)) - before) >= 3, "the flow, a supervisor, the training"
-    visitor.picture("running")
+    visitor.picture("running", 900)
     page.get_by_role("button", name="Open menu").first.click()
     page.get_by_role("menuitem", name="Cancel").click()
     clicked = time.monotonic()
