@@ -44,7 +44,7 @@ class Display:
         """How far the running step is."""
         if self._live:
             self._live.update(self._line(state))
-        elif time.monotonic() - self._printed > PLAIN_EVERY_S:
+        elif "waits" in state or time.monotonic() - self._printed > PLAIN_EVERY_S:
             self._printed = time.monotonic()
             self.console.print("  " + self._line(state), highlight=False)
 
@@ -75,6 +75,8 @@ class Display:
         elapsed = time.monotonic() - self._started
         if not state:
             return f"{self._name}: starting"
+        if "waits" in state:
+            return f"{self._name} waits: {state['waits']}"
         figures = " ".join(f"{name} {value:.4g}" for name, value in state.get("figures", {}).items())
         left = f", {state['left_s']:.0f} s left" if state.get("left_s") is not None else ""
         return f"{self._name}: {state['done']}/{state['total']} {state['unit']}, {elapsed:.0f} s{left}  {figures}"

@@ -7,6 +7,7 @@ form has none: a nested config is drawn field by field, an optional one or a lis
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ COMMON = (
 """Places of the recipe that the form of the whole pipeline shows; any other is given as NAME=VALUE."""
 
 AS_IN_THE_RECIPE = "as in the recipe"
+UNSET = re.compile(r"; empty(?: or (?P<or>[^:]+))?: (?P<meaning>[^.;]+)")
+"""What a description says of a value that is not set."""
 YesOrNo = Literal["yes", "no"]
 
 
@@ -96,7 +99,8 @@ def stage_form(stage: str) -> type[Form]:
     section = SECTIONS.get(stage, stage)
     config = catalogue.STAGES[stage].config
     shown = list(leaves(config, section)) if section in Recipe.model_fields else []
-    own = list(config.__annotations__)  # what this stage alone has comes first
+    inherited = {name for base in config.__bases__ for name in getattr(base, "model_fields", ())}
+    own = [name for name in config.__annotations__ if name not in inherited]  # what this stage alone has comes first
     shown.sort(key=lambda leaf: own.index(name) if (name := leaf.place.split(".")[1]) in own else len(own))
     return make_form(f"{stage.capitalize()}Settings", shown, prefix=f"{section}.")
 
@@ -174,14 +178,22 @@ def _bounds(field: FieldInfo) -> list[Any]:
 
 def described(leaf: Leaf, otherwise: str = AS_IN_THE_RECIPE) -> str:
     """What a field means, what it takes, and what it is where it is left empty."""
-    text, field = leaf.field.description or "", leaf.field
+    field = leaf.field
+    text, unset = _without_unset(field.description or "")
     if limits := bounds_of(field) if get_origin(field.annotation) is not Literal else "":
         text = f"{text.removesuffix('.')} ({limits})."
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    shown = "" if default in (None, (), {}) or isinstance(default, BaseModel) else _text(default)
+    shown = unset if default in (None, (), {}) or isinstance(default, BaseModel) else _text(default)
     if otherwise:
-        shown = f"{otherwise} ({shown} by default)" if shown else otherwise
+        shown = f"{otherwise} (by default: {shown})" if shown else otherwise
     return f"{text} Empty: {shown}." if shown else text
+
+
+def _without_unset(text: str) -> tuple[str, str]:
+    """A description without what it says of an empty value, which in a form is another thing, and what that was."""
+    if not (found := UNSET.search(text)):
+        return text, ""
+    return text.replace(found.group(), f"; {found['or']}: {found['meaning']}" if found["or"] else ""), found["meaning"]
 
 
 def _text(value: Any) -> str:

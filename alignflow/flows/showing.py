@@ -11,7 +11,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +27,7 @@ from alignflow.data.artifacts import Manifest
 from alignflow.data.catalogue import STAGES
 from alignflow.data.gates import GateRecord, finding
 from alignflow.data.report.metrics import key_metrics
-from alignflow.data.report.summary import Circumstances, overview, stage_page, tables
+from alignflow.data.report.summary import Circumstances, overview, page_key, stage_page, tables
 from alignflow.flows.forms import pipeline_form, prefilled, stage_form
 from alignflow.flows.pipeline import Narrator, Outcome
 from alignflow.flows.requests import Request
@@ -38,6 +38,7 @@ from alignflow.tasks.tail import Tail
 PROGRESS_EVERY_S = 2.0
 LOGGED_EVERY_S = 15.0
 LAST_WORDS_S = 30.0
+ARTIFACT = "/v2/artifacts/artifact/{id}"
 Work = Callable[[SyncPrefectClient], Any]
 
 
@@ -116,6 +117,8 @@ class Story:
         self._running: _Running | None = None
         self._lines: list[dict[str, Any]] = []
         self._whys: dict[str, str] = {}
+        self._pages: dict[str, str] = {}
+        self._gates: list[GateRecord] = []
         self.narrator = Narrator(starts=self.starts, ends=self.ends, repairs=self.repairs, gates=self.gates)
 
     def __enter__(self) -> Story:
@@ -126,8 +129,7 @@ class Story:
         if kind is None or issubclass(kind, Exception):
             if error is not None:
                 self._notes.append(f"stopped: {error}")
-            lines = list(self._lines)
-            self._writer.later(lambda client: self._write_overview(client, lines))
+            self._writer.later(self._write_overview)
             self._writer.close(LAST_WORDS_S)
 
     def starts(self, call: StageCall, why: str) -> None:
@@ -141,6 +143,10 @@ class Story:
         """How far the running step is; shown every two seconds at most, and logged every fifteen."""
         running, now = self._running, time.monotonic()
         if running is None or running.name != name:
+            return
+        if "waits" in state:
+            self._log.info("%s", progress_line(name, state))
+            self._show_progress(running, 0.0, progress_line(name, state))
             return
         if now - running.logged >= LOGGED_EVERY_S:
             running.logged = now
@@ -163,7 +169,8 @@ class Story:
              "metrics": key_metrics(outcome.name, manifest)}
         )  # fmt: skip
         if outcome.ran:
-            self._writer.later(lambda client: self._write_stage(client, outcome, manifest))
+            gates = tuple(self._gates) if manifest.stage == "report" else ()  # all others are asked after their step
+            self._writer.later(lambda client: self._write_stage(client, outcome, manifest, gates))
 
     def repairs(self, name: str, why: str) -> None:
         """An artifact was damaged: its producer runs again."""
@@ -175,8 +182,7 @@ class Story:
         """A gate was passed, or was not; what it did is told on the overview too."""
         line = f"gate {record.gate}: {finding(record, record.value)}: {record.verdict}" + (f" by {record.who}" if record.who else "")
         self._log.info("%s", line)
-        if record.verdict != "passed":
-            self._notes.append(line)
+        self._gates.append(record)
 
     def _stop(self) -> _Running | None:
         running, self._running = self._running, None
@@ -201,30 +207,44 @@ class Story:
         running.told = True
         self._writer.later(write)
 
-    def _write_stage(self, client: SyncPrefectClient, outcome: Outcome, manifest: Manifest) -> None:
-        """The page of what was made, pages of what it was made from where the server has none, and tables."""
-        again = self._again(client, outcome.name)
-        notes = [note for note in self._notes if note.partition(":")[0] in {ref.key.partition("-")[0] for ref in manifest.inputs.values()}]
-        circumstances = Circumstances(self._recipe, self._whys.get(outcome.name, ""), outcome.seconds, notes, again)
-        path = self._store.payload(manifest.ref())
-        self._write(client, "markdown", manifest.key, stage_page(outcome.name, manifest, path, circumstances), f"{outcome.name}: summary")
-        for title, rows in tables(outcome.name, path).items():
-            key = f"{slug(self._recipe)}-{slug(outcome.name)}-{title}"
-            self._write(client, "table", key, json.dumps(rows, ensure_ascii=False), f"{outcome.name}: {title}")
-        for name, ref in manifest.inputs.items():
-            known = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[ref.key])), limit=1)
-            if not known:
+    def _write_stage(self, client: SyncPrefectClient, outcome: Outcome, manifest: Manifest, gates: Sequence[GateRecord]) -> None:
+        """Pages of what was taken where the server has none, the page of what was made, and tables."""
+        name, path = outcome.name, self._store.payload(manifest.ref())
+        self._find_pages(client, [ref.key for ref in manifest.inputs.values()])
+        for input_name, ref in manifest.inputs.items():
+            if ref.key not in self._pages:
                 taken = self._store.manifest(ref.key)
                 page = stage_page(taken.stage, taken, self._store.payload(taken.ref()), Circumstances(self._recipe))
-                self._write(client, "markdown", taken.key, page, f"{name} of {outcome.name}: summary")
+                self._write_page(client, taken.key, page, f"{input_name} of {name}: summary")
+        report = str(path.parent / "side" / "report.html") if manifest.stage == "report" else ""
+        circumstances = Circumstances(
+            self._recipe, self._whys.get(name, ""), outcome.seconds, self._notes, self._again(client, name), self._pages, gates, report
+        )
+        self._write_page(client, manifest.key, stage_page(name, manifest, path, circumstances), f"{name}: summary")
+        for title, rows in tables(name, path).items():
+            key = f"{slug(self._recipe)}-{slug(name)}-{title}"
+            self._write(client, "table", key, json.dumps(rows, ensure_ascii=False), f"{name}: {title}")
 
-    def _write_overview(self, client: SyncPrefectClient, lines: list[dict[str, Any]]) -> None:
+    def _write_overview(self, client: SyncPrefectClient) -> None:
+        self._find_pages(client, [line["key"] for line in self._lines])
         own = self._own_form(client)
-        page = overview(self._recipe, lines, {"Run this again with these parameters": own} if own else {}, self._notes)
-        self._write(client, "markdown", f"{slug(self._recipe)}-{slug(self._flow)}", page, "overview of the run")
+        links = {"Run this again with these parameters": own} if own else {}
+        page = overview(f"{self._recipe}: {self._flow}", self._lines, links, self._notes, self._gates, self._pages)
+        self._write(client, "markdown", f"{slug(self._recipe)}-{slug(self._flow)}-overview", page, "overview of the run")
 
-    def _write(self, client: SyncPrefectClient, kind: str, key: str, data: str, description: str) -> None:
-        client.create_artifact(ArtifactCreate(type=kind, key=key, data=data, description=description, flow_run_id=self._run.id))
+    def _find_pages(self, client: SyncPrefectClient, keys: Sequence[str]) -> None:
+        """Look up the pages that the server has of these artifacts, and that are not known yet."""
+        wanted = {page_key(key): key for key in keys if key not in self._pages}
+        if wanted:
+            for found in client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=list(wanted)))):
+                self._pages[wanted[found.key or ""]] = ARTIFACT.format(id=found.id)
+
+    def _write_page(self, client: SyncPrefectClient, key: str, page: str, description: str) -> None:
+        self._pages[key] = ARTIFACT.format(id=self._write(client, "markdown", page_key(key), page, description))
+
+    def _write(self, client: SyncPrefectClient, kind: str, key: str, data: str, description: str) -> Any:
+        made = ArtifactCreate(type=kind, key=key, data=data, description=description, flow_run_id=self._run.id)
+        return client.create_artifact(made).id
 
     def _again(self, client: SyncPrefectClient, step: str) -> str:
         """The form that runs a step again with what it was run with; empty where no deployment does."""
@@ -266,6 +286,8 @@ def slug(text: str) -> str:
 
 def progress_line(name: str, state: dict[str, Any]) -> str:
     """One line about how far a step is: what is done, figures, time left."""
+    if "waits" in state:
+        return f"{name} waits: {state['waits']}"
     parts = [f"{name}: {state['done']}/{state['total']} {state['unit']}"]
     for figure, value in state.get("figures", {}).items():
         parts.append(f"{value:,.0f} tokens/s" if figure == "tokens_per_s" else f"{figure} {value:.4g}")

@@ -18,6 +18,7 @@ from alignflow.server.guard import Guard
 from alignflow.server.home import Home
 from alignflow.server.names import is_answered
 from alignflow.server.objects import CRASHED_AFTER_S, ZOMBIES
+from alignflow.server.retries import Retries
 
 SHUTDOWN_S = 5
 """How long open connections may take to end; a worker's websocket never ends by itself."""
@@ -30,7 +31,7 @@ def main() -> None:
     app = create_app(final=True)
     app.router.lifespan_context = _after_an_outage(app.router.lifespan_context)
     uvicorn.run(
-        Guard(app, lambda host: is_answered(host, settings)), host=settings.host, port=settings.port,
+        Guard(Retries(app), lambda host: is_answered(host, settings)), host=settings.host, port=settings.port,
         ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key,
         log_level="warning", server_header=False, timeout_graceful_shutdown=SHUTDOWN_S,
     )  # fmt: skip

@@ -16,7 +16,7 @@ POLICY = {
     "img-src": "'self' data: blob:",
     "font-src": "'self' data:",
     "style-src": "'self' 'unsafe-inline'",
-    "script-src": "'self'",
+    "script-src": "'self' 'unsafe-eval'",  # the graph of a run is drawn by pixi.js, which compiles functions; no inline script, no other host
     "worker-src": "'self' blob:",
     "object-src": "'none'",
     "base-uri": "'self'",

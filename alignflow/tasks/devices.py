@@ -46,32 +46,37 @@ def devices_of(stage: str, runtime: Runtime) -> list[str]:
 
 
 @contextlib.contextmanager
-def held(devices: list[str], still: Callable[[], None] | None = None) -> Iterator[tuple[int, ...]]:
+def held(
+    devices: list[str], still: Callable[[], None] | None = None, waits: Callable[[str], None] = lambda device: None
+) -> Iterator[tuple[int, ...]]:  # fmt: skip
     """Wait until no other stage holds one of these devices, and hold them; yields the open files of the locks.
 
-    `still` is called again and again while it waits, and ends that by raising.
+    `waits` hears of each device that is not free; `still` is called again and again while it waits, and ends that by raising.
 
     A process that inherits the files holds the devices until it ends, even where this one is killed: the stage's
     supervisor does. Locks are taken in one order everywhere, so that two stages never wait for each other.
     """
     with contextlib.ExitStack() as stack:
-        files = [_open(device) for device in sorted(set(devices))]
+        names = sorted(set(devices))
+        files = [_open(device) for device in names]
         for file in files:
             stack.callback(os.close, file)
-        for file in files:
-            _lock(file, still)
+        for device, file in zip(names, files, strict=True):
+            _lock(device, file, still, waits)
         yield tuple(files)
 
 
-def _lock(file: int, still: Callable[[], None] | None) -> None:
+def _lock(device: str, file: int, still: Callable[[], None] | None, waits: Callable[[str], None]) -> None:
+    with contextlib.suppress(BlockingIOError):
+        return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    waits(device)
     if still is None:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return
+        return fcntl.flock(file, fcntl.LOCK_EX)
     while True:
-        with contextlib.suppress(BlockingIOError):
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         still()
         time.sleep(_POLL_S)
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _open(device: str) -> int:

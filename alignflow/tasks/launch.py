@@ -26,7 +26,7 @@ SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 Progress = Callable[[str, dict[str, Any]], None]
 progress_listener: ContextVar[Progress | None] = ContextVar("progress_listener", default=None)
-"""Who hears how far a stage is: called with the step's name and the fields of `Run.progress`."""
+"""Who hears how far a stage is: called with the step's name and the fields of `Run.progress`, or `waits`: for what."""
 
 
 @contextlib.contextmanager
@@ -37,6 +37,12 @@ def listening(listener: Progress | None) -> Iterator[None]:
         yield
     finally:
         progress_listener.reset(token)
+
+
+def tell_waiting(name: str, why: str) -> None:
+    """Let whoever hears the progress of a step know that it waits, and for what."""
+    if listener := progress_listener.get():
+        listener(name, {"waits": why})
 
 
 def run_child(

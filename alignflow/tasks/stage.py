@@ -18,7 +18,7 @@ from alignflow.tasks import attempts
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.devices import devices_of, held
 from alignflow.tasks.fingerprint import fingerprint
-from alignflow.tasks.launch import run_child
+from alignflow.tasks.launch import run_child, tell_waiting
 from alignflow.tasks.locks import Hold
 from alignflow.tasks.shards import with_costs
 from alignflow.tasks.store import ArtifactStore, Published
@@ -44,6 +44,8 @@ def run_stage(
         AlignflowError: whatever stopped the stage.
     """
     while True:
+        if store.is_locked(call.key):
+            tell_waiting(call.name, "another run makes the same now; what it makes is taken")
         with store.lock(call.key) as hold:
             if not force and (found := store.find(call.key)):
                 return found.ref(), False
@@ -79,7 +81,7 @@ class _Attempt:
         spec = make_spec(call, store, area, self.force)
         try:
             shares = self.ahead(call, spec) if self.ahead else []
-            with held(devices_of(call.stage, call.runtime)) as locks:
+            with held(devices_of(call.stage, call.runtime), waits=lambda gpu: tell_waiting(call.name, f"GPU {gpu} is at work for another stage")) as locks:
                 result = with_costs(run_child(call.name, spec, area, call.timeout_s, locks), shares)
         finally:
             if shared:

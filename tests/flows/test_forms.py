@@ -41,14 +41,14 @@ def test_every_stage_with_a_step_of_its_own_has_a_flow():
 def test_the_schema_of_align():
     """A snapshot of the fields that people change most: names, choices and bounds."""
     fields = stage_form("align").model_json_schema()["properties"]
-    assert list(fields)[:4] == ["method", "learning_rate", "metric_for_best_model", "beta"]
+    assert list(fields)[:4] == ["method", "beta", "label_smoothing", "use_soft_labels"], "what only it has comes first"
     assert fields["method"] == {
         "title": "method", "type": "string", "enum": list(catalogue.METHODS),
-        "description": "A name of `alignflow methods`. Empty: as in the recipe (dpo by default).",
+        "description": "A name of `alignflow methods`. Empty: as in the recipe (by default: dpo).",
     }  # fmt: skip
     assert fields["beta"] == {
         "title": "beta", "type": "number", "exclusiveMinimum": 0,
-        "description": "Strength of the pull to the reference; empty: the method's default (> 0). Empty: as in the recipe.",
+        "description": "Strength of the pull to the reference (> 0). Empty: as in the recipe (by default: the method's default).",
     }  # fmt: skip
     assert fields["warmup_ratio"]["minimum"] == 0 and fields["warmup_ratio"]["maximum"] == 1
     assert fields["options"]["type"] == "object" and fields["lora"]["type"] == "object"

@@ -38,7 +38,7 @@ def policy(response):
 def test_every_response_keeps_the_browser_at_home(path):
     response = client().get(path)
     rules = policy(response)
-    assert rules["default-src"] == rules["script-src"] == "'self'" and rules["frame-ancestors"] == "'none'"
+    assert rules["default-src"] == "'self'" and rules["script-src"] == "'self' 'unsafe-eval'" and rules["frame-ancestors"] == "'none'"
     assert rules["connect-src"] == "'self' ws://127.0.0.1:4200" and rules["img-src"] == "'self' data: blob:"
     assert response.headers["x-content-type-options"] == "nosniff" and response.headers["referrer-policy"] == "no-referrer"
     assert response.headers["x-frame-options"] == "DENY"

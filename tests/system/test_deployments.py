@@ -109,7 +109,7 @@ def test_a_stage_alone_from_its_form_with_its_pages(server):
     artifacts = server.artifacts(run)
     (page,) = [artifact["data"] for key, artifact in artifacts.items() if key.startswith("align-")]
     assert f"/v2/deployments/deployment/{server.deployments()['align']['id']}/run?parameters=" in page and "data:image/png" in page
-    assert {artifact["type"] for artifact in artifacts.values()} >= {"markdown", "progress"} and "tiny-align" in artifacts
+    assert {artifact["type"] for artifact in artifacts.values()} >= {"markdown", "progress"} and "tiny-align-overview" in artifacts
     assert "takes sft: sft-" in server.log(run) and "align runs: config.align.beta 0.1 -> 0.3" in server.log(run)
 
 

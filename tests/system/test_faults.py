@@ -16,6 +16,7 @@ import pytest
 from server_support import Server, wait_until
 from system_support import REPOSITORY, TINY
 
+from alignflow.data.host import started
 from alignflow.server import processes
 from alignflow.server.objects import POOL
 from alignflow.tasks.store import ArtifactStore
@@ -128,7 +129,7 @@ def test_a_run_whose_worker_was_killed_completes_with_the_same_bytes(server, und
     os.kill(server.pid(f"worker-{POOL}"), signal.SIGKILL)
     assert server.state(run)["type"] == "RUNNING"
     assert server.ended(run)["type"] == "COMPLETED"
-    assert newest(server.home.store) == undisturbed and processes.birth(child) is None
+    assert newest(server.home.store) == undisturbed and not started(child)
 
 
 def test_a_worker_that_was_started_elsewhere_does_the_runs_of_its_pool(server, tmp_path):
@@ -148,7 +149,7 @@ def test_a_worker_that_was_started_elsewhere_does_the_runs_of_its_pool(server, t
 def test_a_run_whose_server_was_killed_completes_with_the_same_bytes(server, undisturbed):
     run, child = start(server, force=True)
     os.kill(server.pid("server"), signal.SIGKILL)
-    assert processes.birth(child) is not None
+    assert started(child)
     assert "started server" in server("up")
     assert server.ended(run)["type"] == "COMPLETED"
     assert newest(server.home.store) == undisturbed
@@ -161,5 +162,5 @@ def test_cancelling_leaves_no_process_and_no_lock(server):
     assert ArtifactStore(server.home.store).is_locked(key)
     server.api.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
     wait_until(lambda: process_of(f"alignflow.worker {server.home.store}") is None, 30)
-    assert processes.birth(child) is None and server.ended(run)["type"] == "CANCELLED"
+    assert not started(child) and server.ended(run)["type"] == "CANCELLED"
     assert not ArtifactStore(server.home.store).is_locked(key)

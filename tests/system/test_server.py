@@ -110,7 +110,7 @@ def test_the_browser_is_kept_from_other_hosts(server, path):
     response = httpx.get(f"{server.url}{path}", headers={"Accept": "text/html"}, follow_redirects=True)
     assert response.status_code == 200
     policy = response.headers["content-security-policy"]
-    assert "default-src 'self'" in policy and "script-src 'self';" in policy and "frame-ancestors 'none'" in policy
+    assert "default-src 'self'" in policy and "script-src 'self' 'unsafe-eval';" in policy and "frame-ancestors 'none'" in policy
     assert f"connect-src 'self' ws://127.0.0.1:{server.port};" in policy
 
 

@@ -82,3 +82,18 @@ def test_every_user_of_the_machine_may_lock():
     with held(["GPU-ab/c"]):
         (file,) = lock_directory().iterdir()
     assert file.name == "GPU-ab_c.lock" and file.stat().st_mode & 0o777 == 0o666 and lock_directory().stat().st_mode & 0o7777 == 0o1777
+
+
+def test_who_has_to_wait_for_a_device_says_so_once():
+    said, told = [], threading.Event()
+
+    def wait():
+        with held(["0", "1"], lambda device: (said.append(device), told.set())):
+            pass
+
+    with held(["1"]):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert told.wait(30)
+    waiting.join(30)
+    assert said == ["1"] and not waiting.is_alive()

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from alignflow.data.artifacts import Manifest, artifact_of, read_manifest
 from alignflow.data.configs.generation import ReportConfig
-from alignflow.data.report.plots import bars_plot, curve_plot, histogram_plot, interval_plot
+from alignflow.data.report.plots import PANELS, bars_plot, curve_plot, histogram_plot, interval_plot
 from alignflow.data.run import Run, write_json
 
 CURVES = {
@@ -122,13 +122,13 @@ def alarm_marks(stage: Stage) -> dict[int, str]:
     return marks
 
 
-def plots(stages: dict[str, Stage], facts: dict[str, Any]) -> dict[str, str]:
-    """Data URIs of the plots, by name; those without data are left out."""
+def plots(stages: dict[str, Stage], facts: dict[str, Any], panels: int = PANELS) -> dict[str, str]:
+    """Data URIs of the plots, by name; those without data are left out. Curves have `panels` in a row."""
     found = {}
     for name, wanted in CURVES.items():
         points = stages[name].curves() if name in stages else []
         if points:
-            found[f"curves_{name}"] = curve_plot(name, points, wanted, alarm_marks(stages[name]))
+            found[f"curves_{name}"] = curve_plot(name, points, wanted, alarm_marks(stages[name]), panels)
     labels, evaluation = facts["labels"], facts["evaluation"]
     if labels and isinstance(labels.get("principles"), dict) and labels["principles"]:
         found["principles"] = bars_plot("Mean score of each principle", labels["principles"], "score, 0 to 1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from alignflow.data.artifacts import Manifest
 
 MOST_METRICS = 4
@@ -28,8 +30,19 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
 
 
 def key_metrics(name: str, manifest: Manifest) -> list[str]:
-    """The metrics that matter most for a step, each with its value."""
+    """The metrics that matter most for a step, each with its value, and its interval where it has one."""
     found = {metric: value for metric, value in manifest.metrics.items() if value is not None}
+    ends = {metric for metric in found if metric.endswith(("/low", "/high")) and metric.rpartition("/")[0] in found}
     wanted = [metric for start in SHOWN_METRICS.get(name, ()) for metric in found if metric == start or metric.startswith(f"{start}/")]
-    chosen = wanted or list(found)
-    return [f"{metric} {found[metric]:.4g}" for metric in dict.fromkeys(chosen[: 2 * MOST_METRICS])]
+    chosen = [metric for metric in dict.fromkeys(wanted or found) if metric not in ends]
+    return [f"{metric} {_shown(found, metric)}" for metric in chosen[:MOST_METRICS]]
+
+
+def _shown(found: Mapping[str, float], metric: str) -> str:
+    low, high = found.get(f"{metric}/low"), found.get(f"{metric}/high")
+    interval = "" if low is None or high is None else f" ({_figure(low)} to {_figure(high)})"
+    return f"{_figure(found[metric])}{interval}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

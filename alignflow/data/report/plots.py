@@ -24,13 +24,15 @@ def _uri(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def curve_plot(stage: str, points: Sequence[Mapping[str, float]], names: Sequence[str], alarms: Mapping[int, str] | None = None) -> str:
-    """One panel per metric over steps, four in a row, in training and (`eval_`) on held-out rows, with a line at each alarm.
+def curve_plot(
+    stage: str, points: Sequence[Mapping[str, float]], names: Sequence[str], alarms: Mapping[int, str] | None = None, panels: int = PANELS
+) -> str:
+    """One panel per metric over steps, `panels` in a row, in training and (`eval_`) on held-out rows, with a line at each alarm.
 
     A step is an update where a training samples. Metrics without points are left out.
     """
     shown = [name for name in names if any(name in point for point in points)] or ["loss"]
-    columns = min(len(shown), PANELS)
+    columns = min(len(shown), panels)
     lines = -(-len(shown) // columns)
     figure = Figure(figsize=(3.4 * columns, 2.6 * lines))
     for place, name in enumerate(shown, 1):

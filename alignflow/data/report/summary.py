@@ -6,9 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from alignflow.data.artifacts import Manifest
+from alignflow.data.catalogue import STAGES
+from alignflow.data.gates import GateRecord, limits
 from alignflow.data.report.body import Stage, gather, number, plots, rollouts
 from alignflow.data.report.markdown import escaped, fenced, table
 
@@ -16,7 +21,12 @@ LARGEST_PLOT = 200_000
 """Characters of a plot's data URI; a larger one is left out."""
 SHOWN_ROWS = 5
 LONGEST_TEXT = 2000
-KEY_PAGE = "/v2/artifacts/key/{key}"
+SHOWN_OF_KEY = 12
+"""Digits of a key that its page is called by: whole ones are too long for the cards and tables of the server's pages."""
+SHOWN_OF_DIGEST = 16
+AS_EXPECTED = "as the recipe says"
+PANELS = 2
+"""Panels of a plot in one row: the column of a page is narrow."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,9 @@ class Circumstances:
         seconds: How long it took here.
         notes: Where its inputs come from, one line each.
         again: Address of the form that runs it again with these parameters; empty for none.
+        pages: Key of an artifact -> address of its page, as far as there are pages.
+        gates: What the gates of the run have said so far.
+        report: Where the whole report of the run is, for the stage that writes it.
     """
 
     recipe: str = ""
@@ -36,6 +49,20 @@ class Circumstances:
     seconds: float = 0.0
     notes: Sequence[str] = field(default_factory=tuple)
     again: str = ""
+    pages: Mapping[str, str] = field(default_factory=dict)
+    gates: Sequence[GateRecord] = ()
+    report: str = ""
+
+
+def page_key(key: str) -> str:
+    """What the page of an artifact is called: its key, short enough to be read."""
+    stage, _, digits = key.rpartition("-")
+    return f"{stage}-{digits[:SHOWN_OF_KEY]}"
+
+
+def linked(key: str, pages: Mapping[str, str]) -> str:
+    """The short key of an artifact, as a link where it has a page."""
+    return f"[`{page_key(key)}`]({pages[key]})" if key in pages else f"`{page_key(key)}`"
 
 
 def stage_page(name: str, manifest: Manifest, path: Path, circumstances: Circumstances) -> str:
@@ -53,9 +80,11 @@ def stage_page(name: str, manifest: Manifest, path: Path, circumstances: Circums
         _what(manifest, circumstances),
         *(f"- **Warning:** {escaped(warning)}" for warning in manifest.warnings),
         f"[Run {name} again with these parameters]({circumstances.again})" if circumstances.again else "",
-        _inputs(manifest, circumstances.notes),
-        _metrics(manifest),
+        f"The whole report: `{circumstances.report}`" if circumstances.report else "",
+        _inputs(manifest, circumstances),
+        gates_table(circumstances.gates),
         *_plots(name, stage),
+        _metrics(manifest),
         *_samples(stage),
         _settings(manifest),
     ]
@@ -71,22 +100,33 @@ def _what(manifest: Manifest, circumstances: Circumstances) -> str:
         ("ran because", escaped(circumstances.why)),
         ("took", f"{took} on {escaped(device)}" if device else took),
         ("key", f"`{manifest.key}`"),
-        ("digest", f"`{manifest.digest}`"),
+        ("digest", f"`{manifest.digest[:SHOWN_OF_DIGEST]}`"),
         ("made", f"{manifest.created[:19]} UTC"),
         ("licences", escaped(", ".join(sorted(set(manifest.licences.values()))))),
     ]
     return table(["", ""], [row for row in rows if row[1]])
 
 
-def _inputs(manifest: Manifest, notes: Sequence[str]) -> str:
+def _inputs(manifest: Manifest, circumstances: Circumstances) -> str:
     if not manifest.inputs:
         return ""
+    rows = []
+    for name, ref in manifest.inputs.items():
+        why = next((note.partition(f"{ref.key}, ")[2] for note in circumstances.notes if f" {ref.key}, " in note), "")
+        rows.append([escaped(name), linked(ref.key, circumstances.pages), escaped(ref.part), escaped(why)])
+    return "## Inputs\n\n" + table(["input", "artifact", "part", "taken because"], rows)
+
+
+def gates_table(records: Sequence[GateRecord]) -> str:
+    """What the gates of a run said, one line each; empty where there are none."""
+    if not records:
+        return ""
     rows = [
-        [escaped(name), f"[`{ref.key}`]({KEY_PAGE.format(key=ref.key)})", escaped(ref.part), f"`{ref.digest[:12]}`"]
-        for name, ref in manifest.inputs.items()
-    ]
-    lines = "\n".join(f"- {escaped(note)}" for note in notes)
-    return "## Inputs\n\n" + table(["input", "artifact", "part", "digest"], rows) + (f"\n\n{lines}" if lines else "")
+        [escaped(record.gate), "not measured" if record.value is None else number(record.value), limits(record),
+         f"**{record.verdict}**" + (f" by {escaped(record.who)}" if record.who else ""), escaped(record.comment)]
+        for record in records
+    ]  # fmt: skip
+    return "## Gates\n\n" + table(["gate", "measured", "should be", "verdict", "comment"], rows)
 
 
 def _metrics(manifest: Manifest) -> str:
@@ -96,7 +136,7 @@ def _metrics(manifest: Manifest) -> str:
 
 
 def _plots(name: str, stage: Stage) -> list[str]:
-    drawn = plots({name: stage}, gather({name: stage}))
+    drawn = plots({name: stage}, gather({name: stage}), PANELS)
     return [f"![{escaped(title)}]({uri})" for title, uri in drawn.items() if len(uri) < LARGEST_PLOT]
 
 
@@ -153,9 +193,46 @@ def _cut(text: str) -> str:
 
 
 def _settings(manifest: Manifest) -> str:
-    if not manifest.config:
+    """What was set, and what was left as it is by default."""
+    given, default = _flat(manifest.config), _flat(_defaults(manifest.stage))
+    if not given:
         return ""
-    return "## Settings\n\n" + fenced(json.dumps(manifest.config, indent=1, ensure_ascii=False, sort_keys=True))
+    changed = {name: value for name, value in given.items() if name not in default or default[name] != value}
+    left = [f"{escaped(name)} `{_setting(value)}`" for name, value in given.items() if name not in changed]
+    parts = [
+        table(["setting", "value"], [[escaped(name), escaped(_setting(value))] for name, value in changed.items()]) if changed else "",
+        f"As by default: {', '.join(left)}" if left else "",
+    ]
+    return "\n\n".join(["## Settings", *(part for part in parts if part)])
+
+
+def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings by their places: `judge.name`."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            value = {str(n): item for n, item in enumerate(value)}
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{above}{name}.")
+        else:
+            found[f"{above}{name}"] = value
+    return found
+
+
+def _defaults(stage: str) -> dict[str, Any]:
+    """The config of a stage where a recipe says nothing; without the fields that a recipe has to give."""
+    fields = STAGES[stage].config.model_fields
+    return {
+        name: to_jsonable_python(field.get_default(call_default_factory=True)) for name, field in fields.items() if not field.is_required()
+    }
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+FIRST = ("win_rate", "judged", "pairs", "ties")
+"""Start of the figures that head a table; quantiles end it."""
 
 
 def tables(name: str, path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -163,18 +240,23 @@ def tables(name: str, path: Path) -> dict[str, list[dict[str, Any]]]:
     stage = Stage(name, path)
     statistics = {"label": "statistics.json", "sample": "statistics.json", "evaluate": "evaluation.json"}
     found: dict[str, list[dict[str, Any]]] = {}
-    if shown := samples(stage):
-        found["samples"] = [dict(sample) for sample in shown]
+    if shown := samples(stage):  # one text per row: the cells of a page do not wrap
+        found["samples"] = [{"sample": n, "what": who, "text": text} for n, sample in enumerate(shown, 1) for who, text in sample.items()]
     if name in statistics and (content := stage.read(statistics[name])):
-        found["statistics" if name != "evaluate" else "evaluation"] = flat_rows(content)
+        found["statistics" if name != "evaluate" else "evaluation"] = sorted(flat_rows(content), key=_rank)
     return found
+
+
+def _rank(row: Mapping[str, Any]) -> int:
+    figure = row["figure"]
+    return 0 if figure.startswith(FIRST) else 2 if "quantiles" in figure else 1
 
 
 def flat_rows(content: Mapping[str, Any], above: str = "") -> list[dict[str, Any]]:
     """Named figures of a nested mapping, one row each; rates keep their interval in one row, lists (histograms) are left out."""
     rows: list[dict[str, Any]] = []
     for name, value in content.items():
-        place = f"{above}{name}"
+        place = f"{above}{name.removeprefix(above)}"  # some files repeat the name of the part in the names of its figures
         if isinstance(value, Mapping) and "low" in value:
             middle = value.get("rate", value.get("mean", value.get("win_rate")))
             rows.append({"figure": place, "value": number(middle), "from": number(value["low"]), "to": number(value["high"])})
@@ -185,24 +267,31 @@ def flat_rows(content: Mapping[str, Any], above: str = "") -> list[dict[str, Any
     return rows
 
 
-def overview(recipe: str, lines: Sequence[Mapping[str, Any]], links: Mapping[str, str], notes: Sequence[str] = ()) -> str:
-    """The page of a whole run: one line per step, then what it made and where it is.
+def overview(
+    recipe: str, lines: Sequence[Mapping[str, Any]], links: Mapping[str, str], notes: Sequence[str] = (),
+    gates: Sequence[GateRecord] = (), pages: Mapping[str, str] = MappingProxyType({}),
+) -> str:  # fmt: skip
+    """The page of a whole run: one line per step, what gates said, then what else happened.
 
     Args:
         recipe: Name of the recipe.
         lines: name, ran, seconds, key and metrics (text) of each step.
         links: Title -> address, of forms that run something again.
         notes: Where inputs come from, or what happened, one line each.
+        gates: What the gates said, in the order of the run.
+        pages: Key of an artifact -> address of its page, as far as there are pages.
     """
     rows = [
-        [escaped(line["name"]), "ran" if line["ran"] else "cached", f"{line['seconds']:.1f}",
-         f"[`{line['key']}`]({KEY_PAGE.format(key=line['key'])})", "<br>".join(escaped(metric) for metric in line["metrics"])]
+        [linked(line["key"], pages), "ran" if line["ran"] else "cached", f"{line['seconds']:.1f}",
+         "<br>".join(escaped(metric) for metric in line["metrics"])]
         for line in lines
     ]  # fmt: skip
+    told = [note for note in notes if not note.endswith(AS_EXPECTED)]
     parts = [
         f"# {escaped(recipe)}",
         *(f"[{escaped(title)}]({address})" for title, address in links.items()),
-        table(["stage", "", "seconds", "artifact", "key metrics"], rows),
-        "\n".join(f"- {escaped(note)}" for note in notes),
+        table(["artifact", "", "seconds", "key metrics"], rows),
+        gates_table(gates),
+        "\n".join(["## Notes\n", *(f"- {escaped(note)}" for note in told)]) if told else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
