@@ -88,7 +88,7 @@ def test_who_has_to_wait_for_a_device_says_so_once():
     said, told = [], threading.Event()
 
     def wait():
-        with held(["0", "1"], lambda device: (said.append(device), told.set())):
+        with held(["0", "1"], waits=lambda device: (said.append(device), told.set())):
             pass
 
     with held(["1"]):
