@@ -103,24 +103,29 @@ def _wait(
     supervisor: subprocess.Popen[bytes], name: str, spec_path: Path, timeout_s: float | None, still: Callable[[], None] | None
 ) -> bool:  # fmt: skip
     """Wait for the end and pass progress on; returns whether the time ran out. A spec that is touched is one at work."""
-    listener, started, seen = progress_listener.get(), time.monotonic(), 0
-    side = spec_path.parent / "side"
-    while True:
-        try:
+    started, ended, seen = time.monotonic(), False, 0
+    while not ended:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             supervisor.wait(_POLL_S)
-            return False
-        except subprocess.TimeoutExpired:
-            pass
-        if timeout_s is not None and time.monotonic() - started > timeout_s:
+            ended = True
+        if not ended and timeout_s is not None and time.monotonic() - started > timeout_s:
             return True
-        if still:
+        if still and not ended:
             still()
-        with contextlib.suppress(OSError, ValueError):
-            os.utime(spec_path)
-            changed = (side / "progress.json").stat().st_mtime_ns
-            if listener and changed != seen:
-                seen = changed
-                listener(name, json.loads((side / "progress.json").read_text()))
+        seen = _pass_on(name, spec_path, seen)  # once more after the end, for its last word
+    return False
+
+
+def _pass_on(name: str, spec_path: Path, seen: int) -> int:
+    """Tell the listener how far the stage is, if that changed since `seen`; returns the time of what it was told."""
+    progress, listener = spec_path.parent / "side" / "progress.json", progress_listener.get()
+    with contextlib.suppress(OSError, ValueError):
+        os.utime(spec_path)
+        changed = progress.stat().st_mtime_ns
+        if listener and changed != seen:
+            listener(name, json.loads(progress.read_text()))
+            return changed
+    return seen
 
 
 def _end(supervisor: subprocess.Popen[bytes]) -> None:

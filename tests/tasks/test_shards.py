@@ -116,7 +116,7 @@ def done(tmp_path):
 def run(call, store, force=False):
     """Run a call as a task of a flow."""
 
-    @flow(name="sharing", persist_result=False)
+    @flow(name="sharding", persist_result=False)
     def one():
         return run_as_task(call, store, force).model_dump()
 
@@ -125,7 +125,7 @@ def run(call, store, force=False):
 
 def specs(call, store, count=2):
     """The shards of a call whose stage does not run."""
-    call = call.model_copy(update={"sharing": call.sharing.model_copy(update={"shards": count})})
+    call = call.model_copy(update={"sharding": call.sharding.model_copy(update={"shards": count})})
     return plan_shards(call, make_spec(call, store, store.stage_area(call.key)))
 
 
