@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,13 @@ run_stage(StageCall.model_validate_json(sys.argv[1]), ArtifactStore())
 """
 
 
-def test_processes_with_one_key_do_the_work_once(call_of, store, tmp_path):
+def test_three_that_ask_for_one_key_at_once_do_the_work_once(call_of, store, tmp_path):
+    """Threads with a store each: a lock belongs to an open file. tests/system/test_pipeline.py has whole processes."""
     log = tmp_path / "pids"
     call = call_of(act="slow", log=str(log))
-    processes = [subprocess.Popen([sys.executable, "-c", PARENT, call.model_dump_json()]) for _ in range(3)]
-    assert [process.wait() for process in processes] == [0, 0, 0]
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda _: run_stage(call, ArtifactStore(store.root)), range(3)))
+    assert sorted(ran for _, ran in made) == [False, False, True] and len({ref for ref, _ in made}) == 1
     assert len(log.read_text().split()) == 1
 
 
