@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from typing import NoReturn
@@ -29,9 +30,9 @@ def become_worker(home: Home, pool: str, url: str) -> NoReturn:
     if api.get(f"/work_pools/{pool}") is None:
         known = ", ".join(found["name"] for found in api.post("/work_pools/filter", {}))
         raise UserError(f"the server has no work pool {pool!r}", where=api.url, do=f"it has {known}; `alignflow up --gpu-pool` makes alignflow-gpu")
-    home.run_logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.make()
     environment = {**worker_environment(home, settings), "PREFECT_API_URL": api.url}
     environment.pop(MARK)  # `alignflow down` must not take it for a process of the server's machine
-    environment["PREFECT_HOME"] = str(home.root / "workers" / socket.gethostname())
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{socket.gethostname()}-{os.getpid()}"]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell in the background ignores it, and Prefect's worker would not end then
     os.execve(sys.executable, [*command, "--type", "process", "--install-policy", "never"], environment)
