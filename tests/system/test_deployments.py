@@ -144,9 +144,9 @@ def test_a_recipe_that_is_started_in_two_pools_at_once_is_done_once(server):
     assert {step.split()[0] for step, times in played.made.items() if times} == {"init", "sft"}  # the seed does not change `prepare`
 
 
-def test_preference_data_on_demand(server, tmp_path):
+def test_preference_data_on_demand(server, finished, tmp_path):
     (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"prompt": f"Write about {n}."}) + "\n" for n in range(12)))
-    sft = server.store.artifact("sft").name
+    sft = finished.artifact("sft").name
     settings = {"sample_n": 3, "sample_max_new_tokens": 8, "data_max_prompt_length": 64, "sample_max_prompt_length": 64}
     run = server.start(
         "rlaif-data", prompts=str(tmp_path / "asked.jsonl"), model=sft[:16], settings=settings, out=str(tmp_path / "made")
