@@ -110,8 +110,11 @@ def _wait(
             ended = True
         if not ended and timeout_s is not None and time.monotonic() - started > timeout_s:
             return True
-        if still and not ended:
-            still()
+        if not ended:
+            if still:
+                still()
+            with contextlib.suppress(OSError):
+                os.utime(spec_path)
         seen = _pass_on(name, spec_path, seen)  # once more after the end, for its last word
     return False
 
@@ -120,7 +123,6 @@ def _pass_on(name: str, spec_path: Path, seen: int) -> int:
     """Tell the listener how far the stage is, if that changed since `seen`; returns the time of what it was told."""
     progress, listener = spec_path.parent / "side" / "progress.json", progress_listener.get()
     with contextlib.suppress(OSError, ValueError):
-        os.utime(spec_path)
         changed = progress.stat().st_mtime_ns
         if listener and changed != seen:
             listener(name, json.loads(progress.read_text()))
