@@ -5,7 +5,8 @@ a store of its own. Then it does each stage in turn as a task of a Prefect flow 
 state), and by `python -m alignflow.worker` on the same spec by hand, which has the same interpreter, imports and body. The
 difference of the medians is the overhead.
 
-`python benchmarks/overhead.py --imports`: the CPU seconds of what each stage's process imports, by package.
+`python benchmarks/overhead.py --imports`: what each stage's process imports until it ends, by package, in seconds of Python's
+`-X importtime`, which are longer than those without it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from collections import Counter
 from pathlib import Path
 
 from alignflow.cli.settings import configure_prefect
-from alignflow.data import catalogue
 from alignflow.data.configs.loading import load_recipe
 from alignflow.flows.calls import Caller
 from alignflow.tasks.call import StageCall
@@ -44,29 +44,29 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5, help="how often each is timed")
     parser.add_argument("--imports", action="store_true", help="list what the stages' processes import instead")
     given = parser.parse_args()
-    if given.imports:
-        list_imports()
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            time_stages(given.recipe, given.stages, given.pairs, Path(folder) / "store")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "store"
+        command = [sys.executable, "-m", "alignflow", "run", given.recipe]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "ALIGNFLOW_HOME": str(root)}, check=True, stdout=subprocess.DEVNULL)
+        store = ArtifactStore(root)
+        calls = made_calls(given.recipe, store)
+        if given.imports:
+            list_imports(calls, store)
+        else:
+            time_stages([call for call in calls if call.name in given.stages], given.pairs, store)
 
 
-def time_stages(recipe: str, stages: list[str], pairs: int, root: Path) -> None:
+def time_stages(calls: list[StageCall], pairs: int, store: ArtifactStore) -> None:
     """Do each stage `pairs` times in both ways, in turn."""
-    environment = {**os.environ, "ALIGNFLOW_HOME": str(root)}
-    subprocess.run([sys.executable, "-m", "alignflow", "run", recipe], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
-    configure_prefect(root)
+    configure_prefect(store.root)
     from prefect import flow
-
-    store = ArtifactStore(root)
-    calls = [call for call in made_calls(recipe, store) if call.name in stages]
 
     @flow(name="overhead", persist_result=False)
     def timed() -> dict[str, tuple[list[float], list[float]]]:
         seconds: dict[str, tuple[list[float], list[float]]] = {call.name: ([], []) for call in calls}
         for number in range(pairs + 1):
             for call in calls:
-                task, plain = as_task(call, store), by_hand(call, store)
+                task, plain = as_task(call, store), by_hand(call, store)[0]
                 if number:  # the first pair warms the disk's cache
                     seconds[call.name][0].append(task)
                     seconds[call.name][1].append(plain)
@@ -102,8 +102,8 @@ def as_task(call: StageCall, store: ArtifactStore) -> float:
     return time.monotonic() - started
 
 
-def by_hand(call: StageCall, store: ArtifactStore) -> float:
-    """Seconds of a worker that is given the same spec, with nobody around it."""
+def by_hand(call: StageCall, store: ArtifactStore, options: tuple[str, ...] = ()) -> tuple[float, str]:
+    """Seconds of a worker that is given the same spec, with nobody around it, and what it wrote to standard error."""
     with tempfile.TemporaryDirectory() as folder:
         area = Path(folder)
         spec = make_spec(call, store, area, force=True)
@@ -111,24 +111,22 @@ def by_hand(call: StageCall, store: ArtifactStore) -> float:
             Path(spec[name]).mkdir(parents=True)
         spec |= {"work": str(area / "work"), "rows": str(area / "rows")}
         (area / "spec.json").write_text(json.dumps(spec))
-        command = [sys.executable, "-m", "alignflow.worker", str(area / "spec.json")]
+        command = [sys.executable, *options, "-m", "alignflow.worker", str(area / "spec.json")]
         started = time.monotonic()
-        subprocess.run(command, env=_environment(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return time.monotonic() - started
+        done = subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True)
+        return time.monotonic() - started, done.stderr
 
 
-def list_imports() -> None:
-    """Seconds of the imports of each stage's body, by package; those of one body's functions come later, and are not in it."""
-    print("| stage | all, s | packages, s |\n| --- | --- | --- |")
-    for stage, row in catalogue.STAGES.items():
-        code = f"import alignflow.worker; import {row.address.partition(':')[0]}"
-        environment = {**_environment(), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], env=environment, capture_output=True, text=True, check=True)
+def list_imports(calls: list[StageCall], store: ArtifactStore) -> None:
+    """Seconds of all imports of each stage's process, by package, and of the process as a whole without that list."""
+    print("| stage | process, s | imports, s | packages, s |\n| --- | --- | --- | --- |")
+    for call in calls:
+        whole, _ = by_hand(call, store)
         packages: Counter[str] = Counter()
-        for seconds, module in LINE.findall(done.stderr):
+        for seconds, module in LINE.findall(by_hand(call, store, ("-X", "importtime"))[1]):
             packages[module.partition(".")[0]] += int(seconds) / 1e6
         listed = ", ".join(f"{name} {seconds:.2f}" for name, seconds in packages.most_common() if seconds >= SHOWN_S)
-        print(f"| {stage} | {packages.total():.2f} | {listed} |")
+        print(f"| {call.name} | {whole:.2f} | {packages.total():.2f} | {listed} |")
 
 
 if __name__ == "__main__":

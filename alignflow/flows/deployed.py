@@ -102,6 +102,7 @@ def pipeline(
     return answered(work)
 
 
+@cache
 def stage_flow(stage: str) -> Flow[..., Any]:
     """The flow that runs one stage of a recipe by itself, with inputs that are there already."""
     no_settings, no_inputs = stage_form(stage)(), inputs_form(stage)()
@@ -194,5 +195,12 @@ def rlaif_data(
     return answered(work)
 
 
-STAGE_FLOWS = {stage: stage_flow(stage) for stage in catalogue.STAGES if stage not in STANDS_IN}
-globals().update(STAGE_FLOWS)  # each is found as `alignflow.flows.deployed.STAGE`
+STAGE_FLOWS = tuple(stage for stage in catalogue.STAGES if stage not in STANDS_IN)
+"""The stages that have a flow of their own."""
+
+
+def __getattr__(name: str) -> Any:
+    """Each of them as `alignflow.flows.deployed.STAGE`, made when asked for: a run wants one of them, not all their forms."""
+    if name in STAGE_FLOWS:
+        return stage_flow(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,7 +31,7 @@ class Deployed:
 
 
 def _stages() -> dict[str, Deployed]:
-    rows = {name: (catalogue.STAGES[name], flow) for name, flow in deployed.STAGE_FLOWS.items()}
+    rows = {name: (catalogue.STAGES[name], deployed.stage_flow(name)) for name in deployed.STAGE_FLOWS}
     return {
         name: Deployed(flow, GPU if row.trains or row.generates or row.scores else CPU, ("stage",)) for name, (row, flow) in rows.items()
     }

@@ -8,7 +8,6 @@ import os
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from alignflow.data.artifacts import Manifest
@@ -89,11 +88,13 @@ def _read(directory: Path) -> list[GateRecord]:
 
 def tables_of(artifact: Path) -> list[str]:
     """The tables of an artifact's payload whose rows have ids, as paths without `.parquet`."""
+    from pyarrow.parquet import read_schema  # a run without gates is spared it
+
     payload = artifact / "payload"
     return [
         str(path.relative_to(payload).with_suffix(""))
         for path in sorted(payload.rglob("*.parquet"))
-        if "id" in pq.read_schema(path).names
+        if "id" in read_schema(path).names
     ]  # fmt: skip
 
 
@@ -104,8 +105,10 @@ def new_row_metrics(artifact: Path) -> list[str]:
 
 def row_ids(artifact: Path, table: str) -> set[str]:
     """The ids of a table's rows; none where the artifact or the table is gone."""
+    from pyarrow.parquet import read_table
+
     path = artifact / "payload" / f"{table}.parquet"
-    return set(pq.read_table(path, columns=["id"]).column("id").to_pylist()) if path.is_file() else set()
+    return set(read_table(path, columns=["id"]).column("id").to_pylist()) if path.is_file() else set()
 
 
 def decided(record: GateRecord) -> str:

@@ -1,5 +1,8 @@
 """One table says what a server offers; where each flow runs follows from what its stage does."""
 
+import subprocess
+import sys
+
 import pytest
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
@@ -21,6 +24,13 @@ def test_a_worker_finds_the_flow_by_its_address(name):
     entry = DEPLOYMENTS[name]
     assert entry.flow.name == name
     assert import_object(f"{deployed.__name__}.{entry.flow.fn.__name__}") is entry.flow
+
+
+def test_a_run_starts_without_what_only_stages_need():
+    heavy = {"torch", "transformers", "pandas", "pyarrow", "matplotlib", "datasets"}
+    code = f"import sys, alignflow.flows.deployed as flows; assert flows.pipeline and not {heavy} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PANELS = 4  # in one row
 ALIGNED, SFT, LINE, ALARM = "#1f6feb", "#8b949e", "#d29922", "#cf222e"
 TRAINING: dict[str, Any] = {"color": ALIGNED, "linewidth": 1.4, "label": "training"}
 HELD_OUT: dict[str, Any] = {"color": LINE, "linewidth": 1.2, "marker": "o", "markersize": 3, "label": "held out"}
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure  # half a second, which a run that draws nothing is spared
+
+    return Figure(figsize=(width, height))
 
 
 def _uri(figure: Figure) -> str:
@@ -34,7 +38,7 @@ def curve_plot(
     shown = [name for name in names if any(name in point for point in points)] or ["loss"]
     columns = min(len(shown), panels)
     lines = -(-len(shown) // columns)
-    figure = Figure(figsize=(3.4 * columns, 2.6 * lines))
+    figure = _figure(3.4 * columns, 2.6 * lines)
     for place, name in enumerate(shown, 1):
         axis = figure.add_subplot(lines, columns, place)
         for metric, style in ((name, TRAINING), (f"eval_{name}", HELD_OUT)):
@@ -55,7 +59,7 @@ def curve_plot(
 def interval_plot(title: str, rates: Mapping[str, tuple[Any, Any, Any]]) -> str:
     """Rates with their intervals, and a line at one half."""
     known = {name: rate for name, rate in rates.items() if None not in rate}
-    figure = Figure(figsize=(6, 0.9 + 0.45 * max(len(known), 1)))
+    figure = _figure(6, 0.9 + 0.45 * max(len(known), 1))
     axis = figure.add_subplot()
     for place, (rate, low, high) in enumerate(known.values()):
         axis.errorbar(rate, place, xerr=[[rate - low], [high - rate]], fmt="o", color=ALIGNED, capsize=4)
@@ -69,7 +73,7 @@ def interval_plot(title: str, rates: Mapping[str, tuple[Any, Any, Any]]) -> str:
 def bars_plot(title: str, values: Mapping[str, Any], label: str) -> str:
     """Horizontal bars of named figures."""
     numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
-    figure = Figure(figsize=(6, 0.8 + 0.35 * max(len(numbers), 1)))
+    figure = _figure(6, 0.8 + 0.35 * max(len(numbers), 1))
     axis = figure.add_subplot()
     axis.barh(list(numbers), list(numbers.values()), color=ALIGNED)
     axis.set(title=title, xlabel=label)
@@ -81,7 +85,7 @@ def bars_plot(title: str, values: Mapping[str, Any], label: str) -> str:
 def histogram_plot(title: str, histogram: Mapping[str, Any]) -> str:
     """A histogram that was counted before: `edges` and `counts`."""
     edges, counts = histogram.get("edges", []), histogram.get("counts", [])
-    figure = Figure(figsize=(6, 2.4))
+    figure = _figure(6, 2.4)
     axis = figure.add_subplot()
     if len(edges) == len(counts) + 1 and counts:
         widths = [right - left for left, right in zip(edges[:-1], edges[1:], strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("LOCAL_RANK", "0")  # read while deepspeed is imported and initialised
@@ -33,7 +34,8 @@ class DeepSpeedEngine:
         self._place = {"device": runtime.device, "micro_batch_tokens": runtime.micro_batch_tokens}
         optimizer = make_optimizer(model, config)
         settings = deepspeed_config(runtime, config.max_grad_norm)
-        self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
+        with _uncompiled():
+            self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
         self._zero: Any = self._engine.optimizer
         self._pin()
 
@@ -156,6 +158,16 @@ def share_out(model: Any, runtime: Runtime) -> None:
     model.requires_grad_(False)
     deepspeed.initialize(model=model, config=deepspeed_config(runtime.model_copy(update={"zero_stage": 3}), 0.0))
     pin(head_parameters(model))
+
+
+@contextlib.contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Let torch.compile give functions back as they are: to load the compiler for Muon, which is not offered, takes a second."""
+    compile_, torch.compile = torch.compile, lambda function, *_, **__: function  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.compile = compile_
 
 
 def deepspeed_config(runtime: Runtime, max_grad_norm: float) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Every engine takes the same steps: DeepSpeed is measured against plain torch."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -63,3 +66,18 @@ def test_a_state_that_is_loaded_goes_on_bit_for_bit(name, tiny_checkpoint):
 def test_zero_stages_agree(stage, tiny_checkpoint, oracle):
     state, _ = train(tiny_checkpoint, "deepspeed", 4, zero_stage=stage)
     assert_close(state, oracle[0], 2e-4)
+
+
+def test_a_training_does_not_load_the_compiler():
+    code = (
+        "import sys\n"
+        "import torch\n"
+        "from alignflow.data.configs.training import SFTConfig\n"
+        "from alignflow.data.run import Runtime\n"
+        "from alignflow.models.engines.base import make_engine\n"
+        "compiled = torch.compile\n"
+        "make_engine(torch.nn.Linear(4, 4), SFTConfig(), Runtime(engine='deepspeed')).close()\n"
+        "assert torch.compile is compiled and 'torch._inductor.compile_fx' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
