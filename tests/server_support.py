@@ -4,17 +4,15 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
 from system_support import REPOSITORY
+from waiting import PATIENCE_S, wait_until
 
 from alignflow.server import processes
 from alignflow.server.api import Api
 from alignflow.server.environment import MARK, worker_environment
 from alignflow.server.home import Home
 from alignflow.server.objects import POOL
-
-PATIENCE_S = 120  # for what takes seconds on a quiet machine
 
 WATCH = """
 import os, sys
@@ -39,14 +37,6 @@ def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
-
-
-def wait_until(condition, seconds=PATIENCE_S, every=0.2):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(every)
-    return found
 
 
 class Server:

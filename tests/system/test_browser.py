@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from browser_support import PATIENCE_MS, Visitor, chromium
-from server_support import Server, wait_until
+from server_support import Server
 from system_support import REPOSITORY, TINY
+from waiting import wait_until
 
 from alignflow.flows.deployments import DEPLOYMENTS
 from alignflow.server import processes

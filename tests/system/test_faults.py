@@ -13,8 +13,9 @@ import sys
 import threading
 
 import pytest
-from server_support import Server, wait_until
+from server_support import Server
 from system_support import REPOSITORY, TINY
+from waiting import wait_until
 
 from alignflow.data.host import started
 from alignflow.server import processes

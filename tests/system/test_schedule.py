@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 import yaml
-from server_support import Server, wait_until
+from server_support import Server
 from system_support import REPOSITORY, TINY
+from waiting import wait_until
 
 STEPS = ("init", "prepare", "sample", "label", "reference", "align", "report")
 PATIENCE_S = 400

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from server_support import Server, free_port, wait_until
+from server_support import Server, free_port
 from system_support import REPOSITORY, missing
 from tls_support import make_certificate
+from waiting import wait_until
 
 from alignflow.server import processes
 from alignflow.server.objects import POOL

@@ -9,12 +9,12 @@ import multiprocessing
 import os
 import shutil
 import signal
-import time
 
 import pytest
 from flow_support import publish as published
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from waiting import wait_until
 
 from alignflow.data import artifacts
 from alignflow.data.errors import StageError, StoreError, UserError
@@ -160,15 +160,6 @@ def test_publishers_at_once_agree_on_one_artifact(shared, call_of):
     assert sum(ours for ours, _ in answers) == 1 and len({digest for _, digest in answers}) == 1
 
 
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
-
-
 def test_a_machine_that_was_taken_for_dead_takes_the_artifact_of_the_one_that_went_on(elsewhere, shared, call_of, tmp_path):
     log, told = tmp_path / "pids", FORK.Queue()
     call, warned = call_of(act="slow", log=str(log)), []
@@ -178,7 +169,7 @@ def test_a_machine_that_was_taken_for_dead_takes_the_artifact_of_the_one_that_we
 
     process = FORK.Process(target=machine)
     process.start()
-    wait_for(log.exists)  # its child works
+    wait_until(log.exists)  # its child works
     os.kill(process.pid, signal.SIGSTOP)
     ref, ran = run_stage(call_of(), shared)  # waits for the expiry, then does the work itself
     assert ran

@@ -4,11 +4,11 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from alignflow.data.errors import DataError, StageError
 from alignflow.tasks.launch import listening
@@ -80,11 +80,11 @@ def test_the_child_dies_with_a_killed_parent_and_its_lock_is_free(call_of, store
     log = tmp_path / "pids"
     call = call_of(act="wait", log=str(log))
     parent = subprocess.Popen([sys.executable, "-c", PARENT, call.model_dump_json()])
-    wait_for(lambda: log.exists() and log.read_text().strip())
+    wait_until(lambda: log.exists() and log.read_text().strip())
     child = int(log.read_text())
     parent.kill()
     parent.wait()
-    wait_for(lambda: not alive(child))
+    wait_until(lambda: not alive(child))
     assert not store.is_locked(call.key) and store.find(call.key) is None
     assert run_stage(call_of(), store)[1]  # `act` is no part of the key: the rerun finishes the same call
 
@@ -93,15 +93,6 @@ def alive(pid):
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
     return False
-
-
-def wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
 
 
 def test_the_child_runs_in_a_session_of_its_own(call_of, store, tmp_path):

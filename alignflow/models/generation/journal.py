@@ -44,15 +44,19 @@ class RowJournal:
         self._clean()
 
     def known(self, files: Iterable[str] | None = None) -> dict[str, Any]:
-        """All committed results by row id, or those of some files; a damaged batch is removed, so that its rows are computed again."""
+        """All committed results by row id, or those of some files; rows of a batch that cannot be read are computed again.
+
+        A damaged batch is removed. One that the file system does not hand out is left: the next reader may get it.
+        """
         rows: dict[str, Any] = {}
         paths = self._directory.glob("batch-*.json") if files is None else (self._directory / name for name in files)
         for path in sorted(paths):
-            batch = _read_batch(path)
-            if batch is None:
-                path.unlink(missing_ok=True)
-            else:
-                rows.update(batch)
+            with contextlib.suppress(OSError):
+                batch = _read_batch(path)
+                if batch is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    rows.update(batch)
         return rows
 
     def compute(
@@ -152,10 +156,10 @@ def _computed(ids: Sequence[str], batch: list[int], function: Callable[[list[int
 
 
 def _read_batch(path: Path) -> dict[str, Any] | None:
-    """The rows of a batch file; None where it is damaged or gone."""
+    """The rows of a batch file, None where it is damaged; raises OSError where it is gone or cannot be read now."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except ValueError:
         return None
     return rows if isinstance(rows, dict) else None
 

@@ -1,5 +1,6 @@
 """The row journal: known rows are never computed again, and a kill loses the batch in flight alone."""
 
+import errno
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -71,6 +73,22 @@ def test_a_damaged_batch_is_computed_again(tmp_path):
     damaged.write_text(damaged.read_text()[:-3])
     assert [row["value"] for row in RowJournal(tmp_path).compute(ids, 1, doubled(ids, asked))] == ["aa", "bb"]
     assert len(asked) == 3
+
+
+def test_a_batch_that_cannot_be_read_now_is_left(tmp_path, monkeypatch):
+    ids, asked = ["a", "b"], []
+    RowJournal(tmp_path).compute(ids, 1, doubled(ids, asked))
+    unread, read = sorted(tmp_path.iterdir())[0], Path.read_text
+
+    def failing(path, *arguments, **options):
+        if path == unread:
+            raise OSError(errno.ESTALE, "stale file handle", str(path))
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", failing)
+    assert len(RowJournal(tmp_path).known()) == 1 and unread.exists()
+    monkeypatch.undo()
+    assert len(RowJournal(tmp_path).known()) == 2
 
 
 def test_an_id_that_stands_twice_is_computed_once(tmp_path):
