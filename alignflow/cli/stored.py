@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.tree import Tree
 
 from alignflow.data.artifacts import Manifest
-from alignflow.data.errors import StoreError
+from alignflow.data.errors import StoreError, UserError
 from alignflow.data.sharing import Sharing
+from alignflow.server import processes
+from alignflow.server.home import Home
 from alignflow.tasks.gates import GateLedger, decided
 from alignflow.tasks.gc import collect, size_of
 from alignflow.tasks.store import ArtifactStore
@@ -116,5 +118,11 @@ def share_store(
     if store.sharing:
         print("it is shared already")
         return
+    home = Home(store.root)
+    if any(process.alive for process in processes.known(home).values()):
+        raise UserError("the server or a worker of this store runs", where=str(store.root), do="`alignflow down` first")
+    before = home.prefect
     store.share(Sharing(beat_s=expiry_s / 6, expiry_s=expiry_s))
+    if before.is_dir():  # the history, schedules and automations of this host stay with it
+        before.rename(home.prefect)
     print(f"{store.root} may be used by several machines")

@@ -81,7 +81,7 @@ def pipeline(
     """Align a model as a recipe says; every stage that is in the store already is found there.
 
     Args:
-        recipe: Path of the recipe's file on the machine that runs it; a relative one starts at the directory of the store.
+        recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then beside the store.
         settings: What to change in it; empty fields are as in the recipe.
         more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
         selection: Which part of it, and what to do again; empty: all of it, and only what is missing.
@@ -128,10 +128,10 @@ def stage_flow(stage: str) -> Flow[..., Any]:
 STAGE_HELP = """{summary}
 
 Args:
-    recipe: Path of the recipe's file on the machine that runs it; a relative one starts at the directory of the store.
+    recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then beside the store.
     settings: What to change in the stage; empty fields are as in the recipe.
     more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
-    inputs: Artifacts to take, each by the start of its key or digest; empty: those of the latest good run.
+    inputs: Artifacts to take, each by the start of its key or digest; empty: the recipe's own, else those of the latest good run.
     then: Whether the stages that take from this one follow.
     force: Do it again, whatever the store has.
 """
@@ -142,7 +142,7 @@ def inputs_form(stage: str) -> type[Form]:
     """The form that names artifacts for the inputs of a stage."""
     names = [name.rstrip("?") for name in catalogue.STAGES[stage].takes]
     fields: dict[str, Any] = {
-        name: (str, empty_unless_given(title=name, description="The start of a key or digest. Empty: of the latest good run."))
+        name: (str, empty_unless_given(title=name, description="The start of a key or digest. Empty: the recipe's own, else that of the latest good run."))
         for name in names
     }
     form = create_model(f"{stage.capitalize()}Inputs", __base__=Form, **fields)
@@ -175,7 +175,7 @@ def rlaif_data(
     """Preference data on demand: sample answers to prompts, let a judge label them, report; nothing is trained.
 
     Args:
-        prompts: Prompts to answer: a file, a saved data set, or a Hub id; a relative path starts at the directory of the store.
+        prompts: Prompts to answer: a file, a saved data set, or a Hub id; a relative path is looked for where `alignflow up` was called, then beside the store.
         model: Who answers: a directory, a Hub id, or the start of the key of a model in the store.
         judge: Who labels.
         judge_options: What this judge alone has; see `alignflow judges JUDGE`.

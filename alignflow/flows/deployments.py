@@ -55,9 +55,12 @@ def register(pools: Mapping[str, str]) -> list[str]:
         The names of the deployments; each is that of its flow as well.
 
     Raises:
-        UserError: a flow's role has no pool.
+        UserError: a flow's role has no pool, or the server has none of that name.
     """
     with get_client(sync_client=True) as client:
+        there = sorted(pool.name for pool in client.read_work_pools())
+        for name in sorted(set(pools.values()) - set(there)):
+            raise UserError(f"the server has no work pool {name!r}", where="pools", do=f"it has: {', '.join(there) or 'none'}")
         for name, entry in DEPLOYMENTS.items():
             _register(client, name, entry, pool_of(entry.role, pools))
     return list(DEPLOYMENTS)
@@ -72,7 +75,7 @@ def pool_of(role: str, pools: Mapping[str, str]) -> str:
 
 def _register(client: SyncPrefectClient, name: str, entry: Deployed, pool: str) -> None:
     """Creating a deployment that exists would delete its schedules, so that one is updated field by field."""
-    schema = parameter_schema(entry.flow).model_dump_for_openapi()
+    schema = parameter_schema(entry.flow).model_dump_for_openapi() | {"additionalProperties": False}
     fields: dict[str, Any] = {
         "entrypoint": f"{deployed.__name__}.{entry.flow.fn.__name__}", "work_pool_name": pool, "parameter_openapi_schema": schema,
         "enforce_parameter_schema": True, "description": (entry.flow.description or "").split("\n\nArgs:")[0],

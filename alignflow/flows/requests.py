@@ -45,9 +45,9 @@ def request(path: str, form: Form, more: Sequence[str], smoke: bool = False) -> 
 
 
 def recipe_path(text: str) -> Path:
-    """A path as the machine that runs flows sees it: a relative one starts at the directory that holds the store.
+    """A path as the machine that runs flows sees it: a relative one starts at the working directory, or else at the one that holds the store.
 
-    The working directory is tried first, and is of no use in a process worker, which makes one for each run.
+    Runs of `alignflow up` work where it was called; other process workers make a directory for each run.
     """
     path = Path(text).expanduser()
     return path if path.is_absolute() or path.is_file() else ArtifactStore().root.parent / path

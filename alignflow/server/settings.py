@@ -8,10 +8,12 @@ import re
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alignflow.data.errors import UserError
+from alignflow.server.tls import is_for
 
 SQLITE = "sqlite"
 POSTGRESQL = re.compile(r"postgresql(\+asyncpg)?://")
@@ -26,7 +28,7 @@ class ServerSettings(BaseModel):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=4200, ge=1, le=65535, description="Port to listen on.")
-    database: str = Field(default=SQLITE, description="`sqlite`, in the store, or postgresql+asyncpg://user:password@host/name.")
+    database: str = Field(default=SQLITE, description="`sqlite`, in the store, or postgresql://user:password@host/name.")
     insecure: bool = Field(default=False, description="Listen on an address that others reach, without TLS.")
     tls_certificate: Path | None = Field(default=None, description="Certificate chain in PEM.")
     tls_key: Path | None = Field(default=None, description="Private key of the certificate in PEM.")
@@ -101,7 +103,8 @@ def check(settings: ServerSettings) -> None:
     """Refuse what is unsafe or cannot work.
 
     Raises:
-        UserError: an address that others reach without TLS or `insecure`; half a pair of TLS files; an unknown database.
+        UserError: an address that others reach without TLS or `insecure`; half a pair of TLS files, or a certificate for other names;
+            an unknown database.
     """
     certificate, key = settings.tls_certificate, settings.tls_key
     if bool(certificate) != bool(key):
@@ -109,6 +112,12 @@ def check(settings: ServerSettings) -> None:
     for option, path in (("--tls-certificate", certificate), ("--tls-key", key)):
         if path and not path.is_file():
             raise UserError("no such file", where=f"{option} {path}", do="give a file in PEM")
+    name = urlsplit(settings.url).hostname or ""
+    if certificate and not is_for(certificate, name):
+        raise UserError(
+            f"the certificate is not for {name}, by which commands on this machine reach the server",
+            where=f"--tls-certificate {certificate}", do="give one that names it too, as subjectAltName",
+        )  # fmt: skip
     if not settings.loopback and not certificate and not settings.insecure:
         raise UserError(
             "others reach this address, and the login and all data would cross the network as they are", where=f"--host {settings.host}",
@@ -117,7 +126,7 @@ def check(settings: ServerSettings) -> None:
     if settings.database != SQLITE and not POSTGRESQL.match(settings.database):
         raise UserError(
             "no database of this kind", where=f"--database {settings.shown_database}",
-            do="give `sqlite`, or postgresql+asyncpg://user:password@host/name",
+            do="give `sqlite`, or postgresql://user:password@host/name",
         )  # fmt: skip
 
 

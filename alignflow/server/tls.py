@@ -15,6 +15,16 @@ def is_self_signed(certificate: Path | None) -> bool:
 
 def names_in(certificate: Path | None) -> list[str]:
     """The host names and addresses that it is for, without wildcards; empty without one."""
+    return [name for name in _names(certificate) if not name.startswith("*")]
+
+
+def is_for(certificate: Path, name: str) -> bool:
+    """Whether clients take it for a host name or address; a wildcard stands for one label. Raises UserError where it is none."""
+    found = {known.lower() for known in _names(certificate)}
+    return name.lower() in found or f"*.{name.lower().partition('.')[2]}" in found
+
+
+def _names(certificate: Path | None) -> list[str]:
     from cryptography import x509
 
     loaded = _load(certificate)
@@ -24,8 +34,7 @@ def names_in(certificate: Path | None) -> list[str]:
         names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
-    return [name for name in found if not name.startswith("*")]
+    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
 
 
 def _load(certificate: Path | None):

@@ -26,6 +26,10 @@ from alignflow.tasks.sharing import check_can_share
 
 DIRECTORIES = ("artifacts", "staging", "work", "rows", "locks", "quarantine", "runs", "prefect", "gates")
 MOST_RENAMES = 20
+MOST_NAMED = 3
+"""Artifacts that a message names, where several match."""
+SHORT_KEY = 12
+"""Digits of a key that tell it from others in a message."""
 
 
 def default_root() -> Path:
@@ -261,8 +265,10 @@ class ArtifactStore:
         matches = [m for m in self.manifests() if m.key.startswith(text) or (len(text) >= 6 and m.digest.startswith(text))]
         if len(matches) == 1 or (matches and len({m.key for m in matches}) == 1):
             return matches[0]
-        what = f"{len(matches)} artifacts match" if matches else "no artifact matches"
-        raise UserError(f"{what} {text!r}", where=str(self.root), do="`alignflow list` shows the artifacts and their keys")
+        if not matches:
+            raise UserError(f"no artifact matches {text!r}", where=str(self.root), do="`alignflow list` shows the artifacts and their keys")
+        newest = ", ".join(f"{manifest.key[: len(manifest.stage) + 1 + SHORT_KEY]} of {manifest.created[:16]}" for manifest in matches[:MOST_NAMED])
+        raise UserError(f"{len(matches)} artifacts match {text!r}", where=str(self.root), do=f"give more of one key; the newest are {newest}")
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[Hold]:

@@ -1,5 +1,6 @@
 """Lineage, verify and gc on a real store, through the command line."""
 
+import os
 import subprocess
 import sys
 
@@ -8,8 +9,11 @@ from typer.testing import CliRunner
 
 from alignflow.cli.app import app
 from alignflow.data.configs.loading import load_recipe
+from alignflow.data.errors import UserError
 from alignflow.data.sharing import Sharing
 from alignflow.flows.calls import Caller
+from alignflow.server import processes
+from alignflow.server.home import Home
 from alignflow.tasks.stage import run_stage
 
 
@@ -45,6 +49,18 @@ def test_list_lineage_verify_and_gc(made, store):
     weights.write_bytes(content)
     damaged = alignflow("verify")
     assert damaged.returncode == 1 and "1 damaged" in damaged.stderr and "model.safetensors" in damaged.stderr
+
+
+def test_a_store_with_a_server_is_not_shared_and_its_history_stays_with_the_host(store, tmp_path):
+    home = Home(store.root)
+    home.make()
+    (home.prefect / "prefect.db").write_text("history")
+    server = processes.start(home, "server", [sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ), tmp_path)
+    refused = CliRunner().invoke(app, ["share-store"])
+    assert isinstance(refused.exception, UserError) and "`alignflow down` first" in str(refused.exception) and not store.sharing
+    processes.stop(server, 5)
+    assert CliRunner().invoke(app, ["share-store"]).exit_code == 0
+    assert home.prefect.name != "home" and (home.prefect / "prefect.db").read_text() == "history"
 
 
 def test_a_store_is_shared_once_and_says_so(store):

@@ -89,7 +89,7 @@ def server(finished, tmp_path_factory):
     names = subprocess.run(register, env=environment, check=True, capture_output=True, text=True).stdout.split()
     assert set(names) == FLOWS
     served = Server(finished.url, copied)
-    served.register = lambda: subprocess.run(register, env=environment, check=True, capture_output=True)
+    served.register = lambda pools: subprocess.run([*register[:-1], pools], env=environment, capture_output=True, text=True)
     served.add_pool = lambda pool: workers.append(work_on(pool))
     yield served
     for worker in workers:
@@ -117,6 +117,11 @@ def test_wrong_values_are_refused(server):
     with pytest.raises(urllib.error.HTTPError) as raised:
         server.start("align", recipe=RECIPE, settings={"beta": -1})
     assert raised.value.code == 409 and b"settings.beta" in raised.value.read()
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        server.start("align", recipe=RECIPE, beta=0.3)
+    assert raised.value.code == 409 and b"beta" in raised.value.read()
+    done = server.register("default=nowhere")
+    assert done.returncode == 2 and "no work pool 'nowhere'" in done.stderr and "tested" in done.stderr
     run = server.start("align", recipe=RECIPE, settings={"options": {"betta": 1}})
     message = server.end(run)["state"]["message"]
     said = server.store("plan", TINY, "--set", "align.options={betta: 1}", status=2)
@@ -163,7 +168,7 @@ def test_a_schedule_is_added_paused_kept_and_removed(server):
     command = server.store
     command("schedule", "add", "pipeline", "--recipe", RECIPE, "--cron", "0 2 * * *", "--name", "nightly", "--set", "align.beta=0.2")
     command("schedule", "pause", "nightly")
-    server.register()
+    assert server.register("default=tested").returncode == 0
     (line,) = [line for line in command("schedule", "list").splitlines() if "nightly" in line]
     assert "paused" in line and "cron 0 2 * * *" in line and "align.beta=0.2" in line
     command("schedule", "resume", "nightly")

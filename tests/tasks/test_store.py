@@ -112,6 +112,13 @@ def test_resolve_names_an_artifact_by_the_start_of_its_key_or_digest_or_by_its_p
         store.resolve("nothing")
 
 
+def test_resolve_names_the_newest_of_several_that_match(call_of, store, made):
+    other, _ = run_stage(call_of(version="2"), store)
+    with pytest.raises(UserError, match="2 artifacts match") as raised:
+        store.resolve(made.key.partition("-")[0])
+    assert all(ref.key[:15] in str(raised.value) for ref in (made, other))
+
+
 def test_gc_keeps_the_last_ends_and_what_led_to_them(store, call_of):
     first, _ = run_stage(call_of(text="a"), store)
     second, _ = run_stage(call_of(text="b", source=first), store)
