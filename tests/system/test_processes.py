@@ -333,7 +333,7 @@ def test_the_stages_train_in_two_processes_under_zero_3_as_in_one(stage, places,
     inputs = {name: str(path) if path else None for name, path in inputs.items()}
     config = (
         catalogue.STAGES[stage]
-        .config(learning_rate=1e-3, max_steps=4, batch_size=7, max_length=64, logging_steps=1)
+        .config(learning_rate=1e-3, max_steps=4, batch_size=7, max_length=64, logging_steps=1, eval_steps=2, load_best_model_at_end=True)
         .model_dump(mode="json")
     )
     found = []

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
+import torch
 
 from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.run import Run
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
-from alignflow.models.engines.parts import reader_of, whole_state
+from alignflow.models.trainers.saved_state import StateReader, share_of, sync, write_parts
 
-BEST_FILE = "best/weights.safetensors"
-WEIGHTS = "weights/"
+BEST = "best"
+WEIGHTS, ENGINE = "weights/", "weights"
 
 Figures = dict[str, float | None]
 Evaluate = Callable[[], Mapping[str, float | None]]
@@ -39,8 +38,8 @@ class _Progress:
 class HeldOut:
     """Evaluates at the steps that the config names and at the end; keeps the best weights in `run.work`/best.
 
-    The weights stand in one file that a rename commits, with their step and metrics inside, so that they survive a kill
-    and are never half-written. What the main process measures is what all processes go by.
+    The weights stand in a directory that a rename commits, `step-00000012`, so that they survive a kill and are never
+    half-written; every process has written its own share. What the main process measures is what all processes go by.
 
     Args:
         evaluate: None where there is nothing to evaluate on: then nothing is the best, and nothing stops early.
@@ -51,7 +50,7 @@ class HeldOut:
 
     def __init__(self, evaluate: Evaluate | None, engine: Engine, config: TrainingConfig, run: Run):
         self._evaluate, self._engine, self._config, self._run = evaluate, engine, config, run
-        self._file = run.work / BEST_FILE
+        self._root = run.work / BEST
         self._progress = _Progress()
         self._last: Figures = {}
 
@@ -113,27 +112,35 @@ class HeldOut:
             )
 
     def _keep(self, step: int) -> None:
-        weights = {name.removeprefix(WEIGHTS): value for name, value in whole_state(self._engine).items() if name.startswith(WEIGHTS)}
+        temporary, final = self._root / ".temporary", self._root / f"step-{step:08d}"
         if group.is_main():
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._file.with_name(".temporary")
-            save_file(weights, temporary, metadata={"best": json.dumps({"step": step, "metrics": self._last})})
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, self._file)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        group.barrier()
+        weights = {name: part for name, part in self._engine.parts().items() if name.startswith(WEIGHTS)}
+        write_parts(weights, share_of(temporary, ENGINE, group.rank()))
+        group.barrier()
+        if group.is_main():
+            shutil.rmtree(final, ignore_errors=True)
+            os.rename(temporary, final)
+            sync(self._root)
+            for other in set(self._root.glob("step-*")) - {final}:
+                shutil.rmtree(other, ignore_errors=True)
         group.barrier()
 
     def _load_best(self) -> bool:
-        """Put the best weights into the engine; False where the file is not that of the best step."""
+        """Put the best weights into the engine, whose optimizer starts anew; False where those of the best step are not there."""
         step = self._progress.best_step
         if step is None:
             self._run.warn("there was nothing to evaluate on, so the last model is published and not the best one")
             return False
-        with safe_open(self._file, framework="pt") as file:
-            kept = json.loads(file.metadata()["best"])["step"]
-            weights = {f"{WEIGHTS}{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        if kept != step:  # another number of processes went on, and came out a rounding apart
-            self._run.warn(f"the kept weights are of step {kept}, the best step was {step}: the last model is published")
+        directory = self._root / f"step-{step:08d}"
+        if group.anywhere(not directory.is_dir()):  # another number of processes went on, and came out a rounding apart
+            kept = ", ".join(sorted(path.name for path in self._root.glob("step-*"))) or "none"
+            self._run.warn(f"the kept weights are of {kept}, the best step was {step}: the last model is published")
             return False
-        self._engine.load_parts(reader_of({**whole_state(self._engine), **weights}))
+        with StateReader(directory, ENGINE) as reader:
+            self._engine.load_parts(
+                lambda name, start, stop: reader.read(name, start, stop) if name.startswith(WEIGHTS) else torch.zeros(stop - start)
+            )
         return True

@@ -26,6 +26,7 @@ from alignflow.models.engines.parts import Parts
 
 KEPT = 2
 STATE = "state.json"
+PROCESS = "process"  # beside the names of engines
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,17 @@ class SavedStates:
             temporary.mkdir(parents=True)
         group.barrier()
         for name, shares in parts.items():
-            _write_parts(shares, temporary / f"{name}-{group.rank():05d}.safetensors")
-        _write(own, temporary / f"process-{group.rank():05d}.safetensors", {})
+            write_parts(shares, share_of(temporary, name, group.rank()))
+        _write(own, share_of(temporary, PROCESS, group.rank()), {})
         group.barrier()
         if group.is_main():
             state = {"step": step, "identity": self._root.name, "setting": self._setting(engines), "extra": dict(extra or {})}
             (temporary / STATE).write_text(json.dumps(state))
             for path in (temporary / STATE, temporary):
-                _sync(path)
+                sync(path)
             shutil.rmtree(final, ignore_errors=True)
             os.rename(temporary, final)
-            _sync(self._root)
+            sync(self._root)
             for old in sorted(self._root.glob("step-*"))[:-KEPT]:
                 shutil.rmtree(old, ignore_errors=True)
         group.barrier()
@@ -104,9 +105,9 @@ class SavedStates:
                 continue
             processes = state["setting"]["processes"]
             for name, engine in engines.items():
-                with StateReader(directory, name, processes) as reader:
+                with StateReader(directory, name) as reader:
                     engine.load_parts(reader.read)
-            shares = [load_file(directory / f"process-{rank:05d}.safetensors") for rank in _shares_of(processes)]
+            shares = [load_file(share_of(directory, PROCESS, rank)) for rank in _shares_of(processes)]
             same = processes == group.size()
             set_generator_states(shares[0] if same else {}, state["step"])
             tensors = [
@@ -121,9 +122,9 @@ class SavedStates:
         state: dict[str, Any] | None = None
         with contextlib.suppress(OSError, ValueError, KeyError):
             found = json.loads((directory / STATE).read_text())
-            files = [f"{name}-{rank:05d}" for name in (*engines, "process") for rank in range(found["setting"]["processes"])]
-            for name in files:
-                _check_whole(directory / f"{name}.safetensors")
+            for name in (*engines, PROCESS):
+                for rank in range(found["setting"]["processes"]):
+                    _check_whole(share_of(directory, name, rank))
             state = found if found["identity"] == self._root.name and sorted(found["setting"]["engines"]) == sorted(engines) else None
         return None if group.anywhere(state is None) else state
 
@@ -159,11 +160,11 @@ class SavedStates:
 class StateReader:
     """Reads any stretch of the tensors that several processes wrote; open files are closed at the end of the block."""
 
-    def __init__(self, directory: Path, engine: str, processes: int):
+    def __init__(self, directory: Path, engine: str):
         self._files = contextlib.ExitStack()
         self._places: dict[str, list[tuple[int, int, Any]]] = {}
-        for rank in range(processes):
-            file = self._files.enter_context(safe_open(directory / f"{engine}-{rank:05d}.safetensors", "pt"))
+        for path in sorted(directory.glob(f"{engine}-[0-9]*.safetensors")):
+            file = self._files.enter_context(safe_open(path, "pt"))
             for name, start in json.loads(file.metadata()["starts"]).items():
                 values = file.get_slice(name)
                 self._places.setdefault(name, []).append((start, start + values.get_shape()[0], values))
@@ -219,14 +220,20 @@ def _words(setting: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _write_parts(parts: Parts, path: Path) -> None:
+def share_of(directory: Path, engine: str, rank: int) -> Path:
+    """The file of one process in a directory of shares."""
+    return directory / f"{engine}-{rank:05d}.safetensors"
+
+
+def write_parts(parts: Parts, path: Path) -> None:
+    """Write what one process holds, on the disk when this returns; `StateReader` reads it."""
     starts = json.dumps({name: part.start for name, part in parts.items()})
     _write({name: part.values.detach().float().cpu().contiguous() for name, part in parts.items()}, path, {"starts": starts})
 
 
 def _write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
     save_file(tensors, path, metadata=metadata)
-    _sync(path)
+    sync(path)
 
 
 def _check_whole(path: Path) -> None:
@@ -242,7 +249,8 @@ def _bytes(tensors: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to a file, or renamed in a directory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

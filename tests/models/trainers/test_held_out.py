@@ -53,9 +53,11 @@ def test_the_last_model_is_published_and_the_best_kept_beside_it(new_run):
     run = new_run()
     metrics, engine, _ = train(run, [3.0, 1.0, 2.0], config())
     assert metrics == {"eval_loss": 2.0, "best_step": 2, "best_eval_loss": 1.0} and engine.steps == 3
-    with safe_open(run.work / "best" / "weights.safetensors", "pt") as file:
-        assert file.get_tensor("w") == 2 and json.loads(file.metadata()["best"]) == {"step": 2, "metrics": {"eval_loss": 1.0}}
-        assert list(file.keys()) == ["w"], "weights alone, no optimizer state"
+    (kept,) = (run.work / "best").iterdir()
+    assert kept.name == "step-00000002"
+    with safe_open(kept / "weights-00000.safetensors", "pt") as file:
+        assert list(file.keys()) == ["weights/w"], "weights alone, no optimizer state"
+        assert file.get_tensor("weights/w") == 2
 
 
 def test_the_best_model_is_published_with_its_own_figures(new_run):

@@ -175,7 +175,7 @@ def test_a_full_disk_is_refused_before_writing_and_the_last_state_stays(states, 
 
 def test_a_reader_says_which_elements_are_missing(tmp_path):
     save_file({"weights/w": torch.arange(4.0)}, tmp_path / "model-00000.safetensors", metadata={"starts": '{"weights/w": 0}'})
-    with StateReader(tmp_path, "model", 1) as reader:
+    with StateReader(tmp_path, "model") as reader:
         assert torch.equal(reader.read("weights/w", 1, 3), torch.tensor([1.0, 2.0]))
         with pytest.raises(StoreError, match="lacks 2 elements of weights/w"):
             reader.read("weights/w", 2, 6)
