@@ -20,8 +20,6 @@ from alignflow.server.names import is_answered
 from alignflow.server.objects import CRASHED_AFTER_S, ZOMBIES
 from alignflow.server.retries import Retries
 
-UNWANTED = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc")
-"""What FastAPI adds, and answers without a login: a description of the API with Prefect's version."""
 SHUTDOWN_S = 5
 """How long open connections may take to end; a worker's websocket never ends by itself."""
 
@@ -31,7 +29,6 @@ def main() -> None:
     settings = Home(Path(sys.argv[1])).settings()
     stay_offline()
     app = create_app(final=True)
-    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") not in UNWANTED]
     app.router.lifespan_context = _after_an_outage(app.router.lifespan_context)
     uvicorn.run(
         Guard(Retries(app), lambda host: is_answered(host, settings)), host=settings.host, port=settings.port,

@@ -33,6 +33,9 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+DESCRIPTIONS = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc")
+"""What FastAPI adds to Prefect's apps, and answers without a login: descriptions of the API, with Prefect's version."""
+
 
 def policy(host: str, scheme: str) -> str:
     """The content security policy of a page that was asked for under `host`; its websockets go to the same host."""
@@ -42,7 +45,7 @@ def policy(host: str, scheme: str) -> str:
 
 
 class Guard:
-    """Refuses a foreign Host with 421 and adds the headers to every response of `app`."""
+    """Refuses a foreign Host with 421 and descriptions of the API with 404, and adds the headers to every response of `app`."""
 
     def __init__(self, app: App, is_answered: Callable[[str], bool]):
         self.app, self.is_answered = app, is_answered
@@ -54,7 +57,10 @@ class Guard:
             return
         host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
         if not self.is_answered(host):
-            await _refuse(scope["type"], send)
+            await _refuse(scope["type"], 421, b"this server does not answer to that name\n", send)
+            return
+        if scope["path"].rstrip("/") in DESCRIPTIONS:
+            await _refuse(scope["type"], 404, b"not here\n", send)
             return
         secured = {**HEADERS, "Content-Security-Policy": policy(host, scope["scheme"].replace("ws", "http"))}
         added = [(name.lower().encode(), value.encode()) for name, value in secured.items()]
@@ -69,11 +75,10 @@ class Guard:
         await self.app(scope, receive, send_secured)
 
 
-async def _refuse(kind: str, send: Send) -> None:
+async def _refuse(kind: str, status: int, text: bytes, send: Send) -> None:
     if kind == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    text = b"this server does not answer to that name\n"
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode()), (b"x-content-type-options", b"nosniff")]
-    await send({"type": "http.response.start", "status": 421, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text})
