@@ -49,7 +49,7 @@ class Stage(Part):
         makes: Kind of the artifact: checkpoint, reward_model, dataset, evaluation or report.
         trains: Whether it runs on the training engine.
         generates: Whether it runs a generator.
-        scores: Whether it runs a model to score what is there.
+        scores: Whether it runs a model to score what is there, in the processes that train.
         fills: Address of what journals a share of its rows, `(config, *, <inputs>, run, share)`; empty: it is not shared out.
     """
 

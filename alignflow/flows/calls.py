@@ -37,7 +37,8 @@ class Caller:
         if any(link.node not in made for link in node.inputs.values()):
             return None
         inputs = {name: self._part(made[link.node], link.part) for name, link in node.inputs.items()}
-        runtime = self.runtime if catalogue.STAGES[node.stage].trains else self._alone
+        stage = catalogue.STAGES[node.stage]
+        runtime = self.runtime if stage.trains or stage.scores else self._alone
         key, components = stage_key(node.stage, node.config, inputs, runtime, self._contents)
         return StageCall(
             name=node.name, stage=node.stage, config=node.config.model_dump(mode="json"), inputs=inputs,

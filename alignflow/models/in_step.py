@@ -11,13 +11,18 @@ from alignflow.models.engines import group
 def passes_in_step(lengths: Sequence[int], micro_batch_tokens: int) -> list[tuple[list[int], bool]]:
     """Positions of this process's rows in each pass, and whether the pass counts.
 
-    Engines that share a model out talk to each other in every pass, so a process with fewer passes than another repeats
-    its shortest row without counting it: its loss times 0, its figures left out.
-
     Args:
         lengths: Tokens of this process's rows; at least one row.
         micro_batch_tokens: Tokens of one pass.
     """
-    batches = make_micro_batches(lengths, micro_batch_tokens)
+    return in_step(make_micro_batches(lengths, micro_batch_tokens))
+
+
+def in_step(batches: Sequence[list[int]]) -> list[tuple[list[int], bool]]:
+    """The passes of this process, at least one, and whether each counts: as many as every other process has.
+
+    Engines that share a model out talk to each other in every pass, so a process with fewer passes than another repeats
+    its shortest row without counting it: its loss times 0, its figures left out.
+    """
     most = max(group.gather(len(batches)))
     return [*((batch, True) for batch in batches), *((batches[0][:1], False) for _ in range(most - len(batches)))]

@@ -22,6 +22,7 @@ from alignflow.models.backbone import hidden_states, trial_rows, without_dropout
 from alignflow.models.batching import EncodedRow, Packed, pack, row_micro_batches
 from alignflow.models.engines.base import share_out_frozen
 from alignflow.models.head import Head, Reference, Request, head_statistics, product, scaling_of
+from alignflow.models.in_step import in_step
 from alignflow.models.loading import load_model
 from alignflow.models.token_statistics import STATISTICS, TokenStatistics
 
@@ -138,10 +139,15 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts:
 
 @torch.no_grad()
 def completion_logps(policy: Policy, rows: Sequence[EncodedRow], micro_batch_tokens: int) -> list[torch.Tensor]:
-    """For each row its completion tokens' log-probabilities, (tokens,) fp32 on the CPU, without gradients."""
+    """For each row its completion tokens' log-probabilities, (tokens,) fp32 on the CPU, without gradients.
+
+    Every process of a stage must call it, each with rows of its own, at least one.
+    """
     results: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-    for batch in row_micro_batches(rows, micro_batch_tokens):
+    for batch, counts_here in in_step(row_micro_batches(rows, micro_batch_tokens)):
         statistics = policy.token_statistics([rows[index] for index in batch])
+        if not counts_here:
+            continue
         counts = [int(count) for count in statistics.counts()]
         for index, logps in zip(batch, statistics.logps.cpu().split(counts), strict=True):
             results[index] = logps

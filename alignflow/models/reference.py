@@ -14,10 +14,12 @@ from alignflow.data.configs.training import ReferenceConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.records import read_table, row_id, write_table
 from alignflow.data.run import Run, write_json
-from alignflow.models.batching import EncodedRow
-from alignflow.models.generation.journal import RowJournal
+from alignflow.models.batching import EncodedRow, prompt_groups
+from alignflow.models.engines import group
+from alignflow.models.generation.journal import RowJournal, plan
 from alignflow.models.policy import Policy, completion_logps, load_policy
 from alignflow.models.trainers.pairs import Pairs, read_pairs
+from alignflow.models.trainers.passes import deal
 
 SIDES = ("train", "heldout")
 ANSWERS = ("chosen", "rejected")
@@ -31,20 +33,24 @@ References = dict[str, torch.Tensor]
 def compute_reference(config: ReferenceConfig, *, checkpoint: Path, preferences: Path, run: Run) -> dict[str, float | None]:
     """Score both answers of every pair with `checkpoint`; what was scored before a kill is not scored again.
 
-    Writes train.parquet and heldout.parquet, one row per pair in the order of the preferences: sums, numbers of tokens, and
-    with `per_token` the log-probability of each token. Metrics: `pairs`, and `logps/chosen` and `logps/rejected` as means
-    over the pairs of train.parquet.
+    Several processes share the answers, and under ZeRO 3 the model; the first one keeps the journal and writes. It writes
+    train.parquet and heldout.parquet, one row per pair in the order of the preferences: sums, numbers of tokens, and with
+    `per_token` the log-probability of each token. Metrics, its alone: `pairs`, and `logps/chosen` and `logps/rejected` as
+    means over the pairs of train.parquet.
 
     Raises:
         TrainingError: no pair is left.
     """
-    policy = load_policy(checkpoint, run.runtime)
+    group.join(run.runtime)
+    policy = load_policy(checkpoint, run.runtime, in_parts=True)
     digest = identity(checkpoint)[1]
     sides = {side: read_pairs(preferences / f"{side}.parquet", policy.tokenizer, config.max_length, run, "reference") for side in SIDES}
     if not len(sides["train"]):
         raise TrainingError("no preference pairs to learn from", where="reference", do="raise align.max_length, or label more candidates")
     answers = [row for pairs in sides.values() for row in (*pairs.chosen, *pairs.rejected)]
     scored = iter(_score(policy, answers, digest, config, run))
+    if not run.main:
+        return {}
     for side, pairs in sides.items():
         found = {name: [next(scored) for _ in pairs.ids] for name in ANSWERS}
         write_table(_rows(pairs, found), "references", run.out / f"{side}.parquet")
@@ -54,7 +60,7 @@ def compute_reference(config: ReferenceConfig, *, checkpoint: Path, preferences:
 
 
 def _score(policy: Policy, answers: Sequence[EncodedRow], digest: str, config: ReferenceConfig, run: Run) -> list[dict[str, Any]]:
-    """For each answer its `sum` and, where they are wanted, its `tokens`; in the order of `answers`."""
+    """For each answer its `sum` and, where they are wanted, its `tokens`; in the order of `answers`, in the first process alone."""
     longest: dict[tuple[int, ...], int] = {}
     for row in answers:
         longest[row.prompt_ids] = max(len(row), longest.get(row.prompt_ids, 0))
@@ -63,14 +69,36 @@ def _score(policy: Policy, answers: Sequence[EncodedRow], digest: str, config: R
     ids = [row_id("reference", digest, config.per_token, answers[index].prompt_ids, answers[index].completion_ids) for index in order]
 
     def compute(batch: list[int]) -> list[dict[str, Any]]:
-        rows = [answers[order[place]] for place in batch]
-        run.count_tokens(sum(map(len, rows)))
-        logps = completion_logps(policy, rows, run.runtime.micro_batch_tokens)
-        return [{"sum": float(row.sum()), "tokens": row.tolist() if config.per_token else None} for row in logps]
+        return _together(policy, [answers[order[place]] for place in batch], config.per_token, run)
 
-    results = RowJournal(run.rows).compute(ids, ANSWERS_PER_COMMIT, compute, lambda done, total: run.progress(done, total, "answers"))
+    journal = RowJournal(run.rows)
+    planned = group.gather(list(plan(ids, journal.known(), ANSWERS_PER_COMMIT)) if run.main else None)[0]
+    if not run.main:
+        for batch in planned:
+            compute(batch)
+        return []
+    results = journal.compute(ids, ANSWERS_PER_COMMIT, compute, lambda done, total: run.progress(done, total, "answers"))
     by_answer = dict(zip(order, results, strict=True))
     return [by_answer[index] for index in range(len(answers))]
+
+
+def _together(policy: Policy, rows: Sequence[EncodedRow], per_token: bool, run: Run) -> list[dict[str, Any]]:
+    """The scores of all rows, in every process; each computes those that fall to it."""
+    own = _dealt(rows)[group.rank()]
+    run.count_tokens(sum(len(rows[place]) for place in own))
+    shown = own or [min(range(len(rows)), key=lambda place: len(rows[place]))]  # under ZeRO 3 the others' passes need one of it
+    logps = completion_logps(policy, [rows[place] for place in shown], run.runtime.micro_batch_tokens)
+    scores = [{"sum": float(row.sum()), "tokens": row.tolist() if per_token else None} for row in logps[: len(own)]]
+    everyone = group.gather({"places": own, "scores": scores})
+    found = {place: score for part in everyone for place, score in zip(part["places"], part["scores"], strict=True)}
+    return [found[place] for place in range(len(rows))]
+
+
+def _dealt(rows: Sequence[EncodedRow]) -> list[list[int]]:
+    """Positions of the rows of each process: the answers to one prompt together, and about as many tokens for each."""
+    prompts = prompt_groups(rows)
+    shares = deal([sum(len(rows[place]) for place in places) for places in prompts], group.size())
+    return [sorted(place for number in share for place in prompts[number]) for share in shares]
 
 
 def _rows(pairs: Pairs, found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from alignflow.data import catalogue
 from alignflow.data.artifacts import digest_of, file_digest, payload_files
 from alignflow.data.configs.training import SFTConfig
 from alignflow.data.errors import DataError, StageError
-from alignflow.data.records import assistant, user, write_table
+from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.data.run import Runtime, write_whole
 from alignflow.tasks.launch import run_child
 
@@ -315,16 +315,37 @@ def test_two_nodes_on_loopback_finish_an_sft_stage_with_the_bytes_of_one_node(pl
     assert "sft: joined as node 1 of 2" in said and "sft: ended\n" in said
 
 
-@pytest.mark.parametrize("stage", ["sft", "reward", "align"])
-def test_the_stages_train_in_two_processes_under_zero_3_as_in_one(stage, places, tiny_checkpoint, demonstrations, tmp_path):
-    preferences = tmp_path / "preferences"
+@pytest.fixture
+def preferences(tmp_path):
+    root = tmp_path / "preferences"
     rows = [
-        {"id": f"p{i}", "source": "t", "prompt": user("the cat"), "chosen": assistant("cat " * (1 + i % 5)), "rejected": assistant("dog " * (1 + i % 3)),
-         "chosen_ended": True, "rejected_ended": True}
+        {"id": f"p{i}", "source": "t", "prompt": user(f"the {i % 7} cats"), "chosen": assistant("cat " * (1 + i % 5)),
+         "rejected": assistant("dog " * (1 + i % 3)), "chosen_ended": True, "rejected_ended": True}
         for i in range(20)
     ]  # fmt: skip
-    write_table(rows, "preferences", preferences / "train.parquet")
-    write_table(rows[:5], "preferences", preferences / "heldout.parquet")
+    write_table(rows, "preferences", root / "train.parquet")
+    write_table(rows[:5], "preferences", root / "heldout.parquet")
+    return root
+
+
+def test_two_processes_share_the_answers_that_the_reference_scores_and_under_zero_3_the_model(places, tiny_checkpoint, preferences):
+    config = catalogue.STAGES["reference"].config(per_token=True).model_dump(mode="json")
+    inputs = {"checkpoint": str(tiny_checkpoint), "preferences": str(preferences)}
+    found = []
+    for name, runtime in (("one", {}), ("two", {"processes": 2}), ("shared-out", {"processes": 2, "zero_stage": 3})):
+        area, spec = places(f"reference-{name}", config, "reference", inputs, **runtime)
+        _, result = launch(area, spec)
+        found.append((read_table(area / "payload" / "train.parquet"), result["metrics"]))
+    (one, metrics), *others = found
+    for rows, same in others:
+        assert same == pytest.approx(metrics, rel=1e-5)
+        for row, expected in zip(rows, one, strict=True):
+            assert row.pop("chosen_token_logps") == pytest.approx(expected["chosen_token_logps"], abs=1e-4)
+            assert row["id"] == expected["id"] and row["rejected_logps"] == pytest.approx(expected["rejected_logps"], abs=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "align"])
+def test_the_stages_train_in_two_processes_under_zero_3_as_in_one(stage, places, tiny_checkpoint, demonstrations, preferences):
     inputs = {
         "sft": {"base": tiny_checkpoint, "demonstrations": demonstrations},
         "reward": {"base": tiny_checkpoint, "preferences": preferences},

@@ -205,8 +205,8 @@ def generation_need(shape: ModelShape, rollout: Rollout, place: Place) -> Need:
 
 
 def scoring_need(weights: int, passes: Parts, place: Place) -> Need:
-    """A model of `weights` fp32 weights that only looks: judge, reward model, held-out text."""
-    return Need((Phase("scoring", add({"weights": FP32 * weights}, passes, _base(place))),), _loading(FP32 * weights, place))
+    """A model of `weights` fp32 weights that only looks: judge, reward model, reference, held-out text; under ZeRO 3 it is shared out."""
+    return Need((Phase("scoring", add({"weights": FP32 * weights / place.shares}, passes, _base(place))),), _loading(FP32 * weights, place))
 
 
 def loading_need(weights: int) -> Need:

@@ -239,7 +239,7 @@ def _reference(asked: Asked) -> Demand | None:
         tokens = settings.micro_batch_tokens
         return scoring_need(shape.parameters, forward_only(shape, tokens, tokens, settings.place), settings.place)
 
-    return Demand(single(asked.config, asked.runtime), need)
+    return Demand(settings_of(asked.config, asked.runtime), need)
 
 
 def _label(asked: Asked) -> Demand | None:
