@@ -14,9 +14,29 @@ from alignflow.data.run import Run, Runtime
 from alignflow.models.batching import EncodedRow
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
-from alignflow.models.engines.parts import whole_state
 from alignflow.models.policy import Policy
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
+
+
+def whole_state(engine):
+    """The whole state in every process, for models that fit: name -> tensor of its own shape on the CPU. Every process must call it."""
+    parts = engine.parts()
+    shapes = {
+        name: shape for found in group.gather({name: list(part.shape) for name, part in parts.items()}) for name, shape in found.items()
+    }
+    whole = {}
+    for name in sorted(shapes):
+        tensor = torch.zeros(shapes[name]).flatten()
+        if name in parts:
+            part = parts[name]
+            tensor[part.start : part.start + len(part.values)] = part.values.detach().float().cpu()
+        whole[name] = group.sum_tensor(tensor).view(shapes[name])
+    return whole
+
+
+def reader_of(whole):
+    """Reads from a state that `whole_state` returned."""
+    return lambda name, start, stop: whole[name].flatten()[start:stop].clone()
 
 
 def build(config):

@@ -115,14 +115,11 @@ def share_store(
 ) -> None:  # fmt: skip
     """Let several machines use this store over one mounted folder, from now on. Nothing may run in it meanwhile."""
     store = ArtifactStore()
-    if store.sharing:
-        print("it is shared already")
-        return
-    home = Home(store.root)
-    if any(process.alive for process in processes.known(home).values()):
+    home, shared = Home(store.root), store.sharing is not None
+    if not shared and any(process.alive for process in processes.known(home).values()):
         raise UserError("the server or a worker of this store runs", where=str(store.root), do="`alignflow down` first")
-    before = home.prefect
-    store.share(Sharing(beat_s=expiry_s / 6, expiry_s=expiry_s))
-    if before.is_dir():  # the history, schedules and automations of this host stay with it
-        before.rename(home.prefect)
-    print(f"{store.root} may be used by several machines")
+    if not shared:
+        store.share(Sharing(beat_s=expiry_s / 6, expiry_s=expiry_s))
+    if home.alone.is_dir() and not home.prefect.exists():  # history, schedules and automations of this host stay with it
+        home.alone.rename(home.prefect)
+    print("it is shared already" if shared else f"{store.root} may be used by several machines")

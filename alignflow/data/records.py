@@ -90,8 +90,8 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a Parquet file as dictionaries; raises DataError where it is not one."""
     try:
         with pq.ParquetFile(path) as file:  # pq.read_table would import pandas and data sets first: half a second of every stage
-            return file.read().to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
+            return [row for batch in file.iter_batches() for row in batch.to_pylist()]
+    except (OSError, pa.ArrowException) as error:
         raise DataError(f"not a readable Parquet table ({error})", where=str(path)) from error
 
 

@@ -175,7 +175,7 @@ def rlaif_data(
     """Preference data on demand: sample answers to prompts, let a judge label them, report; nothing is trained.
 
     Args:
-        prompts: Prompts to answer: a file, a saved data set, or a Hub id; a relative path is looked for where `alignflow up` was called, then beside the store.
+        prompts: Prompts to answer: a file, a saved data set, or a Hub id; a relative path starts at the directory that holds the store.
         model: Who answers: a directory, a Hub id, or the start of the key of a model in the store.
         judge: Who labels.
         judge_options: What this judge alone has; see `alignflow judges JUDGE`.

@@ -72,12 +72,13 @@ def _score(policy: Policy, answers: Sequence[EncodedRow], digest: str, config: R
         return _together(policy, [answers[order[place]] for place in batch], config.per_token, run)
 
     journal = RowJournal(run.rows)
-    planned = group.gather(list(plan(ids, journal.known(), ANSWERS_PER_COMMIT)) if run.main else None)[0]
+    known = journal.known() if run.main else {}  # read once: other runs write too, and all processes must go by one plan
+    planned = group.gather(list(plan(ids, known, ANSWERS_PER_COMMIT)) if run.main else None)[0]
     if not run.main:
         for batch in planned:
             compute(batch)
         return []
-    results = journal.compute(ids, ANSWERS_PER_COMMIT, compute, lambda done, total: run.progress(done, total, "answers"))
+    results = journal.compute(ids, ANSWERS_PER_COMMIT, compute, lambda done, total: run.progress(done, total, "answers"), known)
     by_answer = dict(zip(order, results, strict=True))
     return [by_answer[index] for index in range(len(answers))]
 
@@ -85,7 +86,7 @@ def _score(policy: Policy, answers: Sequence[EncodedRow], digest: str, config: R
 def _together(policy: Policy, rows: Sequence[EncodedRow], per_token: bool, run: Run) -> list[dict[str, Any]]:
     """The scores of all rows, in every process; each computes those that fall to it."""
     own = _dealt(rows)[group.rank()]
-    run.count_tokens(sum(len(rows[place]) for place in own))
+    run.count_tokens(sum(map(len, rows)))  # of all processes, as in training
     shown = own or [min(range(len(rows)), key=lambda place: len(rows[place]))]  # under ZeRO 3 the others' passes need one of it
     logps = completion_logps(policy, [rows[place] for place in shown], run.runtime.micro_batch_tokens)
     scores = [{"sum": float(row.sum()), "tokens": row.tolist() if per_token else None} for row in logps[: len(own)]]

@@ -35,7 +35,12 @@ class Home:
 
         In a store that machines share each host has one: two that write to one SQLite file over a mount break it.
         """
-        return self.root / (f"home-{this_host().file_name}" if sharing_of(self.store) else "home")
+        return self.root / f"home-{this_host().file_name}" if sharing_of(self.store) else self.alone
+
+    @property
+    def alone(self) -> Path:
+        """PREFECT_HOME in a store of one machine."""
+        return self.root / "home"
 
     @property
     def logs(self) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
+from typing import Any
 
 from alignflow.data.errors import UserError
 
@@ -15,26 +17,31 @@ def is_self_signed(certificate: Path | None) -> bool:
 
 def names_in(certificate: Path | None) -> list[str]:
     """The host names and addresses that it is for, without wildcards; empty without one."""
-    return [name for name in _names(certificate) if not name.startswith("*")]
+    names, addresses = _names(certificate)
+    return [*(name for name in names if not name.startswith("*")), *map(str, addresses)]
 
 
 def is_for(certificate: Path, name: str) -> bool:
     """Whether clients take it for a host name or address; a wildcard stands for one label. Raises UserError where it is none."""
-    found = {known.lower() for known in _names(certificate)}
-    return name.lower() in found or f"*.{name.lower().partition('.')[2]}" in found
+    names, addresses = _names(certificate)
+    try:
+        return ipaddress.ip_address(name) in addresses
+    except ValueError:
+        found = {known.lower() for known in names}
+        return name.lower() in found or f"*.{name.lower().partition('.')[2]}" in found
 
 
-def _names(certificate: Path | None) -> list[str]:
+def _names(certificate: Path | None) -> tuple[list[str], list[Any]]:
     from cryptography import x509
 
     loaded = _load(certificate)
     if loaded is None:
-        return []
+        return [], []
     try:
         names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return []
-    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+        return [], []
+    return names.get_values_for_type(x509.DNSName), names.get_values_for_type(x509.IPAddress)
 
 
 def _load(certificate: Path | None):

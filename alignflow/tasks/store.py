@@ -26,10 +26,7 @@ from alignflow.tasks.sharing import check_can_share
 
 DIRECTORIES = ("artifacts", "staging", "work", "rows", "locks", "quarantine", "runs", "prefect", "gates")
 MOST_RENAMES = 20
-MOST_NAMED = 3
-"""Artifacts that a message names, where several match."""
-SHORT_KEY = 12
-"""Digits of a key that tell it from others in a message."""
+MOST_NAMED, SHORT_KEY = 3, 12  # in a message where several match: artifacts, and digits of their keys
 
 
 def default_root() -> Path:

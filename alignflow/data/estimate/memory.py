@@ -204,9 +204,18 @@ def generation_need(shape: ModelShape, rollout: Rollout, place: Place) -> Need:
     return Need((Phase("sampling", add(parts, _base(place))),), _loading(shape.parameters * width, place))
 
 
-def scoring_need(weights: int, passes: Parts, place: Place) -> Need:
-    """A model of `weights` fp32 weights that only looks: judge, reward model, reference, held-out text; under ZeRO 3 it is shared out."""
-    return Need((Phase("scoring", add({"weights": FP32 * weights / place.shares}, passes, _base(place))),), _loading(FP32 * weights, place))
+def scoring_need(weights: int, passes: Parts, place: Place, head: int = 0) -> Need:
+    """A model of `weights` fp32 weights, `head` of them in its head, that only looks: judge, reward model, reference, held-out text.
+
+    Under ZeRO 3 each process has a share, and beside it the head and what is gathered for use.
+    """
+    if not place.gathers:
+        return Need((Phase("scoring", add({"weights": FP32 * weights}, passes, _base(place))),), _loading(FP32 * weights, place))
+    own: Parts = {"weights": FP32 * weights / place.shares}
+    waits = place.offload == "all" and place.device == "cuda"
+    gathered: Parts = {"buffers": FP32 * (head + min(weights, LIVE_PARAMETERS))}
+    on_device = add(gathered, passes, _base(place), {} if waits else own)
+    return Need((Phase("scoring", on_device),), add(_loading(0, place), own if waits else {}))
 
 
 def loading_need(weights: int) -> Need:

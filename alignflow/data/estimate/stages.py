@@ -237,7 +237,8 @@ def _reference(asked: Asked) -> Demand | None:
 
     def need(settings: Settings) -> Need:
         tokens = settings.micro_batch_tokens
-        return scoring_need(shape.parameters, forward_only(shape, tokens, tokens, settings.place), settings.place)
+        head = shape.hidden_size * shape.vocab_size
+        return scoring_need(shape.parameters, forward_only(shape, tokens, tokens, settings.place), settings.place, head)
 
     return Demand(settings_of(asked.config, asked.runtime), need)
 

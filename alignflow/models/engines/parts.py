@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
 from alignflow.models.engines import group
-
-if TYPE_CHECKING:
-    from alignflow.models.engines.base import Engine
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 STEPS = "steps"
@@ -42,24 +38,3 @@ Read = Callable[[str, int, int], torch.Tensor]
 def steps_part(steps: float) -> Parts:
     """The optimizer's count of steps; one process gives it for all."""
     return {STEPS: Part(torch.tensor([steps], dtype=torch.float32), 0, (1,))} if group.is_main() else {}
-
-
-def whole_state(engine: Engine) -> dict[str, torch.Tensor]:
-    """The whole state in every process, for models that fit: name -> tensor of its own shape on the CPU. Every process must call it."""
-    parts = engine.parts()
-    shapes = {
-        name: shape for found in group.gather({name: list(part.shape) for name, part in parts.items()}) for name, shape in found.items()
-    }
-    whole = {}
-    for name in sorted(shapes):
-        tensor = torch.zeros(shapes[name]).flatten()
-        if name in parts:
-            part = parts[name]
-            tensor[part.start : part.start + len(part.values)] = part.values.detach().float().cpu()
-        whole[name] = group.sum_tensor(tensor).view(shapes[name])
-    return whole
-
-
-def reader_of(whole: Mapping[str, torch.Tensor]) -> Read:
-    """Reads from a state that `whole_state` returned."""
-    return lambda name, start, stop: whole[name].flatten()[start:stop].clone()

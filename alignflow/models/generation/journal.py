@@ -61,14 +61,14 @@ class RowJournal:
 
     def compute(
         self, ids: Sequence[str], batch_size: int, function: Callable[[list[int]], Sequence[Any]],
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] | None = None, known: dict[str, Any] | None = None,
     ) -> list[Any]:  # fmt: skip
-        """Results of the rows `ids`, in their order; `function` computes the missing ones.
+        """Results of the rows `ids`, in their order; `function` computes the missing ones: all but `known`, or what `known()` says.
 
         The rows that are missing are planned in the given order, `batch_size` at a time, and committed batch by
         batch. `function` takes positions in `ids` and returns one JSON value for each; `progress` gets (done, total).
         """
-        rows = self.known()
+        rows = self.known() if known is None else dict(known)
         done = sum(identity in rows for identity in ids)
         for batch in plan(ids, rows, batch_size):
             if progress:

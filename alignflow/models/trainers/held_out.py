@@ -121,6 +121,7 @@ class HeldOut:
         write_parts(weights, share_of(temporary, ENGINE, group.rank()))
         group.barrier()
         if group.is_main():
+            sync(temporary)
             shutil.rmtree(final, ignore_errors=True)
             os.rename(temporary, final)
             sync(self._root)

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 import torch
+from training_support import reader_of, whole_state
 from transformers import AutoModelForCausalLM
 
 from alignflow.data.configs.training import SFTConfig
 from alignflow.data.run import Runtime
 from alignflow.models.engines.base import ENGINES, make_engine
-from alignflow.models.engines.parts import reader_of, whole_state
 
 CONFIG = SFTConfig(weight_decay=0.1, max_grad_norm=1.0)
 

@@ -12,7 +12,7 @@ from alignflow.data.errors import StoreError
 from alignflow.data.run import Runtime
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
-from alignflow.models.engines.parts import MOMENTS, Part, reader_of
+from alignflow.models.engines.parts import MOMENTS, Part
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers import saved_state
 from alignflow.models.trainers.saved_state import SavedStates, StateReader
@@ -179,9 +179,3 @@ def test_a_reader_says_which_elements_are_missing(tmp_path):
         assert torch.equal(reader.read("weights/w", 1, 3), torch.tensor([1.0, 2.0]))
         with pytest.raises(StoreError, match="lacks 2 elements of weights/w"):
             reader.read("weights/w", 2, 6)
-
-
-def test_a_reader_of_a_whole_state_gives_copies():
-    read = reader_of(WHOLE)
-    read("weights/w", 0, 2).zero_()
-    assert WHOLE["weights/w"][1] == 1
