@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class Cell:
     def doing(self, key: str) -> tuple[str, bool]:
         """What a run is doing, by what stands on disk: one of PHASES, and whether it is writing a state."""
         side, work = self.area(key) / "side", self.work(key)
-        writing = any(any(work.glob(pattern)) for pattern in (".step-*", "*/.step-*", "best/.temporary"))
+        writing = any(_stands(work, pattern) for pattern in (".step-*", "*/.step-*", "best/.temporary"))
         if any((self.area(key) / "payload").glob("*")):
             return "publishing", writing
         if not any((side / "tensorboard").glob("*")):  # the last thing before the loop begins
@@ -145,6 +146,13 @@ class Left:
     digest: str
     metrics: dict[str, Any]
     curves: list[dict[str, Any]]
+
+
+def _stands(directory: Path, pattern: str) -> bool:
+    """Whether something of that name stands there now: what the run removes while one looks is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return any(directory.glob(pattern))
+    return False
 
 
 def _newest(states: Path) -> int | None:
