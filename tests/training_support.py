@@ -152,9 +152,10 @@ def group_figures():
 
 
 if __name__ == "__main__":  # under torchrun: python training_support.py CELLS.json ROOT
-    from alignflow.worker import die_with_parent, prepare_process
+    from alignflow.worker import LastAct, die_with_parent, prepare_process
 
     die_with_parent()
+    last_act = LastAct()
     prepare_process(Runtime())
     torch.set_num_threads(1)
     group.join(Runtime())
@@ -163,3 +164,4 @@ if __name__ == "__main__":  # under torchrun: python training_support.py CELLS.j
         run_cell(Path(sys.argv[2]) / name, cell["config"], {"engine": "deepspeed", **cell["runtime"]})
     Path(sys.argv[2], f"group-{group.rank()}.json").write_text(json.dumps(group_figures()))
     print("all cells ended", flush=True)
+    last_act.status = 0

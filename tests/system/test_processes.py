@@ -51,7 +51,7 @@ def cells(tmp_path_factory):
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu", "PYTHONPATH": f"{REPOSITORY}:{TESTS}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
     (root / "log.txt").write_text(done.stdout + done.stderr)
-    assert done.returncode == 0, f"see {root / 'log.txt'}"
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     return root
 
 

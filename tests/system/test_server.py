@@ -222,7 +222,8 @@ def test_a_run_lives_through_a_server_that_was_killed_and_away_for_long(server):
     run = server.start("hold", path=str(path), until=str(until), slot="slot")
     wait_until(path.exists)
     buckets = sqlite3.connect(server.home.prefect / "prefect.db")
-    wait_until(lambda: buckets.execute("select count(*) from automation_bucket").fetchone()[0])
+    of_run = 'select "end" from automation_bucket where bucketing_key like ?', [f"%{run}%"]
+    wait_until(lambda: buckets.execute(*of_run).fetchone())  # runs before it have theirs
     os.kill(server.pid("server"), signal.SIGKILL)
     found = json.loads(server("status", "--json", status=1))
     assert not found["server"]["healthy"] and not found["healthy"] and "ended" in server("status", status=1)
@@ -233,7 +234,7 @@ def test_a_run_lives_through_a_server_that_was_killed_and_away_for_long(server):
     before = server.pid(f"worker-{POOL}")
     assert "started server" in server("up") and server.pid(f"worker-{POOL}") == before
     with contextlib.closing(sqlite3.connect(server.home.prefect / "prefect.db")) as buckets:
-        (end,) = buckets.execute('select "end" from automation_bucket where bucketing_key like ?', [f"%{run}%"]).fetchone()
+        (end,) = buckets.execute(*of_run).fetchone()
     assert datetime.fromisoformat(end).replace(tzinfo=UTC) > datetime.now(UTC), "it has time to be heard from again"
     assert server.state(run)["type"] == "RUNNING"
     until.touch()
