@@ -25,7 +25,7 @@ def die_with_parent() -> None:
 class LastAct:
     """Ends the process when Python's exit handlers have run, before the interpreter is taken down.
 
-    A thread of torch's Gloo that lets go of its last tensor just then aborts the process (SIGABRT, seen in 7 of 100 runs of
+    A thread of torch's Gloo that lets go of its last tensor just then aborts the process (SIGABRT, seen in 5 of 72 runs of
     two processes): a stage that has all its results would count as one that died.
     """
 
