@@ -62,7 +62,9 @@ SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error",
     # Threads that wait for work must not spin: with another process on the same cores a stage took 15 times as long.
-    "OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "Agg", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "DS_SKIP_CUDA_CHECK": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "THP_MEM_ALLOC_ENABLE": "1",  # large tensors on large pages, where Linux allows it: backward passes on a CPU are up to a fifth faster
+    "MPLBACKEND": "Agg", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "DS_SKIP_CUDA_CHECK": "1",
 }  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class Worker:
 
     def __init__(self, python: str, script: str, folder: Path, threads: int):
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        environment["THP_MEM_ALLOC_ENABLE"] = "1"  # as our stages have it; TRL gets it too
         environment["PYTHONPATH"] = str(HERE.parent) if python == sys.executable else ""
         self._log = open(folder / f"{script}.log", "w")  # noqa: SIM115 (closed with the worker)
         self._process = subprocess.Popen(

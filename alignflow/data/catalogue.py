@@ -154,7 +154,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "sft": Stage(
         "alignflow.models.trainers.sft:train_sft", "Supervised fine-tuning on assistant tokens.",
-        config=training.SFTConfig, takes=("base", "demonstrations"), makes="checkpoint", trains=True, version="3",
+        config=training.SFTConfig, takes=("base", "demonstrations"), makes="checkpoint", trains=True, version="4",
     ),
     "sample": Stage(
         "alignflow.models.generation.sample:sample", "Sample candidate answers.",
@@ -168,7 +168,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "reward": Stage(
         "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
-        config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True, version="3",
+        config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True, version="4",
     ),
     "reference": Stage(
         "alignflow.models.reference:compute_reference", "Log-probabilities of the pairs under the frozen reference.",
@@ -177,7 +177,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "align": Stage(
         "alignflow.models.trainers.alignment:align", "Align the SFT model by a method of the catalogue.",
-        version="3", config=training.AlignConfig,
+        version="4", config=training.AlignConfig,
         takes=("policy", "reference?", "preferences?", "prompts?", "reward_model?", "demonstrations?"), makes="checkpoint", trains=True,
     ),
     "evaluate": Stage(

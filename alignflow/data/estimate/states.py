@@ -4,16 +4,16 @@ The counts follow the allocations in DeepSpeed 0.19's `runtime/zero/stage_1_and_
 `models/engines/deepspeed_engine.py`, where weights and gradients are fp32 (4 bytes) in either precision. In units of 4 bytes
 per trainable weight, with n processes:
 
-- plain torch: weights 1, gradients 1, AdamW's two moments 2; on CUDA one more while it steps (torch's foreach square root).
+- plain torch: weights 1, gradients 1, AdamW's two moments 2.
 - ZeRO 1 and 2: weights 1; master copy and moments (1 + 2) / n; gradients 1 (ZeRO 1) or 1 / n (ZeRO 2). While it steps, this
-  process's share of the gradients once flat, and AdamW's temporaries over the one flat share: 2 / n on CPU, 1 / n on CUDA.
+  process's share of the gradients once flat. AdamW is fused and makes no temporaries.
 - ZeRO 3: weights 1 / n, which are their own master copy; moments 2 / n; gradients 1 / n, and a buffer for one sub-group. Weights
   are gathered in fp32 for the time of their use; the head's stay gathered.
 
 To this come the bucket that gradients are reduced in, gradients on their way to it, and with offloading what stands in the
 machine's memory instead. Measured on a CPU with 29 million weights as the rise of resident memory, without the buckets' share:
-torch 4.2 units where the formulas give 4.0, ZeRO 1 with one process 8.3 (8.0), with two 5.7 (5.5), ZeRO 2 with two 5.9 (5.5),
-ZeRO 3 with two 7.2 (6.5).
+torch 4.2 units where the formulas give 4.0, ZeRO 1 with one process 6.1 (6.0), with two 4.8 (4.5), ZeRO 2 with two 4.4 (4.5),
+ZeRO 3 with two 5.9 (5.5).
 """
 
 from __future__ import annotations
@@ -57,8 +57,7 @@ def states(weights: int, trainable: int, head: int, place: Place) -> States:
 def _torch(weights: int, trainable: int, place: Place) -> States:
     unit = FP32 * trainable
     gradients = {"gradients": unit}
-    step = gradients | ({"buffers": unit} if place.device == "cuda" else {})
-    return States({"weights": FP32 * weights, "optimizer": 2 * unit}, gradients, step)
+    return States({"weights": FP32 * weights, "optimizer": 2 * unit}, gradients, gradients)
 
 
 def _zero_1_2(weights: int, trainable: int, place: Place) -> States:
@@ -73,7 +72,7 @@ def _zero_1_2(weights: int, trainable: int, place: Place) -> States:
     # ZeRO 2 copies the owned gradients of a backward pass beside those of earlier ones; the others wait in the bucket.
     in_flight = {"in flight": share + min(unit, FP32 * REDUCE_BUCKET)} if partitioned else {}
     own_copy = 0 if place.processes == 1 and not partitioned else share
-    step = own_copy + share + _adam_temporaries(share, place)
+    step = own_copy + share
     return States(
         {"weights": FP32 * weights, "optimizer": 3 * share}, gradients | {"buffers": bucket} | in_flight, gradients | {"buffers": step}
     )
@@ -95,7 +94,7 @@ def _zero_3(weights: int, trainable: int, head: int, place: Place) -> States:
     return States(
         own | {"optimizer": 2 * share, "buffers": buckets + group},
         gradients | {"buffers": gathered, "in flight": in_flight},
-        gradients | {"buffers": _adam_temporaries(group, place)},
+        gradients,
     )
 
 
@@ -106,8 +105,3 @@ def _offloads(place: Place) -> bool:
 def _bucket(trainable: int, place: Place) -> float:
     """Bytes of the bucket that gradients are reduced in: on CUDA all of it, on CPU as far as it is written."""
     return FP32 * (REDUCE_BUCKET if place.device == "cuda" else min(REDUCE_BUCKET, trainable))
-
-
-def _adam_temporaries(group: float, place: Place) -> float:
-    """torch.optim.AdamW over one flat tensor: the root of the second moment, and on CPU its quotient too."""
-    return group if place.device == "cuda" else 2 * group

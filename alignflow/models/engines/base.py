@@ -62,11 +62,14 @@ def share_out_frozen(model: torch.nn.Module, runtime: Runtime) -> None:
 
 
 def make_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over all trainable parameters; decay on matrices alone, as is usual."""
+    """AdamW over all trainable parameters; decay on matrices alone, as is usual.
+
+    Fused: the others make temporaries as large as the parameter, and under ZeRO one parameter is the process's whole share.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in parameters if len(shape_of(parameter)) >= 2]
     vectors = [parameter for parameter in parameters if len(shape_of(parameter)) < 2]
     groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": config.weight_decay}]
     if vectors:
         groups.append({"params": vectors, "weight_decay": 0.0})
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, eps=EPSILON)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, eps=EPSILON, fused=True)

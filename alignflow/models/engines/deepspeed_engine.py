@@ -72,7 +72,7 @@ class DeepSpeedEngine:
             self._zero.empty_partition_cache()
         for flat in self._flat_partitions():
             moments = {moment: torch.zeros_like(flat) for moment in MOMENTS}
-            self._zero.optimizer.state[flat] = {"step": read(STEPS, 0, 1)[0].clone(), **moments}
+            self._zero.optimizer.state[flat] = {"step": read(STEPS, 0, 1)[0].clone().to(flat.device), **moments}
         self._link_optimizer_state()
         with torch.no_grad():
             for name, parameter in self._trainable().items():

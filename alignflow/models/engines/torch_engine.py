@@ -52,7 +52,7 @@ class TorchEngine:
                 values = {kind: read(f"{kind}/{name}", 0, parameter.numel()).view_as(parameter) for kind in ("weights", *MOMENTS)}
                 parameter.copy_(values.pop("weights"))
                 moments = {moment: value.to(parameter.device) for moment, value in values.items()}
-                self._optimizer.state[parameter] = {"step": read(STEPS, 0, 1)[0].clone(), **moments}
+                self._optimizer.state[parameter] = {"step": read(STEPS, 0, 1)[0].clone().to(parameter.device), **moments}
 
     def description(self) -> dict[str, Any]:
         """One process, no ZeRO; device and token budget."""
