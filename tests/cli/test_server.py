@@ -8,6 +8,7 @@ import sys
 import urllib.request
 
 import pytest
+from server_support import free_port
 
 from alignflow.cli import settings
 from alignflow.cli.settings import configure_prefect
@@ -30,7 +31,7 @@ def alignflow(*arguments):
     ],
 )
 def test_up_refuses_before_it_starts_anything(store, arguments, message):
-    done = alignflow("up", *arguments)
+    done = alignflow("up", "--port", str(free_port()), *arguments)  # somebody may have a server on the usual one
     assert done.returncode == 2 and message in done.stderr and "s3cret" not in done.stderr
     assert "nothing is up" in alignflow("down").stdout and not (store.root / "prefect" / "server.json").exists()
 
