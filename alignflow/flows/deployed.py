@@ -81,7 +81,7 @@ def pipeline(
     """Align a model as a recipe says; every stage that is in the store already is found there.
 
     Args:
-        recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then beside the store.
+        recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then in the directory that holds the store.
         settings: What to change in it; empty fields are as in the recipe.
         more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
         selection: Which part of it, and what to do again; empty: all of it, and only what is missing.
@@ -128,7 +128,7 @@ def stage_flow(stage: str) -> Flow[..., Any]:
 STAGE_HELP = """{summary}
 
 Args:
-    recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then beside the store.
+    recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then in the directory that holds the store.
     settings: What to change in the stage; empty fields are as in the recipe.
     more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
     inputs: Artifacts to take, each by the start of its key or digest; empty: the recipe's own, else those of the latest good run.

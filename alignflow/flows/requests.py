@@ -12,7 +12,7 @@ from typing import Any
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
-from alignflow.data.errors import UserError
+from alignflow.data.errors import RecipeError, UserError
 from alignflow.flows.calls import plan
 from alignflow.flows.forms import Form
 from alignflow.flows.needs import Estimator, refuse_too_large
@@ -48,9 +48,16 @@ def recipe_path(text: str) -> Path:
     """A path as the machine that runs flows sees it: a relative one starts at the working directory, or else at the one that holds the store.
 
     Runs of `alignflow up` work where it was called; other process workers make a directory for each run.
+
+    Raises:
+        RecipeError: there is none in any of these places.
     """
     path = Path(text).expanduser()
-    return path if path.is_absolute() or path.is_file() else ArtifactStore().root.parent / path
+    places = [path] if path.is_absolute() else [path.absolute(), ArtifactStore().root.parent / path]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise RecipeError("no such recipe", where=" or ".join(dict.fromkeys(map(str, places))), do="`alignflow new` writes one")
+    return found
 
 
 def served_store() -> ArtifactStore:

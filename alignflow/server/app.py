@@ -13,6 +13,7 @@ import uvicorn
 from prefect.server.api import collections
 from prefect.server.api.server import create_app
 from prefect.server.database import provide_database_interface
+from prefect.server.events.actions import ActionFailed, ChangeFlowRunState
 
 from alignflow.server.guard import Guard
 from alignflow.server.home import Home
@@ -20,6 +21,8 @@ from alignflow.server.names import is_answered
 from alignflow.server.objects import CRASHED_AFTER_S, ZOMBIES
 from alignflow.server.retries import Retries
 
+WAITING = ("PAUSED", "SCHEDULED")
+"""Types of states in which a run has no process: suspended, or to be started again."""
 SHUTDOWN_S = 5
 """How long open connections may take to end; a worker's websocket never ends by itself."""
 
@@ -28,6 +31,7 @@ def main() -> None:
     """Serve until SIGTERM."""
     settings = Home(Path(sys.argv[1])).settings()
     stay_offline()
+    spare_runs_that_wait()
     app = create_app(final=True)
     app.router.lifespan_context = _after_an_outage(app.router.lifespan_context)
     uvicorn.run(
@@ -41,6 +45,27 @@ def stay_offline() -> None:
     """Have the lists of worker and block types read from the package: Prefect asks a host on the internet first."""
     for view in collections.KNOWN_VIEWS:
         collections.KNOWN_VIEWS[view] = ""  # no URL: its request fails before any connection, and it falls back to the file
+
+
+def spare_runs_that_wait() -> None:
+    """Have the automation that finds dead runs leave those alone that no process works on.
+
+    It goes by events. A heartbeat of the process that suspends its run may come after the run's last other event, and on a busy
+    database that event may be lost (both seen with Prefect 3.8.8): a run that waits for a person would be Crashed, and could
+    never be answered.
+    """
+    act = ChangeFlowRunState.act
+
+    async def act_unless_it_waits(self, triggered_action) -> None:
+        if triggered_action.automation.name == ZOMBIES:
+            run = await self.flow_run(triggered_action)
+            async with await self.orchestration_client(triggered_action) as orchestration:
+                found = await orchestration.read_flow_run_raw(run)
+            if found.status_code == 200 and found.json()["state_type"] in WAITING:
+                raise ActionFailed(f"flow run {run} waits, and has no process that could be heard from")
+        await act(self, triggered_action)
+
+    ChangeFlowRunState.act = act_unless_it_waits
 
 
 def _after_an_outage(lifespan):

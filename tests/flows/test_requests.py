@@ -2,7 +2,6 @@
 
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -51,8 +50,13 @@ def test_in_small_is_in_small(repository):
 def test_a_relative_path_starts_at_the_directory_of_the_store(store, store_root, monkeypatch, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert recipe_path("recipes/mine.yaml") == store_root.parent / "recipes" / "mine.yaml"
-    assert recipe_path("/a/b.yaml") == Path("/a/b.yaml")
+    mine = store_root.parent / "recipes" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("name: mine\n")
+    assert recipe_path("recipes/mine.yaml") == recipe_path(str(mine)) == mine
+    mine.rename(mine.with_name("other.yaml"))
+    text = said(lambda: recipe_path("recipes/mine.yaml"))
+    assert str(mine) in text and str(tmp_path / "elsewhere" / "recipes" / "mine.yaml") in text, "each place that was looked in"
 
 
 def test_a_worker_that_does_not_say_where_the_store_is_is_refused(monkeypatch):

@@ -1,4 +1,4 @@
-"""Flows for a worker of `alignflow up`: one says where it ran, one works for a while. Run as a program, deploys both."""
+"""Flows for a worker of `alignflow up`: one says where it ran, one works for a while, one waits for a person. Run as a program, deploys both."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.flow_runs import suspend_flow_run
 
 
 @flow
@@ -31,9 +32,15 @@ def hold(path: str, until: str, slot: str = "") -> None:
             get_run_logger().info("step")
 
 
+@flow
+def ask() -> None:
+    """Wait for a person, without a process."""
+    suspend_flow_run()
+
+
 if __name__ == "__main__":
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name("slot", 1)
-    for name in ("note", "hold"):
+    for name in ("note", "hold", "ask"):
         loaded = flow.from_source(source=str(Path(__file__).parent), entrypoint=f"{Path(__file__).name}:{name}")
         loaded.deploy(name, work_pool_name=sys.argv[1], build=False, push=False, print_next_steps=False, ignore_warnings=True)

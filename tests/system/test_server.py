@@ -31,7 +31,7 @@ from alignflow.server.objects import POOL
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server that is up, with two flows deployed."""
+    """A server that is up, with three flows deployed."""
     made = Server(tmp_path_factory.mktemp("server"))
     made("up", "--port", made.port)
     made.deploy()
@@ -217,6 +217,28 @@ def test_a_run_that_died_without_a_word_is_crashed_within_two_minutes(server, ki
     assert (datetime.fromisoformat(state["timestamp"]) - died).total_seconds() < 120
 
 
+PAST = "strftime('%Y-%m-%d %H:%M:%f000', {0}, '-1 hour')"
+AN_HOUR_AGO = f'update automation_bucket set start = {PAST.format("start")}, "end" = {PAST.format(chr(34) + "end" + chr(34))}'
+
+
+def test_a_run_that_waits_for_a_person_is_not_taken_for_a_dead_one(server):
+    """Whatever becomes of its last events: here a heartbeat comes after them, and was the last for an hour."""
+    run = server.start("ask")
+    wait_until(lambda: server.state(run)["type"] == "PAUSED")
+    resource, of_run = {"prefect.resource.id": f"prefect.flow-run.{run}"}, ("where bucketing_key like ?", [f"%{run}%"])
+    late = {"event": "prefect.flow-run.heartbeat", "resource": resource, "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat()}
+    server.api.post("/events", [late])
+    with contextlib.closing(sqlite3.connect(server.home.prefect / "prefect.db", timeout=60)) as buckets:
+        wait_until(lambda: buckets.execute(f"select * from automation_bucket {of_run[0]} and last_event like '%heartbeat%'", of_run[1]).fetchone())
+        with buckets:
+            buckets.execute(f"{AN_HOUR_AGO} {of_run[0]}", of_run[1])
+    spared = {"event": {"name": ["prefect.automation.action.failed"]}}
+    wait_until(lambda: run in json.dumps(server.api.post("/events/filter", {"filter": spared})["events"]))
+    assert server.state(run)["type"] == "PAUSED"
+    server.api.post(f"/flow_runs/{run}/resume", {})
+    assert server.ended(run)["type"] == "COMPLETED"
+
+
 def test_a_run_lives_through_a_server_that_was_killed_and_away_for_long(server):
     path, until = server.folder / "held", server.folder / "enough"
     run = server.start("hold", path=str(path), until=str(until), slot="slot")
@@ -227,9 +249,8 @@ def test_a_run_lives_through_a_server_that_was_killed_and_away_for_long(server):
     os.kill(server.pid("server"), signal.SIGKILL)
     found = json.loads(server("status", "--json", status=1))
     assert not found["server"]["healthy"] and not found["healthy"] and "ended" in server("status", status=1)
-    past = "strftime('%Y-%m-%d %H:%M:%f000', {0}, '-1 hour')"  # as if the server had been away for an hour
     with buckets:
-        buckets.execute(f'update automation_bucket set start = {past.format("start")}, "end" = {past.format(chr(34) + "end" + chr(34))}')
+        buckets.execute(AN_HOUR_AGO)  # as if the server had been away for so long
     buckets.close()
     before = server.pid(f"worker-{POOL}")
     assert "started server" in server("up") and server.pid(f"worker-{POOL}") == before
