@@ -49,7 +49,8 @@ which `alignflow plan` uses for a recipe of yours; their docstrings have the for
 **None of these figures was measured on a GPU.** They count tensors. What stands behind them was measured on a CPU: weights,
 gradients, optimizer states and buffers of DeepSpeed 0.19 with one and two processes, as the rise of resident memory of a model of 29
 million weights (2% under to 7% over the formulas where the bucket that gradients are reduced in is left out; with it 17% and 29% over
-under ZeRO 1 with one and two processes, which is blocks that the C library keeps or a bucket that still stands at the step); the activations that torch keeps, by saved-tensor hooks (3 to 5% over); the peak of a
+under ZeRO 1 with one and two processes, which is blocks that the C library keeps or a bucket that still stands at the step); the
+activations that torch keeps, by saved-tensor hooks (3 to 5% over); the peak of a
 whole SFT process for a model of 3 million weights (1.05 to 1.3 times the estimate: the C library keeps freed blocks). Offloading and
 ZeRO 3 in bf16 were read in the source and not measured at all. Not counted are fragmentation of the allocator, buffers of NCCL,
 padding of attention where rows differ in length, and what attention takes where no fused kernel runs. `alignflow plan` therefore
