@@ -21,6 +21,7 @@ from alignflow.server.errors import ServerError
 from alignflow.server.found import running_server
 from alignflow.server.home import Home
 from alignflow.server.objects import GPU_POOL
+from alignflow.server.settings import without_secrets
 from alignflow.server.status import PartStatus, Status
 from alignflow.server.status import status as find_status
 from alignflow.tasks.store import ArtifactStore
@@ -60,7 +61,7 @@ def up(
     with _told(console) as say:
         started = lifecycle.up(home, given, Path.cwd(), say)
     console.print("started " + ", ".join(started) if started else "it is up already", highlight=False)
-    _show(find_status(home), home, console)
+    _show(find_status(home), home, console, login=console.is_terminal and not foreground)
     if foreground:
         _stay(home, console)
 
@@ -73,7 +74,7 @@ def _stay(home: Home, console: Console) -> None:
         ended = lifecycle.watch(home)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # stopping takes its time, and must not be left half-done
-    log = processes.end_of_log(home, ended) if ended else ""
+    log = without_secrets(processes.end_of_log(home, ended), home.settings().database) if ended else ""
     _stop(home, console)
     if ended:
         raise ServerError(f"{ended} ended by itself", where=str(home.logs / f"{ended}.log"), do=log)
@@ -100,6 +101,7 @@ def _stop(home: Home, console: Console) -> None:
 
 def status(
     as_json: Annotated[bool, Option("--json", help="For programs.")] = False,
+    login: Annotated[bool, Option("--login", help="Show the login, also where the output is no terminal.")] = False,
     environment: Annotated[bool, Option("--environment", help="Lines for a shell that make `prefect` talk to this server.")] = False,
 ) -> None:
     """Show what is up, where, and whether it is healthy. Exit status 1 where it is not.
@@ -115,7 +117,8 @@ def status(
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
     else:
-        _show(found, home, Console())
+        console = Console()
+        _show(found, home, console, login=login or console.is_terminal)
     if not found.healthy:
         raise typer.Exit(1)
 
@@ -137,19 +140,19 @@ def _told(console: Console) -> Iterator[Callable[[str], None]]:
         yield lambda text: live.update(text)
 
 
-def _show(found: Status, home: Home, console: Console) -> None:
+def _show(found: Status, home: Home, console: Console, login: bool = False) -> None:
+    """Print a table; the login only where it was asked for, or a person at a terminal reads along and nothing keeps it."""
     table = Table("", "", show_header=False)
     table.columns[1].overflow = "fold"
-    for name, value in _rows(found, home):
+    for name, value in _rows(found, home, login):
         table.add_row(name, value)
     console.print(table)
 
 
-def _rows(found: Status, home: Home) -> Iterator[tuple[str, str]]:
+def _rows(found: Status, home: Home, login: bool) -> Iterator[tuple[str, str]]:
     yield "server", f"{found.url}  {_health(found.server)}"
     if home.login_file.exists():
-        user, _, password = home.login().partition(":")
-        yield "login", escape(f"{user}:{password}")
+        yield "login", escape(home.login() if login else f"in {home.login_file}; `alignflow status --login` shows it")
     yield "database", escape(found.database)
     for worker in found.workers:
         yield "worker", f"{worker.name}  {_health(worker)}"

@@ -6,7 +6,7 @@ import asyncio
 
 from alignflow.data.errors import UserError
 from alignflow.server.environment import with_driver
-from alignflow.server.settings import SQLITE, ServerSettings
+from alignflow.server.settings import SQLITE, ServerSettings, without_secrets
 
 TIMEOUT_S = 10
 
@@ -26,7 +26,7 @@ def check_database(settings: ServerSettings) -> None:
     try:
         asyncio.run(ask())
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlalchemy.exc.ArgumentError, TypeError, ValueError) as error:
-        said = str(error) or type(error).__name__
+        said = without_secrets(str(error) or type(error).__name__, settings.database)
         raise UserError(
             f"the database cannot be used ({said})", where=f"--database {settings.shown_database}",
             do="start it, create the database and its user, or give --database sqlite",

@@ -9,7 +9,7 @@ from pathlib import Path
 from alignflow.server.flow_run import LOGS
 from alignflow.server.home import Home
 from alignflow.server.names import origins
-from alignflow.server.settings import SQLITE, ServerSettings
+from alignflow.server.settings import SQLITE, ServerSettings, encoded
 from alignflow.server.tls import is_self_signed
 
 MARK = "ALIGNFLOW_SERVER_HOME"
@@ -83,8 +83,8 @@ def worker_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
 
 
 def with_driver(database: str) -> str:
-    """A PostgreSQL URL with the driver that Prefect needs in its name."""
-    return database.replace("postgresql://", "postgresql+asyncpg://", 1)
+    """A PostgreSQL URL with the driver that Prefect needs in its name, and a login that every parser reads alike."""
+    return encoded(database).replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
 def _inherited() -> dict[str, str]:

@@ -21,7 +21,7 @@ from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
 from alignflow.server.objects import install, pools
 from alignflow.server.processes import Process
-from alignflow.server.settings import ServerSettings, changed, check_port
+from alignflow.server.settings import ServerSettings, changed, check_port, without_secrets
 from alignflow.server.status import WORKER, is_online
 
 SERVER = "server"
@@ -176,7 +176,7 @@ def _server(home: Home, settings: ServerSettings, directory: Path, started: list
     started.append(server)
     if not _answers_within(home, settings, STARTING_S, server):
         what = "the server did not answer in time" if server.alive else "the server ended while it started"
-        raise ServerError(what, where=str(home.logs / "server.log"), do=processes.end_of_log(home, SERVER))
+        raise ServerError(what, where=str(home.logs / "server.log"), do=without_secrets(processes.end_of_log(home, SERVER), settings.database))
     return True
 
 

@@ -12,6 +12,8 @@ from alignflow.server.settings import ServerSettings
 POOL = "alignflow"
 GPU_POOL = "alignflow-gpu"
 ZOMBIES = "alignflow: runs that are not heard from"
+COMMAND = "python3 -P -m alignflow.server.flow_run"
+"""What a pool starts a flow run by. It names no path: workers on other machines have their Python elsewhere, and put it first in their PATH."""
 CRASHED_AFTER_S = 3 * HEARTBEAT_S
 """How long a run may be silent; with the time of one evaluation, a dead one is Crashed within 120 s."""
 
@@ -30,15 +32,16 @@ def install(api: Api, settings: ServerSettings, directory: Path) -> None:
 
 
 def job_template(workers: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Prefect's template of process pools with a fixed `command`, so that no run can bring a shell command along.
+    """Prefect's template of process pools with its command and directory fixed, so that no run can bring code along.
 
-    The command names no path: workers on other machines have their Python elsewhere, and put it first in their PATH.
+    It has no field `env` at all. With one, even an empty one, Prefect adds the job variable `env` of a deployment or a run to it,
+    whether or not the template has a variable of that name.
     """
     template = workers["prefect"]["process"]["default_base_job_configuration"]
-    configuration = {**template["job_configuration"], "command": "python3 -m alignflow.server.flow_run"}
+    configuration = {**template["job_configuration"], "command": COMMAND, "working_dir": str(directory)}
+    del configuration["env"]
     variables = template["variables"]
-    properties = {name: value for name, value in variables["properties"].items() if name != "command"}
-    properties["working_dir"] = {**properties["working_dir"], "default": str(directory)}
+    properties = {name: value for name, value in variables["properties"].items() if name not in ("command", "env", "working_dir")}
     return {"job_configuration": configuration, "variables": {**variables, "properties": properties}}
 
 

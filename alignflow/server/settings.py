@@ -8,7 +8,7 @@ import re
 import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,10 @@ from alignflow.server.tls import is_for
 
 SQLITE = "sqlite"
 POSTGRESQL = re.compile(r"postgresql(\+asyncpg)?://")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+PLACE = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:\d+)?(,[A-Za-z0-9._-]+(:\d+)?)*(/[A-Za-z0-9._-]*)?")
+"""Hosts, ports and the name of a database in a URL; anything else could be a part of a password."""
+OPTIONS = re.compile(r"\?[A-Za-z_]+=")
 ADDRESS = ("host", "insecure", "tls_certificate", "tls_key")
 """Settings that belong together: whoever gives one of them gives all that shall hold."""
 
@@ -61,8 +65,57 @@ class ServerSettings(BaseModel):
 
     @property
     def shown_database(self) -> str:
-        """The database, without its password."""
-        return re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", self.database)
+        """The database as it may be shown: kind, host and name; user, password and options are not."""
+        return shown(self.database)
+
+
+def shown(database: str) -> str:
+    """A database's URL without what may be secret; what does not read as a URL is not shown at all.
+
+    A password may hold any character, also a raw `@`, `/` or `?`, so the host begins after the last `@`.
+    """
+    if database == SQLITE:
+        return database
+    scheme, separator, rest = database.partition("://")
+    if not separator or not SCHEME.fullmatch(scheme):
+        return "***"
+    user, at, place = rest.rpartition("@")
+    if "?" in user:  # a raw `?` in a password, or a raw `@` in an option: what follows may be a part of either
+        return f"{scheme}://***"
+    place, mark, _ = place.partition("?")
+    return f"{scheme}://{'***@' if at else ''}{place if PLACE.fullmatch(place) else '***'}{'?***' if mark else ''}"
+
+
+def without_secrets(text: str, database: str) -> str:
+    """A text, such as an error of the database's driver, in which neither the database's URL nor a part of its login is left."""
+    user_info, _, place = _login_and_place(database.partition("://")[2])
+    _, _, password = user_info.partition(":")
+    secrets = [database, database.partition("://")[2], user_info, password, unquote(password), unquote(user_info), encoded(database)]
+    secrets += [value for pair in place.partition("?")[2].split("&") if "pass" in pair.partition("=")[0].lower() for value in _both(pair)]
+    for secret in sorted({each for each in secrets if each and each != SQLITE}, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _login_and_place(rest: str) -> tuple[str, str, str]:
+    """What follows `://`, split at the last `@` that is not in its options; a `?` begins options where a name and `=` follow it."""
+    options = OPTIONS.search(rest)
+    head = rest[: options.start()] if options else rest
+    user_info, at, place = head.rpartition("@")
+    return user_info, at, place + rest[len(head) :]
+
+
+def _both(pair: str) -> tuple[str, str]:
+    value = pair.partition("=")[2]
+    return value, unquote(value)
+
+
+def encoded(database: str) -> str:
+    """A database's URL whose user and password every parser reads alike: what they may not hold raw is percent-encoded."""
+    scheme, separator, rest = database.partition("://")
+    user_info, at, place = _login_and_place(rest)
+    user, colon, password = user_info.partition(":")
+    return f"{scheme}{separator}{quote(user, safe='%')}{colon}{quote(password, safe='%')}{at}{place}"
 
 
 def _as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

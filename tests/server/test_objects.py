@@ -1,11 +1,12 @@
 """The work pool's template: no run brings a shell command along."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
-from alignflow.server.objects import CRASHED_AFTER_S, job_template, pools
+from alignflow.server.objects import COMMAND, CRASHED_AFTER_S, job_template, pools
 from alignflow.server.settings import ServerSettings
 
 
@@ -25,10 +26,15 @@ def test_a_run_cannot_name_a_command(workers, tmp_path):
     assert template["job_configuration"]["command"].endswith(" -m alignflow.server.flow_run"), "and no {{ variable }} in it"
 
 
-def test_runs_work_where_up_was_called_and_keep_their_environment(workers, tmp_path):
+def test_a_run_cannot_set_its_environment_or_directory(workers, tmp_path):
+    """As Prefect's worker itself makes the process's configuration of it; `env` is not even there, for Prefect merges into one that is."""
+    from prefect.workers.process import ProcessJobConfiguration
+
     template = job_template(workers, tmp_path)
-    assert template["variables"]["properties"]["working_dir"]["default"] == str(tmp_path)
-    assert template["job_configuration"]["env"] == "{{ env }}" and template["job_configuration"]["working_dir"] == "{{ working_dir }}"
+    assert set(template["variables"]["properties"]) <= {"name", "labels", "stream_output"}
+    bait = {"command": "touch bait", "env": {"PYTHONPATH": "/bait"}, "env.LD_PRELOAD": "/bait.so", "working_dir": "/bait", "name": "mine"}
+    made = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, bait))
+    assert made.command == COMMAND and made.env == {} and made.working_dir == tmp_path and made.name == "mine"
 
 
 def test_a_dead_run_is_found_in_time():

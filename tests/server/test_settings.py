@@ -1,11 +1,13 @@
 """What `up` is told: what is kept, what is refused, and with which words."""
 
 import socket
+from urllib.parse import unquote
 
 import pytest
+import sqlalchemy
 
 from alignflow.data.errors import UserError
-from alignflow.server.settings import ServerSettings, changed, check_port
+from alignflow.server.settings import ServerSettings, changed, check_port, encoded, without_secrets
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
@@ -62,12 +64,44 @@ def test_what_cannot_work_is_refused(given, message):
     assert message in str(raised.value)
 
 
-def test_a_password_is_never_shown():
-    settings = ServerSettings(database="postgresql+asyncpg://me:s3cret@localhost/runs")
-    assert settings.shown_database == "postgresql+asyncpg://me:***@localhost/runs"
+@pytest.mark.parametrize(
+    ("database", "seen"),
+    [
+        ("postgresql+asyncpg://me:s3cret@localhost/runs", "postgresql+asyncpg://***@localhost/runs"),
+        ("postgresql://me:s3cret@s3cret@db.example:5433/runs", "postgresql://***@db.example:5433/runs"),
+        ("postgresql://me:s3/s3#s3@[::1]:5433/runs", "postgresql://***@[::1]:5433/runs"),
+        ("postgresql://me:s3/s3?s3#s3@[::1]:5433/runs", "postgresql://***"),
+        ("postgresql://me:a@localhost/runs?password=b@s3cret", "postgresql://***"),
+        ("postgresql://me:s3cret@localhost/runs?password=s3cret&sslmode=require", "postgresql://***@localhost/runs?***"),
+        ("postgresql:///runs?password=s3@cret", "postgresql://***"),
+        ("postgresql://me:s3cret", "postgresql://***"),
+        ("postgresql://localhost/runs", "postgresql://localhost/runs"),
+        ("me:s3cret@localhost/runs", "***"),
+        ("host=localhost password=s3cret", "***"),
+        ("sqlite", "sqlite"),
+    ],
+)
+def test_a_login_is_never_shown(database, seen):
+    settings = ServerSettings(database=database)
+    assert settings.shown_database == seen and "s3" not in seen
     with pytest.raises(UserError) as raised:
-        changed(settings, {"database": "mysql://me:s3cret@localhost/runs"})
-    assert "s3cret" not in str(raised.value)
+        changed(settings, {"database": database.replace("postgresql", "mysql").replace("sqlite", "other")})
+    assert "s3" not in str(raised.value)
+
+
+@pytest.mark.parametrize("password", ["s3cret", "s3@cret", "s3%40cret", "s3:/?#cret"])
+def test_no_error_of_a_driver_shows_a_login(password):
+    database = f"postgresql://me:{password}@localhost/runs?password=other5"
+    said = f"cannot connect to {encoded(database)} ({database}): {password!r}, {unquote(password)}, other5"
+    assert "s3" not in without_secrets(said, database) and "other5" not in without_secrets(said, database)
+
+
+def test_every_parser_reads_a_password_alike():
+    read = sqlalchemy.make_url(encoded("postgresql+asyncpg://me:p@ss/w?r#d@localhost:1/runs"))
+    assert (read.username, read.password, read.host, read.port, read.database) == ("me", "p@ss/w?r#d", "localhost", 1, "runs")
+    assert encoded("postgresql://me:p%40ss@localhost/runs") == "postgresql://me:p%40ss@localhost/runs", "what is encoded stays"
+    assert encoded("postgresql://me:a@localhost/runs?password=b@c") == "postgresql://me:a@localhost/runs?password=b@c"
+    assert encoded("sqlite") == "sqlite" and encoded("postgresql:///runs") == "postgresql:///runs"
 
 
 def test_a_port_that_is_taken_is_refused_and_another_one_is_named():
