@@ -33,7 +33,7 @@ def test_a_run_cannot_set_its_environment_or_directory(workers, tmp_path):
     template = job_template(workers, tmp_path)
     assert set(template["variables"]["properties"]) <= {"name", "labels", "stream_output"}
     bait = {"command": "touch bait", "env": {"PYTHONPATH": "/bait"}, "env.LD_PRELOAD": "/bait.so", "working_dir": "/bait", "name": "mine"}
-    made = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, bait))
+    made = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, bait, client=object()))
     assert made.command == COMMAND and made.env == {} and made.working_dir == tmp_path and made.name == "mine"
 
 

@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import subprocess
 import tempfile
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from tls_support import make_certificate
 from waiting import PATIENCE_S, wait_until
 
 from alignflow.server import processes
+from alignflow.server.errors import ServerError
 from alignflow.server.objects import POOL
 
 
@@ -78,7 +80,9 @@ def test_up_again_changes_nothing(server, killed):
 
 def test_the_login_is_shown_to_its_owner_and_to_nobody_else(server):
     login = server.home.login()
-    assert login in server("status")
+    assert login in server("status", "--login")
+    assert login not in server("status") + server("up") + server("status", "--json"), "what a log may keep names the file alone"
+    assert str(server.home.login_file) in server("status").replace("\n", "")
     password = login.partition(":")[2].encode()
     for pid in processes.marked(server.home):
         with contextlib.suppress(OSError):
@@ -117,13 +121,45 @@ def test_the_browser_is_kept_from_other_hosts(server, path):
     assert f"connect-src 'self' ws://127.0.0.1:{server.port};" in policy
 
 
-def test_a_run_cannot_bring_a_shell_command_along(server, killed):
+def test_a_run_cannot_bring_code_along(server, killed):
+    """Neither by a request, which is refused, nor by one that was stored before there was a check."""
     bait, path = server.folder / "bait", server.folder / "noted"
-    run = server.start("note", {"command": f"touch {bait}"}, path=str(path))
-    assert server.ended(run)["type"] == "COMPLETED"
+    code = server.folder / "code"
+    code.mkdir()
+    (code / "sitecustomize.py").write_text(f"open({str(bait)!r}, 'w')")
+    for variables in ({"command": f"touch {bait}"}, {"env": {"PYTHONPATH": str(code)}}, {"env.PYTHONPATH": str(code)}, {"working_dir": str(code)}):
+        with pytest.raises(ServerError, match="403.*job variable"):
+            server.start("note", variables, path=str(path))
+    with sqlite3.connect(server.home.prefect / "prefect.db", timeout=60) as database:
+        planted = json.dumps({"command": f"touch {bait}", "env": {"PYTHONPATH": str(code)}, "working_dir": str(code)})
+        assert database.execute("update deployment set infra_overrides = ? where name = 'note'", [planted]).rowcount == 1
+    assert server.ended(server.start("note", path=str(path)))["type"] == "COMPLETED"
     assert not bait.exists()
     noted = json.loads(path.read_text())
     assert noted["store"] == str(server.home.store)
+
+
+def test_the_template_of_its_pool_cannot_be_opened_again(server):
+    known = server.api.get(f"/work_pools/{POOL}")["base_job_template"]
+    prefects = server.api.get("/collections/views/aggregate-worker-metadata")["prefect"]["process"]["default_base_job_configuration"]
+    with pytest.raises(ServerError, match="403.*template"):
+        server.api.patch(f"/work_pools/{POOL}", {"base_job_template": prefects})
+    assert server.api.get(f"/work_pools/{POOL}")["base_job_template"] == known
+    server.api.patch(f"/work_pools/{POOL}", {"concurrency_limit": None})
+
+
+def test_wrong_logins_are_slowed_down_and_the_right_one_is_not_locked_out(server):
+    log = server.home.logs / "server.log"
+    known = server.api  # a client that is logged in already
+    assert known.get("/admin/version")
+    begun = time.monotonic()
+    for number in range(6):
+        assert httpx.get(f"{server.url}/api/admin/version", auth=("alignflow", f"guess-{number}")).status_code == 401
+    assert time.monotonic() - begun > 1
+    begun = time.monotonic()
+    assert known.get("/admin/version") and time.monotonic() - begun < 1
+    assert server.api.get("/admin/version") and time.monotonic() - begun < 10
+    assert "wrong login from 127.0.0.1" in log.read_text() and "guess-" not in log.read_text()
 
 
 def test_lists_of_the_pages_come_from_the_package(server):
@@ -193,6 +229,7 @@ def test_a_second_server_in_the_foreground_with_tls_on_postgresql(server, killed
         )
     wait_until(lambda: process.poll() is not None or "Ctrl-C stops it" in (tmp_path / "output").read_text(), 300)
     assert process.poll() is None, (tmp_path / "output").read_text()
+    assert second.home.login().partition(":")[2] not in (tmp_path / "output").read_text(), "an init system keeps what it prints"
     try:
         found = json.loads(second("status", "--json"))
         assert found["url"].startswith("https://") and found["healthy"] and "s3cret" not in json.dumps(found)
