@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ MARK = "ALIGNFLOW_SERVER_HOME"
 
 FOREIGN = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
 """What a user may have set for another server."""
+DATABASE = re.compile(r"ALIGNFLOW_DATABASE|PREFECT_.*DATABASE.*")
+"""Variables that name a database, and may have its password: the server is told the one of its settings, and workers need none."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -88,7 +91,7 @@ def with_driver(database: str) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN and not DATABASE.fullmatch(name)}
 
 
 def trusted_certificate(settings: ServerSettings) -> Path | None:

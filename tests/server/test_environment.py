@@ -55,3 +55,12 @@ def test_what_was_set_for_another_server_stays_out(home, monkeypatch):
     monkeypatch.setenv("MINE", "kept")
     for found in (server_environment(home, ServerSettings()), worker_environment(home, ServerSettings())):
         assert "elsewhere" not in found.values() and found["MINE"] == "kept"
+
+
+@pytest.mark.parametrize("name", ["ALIGNFLOW_DATABASE", "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_PASSWORD"])
+def test_a_databases_password_reaches_no_worker_and_no_run(home, monkeypatch, name):
+    monkeypatch.setenv(name, "postgresql://me:s3cret@localhost/runs")
+    given = ServerSettings(database="postgresql://me:s3cret@localhost/runs")
+    assert "s3cret" not in str(worker_environment(home, given)) + str(server_environment(home, ServerSettings()))
+    found = server_environment(home, given)
+    assert [each for each, value in found.items() if "s3cret" in value] == ["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
