@@ -19,7 +19,7 @@ MARK = "ALIGNFLOW_SERVER_HOME"
 FOREIGN = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
 """What a user may have set for another server."""
 DATABASE = re.compile(r"ALIGNFLOW_DATABASE|PREFECT_.*DATABASE.*")
-"""Variables that name a database, and may have its password: the server is told the one of its settings, and workers need none."""
+"""Variables that name a database, and may have its password: workers and their runs need none."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -73,7 +73,7 @@ def client_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
 def worker_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
     """The environment of a worker, which its flow runs inherit."""
     return {
-        **_inherited(),
+        **{name: value for name, value in _inherited().items() if not DATABASE.fullmatch(name)},
         **client_environment(home, settings),
         MARK: str(home.root),
         "ALIGNFLOW_HOME": str(home.store),
@@ -91,7 +91,7 @@ def with_driver(database: str) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN and not DATABASE.fullmatch(name)}
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN and name != "ALIGNFLOW_DATABASE"}
 
 
 def trusted_certificate(settings: ServerSettings) -> Path | None:

@@ -124,11 +124,17 @@ PATCHES = (
 )  # fmt: skip
 
 
-def patched(app: Any) -> Any:
-    """Prefect's app with our changes to Prefect in force; has to be called before it serves."""
+def patched(app: Any, *, lasting: bool = True) -> Any:
+    """Prefect's app with our changes to Prefect in force; has to be called before it serves.
+
+    Args:
+        app: Prefect's app.
+        lasting: Whether the server outlives runs, so that some may have been alive when it last went away.
+    """
     stay_offline()
     spare_runs_that_wait()
-    app.router.lifespan_context = _after_an_outage(app.router.lifespan_context)
+    if lasting:
+        app.router.lifespan_context = _after_an_outage(app.router.lifespan_context)
     return app
 
 
