@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,28 +18,45 @@ from prefect.server.events.actions import ActionFailed, ChangeFlowRunState
 
 from alignflow.server.guard import Guard
 from alignflow.server.home import Home
-from alignflow.server.names import is_answered
+from alignflow.server.names import is_answered, is_own_origin
 from alignflow.server.objects import CRASHED_AFTER_S, ZOMBIES
 from alignflow.server.retries import Retries
+from alignflow.server.settings import ServerSettings
 
 WAITING = ("PAUSED", "SCHEDULED")
 """Types of states in which a run has no process: suspended, or to be started again."""
+STARTUP_FAILED = 3
+"""The exit status of a server that could not start, as uvicorn has it."""
 SHUTDOWN_S = 5
 """How long open connections may take to end; a worker's websocket never ends by itself."""
 
 
 def main() -> None:
     """Serve until SIGTERM."""
-    settings = Home(Path(sys.argv[1])).settings()
+    serve(Home(Path(sys.argv[1])).settings())
+
+
+def serve(settings: ServerSettings, listening: socket.socket | None = None) -> None:
+    """Serve until SIGTERM.
+
+    Args:
+        settings: Address, names and certificate.
+        listening: The socket of a temporary server, which is already bound; it serves one run: no pages, no schedules, no automations.
+    """
     stay_offline()
     spare_runs_that_wait()
-    app = create_app(final=True)
-    app.router.lifespan_context = _after_an_outage(app.router.lifespan_context)
-    uvicorn.run(
-        Guard(Retries(app), lambda host: is_answered(host, settings)), host=settings.host, port=settings.port,
-        ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key,
-        log_level="warning", server_header=False, timeout_graceful_shutdown=SHUTDOWN_S,
+    app = create_app(final=True, ephemeral=listening is not None)
+    if listening is None:
+        app.router.lifespan_context = _after_an_outage(app.router.lifespan_context)
+    guarded = Guard(Retries(app), lambda host: is_answered(host, settings), lambda origin, host: is_own_origin(origin, host, settings))
+    config = uvicorn.Config(
+        guarded, host=settings.host, port=settings.port, ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key,
+        log_level="warning", server_header=False, timeout_graceful_shutdown=1 if listening else SHUTDOWN_S,
     )  # fmt: skip
+    server = uvicorn.Server(config)
+    server.run(sockets=[listening] if listening else None)
+    if not server.started:
+        sys.exit(STARTUP_FAILED)
 
 
 def stay_offline() -> None:

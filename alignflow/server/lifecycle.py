@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.errors import AlignflowError, UserError
-from alignflow.server import processes
+from alignflow.server import history, processes
 from alignflow.server.api import Api
 from alignflow.server.database import check_database
 from alignflow.server.deployments import register_deployments
@@ -21,7 +21,7 @@ from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
 from alignflow.server.objects import install, pools
 from alignflow.server.processes import Process
-from alignflow.server.settings import ServerSettings, changed, check_port
+from alignflow.server.settings import SQLITE, ServerSettings, changed, check_port
 from alignflow.server.status import WORKER, is_online
 
 SERVER = "server"
@@ -169,6 +169,8 @@ def _server(home: Home, settings: ServerSettings, directory: Path, started: list
         processes.stop(processes.known(home)[SERVER], SERVER_STOPPING_S)
     check_port(settings)
     check_database(settings)
+    if settings.database == SQLITE and (done := history.mend(home.prefect)):
+        say(done)
     home.remember(settings)
     say("starting the server")
     command = [sys.executable, "-m", "alignflow.server.app", str(home.store)]
@@ -176,7 +178,7 @@ def _server(home: Home, settings: ServerSettings, directory: Path, started: list
     started.append(server)
     if not _answers_within(home, settings, STARTING_S, server):
         what = "the server did not answer in time" if server.alive else "the server ended while it started"
-        raise ServerError(what, where=str(home.logs / "server.log"), do=processes.end_of_log(home, SERVER))
+        raise history.explained(what, home.logs / "server.log", processes.end_of_log(home, SERVER))
     return True
 
 

@@ -49,10 +49,7 @@ def birth(pid: int) -> str | None:
 
 def start(home: Home, name: str, command: list[str], environment: Mapping[str, str], directory: Path) -> Process:
     """Start a process in a session of its own, its output in `logs/NAME.log`, and write down who it is."""
-    log = home.logs / f"{name}.log"
-    if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
-        os.replace(log, log.with_suffix(".log.1"))
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = open_log(home, name)
     try:
         with _interruptible():
             started = subprocess.Popen(
@@ -64,6 +61,14 @@ def start(home: Home, name: str, command: list[str], environment: Mapping[str, s
     process = Process(name, started.pid, birth(started.pid) or "", datetime.now(UTC).isoformat(timespec="seconds"))
     write_private(home.processes / f"{name}.json", json.dumps(asdict(process)))
     return process
+
+
+def open_log(home: Home, name: str) -> int:
+    """Open `logs/NAME.log` to append to it, and return its descriptor; a large one is set aside first."""
+    log = home.logs / f"{name}.log"
+    if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
+        os.replace(log, log.with_suffix(".log.1"))
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 @contextlib.contextmanager

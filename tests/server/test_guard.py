@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from alignflow.server.guard import Guard
-from alignflow.server.names import hosts, is_answered, origins
+from alignflow.server.names import hosts, is_answered, is_own_origin, origins
 from alignflow.server.settings import ServerSettings
 
 SETTINGS = ServerSettings()
@@ -26,7 +26,7 @@ async def talk(websocket):
 
 def client(settings=SETTINGS, url="http://127.0.0.1:4200"):
     app = Starlette(routes=[Route("/", page), WebSocketRoute("/ws", talk)])
-    return TestClient(Guard(app, lambda host: is_answered(host, settings)), base_url=url)
+    return TestClient(Guard(app, lambda host: is_answered(host, settings), lambda origin, host: is_own_origin(origin, host, settings)), base_url=url)
 
 
 def policy(response):
