@@ -26,6 +26,17 @@ OWN = "a Prefect server of this run alone (starting takes some seconds; `alignfl
 INTERRUPTED_STOP_S = 0.8
 
 
+def start_own_server(store: ArtifactStore, say: Callable[[str], None]) -> TemporaryServer:
+    """Start a server for this process alone, and import Prefect as its client; `wait` on it before the first flow."""
+    from alignflow.server.temporary import TemporaryServer
+
+    server = TemporaryServer(Home(store.root), say)
+    with become_client(server.client_environment):
+        import prefect
+        import prefect.main  # noqa: F401
+    return server
+
+
 @dataclass
 class ShownRun:
     """One run of the command line.
@@ -75,12 +86,7 @@ class ShownRun:
                 self.display.stop()
 
     def _with_own_server(self, work: Work, interruption: Interruption) -> list[Outcome]:
-        from alignflow.server.temporary import TemporaryServer
-
-        self._own = TemporaryServer(Home(self.store.root), self._warn)
-        with become_client(self._own.client_environment):
-            import prefect
-            import prefect.main  # noqa: F401
+        self._own = start_own_server(self.store, self._warn)
         self._own.wait()
         return self._in_flow(work, interruption, told=False)
 

@@ -25,7 +25,9 @@ LEAST_FREE = 32 << 20
 CHECKED_WHOLE = 256 << 20
 """Bytes up to which a database is read whole to check it, which takes under a second; of a larger one the structure is read."""
 
-DAMAGED = re.compile(r"malformed|not a database|file is encrypted|no such (table|column)|Can't locate revision|database corruption|Could not decode to UTF-8")
+DAMAGED = re.compile(
+    r"malformed|not a database|file is encrypted|no such (table|column)|Can't locate revision|database corruption|Could not decode to UTF-8"
+)
 CAUSES = (
     (re.compile(r"database or disk is full|No space left|Errno 28\b|Disk quota|Errno 122\b"), "the disk is full", "free some space (`alignflow gc`)"),
     (re.compile(r"File too large|Errno 27\b"), "a limit on the size of files is reached", "raise it: `ulimit -f unlimited`"),
@@ -144,6 +146,8 @@ def _holders(database: Path) -> str:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if entry.name != str(os.getpid()) and any(os.readlink(link).startswith(str(database.resolve())) for link in (entry / "fd").iterdir()):
+            if entry.name != str(os.getpid()) and any(
+                os.readlink(link).startswith(str(database.resolve())) for link in (entry / "fd").iterdir()
+            ):
                 found.append(f"{entry.name} ({(entry / 'comm').read_text().strip()})")
     return f"; it is open in process {', '.join(found)}" if found else ""

@@ -19,6 +19,7 @@ from alignflow.server.deployments import register_deployments
 from alignflow.server.environment import server_environment, worker_environment
 from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
+from alignflow.server.limits import raise_limits
 from alignflow.server.objects import install, pools
 from alignflow.server.processes import Process
 from alignflow.server.settings import SQLITE, ServerSettings, changed, check_port
@@ -168,6 +169,7 @@ def _server(home: Home, settings: ServerSettings, directory: Path, started: list
         say("the server runs but does not answer: starting it anew")
         processes.stop(processes.known(home)[SERVER], SERVER_STOPPING_S)
     check_port(settings)
+    raise_limits()
     check_database(settings)
     if settings.database == SQLITE and (done := history.mend(home.prefect)):
         say(done)

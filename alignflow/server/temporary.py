@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import resource
 import secrets
 import socket
 import subprocess
@@ -22,11 +21,11 @@ from alignflow.server.api import Api
 from alignflow.server.environment import MARK, QUIET, server_environment
 from alignflow.server.errors import ServerError
 from alignflow.server.home import USER, Home
+from alignflow.server.limits import raise_limits
 from alignflow.server.settings import ServerSettings
 
 STARTING_S = 120.0
 STOPPING_S = 4.0
-OPEN_FILES = 1024
 LOG_KEPT_S = 7 * 24 * 3600
 IN_MEMORY = "sqlite+aiosqlite:///file::memory:?cache=shared&uri=true&check_same_thread=false"
 DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
@@ -50,6 +49,7 @@ class TemporaryServer:
         self._login = f"{USER}:{secrets.token_urlsafe(32)}"
         self._directory = Path(os.environ.get("PREFECT_HOME") or home.prefect)
         self._database: dict[str, str] = {}
+        raise_limits()
         self._make_home()
         self._check_database()
         self._log = f"temporary-{os.getpid()}"
@@ -114,7 +114,6 @@ class TemporaryServer:
             self._say(f"this run will not appear in the history: {error.what.rpartition(': ')[2]} ({error.where}{_after(error.do)})")
 
     def _start(self, port: int = 0) -> None:
-        _raise_open_files()
         try:
             with socket.socket() as listening:
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -162,14 +161,6 @@ class TemporaryServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def _raise_open_files() -> None:
-    """Raise the limit on open files to what a server needs, as far as this user may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _after(text: str) -> str:
