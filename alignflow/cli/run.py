@@ -60,11 +60,12 @@ def run(
     refuse_missing(loaded, selection, store, "--only")
     chosen, forced = selected(nodes(loaded), selection)
     steps = plan_steps(loaded, store)
-    if not even_if_too_large:
+    found = all_found(steps, chosen, forced)
+    if not even_if_too_large and not found:
         refuse_too_large(Estimator(loaded, store).needs(steps, frozenset(forced)), frozenset(node.name for node in chosen))
     request = Request(str(recipe.absolute()), tuple(parse_setting(text) for text in settings or ()), smoke)
     shown = ShownRun("pipeline", loaded.name, store, console, request)
-    outcomes = shown.do(lambda narrator: walk(loaded, selection, store, narrator), all_found(steps, chosen, forced), server)
+    outcomes = shown.do(lambda narrator: walk(loaded, selection, store, narrator), found, server)
     _print_results(shown, outcomes)
 
 
@@ -76,7 +77,7 @@ def all_found(steps: Sequence[Step], chosen: Sequence[Node], forced: set[str]) -
 
 def refuse_far_workers(recipe: Recipe) -> None:
     """Raise UserError where a recipe's Dask workers are on other machines, which do not reach the server of one run."""
-    address = recipe.engine.dask_address
+    address = recipe.engine.dask_address or ""
     if recipe.engine.task_runner == "dask" and (urlsplit(address).hostname or "") not in LOOPBACK:
         raise UserError(
             "Dask workers on other machines need a Prefect server that they reach", where=f"engine.dask_address={address}",

@@ -17,6 +17,8 @@ from pathlib import Path
 from alignflow.server.errors import ServerError
 
 NAME = "prefect.db"
+READ_LINES, SHOWN_LINES = 80, 15
+"""Lines at the end of a server's log in which its cause is looked for, and that a person is shown where none is found."""
 PARTS = ("", "-wal", "-shm")
 LOCKED_S = 5.0
 """How long another process may hold the database before it counts as locked; a server at work holds it for milliseconds."""
@@ -96,11 +98,12 @@ def shows_damage(log: str) -> bool:
 
 def explained(what: str, log_path: Path, log: str) -> ServerError:
     """The error for a server that did not start: its cause where the log names one, otherwise the end of the log."""
+    shown = "\n".join(log.splitlines()[-SHOWN_LINES:])
     if shows_damage(log):
-        return ServerError("the Prefect server cannot start: its database is damaged", where=str(log_path), do=log)
+        return ServerError("the Prefect server cannot start: its database is damaged", where=str(log_path), do=shown)
     if known := cause(log):
         return ServerError(f"the Prefect server cannot start: {known[0]}", where=str(log_path), do=known[1])
-    return ServerError(what, where=str(log_path), do=log)
+    return ServerError(what, where=str(log_path), do=shown)
 
 
 def _cannot_start(what: str, where: Path, do: str) -> ServerError:

@@ -175,13 +175,31 @@ def _server(home: Home, settings: ServerSettings, directory: Path, started: list
         say(done)
     home.remember(settings)
     say("starting the server")
+    if not _started(home, settings, directory, started):
+        say(history.set_aside(home.prefect / history.NAME, "found by the server as it started"))
+        if not _started(home, settings, directory, started):
+            raise ServerError("the server finds its new database damaged too", where=str(home.prefect), do=processes.end_of_log(home, SERVER))
+    return True
+
+
+def _started(home: Home, settings: ServerSettings, directory: Path, started: list[Process]) -> bool:
+    """Start the server and wait until it answers; False where it ends because its SQLite database is damaged.
+
+    Raises:
+        ServerError: it does not start; the message names the cause, as far as its log says it.
+    """
     command = [sys.executable, "-m", "alignflow.server.app", str(home.store)]
+    before = processes.log_size(home, SERVER)
     server = processes.start(home, SERVER, command, server_environment(home, settings), directory)
     started.append(server)
-    if not _answers_within(home, settings, STARTING_S, server):
-        what = "the server did not answer in time" if server.alive else "the server ended while it started"
-        raise history.explained(what, home.logs / "server.log", processes.end_of_log(home, SERVER))
-    return True
+    if _answers_within(home, settings, STARTING_S, server):
+        return True
+    what = "the server did not answer in time" if server.alive else "the server ended while it started"
+    log = processes.end_of_log(home, SERVER, history.READ_LINES, before)
+    if settings.database == SQLITE and not server.alive and history.shows_damage(log):
+        started.remove(server)
+        return False
+    raise history.explained(what, home.logs / "server.log", log)
 
 
 def _answers_within(home: Home, settings: ServerSettings, seconds: float, process: Process | None = None) -> bool:

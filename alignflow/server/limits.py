@@ -26,7 +26,7 @@ def raise_limits() -> None:
 
 def _raise(limit: int, wanted: int, least: int, what: str, do: str) -> None:
     soft, hard = resource.getrlimit(limit)
-    if _below(soft, wanted):
+    if _below(soft, least):
         soft = wanted if not _below(hard, wanted) else hard
         resource.setrlimit(limit, (soft, hard))
     if _below(soft, least):

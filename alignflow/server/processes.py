@@ -177,9 +177,19 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def end_of_log(home: Home, name: str, lines: int = 15) -> str:
-    """The last lines that a process wrote."""
+def end_of_log(home: Home, name: str, lines: int = 15, after: int = 0) -> str:
+    """The last lines that a process wrote; only those `after` a number of bytes, such as the log's size when the process was started."""
     try:
-        return "\n".join((home.logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
+        written = (home.logs / f"{name}.log").read_bytes()[after:]
     except OSError:
         return ""
+    return "\n".join(written.decode(errors="replace").splitlines()[-lines:])
+
+
+def log_size(home: Home, name: str) -> int:
+    """How many bytes a process's log has; 0 before it has one, or where the next start sets it aside."""
+    try:
+        size = (home.logs / f"{name}.log").stat().st_size
+    except OSError:
+        return 0
+    return 0 if size > MOST_LOG_BYTES else size

@@ -72,7 +72,7 @@ class TemporaryServer:
         """
         if self._answers():
             return
-        if history.shows_damage(self._said()) and not self._database:
+        if self._process.poll() is not None and history.shows_damage(self._said()) and not self._database:
             self._say(history.set_aside(self._directory / history.NAME, "found by the server as it started"))
             self._end(0.0)
             self._start(self._settings.port)
@@ -150,7 +150,7 @@ class TemporaryServer:
         return False
 
     def _said(self) -> str:
-        return processes.end_of_log(self._home, self._log)
+        return processes.end_of_log(self._home, self._log, history.READ_LINES)
 
     def _end(self, seconds: float) -> None:
         assert self._process.stdin is not None

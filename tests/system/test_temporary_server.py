@@ -153,7 +153,17 @@ def ask(run, method, path, body=None, **headers):
 def shake(run, path, **headers):
     """The status of an attempt to open a websocket."""
     key = base64.b64encode(os.urandom(16)).decode()
-    return ask(run, "GET", path, Upgrade="websocket", Connection="Upgrade", Sec_WebSocket_Key=key, Sec_WebSocket_Version="13", **headers)[0]
+    return ask(
+        run,
+        "GET",
+        path,
+        Upgrade="websocket",
+        Connection="Upgrade",
+        Sec_WebSocket_Key=key,
+        Sec_WebSocket_Version="13",
+        Sec_WebSocket_Protocol="prefect",
+        **headers,
+    )[0]
 
 
 def login_of(run):
