@@ -3,7 +3,8 @@
 `python benchmarks/no_change.py [RECIPE] [--pairs 5] [--server | --worker]`: makes the recipe's results in a store of its own,
 then does the run and an empty flow in turn, and prints minimum and median of each and the ratio of the medians.
 
-Plain, `alignflow run`, the flow and `alignflow plan` are processes of their own with Prefect's temporary server inside. With
+Plain, `alignflow run`, the flow and `alignflow plan` are processes of their own: the flow has a temporary server, and the run, which finds
+every step, has none. With
 `--server` they use the server of `alignflow up`. With `--worker` both flows are deployments, timed from the request to the end
 of the run by the server's clock; what the worker does before the run's process begins is in it.
 """
@@ -32,7 +33,10 @@ ROOT = Path(__file__).parents[1]
 IN_PROCESS = """
 from pathlib import Path
 from alignflow.cli.settings import configure_prefect
-configure_prefect(Path({store!r}))
+from alignflow.cli.shown import start_own_server
+from alignflow.tasks.store import ArtifactStore
+if not configure_prefect(Path({store!r})):
+    start_own_server(ArtifactStore(Path({store!r})), print).wait()
 from prefect import flow
 
 @flow(name="empty", persist_result=False)

@@ -24,6 +24,7 @@ from collections import Counter
 from pathlib import Path
 
 from alignflow.cli.settings import configure_prefect
+from alignflow.cli.shown import start_own_server
 from alignflow.data.configs.loading import load_recipe
 from alignflow.flows.calls import Caller
 from alignflow.tasks.call import StageCall
@@ -58,7 +59,8 @@ def main() -> None:
 
 def time_stages(calls: list[StageCall], pairs: int, store: ArtifactStore) -> None:
     """Do each stage `pairs` times in both ways, in turn."""
-    configure_prefect(store.root)
+    if not configure_prefect(store.root):
+        start_own_server(store, print).wait()
     from prefect import flow
 
     @flow(name="overhead", persist_result=False)

@@ -29,11 +29,14 @@ class Display:
         self.console, self.total = console, total
         self._number, self._live, self._started, self._printed = 0, None, 0.0, 0.0
         self._name = ""
+        self.running: StageCall | None = None
+        self.ended = ""
         self.verdicts: list[GateRecord] = []
 
     def starts(self, call: StageCall, why: str) -> None:
         """A step that has to run begins."""
         self._number += 1
+        self.running = call
         self._name, self._started, self._printed = call.name, time.monotonic(), time.monotonic()
         self.console.print(f"[bold]{call.name}[/bold]  runs: {escape(why)}", highlight=False)
         if self.console.is_terminal:
@@ -50,6 +53,7 @@ class Display:
 
     def ends(self, outcome: Outcome) -> None:
         """A step was found or made."""
+        self.running, self.ended = None, outcome.name
         self.stop()
         mark = f"[green]ran[/green] in {outcome.seconds:.1f} s" if outcome.ran else "[cyan]cached[/cyan]"
         self.console.print(f"[bold]{outcome.name}[/bold]  {mark}", highlight=False)

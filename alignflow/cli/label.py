@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from alignflow.cli.display import final_table
 from alignflow.cli.settings import configure_prefect
+from alignflow.cli.shown import ShownRun
 from alignflow.data.configs.loading import parse_setting
+from alignflow.flows.pipeline import walk_nodes
 from alignflow.flows.preference_data import Order, make_job
 from alignflow.tasks.store import ArtifactStore
 
@@ -41,19 +46,10 @@ def label(
     store = ArtifactStore()
     job = make_job(Order(prompts, model, judge, options, tuple(chosen), out), store, Path.cwd())
     server, console = configure_prefect(store.root), Console()
-    console.print(f"[bold]{job.recipe.name}[/bold]  store {store.root}\n{server}", highlight=False, soft_wrap=True)
-    from alignflow.cli.display import Display, final_table
-    from alignflow.cli.run import shown_run
-    from alignflow.flows.pipeline import walk_nodes
-
-    display = Display(console, 0)
-    outcomes = shown_run(
-        "rlaif-data",
-        job.recipe.name,
-        display,
-        store,
-        lambda narrator: walk_nodes(job.caller, job.caller.nodes, set(), narrator, job.inputs),
-    )
+    console.print(f"[bold]{escape(job.recipe.name)}[/bold]  store {escape(str(store.root))}", highlight=False, soft_wrap=True)
+    shown = ShownRun("rlaif-data", job.recipe.name, store, console)
+    work = partial(walk_nodes, job.caller, job.caller.nodes, set(), inputs=job.inputs)
+    outcomes = shown.do(work, job.found(), server)
     console.print(final_table(outcomes, store))
     for line in job.deliver(outcomes):
         console.print(line, highlight=False, soft_wrap=True)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from alignflow.cli.settings import configure_prefect, on_a_server
+from alignflow.cli.display import final_table, gate_line, result_paths
+from alignflow.cli.settings import configure_prefect
+from alignflow.cli.shown import ShownRun
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
+from alignflow.data.errors import UserError
+from alignflow.flows.calls import Step
 from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.gates import check_approved
-from alignflow.flows.graph import nodes
+from alignflow.flows.graph import Node, nodes
 from alignflow.flows.needs import Estimator, refuse_too_large
+from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selected, walk
 from alignflow.flows.requests import Request
 from alignflow.tasks.store import ArtifactStore
 
-if TYPE_CHECKING:
-    from alignflow.cli.display import Display
-    from alignflow.flows.pipeline import Narrator, Outcome
-
+LOOPBACK = ("", "127.0.0.1", "localhost", "::1")
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe: align.beta=0.2.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Every stage on 32 rows and 4 steps, under keys of its own.")]
@@ -49,20 +52,41 @@ def run(
     check_approved(loaded, approve or ())
     store = ArtifactStore()
     server = configure_prefect(store.root)
+    if not server:
+        refuse_far_workers(loaded)
     console = Console()
-    console.print(f"[bold]{loaded.name}[/bold]  store {store.root}\n{server}", highlight=False, soft_wrap=True)
-    from alignflow.cli.display import Display, final_table, gate_line, result_paths
-    from alignflow.flows.pipeline import Selection, refuse_missing, selected, walk
-
+    console.print(f"[bold]{escape(loaded.name)}[/bold]  store {escape(str(store.root))}", highlight=False, soft_wrap=True)
     selection = Selection(only=only, until=until, start=start, force=tuple(force or ()), approve=tuple(approve or ()))
     refuse_missing(loaded, selection, store, "--only")
-    if not even_if_too_large:
-        chosen, forced = selected(nodes(loaded), selection)
-        needs = Estimator(loaded, store).needs(plan_steps(loaded, store), frozenset(forced))
-        refuse_too_large(needs, frozenset(node.name for node in chosen))
-    display = Display(console, 0)
+    chosen, forced = selected(nodes(loaded), selection)
+    steps = plan_steps(loaded, store)
+    found = all_found(steps, chosen, forced)
+    if not even_if_too_large and not found:
+        refuse_too_large(Estimator(loaded, store).needs(steps, frozenset(forced)), frozenset(node.name for node in chosen))
     request = Request(str(recipe.absolute()), tuple(parse_setting(text) for text in settings or ()), smoke)
-    outcomes = shown_run("pipeline", loaded.name, display, store, lambda narrator: walk(loaded, selection, store, narrator), request)
+    shown = ShownRun("pipeline", loaded.name, store, console, request)
+    outcomes = shown.do(lambda narrator: walk(loaded, selection, store, narrator), found, server)
+    _print_results(shown, outcomes)
+
+
+def all_found(steps: Sequence[Step], chosen: Sequence[Node], forced: set[str]) -> bool:
+    """Whether the store has every chosen step, and none of them is to be done again."""
+    names = {node.name for node in chosen}
+    return not names & forced and all(step.state == "cached" for step in steps if step.name in names)
+
+
+def refuse_far_workers(recipe: Recipe) -> None:
+    """Raise UserError where a recipe's Dask workers are on other machines, which do not reach the server of one run."""
+    address = recipe.engine.dask_address or ""
+    if recipe.engine.task_runner == "dask" and (urlsplit(address).hostname or "") not in LOOPBACK:
+        raise UserError(
+            "Dask workers on other machines need a Prefect server that they reach", where=f"engine.dask_address={address}",
+            do="start one with `alignflow up --host ADDRESS`, or set PREFECT_API_URL to the address of yours",
+        )  # fmt: skip
+
+
+def _print_results(shown: ShownRun, outcomes: list[Outcome]) -> None:
+    console, store, display = shown.console, shown.store, shown.display
     console.print(final_table(outcomes, store))
     for warning in [
         *_warnings(outcomes, store),
@@ -75,39 +99,7 @@ def run(
         console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
 
 
-def shown_run(
-    flow_name: str, name: str, display: Display, store: ArtifactStore, work: Callable[[Narrator], list[Outcome]],
-    request: Request | None = None,
-) -> list[Outcome]:  # fmt: skip
-    """Do work inside a flow, shown on the terminal, and on the page of the server where the user named one."""
-    from prefect import flow
-
-    from alignflow.flows.pipeline import Narrator
-    from alignflow.tasks.launch import listening
-
-    @flow(name=flow_name, flow_run_name=name, persist_result=False)
-    def flow_from_the_command_line() -> list[Outcome]:
-        if not on_a_server():
-            with listening(display.progress):
-                return work(Narrator.of(display))
-        from alignflow.flows.showing import Story
-
-        with Story(name, store, request) as story:
-
-            def progress(step: str, state: dict[str, Any]) -> None:
-                display.progress(step, state)
-                story.progress(step, state)
-
-            with listening(progress):
-                return work(Narrator.of(display, story))
-
-    try:
-        return flow_from_the_command_line()
-    finally:
-        display.stop()
-
-
-def _warnings(outcomes: list, store: ArtifactStore) -> list[str]:
+def _warnings(outcomes: list[Outcome], store: ArtifactStore) -> list[str]:
     return [f"{outcome.name}: {text}" for outcome in outcomes for text in store.manifest(outcome.ref.key).warnings]
 
 

@@ -1,10 +1,12 @@
-"""Prefect's settings for a run from the command line: quiet, offline, in the store, and no server to start."""
+"""Prefect's settings for a run from the command line: quiet, offline, in the store; and which server takes the run."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from alignflow.data.errors import StageError
@@ -17,26 +19,27 @@ DEBUG = "ALIGNFLOW_DEBUG"
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
+LOGIN = "PREFECT_API_AUTH_STRING"
 WITHOUT_SERVER = {"PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
 WITH_SERVER = {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 """The run's log is on the server's page, where there is one; the terminal has the progress line."""
 
 
 def configure_prefect(store_root: Path) -> str:
-    """Set the environment before Prefect is imported; returns what runs the flow, for the person.
+    """Set the environment before Prefect is imported; returns a line about the server that takes the run, empty where none is up.
 
-    A server that the user configured is used, and must answer; then that of `alignflow up` on the same store; otherwise
-    Prefect's own temporary one is started inside this process, with its database in the store.
+    A server that the user configured is used, and must answer; then that of `alignflow up` on the same store. Prefect itself never
+    starts one: its own has no login. Where none is up, `server.temporary` starts one for a run that needs it.
 
     Raises:
         StageError: PREFECT_API_URL is set, and nothing answers there.
         ServerError: the server of `alignflow up` runs, but does not answer.
     """
     ours = use_server_of_store(store_root)
+    os.environ["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "false"
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if os.environ.get(DEBUG):
@@ -48,13 +51,17 @@ def configure_prefect(store_root: Path) -> str:
         if not ours:  # it was asked already
             _check_server(url)
         return f"Prefect server at {url}"
-    # The temporary server is shut down in the middle of its own bookkeeping where a run ends early: nothing to tell a person.
-    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", os.environ["PREFECT_LOGGING_LEVEL"])
-    if not _profile_names_a_server():
-        home = Home(store_root).prefect
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.environ.setdefault("PREFECT_HOME", str(home))
-    return "Prefect without a server (starting takes some seconds; `alignflow up` starts one that stays)"
+    return "the Prefect server of your Prefect profile" if _profile_names_a_server() else ""
+
+
+@contextlib.contextmanager
+def become_client(settings: dict[str, str]) -> Iterator[None]:
+    """Have Prefect imported inside take these settings; afterwards the login is in its memory only, and no child inherits it."""
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        os.environ.pop(LOGIN, None)
 
 
 def use_server_of_store(store_root: Path) -> bool:

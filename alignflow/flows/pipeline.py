@@ -1,4 +1,4 @@
-"""The walk over a recipe's steps, inside a Prefect flow: calls their tasks in order. Knows references, no tensors, no files."""
+"""The walk over a recipe's steps: calls their tasks in order, inside a Prefect flow or without one. Knows references, no tensors, no files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from alignflow.data.catalogue import suggest
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import DamagedArtifactError, RecipeError, UserError
 from alignflow.data.gates import GateRecord
-from alignflow.flows.approval import ask_in_prefect, begun
 from alignflow.flows.calls import Caller, why_missed
 from alignflow.flows.forms import Fields, empty_unless_given
 from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.graph import Node, downstream, upstream
 from alignflow.flows.inputs import Inputs
+from alignflow.flows.means import Means, means
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.latest import remember
-from alignflow.tasks.stage_task import run_as_task
 from alignflow.tasks.store import ArtifactStore
 
 MOST_REPAIRS = 3
@@ -71,7 +70,7 @@ class Narrator:
 
 
 def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: Narrator) -> list[Outcome]:
-    """Run the selected steps in order, inside a flow; a damaged input is set aside and made again, in the same run.
+    """Run the selected steps in order, as Prefect tasks inside a flow; a damaged input is set aside and made again, in the same run.
 
     Raises:
         RecipeError: the selection names no step, or `only` lacks an input.
@@ -91,7 +90,8 @@ def walk_nodes(
     Gates are passed after each step; `approved` ones let the run on.
     """
     inputs = inputs or Inputs()
-    keeper = Gatekeeper(caller.recipe, approved, caller.store, narrator.gates, ask_in_prefect)
+    by = means()
+    keeper = Gatekeeper(caller.recipe, approved, caller.store, narrator.gates, by.ask)
     for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
         if node.name not in inputs.calls:
             caller.check(node)
@@ -100,7 +100,7 @@ def walk_nodes(
     while True:
         try:
             ran = {name for name, outcome in done.items() if outcome.ran}
-            _pass(_Walk(caller, chosen, forced - ran, narrator, inputs, keeper), done)
+            _pass(_Walk(caller, chosen, forced - ran, narrator, inputs, keeper, by), done)
             own = {name: outcome.ref.key for name, outcome in done.items() if name not in inputs.foreign}
             remember(caller.store, caller.recipe.name, own)
             return list(done.values())
@@ -123,6 +123,7 @@ class _Walk:
     narrator: Narrator
     inputs: Inputs
     keeper: Gatekeeper
+    by: Means
 
 
 def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
@@ -130,7 +131,7 @@ def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
     for node in walk.chosen:
         call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
         assert call is not None, f"{node.name} came before its inputs"
-        outcome = _do(call, node.name in walk.forced and not _made_since(call.key, begun(), walk.caller.store), walk)
+        outcome = _do(call, node.name in walk.forced and not _made_since(call.key, walk.by.begun(), walk.caller.store), walk)
         made[node.name] = outcome.ref
         known = done.get(node.name)
         if known is None or outcome.ran:  # a second pass finds what the first one made: that stays `ran`
@@ -155,7 +156,7 @@ def _do(call: StageCall, force: bool, walk: _Walk) -> Outcome:
     if not found:
         walk.narrator.starts(call, why)
     started = time.monotonic()
-    result = run_as_task(call, store, force, found is not None)
+    result = walk.by.do(call, store, force, found is not None)
     return Outcome(name=call.name, ref=result.ref, ran=result.ran, seconds=time.monotonic() - started, why=why)
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignflow.data.artifacts import Manifest
+from alignflow.data.artifacts import ArtifactRef, Manifest
 from alignflow.data.configs.loading import changed_recipe
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
@@ -68,6 +68,17 @@ class Job:
     caller: Caller
     inputs: Inputs
     target: Path | None
+
+    def found(self) -> bool:
+        """Whether the store has every step already."""
+        made: dict[str, ArtifactRef] = {}
+        for node in self.caller.nodes:
+            call = self.inputs.calls.get(node.name) or self.caller.call(node, made)
+            manifest = self.caller.store.find(call.key) if call else None
+            if manifest is None:
+                return False
+            made[node.name] = manifest.ref()
+        return True
 
     def deliver(self, outcomes: Sequence[Outcome]) -> list[str]:
         """Copy the data where that was asked for; returns lines that say what there is and where."""

@@ -20,14 +20,14 @@ BUSY = (502, 503)
 
 
 class Api:
-    """Speaks to the server of a home with its login.
+    """Speaks to the server of a home with its login, or with the one that is given.
 
     Raises:
         ServerError: nothing answers, or the answer is an error; also for a login that is not this server's.
     """
 
-    def __init__(self, home: Home, settings: ServerSettings, timeout_s: float = 15, url: str = ""):
-        user, _, password = home.login().partition(":")
+    def __init__(self, home: Home, settings: ServerSettings, timeout_s: float = 15, url: str = "", login: str = ""):
+        user, _, password = (login or home.login()).partition(":")
         self.url = f"{url.rstrip('/') or settings.url}/api"
         self._client = httpx.Client(
             base_url=self.url, auth=(user, password), timeout=timeout_s, verify=verification(trusted_certificate(settings)), trust_env=False

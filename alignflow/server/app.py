@@ -1,8 +1,9 @@
-"""The server's process: Prefect's app behind our checks. Run as `python -m alignflow.server.app STORE` in its environment."""
+"""The server's process: Prefect's app behind the guard. Run as `python -m alignflow.server.app STORE` in its environment."""
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -14,22 +15,33 @@ from alignflow.server.prefect_patches import patched
 from alignflow.server.settings import ServerSettings
 from alignflow.server.stack import guarded, uvicorn_options
 
+STARTUP_FAILED = 3
+"""The exit status of a server that could not start, as uvicorn has it."""
+TEMPORARY_SHUTDOWN_S = 1
+"""How long open connections of a run's own server may take to end: its one client is the run, which has ended."""
+
 
 def main() -> None:
     """Serve until SIGTERM."""
-    home = Home(Path(sys.argv[1]))
-    serve(home.settings(), os.environ["PREFECT_SERVER_API_AUTH_STRING"])
+    serve(Home(Path(sys.argv[1])).settings(), os.environ["PREFECT_SERVER_API_AUTH_STRING"])
 
 
-def serve(settings: ServerSettings, login: str) -> None:
+def serve(settings: ServerSettings, login: str, listening: socket.socket | None = None) -> None:
     """Serve Prefect, patched and guarded, until SIGTERM.
 
     Args:
-        settings: Where to listen.
+        settings: Address, names and certificate.
         login: `user:password`; Prefect takes the same one from the environment.
+        listening: The socket of a run's own server, which is already bound; such a server has no pages, schedules or automations.
     """
-    app = patched(create_app(final=True))
-    uvicorn.run(guarded(app, settings, login), **uvicorn_options(settings))
+    app = patched(create_app(final=True, ephemeral=listening is not None), lasting=listening is None)
+    options = uvicorn_options(settings)
+    if listening:
+        options["timeout_graceful_shutdown"] = TEMPORARY_SHUTDOWN_S
+    server = uvicorn.Server(uvicorn.Config(guarded(app, settings, login), **options))
+    server.run(sockets=[listening] if listening else None)
+    if not server.started:
+        sys.exit(STARTUP_FAILED)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ HEARTBEAT_S = 30
 """Prefect's least. A run that missed three is taken for dead."""
 
 
-def server_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
-    """The environment of the server: nothing phones home, everything asks for the login, leases survive a restart."""
+def server_environment(home: Home, settings: ServerSettings, login: str = "") -> dict[str, str]:
+    """The environment of the server: nothing phones home, everything asks for the login (of the home, unless one is given), leases survive."""
     database = {} if settings.database == SQLITE else {"PREFECT_SERVER_DATABASE_CONNECTION_URL": with_driver(settings.database)}
     return {
         **_inherited(),
@@ -44,7 +44,7 @@ def server_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
         "PREFECT_HOME": str(home.prefect),
         "PREFECT_SERVER_API_HOST": settings.host,
         "PREFECT_SERVER_API_PORT": str(settings.port),
-        "PREFECT_SERVER_API_AUTH_STRING": home.login(),
+        "PREFECT_SERVER_API_AUTH_STRING": login or home.login(),
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(sorted(origins(settings))),
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",

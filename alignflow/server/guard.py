@@ -1,4 +1,4 @@
-"""What stands before Prefect's app: the check of the Host header, and headers that keep the browser from other hosts."""
+"""What stands before Prefect's app: the checks of the Host and Origin headers, and headers that keep the browser from other hosts."""
 
 from __future__ import annotations
 
@@ -45,10 +45,19 @@ def policy(host: str, scheme: str) -> str:
 
 
 class Guard:
-    """Refuses a foreign Host with 421 and descriptions of the API with 404, and adds the headers to every response of `app`."""
+    """Refuses a foreign Host (421), a foreign Origin (403) and descriptions of the API (404); adds the headers to every response of `app`.
 
-    def __init__(self, app: App, is_answered: Callable[[str], bool]):
-        self.app, self.is_answered = app, is_answered
+    A browser names the page that makes a request in the Origin header. The check holds for websockets too, to which neither CORS nor
+    CSRF protection applies.
+
+    Args:
+        app: What answers the requests that are let through.
+        is_answered: Whether the server answers to a Host header.
+        is_own_origin: Whether pages of an origin may call the server, given the origin and the Host header.
+    """
+
+    def __init__(self, app: App, is_answered: Callable[[str], bool], is_own_origin: Callable[[str, str], bool]):
+        self.app, self.is_answered, self.is_own_origin = app, is_answered, is_own_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -58,6 +67,10 @@ class Guard:
         host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
         if not self.is_answered(host):
             await _refuse(scope["type"], 421, b"this server does not answer to that name\n", send)
+            return
+        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+        if not all(self.is_own_origin(origin, host) for origin in origins):
+            await _refuse(scope["type"], 403, b"pages of other sites may not call this server\n", send)
             return
         if scope["path"].rstrip("/\n") in DESCRIPTIONS:  # a route's pattern matches before a last newline too
             await _refuse(scope["type"], 404, b"not here\n", send)

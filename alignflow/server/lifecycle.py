@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.errors import AlignflowError, UserError
-from alignflow.server import processes
+from alignflow.server import history, processes
 from alignflow.server.api import Api
 from alignflow.server.database import check_database
 from alignflow.server.deployments import register_deployments
 from alignflow.server.environment import server_environment, worker_environment
 from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
+from alignflow.server.limits import raise_limits
 from alignflow.server.objects import install, pools
 from alignflow.server.processes import Process
-from alignflow.server.settings import ServerSettings, changed, check_port, without_secrets
+from alignflow.server.settings import SQLITE, ServerSettings, changed, check_port, without_secrets
 from alignflow.server.status import WORKER, is_online
 
 SERVER = "server"
@@ -168,16 +169,37 @@ def _server(home: Home, settings: ServerSettings, directory: Path, started: list
         say("the server runs but does not answer: starting it anew")
         processes.stop(processes.known(home)[SERVER], SERVER_STOPPING_S)
     check_port(settings)
+    raise_limits()
     check_database(settings)
+    if settings.database == SQLITE and (done := history.mend(home.prefect)):
+        say(done)
     home.remember(settings)
     say("starting the server")
+    if not _started(home, settings, directory, started):
+        say(history.set_aside(home.prefect / history.NAME, "found by the server as it started"))
+        if not _started(home, settings, directory, started):
+            raise ServerError("the server finds its new database damaged too", where=str(home.prefect), do=processes.end_of_log(home, SERVER))
+    return True
+
+
+def _started(home: Home, settings: ServerSettings, directory: Path, started: list[Process]) -> bool:
+    """Start the server and wait until it answers; False where it ends because its SQLite database is damaged.
+
+    Raises:
+        ServerError: it does not start; the message names the cause, as far as its log says it.
+    """
     command = [sys.executable, "-m", "alignflow.server.app", str(home.store)]
+    before = processes.log_size(home, SERVER)
     server = processes.start(home, SERVER, command, server_environment(home, settings), directory)
     started.append(server)
-    if not _answers_within(home, settings, STARTING_S, server):
-        what = "the server did not answer in time" if server.alive else "the server ended while it started"
-        raise ServerError(what, where=str(home.logs / "server.log"), do=without_secrets(processes.end_of_log(home, SERVER), settings.database))
-    return True
+    if _answers_within(home, settings, STARTING_S, server):
+        return True
+    what = "the server did not answer in time" if server.alive else "the server ended while it started"
+    log = without_secrets(processes.end_of_log(home, SERVER, history.READ_LINES, before), settings.database)
+    if settings.database == SQLITE and not server.alive and history.shows_damage(log):
+        started.remove(server)
+        return False
+    raise history.explained(what, home.logs / "server.log", log)
 
 
 def _answers_within(home: Home, settings: ServerSettings, seconds: float, process: Process | None = None) -> bool:

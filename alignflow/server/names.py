@@ -31,6 +31,11 @@ def origins(settings: ServerSettings) -> frozenset[str]:
     return frozenset(f"{settings.scheme}://{host}" for host in hosts(settings)) | proxied
 
 
+def is_own_origin(origin: str, host: str, settings: ServerSettings) -> bool:
+    """Whether a page of this origin may call the server: its own pages only, under the name (the Host header) that they were asked for."""
+    return origin.lower() in origins(settings) or origin.lower() == f"{settings.scheme}://{host.lower()}"
+
+
 def is_answered(host: str, settings: ServerSettings) -> bool:
     """Whether a request with this Host header is for this server.
 

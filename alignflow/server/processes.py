@@ -49,10 +49,7 @@ def birth(pid: int) -> str | None:
 
 def start(home: Home, name: str, command: list[str], environment: Mapping[str, str], directory: Path) -> Process:
     """Start a process in a session of its own, its output in `logs/NAME.log`, and write down who it is."""
-    log = home.logs / f"{name}.log"
-    if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
-        os.replace(log, log.with_suffix(".log.1"))
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = open_log(home, name)
     try:
         with _interruptible():
             started = subprocess.Popen(
@@ -64,6 +61,14 @@ def start(home: Home, name: str, command: list[str], environment: Mapping[str, s
     process = Process(name, started.pid, birth(started.pid) or "", datetime.now(UTC).isoformat(timespec="seconds"))
     write_private(home.processes / f"{name}.json", json.dumps(asdict(process)))
     return process
+
+
+def open_log(home: Home, name: str) -> int:
+    """Open `logs/NAME.log` to append to it, and return its descriptor; a large one is set aside first."""
+    log = home.logs / f"{name}.log"
+    if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
+        os.replace(log, log.with_suffix(".log.1"))
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 @contextlib.contextmanager
@@ -172,9 +177,19 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def end_of_log(home: Home, name: str, lines: int = 15) -> str:
-    """The last lines that a process wrote."""
+def end_of_log(home: Home, name: str, lines: int = 15, after: int = 0) -> str:
+    """The last lines that a process wrote; only those `after` a number of bytes, such as the log's size when the process was started."""
     try:
-        return "\n".join((home.logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
+        written = (home.logs / f"{name}.log").read_bytes()[after:]
     except OSError:
         return ""
+    return "\n".join(written.decode(errors="replace").splitlines()[-lines:])
+
+
+def log_size(home: Home, name: str) -> int:
+    """How many bytes a process's log has; 0 before it has one, or where the next start sets it aside."""
+    try:
+        size = (home.logs / f"{name}.log").stat().st_size
+    except OSError:
+        return 0
+    return 0 if size > MOST_LOG_BYTES else size

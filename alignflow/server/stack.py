@@ -7,7 +7,7 @@ from typing import Any
 from alignflow.server.guard import App, Guard
 from alignflow.server.job_variables import JobVariables
 from alignflow.server.logins import Logins
-from alignflow.server.names import is_answered
+from alignflow.server.names import is_answered, is_own_origin
 from alignflow.server.retries import Retries
 from alignflow.server.settings import ServerSettings
 
@@ -16,14 +16,15 @@ SHUTDOWN_S = 5
 
 
 def guarded(app: App, settings: ServerSettings, login: str) -> App:
-    """`app` behind the checks of host, login and job variables; a request that meets a busy database is made again.
+    """`app` behind the checks of host, origin, login and job variables; a request that meets a busy database is made again.
 
     Args:
         app: Prefect's.
         settings: Where the server listens.
         login: `user:password`, the one that Prefect was given as well.
     """
-    return Guard(Logins(JobVariables(Retries(app)), login), lambda host: is_answered(host, settings))
+    checked = Logins(JobVariables(Retries(app)), login)
+    return Guard(checked, lambda host: is_answered(host, settings), lambda origin, host: is_own_origin(origin, host, settings))
 
 
 def uvicorn_options(settings: ServerSettings) -> dict[str, Any]:

@@ -25,7 +25,7 @@ HEAVY = {
     "torch": {"models"}, "deepspeed": {"models/engines/deepspeed_engine.py"},
     "prefect": {
         "tasks/cache.py", "tasks/stage_task.py", "tasks/shard_task.py", "flows/approval.py", "flows/deployed.py", "flows/deployments.py", "flows/showing.py",
-        "flows/schedules.py", "cli/run.py", "cli/label.py", "server/app.py", "server/prefect_patches.py",
+        "flows/schedules.py", "cli/shown.py", "server/app.py", "server/prefect_patches.py",
     },
     "prefect_dask": {"tasks/shard_task.py"}, "distributed": set(), "dask": set(), "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
 }  # fmt: skip

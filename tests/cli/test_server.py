@@ -11,7 +11,7 @@ import pytest
 from server_support import free_port
 
 from alignflow.cli import settings
-from alignflow.cli.settings import configure_prefect
+from alignflow.cli.settings import become_client, configure_prefect, on_a_server
 from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
 
@@ -73,10 +73,17 @@ def test_a_server_that_the_user_named_wins(store, environment, monkeypatch):
     assert configure_prefect(store.root).endswith("http://127.0.0.1:1/api")
 
 
-def test_without_a_server_a_run_starts_its_own(store, environment):
+def test_without_a_server_prefect_may_start_none_itself(store, environment):
+    """Its own has no login; `server.temporary` starts ours."""
     environment["HOME"] = str(store.root)
-    assert configure_prefect(store.root).startswith("Prefect without a server")
-    assert environment["PREFECT_HOME"] == str(Home(store.root).prefect), "the same history as with a server"
+    assert configure_prefect(store.root) == "" and not on_a_server()
+    assert environment["PREFECT_SERVER_EPHEMERAL_ENABLED"] == "false"
+
+
+def test_the_login_of_a_runs_own_server_leaves_the_environment_again(environment):
+    with become_client({"PREFECT_API_URL": "http://127.0.0.1:1/api", "PREFECT_API_AUTH_STRING": "alignflow:x"}):
+        assert environment["PREFECT_API_AUTH_STRING"] == "alignflow:x"
+    assert "PREFECT_API_AUTH_STRING" not in environment
 
 
 def test_a_server_that_hangs_is_told_and_not_replaced(store, environment, monkeypatch):

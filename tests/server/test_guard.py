@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from alignflow.server.guard import Guard
-from alignflow.server.names import hosts, is_answered, origins
+from alignflow.server.names import hosts, is_answered, is_own_origin, origins
 from alignflow.server.settings import ServerSettings
 
 SETTINGS = ServerSettings()
@@ -26,7 +26,9 @@ async def talk(websocket):
 
 def client(settings=SETTINGS, url="http://127.0.0.1:4200"):
     app = Starlette(routes=[Route("/", page), WebSocketRoute("/ws", talk)])
-    return TestClient(Guard(app, lambda host: is_answered(host, settings)), base_url=url)
+    return TestClient(
+        Guard(app, lambda host: is_answered(host, settings), lambda origin, host: is_own_origin(origin, host, settings)), base_url=url
+    )
 
 
 def policy(response):
@@ -75,3 +77,47 @@ def test_names_of_a_proxy_and_of_the_certificate_are_added(tls):
     named = ServerSettings(host="0.0.0.0", port=443, tls_certificate=tls[0], tls_key=tls[1])
     assert {"gpu.example", "gpu.example:443"} <= hosts(named) and not any("*" in host for host in hosts(named))
     assert "https://gpu.example" in origins(named)
+
+
+FOREIGN_ORIGINS = [
+    "http://evil.example",
+    "null",
+    "",
+    "http://127.0.0.1:4201",
+    "https://127.0.0.1:4200",
+    "http://127.0.0.1:4200.evil.example",
+]
+
+
+@pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
+def test_a_page_of_another_site_is_refused_for_requests_and_websockets(origin):
+    assert client().get("/", headers={"Origin": origin}).status_code == 403
+    with (
+        pytest.raises(WebSocketDisconnect) as refused,
+        client().websocket_connect("/ws", headers={"Origin": origin, "Host": "127.0.0.1:4200"}),
+    ):
+        pass
+    assert refused.value.code == 1008
+
+
+def test_a_second_origin_header_hides_no_foreign_one():
+    headers = [("Origin", "http://127.0.0.1:4200"), ("Origin", "http://evil.example")]
+    assert client().get("/", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:4200", "http://localhost:4200", "HTTP://LOCALHOST:4200", "http://[::1]:4200"])
+def test_its_own_pages_and_programs_without_an_origin_are_answered(origin):
+    assert client().get("/").status_code == client().get("/", headers={"Origin": origin}).status_code == 200
+    with client().websocket_connect("/ws", headers={"Origin": origin, "Host": "127.0.0.1:4200"}) as socket:
+        assert socket.receive_text() == "hello"
+
+
+def test_pages_under_an_address_of_a_server_that_listens_everywhere_are_its_own():
+    everywhere = client(ServerSettings(host="0.0.0.0", insecure=True), url="http://192.0.2.7:4200")
+    assert everywhere.get("/", headers={"Origin": "http://192.0.2.7:4200"}).status_code == 200
+    assert everywhere.get("/", headers={"Origin": "http://192.0.2.8:4200"}).status_code == 403
+
+
+def test_pages_behind_a_proxy_are_its_own_under_the_proxys_name():
+    proxied = client(ServerSettings(allowed_hosts=("runs.example.org",)), url="http://runs.example.org")
+    assert proxied.get("/", headers={"Origin": "https://runs.example.org"}).status_code == 200

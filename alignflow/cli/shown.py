@@ -1,0 +1,138 @@
+"""A run of the command line: shown on the terminal, recorded by Prefect, and ended in order where a person interrupts it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from alignflow.cli.display import Display
+from alignflow.cli.interrupt import Interruption, ends_when_told
+from alignflow.cli.settings import become_client, names_a_server, on_a_server
+from alignflow.flows.pipeline import Narrator, Outcome
+from alignflow.flows.requests import Request
+from alignflow.server.home import Home
+from alignflow.tasks.store import ArtifactStore
+
+if TYPE_CHECKING:
+    from alignflow.server.temporary import TemporaryServer
+
+Work = Callable[[Narrator], list[Outcome]]
+FOUND = "every step is in the store: no Prefect server is needed"
+OWN = "a Prefect server of this run alone (starting takes some seconds; `alignflow up` starts one that stays)"
+INTERRUPTED_STOP_S = 0.8
+
+
+def start_own_server(store: ArtifactStore, say: Callable[[str], None]) -> TemporaryServer:
+    """Start a server for this process alone, and import Prefect as its client; `wait` on it before the first flow."""
+    from alignflow.server.temporary import TemporaryServer
+
+    server = TemporaryServer(Home(store.root), say)
+    with become_client(server.client_environment):
+        import prefect
+        import prefect.main  # noqa: F401
+    return server
+
+
+@dataclass
+class ShownRun:
+    """One run of the command line.
+
+    Attributes:
+        flow: The name of the flow that Prefect records.
+        name: The name of the run: the recipe's.
+        store: Where artifacts are.
+        console: The terminal.
+        request: What was asked for, for links on the server's pages.
+    """
+
+    flow: str
+    name: str
+    store: ArtifactStore
+    console: Console
+    request: Request | None = None
+    display: Display = field(init=False)
+    _own: TemporaryServer | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.display = Display(self.console, 0)
+
+    def do(self, work: Work, found: bool, server: str) -> list[Outcome]:
+        """Do the work and return what it returns.
+
+        Without a server that is up, a run whose steps are all `found` needs none and no Prefect; any other gets one of its own.
+
+        Args:
+            work: The walk over the steps, given who hears it.
+            found: Whether the store has every step, and nothing is forced.
+            server: The line about the server that is up; empty where none is.
+
+        Raises:
+            AlignflowError: whatever stopped a step; the server cannot be started.
+        """
+        with ends_when_told(self._rerun_line, self._tidy) as interruption:
+            try:
+                if not server and found:
+                    self._say(FOUND)
+                    return work(Narrator.of(self.display))
+                self._say(server or OWN)
+                if not names_a_server():
+                    return self._with_own_server(work, interruption)
+                return self._in_flow(work, interruption, told=on_a_server())
+            finally:
+                self.display.stop()
+
+    def _with_own_server(self, work: Work, interruption: Interruption) -> list[Outcome]:
+        self._own = start_own_server(self.store, self._warn)
+        self._own.wait()
+        return self._in_flow(work, interruption, told=False)
+
+    def _in_flow(self, work: Work, interruption: Interruption, told: bool) -> list[Outcome]:
+        """Do the work inside a flow; `told`: its progress, log and pages are shown by the server that the user named."""
+        from prefect import flow
+
+        from alignflow.tasks.launch import listening
+
+        @flow(name=self.flow, flow_run_name=self.name, persist_result=False)
+        def flow_from_the_command_line() -> list[Outcome]:
+            interruption.listen()
+            if not told:
+                with listening(self.display.progress):
+                    return work(Narrator.of(self.display))
+            from alignflow.flows.showing import Story
+
+            with Story(self.name, self.store, self.request) as story:
+
+                def progress(step: str, state: dict[str, Any]) -> None:
+                    self.display.progress(step, state)
+                    story.progress(step, state)
+
+                with listening(progress):
+                    return work(Narrator.of(self.display, story))
+
+        return flow_from_the_command_line()
+
+    def _rerun_line(self) -> str:
+        """From where a rerun continues."""
+        if call := self.display.running:
+            saved = max((int(path.name[5:]) for path in self.store.work(call.key).glob("step-*") if path.name[5:].isdigit()), default=None)
+            after = f", after training step {saved}" if saved is not None else ""
+            return f"interrupted in {call.name}; run it again to continue with {call.name}{after}"
+        if self.display.ended:
+            return f"interrupted after {self.display.ended}; run it again to continue with the next step"
+        return "interrupted before the first step; run it again to start there"
+
+    def _tidy(self) -> None:
+        self.display.stop()
+        if self._own:
+            self._own.stop(INTERRUPTED_STOP_S)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def _warn(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self.console.print(f"warning: {text}", style="yellow", highlight=False, soft_wrap=True, markup=False)

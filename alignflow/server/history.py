@@ -1,0 +1,156 @@
+"""Prefect's SQLite database in a home: what ran, schedules, deployments. A damaged one is set aside, and Prefect makes a new one.
+
+No result depends on it: artifacts are found in the store alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alignflow.server.errors import ServerError
+
+NAME = "prefect.db"
+READ_LINES, SHOWN_LINES = 80, 15
+"""Lines at the end of a server's log in which its cause is looked for, and that a person is shown where none is found."""
+PARTS = ("", "-wal", "-shm")
+LOCKED_S = 5.0
+"""How long another process may hold the database before it counts as locked; a server at work holds it for milliseconds."""
+LEAST_FREE = 32 << 20
+"""Bytes of the disk that a server needs to start."""
+CHECKED_WHOLE = 256 << 20
+"""Bytes up to which a database is read whole to check it, which takes under a second; of a larger one the structure is read."""
+
+DAMAGED = re.compile(
+    r"malformed|not a database|file is encrypted|no such (table|column)|Can't locate revision|database corruption|Could not decode to UTF-8"
+)
+CAUSES = (
+    (re.compile(r"database or disk is full|No space left|Errno 28\b|Disk quota|Errno 122\b"), "the disk is full", "free some space (`alignflow gc`)"),
+    (re.compile(r"File too large|Errno 27\b"), "a limit on the size of files is reached", "raise it: `ulimit -f unlimited`"),
+    (re.compile(r"Too many open files|Errno 24\b"), "the limit on open files is too low", "raise it: `ulimit -n 1024`"),
+    (
+        re.compile(r"can't start new thread|Resource temporarily unavailable|Errno 11\b"),
+        "the limit on processes and threads is reached", "end other programs, or raise it: `ulimit -u`",
+    ),
+    (re.compile(r"MemoryError|Cannot allocate memory|Errno 12\b"), "there is not enough memory", "end other programs, or raise `ulimit -v`"),
+    (re.compile(r"database is locked"), "another process has locked the database", "end that process"),
+    (re.compile(r"readonly database|Permission denied|Errno 13\b|Read-only file system|Errno 30\b"), "the database may not be written", "check who owns it"),
+    (re.compile(r"disk I/O error"), "the disk reports errors, or is full", "look at the system's log; free some space (`alignflow gc`)"),
+    (re.compile(r"address already in use|Errno 98\b"), "another program listens on the port", "choose another port"),
+)  # fmt: skip
+"""What a server's log says, what that means, and what to do."""
+
+
+class LockedError(ServerError):
+    """Another process holds Prefect's database for longer than a server would."""
+
+
+def mend(directory: Path) -> str:
+    """Check the database in a Prefect home; returns what was done about a damaged one, empty where nothing had to be.
+
+    Raises:
+        LockedError: another process holds it.
+        ServerError: it cannot be read or written: permission, full disk.
+    """
+    database = directory / NAME
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free = os.statvfs(directory)
+        with _one_at_a_time(directory):
+            if free.f_bavail * free.f_frsize < LEAST_FREE:
+                raise _cannot_start("the disk is full", directory, f"free {LEAST_FREE >> 20} MB at least (`alignflow gc`)")
+            problem = _problem(database) if database.exists() else ""
+            return set_aside(database, problem) if problem else ""
+    except (OSError, sqlite3.Error) as error:
+        what, do = cause(str(error)) or (str(error), "")
+        raise (LockedError if "locked" in what else ServerError)(
+            f"the Prefect server cannot start: {what}", where=str(database), do=do + _holders(database) if "locked" in what else do
+        ) from None
+
+
+def set_aside(database: Path, problem: str) -> str:
+    """Rename a damaged database, so that Prefect makes a new one; returns a line for the person."""
+    suffix = f".damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+    for part in PARTS:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{database}{part}", f"{database}{part}{suffix}")
+    return (
+        f"Prefect's database was damaged ({problem}) and is set aside as {database}{suffix}; a new one is made. "
+        "Artifacts are not touched. The history of runs, and schedules that were added, were in it."
+    )
+
+
+def cause(log: str) -> tuple[str, str] | None:
+    """What the log of a server that did not start means, and what to do about it; None where it is not known."""
+    return next(((what, do) for pattern, what, do in CAUSES if pattern.search(log)), None)
+
+
+def shows_damage(log: str) -> bool:
+    """Whether the log of a server that did not start says that its database is damaged."""
+    return DAMAGED.search(log) is not None
+
+
+def explained(what: str, log_path: Path, log: str) -> ServerError:
+    """The error for a server that did not start: its cause where the log names one, otherwise the end of the log."""
+    shown = "\n".join(log.splitlines()[-SHOWN_LINES:])
+    if shows_damage(log):
+        return ServerError("the Prefect server cannot start: its database is damaged", where=str(log_path), do=shown)
+    if known := cause(log):
+        return ServerError(f"the Prefect server cannot start: {known[0]}", where=str(log_path), do=known[1])
+    return ServerError(what, where=str(log_path), do=shown)
+
+
+def _cannot_start(what: str, where: Path, do: str) -> ServerError:
+    return ServerError(f"the Prefect server cannot start: {what}", where=str(where), do=do)
+
+
+def _problem(database: Path) -> str:
+    """What is damaged in a database, in SQLite's words; empty where it is whole. Raises sqlite3.Error where it cannot be checked."""
+    if not os.access(database, os.R_OK | os.W_OK):
+        raise PermissionError(13, "Permission denied", str(database))
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCKED_S)) as connection:
+            connection.isolation_level = None
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if database.stat().st_size <= CHECKED_WHOLE:
+                    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                    if found != "ok":
+                        return found.splitlines()[-1]
+                tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+                return "it lacks tables" if tables and "alembic_version" not in tables else ""
+            finally:
+                connection.execute("ROLLBACK")
+    except sqlite3.DatabaseError as error:
+        if shows_damage(str(error)) or getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return str(error)
+        raise
+
+
+@contextlib.contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    """Of two runs that find the same damage, the second must not set the new database of the first aside."""
+    descriptor = os.open(directory / "check.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holders(database: Path) -> str:
+    """Which processes have the database open, as far as this user may see; empty elsewhere than on Linux."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if entry.name != str(os.getpid()) and any(
+                os.readlink(link).startswith(str(database.resolve())) for link in (entry / "fd").iterdir()
+            ):
+                found.append(f"{entry.name} ({(entry / 'comm').read_text().strip()})")
+    return f"; it is open in process {', '.join(found)}" if found else ""

@@ -1,0 +1,39 @@
+"""The process of a temporary server: it serves the run that started it, and ends with that run.
+
+Used as `python -m alignflow.server.tied DESCRIPTOR PORT`. DESCRIPTOR is the listening socket, which the run has bound and hands
+down, so that nobody else can take the port. The standard input is a pipe that only the run holds open: its end is the end of the run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+ENDING_S = 3.0
+"""Seconds from the end of the run in which the server ends in order; then it just ends."""
+
+
+def main() -> None:
+    """Serve until the run ends. The watch begins before Prefect is imported, which takes seconds."""
+    threading.Thread(target=_watch, name="watch", daemon=True).start()
+    from alignflow.server.app import serve
+    from alignflow.server.settings import ServerSettings
+
+    login = os.environ["PREFECT_SERVER_API_AUTH_STRING"]
+    serve(ServerSettings(port=int(sys.argv[2])), login, socket.socket(fileno=int(sys.argv[1])))
+
+
+def _watch() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)  # while Prefect is still being imported this ends the process at once
+    time.sleep(ENDING_S)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
