@@ -16,7 +16,7 @@ from alignflow.data.artifacts import Manifest
 from alignflow.data.configs.loading import changed_recipe
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
-from alignflow.data.own_code import short
+from alignflow.data.own_module import short
 from alignflow.data.preference_copy import check_target, copy_preferences
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import Form, places_form

@@ -57,7 +57,7 @@ def up(home: Home, given: dict[str, Any], directory: Path, say: Say) -> list[str
         settings = _settings(home, given)
         started: list[Process] = []
         try:
-            if _server(home, settings, directory, started, say):
+            if _server(home, settings, started, say):
                 say("creating work pools")
             api = Api(home, settings)
             wanted = {f"{WORKER}{pool}": pool for pool in pools(settings).values()}
@@ -162,7 +162,7 @@ def _runs(home: Home, name: str) -> bool:
     return process is not None and process.alive
 
 
-def _server(home: Home, settings: ServerSettings, directory: Path, started: list[Process], say: Say) -> bool:
+def _server(home: Home, settings: ServerSettings, started: list[Process], say: Say) -> bool:
     """Have a server that answers; whether it had to be started."""
     if _runs(home, SERVER):
         if _answers_within(home, settings, ANSWERING_S):
@@ -174,7 +174,8 @@ def _server(home: Home, settings: ServerSettings, directory: Path, started: list
     home.remember(settings)
     say("starting the server")
     command = python("-m", "alignflow.server.app", str(home.store))
-    server = processes.start(home, SERVER, command, server_environment(home, settings), directory)
+    # Not in the folder of `up`: while Prefect migrates its database, alembic puts the working directory first in the module search path.
+    server = processes.start(home, SERVER, command, server_environment(home, settings), home.root)
     started.append(server)
     if not _answers_within(home, settings, STARTING_S, server):
         what = "the server did not answer in time" if server.alive else "the server ended while it started"

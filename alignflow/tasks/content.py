@@ -15,7 +15,7 @@ from alignflow.data.adapters import BASE, find_base, is_adapter
 from alignflow.data.constitution import constitution_files
 from alignflow.data.errors import UserError
 from alignflow.data.host import this_host
-from alignflow.data.own_code import source_file
+from alignflow.data.own_module import source_file
 from alignflow.data.sources.files import inside, is_pattern, matched
 
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"

@@ -64,11 +64,11 @@ def test_no_rank_of_torchrun_executes_a_file_of_the_working_directory(folder):
 
 def test_labelling_executes_no_file_of_the_working_directory(folder):
     marker = set_traps(folder)
-    rows = folder / "rows.jsonl"
-    rows.write_text("".join(f'{{"prompt": "What is {number}?", "completions": ["It is {number}.", "I do not know, sorry."]}}\n' for number in range(40)))
-    done = call(folder, COMMANDS["command"], "label", rows, "--out", folder / "pairs")
+    (folder / "prompts.jsonl").write_text("".join(f'{{"prompt": "What is {number}?"}}\n' for number in range(8)))
+    call(folder, COMMANDS["command"], "run", RECIPE, "--until", "init")
+    done = call(folder, COMMANDS["command"], "label", "--prompts", "prompts.jsonl", "--model", "init-", "--n", 2, "--max-new-tokens", 4)
     assert not marks(marker)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert "sample  ran" in done.stdout, done.stdout + done.stderr
 
 
 def test_up_and_the_runs_of_its_worker_execute_no_file_of_the_working_directory(folder):

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from alignflow.data import binding, catalogue, own_code
+from alignflow.data import binding, catalogue, own_module
 from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.recipe import Recipe
@@ -93,8 +93,8 @@ def resolve_paths(config: Any, base: Path) -> Any:
             changes[name] = resolve_paths(value, base)
         elif isinstance(value, tuple):
             changes[name] = tuple(resolve_paths(item, base) for item in value)
-        elif own_code.may_name_code(kind, name):
-            changes[name] = own_code.absolute(value, base)
+        elif own_module.may_name_code(kind, name):
+            changes[name] = own_module.absolute(value, base)
         elif isinstance(value, str) and content_kind(kind, name):
             changes[name] = _absolute(value, base, content_kind(kind, name) == "path" and glob.has_magic(value))
         elif name == "options" and isinstance(value, dict):

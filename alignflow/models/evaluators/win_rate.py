@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.own_code import short
+from alignflow.data.own_module import short
 from alignflow.models.evaluators.base import Evaluation, EvaluationInputs, wilson
 from alignflow.models.judges.base import IDENTICAL, Candidate, Verdict, make_judge
 

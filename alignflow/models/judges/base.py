@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from alignflow.data import catalogue, own_code
+from alignflow.data import catalogue, own_module
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.options import NoOptions
@@ -146,7 +146,7 @@ class _OwnJudge(catalogue.Judge):
 
     def resolve(self) -> Callable[..., Any]:
         """Import and return the class."""
-        return own_code.load(self.address)
+        return own_module.load(self.address)
 
 
 def judge_row(name: str, where: str = "judge.name") -> catalogue.Judge:
@@ -160,12 +160,12 @@ def judge_row(name: str, where: str = "judge.name") -> catalogue.Judge:
     """
     if ":" not in name:
         return catalogue.look_up(catalogue.JUDGES, name, where)
-    judge = own_code.load(name)
+    judge = own_module.load(name)
     lacks = [part for part in ("compare", "score", "probability", "details", "close") if not callable(getattr(judge, part, None))]
     lacks += [attribute for attribute in ("pointwise", "fingerprint") if not hasattr(judge, attribute)]
     if lacks:
         advice = "derive from alignflow.models.judges.base.PointwiseJudge, or write the Judge protocol there"
-        raise RecipeError(f"{own_code.short(name)} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice)
+        raise RecipeError(f"{own_module.short(name)} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice)
     return _OwnJudge(name, judge.__doc__ or name, options=getattr(judge, "Options", NoOptions))
 
 
@@ -173,7 +173,7 @@ def own_source(name: str) -> str:
     """Digest of the source of a user's own judge; empty for a judge of the catalogue, which has a version."""
     if ":" not in name:
         return ""
-    return text_digest(own_code.source_file(name).read_text(encoding="utf-8", errors="replace"))
+    return text_digest(own_module.source_file(name).read_text(encoding="utf-8", errors="replace"))
 
 
 def make_judge(config: JudgeConfig, *, policy: Path | None, reward_model: Path | None, run: Run) -> Judge:

@@ -11,7 +11,7 @@ from typing import Any
 
 from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.errors import DataError, TrainingError
-from alignflow.data.own_code import short
+from alignflow.data.own_module import short
 from alignflow.data.records import assistant, read_table, row_id, write_table
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.journal import RowJournal, RowWork

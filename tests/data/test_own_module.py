@@ -2,7 +2,7 @@
 
 import pytest
 
-from alignflow.data import own_code
+from alignflow.data import own_module
 from alignflow.data.configs.generation import JudgeConfig, LabelConfig
 from alignflow.data.configs.loading import parse_recipe
 from alignflow.data.errors import RecipeError
@@ -26,7 +26,7 @@ def project(tmp_path):
     [("mine.py:Mine", True), ("a/b.py:Mine", True), ("mine:Mine", False), ("package.py:Mine", True), ("rubric", False), ("package.module:Mine", False)],
 )
 def test_a_file_is_told_from_a_module_by_its_suffix(name, of_a_file):
-    assert own_code.is_file(name) is of_a_file
+    assert own_module.is_file(name) is of_a_file
 
 
 def test_a_path_starts_at_the_recipes_directory(project):
@@ -40,14 +40,14 @@ def test_a_path_starts_at_the_recipes_directory(project):
 def test_it_is_loaded_from_the_file_and_the_folder_beside_it_is_not_searched(project):
     (project / "pandas.py").write_text("raise SystemExit('run')")
     (project / "mine.py").write_text("import pandas\n" + CODE)
-    found = own_code.load(f"{project / 'mine.py'}:Mine")
-    assert found.value == 1 and own_code.load(f"{project / 'mine.py'}:Mine") is found
+    found = own_module.load(f"{project / 'mine.py'}:Mine")
+    assert found.value == 1 and own_module.load(f"{project / 'mine.py'}:Mine") is found
 
 
 def test_a_changed_file_is_loaded_anew(project):
-    assert own_code.load(f"{project / 'mine.py'}:Mine").value == 1
+    assert own_module.load(f"{project / 'mine.py'}:Mine").value == 1
     (project / "mine.py").write_text(CODE.replace("VALUE = 1", "VALUE = 2"))
-    assert own_code.load(f"{project / 'mine.py'}:Mine").value == 2
+    assert own_module.load(f"{project / 'mine.py'}:Mine").value == 2
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_changed_file_is_loaded_anew(project):
 def test_what_is_not_there_is_the_recipes_error(project, name, said):
     (project / "broken.py").write_text("class Mine(:")
     with pytest.raises(RecipeError) as caught:
-        own_code.load(name.format(project))
+        own_module.load(name.format(project))
     assert said in str(caught.value)
 
 
@@ -65,7 +65,7 @@ def test_a_module_of_the_working_directory_is_not_found_and_the_message_says_how
     monkeypatch.chdir(project)
     (project / "own_module_for_test.py").write_text(CODE)
     with pytest.raises(RecipeError, match="working directory, which is not searched") as caught:
-        own_code.source_file("own_module_for_test:Mine")
+        own_module.source_file("own_module_for_test:Mine")
     assert "./own_module_for_test.py:NAME" in str(caught.value)
 
 
