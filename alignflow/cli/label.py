@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 
 from alignflow.cli.settings import configure_prefect
+from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import parse_setting
 from alignflow.flows.preference_data import Order, make_job
 from alignflow.tasks.store import ArtifactStore
@@ -41,7 +42,7 @@ def label(
     store = ArtifactStore()
     job = make_job(Order(prompts, model, judge, options, tuple(chosen), out), store, Path.cwd())
     server, console = configure_prefect(store.root), Console()
-    console.print(f"[bold]{job.recipe.name}[/bold]  store {store.root}\n{server}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{job.recipe.name}[/bold]  store {escape(str(store.root))}\n{escape(server)}", highlight=False, soft_wrap=True)
     from alignflow.cli.display import Display, final_table
     from alignflow.cli.run import shown_run
     from alignflow.flows.pipeline import walk_nodes
@@ -56,4 +57,4 @@ def label(
     )
     console.print(final_table(outcomes, store))
     for line in job.deliver(outcomes):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(escape(line), highlight=False, soft_wrap=True)

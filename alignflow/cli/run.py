@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from alignflow.cli.settings import configure_prefect, on_a_server
+from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
@@ -50,7 +50,7 @@ def run(
     store = ArtifactStore()
     server = configure_prefect(store.root)
     console = Console()
-    console.print(f"[bold]{loaded.name}[/bold]  store {store.root}\n{server}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{loaded.name}[/bold]  store {escape(str(store.root))}\n{escape(server)}", highlight=False, soft_wrap=True)
     from alignflow.cli.display import Display, final_table, gate_line, result_paths
     from alignflow.flows.pipeline import Selection, refuse_missing, selected, walk
 
@@ -72,7 +72,7 @@ def run(
     if ended := next((record for record in display.verdicts if record.verdict == "ended"), None):
         console.print(f"ended there by a gate: {escape(gate_line(ended))}", highlight=False, soft_wrap=True)
     for name, path in result_paths(outcomes, store).items():
-        console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
+        console.print(f"{name}: {escape(str(path))}", highlight=False, soft_wrap=True)
 
 
 def shown_run(
