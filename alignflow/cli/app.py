@@ -11,6 +11,7 @@ import typer
 from alignflow.cli import chat, check_losses, compare, export, label, lists, new, node, plan, run, schedule, server, stored
 from alignflow.cli.settings import DEBUG
 from alignflow.data.errors import AlignflowError
+from alignflow.data.printable import printable
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -31,7 +32,7 @@ def main() -> None:
     except AlignflowError as error:
         if debug:
             traceback.print_exc()
-        print(f"alignflow: {error}", file=sys.stderr)
+        print(printable(f"alignflow: {error}"), file=sys.stderr)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         print("alignflow: interrupted; finished stages are kept, run it again to go on", file=sys.stderr)
@@ -41,5 +42,6 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        print(f"alignflow: unexpected {type(error).__name__}: {error}\n  run it again with --debug for the traceback", file=sys.stderr)
+        text = f"alignflow: unexpected {type(error).__name__}: {error}\n  run it again with --debug for the traceback"
+        print(printable(text), file=sys.stderr)
         sys.exit(1)

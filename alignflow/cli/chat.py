@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.columns import Columns
-from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from alignflow.cli.terminal import Console
 from alignflow.tasks.compare import Comparison, MetricPair, StepPair, compare
 from alignflow.tasks.store import ArtifactStore
 
@@ -33,7 +33,7 @@ def compare_runs(
         typer.echo(found.model_dump_json(indent=1))
         return
     console = Console()
-    console.print(f"first:  {found.first}\nsecond: {found.second}", highlight=False, soft_wrap=True)
+    console.print(f"first:  {escape(str(found.first))}\nsecond: {escape(str(found.second))}", highlight=False, soft_wrap=True)
     for table in (steps_table(found), data_table(found), metrics_table(found), answers_table(found)):
         if table.row_count:
             console.print(table)

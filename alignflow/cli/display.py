@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from alignflow.cli.terminal import Console
 from alignflow.data.gates import GateRecord, finding
 from alignflow.data.report.metrics import key_metrics
 from alignflow.flows.pipeline import Outcome
@@ -46,10 +46,10 @@ class Display:
     def progress(self, name: str, state: dict[str, Any]) -> None:
         """How far the running step is."""
         if self._live:
-            self._live.update(self._line(state))
+            self._live.update(escape(self._line(state)))
         elif "waits" in state or time.monotonic() - self._printed > PLAIN_EVERY_S:
             self._printed = time.monotonic()
-            self.console.print("  " + self._line(state), highlight=False)
+            self.console.print("  " + escape(self._line(state)), highlight=False)
 
     def ends(self, outcome: Outcome) -> None:
         """A step was found or made."""
@@ -99,7 +99,7 @@ def final_table(outcomes: list[Outcome], store: ArtifactStore) -> Table:
     for outcome in outcomes:
         manifest = store.manifest(outcome.ref.key)
         table.add_row(
-            outcome.name, "ran" if outcome.ran else "cached", f"{outcome.seconds:.1f}", "\n".join(key_metrics(outcome.name, manifest))
+            outcome.name, "ran" if outcome.ran else "cached", f"{outcome.seconds:.1f}", escape("\n".join(key_metrics(outcome.name, manifest)))
         )
     return table
 

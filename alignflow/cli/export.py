@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 
 from alignflow.cli.chat import find_model
+from alignflow.cli.terminal import Console
 
 
 def register(app: typer.Typer) -> None:
@@ -29,4 +30,4 @@ def export_model(
         from alignflow.models.export import export
 
         export(path, directory)
-    console.print(f"{name}: {directory}", highlight=False, soft_wrap=True)
+    console.print(f"{name}: {escape(str(directory))}", highlight=False, soft_wrap=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from alignflow.cli.display import final_table
 from alignflow.cli.settings import configure_prefect
 from alignflow.cli.shown import ShownRun
+from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import parse_setting
 from alignflow.flows.pipeline import walk_nodes
 from alignflow.flows.preference_data import Order, make_job
@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def label(
     prompts: Annotated[str, typer.Option(metavar="PROMPTS", help="Prompts to answer: a file, a saved data set, or a Hub id.")],
     model: Annotated[str, typer.Option(metavar="MODEL", help="Who answers: a directory, a Hub id, or the key of a model in the store.")],
-    judge: Annotated[str, typer.Option(metavar="JUDGE", help="Who labels: a name of `alignflow judges`, or package.module:class.")] = "rubric",
+    judge: Annotated[str, typer.Option(metavar="JUDGE", help="Who labels: a name of `alignflow judges`, path/to/file.py:Class or package.module:Class.")] = "rubric",
     option: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the judge: constitution=reader.")] = None,
     n: Annotated[Number, typer.Option("--n", help="Answers per prompt.")] = None,
     pairs: Annotated[Number, typer.Option(help="Pairs kept per prompt, widest margin first.")] = None,
@@ -52,4 +52,4 @@ def label(
     outcomes = shown.do(work, job.found(), server)
     console.print(final_table(outcomes, store))
     for line in job.deliver(outcomes):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(escape(line), highlight=False, soft_wrap=True)

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from alignflow.cli.terminal import Console
 from alignflow.data import catalogue
 from alignflow.data.catalogue import Judge, Method, Part, Reward, Stage
 from alignflow.data.configs.bounds import bounds_of

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 from pydantic import BaseModel
-from rich.console import Console
 
+from alignflow.cli.terminal import Console
 from alignflow.data.configs.bounds import bounds_of
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.recipe import Recipe

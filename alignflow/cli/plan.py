@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from alignflow.cli.run import RecipePath, Settings, Smoke, load
+from alignflow.cli.terminal import Console
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.gates import limits
 from alignflow.flows.calls import Step

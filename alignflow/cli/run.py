@@ -8,12 +8,12 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from alignflow.cli.display import final_table, gate_line, result_paths
 from alignflow.cli.settings import configure_prefect
 from alignflow.cli.shown import ShownRun
+from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
@@ -96,7 +96,7 @@ def _print_results(shown: ShownRun, outcomes: list[Outcome]) -> None:
     if ended := next((record for record in display.verdicts if record.verdict == "ended"), None):
         console.print(f"ended there by a gate: {escape(gate_line(ended))}", highlight=False, soft_wrap=True)
     for name, path in result_paths(outcomes, store).items():
-        console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
+        console.print(f"{name}: {escape(str(path))}", highlight=False, soft_wrap=True)
 
 
 def _warnings(outcomes: list[Outcome], store: ArtifactStore) -> list[str]:

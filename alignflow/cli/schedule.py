@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from alignflow.cli.settings import configure_prefect, names_a_server
+from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.errors import UserError
 from alignflow.tasks.store import ArtifactStore
@@ -34,7 +34,7 @@ def list_schedules() -> None:
     with schedules.server() as client:
         for scheduled in schedules.listed(client):
             parameters = yaml.safe_dump(dict(scheduled.parameters), default_flow_style=True, width=10**6).strip()
-            table.add_row(scheduled.slug, scheduled.flow, scheduled.when, "active" if scheduled.active else "paused", escape(parameters))
+            table.add_row(escape(scheduled.slug), escape(scheduled.flow), escape(scheduled.when), "active" if scheduled.active else "paused", escape(parameters))
     Console().print(table)
 
 
@@ -58,7 +58,7 @@ def add(
     slug = name or re.sub(r"[^a-z0-9]+", "-", (recipe.stem if recipe else deployment).lower()).strip("-")
     with schedules.server() as client:
         schedules.add(client, deployment, schedules.rule(cron, every, timezone), parameters, slug)
-    Console().print(f"added {slug}: the server makes its first runs within a minute", highlight=False)
+    Console().print(f"added {escape(str(slug))}: the server makes its first runs within a minute", highlight=False)
 
 
 @commands.command()
@@ -67,7 +67,7 @@ def pause(name: Name) -> None:
     schedules = _schedules()
     with schedules.server() as client:
         schedules.set_active(client, name, False)
-    Console().print(f"paused {name}", highlight=False)
+    Console().print(f"paused {escape(name)}", highlight=False)
 
 
 @commands.command()
@@ -76,7 +76,7 @@ def resume(name: Name) -> None:
     schedules = _schedules()
     with schedules.server() as client:
         schedules.set_active(client, name, True)
-    Console().print(f"resumed {name}: the server makes its next runs within a minute", highlight=False)
+    Console().print(f"resumed {escape(name)}: the server makes its next runs within a minute", highlight=False)
 
 
 @commands.command()
@@ -85,7 +85,7 @@ def remove(name: Name) -> None:
     schedules = _schedules()
     with schedules.server() as client:
         schedules.remove(client, name)
-    Console().print(f"removed {name}", highlight=False)
+    Console().print(f"removed {escape(name)}", highlight=False)
 
 
 def _schedules() -> Any:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from alignflow.cli.terminal import Console
 from alignflow.server import lifecycle, processes
 from alignflow.server.elsewhere import become_worker
 from alignflow.server.errors import ServerError

@@ -12,6 +12,7 @@ from pathlib import Path
 from alignflow.data.errors import StageError
 from alignflow.server.found import running_server
 from alignflow.server.home import Home
+from alignflow.server.working_directory import refuse_prefect_files
 
 DEBUG = "ALIGNFLOW_DEBUG"
 """Set where a command was given `--debug`: Prefect's log is shown, and tracebacks."""
@@ -35,9 +36,11 @@ def configure_prefect(store_root: Path) -> str:
     starts one: its own has no login. Where none is up, `server.temporary` starts one for a run that needs it.
 
     Raises:
+        UserError: the working directory has a file that Prefect would take settings from.
         StageError: PREFECT_API_URL is set, and nothing answers there.
         ServerError: the server of `alignflow up` runs, but does not answer.
     """
+    refuse_prefect_files(Path.cwd())
     ours = use_server_of_store(store_root)
     os.environ["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "false"
     for name, value in QUIET.items():

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from alignflow.cli.display import Display
 from alignflow.cli.interrupt import Interruption, ends_when_told
 from alignflow.cli.settings import become_client, names_a_server, on_a_server
+from alignflow.cli.terminal import Console
 from alignflow.flows.pipeline import Narrator, Outcome
 from alignflow.flows.requests import Request
 from alignflow.server.home import Home

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from alignflow.cli.terminal import Console
 from alignflow.data.artifacts import Manifest
 from alignflow.data.errors import StoreError, UserError
 from alignflow.data.sharing import Sharing
@@ -41,7 +41,7 @@ def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="O
             manifest.kind,
             manifest.created[:19],
             manifest.digest[:12],
-            ", ".join(sorted(set(manifest.licences.values()))),
+            escape(", ".join(sorted(set(manifest.licences.values())))),
         )
     Console().print(table)
 
@@ -102,7 +102,7 @@ def gc(
         console.print("nothing to remove")
         return
     for path in waste:
-        console.print(f"{size_of(path) / 1e6:10.1f} MB  {path.relative_to(store.root)}", highlight=False, soft_wrap=True)
+        console.print(f"{size_of(path) / 1e6:10.1f} MB  {escape(str(path.relative_to(store.root)))}", highlight=False, soft_wrap=True)
     total = sum(size_of(path) for path in waste) / 1e6
     if not yes and not typer.confirm(f"remove {len(waste)} directories, {total:.1f} MB?"):
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data import catalogue
+from alignflow.data.byte_bounds import longest_bytes
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.near_duplicates import near_duplicates
@@ -140,6 +141,25 @@ def drop_over_long(kept: Kept, tokenizer: Any, config: PrepareConfig) -> list[di
 
     drop(kept, "over_long", too_long)
     return lengths
+
+
+def drop_far_too_long(kept: Kept, tokenizer: Any, max_length: int) -> None:
+    """Drop the rows that are over-long by their bytes alone, before anything is done that takes time and memory for them.
+
+    Only rows go that `drop_over_long` would drop as well: a text with more bytes than `max_length` tokens can have.
+    """
+    bound = longest_bytes(tokenizer, max_length)
+    if bound is not None:
+        drop(kept, "over_long", lambda row: "text" not in row and any(_longer(text, bound) for text in _texts(row)))
+
+
+def _texts(row: Row) -> list[str]:
+    return [message["content"] for message in row["messages" if "messages" in row else "prompt"]] + answer_texts(row)
+
+
+def _longer(text: str, size: int) -> bool:
+    """Whether a text has more bytes than `size` in UTF-8, told without encoding a short one: a character has 4 at most."""
+    return len(text) > size or (4 * len(text) > size and len(text.encode("utf-8", "surrogatepass")) > size)
 
 
 def token_lengths(row: Row, tokenizer: Any) -> dict[str, int]:

@@ -11,7 +11,16 @@ import pandas
 
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
-from alignflow.data.filters import Kept, drop_contaminated, drop_duplicates, drop_over_long, parse_sources, prompt_messages, row_text
+from alignflow.data.filters import (
+    Kept,
+    drop_contaminated,
+    drop_duplicates,
+    drop_far_too_long,
+    drop_over_long,
+    parse_sources,
+    prompt_messages,
+    row_text,
+)
 from alignflow.data.records import is_held_out, prompt_digest, row_id, write_table
 from alignflow.data.rendering import encode_conversation, load_tokenizer
 from alignflow.data.run import Run, write_json
@@ -68,6 +77,7 @@ class _Tables:
         if not self.config.evaluation:
             return []
         kept = parse_sources(self.config.evaluation, "prompts", self.config)
+        drop_far_too_long(kept, self.tokenizer, self.config.max_length)
         drop_duplicates(kept, 1.0)
         lengths = drop_over_long(kept, self.tokenizer, self.config)
         self._finish("evaluation", kept, lengths)
@@ -88,6 +98,7 @@ class _Tables:
 
     def _clean_and_write(self, kind: str, kept: Kept, evaluation: list[dict[str, Any]]) -> None:
         self._advance()
+        drop_far_too_long(kept, self.tokenizer, self.config.max_length)
         drop_duplicates(kept, self.config.near_duplicate_threshold)
         drop_contaminated(kept, evaluation, self.config.decontaminate_ngram)
         lengths = drop_over_long(kept, self.tokenizer, self.config)

@@ -13,6 +13,7 @@ from pydantic import Field
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.gates import GateRecord, limits
+from alignflow.data.report.markdown import escaped
 
 
 class Approval(RunInput):
@@ -52,10 +53,10 @@ def question(gate: GateConfig, record: GateRecord) -> str:
     """What the person reads, in Markdown."""
     value = "not measured" if record.value is None else f"{record.value:.6g}"
     lines = [
-        f"## Gate `{gate.label}`", "",
-        *([gate.why, ""] if gate.why else []),
+        f"## Gate {escaped(gate.label)}", "",
+        *([escaped(gate.why), ""] if gate.why else []),
         "| step | metric | measured | should be |", "| --- | --- | --- | --- |",
-        f"| {gate.stage} | `{gate.metric}` | **{value}** | {limits(gate)} |", "",
+        f"| {escaped(gate.stage)} | {escaped(gate.metric)} | **{value}** | {limits(gate)} |", "",
         f"Artifact `{record.key}`", "",
         "With *yes* the run goes on from here; nothing is computed again. With *no* it ends, and nothing after this step is run.",
     ]  # fmt: skip

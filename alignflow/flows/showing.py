@@ -26,6 +26,7 @@ from prefect.exceptions import ObjectNotFound
 from alignflow.data.artifacts import Manifest
 from alignflow.data.catalogue import STAGES
 from alignflow.data.gates import GateRecord, finding
+from alignflow.data.printable import printable
 from alignflow.data.report.metrics import key_metrics
 from alignflow.data.report.summary import Circumstances, overview, page_key, stage_page, tables
 from alignflow.flows.forms import pipeline_form, prefilled, stage_form
@@ -137,7 +138,7 @@ class Story:
         self._log.info("%s runs: %s", call.name, why)
         self._whys[call.name] = why
         log = self._store.area(call.key) / "side" / "log.txt"
-        self._running = _Running(call.name, Tail(log, lambda line: self._log.info("%s: %s", call.name, line)), logged=time.monotonic())
+        self._running = _Running(call.name, Tail(log, lambda line: self._log.info("%s: %s", call.name, printable(line))), logged=time.monotonic())
 
     def progress(self, name: str, state: dict[str, Any]) -> None:
         """How far the running step is; shown every two seconds at most, and logged every fifteen."""
@@ -287,7 +288,7 @@ def slug(text: str) -> str:
 def progress_line(name: str, state: dict[str, Any]) -> str:
     """One line about how far a step is: what is done, figures, time left."""
     if "waits" in state:
-        return f"{name} waits: {state['waits']}"
+        return printable(f"{name} waits: {state['waits']}")
     parts = [f"{name}: {state['done']}/{state['total']} {state['unit']}"]
     for figure, value in state.get("figures", {}).items():
         parts.append(f"{value:,.0f} tokens/s" if figure == "tokens_per_s" else f"{figure} {value:.4g}")

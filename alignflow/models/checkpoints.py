@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from transformers.core_model_loading import revert_weight_conversion
 
 from alignflow.data.artifacts import artifact_of, read_manifest
+from alignflow.data.printable import printable
 from alignflow.models import attention
 from alignflow.models.engines import group
 from alignflow.models.engines.partitioned import gathered, is_partitioned, shape_of
@@ -140,8 +142,13 @@ def card_text(card: Mapping[str, str]) -> str:
     """A short model card in Markdown."""
     title, *_ = card
     lines = [f"# {title}", "", card[title], ""]
-    lines += [f"- {name}: {text}" for name, text in card.items() if name != title]
+    lines += [f"- {_plain(name)}: {_plain(text)}" for name, text in card.items() if name != title]
     return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """A text of a recipe in one line of Markdown, in which it becomes no HTML, link, image or code. Most texts stay as they are."""
+    return re.sub(r"([\\`<>\[\]&])", r"\\\1", " ".join(printable(text).split()))
 
 
 def licences_of(*inputs: Path | None) -> str:

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from alignflow.safe_path import SAFE_PATH, given_path
 from alignflow.server.flow_run import LOGS
 from alignflow.server.home import Home
 from alignflow.server.names import origins
@@ -91,7 +92,11 @@ def with_driver(database: str) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN and name != "ALIGNFLOW_DATABASE"}
+    """This process's environment, without what names another server or a database, and with the working directory off the search path."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN and name != "ALIGNFLOW_DATABASE"}
+    if "PYTHONPATH" in kept:
+        kept["PYTHONPATH"] = given_path(kept["PYTHONPATH"])
+    return {**kept, **SAFE_PATH}
 
 
 def trusted_certificate(settings: ServerSettings) -> Path | None:

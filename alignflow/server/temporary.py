@@ -11,11 +11,11 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from alignflow.safe_path import python
 from alignflow.server import history, processes
 from alignflow.server.api import Api
 from alignflow.server.environment import MARK, QUIET, server_environment
@@ -134,8 +134,9 @@ class TemporaryServer:
         log = processes.open_log(self._home, self._log)
         try:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "alignflow.server.tied", str(listening.fileno()), str(self._settings.port)],
-                env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=(listening.fileno(),), start_new_session=True,
+                python("-m", "alignflow.server.tied", str(listening.fileno()), str(self._settings.port)), env=environment,
+                cwd=self._home.root,  # not the person's: alembic puts the working directory first in the module search path
+                stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=(listening.fileno(),), start_new_session=True,
             )  # fmt: skip
         finally:
             os.close(log)

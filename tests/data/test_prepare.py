@@ -174,3 +174,13 @@ def test_the_first_of_equal_texts_is_never_a_near_duplicate_of_a_later_one(texts
 @given(st.text(max_size=40), st.floats(0.05, 0.5), st.floats(0.5, 0.9))
 def test_a_larger_held_out_share_contains_the_smaller(text, small, large):
     assert not is_held_out(user(text), small) or is_held_out(user(text), large)
+
+
+def test_a_text_that_is_too_long_by_its_bytes_is_dropped_before_it_is_looked_at_word_by_word(run_prepare, monkeypatch):
+    """50 MB in one row took 13 GB: its words were compared with those of other rows, and it was tokenised."""
+    seen = []
+    monkeypatch.setattr("alignflow.data.filters.normalise_text", lambda text: seen.append(len(text)) or text)
+    long = {"prompt": "long?", "completion": "word " * 40_000}
+    out, _ = run_prepare([*rows(40), long])
+    found = json.loads((out / "statistics.json").read_text())["tables"]["demonstrations"]
+    assert found["dropped"] == {"over_long": 1} and found["kept"] == 40 and max(seen) < 10_000

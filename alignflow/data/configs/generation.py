@@ -33,7 +33,7 @@ class SampleConfig(StageConfig):
 class JudgeConfig(StageConfig):
     """One judge of the catalogue."""
 
-    name: str = Field(default="rubric", description="A name of `alignflow judges`.")
+    name: str = Field(default="rubric", description="A name of `alignflow judges`, or your own: path/to/file.py:Class, package.module:Class.")
     options: dict[str, Any] = Field(default_factory=dict, description="What this judge alone has; see `alignflow judges JUDGE`.")
 
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from alignflow.data.artifacts import Manifest, artifact_of, read_manifest
 from alignflow.data.configs.generation import ReportConfig
+from alignflow.data.printable import printable
 from alignflow.data.report.plots import PANELS, bars_plot, curve_plot, histogram_plot, interval_plot
 from alignflow.data.run import Run, write_json
 
@@ -94,7 +95,7 @@ def gather(stages: dict[str, Stage]) -> dict[str, Any]:
 
 def render(title: str, stages: dict[str, Stage], facts: dict[str, Any]) -> str:
     """The page: model output is escaped, and nothing is loaded from anywhere."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=shown)
     environment.filters["number"] = number
     rows = stages["prepare"].read("samples.json") if "prepare" in stages else None
     costs = {name: {field: stage.manifest.cost.get(field) for field in COST} for name, stage in stages.items() if stage.manifest}
@@ -138,6 +139,11 @@ def plots(stages: dict[str, Stage], facts: dict[str, Any], panels: int = PANELS)
         rates = {name: (judge["win_rate"], judge["low"], judge["high"]) for name, judge in evaluation["win_rate"].items()}
         found["win_rates"] = interval_plot("Win rate of the aligned model against SFT", rates)
     return found
+
+
+def shown(value: Any) -> Any:
+    """What the page writes for a value: a text cannot turn the reading direction."""
+    return type(value)(printable(value)) if isinstance(value, str) else value
 
 
 def number(value: Any) -> str:

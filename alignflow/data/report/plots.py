@@ -7,6 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from alignflow.data.printable import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -56,6 +58,11 @@ def curve_plot(
     return _uri(figure)
 
 
+def literal(text: str) -> str:
+    """A text that matplotlib draws as it is: between two dollars it would read mathematics, and fail on what is none."""
+    return printable(text).replace("$", r"\$")
+
+
 def interval_plot(title: str, rates: Mapping[str, tuple[Any, Any, Any]]) -> str:
     """Rates with their intervals, and a line at one half."""
     known = {name: rate for name, rate in rates.items() if None not in rate}
@@ -65,7 +72,7 @@ def interval_plot(title: str, rates: Mapping[str, tuple[Any, Any, Any]]) -> str:
         axis.errorbar(rate, place, xerr=[[rate - low], [high - rate]], fmt="o", color=ALIGNED, capsize=4)
     axis.axvline(0.5, color=SFT, linestyle="--", linewidth=1)
     axis.set(title=title, xlim=(0, 1), ylim=(-0.6, len(known) - 0.4), xlabel="share of prompts won, ties half")
-    axis.set_yticks(range(len(known)), list(known))
+    axis.set_yticks(range(len(known)), [literal(name) for name in known])
     axis.grid(alpha=0.25, axis="x")
     return _uri(figure)
 
@@ -75,7 +82,7 @@ def bars_plot(title: str, values: Mapping[str, Any], label: str) -> str:
     numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
     figure = _figure(6, 0.8 + 0.35 * max(len(numbers), 1))
     axis = figure.add_subplot()
-    axis.barh(list(numbers), list(numbers.values()), color=ALIGNED)
+    axis.barh([literal(name) for name in numbers], list(numbers.values()), color=ALIGNED)
     axis.set(title=title, xlabel=label)
     axis.invert_yaxis()
     axis.grid(alpha=0.25, axis="x")

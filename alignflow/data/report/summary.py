@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from alignflow.data.artifacts import Manifest
 from alignflow.data.catalogue import STAGES
 from alignflow.data.gates import GateRecord, limits
+from alignflow.data.printable import printable
 from alignflow.data.report.body import Stage, gather, number, plots, rollouts
 from alignflow.data.report.markdown import escaped, fenced, table
 
@@ -80,7 +81,7 @@ def stage_page(name: str, manifest: Manifest, path: Path, circumstances: Circums
         _what(manifest, circumstances),
         *(f"- **Warning:** {escaped(warning)}" for warning in manifest.warnings),
         f"[Run {name} again with these parameters]({circumstances.again})" if circumstances.again else "",
-        f"The whole report: `{circumstances.report}`" if circumstances.report else "",
+        f"The whole report: {escaped(circumstances.report)}" if circumstances.report else "",
         _inputs(manifest, circumstances),
         gates_table(circumstances.gates),
         *_plots(name, stage),
@@ -241,7 +242,7 @@ def tables(name: str, path: Path) -> dict[str, list[dict[str, Any]]]:
     statistics = {"label": "statistics.json", "sample": "statistics.json", "evaluate": "evaluation.json"}
     found: dict[str, list[dict[str, Any]]] = {}
     if shown := samples(stage):  # one text per row: the cells of a page do not wrap
-        found["samples"] = [{"sample": n, "what": who, "text": text} for n, sample in enumerate(shown, 1) for who, text in sample.items()]
+        found["samples"] = [{"sample": n, "what": who, "text": printable(text)} for n, sample in enumerate(shown, 1) for who, text in sample.items()]
     if name in statistics and (content := stage.read(statistics[name])):
         found["statistics" if name != "evaluate" else "evaluation"] = sorted(flat_rows(content), key=_rank)
     return found
@@ -263,7 +264,7 @@ def flat_rows(content: Mapping[str, Any], above: str = "") -> list[dict[str, Any
         elif isinstance(value, Mapping):
             rows.extend(flat_rows(value, f"{place}/"))
         elif value is None or isinstance(value, int | float | str):
-            rows.append({"figure": place, "value": number(value), "from": "", "to": ""})
+            rows.append({"figure": printable(place), "value": printable(number(value)), "from": "", "to": ""})
     return rows
 
 

@@ -20,6 +20,10 @@ from alignflow.data.sources.files import inside, is_pattern, matched
 
 csv.field_size_limit(2**31 - 1)
 
+MOST_BYTES = 16 * 2**20
+"""Of one line of JSON, or of one text of a row (characters): no model reads more at once, and what follows takes many times its memory."""
+TOO_LARGE = "over_16_MiB"
+
 Row = dict[str, Any]
 
 
@@ -55,7 +59,8 @@ def read_file(path: Path) -> Iterator[Row | BrokenLine]:
         )
     try:
         with _open(path) as file:
-            yield from READERS[kind](file, str(path))
+            for number, row in enumerate(READERS[kind](file, str(path)), 1):
+                yield BrokenLine(number, TOO_LARGE) if not isinstance(row, BrokenLine) and _too_large(row) else row
     except (gzip.BadGzipFile, EOFError) as error:
         raise DataError(f"not a whole gzip file ({error})", where=str(path), do="fetch it again") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -73,12 +78,32 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _json_lines(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(iter(lambda: _line(file), b""), 1):
+        if len(line) > MOST_BYTES:
+            yield BrokenLine(number, TOO_LARGE)
+            continue
         if not line.strip():
             continue
         if number <= 20:
             _refuse_html(line, where)
         yield _json_row(line, number)
+
+
+def _line(file: IO[bytes]) -> bytes:
+    """The next line, or the start of one that is too large, of which the rest is passed over."""
+    line = rest = file.readline(MOST_BYTES + 1)
+    while len(line) > MOST_BYTES and rest and not rest.endswith(b"\n"):
+        rest = file.readline(MOST_BYTES + 1)
+    return line
+
+
+def _too_large(value: Any) -> bool:
+    """Whether a row has a text anywhere that is over the limit."""
+    if isinstance(value, str | bytes):
+        return len(value) > MOST_BYTES
+    if isinstance(value, dict | list):
+        return any(_too_large(item) for item in (value.values() if isinstance(value, dict) else value))
+    return False
 
 
 def _json_row(line: bytes, number: int) -> Row | BrokenLine:

@@ -94,3 +94,24 @@ def test_unknown_columns_are_named(tmp_path):
 def test_the_corpus_is_all_text_of_all_sources(tmp_path):
     write(tmp_path / "rows.json", "json")
     assert list(iter_corpus_texts([SourceConfig(path=str(tmp_path / "rows.json"))])) == ["a", "b", "c, d", 'e "f"\ng']
+
+
+def test_a_line_that_no_model_could_read_is_counted_and_the_lines_around_it_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 1000)
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n{"a": "' + "x" * 5000 + '"}\n{"a": 2}\n{"a": "' + "y" * 1500 + '"}')
+    found = list(read_rows(SourceConfig(path=str(path))))
+    assert [row for row in found if isinstance(row, dict)] == [{"a": 1}, {"a": 2}]
+    assert [(line.number, line.reason) for line in found if not isinstance(line, dict)] == [(2, "over_16_MiB"), (4, "over_16_MiB")]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "txt", "json"])
+def test_a_text_that_no_model_could_read_is_counted_in_every_kind_of_file(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 1000)
+    texts, path = ["first", "x" * 1001, "last"], tmp_path / f"rows.{suffix}"
+    frame = pandas.DataFrame({"text": texts})
+    {"csv": lambda: frame.to_csv(path, index=False), "parquet": lambda: frame.to_parquet(path), "txt": lambda: path.write_text("\n\n".join(texts)),
+     "json": lambda: frame.to_json(path, orient="records")}[suffix]()  # fmt: skip
+    found = list(read_rows(SourceConfig(path=str(path))))
+    assert [row["text"] for row in found if isinstance(row, dict)] == ["first", "last"]
+    assert [line.reason for line in found if not isinstance(line, dict)] == ["over_16_MiB"]
