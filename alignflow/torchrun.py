@@ -17,6 +17,7 @@ from alignflow.data import errors
 from alignflow.data.errors import AlignflowError, StageError
 from alignflow.data.run import Runtime, write_whole
 
+START = Path(__file__).with_name("start.py")
 PARENT = "ALIGNFLOW_TORCHRUN"  # environment variable: the process that a rank must be a child of
 LOOPBACK = ("localhost", "127.0.0.1")
 # What a process says when it is another one that ended: true, and of no use to a person.
@@ -59,7 +60,7 @@ def arguments(spec_path: Path, spec: dict[str, Any], runtime: Runtime) -> list[s
         found += [f"--node-rank={runtime.node_rank}", f"--rdzv-conf=is_host={int(runtime.node_rank == 0)}"]
     if place.rpartition(":")[0] in LOOPBACK:
         found.append("--local-addr=127.0.0.1")
-    return [*found, "--module", "alignflow.worker", str(spec_path)]
+    return [*found, str(START), "alignflow.worker", str(spec_path)]  # the environment has PYTHONSAFEPATH: torchrun cannot pass -P on
 
 
 def first_failure(area: Path, stage: str, runtime: Runtime, ended: dict[int, int]) -> AlignflowError:

@@ -27,7 +27,7 @@ from alignflow.cli.settings import configure_prefect
 from alignflow.data.configs.loading import load_recipe
 from alignflow.flows.calls import Caller
 from alignflow.tasks.call import StageCall
-from alignflow.tasks.launch import _environment
+from alignflow.tasks.launch import spec_environment
 from alignflow.tasks.stage import make_spec
 from alignflow.tasks.store import ArtifactStore
 
@@ -111,9 +111,9 @@ def by_hand(call: StageCall, store: ArtifactStore, options: tuple[str, ...] = ()
             Path(spec[name]).mkdir(parents=True)
         spec |= {"work": str(area / "work"), "rows": str(area / "rows")}
         (area / "spec.json").write_text(json.dumps(spec))
-        command = [sys.executable, *options, "-m", "alignflow.worker", str(area / "spec.json")]
+        command = [sys.executable, "-P", *options, "-m", "alignflow.worker", str(area / "spec.json")]
         started = time.monotonic()
-        done = subprocess.run(command, env=_environment(), check=True, capture_output=True, text=True)
+        done = subprocess.run(command, env=spec_environment(spec), check=True, capture_output=True, text=True)
         return time.monotonic() - started, done.stderr
 
 

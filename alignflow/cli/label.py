@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def label(
     prompts: Annotated[str, typer.Option(metavar="PROMPTS", help="Prompts to answer: a file, a saved data set, or a Hub id.")],
     model: Annotated[str, typer.Option(metavar="MODEL", help="Who answers: a directory, a Hub id, or the key of a model in the store.")],
-    judge: Annotated[str, typer.Option(metavar="JUDGE", help="Who labels: a name of `alignflow judges`, or package.module:class.")] = "rubric",
+    judge: Annotated[str, typer.Option(metavar="JUDGE", help="Who labels: a name of `alignflow judges`, path/to/file.py:Class or package.module:Class.")] = "rubric",
     option: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the judge: constitution=reader.")] = None,
     n: Annotated[Number, typer.Option("--n", help="Answers per prompt.")] = None,
     pairs: Annotated[Number, typer.Option(help="Pairs kept per prompt, widest margin first.")] = None,

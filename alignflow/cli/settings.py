@@ -10,6 +10,7 @@ from pathlib import Path
 from alignflow.data.errors import StageError
 from alignflow.server.found import running_server
 from alignflow.server.home import Home
+from alignflow.server.working_directory import refuse_prefect_files
 
 DEBUG = "ALIGNFLOW_DEBUG"
 """Set where a command was given `--debug`: Prefect's log is shown, and tracebacks."""
@@ -33,9 +34,11 @@ def configure_prefect(store_root: Path) -> str:
     Prefect's own temporary one is started inside this process, with its database in the store.
 
     Raises:
+        UserError: the working directory has a file that Prefect would take settings from.
         StageError: PREFECT_API_URL is set, and nothing answers there.
         ServerError: the server of `alignflow up` runs, but does not answer.
     """
+    refuse_prefect_files(Path.cwd())
     ours = use_server_of_store(store_root)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

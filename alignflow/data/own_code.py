@@ -15,13 +15,14 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from alignflow.data.errors import RecipeError, quoted
+from alignflow.data.own_module import advice
 from alignflow.data.paths import is_file
 
 METHODS = ("compare", "score", "probability", "details", "close")
 ATTRIBUTES = ("pointwise", "fingerprint")
 """What a judge's class has; `alignflow.models.judges.base.Judge` says what each is for."""
 MOST_IMPORTS = 20
-PYTHONPATH = "give an importable package.module:Class; its directory must be on PYTHONPATH"
+FORM = "name it path/to/file.py:NAME, relative to the recipe, or package.module:NAME, on PYTHONPATH"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def check_judge(name: str, where: str) -> None:
     """
     found = _find(name, where, "judge")
     if not isinstance(found.node, ast.ClassDef):
-        raise RecipeError(f"{quoted(name)} is not a class, and a judge is one", where=where, do=f"name a class: {PYTHONPATH}")
+        raise RecipeError(
+            f"{quoted(name)} is not a class, and a judge is one", where=where, do=f"name a class, {FORM.removeprefix('name it ')}"
+        )
     has, whole = _members(found, where, MOST_IMPORTS)
     lacks = [part for part in (*METHODS, *ATTRIBUTES) if part not in has]
     if whole and lacks:
@@ -90,13 +93,14 @@ def _prefixes(module: str) -> Iterator[str]:
 def _find(name: str, where: str, what: str) -> _Found:
     module, _, attribute = name.rpartition(":")
     if not attribute.isidentifier() or not (module.endswith(".py") or all(part.isidentifier() for part in module.split("."))):
-        raise RecipeError(f"{quoted(name)} is not of the form package.module:Name", where=where, do=PYTHONPATH)
+        raise RecipeError(f"{quoted(name)} is not of the form file.py:NAME or package.module:NAME", where=where, do=FORM)
     file = module_file(module)
     if file is None:
-        raise RecipeError(f"no {what} {quoted(name)}: there is no such Python module that has a source file", where=where, do=PYTHONPATH)
+        missing = "no such file" if module.endswith(".py") else "no such Python module with a source file"
+        raise RecipeError(f"no {what} {quoted(name)}: {missing}", where=where, do=advice(module))
     found = _bound(file, attribute, where, MOST_IMPORTS)
     if found is None:
-        raise RecipeError(f"no {what} {quoted(name)}: {file} defines no {attribute} at its top level", where=where, do=PYTHONPATH)
+        raise RecipeError(f"no {what} {quoted(name)}: {file} defines no {attribute} at its top level", where=where, do=FORM)
     return found
 
 

@@ -30,6 +30,7 @@ class Runtime(BaseModel):
     nodes: int = 1
     node_rank: int = 0
     rendezvous: str | None = None  # HOST:PORT of node 0
+    environment: tuple[str, ...] = ()  # names of variables that the process gets beside the usual ones
     gpu: str = ""  # the only GPU that the process may see, as CUDA_VISIBLE_DEVICES names it; empty: those that it sees anyway
 
     @property

@@ -16,6 +16,7 @@ from alignflow.data.artifacts import Manifest
 from alignflow.data.configs.loading import changed_recipe
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
+from alignflow.data.own_module import short
 from alignflow.data.preference_copy import check_target, copy_preferences
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import Form, places_form
@@ -101,7 +102,7 @@ def make_job(order: Order, store: ArtifactStore, base: Path) -> Job:
 
 def content(order: Order, model: str) -> dict[str, Any]:
     """The recipe as a file would say it: preferences are its result."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(order.prompts).name.split('.')[0]}-by-{order.judge}").strip("-._")[:64] or "rlaif-data"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(order.prompts).name.split('.')[0]}-by-{short(order.judge)}").strip("-._")[:64] or "rlaif-data"
     return {
         "name": name,
         "model": {"path": model},

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from alignflow.safe_path import python
 from alignflow.server.environment import worker_environment
 from alignflow.server.errors import ServerError
 from alignflow.server.home import Home
@@ -26,7 +26,7 @@ def register_deployments(home: Home, settings: ServerSettings, directory: Path) 
     """
     if importlib.util.find_spec(MODULE) is None:
         return []
-    command = [sys.executable, "-m", MODULE, *(f"{role}={pool}" for role, pool in pools(settings).items())]
+    command = python("-m", MODULE, *(f"{role}={pool}" for role, pool in pools(settings).items()))
     environment = {**worker_environment(home, settings), "PREFECT_LOGGING_LEVEL": "ERROR"}
     try:
         done = subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, timeout=TIMEOUT_S)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
+from pathlib import Path
 from typing import NoReturn
 
 from alignflow.data.errors import UserError
+from alignflow.safe_path import python
 from alignflow.server.api import Api
 from alignflow.server.environment import MARK, worker_environment
 from alignflow.server.home import Home
+from alignflow.server.working_directory import refuse_prefect_files
 
 
 def become_worker(home: Home, pool: str, url: str) -> NoReturn:
@@ -25,6 +27,7 @@ def become_worker(home: Home, pool: str, url: str) -> NoReturn:
         raise UserError(
             "this store has no server", where=str(home.store), do="`alignflow up` on the server's machine, with the same store"
         )
+    refuse_prefect_files(Path.cwd())
     settings = home.settings()
     api = Api(home, settings, url=url)
     if api.get(f"/work_pools/{pool}") is None:
@@ -33,6 +36,6 @@ def become_worker(home: Home, pool: str, url: str) -> NoReturn:
     home.make()
     environment = {**worker_environment(home, settings), "PREFECT_API_URL": api.url}
     environment.pop(MARK)  # `alignflow down` must not take it for a process of the server's machine
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{socket.gethostname()}-{os.getpid()}"]
+    command = python("-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{socket.gethostname()}-{os.getpid()}")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell in the background ignores it, and Prefect's worker would not end then
-    os.execve(sys.executable, [*command, "--type", "process", "--install-policy", "never"], environment)
+    os.execve(command[0], [*command, "--type", "process", "--install-policy", "never"], environment)

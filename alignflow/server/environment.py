@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from alignflow.safe_path import SAFE_PATH, given_path
 from alignflow.server.flow_run import LOGS
 from alignflow.server.home import Home
 from alignflow.server.names import origins
@@ -88,7 +89,11 @@ def with_driver(database: str) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    """This process's environment, without what names another server, and with a module search path that leaves the working directory out."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    if "PYTHONPATH" in kept:
+        kept["PYTHONPATH"] = given_path(kept["PYTHONPATH"])
+    return {**kept, **SAFE_PATH}
 
 
 def trusted_certificate(settings: ServerSettings) -> Path | None:

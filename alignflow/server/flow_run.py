@@ -4,13 +4,22 @@ A worker reads what its runs print through a pipe. When the worker dies, the nex
 too. So the run gets a log of its own first, and a session of its own, and then becomes Prefect's engine.
 """
 
+import importlib
 import os
 import runpy
 import sys
 from pathlib import Path
 
+from alignflow.data.errors import UserError
+from alignflow.server.working_directory import refuse_prefect_files
+
 LOGS = "ALIGNFLOW_RUN_LOGS"
 """The directory of the logs of flow runs."""
+
+
+FLOWS = "alignflow.flows.deployed"
+"""The module of our flows, imported before Prefect asks for it: Prefect puts the working directory first in the module search
+path while it imports a flow's module, so that a `pandas.py` there would be run."""
 
 
 def main() -> None:
@@ -22,6 +31,11 @@ def main() -> None:
     os.close(log)
     if os.getpid() != os.getsid(0):
         os.setsid()
+    try:
+        refuse_prefect_files(Path.cwd())
+    except UserError as error:
+        sys.exit(f"alignflow: {error}")
+    importlib.import_module(FLOWS)
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from alignflow.data.errors import AlignflowError, UserError
+from alignflow.safe_path import python
 from alignflow.server import processes
 from alignflow.server.api import Api
 from alignflow.server.database import check_database
@@ -23,6 +23,7 @@ from alignflow.server.objects import install, pools
 from alignflow.server.processes import Process
 from alignflow.server.settings import ServerSettings, changed, check_port
 from alignflow.server.status import WORKER, is_online
+from alignflow.server.working_directory import refuse_prefect_files
 
 SERVER = "server"
 STARTING_S = 120
@@ -47,15 +48,16 @@ def up(home: Home, given: dict[str, Any], directory: Path, say: Say) -> list[str
         say: Hears what is going on.
 
     Raises:
-        UserError: settings that are refused, a port that is taken, a database that does not answer.
+        UserError: settings that are refused, a port that is taken, a database that does not answer, a folder that would steer Prefect.
         ServerError: a process does not come up. Whatever this call started is stopped again.
     """
+    refuse_prefect_files(directory)
     home.make()
     with _alone(home):
         settings = _settings(home, given)
         started: list[Process] = []
         try:
-            if _server(home, settings, directory, started, say):
+            if _server(home, settings, started, say):
                 say("creating work pools")
             api = Api(home, settings)
             wanted = {f"{WORKER}{pool}": pool for pool in pools(settings).values()}
@@ -160,7 +162,7 @@ def _runs(home: Home, name: str) -> bool:
     return process is not None and process.alive
 
 
-def _server(home: Home, settings: ServerSettings, directory: Path, started: list[Process], say: Say) -> bool:
+def _server(home: Home, settings: ServerSettings, started: list[Process], say: Say) -> bool:
     """Have a server that answers; whether it had to be started."""
     if _runs(home, SERVER):
         if _answers_within(home, settings, ANSWERING_S):
@@ -171,8 +173,9 @@ def _server(home: Home, settings: ServerSettings, directory: Path, started: list
     check_database(settings)
     home.remember(settings)
     say("starting the server")
-    command = [sys.executable, "-m", "alignflow.server.app", str(home.store)]
-    server = processes.start(home, SERVER, command, server_environment(home, settings), directory)
+    command = python("-m", "alignflow.server.app", str(home.store))
+    # Not in the folder of `up`: while Prefect migrates its database, alembic puts the working directory first in the module search path.
+    server = processes.start(home, SERVER, command, server_environment(home, settings), home.root)
     started.append(server)
     if not _answers_within(home, settings, STARTING_S, server):
         what = "the server did not answer in time" if server.alive else "the server ended while it started"
@@ -191,7 +194,7 @@ def _answers_within(home: Home, settings: ServerSettings, seconds: float, proces
 
 
 def _start_worker(home: Home, settings: ServerSettings, name: str, pool: str, directory: Path) -> Process:
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", name, "--type", "process"]
+    command = python("-m", "prefect", "worker", "start", "--pool", pool, "--name", name, "--type", "process")
     command += ["--install-policy", "never"]
     return processes.start(home, name, command, worker_environment(home, settings), directory)
 

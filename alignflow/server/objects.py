@@ -35,7 +35,7 @@ def job_template(workers: dict[str, Any], directory: Path) -> dict[str, Any]:
     The command names no path: workers on other machines have their Python elsewhere, and put it first in their PATH.
     """
     template = workers["prefect"]["process"]["default_base_job_configuration"]
-    configuration = {**template["job_configuration"], "command": "python3 -m alignflow.server.flow_run"}
+    configuration = {**template["job_configuration"], "command": "python3 -P -m alignflow.server.flow_run"}
     variables = template["variables"]
     properties = {name: value for name, value in variables["properties"].items() if name != "command"}
     properties["working_dir"] = {**properties["working_dir"], "default": str(directory)}

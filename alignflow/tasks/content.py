@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import secrets
@@ -16,6 +15,7 @@ from alignflow.data.adapters import BASE, find_base, is_adapter
 from alignflow.data.constitution import constitution_files
 from alignflow.data.errors import UserError, cut
 from alignflow.data.host import this_host
+from alignflow.data.own_module import source_file
 from alignflow.data.paths import is_file
 from alignflow.data.sources.files import inside, is_pattern, matched
 
@@ -100,13 +100,7 @@ class ContentDigests:
         return digest
 
     def _module(self, name: str) -> str:
-        try:
-            spec = importlib.util.find_spec(name.partition(":")[0])
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None or not spec.origin:
-            raise UserError("no such Python module", where=name, do="is its directory on PYTHONPATH?")
-        return self._file(Path(spec.origin))
+        return self._file(source_file(name))
 
     def _hub(self, name: str, revision: str | None) -> str:
         if name.startswith((".", "/", "~")) or name.count("/") > 1:

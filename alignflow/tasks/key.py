@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from alignflow.data import binding, catalogue
+from alignflow.data import binding, catalogue, own_module
 from alignflow.data.artifacts import ArtifactRef, Manifest, canonical_json, text_digest
 from alignflow.data.catalogue import Part
 from alignflow.data.configs.base import content_kind, in_key
@@ -114,7 +114,8 @@ def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterat
             if isinstance(value, str) and (what := content_kind(kind, name)):
                 yield f"{prefix}.{name}", contents.of(what, value, getattr(config, "revision", None))
             else:
-                yield from _flatten_field(kind.model_fields[name], value, f"{prefix}.{name}", contents)
+                shown = own_module.short(value) if own_module.may_name_code(kind, name) else value
+                yield from _flatten_field(kind.model_fields[name], shown, f"{prefix}.{name}", contents)
         if isinstance(value, str) and ":" in value and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}:
             yield f"{prefix}.{name}.source", contents.of("module", value)
 

@@ -17,12 +17,13 @@ from typing import Any
 from alignflow.data import errors
 from alignflow.data.errors import AlignflowError, StageError
 from alignflow.data.run import write_whole
+from alignflow.safe_path import python
+from alignflow.tasks.environment import stage_environment, withheld
 
 GRACE_S = 5.0
 _POLL_S = 0.1
-# What a stage that is started inside somebody's torchrun must not take for its own.
-_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", "ALIGNFLOW_TORCHRUN")
 SUPERVISOR = Path(__file__).with_name("supervise.py")
+START = Path(__file__).parents[1] / "start.py"
 
 Progress = Callable[[str, dict[str, Any]], None]
 progress_listener: ContextVar[Progress | None] = ContextVar("progress_listener", default=None)
@@ -53,7 +54,7 @@ def run_child(
 
     Args:
         name: The step, for messages.
-        spec: stage, config, inputs (paths), out, side, work, rows, runtime.
+        spec: stage, config, inputs (paths), out, side, work, rows, runtime; `hub` where the stage may load from the Hub.
         area: Where spec, result and error files stand; the log goes to `side/log.txt`.
         timeout_s: Seconds after which the child's process group is ended.
         keep_open: Open files that live as long as the child: locks that it holds.
@@ -65,38 +66,36 @@ def run_child(
     """
     spec_path, log_path = area / "spec.json", Path(spec["side"]) / "log.txt"
     write_whole(spec_path, {**spec, "launch": uuid.uuid4().hex})  # nodes that wait for a launch see it whole
-    with supervised([str(spec_path)], log_path, keep_open) as supervisor:
+    with supervised([str(spec_path)], log_path, spec_environment(spec), keep_open) as supervisor:
         timed_out = _wait(supervisor, name, spec_path, timeout_s, still)
     return _outcome(name, area, supervisor.returncode, log_path, timed_out and timeout_s)
 
 
+def spec_environment(spec: dict[str, Any]) -> dict[str, str]:
+    """The environment of the processes of a spec, made from this process's own; raises UserError as `stage_environment`."""
+    return stage_environment(os.environ, spec["runtime"].get("environment", ()), spec.get("hub", False))
+
+
 @contextlib.contextmanager
-def supervised(arguments: list[str], log_path: Path, keep_open: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `alignflow.worker ARGUMENTS` under a supervisor, which ends its process group when this block or process ends."""
-    command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(GRACE_S), sys.executable, "-m", "alignflow.worker", *arguments]
+def supervised(
+    arguments: list[str], log_path: Path, environment: dict[str, str], keep_open: tuple[int, ...] = ()
+) -> Iterator[subprocess.Popen[bytes]]:  # fmt: skip
+    """Run `alignflow.worker ARGUMENTS` under a supervisor, which ends its process group when this block or process ends.
+
+    The log begins with the names of the variables that the process was not given.
+    """
+    command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(GRACE_S), *python(str(START), "alignflow.worker", *arguments)]
     with open(log_path, "w") as log:
+        if left_out := withheld(os.environ, environment):
+            log.write(f"environment variables that this process was not given (engine.environment names more): {', '.join(left_out)}\n")
+            log.flush()
         supervisor = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=_environment(), pass_fds=keep_open
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=environment, pass_fds=keep_open
         )
     try:
         yield supervisor
     finally:
         _end(supervisor)
-
-
-def _environment() -> dict[str, str]:
-    """The parent's environment, with this checkout importable by the child, and no Prefect or torchrun context."""
-    package_root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part)
-    return {
-        **{
-            name: value
-            for name, value in os.environ.items()
-            if name not in _TORCHRUN and not name.startswith(("PREFECT__", "TORCHELASTIC_"))
-        },
-        "PYTHONPATH": path,
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 def _wait(

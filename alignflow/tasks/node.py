@@ -11,7 +11,7 @@ from typing import Any
 
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
-from alignflow.tasks.launch import supervised
+from alignflow.tasks.launch import spec_environment, supervised
 from alignflow.tasks.store import ArtifactStore
 
 POLL_S = 0.2
@@ -71,7 +71,8 @@ class _Watch:
 
 def _join(spec_path: Path, spec: dict[str, Any], node_rank: int, watch: _Watch) -> int:
     """Run this node's processes of a stage until they end, or the launch that they belong to is gone."""
-    with supervised([str(spec_path), "--node-rank", str(node_rank)], _log(spec_path, node_rank)) as supervisor:
+    arguments = [str(spec_path), "--node-rank", str(node_rank)]
+    with supervised(arguments, _log(spec_path, node_rank), spec_environment(spec)) as supervisor:
         while True:
             try:
                 return supervisor.wait(POLL_S)

@@ -58,6 +58,7 @@ def resolve_runtime(engine: EngineConfig, width: int | None = None) -> Runtime:
         micro_batch_tokens=engine.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
         zero_stage=max(1, engine.zero_stage),  # 0 cannot give the gradient's norm, and one process has nothing to share out
         offload=engine.offload, processes=engine.processes, nodes=engine.nodes, node_rank=engine.node_rank, rendezvous=engine.rendezvous,
+        environment=engine.environment,
     )  # fmt: skip
 
 

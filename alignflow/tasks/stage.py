@@ -17,6 +17,7 @@ from alignflow.data.errors import AlignflowError
 from alignflow.tasks import attempts
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.devices import devices_of, held
+from alignflow.tasks.environment import needs_the_hub
 from alignflow.tasks.fingerprint import fingerprint
 from alignflow.tasks.launch import run_child, tell_waiting
 from alignflow.tasks.locks import Hold
@@ -114,10 +115,12 @@ def make_spec(call: StageCall, store: ArtifactStore, area: Path, force: bool = F
     rows = work / "rows" if force else store.root / "rows" / rows_name(call)
     for directory in (work, rows):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    inputs = {name: store.payload(call.inputs[name]) for name in names if name in call.inputs}
     return {
-        "stage": call.stage, "config": pinned(call.config, call.components), "runtime": call.runtime.model_dump(),
-        "inputs": {name: str(store.payload(call.inputs[name])) if name in call.inputs else None for name in names},
+        "stage": call.stage, "config": pinned(call.config, call.components), "runtime": call.runtime.model_dump(mode="json"),
+        "inputs": {name: str(inputs[name]) if name in inputs else None for name in names},
         "out": str(area / "payload"), "side": str(area / "side"), "work": str(work), "rows": str(rows),
+        "hub": needs_the_hub(call.components, call.config, inputs.values()),
     }  # fmt: skip
 
 

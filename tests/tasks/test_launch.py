@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from alignflow.tasks.environment import stage_environment
 from alignflow.tasks.launch import supervised
 
 
@@ -27,7 +28,7 @@ def test_a_worker_whose_supervisor_dies_while_the_interpreter_starts_does_not_be
     (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(1)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     os.mkfifo(tmp_path / "spec.json")  # nobody ever writes to it: a worker that gets so far waits for good
-    with supervised([str(tmp_path / "spec.json")], tmp_path / "log.txt") as supervisor:
+    with supervised([str(tmp_path / "spec.json")], tmp_path / "log.txt", stage_environment(os.environ)) as supervisor:
         worker = child_of(supervisor.pid)
         supervisor.kill()
         supervisor.wait()

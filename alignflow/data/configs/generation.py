@@ -35,7 +35,12 @@ class SampleConfig(StageConfig):
 class JudgeConfig(StageConfig):
     """One judge of the catalogue."""
 
-    name: str = Field(default="rubric", min_length=1, max_length=4500, description="A name of `alignflow judges`.")
+    name: str = Field(
+        default="rubric",
+        min_length=1,
+        max_length=4500,
+        description="A name of `alignflow judges`, or your own: path/to/file.py:Class, package.module:Class.",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="What this judge alone has; see `alignflow judges JUDGE`.")
 
 

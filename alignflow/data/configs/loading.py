@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from alignflow.data import binding, catalogue, own_code
+from alignflow.data import binding, catalogue, own_code, own_module
 from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.generation import JudgeConfig
@@ -116,7 +116,7 @@ def check_unused(align: AlignConfig) -> None:
 
 
 def resolve_paths(config: Any, base: Path) -> Any:
-    """A copy of a config in which every content path that exists relative to `base` is absolute."""
+    """A copy of a config in which every content path that exists relative to `base`, and every file of the user's own code, is absolute."""
     if not isinstance(config, BaseModel):
         return config
     kind, changes = type(config), {}
@@ -126,6 +126,8 @@ def resolve_paths(config: Any, base: Path) -> Any:
             changes[name] = resolve_paths(value, base)
         elif isinstance(value, tuple):
             changes[name] = tuple(resolve_paths(item, base) for item in value)
+        elif own_module.may_name_code(kind, name):
+            changes[name] = own_module.absolute(value, base)
         elif isinstance(value, str) and content_kind(kind, name):
             changes[name] = _absolute(value, base, content_kind(kind, name) == "path" and glob.has_magic(value))
         elif name == "options" and isinstance(value, dict):

@@ -32,8 +32,8 @@ class FunctionRewardOptions(StageConfig):
 
     function: str = Field(
         max_length=4500,
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="package.module:function; its directory must be on PYTHONPATH. The file's content enters the cache key.",
+        pattern=r"^([A-Za-z_][\w.]*|.+\.py):[A-Za-z_]\w*$",
+        description="path/to/file.py:function, relative to the recipe, or package.module:function from PYTHONPATH; the file's content enters the cache key.",
     )
 
 

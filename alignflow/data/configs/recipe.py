@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from alignflow.data.configs.base import ContentPath, StageConfig, runtime_field, seed_field
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, ReportConfig, SampleConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
+from alignflow.data.configs.variables import never_passed
+
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
 class EngineConfig(StageConfig):
@@ -60,6 +63,17 @@ class EngineConfig(StageConfig):
     timeout_s: float | None = runtime_field(
         default=None, gt=0, le=1_000_000_000, description="Seconds after which a stage is stopped; empty: never."
     )
+    environment: tuple[VariableName, ...] = runtime_field(
+        default=(),
+        description="Names of environment variables that your own judge or reward function reads, such as a key; stages get no others of yours.",
+    )
+
+    @model_validator(mode="after")
+    def _variables_may_be_passed(self) -> EngineConfig:
+        for name in self.environment:
+            if why := never_passed(name):
+                raise ValueError(f"{name} is never passed to a stage: {why}")
+        return self
 
     @model_validator(mode="after")
     def _ports_exist(self) -> EngineConfig:

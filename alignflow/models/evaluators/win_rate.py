@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.own_module import short
 from alignflow.models.evaluators.base import Evaluation, EvaluationInputs, wilson
 from alignflow.models.judges.base import IDENTICAL, Candidate, Verdict, make_judge
 
@@ -32,7 +33,8 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
 def judge_name(config: JudgeConfig) -> str:
     """A short name: two rubrics are told apart by their constitution."""
     shown = config.options.get("constitution", "helpful" if config.name == "rubric" else config.options.get("model"))
-    return f"{config.name}:{Path(str(shown)).stem}" if shown else config.name
+    name = short(config.name)
+    return f"{name}:{Path(str(shown)).stem}" if shown else name
 
 
 def pairs(inputs: EvaluationInputs) -> list[tuple[Candidate, Candidate]]:

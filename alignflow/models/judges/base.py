@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from alignflow.data import catalogue
+from alignflow.data import catalogue, own_module
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.options import NoOptions
@@ -142,8 +140,17 @@ def sigmoid(value: float) -> float:
     return math.exp(value) / (1.0 + math.exp(value))
 
 
+@dataclass(frozen=True)
+class _OwnJudge(catalogue.Judge):
+    """The row of a judge of the user's own, whose address may be in a file."""
+
+    def resolve(self) -> Callable[..., Any]:
+        """Import and return the class."""
+        return own_module.load(self.address)
+
+
 def judge_row(name: str, where: str = "judge.name") -> catalogue.Judge:
-    """The catalogue's row for a judge, or one for a class of the user's own that is named `package.module:Class`.
+    """The catalogue's row for a judge, or one for a class of the user's own, named `file.py:Class` or `package.module:Class`.
 
     Such a class takes `(options, inputs)` as every judge does; its attribute `Options` (a StageConfig) validates the
     options. Its source is not covered by a version: whoever computes the cache key digests the source of its module.
@@ -153,25 +160,20 @@ def judge_row(name: str, where: str = "judge.name") -> catalogue.Judge:
     """
     if ":" not in name:
         return catalogue.look_up(catalogue.JUDGES, name, where)
-    module, _, attribute = name.partition(":")
-    try:
-        judge = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        advice = "give an importable package.module:Class; its directory must be on PYTHONPATH"
-        raise RecipeError(f"no judge {name!r}: {error}", where=where, do=advice) from error
+    judge = own_module.load(name)
     lacks = [part for part in ("compare", "score", "probability", "details", "close") if not callable(getattr(judge, part, None))]
     lacks += [attribute for attribute in ("pointwise", "fingerprint") if not hasattr(judge, attribute)]
     if lacks:
         advice = "derive from alignflow.models.judges.base.PointwiseJudge, or write the Judge protocol there"
-        raise RecipeError(f"{name} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice)
-    return catalogue.Judge(name, judge.__doc__ or name, options=getattr(judge, "Options", NoOptions))
+        raise RecipeError(f"{own_module.short(name)} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice)
+    return _OwnJudge(name, judge.__doc__ or name, options=getattr(judge, "Options", NoOptions))
 
 
 def own_source(name: str) -> str:
     """Digest of the source of a user's own judge; empty for a judge of the catalogue, which has a version."""
     if ":" not in name:
         return ""
-    return text_digest(inspect.getsource(importlib.import_module(name.partition(":")[0])))
+    return text_digest(own_module.source_file(name).read_text(encoding="utf-8", errors="replace"))
 
 
 def make_judge(config: JudgeConfig, *, policy: Path | None, reward_model: Path | None, run: Run) -> Judge:

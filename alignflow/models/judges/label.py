@@ -11,6 +11,7 @@ from typing import Any
 
 from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.errors import DataError, TrainingError
+from alignflow.data.own_module import short
 from alignflow.data.records import assistant, read_table, row_id, write_table
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.journal import RowJournal, RowWork
@@ -79,7 +80,7 @@ def _work(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run
 def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
     """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
     who = {
-        "name": config.judge.name, "source": own_source(config.judge.name), "options": config.judge.options,
+        "name": short(config.judge.name), "source": own_source(config.judge.name), "options": config.judge.options,
         "fingerprint": judge.fingerprint, "seed": config.seed,
     }  # fmt: skip
     return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"])
@@ -180,7 +181,7 @@ def _check_pairs(statistics: dict[str, Any], config: LabelConfig) -> None:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(statistics["dropped"].items())) or "all held out"
     raise TrainingError(
-        f"the judge {config.judge.name!r} left no preference pair to train on (of {statistics['judged']} judged: {reasons})",
+        f"the judge {short(config.judge.name)!r} left no preference pair to train on (of {statistics['judged']} judged: {reasons})",
         where="label", do="sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
     )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from alignflow.data import catalogue
+from alignflow.data import catalogue, own_module
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import FunctionRewardOptions, JudgeRewardOptions, RewardSourceConfig
 from alignflow.data.configs.options import NoOptions
@@ -103,7 +102,7 @@ class FunctionSource:
     """
 
     def __init__(self, options: FunctionRewardOptions, reward_model: Path | None, run: Run):
-        self.name = options.function
+        self.name = own_module.short(options.function)
         self._function, self._run, self._warned = bind_function(options.function), run, False
 
     @staticmethod
@@ -142,16 +141,10 @@ def finite(value: Any) -> float | None:
 
 
 def bind_function(name: str) -> Callable[..., Any]:
-    """The function that `package.module:function` names; raises RecipeError where there is none."""
-    module, _, attribute = name.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise RecipeError(
-            f"no function {name!r}: {error}", where="align.options.rewards", do="is its directory on PYTHONPATH, and its name right?"
-        ) from error
+    """The function that `file.py:function` or `package.module:function` names; raises RecipeError where there is none."""
+    function = own_module.load(name)
     if not callable(function):
-        raise RecipeError(f"{name} is not a function", where="align.options.rewards", do="name a function(prompt, completion, row)")
+        raise RecipeError(f"{own_module.short(name)} is not a function", where="align.options.rewards", do="name a function(prompt, completion, row)")
     return function
 
 

@@ -1,0 +1,112 @@
+"""Code of the user's own that a recipe names: a class or function of a file, `judges.py:Shorter`, or of a module, `package.module:Shorter`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel
+
+from alignflow.data.artifacts import text_digest
+from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.online import FunctionRewardOptions
+from alignflow.data.errors import RecipeError
+
+FIELDS: tuple[tuple[type[BaseModel], str], ...] = ((JudgeConfig, "name"), (FunctionRewardOptions, "function"))
+"""The fields of the configs that may name code of the user's own."""
+
+
+def may_name_code(kind: type[BaseModel], field: str) -> bool:
+    """Whether a field of a config may name code of the user's own."""
+    return (kind, field) in FIELDS
+
+
+def is_file(name: str) -> bool:
+    """Whether a name says in which file the code is, and not in which module."""
+    place, colon, _ = name.rpartition(":")
+    return bool(colon) and place.endswith(".py")
+
+
+def absolute(name: str, base: Path) -> str:
+    """The name with the path of its file made absolute, starting at `base`; any other name as it is."""
+    if not is_file(name):
+        return name
+    place, _, attribute = name.rpartition(":")
+    return f"{(base / os.path.expanduser(place)).resolve()}:{attribute}"
+
+
+def short(name: str) -> str:
+    """The name without the folder of its file: what enters keys and results, since a project may move."""
+    return Path(name).name if is_file(name) else name
+
+
+def source_file(name: str) -> Path:
+    """The file that holds the code; raises RecipeError where there is none, or a module that is not found."""
+    place = name.rpartition(":")[0]
+    if is_file(name):
+        if not Path(place).is_file():
+            raise RecipeError("no such file", where=name, do="check the path; a relative one starts at the recipe's directory")
+        return Path(place)
+    try:
+        spec = importlib.util.find_spec(place)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.origin:
+        raise RecipeError("no such Python module", where=name, do=advice(place))
+    return Path(spec.origin)
+
+
+def load(name: str) -> Any:
+    """Import what the name says and return the class or function.
+
+    The folder of a file is not searched for what the file imports: a `pandas.py` beside it stays unread.
+
+    Raises:
+        RecipeError: there is no such file, module or attribute, or importing it fails.
+    """
+    place, _, attribute = name.rpartition(":")
+    try:
+        module = _module_of_file(source_file(name)) if is_file(name) else importlib.import_module(place)
+        return getattr(module, attribute)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise RecipeError(f"{short(name)!r} cannot be imported: {error}", where=name, do=advice(place)) from error
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    """The module of a file, imported once; its bytes are in its name, so that a changed file is another module."""
+    called = f"alignflow_own_{path.stem}_{text_digest(str(path) + path.read_text(encoding='utf-8', errors='replace'))[:12]}"
+    if called in sys.modules:
+        return sys.modules[called]
+    spec = importlib.util.spec_from_file_location(called, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("not a Python file")
+    module = sys.modules[called] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[called]
+        raise
+    return module
+
+
+def advice(place: str) -> str:
+    """What a person can do: above all where the module lies in the working directory, which used to be searched."""
+    for found in _in_working_directory(place):
+        return (
+            f"{found} lies in the working directory, which is not searched: name it by its path, as in ./{found}:NAME "
+            "(relative to the recipe), or put its folder on PYTHONPATH"
+        )
+    return "its directory must be on PYTHONPATH; or name the file itself: path/to/file.py:NAME, relative to the recipe"
+
+
+def _in_working_directory(place: str) -> Iterator[str]:
+    parts = place.split(".")
+    for candidate in (Path(*parts).with_suffix(".py"), Path(*parts) / "__init__.py"):
+        if not place.endswith(".py") and candidate.is_file():
+            yield str(candidate)

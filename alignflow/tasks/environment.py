@@ -1,0 +1,97 @@
+"""The environment of a stage's process: what its libraries read, what its recipe names, and nothing else.
+
+A stage runs the libraries' code, a model's where the recipe trusts it, and the user's own judge. None of them needs the
+login of the Prefect server, the keys of a cloud or the token of a shell, so they get none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from alignflow.data.adapters import find_base, is_adapter
+from alignflow.data.configs.variables import never_passed
+from alignflow.data.errors import AlignflowError, UserError
+from alignflow.safe_path import SAFE_PATH, given_path
+
+NAMES = frozenset({
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "TERM", "COLUMNS", "NO_COLOR",
+    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CC", "CXX",
+    "PYTHONPATH", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONFAULTHANDLER",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "DO_NOT_TRACK", "MPLCONFIGDIR", "MPLBACKEND", "TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS", "THP_MEM_ALLOC_ENABLE",
+    "HF_HOME", "HF_ENDPOINT", "HF_ASSETS_CACHE", "HF_XET_CACHE", "HF_MODULES_CACHE", "HUGGINGFACE_HUB_CACHE",
+})  # fmt: skip
+"""Variables that the interpreter, the system's libraries and ours read: places, languages, certificates."""
+
+PREFIXES = (
+    "LC_", "XDG_", "ALIGNFLOW_", "CUDA_", "CUBLAS_", "CUBLASLT_", "CUDNN_", "NVIDIA_", "NCCL_", "GLOO_", "UCX_", "FI_", "RDMAV_", "IBV_",
+    "HIP_", "HSA_", "ROCR_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMEXPR_", "VECLIB_", "MALLOC_", "ARROW_",
+    "TORCH_", "TORCHINDUCTOR_", "TORCHDYNAMO_", "PYTORCH_", "TRITON_", "DS_", "TRANSFORMERS_", "HF_HUB_", "HF_DATASETS_",
+)  # fmt: skip
+"""Starts of names: settings of chips, of linear algebra, of communication, of torch and of the Hub's client."""
+
+HUB = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
+"""What a stage gets that loads from the Hub, and no other: a proxy's address may hold a password."""
+
+TORCHRUN = ("ALIGNFLOW_TORCHRUN", "ALIGNFLOW_SUPERVISOR")
+"""What a stage that is started inside another stage's process must not take for its own."""
+
+
+def stage_environment(environment: Mapping[str, str], named: Iterable[str] = (), hub: bool = False) -> dict[str, str]:
+    """The environment of a stage's process, made from that of its parent.
+
+    Args:
+        environment: That of the parent.
+        named: Further variables that the recipe names (`engine.environment`) for the user's own code.
+        hub: Whether the stage's config names something on the Hub: then it gets the Hub's token and the proxies.
+
+    Raises:
+        UserError: the recipe names a variable that is not set here, or one that no stage ever gets.
+    """
+    named = tuple(named)
+    for name in named:
+        if refused := never_passed(name):
+            raise UserError(f"{name} is never passed on: {refused}", where="engine.environment", do="leave it out")
+        if name not in environment:
+            raise UserError(f"{name} is not set", where="engine.environment", do=f"export {name} before you start the run, or leave it out")
+    wanted = {*named, *(HUB + PROXIES if hub else ())}
+    passed = {name: value for name, value in environment.items() if name in wanted or _is_passed(name)}
+    if "PYTHONPATH" in passed:
+        passed["PYTHONPATH"] = given_path(passed["PYTHONPATH"])
+    return {**passed, **SAFE_PATH, "PYTHONUNBUFFERED": "1"}
+
+
+def withheld(environment: Mapping[str, str], passed: Mapping[str, str]) -> list[str]:
+    """Names of the variables that a stage's process was not given."""
+    return sorted(set(environment) - set(passed))
+
+
+def needs_the_hub(components: Mapping[str, object], config: object, inputs: Iterable[Path]) -> bool:
+    """Whether a stage may load from the Hub: its key was made from a Hub id, or it loads an adapter whose base lies there."""
+    named = any(isinstance(value, str) and value.startswith("hub:") for value in components.values())
+    return named or any(_has_base_on_the_hub(path) for path in (*inputs, *_directories(config)))
+
+
+def _directories(value: object) -> Iterator[Path]:
+    """Every directory that a config names."""
+    if isinstance(value, str):
+        if os.path.isabs(value) and os.path.isdir(value):
+            yield Path(value)
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _directories(item)
+
+
+def _has_base_on_the_hub(path: Path) -> bool:
+    try:
+        return is_adapter(path) and not isinstance(find_base(path), Path)
+    except (AlignflowError, OSError, ValueError):  # the stage itself will say so
+        return False
+
+
+def _is_passed(name: str) -> bool:
+    return name not in TORCHRUN and (name in NAMES or name.startswith(PREFIXES)) and not never_passed(name)
+
