@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from alignflow.data import paths
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import FunctionRewardOptions
@@ -50,7 +51,7 @@ def source_file(name: str) -> Path:
     """The file that holds the code; raises RecipeError where there is none, or a module that is not found."""
     place = name.rpartition(":")[0]
     if is_file(name):
-        if not Path(place).is_file():
+        if not paths.is_file(Path(place)):
             raise RecipeError("no such file", where=name, do="check the path; a relative one starts at the recipe's directory")
         return Path(place)
     try:
@@ -108,5 +109,5 @@ def advice(place: str) -> str:
 def _in_working_directory(place: str) -> Iterator[str]:
     parts = place.split(".")
     for candidate in (Path(*parts).with_suffix(".py"), Path(*parts) / "__init__.py"):
-        if not place.endswith(".py") and candidate.is_file():
+        if not place.endswith(".py") and paths.is_file(candidate):
             yield str(candidate)
