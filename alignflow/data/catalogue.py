@@ -6,7 +6,6 @@ Raise a row's `version` when a change of its code changes results: the version i
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from pydantic import ValidationError
 
 from alignflow.data.configs import generation, inputs, online, options, training
 from alignflow.data.configs.base import StageConfig
-from alignflow.data.errors import RecipeError
+from alignflow.data.configs.explaining import explain, suggest
+from alignflow.data.errors import RecipeError, quoted
 
 
 @dataclass(frozen=True)
@@ -300,13 +300,7 @@ def look_up(table: Mapping[str, P], name: str, where: str) -> P:
     """Return the row `name`; raises RecipeError with the nearest valid name."""
     if name in table:
         return table[name]
-    raise RecipeError(f"unknown name {name!r}", where=where, do=suggest(name, table))
-
-
-def suggest(name: str, known: Any) -> str:
-    """A line that names the nearest of `known`, or all of them."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+    raise RecipeError(f"unknown name {quoted(name)}", where=where, do=suggest(name, table))
 
 
 def parse_options(row: Method | Judge | Reward, values: Mapping[str, Any], where: str) -> Any:
@@ -314,7 +308,4 @@ def parse_options(row: Method | Judge | Reward, values: Mapping[str, Any], where
     try:
         return row.options.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        advice = suggest(field, row.options.model_fields) if first["type"] == "extra_forbidden" else ""
-        raise RecipeError(first["msg"], where=f"{where}.{field}", do=advice) from None
+        raise explain(error, row.options, where, "", place=where) from None

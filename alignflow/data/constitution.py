@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
-from alignflow.data.errors import DataError
+from alignflow.data.errors import DataError, quoted
+from alignflow.data.paths import is_file
+from alignflow.data.yaml_text import YamlError, read_yaml_file
 
 BUILT_IN = Path(__file__).parent / "constitutions"
 
@@ -17,17 +17,17 @@ def constitution_path(name_or_path: str) -> Path:
     if name_or_path in built_in:
         return BUILT_IN / f"{name_or_path}.yaml"
     path = Path(name_or_path)
-    if not path.is_file():
+    if not is_file(path):
         advice = f"built-in ones: {', '.join(built_in)}; or give the path of a YAML file"
-        raise DataError(f"no constitution {name_or_path!r}", where="judge.options.constitution", do=advice)
+        raise DataError(f"no constitution {quoted(name_or_path)}", where="judge.options.constitution", do=advice)
     return path
 
 
 def read_constitution(path: Path) -> dict:
     """The content of a constitution file, unchecked beyond being a mapping; raises DataError where it is not one."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml_file(path)
+    except (OSError, YamlError) as error:
         raise DataError(f"not readable as YAML: {error}", where=str(path), do="correct the file") from error
     if not isinstance(content, dict):
         raise DataError("not a mapping", where=str(path), do="a constitution has name, description and principles")

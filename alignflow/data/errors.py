@@ -5,6 +5,24 @@ Each has the status that a command ends with: 1 failed, 2 the user's input is wr
 (interrupted). docs/operate.md has the same table.
 """
 
+LONGEST_QUOTE = 200
+"""Characters of a user's value that a message shows."""
+
+
+def cut(text: str) -> str:
+    """The text as a message shows it: at most LONGEST_QUOTE characters, and how many there were where some are left out."""
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 30]}... ({len(text):,} characters)"
+
+
+def quoted(value: object) -> str:
+    """A user's value in quotes, as a message shows it."""
+    if isinstance(value, str) and len(value) > LONGEST_QUOTE:
+        return cut(value[:LONGEST_QUOTE].__repr__()[: LONGEST_QUOTE - 30] + f"... ({len(value):,} characters)")
+    try:
+        return cut(repr(value))
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+
 
 class AlignflowError(Exception):
     """A failure with one clear message. `exit_status` is what the command line ends with.

@@ -18,6 +18,7 @@ from alignflow.data.rendering import encode_completion, encode_conversation, enc
 from alignflow.data.sources.base import RowError
 from alignflow.data.sources.detect import LOOKED_AT, detect
 from alignflow.data.sources.reading import BrokenLine, read_rows
+from alignflow.data.sources.soundness import check_row
 
 Row = dict[str, Any]
 LISTED = 5
@@ -51,7 +52,7 @@ def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareCon
         before = len(kept.rows)
         _parse_source(source, kind, config, kept)
         if len(kept.rows) == before:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in kept.dropped.most_common(4))
+            reasons = ", ".join(f"{reason} {count}" for reason, count in (+kept.dropped).most_common(4))
             raise DataError(
                 f"not one row can be used as {kind} ({reasons or 'no rows'})", where=source.path,
                 do=f"it was read as {kept.formats[source_name(source)]}; `alignflow formats` says what each format can become",
@@ -80,10 +81,19 @@ def _parse_source(source: SourceConfig, kind: str, config: PrepareConfig, kept: 
     for row in raw:
         try:
             parsed = parse(row, kind)
+            for found in parsed:
+                check_row(found)
         except RowError as error:
             kept.dropped[error.reason] += 1
             continue
-        except (KeyError, TypeError, AttributeError, ValueError):  # data of any shape may be under a known column's name
+        except (
+            KeyError,
+            TypeError,
+            AttributeError,
+            ValueError,
+            ArithmeticError,
+            RecursionError,
+        ):  # data of any shape may be under a known column's name
             kept.dropped["malformed"] += 1
             continue
         rows += [{"id": row_id(kind, found), "source": source_name(source), **found} for found in parsed]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from alignflow.data import paths
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import FunctionRewardOptions
@@ -37,7 +39,7 @@ def absolute(name: str, base: Path) -> str:
     if not is_file(name):
         return name
     place, _, attribute = name.rpartition(":")
-    return f"{(base / Path(place).expanduser()).resolve()}:{attribute}"
+    return f"{(base / os.path.expanduser(place)).resolve()}:{attribute}"
 
 
 def short(name: str) -> str:
@@ -49,7 +51,7 @@ def source_file(name: str) -> Path:
     """The file that holds the code; raises RecipeError where there is none, or a module that is not found."""
     place = name.rpartition(":")[0]
     if is_file(name):
-        if not Path(place).is_file():
+        if not paths.is_file(Path(place)):
             raise RecipeError("no such file", where=name, do="check the path; a relative one starts at the recipe's directory")
         return Path(place)
     try:
@@ -57,7 +59,7 @@ def source_file(name: str) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.origin:
-        raise RecipeError("no such Python module", where=name, do=_advice(place))
+        raise RecipeError("no such Python module", where=name, do=advice(place))
     return Path(spec.origin)
 
 
@@ -74,7 +76,7 @@ def load(name: str) -> Any:
         module = _module_of_file(source_file(name)) if is_file(name) else importlib.import_module(place)
         return getattr(module, attribute)
     except (ImportError, AttributeError, SyntaxError) as error:
-        raise RecipeError(f"{short(name)!r} cannot be imported: {error}", where=name, do=_advice(place)) from error
+        raise RecipeError(f"{short(name)!r} cannot be imported: {error}", where=name, do=advice(place)) from error
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -94,7 +96,7 @@ def _module_of_file(path: Path) -> ModuleType:
     return module
 
 
-def _advice(place: str) -> str:
+def advice(place: str) -> str:
     """What a person can do: above all where the module lies in the working directory, which used to be searched."""
     for found in _in_working_directory(place):
         return (
@@ -107,5 +109,5 @@ def _advice(place: str) -> str:
 def _in_working_directory(place: str) -> Iterator[str]:
     parts = place.split(".")
     for candidate in (Path(*parts).with_suffix(".py"), Path(*parts) / "__init__.py"):
-        if not place.endswith(".py") and candidate.is_file():
+        if not place.endswith(".py") and paths.is_file(candidate):
             yield str(candidate)

@@ -53,14 +53,15 @@ class Fields(BaseModel):
 
 
 class Form(Fields):
-    """A form over a recipe; `places` says which place each field is."""
+    """A form over a recipe; `places` says which place each field is, and `switches` which are true or false there."""
 
     places: ClassVar[dict[str, str]] = {}
+    switches: ClassVar[frozenset[str]] = frozenset()
 
     def given(self) -> list[tuple[str, Any]]:
         """The places that were filled in, and their values."""
         filled = self.model_dump(mode="json", exclude_unset=True)
-        return [(self.places[name], value) for name, value in filled.items()]
+        return [(self.places[name], value == "yes" if name in self.switches else value) for name, value in filled.items()]
 
 
 def empty_unless_given(**arguments: Any) -> Any:
@@ -130,7 +131,8 @@ def make_form(name: str, shown: Iterable[Leaf], prefix: str = "", otherwise: str
     """A form with one field per leaf; fields are called as their place without `prefix`, with `_` for dots."""
     fields: dict[str, Any] = {}
     places: dict[str, str] = {}
-    for leaf in shown:
+    leaves_shown = list(shown)
+    for leaf in leaves_shown:
         short = leaf.place.removeprefix(prefix)
         field_name = short.replace(".", "_")
         places[field_name] = leaf.place
@@ -138,6 +140,7 @@ def make_form(name: str, shown: Iterable[Leaf], prefix: str = "", otherwise: str
         fields[field_name] = (kind | SkipJsonSchema[None], empty_unless_given(title=short, description=described(leaf, otherwise)))
     form = create_model(name, __base__=Form, **fields)
     form.places = places
+    form.switches = frozenset(name for name, leaf in zip(fields, leaves_shown, strict=True) if form_type(leaf) is YesOrNo)
     return form
 
 

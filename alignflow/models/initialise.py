@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from alignflow.data.adapters import find_base, is_adapter
 from alignflow.data.configs.inputs import BuildConfig, InitConfig
-from alignflow.data.errors import DataError, ModelError
+from alignflow.data.errors import DataError, ModelError, quoted
+from alignflow.data.paths import is_file
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import TEMPLATES, encode_conversation, load_tokenizer
 from alignflow.data.run import Run
@@ -113,9 +114,9 @@ def set_template(tokenizer: Any, config: InitConfig, run: Run) -> None:
             tokenizer.chat_template = TEMPLATES["instruction"]
             run.warn("the tokenizer has no chat template: `instruction` was set")
         return
-    if name not in TEMPLATES and not Path(name).is_file():
+    if name not in TEMPLATES and not is_file(Path(name)):
         raise ModelError(
-            f"unknown chat template {name!r}",
+            f"unknown chat template {quoted(name)}",
             where="model.chat_template",
             do=f"known: auto, {', '.join(TEMPLATES)}, or the path of a Jinja file",
         )

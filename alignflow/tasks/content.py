@@ -13,9 +13,10 @@ import alignflow
 from alignflow.data import artifacts
 from alignflow.data.adapters import BASE, find_base, is_adapter
 from alignflow.data.constitution import constitution_files
-from alignflow.data.errors import UserError
+from alignflow.data.errors import UserError, cut
 from alignflow.data.host import this_host
 from alignflow.data.own_module import source_file
+from alignflow.data.paths import is_file
 from alignflow.data.sources.files import inside, is_pattern, matched
 
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
@@ -43,6 +44,14 @@ class ContentDigests:
         Raises:
             UserError: there is no such thing.
         """
+        try:
+            return self._of(kind, name, revision)
+        except OSError as error:  # no permission, a name that no file system takes, a disk that fails
+            raise UserError(
+                f"it cannot be read: {error.strerror or error}", where=cut(name), do="check the path and its permissions"
+            ) from None
+
+    def _of(self, kind: str, name: str, revision: str | None) -> str:
         if kind == "path":
             return self._path(name, revision)
         return {"constitution": self._constitution, "question": self._question, "name_or_file": self._name_or_file, "module": self._module}[
@@ -61,6 +70,8 @@ class ContentDigests:
             if not digests:
                 raise UserError("no file matches", where=name, do="check the pattern; a relative one starts at the recipe's directory")
             return artifacts.digest_of(digests)
+        if path.exists() and not path.is_file():
+            raise UserError("it is neither a file nor a folder", where=name, do="name a regular file, or a folder of them")
         return self._file(path) if path.is_file() else self._hub(name, revision)
 
     def _constitution(self, name: str) -> str:
@@ -78,7 +89,7 @@ class ContentDigests:
         return self._file(Path(name))
 
     def _name_or_file(self, name: str) -> str:
-        return self._file(Path(name)) if Path(name).is_file() else name
+        return self._file(Path(name)) if is_file(Path(name)) else name
 
     def _file(self, path: Path) -> str:
         found, name = path.stat(), str(path.absolute())

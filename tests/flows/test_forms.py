@@ -47,8 +47,8 @@ def test_the_schema_of_align():
         "description": "A name of `alignflow methods`. Empty: as in the recipe (by default: dpo).",
     }  # fmt: skip
     assert fields["beta"] == {
-        "title": "beta", "type": "number", "exclusiveMinimum": 0,
-        "description": "Strength of the pull to the reference (> 0). Empty: as in the recipe (by default: the method's default).",
+        "title": "beta", "type": "number", "exclusiveMinimum": 0, "maximum": 1000,
+        "description": "Strength of the pull to the reference (> 0, <= 1000). Empty: as in the recipe (by default: the method's default).",
     }  # fmt: skip
     assert fields["warmup_ratio"]["minimum"] == 0 and fields["warmup_ratio"]["maximum"] == 1
     assert fields["options"]["type"] == "object" and fields["lora"]["type"] == "object"
@@ -64,7 +64,7 @@ def test_choices_of_the_catalogue_are_lists_to_choose_from():
 
 def test_what_is_filled_in_changes_those_places_alone(repository):
     form = stage_form("align")(beta=0.3, load_best_model_at_end="no", learning_rate=None)
-    assert form.given() == [("align.beta", 0.3), ("align.load_best_model_at_end", "no")]
+    assert form.given() == [("align.beta", 0.3), ("align.load_best_model_at_end", False)]
     tiny = repository / "recipes" / "tiny.yaml"
     changed = load_recipe(tiny, form.given())
     assert changed.align.beta == 0.3 and changed.align.load_best_model_at_end is False
@@ -83,7 +83,7 @@ def test_settings_fill_the_form_and_the_rest_stays_as_name_and_value():
     fields, others = prefilled(stage_form("align"), settings)
     assert fields == {"beta": 0.2, "use_soft_labels": "yes"}
     assert others == ["data.max_length=128", "align.options.x={a: null}"]
-    assert stage_form("align")(**fields).given() == [("align.beta", 0.2), ("align.use_soft_labels", "yes")]
+    assert stage_form("align")(**fields).given() == [("align.beta", 0.2), ("align.use_soft_labels", True)]
 
 
 @pytest.mark.parametrize("value", [1e-6, 3, True, None, "yes", "text: with # signs", [1, {"a": [None, "b"]}], ""])

@@ -3,15 +3,69 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from alignflow.data.paths import checked_path
+
+SMALLEST = 1e-12
+"""Numbers that are nearer 0 than this mean nothing anywhere in a recipe: arithmetic on them overflows or is lost."""
+LONGEST_TEXT = 100_000
+LARGEST_SEED = 2**63 - 1
 
 
 class StageConfig(BaseModel):
-    """Frozen and strict: an unknown key is an error, and a value never changes after validation."""
+    """Frozen and strict: an unknown key is an error, no value is converted to another type, and none changes after validation.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    Two conversions remain: an int where a float is asked for, and a list where the field is a tuple.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), strict=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_a_meaning(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if get_origin(annotation) is Literal and not any(type(value) is type(choice) for choice in get_args(annotation)):
+            raise ValueError(_none_of(value, get_args(annotation)))
+        for item in value if isinstance(value, list | tuple) else (value,):
+            _check_scalar(item)
+        return tuple(value) if isinstance(value, list) else value
+
+
+def _none_of(value: Any, choices: tuple[Any, ...]) -> str:
+    texts = isinstance(value, bool) and all(isinstance(choice, str) for choice in choices)
+    advice = "; put it in quotes, since YAML reads on, off, yes and no as booleans" if texts else ""
+    return f"must be one of {', '.join(map(str, choices))}{advice}"
+
+
+def _check_scalar(value: Any) -> None:
+    """Raise ValueError for a text or number that cannot be meant, whatever the field."""
+    if isinstance(value, float) and 0 < abs(value) < SMALLEST:
+        raise ValueError(f"is too near 0 to mean anything: write 0, or at least {SMALLEST:g}")
+    if isinstance(value, str):
+        if len(value) > LONGEST_TEXT:
+            raise ValueError(f"is a text of more than {LONGEST_TEXT:,} characters")
+        if found := re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", value):
+            raise ValueError(f"has the character {found.group()!r}, which no text has")
+
+
+def seed_field(description: str, **arguments: Any) -> Any:
+    """A seed: what every generator of random numbers takes, 63 bits."""
+    return Field(default=0, ge=0, le=LARGEST_SEED, description=description, **arguments)
+
+
+def _not_too_cold(value: float) -> float:
+    if 0 < value < 0.001:
+        raise ValueError("is too near 0, where arithmetic overflows: write at least 0.001 (or 0 where that means greedy)")
+    return value
+
+
+Temperature = Annotated[float, AfterValidator(_not_too_cold)]
+"""What logits or scores are divided by: 0 for greedy where the field allows it, else at least 0.001."""
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+"""A name, a branch or another short text that is not empty."""
 
 
 def runtime_field(**arguments: Any) -> Any:
@@ -21,16 +75,16 @@ def runtime_field(**arguments: Any) -> Any:
 
 _CONTENT = "content enters the cache key: "
 
-ContentPath = Annotated[str, f"{_CONTENT}path"]
+ContentPath = Annotated[str, f"{_CONTENT}path", AfterValidator(checked_path)]
 """A local path or Hub id whose bytes enter the cache key instead of its name."""
 
-ConstitutionPath = Annotated[str, f"{_CONTENT}constitution"]
+ConstitutionPath = Annotated[str, f"{_CONTENT}constitution", AfterValidator(checked_path)]
 """A built-in constitution or the path of one; its bytes and those of its lexicons enter the cache key."""
 
-QuestionPath = Annotated[str, f"{_CONTENT}question"]
+QuestionPath = Annotated[str, f"{_CONTENT}question", AfterValidator(checked_path)]
 """A built-in question of a judge or the path of a Jinja file; its bytes enter the cache key."""
 
-NameOrFile = Annotated[str, f"{_CONTENT}name_or_file"]
+NameOrFile = Annotated[str, f"{_CONTENT}name_or_file", Field(min_length=1)]
 """The path of a file whose bytes enter the cache key, or any other text, which enters as it is."""
 
 

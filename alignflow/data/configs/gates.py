@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from alignflow.data.configs.base import StageConfig, runtime_field
+from alignflow.data.configs.base import Name, StageConfig, runtime_field
 
 
 class GateConfig(StageConfig):
@@ -15,12 +15,12 @@ class GateConfig(StageConfig):
     name: str | None = runtime_field(
         default=None, pattern=r"^\S{1,128}$", description="What `--approve` and lineage call it; empty: STAGE.METRIC."
     )
-    stage: str = runtime_field(description="The step after which it is checked, as `alignflow plan` names it.")
-    metric: str = runtime_field(
+    stage: Name = runtime_field(description="The step after which it is checked, as `alignflow plan` names it.")
+    metric: Name = runtime_field(
         description="A metric of that step's manifest, or new/TABLE: rows of a table since this gate last let a run on."
     )
-    minimum: float | None = runtime_field(default=None, allow_inf_nan=False, description="Least value that passes.")
-    maximum: float | None = runtime_field(default=None, allow_inf_nan=False, description="Largest value that passes.")
+    minimum: float | None = runtime_field(default=None, ge=-1e30, le=1e30, description="Least value that passes.")
+    maximum: float | None = runtime_field(default=None, ge=-1e30, le=1e30, description="Largest value that passes.")
     action: Literal["stop", "warn", "ask", "end"] = runtime_field(
         default="stop",
         description="Where it does not pass: stop: the run fails; ask: it waits for a person; warn: it goes on; end: it ends there as finished.",

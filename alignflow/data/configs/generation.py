@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import StageConfig, runtime_field
+from alignflow.data.configs.base import Name, StageConfig, Temperature, runtime_field, seed_field
 
 
 class SampleConfig(StageConfig):
     """Candidate answers from a checkpoint."""
 
     n: int = Field(default=4, ge=1, le=64, description="Completions per prompt.")
-    max_prompts: int | None = Field(default=None, gt=0, description="Sample at most this many prompts, chosen by hash.")
-    max_new_tokens: int = Field(default=64, ge=1, description="Longest completion, tokens; one cut here has no EOS.")
-    max_prompt_length: int = Field(default=256, ge=4, description="Longest prompt, tokens; a longer one is an error unless truncate.")
+    max_prompts: int | None = Field(default=None, gt=0, le=1_000_000_000, description="Sample at most this many prompts, chosen by hash.")
+    max_new_tokens: int = Field(default=64, ge=1, le=1_000_000, description="Longest completion, tokens; one cut here has no EOS.")
+    max_prompt_length: int = Field(
+        default=256, ge=4, le=10_000_000, description="Longest prompt, tokens; a longer one is an error unless truncate."
+    )
     truncate: bool = Field(default=False, description="Cut over-long prompts from the left.")
-    temperature: float = Field(default=1.0, ge=0, le=5, description="0: greedy.")
+    temperature: Temperature = Field(default=1.0, ge=0, le=5, description="0: greedy.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus; 1: off.")
-    top_k: int = Field(default=0, ge=0, description="0: off.")
-    seed: int = Field(default=0, ge=0, description="With the row's id it seeds each completion.")
-    batch_size: int = runtime_field(default=64, gt=0, description="Rows that are computed and committed together.")
+    top_k: int = Field(default=0, ge=0, le=10_000_000, description="0: off.")
+    seed: int = seed_field("With the row's id it seeds each completion.")
+    batch_size: int = runtime_field(default=64, gt=0, le=1_000_000, description="Rows that are computed and committed together.")
     shards: int = runtime_field(
         default=1,
         ge=1,
@@ -33,7 +35,12 @@ class SampleConfig(StageConfig):
 class JudgeConfig(StageConfig):
     """One judge of the catalogue."""
 
-    name: str = Field(default="rubric", description="A name of `alignflow judges`, or your own: path/to/file.py:Class, package.module:Class.")
+    name: str = Field(
+        default="rubric",
+        min_length=1,
+        max_length=4500,
+        description="A name of `alignflow judges`, or your own: path/to/file.py:Class, package.module:Class.",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="What this judge alone has; see `alignflow judges JUDGE`.")
 
 
@@ -42,10 +49,12 @@ class LabelConfig(StageConfig):
 
     judge: JudgeConfig = Field(default_factory=JudgeConfig, description="Who labels.")
     pairs_per_prompt: int = Field(default=2, ge=1, le=64, description="Pairs kept per prompt, widest margin first.")
-    min_margin: float = Field(default=0.0, ge=0, description="Drop pairs whose preference probability is nearer than this to one half.")
+    min_margin: float = Field(
+        default=0.0, ge=0, le=0.5, description="Drop pairs whose preference probability is nearer than this to one half."
+    )
     heldout_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt.")
-    seed: int = Field(default=0, ge=0, description="Seed of the judge, where it samples.")
-    batch_size: int = runtime_field(default=64, gt=0, description="Prompts that are judged and committed together.")
+    seed: int = seed_field("Seed of the judge, where it samples.")
+    batch_size: int = runtime_field(default=64, gt=0, le=1_000_000, description="Prompts that are judged and committed together.")
     shards: int = runtime_field(
         default=1,
         ge=1,
@@ -61,25 +70,32 @@ class EvaluateConfig(StageConfig):
     judges: tuple[JudgeConfig, ...] = Field(
         default=(), description="Judges beside the labelling one; a rubric here must share no principle with it."
     )
-    evaluators: tuple[str, ...] = Field(
+    evaluators: tuple[Name, ...] = Field(
         default=("win_rate", "instructions", "reward_score", "kl", "text_statistics", "heldout_nll"),
         description="Names of `alignflow evaluators`; those whose inputs the recipe lacks are left out and said so.",
     )
-    max_prompts: int = Field(default=200, ge=1, description="Held-out prompts at most, chosen by hash.")
-    max_new_tokens: int = Field(default=64, ge=1, description="Longest completion, tokens.")
-    temperature: float = Field(default=0.7, ge=0, le=5, description="Sampling temperature of both models.")
+    max_prompts: int = Field(default=200, ge=1, le=1_000_000_000, description="Held-out prompts at most, chosen by hash.")
+    max_new_tokens: int = Field(default=64, ge=1, le=1_000_000, description="Longest completion, tokens.")
+    temperature: Temperature = Field(default=0.7, ge=0, le=5, description="Sampling temperature of both models.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus; 1: off.")
-    max_general_rows: int = Field(default=200, ge=1, description="Rows of general text for the held-out NLL.")
+    max_general_rows: int = Field(default=200, ge=1, le=1_000_000_000, description="Rows of general text for the held-out NLL.")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the intervals.")
     samples: int = Field(default=5, ge=0, le=50, description="Answers side by side in the report.")
-    seed: int = Field(default=0, ge=0, description="With the row's id it seeds each completion.")
-    batch_size: int = runtime_field(default=64, gt=0, description="Rows that are computed together.")
+    seed: int = seed_field("With the row's id it seeds each completion.")
+    batch_size: int = runtime_field(default=64, gt=0, le=1_000_000, description="Rows that are computed together.")
     shards: int = runtime_field(
         default=1, ge=1, le=256, description="Processes that answer at once; the evaluators come after them, in one."
     )
+
+    @model_validator(mode="after")
+    def _evaluators_are_named_once(self) -> EvaluateConfig:
+        for name in self.evaluators:
+            if self.evaluators.count(name) > 1:
+                raise ValueError(f"evaluators: {name!r} is there twice")
+        return self
 
 
 class ReportConfig(StageConfig):
     """JSON and one self-contained HTML page about the run."""
 
-    title: str = Field(default="alignflow run", description="Heading of the page.")
+    title: str = Field(default="alignflow run", max_length=500, description="Heading of the page.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import ContentPath, NameOrFile, StageConfig, runtime_field
+from alignflow.data.configs.base import ContentPath, Name, NameOrFile, StageConfig, runtime_field, seed_field
 
 
 class SourceConfig(StageConfig):
@@ -13,14 +13,14 @@ class SourceConfig(StageConfig):
     path: ContentPath = Field(
         description="Local file (jsonl, json, csv, tsv, parquet, arrow, txt, .gz), folder or pattern of such, saved data set, or Hub id."
     )
-    format: str = Field(default="auto", description="A name of `alignflow formats`, or auto to detect it.")
-    split: str = Field(default="train", description="Split to read, for data sets that have several.")
-    revision: str | None = runtime_field(
+    format: Name = Field(default="auto", description="A name of `alignflow formats`, or auto to detect it.")
+    split: Name = Field(default="train", description="Split to read, for data sets that have several.")
+    revision: Name | None = runtime_field(
         default=None, description="Commit, branch or tag of a Hub data set; its commit is pinned either way."
     )
     weight: float = Field(default=1.0, gt=0, le=1, description="Share of the rows to keep, chosen by their hash.")
-    max_rows: int | None = Field(default=None, gt=0, description="Keep at most this many rows.")
-    licence: str = Field(default="unknown", description="Licence of the data; travels into manifests and cards.")
+    max_rows: int | None = Field(default=None, gt=0, le=1_000_000_000_000, description="Keep at most this many rows.")
+    licence: str = Field(default="unknown", max_length=1000, description="Licence of the data; travels into manifests and cards.")
 
 
 class BuildConfig(StageConfig):
@@ -28,11 +28,11 @@ class BuildConfig(StageConfig):
 
     hidden_size: int = Field(default=128, ge=16, le=4096, description="Width.")
     num_hidden_layers: int = Field(default=4, ge=1, le=64, description="Depth.")
-    num_attention_heads: int = Field(default=4, ge=1, description="Attention heads; must divide the width.")
-    num_key_value_heads: int = Field(default=4, ge=1, description="Key and value heads.")
-    intermediate_size: int = Field(default=384, ge=16, description="Width of the MLP.")
-    vocab_size: int = Field(default=1024, ge=270, description="Size of the byte-level BPE vocabulary to train.")
-    max_position_embeddings: int = Field(default=256, ge=32, description="Context length, tokens.")
+    num_attention_heads: int = Field(default=4, ge=1, le=256, description="Attention heads; must divide the width.")
+    num_key_value_heads: int = Field(default=4, ge=1, le=256, description="Key and value heads.")
+    intermediate_size: int = Field(default=384, ge=16, le=65536, description="Width of the MLP.")
+    vocab_size: int = Field(default=1024, ge=270, le=1_000_000, description="Size of the byte-level BPE vocabulary to train.")
+    max_position_embeddings: int = Field(default=256, ge=32, le=1_048_576, description="Context length, tokens.")
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> BuildConfig:
@@ -45,7 +45,9 @@ class InitConfig(StageConfig):
     """The base model: loaded, or built small from a config."""
 
     path: ContentPath | None = Field(default=None, description="Local directory or Hub id of the base model; empty to build one.")
-    revision: str | None = runtime_field(default=None, description="Commit, branch or tag of a Hub model; its commit is pinned either way.")
+    revision: Name | None = runtime_field(
+        default=None, description="Commit, branch or tag of a Hub model; its commit is pinned either way."
+    )
     build: BuildConfig = Field(default_factory=BuildConfig, description="The model to build where no path is given.")
     corpus: tuple[SourceConfig, ...] = Field(
         default=(),
@@ -56,8 +58,8 @@ class InitConfig(StageConfig):
         description="auto: keep the model's own, else `instruction` (`turns` for a built model); or instruction, plain, chatml, or the path of a Jinja file.",
     )
     trust_remote_code: bool = Field(default=False, description="Run code shipped with the model. Off unless you trust its authors.")
-    licence: str = Field(default="unknown", description="Licence of the base model; travels into manifests and cards.")
-    seed: int = Field(default=0, ge=0, description="Seed of the initial weights.")
+    licence: str = Field(default="unknown", max_length=1000, description="Licence of the base model; travels into manifests and cards.")
+    seed: int = seed_field("Seed of the initial weights.")
 
 
 class PrepareConfig(StageConfig):
@@ -72,8 +74,8 @@ class PrepareConfig(StageConfig):
     unpaired: tuple[SourceConfig, ...] = Field(default=(), description="Answers with a good or bad label, for methods that take them.")
     evaluation: tuple[SourceConfig, ...] = Field(default=(), description="Prompts for evaluation; empty: the held-out side of the prompts.")
     general: tuple[SourceConfig, ...] = Field(default=(), description="General text for the held-out NLL; empty: held-out demonstrations.")
-    max_length: int = Field(default=512, ge=8, description="Drop rows over this many tokens (prompt and answer).")
-    max_prompt_length: int = Field(default=256, ge=4, description="Drop prompts over this many tokens.")
+    max_length: int = Field(default=512, ge=8, le=10_000_000, description="Drop rows over this many tokens (prompt and answer).")
+    max_prompt_length: int = Field(default=256, ge=4, le=10_000_000, description="Drop prompts over this many tokens.")
     heldout_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt.")
     near_duplicate_threshold: float = Field(
         default=0.9,
@@ -84,6 +86,7 @@ class PrepareConfig(StageConfig):
     decontaminate_ngram: int = Field(
         default=8,
         ge=0,
+        le=10_000,
         description="Drop training rows that share this many consecutive words with an evaluation prompt; 0: exact prompts only.",
     )
     max_broken_fraction: float = Field(default=0.05, ge=0, le=1, description="Stop when more than this share of a source's rows is broken.")

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from alignflow.data import binding, catalogue, own_module
+from alignflow.data import binding, catalogue, own_code, own_module
 from alignflow.data.configs.base import content_kind
-from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.explaining import explain
+from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.settings import apply_setting, parse_setting
 from alignflow.data.configs.training import AlignConfig
-from alignflow.data.errors import RecipeError
+from alignflow.data.errors import RecipeError, cut, quoted
+from alignflow.data.paths import is_file, is_there
+from alignflow.data.rendering import TEMPLATES
+from alignflow.data.yaml_text import YamlError, read_yaml_file
+
+STAGES = "`alignflow stages STAGE` lists every field with its bounds"
 
 
 def load_recipe(path: Path, settings: Iterable[str | tuple[str, Any]] = ()) -> Recipe:
@@ -24,21 +32,25 @@ def load_recipe(path: Path, settings: Iterable[str | tuple[str, Any]] = ()) -> R
     Raises:
         RecipeError: the file is missing or not YAML, or a key or value is wrong.
     """
+    where = cut(str(path))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml_file(path)
     except FileNotFoundError:
-        raise RecipeError("no such recipe", where=str(path), do="`alignflow new` writes one") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"not readable as YAML: {' '.join(str(error).split())}", where=str(path), do="correct the file") from None
-    if content is None or not isinstance(content, dict):
-        raise RecipeError("not a recipe: it must be a mapping", where=str(path), do="`alignflow new` writes a commented one")
-    return changed_recipe(content, settings, path.absolute().parent, str(path))
+        raise RecipeError("no such recipe", where=where, do="`alignflow new` writes one") from None
+    except YamlError as error:
+        raise RecipeError(f"not readable as YAML: {error}", where=where, do="correct the file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecipeError(f"the recipe cannot be read: {reason}", where=where, do="check the path and its permissions") from None
+    if not isinstance(content, dict):
+        raise RecipeError("not a recipe: it must be a mapping", where=where, do="`alignflow new` writes a commented one")
+    return changed_recipe(content, settings, path.absolute().parent, where)
 
 
 def changed_recipe(content: dict[str, Any], settings: Iterable[str | tuple[str, Any]], base: Path, where: str) -> Recipe:
     """The recipe of a content with settings over it, paths starting at `base`; raises RecipeError."""
     for setting in settings:
-        _apply(content, *(parse_setting(setting) if isinstance(setting, str) else setting))
+        apply_setting(content, *(parse_setting(setting) if isinstance(setting, str) else setting))
     return parse_recipe(content, base, where)
 
 
@@ -47,9 +59,12 @@ def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(dict(content))
     except ValidationError as error:
-        raise _explain(error, where) from None
+        raise explain(error, Recipe, where, STAGES) from None
     check_names(recipe)
-    return resolve_paths(recipe, base)
+    recipe = resolve_paths(recipe, base)
+    check_template(recipe.model.chat_template)
+    check_own_code(recipe)
+    return recipe
 
 
 def check_names(recipe: Recipe) -> None:
@@ -68,6 +83,24 @@ def check_names(recipe: Recipe) -> None:
         for index, source in enumerate(getattr(recipe.data, kind)):
             if source.format != "auto":
                 catalogue.look_up(catalogue.FORMATS, source.format, f"data.{kind}.{index}.format")
+
+
+def check_own_code(recipe: Recipe) -> None:
+    """Find every judge and reward of the user's own that the recipe names, without running it; raises RecipeError."""
+    for section in ("align", "label", "evaluate"):
+        config = getattr(recipe, section)
+        for where, part in binding.configs_in(config, section) if config is not None else ():
+            if isinstance(part, JudgeConfig) and ":" in part.name:
+                own_code.check_judge(part.name, f"{where}.name")
+            elif isinstance(part, FunctionRewardOptions):
+                own_code.check_reward(part.function, f"{where}.function")
+
+
+def check_template(template: str) -> None:
+    """Refuse a chat template that is no known name, no file and no Jinja text; raises RecipeError."""
+    known = ("auto", *TEMPLATES)
+    if template not in known and "{" not in template and not is_file(Path(template)):
+        raise RecipeError(f"no chat template {quoted(template)}", where="model.chat_template", do=catalogue.suggest(template, known))
 
 
 def check_unused(align: AlignConfig) -> None:
@@ -115,69 +148,8 @@ def _resolved_options(config: BaseModel, options: dict[str, Any], base: Path) ->
 
 
 def _absolute(value: str, base: Path, pattern: bool = False) -> str:
-    path = Path(value).expanduser()
-    looks_like_path = pattern or value.startswith((".", "/", "~")) or (base / path).exists()
-    return str((base / path).resolve()) if looks_like_path and "\n" not in value else value
-
-
-def parse_setting(setting: str) -> tuple[str, Any]:
-    """The place and the value of `a.b=value`; the value is YAML. Raises RecipeError."""
-    name, separator, text = setting.partition("=")
-    if not separator or not name:
-        raise RecipeError(f"{setting!r} is not of the form name=value", where="--set", do="for example --set align.beta=0.2")
-    try:
-        return name, yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"{text!r} is not a YAML value", where=f"--set {name}", do="quote it") from None
-
-
-def _apply(content: dict[str, Any], name: str, value: Any) -> None:
-    """Put a value at the place `a.b` of the content."""
-    place: Any = content
-    *parents, last = name.split(".")
-    for parent in parents:
-        if isinstance(place, list):
-            place = place[_index(parent, place, name)]
-            continue
-        if not isinstance(place.get(parent), dict | list):
-            place[parent] = {}
-        place = place[parent]
-    if isinstance(place, list):
-        place[_index(last, place, name)] = value
-    else:
-        place[last] = value
-
-
-def _index(text: str, items: list[Any], name: str) -> int:
-    if text.isdigit() and int(text) < len(items):
-        return int(text)
-    raise RecipeError(f"{text!r} is not a place in a list of {len(items)}", where=f"--set {name}", do="places count from 0")
-
-
-def _explain(error: ValidationError, where: str) -> RecipeError:
-    first = error.errors()[0]
-    location = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(first["loc"][:-1])
-        return RecipeError(f"unknown key {location!r}{more}", where=where, do=catalogue.suggest(str(first["loc"][-1]), known))
-    message = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    shown = f", not {given!r}" if isinstance(given, str | int | float | bool | type(None)) else ""
-    return RecipeError(f"{location}: {message}{shown}{more}", where=where, do="`alignflow stages STAGE` lists every field with its bounds")
-
-
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
-    """Names of the fields of the config that stands at a place of the recipe."""
-    kind: Any = Recipe
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = kind.model_fields[part].annotation
-        kind = next(member for member in _members(annotation) if isinstance(member, type) and issubclass(member, BaseModel))
-    return list(kind.model_fields)
-
-
-def _members(annotation: Any) -> list[Any]:
-    inner = [member for argument in get_args(annotation) for member in _members(argument)]
-    return [annotation, *inner]
+    if "\n" in value:  # a template that is written out
+        return value
+    path = Path(os.path.expanduser(value))
+    looks_like_path = pattern or value.startswith((".", "/", "~")) or is_there(base / path)
+    return str((base / path).resolve()) if looks_like_path else value

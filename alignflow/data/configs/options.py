@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import ConstitutionPath, ContentPath, QuestionPath, StageConfig
+from alignflow.data.configs.base import ConstitutionPath, ContentPath, Name, QuestionPath, StageConfig, Temperature
 
 
 class NoOptions(StageConfig):
@@ -15,7 +15,7 @@ class RubricOptions(StageConfig):
     """Scores by named, weighted, checkable principles."""
 
     constitution: ConstitutionPath = Field(default="helpful", description="YAML file of principles, or a built-in name: helpful, reader.")
-    temperature: float = Field(default=0.1, gt=0, description="Score difference that turns into one logit of preference.")
+    temperature: Temperature = Field(default=0.1, gt=0, le=1000, description="Score difference that turns into one logit of preference.")
 
 
 class RewardModelJudgeOptions(StageConfig):
@@ -29,5 +29,11 @@ class LLMJudgeOptions(StageConfig):
 
     model: ContentPath | None = Field(default=None, description="Directory or Hub id of the judge model; empty: the SFT model.")
     prompt: QuestionPath = Field(default="pairwise", description="Jinja file of the question, or a built-in name: pairwise.")
-    options: tuple[str, str] = Field(default=("A", "B"), description="The two answers that the model may give.")
-    max_length: int = Field(default=1024, ge=64, description="Longest question, tokens; a longer one gets no label.")
+    options: tuple[Name, Name] = Field(default=("A", "B"), description="The two answers that the model may give.")
+    max_length: int = Field(default=1024, ge=64, le=10_000_000, description="Longest question, tokens; a longer one gets no label.")
+
+    @model_validator(mode="after")
+    def _answers_are_told_apart(self) -> LLMJudgeOptions:
+        if self.options[0].strip() == self.options[1].strip():
+            raise ValueError("the two answers that the model may give must differ")
+        return self

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from alignflow.data.configs.base import ContentPath, StageConfig, runtime_field
+from alignflow.data.configs.base import ContentPath, StageConfig, runtime_field, seed_field
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, ReportConfig, SampleConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig
@@ -29,14 +29,20 @@ class EngineConfig(StageConfig):
     threads: int | None = runtime_field(
         default=None,
         ge=1,
+        le=4096,
         description="CPU threads of a process; empty: the machine's cores, shared among a stage's processes on it, 8 at most.",
     )
     micro_batch_tokens: int | None = runtime_field(
-        default=None, ge=64, description="Tokens of one forward pass; empty: 2048 on a CPU, whose caches they fit better, 8192 on a GPU."
+        default=None,
+        ge=64,
+        le=1_000_000_000,
+        description="Tokens of one forward pass; empty: 2048 on a CPU, whose caches they fit better, 8192 on a GPU.",
     )
-    processes: int = runtime_field(default=1, ge=1, description="Training processes per node, started by torchrun where there are several.")
-    nodes: int = runtime_field(default=1, ge=1, description="Machines that train together; the others run `alignflow node`.")
-    node_rank: int = runtime_field(default=0, ge=0, description="Number of this machine; a recipe is run on node 0.")
+    processes: int = runtime_field(
+        default=1, ge=1, le=1024, description="Training processes per node, started by torchrun where there are several."
+    )
+    nodes: int = runtime_field(default=1, ge=1, le=100_000, description="Machines that train together; the others run `alignflow node`.")
+    node_rank: int = runtime_field(default=0, ge=0, le=99_999, description="Number of this machine; a recipe is run on node 0.")
     rendezvous: str | None = runtime_field(
         default=None, pattern=r"^[^\s:/]+:[0-9]{1,5}$", description="HOST:PORT of node 0, where the nodes meet; for several nodes only."
     )
@@ -54,7 +60,9 @@ class EngineConfig(StageConfig):
         pattern=r"^[a-z]+://\S+$",
         description="A Dask scheduler, for example tcp://HOST:8786; empty: a cluster on this machine.",
     )
-    timeout_s: float | None = runtime_field(default=None, gt=0, description="Seconds after which a stage is stopped; empty: never.")
+    timeout_s: float | None = runtime_field(
+        default=None, gt=0, le=1_000_000_000, description="Seconds after which a stage is stopped; empty: never."
+    )
     environment: tuple[VariableName, ...] = runtime_field(
         default=(),
         description="Names of environment variables that your own judge or reward function reads, such as a key; stages get no others of yours.",
@@ -65,6 +73,14 @@ class EngineConfig(StageConfig):
         for name in self.environment:
             if why := never_passed(name):
                 raise ValueError(f"{name} is never passed to a stage: {why}")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_exist(self) -> EngineConfig:
+        for name in ("rendezvous", "dask_address"):
+            port = (getattr(self, name) or "").rpartition(":")[2]
+            if port.isdecimal() and not 0 < int(port[:9]) < 65536:
+                raise ValueError(f"{name}: there is no port {port[:9]}, only 1 to 65535")
         return self
 
 
@@ -82,7 +98,7 @@ class Recipe(StageConfig):
     """An alignment run from raw data to an evaluated model."""
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Name of the run.")
-    seed: int = Field(default=0, ge=0, description="Seed of every stage that does not set its own.")
+    seed: int = seed_field("Seed of every stage that does not set its own.")
     model: InitConfig = Field(default_factory=InitConfig, description="The base model.")
     data: PrepareConfig = Field(default_factory=PrepareConfig, description="The data.")
     replace: ReplaceConfig = Field(default_factory=ReplaceConfig, description="Stages that you have the result of.")

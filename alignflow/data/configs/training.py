@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import StageConfig, runtime_field
+from alignflow.data.configs.base import Name, StageConfig, runtime_field, seed_field
 
 GREATER_IS_BETTER: Mapping[str, bool] = {
     "eval_loss": False, "eval_mean_token_accuracy": True, "eval_accuracy": True, "eval_rewards/accuracies": True,
@@ -19,10 +19,10 @@ BEST = "The held-out metric that says which step is the best."
 class LoRAConfig(StageConfig):
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685), fields as in peft's LoraConfig: the base stays as it is."""
 
-    r: int = Field(default=16, ge=1, description="Rank of the update of each matrix.")
-    lora_alpha: int = Field(default=32, ge=1, description="The update is scaled by lora_alpha / r.")
+    r: int = Field(default=16, ge=1, le=65536, description="Rank of the update of each matrix.")
+    lora_alpha: int = Field(default=32, ge=1, le=1_000_000, description="The update is scaled by lora_alpha / r.")
     lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the adapter, in training alone.")
-    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+    target_modules: Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         default="all-linear", description="Names of the modules that get an adapter; all-linear: every linear layer but the head."
     )
 
@@ -30,25 +30,25 @@ class LoRAConfig(StageConfig):
 class TrainingConfig(StageConfig):
     """Fields of every training stage, named as in TRL and transformers."""
 
-    learning_rate: float = Field(default=2e-5, gt=0, description="Peak learning rate, after warm-up.")
-    num_train_epochs: float = Field(default=1.0, gt=0, description="Passes over the data.")
-    max_steps: int = Field(default=-1, ge=-1, description="Optimizer steps; -1: as the epochs say.")
-    batch_size: int = Field(default=32, gt=0, description="Rows (pairs) per optimizer step, all processes together.")
-    max_length: int = Field(default=512, ge=8, description="Longest row, prompt and completion, tokens.")
+    learning_rate: float = Field(default=2e-5, gt=0, le=10, description="Peak learning rate, after warm-up.")
+    num_train_epochs: float = Field(default=1.0, gt=0, le=100_000, description="Passes over the data.")
+    max_steps: int = Field(default=-1, ge=-1, le=1_000_000_000_000, description="Optimizer steps; -1: as the epochs say.")
+    batch_size: int = Field(default=32, gt=0, le=1_000_000, description="Rows (pairs) per optimizer step, all processes together.")
+    max_length: int = Field(default=512, ge=8, le=10_000_000, description="Longest row, prompt and completion, tokens.")
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="Shape of the schedule after warm-up.")
     warmup_ratio: float = Field(default=0.05, ge=0, le=1, description="Share of the steps that warm up.")
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled decay.")
-    max_grad_norm: float = Field(default=1.0, ge=0, description="Gradient clipping by global norm; 0: off.")
-    seed: int = Field(default=0, ge=0, description="Seed of data order and dropout.")
-    logging_steps: int = runtime_field(default=5, gt=0, description="Steps between points of the curves.")
-    save_steps: int = runtime_field(default=50, gt=0, description="Steps between checkpoints to resume from.")
+    weight_decay: float = Field(default=0.0, ge=0, le=10, description="AdamW's decoupled decay.")
+    max_grad_norm: float = Field(default=1.0, ge=0, le=1_000_000, description="Gradient clipping by global norm; 0: off.")
+    seed: int = seed_field("Seed of data order and dropout.")
+    logging_steps: int = runtime_field(default=5, gt=0, le=1_000_000_000, description="Steps between points of the curves.")
+    save_steps: int = runtime_field(default=50, gt=0, le=1_000_000_000, description="Steps between checkpoints to resume from.")
     eval_steps: int | None = Field(
-        default=None, ge=0, description="Steps between evaluations on held-out rows; empty or 0: only at the end."
+        default=None, ge=0, le=1_000_000_000, description="Steps between evaluations on held-out rows; empty or 0: only at the end."
     )
     metric_for_best_model: str = Field(default="eval_loss", description=BEST)
     load_best_model_at_end: bool = Field(default=False, description="Publish the best step's model instead of the last one's.")
     early_stopping_patience: int | None = Field(
-        default=None, ge=1, description="Stop after this many evaluations in a row without a better metric; empty: never."
+        default=None, ge=1, le=1_000_000, description="Stop after this many evaluations in a row without a better metric; empty: never."
     )
     lora: LoRAConfig | None = Field(default=None, description="Train a low-rank adapter; empty: all weights.")
     gradient_checkpointing: bool = runtime_field(
@@ -71,41 +71,45 @@ class TrainingConfig(StageConfig):
 class SFTConfig(TrainingConfig):
     """Supervised fine-tuning on assistant tokens only."""
 
-    num_train_epochs: float = Field(default=3.0, gt=0, description="Passes over the demonstrations.")
+    num_train_epochs: float = Field(default=3.0, gt=0, le=100_000, description="Passes over the demonstrations.")
     metric_for_best_model: Literal["eval_loss", "eval_mean_token_accuracy"] = Field(default="eval_loss", description=BEST)
 
 
 class RewardConfig(TrainingConfig):
     """Bradley-Terry reward model."""
 
-    learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate, after warm-up.")
+    learning_rate: float = Field(default=1e-5, gt=0, le=10, description="Peak learning rate, after warm-up.")
     metric_for_best_model: Literal["eval_loss", "eval_accuracy"] = Field(default="eval_loss", description=BEST)
-    l2_coefficient: float = Field(default=0.001, ge=0, description="Weight of the mean square of both scores.")
+    l2_coefficient: float = Field(default=0.001, ge=0, le=1000, description="Weight of the mean square of both scores.")
     center_rewards_coefficient: float = Field(
-        default=0.0, ge=0, description="Weight of (r_chosen + r_rejected)^2, which removes the free constant."
+        default=0.0, ge=0, le=1000, description="Weight of (r_chosen + r_rejected)^2, which removes the free constant."
     )
     use_margin: bool = Field(default=False, description="Subtract the pair's margin inside the sigmoid.")
     use_soft_labels: bool = Field(default=True, description="Use the labeller's probabilities where the data has them.")
-    check_rows: int = Field(default=16, ge=1, description="Rows whose scores are stored and must match when the model is loaded.")
+    check_rows: int = Field(
+        default=16, ge=1, le=1_000_000, description="Rows whose scores are stored and must match when the model is loaded."
+    )
 
 
 class ReferenceConfig(StageConfig):
     """Log-probabilities of the pairs under the frozen reference; filled from the alignment that takes them."""
 
-    max_length: int = Field(default=512, ge=8, description="Longest row, prompt and completion, tokens.")
+    max_length: int = Field(default=512, ge=8, le=10_000_000, description="Longest row, prompt and completion, tokens.")
     per_token: bool = Field(default=False, description="Keep the log-probability of each token beside the sums.")
 
 
 class AlignConfig(TrainingConfig):
     """Alignment of the SFT model by a method of the catalogue."""
 
-    method: str = Field(default="dpo", description="A name of `alignflow methods`.")
-    learning_rate: float = Field(default=1e-6, gt=0, description="Peak learning rate, after warm-up.")
+    method: Name = Field(default="dpo", description="A name of `alignflow methods`.")
+    learning_rate: float = Field(default=1e-6, gt=0, le=10, description="Peak learning rate, after warm-up.")
     metric_for_best_model: Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"] = Field(
         default="eval_loss", description=BEST
     )
-    beta: float | None = Field(default=None, gt=0, description="Strength of the pull to the reference; empty: the method's default.")
+    beta: float | None = Field(
+        default=None, gt=0, le=1000, description="Strength of the pull to the reference; empty: the method's default."
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="Probability that a label is flipped.")
     use_soft_labels: bool = Field(default=False, description="Weigh both orders of a pair by the labeller's probability.")
-    sft_coefficient: float = Field(default=0.0, ge=0, description="Weight of the NLL per token of the chosen answers (RPO term).")
+    sft_coefficient: float = Field(default=0.0, ge=0, le=1000, description="Weight of the NLL per token of the chosen answers (RPO term).")
     options: dict[str, Any] = Field(default_factory=dict, description="What this method alone has; see `alignflow methods METHOD`.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from alignflow.data.records import assistant, user
@@ -16,6 +18,14 @@ ROLES: Mapping[str, str] = {
     "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
     "model": "assistant", "chatbot": "assistant", "system": "system",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BrokenLine:
+    """A line that is no row: where it stands (from 1) and why."""
+
+    number: int
+    reason: str
 
 
 class RowError(Exception):
@@ -97,6 +107,23 @@ def as_answer(value: Any) -> str:
     return text(value)
 
 
+def number(value: Any) -> float | None:
+    """A figure of a row; None where it has none. A table of text (CSV) writes numbers as text, and an empty cell for none."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise RowError("not_a_number")
+    try:
+        found = float(value)
+    except OverflowError:
+        raise RowError("not_finite") from None
+    except ValueError:
+        raise RowError("not_a_number") from None
+    if not math.isfinite(found):
+        raise RowError("not_finite")
+    return found
+
+
 def preference(prompt: Messages, chosen: str, rejected: str, **figures: float | None) -> Row:
     """A row of preferences; two answers that are equal teach nothing."""
     if chosen.strip() == rejected.strip():
@@ -107,9 +134,11 @@ def preference(prompt: Messages, chosen: str, rejected: str, **figures: float | 
 def prompt_row(prompt: Messages, row: Row) -> Row:
     """A row of prompts, with the verifiable instructions that IFEval's columns name."""
     names, arguments = row.get("instruction_id_list"), row.get("kwargs")
-    if not isinstance(names, Sequence) or not names:
-        return {"prompt": prompt, "instructions": row.get("instructions")}
-    arguments = arguments if isinstance(arguments, Sequence) and len(arguments) == len(names) else [{}] * len(names)
+    if not names:
+        return {"prompt": prompt, "instructions": None if row.get("instructions") == "" else row.get("instructions")}
+    arguments = [{}] * len(names) if arguments is None else arguments
+    if not (isinstance(names, list | tuple) and isinstance(arguments, list | tuple) and len(arguments) == len(names)):
+        raise RowError("bad_instructions")
     checks = [{"id": name, "kwargs": _given(given)} for name, given in zip(names, arguments, strict=True)]
     return {"prompt": prompt, "instructions": json.dumps(checks, ensure_ascii=False, sort_keys=True)}
 
@@ -119,5 +148,7 @@ def _given(arguments: Any) -> dict[str, Any]:
         try:
             arguments = json.loads(arguments)
         except ValueError:
-            arguments = {}
+            raise RowError("bad_instructions") from None
+    if arguments is not None and not isinstance(arguments, Mapping):
+        raise RowError("bad_instructions")
     return {name: value for name, value in (arguments or {}).items() if value is not None}

@@ -7,7 +7,7 @@ from typing import Any
 
 from alignflow.data.records import assistant
 from alignflow.data.sources.alpaca import request
-from alignflow.data.sources.base import Messages, Row, RowError, as_prompt, column, parse_with, preference, prompt_row, text
+from alignflow.data.sources.base import Messages, Row, RowError, as_prompt, column, number, parse_with, preference, prompt_row, text
 
 ANSWERS = ("responses", "answers", "completions", "output", "outputs")
 TEXTS = ("text", "response", "answer", "content", "completion", "output")
@@ -38,13 +38,13 @@ def _scores(row: Row, answers: list[Any]) -> list[float]:
         listed = [_first(answer, SCORES) if _first(answer, SCORES) is not None else _negated(answer.get("rank")) for answer in answers]
     if listed is None:
         return [float(len(answers) - index) for index in range(len(answers))]
-    if len(listed) != len(answers) or not all(isinstance(score, int | float) for score in listed):
+    if len(listed) != len(answers) or not all(isinstance(score, int | float) and not isinstance(score, bool) for score in listed):
         raise RowError("no_scores")
-    return [float(score) for score in listed]
+    return [float(number(score) or 0.0) for score in listed]
 
 
 def _negated(rank: Any) -> float | None:
-    return -float(rank) if isinstance(rank, int | float) else None
+    return -float(number(rank) or 0.0) if isinstance(rank, int | float) else None
 
 
 def _first(answer: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from alignflow.data import catalogue
 from alignflow.data.configs.inputs import SourceConfig
-from alignflow.data.errors import DataError
+from alignflow.data.errors import DataError, cut
 from alignflow.data.sources.base import Row, RowError
 from alignflow.data.sources.reading import BrokenLine, read_rows
 
@@ -43,7 +43,7 @@ def detect(rows: list[Row], where: str) -> str:
     if not votes:
         columns = sorted({str(name) for row in rows for name in row})
         raise DataError(
-            f"no known format has the columns {', '.join(columns[:12]) or '(none)'}", where=where,
+            f"no known format has the columns {cut(', '.join(columns[:12])) or '(none)'}", where=where,
             do="name the format in the recipe (`alignflow formats` lists them), or rename the columns",
         )  # fmt: skip
     return max(dict.fromkeys(votes), key=votes.count)
@@ -65,5 +65,5 @@ def kinds_of(source: SourceConfig) -> list[str]:
 def _parses(parse: Callable[[Row, str], list[Row]], row: Row, kind: str) -> bool:
     try:
         return bool(parse(row, kind))
-    except (RowError, KeyError, TypeError, AttributeError):
+    except (RowError, KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError):
         return False

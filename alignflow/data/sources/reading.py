@@ -6,17 +6,19 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from alignflow.data.configs.inputs import SourceConfig
-from alignflow.data.errors import DataError
-from alignflow.data.sources.files import inside, is_pattern, matched
+from alignflow.data.errors import AlignflowError, DataError, cut, quoted
+from alignflow.data.sources.arrow import arrow_rows, parquet_rows
+from alignflow.data.sources.base import BrokenLine, Row
+from alignflow.data.sources.files import inside, is_hidden, is_pattern, matched
+from alignflow.data.sources.soundness import checked
 
 csv.field_size_limit(2**31 - 1)
 
@@ -24,24 +26,20 @@ MOST_BYTES = 16 * 2**20
 """Of one line of JSON, or of one text of a row (characters): no model reads more at once, and what follows takes many times its memory."""
 TOO_LARGE = "over_16_MiB"
 
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class BrokenLine:
-    """A line that is no row: where it stands (from 1) and why."""
-
-    number: int
-    reason: str
-
 
 def read_rows(source: SourceConfig) -> Iterator[Row | BrokenLine]:
     """All rows of a source; raises DataError where it is missing, empty, or not what its name says."""
     path = Path(source.path)
-    if path.is_dir():
+    try:
+        is_dir, is_file, is_there = path.is_dir(), path.is_file(), path.exists()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read ({error})", where=cut(source.path), do="check the path and its permissions") from None
+    if is_dir:
         yield from _saved(path, source)
-    elif path.is_file():
+    elif is_file:
         yield from read_file(path)
+    elif is_there:
+        raise DataError("it is neither a file nor a folder", where=source.path, do="name a regular file, or a folder of them")
     elif is_pattern(source.path):
         yield from _files(list(matched(source.path).values()), source.path)
     else:
@@ -51,20 +49,33 @@ def read_rows(source: SourceConfig) -> Iterator[Row | BrokenLine]:
 def read_file(path: Path) -> Iterator[Row | BrokenLine]:
     """All rows of one file, by its suffix."""
     kind = _kind(path)
-    if path.stat().st_size == 0:
-        raise DataError("the file is empty", where=str(path), do="check where it came from")
     if kind not in READERS:
         raise DataError(
-            f"unknown kind of file {kind or '(no suffix)'!r}", where=str(path), do=f"known: {', '.join(READERS)}, and .gz of them"
+            f"unknown kind of file {quoted(kind or '(no suffix)')}", where=str(path), do=f"known: {', '.join(READERS)}, and .gz of them"
         )
     try:
+        if path.stat().st_size == 0:
+            raise DataError("the file is empty", where=str(path), do="check where it came from")
         with _open(path) as file:
             for number, row in enumerate(READERS[kind](file, str(path)), 1):
                 yield BrokenLine(number, TOO_LARGE) if not isinstance(row, BrokenLine) and _too_large(row) else row
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"not a whole gzip file ({error})", where=str(path), do="fetch it again") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"cannot be read ({error})", where=str(path), do="check the file") from None
+    except (
+        OSError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+        pa.ArrowException,
+        csv.Error,
+    ) as error:
+        # Whatever a library meets in a file that is not what its name says: it is the file, and not the row.
+        raise DataError(
+            f"cannot be read ({cut(' '.join(str(error).split()) or type(error).__name__)})", where=str(path), do="check the file"
+        ) from None
 
 
 def _kind(path: Path) -> str:
@@ -108,12 +119,29 @@ def _too_large(value: Any) -> bool:
 
 def _json_row(line: bytes, number: int) -> Row | BrokenLine:
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=_keys_once)
     except UnicodeDecodeError:
         return BrokenLine(number, "not_utf8")
-    except (ValueError, RecursionError):
+    except _RepeatedKey:
+        return BrokenLine(number, "repeated_key")
+    except RecursionError:
+        return BrokenLine(number, "too_deep")
+    except ValueError:
         return BrokenLine(number, "not_json")
-    return row if isinstance(row, dict) else BrokenLine(number, "not_a_row")
+    return checked(row, number)
+
+
+class _RepeatedKey(ValueError):
+    """A key is twice in an object, and nothing says which value is meant."""
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedKey(
+            f"the key {quoted(next(name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1))} is there twice"
+        )
+    return found
 
 
 def _json(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
@@ -121,20 +149,24 @@ def _json(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
     content = file.read()
     _refuse_html(content.lstrip()[:200], where)
     try:
-        value = json.loads(content.decode("utf-8"))
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=_keys_once)
     except UnicodeDecodeError:
         yield from _json_lines(io.BytesIO(content), where)
         return
     except (ValueError, RecursionError) as error:
-        if content.lstrip()[:1] == b"{":
+        if content.lstrip()[:1] == b"{" and not isinstance(error, _RepeatedKey):
             yield from _json_lines(io.BytesIO(content), where)
             return
-        raise DataError(f"not JSON ({error})", where=where, do="check the file") from None
+        raise DataError(f"not JSON ({cut(str(error))})", where=where, do="check the file") from None
     if isinstance(value, dict):
         lists = [item for item in value.values() if isinstance(item, list)]
         value = lists[0] if len(lists) == 1 and len(value) <= 3 else [value]
+    if not isinstance(value, list):
+        raise DataError(
+            f"it holds {quoted(value)}, and no rows", where=where, do="write a list of rows, or one row in each line of a .jsonl"
+        )
     for number, row in enumerate(value, 1):
-        yield row if isinstance(row, dict) else BrokenLine(number, "not_a_row")
+        yield checked(row, number)
 
 
 def _refuse_html(start: bytes, where: str) -> None:
@@ -146,15 +178,31 @@ def _table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLi
     def read(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
         lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.DictReader(lines, delimiter=delimiter)
+        _check_header(reader.fieldnames or [], where)
         for number, row in enumerate(reader, 2):
             if None in row or any(value is None for value in row.values()):
                 yield BrokenLine(number, "wrong_number_of_columns")
             elif any("\udc80" <= character <= "\udcff" for value in row.values() for character in value):
                 yield BrokenLine(number, "not_utf8")
             else:
-                yield {name: _cell(value) for name, value in row.items()}
+                yield _with_lists(row, number)
 
     return read
+
+
+def _check_header(names: Sequence[str], where: str) -> None:
+    """Refuse a first line that names no columns, or one column twice: which of the two is meant, nothing says."""
+    if any(not name.isprintable() for name in names):
+        raise DataError("the first line is not text with the names of columns", where=where, do="check the file")
+    if double := next((name for name in names if list(names).count(name) > 1), None):
+        raise DataError(f"two columns are called {quoted(double)}", where=where, do="give each column a name of its own")
+
+
+def _with_lists(row: Mapping[str, str], number: int) -> Row | BrokenLine:
+    try:
+        return checked({name: _cell(value) for name, value in row.items()}, number)
+    except RecursionError:
+        return BrokenLine(number, "too_deep")
 
 
 def _cell(value: str) -> Any:
@@ -167,29 +215,23 @@ def _cell(value: str) -> Any:
     return value
 
 
-def _parquet(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
-    for batch in pq.ParquetFile(io.BytesIO(file.read())).iter_batches(1024):
-        yield from batch.to_pylist()
-
-
-def _arrow(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
-    content = file.read()
-    opened = pa.ipc.open_file if content[:6] == b"ARROW1" else pa.ipc.open_stream
-    yield from opened(pa.BufferReader(content)).read_all().to_pylist()
-
-
 def _text(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
     """Passages between `<|endoftext|>` marks, or between blank lines."""
-    content = file.read().decode("utf-8", errors="replace")
-    passages = content.split("<|endoftext|>") if "<|endoftext|>" in content else content.replace("\r\n", "\n").split("\n\n")
-    for passage in passages:
-        if passage.strip():
-            yield {"text": passage.strip()}
+    content = file.read()
+    passages = content.split(b"<|endoftext|>") if b"<|endoftext|>" in content else content.replace(b"\r\n", b"\n").split(b"\n\n")
+    for number, passage in enumerate(passages, 1):
+        try:
+            text = passage.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            yield BrokenLine(number, "not_utf8")
+            continue
+        if text:
+            yield checked({"text": text}, number)
 
 
 READERS: Mapping[str, Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]] = {
     ".jsonl": _json_lines, ".ndjson": _json_lines, ".json": _json, ".csv": _table(","), ".tsv": _table("\t"),
-    ".parquet": _parquet, ".arrow": _arrow, ".txt": _text,
+    ".parquet": parquet_rows, ".arrow": arrow_rows, ".txt": _text,
 }  # fmt: skip
 
 
@@ -197,15 +239,27 @@ def _saved(path: Path, source: SourceConfig) -> Iterator[Row | BrokenLine]:
     """A directory saved by `datasets`, or a directory of data files."""
     if not ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
         files = [file for file in inside(path).values() if _kind(file) in READERS]
+        _refuse_odd_files(path)
         yield from _files([file for file in files if file.suffix.lower() != ".json"] or files, str(path))
         return
     import datasets
 
     try:
-        loaded = datasets.load_from_disk(str(path))
-    except (OSError, ValueError) as error:
-        raise DataError(f"not a data set that datasets can load ({error})", where=str(path), do="check the directory") from None
-    yield from _split(loaded, source)
+        yield from _split(datasets.load_from_disk(str(path)), source)
+    except AlignflowError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a damaged state.json or table makes datasets raise of all kinds)
+        reason = cut(" ".join(f"{type(error).__name__}: {error}".split()))
+        raise DataError(
+            f"not a data set that datasets can load ({reason})", where=str(path), do="check the directory, or save it again"
+        ) from None
+
+
+def _refuse_odd_files(folder: Path) -> None:
+    """Refuse a folder with a pipe, a device or a broken link under the name of a data file: it would be left out in silence."""
+    for path in sorted(folder.rglob("*")):
+        if _kind(path) in READERS and not is_hidden(path.relative_to(folder)) and not path.is_dir() and not path.is_file():
+            raise DataError("it is no regular file, or a link to nothing", where=str(path), do="remove it, or name the files one by one")
 
 
 def _files(files: list[Path], where: str) -> Iterator[Row | BrokenLine]:
@@ -231,12 +285,13 @@ def _hub(source: SourceConfig) -> Iterator[Row | BrokenLine]:
     yield from _split(loaded, source)
 
 
-def _split(loaded: Any, source: SourceConfig) -> Iterable[Row]:
+def _split(loaded: Any, source: SourceConfig) -> Iterator[Row | BrokenLine]:
     if hasattr(loaded, "column_names") and isinstance(loaded.column_names, dict):
         if source.split not in loaded:
-            raise DataError(f"no split {source.split!r}", where=source.path, do=f"it has {', '.join(loaded)}")
+            raise DataError(f"no split {quoted(source.split)}", where=source.path, do=f"it has {', '.join(loaded)}")
         loaded = loaded[source.split]
-    return iter(loaded)
+    for number, row in enumerate(loaded, 1):
+        yield checked(row, number)
 
 
 def iter_corpus_texts(sources: Iterable[SourceConfig]) -> Iterator[str]:

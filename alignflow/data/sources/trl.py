@@ -14,6 +14,7 @@ from alignflow.data.sources.base import (
     column,
     conversation,
     demonstration,
+    number,
     parse_with,
     preference,
     prompt_of,
@@ -43,19 +44,17 @@ def _preference(row: Row) -> list[Row]:
             raise RowError("different_prompts")
         return [preference(prompt_of(turns), turns[-1]["content"], others[-1]["content"])]
     figures = {
-        "soft_label": _number(row, "soft_label"), "margin": _number(row, "margin"),
-        "score_chosen": _number(row, "score_chosen"), "score_rejected": _number(row, "score_rejected"),
+        "soft_label": number(row.get("soft_label")), "margin": number(row.get("margin")),
+        "score_chosen": number(row.get("score_chosen")), "score_rejected": number(row.get("score_rejected")),
     }  # fmt: skip
     return [{**preference(as_prompt(row["prompt"]), as_answer(chosen), as_answer(rejected), **figures), **_ends(row)}]
 
 
 def _ends(row: Row) -> Row:
-    return {name: row[name] for name in ("chosen_ended", "rejected_ended") if isinstance(row.get(name), bool)}
-
-
-def _number(row: Row, name: str) -> float | None:
-    value = row.get(name)
-    return float(value) if isinstance(value, int | float) else None
+    found = {name: row[name] for name in ("chosen_ended", "rejected_ended") if row.get(name) not in (None, "")}
+    if not all(isinstance(value, bool) for value in found.values()):
+        raise RowError("not_a_boolean")
+    return found
 
 
 def _unpaired(row: Row) -> list[Row]:
@@ -71,7 +70,9 @@ def _completions(row: Row) -> list[Row]:
     if not isinstance(texts, Sequence) or isinstance(texts, str) or len(texts) < 2:
         raise RowError("not_several_answers")
     ended = row.get("ended")
-    known = ended if isinstance(ended, Sequence) and len(ended) == len(texts) else [True] * len(texts)
+    known = [True] * len(texts) if ended is None else ended
+    if not isinstance(known, Sequence) or len(known) != len(texts) or not all(isinstance(flag, bool) for flag in known):
+        raise RowError("not_a_boolean")
     answers = [as_answer(value) for value in texts]
     return [{"prompt": as_prompt(column(row, "prompt")), "completions": answers, "ended": list(known)}]
 

@@ -1,0 +1,78 @@
+"""What is wrong with a recipe, in one message: each place, what is wrong there, and the nearest valid key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from alignflow.data.errors import RecipeError, cut, quoted
+
+LISTED = 5
+"""Faults that a message names; of more it says how many."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A line that names the nearest of `known`, or all of them."""
+    near = difflib.get_close_matches(name[:100], list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str, advice: str, place: str = "") -> RecipeError:
+    """The error of a recipe, or of a part of one, from what pydantic found in it.
+
+    Args:
+        error: What validation against `model` raised.
+        model: The config that was validated, whose fields are suggested in place of unknown keys.
+        where: The file or place that the message names.
+        advice: What to do about a wrong value.
+        place: Where the part stands in the recipe; empty for a whole one.
+    """
+    try:
+        found = error.errors(include_url=False)
+    except ValueError:  # pydantic fails to write out a number of thousands of digits
+        return RecipeError("a number has thousands of digits", where=where, do=advice)
+    told: dict[str, str] = {}  # the place and what is wrong there -> what to do: a union says the same several times
+    for fault in found:
+        what, do = _fault(fault, model, place)
+        told.setdefault(what, do)
+    more = f" (and {len(told) - LISTED} more)" if len(told) > LISTED else ""
+    first = list(told.items())[:LISTED]
+    advised = [do for do in dict.fromkeys(do or advice for _, do in first) if do]
+    return RecipeError("; ".join(what for what, _ in first) + more, where=where, do="; ".join(advised))
+
+
+def _fault(fault: Mapping[str, Any], model: type[BaseModel], place: str) -> tuple[str, str]:
+    location = cut(".".join(str(part) for part in ((place,) if place else ()) + fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {location!r}", suggest(str(fault["loc"][-1]), _fields_at(model, fault["loc"][:-1]))
+    message, given = _in_yaml(fault["msg"]), fault.get("input")
+    scalar = isinstance(given, str | int | float | bool | type(None)) and fault["type"] != "missing"
+    if fault["type"] == "value_error":  # our own sentence: about the value (`is too near 0`), or one that quotes what it needs
+        return f"{location}: {quoted(given) + ' ' if scalar and message.startswith(('is ', 'has ', 'must ')) else ''}{message}", ""
+    return f"{location}: {message}{f', not {quoted(given)}' if scalar else ''}".removeprefix(": "), ""
+
+
+def _in_yaml(message: str) -> str:
+    """A message of pydantic in the words of YAML."""
+    message = message.removeprefix("Value error, ").replace("a valid tuple", "a list").replace("Tuple should", "The list should")
+    return re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", message)
+
+
+def _fields_at(kind: Any, location: tuple[Any, ...]) -> list[str]:
+    """Names of the fields of the config that stands at a place of a config; none where the place is not known."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = getattr(kind, "model_fields", {}).get(part)
+        inner = [member for member in _members(field.annotation) if isinstance(member, type)] if field else []
+        kind = next((member for member in inner if issubclass(member, BaseModel)), None)
+    return list(kind.model_fields) if kind else []
+
+
+def _members(annotation: Any) -> list[Any]:
+    inner = [member for argument in get_args(annotation) for member in _members(argument)]
+    return [annotation, *inner]

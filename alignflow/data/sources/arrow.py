@@ -1,0 +1,54 @@
+"""Rows of Parquet and Arrow files, batch by batch; a value that Python cannot hold breaks its row and no other."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alignflow.data.errors import quoted
+from alignflow.data.sources.base import BrokenLine, Row
+from alignflow.data.sources.soundness import checked
+
+
+def parquet_rows(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
+    """Rows of a Parquet file; raises what Arrow raises where it is none."""
+    before = 0
+    for batch in pq.ParquetFile(io.BytesIO(file.read())).iter_batches(1024):
+        yield from _rows(batch, before)
+        before += batch.num_rows
+
+
+def arrow_rows(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
+    """Rows of an Arrow file or stream; raises what Arrow raises where it is none."""
+    content = file.read()
+    opened = pa.ipc.open_file if content[:6] == b"ARROW1" else pa.ipc.open_stream
+    table = opened(pa.BufferReader(content)).read_all()
+    table.validate(full=True)  # offsets that point out of a damaged file would be followed otherwise
+    before = 0
+    for batch in table.to_batches(1024):
+        yield from _rows(batch, before)
+        before += batch.num_rows
+
+
+def _rows(batch: pa.RecordBatch, before: int) -> Iterator[Row | BrokenLine]:
+    """The rows of a batch; one with a value that Python cannot hold (a time in the year 50000, bytes that are no UTF-8) is broken."""
+    double = next((name for name in batch.schema.names if batch.schema.names.count(name) > 1), None)
+    if double is not None:
+        raise ValueError(f"two columns are called {quoted(double)}")
+    try:
+        rows = batch.to_pylist()
+    except (ValueError, ArithmeticError, pa.ArrowException):
+        rows = [_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+    for number, row in enumerate(rows, before + 1):
+        yield BrokenLine(number, "unreadable_value") if row is None else checked(row, number)
+
+
+def _row(batch: pa.RecordBatch) -> Row | None:
+    try:
+        return batch.to_pylist()[0]
+    except (ValueError, ArithmeticError, pa.ArrowException):
+        return None

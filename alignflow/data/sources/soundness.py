@@ -1,0 +1,99 @@
+"""What no row may be, whatever its format: text that is none, numbers that are none, nesting without end."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from alignflow.data.sources.base import BrokenLine, Row, RowError
+
+MAX_DEPTH = 64
+
+
+def checked(row: Any, number: int) -> Row | BrokenLine:
+    """A raw row as it is, or as the broken line `number` where it is none, or where no table could hold it."""
+    if not isinstance(row, dict):
+        return BrokenLine(number, "not_a_row")
+    reason = unsound(row)
+    return BrokenLine(number, reason) if reason else row
+
+
+def unsound(row: Mapping[str, Any]) -> str:
+    """Why no table can hold a raw row: lone_surrogate, too_deep; empty where one can. Cheap for the common row of short fields."""
+    queue: list[tuple[Any, int]] = [(row, 0)]
+    while queue:
+        value, depth = queue.pop()
+        if isinstance(value, str):
+            if not _is_unicode(value):
+                return "lone_surrogate"
+        elif isinstance(value, Mapping | list | tuple):
+            if depth > MAX_DEPTH:
+                return "too_deep"
+            queue.extend((item, depth + 1) for item in (value.values() if isinstance(value, Mapping) else value))
+            if isinstance(value, Mapping):
+                queue.extend((name, depth + 1) for name in value)
+    return ""
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_row(row: Mapping[str, Any]) -> None:
+    """Check a row of one of our tables: what every later stage takes for granted.
+
+    Raises:
+        RowError: a text is empty to the eye or has a NUL, a number is not finite, a probability is over 1, a flag is no
+            boolean, or `instructions` are no checks.
+    """
+    for name in ("messages", "prompt", "chosen", "rejected", "completion"):
+        for turn in row.get(name) or ():
+            _check_text(turn["content"])
+    for text in row.get("completions") or ():
+        _check_text(text)
+    if "text" in row:
+        _check_text(row["text"])
+    numbers = [row.get(name) for name in ("soft_label", "margin", "score_chosen", "score_rejected")]
+    for number in (*(number for number in numbers if number is not None), *(row.get("scores") or ())):
+        if not math.isfinite(number):
+            raise RowError("not_finite")
+    if row.get("soft_label") is not None and not 0 <= row["soft_label"] <= 1:
+        raise RowError("no_probability")
+    if not all(isinstance(flag, bool) for flag in row.get("ended") or ()):
+        raise RowError("not_a_boolean")
+    if row.get("instructions") is not None:
+        _check_instructions(row["instructions"])
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise RowError("nul_character")
+    if not any(_is_seen(character) for character in text):
+        raise RowError("empty")
+
+
+def _is_seen(character: str) -> bool:
+    return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+
+
+def _check_instructions(instructions: Any) -> None:
+    """Verifiable instructions are the JSON of a list of `{id, kwargs}`."""
+    try:
+        checks = json.loads(instructions) if isinstance(instructions, str) else None
+    except (ValueError, RecursionError):
+        checks = None
+    if not isinstance(checks, list) or not all(_is_check(check) for check in checks):
+        raise RowError("bad_instructions")
+
+
+def _is_check(check: Any) -> bool:
+    return isinstance(check, dict) and isinstance(check.get("id"), str) and isinstance(check.get("kwargs", {}), dict)
