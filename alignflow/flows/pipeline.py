@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -23,6 +23,7 @@ from alignflow.flows.graph import Node, downstream, upstream
 from alignflow.flows.inputs import Inputs
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.latest import remember
+from alignflow.tasks.pins import WORK, Pins, stored_paths, using
 from alignflow.tasks.stage_task import run_as_task
 from alignflow.tasks.store import ArtifactStore
 
@@ -95,13 +96,22 @@ def walk_nodes(
     for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
         if node.name not in inputs.calls:
             caller.check(node)
+    with using(caller.store) as pins:
+        # What a run takes stays until the whole run has ended, and so does half-done work that it will get to.
+        pins.add(*(call.key for call in inputs.calls.values()), *(f"{WORK}{node.stage}" for node in chosen))
+        return _walk_all(_Walk(caller, chosen, forced, narrator, inputs, keeper, pins))
+
+
+def _walk_all(walk: _Walk) -> list[Outcome]:
+    """Pass over the steps until all are done; a damaged artifact is set aside, and made again in the next pass."""
+    caller, forced = walk.caller, walk.forced
     done: dict[str, Outcome] = {}
     repairs = 0
     while True:
         try:
             ran = {name for name, outcome in done.items() if outcome.ran}
-            _pass(_Walk(caller, chosen, forced - ran, narrator, inputs, keeper), done)
-            own = {name: outcome.ref.key for name, outcome in done.items() if name not in inputs.foreign}
+            _pass(replace(walk, forced=forced - ran), done)
+            own = {name: outcome.ref.key for name, outcome in done.items() if name not in walk.inputs.foreign}
             remember(caller.store, caller.recipe.name, own)
             return list(done.values())
         except DamagedArtifactError as damage:
@@ -110,7 +120,7 @@ def walk_nodes(
                 raise
             caller.store.quarantine(damage.key, damage.what)
             producer = next((name for name, outcome in done.items() if outcome.ref.key == damage.key), "an earlier step")
-            narrator.repairs(producer, str(damage))
+            walk.narrator.repairs(producer, str(damage))
 
 
 @dataclass
@@ -123,6 +133,7 @@ class _Walk:
     narrator: Narrator
     inputs: Inputs
     keeper: Gatekeeper
+    pins: Pins = field(default_factory=Pins)
 
 
 def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
@@ -148,6 +159,7 @@ def _made_since(key: str, begun: str, store: ArtifactStore) -> bool:
 
 def _do(call: StageCall, force: bool, walk: _Walk) -> Outcome:
     store = walk.caller.store
+    walk.pins.add(call.key, *stored_paths(store, call.config))
     found = None if force else store.find(call.key)
     if found is None and call.name in walk.inputs.foreign:
         raise UserError(f"{call.key} is damaged or gone", where=f"inputs.{call.name}", do=f"run {call.name} again")
