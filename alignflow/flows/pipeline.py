@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.catalogue import suggest
 from alignflow.data.configs.recipe import Recipe
-from alignflow.data.errors import DamagedArtifactError, RecipeError, UserError
+from alignflow.data.errors import AlignflowError, DamagedArtifactError, RecipeError, UserError
 from alignflow.data.gates import GateRecord
 from alignflow.flows.approval import ask_in_prefect, begun
 from alignflow.flows.calls import Caller, why_missed
@@ -97,9 +98,22 @@ def walk_nodes(
         if node.name not in inputs.calls:
             caller.check(node)
     with using(caller.store) as pins:
-        # What a run takes stays until the whole run has ended, and so does half-done work that it will get to.
-        pins.add(*(call.key for call in inputs.calls.values()), *(f"{WORK}{node.stage}" for node in chosen))
-        return _walk_all(_Walk(caller, chosen, forced, narrator, inputs, keeper, pins))
+        walk = _Walk(caller, chosen, forced, narrator, inputs, keeper, pins)
+        _pin_what_is_there(walk)
+        return _walk_all(walk)
+
+
+def _pin_what_is_there(walk: _Walk) -> None:
+    """Pin what the run will find, and half-done work that it will get to: they stay until the whole run has ended."""
+    made: dict[str, ArtifactRef] = {}
+    walk.pins.add(*(call.key for call in walk.inputs.calls.values()), *(f"{WORK}{node.stage}" for node in walk.chosen))
+    for node in walk.chosen:
+        with contextlib.suppress(AlignflowError):  # the step itself will say what is wrong
+            call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
+            if call is not None:
+                walk.pins.add(call.key)
+                if found := walk.caller.store.find(call.key):
+                    made[node.name] = found.ref()
 
 
 def _walk_all(walk: _Walk) -> list[Outcome]:
