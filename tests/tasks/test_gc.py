@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -342,3 +344,53 @@ def test_whoever_pins_and_then_finds_an_artifact_keeps_it_beside_gc(store, artif
     for process in processes:
         process.join()
     assert sum(lost for _, lost in counts) == 0 and all(count for count, _ in counts), counts
+
+
+# Whole processes.
+
+RUN = """
+import sys
+from alignflow.tasks.call import StageCall
+from alignflow.tasks.stage import run_stage
+from alignflow.tasks.store import ArtifactStore
+run_stage(StageCall.model_validate_json(sys.argv[1]), ArtifactStore())
+"""
+
+
+def start(call):
+    """A process that runs a stage, with the stage's own process below it."""
+    return subprocess.Popen([sys.executable, "-c", RUN, call.model_dump_json()])
+
+
+def command(*arguments):
+    return [sys.executable, "-u", "-m", "alignflow", "gc", "--keep-last", "0", *arguments]
+
+
+def test_the_command_leaves_what_a_running_stage_reads_and_takes_it_once_the_stage_is_dead(store, call_of, tmp_path):
+    source, _ = run_stage(call_of(text="source"), store)
+    call, log = call_of(text="waits", act="wait", source=source, log=str(tmp_path / "log")), tmp_path / "log"
+    process = start(call)
+    wait_until(lambda: log.exists() and log.read_text())
+    beside = subprocess.run(command("--yes"), capture_output=True, text=True)
+    stayed = store.directory(source.key).is_dir(), (store.root / "staging" / call.key).is_dir()
+    process.kill()
+    process.wait()
+    assert beside.returncode == 0 and stayed == (True, True), beside.stdout
+    wait_until(lambda: subprocess.run(command("--yes"), capture_output=True).returncode == 0 and not store.directory(source.key).exists())
+
+
+def test_the_command_leaves_work_that_came_alive_between_its_question_and_the_answer(store, call_of, tmp_path):
+    call, log = call_of(text="waits", act="wait", log=str(tmp_path / "log")), tmp_path / "log"
+    (store.work(call.key) / "step-1").mkdir(parents=True)
+    asking = subprocess.Popen(command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    asked = ""
+    while "]: " not in asked:
+        asked += (letter := asking.stdout.read(1))
+        assert letter, asked
+    process = start(call)
+    wait_until(lambda: log.exists() and log.read_text())
+    told, _ = asking.communicate("y\n", timeout=60)
+    stayed = (store.work(call.key) / "step-1").is_dir()
+    process.kill()
+    process.wait()
+    assert asking.returncode == 0 and stayed and f"stays: work/{call.key}" in told, told
