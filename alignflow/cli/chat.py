@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +18,11 @@ from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
+from alignflow.tasks.pins import stored_paths, using
 from alignflow.tasks.precision import model_width
 from alignflow.tasks.runtime import resolve_runtime
 from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store_root import default_root
 
 
 def register(app: typer.Typer) -> None:
@@ -36,19 +40,21 @@ def chat(
     if len(references) > 2:
         raise UserError(f"{len(references)} models given", where="chat", do="give one, or two to compare")
     console = Console()
-    with console.status("loading"):
-        speakers = [Speaker(reference, max_new_tokens, temperature, seed) for reference in references]
-    console.print("end with an empty line", style="dim")
-    while text := _asked(console):
-        panels = [Panel(Text(speaker.answer(text)), title=speaker.name) for speaker in speakers]
-        console.print(Columns(panels, equal=True, expand=True))
+    with contextlib.ExitStack() as stack:
+        models = [stack.enter_context(find_model(reference, "chat", ("checkpoint",))) for reference in references]
+        with console.status("loading"):
+            speakers = [Speaker(name, path, max_new_tokens, temperature, seed) for name, path in models]
+        console.print("end with an empty line", style="dim")
+        while text := _asked(console):
+            panels = [Panel(Text(speaker.answer(text)), title=speaker.name) for speaker in speakers]
+            console.print(Columns(panels, equal=True, expand=True))
 
 
 class Speaker:
     """One loaded model with its conversation so far."""
 
-    def __init__(self, reference: str, max_new_tokens: int, temperature: float, seed: int):
-        self.name, path = find_model(reference, "chat", ("checkpoint",))
+    def __init__(self, name: str, path: Path, max_new_tokens: int, temperature: float, seed: int):
+        self.name = name
         runtime = resolve_runtime(EngineConfig(), model_width(str(path)))
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         from alignflow.models.generation.base import Sampling, make_generator
@@ -69,21 +75,34 @@ class Speaker:
         return answer
 
 
-def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> tuple[str, Path]:
+@contextlib.contextmanager
+def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     """A short name and the directory of a model: a model's or adapter's directory, or an artifact of one of `kinds`.
 
-    Raises UserError, as what `command` says.
+    Inside the block gc leaves the artifact alone. Raises UserError, as what `command` says.
     """
     if (Path(reference) / "config.json").is_file() or is_adapter(reference):
-        return Path(reference).name, Path(reference)
-    store = ArtifactStore()
+        with _pinned_path(Path(reference).absolute()):
+            yield Path(reference).name, Path(reference)
+        return
+    store = ArtifactStore(for_reading=True)
     manifest = store.resolve(reference)
     if manifest.kind not in kinds:
         raise UserError(
             f"{manifest.key[:24]} is a {manifest.kind}, not a {' or '.join(kinds)}", where=command,
             do="`alignflow list align` shows aligned models",
         )  # fmt: skip
-    return manifest.key[:16], store.payload(manifest.ref())
+    with using(store, manifest.key):
+        yield manifest.key[:16], store.payload(store.manifest(manifest.key).ref())  # raises where gc was faster
+
+
+def _pinned_path(path: Path) -> contextlib.AbstractContextManager[object]:
+    """Pin the artifact that a path lies in, where that is one of this store; a model from elsewhere needs no store."""
+    root = default_root()
+    if not path.is_relative_to(root / "artifacts"):
+        return contextlib.nullcontext()
+    store = ArtifactStore(for_reading=True)
+    return using(store, *stored_paths(store, str(path)))
 
 
 def _asked(console: Console) -> str:

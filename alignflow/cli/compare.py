@@ -10,6 +10,7 @@ from rich.table import Table
 
 from alignflow.cli.terminal import Console
 from alignflow.tasks.compare import Comparison, MetricPair, StepPair, compare
+from alignflow.tasks.pins import using
 from alignflow.tasks.store import ArtifactStore
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A report, or any artifact: the start of a key or digest, or a path.")]
@@ -27,8 +28,10 @@ def compare_runs(
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
 ) -> None:  # fmt: skip
     """What differs between two runs: settings, data, metrics, and answers to the same prompts."""
-    store = ArtifactStore()
-    found = compare(store.resolve(first), store.resolve(second), store, samples)
+    store = ArtifactStore(for_reading=True)
+    runs = store.resolve(first), store.resolve(second)
+    with using(store, *(run.key for run in runs)):
+        found = compare(*runs, store, samples)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return

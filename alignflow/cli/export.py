@@ -23,10 +23,9 @@ def export_model(
     directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where to write it; must not exist, or be empty.")],
 ) -> None:
     """Write a model as a Hugging Face directory that needs nothing beside it; an adapter is merged into its base."""
-    name, path = find_model(reference, "export", ("checkpoint", "reward_model"))
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     console = Console()
-    with console.status(f"writing {name}"):
+    with find_model(reference, "export", ("checkpoint", "reward_model")) as (name, path), console.status(f"writing {name}"):
         from alignflow.models.export import export
 
         export(path, directory)

@@ -31,7 +31,7 @@ def plan(
     estimate: Annotated[bool, typer.Option(help="Memory, disk and time of each stage.")] = True,
 ) -> None:  # fmt: skip
     """What a run would do: run, cached, after another stage, or blocked; why; and what it would need."""
-    loaded, store, console = load(recipe, settings, smoke), ArtifactStore(), Console()
+    loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
     steps = plan_steps(loaded, store)
     if not estimate:
         console.print(plan_table(steps, []))

@@ -108,7 +108,7 @@ def status(
 
     With `eval "$(alignflow status --environment)"` the command `prefect` and other programs talk to this server.
     """
-    home = Home(ArtifactStore().root)
+    home = Home(ArtifactStore(for_reading=True).root)
     if environment:
         for name, value in _running(home).items():
             typer.echo(f"export {name}={shlex.quote(value)}")

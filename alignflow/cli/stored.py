@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from alignflow.cli.collected import megabytes, stays_lines, waste_lines
 from alignflow.cli.terminal import Console
 from alignflow.data.artifacts import Manifest
 from alignflow.data.errors import StoreError, UserError
@@ -16,7 +17,9 @@ from alignflow.data.sharing import Sharing
 from alignflow.server import processes
 from alignflow.server.home import Home
 from alignflow.tasks.gates import GateLedger, decided
-from alignflow.tasks.gc import collect, size_of
+from alignflow.tasks.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
+from alignflow.tasks.leftovers import size_of
+from alignflow.tasks.pins import using
 from alignflow.tasks.store import ArtifactStore
 
 Reference = Annotated[str, typer.Argument(metavar="REF", help="The start of a key or digest, or a path.")]
@@ -35,7 +38,7 @@ def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="O
     """The artifacts in the store, newest first."""
     table = Table("key", "kind", "made", "digest", "licences")
     table.columns[0].no_wrap = True
-    for manifest in ArtifactStore().manifests(stage):
+    for manifest in ArtifactStore(for_reading=True).manifests(stage):
         table.add_row(
             manifest.key[:24],
             manifest.kind,
@@ -48,7 +51,7 @@ def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="O
 
 def lineage(reference: Reference) -> None:
     """The tree of artifacts that led to one, and what gates and people decided about each."""
-    store = ArtifactStore()
+    store = ArtifactStore(for_reading=True)
     Console().print(_tree(store.resolve(reference), store, None, set()))
 
 
@@ -75,10 +78,12 @@ def _headline(manifest: Manifest) -> str:
 
 def verify() -> None:
     """Hash every file of every artifact again; a damaged artifact is set aside and its stage runs again next time."""
-    store, console = ArtifactStore(), Console()
+    store, console = ArtifactStore(for_reading=True), Console()
     damaged, whole = [], 0
     for manifest in store.manifests():
-        with console.status(f"hashing {manifest.key[:24]}"):
+        with console.status(f"hashing {manifest.key[:24]}"), using(store, manifest.key):
+            if not store.directory(manifest.key).exists():  # gc removed it since the list was made
+                continue
             problem = store.verify(manifest.key)
         if problem:
             store.quarantine(manifest.key, problem)
@@ -87,27 +92,41 @@ def verify() -> None:
             whole += 1
     console.print(f"{whole} artifacts are whole")
     if damaged:
-        raise StoreError(f"{len(damaged)} damaged, set aside:\n  " + "\n  ".join(damaged), where=str(store.root), do="run the recipe again")
+        aside = "set aside" if store.writable else "none set aside, because the store is read-only"
+        do = "run the recipe again" if store.writable else "run `alignflow verify` where the store can be written"
+        raise StoreError(f"{len(damaged)} damaged, {aside}:\n  " + "\n  ".join(damaged), where=str(store.root), do=do)
 
 
 def gc(
     keep: Annotated[list[str] | None, typer.Option(metavar="REF", help="Keep this artifact and what led to it.")] = None,
     keep_last: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the last N reports and what led to them.")] = 3,
+    unused_for: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="Remove journals of rows and logs that no kept artifact can use once they were unused for so long.")
+    ] = UNUSED_FOR_DAYS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:  # fmt: skip
-    """Remove what no kept artifact refers to, and half-done work of dead runs. Asks first."""
+    """Remove what no kept artifact refers to, and half-done work of dead runs; what running stages use stays. Asks first."""
     store, console = ArtifactStore(), Console()
-    waste = collect(store, [store.resolve(text).key for text in keep or ()], keep_last)
-    if not waste:
+    wish = Wish(tuple(store.resolve(text).key for text in keep or ()), keep_last, unused_for * DAY_S)
+    collection = Collection(store, wish)
+    plan = collection.plan()
+    sizes = {entry.path: size_of(entry.path) for entry in (*plan.waste, *plan.recent)}
+    for line in (*waste_lines(plan.waste, sizes), *stays_lines(plan, sizes, store.root, unused_for)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not plan.waste:
         console.print("nothing to remove")
         return
-    for path in waste:
-        console.print(f"{size_of(path) / 1e6:10.1f} MB  {escape(str(path.relative_to(store.root)))}", highlight=False, soft_wrap=True)
-    total = sum(size_of(path) for path in waste) / 1e6
-    if not yes and not typer.confirm(f"remove {len(waste)} directories, {total:.1f} MB?"):
+    if not yes and not typer.confirm(f"remove {len(plan.waste)} entries, {megabytes(sum(sizes[entry.path] for entry in plan.waste))}?"):
         raise typer.Exit(1)
-    store.remove(waste)
-    console.print(f"removed {total:.1f} MB")
+    removed, failed = 0, []
+    for entry, why in collection.remove(plan.waste):
+        removed += 0 if why else sizes[entry.path]
+        if why:
+            console.print(f"stays: {entry.path.relative_to(store.root)}: {why}", markup=False, highlight=False, soft_wrap=True)
+        failed += [why] if why not in ("", *STAYS) else []
+    console.print(f"removed {megabytes(removed)}", highlight=False)
+    if failed:
+        raise StoreError(f"{len(failed)} entries could not be removed: {failed[0]}", where=str(store.root), do="check the permissions, and run it again")
 
 
 def share_store(

@@ -27,8 +27,11 @@ def sharing_of(root: Path) -> Sharing | None:
     file = root / STORE_FILE
     try:
         found = json.loads(file.read_text()).get(SHARED)
+        return None if found is None else Sharing.model_validate(found)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"the store does not say whether machines share it ({error})", where=str(file), do="check the mount") from None
-    return None if found is None else Sharing.model_validate(found)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise StoreError(
+            f"the store does not say whether machines share it ({error})", where=str(file),
+            do="check the mount; where the file is damaged, `alignflow list` says how to heal it",
+        ) from None  # fmt: skip

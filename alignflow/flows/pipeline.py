@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -13,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.catalogue import suggest
 from alignflow.data.configs.recipe import Recipe
-from alignflow.data.errors import DamagedArtifactError, RecipeError, UserError
+from alignflow.data.errors import AlignflowError, DamagedArtifactError, RecipeError, UserError
 from alignflow.data.gates import GateRecord
 from alignflow.flows.calls import Caller, why_missed
 from alignflow.flows.forms import Fields, empty_unless_given
@@ -23,6 +24,7 @@ from alignflow.flows.inputs import Inputs
 from alignflow.flows.means import Means, means
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.latest import remember
+from alignflow.tasks.pins import WORK, Pins, stored_paths, using
 from alignflow.tasks.store import ArtifactStore
 
 MOST_REPAIRS = 3
@@ -95,13 +97,35 @@ def walk_nodes(
     for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
         if node.name not in inputs.calls:
             caller.check(node)
+    with using(caller.store) as pins:
+        walk = _Walk(caller, chosen, forced, narrator, inputs, keeper, pins)
+        _pin_what_is_there(walk)
+        return _walk_all(walk)
+
+
+def _pin_what_is_there(walk: _Walk) -> None:
+    """Pin what the run will find, and half-done work that it will get to: they stay until the whole run has ended."""
+    made: dict[str, ArtifactRef] = {}
+    walk.pins.add(*(call.key for call in walk.inputs.calls.values()), *(f"{WORK}{node.stage}" for node in walk.chosen))
+    for node in walk.chosen:
+        with contextlib.suppress(AlignflowError):  # the step itself will say what is wrong
+            call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
+            if call is not None:
+                walk.pins.add(call.key)
+                if found := walk.caller.store.find(call.key):
+                    made[node.name] = found.ref()
+
+
+def _walk_all(walk: _Walk) -> list[Outcome]:
+    """Pass over the steps until all are done; a damaged artifact is set aside, and made again in the next pass."""
+    caller, forced = walk.caller, walk.forced
     done: dict[str, Outcome] = {}
     repairs = 0
     while True:
         try:
             ran = {name for name, outcome in done.items() if outcome.ran}
-            _pass(_Walk(caller, chosen, forced - ran, narrator, inputs, keeper, by), done)
-            own = {name: outcome.ref.key for name, outcome in done.items() if name not in inputs.foreign}
+            _pass(replace(walk, forced=forced - ran), done)
+            own = {name: outcome.ref.key for name, outcome in done.items() if name not in walk.inputs.foreign}
             remember(caller.store, caller.recipe.name, own)
             return list(done.values())
         except DamagedArtifactError as damage:
@@ -110,7 +134,7 @@ def walk_nodes(
                 raise
             caller.store.quarantine(damage.key, damage.what)
             producer = next((name for name, outcome in done.items() if outcome.ref.key == damage.key), "an earlier step")
-            narrator.repairs(producer, str(damage))
+            walk.narrator.repairs(producer, str(damage))
 
 
 @dataclass
@@ -124,6 +148,7 @@ class _Walk:
     inputs: Inputs
     keeper: Gatekeeper
     by: Means
+    pins: Pins = field(default_factory=Pins)
 
 
 def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
@@ -149,6 +174,7 @@ def _made_since(key: str, begun: str, store: ArtifactStore) -> bool:
 
 def _do(call: StageCall, force: bool, walk: _Walk) -> Outcome:
     store = walk.caller.store
+    walk.pins.add(call.key, *stored_paths(store, call.config))
     found = None if force else store.find(call.key)
     if found is None and call.name in walk.inputs.foreign:
         raise UserError(f"{call.key} is damaged or gone", where=f"inputs.{call.name}", do=f"run {call.name} again")

@@ -21,6 +21,7 @@ from alignflow.data.preference_copy import check_target, copy_preferences
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import Form, places_form
 from alignflow.flows.inputs import Inputs
+from alignflow.tasks.pins import using
 from alignflow.tasks.store import ArtifactStore
 
 if TYPE_CHECKING:
@@ -84,11 +85,12 @@ class Job:
     def deliver(self, outcomes: Sequence[Outcome]) -> list[str]:
         """Copy the data where that was asked for; returns lines that say what there is and where."""
         store, refs = self.caller.store, {outcome.name: outcome.ref for outcome in outcomes}
-        manifest = store.manifest(refs["label"].key)
-        data = store.payload(manifest.ref()) / "preferences"
-        if self.target is not None:
-            copy_preferences(manifest, store.payload(manifest.ref()), self.target)
-            data = self.target
+        with using(store, refs["label"].key):
+            manifest = store.manifest(refs["label"].key)
+            data = store.payload(manifest.ref()) / "preferences"
+            if self.target is not None:
+                copy_preferences(manifest, store.payload(manifest.ref()), self.target)
+                data = self.target
         pairs = {side: int(manifest.metrics.get(f"pairs/{side}") or 0) for side in ("train", "heldout")}
         return [
             f"preference data: {data} ({pairs['train']} pairs to train on, {pairs['heldout']} held out; {manifest.key})",

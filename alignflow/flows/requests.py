@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from alignflow.flows.calls import plan
 from alignflow.flows.forms import Form
 from alignflow.flows.needs import Estimator, refuse_too_large
 from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store_root import home_is_set
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def recipe_path(text: str) -> Path:
         RecipeError: there is none in any of these places.
     """
     path = Path(text).expanduser()
-    places = [path] if path.is_absolute() else [path.absolute(), ArtifactStore().root.parent / path]
+    places = [path] if path.is_absolute() else [path.absolute(), ArtifactStore(for_reading=True).root.parent / path]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise RecipeError("no such recipe", where=" or ".join(dict.fromkeys(map(str, places))), do="`alignflow new` writes one")
@@ -62,7 +62,7 @@ def recipe_path(text: str) -> Path:
 
 def served_store() -> ArtifactStore:
     """The store of the machine that runs flows; raises UserError where nobody said which: it would be lost with the run."""
-    if "ALIGNFLOW_HOME" not in os.environ:
+    if not home_is_set():
         raise UserError(
             "the worker does not say where the store is", where="ALIGNFLOW_HOME",
             do="start the worker by `alignflow up`, or with ALIGNFLOW_HOME set to the store's directory",

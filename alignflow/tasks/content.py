@@ -31,7 +31,10 @@ class ContentDigests:
     """
 
     def __init__(self, root: Path, shared: bool = False):
-        self._memory: _Database | _Files = _Files(root / "content" / this_host().file_name) if shared else _Database(root)
+        if not os.access(root, os.W_OK):  # a store that is only read: digests are remembered while the process lives
+            self._memory: _Database | _Files = _Database(Path(":memory:"))
+        else:
+            self._memory = _Files(root / "content" / this_host().file_name) if shared else _Database(root / "content.sqlite")
 
     def of(self, kind: str, name: str, revision: str | None = None) -> str:
         """What enters the key in place of a name.
@@ -126,8 +129,8 @@ class ContentDigests:
 class _Database:
     """Digests of files by path, size and time, in one small database: for a store of one machine."""
 
-    def __init__(self, root: Path):
-        self._database = sqlite3.connect(root / "content.sqlite", timeout=60)
+    def __init__(self, path: Path):
+        self._database = sqlite3.connect(path, timeout=60)
         self._database.execute("create table if not exists files (path text primary key, size int, mtime int, digest text)")
 
     def get(self, name: str, size: int, mtime: int) -> str:

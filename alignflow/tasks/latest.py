@@ -23,6 +23,14 @@ def latest(store: ArtifactStore, recipe: str, step: str) -> Manifest | None:
     return store.find(key) if key else None
 
 
+def keys_in(path: Path) -> set[str]:
+    """The keys that a file of this kind names; none where it cannot be read."""
+    try:
+        return set(json.loads(path.read_text()).values())
+    except (OSError, ValueError, TypeError, AttributeError):
+        return set()
+
+
 def _file(store: ArtifactStore, recipe: str) -> Path:
     """A name of its own for each recipe, and one that no other file of `runs/` has."""
     return store.root / "runs" / f"latest-{text_digest(recipe)[:16]}.json"

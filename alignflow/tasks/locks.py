@@ -14,6 +14,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,9 @@ OLD_KEPT = 16  # files of earlier holders: a slow taker that lists the directory
 class Hold(Protocol):
     """A lock that is held."""
 
+    files: tuple[int, ...]
+    """Open files by which a child process can hold it too: the lock is free once all that have them have ended."""
+
     def lost(self) -> bool:
         """Whether somebody else took it, because its holder seemed dead."""
 
@@ -40,8 +44,14 @@ class Locks(Protocol):
     def hold(self, name: str) -> contextlib.AbstractContextManager[Hold]:
         """Hold a lock for a block; waits for another holder."""
 
+    def hold_if_free(self, name: str) -> contextlib.AbstractContextManager[Hold | None]:
+        """Hold a lock for a block where nobody has it; None, and no waiting, where somebody does."""
+
     def is_held(self, name: str) -> bool:
         """Whether some process holds the lock now."""
+
+    def forget(self, name: str) -> None:
+        """Remove the files of a lock that nobody holds, or will ask for again."""
 
 
 class FileLocks:
@@ -55,18 +65,36 @@ class FileLocks:
         """As `Locks.hold`."""
         with open(self._file(name), "a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield _Kept()
+            yield _Kept((file.fileno(),))
+
+    @contextlib.contextmanager
+    def hold_if_free(self, name: str) -> Iterator[Hold | None]:
+        """As `Locks.hold_if_free`."""
+        with open(self._file(name), "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+            else:
+                yield _Kept((file.fileno(),))
 
     def is_held(self, name: str) -> bool:
         """As `Locks.is_held`."""
         return _is_flocked(self._file(name))
 
+    def forget(self, name: str) -> None:
+        """As `Locks.forget`."""
+        self._file(name).unlink(missing_ok=True)
+
     def _file(self, name: str) -> Path:
         return self._directory / (text_digest(name)[:40] + ".lock")
 
 
+@dataclass(frozen=True)
 class _Kept:
     """What the kernel gave nobody else takes."""
+
+    files: tuple[int, ...]
 
     def lost(self) -> bool:
         return False
@@ -78,12 +106,17 @@ def any_file_lock(directory: Path) -> bool:
 
 
 def _is_flocked(path: Path) -> bool:
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    try:
+        file = os.open(path, os.O_RDONLY)  # asking makes no file
+    except FileNotFoundError:
         return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 @dataclass(frozen=True)
@@ -121,11 +154,26 @@ class Leases:
         """As `Locks.hold`; a thread keeps the lease alive during the block."""
         while (lease := self.try_hold(name)) is None:
             time.sleep(self._periods.poll_s * random.uniform(0.5, 1.0))
+        with self._kept_alive(lease):
+            yield lease
+
+    @contextlib.contextmanager
+    def hold_if_free(self, name: str) -> Iterator[Hold | None]:
+        """As `Locks.hold_if_free`; a thread keeps the lease alive during the block."""
+        lease = self.try_hold(name)
+        if lease is None:
+            yield None
+            return
+        with self._kept_alive(lease):
+            yield lease
+
+    @contextlib.contextmanager
+    def _kept_alive(self, lease: Lease) -> Iterator[None]:
         end = threading.Event()
         heart = threading.Thread(target=_beat, args=(lease, self._periods.beat_s, end), name="lease", daemon=True)
         heart.start()
         try:
-            yield lease
+            yield
         finally:
             end.set()
             heart.join()
@@ -145,6 +193,10 @@ class Leases:
         place = self._place(name)
         number = _highest(place) if place.is_dir() else 0
         return bool(number) and self._is_live(place, number)
+
+    def forget(self, name: str) -> None:
+        """As `Locks.forget`."""
+        shutil.rmtree(self._place(name), ignore_errors=True)
 
     def _place(self, name: str) -> Path:
         return self._directory / (text_digest(name)[:40] + ".lease")
@@ -190,6 +242,8 @@ class Leases:
 
 class Lease:
     """A lock that this process holds for as long as no higher number stands beside its file."""
+
+    files: tuple[int, ...] = ()  # a lease belongs to this process alone: its heart beats here
 
     def __init__(self, path: Path, record: dict[str, object]):
         self._path, self._record, self._lost = path, record, False

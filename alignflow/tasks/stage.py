@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import alignflow
 from alignflow.data import artifacts, catalogue
 from alignflow.data.artifacts import ArtifactRef, Manifest
-from alignflow.data.errors import AlignflowError
+from alignflow.data.errors import AlignflowError, DamagedArtifactError
 from alignflow.tasks import attempts
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.devices import devices_of, held
@@ -21,6 +22,7 @@ from alignflow.tasks.environment import needs_the_hub
 from alignflow.tasks.fingerprint import fingerprint
 from alignflow.tasks.launch import run_child, tell_waiting
 from alignflow.tasks.locks import Hold
+from alignflow.tasks.pins import ROWS, Pins, stored_paths, using
 from alignflow.tasks.shards import with_costs
 from alignflow.tasks.store import ArtifactStore, Published
 
@@ -47,10 +49,11 @@ def run_stage(
     while True:
         if store.is_locked(call.key):
             tell_waiting(call.name, "another run makes the same now; what it makes is taken")
-        with store.lock(call.key) as hold:
+        with store.lock(call.key) as hold, using(store, call.key, *_needs(call, store)) as pins:
             if not force and (found := store.find(call.key)):
                 return found.ref(), False
-            attempt = _Attempt(call, store, force, warn, hold, ahead)
+            _check_inputs(call, store)
+            attempt = _Attempt(call, store, force, warn, hold, pins, ahead)
             try:
                 return attempt.make()
             except AlignflowError as error:
@@ -58,6 +61,21 @@ def run_stage(
                 if not hold.lost():
                     raise
                 warn(f"{call.name} lost its lock to another process, and failed ({error.what}): looks again for the artifact")
+
+
+def _needs(call: StageCall, store: ArtifactStore) -> set[str]:
+    """What a call reads, as pins name it: its inputs, artifacts that its config names by path, and its row journal."""
+    inputs = {ref.key for ref in call.inputs.values()}
+    return inputs | stored_paths(store, call.config) | {f"{ROWS}{rows_name(call.stage, call.components)}"}
+
+
+def _check_inputs(call: StageCall, store: ArtifactStore) -> None:
+    """Raise DamagedArtifactError where an input has been removed since its reference was made; pin it first."""
+    for ref in call.inputs.values():
+        if not store.directory(ref.key).is_dir():
+            raise DamagedArtifactError(
+                "an input is no longer in the store", key=ref.key, where=call.name, do="the stage that made it runs again"
+            )
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,7 @@ class _Attempt:
     force: bool
     warn: Callable[[str], None]
     hold: Hold
+    pins: Pins
     ahead: Ahead | None
 
     def make(self) -> tuple[ArtifactRef, bool]:
@@ -83,7 +102,7 @@ class _Attempt:
         try:
             shares = self.ahead(call, spec) if self.ahead else []
             with held(devices_of(call.stage, call.runtime), waits=lambda gpu: tell_waiting(call.name, f"GPU {gpu} is at work for another stage")) as locks:
-                result = with_costs(run_child(call.name, spec, area, call.timeout_s, locks), shares)
+                result = with_costs(run_child(call.name, spec, area, call.timeout_s, (*locks, *self.pins.files)), shares)
         finally:
             if shared:
                 attempts.leave(work)
@@ -112,9 +131,10 @@ def make_spec(call: StageCall, store: ArtifactStore, area: Path, force: bool = F
     row = catalogue.STAGES[call.stage]
     names = [name.rstrip("?") for name in row.takes]
     work = store.work(call.key)
-    rows = work / "rows" if force else store.root / "rows" / rows_name(call)
+    rows = work / "rows" if force else store.root / "rows" / rows_name(call.stage, call.components)
     for directory in (work, rows):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.utime(rows)  # its last use, by which gc goes
     inputs = {name: store.payload(call.inputs[name]) for name in names if name in call.inputs}
     return {
         "stage": call.stage, "config": pinned(call.config, call.components), "runtime": call.runtime.model_dump(mode="json"),
@@ -137,10 +157,10 @@ def pinned(config: Any, components: Mapping[str, Any], place: str = "config") ->
     return found
 
 
-def rows_name(call: StageCall) -> str:
+def rows_name(stage: str, components: Mapping[str, Any]) -> str:
     """The journal that a call shares with all calls of the same code and runtime; a row's id holds the rest."""
-    shared = {name: value for name, value in call.components.items() if name.startswith(("version.", "resolved."))}
-    return f"{call.stage}-{artifacts.text_digest(artifacts.canonical_json(shared))[:16]}"
+    shared = {name: value for name, value in components.items() if name.startswith(("version.", "resolved."))}
+    return f"{stage}-{artifacts.text_digest(artifacts.canonical_json(shared))[:16]}"
 
 
 def make_manifest(call: StageCall, store: ArtifactStore, area: Path, result: dict[str, Any]) -> Manifest:

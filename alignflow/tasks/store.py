@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,15 +23,10 @@ from alignflow.data.sharing import SHARED, STORE_FILE, Sharing, sharing_of
 from alignflow.tasks.attempts import attempt_name
 from alignflow.tasks.locks import FileLocks, Hold, Leases, Locks, Periods
 from alignflow.tasks.sharing import check_can_share
+from alignflow.tasks.store_root import default_root, disk_error, open_root
 
-DIRECTORIES = ("artifacts", "staging", "work", "rows", "locks", "quarantine", "runs", "prefect", "gates")
 MOST_RENAMES = 20
 MOST_NAMED, SHORT_KEY = 3, 12  # in a message where several match: artifacts, and digits of their keys
-
-
-def default_root() -> Path:
-    """`ALIGNFLOW_HOME`, or `.alignflow` in the working directory."""
-    return Path(os.environ.get("ALIGNFLOW_HOME", ".alignflow")).absolute()
 
 
 @dataclass(frozen=True)
@@ -55,41 +50,18 @@ class ArtifactStore:
     Args:
         root: Where it is; ALIGNFLOW_HOME by default.
         host: Another host than this one, for tests of a shared store.
+        for_reading: Whether a store that cannot be written will do; `writable` then says whether it can.
 
     Raises:
-        UserError: the root cannot be written, or was made by a newer alignflow.
+        UserError: the directory is not a store, cannot be written, or was made by a newer alignflow.
+        StoreError: its `store.json` is damaged.
     """
 
-    def __init__(self, root: Path | None = None, host: Host | None = None):
+    def __init__(self, root: Path | None = None, host: Host | None = None, for_reading: bool = False):
         self.root = (root or default_root()).absolute()
         self._host = host
         self.reasons: dict[str, str] = {}  # key -> why an artifact that was there could not be used
-        try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in DIRECTORIES:
-                (self.root / name).mkdir(mode=0o700, exist_ok=True)
-            self._check_schema()
-            if not os.access(self.root / "artifacts", os.W_OK):
-                raise PermissionError(errno.EACCES, "not writable", str(self.root))
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise UserError(
-                f"the store cannot be written ({error.strerror})", where=str(self.root),
-                do="give write permission, or set ALIGNFLOW_HOME to another directory",
-            ) from None  # fmt: skip
-        except OSError as error:
-            raise _disk_error(error, self.root) from None
-
-    def _check_schema(self) -> None:
-        file = self.root / STORE_FILE
-        if not file.exists():
-            _write_synced(file, json.dumps({"schema_version": artifacts.SCHEMA_VERSION}))
-            return
-        found = json.loads(file.read_text())["schema_version"]
-        if found > artifacts.SCHEMA_VERSION:
-            raise UserError(
-                f"the store has schema version {found}, this alignflow knows {artifacts.SCHEMA_VERSION}",
-                where=str(self.root), do="upgrade alignflow, or set ALIGNFLOW_HOME to another directory",
-            )  # fmt: skip
+        self.writable = open_root(self.root, for_reading)
 
     def directory(self, key: str) -> Path:
         """Where the artifact of `key` is, or would be."""
@@ -123,13 +95,13 @@ class ArtifactStore:
                 self.quarantine(key, "its manifest cannot be read")
             return None
         except OSError as error:  # a mount that does not answer is no damage
-            raise _disk_error(error, directory) from error
+            raise disk_error(error, directory) from error
         changed = [name for name in manifest.files if _stat(directory / "payload" / name) != known.get(name)]
         damage = self._damage(directory, manifest, changed)
         if damage:
             self.quarantine(key, damage)
             return None
-        if changed:
+        if changed and self.writable:
             self._write_stat(directory, list(manifest.files))
         return manifest
 
@@ -152,6 +124,9 @@ class ArtifactStore:
 
     def quarantine(self, key: str, why: str) -> None:
         """Set a damaged artifact aside, so that its producer runs again."""
+        if not self.writable:
+            self.reasons[key] = f"{why}; it was not set aside, because the store is read-only"
+            return
         self.reasons[key] = f"{why}; the artifact was set aside"
         target = self.root / "quarantine" / f"{key}-{time.time_ns()}"
         with contextlib.suppress(FileNotFoundError):
@@ -209,7 +184,7 @@ class ArtifactStore:
             _sync(area)
             return self._rename_or_take(area, manifest, force)
         except OSError as error:
-            raise _disk_error(error, area) from error
+            raise disk_error(error, area) from error
 
     def _rename_or_take(self, area: Path, manifest: Manifest, force: bool) -> Published:
         target = self.directory(manifest.key)
@@ -229,14 +204,6 @@ class ArtifactStore:
                 os.rename(area, self.root / "quarantine" / f"{manifest.key}-{time.time_ns()}-second")
                 return Published(first.ref(), ours=False, other_digest=manifest.digest if manifest.digest != first.digest else "")
         raise StoreError("other processes publish the same artifact all the time", where=manifest.key, do="run it again")
-
-    def remove(self, directories: Iterable[Path]) -> None:
-        """Remove directories of the store; each leaves the place where it would be found before its files go."""
-        for number, directory in enumerate(directories):
-            target = self.root / "quarantine" / f"removed-{time.time_ns()}-{number}"
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(directory, target)
-                shutil.rmtree(target)
 
     def _write_stat(self, directory: Path, names: list[str]) -> None:
         stats = {name: _stat(directory / "payload" / name) for name in names}
@@ -277,6 +244,16 @@ class ArtifactStore:
                     yield hold
                     return
 
+    @contextlib.contextmanager
+    def lock_if_free(self, key: str) -> Iterator[Hold | None]:
+        """Hold the lock of `key` where nobody has it; None, and no waiting, where somebody does."""
+        with self._locks(self.sharing).hold_if_free(key) as hold:
+            yield hold
+
+    def forget_lock(self, name: str) -> None:
+        """Remove what is left of a lock that nobody will ask for again."""
+        self._locks(self.sharing).forget(name)
+
     def is_locked(self, key: str) -> bool:
         """Whether some process holds the lock of `key` now."""
         return self._locks(self.sharing).is_held(key)
@@ -311,9 +288,3 @@ def _write_synced(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-
-
-def _disk_error(error: OSError, where: Path) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError("the disk is full; nothing was published", where=str(where), do="free some space (`alignflow gc`) and run again")
-    return StoreError(f"the store cannot be written ({error})", where=str(where), do="check the disk and the permissions")

@@ -10,7 +10,7 @@ from tests_support import as_artifact
 from alignflow.data.adapters import find_base, write_base
 from alignflow.data.artifacts import SCHEMA_VERSION, read_manifest
 from alignflow.data.errors import StoreError, UserError
-from alignflow.tasks.gc import collect
+from alignflow.tasks.gc import Collection, Wish, collect
 from alignflow.tasks.stage import run_stage
 from alignflow.tasks.store import ArtifactStore
 
@@ -35,6 +35,12 @@ def flip(path, keep_time):
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     else:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+
+
+def remove(store, keep):
+    """Run gc, and keep these artifacts with what led to them."""
+    collection = Collection(store, Wish(tuple(keep), keep_last=0))
+    assert [why for _, why in collection.remove(collection.plan().waste) if why] == []
 
 
 def test_the_store_is_private_to_its_owner(store):
@@ -125,7 +131,7 @@ def test_gc_keeps_the_last_ends_and_what_led_to_them(store, call_of):
     other, _ = run_stage(call_of(text="c"), store)
     assert collect(store, [], keep_last=2) == []
     assert collect(store, [second.key], keep_last=0) == [store.directory(other.key)]
-    store.remove(collect(store, [other.key], keep_last=0))
+    remove(store, keep=[other.key])
     assert {manifest.key for manifest in store.manifests()} == {other.key}
 
 
@@ -139,7 +145,7 @@ def test_gc_keeps_the_base_of_an_adapter_that_it_keeps(store, tmp_path):
     write_base(adapter, base)
     kept = as_artifact(adapter, store.root, "sft-1", inputs={"base": store.manifest("init-1").ref()})
     as_artifact(tmp_path / "base", store.root, "init-2")
-    store.remove(collect(store, ["sft-1"], keep_last=0))
+    remove(store, keep=["sft-1"])
     assert {manifest.key for manifest in store.manifests()} == {"init-1", "sft-1"} and find_base(kept) == base
 
 

@@ -1,0 +1,59 @@
+"""How `alignflow gc` tells a person what it would remove, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from alignflow.tasks.gc import Plan
+from alignflow.tasks.leftovers import AREAS, Entry
+
+MOST_NAMED = 10
+WHAT = {
+    "artifacts": "artifacts that no kept one needs", "gates": "verdicts of gates on artifacts that are not kept",
+    "quarantine": "damaged, replaced or half-removed artifacts", "staging": "unfinished output of dead runs",
+    "work": "half-done work of dead runs", "rows": "journals of rows that no kept artifact can use", "runs": "old logs and notes of runs",
+}  # fmt: skip
+
+
+def waste_lines(waste: Sequence[Entry], sizes: Mapping[Path, int]) -> Iterator[str]:
+    """What may go: a line for each folder of the store with number and size, and under it the largest entries.
+
+    Args:
+        waste: What may go.
+        sizes: Bytes of each path.
+    """
+    for area in AREAS:
+        entries = sorted((entry for entry in waste if entry.area == area), key=lambda entry: sizes[entry.path], reverse=True)
+        if not entries:
+            continue
+        yield f"{megabytes(sum(sizes[entry.path] for entry in entries)):>12}  {area}/: {len(entries)} ({WHAT[area]})"
+        for entry in entries[:MOST_NAMED]:
+            yield f"{megabytes(sizes[entry.path]):>14}  {area}/{entry.path.name}"
+        if more := entries[MOST_NAMED:]:
+            yield f"{megabytes(sum(sizes[entry.path] for entry in more)):>14}  and {len(more)} more"
+
+
+def stays_lines(plan: Plan, sizes: Mapping[Path, int], root: Path, days: float) -> Iterator[str]:
+    """What stays although no kept artifact needs it, and why."""
+    if plan.in_use:
+        yield f"in use: {len(plan.in_use)} entries that running processes use ({_named([entry.path for entry in plan.in_use], root)})"
+    if plan.recent:
+        size = megabytes(sum(sizes[entry.path] for entry in plan.recent))
+        yield f"kept for now: {len(plan.recent)} journals and logs, {size}, used in the last {days:g} days (--unused-for)"
+    if plan.others:
+        yield f"left alone: {len(plan.others)} entries that alignflow did not make, or cannot read ({_named(plan.others, root)})"
+
+
+def megabytes(size: int) -> str:
+    """Bytes as people read them: `12.3 MB`."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def _named(paths: Sequence[Path], root: Path) -> str:
+    names = [_printable(str(path.relative_to(root))) for path in paths[:MOST_NAMED]]
+    return ", ".join(names) + (f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else "")
+
+
+def _printable(name: str) -> str:
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)

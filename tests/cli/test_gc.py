@@ -1,0 +1,83 @@
+"""`alignflow gc` through the command line: whose files it leaves alone, and what it says before it asks."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from tests_support import as_artifact
+
+from alignflow.tasks.pins import using
+
+PROJECT = (
+    "work/train.py", "work/data/a.csv", "staging/site/index.html", "quarantine/sample.bin", "gates/logic/and.v", "rows/table.csv", "runs/1/log.txt",
+    "artifacts/model.bin", "store.py", "README.md",
+)  # fmt: skip
+
+
+def alignflow(*arguments, cwd=None, text=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "alignflow", *map(str, arguments)], capture_output=True, text=True, input=text, cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Somebody's project whose folders are called as those of a store are."""
+    root = tmp_path / "project"
+    for name in PROJECT:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"bytes of {name}")
+    return root
+
+
+def whole(project):
+    return all((project / name).read_text() == f"bytes of {name}" for name in PROJECT)
+
+
+def test_an_empty_variable_does_not_make_the_working_directory_a_store(project):
+    for command in (["list"], ["gc", "--yes", "--keep-last", "0"]):
+        done = alignflow(*command, cwd=project, ALIGNFLOW_HOME="")
+        assert done.returncode == 0, done.stderr
+    assert whole(project) and {path.name for path in project.iterdir()} - {name.split("/")[0] for name in PROJECT} == {".alignflow"}
+
+
+@pytest.mark.parametrize("command", [["list"], ["gc", "--yes"], ["verify"], ["plan", "recipes/tiny.yaml"], ["status"], ["down"]], ids=lambda words: words[0])
+def test_a_project_that_is_named_as_the_store_is_refused_and_stays_as_it_is(project, command, repository):
+    done = alignflow(*command, cwd=repository, ALIGNFLOW_HOME=str(project))
+    assert done.returncode == 2 and "is not a store of alignflow" in done.stderr and str(project) in done.stderr, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 2 and "Traceback" not in done.stderr
+    assert whole(project) and {path.name for path in project.iterdir()} == {name.split("/")[0] for name in PROJECT}
+
+
+def test_a_project_that_an_earlier_alignflow_took_for_its_store_keeps_every_file(project):
+    (project / "store.json").write_text(json.dumps({"schema_version": 1}))
+    done = alignflow("gc", "--yes", "--keep-last", "0", "--unused-for", "0", ALIGNFLOW_HOME=str(project))
+    assert done.returncode == 0 and "left alone: 8 entries" in done.stdout and "work/train.py" in done.stdout, done.stdout + done.stderr
+    assert whole(project)
+
+
+def test_it_says_what_and_how_much_before_it_asks_and_names_the_largest_alone(store, tmp_path):
+    (tmp_path / "content").mkdir()
+    for number in range(40):
+        (tmp_path / "content" / "file").write_bytes(b"x" * 100_000 * (number + 1))
+        as_artifact(tmp_path / "content", store.root, f"sft-{number:02d}")
+    (store.root / "quarantine" / f"removed-{time.time_ns()}-0").mkdir()
+    with using(store, "sft-39"):
+        done = alignflow("gc", "--keep-last", "0", text="n\n")
+    assert done.returncode == 1 and len(done.stdout.splitlines()) < 25, done.stdout
+    assert "artifacts/: 39" in done.stdout and "artifacts/sft-38" in done.stdout and "and 29 more" in done.stdout
+    assert "in use: 1" in done.stdout and "remove 40 entries, 78.0 MB?" in done.stdout
+    assert len(list((store.root / "artifacts").iterdir())) == 40
+    assert "removed 82.0 MB" in alignflow("gc", "--keep-last", "0", "--yes").stdout
+
+
+def test_a_damaged_store_json_gives_the_same_message_whatever_the_command(store, repository):
+    (store.root / "store.json").write_text("{")
+    for command in (["list"], ["gc", "--yes"], ["plan", "recipes/tiny.yaml"], ["run", "recipes/tiny.yaml"], ["export", "sft", "out"], ["up"]):
+        done = alignflow(*command, cwd=repository)
+        assert done.returncode == 1 and "store.json is damaged: it is not JSON" in done.stderr and '{"schema_version": 1}' in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr

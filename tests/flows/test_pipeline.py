@@ -1,0 +1,38 @@
+"""A run keeps what its later steps will take, whatever gc does beside it."""
+
+import pytest
+from flow_support import publish
+
+from alignflow.data.configs.loading import load_recipe
+from alignflow.data.sharing import Sharing
+from alignflow.flows import pipeline
+from alignflow.flows.pipeline import Narrator, Selection, walk
+from alignflow.tasks.call import StageResult
+from alignflow.tasks.gc import Collection, Wish
+from alignflow.tasks.store import ArtifactStore
+
+
+def collect(store):
+    """Run gc, which is to keep nothing; returns how many entries it removed."""
+    collection = Collection(ArtifactStore(store.root), Wish(keep_last=0, unused_for_s=0))
+    return sum(not why for _, why in collection.remove(collection.plan().waste))
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["store", "shared"])
+def test_gc_between_any_two_steps_takes_nothing_from_the_run(store, repository, monkeypatch, shared):
+    if shared:
+        store.share(Sharing())
+    recipe, removed = load_recipe(repository / "recipes" / "tiny.yaml"), []
+
+    def step(call, store, force, found):
+        removed.append(collect(store))
+        manifest = store.find(call.key) or publish(store, call)
+        removed.append(collect(store))
+        return StageResult(ref=manifest.ref(), ran=not found)
+
+    monkeypatch.setattr(pipeline, "run_as_task", step)
+    made = walk(recipe, Selection(), store, Narrator())
+    assert len(made) == 10 and not any(removed) and all(store.find(outcome.ref.key) for outcome in made)
+    again = walk(recipe, Selection(), store, Narrator())
+    assert not any(outcome.ran for outcome in again) and not any(removed)
+    assert collect(store) >= 10, "once the run has ended they are as free as before"
