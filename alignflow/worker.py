@@ -56,7 +56,7 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from alignflow.data import catalogue, errors  # noqa: E402
-from alignflow.data.artifacts import verify_inputs  # noqa: E402
+from alignflow.data.adapters import verify_model  # noqa: E402
 from alignflow.data.errors import AlignflowError, StageError, StoreError  # noqa: E402
 from alignflow.data.run import Run, Runtime, Share, write_whole  # noqa: E402
 
@@ -136,7 +136,7 @@ def check_inputs(inputs: Mapping[str, Path | None]) -> None:
     """
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         for path in dict.fromkeys(path for path in inputs.values() if path):
-            verify_inputs(path)
+            verify_model(path)
 
 
 def prepare_process(runtime: Runtime) -> None:

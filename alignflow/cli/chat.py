@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from alignflow.data.adapters import is_adapter
+from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
 from alignflow.tasks.precision import model_width
@@ -53,6 +53,7 @@ class Speaker:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         from alignflow.models.generation.base import Sampling, make_generator
 
+        verify_model(path)
         self._generator: Any = make_generator(path, runtime)
         self._sampling, self._seed = Sampling(max_new_tokens, temperature), seed
         self._messages: list[dict[str, str]] = []

@@ -18,6 +18,7 @@ from alignflow.server.home import Home
 from alignflow.tasks.gates import GateLedger, decided
 from alignflow.tasks.gc import collect, size_of
 from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.verify import inspect, set_aside
 
 Reference = Annotated[str, typer.Argument(metavar="REF", help="The start of a key or digest, or a path.")]
 
@@ -74,20 +75,20 @@ def _headline(manifest: Manifest) -> str:
 
 
 def verify() -> None:
-    """Hash every file of every artifact again; a damaged artifact is set aside and its stage runs again next time."""
+    """Hash everything in the store again; what is damaged, and what was derived from it, is set aside and made again by the next run."""
     store, console = ArtifactStore(), Console()
-    damaged, whole = [], 0
-    for manifest in store.manifests():
-        with console.status(f"hashing {manifest.key[:24]}"):
-            problem = store.verify(manifest.key)
-        if problem:
-            store.quarantine(manifest.key, problem)
-            damaged.append(f"{manifest.key[:24]}: {problem}")
-        else:
-            whole += 1
-    console.print(f"{whole} artifacts are whole")
-    if damaged:
-        raise StoreError(f"{len(damaged)} damaged, set aside:\n  " + "\n  ".join(damaged), where=str(store.root), do="run the recipe again")
+    with console.status("hashing") as status:
+        found = inspect(store, lambda name: status.update(f"hashing {name[:24]}"))
+    done = set_aside(store, found)
+    console.print(f"{found.whole - len(found.derived)} artifacts are whole", highlight=False)
+    for note in found.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    if found.clean:
+        return
+    small = len(found.caches) + len(found.verdicts)
+    counts = (len(found.damaged), "artifacts damaged"), (len(found.derived), "derived from these"), (small, "small files damaged")
+    what = ", ".join(f"{count} {name}" for count, name in counts if count)
+    raise StoreError(what + ":\n  " + "\n  ".join(done), where=str(store.root), do="run the recipe again")
 
 
 def gc(

@@ -224,6 +224,13 @@ def verify_file(file: Path) -> None:
     _verify(directory, lambda name: name == wanted)
 
 
+def refuse_damaged(path: Path, what: str) -> None:
+    """Say that a file which cannot be read is damage, where it is one of an artifact's: raises DamagedArtifactError there alone."""
+    artifact, place = _place(Path(path))
+    if artifact is not None and str(place.relative_to(artifact / "payload")) in checked_manifest(artifact).files:
+        raise _damaged(artifact, what)
+
+
 def extra_files(payload: Path, files: Mapping[str, str]) -> list[str]:
     """Files of a payload that are none of the artifact's; hidden ones, which file systems leave, count for nothing."""
     return [name for name in payload_files(payload) if name not in files and not Path(name).name.startswith(".")]

@@ -78,14 +78,14 @@ def test_a_damaged_batch_is_computed_again(tmp_path):
 def test_a_batch_that_cannot_be_read_now_is_left(tmp_path, monkeypatch):
     ids, asked = ["a", "b"], []
     RowJournal(tmp_path).compute(ids, 1, doubled(ids, asked))
-    unread, read = sorted(tmp_path.iterdir())[0], Path.read_text
+    unread, read = sorted(tmp_path.iterdir())[0], Path.read_bytes
 
     def failing(path, *arguments, **options):
         if path == unread:
             raise OSError(errno.ESTALE, "stale file handle", str(path))
         return read(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_text", failing)
+    monkeypatch.setattr(Path, "read_bytes", failing)
     assert len(RowJournal(tmp_path).known()) == 1 and unread.exists()
     monkeypatch.undo()
     assert len(RowJournal(tmp_path).known()) == 2
