@@ -186,8 +186,8 @@ def test_a_reader_says_which_elements_are_missing(tmp_path):
 
 @pytest.mark.parametrize("name", ["model-00000.safetensors", "process-00000.safetensors", "state.json", "seal.json"])
 def test_a_state_with_a_changed_byte_is_passed_over_and_said(states, tmp_path, name):
-    noted = []
-    states = SavedStates(tmp_path / "key", states.heard.append, noted.append)
+    noted, heard = [], states.heard
+    states = SavedStates(tmp_path / "key", heard.append, noted.append)
     for step in (1, 2):
         states.save(step, {"model": Half()})
     file = tmp_path / "key" / "step-00000002" / name
@@ -195,7 +195,7 @@ def test_a_state_with_a_changed_byte_is_passed_over_and_said(states, tmp_path, n
     content[-2] ^= 1  # the last bytes of a tensor: the file still loads
     file.write_bytes(content)
     assert states.restore({"model": Half()}).step == 1
-    assert "step-00000002 is damaged" in noted[0] and not states.heard
+    assert "step-00000002 is damaged" in noted[0] and not heard
 
 
 def test_a_state_without_digests_is_taken_up_and_said(states, tmp_path):
