@@ -173,7 +173,7 @@ class Trial:
         self._inputs()
         self._plan()
         self._readers()
-        set_aside(self.store, inspect(self.store))
+        set_aside(self.store, before)
         self._healed()
         self._expected()
 
@@ -248,8 +248,8 @@ class Trial:
         )  # fmt: skip
 
 
-def in_process(truth: Truth, flips: list[Flip], place: Path) -> None:
-    """Take each change through the functions that the commands call."""
+def in_process(truth: Truth, flips: list[Flip], place: Path, tell: Callable[[Flip], object] = lambda flip: None) -> None:
+    """Take each change through the functions that the commands call; `tell` hears of each one that is done."""
     root = place / "store"
     for number, flip in enumerate(flips, 1):
         damaged_copy(truth.store.root, root, flip)
@@ -258,6 +258,7 @@ def in_process(truth: Truth, flips: list[Flip], place: Path) -> None:
                 Trial(truth, flip, root).run()
             except Exception as error:  # noqa: BLE001 (whatever it is, a person would see it: the change was not handled)
                 flip.wrong = f"{type(error).__name__}: {error}"
+        tell(flip)
         if number % 100 == 0:
             print(f"{number} of {len(flips)} changes, {sum(bool(flip.wrong) for flip in flips)} wrong", file=sys.stderr, flush=True)
 
@@ -329,16 +330,22 @@ def main() -> None:
     shutil.copytree(finished, place / "truth")
     truth = Truth(load_recipe(recipe), place / "truth")
     flips, whole = list(draw(finished, given.flips, given.seed)), list(draw(finished, given.whole, given.seed + 1))
-    in_process(truth, flips, place)
+    lines = given.table.with_suffix(".jsonl").open("w") if given.table else io.StringIO()
+
+    def tell(flip: Flip) -> None:
+        lines.write(json.dumps(asdict(flip)) + "\n")
+        lines.flush()
+
+    in_process(truth, flips, place, tell)
     text = f"{table(flips)}\n\n{len(flips)} changes in this process took {time.monotonic() - began:.0f} s.\n"
     for number, flip in enumerate(whole, 1):
         by_command(truth, flip, recipe, place)
+        tell(flip)
         print(f"whole run {number} of {len(whole)}: {flip.kind} {flip.wrong}", file=sys.stderr, flush=True)
     text += f"\nThrough the command line:\n\n{table(whole)}\n" if whole else ""
     print(text)
     if given.table:
         given.table.write_text(text)
-        given.table.with_suffix(".jsonl").write_text("".join(json.dumps(asdict(flip)) + "\n" for flip in (*flips, *whole)))
     shutil.rmtree(place, ignore_errors=True)
     sys.exit(any(flip.wrong for flip in (*flips, *whole)))
 

@@ -49,11 +49,11 @@ class Speaker:
 
     def __init__(self, reference: str, max_new_tokens: int, temperature: float, seed: int):
         self.name, path = find_model(reference, "chat", ("checkpoint",))
+        verify_model(path)
         runtime = resolve_runtime(EngineConfig(), model_width(str(path)))
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         from alignflow.models.generation.base import Sampling, make_generator
 
-        verify_model(path)
         self._generator: Any = make_generator(path, runtime)
         self._sampling, self._seed = Sampling(max_new_tokens, temperature), seed
         self._messages: list[dict[str, str]] = []
