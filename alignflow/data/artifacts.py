@@ -181,14 +181,14 @@ def identity(path: Path) -> tuple[str, str]:
 
 
 def verify_files(path: Path) -> None:
-    """Hash an input's weights before they are loaded.
+    """Hash a model's files, weights included, as it is loaded, wherever its path comes from: an input, an option, the user.
 
     A path that is not in a store has no manifest to compare with, and passes.
 
     Raises:
         DamagedArtifactError: a file is not the one that the manifest records.
     """
-    _verify(Path(path), lambda name: name.endswith(WEIGHTS))
+    verify_whole(path)
 
 
 def verify_inputs(path: Path) -> None:
@@ -270,7 +270,7 @@ def _place(path: Path) -> tuple[Path | None, Path]:
 
 def _damaged(artifact: Path, what: str) -> DamagedArtifactError:
     return DamagedArtifactError(
-        what, key=artifact.absolute().name, where=str(artifact), do="it is set aside, and the stage that made it runs again"
+        what, key=artifact.absolute().name, where=str(artifact), do="a run sets it aside and makes it again; `alignflow verify` sets it aside too"
     )
 
 

@@ -113,7 +113,7 @@ class ArtifactStore:
             raise StoreError("the artifact is gone", where=key, do="run the recipe again") from None
         except ValueError as error:
             raise DamagedArtifactError(
-                integrity.distrust(error), key=key, where=str(self.directory(key)), do="it is set aside, and the stage that made it runs again"
+                integrity.distrust(error), key=key, where=str(self.directory(key)), do="a run sets it aside and makes it again; `alignflow verify` sets it aside too"
             ) from None
 
     def find(self, key: str) -> Manifest | None:
