@@ -25,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from alignflow.flows.gates import standing
 from alignflow.models.export import export
 from alignflow.models.generation.base import make_generator
 from alignflow.models.generation.journal import RowJournal
+from alignflow.tasks import content
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.gates import GateLedger
 from alignflow.tasks.latest import latest
@@ -48,6 +50,7 @@ from alignflow.tasks.store import ArtifactStore
 from alignflow.tasks.verify import inspect, set_aside
 
 ROOT = Path(__file__).parents[1]
+content.constitution_files = cache(content.constitution_files)  # the package's own rubrics do not change: half of a plan's time
 GATES = [{"stage": "sft", "metric": "loss", "maximum": 1e9}, {"stage": "label", "metric": "new/preferences/train", "minimum": 1}]
 NOT_OURS = ("prefect", "store.json", "locks")  # Prefect's own files; the mark of a store, which is checked as it is opened
 PAYLOAD = ("weights", "tables", "tokenizers", "other payload")
@@ -102,9 +105,9 @@ def draw(root: Path, count: int, seed: int) -> Iterator[Flip]:
     for number in range(count):
         kind = sorted(kinds)[number % len(kinds)]
         file = chance.choice(kinds[kind])
-        content = (root / file).read_bytes()
-        offset = chance.randrange(len(content))
-        value = content[offset] ^ chance.randrange(1, 256)
+        whole = (root / file).read_bytes()
+        offset = chance.randrange(len(whole))
+        value = whole[offset] ^ chance.randrange(1, 256)
         yield Flip(kind, str(file), offset, value, old_time=number // len(kinds) % 2 == 0)
 
 
@@ -113,10 +116,10 @@ def damaged_copy(finished: Path, target: Path, flip: Flip) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(finished, target, copy_function=lambda source, copy: (shutil.copy2 if "sqlite" in source else os.link)(source, copy))
     file = target / flip.file
-    content, before = bytearray(file.read_bytes()), file.stat()
-    content[flip.offset] = flip.value
+    changed, before = bytearray(file.read_bytes()), file.stat()
+    changed[flip.offset] = flip.value
     file.unlink()
-    file.write_bytes(content)
+    file.write_bytes(changed)
     later = 0 if flip.old_time else 1_000_000
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + later))
 
@@ -290,11 +293,11 @@ def alignflow(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def write_recipe(path: Path) -> Path:
     """The tiny recipe with two gates, at a path."""
-    content = yaml.safe_load((ROOT / "recipes" / "tiny.yaml").read_text())
-    for rows in content["data"].values():
+    recipe = yaml.safe_load((ROOT / "recipes" / "tiny.yaml").read_text())
+    for rows in recipe["data"].values():
         for row in rows if isinstance(rows, list) else ():
             row["path"] = str((ROOT / "recipes" / row["path"]).resolve())
-    path.write_text(yaml.safe_dump({**content, "name": "flips", "gates": GATES}))
+    path.write_text(yaml.safe_dump({**recipe, "name": "flips", "gates": GATES}))
     return path
 
 
