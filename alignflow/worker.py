@@ -50,11 +50,13 @@ import resource  # noqa: E402
 import shutil  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
+from collections.abc import Mapping  # noqa: E402
 from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from alignflow.data import catalogue, errors  # noqa: E402
+from alignflow.data.adapters import verify_model  # noqa: E402
 from alignflow.data.errors import AlignflowError, StageError, StoreError  # noqa: E402
 from alignflow.data.run import Run, Runtime, Share, write_whole  # noqa: E402
 
@@ -115,13 +117,26 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
     stage = catalogue.STAGES[spec["stage"]]
     config = stage.config.model_validate(spec["config"])
     inputs = {name: Path(path) if path else None for name, path in spec["inputs"].items()}
+    check_inputs(inputs)
     if "share" in spec:  # one of several that fill the row journal, before the stage itself finds all rows there
         share = Share.model_validate(spec["share"])
         metrics = replace(stage, address=stage.fills).resolve()(config, **inputs, run=run, share=share) or {}
     else:
         metrics = stage.resolve()(config, **inputs, run=run)
     wall = time.monotonic() - started
-    return {"metrics": metrics, "warnings": run.warnings, "cost": cost(run, wall, time.process_time() - cpu_started)}
+    return {"metrics": metrics, "warnings": run.warnings, "notes": run.notes, "cost": cost(run, wall, time.process_time() - cpu_started)}
+
+
+def check_inputs(inputs: Mapping[str, Path | None]) -> None:
+    """Hash what the stage takes before it uses it; weights are hashed while they are loaded. Of the processes of one machine the
+    first one does it for all.
+
+    Raises:
+        DamagedArtifactError: an input's bytes are not those of its manifest.
+    """
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        for path in dict.fromkeys(path for path in inputs.values() if path):
+            verify_model(path)
 
 
 def prepare_process(runtime: Runtime) -> None:

@@ -5,7 +5,7 @@ import shutil
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from alignflow.data.artifacts import Manifest, digest_of, file_digest, part_digests, payload_files
+from alignflow.data.artifacts import Manifest, digest_of, file_digest, manifest_text, part_digests, payload_files
 from alignflow.data.rendering import TEMPLATES
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
@@ -33,5 +33,5 @@ def as_artifact(directory, store, key, kind="checkpoint", inputs=None):
         kind=kind, key=key, digest=digest_of(files), stage=key.split("-")[0], files=files, parts=part_digests(files), components={}, config={},
         inputs=inputs or {}, versions={}, fingerprint="", libraries={}, runtime={}, seed=0, metrics={}, cost={}, created="2026-01-01T00:00:00",
     )  # fmt: skip
-    (payload.parent / "manifest.json").write_text(manifest.model_dump_json())
+    (payload.parent / "manifest.json").write_text(manifest_text(manifest))
     return payload

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from alignflow.cli.terminal import Console
-from alignflow.data.adapters import is_adapter
+from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
 from alignflow.tasks.pins import stored_paths, using
@@ -55,6 +55,7 @@ class Speaker:
 
     def __init__(self, name: str, path: Path, max_new_tokens: int, temperature: float, seed: int):
         self.name = name
+        verify_model(path)
         runtime = resolve_runtime(EngineConfig(), model_width(str(path)))
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         from alignflow.models.generation.base import Sampling, make_generator

@@ -21,6 +21,7 @@ from alignflow.tasks.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
 from alignflow.tasks.leftovers import size_of
 from alignflow.tasks.pins import using
 from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.verify import inspect, set_aside, would_set_aside
 
 Reference = Annotated[str, typer.Argument(metavar="REF", help="The start of a key or digest, or a path.")]
 
@@ -77,24 +78,24 @@ def _headline(manifest: Manifest) -> str:
 
 
 def verify() -> None:
-    """Hash every file of every artifact again; a damaged artifact is set aside and its stage runs again next time."""
+    """Hash everything in the store again; what is damaged, and what was derived from it, is set aside and made again by the next run."""
     store, console = ArtifactStore(for_reading=True), Console()
-    damaged, whole = [], 0
-    for manifest in store.manifests():
-        with console.status(f"hashing {manifest.key[:24]}"), using(store, manifest.key):
-            if not store.directory(manifest.key).exists():  # gc removed it since the list was made
-                continue
-            problem = store.verify(manifest.key)
-        if problem:
-            store.quarantine(manifest.key, problem)
-            damaged.append(f"{manifest.key[:24]}: {problem}")
-        else:
-            whole += 1
-    console.print(f"{whole} artifacts are whole")
-    if damaged:
-        aside = "set aside" if store.writable else "none set aside, because the store is read-only"
-        do = "run the recipe again" if store.writable else "run `alignflow verify` where the store can be written"
-        raise StoreError(f"{len(damaged)} damaged, {aside}:\n  " + "\n  ".join(damaged), where=str(store.root), do=do)
+    keys = [path.name for path in (store.root / "artifacts").iterdir()]
+    with console.status("hashing") as status, using(store, *keys):  # gc removes none of them meanwhile
+        found = inspect(store, lambda name: status.update(f"hashing {name[:24]}"))
+    done = set_aside(store, found) if store.writable else would_set_aside(found)
+    console.print(f"{found.whole - len(found.derived)} artifacts are whole", highlight=False)
+    for note in found.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    if found.clean:
+        return
+    small = len(found.caches) + len(found.verdicts)
+    counts = (len(found.damaged), "artifacts damaged"), (len(found.derived), "derived from these"), (small, "small files damaged")
+    what = ", ".join(f"{count} {name}" for count, name in counts if count)
+    raise StoreError(
+        what + ":\n  " + "\n  ".join(done), where=str(store.root),
+        do="run the recipe again" if store.writable else "nothing was set aside, because the store is read-only: verify it where it can be written",
+    )  # fmt: skip
 
 
 def gc(

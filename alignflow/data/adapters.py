@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from alignflow.data.artifacts import artifact_of, identity, read_manifest
+from alignflow.data.artifacts import artifact_of, identity, read_manifest, verify_inputs
 from alignflow.data.errors import ModelError
 from alignflow.data.run import write_json
 
@@ -55,6 +55,22 @@ def find_base(path: Path) -> Path | str:
             where=str(path), do="restore the base that it was trained on, or train the adapter again",
         )  # fmt: skip
     return base
+
+
+def verify_model(path: Path | str) -> None:
+    """Hash what lies at a path before it is used, weights excepted, and the same of an adapter's base: tokenizer, configs, templates.
+
+    Weights are hashed while they are loaded. A path outside a store passes, and a base that is missing is left to the loader.
+
+    Raises:
+        DamagedArtifactError: a byte is not the one that was published.
+    """
+    verify_inputs(Path(path))
+    if is_adapter(path):
+        with contextlib.suppress(ModelError):
+            base = find_base(Path(path))
+            if isinstance(base, Path):
+                verify_model(base)
 
 
 def _in_store(path: Path, key: str, digest: str) -> Path | None:

@@ -1,23 +1,27 @@
 """Artifacts as they are written: references, manifests, digests. Who finds and publishes them is `tasks.store`.
 
-An artifact is a directory `<store>/artifacts/<key>/` with `payload/` (digested), `side/` (logs, curves, timings:
-not digested), `stat.json` (sizes and times at the last full check) and `manifest.json`, which is written last.
+An artifact is a directory `<store>/artifacts/<key>/` with `payload/` (its digest is the artifact's), `side/` (logs,
+curves, timings: no part of that digest), `stat.json` (sizes and times at the last full check) and `manifest.json`, which
+is written last, has the SHA-256 of every file, and carries a digest of itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from alignflow.data.errors import DamagedArtifactError
+from alignflow.data.seals import check_text, sealed_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: manifests without a digest of their own
 MANIFEST = "manifest.json"
+STAT = "stat.json"
+WEIGHTS = ".safetensors"
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json",
     "merges.txt", "tokenizer.model", "added_tokens.json",
@@ -43,7 +47,11 @@ class ArtifactRef(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Everything about an artifact that is known when it is published."""
+    """Everything about an artifact that is known when it is published.
+
+    `seal` is the SHA-256 of the file itself with this field empty; `manifest_text` fills it in. It is empty in manifests of
+    schema version 1.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,6 +61,7 @@ class Manifest(BaseModel):
     digest: str
     stage: str
     files: dict[str, str]  # payload path -> SHA-256
+    side: dict[str, str] = Field(default_factory=dict)  # path below side/ -> SHA-256
     parts: dict[str, str]  # part name -> digest
     components: dict[str, Any]  # what the key was computed from
     config: dict[str, Any]
@@ -67,6 +76,7 @@ class Manifest(BaseModel):
     warnings: list[str] = Field(default_factory=list)
     cost: dict[str, float | None]  # wall_s, cpu_s, gpu_s, tokens, tokens_per_s, peak_memory_mb
     created: str  # ISO time, UTC
+    seal: str = ""
 
     def ref(self, part: str = "") -> ArtifactRef:
         """The reference to this artifact, or to one part of it."""
@@ -111,16 +121,53 @@ def part_digests(files: Mapping[str, str]) -> dict[str, str]:
     return {part: digest_of(group) for part, group in groups.items()}
 
 
+def manifest_text(manifest: Manifest) -> str:
+    """A manifest as it is written: JSON that carries the digest of its own bytes."""
+    return sealed_text(manifest.model_copy(update={"schema_version": SCHEMA_VERSION, "seal": ""}).model_dump_json(indent=1))
+
+
 def read_manifest(artifact: Path) -> Manifest:
-    """Read the manifest of an artifact directory; raises OSError or ValueError where there is none that is whole."""
-    return Manifest.model_validate_json((artifact / MANIFEST).read_text())
+    """Read and check the manifest of an artifact directory: its seal, its digests, and its key against the directory's name.
+
+    A manifest of schema version 1 has no seal. It is read where everything else agrees; `ArtifactStore.find` then hashes the
+    artifact whole and seals it.
+
+    Raises:
+        OSError: there is none, or it cannot be read now.
+        ValueError: it is not the manifest that was written, and what is wrong with it.
+    """
+    artifact = Path(artifact).absolute()
+    data = (artifact / MANIFEST).read_bytes()
+    manifest = Manifest.model_validate_json(data)
+    if manifest.seal or manifest.schema_version > 1:
+        check_text(data)
+    elif manifest.components and manifest.key != _key_of(manifest):
+        raise ValueError("its key is not that of its components")
+    if artifact.parent.name == "artifacts" and manifest.key != artifact.name:
+        raise ValueError(f"it is the manifest of {manifest.key}")
+    if manifest.digest != digest_of(manifest.files) or manifest.parts != part_digests(manifest.files):
+        raise ValueError("its digests do not agree with each other")
+    return manifest
+
+
+def _key_of(manifest: Manifest) -> str:
+    return f"{manifest.stage}-{text_digest(canonical_json(manifest.components))[:40]}"
+
+
+def checked_manifest(artifact: Path) -> Manifest:
+    """As `read_manifest`, for whoever is about to use the artifact; raises DamagedArtifactError where it cannot be trusted."""
+    try:
+        return read_manifest(artifact)
+    except (FileNotFoundError, ValueError) as error:
+        raise _damaged(Path(artifact), f"its manifest cannot be trusted ({_first_line(error)})") from None
 
 
 def artifact_of(path: Path) -> Path | None:
     """The artifact directory that a payload path lies in; None for a path outside a store."""
     for parent in (path, *path.parents):
-        if parent.name == "payload" and (parent.parent / MANIFEST).is_file():
-            return parent.parent
+        artifact = parent.parent
+        if parent.name == "payload" and ((artifact / MANIFEST).is_file() or (artifact / STAT).is_file()):  # one whose manifest is lost is one
+            return artifact
     return None
 
 
@@ -128,24 +175,104 @@ def identity(path: Path) -> tuple[str, str]:
     """Key and digest of what lies at a path: of its artifact; outside a store there is no key, and all files are hashed."""
     artifact = artifact_of(Path(path).absolute())
     if artifact is not None:
-        manifest = read_manifest(artifact)
+        manifest = checked_manifest(artifact)
         return manifest.key, manifest.digest
     return "", digest_of({name: file_digest(Path(path) / name) for name in payload_files(Path(path))})
 
 
-def verify_files(path: Path, suffixes: tuple[str, ...] = (".safetensors",)) -> None:
-    """Re-hash an input's files with these suffixes before they are loaded; raises DamagedArtifactError on a difference.
+def verify_files(path: Path) -> None:
+    """Hash a model's files, weights included, as it is loaded, wherever its path comes from: an input, an option, the user.
 
     A path that is not in a store has no manifest to compare with, and passes.
+
+    Raises:
+        DamagedArtifactError: a file is not the one that the manifest records.
     """
-    artifact = artifact_of(path)
+    verify_whole(path)
+
+
+def verify_inputs(path: Path) -> None:
+    """Hash everything of an input but its weights before a stage uses it, and see that nothing was added; weights are hashed
+    while they are loaded (`verify_files`). A path that is not in a store passes.
+
+    Raises:
+        DamagedArtifactError: a file is not the one that the manifest records, is missing, or is none of the artifact's.
+    """
+    _verify(Path(path), lambda name: not name.endswith(WEIGHTS))
+    _refuse_extra(Path(path))
+
+
+def verify_whole(path: Path, copy: Path | None = None) -> None:
+    """Hash everything at a path, or at a copy of it, weights included; raises DamagedArtifactError as `verify_inputs` does."""
+    _verify(Path(path), lambda name: True, copy)
+    _refuse_extra(Path(path))
+
+
+def verify_file(file: Path) -> None:
+    """Hash one file of a payload before it is read; a file outside a store passes.
+
+    Raises:
+        DamagedArtifactError: it is not the one that the manifest records, or is missing.
+    """
+    file = Path(file)
+    artifact, directory = _place(file.parent)
     if artifact is None:
         return
-    manifest = read_manifest(artifact)
-    for name, digest in manifest.files.items():
+    wanted = str((directory / file.name).relative_to(artifact / "payload"))
+    if wanted not in checked_manifest(artifact).files:
+        raise _damaged(artifact, f"{wanted} is none of its files")
+    _verify(directory, lambda name: name == wanted)
+
+
+def refuse_damaged(path: Path, what: str) -> None:
+    """Say that a file which cannot be read is damage, where it is one of an artifact's: raises DamagedArtifactError there alone."""
+    artifact, place = _place(Path(path))
+    if artifact is not None and str(place.relative_to(artifact / "payload")) in checked_manifest(artifact).files:
+        raise _damaged(artifact, what)
+
+
+def extra_files(payload: Path, files: Mapping[str, str]) -> list[str]:
+    """Files of a payload that are none of the artifact's; hidden ones, which file systems leave, count for nothing."""
+    return [name for name in payload_files(payload) if name not in files and not Path(name).name.startswith(".")]
+
+
+def _verify(path: Path, chosen: Callable[[str], bool], copy: Path | None = None) -> None:
+    artifact, path = _place(path)
+    if artifact is None:
+        return
+    for name, digest in checked_manifest(artifact).files.items():
         file = artifact / "payload" / name
-        if name.endswith(suffixes) and file.is_relative_to(path) and file_digest(file) != digest:
-            raise DamagedArtifactError(
-                f"{name} is not what its manifest records", key=manifest.key, where=str(artifact),
-                do="it is set aside, and the stage that made it runs again",
-            )  # fmt: skip
+        if not file.is_relative_to(path) or not chosen(name):
+            continue
+        read = copy / file.relative_to(path) if copy else file
+        if not read.is_file():
+            raise _damaged(artifact, f"{name} is missing")
+        if file_digest(read) != digest:
+            raise _damaged(artifact, f"{name} is not what its manifest records")
+
+
+def _refuse_extra(path: Path) -> None:
+    artifact, path = _place(path)
+    if artifact is None:
+        return
+    payload = artifact / "payload"
+    extra = [name for name in extra_files(payload, checked_manifest(artifact).files) if (payload / name).is_relative_to(path)]
+    if extra:
+        raise _damaged(artifact, f"{extra[0]} is none of its files")
+
+
+def _place(path: Path) -> tuple[Path | None, Path]:
+    """The artifact that a path lies in, and the path as it is below it: a link to a payload leads there too."""
+    path = path.absolute()
+    artifact = artifact_of(path)
+    return (artifact, path) if artifact else (artifact_of(path.resolve()), path.resolve())
+
+
+def _damaged(artifact: Path, what: str) -> DamagedArtifactError:
+    return DamagedArtifactError(
+        what, key=artifact.absolute().name, where=str(artifact), do="a run sets it aside and makes it again; `alignflow verify` sets it aside too"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from alignflow.data.artifacts import Manifest
+from alignflow.data.artifacts import Manifest, manifest_text, verify_whole
 from alignflow.data.errors import UserError
 
 
@@ -22,8 +22,9 @@ def copy_preferences(manifest: Manifest, payload: Path, directory: Path) -> None
     staging = directory.with_name(f".{directory.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(payload / "preferences", staging)
+    verify_whole(payload / "preferences", staging)
     shutil.copy(payload / "statistics.json", staging)
-    (staging / "manifest.json").write_text(manifest.model_dump_json(indent=1))
+    (staging / "manifest.json").write_text(manifest_text(manifest))
     if directory.is_dir():
         directory.rmdir()
     staging.rename(directory)

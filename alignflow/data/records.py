@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from alignflow.data.artifacts import refuse_damaged
 from alignflow.data.errors import DataError
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -87,11 +88,17 @@ def write_table(rows: Iterable[dict[str, Any]], kind: str, path: Path) -> int:
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file as dictionaries; raises DataError where it is not one."""
+    """Return the rows of a Parquet file as dictionaries.
+
+    Raises:
+        DamagedArtifactError: it is not one, and lies in an artifact of the store.
+        DataError: it is not one, and is the user's.
+    """
     try:
         with pq.ParquetFile(path) as file:  # pq.read_table would import pandas and data sets first: half a second of every stage
             return [row for batch in file.iter_batches() for row in batch.to_pylist()]
     except (OSError, pa.ArrowException) as error:
+        refuse_damaged(path, f"{path.name} is not a readable Parquet table ({' '.join(str(error).split())[:200]})")
         raise DataError(f"not a readable Parquet table ({error})", where=str(path)) from error
 
 

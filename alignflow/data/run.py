@@ -83,6 +83,7 @@ class Run:
     tokens: int = 0
     computed: int = 0
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     listeners: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
     _phase: tuple[str, int, float, int] = ("", 0, 0.0, 0)  # unit, total, start, and what was done by then
     _last: float = 0.0
@@ -129,6 +130,11 @@ class Run:
         """Record something that a person should know; shown at the end of the stage and in the report."""
         self.warnings.append(text)
         print(f"warning: {text}", flush=True)
+
+    def note(self, text: str) -> None:
+        """Tell a person now what changes no result: damage that was healed. It is shown, and enters no manifest and no report."""
+        self.notes.append(text)
+        print(f"note: {text}", flush=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,7 +11,7 @@ from alignflow.data.artifacts import ArtifactRef, Manifest
 from alignflow.data.catalogue import suggest
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.recipe import Recipe
-from alignflow.data.errors import ApprovalNeededError, GateStoppedError, RecipeError
+from alignflow.data.errors import ApprovalNeededError, DamagedArtifactError, GateStoppedError, RecipeError
 from alignflow.data.gates import FAILED, LETS_ON, GateRecord, approval_holds, finding, passes
 from alignflow.flows.calls import Step
 from alignflow.tasks.gates import GateLedger, decided
@@ -146,7 +146,11 @@ def standing(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore) -> Ite
     for gate in recipe.gates:
         step = by_name[gate.stage]
         manifest = store.find(step.key) if step.state == "cached" else None
-        yield gate, _standing(gate, manifest, ledger, recipe.name) if manifest else ""
+        try:
+            yield gate, _standing(gate, manifest, ledger, recipe.name) if manifest else ""
+        except DamagedArtifactError as damage:
+            store.quarantine(damage.key, damage.what)
+            yield gate, f"not known: {damage.what}; {damage.key[:24]} was set aside and is made again"
 
 
 def _standing(gate: GateConfig, manifest: Manifest, ledger: GateLedger, run: str) -> str:

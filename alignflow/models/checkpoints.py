@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from transformers.core_model_loading import revert_weight_conversion
 
-from alignflow.data.artifacts import artifact_of, read_manifest
+from alignflow.data.artifacts import artifact_of, checked_manifest
 from alignflow.data.printable import printable
 from alignflow.models import attention
 from alignflow.models.engines import group
@@ -157,5 +157,5 @@ def licences_of(*inputs: Path | None) -> str:
     for path in inputs:
         artifact = artifact_of(path) if path else None
         if artifact:
-            found.update(read_manifest(artifact).licences)
+            found.update(checked_manifest(artifact).licences)
     return "; ".join(f"{name}: {licence}" for name, licence in sorted(found.items())) or "unknown"

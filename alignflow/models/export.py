@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from alignflow.data.adapters import is_adapter
-from alignflow.data.artifacts import verify_files
+from alignflow.data.adapters import is_adapter, verify_model
+from alignflow.data.artifacts import verify_whole
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
 from alignflow.models.adapters import has_head
@@ -31,11 +31,12 @@ def export(path: Path, out: Path) -> None:
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
         if is_adapter(path):
+            verify_model(path)
             temporary.mkdir()
             _write_merged(path, temporary)
         else:
-            verify_files(path)
             shutil.copytree(path, temporary)
+            verify_whole(path, temporary)  # the copy, which is what goes out
         for file in (*temporary.rglob("*"), temporary):
             _sync(file)
         os.rename(temporary, out)

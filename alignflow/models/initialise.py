@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from alignflow.data.adapters import find_base, is_adapter
+from alignflow.data.artifacts import verify_files
 from alignflow.data.configs.inputs import BuildConfig, InitConfig
 from alignflow.data.errors import DataError, ModelError, quoted
 from alignflow.data.paths import is_file
@@ -50,6 +51,8 @@ def initialise(config: InitConfig, *, run: Run) -> dict[str, float | None]:
 def load(config: InitConfig) -> tuple[Any, Any]:
     """Model and tokenizer at `config.path`, in fp32; an adapter is merged into its base, which it may have its tokenizer from."""
     path = str(config.path)
+    if Path(path).is_dir():
+        verify_files(Path(path))
     adapter = is_adapter(path)
     bare = adapter and not (Path(path) / "tokenizer_config.json").is_file()
     tokenizer = load_tokenizer(find_base(Path(path)) if bare else path, config.trust_remote_code, config.revision)

@@ -71,7 +71,7 @@ def _score(policy: Policy, answers: Sequence[EncodedRow], digest: str, config: R
     def compute(batch: list[int]) -> list[dict[str, Any]]:
         return _together(policy, [answers[order[place]] for place in batch], config.per_token, run)
 
-    journal = RowJournal(run.rows)
+    journal = RowJournal(run.rows, run.note)
     known = journal.known() if run.main else {}  # read once: other runs write too, and all processes must go by one plan
     planned = group.gather(list(plan(ids, known, ANSWERS_PER_COMMIT)) if run.main else None)[0]
     if not run.main:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from alignflow.data.artifacts import Manifest
+from alignflow.data.artifacts import Manifest, verify_file
 from alignflow.data.records import prompt_text, read_table
 from alignflow.tasks.gates import row_ids, tables_of
 from alignflow.tasks.key import difference
@@ -180,5 +180,8 @@ def _answers(runs: tuple[dict[str, Manifest], dict[str, Manifest]], store: Artif
 
 
 def _answers_by_id(path: Path) -> dict[str, tuple[str, str]]:
-    rows: list[dict[str, Any]] = read_table(path) if path.is_file() else []
+    if not path.is_file():
+        return {}
+    verify_file(path)
+    rows: list[dict[str, Any]] = read_table(path)
     return {row["id"]: (prompt_text(row["prompt"]), row["completions"][0]) for row in rows}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import alignflow
 from alignflow.data import artifacts
@@ -17,8 +19,11 @@ from alignflow.data.errors import UserError, cut
 from alignflow.data.host import this_host
 from alignflow.data.own_module import source_file
 from alignflow.data.paths import is_file
+from alignflow.data.seals import sealed, unsealed
 from alignflow.data.sources.files import inside, is_pattern, matched
+from alignflow.tasks.integrity import tell
 
+LOCKED_S = 5.0  # how long another process may hold the cache before this one works without it
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
 
 
@@ -127,41 +132,107 @@ class ContentDigests:
 
 
 class _Database:
-    """Digests of files by path, size and time, in one small database: for a store of one machine."""
+    """Digests of files by path, size and time, in one small database: for a store of one machine.
+
+    It is a cache. Where it is damaged it is removed and made anew; where it is locked for long, or cannot be written, this
+    process works without it. Each row carries a digest of its own: a changed one is forgotten.
+    """
 
     def __init__(self, path: Path):
-        self._database = sqlite3.connect(path, timeout=60)
-        self._database.execute("create table if not exists files (path text primary key, size int, mtime int, digest text)")
+        self._path = path
+        self._database: sqlite3.Connection | None = None
+        self._attempt(self._open)
 
     def get(self, name: str, size: int, mtime: int) -> str:
-        row = self._database.execute("select size, mtime, digest from files where path = ?", (name,)).fetchone()
-        return str(row[2]) if row and row[:2] == (size, mtime) else ""
+        row = self._attempt(lambda: self._select(name))
+        return str(row[2]) if row and row == (size, mtime, row[2], row_seal(name, *row[:3])) else ""
 
     def put(self, name: str, size: int, mtime: int, digest: str) -> None:
-        with self._database:
-            self._database.execute("insert or replace into files values (?, ?, ?, ?)", (name, size, mtime, digest))
+        self._attempt(lambda: self._insert((name, size, mtime, digest, row_seal(name, size, mtime, digest))))
+
+    def _open(self) -> None:
+        self._database = sqlite3.connect(self._path, timeout=LOCKED_S)
+        self._database.execute("create table if not exists digests (path text primary key, size int, mtime int, digest text, seal text)")
+
+    def _select(self, name: str) -> Any:
+        return self._database and self._database.execute("select size, mtime, digest, seal from digests where path = ?", (name,)).fetchone()
+
+    def _insert(self, row: tuple[Any, ...]) -> None:
+        if self._database:
+            with self._database:
+                self._database.execute("insert or replace into digests values (?, ?, ?, ?, ?)", row)
+
+    def _attempt(self, what: Callable[[], Any]) -> Any:
+        """Do something with the database; where it is damaged, once more with a new one."""
+        for last in (False, True):
+            try:
+                return what()
+            except (sqlite3.Error, ValueError, OverflowError) as error:  # text that is no UTF-8 is a ValueError
+                self._close()
+                if last or _is_busy(error) or not os.access(self._path, os.W_OK) or not os.access(self._path.parent, os.W_OK):
+                    tell(f"content.sqlite is not used by this process ({error}): the recipe's files are hashed again")
+                    return None
+                tell(f"content.sqlite is damaged ({error}): it was removed, and the recipe's files are hashed again")
+                remove_database(self._path)
+                with contextlib.suppress(sqlite3.Error):
+                    self._open()
+        return None
+
+    def _close(self) -> None:
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.close()
+        self._database = None
+
+
+def row_seal(name: Any, size: Any, mtime: Any, digest: Any) -> str:
+    """The digest that a row of the cache carries for itself."""
+    return artifacts.text_digest(artifacts.canonical_json([name, size, mtime, digest]))[:32]
+
+
+def damaged_rows(path: Path) -> list[str]:
+    """Paths of the rows of the cache that cannot be trusted; raises sqlite3.Error where it is no whole database."""
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCKED_S)) as database:
+        wrong = [str(row[0]) for row in database.execute("pragma integrity_check") if row[0] != "ok"]
+        rows = database.execute("select path, size, mtime, digest, seal from digests").fetchall()
+    return wrong + [str(row[0]) for row in rows if row_seal(*row[:4]) != row[4]]
+
+
+def remove_database(path: Path) -> None:
+    """Remove a SQLite database with what stands beside it."""
+    for ending in ("", "-journal", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in ("locked", "busy", "full", "unable to open"))
 
 
 class _Files:
     """The same in one file each, committed by a rename: SQLite's locks do not hold on a network mount.
 
-    Each host has a directory of its own, because one path may be another file on another machine.
+    Each host has a directory of its own, because one path may be another file on another machine. A file carries a digest;
+    one that is damaged is written anew, and where nothing can be written the files are hashed each time.
     """
 
     def __init__(self, directory: Path):
         self._directory = directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def get(self, name: str, size: int, mtime: int) -> str:
-        with contextlib.suppress(OSError, ValueError):
-            known = json.loads(self._file(name).read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            known = unsealed(self._file(name).read_bytes())
             return str(known["digest"]) if known["file"] == [name, size, mtime] else ""
         return ""
 
     def put(self, name: str, size: int, mtime: int, digest: str) -> None:
         temporary = self._directory / f".{secrets.token_hex(8)}"
-        temporary.write_text(json.dumps({"file": [name, size, mtime], "digest": digest}))
-        os.replace(temporary, self._file(name))
+        try:
+            temporary.write_bytes(sealed({"file": [name, size, mtime], "digest": digest}))
+            os.replace(temporary, self._file(name))
+        except OSError as error:
+            tell(f"digests of the recipe's files are not remembered ({error.strerror})")
 
     def _file(self, name: str) -> Path:
         return self._directory / f"{artifacts.text_digest(name)[:40]}.json"

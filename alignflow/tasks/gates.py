@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import time
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from alignflow.data.artifacts import Manifest
+from alignflow.data.artifacts import Manifest, verify_file
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.gates import LETS_ON, NEW_ROWS, GateRecord, limits, measured
+from alignflow.data.seals import UnsealedError, sealed, unsealed
+from alignflow.tasks.integrity import tell
 from alignflow.tasks.store import ArtifactStore
 
 FOLDER = "gates"
@@ -44,8 +42,8 @@ class GateLedger:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{time.time_ns():020d}-{os.getpid()}"
         temporary = directory / f".{name}"
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(record.model_dump_json(indent=1))
+        with open(temporary, "wb") as file:
+            file.write(sealed(record.model_dump(mode="json"), indent=1))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, directory / f"{name}.json")
@@ -81,21 +79,37 @@ class GateLedger:
 def _read(directory: Path) -> list[GateRecord]:
     found = []
     for path in sorted(directory.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, ValidationError):
-            found.append(GateRecord.model_validate(json.loads(path.read_text(encoding="utf-8"))))
+        try:
+            found.append(read_record(path))
+        except OSError:
+            continue
+        except ValueError as error:
+            tell(f"a verdict is left out, and may be asked for again: gates/{directory.name}/{path.name} is damaged ({error})")
     return found
 
 
+def read_record(path: Path) -> GateRecord:
+    """One verdict; raises OSError, or ValueError where its bytes are not those that were written.
+
+    Verdicts of an older alignflow carry no digest: they are taken as they stand.
+    """
+    data = path.read_bytes()
+    try:
+        return GateRecord.model_validate(unsealed(data))
+    except UnsealedError:
+        return GateRecord.model_validate_json(data)
+
+
 def tables_of(artifact: Path) -> list[str]:
-    """The tables of an artifact's payload whose rows have ids, as paths without `.parquet`."""
+    """The tables of an artifact's payload whose rows have ids, as paths without `.parquet`; raises DamagedArtifactError."""
     from pyarrow.parquet import read_schema  # a run without gates is spared it
 
-    payload = artifact / "payload"
-    return [
-        str(path.relative_to(payload).with_suffix(""))
-        for path in sorted(payload.rglob("*.parquet"))
-        if "id" in read_schema(path).names
-    ]  # fmt: skip
+    payload, found = artifact / "payload", []
+    for path in sorted(payload.rglob("*.parquet")):
+        verify_file(path)
+        if "id" in read_schema(path).names:
+            found.append(str(path.relative_to(payload).with_suffix("")))
+    return found
 
 
 def new_row_metrics(artifact: Path) -> list[str]:
@@ -104,11 +118,14 @@ def new_row_metrics(artifact: Path) -> list[str]:
 
 
 def row_ids(artifact: Path, table: str) -> set[str]:
-    """The ids of a table's rows; none where the artifact or the table is gone."""
+    """The ids of a table's rows; none where the artifact or the table is gone. Raises DamagedArtifactError."""
     from pyarrow.parquet import read_table
 
     path = artifact / "payload" / f"{table}.parquet"
-    return set(read_table(path, columns=["id"]).column("id").to_pylist()) if path.is_file() else set()
+    if not path.is_file():
+        return set()
+    verify_file(path)
+    return set(read_table(path, columns=["id"]).column("id").to_pylist())
 
 
 def decided(record: GateRecord) -> str:

@@ -167,7 +167,7 @@ class Collection:
             return IN_USE
         if entry.area == "work":
             return ""
-        if name in view.rows or (entry.area == "runs" and not entry.key and keys_in(at or entry.path) & (view.kept | view.used)):
+        if name in view.rows or (entry.area == "runs" and not entry.key and _noted_keys(at or entry.path) & (view.kept | view.used)):
             return KEPT
         return RECENT if self._now_s - last_use / 1e9 < self._wish.unused_for_s else ""
 
@@ -214,6 +214,13 @@ def _led_to(keys: Iterable[str], artifacts: dict[str, _Artifact]) -> set[str]:
             found.add(key)
             queue.extend(artifacts[key].takes)
     return found
+
+
+def _noted_keys(path: Path) -> set[str]:
+    """The keys that a note of a run names; none where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return set(keys_in(path).values())
+    return set()
 
 
 def _last_use(path: Path, area: str) -> int:

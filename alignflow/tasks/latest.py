@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from alignflow.data.artifacts import Manifest, text_digest
-from alignflow.data.run import write_whole
+from alignflow.data.seals import SealError, UnsealedError, sealed, unsealed
+from alignflow.tasks.integrity import tell, write_synced
 from alignflow.tasks.store import ArtifactStore
 
 
 def remember(store: ArtifactStore, recipe: str, keys: Mapping[str, str]) -> None:
     """Note the keys that steps of a run of `recipe` (its name) took; other steps keep theirs."""
     with store.lock(f"latest:{recipe}"):
-        write_whole(_file(store, recipe), {**_read(store, recipe), **keys})
+        write_synced(_file(store, recipe), sealed({**_read(store, recipe), **keys}).decode())
 
 
 def latest(store: ArtifactStore, recipe: str, step: str) -> Manifest | None:
@@ -23,21 +24,30 @@ def latest(store: ArtifactStore, recipe: str, step: str) -> Manifest | None:
     return store.find(key) if key else None
 
 
-def keys_in(path: Path) -> set[str]:
-    """The keys that a file of this kind names; none where it cannot be read."""
-    try:
-        return set(json.loads(path.read_text()).values())
-    except (OSError, ValueError, TypeError, AttributeError):
-        return set()
-
-
 def _file(store: ArtifactStore, recipe: str) -> Path:
     """A name of its own for each recipe, and one that no other file of `runs/` has."""
     return store.root / "runs" / f"latest-{text_digest(recipe)[:16]}.json"
 
 
 def _read(store: ArtifactStore, recipe: str) -> dict[str, str]:
+    """The keys of a recipe's steps; none where nothing was noted, or where that is damaged: the next good run notes them anew."""
+    file = _file(store, recipe)
     try:
-        return json.loads(_file(store, recipe).read_text())
+        return keys_in(file)
     except FileNotFoundError:
         return {}
+    except ValueError as error:
+        tell(f"runs/{file.name} is damaged ({error}): what {recipe!r} took last is forgotten until its next good run")
+        return {}
+
+
+def keys_in(file: Path) -> dict[str, str]:
+    """The keys in a file of `remember`; one of an older alignflow carries no digest. Raises OSError, ValueError where it is damaged."""
+    data = file.read_bytes()
+    try:
+        return unsealed(data)
+    except UnsealedError:
+        found = json.loads(data)
+        if not all(isinstance(value, str) for value in found.values()):
+            raise SealError("it is not what was written") from None
+        return found

@@ -7,7 +7,6 @@ their maker's.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,17 +16,17 @@ from pathlib import Path
 from alignflow.data import catalogue
 from alignflow.data.artifacts import read_manifest
 from alignflow.data.errors import AlignflowError
-from alignflow.data.gates import GateRecord
+from alignflow.tasks.gates import read_record
 
 AREAS = ("artifacts", "gates", "quarantine", "staging", "work", "rows", "runs")
 KEY = r"(?P<stage>[a-z][a-z0-9_]*)-[0-9a-f]{40}"
 _ATTEMPT = r"@[A-Za-z0-9._]+-[0-9]+-[0-9a-f]{8}"
 _PATTERNS = {
-    "quarantine": re.compile(rf"{KEY}-[0-9]{{18,20}}(-[a-z]+)?|removed-[0-9]{{18,20}}-[0-9]+"),
+    "quarantine": re.compile(rf"{KEY}-[0-9]{{18,20}}(-[a-z]+)?|removed-[0-9]{{18,20}}-[0-9]+|verdict-[a-z][a-z0-9_]*-[0-9a-f]{{40}}-[0-9]{{18,20}}\.json"),
     "staging": re.compile(rf"(?P<key>{KEY})({_ATTEMPT})?"),
     "work": re.compile(rf"(?P<key>{KEY})({_ATTEMPT})?"),
     "rows": re.compile(r"(?P<stage>[a-z][a-z0-9_]*)-[0-9a-f]{16}"),
-    "runs": re.compile(rf"latest-[0-9a-f]{{16}}\.(json|tmp)|(?P<key>{KEY})({_ATTEMPT})?(-node-[0-9]+)?\.log"),
+    "runs": re.compile(rf"latest-[0-9a-f]{{16}}\.(json|tmp)|\.latest-[0-9a-f]{{16}}\.json\.[0-9a-f]+|(?P<key>{KEY})({_ATTEMPT})?(-node-[0-9]+)?\.log"),
 }
 _IN_STAGING = re.compile(r"payload|side|(spec|result|error|stat|manifest)(-[0-9]+)?\.(json|tmp)|\.(stat|manifest)\.json\.[0-9a-f]+")
 _IN_ROWS = re.compile(r"batch-[0-9a-f]{32}\.json|\.batch-[0-9]+-[0-9a-f]+-[0-9a-f]{32}|\.now-[A-Za-z0-9_]+")
@@ -82,7 +81,8 @@ def size_of(path: Path) -> int:
 
 def _made_here(area: str, item: os.DirEntry[str]) -> Entry | None:
     path = Path(item.path)
-    if item.is_symlink() or (area == "runs") == item.is_dir(follow_symlinks=False):
+    folder = item.is_dir(follow_symlinks=False)
+    if item.is_symlink() or (folder and area == "runs") or (not folder and area not in ("runs", "quarantine")):
         return None
     if area in ("artifacts", "gates"):
         return Entry(area, path, item.name) if _NAMES_ITSELF[area](path) else None
@@ -116,7 +116,7 @@ def _is_verdicts(path: Path) -> bool:
             return False
         if item.name.endswith(".json"):
             try:
-                if GateRecord.model_validate(json.loads(Path(item.path).read_text(encoding="utf-8"))).key != path.name:
+                if read_record(Path(item.path)).key != path.name:
                     return False
             except (OSError, ValueError):
                 return False

@@ -185,7 +185,8 @@ def with_costs(result: dict[str, Any], shares: list[dict[str, Any]]) -> dict[str
     cost["peak_memory_mb"] = max(cost["peak_memory_mb"], result["cost"]["peak_memory_mb"])
     cost["wall_s"] += result["cost"]["wall_s"]
     cost["tokens_per_s"] = cost["tokens"] / cost["wall_s"] if cost["tokens"] and cost["wall_s"] > 0 else None
-    return {**result, "cost": cost}
+    notes = [note for share in (*shares, result) for note in share.get("notes", ())]
+    return {**result, "cost": cost, "notes": list(dict.fromkeys(notes))}
 
 
 def _added(value: float | None, others: list[float | None]) -> float | None:

@@ -106,6 +106,8 @@ class _Attempt:
         finally:
             if shared:
                 attempts.leave(work)
+        for note in result.get("notes", ()):
+            self.warn(f"{call.name}: {note}")
         published = store.publish(area, make_manifest(call, store, area, result), self.force)
         self._tell(published)
         shutil.rmtree(work, ignore_errors=True)
@@ -164,13 +166,12 @@ def rows_name(stage: str, components: Mapping[str, Any]) -> str:
 
 
 def make_manifest(call: StageCall, store: ArtifactStore, area: Path, result: dict[str, Any]) -> Manifest:
-    """Everything that is known about a finished stage; hashes the payload."""
-    payload = area / "payload"
-    files = {name: artifacts.file_digest(payload / name) for name in artifacts.payload_files(payload)}
+    """Everything that is known about a finished stage; hashes what it left."""
+    files, side = ({name: artifacts.file_digest(place / name) for name in artifacts.payload_files(place)} for place in (area / "payload", area / "side"))
     row = catalogue.STAGES[call.stage]
     versions = {name.removeprefix("version."): str(value) for name, value in call.components.items() if name.startswith("version.")}
     return Manifest(
-        kind=row.makes, key=call.key, digest=artifacts.digest_of(files), stage=call.stage, files=files,
+        kind=row.makes, key=call.key, digest=artifacts.digest_of(files), stage=call.stage, files=files, side=side,
         parts=artifacts.part_digests(files), components=call.components, config=call.config, inputs=call.inputs,
         versions={"alignflow": alignflow.__version__, **versions}, fingerprint=fingerprint("stages", call.stage),
         libraries=library_versions(), runtime=call.runtime.model_dump(), seed=call.config.get("seed"),
@@ -194,7 +195,7 @@ def licences(call: StageCall, store: ArtifactStore) -> dict[str, str]:
     """Licences of models and data that went into a call: those of its inputs, and those that its config states."""
     found: dict[str, str] = {}
     for ref in call.inputs.values():
-        found.update(artifacts.read_manifest(store.directory(ref.key)).licences)
+        found.update(store.manifest(ref.key).licences)
     found.update(_stated(call.config))
     return found
 

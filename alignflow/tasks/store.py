@@ -6,21 +6,21 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from alignflow.data import artifacts
 from alignflow.data.artifacts import MANIFEST, ArtifactRef, Manifest
-from alignflow.data.errors import StoreError, UserError
+from alignflow.data.errors import DamagedArtifactError, StoreError, UserError
 from alignflow.data.host import Host
 from alignflow.data.sharing import SHARED, STORE_FILE, Sharing, sharing_of
+from alignflow.tasks import integrity
 from alignflow.tasks.attempts import attempt_name
+from alignflow.tasks.integrity import sync as _sync
+from alignflow.tasks.integrity import write_synced as _write_synced
 from alignflow.tasks.locks import FileLocks, Hold, Leases, Locks, Periods
 from alignflow.tasks.sharing import check_can_share
 from alignflow.tasks.store_root import default_root, disk_error, open_root
@@ -73,54 +73,54 @@ class ArtifactStore:
         return payload / ref.part if ref.part and (payload / ref.part).is_dir() else payload
 
     def manifest(self, key: str) -> Manifest:
-        """The manifest of an artifact that was found before; raises StoreError where it is gone."""
+        """The checked manifest of an artifact that was found before.
+
+        Raises:
+            StoreError: the artifact is gone.
+            DamagedArtifactError: the manifest is not the one that was written.
+        """
         try:
             return artifacts.read_manifest(self.directory(key))
-        except (OSError, ValueError):
+        except OSError:
             raise StoreError("the artifact is gone", where=key, do="run the recipe again") from None
+        except ValueError as error:
+            raise DamagedArtifactError(
+                integrity.distrust(error), key=key, where=str(self.directory(key)), do="a run sets it aside and makes it again; `alignflow verify` sets it aside too"
+            ) from None
 
     def find(self, key: str) -> Manifest | None:
         """The manifest of a whole artifact, or None; what is damaged is set aside and `reasons` says why.
 
-        A file whose size and time are those of the last full check is taken as it is; any other is hashed again.
+        A file whose size and time are those of the last full check is taken as it is; any other is hashed again. An
+        artifact of an older alignflow, whose manifest has no seal, is hashed whole once, and sealed.
         """
         directory = self.directory(key)
         if not directory.exists():
             return None
         try:
             manifest = artifacts.read_manifest(directory)
-            known = json.loads((directory / "stat.json").read_text())
-        except (FileNotFoundError, NotADirectoryError, ValueError, ValidationError):
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             if directory.exists():  # not set aside meanwhile by another process
-                self.quarantine(key, "its manifest cannot be read")
+                self.quarantine(key, integrity.distrust(error))
             return None
         except OSError as error:  # a mount that does not answer is no damage
             raise disk_error(error, directory) from error
-        changed = [name for name in manifest.files if _stat(directory / "payload" / name) != known.get(name)]
-        damage = self._damage(directory, manifest, changed)
-        if damage:
-            self.quarantine(key, damage)
-            return None
-        if changed and self.writable:
-            self._write_stat(directory, list(manifest.files))
-        return manifest
-
-    def _damage(self, directory: Path, manifest: Manifest, names: list[str]) -> str:
-        for name in names:
-            file = directory / "payload" / name
-            if not file.is_file():
-                return f"{name} is missing"
-            if artifacts.file_digest(file) != manifest.files[name]:
-                return f"{name} changed on disk"
-        return ""
+        try:
+            damage = integrity.check(directory, manifest, whole=not manifest.seal)
+            if damage:
+                self.quarantine(key, damage)
+                return None
+            return manifest if manifest.seal else integrity.seal_old(self.root, directory, manifest)
+        except OSError as error:
+            raise disk_error(error, directory) from error
 
     def verify(self, key: str) -> str:
-        """Re-hash every file of an artifact; return what is wrong, or an empty text."""
+        """Re-hash every file of an artifact; return what is wrong, or an empty text. Nothing is changed."""
         try:
             manifest = artifacts.read_manifest(self.directory(key))
-        except (OSError, ValueError):
-            return "its manifest cannot be read"
-        return self._damage(self.directory(key), manifest, list(manifest.files))
+        except (OSError, ValueError) as error:
+            return integrity.distrust(error)
+        return integrity.damage_of(self.directory(key), manifest)
 
     def quarantine(self, key: str, why: str) -> None:
         """Set a damaged artifact aside, so that its producer runs again."""
@@ -177,8 +177,9 @@ class ArtifactStore:
             for path in sorted(area.rglob("*")):
                 if path.is_file():
                     _sync(path)
-            self._write_stat(area, list(manifest.files))
-            _write_synced(area / MANIFEST, manifest.model_dump_json(indent=1))
+            integrity.raise_schema(self.root)
+            integrity.write_stats(area, manifest)
+            _write_synced(area / MANIFEST, artifacts.manifest_text(manifest))
             for directory in sorted(path for path in area.rglob("*") if path.is_dir()):
                 _sync(directory)
             _sync(area)
@@ -205,27 +206,28 @@ class ArtifactStore:
                 return Published(first.ref(), ours=False, other_digest=manifest.digest if manifest.digest != first.digest else "")
         raise StoreError("other processes publish the same artifact all the time", where=manifest.key, do="run it again")
 
-    def _write_stat(self, directory: Path, names: list[str]) -> None:
-        stats = {name: _stat(directory / "payload" / name) for name in names}
-        _write_synced(directory / "stat.json", json.dumps(stats))
 
     def manifests(self, stage: str = "") -> Iterator[Manifest]:
-        """All manifests that can be read, newest first; of one stage where it is named."""
+        """All manifests that can be trusted, newest first; of one stage where it is named. The others are told of."""
         found = []
         for directory in (self.root / "artifacts").glob(f"{stage}-*" if stage else "*"):
-            with contextlib.suppress(OSError, ValueError):
+            try:
                 manifest = artifacts.read_manifest(directory)
                 if not stage or manifest.stage == stage:
                     found.append(manifest)
+            except OSError:
+                continue
+            except ValueError as error:
+                integrity.tell(f"{directory.name} is left out: {integrity.distrust(error)}; `alignflow verify` sets it aside")
         return iter(sorted(found, key=lambda manifest: manifest.created, reverse=True))
 
     def resolve(self, text: str) -> Manifest:
         """The artifact that a person means by a key, the start of a key or digest, or a path; raises UserError."""
         path = Path(text)
         if path.is_dir() and (artifact := artifacts.artifact_of(path.absolute())):
-            return artifacts.read_manifest(artifact)
+            return artifacts.checked_manifest(artifact)
         if (path / MANIFEST).is_file():
-            return artifacts.read_manifest(path)
+            return artifacts.checked_manifest(path)
         matches = [m for m in self.manifests() if m.key.startswith(text) or (len(text) >= 6 and m.digest.startswith(text))]
         if len(matches) == 1 or (matches and len({m.key for m in matches}) == 1):
             return matches[0]
@@ -265,26 +267,3 @@ class ArtifactStore:
         return Leases(directory, Periods(sharing.beat_s, sharing.expiry_s, poll_s=min(0.5, sharing.beat_s)), self._host)
 
 
-def _stat(path: Path) -> list[int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns]
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_synced(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # others may write the same file now
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

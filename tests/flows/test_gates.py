@@ -6,7 +6,7 @@ import json
 import pytest
 from tests_support import as_artifact
 
-from alignflow.data.artifacts import Manifest
+from alignflow.data.artifacts import Manifest, manifest_text
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import ApprovalNeededError, GateStoppedError, RecipeError
 from alignflow.data.records import write_table
@@ -28,7 +28,7 @@ def made(store, tmp_path):
         payload = as_artifact(folder, store.root, key, kind="dataset")
         file = payload.parent / "manifest.json"
         manifest = Manifest.model_validate_json(file.read_text()).model_copy(update={"metrics": metrics})
-        file.write_text(manifest.model_dump_json())
+        file.write_text(manifest_text(manifest))
         return manifest.ref()
 
     return make

@@ -1,5 +1,6 @@
 """An exported model stands alone: the same answers, nothing beside it, whole or not at all."""
 
+import os
 import shutil
 
 import pytest
@@ -95,6 +96,18 @@ def test_damaged_weights_are_not_exported_and_nothing_is_left(store, tmp_path):
     with open(path / "model.safetensors", "ab") as file:
         file.write(b"x")
     with pytest.raises(DamagedArtifactError):
+        export(path, tmp_path / "target" / "out")
+    assert not list((tmp_path / "target").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["whole", "adapter", "base"])
+def test_a_changed_tokenizer_is_not_exported(adapter, store, tmp_path, kind):
+    path = store / "artifacts" / "init-1" / "payload" if kind == "whole" else adapter[1]
+    changed = (adapter[1] if kind == "adapter" else store / "artifacts" / "init-1" / "payload") / "tokenizer.json"
+    before, content = changed.stat(), changed.read_text()
+    changed.write_text(content.replace("c", "d", 1))
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(DamagedArtifactError, match="tokenizer.json"):
         export(path, tmp_path / "target" / "out")
     assert not list((tmp_path / "target").iterdir())
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from tests_support import as_artifact
 
 from alignflow.cli.compare import answers_table, metrics_table, plain
-from alignflow.data.artifacts import Manifest
+from alignflow.data.artifacts import Manifest, manifest_text
 from alignflow.data.records import user, write_table
 from alignflow.tasks.compare import compare, lineage
 
@@ -28,7 +28,7 @@ def made(store, tmp_path):
         payload = as_artifact(folder, store.root, key)
         file = payload.parent / "manifest.json"
         written = Manifest.model_validate_json(file.read_text()).model_copy(update=manifest)
-        file.write_text(written.model_dump_json())
+        file.write_text(manifest_text(written))
         return written
 
     return make

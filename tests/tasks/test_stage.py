@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from alignflow.data.errors import DataError, StageError
+from alignflow.data.errors import DamagedArtifactError, DataError, StageError
 from alignflow.tasks.launch import listening
 from alignflow.tasks.stage import make_spec, pinned, run_stage
 from alignflow.tasks.store import ArtifactStore
@@ -110,3 +110,15 @@ def test_the_child_loads_the_commit_that_the_key_was_computed_from():
     components = {"config.path": "hub:a/model@abc", "config.corpus.0.path": "hub:a/set@def", "config.corpus.1.path": "0123"}
     found = pinned(config, components)
     assert found["revision"] == "abc" and [source["revision"] for source in found["corpus"]] == ["def", None]
+
+
+def test_an_input_whose_bytes_changed_behind_their_time_is_found_by_the_stage_that_takes_it(call_of, store):
+    source, _ = run_stage(call_of(text="a"), store)
+    file = store.payload(source) / "part" / "text.txt"
+    before = file.stat()
+    file.write_text("b")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    call = call_of(text="c", source=source)
+    with pytest.raises(DamagedArtifactError, match="part/text.txt") as raised:
+        run_stage(call, store)
+    assert raised.value.key == source.key and store.find(call.key) is None

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from alignflow.data.artifacts import Manifest, artifact_of, read_manifest
+from alignflow.data.artifacts import Manifest, artifact_of, checked_manifest, file_digest, verify_file
 from alignflow.data.configs.generation import ReportConfig
 from alignflow.data.printable import printable
 from alignflow.data.report.plots import PANELS, bars_plot, curve_plot, histogram_plot, interval_plot
@@ -42,6 +42,9 @@ def report(
     facts = gather(stages)
     write_json(run.out / "report.json", facts)
     (run.side / "report.html").write_text(render(config.title, stages, facts), encoding="utf-8")
+    for name, stage in stages.items():
+        for file in stage.left_out:
+            run.note(f"{file} beside {name} changed on disk: the page is without it; `--force {name}` makes it again")
     return {"stages": float(len(stages))}
 
 
@@ -51,12 +54,15 @@ class Stage:
     def __init__(self, name: str, path: Path):
         self.name, self.path = name, path
         artifact = artifact_of(path)
-        self.manifest: Manifest | None = read_manifest(artifact) if artifact else None
+        self.manifest: Manifest | None = checked_manifest(artifact) if artifact else None
+        self.left_out: list[str] = []  # files beside the artifact that changed on disk
         self.side = artifact / "side" if artifact else None
 
     def read(self, file: str) -> Any:
-        """A JSON file of the payload; None where it has none."""
+        """A JSON file of the payload; None where it has none. Raises DamagedArtifactError."""
         path = self.path / file
+        if path.is_file():
+            verify_file(path)
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def curves(self) -> list[dict[str, float]]:
@@ -64,9 +70,22 @@ class Stage:
         return self.lines("curves")
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """Lines of a file beside the artifact: curves, alarms, samples; none where it has no such file."""
+        """Lines of a file beside the artifact: curves, alarms, samples.
+
+        None where it has no such file, and where the file changed on disk: `left_out` names that one.
+        """
         path = self.side / f"{name}.jsonl" if self.side else None
-        return [json.loads(line) for line in path.read_text().splitlines()] if path and path.is_file() else []
+        if path is None or not path.is_file():
+            return []
+        expected = self.manifest.side.get(path.name) if self.manifest else None
+        try:
+            if expected is not None and file_digest(path) != expected:
+                raise ValueError
+            return [json.loads(line) for line in path.read_text().splitlines()]
+        except ValueError:  # an older manifest has no digest of it
+            if path.name not in self.left_out:
+                self.left_out.append(path.name)
+            return []
 
 
 def gather(stages: dict[str, Stage]) -> dict[str, Any]:

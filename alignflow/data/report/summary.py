@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from alignflow.data.artifacts import Manifest
+from alignflow.data.artifacts import Manifest, verify_file
 from alignflow.data.catalogue import STAGES
 from alignflow.data.gates import GateRecord, limits
 from alignflow.data.printable import printable
@@ -177,6 +177,7 @@ def first_rows(path: Path) -> list[dict[str, Any]]:
     """The first rows of a Parquet file, without reading the rest; none where there is no such file."""
     if not path.is_file():
         return []
+    verify_file(path)
     from pyarrow.parquet import ParquetFile
 
     return next((batch.to_pylist() for batch in ParquetFile(path).iter_batches(batch_size=SHOWN_ROWS)), [])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alignflow.data.artifacts import artifact_of, canonical_json, read_manifest, text_digest
+from alignflow.data.artifacts import artifact_of, canonical_json, checked_manifest, text_digest
 from alignflow.data.host import now_in, this_host
 from alignflow.data.run import Share
+from alignflow.data.seals import SealError, UnsealedError, sealed, unsealed
 
 _TEMPORARY = ".batch-"
 FRESH_S = 3600.0  # a batch takes milliseconds to write
@@ -29,6 +29,9 @@ class RowWork(NamedTuple):
 class RowJournal:
     """Results of rows on disk, one JSON file per committed batch, in a directory that survives kills.
 
+    Each file carries a digest. Rows of a batch whose bytes changed on disk are dropped and computed again, and so are those of
+    an older alignflow, whose batches had no digest; `note` hears how many.
+
     A row is known by a text id that must contain everything that its result depends on. Results are JSON values;
     they always pass through JSON, so that a resumed run sees the same bytes as an undisturbed one. Several processes may
     write at once, on several machines too where they share the file system.
@@ -36,27 +39,33 @@ class RowJournal:
     Args:
         directory: Made where it is missing. What dead processes left half-written in it is removed: those of this host, and
             files of other hosts that nobody wrote to for an hour.
+        note: Hears in one sentence of batches that are dropped.
     """
 
-    def __init__(self, directory: Path):
-        self._directory = directory
+    def __init__(self, directory: Path, note: Callable[[str], None] = print):
+        self._directory, self._note = directory, note
         directory.mkdir(parents=True, exist_ok=True)
         self._clean()
 
     def known(self, files: Iterable[str] | None = None) -> dict[str, Any]:
-        """All committed results by row id, or those of some files; rows of a batch that cannot be read are computed again.
+        """All committed results by row id, or those of some files; rows of a batch that cannot be trusted are computed again.
 
-        A damaged batch is removed. One that the file system does not hand out is left: the next reader may get it.
+        Such a batch is removed. One that the file system does not hand out is left: the next reader may get it.
         """
         rows: dict[str, Any] = {}
+        dropped = {"whose bytes changed on disk": 0, "that carry no digest, because an older alignflow wrote them,": 0}
+        damaged, old = dropped
         paths = self._directory.glob("batch-*.json") if files is None else (self._directory / name for name in files)
         for path in sorted(paths):
             with contextlib.suppress(OSError):
-                batch = _read_batch(path)
-                if batch is None:
+                try:
+                    rows.update(unsealed(path.read_bytes()))
+                except SealError as error:
+                    dropped[old if isinstance(error, UnsealedError) else damaged] += 1
                     path.unlink(missing_ok=True)
-                else:
-                    rows.update(batch)
+        for what, count in dropped.items():
+            if count:
+                self._note(f"{count} batches of the row journal {what} were dropped: their rows are computed again")
         return rows
 
     def compute(
@@ -99,10 +108,10 @@ class RowJournal:
         return total
 
     def _commit(self, batch: dict[str, Any]) -> dict[str, Any]:
-        content = json.dumps(batch, ensure_ascii=False, allow_nan=False)
+        content = sealed(batch)
         name = text_digest(canonical_json(sorted(batch)))[:32]
         temporary = self._directory / f"{_TEMPORARY}{os.getpid()}-{this_host().id}-{name}"
-        with open(temporary, "w", encoding="utf-8") as file:
+        with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -112,7 +121,7 @@ class RowJournal:
             os.fsync(directory)
         finally:
             os.close(directory)
-        return json.loads(content)
+        return unsealed(content)
 
     def _clean(self) -> None:
         found = list(self._directory.glob(f"{_TEMPORARY}*"))
@@ -128,7 +137,7 @@ class RowJournal:
 def model_identity(path: Path) -> str:
     """What tells one model from another in a row's id: its digest in the store; empty for a path outside one."""
     artifact = artifact_of(path)
-    return read_manifest(artifact).digest if artifact else ""
+    return checked_manifest(artifact).digest if artifact else ""
 
 
 def plan(ids: Sequence[str], known: dict[str, Any], batch_size: int) -> Iterator[list[int]]:
@@ -153,15 +162,6 @@ def _computed(ids: Sequence[str], batch: list[int], function: Callable[[list[int
     if len(values) != len(batch):
         raise ValueError(f"{len(values)} results for {len(batch)} rows")
     return {ids[index]: value for index, value in zip(batch, values, strict=True)}
-
-
-def _read_batch(path: Path) -> dict[str, Any] | None:
-    """The rows of a batch file, None where it is damaged; raises OSError where it is gone or cannot be read now."""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    return rows if isinstance(rows, dict) else None
 
 
 def _alive(pid: str) -> bool:

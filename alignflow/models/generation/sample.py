@@ -66,7 +66,7 @@ def _prompts(config: SampleConfig, directory: Path) -> list[dict[str, Any]]:
 def sample_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run) -> list[dict[str, Any]]:
     """The completions table of some prompts, in their order; every completion is journalled in `run.rows`."""
     with _sampling(config, policy, rows, run) as (tasks, work):
-        results = RowJournal(run.rows).compute(*work)
+        results = RowJournal(run.rows, run.note).compute(*work)
     return _by_row(rows, tasks, results)
 
 
@@ -74,7 +74,7 @@ def fill_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]]
     """Journal a share of what `sample_rows` takes, and return its size; `before` of a stage's rows were done earlier."""
     with _sampling(config, policy, rows, run) as (_, work):
         progress = lambda done, total: run.progress(before + done, before + total, "completions")  # noqa: E731
-        return RowJournal(run.rows).fill(work._replace(progress=progress), share)
+        return RowJournal(run.rows, run.note).fill(work._replace(progress=progress), share)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def label(
     """
     rows = _rows(completions)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
-        results = RowJournal(run.rows).compute(*_work(config, judge, rows, run))
+        results = RowJournal(run.rows, run.note).compute(*_work(config, judge, rows, run))
         labelled = [_labelled(config, judge, row, result) for row, result in zip(rows, results, strict=True)]
         pointwise = judge.pointwise
     statistics = label_statistics(labelled, pointwise)
@@ -61,7 +61,7 @@ def fill_labels(
     """Journal a share of the raw labels that `label` will take."""
     rows = _rows(completions)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
-        RowJournal(run.rows).fill(_work(config, judge, rows, run), share)
+        RowJournal(run.rows, run.note).fill(_work(config, judge, rows, run), share)
 
 
 def _rows(completions: Path) -> list[dict[str, Any]]:

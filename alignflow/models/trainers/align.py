@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from alignflow.data import catalogue
+from alignflow.data.artifacts import file_digest
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
@@ -29,7 +30,7 @@ from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.passes import passes
 
 START_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
-REFERENCE_FILE = "reference_logps.safetensors"
+REFERENCE_FILE = "reference_logps"
 
 Loss = Callable[[PairBatch], LossOutput]
 
@@ -121,8 +122,9 @@ def pair_loss(
 
 def own_sums(model: Policy, data: dict[str, Pairs], run: Run) -> References:
     """The sums of every answer's log-probabilities before training, kept for a resumed run; an adapter is switched off."""
-    kept = run.work / REFERENCE_FILE
-    if not group.anywhere(not kept.is_file()):
+    kept = _kept_sums(run)
+    if not group.anywhere(kept is None):
+        assert kept is not None
         return load_file(kept)
     sums: References = {}
     with model.adapter.off() if model.adapter else nullcontext():
@@ -133,10 +135,20 @@ def own_sums(model: Policy, data: dict[str, Pairs], run: Run) -> References:
             run.count_tokens(sum(pairs.lengths))
     if run.main:
         run.work.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_suffix(".tmp")
+        temporary = run.work / f"{REFERENCE_FILE}.tmp"
         save_file(sums, temporary)
-        os.replace(temporary, kept)
+        os.replace(temporary, run.work / f"{REFERENCE_FILE}-{file_digest(temporary)}.safetensors")
     return sums
+
+
+def _kept_sums(run: Run) -> Path | None:
+    """The file of sums that an earlier start kept: its name has the digest of its bytes. None where there is none that is whole."""
+    for path in sorted(run.work.glob(f"{REFERENCE_FILE}-*.safetensors")):
+        if path.stem == f"{REFERENCE_FILE}-{file_digest(path)}":
+            return path
+        if run.main:
+            run.note("the reference's kept log-probabilities are damaged: they are computed again")
+    return None
 
 
 @torch.no_grad()

@@ -77,12 +77,12 @@ def fit(
     if config.batch_size < group.size():
         run.warn(f"{group.size()} processes share {config.batch_size} rows a step: some only keep step; raise {plan.stage}.batch_size")
     torch.manual_seed((config.seed * 1_000_003 + group.rank()) % 2**63)  # dropout, different in each process
-    states, engines = SavedStates(run.work, run.warn), {"model": engine}
-    saved = states.restore(engines)
+    states, engines = SavedStates(run.work, run.warn, run.note), {"model": engine}
+    held_out, events = HeldOut(evaluate, engine, config, run), EventFiles(run)
+    saved = states.restore(engines, held_out.has_best_of)
     start = saved.step if saved else 0
     log = _Log(run, config, total)
     log.restore(start, saved.extra if saved else {})
-    held_out, events = HeldOut(evaluate, engine, config, run), EventFiles(run)
     held_out.restore(saved.extra if saved else {})
     for step in range(start, total):
         rows = order(step)

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from alignflow.data.configs.training import TrainingConfig
+from alignflow.data.errors import StoreError
 from alignflow.data.run import Run
+from alignflow.data.seals import DIRECTORY_SEAL, seal_directory
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
-from alignflow.models.trainers.saved_state import StateReader, share_of, sync, write_parts
+from alignflow.models.trainers.saved_state import StateReader, damaged_files, gathered_digests, share_of, sync, write_parts
 
 BEST = "best"
 WEIGHTS, ENGINE = "weights/", "weights"
@@ -80,6 +82,20 @@ class HeldOut:
         """Take up what `state` returned."""
         self._progress = _Progress(**extra.get("held_out", {}))
 
+    def has_best_of(self, extra: Mapping[str, Any]) -> bool:
+        """Whether a state can be gone on from: the weights of the best step before it are not damaged. Every process calls it.
+
+        Where they are, training goes on from a state before that step, or starts again, and makes them again.
+        """
+        step = _Progress(**extra.get("held_out", {})).best_step
+        if step is None or not self._config.load_best_model_at_end:
+            return True
+        directory = self._root / f"step-{step:08d}"
+        damaged = group.anywhere(directory.is_dir() and bool(damaged_files(directory)))
+        if damaged and group.is_main():
+            self._run.note(f"the kept weights of step {step} are damaged: training goes on from before that step, and makes them again")
+        return not damaged
+
     def finish(self) -> Figures:
         """Metrics of the model that is to be published; the best weights are put into it where the config wants them."""
         found, config = self._progress, self._config
@@ -119,8 +135,10 @@ class HeldOut:
         group.barrier()
         weights = {name: part for name, part in self._engine.parts().items() if name.startswith(WEIGHTS)}
         write_parts(weights, share_of(temporary, ENGINE, group.rank()))
-        group.barrier()
+        digests = gathered_digests([share_of(temporary, ENGINE, group.rank())])
         if group.is_main():
+            seal_directory(temporary, digests)
+            sync(temporary / DIRECTORY_SEAL)
             sync(temporary)
             shutil.rmtree(final, ignore_errors=True)
             os.rename(temporary, final)
@@ -140,6 +158,11 @@ class HeldOut:
             kept = ", ".join(sorted(path.name for path in self._root.glob("step-*"))) or "none"
             self._run.warn(f"the kept weights are of {kept}, the best step was {step}: the last model is published")
             return False
+        if group.anywhere(bool(damaged_files(directory))):
+            raise StoreError(
+                f"the kept weights of step {step}, the best one, are damaged", where=str(directory),
+                do="run the recipe again: training goes on from before that step",
+            )  # fmt: skip
         with StateReader(directory, ENGINE) as reader:
             self._engine.load_parts(
                 lambda name, start, stop: reader.read(name, start, stop) if name.startswith(WEIGHTS) else torch.zeros(stop - start)

@@ -72,12 +72,12 @@ class OnlineTraining:
         self.scale: ScoreScale | None = None
         self.history: list[dict[str, float | None]] = []
         self.rings: list[str] = []  # alarms whose condition held at the last update
-        self.alarms = 0
+        self.alarms: list[dict[str, Any]] = []  # those that were told, as their lines say it
         self.files = {name: KeptLines(run, name) for name in ("curves", "samples", "alarms")}
 
     def run_all(self) -> dict[str, float | None]:
         """All updates that are still to do."""
-        states, good = SavedStates(self.run.work, self.run.warn), SavedStates(self.run.work / GOOD)
+        states, good = SavedStates(self.run.work, self.run.warn, self.run.note), SavedStates(self.run.work / GOOD, note=self.run.note)
         start = self._resume(states)
         with closing(EventFiles(self.run)):
             return self._updates(start, states, good)
@@ -189,15 +189,17 @@ class OnlineTraining:
         found = ringing(self.history, self.options.alarms)
         for alarm in found:
             if alarm.name not in self.rings:
-                self.alarms += 1
                 self.run.warn(f"alarm {alarm.name} at update {update + 1}: {alarm.text}")
-                self.files["alarms"].write(update + 1, {"alarm": alarm.name, "text": alarm.text, "figures": alarm.figures})
+                content = {"alarm": alarm.name, "text": alarm.text, "figures": alarm.figures}
+                self.alarms.append({"step": update + 1, **content})
+                self.files["alarms"].write(update + 1, content)
         self.rings = [alarm.name for alarm in found]
 
     def _extra(self) -> dict[str, Any]:
         assert self.scale is not None
         return {
             "kl_coef": self.kl_coef, "scale": [self.scale.mean, self.scale.deviation], "history": self.history, "rings": self.rings,
+            "alarms": self.alarms,
         }  # fmt: skip
 
     def _resume(self, states: SavedStates) -> int:
@@ -209,8 +211,8 @@ class OnlineTraining:
             extra = saved.extra
             self.kl_coef, self.history, self.rings = extra["kl_coef"], extra["history"], extra["rings"]
             self.scale = ScoreScale(*extra["scale"])
-            self.alarms = len(kept["alarms"])
-            for line in kept["alarms"]:
+            self.alarms = extra.get("alarms", kept["alarms"])  # a state of an older alignflow has them in their lines alone
+            for line in self.alarms:
                 self.run.warn(f"alarm {line['alarm']} at update {line['step']}: {line['text']}")
             self.cast.generator.sync(self.cast.policy.model)
         return start
@@ -223,4 +225,4 @@ class OnlineTraining:
         return self._metrics(last, saved.step) | {"stopped_at": float(update + 1)}
 
     def _metrics(self, last: dict[str, float], updates: int) -> dict[str, float | None]:
-        return {**last, "updates": float(updates), "episodes": last["episode"], "alarms": float(self.alarms)}
+        return {**last, "updates": float(updates), "episodes": last["episode"], "alarms": float(len(self.alarms))}

@@ -19,7 +19,7 @@ class RolloutBuffer:
     """Each process has its own answers; those that another number of processes left are not taken up."""
 
     def __init__(self, run: Run):
-        self._states = SavedStates(run.work / "rollouts")
+        self._states = SavedStates(run.work / "rollouts", note=run.note)
         self._found = self._states.restore({})
 
     def rollouts(self, update: int) -> Rollouts | None:

@@ -1,7 +1,8 @@
 """Training states on disk: safetensors and JSON, each committed by one rename, so that a kill loses no whole one.
 
 A state is a directory in which every process has written its own share, `ENGINE-00000.safetensors` and so on: none
-ever holds the whole. Any number of processes can read it, each what it then holds.
+ever holds the whole. Any number of processes can read it, each what it then holds. `seal.json` has the digest of every
+file: a state whose bytes changed on disk is not taken up.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from alignflow.data.artifacts import file_digest
 from alignflow.data.errors import StoreError
+from alignflow.data.seals import DIRECTORY_SEAL, SealError, UnsealedError, directory_digests, seal_directory
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
 from alignflow.models.engines.parts import Parts
@@ -54,10 +57,11 @@ class SavedStates:
         root: A directory that survives a kill, and bears the name of one cache key: another config, data or code version
             has another one. A state that was saved under another name is not taken up.
         warn: Hears what a person should know about a state that is taken up.
+        note: Hears of states that are passed over because they are damaged: results do not depend on it.
     """
 
-    def __init__(self, root: Path, warn: Callable[[str], None] = print):
-        self._root, self._warn = root, warn
+    def __init__(self, root: Path, warn: Callable[[str], None] = print, note: Callable[[str], None] = print):
+        self._root, self._warn, self._note = root, warn, note
 
     def save(
         self, step: int, engines: Mapping[str, Engine], extra: Mapping[str, Any] | None = None,
@@ -80,11 +84,12 @@ class SavedStates:
         for name, shares in parts.items():
             write_parts(shares, share_of(temporary, name, group.rank()))
         _write(own, share_of(temporary, PROCESS, group.rank()), {})
-        group.barrier()
+        digests = gathered_digests([share_of(temporary, name, group.rank()) for name in (*parts, PROCESS)])
         if group.is_main():
             state = {"step": step, "identity": self._root.name, "setting": self._setting(engines), "extra": dict(extra or {})}
             (temporary / STATE).write_text(json.dumps(state))
-            for path in (temporary / STATE, temporary):
+            seal_directory(temporary, {**digests, STATE: file_digest(temporary / STATE)})
+            for path in (temporary / STATE, temporary / DIRECTORY_SEAL, temporary):
                 sync(path)
             shutil.rmtree(final, ignore_errors=True)
             os.rename(temporary, final)
@@ -93,15 +98,16 @@ class SavedStates:
                 shutil.rmtree(old, ignore_errors=True)
         group.barrier()
 
-    def restore(self, engines: Mapping[str, Engine]) -> Saved | None:
+    def restore(self, engines: Mapping[str, Engine], accepts: Callable[[dict[str, Any]], bool] = lambda extra: True) -> Saved | None:
         """Load the newest whole state into the engines; None where there is none. Every process must call it.
 
+        A damaged state is passed over, and so is one whose `extra` is not accepted: then an earlier one is taken, or none.
         With the same processes, ZeRO stage and threads training goes on bit for bit; otherwise to rounding, which is said.
         """
         directories = group.gather([path.name for path in sorted(self._root.glob("step-*"), reverse=True)])[0]
         for directory in (self._root / name for name in directories):
             state = self._read(directory, engines)
-            if state is None:
+            if state is None or group.anywhere(not accepts(state["extra"])):
                 continue
             processes = state["setting"]["processes"]
             for name, engine in engines.items():
@@ -120,12 +126,19 @@ class SavedStates:
     def _read(self, directory: Path, engines: Mapping[str, Engine]) -> dict[str, Any] | None:
         """What a state says about itself; None where it is not whole or not ours, in the view of any process."""
         state: dict[str, Any] | None = None
+        damage = damaged_files(directory)
+        if group.anywhere(damage is not None and bool(damage)):
+            if group.is_main():
+                self._note(f"the state in {directory.name} is damaged, and is passed over: training goes on from an earlier one, or starts again")
+            return None
         with contextlib.suppress(OSError, ValueError, KeyError):
             found = json.loads((directory / STATE).read_text())
             for name in (*engines, PROCESS):
                 for rank in range(found["setting"]["processes"]):
                     _check_whole(share_of(directory, name, rank))
             state = found if found["identity"] == self._root.name and sorted(found["setting"]["engines"]) == sorted(engines) else None
+            if state and damage is None and group.is_main():
+                self._warn(f"the state in {directory.name} is of an older alignflow and carries no digests: its bytes could not be checked")
         return None if group.anywhere(state is None) else state
 
     def _setting(self, engines: Mapping[str, Engine]) -> dict[str, Any]:
@@ -155,6 +168,27 @@ class SavedStates:
                 f"the next checkpoint needs {total / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; the last one stays",
                 where=str(self._root), do="free some space (`alignflow gc`) and run again: it goes on from there",
             )  # fmt: skip
+
+
+def gathered_digests(files: list[Path]) -> dict[str, str]:
+    """Digests of the files that each process has written, by name, in every process; it waits for all of them."""
+    everyone = group.gather({path.name: file_digest(path) for path in files})
+    return {name: digest for own in everyone for name, digest in own.items()}
+
+
+def damaged_files(directory: Path) -> list[str] | None:
+    """Names of files of a sealed directory that are not what was written, None where it was never sealed.
+
+    Several processes share the work; each returns what it found.
+    """
+    try:
+        digests = directory_digests(directory)
+    except UnsealedError:
+        return None
+    except (SealError, OSError):
+        return [DIRECTORY_SEAL]
+    mine = sorted(digests)[group.rank() :: group.size()]
+    return [name for name in mine if not (directory / name).is_file() or file_digest(directory / name) != digests[name]]
 
 
 class StateReader:

@@ -75,17 +75,33 @@ def test_a_damaged_batch_is_computed_again(tmp_path):
     assert len(asked) == 3
 
 
+def test_one_changed_letter_has_its_batch_computed_again_and_is_counted(tmp_path):
+    ids, asked, noted = ["a", "b"], [], []
+    RowJournal(tmp_path).compute(ids, 1, doubled(ids, asked))
+    damaged = sorted(tmp_path.iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes().replace(b"aa", b"ab").replace(b"bb", b"bc"))  # whole JSON, and another answer
+    assert [row["value"] for row in RowJournal(tmp_path, noted.append).compute(ids, 1, doubled(ids, asked))] == ["aa", "bb"]
+    assert len(asked) == 3 and noted == ["1 batches of the row journal whose bytes changed on disk were dropped: their rows are computed again"]
+
+
+def test_a_batch_of_an_older_alignflow_has_no_digest_and_is_computed_again(tmp_path):
+    noted = []
+    (tmp_path / "batch-0.json").write_text(json.dumps({"a": {"value": "from before"}}))
+    assert RowJournal(tmp_path, noted.append).compute(["a"], 1, doubled(["a"], [])) == [{"value": "aa"}]
+    assert "carry no digest" in noted[0]
+
+
 def test_a_batch_that_cannot_be_read_now_is_left(tmp_path, monkeypatch):
     ids, asked = ["a", "b"], []
     RowJournal(tmp_path).compute(ids, 1, doubled(ids, asked))
-    unread, read = sorted(tmp_path.iterdir())[0], Path.read_text
+    unread, read = sorted(tmp_path.iterdir())[0], Path.read_bytes
 
     def failing(path, *arguments, **options):
         if path == unread:
             raise OSError(errno.ESTALE, "stale file handle", str(path))
         return read(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_text", failing)
+    monkeypatch.setattr(Path, "read_bytes", failing)
     assert len(RowJournal(tmp_path).known()) == 1 and unread.exists()
     monkeypatch.undo()
     assert len(RowJournal(tmp_path).known()) == 2

@@ -7,9 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from alignflow.data.artifacts import file_digest
 from alignflow.data.configs.training import SFTConfig
 from alignflow.data.errors import StoreError
 from alignflow.data.run import Runtime
+from alignflow.data.seals import DIRECTORY_SEAL, seal_directory
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.engines.parts import MOMENTS, Part
@@ -147,6 +149,7 @@ def test_another_zero_stage_thread_count_or_torch_is_said(states, monkeypatch, t
     states.save(1, {"model": Half()})
     file = tmp_path / "key" / "step-00000001" / "state.json"
     file.write_text(file.read_text().replace(torch.__version__, "0.1"))
+    seal_directory(file.parent, {path.name: file_digest(path) for path in file.parent.iterdir() if path.name != DIRECTORY_SEAL})
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     states.restore({"model": Half(zero_stage=3)})
     assert all(text in states.heard[0] for text in ("zero stage 1 -> 3", "threads", "-> 77", f"torch 0.1 -> {torch.__version__}"))
@@ -179,3 +182,24 @@ def test_a_reader_says_which_elements_are_missing(tmp_path):
         assert torch.equal(reader.read("weights/w", 1, 3), torch.tensor([1.0, 2.0]))
         with pytest.raises(StoreError, match="lacks 2 elements of weights/w"):
             reader.read("weights/w", 2, 6)
+
+
+@pytest.mark.parametrize("name", ["model-00000.safetensors", "process-00000.safetensors", "state.json", "seal.json"])
+def test_a_state_with_a_changed_byte_is_passed_over_and_said(states, tmp_path, name):
+    noted, heard = [], states.heard
+    states = SavedStates(tmp_path / "key", heard.append, noted.append)
+    for step in (1, 2):
+        states.save(step, {"model": Half()})
+    file = tmp_path / "key" / "step-00000002" / name
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1  # the last bytes of a tensor: the file still loads
+    file.write_bytes(content)
+    assert states.restore({"model": Half()}).step == 1
+    assert "step-00000002 is damaged" in noted[0] and not heard
+
+
+def test_a_state_without_digests_is_taken_up_and_said(states, tmp_path):
+    states.save(1, {"model": Half()})
+    (tmp_path / "key" / "step-00000001" / "seal.json").unlink()
+    assert states.restore({"model": Half()}).step == 1
+    assert "could not be checked" in states.heard[0]
