@@ -24,7 +24,7 @@ def listen(event, arguments):
         peer = arguments[0]
     else:
         return
-    descriptor = os.open(os.environ["WATCHED_PEERS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = os.open(os.environ["ALIGNFLOW_WATCHED_PEERS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(descriptor, f"{peer} {sys.argv[0] if hasattr(sys, 'argv') else ''}\\n".encode())
     os.close(descriptor)
 
@@ -50,7 +50,7 @@ class Server:
 
     @property
     def environment(self):
-        mine = {"ALIGNFLOW_HOME": str(self.home.store), "PYTHONPATH": str(self.folder / "patches"), "WATCHED_PEERS": str(self.peers)}
+        mine = {"ALIGNFLOW_HOME": str(self.home.store), "PYTHONPATH": str(self.folder / "patches"), "ALIGNFLOW_WATCHED_PEERS": str(self.peers)}
         outer = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}  # as a person has it
         return {**outer, **mine, "COLUMNS": "200"}
 

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignflow.cli.terminal import Console
@@ -26,6 +26,7 @@ def steers(text):
     return any(character in STEERING for character in text)
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_nothing_that_steers_is_left_and_a_second_time_changes_nothing(text):
     shown = printable(text)
@@ -38,6 +39,7 @@ def test_what_people_write_stays_as_it_is(text):
     assert printable(text) == text and printable("👩‍👩‍👧\ttab\nline") == "👩‍👩‍👧\ttab\nline"
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_the_terminal_shows_what_would_steer_it(text):
     from rich.markup import escape
@@ -61,14 +63,16 @@ def test_our_own_colours_stay():
     assert "\x1b[31mbad" in output.getvalue() and "\\x1b[2J" in output.getvalue() and "\x1b[2J" not in output.getvalue()
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_markdown_of_a_text_is_one_line_without_markup(text):
     line = escaped(text)
-    assert "\n" not in line and not steers(line) and "<script" not in line and "](" not in line
+    assert "\n" not in line and not steers(line)  # that nothing of it becomes markup: test_markdown.py
     body = fenced(text)
     assert not steers(body) and body.count("\n" + body.partition("text")[0]) == 1  # nothing but its end closes the fence
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_the_page_shows_a_text_and_nothing_of_it_is_html(text):
     facts = {"stages": {}, "licences": {text: text}, "data": None, "labels": None, "evaluation": None, "samples": None}

@@ -14,7 +14,7 @@ _WORD_JOINER = "\u2060"
 
 def escaped(text: object) -> str:
     """A text in one line that renders as itself; what readers turn into links by themselves is broken up by a word joiner."""
-    line = " ".join(printable(str(text)).split())
+    line = printable(" ".join(str(text).split()))
     return _PUNCTUATION.sub(r"\\\1", _LINK_STARTS.sub(rf"\1{_WORD_JOINER}", line))
 
 
