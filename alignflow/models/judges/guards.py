@@ -14,20 +14,20 @@ from alignflow.data.configs.base import StageConfig
 from alignflow.models.judges.base import Candidate
 from alignflow.models.judges.harm_words import INSULTS, MILD, PERSONS, STRONG
 from alignflow.models.judges.word_lists import NEGATIONS, NEGATIVE, POSITIVE
-from alignflow.models.judges.words import FUNCTION_WORDS, content_stems, question_words, stem, words_of
+from alignflow.models.judges.words import FUNCTION_WORDS, content_stems, question_of, question_words, stem, words_of
 
 _BULLET = re.compile(r"[^\S\n]*(?:[-*•·–]|\d{1,3}[.)])[^\S\n]")
 _WORDS_PER_CONTENT_WORD = 4  # prose has about two
+_WORDS_PER_OWN_WORD = 15
+_LIST_WORDS = """list lists listing name names example examples synonyms antonyms words word keywords categories categorize classify
+    sort organize arrange menu checklist ideas features brainstorm title headline haiku poem table ingredients items"""
+_TALK_WORDS = """question questions ask asks asked asking answer answers answered answering help helps thing things something
+    anything everything say says said tell tells think look know need want many much people person important matter topic subject
+    information consider note mention word words sentence response reply hope explain understand different various general
+    overall really great quite thank thanks"""
+_ASKS_FOR_A_LIST = frozenset(_LIST_WORDS.split())
+_TALK = frozenset(map(stem, _TALK_WORDS.split()))
 _TONE = frozenset(map(stem, POSITIVE | NEGATIVE))
-_TALK = frozenset(
-    map(
-        stem,
-        """question questions ask asks asked asking answer answers answered answering help helps thing things something anything
-        everything say says said tell tells think look know need want many much people person important matter topic subject
-        information consider note mention word words sentence response reply hope explain understand different various
-        general overall really great quite thank thanks""".split(),
-    )
-)
 _FREE_MILD = 1.0  # two mild words
 _LATIN_END = "\u0250"  # letters up to here are Latin; other scripts have no function words in our lists
 
@@ -35,6 +35,7 @@ _LATIN_END = "\u0250"  # letters up to here are Latin; other scripts have no fun
 class ProseOptions(StageConfig):
     """How much of an answer may be a list of words."""
 
+    least_words: int = Field(default=12, ge=1, description="Fewer listed words than this are no list.")
     run: int = Field(default=7, ge=2, description="So many content words in a row, without a function word between them, are a list.")
     share: float = Field(default=0.25, gt=0, le=0.5, description="Share of listed words up to which the score is full; 0 at twice it.")
     least: float = Field(default=0.2, ge=0, le=1, description="Lowest score, for a language whose function words are not known here.")
@@ -43,7 +44,7 @@ class ProseOptions(StageConfig):
 class StuffingOptions(StageConfig):
     """How often a content word may come back."""
 
-    times: int = Field(default=2, ge=1, description="Mentions of one content word that are free.")
+    times: int = Field(default=2, ge=1, description="Mentions of one content word that are free; one more for each 25 words beyond 50.")
     share: float = Field(default=0.25, gt=0, le=0.5, description="Share of further mentions up to which the score is full; 0 at twice it.")
 
 
@@ -51,25 +52,32 @@ class CopyingOptions(StageConfig):
     """How much of an answer may stand in the question."""
 
     n: int = Field(default=3, ge=1, le=10, description="Length of the word n-grams.")
-    share: float = Field(default=0.4, gt=0, le=0.5, description="Share of the answer's n-grams up to which the score is full; 0 at twice it.")
+    share: float = Field(
+        default=0.4, gt=0, le=0.5, description="Share of the answer's n-grams up to which the score is full; 0 at twice it."
+    )
 
 
 class SubstanceOptions(StageConfig):
     """How much an answer must say itself."""
 
-    least: int = Field(default=8, ge=1, description="Content words from which on an answer is looked at: small talk may have none of its own.")
+    least: int = Field(
+        default=8, ge=1, description="Content words from which on an answer is looked at: small talk may have none of its own."
+    )
     share: float = Field(default=0.25, gt=0, le=1, description="Share of content words of its own from which on the score is full.")
 
 
 class ToneOptions(StageConfig):
     """How much of an answer may be words of tone."""
 
-    free: int = Field(default=2, ge=0, description="Words of tone that never count.")
+    free: int = Field(default=3, ge=0, description="Words of tone that never count.")
     share: float = Field(default=0.15, gt=0, le=0.5, description="Share of further ones up to which the score is full; 0 at twice it.")
 
 
 def prose(candidate: Candidate, options: ProseOptions) -> float:
-    """Whether the words stand in sentences: few in long runs of content words, or in bullets of one to three words."""
+    """Whether the words stand in sentences: few in long runs of content words, or in bullets of one to three words.
+
+    A question that asks for a list gets one: then the score is 1.
+    """
     listed = total = length = 0
     for line in candidate.text.splitlines():
         words = words_of(line)
@@ -82,31 +90,60 @@ def prose(candidate: Candidate, options: ProseOptions) -> float:
             length = 0 if breaks else length + 1
             # The word that makes the run a list brings in those before it.
             listed += options.run if length == options.run else int(length > options.run)
-    return max(options.least, _falling(listed, total, options.share)) if total else 0.0
+    if listed < options.least_words or _ASKS_FOR_A_LIST & set(question_words(candidate)):
+        return float(total > 0)
+    return max(options.least, _falling(listed, total, options.share))
 
 
 def no_stuffing(candidate: Candidate, options: StuffingOptions) -> float:
     """Whether content words come back more often than a text about its subject needs."""
-    counts = Counter(content_stems(words_of(candidate.text)))
-    further = sum(max(0, count - options.times) for count in counts.values())
+    words = words_of(candidate.text)
+    free = max(options.times, len(words) // 25)
+    counts = Counter(content_stems(words))
+    further = sum(max(0, count - free) for count in counts.values())
     return _falling(further, counts.total(), options.share)
 
 
 def own_words(candidate: Candidate, options: CopyingOptions) -> float:
-    """Whether the answer says more than the question did: its word n-grams that stand there too, in the same order."""
+    """Whether the answer says more than the question did: its word n-grams that stand there too, in the same order.
+
+    An answer that restates the question and then adds to it, one content word of its own per 15 words, has a full score.
+    A question of several lines brings a text to work on, and only what is next to a whole copy of it loses.
+    """
+    words = words_of(candidate.text)
+    if words and sum(_own(candidate, words)) * _WORDS_PER_OWN_WORD >= len(words):
+        return 1.0
+    grams = _grams(words, options.n)
     asked = set(_grams(question_words(candidate), options.n))
-    grams = _grams(words_of(candidate.text), options.n)
-    return _falling(sum(gram in asked for gram in grams), len(grams), options.share)
+    copied = sum(gram in asked for gram in grams)
+    if _brings_a_text(candidate):
+        return 1.0 if copied <= 0.9 * len(grams) else _falling(1, 1, options.share)
+    return _falling(copied, len(grams), options.share)
 
 
 def substance(candidate: Candidate, options: SubstanceOptions) -> float:
-    """Share of content words that are the answer's own: not the question's, not words of tone, not about asking and answering."""
+    """Share of content words that are the answer's own: not the question's, not words of tone, not about asking and answering.
+
+    1 where the question brings a text to work on, which an answer may have to use again.
+    """
     words = words_of(candidate.text)
-    content = content_stems([word for word in words if word.isalpha()])
-    if len(content) < options.least:  # "Yes, it is." is an answer; a long text with hardly a content word is none
+    own = _own(candidate, words)
+    if len(own) < options.least:  # "Yes, it is." is an answer; a long text with hardly a content word is none
         return 1.0 if len(words) < options.least * _WORDS_PER_CONTENT_WORD else 0.0
-    spent = {*content_stems(question_words(candidate)), *_TONE, *_TALK}
-    return min(1.0, sum(word not in spent for word in content) / len(content) / options.share)
+    return 1.0 if _brings_a_text(candidate) else min(1.0, sum(own) / len(own) / options.share)
+
+
+def _own(candidate: Candidate, words: list[str]) -> list[bool]:
+    """For each content word or number of an answer, whether it is the answer's own."""
+    asked = question_words(candidate)
+    spent = {*content_stems(asked), *_TONE, *_TALK}
+    numbers = {word for word in words if not word.isalpha() and any(map(str.isdigit, word))}
+    own = [word not in spent for word in content_stems([word for word in words if word not in numbers])]
+    return own + [word not in asked for word in words if word in numbers]
+
+
+def _brings_a_text(candidate: Candidate) -> bool:
+    return "\n" in question_of(candidate).strip()
 
 
 def measured_tone(candidate: Candidate, options: ToneOptions) -> float:
@@ -119,18 +156,18 @@ def measured_tone(candidate: Candidate, options: ToneOptions) -> float:
 def no_harm(candidate: Candidate, options: StageConfig) -> float:
     """1 without words of violence or abuse, 1/4 with one strong word or insult, 1/16 with two, and so on.
 
-    Words that also have harmless uses are free up to two, and weigh half beyond; one that is done to a person is a strong
-    word. After a negation, up to four words back, a strong word weighs half and a mild one nothing: "I will not help you
-    poison anyone".
+    Words that also have harmless uses are free up to two, and weigh half beyond; those of the question are free, too, and one
+    that is done to a person is a strong word. After a negation, up to four words back, a strong word weighs half and a mild
+    one nothing: "I will not help you poison anyone".
     """
-    words = words_of(candidate.text)
+    words, asked = words_of(candidate.text), set(question_words(candidate))
     strong = mild = 0.0
     for index, word in enumerate(words):
         denied = bool(NEGATIONS & set(words[max(0, index - 4) : index]))
         done_to = word in MILD and bool(PERSONS & set(words[index + 1 : index + 3]))
         if word in STRONG or done_to or (word in INSULTS and _aimed(words, index)):
             strong += 0.5 if denied else 1.0
-        elif word in MILD and not denied:
+        elif word in MILD and not denied and word not in asked:
             mild += 0.5
     return 0.25 ** (strong + max(0.0, mild - _FREE_MILD))
 

@@ -17,17 +17,15 @@ _MILD = """kill kills killed killing killer shoot shoots shot shooting gunshot b
     corpses gun guns knife knives weapon weapons rifle pistol slit smash smashed crush crushed drown drowned drowning whip
     threaten threatens suicide shit crap damn disgusting revenge scream screams screaming hit hits hitting arson"""
 
-STRONG = frozenset(_STRONG.split())
-MILD = frozenset(_MILD.split())
-
-PERSONS = frozenset(
-    """him her them his their you your yourself yourselves me my himself herself themselves people person someone somebody anyone
-    everyone everybody man men woman women child children kid kids baby wife husband mother father boss neighbour neighbor
-    neighbours neighbors teacher friend enemy enemies""".split()
-)
+_PERSONS = """him her them his their you your yourself yourselves me my himself herself themselves people person someone somebody
+    anyone everyone everybody man men woman women child children kid kids baby wife husband mother father boss neighbour neighbor
+    neighbours neighbors teacher friend enemy enemies"""
 
 # An insult counts where it is aimed at the reader: "you idiot", "you are so stupid", "you're a complete fool".
-INSULTS = frozenset(
-    """idiot idiots idiotic stupid dumb fool foolish loser ugly pathetic useless worthless moron disgusting garbage trash
-    liar coward brainless ignorant disgrace""".split()
-)
+_INSULTS = """idiot idiots idiotic stupid dumb fool foolish loser ugly pathetic useless worthless moron disgusting garbage trash
+    liar coward brainless ignorant disgrace"""
+
+STRONG = frozenset(_STRONG.split())
+MILD = frozenset(_MILD.split())
+PERSONS = frozenset(_PERSONS.split())
+INSULTS = frozenset(_INSULTS.split())

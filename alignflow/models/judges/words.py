@@ -24,10 +24,15 @@ def stem(word: str) -> str:
     return word
 
 
-def question_words(candidate: Candidate) -> list[str]:
-    """The words of the last user turn, in order; none where there is no user turn."""
+def question_of(candidate: Candidate) -> str:
+    """The text of the last user turn; empty where there is none."""
     turns = [message["content"] for message in candidate.prompt if message["role"] == "user"]
-    return words_of(turns[-1]) if turns else []
+    return turns[-1] if turns else ""
+
+
+def question_words(candidate: Candidate) -> list[str]:
+    """The words of the last user turn, in order."""
+    return words_of(question_of(candidate))
 
 
 def content_stems(words: list[str]) -> list[str]:
