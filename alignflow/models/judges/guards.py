@@ -17,7 +17,7 @@ from alignflow.models.judges.word_lists import NEGATIONS, NEGATIVE, POSITIVE
 from alignflow.models.judges.words import FUNCTION_WORDS, content_stems, question_of, question_words, stem, words_of
 
 _BULLET = re.compile(r"[^\S\n]*(?:[-*•·–]|\d{1,3}[.)])[^\S\n]")
-_WORDS_PER_CONTENT_WORD = 4  # prose has about two
+_MOST_WORDS_PER_CONTENT_WORD = 6  # prose has about two
 _WORDS_PER_OWN_WORD = 15
 _LIST_WORDS = """list lists listing name names example examples synonyms antonyms words word keywords categories categorize classify
     sort organize arrange menu checklist ideas features brainstorm title headline haiku poem table ingredients items"""
@@ -129,7 +129,7 @@ def substance(candidate: Candidate, options: SubstanceOptions) -> float:
     words = words_of(candidate.text)
     own = _own(candidate, words)
     if len(own) < options.least:  # "Yes, it is." is an answer; a long text with hardly a content word is none
-        return 1.0 if len(words) < options.least * _WORDS_PER_CONTENT_WORD else 0.0
+        return float(len(words) < 2 * options.least or len(own) * _MOST_WORDS_PER_CONTENT_WORD >= len(words))
     return 1.0 if _brings_a_text(candidate) else min(1.0, sum(own) / len(own) / options.share)
 
 
