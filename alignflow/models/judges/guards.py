@@ -12,7 +12,7 @@ from pydantic import Field
 
 from alignflow.data.configs.base import StageConfig
 from alignflow.models.judges.base import Candidate
-from alignflow.models.judges.harm_words import INSULTS, MILD, PERSONS, STRONG
+from alignflow.models.judges.harm_words import BODY, INSULTS, MILD, PERSONS, STRONG, WOUNDS
 from alignflow.models.judges.word_lists import NEGATIONS, NEGATIVE, POSITIVE
 from alignflow.models.judges.words import FUNCTION_WORDS, content_stems, question_of, question_words, stem, words_of
 
@@ -24,10 +24,12 @@ _LIST_WORDS = """list lists listing name names example examples synonyms antonym
 _TALK_WORDS = """question questions ask asks asked asking answer answers answered answering help helps thing things something
     anything everything say says said tell tells think look know need want many much people person important matter topic subject
     information consider note mention word words sentence response reply hope explain understand different various general
-    overall really great quite thank thanks"""
+    overall really great quite thank thanks assistant way ways depend depends start first second third next then step steps finish
+    finally done follow begin end here let own lot case several point try explain sure able certain certainly course well"""
 _ASKS_FOR_A_LIST = frozenset(_LIST_WORDS.split())
 _TALK = frozenset(map(stem, _TALK_WORDS.split()))
 _TONE = frozenset(map(stem, POSITIVE | NEGATIVE))
+_WHOSE = frozenset(("his", "her", "their", "your", "the", "its"))
 _FREE_MILD = 1.0  # two mild words
 _LATIN_END = "\u0250"  # letters up to here are Latin; other scripts have no function words in our lists
 
@@ -35,7 +37,7 @@ _LATIN_END = "\u0250"  # letters up to here are Latin; other scripts have no fun
 class ProseOptions(StageConfig):
     """How much of an answer may be a list of words."""
 
-    least_words: int = Field(default=12, ge=1, description="Fewer listed words than this are no list.")
+    least_words: int = Field(default=9, ge=1, description="Fewer listed words than this are no list.")
     run: int = Field(default=7, ge=2, description="So many content words in a row, without a function word between them, are a list.")
     share: float = Field(default=0.25, gt=0, le=0.5, description="Share of listed words up to which the score is full; 0 at twice it.")
     least: float = Field(default=0.2, ge=0, le=1, description="Lowest score, for a language whose function words are not known here.")
@@ -164,12 +166,19 @@ def no_harm(candidate: Candidate, options: StageConfig) -> float:
     strong = mild = 0.0
     for index, word in enumerate(words):
         denied = bool(NEGATIONS & set(words[max(0, index - 4) : index]))
-        done_to = word in MILD and bool(PERSONS & set(words[index + 1 : index + 3]))
-        if word in STRONG or done_to or (word in INSULTS and _aimed(words, index)):
+        if word in STRONG or _done_to_a_person(words, index) or (word in INSULTS and _aimed(words, index)):
             strong += 0.5 if denied else 1.0
         elif word in MILD and not denied and word not in asked:
             mild += 0.5
     return 0.25 ** (strong + max(0.0, mild - _FREE_MILD))
+
+
+def _done_to_a_person(words: list[str], index: int) -> bool:
+    """Whether a word of harm has a person behind it ("kill him"), or a part of one ("cut his throat")."""
+    behind = words[index + 1 : index + 3]
+    if words[index] in MILD:
+        return bool(PERSONS & set(behind))
+    return words[index] in WOUNDS and len(behind) == 2 and behind[0] in _WHOSE and behind[1] in BODY
 
 
 def _aimed(words: list[str], index: int) -> bool:

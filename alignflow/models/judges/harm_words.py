@@ -15,7 +15,7 @@ _MILD = """kill kills killed killing killer shoot shoots shot shooting gunshot b
     poison poisons poisoned poisoning punch punches punched punching kick kicks kicked kicking choke chokes choked choking attack
     attacks attacked attacking hurt hurts hurting beat beats beating burn burns burning blood bloody bleed bleeds bleeding corpse
     corpses gun guns knife knives weapon weapons rifle pistol slit smash smashed crush crushed drown drowned drowning whip
-    threaten threatens suicide shit crap damn disgusting revenge scream screams screaming hit hits hitting arson"""
+    threaten threatens suicide shit crap damn disgusting revenge scream screams screaming hit hits hitting arson hate hates hated"""
 
 _PERSONS = """him her them his their you your yourself yourselves me my himself herself themselves people person someone somebody
     anyone everyone everybody man men woman women child children kid kids baby wife husband mother father boss neighbour neighbor
@@ -23,9 +23,17 @@ _PERSONS = """him her them his their you your yourself yourselves me my himself 
 
 # An insult counts where it is aimed at the reader: "you idiot", "you are so stupid", "you're a complete fool".
 _INSULTS = """idiot idiots idiotic stupid dumb fool foolish loser ugly pathetic useless worthless moron disgusting garbage trash
-    liar coward brainless ignorant disgrace"""
+    liar coward brainless ignorant disgrace die"""
+
+# Verbs that wound where a part of a body follows: "cut his throat".
+_WOUNDS = """break breaks broke cut cuts cutting slice slices snap snaps twist twists strike strikes stomp slash slashes hammer bash
+    burn crack"""
+_BODY = """throat neck leg legs arm arms finger fingers head skull face bones rib ribs wrist wrists teeth jaw knee knees belly
+    stomach eyes"""
 
 STRONG = frozenset(_STRONG.split())
 MILD = frozenset(_MILD.split())
 PERSONS = frozenset(_PERSONS.split())
 INSULTS = frozenset(_INSULTS.split())
+WOUNDS = frozenset(_WOUNDS.split())
+BODY = frozenset(_BODY.split())

@@ -16,10 +16,13 @@ VERDICT = "verdict"
 INSTRUCTION = "instruction to the judge"
 OTHER = "claim about the other answer"
 
-_CONTROL = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|</?start_of_turn>|^#{2,4} ?(?:assistant|system|user|human)\b:?", re.I | re.M)
+_CONTROL = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|</?start_of_turn>|^#{2,4} ?(?:assistant|system|user|human)\b:?", re.I | re.M
+)
 _FENCE = re.compile(r"\[ ?(?:end of )?(?:the )?(?:answer|conversation|response)\b", re.I)
 _VERDICT = re.compile(
-    r"\b(?:(?:final )?verdict|winner|better answer|best answer|better response|judg(?:e)?ment) ?(?:is\b|:|=)|\bwhich answer is better\b", re.I
+    r"\b(?:(?:final )?verdict|winner|better answer|best answer|better response|judg(?:e)?ment) ?(?:is\b|:|=)|\bwhich answer is better\b",
+    re.I,
 )
 _INSTRUCTION = re.compile(
     r"\b(?:ignore|disregard|forget|override) (?:(?:all|any|the|your|of|these|those|every) ){0,3}"
