@@ -14,7 +14,17 @@ from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.records import assistant, read_table, row_id, write_table
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.journal import RowJournal, RowWork
-from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, flags_of, make_judge, own_source, verdict_from_scores
+from alignflow.models.judges.base import (
+    IDENTICAL,
+    Candidate,
+    Judge,
+    Verdict,
+    flags_of,
+    judge_row,
+    make_judge,
+    own_source,
+    verdict_from_scores,
+)
 from alignflow.models.judges.label_statistics import label_statistics
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
 
@@ -82,7 +92,7 @@ def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
     """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
     who = {
         "name": config.judge.name, "source": own_source(config.judge.name), "options": config.judge.options,
-        "fingerprint": judge.fingerprint, "seed": config.seed,
+        "fingerprint": judge.fingerprint, "seed": config.seed, "version": judge_row(config.judge.name).version,
     }  # fmt: skip
     return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"])
 

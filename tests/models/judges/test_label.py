@@ -3,11 +3,13 @@
 import itertools
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alignflow.data import catalogue
 from alignflow.data.configs.generation import JudgeConfig, LabelConfig
 from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.records import read_table, user, write_table
@@ -235,6 +237,16 @@ def test_other_selection_settings_use_the_same_judgements(tmp_path, make_run, mo
     labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch, pairs_per_prompt=1)
     labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch, pairs_per_prompt=3, min_margin=0.1, heldout_fraction=0.3)
     assert Oracle.asked == 90
+
+
+def test_a_judge_of_a_new_version_is_never_served_the_old_labels(tmp_path, make_run, monkeypatch):
+    groups = [[0, 1, 2]] * 30
+    Oracle.asked = 0
+    labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch)
+    row = catalogue.JUDGES["rubric"]
+    monkeypatch.setattr(catalogue, "JUDGES", {**catalogue.JUDGES, "rubric": replace(row, version=f"{row.version}+")})
+    labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch)
+    assert Oracle.asked == 180
 
 
 def test_a_changed_constitution_is_never_served_the_old_labels(tmp_path, make_run):
