@@ -52,6 +52,14 @@ and `evaluators` print them, and with a name also the version of that part, whic
 """
 
 
+KINDS_INTRODUCTION = """\
+### Kinds of principles
+
+A principle of a constitution has `name`, `kind`, `options`, and either a `weight` in the mean or `veto: true`. Each kind scores an
+answer from 0 to 1. [judges.md](judges.md) says what they cannot see.\
+"""
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; a bar inside a cell is escaped."""
     lines = [list(head), ["---"] * len(head), *rows]
@@ -220,7 +228,7 @@ def catalogue_page() -> str:
         "## Judges\n\nNames for `label.judge.name` and `evaluate.judges`. `needs` is what a judge falls back on where its options name no model.",
         rows_of(judges, "needs"), *options_of({name: row.options for name, row in judges.items()}, "Options of"),
         "### Constitutions\n\nBuilt-in names for `constitution` of the judge `rubric`. A file of the same form can be given by its path.", constitutions(),
-        "### Kinds of principles\n\nA principle of a constitution has `name`, `kind`, `weight` and `options`. Each kind scores an answer from 0 to 1.",
+        KINDS_INTRODUCTION,
         table(["kind", "summary"], [[f"`{name}`", prose(kind.summary)] for name, kind in PRINCIPLES.items()]),
         *options_of({name: kind.options for name, kind in PRINCIPLES.items()}, "Options of the kind", with_key=False),
         "## Formats\n\nNames for the `format` of a source. `kinds` are the tables that its rows can become.", rows_of(catalogue.FORMATS, "kinds"),

@@ -236,7 +236,7 @@ REWARDS: Mapping[str, Reward] = {
 JUDGES: Mapping[str, Judge] = {
     "rubric": Judge(
         "alignflow.models.judges.rubric:RubricJudge", "Named, weighted, checkable principles; no model.",
-        options=options.RubricOptions,
+        options=options.RubricOptions, version="2",
     ),
     "reward_model": Judge(
         "alignflow.models.judges.reward_model:RewardModelJudge", "Scores of a reward model.",
@@ -244,7 +244,7 @@ JUDGES: Mapping[str, Judge] = {
     ),
     "llm": Judge(
         "alignflow.models.judges.llm:LLMJudge", "A local model, asked in both orders; reads option log-probabilities.",
-        options=options.LLMJudgeOptions, needs="policy",
+        options=options.LLMJudgeOptions, needs="policy", version="2",
     ),
 }  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from alignflow.data.configs.base import ConstitutionPath, ContentPath, Name, QuestionPath, StageConfig, Temperature
@@ -31,6 +33,9 @@ class LLMJudgeOptions(StageConfig):
     prompt: QuestionPath = Field(default="pairwise", description="Jinja file of the question, or a built-in name: pairwise.")
     options: tuple[Name, Name] = Field(default=("A", "B"), description="The two answers that the model may give.")
     max_length: int = Field(default=1024, ge=64, le=10_000_000, description="Longest question, tokens; a longer one gets no label.")
+    flagged: Literal["keep", "drop"] = Field(
+        default="keep", description="Pairs with an answer that has marks of the judge's own: judged like others, or given no label."
+    )
 
     @model_validator(mode="after")
     def _answers_are_told_apart(self) -> LLMJudgeOptions:

@@ -34,15 +34,33 @@ def sentences(text: str) -> int:
 
 def paragraphs(text: str) -> list[str]:
     """Parts between lines of `***`, or between blank lines."""
-    parts = re.split(r"\n\s*\*\*\*\s*\n", text) if "***" in text else re.split(r"\n\s*\n", text)
-    return [part for part in parts if part.strip()]
+    lines = text.split("\n")
+    rule = "***" if "***" in text else ""
+    parts: list[list[str]] = [[]]
+    for index, line in enumerate(lines):
+        # The first and the last line end no part: nothing stands before the one or after the other.
+        if line.strip() == rule and 0 < index < len(lines) - 1:
+            parts.append([])
+        else:
+            parts[-1].append(line)
+    return [part for part in map("\n".join, parts) if part.strip()]
+
+
+def placeholders(text: str) -> int:
+    """Number of texts in square brackets, each on one line and not empty."""
+    # What closes a bracket is looked at first: a search from each `[` would go through the rest of its line again and again.
+    ends = [part for line in text.split("\n") for part in line.split("]")[:-1]]
+    return sum(0 <= part.find("[") < len(part) - 1 for part in ends)
 
 
 def _is_json(text: str) -> bool:
-    stripped = re.sub(r"^```(?:json)?\s*|\s*```$", "", text.strip(), flags=re.IGNORECASE)
+    stripped = text.strip()
+    if stripped.startswith("```"):
+        stripped = stripped[3:]
+        stripped = stripped[4 if stripped[:4].lower() == "json" else 0 :].lstrip()
     try:
-        json.loads(stripped)
-    except ValueError:
+        json.loads(stripped.removesuffix("```").rstrip())
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -70,16 +88,16 @@ CHECKS: Mapping[str, Check] = {
     "length_constraints:number_sentences": lambda text, given: relation(sentences(text), given, "num_sentences"),
     "length_constraints:number_paragraphs": lambda text, given: len(paragraphs(text)) == int(given["num_paragraphs"]),
     "length_constraints:nth_paragraph_first_word": _starts_paragraph,
-    "detectable_format:number_bullet_lists": lambda text, given: len(re.findall(r"^\s*[*-]\s+\S", text, re.M)) == int(given["num_bullets"]),
+    "detectable_format:number_bullet_lists": lambda text, given: len(re.findall(r"^[^\S\n]*[*-]\s+\S", text, re.M)) == int(given["num_bullets"]),
     "detectable_format:number_highlighted_sections": lambda text, given: len(
         re.findall(r"\*[^\n*]+\*", text)) >= int(given["num_highlights"]),
     "detectable_format:multiple_sections": lambda text, given: len(
-        re.findall(rf"^\s*{re.escape(given['section_spliter'])}\s*\d+", text, re.M | re.I)) >= int(given["num_sections"]),
+        re.findall(rf"^[^\S\n]*{re.escape(given['section_spliter'])}\s*\d+", text, re.M | re.I)) >= int(given["num_sections"]),
     "detectable_format:title": lambda text, given: bool(re.search(r"<<[^\n<>]+>>", text)),
     "detectable_format:json_format": lambda text, given: _is_json(text),
     "detectable_format:constrained_response": lambda text, given: any(
         answer in text for answer in ("My answer is yes.", "My answer is no.", "My answer is maybe.")),
-    "detectable_content:number_placeholders": lambda text, given: len(re.findall(r"\[[^\]\n]+\]", text)) >= int(given["num_placeholders"]),
+    "detectable_content:number_placeholders": lambda text, given: placeholders(text) >= int(given["num_placeholders"]),
     "detectable_content:postscript": lambda text, given: str(given["postscript_marker"]).lower() in text.lower(),
     "change_case:english_lowercase": lambda text, given: text == text.lower(),
     "change_case:english_capital": lambda text, given: text == text.upper(),

@@ -8,8 +8,8 @@ from typing import Any
 
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.own_module import short
-from alignflow.models.evaluators.base import Evaluation, EvaluationInputs, wilson
-from alignflow.models.judges.base import IDENTICAL, Candidate, Verdict, make_judge
+from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs, wilson
+from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, flags_of, make_judge
 
 
 def evaluate(inputs: EvaluationInputs) -> Evaluation:
@@ -21,8 +21,11 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
         if name in details:
             name = f"{name}#{number}"
         with closing(make_judge(config, policy=inputs.paths["sft"], reward_model=inputs.reward_model, run=inputs.run)) as judge:
-            verdicts = judge.compare(pairs(inputs))
-        found = summary(verdicts, inputs.config.confidence)
+            asked = pairs(inputs)
+            verdicts = judge.compare(asked)
+            found = summary(verdicts, inputs.config.confidence) | {"flagged": flagged(judge, asked)}
+        if any((found["flagged"] or {}).values()):
+            inputs.run.warn(f"answers with marks of the judge's own, by which they may steer {name}: {found['flagged']} of {len(asked)} each")
         found["made_the_labels"] = config is inputs.config.labelling_judge
         details[name] = found
         metrics[f"win_rate/{name}"] = found["win_rate"]
@@ -43,6 +46,17 @@ def pairs(inputs: EvaluationInputs) -> list[tuple[Candidate, Candidate]]:
         tuple(Candidate(row["prompt"], answer.text, answer.ended) for answer in answers)  # type: ignore[misc]
         for row, *answers in zip(inputs.prompts, inputs.answers["aligned"], inputs.answers["sft"], strict=True)
     ]
+
+
+def flagged(judge: Judge, asked: list[tuple[Candidate, Candidate]]) -> dict[str, int] | None:
+    """How many answers of each model have marks of the judge's own; None for a judge that no answer can speak to."""
+    counts = {}
+    for seat, model in enumerate(MODELS):
+        flags = flags_of(judge, [pair[seat] for pair in asked])
+        if flags is None:
+            return None
+        counts[model] = sum(map(bool, flags))
+    return counts
 
 
 def outcome(verdict: Verdict) -> float | None:

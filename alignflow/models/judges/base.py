@@ -117,6 +117,15 @@ class PointwiseJudge(ABC):
         """Nothing to give back."""
 
 
+def flags_of(judge: Judge, candidates: Sequence[Candidate]) -> list[list[str]] | None:
+    """Names of the marks in each answer by which it may try to steer the judge; None for a judge that no answer can speak to.
+
+    A judge that reads answers as text has a method `flags` for it; a rubric or a reward model has none.
+    """
+    flags = getattr(judge, "flags", None)
+    return flags(candidates) if callable(flags) else None
+
+
 def verdict_from_scores(judge: Judge, pair: tuple[Candidate, Candidate], scores: tuple[float | None, float | None]) -> Verdict:
     """The verdict of a pointwise judge on a pair whose scores are known already."""
     first, second = scores

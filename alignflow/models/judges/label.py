@@ -15,11 +15,22 @@ from alignflow.data.own_module import short
 from alignflow.data.records import assistant, read_table, row_id, write_table
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.journal import RowJournal, RowWork
-from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, make_judge, own_source, verdict_from_scores
+from alignflow.models.judges.base import (
+    IDENTICAL,
+    Candidate,
+    Judge,
+    Verdict,
+    flags_of,
+    judge_row,
+    make_judge,
+    own_source,
+    verdict_from_scores,
+)
 from alignflow.models.judges.label_statistics import label_statistics
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
 
 _SIDES = ("train", "heldout")
+_SHOWN_CHARACTERS = 500  # of a flagged answer, in flagged.json
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class LabelledPrompt:
     judged: list[JudgedPair]
     kept: list[JudgedPair]
     dropped: dict[str, int]
+    flags: list[list[str]] | None = None  # marks of the judge's own in each candidate; None where the judge looks for none
 
 
 def label(
@@ -81,7 +93,7 @@ def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
     """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
     who = {
         "name": short(config.judge.name), "source": own_source(config.judge.name), "options": config.judge.options,
-        "fingerprint": judge.fingerprint, "seed": config.seed,
+        "fingerprint": judge.fingerprint, "seed": config.seed, "version": judge_row(config.judge.name).version,
     }  # fmt: skip
     return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"])
 
@@ -134,7 +146,8 @@ def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: di
     texts = [(candidate.text, candidate.ended) for candidate in candidates]
     kept, dropped = kept_pairs(judged, texts, config.pairs_per_prompt, config.min_margin)
     held_out = is_label_held_out(row["prompt"], config.heldout_fraction)
-    return LabelledPrompt(row, held_out, scores, result.get("details", []), judged, kept, dropped)
+    flags = flags_of(judge, candidates)
+    return LabelledPrompt(row, held_out, scores, result.get("details", []), judged, kept, dropped, flags)
 
 
 def _preference(labelled: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
@@ -167,6 +180,18 @@ def _write(labelled: Sequence[LabelledPrompt], pointwise: bool, run: Run) -> Non
         write_table(pairs, "preferences", run.out / "preferences" / f"{side}.parquet")
         if pointwise:
             write_table(map(_ranking, prompts), "rankings", run.out / "rankings" / f"{side}.parquet")
+    if any(prompt.flags is not None for prompt in labelled):
+        write_json(run.out / "flagged.json", [row for prompt in labelled for row in _flagged(prompt)])
+
+
+def _flagged(labelled: LabelledPrompt) -> list[dict[str, Any]]:
+    """The prompt's answers that have marks of the judge's own: where they stand, and which marks."""
+    flags = enumerate(labelled.flags or [])
+    return [
+        {"id": labelled.row["id"], "completion": index, "marks": marks, "text": labelled.row["completions"][index][:_SHOWN_CHARACTERS]}
+        for index, marks in flags
+        if marks
+    ]
 
 
 def _check_candidates(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -195,9 +220,21 @@ def _warn(statistics: dict[str, Any], run: Run) -> None:
     low = statistics["longer_wins"]["low"]
     if low is not None and low > 0.8:
         run.warn(f"the longer answer wins in {statistics['longer_wins']['rate']:.0%} of the pairs: the judge may reward length alone")
+    _warn_of_flags(statistics["flagged"], run)
     flips = statistics["flips"]["low"]
     if flips is not None and flips > 0.5:
         run.warn(f"the judge changes its mind with the seats in {statistics['flips']['rate']:.0%} of the pairs: its labels are near chance")
+
+
+def _warn_of_flags(flagged: dict[str, Any], run: Run) -> None:
+    if not flagged["answers"]["hits"]:
+        return
+    wins, marks = flagged["wins"], ", ".join(f"{name} {count}" for name, count in flagged["marks"].items())
+    won = f"they won {wins['hits']} of {wins['trials']} pairs against an answer without" if wins["trials"] else "none of their pairs was decided"
+    run.warn(
+        f"{flagged['answers']['hits']} of {flagged['answers']['trials']} answers have marks of the judge's own ({marks}); {won}: "
+        "read flagged.json of this step, and set judge.options.flagged to drop to leave such pairs out"
+    )
 
 
 def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
@@ -211,6 +248,8 @@ def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
         "flip_rate": statistics["flips"]["rate"],
         "first_seat_rate": statistics["first_seat"]["rate"],
         "longer_wins_rate": statistics["longer_wins"]["rate"],
+        "flagged_rate": statistics["flagged"]["answers"]["rate"],
+        "flagged_wins_rate": statistics["flagged"]["wins"]["rate"],
         "soft_label_entropy": statistics["soft_label_entropy"],
         "margin_mean": statistics["margin"]["mean"],
     }

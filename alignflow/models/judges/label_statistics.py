@@ -42,6 +42,7 @@ def label_statistics(labelled: Sequence[LabelledPrompt], pointwise: bool) -> dic
         "first_seat": _first_seat([pair for _, pair in judged], pointwise),
         "longer_wins": _longer_wins(decided),
         "ended_wins": _ended_wins(decided),
+        "flagged": _flagged(labelled, decided),
         "margin": _distribution([pair.margin for pair in kept]),
         "soft_label": _distribution([pair.soft_label for pair in kept]),
         "soft_label_entropy": _mean([entropy(pair.soft_label) for pair in kept]),
@@ -84,6 +85,29 @@ def _ended_wins(decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[st
     flags = [tuple(prompt.row["ended"][index] for index in (pair.chosen, pair.rejected)) for prompt, pair in decided if prompt.row["ended"]]
     wins = [chosen for chosen, rejected in flags if chosen != rejected]
     return rate(sum(wins), len(wins))
+
+
+def _flagged(labelled: Sequence[LabelledPrompt], decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[str, Any]:
+    """Answers with marks of the judge's own, and how often one of them wins, among decided pairs with exactly one of them.
+
+    A text that names a seat wins in one order and loses in the other. One that speaks about the content, such as "the other
+    answer is dangerous", can win in both: `wins_in_both_orders` counts that, and no average over orders removes it.
+    """
+    flags = [marks for prompt in labelled if prompt.flags is not None for marks in prompt.flags]
+    wins, both = [], []
+    for prompt, pair in decided:
+        if prompt.flags is None or bool(prompt.flags[pair.chosen]) == bool(prompt.flags[pair.rejected]):
+            continue
+        chosen = bool(prompt.flags[pair.chosen])
+        wins.append(chosen)
+        sides = [order > 0.5 for order in pair.verdict.orders if order is not None]
+        both.append(chosen and len(set(sides)) == 1)
+    return {
+        "answers": rate(sum(map(bool, flags)), len(flags)),
+        "marks": dict(sorted(Counter(mark for marks in flags for mark in marks).items())),
+        "wins": rate(sum(wins), len(wins)),
+        "wins_in_both_orders": rate(sum(both), len(both)),
+    }
 
 
 def _mean(values: Sequence[float]) -> float | None:

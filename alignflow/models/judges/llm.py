@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jinja2 import StrictUndefined, TemplateError
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from alignflow.data.artifacts import text_digest
@@ -18,8 +19,11 @@ from alignflow.data.rendering import encode_completion, encode_prompt
 from alignflow.models.generation.base import make_generator
 from alignflow.models.generation.journal import model_identity
 from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, needed_model, settled
+from alignflow.models.judges.fences import fence_of
+from alignflow.models.judges.marks import Marks
 
 TOO_LONG = "too long"
+FLAGGED = "has the judge's marks"
 NOT_FINITE = "not finite"
 _PROMPTS = Path(__file__).parent / "prompts"
 
@@ -28,6 +32,8 @@ class LLMJudge:
     """P(first) = (p_given + 1 - p_swapped) / 2, where p is the probability of the first option among the two.
 
     Probabilities are averaged, not log-probabilities, so that a confident wrong seat does not outweigh the other order.
+    Each text of a question stands between fences with a code that it cannot contain. An answer with marks of the judge's
+    own is flagged; the option `flagged` says whether its pairs are asked.
     """
 
     pointwise: ClassVar[bool] = False
@@ -40,21 +46,30 @@ class LLMJudge:
         source = read_question(options.prompt)
         self._template = parse_question(source, options.prompt)
         self.fingerprint = text_digest(source + model_identity(path))
+        self._flagged = options.flagged
+        if "fence" not in names_of(source):
+            inputs.run.warn(f"the judge's prompt {options.prompt!r} does not use `fence`: an answer can pass itself off as the question")
         self._generator = make_generator(path, inputs.run.runtime)
+        self._marks = Marks(options.options, self._generator.tokenizer.all_special_tokens)
         self._max_length = min(options.max_length, self._generator.context_length or options.max_length)
         self._prefix, self._tokens = option_tokens(self._generator.tokenizer, options.options)
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
-        """Verdicts from both orders; a question that is too long, or two equal texts, get no label."""
+        """Verdicts from both orders; no label for two equal texts, a question that is too long, or dropped flagged answers."""
         reasons: list[str] = []
         questions: list[list[int]] = []
         for first, second in pairs:
-            asked = [] if first.text == second.text else [self._question(first, second), self._question(second, first)]
+            reason = IDENTICAL if first.text == second.text else FLAGGED if self._drops(first, second) else ""
+            asked = [] if reason else [self._question(first, second), self._question(second, first)]
             too_long = any(len(question) > self._max_length for question in asked)
-            reasons.append(TOO_LONG if too_long else "" if asked else IDENTICAL)
+            reasons.append(TOO_LONG if too_long else reason)
             questions += [] if too_long else asked
         answers = iter(self._generator.score_options(questions, self._tokens))
         return [Verdict(None, reason=reason) if reason else verdict_of_orders(next(answers), next(answers)) for reason in reasons]
+
+    def flags(self, candidates: Sequence[Candidate]) -> list[list[str]]:
+        """Names of the judge's own marks in each answer; see marks.py."""
+        return [self._marks.of(candidate.text) for candidate in candidates]
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
         """No score: this judge compares."""
@@ -72,17 +87,22 @@ class LLMJudge:
         """Give the model's memory back."""
         self._generator.close()
 
+    def _drops(self, *pair: Candidate) -> bool:
+        return self._flagged == "drop" and any(self.flags(pair))
+
     def _question(self, first: Candidate, second: Candidate) -> list[int]:
+        fence = fence_of(self.fingerprint, first.prompt, first.text, second.text)
+        conversation = [dict(message) for message in first.prompt]
         try:
             text = self._template.render(
-                conversation=[dict(message) for message in first.prompt], first=first.text, second=second.text, options=self._options
+                conversation=conversation, first=first.text, second=second.text, options=self._options, fence=fence
             )
         except TemplateError as error:
             raise RecipeError(f"the judge's prompt cannot be rendered: {error}", where="judge.options.prompt", do=_VARIABLES) from error
         return [*encode_prompt(self._generator.tokenizer, user(text.strip())), *self._prefix]
 
 
-_VARIABLES = "a prompt may use conversation (list of role, content), first, second, options"
+_VARIABLES = "a prompt may use conversation (list of role, content), first, second, options, fence"
 
 
 def read_question(name_or_path: str) -> str:
@@ -105,6 +125,14 @@ def parse_question(source: str, name: str) -> Any:
         return environment.from_string(source)
     except TemplateError as error:
         raise RecipeError(f"not a Jinja template: {error}", where=name, do=_VARIABLES) from error
+
+
+def names_of(source: str) -> set[str]:
+    """The variables that a Jinja template takes from outside; none for a broken one."""
+    try:
+        return find_undeclared_variables(ImmutableSandboxedEnvironment().parse(source))
+    except TemplateError:
+        return set()
 
 
 def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], list[int]]:

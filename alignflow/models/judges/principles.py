@@ -10,18 +10,21 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from alignflow.data.configs.base import StageConfig
+from alignflow.models.judges import guards
 from alignflow.models.judges.base import Candidate
 from alignflow.models.judges.lexicons import read_lexicon
 from alignflow.models.judges.word_lists import NEGATIONS, NEGATIVE, POSITIVE, STOP_WORDS
+from alignflow.models.judges.words import content_stems, question_words, stem, words_of
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]»]*(?=\s|$)")
+# What follows a match is looked at outside of these expressions: a look ahead, or a search for the closing bracket, would
+# go through the rest of the text again from each stop or bracket, in time that grows with the square of the length.
+_STOPS = re.compile(r"[.!?…。！？]+[\"'”’)\]»]*")
 _CLOSERS = "\"'”’)]»*_"
-_PLACEHOLDER = re.compile(
-    r"\[(?:your|insert|name|date|company|address|city|topic|title|link|url)\b[^\]]*\]"
-    r"|<(?:your|insert)\b[^>]*>|\blorem ipsum\b|\bTODO\b|\{\{.*?\}\}",
-    re.IGNORECASE,
+_OPENED_GAPS = (
+    (re.compile(r"\[(?:your|insert|name|date|company|address|city|topic|title|link|url)\b", re.IGNORECASE), "]"),
+    (re.compile(r"<(?:your|insert)\b", re.IGNORECASE), ">"),
 )
+_GAP_WORDS = re.compile(r"\blorem ipsum\b|\bTODO\b", re.IGNORECASE)
 
 
 class NoPrincipleOptions(StageConfig):
@@ -114,11 +117,6 @@ class PatternOptions(StageConfig):
         return self
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text in lower case; an apostrophe or hyphen inside a word belongs to it."""
-    return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
-
-
 def window_score(count: float, minimum: float, maximum: float | None) -> float:
     """1 inside the window, outside it a linear fall: to 0 at nothing below, and at twice the maximum above."""
     if count < minimum:
@@ -189,18 +187,18 @@ def required_words(candidate: Candidate, options: RequiredOptions) -> float:
 
 def instruction_keywords(candidate: Candidate, options: KeywordsOptions) -> float:
     """Share of the question's content words that the answer takes up, with endings cut; 1 where it has none."""
-    wanted = {_stem(word) for phrase in options.words for word in words_of(phrase)} or _content_words(candidate)
+    wanted = {stem(word) for phrase in options.words for word in words_of(phrase)} or set(content_stems(question_words(candidate)))
     if not wanted:
         return 1.0
-    said = {_stem(word) for word in words_of(candidate.text)}
+    said = {stem(word) for word in words_of(candidate.text)}
     return min(1.0, len(wanted & said) / len(wanted) / options.share)
 
 
 def sentence_count(candidate: Candidate, options: Window) -> float:
     """Whether the number of sentences lies in the window; a last one without its stop counts."""
     text = candidate.text.strip()
-    ends = list(_SENTENCE_END.finditer(text))
-    rest = text[ends[-1].end() :] if ends else text
+    ends = [match.end() for match in _STOPS.finditer(text) if text[match.end() : match.end() + 1].isspace() or match.end() == len(text)]
+    rest = text[ends[-1] :] if ends else text
     return window_score(len(ends) + bool(words_of(rest)), options.minimum, options.maximum)
 
 
@@ -212,7 +210,10 @@ def vocabulary(candidate: Candidate, options: VocabularyOptions) -> float:
 
 def no_placeholder(candidate: Candidate, options: NoPrincipleOptions) -> float:
     """0 for an answer that leaves a gap to fill, such as [your name] or TODO."""
-    return float(_PLACEHOLDER.search(candidate.text) is None)
+    text = candidate.text
+    brackets = any((gap := opener.search(text)) and closer in text[gap.end() :] for opener, closer in _OPENED_GAPS)
+    braces = any((start := line.find("{{")) >= 0 and "}}" in line[start + 2 :] for line in text.split("\n"))
+    return float(not (brackets or braces or _GAP_WORDS.search(text)))
 
 
 def pattern(candidate: Candidate, options: PatternOptions) -> float:
@@ -242,6 +243,12 @@ PRINCIPLES: Mapping[str, Kind] = {
     "vocabulary": Kind(vocabulary, VocabularyOptions, "Share of distinct words."),
     "no_placeholder": Kind(no_placeholder, NoPrincipleOptions, "Leaves no gap such as [your name]."),
     "pattern": Kind(pattern, PatternOptions, "Matches a regular expression, or does not."),
+    "prose": Kind(guards.prose, guards.ProseOptions, "Sentences, not a list of words."),
+    "no_stuffing": Kind(guards.no_stuffing, guards.StuffingOptions, "Content words do not come back again and again."),
+    "own_words": Kind(guards.own_words, guards.CopyingOptions, "Says more than the question did."),
+    "substance": Kind(guards.substance, guards.SubstanceOptions, "Has content words that are neither the question's nor praise."),
+    "measured_tone": Kind(guards.measured_tone, guards.ToneOptions, "Praise and other words of tone stay a small part."),
+    "no_harm": Kind(guards.no_harm, NoPrincipleOptions, "No words of violence or abuse, as far as a list of English words sees them."),
 }
 
 
@@ -251,17 +258,3 @@ def _occurrences(text: str, phrases: Iterable[str]) -> dict[str, int]:
     forms = {" ".join(words_of(phrase)) for phrase in phrases} - {""}
     # A shared blank between neighbours must count for both: look ahead instead of eating it.
     return {form: len(re.findall(rf"(?<= ){re.escape(form)}(?= )", words)) for form in sorted(forms)}
-
-
-def _content_words(candidate: Candidate) -> set[str]:
-    turns = [message["content"] for message in candidate.prompt if message["role"] == "user"]
-    words = words_of(turns[-1]) if turns else []
-    return {_stem(word) for word in words if len(word) > 2 and not any(word in known for known in STOP_WORDS.values())}
-
-
-def _stem(word: str) -> str:
-    """The word without a plural, -ed or -ing ending: enough to see `dogs` in `dog`."""
-    for ending in ("'s", "ing", "es", "ed", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
-    return word

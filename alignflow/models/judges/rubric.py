@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alignflow.data.artifacts import file_digest, text_digest
 from alignflow.data.catalogue import suggest
@@ -19,6 +20,9 @@ from alignflow.models.judges.base import Candidate, JudgeInputs, PointwiseJudge,
 from alignflow.models.judges.lexicons import read_lexicon
 from alignflow.models.judges.principles import PRINCIPLES
 
+# What a veto leaves of a score: something, so that two answers which both break a principle are still told apart.
+_LEFT = 0.05
+
 
 class _PrincipleEntry(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -26,7 +30,14 @@ class _PrincipleEntry(BaseModel):
     name: str = Field(min_length=1)
     kind: str
     weight: float = Field(default=1.0, gt=0)
+    veto: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_one_role(self) -> _PrincipleEntry:
+        if self.veto and "weight" in self.model_fields_set:
+            raise ValueError("a principle with veto: true multiplies the score and has no weight; remove one of the two")
+        return self
 
 
 class _ConstitutionFile(BaseModel):
@@ -39,11 +50,12 @@ class _ConstitutionFile(BaseModel):
 
 @dataclass(frozen=True)
 class Principle:
-    """One line of a constitution: a named, weighted kind with its options."""
+    """One line of a constitution: a named kind with its options, which has a weight in the mean or else a veto."""
 
     name: str
     kind: str
     weight: float
+    veto: bool
     options: StageConfig
 
     def score(self, candidate: Candidate) -> float:
@@ -53,7 +65,7 @@ class Principle:
 
 @dataclass(frozen=True)
 class Constitution:
-    """A named set of principles; the score of an answer is their weighted mean."""
+    """A named set of principles; the score of an answer is the weighted mean of some, times the score of each that has a veto."""
 
     name: str
     description: str
@@ -64,9 +76,11 @@ class Constitution:
         return {principle.name: principle.score(candidate) for principle in self.principles}
 
     def score(self, details: dict[str, float]) -> float:
-        """The weighted mean of the principles' scores, in [0, 1]."""
-        total = sum(principle.weight for principle in self.principles)
-        return sum(principle.weight * details[principle.name] for principle in self.principles) / total
+        """The weighted mean of the principles' scores, times those that have a veto, in [0, 1]."""
+        weighted = [principle for principle in self.principles if not principle.veto]
+        total = sum(principle.weight for principle in weighted)
+        mean = sum(principle.weight * details[principle.name] for principle in weighted) / total
+        return mean * math.prod(max(_LEFT, details[principle.name]) for principle in self.principles if principle.veto)
 
 
 class RubricJudge(PointwiseJudge):
@@ -105,6 +119,9 @@ def load_constitution(name_or_path: str) -> Constitution:
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         raise DataError(f"two principles are called {double[0]!r}", where=f"{path}: principles", do="give each a name of its own")
+    if all(entry.veto for entry in file.principles):
+        advice = "leave veto out of one: the score is the mean of those without it, times those with it"
+        raise DataError("every principle has a veto, so there is no mean", where=f"{path}: principles", do=advice)
     return Constitution(file.name, file.description, tuple(_principle(entry, path) for entry in file.principles))
 
 
@@ -137,7 +154,7 @@ def _principle(entry: _PrincipleEntry, path: Path) -> Principle:
         raise DataError(first["msg"], where=f"{where}, {field}", do=known) from None
     if getattr(parsed, "lexicon", None):
         read_lexicon(parsed.lexicon)  # a missing lexicon must be seen before anything is judged
-    return Principle(entry.name, entry.kind, entry.weight, parsed)
+    return Principle(entry.name, entry.kind, entry.weight, entry.veto, parsed)
 
 
 def _schema_error(error: ValidationError, path: Path) -> DataError:

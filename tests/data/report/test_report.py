@@ -93,3 +93,17 @@ def test_alarms_and_first_and_last_samples_of_a_training_that_sampled_are_shown_
     assert alarm_marks(align) == {10: "kl, length"}
     page = render("t", {"align": align}, gather({"align": align}))
     assert "kl rang" in page and "&lt;b&gt;20-2&lt;/b&gt;" in page and "10-0" not in page and "training curves of align" in page
+
+
+def test_flagged_answers_are_shown_with_how_often_they_won(run, tmp_path):
+    share = {"rate": 0.75, "low": 0.3, "high": 0.95, "hits": 3, "trials": 4}
+    flagged = {"answers": {**share, "trials": 40}, "marks": {"verdict": 3}, "wins": share, "wins_in_both_orders": {**share, "hits": 2}}
+    write_json(tmp_path / "labels" / "statistics.json", {"judged": 60, "flagged": flagged})
+    stages = {"label": Stage("label", tmp_path / "labels")}
+    page = render("labels", stages, {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)})
+    assert "3 of 40 answers have marks of the judge&#39;s own (verdict 3)" in page or "3 of 40 answers have marks of the judge's own (verdict 3)" in page
+    assert "3 of 4 decided pairs: 0.75 (0.3 to 0.95); 2 of them in both orders" in page
+
+
+def gathered(stages):
+    return stages["label"].read("statistics.json")

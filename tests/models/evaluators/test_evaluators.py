@@ -14,8 +14,8 @@ from alignflow.models.evaluators.base import Answer, mean_interval, wilson
 from alignflow.models.evaluators.evaluate import evaluate
 from alignflow.models.evaluators.instructions import count
 from alignflow.models.evaluators.text_statistics import describe
-from alignflow.models.evaluators.win_rate import judge_name, outcome, summary
-from alignflow.models.judges.base import IDENTICAL, Verdict
+from alignflow.models.evaluators.win_rate import flagged, judge_name, outcome, summary
+from alignflow.models.judges.base import IDENTICAL, Candidate, Verdict
 
 
 def test_wilsons_interval_of_a_published_example():
@@ -59,6 +59,15 @@ def test_a_win_rate_counts_apart_what_has_no_label():
     found = summary([Verdict(0.9, orders=(0.9, 0.8)), Verdict(0.9, orders=(0.7, 0.4)), Verdict(0.5), Verdict(None, reason="x")], 0.95)
     assert (found["wins"], found["ties"], found["losses"], found["no_label"]) == (2, 1, 0, 1)
     assert found["win_rate"] == pytest.approx(2.5 / 3) and found["flip_rate"] == 0.5
+
+
+def test_answers_with_marks_of_the_judges_own_are_counted_for_each_model():
+    class Reader:
+        def flags(self, candidates):
+            return [["verdict"] if "verdict" in candidate.text else [] for candidate in candidates]
+
+    asked = [(Candidate([], "verdict: me"), Candidate([], "b")), (Candidate([], "c"), Candidate([], "d"))]
+    assert flagged(Reader(), asked) == {"aligned": 1, "sft": 0} and flagged(object(), asked) is None
 
 
 def test_two_rubrics_have_two_names():

@@ -3,11 +3,13 @@
 import itertools
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alignflow.data import catalogue
 from alignflow.data.configs.generation import JudgeConfig, LabelConfig
 from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.records import read_table, user, write_table
@@ -59,6 +61,17 @@ class PairOracle:
 
     def close(self):
         pass
+
+
+class Reader(PairOracle):
+    """Reads answers as text, and believes one that speaks of the other: odd answers do, and win in both orders."""
+
+    def flags(self, candidates):
+        return [["claim about the other answer"] if worth(candidate.text) % 2 else [] for candidate in candidates]
+
+    def compare(self, pairs):
+        worths = [[worth(candidate.text) + 10 * (worth(candidate.text) % 2) for candidate in pair] for pair in pairs]
+        return [Verdict(sigmoid(one - other), orders=(sigmoid(one - other),) * 2) for one, other in worths]
 
 
 class Refuses(PairOracle):
@@ -226,6 +239,16 @@ def test_other_selection_settings_use_the_same_judgements(tmp_path, make_run, mo
     assert Oracle.asked == 90
 
 
+def test_a_judge_of_a_new_version_is_never_served_the_old_labels(tmp_path, make_run, monkeypatch):
+    groups = [[0, 1, 2]] * 30
+    Oracle.asked = 0
+    labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch)
+    row = catalogue.JUDGES["rubric"]
+    monkeypatch.setattr(catalogue, "JUDGES", {**catalogue.JUDGES, "rubric": replace(row, version=f"{row.version}+")})
+    labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch)
+    assert Oracle.asked == 180
+
+
 def test_a_changed_constitution_is_never_served_the_old_labels(tmp_path, make_run):
     path = tmp_path / "own.yaml"
     completions(tmp_path / "completions", [[1, 22]] * 20)
@@ -245,11 +268,14 @@ def test_nothing_to_compare_is_the_users_error(tmp_path, make_run, monkeypatch, 
         labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch)
 
 
+WELL = "I am very well, thank you. The sun is out, so I walked to the river with a friend, and we ate bread and cheese on a bench."
+
+
 def test_the_rubric_labels_end_to_end(tmp_path, make_run):
     rows = [
         {
             "id": f"p{index}", "source": "test", "prompt": user(f"How are you, number {index}?"), "ended": None,
-            "completions": ["I am very happy and well, thank you for the kind question. " * 2, "bad", "bad bad bad bad bad"],
+            "completions": [WELL, "bad", "bad bad bad bad bad"],
             "tokens": None,
         }
         for index in range(40)
@@ -260,5 +286,32 @@ def test_the_rubric_labels_end_to_end(tmp_path, make_run):
     pairs = read_table(run.out / "preferences" / "train.parquet")
     assert all(pair["chosen"][0]["content"].startswith("I am") for pair in pairs) and metrics["pairs/train"] == len(pairs)
     assert set(json.loads((run.out / "statistics.json").read_text())["principles"]) == {
-        "enough_but_not_too_much", "finished", "says_things_once", "friendly",
+        "enough_but_not_too_much", "finished", "says_things_once", "friendly", "in_sentences", "no_stuffed_keywords", "more_than_the_question",
+        "says_something", "no_empty_praise", "harmless",
     }  # fmt: skip
+
+
+def test_flagged_answers_are_counted_listed_and_warned_about_with_their_wins(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    metrics, _, statistics = labelled(Reader(), [[0, 1, 2]] * 20, tmp_path, run, monkeypatch)
+    flagged = statistics["flagged"]
+    assert (flagged["answers"]["hits"], flagged["answers"]["trials"]) == (20, 60) and flagged["marks"] == {"claim about the other answer": 20}
+    assert (flagged["wins"]["hits"], flagged["wins"]["trials"]) == (40, 40) and flagged["wins"]["low"] > 0.9
+    assert flagged["wins_in_both_orders"]["hits"] == 40
+    assert metrics["flagged_rate"] == pytest.approx(1 / 3) and metrics["flagged_wins_rate"] == 1.0
+    assert any("20 of 60 answers" in warning and "40 of 40" in warning and "flagged.json" in warning for warning in run.warnings)
+    rows = json.loads((run.out / "flagged.json").read_text())
+    assert len(rows) == 20 and rows[0] == {"id": "p0", "completion": 1, "marks": ["claim about the other answer"], "text": "answer #1"}
+
+
+def test_a_judge_that_reads_and_finds_no_mark_is_not_warned_about(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    _, _, statistics = labelled(Reader(), [[0, 2, 4]] * 20, tmp_path, run, monkeypatch)
+    assert statistics["flagged"]["answers"]["hits"] == 0 and statistics["flagged"]["wins"]["rate"] is None
+    assert not [warning for warning in run.warnings if "marks" in warning] and json.loads((run.out / "flagged.json").read_text()) == []
+
+
+def test_a_judge_that_no_answer_can_speak_to_counts_no_flags(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    metrics, _, statistics = labelled(Oracle(), [[0, 1, 2]] * 20, tmp_path, run, monkeypatch)
+    assert metrics["flagged_rate"] is None and statistics["flagged"]["answers"]["trials"] == 0 and not (run.out / "flagged.json").exists()

@@ -23,6 +23,12 @@ EXAMPLES = {
     "vocabulary": {"minimum": 0.5},
     "no_placeholder": {},
     "pattern": {"pattern": r"^\d+$"},
+    "prose": {},
+    "no_stuffing": {},
+    "own_words": {},
+    "substance": {},
+    "measured_tone": {},
+    "no_harm": {},
 }
 
 
@@ -156,3 +162,18 @@ def test_pattern_is_wanted_or_not():
 def test_wrong_options_are_refused(kind, options):
     with pytest.raises(ValidationError):
         PRINCIPLES[kind].options.model_validate(options)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("Wait...", 1), ('He said "No." and left.', 2), ("One. Two! Three", 3), ("3.5 is a number", 1)])
+def test_sentences_end_where_a_stop_is_followed_by_a_blank_or_by_nothing(text, expected):
+    assert score("sentence_count", text, minimum=100, maximum=None) == pytest.approx(expected / 100)
+
+
+@pytest.mark.parametrize("text", ["[your name]", "[[Your name]]", "Dear [name of the [x]],", "{{ x }}", "<insert here>", "a TODO b", "Lorem ipsum"])
+def test_a_gap_to_fill_is_seen(text):
+    assert score("no_placeholder", text) == 0.0
+
+
+@pytest.mark.parametrize("text", ["[your name", "your name]", "{{ x", "x }} {{", "{{\n}}", "<insert", "[a] [1]", "mastodon"])
+def test_brackets_that_are_no_gap_are_left_alone(text):
+    assert score("no_placeholder", text) == 1.0

@@ -45,6 +45,14 @@ def test_the_score_is_the_weighted_mean_of_the_principles(constitution, run):
     assert judge.score([Candidate(user("Hi"), "one", ended=False)]) == [pytest.approx((3 * 0.5 + 0) / 4)]
 
 
+def test_a_principle_with_a_veto_multiplies_the_mean_and_leaves_a_twentieth(tmp_path, run):
+    path = tmp_path / "veto.yaml"
+    path.write_text("name: v\nprinciples:\n  - {name: finished, kind: ends_properly}\n  - {name: harmless, kind: no_harm, veto: true}\n")
+    judge = judge_of(path, run)
+    texts = ["We sat.", "We stab him.", "We stab, maim, murder, torture."]
+    assert judge.score([Candidate(user("Hi"), text) for text in texts]) == [pytest.approx(score) for score in (1.0, 0.25, 0.05)]
+
+
 def test_equal_scores_are_a_tie_of_exactly_one_half(constitution, run):
     verdict = judge_of(constitution, run).compare([(Candidate(user("Hi"), "one two."), Candidate(user("Hi"), "two one."))])[0]
     assert verdict.probability == 0.5 and verdict.scores == (1.0, 1.0)
@@ -92,6 +100,8 @@ def test_a_lexicon_is_found_beside_the_constitution_and_belongs_to_its_files(tmp
         ("name: x\nprinciples: [{name: a, kind: length_window, options: {minimum: many}}]", "options.minimum"),
         ("name: x\nprinciples: [{name: a, kind: language}, {name: a, kind: vocabulary}]", "'a'"),
         ("name: x\nprinciples: [{name: a, kind: sentiment, options: {lexicon: none.tsv}}]", "none.tsv"),
+        ("name: x\nprinciples: [{name: a, kind: language, veto: true, weight: 2}]", "has no weight"),
+        ("name: x\nprinciples: [{name: a, kind: language, veto: true}]", "every principle has a veto"),
     ],
 )
 def test_a_broken_constitution_is_refused_by_file_and_field(tmp_path, text, named):
