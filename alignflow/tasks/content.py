@@ -16,6 +16,7 @@ from alignflow.data.adapters import BASE, find_base, is_adapter
 from alignflow.data.constitution import constitution_files
 from alignflow.data.errors import UserError
 from alignflow.data.host import this_host
+from alignflow.data.model_directory import check_model_path
 from alignflow.data.sources.files import inside, is_pattern, matched
 
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
@@ -36,14 +37,17 @@ class ContentDigests:
         """What enters the key in place of a name.
 
         Args:
-            kind: What it names: path, constitution, question, name_or_file (see `data.configs.base`) or module.
+            kind: What it names: path, model, constitution, question, name_or_file (see `data.configs.base`) or module.
             name: A file, directory or Hub id; a built-in name; `package.module:Class`.
             revision: Branch, tag or commit of a Hub id, which gives `hub:ID@COMMIT`.
 
         Raises:
-            UserError: there is no such thing.
+            UserError: there is no such thing, or a directory that should hold a model does not.
         """
         if kind == "path":
+            return self._path(name, revision)
+        if kind == "model":
+            check_model_path(Path(name))
             return self._path(name, revision)
         return {"constitution": self._constitution, "question": self._question, "name_or_file": self._name_or_file, "module": self._module}[
             kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import ContentPath, NameOrFile, StageConfig, runtime_field
+from alignflow.data.configs.base import ContentPath, ModelPath, NameOrFile, StageConfig, runtime_field
 
 
 class SourceConfig(StageConfig):
@@ -44,7 +44,7 @@ class BuildConfig(StageConfig):
 class InitConfig(StageConfig):
     """The base model: loaded, or built small from a config."""
 
-    path: ContentPath | None = Field(default=None, description="Local directory or Hub id of the base model; empty to build one.")
+    path: ModelPath | None = Field(default=None, description="Local directory or Hub id of the base model; empty to build one.")
     revision: str | None = runtime_field(default=None, description="Commit, branch or tag of a Hub model; its commit is pinned either way.")
     build: BuildConfig = Field(default_factory=BuildConfig, description="The model to build where no path is given.")
     corpus: tuple[SourceConfig, ...] = Field(
@@ -93,4 +93,4 @@ class PrepareConfig(StageConfig):
 class AdoptConfig(StageConfig):
     """A result that you already have, taken into the store."""
 
-    path: ContentPath = Field(description="Directory of the model, its tokenizer included.")
+    path: ModelPath = Field(description="Directory of the model, its tokenizer included.")
