@@ -6,7 +6,7 @@ stands without its base; loading merges the two in memory, and a base may itself
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from alignflow.data.run import write_json
 from alignflow.models.checkpoints import save_checkpoint, save_tokenizer, write_card
 from alignflow.models.engines import group
 from alignflow.models.engines.partitioned import is_partitioned
+from alignflow.models.loading import load_whole
 
 HEADS = ("score",)  # of a reward model: trained in full beside the adapter, since it starts at random
 
@@ -53,6 +54,8 @@ class Adapter:
         heads = [name for name in HEADS if hasattr(model, name)]
         torch.manual_seed(seed)
         modules = config.target_modules
+        if not isinstance(modules, str):
+            _refuse_unmatched(model, modules)
         settings = _peft().LoraConfig(
             r=config.r, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout,
             target_modules=modules if isinstance(modules, str) else list(modules), modules_to_save=heads or None,
@@ -88,6 +91,18 @@ class Adapter:
         write_base(out, self._base)
         save_tokenizer(tokenizer, out)
         write_card(card, out)
+
+
+def _refuse_unmatched(model: Any, names: Sequence[str]) -> None:
+    """Raise ModelError for a name that no module has: peft is content when any of them has one."""
+    modules = dict(model.named_modules())
+    unmatched = [name for name in names if not any(module == name or module.endswith(f".{name}") for module in modules)]
+    if unmatched:
+        leaves = {module.rpartition(".")[2] for module, value in modules.items() if not list(value.children()) and hasattr(value, "weight")}
+        raise ModelError(
+            f"no adapter fits: no module is called {', '.join(unmatched)}", where="lora.target_modules",
+            do=f"the model has {', '.join(sorted(leaves - set(HEADS)))}",
+        )  # fmt: skip
 
 
 def _refuse_tied(model: Any) -> None:
@@ -136,11 +151,11 @@ def from_pretrained(kind: Any, path: Path | str, dtype: torch.dtype, **arguments
 
     Raises:
         OSError, ValueError: what `kind` raises.
-        ModelError: the base is missing or changed, or the adapter does not fit it.
+        ModelError: the base is missing or changed, its tensors are not the model's, or the adapter does not fit it.
         DamagedArtifactError: the base's bytes are not those of its manifest.
     """
     if not is_adapter(path):
-        return kind.from_pretrained(str(path), use_safetensors=True, dtype=dtype, **arguments)
+        return load_whole(kind, path, dtype, **arguments)
     base = find_base(Path(path))
     if isinstance(base, Path):
         verify_files(base)

@@ -20,6 +20,7 @@ from alignflow.data.run import Run
 from alignflow.data.sources.reading import iter_corpus_texts
 from alignflow.models.adapters import from_pretrained
 from alignflow.models.checkpoints import save_checkpoint
+from alignflow.models.loading import refuse_not_finite
 
 EOS, PAD = "<|end|>", "<|pad|>"
 SPECIAL = (PAD, EOS, "<|system|>", "<|user|>", "<|assistant|>")
@@ -69,6 +70,7 @@ def load(config: InitConfig) -> tuple[Any, Any]:
         raise ModelError(
             "the Hub id is an adapter's, not a model's", where=path, do="give a local directory of the adapter, or merge it before"
         )
+    refuse_not_finite(model, path)
     return model, tokenizer
 
 
@@ -131,10 +133,11 @@ def check(model: Any, tokenizer: Any, where: str) -> int:
     context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     if not context:
         raise ModelError("the model's config has no max_position_embeddings", where=where, do="set it in config.json")
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    rows, largest = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    if largest[1] >= rows:
         raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model {model.get_input_embeddings().num_embeddings}", where=where,
-            do="give the tokenizer that belongs to the model",
+            f"the tokenizer gives {largest[0]!r} the id {largest[1]}, and the model has embeddings for ids up to {rows - 1}", where=where,
+            do="give the tokenizer that belongs to the model, or resize the model's embeddings",
         )  # fmt: skip
     ids, mask = encode_conversation(tokenizer, [*user("Hello?"), *assistant("Hello.")])
     if not mask[-1] or ids[-1] != tokenizer.eos_token_id:

@@ -1,8 +1,10 @@
-"""Loads models of transformers in fp32; under ZeRO 3 each process reads its own part alone, tensor by tensor."""
+"""Loads models of transformers and refuses a checkpoint whose tensors are not the model's; under ZeRO 3 in parts."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +13,144 @@ from safetensors import safe_open
 from transformers import AutoConfig, GenerationConfig
 from transformers.initialization import no_init_weights
 
+from alignflow.data.errors import ModelError
 from alignflow.data.run import Runtime
 from alignflow.models.engines.partitioned import fill, shape_of
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
+WRAPPERS = {
+    "module.": "torch's DistributedDataParallel or DeepSpeed",
+    "_orig_mod.": "torch.compile",
+    "base_model.model.": "peft",
+    "_fsdp_wrapped_module.": "torch's FSDP",
+}
+"""Prefixes that tensors have where somebody saved the wrapper of a model and not the model."""
 
-def load_model(kind: Any, path: Path, runtime: Runtime, in_parts: bool, **changes: Any) -> tuple[Any, list[str]]:
-    """Load a checkpoint by an Auto class of transformers, in fp32.
+MOST_NAMED = 3
+
+
+def load_whole(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any) -> Any:
+    """`kind.from_pretrained(path)`, refused unless every tensor of the model comes from the checkpoint.
+
+    A reward model's or value model's head may be missing where `num_labels` is among the arguments: then it starts
+    fresh on a causal model's backbone, whose own head is not used.
+
+    Args:
+        kind: An Auto class of transformers.
+        path: Directory or Hub id.
+        dtype: Of the weights.
+
+    Raises:
+        ModelError: tensors are missing, unexpected, or of another shape; names them and the likely cause.
+        OSError, ValueError: what `kind` raises.
+    """
+    try:
+        model, report = kind.from_pretrained(str(path), use_safetensors=True, dtype=dtype, output_loading_info=True, **arguments)
+    except RuntimeError as error:  # tensors of other shapes, which transformers names in its log alone
+        shapes = _other_shapes(kind, Path(path)) if Path(path).is_dir() else ""
+        raise ModelError(
+            f"the weights do not fit config.json: {shapes or str(error).splitlines()[0][:200]}", where=str(path),
+            do="give the config that belongs to the weights",
+        ) from None  # fmt: skip
+    refuse_other_tensors(model, report["missing_keys"], report["unexpected_keys"], str(path), fresh_head="num_labels" in arguments)
+    return model
+
+
+def refuse_other_tensors(model: Any, missing: Collection[str], unexpected: Collection[str], where: str, fresh_head: bool) -> None:
+    """Raise ModelError where a checkpoint lacks tensors of the model, or has others, except the heads that `load_whole` names."""
+    backbone = f"{model.base_model_prefix}."
+    if fresh_head:  # what a causal model has beside the backbone is its head
+        unexpected = [name for name in unexpected if name.startswith(backbone) or _wrapper(name)]
+        missing = [name for name in missing if name.startswith(backbone)]
+    if missing or unexpected:
+        what = [f"{len(names)} {kind} ({_some(names)})" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        raise ModelError(
+            f"the checkpoint does not have the model's tensors: {'; '.join(what)}", where=where,
+            do=likely_cause(missing, unexpected, model.config),
+        )  # fmt: skip
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    tied = getattr(model.config.get_text_config(decoder=True), "tie_word_embeddings", False)
+    if tied and ends[1] is not None and ends[0].weight is not ends[1].weight:
+        raise ModelError(
+            "config.json ties embeddings and head, and the checkpoint has two different matrices for them", where=where,
+            do="set tie_word_embeddings to false in config.json, if the model was trained with a head of its own",
+        )  # fmt: skip
+
+
+def likely_cause(missing: Collection[str], unexpected: Collection[str], config: Any) -> str:
+    """Why a checkpoint has other tensors than its config asks for, as far as the names tell, and what to do."""
+    for prefix, wrapper in WRAPPERS.items():
+        bare = {name.replace(prefix, "", 1) for name in unexpected if name.startswith(prefix)}
+        if bare:
+            return f"the names start with {prefix!r}, which {wrapper} adds: save the model inside the wrapper, or strip the prefix"
+    depth = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
+    layers = sorted({int(found[1]) for name in missing if (found := re.search(r"\.layers?\.(\d+)\.|\.h\.(\d+)\.", name)) and found[1]})
+    if layers and depth:
+        return f"config.json has {depth} layers, and layers {_some([str(layer) for layer in layers])} are not whole: give all weight files"
+    if set(missing) == {"lm_head.weight"}:
+        return (
+            "the head is missing: a reward model has none; a model that shares it with its embeddings has tie_word_embeddings true in config.json"
+        )
+    if set(missing) == {"score.weight"}:
+        return "the head of a reward model would be a fresh one: give a trained reward model"
+    if any(name.startswith("score.") for name in unexpected):
+        return "this is a reward model: give a causal language model"
+    return "give the weights that belong to config.json"
+
+
+def refuse_not_finite(model: Any, where: str) -> None:
+    """Raise ModelError, with the names of the tensors, where a weight is NaN or infinite."""
+    broken = [name for name, values in model.named_parameters() if not torch.isfinite(values).all()]
+    if broken:
+        raise ModelError(
+            f"{len(broken)} tensors have weights that are NaN or infinite ({_some(broken)})", where=where,
+            do="give a checkpoint from before the training diverged; weights saved in fp16 can overflow, save them in bf16 or fp32",
+        )  # fmt: skip
+
+
+def _some(names: Collection[str]) -> str:
+    shown = sorted(names)[:MOST_NAMED]
+    return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
+
+
+def _wrapper(name: str) -> bool:
+    return name.startswith(tuple(WRAPPERS))
+
+
+def _other_shapes(kind: Any, path: Path) -> str:
+    """The tensors of a local checkpoint whose shape is not what its config asks for."""
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in kind.from_config(AutoConfig.from_pretrained(str(path))).state_dict().items()}
+    found = {}
+    for name, file in tensor_files(path).items():
+        with safe_open(path / file, "pt") as tensors:
+            found[name] = tuple(tensors.get_slice(name).get_shape())
+    return _some([f"{name} is {found[name]} and not {expected[name]}" for name in found.keys() & expected.keys() if found[name] != expected[name]])
+
+
+def load_model(kind: Any, path: Path, runtime: Runtime, in_parts: bool, **changes: Any) -> Any:
+    """Load a checkpoint by an Auto class of transformers, in fp32; refused unless its tensors are the model's.
 
     Args:
         kind: The Auto class.
         path: Directory with config and safetensors.
         runtime: Under ZeRO 3 a model can be shared out while it is read, so that no process ever holds it whole.
         in_parts: Whether to: an engine or `share_out_frozen` must then be made around it.
-        changes: Fields of the config to change.
-
-    Returns:
-        The model, and the names of parameters that the checkpoint does not have.
+        changes: Fields of the config to change; with `num_labels` the head may be missing (see `load_whole`).
 
     Raises:
+        ModelError: tensors are missing or unexpected.
         OSError, ValueError: it cannot be loaded.
     """
     if in_parts and runtime.engine == "deepspeed" and runtime.zero_stage == 3:
-        if (found := _load_shared_out(kind, path, runtime, changes)) is not None:
-            return found
+        if (model := _load_shared_out(kind, path, runtime, changes)) is not None:
+            return model
         print("the checkpoint's tensors are not the model's own: every process loads it whole before it is shared out", flush=True)
-    model, report = kind.from_pretrained(str(path), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **changes)
-    return model, sorted(report["missing_keys"])
+    return load_whole(kind, path, torch.float32, **changes)
 
 
-def _load_shared_out(kind: Any, path: Path, runtime: Runtime, changes: dict[str, Any]) -> tuple[Any, list[str]] | None:
+def _load_shared_out(kind: Any, path: Path, runtime: Runtime, changes: Mapping[str, Any]) -> Any | None:
     """As `load_model`; None where names or shapes on disk are others than in memory, which only transformers can convert."""
     from alignflow.models.engines.deepspeed_engine import partitioned_from_the_start
 
@@ -52,9 +161,11 @@ def _load_shared_out(kind: Any, path: Path, runtime: Runtime, changes: dict[str,
     model.tie_weights()
     parameters = dict(model.named_parameters())
     missing = sorted(parameters.keys() - files.keys())
+    unexpected = sorted(files.keys() - parameters.keys() - set(model.all_tied_weights_keys))
     backbone = f"{model.base_model_prefix}."
-    if any(name.startswith(backbone) for name in missing) or any(name in files for name, _ in model.named_buffers()):
+    if any(name.startswith(backbone) for name in [*missing, *unexpected]) or any(name in files for name, _ in model.named_buffers()):
         return None
+    refuse_other_tensors(model, missing, unexpected, str(path), fresh_head="num_labels" in changes)
     for file in sorted(set(files.values())):
         with safe_open(path / file, "pt") as tensors:
             for name in sorted(parameters.keys() & set(tensors.keys())):
@@ -64,7 +175,7 @@ def _load_shared_out(kind: Any, path: Path, runtime: Runtime, changes: dict[str,
                 fill(parameters[name], values.float())
     if (path / "generation_config.json").is_file() and model.can_generate():
         model.generation_config = GenerationConfig.from_pretrained(str(path))
-    return model, missing
+    return model
 
 
 def tensor_files(path: Path) -> dict[str, str]:

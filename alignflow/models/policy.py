@@ -125,7 +125,7 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts:
         if is_adapter(Path(path)):
             model = from_pretrained(AutoModelForCausalLM, path, torch.float32)
         else:
-            model, _ = load_model(AutoModelForCausalLM, Path(path), runtime, trainable or in_parts)
+            model = load_model(AutoModelForCausalLM, Path(path), runtime, trainable or in_parts)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(

@@ -143,17 +143,16 @@ def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
 def _load(path: Path, runtime: Runtime, in_parts: bool = False, **changes: Any) -> Any:
     try:
         if is_adapter(path):  # its base has the backbone alone
+            if not has_head(path) and not changes:
+                raise ModelError("the adapter has no reward model's head, and a fresh one means nothing", where=str(path), do="give a trained reward model")
             model = from_pretrained(AutoModelForSequenceClassification, path, torch.float32, num_labels=1)
-            fresh = [] if has_head(path) else ["score.weight"]
         else:
-            model, fresh = load_model(AutoModelForSequenceClassification, path, runtime, in_parts, **changes)
+            model = load_model(AutoModelForSequenceClassification, path, runtime, in_parts, **changes)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
             f"no sequence classification model that can be loaded: {first}", where=str(path), do="give a Hugging Face directory"
         ) from error
-    if fresh and not changes:
-        raise ModelError(f"its head would be a fresh one: {', '.join(fresh)} missing", where=str(path), do="give a trained reward model")
     return model
 
 

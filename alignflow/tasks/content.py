@@ -17,6 +17,7 @@ from alignflow.data.adapters import BASE, find_base, is_adapter
 from alignflow.data.constitution import constitution_files
 from alignflow.data.errors import UserError, cut
 from alignflow.data.host import this_host
+from alignflow.data.model_directory import check_model_path
 from alignflow.data.own_module import source_file
 from alignflow.data.paths import is_file
 from alignflow.data.seals import sealed, unsealed
@@ -45,12 +46,12 @@ class ContentDigests:
         """What enters the key in place of a name.
 
         Args:
-            kind: What it names: path, constitution, question, name_or_file (see `data.configs.base`) or module.
+            kind: What it names: path, model, constitution, question, name_or_file (see `data.configs.base`) or module.
             name: A file, directory or Hub id; a built-in name; `package.module:Class`.
             revision: Branch, tag or commit of a Hub id, which gives `hub:ID@COMMIT`.
 
         Raises:
-            UserError: there is no such thing.
+            UserError: there is no such thing, or a directory that should hold a model does not.
         """
         try:
             return self._of(kind, name, revision)
@@ -61,6 +62,9 @@ class ContentDigests:
 
     def _of(self, kind: str, name: str, revision: str | None) -> str:
         if kind == "path":
+            return self._path(name, revision)
+        if kind == "model":
+            check_model_path(Path(name))
             return self._path(name, revision)
         return {"constitution": self._constitution, "question": self._question, "name_or_file": self._name_or_file, "module": self._module}[
             kind

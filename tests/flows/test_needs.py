@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from model_directory_support import write_model_directory
 
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
@@ -47,8 +48,7 @@ def test_the_recipes_for_real_models_fit_a_small_machine(estimates, tmp_path, na
         "model_type": "llama", "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": keys,
         "intermediate_size": inner, "vocab_size": vocabulary, "tie_word_embeddings": True,
     }  # fmt: skip
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    write_model_directory(tmp_path / "model", **config)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     data = [f"data.{kind}=[{{path: {tmp_path}/rows.jsonl}}]" for kind in ("demonstrations", "prompts", "general")]
     found = estimates(f"model.path={tmp_path / 'model'}", *data, name=name, machine=Machine(memory=8 * GIB, free_disk=10 * GIB))
@@ -88,7 +88,7 @@ def test_a_machine_that_says_nothing_refuses_nothing(estimates):
 
 
 def test_a_model_of_unknown_shape_is_unknown_and_refused_nowhere(estimates, tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "something new"}')
+    write_model_directory(tmp_path, model_type="something new")
     found = estimates(f"model.path={tmp_path}", machine=SMALL_MACHINE)
     assert all(found[stage].unknown for stage in ("init", "sft", "sample", "reward", "align", "evaluate"))
     assert not found["prepare"].unknown and not found["report"].unknown and not any(need.too_large for need in found.values())

@@ -2,6 +2,7 @@
 
 import pytest
 from flow_support import publish_all
+from model_directory_support import write_model_directory
 
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
@@ -28,8 +29,7 @@ def test_a_job_has_no_training_and_the_model_of_the_store(store, tmp_path, promp
 
 
 def test_a_directory_is_taken_in_and_one_of_the_store_is_found_there(store, tmp_path, prompts, made):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
+    write_model_directory(tmp_path / "model")
     assert make_job(Order(prompts, "model"), store, tmp_path).inputs.calls == {}
     own = make_job(Order(prompts, str(store.payload(made["sft"].ref()))), store, tmp_path)
     assert own.inputs.calls["init"].key == made["sft"].key

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_directory_support import write_weights
 
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig
@@ -76,6 +77,7 @@ def test_an_adapter_of_others_counts_with_its_base(key, tmp_path):
     (tmp_path / "adapter").mkdir()
     (tmp_path / "base").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "../base"}')
+    write_weights(tmp_path / "adapter" / "adapter_model.safetensors")
     (tmp_path / "base" / "model.safetensors").write_text("one")
     before = key("init", InitConfig(path=str(tmp_path / "adapter")))
     (tmp_path / "base" / "model.safetensors").write_text("two!")
@@ -91,9 +93,10 @@ def test_scores_of_a_reference_depend_on_precision_and_on_no_engine(key):
 def test_a_changed_file_is_seen_though_its_digest_is_remembered(key, tmp_path):
     file = tmp_path / "data"
     file.write_text("one")
-    before = key("init", InitConfig(path=str(file)))
+    config = PrepareConfig(prompts=(SourceConfig(path=str(file)),))
+    before = key("prepare", config)
     file.write_text("two!")
-    assert key("init", InitConfig(path=str(file))) != before
+    assert key("prepare", config) != before
 
 
 def test_a_path_that_does_not_exist_is_the_users_mistake(key):

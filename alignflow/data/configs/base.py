@@ -78,6 +78,9 @@ _CONTENT = "content enters the cache key: "
 ContentPath = Annotated[str, f"{_CONTENT}path", AfterValidator(checked_path)]
 """A local path or Hub id whose bytes enter the cache key instead of its name."""
 
+ModelPath = Annotated[str, f"{_CONTENT}model", AfterValidator(checked_path)]
+"""As `ContentPath`; a local directory must hold a model, which is checked when the key is computed."""
+
 ConstitutionPath = Annotated[str, f"{_CONTENT}constitution", AfterValidator(checked_path)]
 """A built-in constitution or the path of one; its bytes and those of its lexicons enter the cache key."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import ContentPath, Name, NameOrFile, StageConfig, runtime_field, seed_field
+from alignflow.data.configs.base import ContentPath, ModelPath, Name, NameOrFile, StageConfig, runtime_field, seed_field
 
 
 class SourceConfig(StageConfig):
@@ -44,7 +44,7 @@ class BuildConfig(StageConfig):
 class InitConfig(StageConfig):
     """The base model: loaded, or built small from a config."""
 
-    path: ContentPath | None = Field(default=None, description="Local directory or Hub id of the base model; empty to build one.")
+    path: ModelPath | None = Field(default=None, description="Local directory or Hub id of the base model; empty to build one.")
     revision: Name | None = runtime_field(
         default=None, description="Commit, branch or tag of a Hub model; its commit is pinned either way."
     )
@@ -96,4 +96,4 @@ class PrepareConfig(StageConfig):
 class AdoptConfig(StageConfig):
     """A result that you already have, taken into the store."""
 
-    path: ContentPath = Field(description="Directory of the model, its tokenizer included.")
+    path: ModelPath = Field(description="Directory of the model, its tokenizer included.")
