@@ -21,7 +21,9 @@ def raise_limits() -> None:
     """
     _raise(resource.RLIMIT_NOFILE, WANTED_FILES, OPEN_FILES, "the limit on open files is {now}", f"raise it: `ulimit -n {WANTED_FILES}`")
     unlimited = resource.RLIM_INFINITY
-    _raise(resource.RLIMIT_FSIZE, unlimited, LARGEST_FILE, "the limit on the size of files is {now} bytes", "raise it: `ulimit -f unlimited`")
+    _raise(
+        resource.RLIMIT_FSIZE, unlimited, LARGEST_FILE, "the limit on the size of files is {now} bytes", "raise it: `ulimit -f unlimited`"
+    )
 
 
 def _raise(limit: int, wanted: int, least: int, what: str, do: str) -> None:

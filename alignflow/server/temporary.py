@@ -129,6 +129,8 @@ class TemporaryServer:
         environment = {
             **server_environment(self._home, self._settings, self._login), **self._database,
             "PREFECT_HOME": str(self._directory), "PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1",
+            # This package is found also where it is not installed; -P keeps the working directory out of the search.
+            "PYTHONPATH": os.pathsep.join(part for part in (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")) if part),
         }  # fmt: skip
         environment.pop(MARK)  # `alignflow down` is not meant to end it
         log = processes.open_log(self._home, self._log)
