@@ -1,17 +1,43 @@
 """`alignflow gc` beside a real training: its inputs stay, and so does work that came alive while gc waited for an answer."""
 
+import contextlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from system_support import REPOSITORY, TINY
-from test_kills import deep_in, processes
 from waiting import wait_until
 
 from alignflow.tasks.store import ArtifactStore
 
 # Long enough to stand beside gc, with states behind it.
 LONG = ("--until", "sft", "--set", "sft.max_steps=1500", "--set", "sft.save_steps=20")
+
+
+def processes(part):
+    """Ids of processes, but supervisors, whose command line has `part` in it."""
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdigit():
+                words = Path(f"/proc/{entry}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+                if part in words and "supervise.py" not in words:
+                    found.append(int(entry))
+    return found
+
+
+def deep_in(runner, stage, process):
+    """The worker of a training that is at work and has a state behind it."""
+
+    def at_work():
+        assert process.poll() is None, process.communicate()[0]
+        specs = list((runner.store / "staging").glob(f"{stage}-*/spec.json"))
+        workers = [pid for spec in specs for pid in processes(f"alignflow.worker {spec}")]
+        return workers[0] if workers and list((runner.store / "work").glob(f"{stage}-*/step-*")) else None
+
+    return wait_until(at_work, 300)
 
 
 @pytest.fixture
