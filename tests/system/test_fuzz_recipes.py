@@ -85,7 +85,9 @@ def wrong_type(draw, content):
 
 def out_of_bounds(draw, content):
     place, kind, _, field = draw.choice(NUMBERS)
-    limits = {name: getattr(part, name) for part in field.metadata for name in ("ge", "gt", "le", "lt") if getattr(part, name, None) is not None}
+    limits = {
+        name: getattr(part, name) for part in field.metadata for name in ("ge", "gt", "le", "lt") if getattr(part, name, None) is not None
+    }
     side = draw.choice(sorted(limits))
     step = 1 if kind is int else abs(limits[side]) * 0.01 + 1e-6
     value = limits[side] + {"ge": -step, "gt": 0, "le": step, "lt": 0}[side]
@@ -118,13 +120,17 @@ def bad_code(draw, content):
 
 
 def bad_options(draw, content):
-    options = draw.choice([{"temperature": "0.1"}, {"temperature": 1e-300}, {"temprature": 1}, {"constitution": ""}, {"constitution": 5}, [], "x", 5])
+    options = draw.choice(
+        [{"temperature": "0.1"}, {"temperature": 1e-300}, {"temprature": 1}, {"constitution": ""}, {"constitution": 5}, [], "x", 5]
+    )
     content["label"] = {"judge": {"name": "rubric", "options": options}}
     return "refused"
 
 
 def section_of_another_kind(draw, content):
-    content[draw.choice(["model", "data", "sft", "sample", "label", "align", "evaluate", "engine"])] = draw.choice([5, "x", [], [{}], True, 0.5])
+    content[draw.choice(["model", "data", "sft", "sample", "label", "align", "evaluate", "engine"])] = draw.choice(
+        [5, "x", [], [{}], True, 0.5]
+    )
     return "refused"
 
 
@@ -190,8 +196,14 @@ TEXTS = (repeated_key, repeated_key, no_yaml, no_yaml, damaged, damaged, shuffle
 
 
 def nonsense_settings(draw):
-    name = draw.choice(["a..b", ".", "", "a." * 500 + "b", "data.prompts.99.path", "evaluate.evaluators.x", "align.beta.x.y", "²", "x" * 5000])
-    return [draw.choice([f"{name}={draw.choice(['1', '', '[', '{a: 1, a: 2}', '!!python/name:os.system'])}", "align.beta", "=", "align.beta=\"0.1\""])]
+    name = draw.choice(
+        ["a..b", ".", "", "a." * 500 + "b", "data.prompts.99.path", "evaluate.evaluators.x", "align.beta.x.y", "²", "x" * 5000]
+    )
+    return [
+        draw.choice(
+            [f"{name}={draw.choice(['1', '', '[', '{a: 1, a: 2}', '!!python/name:os.system'])}", "align.beta", "=", 'align.beta="0.1"']
+        )
+    ]
 
 
 def promises(value, kind=None):

@@ -135,7 +135,10 @@ def prompt_row(prompt: Messages, row: Row) -> Row:
     """A row of prompts, with the verifiable instructions that IFEval's columns name."""
     names, arguments = row.get("instruction_id_list"), row.get("kwargs")
     if not names:
-        return {"prompt": prompt, "instructions": None if row.get("instructions") == "" else row.get("instructions")}
+        checks = row.get("instructions")
+        if isinstance(checks, list):  # a cell of CSV whose JSON was read, or a row that holds the checks themselves
+            checks = json.dumps(checks, ensure_ascii=False, sort_keys=True)
+        return {"prompt": prompt, "instructions": None if checks == "" else checks}
     arguments = [{}] * len(names) if arguments is None else arguments
     if not (isinstance(names, list | tuple) and isinstance(arguments, list | tuple) and len(arguments) == len(names)):
         raise RowError("bad_instructions")

@@ -163,7 +163,7 @@ def _json(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
         value = lists[0] if len(lists) == 1 and len(value) <= 3 else [value]
     if not isinstance(value, list):
         raise DataError(
-            f"it holds {quoted(value)}, and no rows", where=where, do="write a list of rows, or one row in each line of a .jsonl"
+            f"it holds {cut(json.dumps(value))}, and no rows", where=where, do="write a list of rows, or one row in each line of a .jsonl"
         )
     for number, row in enumerate(value, 1):
         yield checked(row, number)
@@ -176,16 +176,16 @@ def _refuse_html(start: bytes, where: str) -> None:
 
 def _table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]:
     def read(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
-        lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.DictReader(lines, delimiter=delimiter)
-        _check_header(reader.fieldnames or [], where)
-        for number, row in enumerate(reader, 2):
-            if None in row or any(value is None for value in row.values()):
-                yield BrokenLine(number, "wrong_number_of_columns")
-            elif any("\udc80" <= character <= "\udcff" for value in row.values() for character in value):
-                yield BrokenLine(number, "not_utf8")
-            else:
-                yield _with_lists(row, number)
+        with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            reader = csv.DictReader(lines, delimiter=delimiter)
+            _check_header(reader.fieldnames or [], where)
+            for number, row in enumerate(reader, 2):
+                if None in row or any(value is None for value in row.values()):
+                    yield BrokenLine(number, "wrong_number_of_columns")
+                elif any("\udc80" <= character <= "\udcff" for value in row.values() for character in value):
+                    yield BrokenLine(number, "not_utf8")
+                else:
+                    yield _with_lists(row, number)
 
     return read
 

@@ -1,0 +1,59 @@
+"""Nonsense on the real command line: exit status 2, one message on stderr, no traceback, and nothing is left in the store."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.system
+TINY = "recipes/tiny.yaml"
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+SETTINGS = [
+    ("sample.n=true", "sample.n"), ("align.beta='0.1'", "align.beta"), ("seed=99999999999999999999", "seed"), ("sft.batch_size=1000000000000000000", "batch_size"),
+    ("sample.temperature=1e-300", "too near 0"), ("label.judge.name=json:NoSuchClass", "defines no NoSuchClass"), ("label.judge.name=os:system", "defines no system"),
+    ("label.judge.name=sys:exit", "no such Python module"), ("data.prompts.0.path=''", "the path is empty"), ("data.prompts.0.path=//", "root of the file system"),
+    ("data.prompts.0.path='~'", "home directory"), ("data.prompts.0.path=~nobody-here/x", "does not have"), ("data.prompts.0.path=" + "x" * 300, "too long"),
+    ("a..b=1", "not a place"), ("align={beta: 1, beta: 2}", "there twice"), ("model.chat_template=" + "y" * 400, "no chat template"),
+]  # fmt: skip
+FILES = [
+    (b"name: x\nsft: {}\nsft: {}\n", "lines 2 and 3"), (BOMB.encode(), "aliases"), (b"x: " + b"[" * 5000, "nested deeper"), (b"x: !!python/name:os.system\n", "not allowed"),
+    (b"name: \xff\n", "line 1: it is not UTF-8"), (b"", "must be a mapping"), (b"data: &x [*x]\n", "contains itself"), (b"#" * 1_000_000, "larger than"),
+]  # fmt: skip
+
+
+def check(repository, store, what, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "alignflow", *map(str, arguments)], cwd=repository, capture_output=True, text=True, errors="replace",
+        timeout=60, env={**os.environ, "ALIGNFLOW_HOME": str(store)},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert what in done.stderr and done.stderr.count("alignflow: ") == 1 and "Traceback" not in done.stderr and len(done.stderr) < 1500
+    assert not store.exists(), "a refused recipe makes no store"
+
+
+@pytest.mark.parametrize(("setting", "what"), SETTINGS, ids=[setting[:40] for setting, _ in SETTINGS])
+def test_a_setting_that_means_nothing(repository, tmp_path, setting, what):
+    check(repository, tmp_path / "store", what, "plan", TINY, "--set", setting)
+
+
+@pytest.mark.parametrize(("content", "what"), FILES, ids=[what for _, what in FILES])
+def test_a_file_that_is_no_recipe(repository, tmp_path, content, what):
+    (tmp_path / "recipe.yaml").write_bytes(content)
+    check(repository, tmp_path / "store", what, "run", tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "x" * 300 + ".yaml", "recipes"])
+def test_a_recipe_that_is_no_file(repository, tmp_path, path):
+    check(repository, tmp_path / "store", "", "run", path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"), [("a.json", b"null", "holds null"), ("a.jsonl.gz", b"no", "gzip"), ("a.json", b"[" * 100_000, "not JSON")]
+)
+def test_data_that_is_none(repository, tmp_path, name, content, what):
+    (tmp_path / name).write_bytes(content)
+    check(
+        repository, tmp_path / "store", what, "new", "--model", "some/model", "--data", tmp_path / name, "--output", tmp_path / "out.yaml"
+    )
+    assert not (tmp_path / "out.yaml").exists()
