@@ -80,7 +80,6 @@ def test_planning_imports_neither_torch_nor_prefect(repository, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "stage", "shown"),
     [
-        ("data.general.0.path=./nowhere.jsonl", "prepare", "no such file"),
         ("label.judge.options.constitution=helpfull", "label", "no constitution 'helpfull'"),
     ],
 )
