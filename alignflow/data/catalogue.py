@@ -146,7 +146,7 @@ class Evaluator(Part):
 STAGES: Mapping[str, Stage] = {
     "init": Stage(
         "alignflow.models.initialise:initialise", "Load the base model, or build a small one.",
-        config=inputs.InitConfig, makes="checkpoint",
+        config=inputs.InitConfig, makes="checkpoint", version="2",
     ),
     "prepare": Stage(
         "alignflow.data.prepare:prepare", "Parse, clean, split and describe the data.",

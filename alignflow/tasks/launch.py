@@ -20,7 +20,7 @@ from alignflow.data.run import write_whole
 from alignflow.safe_path import python
 from alignflow.tasks.environment import stage_environment, withheld
 
-GRACE_S = 5.0
+GRACE_S = 2.0
 _POLL_S = 0.1
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 START = Path(__file__).parents[1] / "start.py"

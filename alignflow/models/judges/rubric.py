@@ -25,11 +25,11 @@ _LEFT = 0.05
 
 
 class _PrincipleEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     kind: str
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, le=1e6)
     veto: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
 
