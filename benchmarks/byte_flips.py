@@ -238,7 +238,7 @@ class Trial:
         if flip.kind in PAYLOAD and self._is_taken():
             wanted.add("input")
         if flip.kind in PAYLOAD and taken and self.truth.manifests[flip.key].kind in MODELS:
-            wanted |= {"export", "chat"}
+            wanted |= {"export", "chat"} if self.truth.manifests[flip.key].kind == "checkpoint" else {"export"}
         if missing := wanted - set(flip.found):
             flip.wrong = flip.wrong or f"not found by {', '.join(sorted(missing))}"
 
