@@ -7,7 +7,7 @@ import pytest
 from alignflow.data import errors
 from alignflow.data.errors import DataError, StageError, TrainingError
 from alignflow.data.run import Runtime
-from alignflow.torchrun import arguments, first_failure, joined_result
+from alignflow.torchrun import START, arguments, first_failure, joined_result
 
 TWO = Runtime(processes=2)
 
@@ -63,4 +63,4 @@ def test_a_result_is_the_first_process_s_with_everybody_s_cost(tmp_path):
 def test_one_node_meets_on_a_free_port_of_its_own_and_several_where_the_recipe_says(tmp_path, runtime, wanted, unwanted):
     found = arguments(tmp_path / "spec.json", {"launch": "abc"}, runtime)
     assert set(wanted) <= set(found) and not any(argument.startswith(unwanted) for argument in found if unwanted)
-    assert found[-3:] == ["--module", "alignflow.worker", str(tmp_path / "spec.json")] and "--rdzv-id=abc" in found
+    assert found[-3:] == [str(START), "alignflow.worker", str(tmp_path / "spec.json")] and "--rdzv-id=abc" in found

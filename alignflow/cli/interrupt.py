@@ -13,8 +13,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-ENDING_S = 2.5
-"""Seconds from the signal to the end, whatever hangs."""
+ENDING_S = 1.8
+"""Seconds from the signal after which the end is not waited for: the line is said, and the process ends."""
+LAST_S = 2.8
+"""Seconds after which it ends without a word, because even that hangs: a terminal that takes no output, for example."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -56,9 +58,10 @@ class Interruption:
         if self._number:
             return  # the first one is being obeyed
         self._number = number
-        late = threading.Timer(ENDING_S, self.end)
-        late.daemon = True
-        late.start()
+        for seconds, act in ((ENDING_S, self.end), (LAST_S, lambda: os._exit(128 + number))):
+            late = threading.Timer(seconds, act)
+            late.daemon = True
+            late.start()
         raise Interrupted
 
 

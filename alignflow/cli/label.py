@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from alignflow.cli.display import final_table
 from alignflow.cli.settings import configure_prefect
-from alignflow.cli.shown import ShownRun
+from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import parse_setting
 from alignflow.flows.pipeline import walk_nodes
@@ -46,6 +46,8 @@ def label(
     store = ArtifactStore()
     job = make_job(Order(prompts, model, judge, options, tuple(chosen), out), store, Path.cwd())
     server, console = configure_prefect(store.root), Console()
+    if not server:
+        refuse_far_workers(job.recipe)
     console.print(f"[bold]{escape(job.recipe.name)}[/bold]  store {escape(str(store.root))}", highlight=False, soft_wrap=True)
     shown = ShownRun("rlaif-data", job.recipe.name, store, console)
     work = partial(walk_nodes, job.caller, job.caller.nodes, set(), inputs=job.inputs)

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 from rich.markup import escape
 
 from alignflow.cli.display import final_table, gate_line, result_paths
 from alignflow.cli.settings import configure_prefect
-from alignflow.cli.shown import ShownRun
+from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
-from alignflow.data.errors import UserError
 from alignflow.flows.calls import Step
 from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.gates import check_approved
@@ -27,7 +25,6 @@ from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selecte
 from alignflow.flows.requests import Request
 from alignflow.tasks.store import ArtifactStore
 
-LOOPBACK = ("", "127.0.0.1", "localhost", "::1")
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe: align.beta=0.2.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Every stage on 32 rows and 4 steps, under keys of its own.")]
@@ -73,16 +70,6 @@ def all_found(steps: Sequence[Step], chosen: Sequence[Node], forced: set[str]) -
     """Whether the store has every chosen step, and none of them is to be done again."""
     names = {node.name for node in chosen}
     return not names & forced and all(step.state == "cached" for step in steps if step.name in names)
-
-
-def refuse_far_workers(recipe: Recipe) -> None:
-    """Raise UserError where a recipe's Dask workers are on other machines, which do not reach the server of one run."""
-    address = recipe.engine.dask_address or ""
-    if recipe.engine.task_runner == "dask" and (urlsplit(address).hostname or "") not in LOOPBACK:
-        raise UserError(
-            "Dask workers on other machines need a Prefect server that they reach", where=f"engine.dask_address={address}",
-            do="start one with `alignflow up --host ADDRESS`, or set PREFECT_API_URL to the address of yours",
-        )  # fmt: skip
 
 
 def _print_results(shown: ShownRun, outcomes: list[Outcome]) -> None:

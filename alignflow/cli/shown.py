@@ -6,14 +6,18 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from alignflow.cli.display import Display
 from alignflow.cli.interrupt import Interruption, ends_when_told
 from alignflow.cli.settings import become_client, names_a_server, on_a_server
 from alignflow.cli.terminal import Console
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import UserError
 from alignflow.flows.pipeline import Narrator, Outcome
 from alignflow.flows.requests import Request
 from alignflow.server.home import Home
+from alignflow.tasks.launch import listening
 from alignflow.tasks.store import ArtifactStore
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ Work = Callable[[Narrator], list[Outcome]]
 FOUND = "every step is in the store: no Prefect server is needed"
 OWN = "a Prefect server of this run alone (starting takes some seconds; `alignflow up` starts one that stays)"
 INTERRUPTED_STOP_S = 0.8
+LOOPBACK = ("", "127.0.0.1", "localhost", "::1")
 
 
 def start_own_server(store: ArtifactStore, say: Callable[[str], None]) -> TemporaryServer:
@@ -34,6 +39,16 @@ def start_own_server(store: ArtifactStore, say: Callable[[str], None]) -> Tempor
         import prefect
         import prefect.main  # noqa: F401
     return server
+
+
+def refuse_far_workers(recipe: Recipe) -> None:
+    """Raise UserError where a recipe's Dask workers are on other machines, which do not reach the server of one run."""
+    address = recipe.engine.dask_address or ""
+    if recipe.engine.task_runner == "dask" and (urlsplit(address).hostname or "") not in LOOPBACK:
+        raise UserError(
+            "Dask workers on other machines need a Prefect server that they reach", where=f"engine.dask_address={address}",
+            do="start one with `alignflow up --host ADDRESS`, or set PREFECT_API_URL to the address of yours",
+        )  # fmt: skip
 
 
 @dataclass
@@ -76,7 +91,8 @@ class ShownRun:
             try:
                 if not server and found:
                     self._say(FOUND)
-                    return work(Narrator.of(self.display))
+                    with listening(self.display.progress):  # what turns out to be damaged is made again here
+                        return work(Narrator.of(self.display))
                 self._say(server or OWN)
                 if not names_a_server():
                     return self._with_own_server(work, interruption)
@@ -92,8 +108,6 @@ class ShownRun:
     def _in_flow(self, work: Work, interruption: Interruption, told: bool) -> list[Outcome]:
         """Do the work inside a flow; `told`: its progress, log and pages are shown by the server that the user named."""
         from prefect import flow
-
-        from alignflow.tasks.launch import listening
 
         @flow(name=self.flow, flow_run_name=self.name, persist_result=False)
         def flow_from_the_command_line() -> list[Outcome]:

@@ -98,7 +98,7 @@ def walk_nodes(
         if node.name not in inputs.calls:
             caller.check(node)
     with using(caller.store) as pins:
-        walk = _Walk(caller, chosen, forced, narrator, inputs, keeper, pins)
+        walk = _Walk(caller, chosen, forced, narrator, inputs, keeper, by=by, pins=pins)
         _pin_what_is_there(walk)
         return _walk_all(walk)
 
@@ -147,7 +147,7 @@ class _Walk:
     narrator: Narrator
     inputs: Inputs
     keeper: Gatekeeper
-    by: Means
+    by: Means = field(default_factory=means)
     pins: Pins = field(default_factory=Pins)
 
 

@@ -27,6 +27,12 @@ WRAPPERS = {
 }
 """Prefixes that tensors have where somebody saved the wrapper of a model and not the model."""
 
+COMPUTED = re.compile(r"(?:^|\.)(?:masked_bias|(?:attn|attention)\.bias|rotary_emb\.inv_freq|position_ids)$")
+"""Buffers that transformers computes anew, and that files of earlier versions hold (GPT-2, GPT-Neo, GPT-J, Llama)."""
+
+HEADS = ("lm_head.", "embed_out.", "cls.", "score.")
+"""Where the heads of causal models and of classifiers lie."""
+
 MOST_NAMED = 3
 
 
@@ -47,10 +53,12 @@ def load_whole(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any
     """
     try:
         model, report = kind.from_pretrained(str(path), use_safetensors=True, dtype=dtype, output_loading_info=True, **arguments)
-    except RuntimeError as error:  # tensors of other shapes, which transformers names in its log alone
-        shapes = _other_shapes(kind, Path(path)) if Path(path).is_dir() else ""
+    except RuntimeError as error:
+        if "mismatch" not in str(error):  # memory that ran out, for example
+            raise
+        shapes = _other_shapes(kind, Path(path)) if Path(path).is_dir() and not arguments.get("trust_remote_code") else ""
         raise ModelError(
-            f"the weights do not fit config.json: {shapes or str(error).splitlines()[0][:200]}", where=str(path),
+            f"the weights do not fit config.json: {shapes or 'tensors have other shapes'}", where=str(path),
             do="give the config that belongs to the weights",
         ) from None  # fmt: skip
     refuse_other_tensors(model, report["missing_keys"], report["unexpected_keys"], str(path), fresh_head="num_labels" in arguments)
@@ -60,8 +68,9 @@ def load_whole(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any
 def refuse_other_tensors(model: Any, missing: Collection[str], unexpected: Collection[str], where: str, fresh_head: bool) -> None:
     """Raise ModelError where a checkpoint lacks tensors of the model, or has others, except the heads that `load_whole` names."""
     backbone = f"{model.base_model_prefix}."
-    if fresh_head:  # what a causal model has beside the backbone is its head
-        unexpected = [name for name in unexpected if name.startswith(backbone) or _wrapper(name)]
+    unexpected = not_computed(model, unexpected)
+    if fresh_head:  # a causal model's own head is not used
+        unexpected = [name for name in unexpected if not name.startswith(HEADS)]
         missing = [name for name in missing if name.startswith(backbone)]
     if missing or unexpected:
         what = [f"{len(names)} {kind} ({_some(names)})" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]
@@ -85,15 +94,18 @@ def likely_cause(missing: Collection[str], unexpected: Collection[str], config: 
         if bare:
             return f"the names start with {prefix!r}, which {wrapper} adds: save the model inside the wrapper, or strip the prefix"
     depth = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
-    layers = sorted({int(found[1]) for name in missing if (found := re.search(r"\.layers?\.(\d+)\.|\.h\.(\d+)\.", name)) and found[1]})
+    layers = sorted({int(found[1]) for name in missing if (found := re.search(r"(?:^|\.)(?:layers?|h|blocks)\.(\d+)\.", name))})
     if layers and depth:
-        return f"config.json has {depth} layers, and layers {_some([str(layer) for layer in layers])} are not whole: give all weight files"
+        named = ", ".join(map(str, layers[:MOST_NAMED])) + (", ..." if len(layers) > MOST_NAMED else "")
+        return f"config.json has {depth} layers, and layers {named} are not whole: give all weight files"
     if set(missing) == {"lm_head.weight"}:
         return (
             "the head is missing: a reward model has none; a model that shares it with its embeddings has tie_word_embeddings true in config.json"
         )
     if set(missing) == {"score.weight"}:
         return "the head of a reward model would be a fresh one: give a trained reward model"
+    if unexpected and all(name.startswith("lm_head.") for name in unexpected):
+        return "the file also has a language model's head: remove lm_head.weight from it"
     if any(name.startswith("score.") for name in unexpected):
         return "this is a reward model: give a causal language model"
     return "give the weights that belong to config.json"
@@ -109,13 +121,15 @@ def refuse_not_finite(model: Any, where: str) -> None:
         )  # fmt: skip
 
 
+def not_computed(model: Any, names: Collection[str]) -> list[str]:
+    """Those of a checkpoint's further tensors that the model does not compute by itself."""
+    buffers = {name for name, _ in model.named_buffers()}
+    return [name for name in names if name not in buffers and not COMPUTED.search(name)]
+
+
 def _some(names: Collection[str]) -> str:
     shown = sorted(names)[:MOST_NAMED]
     return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
-
-
-def _wrapper(name: str) -> bool:
-    return name.startswith(tuple(WRAPPERS))
 
 
 def _other_shapes(kind: Any, path: Path) -> str:
@@ -161,7 +175,9 @@ def _load_shared_out(kind: Any, path: Path, runtime: Runtime, changes: Mapping[s
     model.tie_weights()
     parameters = dict(model.named_parameters())
     missing = sorted(parameters.keys() - files.keys())
-    unexpected = sorted(files.keys() - parameters.keys() - set(model.all_tied_weights_keys))
+    unexpected = not_computed(model, sorted(files.keys() - parameters.keys() - set(model.all_tied_weights_keys)))
+    if not _tied_alike(model, path, files):
+        return None
     backbone = f"{model.base_model_prefix}."
     if any(name.startswith(backbone) for name in [*missing, *unexpected]) or any(name in files for name, _ in model.named_buffers()):
         return None
@@ -176,6 +192,19 @@ def _load_shared_out(kind: Any, path: Path, runtime: Runtime, changes: Mapping[s
     if (path / "generation_config.json").is_file() and model.can_generate():
         model.generation_config = GenerationConfig.from_pretrained(str(path))
     return model
+
+
+def _tied_alike(model: Any, path: Path, files: Mapping[str, str]) -> bool:
+    """Whether tensors that the model ties are the same in the checkpoint, where it has both."""
+    for name, source in model.all_tied_weights_keys.items():
+        if name in files and source in files:
+            values = []
+            for each in (name, source):
+                with safe_open(path / files[each], "pt") as tensors:
+                    values.append(tensors.get_tensor(each))
+            if values[0].shape != values[1].shape or not torch.equal(*values):
+                return False
+    return True
 
 
 def tensor_files(path: Path) -> dict[str, str]:

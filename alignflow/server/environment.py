@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from alignflow.safe_path import SAFE_PATH, given_path
 from alignflow.server.flow_run import LOGS
@@ -63,12 +64,23 @@ def client_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
     return {
         **QUIET,
         **trust,
+        **without_proxy(settings),
         "PREFECT_HOME": str(home.prefect),
         "PREFECT_API_URL": f"{settings.url}/api",
         "PREFECT_API_AUTH_STRING": home.login(),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         "PREFECT_CLIENT_MAX_RETRIES": "8",  # waits double from 2 s: the server may be away for minutes
     }
+
+
+def without_proxy(settings: ServerSettings) -> dict[str, str]:
+    """Has clients reach the server without a proxy: one elsewhere would see the login, and cannot reach this machine's loopback."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    names = [name for name in given.split(",") if name.strip()]
+    host = urlsplit(settings.url).hostname or ""
+    added = [name for name in ("127.0.0.1", "localhost", "::1", host) if name and name not in names]
+    text = ",".join([*names, *dict.fromkeys(added)])
+    return {"NO_PROXY": text, "no_proxy": text}
 
 
 def worker_environment(home: Home, settings: ServerSettings) -> dict[str, str]:

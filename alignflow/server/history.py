@@ -52,7 +52,7 @@ class LockedError(ServerError):
 
 
 def mend(directory: Path) -> str:
-    """Check the database in a Prefect home; returns what was done about a damaged one, empty where nothing had to be.
+    """Check the database in a Prefect home, inside `starting`; returns what was done about a damaged one, or an empty text.
 
     Raises:
         LockedError: another process holds it.
@@ -62,11 +62,10 @@ def mend(directory: Path) -> str:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         free = os.statvfs(directory)
-        with _one_at_a_time(directory):
-            if free.f_bavail * free.f_frsize < LEAST_FREE:
-                raise _cannot_start("the disk is full", directory, f"free {LEAST_FREE >> 20} MB at least (`alignflow gc`)")
-            problem = _problem(database) if database.exists() else ""
-            return set_aside(database, problem) if problem else ""
+        if free.f_bavail * free.f_frsize < LEAST_FREE:
+            raise _cannot_start("the disk is full", directory, f"free {LEAST_FREE >> 20} MB at least (`alignflow gc`)")
+        problem = _problem(database) if database.exists() else ""
+        return set_aside(database, problem) if problem else ""
     except (OSError, sqlite3.Error) as error:
         what, do = cause(str(error)) or (str(error), "")
         raise (LockedError if "locked" in what else ServerError)(
@@ -134,9 +133,20 @@ def _problem(database: Path) -> str:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(directory: Path) -> Iterator[None]:
-    """Of two runs that find the same damage, the second must not set the new database of the first aside."""
-    descriptor = os.open(directory / "check.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+def starting(directory: Path) -> Iterator[None]:
+    """Let one server at a time start on the database in a Prefect home, and be the one that sets it aside.
+
+    Two that migrate a new database at once break each other, and one could take the other's half-made database for damaged.
+
+    Raises:
+        ServerError: the directory cannot be written.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory / "start.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError as error:
+        what, do = cause(str(error)) or (str(error), "")
+        raise _cannot_start(what, directory, do) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

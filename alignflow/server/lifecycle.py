@@ -173,6 +173,12 @@ def _server(home: Home, settings: ServerSettings, started: list[Process], say: S
     check_port(settings)
     raise_limits()
     check_database(settings)
+    with history.starting(home.prefect) if settings.database == SQLITE else contextlib.nullcontext():
+        _start_on_its_database(home, settings, started, say)
+    return True
+
+
+def _start_on_its_database(home: Home, settings: ServerSettings, started: list[Process], say: Say) -> None:
     if settings.database == SQLITE and (done := history.mend(home.prefect)):
         say(done)
     home.remember(settings)
@@ -181,7 +187,6 @@ def _server(home: Home, settings: ServerSettings, started: list[Process], say: S
         say(history.set_aside(home.prefect / history.NAME, "found by the server as it started"))
         if not _started(home, settings, started):
             raise ServerError("the server finds its new database damaged too", where=str(home.prefect), do=processes.end_of_log(home, SERVER))
-    return True
 
 
 def _started(home: Home, settings: ServerSettings, started: list[Process]) -> bool:

@@ -18,7 +18,8 @@ from pathlib import Path
 from alignflow.safe_path import python
 from alignflow.server import history, processes
 from alignflow.server.api import Api
-from alignflow.server.environment import MARK, QUIET, server_environment
+from alignflow.server.environment import DATABASE as THEIR_DATABASE
+from alignflow.server.environment import MARK, QUIET, server_environment, without_proxy
 from alignflow.server.errors import ServerError
 from alignflow.server.home import USER, Home
 from alignflow.server.limits import raise_limits
@@ -29,6 +30,7 @@ STOPPING_S = 4.0
 LOG_KEPT_S = 7 * 24 * 3600
 IN_MEMORY = "sqlite+aiosqlite:///file::memory:?cache=shared&uri=true&check_same_thread=false"
 DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+START = Path(__file__).parents[1] / "start.py"
 
 Say = Callable[[str], None]
 
@@ -49,18 +51,25 @@ class TemporaryServer:
         self._login = f"{USER}:{secrets.token_urlsafe(32)}"
         self._directory = Path(os.environ.get("PREFECT_HOME") or home.prefect)
         self._database: dict[str, str] = {}
+        self._log = f"temporary-{os.getpid()}"
+        self._starting = contextlib.ExitStack()  # until the server answers
         raise_limits()
         self._make_home()
-        self._check_database()
-        self._log = f"temporary-{os.getpid()}"
-        self._start()
+        try:
+            if not self._has_other_database():
+                self._starting.enter_context(history.starting(self._directory))
+            self._check_database()
+            self._start()
+        except BaseException:
+            self._starting.close()
+            raise
         atexit.register(self.stop)  # runs after Prefect's own handlers, which still have events to send
 
     @property
     def client_environment(self) -> dict[str, str]:
         """What makes this process a client of the server. It holds the login: no child may inherit it."""
         return {
-            **QUIET,
+            **QUIET, **without_proxy(self._settings),
             "PREFECT_HOME": str(self._directory), "PREFECT_API_URL": f"{self._settings.url}/api", "PREFECT_API_AUTH_STRING": self._login,
         }  # fmt: skip
 
@@ -70,9 +79,14 @@ class TemporaryServer:
         Raises:
             ServerError: it does not start; the message names the cause, as far as its log says it.
         """
+        with self._starting:
+            self._wait()
+
+    def _wait(self) -> None:
         if self._answers():
             return
-        if self._process.poll() is not None and history.shows_damage(self._said()) and not self._database:
+        ours = not self._database and not self._has_other_database()
+        if self._process.poll() is not None and history.shows_damage(self._said()) and ours:
             self._say(history.set_aside(self._directory / history.NAME, "found by the server as it started"))
             self._end(0.0)
             self._start(self._settings.port)
@@ -103,8 +117,13 @@ class TemporaryServer:
             what, do = history.cause(str(error)) or (str(error), "")
             raise ServerError(f"the Prefect server cannot start: {what} ({error})", where=str(self._home.root), do=do) from None
 
+    @staticmethod
+    def _has_other_database() -> bool:
+        """Whether the user's environment names a database of the user's own for Prefect."""
+        return any(name.startswith("PREFECT_") and THEIR_DATABASE.fullmatch(name) for name in os.environ)
+
     def _check_database(self) -> None:
-        if DATABASE in os.environ:
+        if self._has_other_database():
             return
         try:
             if done := history.mend(self._directory):
@@ -129,14 +148,12 @@ class TemporaryServer:
         environment = {
             **server_environment(self._home, self._settings, self._login), **self._database,
             "PREFECT_HOME": str(self._directory), "PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1",
-            # This package is found also where it is not installed; -P keeps the working directory out of the search.
-            "PYTHONPATH": os.pathsep.join(part for part in (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")) if part),
         }  # fmt: skip
         environment.pop(MARK)  # `alignflow down` is not meant to end it
         log = processes.open_log(self._home, self._log)
         try:
             return subprocess.Popen(
-                python("-m", "alignflow.server.tied", str(listening.fileno()), str(self._settings.port)), env=environment,
+                python(str(START), "alignflow.server.tied", str(listening.fileno()), str(self._settings.port)), env=environment,
                 cwd=self._home.root,  # not the person's: alembic puts the working directory first in the module search path
                 stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=(listening.fileno(),), start_new_session=True,
             )  # fmt: skip

@@ -14,9 +14,17 @@ from alignflow.data.errors import ModelError
 from alignflow.data.run import Runtime
 from alignflow.models.adapters import Adapter
 from alignflow.models.adopt import adopt_reward_model
+from alignflow.models.engines import deepspeed_engine
 from alignflow.models.initialise import initialise
 from alignflow.models.policy import load_policy
 from alignflow.models.reward_model import build_reward_model, load_reward_model
+
+
+@pytest.fixture(autouse=True)
+def shared_out(monkeypatch):
+    monkeypatch.setattr(deepspeed_engine, "PERSISTENT", 0)
+    yield
+    torch.nn.functional.linear = deepspeed_engine._LINEAR
 
 
 @pytest.fixture
@@ -83,6 +91,35 @@ def test_the_model_as_it_was_is_taken(variant, new_run):
 
 def test_a_tied_head_that_is_stored_as_well_is_taken(variant, new_run):
     initialise(InitConfig(path=str(variant(tie_word_embeddings=True))), run=new_run())
+
+
+BUFFERS = {
+    "rotary positions of an early Llama": ("model.layers.0.self_attn.rotary_emb.inv_freq", torch.ones(8)),
+    "masks of an early GPT": ("transformer.h.0.attn.masked_bias", torch.tensor(-1e4)),
+}
+
+
+@pytest.mark.parametrize("case", BUFFERS)
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_a_buffer_that_is_computed_anew_is_not_missed_and_not_unexpected(case, zero_stage, variant):
+    name, values = BUFFERS[case]
+    runtime = Runtime(engine="deepspeed", zero_stage=3) if zero_stage else Runtime()
+    load_policy(variant(lambda tensors: {**tensors, name: values}), runtime, trainable=True)
+
+
+def test_a_tied_model_with_another_head_is_refused_under_zero_3_too(variant):
+    path = variant(*BROKEN["tied and not"][:1], tie_word_embeddings=True)
+    with pytest.raises(ModelError, match="ties embeddings and head"):
+        load_policy(path, Runtime(engine="deepspeed", zero_stage=3), trainable=True)
+
+
+def test_memory_that_runs_out_is_not_taken_for_a_wrong_config(tiny_checkpoint, monkeypatch):
+    def out_of_memory(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_policy(tiny_checkpoint, Runtime())
 
 
 @pytest.mark.parametrize("case", ["no layer", "data parallel", "one tensor"])

@@ -11,6 +11,8 @@ import pytest
 from server_support import free_port
 from system_support import REPOSITORY
 
+from alignflow.tasks.store import ArtifactStore
+
 TELLS_S = 60
 """Seconds in which the cause must be told, on a machine with other work; without such a check it takes 120 and a traceback."""
 
@@ -32,7 +34,7 @@ RUN = ("run", "recipes/tiny.yaml", "--until", "init")
 
 @pytest.fixture
 def home(tmp_path):
-    folder = tmp_path / "store" / "prefect" / "home"
+    folder = ArtifactStore(tmp_path / "store").root / "prefect" / "home"
     folder.mkdir(parents=True)
     return folder
 
@@ -106,3 +108,17 @@ def test_a_locked_database_costs_the_run_its_place_in_the_history_and_nothing_el
     finally:
         holder.close()
     assert status == 0 and "will not appear in the history" in said and f"{os.getpid()} (" in said, said
+
+
+def test_two_runs_that_start_at_once_in_a_new_store_both_end_well(tmp_path):
+    """Two servers that migrate one new database at once would break each other."""
+    environment = {**os.environ, "ALIGNFLOW_HOME": str(tmp_path / "store"), "HOME": str(tmp_path)}
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "alignflow", "run", "recipes/tiny.yaml", "--until", "init", "--set", f"seed={seed}"], cwd=REPOSITORY,
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        for seed in (1, 2)
+    ]
+    said = [run.communicate(timeout=280)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said

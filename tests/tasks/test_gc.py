@@ -1,5 +1,6 @@
 """gc removes what alignflow made and nobody needs: nothing of anybody else's, and nothing that has come into use since it asked."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -13,6 +14,7 @@ from flow_support import publish, publish_all
 from tests_support import as_artifact
 from waiting import wait_until
 
+from alignflow.data.artifacts import Manifest, manifest_text
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import DamagedArtifactError, StoreError
 from alignflow.data.sharing import Sharing
@@ -338,8 +340,8 @@ def test_whoever_pins_and_then_finds_an_artifact_keeps_it_beside_gc(store, artif
         if not store.directory("init-1").exists():
             artifact("init-2")
             os.rename(store.directory("init-2"), staged)
-            manifest = staged / "manifest.json"
-            manifest.write_text(manifest.read_text().replace("init-2", "init-1"))
+            content = json.loads((staged / "manifest.json").read_text())
+            (staged / "manifest.json").write_text(manifest_text(Manifest.model_validate({**content, "key": "init-1", "seal": ""})))
             os.rename(staged, store.directory("init-1"))
         time.sleep(0.01)
     ended.set()

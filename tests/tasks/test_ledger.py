@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alignflow.data.artifacts import ArtifactRef, Manifest
+from alignflow.data.artifacts import Manifest, digest_of, file_digest, payload_files
 from alignflow.tasks.ledger import EarlierRun, nearest_run
 
 SIZES = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 100}
@@ -19,12 +19,13 @@ def publish(store):
         area = store.stage_area(key)
         if hidden:
             (area / "payload" / "config.json").write_text(json.dumps({**SIZES, "hidden_size": hidden}))
+        files = {name: file_digest(area / "payload" / name) for name in payload_files(area / "payload")}
         manifest = Manifest(
-            kind="checkpoint", key=key, digest="0" * 64, stage=stage, files={}, parts={}, components={}, config=config or {}, inputs=inputs or {},
+            kind="checkpoint", key=key, digest=digest_of(files), stage=stage, files=files, parts={}, components={}, config=config or {}, inputs=inputs or {},
             versions={}, fingerprint="", libraries={}, runtime={"device": device}, seed=0, metrics={}, cost=cost, created=key,
         )  # fmt: skip
         store.publish(area, manifest)
-        return ArtifactRef(kind="checkpoint", key=key, digest="0" * 64)
+        return manifest.ref()
 
     return make
 

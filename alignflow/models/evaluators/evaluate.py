@@ -13,7 +13,7 @@ from alignflow.data.run import Run, Share, write_json
 from alignflow.models.evaluators.base import MODELS, Answer, EvaluationInputs
 from alignflow.models.generation.sample import chosen_prompts, fill_rows, sample_rows
 
-NO_LIMIT = 10**9
+NO_LIMIT = 10_000_000  # the largest that a recipe may name
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from training_support import largest_difference, run_cell, set_sizes, share_of_u
 
 from alignflow.models.trainers.saved_state import SavedStates
 
-TOLERANCE = 5e-6  # fp32, four steps of AdamW at 1e-2: what a clip coefficient's or a sum's rounding grows to
+TOLERANCE = 2e-5  # fp32, four steps of AdamW at 1e-2: what rounding grows to; 4e-6 and 1e-5 were seen on two kinds of processor
 BF16_SHARE = 0.05  # of the update: splitting a step in two moves plain torch by 0.023 in bf16
 
 

@@ -151,7 +151,7 @@ def test_options_of_several_tokens_are_refused(judge_of):
 
 
 def test_two_equal_options_are_refused(judge_of):
-    with pytest.raises(RecipeError, match="both options"):
+    with pytest.raises(RecipeError, match="must differ"):
         judge_of(None, options=["A", "A"])
 
 

@@ -70,7 +70,7 @@ BODIES = {
 STOPPING = {"eval_steps": 2, "early_stopping_patience": 2, "load_best_model_at_end": True, "max_steps": 40}
 STOPPING_BODIES = {  # SFT at a rate that ruins it; accuracies that reach 1 and get no better
     "eval_loss": lambda run, base, demonstrations, preferences: train_sft(
-        SFT.model_copy(update=STOPPING | {"learning_rate": 0.3}), base=base, demonstrations=demonstrations, run=run),
+        SFT.model_copy(update=STOPPING | {"learning_rate": 3.0}), base=base, demonstrations=demonstrations, run=run),
     "eval_accuracy": lambda run, base, demonstrations, preferences: train_reward(
         REWARD.model_copy(update=STOPPING | {"metric_for_best_model": "eval_accuracy"}), base=base, preferences=preferences, run=run),
     "eval_rewards/accuracies": lambda run, base, demonstrations, preferences: train_align(
