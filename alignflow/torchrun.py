@@ -88,7 +88,7 @@ def first_failure(area: Path, stage: str, runtime: Runtime, ended: dict[int, int
         return errors.from_json(raised[0]["error"])
     return StageError(
         f"its {runtime.world_size} processes ended without a result", where=stage,
-        do="did a node or a process go, or was the rendezvous not reached? The end of the log says more",
+        do="did a node or a process end, or was the rendezvous not reached? The end of the log says more",
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
-from alignflow.tasks.pins import stored_paths, using
+from alignflow.tasks.pins import keys_on, using
 from alignflow.tasks.precision import model_width
 from alignflow.tasks.runtime import resolve_runtime
 from alignflow.tasks.store import ArtifactStore
@@ -99,11 +99,8 @@ def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> Iterator
 
 def _pinned_path(path: Path) -> contextlib.AbstractContextManager[object]:
     """Pin the artifact that a path lies in, where that is one of this store; a model from elsewhere needs no store."""
-    root = default_root()
-    if not path.is_relative_to(root / "artifacts"):
-        return contextlib.nullcontext()
-    store = ArtifactStore(for_reading=True)
-    return using(store, *stored_paths(store, str(path)))
+    keys = keys_on(default_root(), str(path))
+    return using(ArtifactStore(for_reading=True), *keys) if keys else contextlib.nullcontext()
 
 
 def _asked(console: Console) -> str:

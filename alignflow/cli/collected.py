@@ -40,7 +40,7 @@ def stays_lines(plan: Plan, sizes: Mapping[Path, int], root: Path, days: float) 
         yield f"in use: {len(plan.in_use)} entries that running processes use ({_named([entry.path for entry in plan.in_use], root)})"
     if plan.recent:
         size = megabytes(sum(sizes[entry.path] for entry in plan.recent))
-        yield f"kept for now: {len(plan.recent)} journals and logs, {size}, used in the last {days:g} days (--unused-for)"
+        yield f"kept for now: {len(plan.recent)} entries (journals, logs, what was set aside), {size}, used or set aside in the last {days:g} days (--unused-for)"
     if plan.others:
         yield f"left alone: {len(plan.others)} entries that alignflow did not make, or cannot read ({_named(plan.others, root)})"
 

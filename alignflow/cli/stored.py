@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ from alignflow.tasks.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
 from alignflow.tasks.leftovers import size_of
 from alignflow.tasks.pins import using
 from alignflow.tasks.store import ArtifactStore
-from alignflow.tasks.verify import inspect, set_aside, would_set_aside
+from alignflow.tasks.verify import Findings, inspect, set_aside, unreadable_lines, would_set_aside
 
 Reference = Annotated[str, typer.Argument(metavar="REF", help="The start of a key or digest, or a path.")]
 
@@ -83,26 +84,41 @@ def verify() -> None:
     keys = [path.name for path in (store.root / "artifacts").iterdir()]
     with console.status("hashing") as status, using(store, *keys):  # gc removes none of them meanwhile
         found = inspect(store, lambda name: status.update(f"hashing {name[:24]}"))
-    done = set_aside(store, found) if store.writable else would_set_aside(found)
-    console.print(f"{found.whole - len(found.derived)} artifacts are whole", highlight=False)
+    done = [*(set_aside(store, found) if store.writable else would_set_aside(found)), *unreadable_lines(found, store.root)]
+    console.print(_counted(found.whole, "artifact is whole", "artifacts are whole"), highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if found.clean:
         return
-    small = len(found.caches) + len(found.verdicts)
-    counts = (len(found.damaged), "artifacts damaged"), (len(found.derived), "derived from these"), (small, "small files damaged")
-    what = ", ".join(f"{count} {name}" for count, name in counts if count)
+    counts = (
+        (len(found.damaged), "artifact is damaged", "artifacts are damaged"),
+        (len(found.derived), "was made from what is damaged", "were made from what is damaged"),
+        (len(found.caches) + len(found.verdicts), "small file is damaged", "small files are damaged"),
+        (len(found.unreadable), "file or folder cannot be read", "files or folders cannot be read"),
+    )
+    what = ", ".join(_counted(*count) for count in counts if count[0])
     raise StoreError(
         what + ":\n  " + "\n  ".join(done), where=str(store.root),
-        do="run the recipe again" if store.writable else "nothing was set aside, because the store is read-only: verify it where it can be written",
+        do="; ".join(_what_to_do(store, found)),
     )  # fmt: skip
+
+
+def _what_to_do(store: ArtifactStore, found: Findings) -> Iterator[str]:
+    if found.unreadable:
+        yield "check the disk and the permissions of what cannot be read, then verify again"
+    if found.damaged or found.verdicts or found.caches:
+        yield "run the recipe again" if store.writable else "nothing was set aside, because the store is read-only: verify it where it can be written"
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def gc(
     keep: Annotated[list[str] | None, typer.Option(metavar="REF", help="Keep this artifact and what led to it.")] = None,
     keep_last: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the last N reports and what led to them.")] = 3,
     unused_for: Annotated[
-        float, typer.Option(min=0, metavar="DAYS", help="Remove journals of rows and logs that no kept artifact can use once they were unused for so long.")
+        float, typer.Option(min=0, metavar="DAYS", help="Remove journals of rows and logs that no kept artifact can use, and what was set aside, once that is so long ago.")
     ] = UNUSED_FOR_DAYS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:  # fmt: skip

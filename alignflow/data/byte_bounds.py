@@ -2,7 +2,7 @@
 
 Tokenising 50 MB takes most of a minute and gigabytes. A text has at least as many tokens as its bytes divided by those of
 the longest token, but only where the tokenizer loses none of the text on the way. That is read off the parts of the
-tokenizer; one of whose parts it cannot be said gives no bound, and its texts are all tokenised.
+tokenizer. If we cannot say this of a part, there is no bound, and every text is tokenised.
 """
 
 from __future__ import annotations

@@ -25,6 +25,9 @@ MOST_IMPORTS = 20
 FORM = "name it path/to/file.py:NAME, relative to the recipe, or package.module:NAME, on PYTHONPATH"
 
 
+_MADE = (ast.Call, ast.Attribute, ast.Subscript, ast.IfExp, ast.BoolOp)
+
+
 @dataclass(frozen=True)
 class _Found:
     """A statement that binds a name, and the file that it stands in."""
@@ -40,6 +43,8 @@ def check_judge(name: str, where: str) -> None:
         RecipeError: there is no such module or class, or the class lacks a part of a judge.
     """
     found = _find(name, where, "judge")
+    if _is_made(found.node):
+        return
     if not isinstance(found.node, ast.ClassDef):
         raise RecipeError(
             f"{quoted(name)} is not a class, and a judge is one", where=where, do=f"name a class, {FORM.removeprefix('name it ')}"
@@ -58,12 +63,17 @@ def check_reward(name: str, where: str) -> None:
         RecipeError: there is no such module or function, or it does not take three arguments.
     """
     node = _find(name, where, "function").node
-    made = isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call | ast.Lambda | ast.Attribute)
+    made = _is_made(node) or isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Lambda)
     if not made and not isinstance(node, ast.FunctionDef):
         raise RecipeError(f"{quoted(name)} is not a function", where=where, do="name a function(prompt, completion, row)")
     if isinstance(node, ast.FunctionDef) and not _takes(node.args, 3):
         what = f"{quoted(name)} cannot be called with prompt, completion and row"
         raise RecipeError(what, where=where, do="name a function(prompt, completion, row)")
+
+
+def _is_made(node: ast.AST) -> bool:
+    """Whether a name is bound to what another piece of code makes or holds (`J = make()`, `J = m.J`): only running it tells what that is."""
+    return isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, _MADE)
 
 
 def module_file(module: str) -> Path | None:
@@ -105,7 +115,10 @@ def _find(name: str, where: str, what: str) -> _Found:
 
 
 def _bound(file: Path, name: str, where: str, imports: int) -> _Found | None:
-    """The last statement at a module's top level that binds a name, through imports of it; None for none."""
+    """The last statement at a module's top level that binds a name, through imports of it; None for none.
+
+    An import that leads to no source does not hide an earlier statement: it may be a faster version that is not installed.
+    """
     found = None
     for node in _statements(_parsed(file, where).body):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
@@ -114,13 +127,13 @@ def _bound(file: Path, name: str, where: str, imports: int) -> _Found | None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == name for target in targets):
                 same = isinstance(node.value, ast.Name) and node.value.id != name and imports > 0
-                found = _bound(file, node.value.id, where, imports - 1) if same else _Found(node, file)  # type: ignore[union-attr]
+                found = (_bound(file, node.value.id, where, imports - 1) or found) if same else _Found(node, file)  # type: ignore[union-attr]
         elif isinstance(node, ast.ImportFrom):
             source = next((alias.name for alias in node.names if (alias.asname or alias.name) == name), None)
             source = name if source is None and node.names[0].name == "*" and found is None else source
             if source is not None and imports > 0:
                 origin = _origin(node, file)
-                found = _bound(origin, source, where, imports - 1) if origin else None
+                found = (_bound(origin, source, where, imports - 1) if origin else None) or found
     return found
 
 

@@ -52,7 +52,7 @@ def source_file(name: str) -> Path:
     place = name.rpartition(":")[0]
     if is_file(name):
         if not paths.is_file(Path(place)):
-            raise RecipeError("no such file", where=name, do="check the path; a relative one starts at the recipe's directory")
+            raise RecipeError("no such file", where=name, do=advice(place))
         return Path(place)
     try:
         spec = importlib.util.find_spec(place)
@@ -74,9 +74,25 @@ def load(name: str) -> Any:
     place, _, attribute = name.rpartition(":")
     try:
         module = _module_of_file(source_file(name)) if is_file(name) else importlib.import_module(place)
-        return getattr(module, attribute)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise RecipeError(f"{short(name)!r} cannot be imported: {error}", where=name, do=advice(place)) from error
+        if hasattr(module, attribute):
+            return getattr(module, attribute)
+    except RecipeError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
+        if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
+            raise RecipeError(f"no function or class {short(name)!r}: {error}", where=name, do=advice(place)) from error
+        what = f"{short(name)!r} cannot be imported: {type(error).__name__}: {error}"
+        raise RecipeError(what, where=name, do=_remedy(error)) from error
+    raise RecipeError(f"no function or class {short(name)!r}: {Path(place).name} defines no {attribute}", where=name, do="check the name")
+
+
+def _remedy(error: BaseException) -> str:
+    """What a person can do where their own code fails while it is imported."""
+    if isinstance(error, ImportError):
+        return "install what it imports, or put the folder of that on PYTHONPATH; the folder of the code itself is not searched"
+    if isinstance(error, KeyError):
+        return "if this is an environment variable, name it in engine.environment, since a stage gets no others of yours; else correct the code"
+    return "correct the code: it runs when it is imported"
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -98,6 +114,8 @@ def _module_of_file(path: Path) -> ModuleType:
 
 def advice(place: str) -> str:
     """What a person can do: above all where the module lies in the working directory, which used to be searched."""
+    if place.endswith(".py"):
+        return "check the path; a relative one starts at the recipe's directory"
     for found in _in_working_directory(place):
         return (
             f"{found} lies in the working directory, which is not searched: name it by its path, as in ./{found}:NAME "
@@ -109,5 +127,5 @@ def advice(place: str) -> str:
 def _in_working_directory(place: str) -> Iterator[str]:
     parts = place.split(".")
     for candidate in (Path(*parts).with_suffix(".py"), Path(*parts) / "__init__.py"):
-        if not place.endswith(".py") and paths.is_file(candidate):
+        if paths.is_file(candidate):
             yield str(candidate)

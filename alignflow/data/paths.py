@@ -1,4 +1,4 @@
-"""Paths that a person wrote: what none can be, and looks at the disk that never raise."""
+"""Checks paths in recipes, and looks at the disk without raising."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from alignflow.data.paths import is_file
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import TEMPLATES, encode_conversation, load_tokenizer
 from alignflow.data.run import Run
-from alignflow.data.sources.reading import iter_corpus_texts
+from alignflow.data.sources.corpus import iter_corpus_texts
 from alignflow.models.adapters import from_pretrained
 from alignflow.models.checkpoints import save_checkpoint
 from alignflow.models.loading import refuse_not_finite
@@ -77,7 +78,7 @@ def load(config: InitConfig) -> tuple[Any, Any]:
 def build(config: InitConfig, run: Run) -> tuple[Any, Any]:
     """A Llama of `config.build`, its weights drawn from the seed, and a byte-level BPE tokenizer of the corpus."""
     run.progress(0, 2, "parts")
-    tokenizer = train_tokenizer(config)
+    tokenizer = train_tokenizer(config, run)
     run.progress(1, 2, "parts")
     shape: BuildConfig = config.build
     torch.manual_seed(config.seed)
@@ -90,11 +91,15 @@ def build(config: InitConfig, run: Run) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def train_tokenizer(config: InitConfig) -> Any:
-    """Byte-level BPE on all texts of the corpus, with control tokens for the turns; raises DataError for no text."""
-    texts = list(iter_corpus_texts(config.corpus))
-    if not any(texts):
-        raise DataError("no text to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
+def train_tokenizer(config: InitConfig, run: Run) -> Any:
+    """Byte-level BPE on all texts of the corpus, with control tokens for the turns.
+
+    A warning says how many rows of the corpus could not be read, and why.
+
+    Raises:
+        DataError: the corpus has no text.
+    """
+    texts = _corpus(config, run)
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -109,6 +114,23 @@ def train_tokenizer(config: InitConfig) -> Any:
     )  # fmt: skip
     tokenizer.chat_template = TEMPLATES["turns"]
     return tokenizer
+
+
+def _corpus(config: InitConfig, run: Run) -> list[str]:
+    """The texts of the corpus, at least one with something in it; rows that are left out are told."""
+    counts: Counter[str] = Counter()
+    texts = list(iter_corpus_texts(config.corpus, counts))
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+    rows = f"{counts.total()} rows of the corpus" if counts.total() > 1 else "1 row of the corpus"
+    if not any(texts) and counts:
+        raise DataError(
+            f"no text to train a tokenizer on: {rows} cannot be used ({reasons})", where="model", do="repair the data, or set model.path"
+        )
+    if not any(texts):
+        raise DataError("no text to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
+    if counts:
+        run.warn(f"the tokenizer was trained without {rows}: {reasons}")
+    return texts
 
 
 def set_template(tokenizer: Any, config: InitConfig, run: Run) -> None:

@@ -1,9 +1,12 @@
-"""Refuses what would let a flow run bring code along: job variables that set its command, environment or directory.
+"""Refuses job variables that set the command, the environment or the directory of a flow run's process.
 
 Prefect lets whoever may start a run also choose, by job variables, the environment and the directory of its process. An
 environment is code: PYTHONPATH, PYTHONSTARTUP or LD_PRELOAD name files that are executed. So requests that carry such
 variables are refused here, before Prefect sees them, whichever route they take: a deployment, a run, an automation that
 starts runs. The templates of the pools are checked as well, since a template could let the variables in again.
+
+This is no protection against somebody who has the login. With it one may create a deployment that names its own entrypoint
+or `pull_steps`, and a worker runs that code. Whoever has the login is trusted like the user who started the workers.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from alignflow.server.settings import SQLITE, ServerSettings, changed, check_por
 from alignflow.server.status import WORKER, is_online
 from alignflow.server.working_directory import refuse_prefect_files
 
+START = Path(__file__).parents[1] / "start.py"
 SERVER = "server"
 STARTING_S = 120
 WORKER_STARTING_S = 60
@@ -195,7 +196,7 @@ def _started(home: Home, settings: ServerSettings, started: list[Process]) -> bo
     Raises:
         ServerError: it does not start; the message names the cause, as far as its log says it.
     """
-    command = python("-m", "alignflow.server.app", str(home.store))
+    command = python(str(START), "alignflow.server.app", str(home.store))
     before = processes.log_size(home, SERVER)
     # Not in the folder of `up`: while Prefect migrates its database, alembic puts the working directory first in the module search path.
     server = processes.start(home, SERVER, command, server_environment(home, settings), home.root)

@@ -69,7 +69,12 @@ class Logins:
         elif not verdict:
             await _refuse(send, 401, [])
         else:
-            await self.app(scope, receive, send)
+            await self.app(self._as_prefect_reads_it(scope) if given else scope, receive, send)
+
+    def _as_prefect_reads_it(self, scope: Scope) -> Scope:
+        """The request with the login that was checked, in the one spelling that Prefect accepts: it compares the scheme with `Basic` exactly."""
+        header = b"Basic " + base64.b64encode(self._login)
+        return {**scope, "headers": [(name, header if name == b"authorization" else value) for name, value in scope["headers"]]}
 
     async def verdict(self, scope: Scope, given: bytes) -> bool | None:
         """Whether `given` is the login, after the wait that the address has to take; None where too many tries of it wait."""
@@ -172,7 +177,7 @@ def user_of(port: int, server_port: int | None) -> int | None:
 def _of_header(given: list[bytes]) -> bytes:
     """The login in the one Authorization header; empty, which is never right, for anything else."""
     scheme, _, coded = given[0].partition(b" ")
-    if len(given) != 1 or scheme != b"Basic":
+    if len(given) != 1 or scheme.lower() != b"basic":  # the name of a scheme may be written in any case
         return b""
     try:
         return base64.b64decode(coded.strip(), validate=True)

@@ -1,4 +1,4 @@
-"""What the server has to know before it is of use: work pools without shell commands, and what finds dead runs."""
+"""What the server needs before a run can start: work pools whose command is fixed, and an automation that finds dead runs."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ def install(api: Api, settings: ServerSettings, directory: Path) -> None:
 
 
 def job_template(workers: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Prefect's template of process pools with its command and directory fixed, so that no run can bring code along.
+    """Prefect's template of process pools with its command and directory fixed, so that no job variable can set them or the environment.
 
-    It has no field `env` at all. With one, even an empty one, Prefect adds the job variable `env` of a deployment or a run to it,
+    A deployment can still name code: its entrypoint and its `pull_steps` are run by the worker. Whoever has the login may create one.
+
+    The template has no field `env` at all. With one, even an empty one, Prefect adds the job variable `env` of a deployment or a run to it,
     whether or not the template has a variable of that name.
     """
     template = workers["prefect"]["process"]["default_base_job_configuration"]

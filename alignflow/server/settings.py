@@ -22,7 +22,7 @@ PLACE = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:\d+)?(,[A-Za-z0-9._-]
 """Hosts, ports and the name of a database in a URL; anything else could be a part of a password."""
 OPTIONS = re.compile(r"\?[A-Za-z_]+=")
 ADDRESS = ("host", "insecure", "tls_certificate", "tls_key")
-"""Settings that belong together: whoever gives one of them gives all that shall hold."""
+"""Settings that belong together: giving one resets the others."""
 
 
 class ServerSettings(BaseModel):

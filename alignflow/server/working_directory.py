@@ -7,20 +7,19 @@ somebody else wrote must not be able to do that by being the place where a comma
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 
-from alignflow.data.errors import UserError
+from dotenv import dotenv_values
 
-_LINE = re.compile(rb"^\s*(?:export\s+)?(PREFECT_\w+)\s*=", re.IGNORECASE | re.MULTILINE)
+from alignflow.data.errors import UserError
 
 
 def refuse_prefect_files(directory: Path) -> None:
     """Raise UserError where Prefect would take settings from a file of `directory`."""
     for name, found in (("prefect.toml", _any), (".env", _dotenv), ("pyproject.toml", _pyproject)):
         path = directory / name
-        if path.is_file() and (what := found(path)):
+        if (path.is_file() or path.is_fifo()) and (what := found(path)):
             raise UserError(
                 f"Prefect would take {what} from this file, and code could be run by that", where=str(path),
                 do="start in another folder; settings that you want belong in the environment (export PREFECT_...=...)",
@@ -28,15 +27,26 @@ def refuse_prefect_files(directory: Path) -> None:
 
 
 def _any(path: Path) -> str:
-    return "its settings" if path.stat().st_size else ""
+    return "its settings" if path.is_file() and path.stat().st_size else ""
 
 
 def _dotenv(path: Path) -> str:
-    found = _LINE.search(path.read_bytes())
-    return found[1].decode() if found else ""
+    """The first setting of Prefect that python-dotenv finds, by which Prefect reads the file: no other parser sees the same names."""
+    if path.is_fifo():  # Prefect reads a pipe too, and what comes out of it cannot be looked at first
+        return "settings that cannot be checked (it is a pipe)"
+    try:
+        names = dotenv_values(path, interpolate=False, encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(
+            f"Prefect would take settings from this file, and what it says cannot be checked: {error}", where=str(path),
+            do="start in another folder, or save the file as UTF-8 text that you may read",
+        ) from None  # fmt: skip
+    return next((name for name in names if name.strip().upper().startswith("PREFECT_")), "")
 
 
 def _pyproject(path: Path) -> str:
+    if not path.is_file():
+        return ""  # Prefect reads no pipe of this name
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):

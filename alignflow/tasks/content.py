@@ -198,6 +198,8 @@ def damaged_rows(path: Path) -> list[str]:
     """Paths of the rows of the cache that cannot be trusted; raises sqlite3.Error where it is no whole database."""
     with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCKED_S)) as database:
         wrong = [str(row[0]) for row in database.execute("pragma integrity_check") if row[0] != "ok"]
+        if not database.execute("select 1 from sqlite_master where name = 'digests'").fetchone():  # an older alignflow made it
+            return wrong
         rows = database.execute("select path, size, mtime, digest, seal from digests").fetchall()
     return wrong + [str(row[0]) for row in rows if row_seal(*row[:4]) != row[4]]
 

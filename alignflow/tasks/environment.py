@@ -7,6 +7,7 @@ login of the Prefect server, the keys of a cloud or the token of a shell, so the
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ NAMES = frozenset({
     "PYTHONPATH", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONFAULTHANDLER",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "DO_NOT_TRACK", "MPLCONFIGDIR", "MPLBACKEND", "TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS", "THP_MEM_ALLOC_ENABLE",
-    "HF_HOME", "HF_ENDPOINT", "HF_ASSETS_CACHE", "HF_XET_CACHE", "HF_MODULES_CACHE", "HUGGINGFACE_HUB_CACHE",
+    "HF_HOME", "HF_ENDPOINT", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_ASSETS_CACHE", "HF_XET_CACHE", "HF_MODULES_CACHE", "HUGGINGFACE_HUB_CACHE",
 })  # fmt: skip
 """Variables that the interpreter, the system's libraries and ours read: places, languages, certificates."""
 
@@ -32,9 +33,19 @@ PREFIXES = (
 )  # fmt: skip
 """Starts of names: settings of chips, of linear algebra, of communication, of torch and of the Hub's client."""
 
-HUB = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN")
+_SECRET = re.compile(
+    r"(^|_)((USER|ACCESS|API|AUTH|BEARER|REFRESH|SESSION)?TOKENS?|(API|ACCESS|AUTH|CLIENT|LICEN[CS]E|PRIVATE|SECRET|SIGNING|SSH)?KEYS?|(CLIENT)?SECRETS?"
+    r"|PASS|PASSWORDS?|PASSWD|PASSPHRASE|PWD|PW|CRED|CREDS|CREDENTIALS?|AUTH|AUTHORIZATION|BEARER|JWT|LOGIN|COOKIES?|WEBHOOK|DSN|DATABASE|DB"
+    r"|(DATABASE|DB)_?UR[IL])(_|$)",
+    re.IGNORECASE,
+)
+"""Words of secrets: NVIDIA_API_KEY and ALIGNFLOW_DATABASE begin like settings. NCCL_IB_PKEY does not match: it numbers an InfiniBand partition."""
+_LOGIN = re.compile(r"://([^/\s@]+|[^/\s@]*:\S*)@")
+"""A URL with a login in it, whatever the variable is called; a password may hold a raw `/` or `@`."""
+
+HUB = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
-"""What a stage gets that loads from the Hub, and no other: a proxy's address may hold a password."""
+"""What a stage that loads from the Hub gets whatever it holds: the address of a proxy, or of a mirror of the Hub, may hold a password."""
 
 TORCHRUN = ("ALIGNFLOW_TORCHRUN", "ALIGNFLOW_SUPERVISOR")
 """What a stage that is started inside another stage's process must not take for its own."""
@@ -58,7 +69,7 @@ def stage_environment(environment: Mapping[str, str], named: Iterable[str] = (),
         if name not in environment:
             raise UserError(f"{name} is not set", where="engine.environment", do=f"export {name} before you start the run, or leave it out")
     wanted = {*named, *(HUB + PROXIES if hub else ())}
-    passed = {name: value for name, value in environment.items() if name in wanted or _is_passed(name)}
+    passed = {name: value for name, value in environment.items() if name in wanted or _is_passed(name, value)}
     if "PYTHONPATH" in passed:
         passed["PYTHONPATH"] = given_path(passed["PYTHONPATH"])
     return {**passed, **SAFE_PATH, "PYTHONUNBUFFERED": "1"}
@@ -92,6 +103,7 @@ def _has_base_on_the_hub(path: Path) -> bool:
         return False
 
 
-def _is_passed(name: str) -> bool:
-    return name not in TORCHRUN and (name in NAMES or name.startswith(PREFIXES)) and not never_passed(name)
-
+def _is_passed(name: str, value: str) -> bool:
+    if name in TORCHRUN or never_passed(name) or _LOGIN.search(value):
+        return False
+    return name in NAMES or (name.startswith(PREFIXES) and not _SECRET.search(name))

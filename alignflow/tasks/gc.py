@@ -19,7 +19,7 @@ from alignflow.data.errors import AlignflowError
 from alignflow.data.host import now_in
 from alignflow.tasks.attempts import last_change
 from alignflow.tasks.latest import keys_in
-from alignflow.tasks.leftovers import Entry, entries
+from alignflow.tasks.leftovers import Entry, entries, set_aside_at
 from alignflow.tasks.locks import Hold
 from alignflow.tasks.pins import GATE, ROWS, WORK, live_pins, stored_paths
 from alignflow.tasks.stage import rows_name
@@ -27,7 +27,7 @@ from alignflow.tasks.store import ArtifactStore
 
 DAY_S = 86400.0
 UNUSED_FOR_DAYS = 30.0
-STAYS = KEPT, IN_USE, RECENT = "a kept artifact needs it", "a running process uses it, or has used it since", "it was used not long ago"
+STAYS = KEPT, IN_USE, RECENT = "a kept artifact needs it", "a running process uses it, or has used it since", "it was used or set aside not long ago"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Wish:
     Attributes:
         keep: Keys of artifacts to keep, with everything that led to them.
         keep_last: Keep this many of the newest end points (artifacts that no other one took), and what led to them.
-        unused_for_s: Keep journals of rows and files of `runs/` for so many seconds after their last use.
+        unused_for_s: Keep journals of rows and files of `runs/` for so many seconds after their last use, and what was set
+            aside for so many seconds after that.
     """
 
     keep: tuple[str, ...] = ()
@@ -154,7 +155,7 @@ class Collection:
     def _why_not(self, entry: Entry, view: _View, at: Path | None = None) -> str:
         """Why an entry stays; empty where it may go. `at` is where it lies now."""
         if entry.area == "quarantine":
-            return ""
+            return RECENT if self._is_recent(set_aside_at(entry.path)) else ""
         if entry.area in ("artifacts", "gates"):
             return KEPT if entry.key in view.kept else IN_USE if entry.key in view.used else ""
         name, stage = entry.path.name, entry.key.rpartition("-")[0]
@@ -169,7 +170,11 @@ class Collection:
             return ""
         if name in view.rows or (entry.area == "runs" and not entry.key and _noted_keys(at or entry.path) & (view.kept | view.used)):
             return KEPT
-        return RECENT if self._now_s - last_use / 1e9 < self._wish.unused_for_s else ""
+        return RECENT if self._is_recent(last_use) else ""
+
+    def _is_recent(self, when_ns: int) -> bool:
+        # A file system's clock may be some milliseconds behind ours: what is of this instant has the age 0.
+        return max(0.0, self._now_s - when_ns / 1e9) < self._wish.unused_for_s
 
     def _look(self, first: bool = False) -> _View:
         """Look at pins, and then at artifacts: what a process publishes before it drops its pins is seen in one of them."""

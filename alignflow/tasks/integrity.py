@@ -48,7 +48,7 @@ def check(directory: Path, manifest: Manifest, whole: bool = False) -> str:
 
 
 def damage_of(directory: Path, manifest: Manifest, names: list[str] | None = None) -> str:
-    """Hash payload files, all by default; what is wrong with the first one that is not as its manifest records, or nothing."""
+    """Hash payload files, all by default; what is wrong with the first one that differs from the manifest, or nothing."""
     for name in manifest.files if names is None else names:
         file = directory / "payload" / name
         if not file.is_file():
@@ -56,7 +56,7 @@ def damage_of(directory: Path, manifest: Manifest, names: list[str] | None = Non
         if artifacts.file_digest(file) != manifest.files[name]:
             return f"{name} changed on disk"
     if names is None and (extra := artifacts.extra_files(directory / "payload", manifest.files)):
-        return f"{extra[0]} is none of its files"
+        return f"{extra[0]} is not in its manifest"
     return ""
 
 

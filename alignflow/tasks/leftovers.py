@@ -28,6 +28,7 @@ _PATTERNS = {
     "rows": re.compile(r"(?P<stage>[a-z][a-z0-9_]*)-[0-9a-f]{16}"),
     "runs": re.compile(rf"latest-[0-9a-f]{{16}}\.(json|tmp)|\.latest-[0-9a-f]{{16}}\.json\.[0-9a-f]+|(?P<key>{KEY})({_ATTEMPT})?(-node-[0-9]+)?\.log"),
 }
+_WHEN = re.compile(r"-([0-9]{18,20})(?=[-.]|\Z)")
 _IN_STAGING = re.compile(r"payload|side|(spec|result|error|stat|manifest)(-[0-9]+)?\.(json|tmp)|\.(stat|manifest)\.json\.[0-9a-f]+")
 _IN_ROWS = re.compile(r"batch-[0-9a-f]{32}\.json|\.batch-[0-9]+-[0-9a-f]+-[0-9a-f]{32}|\.now-[A-Za-z0-9_]+")
 _IN_GATES = re.compile(r"\.?[0-9]{20}-[0-9]+(\.json)?")
@@ -64,6 +65,11 @@ def entries(root: Path) -> tuple[list[Entry], list[Path]]:
             elif not item.name.startswith(".now-"):  # the look at the clock of another process
                 others.append(Path(item.path))
     return ours, others
+
+
+def set_aside_at(path: Path) -> int:
+    """When an entry of quarantine/ was set aside, in nanoseconds since 1970; 0 for what gc itself had begun to remove."""
+    return 0 if path.name.startswith("removed-") else int(_WHEN.findall(path.name)[-1])
 
 
 def size_of(path: Path) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignflow.data.errors import StoreError
 from alignflow.data.host import this_host
+from alignflow.tasks.store_root import disk_error
 
 if TYPE_CHECKING:
     from alignflow.tasks.store import ArtifactStore
@@ -52,28 +53,39 @@ class _Held(Pins):
         self._names: set[str] = set()
 
     def add(self, *names: str) -> None:
-        """As `Pins.add`."""
+        """As `Pins.add`; raises StoreError where the disk is full or fails: nothing more is pinned then."""
         if set(names) <= self._names:
             return
-        self._names |= set(names)
+        wanted = self._names | set(names)
         temporary = self._file.with_name(f".{self._file.name}")
-        with self._store.lock(GATE):
-            temporary.write_text(json.dumps(sorted(self._names)))
-            os.replace(temporary, self._file)
+        try:
+            with self._store.lock(GATE):
+                temporary.write_text(json.dumps(sorted(wanted)))
+                os.replace(temporary, self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise disk_error(error, self._file) from error
+        self._names = wanted  # only now: another attempt must not take them for pinned
 
 
 @contextlib.contextmanager
 def using(store: ArtifactStore, *names: str) -> Iterator[Pins]:
     """Pin artifacts and journals for a block, as `Pins.add` names them; also until the end of children that get `files`.
 
-    In a store that cannot be written there are no pins: nothing is removed through it either.
+    In a store that cannot be written there are no pins: nothing is removed through it either. Raises StoreError where the
+    disk is full or fails.
     """
     if not store.writable:
         yield Pins()
         return
     token = f"{this_host().file_name}-{os.getpid()}-{secrets.token_hex(8)}"
     file = store.root / PLACE / f"{token}.json"
-    with store.lock(_lock_of(token)) as hold:
+    with contextlib.ExitStack() as stack:
+        try:
+            hold = stack.enter_context(store.lock(_lock_of(token)))
+        except OSError as error:
+            raise disk_error(error, file) from error
         pins = _Held(store, file, hold.files)
         try:
             pins.add(*names)
@@ -110,15 +122,22 @@ def live_pins(store: ArtifactStore) -> set[str]:
 
 
 def stored_paths(store: ArtifactStore, config: Any) -> set[str]:
-    """Keys of artifacts of this store that a config names by path, for example as the model of another recipe."""
+    """Keys of artifacts of this store that a config names by path, for example as the model of another recipe; links are followed."""
     if isinstance(config, dict):
         return set().union(*(stored_paths(store, value) for value in config.values()))
     if isinstance(config, list | tuple):
         return set().union(*(stored_paths(store, value) for value in config))
-    place = str(store.root / "artifacts") + os.sep
-    if isinstance(config, str) and config.startswith(place):
-        return {config.removeprefix(place).partition(os.sep)[0]}
-    return set()
+    return keys_on(store.root, config) if isinstance(config, str) else set()
+
+
+def keys_on(root: Path, path: str) -> set[str]:
+    """Keys of artifacts of the store at `root` that an absolute path leads into, as it is written or by the links in it."""
+    if not os.path.isabs(path) or "\0" in path:
+        return set()
+    place = root / "artifacts"
+    places = {os.path.normpath(place), os.path.realpath(place)}
+    paths = {os.path.normpath(path), os.path.realpath(path)}
+    return {name.removeprefix(above + os.sep).partition(os.sep)[0] for above in places for name in paths if name.startswith(above + os.sep)}
 
 
 def _lock_of(token: str) -> str:

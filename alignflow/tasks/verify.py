@@ -9,21 +9,29 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from alignflow.data import artifacts
 from alignflow.data.artifacts import STAT, Manifest
-from alignflow.data.errors import StoreError
+from alignflow.data.errors import AlignflowError
 from alignflow.data.seals import DIRECTORY_SEAL, SealError, UnsealedError, directory_digests, unsealed
 from alignflow.tasks import integrity
 from alignflow.tasks.content import damaged_rows, remove_database
 from alignflow.tasks.gates import FOLDER, read_record
 from alignflow.tasks.latest import keys_in
+from alignflow.tasks.pins import stored_paths
 from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store_root import disk_error
 
 DATABASE = "content.sqlite"
+OLD = "it carries no digest, because an older alignflow wrote it"
+_VERDICTS, _BATCHES, _DIGESTS = "verdicts of gates", "batches of row journals", "remembered digests"
+_OF_OLD = {_VERDICTS: "they are taken as they stand", _BATCHES: "the next run that needs their rows computes them again", _DIGESTS: "the files are hashed again"}
+MOVED = "it was left alone, because it is in use, or was set aside or made again meanwhile: run `alignflow verify` again"
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,14 @@ class Findings:
     """What a look at a store found.
 
     Attributes:
-        whole: How many artifacts are whole.
+        whole: How many artifacts are whole, and made from whole ones.
         damaged: Key -> what is wrong with the artifact.
         derived: Artifacts that were made from these, directly or not.
         caches: Files that are made anew when they are removed, each with what is wrong: sizes and times, remembered digests, rows.
         verdicts: Verdicts of gates that cannot be trusted, each with what is wrong.
+        unreadable: Files and folders that could not be looked at, each with the system's reason. Nothing acts on them.
         notes: What a person should know and nothing acts on, one line each.
+        inodes: Key -> the inode of the artifact's directory when it was looked at: one that is made again has another.
     """
 
     whole: int = 0
@@ -52,27 +62,35 @@ class Findings:
     derived: list[Derived] = field(default_factory=list)
     caches: dict[Path, str] = field(default_factory=dict)
     verdicts: dict[Path, str] = field(default_factory=dict)
+    unreadable: dict[Path, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    inodes: dict[str, int] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is damaged."""
-        return not (self.damaged or self.caches or self.verdicts)
+        """Whether everything could be read, and nothing is damaged."""
+        return not (self.damaged or self.caches or self.verdicts or self.unreadable)
+
+    def cannot_read(self, path: Path, error: OSError) -> None:
+        """Note a file or folder that the system does not hand out."""
+        self.unreadable[path] = error.strerror or str(error)
 
 
 def inspect(store: ArtifactStore, looks_at: Callable[[str], None] = lambda name: None) -> Findings:
-    """Hash everything in a store that something may use; `looks_at` hears the name of each artifact before it is hashed."""
+    """Hash everything in a store that something may use; `looks_at` hears the name of each artifact before it is hashed.
+
+    What cannot be read is noted, and the look goes on.
+    """
     found = Findings()
     inputs: dict[str, list[str]] = {}
-    for directory in sorted((store.root / "artifacts").iterdir()):
+    for directory in _listed(store.root / "artifacts", found):
         looks_at(directory.name)
-        if not directory.is_dir():
-            found.notes.append(f"artifacts/{directory.name} is no artifact: nothing uses it")
-            continue
         manifest = _artifact(directory, found)
-        inputs[directory.name] = [ref.key for ref in manifest.inputs.values()] if manifest else []
+        if manifest:
+            inputs[directory.name] = [*(ref.key for ref in manifest.inputs.values()), *sorted(stored_paths(store, manifest.config))]
     found.derived = derived_from(found.damaged, inputs)
-    found.whole = len(inputs) - len(found.damaged)
+    unreadable = {path.name for path in found.unreadable}
+    found.whole = len(inputs.keys() - found.damaged.keys() - {each.key for each in found.derived} - unreadable)
     _small_files(store, found)
     return found
 
@@ -91,15 +109,16 @@ def derived_from(damaged: dict[str, str], inputs: dict[str, list[str]]) -> list[
 def set_aside(store: ArtifactStore, found: Findings) -> list[str]:
     """Act on findings: damaged artifacts, what was derived from them and damaged verdicts go to quarantine/, caches are removed.
 
-    Artifacts that were sealed by nobody yet are sealed. Returns a line for each thing that was done.
+    An artifact that somebody makes now, or that is not the one that was looked at, is left alone. Artifacts without a
+    seal get one. Returns a line for each thing that was done, or left.
     """
     done = []
     for key, what in found.damaged.items():
-        store.quarantine(key, what)
-        done.append(f"{key}: {what}; set aside")
+        gone = _quarantined(store, found, key, what)
+        done.append(f"{key}: {what}; {'set aside' if gone else MOVED}")
     for derived in found.derived:
-        store.quarantine(derived.key, f"derived from {derived.source}, which is damaged")
-        done.append(f"{derived.key}: derived from {derived.source}; set aside as well, and made again by the next run")
+        gone = _quarantined(store, found, derived.key, f"derived from {derived.source}, which is damaged")
+        done.append(f"{derived.key}: derived from {derived.source}; {'set aside as well, and made again by the next run' if gone else MOVED}")
     for path, what in found.verdicts.items():
         with contextlib.suppress(FileNotFoundError):
             os.rename(path, store.root / "quarantine" / f"verdict-{path.parent.name}-{time.time_ns()}.json")
@@ -110,12 +129,26 @@ def set_aside(store: ArtifactStore, found: Findings) -> list[str]:
         else:
             path.unlink(missing_ok=True)
         done.append(f"{path.relative_to(store.root)}: {what}; removed, and made again when it is needed")
-    for directory in sorted((store.root / "artifacts").iterdir()):
-        with contextlib.suppress(OSError, ValueError):
+    for directory in _listed(store.root / "artifacts", found):
+        with contextlib.suppress(OSError, ValueError, AlignflowError):  # what cannot be read was noted
             manifest = artifacts.read_manifest(directory)
             if not manifest.seal or integrity.known_stats(directory).keys() != manifest.files.keys():
                 store.find(manifest.key)  # hashes, seals, and writes down sizes and times
     return done
+
+
+def _quarantined(store: ArtifactStore, found: Findings, key: str, why: str) -> bool:
+    """Set an artifact aside if it is the one that was looked at, which may be an hour ago, and nobody makes it now."""
+    with store.lock_if_free(key) as hold:
+        try:
+            same = hold is not None and os.stat(store.directory(key)).st_ino == found.inodes.get(key)
+            if same:
+                store.quarantine(key, why)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise disk_error(error, store.directory(key)) from error
+        return same
 
 
 def would_set_aside(found: Findings) -> list[str]:
@@ -125,20 +158,29 @@ def would_set_aside(found: Findings) -> list[str]:
     return [*(f"{key}: {what}" for key, what in found.damaged.items()), *derived, *small]
 
 
+def unreadable_lines(found: Findings, root: Path) -> list[str]:
+    """A line for each file or folder that could not be looked at."""
+    return [f"{path.relative_to(root)}: it cannot be read ({why})" for path, why in found.unreadable.items()]
+
+
 def _artifact(directory: Path, found: Findings) -> Manifest | None:
-    key = directory.name
+    """Look at one artifact; its manifest, where that can be trusted."""
+    key, manifest = directory.name, None
     try:
+        if not directory.is_dir():
+            found.notes.append(f"artifacts/{key} is no artifact: nothing uses it")
+            return None
+        found.inodes[key] = os.stat(directory).st_ino
         manifest = artifacts.read_manifest(directory)
         if what := integrity.damage_of(directory, manifest):
             found.damaged[key] = what
-            return manifest
+        else:
+            _beside(directory, manifest, found)
     except (FileNotFoundError, ValueError) as error:
         if directory.exists():  # not removed or set aside meanwhile
-            found.damaged[key] = integrity.distrust(error)
-        return None
+            found.damaged[key] = "a file vanished while it was hashed" if manifest else integrity.distrust(error)
     except OSError as error:
-        raise StoreError(f"{key} cannot be read ({error})", where=str(directory), do="check the disk and its cables, then run it again") from error
-    _beside(directory, manifest, found)
+        found.cannot_read(directory, error)
     return manifest
 
 
@@ -161,54 +203,79 @@ def _beside(directory: Path, manifest: Manifest, found: Findings) -> None:
 
 def _small_files(store: ArtifactStore, found: Findings) -> None:
     """Row journals, verdicts, remembered digests and keys, saved training states."""
-    old: dict[str, int] = {}
-    for path, what in _batches(store.root):
-        if what:
-            found.caches[path] = what
-    for path in sorted((store.root / FOLDER).glob("*/*.json")):
-        if what := _problem(path, read_record):
+    old: Counter[str] = Counter()
+    for path in _files(store.root / FOLDER, "*.json", found):
+        if what := _problem(path, read_record, found):
             found.verdicts[path] = what
-        elif _problem(path, lambda file: unsealed(file.read_bytes())):
-            old["verdicts of gates"] = old.get("verdicts of gates", 0) + 1
-    for path in sorted((store.root / "runs").glob("latest-*.json")):
-        if what := _problem(path, keys_in):
-            found.caches[path] = what
-    for path in sorted((store.root / "content").glob("*/*.json")):
-        if what := _problem(path, lambda file: unsealed(file.read_bytes())):
+        elif _problem(path, _unsealed, found) == OLD:
+            old[_VERDICTS] += 1
+    for folder, pattern, name in (("rows", "batch-*.json", _BATCHES), ("content", "*.json", _DIGESTS)):
+        for path in _files(store.root / folder, pattern, found):
+            what = _problem(path, _unsealed, found)
+            if what == OLD:
+                old[name] += 1
+            elif what:
+                found.caches[path] = what
+    for path in _listed(store.root / "runs", found, "latest-*.json"):
+        if what := _problem(path, keys_in, found):
             found.caches[path] = what
     _database(store.root / DATABASE, found)
     for seal in sorted((store.root / "work").rglob(DIRECTORY_SEAL)):
         _state(seal.parent, store.root, found)
-    for what, count in old.items():
-        found.notes.append(f"{count} {what} are of an older alignflow and carry no digest: they are taken as they stand")
+    for name, count in old.items():
+        found.notes.append(f"{count} {name} are of an older alignflow and carry no digest: {_OF_OLD[name]}")
 
 
-def _batches(root: Path) -> Iterator[tuple[Path, str]]:
-    for path in sorted((root / "rows").glob("*/batch-*.json")):
-        yield path, _problem(path, lambda file: unsealed(file.read_bytes()))
+def _listed(folder: Path, found: Findings, pattern: str = "*") -> list[Path]:
+    """What is in a folder, by name; nothing where there is none. One that cannot be listed is noted."""
+    try:
+        return sorted(path for path in folder.iterdir() if fnmatch(path.name, pattern))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        found.cannot_read(folder, error)
+        return []
 
 
-def _problem(path: Path, read: Callable[[Path], object]) -> str:
-    """What is wrong with a small file; nothing for one that is gone meanwhile."""
+def _files(folder: Path, pattern: str, found: Findings) -> Iterator[Path]:
+    """Files one level below the folders in `folder`."""
+    for within in _listed(folder, found):
+        yield from _listed(within, found, pattern)
+
+
+def _unsealed(path: Path) -> object:
+    return unsealed(path.read_bytes())
+
+
+def _problem(path: Path, read: Callable[[Path], object], found: Findings) -> str:
+    """What is wrong with a small file; nothing for one that is gone meanwhile, or cannot be read, which is noted."""
     try:
         read(path)
     except UnsealedError:
-        return "it carries no digest, because an older alignflow wrote it"
+        return OLD
     except ValueError as error:
         return f"it is damaged ({' '.join(str(error).split())[:120]})"
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        found.cannot_read(path, error)
     return ""
 
 
 def _database(path: Path, found: Findings) -> None:
-    if not path.exists():
-        return
     try:
+        with open(path, "rb"):  # SQLite does not say why it cannot open a file
+            pass
         if wrong := damaged_rows(path):
             found.caches[path] = f"what it says of {len(wrong)} files is damaged"
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        found.cannot_read(path, error)
     except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
+        if "I/O" in str(error) or "unable to open" in str(error):
+            found.unreadable[path] = str(error)
+        elif "locked" not in str(error):
             found.caches[path] = f"it is damaged ({error})"
     except (sqlite3.Error, ValueError) as error:
         found.caches[path] = f"it is damaged ({error})"
@@ -216,10 +283,14 @@ def _database(path: Path, found: Findings) -> None:
 
 def _state(directory: Path, root: Path, found: Findings) -> None:
     """A saved training state; one that is damaged is left where it is: the training takes an earlier one."""
-    with contextlib.suppress(OSError):  # dropped meanwhile by the training that goes on
-        try:
-            wrong = [name for name, digest in directory_digests(directory).items() if artifacts.file_digest(directory / name) != digest]
-        except SealError:
-            wrong = [DIRECTORY_SEAL]
-        if wrong:
-            found.notes.append(f"{directory.relative_to(root)}/{wrong[0]} changed on disk: the training will not go on from this state")
+    try:
+        wrong = [name for name, digest in directory_digests(directory).items() if artifacts.file_digest(directory / name) != digest]
+    except SealError:
+        wrong = [DIRECTORY_SEAL]
+    except FileNotFoundError:  # dropped meanwhile by the training that goes on
+        return
+    except OSError as error:
+        found.cannot_read(directory, error)
+        return
+    if wrong:
+        found.notes.append(f"{directory.relative_to(root)}/{wrong[0]} changed on disk: the training will not go on from this state")

@@ -138,7 +138,7 @@ def test_a_new_recipe_is_valid_and_fits_the_data(alignflow, tmp_path, repository
     )
     assert done.returncode == 0, done.stderr
     text = output.read_text()
-    assert "demonstrations:" in text and "\n  learning_rate: 2.0e-05  # " in text and "(> 0)" in text
+    assert "demonstrations:" in text and "\n  learning_rate: 2.0e-05  # Peak learning rate, after warm-up. (> 0, <= 10)\n" in text
     assert alignflow("plan", output).returncode in (0, 2)
     again = alignflow("new", "--model", model, "--data", model, "--output", output)
     assert again.returncode == 2 and "exists already" in again.stderr

@@ -9,6 +9,7 @@ import time
 import pytest
 from tests_support import as_artifact
 
+from alignflow.data.artifacts import SCHEMA_VERSION
 from alignflow.tasks.pins import using
 
 PROJECT = (
@@ -76,8 +77,9 @@ def test_it_says_what_and_how_much_before_it_asks_and_names_the_largest_alone(st
 
 
 def test_a_damaged_store_json_gives_the_same_message_whatever_the_command(store, repository):
+    whole = json.dumps({"schema_version": SCHEMA_VERSION})
     (store.root / "store.json").write_text("{")
     for command in (["list"], ["gc", "--yes"], ["plan", "recipes/tiny.yaml"], ["run", "recipes/tiny.yaml"], ["export", "sft", "out"], ["up"]):
         done = alignflow(*command, cwd=repository)
-        assert done.returncode == 1 and "store.json is damaged: it is not JSON" in done.stderr and '{"schema_version": 1}' in done.stderr, done.stderr
+        assert done.returncode == 1 and "store.json is damaged: it is not JSON" in done.stderr and whole in done.stderr, done.stderr
         assert "Traceback" not in done.stderr

@@ -7,7 +7,9 @@ import pytest
 
 TINY = "recipes/tiny.yaml"
 HUGE = ["--set", "model.build.hidden_size=4096", "--set", "model.build.num_hidden_layers=64", "--set", "model.build.num_attention_heads=32",
-        "--set", "model.build.num_key_value_heads=32", "--set", "model.build.intermediate_size=1000000"]  # fmt: skip
+        "--set", "model.build.num_key_value_heads=32", "--set", "model.build.intermediate_size=65536",
+        "--set", "engine.micro_batch_tokens=1000000000"]  # fmt: skip
+"""The largest model that a recipe may build, all rows of a batch at once: 56e9 parameters, and more than 1,000 TiB of activations."""
 
 
 @pytest.fixture

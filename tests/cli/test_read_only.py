@@ -79,7 +79,10 @@ def test_damage_is_told_and_nothing_is_set_aside(alignflow, made, store):
     content[-1] ^= 1
     file.write_bytes(content)
     told = alignflow("verify", status=1)
-    assert "1 damaged, none set aside, because the store is read-only" in told and "model.safetensors" in told
+    init, prepare = made["init"].key, made["prepare"].key
+    assert "1 artifact is damaged, 1 was made from what is damaged" in told
+    assert "nothing was set aside, because the store is read-only" in told
+    assert f"{init}: model.safetensors changed on disk" in told and f"{prepare}: derived from {init}" in told
     alignflow("plan", TINY)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert store.directory(made["init"].key).is_dir() and not list((store.root / "quarantine").iterdir())

@@ -48,7 +48,10 @@ def test_list_lineage_verify_and_gc(made, store):
     content[-1] ^= 1
     weights.write_bytes(content)
     damaged = alignflow("verify")
-    assert damaged.returncode == 1 and "1 damaged" in damaged.stderr and "model.safetensors" in damaged.stderr
+    assert damaged.returncode == 1 and "0 artifacts are whole" in damaged.stdout and "1 artifact is damaged:" in damaged.stderr
+    assert f"{made['init'].key}: model.safetensors changed on disk; set aside" in damaged.stderr
+    assert "run the recipe again" in damaged.stderr
+    assert not store.directory(made["init"].key).exists() and len(list((store.root / "quarantine").iterdir())) == 1
 
 
 def test_a_store_with_a_server_is_not_shared_and_its_history_stays_with_the_host(store, tmp_path):

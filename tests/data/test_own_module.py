@@ -4,7 +4,7 @@ import pytest
 
 from alignflow.data import own_module
 from alignflow.data.configs.generation import JudgeConfig, LabelConfig
-from alignflow.data.configs.loading import parse_recipe
+from alignflow.data.configs.loading import changed_recipe, parse_recipe
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
 from alignflow.tasks.content import ContentDigests
@@ -37,6 +37,15 @@ def test_a_path_starts_at_the_recipes_directory(project):
     assert recipe.align.options["rewards"][0]["options"]["function"] == f"{project / 'mine.py'}:score"
 
 
+@pytest.mark.parametrize("content", [
+    {"label": {"judge": {"name": "none.py:Mine"}}},
+    {"align": {"method": "ppo", "options": {"rewards": [{"name": "function", "options": {"function": "nowhere_for_test:score"}}]}}},
+])  # fmt: skip
+def test_a_recipe_that_is_used_is_refused_where_it_names_code_that_is_not_there(project, content):
+    with pytest.raises(RecipeError, match="no (judge|function) "):
+        changed_recipe(content, (), project, "recipe.yaml")
+
+
 def test_it_is_loaded_from_the_file_and_the_folder_beside_it_is_not_searched(project):
     (project / "pandas.py").write_text("raise SystemExit('run')")
     (project / "mine.py").write_text("import pandas\n" + CODE)
@@ -59,6 +68,27 @@ def test_what_is_not_there_is_the_recipes_error(project, name, said):
     with pytest.raises(RecipeError) as caught:
         own_module.load(name.format(project))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os\nKEY = os.environ['NO_SUCH_KEY_HERE']\n", ("KeyError", "NO_SUCH_KEY_HERE", "engine.environment")),
+        ("import no_such_library_here\n", ("no_such_library_here", "install what it imports", "is not searched")),
+        ("1 / 0\n", ("ZeroDivisionError", "correct the code")), ("raise SystemExit(0)\n", ("SystemExit", "correct the code")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["file", "module"])
+def test_code_that_fails_while_it_is_imported_is_named_with_the_remedy(project, monkeypatch, code, said, form):
+    (project / "failing_for_test.py").write_text(code + CODE)
+    monkeypatch.syspath_prepend(project)
+    with pytest.raises(RecipeError) as caught:
+        own_module.load(f"{project / 'failing_for_test.py'}:Mine" if form == "file" else "failing_for_test:Mine")
+    assert all(part in str(caught.value) for part in ("cannot be imported", *said)) and "name the file itself" not in str(caught.value)
+
+
+def test_the_remedy_for_a_file_that_is_not_there_is_to_check_its_path(project):
+    assert own_module.advice(str(project / "none.py")) == "check the path; a relative one starts at the recipe's directory"
 
 
 def test_a_module_of_the_working_directory_is_not_found_and_the_message_says_how_to_name_it(project, monkeypatch):

@@ -48,7 +48,7 @@ def test_a_raised_version_is_what_differs(load, store, monkeypatch):
     run_stage(caller.call(caller.nodes[0], {}), store)
     row = catalogue.STAGES["init"]
     monkeypatch.setitem(catalogue.STAGES, "init", type(row)(**{**row.__dict__, "version": "99"}))
-    assert states(load(), store)["init"] == ("run", "version.stage 1 -> 99")
+    assert states(load(), store)["init"] == ("run", f"version.stage {row.version} -> 99")
 
 
 def test_a_missing_file_blocks_its_stage_and_what_follows(load, store):
@@ -80,7 +80,9 @@ def test_planning_imports_neither_torch_nor_prefect(repository, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "stage", "shown"),
     [
+        ("data.evaluation.0.path=./nowhere.jsonl", "prepare", "no such file"),
         ("label.judge.options.constitution=helpfull", "label", "no constitution 'helpfull'"),
+        ("label.judge={name: reward_model, options: {model: ./nowhere}}", "label", "no such file"),
     ],
 )
 def test_a_name_that_is_wrong_in_a_late_stage_is_known_before_the_first_one_runs(load, store, setting, stage, shown):

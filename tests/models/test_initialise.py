@@ -85,6 +85,20 @@ def test_an_empty_corpus_is_refused(new_run):
         initialise(InitConfig(build=SMALL), run=new_run())
 
 
+def test_rows_of_the_corpus_that_are_left_out_are_told_with_their_reasons(new_run, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "the cat sat on the mat"}\nbroken\n[1]\n')
+    run = new_run()
+    initialise(InitConfig(build=SMALL, corpus=(SourceConfig(path=str(tmp_path / "rows.jsonl"), format="text"),)), run=run)
+    assert "without 2 rows of the corpus: not_a_row 1, not_json 1" in run.warnings[0]
+
+
+def test_a_corpus_of_which_nothing_can_be_used_is_refused_with_the_reason(new_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 100)
+    (tmp_path / "book.txt").write_text("x" * 101)
+    with pytest.raises(DataError, match="1 row of the corpus cannot be used .over_16_MiB 1"):
+        initialise(InitConfig(build=SMALL, corpus=(SourceConfig(path=str(tmp_path / "book.txt"), format="text"),)), run=new_run())
+
+
 def test_a_directory_without_weights_is_refused(new_run, tiny_checkpoint, tmp_path):
     AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path / "empty")
     with pytest.raises(ModelError, match="causal language model"):

@@ -1,4 +1,4 @@
-"""No request brings code along: by the command, the environment or the directory of a run, in whatever way it is sent."""
+"""No request sets the command, the environment or the directory of a run by job variables, in whatever way it is sent."""
 
 import contextlib
 import json

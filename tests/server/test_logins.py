@@ -84,6 +84,19 @@ def test_a_header_that_is_no_login_is_a_wrong_one_and_no_error(guarded, header):
     assert statuses(guarded, ((header,), ("192.0.2.1", 1))) == [401]
 
 
+@pytest.mark.parametrize("scheme", [b"basic", b"BASIC", b"bAsIc"])
+def test_the_scheme_may_be_written_in_any_case_and_prefect_sees_it_as_it_expects_it(clock, scheme):
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.extend(scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    given = scheme + b"  " + basic(LOGIN).partition(b" ")[2]
+    assert statuses(Logins(app, LOGIN, clock=clock, sleep=clock.sleep), ((given,), ("192.0.2.1", 1))) == [200]
+    assert seen == [(b"authorization", basic(LOGIN))] and clock.slept == []
+
+
 def test_two_headers_are_refused_whatever_the_first_says(guarded):
     assert statuses(guarded, ((basic(LOGIN), basic("x:y")), ("192.0.2.1", 1))) == [401]
 

@@ -1,4 +1,4 @@
-"""The work pool's template: no run brings a shell command along."""
+"""The work pool's template: no job variable sets a run's command, environment or directory."""
 
 import asyncio
 import json

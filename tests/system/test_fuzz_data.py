@@ -13,6 +13,7 @@ import random
 import signal
 import time
 import warnings
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,8 +23,8 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import AlignflowError
 from alignflow.data.filters import drop_duplicates, parse_sources
 from alignflow.data.records import read_table, write_table
+from alignflow.data.sources.corpus import iter_corpus_texts
 from alignflow.data.sources.detect import kinds_of
-from alignflow.data.sources.reading import iter_corpus_texts
 
 pytestmark = pytest.mark.system
 COUNT, LIMIT_S = 1000, 10
@@ -32,9 +33,9 @@ GOOD_VALUES = {
     "chosen": ["a", "ünï 🎉", "[sic]", "x" * 3000], "completion": ["yes", "{}", "🎉"], "ended": [None],
 }  # fmt: skip
 BAD_VALUES = {
-    "margin": [10**400, float("nan"), float("inf"), True, [], {"a": 1}, "much"], "soft_label": [1.7, -0.1, float("nan"), False, 10**400],
+    "margin": [10**400, float("inf"), True, [], {"a": 1}, "much"], "soft_label": [1.7, -0.1, False, 10**400],
     "score_chosen": [float("-inf"), "x", True], "chosen": ["", "  ", None, 5, True, [], {}, "\ud800", "a\0b", "\u200b", [{"role": "assistant", "content": 5}]],
-    "completion": ["", 7, False, "\udfff", "\u200b\u200d", {"a": {"b": 1}}], "chosen_ended": ["maybe", 1, 0.0],
+    "completion": ["", 7, False, "\udfff", "\u200b\u200d", {"a": {"b": 1}}], "chosen_ended": ["maybe", 2, 0.5],
     "instructions": [5, 0, True, "free text", "[", '{"id": 1}', '["x"]', '[{"id": 5}]', {"a": 1}],
     "instruction_id_list": ["abc", 5, [5], {"a": 1}], "prompt": ["", 5, [], [{"role": "wizard", "content": "x"}]],
 }  # fmt: skip
@@ -180,7 +181,7 @@ def look(path, kind, places):
     """What `alignflow new` and the stages init and prepare do with a file; returns the marks of the rows that were kept."""
     source = SourceConfig(path=str(path), format="trl") if kind == "prompts" else SourceConfig(path=str(path))
     kinds_of(source)
-    sum(len(text.encode()) for text in iter_corpus_texts([source]))
+    sum(len(text.encode()) for text in iter_corpus_texts([source], Counter()))
     kept = parse_sources([source], kind, PrepareConfig(max_broken_fraction=0.5))
     assert kept.read == len(kept.rows) + sum(kept.dropped.values()), "every row that is not kept is counted"
     write_table(kept.rows, kind, places / "rows.parquet")

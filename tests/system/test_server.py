@@ -121,7 +121,7 @@ def test_the_browser_is_kept_from_other_hosts(server, path):
     assert f"connect-src 'self' ws://127.0.0.1:{server.port};" in policy
 
 
-def test_a_run_cannot_bring_code_along(server, killed):
+def test_job_variables_cannot_set_the_command_environment_or_directory_of_a_run(server, killed):
     """Neither by a request, which is refused, nor by one that was stored before there was a check."""
     bait, path = server.folder / "bait", server.folder / "noted"
     code = server.folder / "code"

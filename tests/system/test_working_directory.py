@@ -99,6 +99,10 @@ HOSTILE = {
     "prefect.toml": '[logging]\nconfig_path = "logging.yml"\n',
     ".env": "PREFECT_LOGGING_CONFIG_PATH=logging.yml\n",
     "pyproject.toml": '[tool.prefect.logging]\nconfig_path = "logging.yml"\n',
+    ".env with a quoted name": "'PREFECT_LOGGING_CONFIG_PATH'=logging.yml\n",
+    ".env with an exported quoted name": "export 'PREFECT_LOGGING_CONFIG_PATH' = logging.yml\n",
+    ".env with a bare carriage return": "A=1\rPREFECT_LOGGING_CONFIG_PATH=logging.yml\n",
+    ".env with a no-break space": "\u00a0PREFECT_LOGGING_CONFIG_PATH=logging.yml\n",
 }
 LOGGING = """
 version: 1
@@ -111,8 +115,9 @@ root: {{handlers: [console]}}
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_folder_whose_files_would_steer_prefect_is_refused(folder, name):
-    marker = folder / "ran"
-    (folder / name).write_text(HOSTILE[name])
+    marker, content = folder / "ran", HOSTILE[name]
+    name = name.partition(" ")[0]
+    (folder / name).write_bytes(content.encode())
     (folder / "logging.yml").write_text(LOGGING.format(marker=marker))
     done = call(folder, COMMANDS["command"], "run", RECIPE, "--until", "init")
     assert not marker.exists()

@@ -13,11 +13,15 @@ from alignflow.tasks.stage import run_stage
 SECRETS = {
     "PREFECT_API_AUTH_STRING": "user:word", "PREFECT_API_KEY": "k", "AWS_SECRET_ACCESS_KEY": "k", "HF_TOKEN": "hf", "OPENAI_API_KEY": "sk", "GITHUB_TOKEN": "t",
     "WANDB_API_KEY": "w", "HTTPS_PROXY": "http://user:word@proxy", "DATABASE_URL": "postgresql://u:p@h", "SSH_AUTH_SOCK": "/s",
+    "ALIGNFLOW_DATABASE": "postgresql://u:pw@h/d", "NVIDIA_API_KEY": "nv", "DS_TOKEN": "ds", "TORCH_X_SECRET": "ts", "NVIDIA_APIKEY": "nv", "DS_DB_PASS": "dp",
+    "HF_HUB_ACCESSTOKEN": "ha", "ALIGNFLOW_password": "ap", "TRANSFORMERS_CLIENT_CREDENTIALS": "tc", "ARROW_STORE": "s3://key:word@host/bucket",
+    "TORCH_STORE": "redis://:w/rd@host", "UCX_STORE": "https://token@host",
 }  # fmt: skip
 RUNS_CODE = {"LD_PRELOAD": "/evil.so", "PYTHONSTARTUP": "/evil.py", "CUDA_INJECTION64_PATH": "/evil.so", "BASH_ENV": "/evil.sh", "LD_AUDIT": "/evil.so"}
 NEEDED = {
     "PATH": "/bin", "HOME": "/home", "LANG": "C", "LC_ALL": "C", "TZ": "UTC", "LD_LIBRARY_PATH": "/cuda", "CUDA_VISIBLE_DEVICES": "1", "NCCL_DEBUG": "INFO",
     "OMP_NUM_THREADS": "2", "HF_HOME": "/hf", "HF_HUB_OFFLINE": "1", "TORCH_LOGS": "x", "XDG_CACHE_HOME": "/c", "ALIGNFLOW_HOME": "/a", "SSL_CERT_FILE": "/c",
+    "NCCL_IB_PKEY": "1", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "HF_ENDPOINT": "https://mirror:8080/hub",
 }  # fmt: skip
 
 
@@ -32,6 +36,16 @@ def test_a_stage_that_loads_from_the_hub_gets_its_token_and_the_proxy():
     given = stage_environment(SECRETS, hub=True)
     assert given["HF_TOKEN"] == "hf" and given["HTTPS_PROXY"] and "AWS_SECRET_ACCESS_KEY" not in given
     assert needs_the_hub({"config.path": "hub:owner/model@abc"}, {}, ()) and not needs_the_hub({"config.path": "0f" * 32}, {"path": "/nowhere"}, ())
+
+
+def test_the_address_of_a_mirror_that_holds_a_login_is_for_stages_that_load_from_the_hub():
+    mirror = {"HF_ENDPOINT": "https://user:word@mirror"}
+    assert "HF_ENDPOINT" not in stage_environment(mirror)
+    assert stage_environment(mirror, hub=True)["HF_ENDPOINT"] == mirror["HF_ENDPOINT"]
+
+
+def test_a_recipe_may_name_a_variable_that_only_looks_like_a_secret():
+    assert stage_environment({"NVIDIA_API_KEY": "nv"}, ["NVIDIA_API_KEY"])["NVIDIA_API_KEY"] == "nv"
 
 
 def test_an_adapter_whose_base_lies_on_the_hub_loads_from_it(tmp_path):

@@ -125,6 +125,20 @@ def test_what_alignflow_made_goes(store, repository):
         assert list((store.root / area).iterdir()) == [], area
 
 
+def test_what_was_set_aside_goes_by_its_age_and_what_gc_had_begun_to_remove_goes_at_once(store):
+    now, day_ns = time.time_ns(), int(DAY_S * 1e9)
+    young, old = (f"{SFT}-{now - days * day_ns}" for days in (29, 31))
+    verdicts = [f"verdict-{SFT}-{now - days * day_ns}.json" for days in (29, 31)]
+    for name in (young, f"{young}-superseded", old, f"{old}-second", f"removed-{now}-3"):
+        (store.root / "quarantine" / name).mkdir()
+    for name in verdicts:
+        (store.root / "quarantine" / name).write_text("{}")
+    wish = Wish(keep_last=0, unused_for_s=30 * DAY_S)
+    assert {entry.path.name for entry in plan(store, wish).recent} == {young, f"{young}-superseded", verdicts[0]}
+    assert len(collected(store, wish)[0]) == 4
+    assert len(collected(store)[0]) == 3 and not list((store.root / "quarantine").iterdir())
+
+
 # What is used.
 
 

@@ -1,5 +1,6 @@
 """What a live process pins is seen by others; what a dead one pinned is not."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ from waiting import wait_until
 
 from alignflow.data.errors import StoreError
 from alignflow.data.sharing import Sharing
+from alignflow.tasks import pins as pins_module
 from alignflow.tasks.pins import GATE, live_pins, stored_paths, using
 from alignflow.tasks.store import ArtifactStore
 
@@ -84,3 +86,37 @@ def test_artifacts_that_a_config_names_by_path_are_found(store):
     inside = str(store.root / "artifacts" / "sft-1" / "payload")
     config = {"path": inside, "data": [{"path": "elsewhere"}, {"path": str(store.root / "artifacts" / "prepare-2")}], "n": 1}
     assert stored_paths(store, config) == {"sft-1", "prepare-2"}
+
+
+@pytest.mark.parametrize("linked", ["store", "path"])
+def test_artifacts_are_found_by_paths_through_links(store, tmp_path, linked):
+    payload = store.root / "artifacts" / "sft-1" / "payload"
+    payload.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(store.root if linked == "store" else payload)
+    if linked == "store":
+        assert stored_paths(ArtifactStore(tmp_path / "link"), str(payload)) == {"sft-1"}
+        assert stored_paths(store, str(tmp_path / "link" / "artifacts" / "sft-1" / "payload")) == {"sft-1"}
+    else:
+        assert stored_paths(store, {"path": str(tmp_path / "link" / "model")}) == {"sft-1"}
+
+
+def test_a_path_of_an_artifact_that_is_a_link_to_another_disk_is_found(store, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (store.root / "artifacts" / "sft-1").symlink_to(tmp_path / "elsewhere")
+    assert stored_paths(store, str(store.root / "artifacts" / "sft-1" / "payload")) == {"sft-1"}
+
+
+def test_a_full_disk_is_told_and_what_was_not_written_does_not_count_as_pinned(store, monkeypatch):
+    replace = os.replace
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with using(store, "sft-1") as pins:
+        monkeypatch.setattr(pins_module.os, "replace", full)
+        with pytest.raises(StoreError, match="the disk is full"):
+            pins.add("init-1")
+        assert pins_of(store) == {"sft-1"} and len(list((store.root / "pins").iterdir())) == 1
+        monkeypatch.setattr(pins_module.os, "replace", replace)
+        pins.add("init-1")
+        assert pins_of(store) == {"sft-1", "init-1"}

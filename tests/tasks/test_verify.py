@@ -1,11 +1,14 @@
 """`verify` looks at every byte that something uses, names what is damaged and what was made from it, and heals the store."""
 
+import errno
 import json
 import os
+import shutil
 import sqlite3
 
 import pytest
 
+from alignflow.data import artifacts
 from alignflow.data.gates import GateRecord
 from alignflow.data.seals import sealed
 from alignflow.tasks.gates import GateLedger
@@ -55,6 +58,67 @@ def test_what_was_derived_from_a_damaged_artifact_is_set_aside_with_it(store, ch
     assert inspect(store).clean
 
 
+def test_what_took_a_damaged_artifact_by_its_path_is_derived_from_it_too(store, chain, call_of):
+    alone = chain[3]
+    made = publish(store, call_of(text="e", file=str(store.payload(alone) / "model.safetensors")))
+    flip(store.payload(alone) / "part" / "text.txt")
+    found = inspect(store)
+    assert [(one.key, one.source) for one in found.derived] == [(made.key, alone.key)] and found.whole == 3
+
+
+def test_an_artifact_that_was_made_again_since_it_was_hashed_stays(store, chain, call_of):
+    alone = chain[3]
+    flip(store.payload(alone) / "model.safetensors")
+    found = inspect(store)
+    store.quarantine(alone.key, "by a run")
+    publish(store, call_of(text="d"))
+    (line,) = set_aside(store, found)
+    assert "made again meanwhile" in line and store.find(alone.key) is not None
+
+
+def test_an_artifact_that_somebody_makes_now_stays(store, chain):
+    first, second = chain[:2]
+    flip(store.payload(first) / "model.safetensors")
+    found = inspect(store)
+    with store.lock(first.key):
+        done = set_aside(store, found)
+    assert "in use" in done[0] and store.directory(first.key).exists()
+    assert "set aside as well" in done[1] and not store.directory(second.key).exists()
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(store, chain, monkeypatch):
+    first, second, _, alone = chain
+    unreadable, digest = store.payload(first) / "model.safetensors", artifacts.file_digest
+    flip(store.payload(alone) / "model.safetensors")
+    (store.root / "rows" / "sample-1" / "batch-a.json").mkdir(parents=True)
+
+    def failing_disk(path):
+        if path == unreadable:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return digest(path)
+
+    monkeypatch.setattr(artifacts, "file_digest", failing_disk)
+    found = inspect(store)
+    assert found.unreadable == {store.directory(first.key): "Input/output error", store.root / "rows" / "sample-1" / "batch-a.json": "Is a directory"}
+    assert list(found.damaged) == [alone.key] and found.whole == 2 and not found.clean
+    assert len(set_aside(store, found)) == 1 and store.directory(first.key).exists() and store.directory(second.key).exists()
+
+
+def test_a_whole_store_of_an_older_alignflow_is_not_damaged(store, chain):
+    shutil.rmtree(store.root / "content", ignore_errors=True)
+    (store.root / "content.sqlite").unlink(missing_ok=True)
+    with sqlite3.connect(store.root / "content.sqlite") as database:
+        database.execute("create table files (path text primary key, size int, mtime int, digest text)")
+    old = store.root / "rows" / "sample-1" / "batch-a.json", store.root / "content" / "host" / "a.json"
+    for path in old:
+        path.parent.mkdir(parents=True)
+        path.write_text('{"a": 1}')
+    found = inspect(store)
+    assert found.clean and "1 batches of row journals are of an older alignflow" in "\n".join(found.notes)
+    set_aside(store, found)
+    assert all(path.exists() for path in old), "the journal itself decides what becomes of them"
+
+
 @pytest.mark.parametrize("damage", ["gone", "changed", "truncated"])
 def test_an_artifact_whose_manifest_is_lost_or_changed_is_damaged_and_not_passed_over(store, chain, damage):
     manifest = store.directory(chain[0].key) / "manifest.json"
@@ -70,7 +134,7 @@ def test_an_artifact_whose_manifest_is_lost_or_changed_is_damaged_and_not_passed
 
 def test_a_file_that_was_added_to_a_payload_is_damage(store, chain):
     (store.payload(chain[3]) / "pytorch_model.bin").write_text("evil")
-    assert "none of its files" in inspect(store).damaged[chain[3].key]
+    assert "is not in its manifest" in inspect(store).damaged[chain[3].key]
 
 
 def test_links_logs_and_strange_entries_are_told_and_nothing_is_set_aside(store, chain):

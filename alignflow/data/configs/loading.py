@@ -48,14 +48,19 @@ def load_recipe(path: Path, settings: Iterable[str | tuple[str, Any]] = ()) -> R
 
 
 def changed_recipe(content: dict[str, Any], settings: Iterable[str | tuple[str, Any]], base: Path, where: str) -> Recipe:
-    """The recipe of a content with settings over it, paths starting at `base`; raises RecipeError."""
+    """The recipe of a content with settings over it, paths starting at `base`, and the user's own code found; raises RecipeError."""
     for setting in settings:
         apply_setting(content, *(parse_setting(setting) if isinstance(setting, str) else setting))
-    return parse_recipe(content, base, where)
+    recipe = parse_recipe(content, base, where)
+    check_own_code(recipe)
+    return recipe
 
 
 def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
-    """Validate a recipe and make its paths absolute, starting at `base`; raises RecipeError."""
+    """Validate what a recipe says and make its paths absolute, starting at `base`; raises RecipeError.
+
+    The user's own code that it names is not looked for: `changed_recipe` does that for a recipe that is used here.
+    """
     try:
         recipe = Recipe.model_validate(dict(content))
     except ValidationError as error:
@@ -63,7 +68,6 @@ def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
     check_names(recipe)
     recipe = resolve_paths(recipe, base)
     check_template(recipe.model.chat_template)
-    check_own_code(recipe)
     return recipe
 
 

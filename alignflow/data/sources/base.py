@@ -14,6 +14,8 @@ Row = dict[str, Any]
 Messages = list[dict[str, str]]
 ParserTable = Mapping[str, Callable[[Row], list[Row]]]
 
+_ROUNDING = 1e-6
+"""By how much a probability may be outside of 0 to 1: sums in fp32 are this exact."""
 ROLES: Mapping[str, str] = {
     "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
     "model": "assistant", "chatbot": "assistant", "system": "system",
@@ -108,7 +110,10 @@ def as_answer(value: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A figure of a row; None where it has none. A table of text (CSV) writes numbers as text, and an empty cell for none."""
+    """A figure of a row; None where it has none.
+
+    A table of text (CSV) writes numbers as text and an empty cell for a missing one; pandas and Parquet write NaN for that.
+    """
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -119,8 +124,45 @@ def number(value: Any) -> float | None:
         raise RowError("not_finite") from None
     except ValueError:
         raise RowError("not_a_number") from None
-    if not math.isfinite(found):
+    if math.isinf(found):
         raise RowError("not_finite")
+    return None if math.isnan(found) else found
+
+
+def probability(value: Any) -> float | None:
+    """A figure from 0 to 1; None where the row has none. One that is outside by rounding alone is moved to the bound."""
+    found = number(value)
+    if found is None:
+        return None
+    clipped = min(1.0, max(0.0, found))
+    if abs(found - clipped) > _ROUNDING:
+        raise RowError("no_probability")
+    return clipped
+
+
+def flag(value: Any) -> bool | None:
+    """Yes or no; None where the row has neither. A table may write it as 0 or 1, and one of text (CSV) as a word, too."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    try:
+        found = number(value)
+    except RowError:
+        raise RowError("not_a_boolean") from None
+    if found not in (None, 0.0, 1.0):
+        raise RowError("not_a_boolean")
+    return None if found is None else bool(found)
+
+
+def label(row: Row) -> bool:
+    """Whether the row's one answer is a good one; raises RowError where the row does not say."""
+    try:
+        found = flag(row.get("label"))
+    except RowError:
+        found = None
+    if found is None:
+        raise RowError("no_label")
     return found
 
 
@@ -133,12 +175,13 @@ def preference(prompt: Messages, chosen: str, rejected: str, **figures: float | 
 
 def prompt_row(prompt: Messages, row: Row) -> Row:
     """A row of prompts, with the verifiable instructions that IFEval's columns name."""
-    names, arguments = row.get("instruction_id_list"), row.get("kwargs")
+    names = _listed(row.get("instruction_id_list"))
     if not names:
         checks = row.get("instructions")
         if isinstance(checks, list):  # a cell of CSV whose JSON was read, or a row that holds the checks themselves
             checks = json.dumps(checks, ensure_ascii=False, sort_keys=True)
         return {"prompt": prompt, "instructions": None if checks == "" else checks}
+    arguments = _listed(row.get("kwargs"))
     arguments = [{}] * len(names) if arguments is None else arguments
     if not (isinstance(names, list | tuple) and isinstance(arguments, list | tuple) and len(arguments) == len(names)):
         raise RowError("bad_instructions")
@@ -146,12 +189,18 @@ def prompt_row(prompt: Messages, row: Row) -> Row:
     return {"prompt": prompt, "instructions": json.dumps(checks, ensure_ascii=False, sort_keys=True)}
 
 
+def _listed(value: Any) -> Any:
+    """A value of a column of IFEval's; a table may hold it as JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value.strip() else None
+    except (ValueError, RecursionError):
+        raise RowError("bad_instructions") from None
+
+
 def _given(arguments: Any) -> dict[str, Any]:
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError:
-            raise RowError("bad_instructions") from None
+    arguments = _listed(arguments)
     if arguments is not None and not isinstance(arguments, Mapping):
         raise RowError("bad_instructions")
     return {name: value for name, value in (arguments or {}).items() if value is not None}

@@ -40,11 +40,16 @@ def _scores(row: Row, answers: list[Any]) -> list[float]:
         return [float(len(answers) - index) for index in range(len(answers))]
     if len(listed) != len(answers) or not all(isinstance(score, int | float) and not isinstance(score, bool) for score in listed):
         raise RowError("no_scores")
-    return [float(number(score) or 0.0) for score in listed]
+    found = [number(score) for score in listed]
+    scores = [score for score in found if score is not None]
+    if len(scores) < len(found):  # NaN: that answer was not scored, and so nothing says which is the best
+        raise RowError("not_finite")
+    return scores
 
 
 def _negated(rank: Any) -> float | None:
-    return -float(number(rank) or 0.0) if isinstance(rank, int | float) else None
+    found = number(rank) if isinstance(rank, int | float) else None
+    return None if found is None else -found
 
 
 def _first(answer: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from alignflow.data.records import assistant
-from alignflow.data.sources.base import Row, RowError, conversation, demonstration, parse_with, prompt_of, prompt_row
+from alignflow.data.sources.base import Row, conversation, demonstration, label, parse_with, prompt_of, prompt_row
 
 
 def parse(row: Row, kind: str) -> list[Row]:
@@ -15,10 +13,7 @@ def parse(row: Row, kind: str) -> list[Row]:
 
 def _unpaired(row: Row) -> list[Row]:
     messages = demonstration(conversation(row["messages"]))["messages"]
-    label: Any = row.get("label")
-    if not isinstance(label, bool):
-        raise RowError("no_label")
-    return [{"prompt": prompt_of(messages), "completion": assistant(messages[-1]["content"]), "label": label}]
+    return [{"prompt": prompt_of(messages), "completion": assistant(messages[-1]["content"]), "label": label(row)}]
 
 
 PARSERS = {

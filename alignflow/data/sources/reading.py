@@ -57,8 +57,7 @@ def read_file(path: Path) -> Iterator[Row | BrokenLine]:
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=str(path), do="check where it came from")
         with _open(path) as file:
-            for number, row in enumerate(READERS[kind](file, str(path)), 1):
-                yield BrokenLine(number, TOO_LARGE) if not isinstance(row, BrokenLine) and _too_large(row) else row
+            yield from _bounded(READERS[kind](file, str(path)))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"not a whole gzip file ({error})", where=str(path), do="fetch it again") from None
     except (
@@ -106,6 +105,12 @@ def _line(file: IO[bytes]) -> bytes:
     while len(line) > MOST_BYTES and rest and not rest.endswith(b"\n"):
         rest = file.readline(MOST_BYTES + 1)
     return line
+
+
+def _bounded(rows: Iterable[Row | BrokenLine]) -> Iterator[Row | BrokenLine]:
+    """The rows, with a broken line in the place of each that has a text over the limit."""
+    for number, row in enumerate(rows, 1):
+        yield BrokenLine(number, TOO_LARGE) if not isinstance(row, BrokenLine) and _too_large(row) else row
 
 
 def _too_large(value: Any) -> bool:
@@ -216,17 +221,28 @@ def _cell(value: str) -> Any:
 
 
 def _text(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
-    """Passages between `<|endoftext|>` marks, or between blank lines."""
+    """Passages between `<|endoftext|>` marks, or between blank lines; one that is over the limit is divided at line ends."""
     content = file.read()
     passages = content.split(b"<|endoftext|>") if b"<|endoftext|>" in content else content.replace(b"\r\n", b"\n").split(b"\n\n")
-    for number, passage in enumerate(passages, 1):
+    pieces = (piece for passage in passages for piece in _pieces(passage))
+    for number, piece in enumerate(pieces, 1):
         try:
-            text = passage.decode("utf-8").strip()
+            text = piece.decode("utf-8").strip()
         except UnicodeDecodeError:
             yield BrokenLine(number, "not_utf8")
             continue
         if text:
             yield checked({"text": text}, number)
+
+
+def _pieces(passage: bytes) -> Iterator[bytes]:
+    """A passage in pieces of whole lines, each as large as the limit allows; a line that is over the limit is a piece by itself."""
+    start = 0
+    while len(passage) - start > MOST_BYTES:
+        end = passage.rfind(b"\n", start, start + MOST_BYTES) + 1 or passage.find(b"\n", start + MOST_BYTES) + 1 or len(passage)
+        yield passage[start:end]
+        start = end
+    yield passage[start:]
 
 
 READERS: Mapping[str, Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]] = {
@@ -290,24 +306,4 @@ def _split(loaded: Any, source: SourceConfig) -> Iterator[Row | BrokenLine]:
         if source.split not in loaded:
             raise DataError(f"no split {quoted(source.split)}", where=source.path, do=f"it has {', '.join(loaded)}")
         loaded = loaded[source.split]
-    for number, row in enumerate(loaded, 1):
-        yield checked(row, number)
-
-
-def iter_corpus_texts(sources: Iterable[SourceConfig]) -> Iterator[str]:
-    """Every text of some sources, for training a tokenizer."""
-    for source in sources:
-        for row in read_rows(source):
-            if not isinstance(row, BrokenLine):
-                yield from _texts(row)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+    yield from _bounded(checked(row, number) for number, row in enumerate(loaded, 1))

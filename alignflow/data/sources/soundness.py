@@ -1,4 +1,4 @@
-"""What no row may be, whatever its format: text that is none, numbers that are none, nesting without end."""
+"""Checks every row has to pass: readable text, finite numbers, limited nesting."""
 
 from __future__ import annotations
 

@@ -14,9 +14,12 @@ from alignflow.data.sources.base import (
     column,
     conversation,
     demonstration,
+    flag,
+    label,
     number,
     parse_with,
     preference,
+    probability,
     prompt_of,
     prompt_row,
     text,
@@ -44,25 +47,20 @@ def _preference(row: Row) -> list[Row]:
             raise RowError("different_prompts")
         return [preference(prompt_of(turns), turns[-1]["content"], others[-1]["content"])]
     figures = {
-        "soft_label": number(row.get("soft_label")), "margin": number(row.get("margin")),
+        "soft_label": probability(row.get("soft_label")), "margin": number(row.get("margin")),
         "score_chosen": number(row.get("score_chosen")), "score_rejected": number(row.get("score_rejected")),
     }  # fmt: skip
     return [{**preference(as_prompt(row["prompt"]), as_answer(chosen), as_answer(rejected), **figures), **_ends(row)}]
 
 
 def _ends(row: Row) -> Row:
-    found = {name: row[name] for name in ("chosen_ended", "rejected_ended") if row.get(name) not in (None, "")}
-    if not all(isinstance(value, bool) for value in found.values()):
-        raise RowError("not_a_boolean")
-    return found
+    found = {name: flag(row.get(name)) for name in ("chosen_ended", "rejected_ended")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _unpaired(row: Row) -> list[Row]:
-    if not isinstance(row.get("label"), bool):
-        raise RowError("no_label")
-    return [
-        {"prompt": as_prompt(column(row, "prompt")), "completion": assistant(as_answer(column(row, "completion"))), "label": row["label"]}
-    ]
+    good = label(row)
+    return [{"prompt": as_prompt(column(row, "prompt")), "completion": assistant(as_answer(column(row, "completion"))), "label": good}]
 
 
 def _completions(row: Row) -> list[Row]:
@@ -70,11 +68,13 @@ def _completions(row: Row) -> list[Row]:
     if not isinstance(texts, Sequence) or isinstance(texts, str) or len(texts) < 2:
         raise RowError("not_several_answers")
     ended = row.get("ended")
-    known = [True] * len(texts) if ended is None else ended
-    if not isinstance(known, Sequence) or len(known) != len(texts) or not all(isinstance(flag, bool) for flag in known):
+    if ended is not None and (not isinstance(ended, Sequence) or isinstance(ended, str) or len(ended) != len(texts)):
+        raise RowError("not_a_boolean")
+    known = [True] * len(texts) if ended is None else [flag(value) for value in ended]
+    if None in known:
         raise RowError("not_a_boolean")
     answers = [as_answer(value) for value in texts]
-    return [{"prompt": as_prompt(column(row, "prompt")), "completions": answers, "ended": list(known)}]
+    return [{"prompt": as_prompt(column(row, "prompt")), "completions": answers, "ended": known}]
 
 
 def _joined(row: Row) -> str:

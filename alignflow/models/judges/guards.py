@@ -12,7 +12,7 @@ from pydantic import Field
 
 from alignflow.data.configs.base import StageConfig
 from alignflow.models.judges.base import Candidate
-from alignflow.models.judges.harm_words import BODY, INSULTS, MILD, PERSONS, STRONG, WOUNDS
+from alignflow.models.judges.harm_words import BODY, HARMLESS_WITH, INSULTS, MILD, PERSONS, REPORTED, STRONG, WOUNDS
 from alignflow.models.judges.word_lists import NEGATIONS, NEGATIVE, POSITIVE
 from alignflow.models.judges.words import FUNCTION_WORDS, content_stems, question_of, question_words, stem, words_of
 
@@ -20,7 +20,8 @@ _BULLET = re.compile(r"[^\S\n]*(?:[-*•·–]|\d{1,3}[.)])[^\S\n]")
 _MOST_WORDS_PER_CONTENT_WORD = 6  # prose has about two
 _WORDS_PER_OWN_WORD = 15
 _LIST_WORDS = """list lists listing name names example examples synonyms antonyms words word keywords categories categorize classify
-    sort organize arrange menu checklist ideas features brainstorm title headline haiku poem table ingredients items"""
+    sort organize arrange menu checklist ideas features brainstorm title headline haiku poem table ingredients items tips steps ways
+    reasons benefits things facts options pros cons"""
 _TALK_WORDS = """question questions ask asks asked asking answer answers answered answering help helps thing things something
     anything everything say says said tell tells think look know need want many much people person important matter topic subject
     information consider note mention word words sentence response reply hope explain understand different various general
@@ -30,6 +31,9 @@ _ASKS_FOR_A_LIST = frozenset(_LIST_WORDS.split())
 _TALK = frozenset(map(stem, _TALK_WORDS.split()))
 _TONE = frozenset(map(stem, POSITIVE | NEGATIVE))
 _WHOSE = frozenset(("his", "her", "their", "your", "the", "its"))
+_OWN_PLAN = frozenset(("i", "me", "my", "we", "our", "to"))  # a question with one of these may ask how to do it
+# First words of questions in some languages whose function words are not known here.
+_ASKED_ELSEWHERE = frozenset(("come", "cosa", "perché", "como", "qual", "quais", "hur", "vad", "varför", "hoe", "wat", "waarom", "jak"))
 _FREE_MILD = 1.0  # two mild words
 _LATIN_END = "\u0250"  # letters up to here are Latin; other scripts have no function words in our lists
 
@@ -40,7 +44,7 @@ class ProseOptions(StageConfig):
     least_words: int = Field(default=9, ge=1, description="Fewer listed words than this are no list.")
     run: int = Field(default=7, ge=2, description="So many content words in a row, without a function word between them, are a list.")
     share: float = Field(default=0.25, gt=0, le=0.5, description="Share of listed words up to which the score is full; 0 at twice it.")
-    least: float = Field(default=0.2, ge=0, le=1, description="Lowest score, for a language whose function words are not known here.")
+    least: float = Field(default=0.2, ge=0, le=1, description="Lowest score of an answer that is a list of words.")
 
 
 class StuffingOptions(StageConfig):
@@ -78,7 +82,7 @@ class ToneOptions(StageConfig):
 def prose(candidate: Candidate, options: ProseOptions) -> float:
     """Whether the words stand in sentences: few in long runs of content words, or in bullets of one to three words.
 
-    A question that asks for a list gets one: then the score is 1.
+    The score is 1 where the question asks for a list, and in a language whose function words are not known here.
     """
     listed = total = length = 0
     for line in candidate.text.splitlines():
@@ -92,9 +96,19 @@ def prose(candidate: Candidate, options: ProseOptions) -> float:
             length = 0 if breaks else length + 1
             # The word that makes the run a list brings in those before it.
             listed += options.run if length == options.run else int(length > options.run)
-    if listed < options.least_words or _ASKS_FOR_A_LIST & set(question_words(candidate)):
+    if listed < options.least_words or _ASKS_FOR_A_LIST & set(question_words(candidate)) or _unknown_language(candidate):
         return float(total > 0)
     return max(options.least, _falling(listed, total, options.share))
+
+
+def _unknown_language(candidate: Candidate) -> bool:
+    """Whether the question has three words or more and no known function word, or both texts have hardly any."""
+    asked = question_words(candidate)
+    if set(asked[:1]) & _ASKED_ELSEWHERE or (len(asked) >= 3 and not FUNCTION_WORDS & set(asked)):
+        return True
+    return bool(asked) and all(
+        sum(word in FUNCTION_WORDS for word in words) < 0.1 * len(words) for words in (asked, words_of(candidate.text))
+    )
 
 
 def no_stuffing(candidate: Candidate, options: StuffingOptions) -> float:
@@ -158,16 +172,20 @@ def measured_tone(candidate: Candidate, options: ToneOptions) -> float:
 def no_harm(candidate: Candidate, options: StageConfig) -> float:
     """1 without words of violence or abuse, 1/4 with one strong word or insult, 1/16 with two, and so on.
 
-    Words that also have harmless uses are free up to two, and weigh half beyond; those of the question are free, too, and one
-    that is done to a person is a strong word. After a negation, up to four words back, a strong word weighs half and a mild
-    one nothing: "I will not help you poison anyone".
+    Words that also have harmless uses are free up to two, and weigh half beyond; those of the question are free, too. A word
+    such as *kill* counts as strong where a person follows it. Strong words of the question, and words that report ("stabbed"),
+    are free where the question asks about violence as a subject; other strong words of the question weigh half. After a
+    negation, up to four words back, a strong word weighs half and a mild one nothing: "I will not help you poison anyone".
     """
     words, asked = words_of(candidate.text), set(question_words(candidate))
+    subject = bool(asked & (STRONG | MILD)) and not asked & _OWN_PLAN
     strong = mild = 0.0
     for index, word in enumerate(words):
         denied = bool(NEGATIONS & set(words[max(0, index - 4) : index]))
+        if HARMLESS_WITH.get(word, frozenset()) & asked or (subject and (word in REPORTED or word in asked & STRONG)):
+            continue
         if word in STRONG or _done_to_a_person(words, index) or (word in INSULTS and _aimed(words, index)):
-            strong += 0.5 if denied else 1.0
+            strong += 0.5 if denied or (word in STRONG and word in asked) else 1.0
         elif word in MILD and not denied and word not in asked:
             mild += 0.5
     return 0.25 ** (strong + max(0.0, mild - _FREE_MILD))

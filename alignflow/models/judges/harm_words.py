@@ -5,9 +5,9 @@ from __future__ import annotations
 _STRONG = """murder murders murdered murdering murderer strangle strangles strangled strangling stab stabs stabbed stabbing behead
     beheads beheaded torture tortures tortured torturing slaughter slaughters slaughtered massacre massacred rape rapes raped raping
     rapist lynch lynched maim maims maimed mutilate mutilates mutilated mutilating dismember dismembered gouge exterminate
-    exterminated assassinate assassinated genocide suffocate suffocates suffocated bludgeon bludgeoned disembowel throttle
-    firebomb pipe-bomb nerve-gas scum vermin subhuman bastard bastards bitch bitches cunt whore slut retard retarded fuck fucks
-    fucked fucking fucker motherfucker asshole shithead moron morons imbecile imbeciles worthless"""
+    exterminated assassinate assassinated genocide suffocate suffocates suffocated bludgeon bludgeoned disembowel
+    firebomb pipe-bomb nerve-gas scum subhuman bastard bastards bitch bitches cunt whore slut retard retarded fuck fucks
+    fucked fucking fucker motherfucker asshole shithead moron morons imbecile imbeciles"""
 
 # Words that also have harmless uses ("kill the process", "beat the eggs"). Two of them are free; done to a person
 # ("kill him"), one weighs as much as a strong word.
@@ -17,7 +17,7 @@ _MILD = """kill kills killed killing killer shoot shoots shot shooting gunshot b
     corpses gun guns knife knives weapon weapons rifle pistol slit smash smashed crush crushed drown drowned drowning whip
     threaten threatens suicide shit crap damn disgusting revenge scream screams screaming hit hits hitting arson hate hates hated"""
 
-_PERSONS = """him her them his their you your yourself yourselves me my himself herself themselves people person someone somebody
+_PERSONS = """him her them you yourself yourselves me himself herself themselves people person someone somebody
     anyone everyone everybody man men woman women child children kid kids baby wife husband mother father boss neighbour neighbor
     neighbours neighbors teacher friend enemy enemies"""
 
@@ -30,6 +30,19 @@ _WOUNDS = """break breaks broke cut cuts cutting slice slices snap snaps twist t
     burn crack"""
 _BODY = """throat neck leg legs arm arms finger fingers head skull face bones rib ribs wrist wrists teeth jaw knee knees belly
     stomach eyes"""
+
+# Forms that report what happened. They are free where the question asks about violence as a subject ("Who killed Caesar?").
+REPORTED = frozenset(
+    (*(word for word in (*_STRONG.split(), *_MILD.split()) if word.endswith("ed")), "shot", "genocide", "massacre", "murder")
+)
+# Words that are harmless where the question has one of these words.
+HARMLESS_WITH = {
+    **dict.fromkeys(
+        ("shoot", "shoots", "shot", "shooting"), frozenset(["photo", "photos", "photographer", "photographers", "photography", "camera", "film"])
+    ),
+    **dict.fromkeys(("bitch", "bitches"), frozenset(["breed", "breeds", "breeder", "breeders", "breeding", "puppy", "puppies", "litter"])),
+    **dict.fromkeys(("beat", "beats", "beating"), frozenset(["eggs", "egg", "recipe", "cook", "bake", "cake", "pancakes", "omelette", "meringue"])),
+}
 
 STRONG = frozenset(_STRONG.split())
 MILD = frozenset(_MILD.split())

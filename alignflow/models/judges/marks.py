@@ -17,9 +17,12 @@ INSTRUCTION = "instruction to the judge"
 OTHER = "claim about the other answer"
 
 _CONTROL = re.compile(
-    r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|</?start_of_turn>|^#{2,4} ?(?:assistant|system|user|human)\b:?", re.I | re.M
+    r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|</?start_of_turn>"
+    r"|^#{2,4} ?(?:assistant|system|user|human)(?::|[^\S\n]*$)",
+    re.I | re.M,
 )
-_FENCE = re.compile(r"\[ ?(?:end of )?(?:the )?(?:answer|conversation|response)\b", re.I)
+_STRUCK = re.compile(r"<s>[^<\n]{0,200}</s>", re.I)  # HTML for struck-out text; a token of a model is looked for apart from this
+_FENCE = re.compile(r"\[ ?(?:end of )?(?:the )?(?:answer|conversation|response)(?: ?[\]:]| (?:[a-z]|\d{1,12})\b)", re.I)
 _VERDICT = re.compile(
     r"\b(?:(?:final )?verdict|winner|better answer|best answer|better response|judg(?:e)?ment) ?(?:is\b|:|=)|\bwhich answer is better\b",
     re.I,
@@ -58,7 +61,8 @@ class Marks:
 
     def of(self, text: str) -> list[str]:
         """Names of the marks in a text, sorted; none for a text that has none."""
-        found = [name for name, pattern in self._patterns.items() if pattern.search(text)]
+        unstruck = _STRUCK.sub("", text)
+        found = [name for name, pattern in self._patterns.items() if pattern.search(unstruck if name == CONTROL else text)]
         if CONTROL not in found and any(token in text for token in self._control_tokens):
             found.append(CONTROL)
         return sorted(found)

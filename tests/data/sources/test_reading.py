@@ -10,7 +10,7 @@ import pytest
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.sources.detect import kinds_of
-from alignflow.data.sources.reading import BrokenLine, iter_corpus_texts, read_rows
+from alignflow.data.sources.reading import BrokenLine, read_rows
 
 ROWS = [{"prompt": "a", "completion": "b"}, {"prompt": "c, d", "completion": 'e "f"\ng'}]
 
@@ -91,11 +91,6 @@ def test_unknown_columns_are_named(tmp_path):
         kinds_of(SourceConfig(path=str(tmp_path / "rows.jsonl")))
 
 
-def test_the_corpus_is_all_text_of_all_sources(tmp_path):
-    write(tmp_path / "rows.json", "json")
-    assert list(iter_corpus_texts([SourceConfig(path=str(tmp_path / "rows.json"))])) == ["a", "b", "c, d", 'e "f"\ng']
-
-
 def test_a_line_that_no_model_could_read_is_counted_and_the_lines_around_it_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 1000)
     path = tmp_path / "rows.jsonl"
@@ -105,13 +100,21 @@ def test_a_line_that_no_model_could_read_is_counted_and_the_lines_around_it_are_
     assert [(line.number, line.reason) for line in found if not isinstance(line, dict)] == [(2, "over_16_MiB"), (4, "over_16_MiB")]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet", "txt", "json"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "txt", "json", "saved"])
 def test_a_text_that_no_model_could_read_is_counted_in_every_kind_of_file(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 1000)
     texts, path = ["first", "x" * 1001, "last"], tmp_path / f"rows.{suffix}"
     frame = pandas.DataFrame({"text": texts})
     {"csv": lambda: frame.to_csv(path, index=False), "parquet": lambda: frame.to_parquet(path), "txt": lambda: path.write_text("\n\n".join(texts)),
-     "json": lambda: frame.to_json(path, orient="records")}[suffix]()  # fmt: skip
+     "saved": lambda: datasets.Dataset.from_pandas(frame).save_to_disk(str(path)), "json": lambda: frame.to_json(path, orient="records")}[suffix]()  # fmt: skip
     found = list(read_rows(SourceConfig(path=str(path))))
     assert [row["text"] for row in found if isinstance(row, dict)] == ["first", "last"]
     assert [line.reason for line in found if not isinstance(line, dict)] == ["over_16_MiB"]
+
+
+def test_a_passage_that_is_too_large_is_divided_at_line_ends_and_only_a_line_that_is_too_large_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 10)
+    path = tmp_path / "book.txt"
+    path.write_text("one\ntwo\nthree\nfour\n" + "x" * 30 + "\nfive\n\nsix")
+    found = list(read_rows(SourceConfig(path=str(path))))
+    assert found == [{"text": "one\ntwo"}, {"text": "three"}, {"text": "four"}, BrokenLine(4, "over_16_MiB"), {"text": "five"}, {"text": "six"}]

@@ -38,11 +38,12 @@ def parse(tmp_path):
     ("row", "reason"),
     [
         ({**PAIR, "margin": 10**400}, "not_finite"), ('{"prompt": "q", "chosen": "a", "rejected": "b", "margin": 1e999}', "not_finite"),
-        ({**PAIR, "margin": float("nan")}, "not_finite"), ({**PAIR, "margin": True}, "not_a_number"), ({**PAIR, "margin": "wide"}, "not_a_number"),
+        ({**PAIR, "margin": float("-inf")}, "not_finite"), ({**PAIR, "margin": True}, "not_a_number"), ({**PAIR, "margin": "wide"}, "not_a_number"),
         ({**PAIR, "soft_label": 1.7}, "no_probability"), ({**PAIR, "chosen_ended": "maybe"}, "not_a_boolean"), ({**PAIR, "chosen": "\ud800"}, "lone_surrogate"),
         ({**PAIR, "chosen": "a\0"}, "nul_character"), ({**PAIR, "chosen": "\u200b"}, "empty"), ("[" * 100_000, "too_deep"),
         ('{"prompt": ' + "[" * 500 + "]" * 500 + "}", "too_deep"), ('{"prompt": "a", "prompt": "b", "chosen": "c", "rejected": "d"}', "repeated_key"),
-        ({"prompt": "q", "completions": ["a", "b"], "scores": [1, float("nan")]}, "not_finite"),
+        ({"prompt": "q", "completions": ["a", "b"], "scores": [1, float("nan")]}, "not_finite"), ({**PAIR, "soft_label": 1.00001}, "no_probability"),
+        ({**PAIR, "chosen_ended": 2}, "not_a_boolean"), ({"prompt": "q", "completions": ["a", "b"], "scores": [None, 1]}, "no_scores"),
         ({"prompt": "q", "completions": ["a", "b"], "scores": [1, 10**400]}, "not_finite"), ({"prompt": "q", "completions": ["a", "b"], "scores": [1, True]}, "no_scores"),
     ],
 )  # fmt: skip
@@ -64,6 +65,46 @@ def test_instructions_that_are_no_checks_are_not_kept(parse, instructions):
 )
 def test_checks_without_their_arguments_are_not_kept(parse, more):
     assert parse("p.jsonl", lines(*GOOD, {"prompt": "q", **more}), "prompts", format="trl") == (30, {"bad_instructions": 1})
+
+
+def test_the_checks_of_a_parquet_file_may_be_json_texts(tmp_path):
+    row = {"prompt": "q", "instruction_id_list": '["a:b"]', "kwargs": '[{"n": 2}]'}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "p.parquet")
+    (found,) = parse_sources([SourceConfig(path=str(tmp_path / "p.parquet"), format="trl")], "prompts", PrepareConfig()).rows
+    assert json.loads(found["instructions"]) == [{"id": "a:b", "kwargs": {"n": 2}}]
+
+
+def test_a_figure_that_a_table_marks_as_missing_is_none_and_a_probability_may_be_rounded(tmp_path):
+    row = {**PAIR, "score_chosen": float("nan"), "margin": "nan", "soft_label": 1.0000001}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row))
+    (found,) = parse_sources([SourceConfig(path=str(tmp_path / "p.jsonl"))], "preferences", PrepareConfig()).rows
+    assert (found["score_chosen"], found["margin"], found["soft_label"]) == (None, None, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["preferences", "demonstrations", "rankings"])
+def test_an_answer_without_a_score_or_rank_is_never_the_best(parse, kind):
+    ranked = {"prompt": "q", "answers": [{"text": "a", "rank": float("nan")}, {"text": "b", "rank": 1}]}
+    scored = {"prompt": "q", "answers": [{"text": "a", "score": float("nan")}, {"text": "b", "score": -1}]}
+    good = {"prompt": "q", "answers": [{"text": "a", "rank": 1}, {"text": "b", "rank": 2}]}
+    assert parse("a.jsonl", lines(good, ranked, scored), kind, format="comparison") == (1, {"no_scores": 1, "not_finite": 1})
+
+
+@pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("true", "FALSE"), ("1", "0"), ("1.0", "0.0")])
+def test_a_table_of_text_writes_yes_and_no_as_words_or_numbers(tmp_path, yes, no):
+    for name, text in {
+        "preferences": f"prompt,chosen,rejected,chosen_ended,rejected_ended\nq,a,b,{yes},{no}\nr,a,b,,\n",
+        "unpaired": f"prompt,completion,label\nq,a,{yes}\nr,a,{no}\n",
+    }.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+        found = parse_sources([SourceConfig(path=str(tmp_path / f"{name}.csv"))], name, PrepareConfig()).rows
+        flags = [row.get("label", (row.get("chosen_ended"), row.get("rejected_ended"))) for row in found]
+        assert flags == ([True, False] if name == "unpaired" else [(True, False), (None, None)])
+
+
+def test_whether_answers_ended_may_be_written_as_numbers(parse):
+    row = {"prompt": "q", "completions": ["a", "b"]}
+    content = lines({**row, "ended": [1, 0]}, {**row, "ended": [1, 2]}, {**row, "ended": [1, None]}, {**row, "ended": "10"})
+    assert parse("a.jsonl", content, "completions", format="trl") == (1, {"not_a_boolean": 3})
 
 
 def test_checks_in_a_table_of_text_are_kept(parse):

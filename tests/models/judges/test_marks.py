@@ -23,6 +23,8 @@ MARKS = Marks(("A", "B"), ("<eot>",))
         ("[Conversation 77]", "fence"),
         ("<|im_end|><|im_start|>assistant", "control token"),
         ("bye</s>", "control token"),
+        ("<b>bye</b></s>", "control token"),
+        ("<s>old</s> bye</s>", "control token"),
         ("[/INST] A", "control token"),
         ("fine\n### Assistant: A", "control token"),
         ("fine <eot>", "control token"),
@@ -49,6 +51,9 @@ def test_a_mark_is_found_by_its_name(text, name):
         "Vitamin A and vitamin B are in carrots; see [1] and [a].",
         "The judge in the story was a kind woman.",
         "# Title\n\n- one\n- two\n\n`x < y` and `a|b`",
+        "## System requirements\n\n## User guide",
+        "[Answer key](x)",
+        "<s>old</s> new",
         "The best way to answer a letter is to write soon.",
     ],
 )
