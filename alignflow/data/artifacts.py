@@ -220,7 +220,7 @@ def verify_file(file: Path) -> None:
         return
     wanted = str((directory / file.name).relative_to(artifact / "payload"))
     if wanted not in checked_manifest(artifact).files:
-        raise _damaged(artifact, f"{wanted} is none of its files")
+        raise _damaged(artifact, f"{wanted} is not in its manifest")
     _verify(directory, lambda name: name == wanted)
 
 
@@ -258,7 +258,7 @@ def _refuse_extra(path: Path) -> None:
     payload = artifact / "payload"
     extra = [name for name in extra_files(payload, checked_manifest(artifact).files) if (payload / name).is_relative_to(path)]
     if extra:
-        raise _damaged(artifact, f"{extra[0]} is none of its files")
+        raise _damaged(artifact, f"{extra[0]} is not in its manifest")
 
 
 def _place(path: Path) -> tuple[Path | None, Path]:
