@@ -31,12 +31,15 @@ RUNS_S = 300
 
 @pytest.fixture(scope="module")
 def server(finished, tmp_path_factory):
-    """A server on a copy of the finished run; `login` is what `alignflow up` printed."""
+    """A server on a copy of the finished run; `login` is what `alignflow status --login` prints."""
     made = Server(tmp_path_factory.mktemp("visited"))
     finished.copy(made.home.store)
-    made.login = re.search(r"alignflow:\S+", made("up", "--port", made.port)).group()
-    yield made
-    made("down")
+    try:
+        made("up", "--port", made.port)
+        made.login = re.search(r"alignflow:\S+", made("status", "--login")).group()
+        yield made
+    finally:
+        made("down")
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,8 @@ def call(folder, command, *arguments, **environment):
 @pytest.mark.parametrize("how", COMMANDS)
 def test_a_run_executes_no_file_of_the_working_directory(folder, how):
     marker = set_traps(folder)
+    for name in ("sitecustomize", "usercustomize"):  # Python runs these itself, before our first line, where PYTHONPATH has an empty entry
+        (folder / f"{name}.py").unlink()
     done = call(folder, COMMANDS[how], "run", RECIPE, "--until", "sample", PYTHONPATH=os.pathsep)  # `$NOTHING:` names no folder
     assert not marks(marker)
     assert done.returncode == 0, done.stdout + done.stderr
