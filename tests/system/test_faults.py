@@ -98,7 +98,8 @@ def webhook(server):
     listener = http.server.HTTPServer(("127.0.0.1", 0), Webhook)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
     lines = server("status", "--environment").splitlines()
-    assert all(line.startswith("export PREFECT_") or line.startswith("export DO_NOT_TRACK") for line in lines)
+    names = ("PREFECT_", "DO_NOT_TRACK=", "NO_PROXY=", "no_proxy=")
+    assert all(line.removeprefix("export ").startswith(names) and line.startswith("export ") for line in lines), lines
     script = f'eval "$({sys.executable} -m alignflow status --environment)"; exec {sys.executable} {REPOSITORY}/examples/notify_on_failure.py "$1"'
     done = subprocess.run(
         ["sh", "-c", script, "sh", f"http://127.0.0.1:{listener.server_port}/"], env=server.environment, capture_output=True, text=True

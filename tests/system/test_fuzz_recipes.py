@@ -4,6 +4,7 @@ Every mutation says what has to come of it: `refused` (a person would call it no
 taken must hold what a recipe promises).
 """
 
+import gc
 import math
 import random
 import signal
@@ -23,7 +24,7 @@ from alignflow.data.errors import AlignflowError
 from alignflow.flows.calls import Caller, plan
 from alignflow.tasks.store import ArtifactStore
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 COUNT, LIMIT_S = 1000, 10
 SOURCES = ("demonstrations", "prompts", "evaluation", "general")
 BAD_PATHS = ("", "  ", "/", "//", "~", "~nobody-of-this-name/x", "x" * 256, "./" + "y/" * 2500, "a\0b", "\ud800.jsonl")
@@ -254,12 +255,14 @@ def test_a_thousand_recipes_are_taken_as_they_read_or_refused_in_one_message(rep
     store, path = ArtifactStore(tmp_path / "store"), tmp_path / "recipe.yaml"
     before = sorted(place for place in (tmp_path / "store").rglob("*"))
     counts = {"refused": 0, "taken": 0}
-    signal.signal(signal.SIGALRM, _ring)
+    signal.signal(signal.SIGPROF, _ring)
+    gc.collect()
+    gc.freeze()  # what earlier tests left open must not be found, and warned of, in the middle of an input of ours
     for number in range(COUNT):
         draw = random.Random(11_000 + number)
         content, settings, wanted = make(draw, number, text)
         path.write_bytes(content)
-        signal.alarm(LIMIT_S)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT_S)  # seconds of this process, however busy the machine is
         started = time.monotonic()
         try:
             with warnings.catch_warnings(record=True) as leaked:
@@ -270,7 +273,7 @@ def test_a_thousand_recipes_are_taken_as_they_read_or_refused_in_one_message(rep
             assert error.exit_status == 2, (number, error)
             outcome, message = "refused", str(error)
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         case = (number, wanted, settings, content[:3000], message[:500], time.monotonic() - started)
         assert outcome == wanted or wanted == "either", case
         assert not [warning for warning in leaked if not issubclass(warning.category, DeprecationWarning)], (case, leaked)

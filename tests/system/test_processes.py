@@ -23,6 +23,7 @@ from alignflow.data.errors import DataError, StageError
 from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.data.run import Runtime, write_whole
 from alignflow.tasks.launch import run_child
+from alignflow.tasks.store import ArtifactStore
 
 TESTS = Path(__file__).parents[1]
 REPOSITORY = TESTS.parent
@@ -182,6 +183,7 @@ PARENT = """
 import json, sys
 from pathlib import Path
 from alignflow.tasks.launch import run_child
+from alignflow.tasks.store import ArtifactStore
 area = Path(sys.argv[1])
 run_child("toy", json.loads((area / "order.json").read_text()), area, None)
 """
@@ -298,6 +300,7 @@ def demonstrations(tmp_path_factory):
 def test_two_nodes_on_loopback_finish_an_sft_stage_with_the_bytes_of_one_node(places, tiny_checkpoint, demonstrations, tmp_path):
     config = SFTConfig(learning_rate=1e-3, max_steps=6, batch_size=9, save_steps=3, max_length=64, logging_steps=2).model_dump(mode="json")
     inputs = {"base": str(tiny_checkpoint), "demonstrations": str(demonstrations)}
+    ArtifactStore(tmp_path / "store")  # the node takes a directory that holds something only where it is a store
     one, first = launch(*places("sft-one", config, "sft", inputs, processes=2))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
