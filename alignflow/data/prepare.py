@@ -12,15 +12,14 @@ import pandas
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.filters import (
-    Kept,
     drop_contaminated,
     drop_duplicates,
     drop_far_too_long,
     drop_over_long,
-    parse_sources,
     prompt_messages,
     row_text,
 )
+from alignflow.data.parsing import Kept, parse_sources
 from alignflow.data.records import is_held_out, prompt_digest, row_id, write_table
 from alignflow.data.rendering import encode_conversation, load_tokenizer
 from alignflow.data.run import Run, write_json

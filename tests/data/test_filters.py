@@ -4,7 +4,8 @@ import pytest
 from tests_support import small_tokenizer
 
 from alignflow.data.configs.inputs import PrepareConfig
-from alignflow.data.filters import Kept, drop_far_too_long, drop_over_long
+from alignflow.data.filters import drop_far_too_long, drop_over_long
+from alignflow.data.parsing import Kept
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import load_tokenizer
 

@@ -22,7 +22,8 @@ import pytest
 
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import AlignflowError
-from alignflow.data.filters import drop_duplicates, parse_sources
+from alignflow.data.filters import drop_duplicates
+from alignflow.data.parsing import parse_sources
 from alignflow.data.records import read_table, write_table
 from alignflow.data.sources.corpus import iter_corpus_texts
 from alignflow.data.sources.detect import kinds_of

@@ -10,7 +10,7 @@ import pytest
 
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import AlignflowError, DataError, UserError
-from alignflow.data.filters import parse_sources
+from alignflow.data.parsing import parse_sources
 from alignflow.tasks.content import ContentDigests
 
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
