@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from alignflow.data.artifacts import Manifest, digest_of, file_digest, manifest_text, part_digests, payload_files
-from alignflow.data.rendering import TEMPLATES
+from alignflow.data.chat_templates import TEMPLATES
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 

@@ -66,6 +66,10 @@ class ModelError(UserError):
     """A model or tokenizer cannot be used: no EOS, no context length, remote code, wrong architecture."""
 
 
+class TemplateRefusedError(ModelError):
+    """A chat template refuses a conversation, for example its system turn."""
+
+
 class StoreError(AlignflowError):
     """The artifact store cannot be read or written: permission, disk full, newer schema."""
 
@@ -104,7 +108,7 @@ class GateStoppedError(AlignflowError):
 BY_NAME: dict[str, type[AlignflowError]] = {
     error.__name__: error
     for error in (
-        AlignflowError, UserError, RecipeError, DataError, ModelError, StoreError, StageError, TrainingError,
+        AlignflowError, UserError, RecipeError, DataError, ModelError, TemplateRefusedError, StoreError, StageError, TrainingError,
         DamagedArtifactError, ApprovalNeededError, GateStoppedError,
     )
 }  # fmt: skip

@@ -10,7 +10,7 @@ from alignflow.data.configs.inputs import PrepareConfig
 from alignflow.data.near_duplicates import near_duplicates
 from alignflow.data.parsing import Kept, Row
 from alignflow.data.records import normalise_text, prompt_digest, prompt_text
-from alignflow.data.rendering import encode_completion, encode_conversation, encode_prompt
+from alignflow.data.rendering import encode_conversation, encode_prompt, encode_turn
 
 
 def drop(kept: Kept, reason: str, bad: Callable[[Row], bool]) -> None:
@@ -78,8 +78,8 @@ def token_lengths(row: Row, tokenizer: Any) -> dict[str, int]:
         ids, mask = encode_conversation(tokenizer, row["messages"])
         return {"prompt": mask.index(True), "total": len(ids)}
     prompt = len(encode_prompt(tokenizer, row["prompt"]))
-    answers = [len(encode_completion(tokenizer, text, ended=True)) for text in answer_texts(row)]
-    return {"prompt": prompt, "total": prompt + max(answers, default=0)}
+    turns = [encode_turn(tokenizer, row["prompt"], text, ended=True) for text in answer_texts(row)]
+    return {"prompt": prompt, "total": max((len(turn.prompt_ids) + len(turn.completion_ids) for turn in turns), default=prompt)}
 
 
 def answer_texts(row: Row) -> list[str]:

@@ -14,6 +14,7 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from alignflow.data.artifacts import artifact_of, checked_manifest
 from alignflow.data.printable import printable
+from alignflow.data.rendering import end_token
 from alignflow.models import attention
 from alignflow.models.engines import group
 from alignflow.models.engines.partitioned import gathered, is_partitioned, shape_of
@@ -35,7 +36,8 @@ def save_checkpoint(model: Any, tokenizer: Any, out: Path, card: Mapping[str, st
     """
     if getattr(model, "generation_config", None) is not None:
         settings = model.generation_config
-        settings.eos_token_id = _with_eos(settings.eos_token_id, tokenizer.eos_token_id)
+        for token in (tokenizer.eos_token_id, end_token(tokenizer)):
+            settings.eos_token_id = _with_eos(settings.eos_token_id, token)
         settings.pad_token_id = tokenizer.pad_token_id
     attention.uninstall(model)
     model.config._name_or_path = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from alignflow.data.adapters import find_base, is_adapter
 from alignflow.data.artifacts import verify_files
+from alignflow.data.chat_templates import TEMPLATES, asks_for_date, change_template, with_arguments, with_date
 from alignflow.data.configs.inputs import BuildConfig, InitConfig
 from alignflow.data.errors import DataError, ModelError, quoted
 from alignflow.data.paths import is_file
-from alignflow.data.records import assistant, user
-from alignflow.data.rendering import TEMPLATES, encode_conversation, load_tokenizer
+from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Run
 from alignflow.data.sources.corpus import iter_corpus_texts
+from alignflow.data.template_checks import check_template
 from alignflow.models.adapters import from_pretrained
 from alignflow.models.checkpoints import save_checkpoint
 from alignflow.models.loading import refuse_not_finite
@@ -43,7 +45,7 @@ def initialise(config: InitConfig, *, run: Run) -> dict[str, float | None]:
     set_template(tokenizer, config, run)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    context = check(model, tokenizer, str(config.path or "model.build"))
+    context = check(model, tokenizer, str(config.path or "model.build"), run)
     card = {"Base model": "Built small by alignflow." if config.path is None else "Taken in by alignflow.", "licence": config.licence}
     save_checkpoint(model, tokenizer, run.out, card)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -134,7 +136,16 @@ def _corpus(config: InitConfig, run: Run) -> list[str]:
 
 
 def set_template(tokenizer: Any, config: InitConfig, run: Run) -> None:
-    """Set the chat template that the config names; `auto` keeps the model's own."""
+    """Set the chat template that the config names (`auto` keeps the model's own), with its arguments and today's date written into it."""
+    _choose_template(tokenizer, config, run)
+    if asks_for_date(tokenizer.chat_template):
+        now = datetime.now()
+        change_template(tokenizer, lambda text: with_date(text, now))
+        run.warn(f"chat template: it writes today's date, which is {now:%Y-%m-%d} from now on, in training and wherever the model is used")
+    change_template(tokenizer, lambda text: with_arguments(text, config.chat_template_kwargs))
+
+
+def _choose_template(tokenizer: Any, config: InitConfig, run: Run) -> None:
     name = config.chat_template
     if name == "auto":
         if tokenizer.chat_template is None:
@@ -150,8 +161,8 @@ def set_template(tokenizer: Any, config: InitConfig, run: Run) -> None:
     tokenizer.chat_template = TEMPLATES[name] if name in TEMPLATES else Path(name).read_text(encoding="utf-8")
 
 
-def check(model: Any, tokenizer: Any, where: str) -> int:
-    """See that a conversation can be rendered, encoded and learnt from; returns the context length in tokens."""
+def check(model: Any, tokenizer: Any, where: str, run: Run) -> int:
+    """See that conversations can be rendered, encoded and learnt from, and say what the template does; returns the context length in tokens."""
     context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     if not context:
         raise ModelError("the model's config has no max_position_embeddings", where=where, do="set it in config.json")
@@ -161,7 +172,6 @@ def check(model: Any, tokenizer: Any, where: str) -> int:
             f"the tokenizer gives {largest[0]!r} the id {largest[1]}, and the model has embeddings for ids up to {rows - 1}", where=where,
             do="give the tokenizer that belongs to the model, or resize the model's embeddings",
         )  # fmt: skip
-    ids, mask = encode_conversation(tokenizer, [*user("Hello?"), *assistant("Hello.")])
-    if not mask[-1] or ids[-1] != tokenizer.eos_token_id:
-        raise ModelError("the chat template does not end an assistant's turn", where=where, do="set model.chat_template to instruction")
+    for line in check_template(tokenizer, where):
+        run.warn(f"chat template: {line}")
     return int(context)

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 from alignflow.data.adapters import is_adapter
 from alignflow.data.artifacts import verify_files
 from alignflow.data.errors import ModelError
-from alignflow.data.rendering import encode_completion, encode_prompt, load_tokenizer
+from alignflow.data.rendering import encode_turn, load_tokenizer
 from alignflow.data.run import Runtime, write_json
 from alignflow.models import attention
 from alignflow.models.adapters import Adapter, from_pretrained, has_head, save_model
@@ -50,8 +50,8 @@ class RewardModel:
     def encode(self, row: ScoredRow) -> EncodedRow:
         """Ids of a prompt and an answer; cut from the left where they exceed the context."""
         messages, text, ended = row
-        prompt = encode_prompt(self.tokenizer, messages)
-        completion = encode_completion(self.tokenizer, text, ended=ended)
+        turn = encode_turn(self.tokenizer, messages, text, ended=ended)
+        prompt, completion = turn.prompt_ids, turn.completion_ids
         if self.context_length and len(prompt) + len(completion) > self.context_length:
             completion = completion[-self.context_length :]
             prompt = prompt[len(prompt) + len(completion) - self.context_length :]

@@ -1,26 +1,29 @@
-"""Texts never become control tokens, and training, sampling and scoring see the same ids."""
+"""The ids of a conversation are its chat template's own, texts never become control tokens, and sampling and training see the same prompt."""
 
 import pytest
+from chat_template_support import FAMILIES, TOKENIZERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from alignflow.data.errors import ModelError
+from alignflow.data.chat_templates import TEMPLATES
+from alignflow.data.errors import ModelError, TemplateRefusedError
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import (
-    TEMPLATES,
     decode_completion,
-    encode_completion,
     encode_conversation,
     encode_prompt,
+    encode_turn,
+    encode_turns,
+    end_token,
     load_tokenizer,
 )  # fmt: skip
 
 SPECIAL = ["<|pad|>", "<|end|>", "<s>", "<|im_start|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 
 
-def make_tokenizer(template):
+def make_built_in(template):
     core = Tokenizer(models.BPE())
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -35,37 +38,156 @@ def make_tokenizer(template):
     return tokenizer
 
 
-TOKENIZERS = {name: make_tokenizer(name) for name in TEMPLATES}
+BUILT_IN = {name: make_built_in(name) for name in TEMPLATES}
+PLAIN = st.text(st.sampled_from("abc xyzé🎉\n.,?!"), min_size=1, max_size=30).filter(str.strip)
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40) | st.sampled_from(["<|end|>", "a <|im_end|> b", "<s>"])
 
 
 @pytest.fixture(params=list(TEMPLATES))
 def tokenizer(request):
-    return TOKENIZERS[request.param]
+    return BUILT_IN[request.param]
+
+
+@pytest.fixture(params=sorted(TOKENIZERS), ids="-".join)
+def family(request):
+    """A family of templates, and a tokenizer that has its control tokens."""
+    return FAMILIES[request.param[0]], TOKENIZERS[request.param]
+
+
+def template_ids(tokenizer, messages):
+    return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+
+
+def learnt(tokenizer, ids, mask):
+    return tokenizer.decode([token for token, counts in zip(ids, mask, strict=True) if counts])
+
+
+def is_its_own(tokenizer, messages, found, end):
+    """The template's own ids, up to the turn's end, which a template that leaves it to the next turn (GLM) does not write yet."""
+    own = template_ids(tokenizer, messages)
+    return found.ids == own[: len(found.ids)] or (found.ids[:-1] == own and found.ids[-1:] == tokenizer.convert_tokens_to_ids([end]))
+
+
+CONVERSATIONS = st.lists(PLAIN, min_size=2, max_size=6).map(
+    lambda texts: [{"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(texts[: len(texts) // 2 * 2])]
+)
+
+
+@pytest.mark.parametrize("name", sorted(TOKENIZERS), ids="-".join)
+@settings(max_examples=25, deadline=None)
+@given(messages=CONVERSATIONS)
+def test_the_ids_of_a_conversation_are_the_template_s_own(name, messages):
+    """Unless a token of the template's own encoding reaches across the border before an answer: then the row says so."""
+    tokenizer = TOKENIZERS[name]
+    found = encode_turns(tokenizer, messages)
+    assert found.merged or is_its_own(tokenizer, messages, found, FAMILIES[name[0]].end)
+    assert len(found.ids) == len(found.supervised) and found.supervised[-1]
+
+
+@pytest.mark.parametrize("name", sorted(TOKENIZERS), ids="-".join)
+@settings(max_examples=25, deadline=None)
+@given(question=PLAIN, answer=PLAIN)
+def test_what_is_learnt_is_what_follows_the_prompt(name, question, answer):
+    tokenizer = TOKENIZERS[name]
+    ids, mask = encode_conversation(tokenizer, [*user(question), *assistant(answer)])
+    turn = encode_turn(tokenizer, user(question), answer, ended=True)
+    assert ids == turn.prompt_ids + turn.completion_ids
+    assert mask == [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
+
+
+def test_a_turn_ends_with_what_the_template_writes_after_it_in_every_turn(family):
+    kind, tokenizer = family
+    turns = [*user("What is this?"), *assistant("hello world"), *user("And?"), *assistant("the quick fox")]
+    ids, mask = encode_conversation(tokenizer, turns)
+    ends = tokenizer.convert_tokens_to_ids([kind.end.strip(), "<|end|>"])
+    supervised = [token for token, counts in zip(ids, mask, strict=True) if counts]
+    assert sum(token in ends for token in supervised) == 2 and supervised[-1] == ends[0]
+    assert end_token(tokenizer) == ends[0]
+    assert "quick fox" in learnt(tokenizer, ids, mask) and "And" not in learnt(tokenizer, ids, mask)
+
+
+def test_an_answer_has_its_header_before_it(family):
+    kind, tokenizer = family
+    turn = encode_turn(tokenizer, user("What is this?"), "hello world", ended=False)
+    whole = tokenizer.decode(turn.prompt_ids + turn.completion_ids)
+    assert whole.replace(" ", "").rstrip().endswith((kind.header + "hello world").replace(" ", "")) or "<think>" in whole
+    prompt = encode_prompt(tokenizer, user("What is this?"))
+    assert prompt[: len(turn.prompt_ids)] == turn.prompt_ids, "sampling starts from what training sees, or from what that begins with"
+
+
+def test_a_text_with_control_tokens_is_encoded_without_them(family):
+    kind, tokenizer = family
+    for token in (tokenizer.eos_token, kind.end.strip()):
+        found = encode_turns(tokenizer, [*user(f"a {token} b"), *assistant(f"{token} is a token")])
+        plain = encode_turns(tokenizer, [*user("a x b"), *assistant("x is a token")])
+        special = set(tokenizer.all_special_ids) | {tokenizer.convert_tokens_to_ids(kind.end.strip())}
+        assert [token for token in found.ids if token in special] == [token for token in plain.ids if token in special]
+
+
+def test_a_sampled_answer_is_encoded_again_as_it_was_sampled(family):
+    kind, tokenizer = family
+    turn = encode_turn(tokenizer, user("What is this?"), "hello world", ended=True)
+    text = decode_completion(tokenizer, encode_turn(tokenizer, user("What is this?"), "hello world", ended=False).completion_ids)
+    assert text.strip().removeprefix("</think>").strip() == "hello world"
+    assert encode_turn(tokenizer, user("What is this?"), text.strip(), ended=True).completion_ids == turn.completion_ids
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "sentencepiece"])
+def test_an_answer_that_closes_the_thinking_which_the_prompt_opened_follows_the_prompt(kind):
+    tokenizer = TOKENIZERS["deepseek", kind]
+    turn = encode_turn(tokenizer, user("What is this?"), "good question\n</think>hello", ended=True)
+    assert turn.prompt_ids == encode_prompt(tokenizer, user("What is this?"))
+    plain = encode_turn(tokenizer, user("What is this?"), "hello", ended=True)
+    assert "think" not in tokenizer.decode(plain.prompt_ids + plain.completion_ids), "the template writes answers without thinking"
+    cut = encode_turn(tokenizer, user("What is this?"), "good quest", ended=False)
+    assert cut.prompt_ids == turn.prompt_ids and tokenizer.eos_token_id not in cut.completion_ids
+
+
+def test_the_channel_that_a_template_writes_before_an_answer_is_no_part_of_its_text():
+    tokenizer = TOKENIZERS["gpt-oss", "byte-level"]
+    text = "<|channel|>analysis<|message|>it asks<|end|><|start|>assistant<|channel|>final<|message|>hello"
+    assert decode_completion(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"]) == "hello"
+
+
+def test_a_token_across_the_border_is_counted_and_the_prompt_is_encoded_alone():
+    tokenizer = BUILT_IN["plain"]
+    turn = encode_turn(tokenizer, user("he"), "llo", ended=True)
+    assert turn.merged and turn.prompt_ids == encode_prompt(tokenizer, user("he"))
+    assert tokenizer.decode(turn.completion_ids) == "llo<|end|>"
+    assert not encode_turn(tokenizer, user("hello."), " world", ended=True).merged
+
+
+def test_a_turn_of_weight_0_is_not_learnt(family):
+    _, tokenizer = family
+    turns = [*user("What is this?"), {**assistant("hello world")[0], "weight": 0}, *user("And?"), *assistant("the quick fox")]
+    ids, mask = encode_conversation(tokenizer, turns)
+    assert "hello" not in learnt(tokenizer, ids, mask) and "quick" in learnt(tokenizer, ids, mask)
+    assert ids == encode_conversation(tokenizer, [{name: turn[name] for name in ("role", "content")} for turn in turns])[0]
 
 
 @settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(list(TEMPLATES)), question=TEXTS, answer=TEXTS)
 def test_a_conversation_is_its_prompt_and_its_completion(name, question, answer):
-    tokenizer = TOKENIZERS[name]
+    tokenizer = BUILT_IN[name]
     ids, mask = encode_conversation(tokenizer, [*user(question), *assistant(answer)])
-    prompt, completion = encode_prompt(tokenizer, user(question)), encode_completion(tokenizer, answer, ended=True)
-    assert ids == prompt + completion
-    assert mask == [False] * len(prompt) + [True] * len(completion)
+    turn = encode_turn(tokenizer, user(question), answer, ended=True)
+    assert turn.prompt_ids == encode_prompt(tokenizer, user(question))
+    assert ids == turn.prompt_ids + turn.completion_ids
+    assert mask == [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
 
 
 @settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(list(TEMPLATES)), text=TEXTS)
 def test_text_never_becomes_a_control_token_and_decodes_to_itself(name, text):
-    tokenizer = TOKENIZERS[name]
-    ids = encode_completion(tokenizer, text, ended=False)
+    tokenizer = BUILT_IN[name]
+    ids = encode_turn(tokenizer, user("q"), text, ended=False).completion_ids
     assert not set(ids) & set(tokenizer.all_special_ids)
     assert decode_completion(tokenizer, ids) == text
 
 
 def test_an_ended_answer_ends_with_eos_and_a_cut_one_does_not(tokenizer):
-    assert encode_completion(tokenizer, "hello", ended=True)[-1] == tokenizer.eos_token_id
-    assert tokenizer.eos_token_id not in encode_completion(tokenizer, "hello", ended=False)
+    assert encode_turn(tokenizer, user("q"), "hello", ended=True).completion_ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.eos_token_id not in encode_turn(tokenizer, user("q"), "hello", ended=False).completion_ids
 
 
 def test_a_prompt_has_at_most_one_bos(tokenizer):
@@ -75,8 +197,8 @@ def test_a_prompt_has_at_most_one_bos(tokenizer):
 def test_every_assistant_turn_is_supervised_and_no_other(tokenizer):
     turns = [{"role": "system", "content": "be kind"}, *user("q"), *assistant("first"), *user("r"), *assistant("second")]
     ids, mask = encode_conversation(tokenizer, turns)
-    learnt = tokenizer.decode([token for token, counts in zip(ids, mask, strict=True) if counts])
-    assert "first" in learnt and "second" in learnt and "kind" not in learnt and mask.count(True) < len(mask)
+    text = learnt(tokenizer, ids, mask)
+    assert "first" in text and "second" in text and "kind" not in text and mask.count(True) < len(mask)
     ends = [token for token, counts in zip(ids, mask, strict=True) if counts and token == tokenizer.eos_token_id]
     assert len(ends) == 2
 
@@ -86,14 +208,10 @@ def test_a_conversation_without_an_assistant_is_refused(tokenizer):
         encode_conversation(tokenizer, user("hello"))
 
 
-def test_a_template_that_leaves_a_message_out_is_refused(tokenizer):
-    kept = tokenizer.chat_template
-    tokenizer.chat_template = "{{ messages[-1]['content'] }}"
-    try:
-        with pytest.raises(ModelError, match="leaves a message out"):
-            encode_prompt(tokenizer, [*user("one"), *assistant("two"), *user("three")])
-    finally:
-        tokenizer.chat_template = kept
+def test_a_template_that_refuses_a_turn_says_which_turns():
+    tokenizer = TOKENIZERS["gemma", "byte-level"]
+    with pytest.raises(TemplateRefusedError, match="system, user.*no system turn"):
+        encode_prompt(tokenizer, [{"role": "system", "content": "be kind"}, *user("hello")])
 
 
 def test_a_tokenizer_without_eos_is_refused(tmp_path):

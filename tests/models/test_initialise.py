@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignflow.data.artifacts import file_digest, payload_files
+from alignflow.data.chat_templates import TEMPLATES
 from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
 from alignflow.data.errors import DataError, ModelError
-from alignflow.data.rendering import TEMPLATES
 from alignflow.models.initialise import initialise
 
 SMALL = BuildConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, intermediate_size=32, vocab_size=300)

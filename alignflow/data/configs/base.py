@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from alignflow.data.chat_templates import RESERVED
+from alignflow.data.errors import cut
 from alignflow.data.paths import checked_path
 
 SMALLEST = 1e-12
@@ -64,6 +66,18 @@ def _not_too_cold(value: float) -> float:
 
 Temperature = Annotated[float, AfterValidator(_not_too_cold)]
 """What logits or scores are divided by: 0 for greedy where the field allows it, else at least 0.001."""
+
+
+def _for_a_template(value: dict[str, Any]) -> dict[str, Any]:
+    for name, item in value.items():
+        if not name.isidentifier() or name in RESERVED:
+            raise ValueError(f"{cut(name)!r} is no variable that can be set in a chat template")
+        _check_scalar(item)
+    return value
+
+
+TemplateArguments = Annotated[dict[str, bool | int | float | str | None], AfterValidator(_for_a_template)]
+"""Values for variables of a chat template; names that every template is given anyway are refused."""
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 """A name, a branch or another short text that is not empty."""
 

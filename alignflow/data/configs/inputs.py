@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import ContentPath, ModelPath, Name, NameOrFile, StageConfig, runtime_field, seed_field
+from alignflow.data.configs.base import ContentPath, ModelPath, Name, NameOrFile, StageConfig, TemplateArguments, runtime_field, seed_field
 
 
 class SourceConfig(StageConfig):
@@ -56,6 +56,9 @@ class InitConfig(StageConfig):
     chat_template: NameOrFile = Field(
         default="auto",
         description="auto: keep the model's own, else `instruction` (`turns` for a built model); or instruction, plain, chatml, or the path of a Jinja file.",
+    )
+    chat_template_kwargs: TemplateArguments = Field(
+        default_factory=dict, description="Values for variables of the chat template, such as enable_thinking: false; written into it."
     )
     trust_remote_code: bool = Field(default=False, description="Run code shipped with the model. Off unless you trust its authors.")
     licence: str = Field(default="unknown", max_length=1000, description="Licence of the base model; travels into manifests and cards.")

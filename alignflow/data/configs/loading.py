@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from alignflow.data import binding, catalogue, own_code, own_module
+from alignflow.data.chat_templates import TEMPLATES
 from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.generation import JudgeConfig
@@ -20,7 +21,6 @@ from alignflow.data.configs.settings import apply_setting, parse_setting
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError, cut, quoted
 from alignflow.data.paths import is_file, is_there
-from alignflow.data.rendering import TEMPLATES
 from alignflow.data.yaml_text import YamlError, read_yaml_file
 
 STAGES = "`alignflow stages STAGE` lists every field with its bounds"

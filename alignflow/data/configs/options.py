@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import ConstitutionPath, ContentPath, Name, QuestionPath, StageConfig, Temperature
+from alignflow.data.configs.base import ConstitutionPath, ContentPath, Name, QuestionPath, StageConfig, Temperature, TemplateArguments
 
 
 class NoOptions(StageConfig):
@@ -33,6 +33,9 @@ class LLMJudgeOptions(StageConfig):
     prompt: QuestionPath = Field(default="pairwise", description="Jinja file of the question, or a built-in name: pairwise.")
     options: tuple[Name, Name] = Field(default=("A", "B"), description="The two answers that the model may give.")
     max_length: int = Field(default=1024, ge=64, le=10_000_000, description="Longest question, tokens; a longer one gets no label.")
+    chat_template_kwargs: TemplateArguments = Field(
+        default_factory=dict, description="Values for variables of the judge's chat template, such as enable_thinking: false."
+    )
     flagged: Literal["keep", "drop"] = Field(
         default="keep", description="Pairs with an answer that has marks of the judge's own: judged like others, or given no label."
     )

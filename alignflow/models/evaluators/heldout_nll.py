@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.records import read_table
-from alignflow.data.rendering import encode_completion, encode_conversation
+from alignflow.data.rendering import encode_conversation, encode_text
 from alignflow.models.batching import EncodedRow
 from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs
 from alignflow.models.policy import completion_logps
@@ -43,5 +43,5 @@ def general_rows(directory: Path, tokenizer: Any, limit: int, context: int | Non
             if any(mask)
         ]
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    texts = [encode_completion(tokenizer, row["text"], ended=False) for row in read_table(plain)[:limit]]
+    texts = [encode_text(tokenizer, row["text"]) for row in read_table(plain)[:limit]]
     return [EncodedRow((start,), tuple(ids[: context - 1 if context else None])) for ids in texts if ids]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from alignflow.data.rendering import encode_completion, encode_prompt
+from alignflow.data.rendering import encode_turn
 from alignflow.models.batching import EncodedRow
 from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs, mean_interval
 from alignflow.models.policy import completion_logps
@@ -17,11 +17,11 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     temperature; at another than 1 they are not samples of p itself, and the figure is an indication.
     """
     tokenizer = inputs.policy("aligned").tokenizer
-    rows = [
-        EncodedRow(tuple(encode_prompt(tokenizer, row["prompt"])), tuple(encode_completion(tokenizer, answer.text, ended=answer.ended)))
+    turns = [
+        encode_turn(tokenizer, row["prompt"], answer.text, ended=answer.ended)
         for row, answer in zip(inputs.prompts, inputs.answers["aligned"], strict=True)
     ]
-    rows = [row for row in rows if row.completion_ids]
+    rows = [EncodedRow(tuple(turn.prompt_ids), tuple(turn.completion_ids)) for turn in turns if turn.completion_ids]
     if not rows:
         return Evaluation({"kl": None, "kl/token": None, "kl/token_k3": None}, {"answers": 0})
     logps = {model: completion_logps(inputs.policy(model), rows, inputs.run.runtime.micro_batch_tokens) for model in MODELS}

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from alignflow.data.artifacts import verify_files
 from alignflow.data.errors import ModelError
-from alignflow.data.rendering import load_tokenizer
+from alignflow.data.rendering import end_token, load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models.adapters import from_pretrained
 from alignflow.models.generation.base import Generation, Sampling
@@ -208,9 +208,14 @@ def load_causal_model(path: Path, runtime: Runtime) -> Any:
 
 
 def stop_ids(tokenizer: Any, generation_config: Any) -> list[int]:
-    """Tokens that end a completion: the tokenizer's EOS and those of the generation config; raises ModelError for none."""
+    """Tokens that end a completion: the tokenizer's EOS, the end of a turn in its chat template, those of the generation config.
+
+    Raises ModelError for none.
+    """
     configured = getattr(generation_config, "eos_token_id", None)
-    ids = set(configured if isinstance(configured, list | tuple) else [configured]) | {tokenizer.eos_token_id}
+    ids = {*(configured if isinstance(configured, list | tuple) else [configured]), tokenizer.eos_token_id}
+    if tokenizer.eos_token_id is not None:
+        ids.add(end_token(tokenizer))
     ids.discard(None)
     if not ids:
         raise ModelError("neither tokenizer nor generation config has an EOS token", do="set eos_token in the tokenizer")

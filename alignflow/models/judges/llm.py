@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +13,12 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from alignflow.data.artifacts import text_digest
+from alignflow.data.chat_templates import asks_for_date, change_template, with_arguments, with_date
 from alignflow.data.configs.options import LLMJudgeOptions
 from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.records import user
-from alignflow.data.rendering import encode_completion, encode_prompt
+from alignflow.data.rendering import encode_turn
+from alignflow.data.run import Run
 from alignflow.models.generation.base import make_generator
 from alignflow.models.generation.journal import model_identity
 from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, needed_model, settled
@@ -25,6 +28,7 @@ from alignflow.models.judges.marks import Marks
 TOO_LONG = "too long"
 FLAGGED = "has the judge's marks"
 NOT_FINITE = "not finite"
+DATE = datetime(2025, 1, 1)
 _PROMPTS = Path(__file__).parent / "prompts"
 
 
@@ -50,9 +54,10 @@ class LLMJudge:
         if "fence" not in names_of(source):
             inputs.run.warn(f"the judge's prompt {options.prompt!r} does not use `fence`: an answer can pass itself off as the question")
         self._generator = make_generator(path, inputs.run.runtime)
+        _fix_template(self._generator.tokenizer, options, inputs.run)
         self._marks = Marks(options.options, self._generator.tokenizer.all_special_tokens)
         self._max_length = min(options.max_length, self._generator.context_length or options.max_length)
-        self._prefix, self._tokens = option_tokens(self._generator.tokenizer, options.options)
+        self._prefix, self._tokens = option_tokens(self._generator.tokenizer, options.options)  # raises before the first question
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
         """Verdicts from both orders; no label for two equal texts, a question that is too long, or dropped flagged answers."""
@@ -99,7 +104,16 @@ class LLMJudge:
             )
         except TemplateError as error:
             raise RecipeError(f"the judge's prompt cannot be rendered: {error}", where="judge.options.prompt", do=_VARIABLES) from error
-        return [*encode_prompt(self._generator.tokenizer, user(text.strip())), *self._prefix]
+        turn = encode_turn(self._generator.tokenizer, user(text.strip()), self._options[0], ended=False)
+        return [*turn.prompt_ids, *self._prefix]
+
+
+def _fix_template(tokenizer: Any, options: LLMJudgeOptions, run: Run) -> None:
+    """Write the template's arguments into it, and a date that is the same every day: a question must not change from day to day."""
+    if asks_for_date(tokenizer.chat_template):
+        change_template(tokenizer, lambda text: with_date(text, DATE))
+        run.warn(f"the judge's chat template writes today's date: it is told {DATE:%Y-%m-%d}, so that its verdicts are the same every day")
+    change_template(tokenizer, lambda text: with_arguments(text, options.chat_template_kwargs))
 
 
 _VARIABLES = "a prompt may use conversation (list of role, content), first, second, options, fence"
@@ -138,12 +152,13 @@ def names_of(source: str) -> set[str]:
 def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], list[int]]:
     """The tokens that begin the model's answer: those that both options share, and the one that tells each apart.
 
-    They are encoded as a completion is, so that `A` or ` A` is whichever this template and tokenizer produce.
+    They are encoded as answers are, so that `A` or ` A` is whichever this template and tokenizer produce, and what the template
+    writes before an answer's text (an empty block of thinking, a channel) is shared by both.
 
     Raises:
         ModelError: An option needs more than one token beyond the shared ones.
     """
-    first, second = (list(encode_completion(tokenizer, option, ended=False)) for option in options)
+    first, second = (encode_turn(tokenizer, user("?"), option, ended=False).completion_ids for option in options)
     shared = 0
     while shared < min(len(first), len(second)) and first[shared] == second[shared]:
         shared += 1

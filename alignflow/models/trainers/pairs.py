@@ -11,7 +11,7 @@ import torch
 
 from alignflow.data.errors import TrainingError
 from alignflow.data.records import read_table
-from alignflow.data.rendering import encode_completion, encode_prompt
+from alignflow.data.rendering import encode_turn
 from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow, packed_length
 
@@ -77,8 +77,8 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str
 
 
 def encode_side(tokenizer: Any, row: dict[str, Any], side: str) -> EncodedRow:
-    """One answer of a pair: what comes before its last turn is its prompt; an answer that was cut has no EOS."""
+    """One answer of a pair: what comes before its last turn is its prompt; an answer that was cut has no end."""
     *before, last = row[side]
     ended = row[f"{side}_ended"] is not False
-    prompt = encode_prompt(tokenizer, [*row["prompt"], *before])
-    return EncodedRow(tuple(prompt), tuple(encode_completion(tokenizer, last["content"], ended=ended)))
+    turn = encode_turn(tokenizer, [*row["prompt"], *before], last["content"], ended=ended)
+    return EncodedRow(tuple(turn.prompt_ids), tuple(turn.completion_ids))

@@ -64,13 +64,13 @@ def read_rows(path: Path, tokenizer: Any, max_length: int, run: Run) -> tuple[li
     for record in read_table(path):
         try:
             tokens, mask = encode_conversation(tokenizer, record["messages"])
+            first = mask.index(True)
         except ValueError:
             silent.append(record["id"])
             continue
         if len(tokens) > max_length:
             too_long += 1
             continue
-        first = mask.index(True)
         if first == 0:
             silent.append(record["id"])
             continue

@@ -7,9 +7,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from alignflow.data.chat_templates import TEMPLATES
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.records import user, write_table
-from alignflow.data.rendering import TEMPLATES, decode_completion, encode_prompt
+from alignflow.data.rendering import decode_completion, encode_prompt
 from alignflow.data.run import Runtime
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers.alignment import align

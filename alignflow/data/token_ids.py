@@ -1,0 +1,115 @@
+"""Text to token ids, each with its place in the text; control tokens in a user's text stay text."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ControlTokens:
+    """A tokenizer's control tokens.
+
+    Attributes:
+        special: Finds those that must never come from a user's text.
+        any: Finds these, and the other tokens that were added as a whole (such as `</think>`).
+        ids: Ids of the special ones.
+    """
+
+    special: re.Pattern[str]
+    any: re.Pattern[str]
+    ids: frozenset[int]
+
+
+_CONTROLS: weakref.WeakKeyDictionary[Any, ControlTokens] = weakref.WeakKeyDictionary()
+
+
+def controls_of(tokenizer: Any) -> ControlTokens:
+    """The tokenizer's control tokens; read once."""
+    found = _CONTROLS.get(tokenizer)
+    if found is None:
+        added = tokenizer.added_tokens_decoder
+        special = {str(token) for token in tokenizer.all_special_tokens} | {str(token) for token in added.values() if token.special}
+        ids = {number for number, token in added.items() if token.special} | set(tokenizer.all_special_ids)
+        found = ControlTokens(_any_of(special), _any_of(special | {str(token) for token in added.values()}), frozenset(ids))
+        _CONTROLS[tokenizer] = found
+    return found
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    ordered = sorted((text for text in texts if text), key=lambda text: (-len(text), text))
+    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+
+
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text without its control tokens: they are encoded as what they look like."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] if text else []
+
+
+def template_ids(tokenizer: Any, text: str, literal: Sequence[Span] = (), borders: Sequence[int] = ()) -> tuple[list[int], list[Span]]:
+    """Ids of what a template wrote, and the characters from which each comes.
+
+    Args:
+        tokenizer: The tokenizer.
+        text: The text.
+        literal: Places of control tokens that stand in a user's text, and are therefore no control tokens.
+        borders: Places at which a tokenizer that cannot say where its tokens stand is called anew.
+    """
+    if not text:
+        return [], []
+    if not tokenizer.is_fast:
+        return _piece_ids(tokenizer, text, literal, borders)
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, spans = found["input_ids"], _without_gaps(found["offset_mapping"])
+    if not literal:
+        return ids, spans
+    known = controls_of(tokenizer).ids
+    kept_ids: list[int] = []
+    kept_spans: list[Span] = []
+    for token, (start, end) in zip(ids, spans, strict=True):
+        if token in known and any(first < end and start < last for first, last in literal):
+            inner = inner_ids(tokenizer, text[start:end])
+            kept_ids += inner
+            kept_spans += [(start, end)] * len(inner)
+        else:
+            kept_ids.append(token)
+            kept_spans.append((start, end))
+    return kept_ids, kept_spans
+
+
+def _without_gaps(offsets: Iterable[Sequence[int]]) -> list[Span]:
+    """Places of tokens, where byte-level tokenizers leave blanks out: a blank belongs to the token that it begins."""
+    spans: list[Span] = []
+    last = 0
+    for start, end in offsets:
+        spans.append((min(start, last), end))
+        last = max(last, end)
+    return spans
+
+
+def inner_ids(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text, without control tokens, in the middle of another: SentencePiece would put a blank before it where it stands alone."""
+    if not text or not tokenizer.is_fast:
+        return text_ids(tokenizer, text)
+    found = tokenizer(f"\n{text}", add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    starts = [start for start, _ in found["offset_mapping"]]
+    if 1 not in starts:
+        return text_ids(tokenizer, text)
+    return found["input_ids"][starts.index(1) :]
+
+
+def _piece_ids(tokenizer: Any, text: str, literal: Sequence[Span], borders: Sequence[int]) -> tuple[list[int], list[Span]]:
+    cuts = sorted({0, len(text), *(place for span in literal for place in span), *(place for place in borders if place < len(text))})
+    ids: list[int] = []
+    spans: list[Span] = []
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        piece = text[start:end]
+        found = text_ids(tokenizer, piece) if (start, end) in literal else tokenizer(piece, add_special_tokens=False)["input_ids"]
+        ids += found
+        spans += [(start, end)] * len(found)
+    return ids, spans
