@@ -10,7 +10,7 @@ from typing import Any
 
 from alignflow.data import catalogue
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
-from alignflow.data.errors import DataError
+from alignflow.data.errors import DataError, cut
 from alignflow.data.records import row_id
 from alignflow.data.sources.base import RowError
 from alignflow.data.sources.detect import LOOKED_AT, detect
@@ -19,6 +19,8 @@ from alignflow.data.sources.soundness import check_row
 
 Row = dict[str, Any]
 LISTED = 5
+EXCERPT = 200
+"""Characters of the example of a reason."""
 
 
 @dataclass
@@ -30,12 +32,22 @@ class Kept:
         read: Lines read in all.
         dropped: Reason -> number.
         formats: Source -> its format, as named or detected.
+        examples: Reason -> the first row that was dropped for it, shortened.
+        unused: Source -> the columns that no row's parser read, in order.
     """
 
     rows: list[Row] = field(default_factory=list)
     read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     formats: dict[str, str] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, reason: str, example: str = "") -> None:
+        """Count one dropped row under `reason`; the first example of a reason is kept, cut to EXCERPT characters."""
+        self.dropped[reason] += 1
+        if example and reason not in self.examples:
+            self.examples[reason] = cut(" ".join(example.split()), EXCERPT)
 
 
 def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareConfig) -> Kept:
