@@ -10,7 +10,7 @@ from typing import Any
 
 from alignflow.data import catalogue
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
-from alignflow.data.errors import DataError, cut
+from alignflow.data.errors import DataError
 from alignflow.data.records import row_id
 from alignflow.data.sources.base import RowError
 from alignflow.data.sources.detect import LOOKED_AT, detect
@@ -47,7 +47,8 @@ class Kept:
         """Count one dropped row under `reason`; the first example of a reason is kept, cut to EXCERPT characters."""
         self.dropped[reason] += 1
         if example and reason not in self.examples:
-            self.examples[reason] = cut(" ".join(example.split()), EXCERPT)
+            text = " ".join(example[: 10 * EXCERPT].split())
+            self.examples[reason] = text if len(text) <= EXCERPT else f"{text[: EXCERPT - 3]}..."
 
 
 def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareConfig) -> Kept:
