@@ -61,12 +61,14 @@ def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareCon
     """
     kept = Kept()
     for source in sources:
-        before = len(kept.rows)
+        before, dropped = len(kept.rows), kept.dropped.copy()
         _parse_source(source, kind, config, kept)
         if len(kept.rows) == before:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in (+kept.dropped).most_common(4))
+            found = (kept.dropped - dropped).most_common(4)
+            reasons = ", ".join(f"{reason} {count}" for reason, count in found)
+            example = f"; an example of {found[0][0]}: {kept.examples[found[0][0]]}" if found and found[0][0] in kept.examples else ""
             raise DataError(
-                f"not one row can be used as {kind} ({reasons or 'no rows'})", where=source.path,
+                f"not one row can be used as {kind} ({reasons or 'no rows'}{example})", where=source.path,
                 do=f"it was read as {kept.formats[source_name(source)]}; `alignflow formats` says what each format can become",
             )  # fmt: skip
     return kept

@@ -21,6 +21,12 @@ def _prompt(row: Row) -> Messages:
     return prompt_turns(row, column(row, "prompt"))
 
 
+def _asked(row: Row) -> Messages:
+    """The prompt; where a side holds the whole conversation, what that is an answer to."""
+    sides = [name for name in ("completion", "chosen") if isinstance(row.get(name), list) or row.get("prompt") is None]
+    return prompt_of(_whole(row, *sides) if sides and any(row.get(name) is not None for name in sides) else _prompt(row))
+
+
 def _whole(row: Row, *names: str) -> Messages:
     """The conversation that ends with the answer in one of some columns; without a prompt, it is all there (TRL's implicit prompt)."""
     return answered(row, None if row.get("prompt") is None else _prompt(row), column(row, *names))
@@ -64,7 +70,7 @@ def _joined(row: Row) -> str:
 
 PARSERS = {
     "demonstrations": _demonstration,
-    "prompts": lambda row: [prompt_row(prompt_of(_prompt(row)), row)],
+    "prompts": lambda row: [prompt_row(_asked(row), row)],
     "preferences": _preference,
     "unpaired": lambda row: [unpaired(_whole(row, "completion"), label(row))],
     "rankings": lambda row: [dict(zip(("prompt", "completions", "scores"), comparison.scored(row), strict=True))],
