@@ -255,11 +255,11 @@ FORMATS: Mapping[str, Format] = {
     ),
     "sharegpt": Format(
         "alignflow.data.sources.sharegpt:parse", "ShareGPT: conversations[{from, value}].",
-        kinds=("demonstrations", "prompts", "preferences"),
+        kinds=("demonstrations", "prompts", "preferences", "unpaired"),
     ),
     "alpaca": Format(
-        "alignflow.data.sources.alpaca:parse", "Alpaca: instruction, input, output.",
-        kinds=("demonstrations", "prompts", "preferences"),
+        "alignflow.data.sources.alpaca:parse", "Alpaca: instruction, input, output, system, history.",
+        kinds=("demonstrations", "prompts", "preferences", "unpaired"),
     ),
     "hh_rlhf": Format(
         "alignflow.data.sources.hh_rlhf:parse", "Anthropic hh-rlhf: whole transcripts in chosen and rejected.",
@@ -272,6 +272,14 @@ FORMATS: Mapping[str, Format] = {
     "trl": Format(
         "alignflow.data.sources.trl:parse", "TRL's columns: prompt, completion, chosen, rejected, label, completions.", version="2",
         kinds=("preferences", "demonstrations", "unpaired", "completions", "rankings", "prompts", "texts"),
+    ),
+    "oasst": Format(
+        "alignflow.data.sources.oasst:parse", "OpenAssistant: trees of messages with ranks, one tree or one message in a row.",
+        kinds=("demonstrations", "preferences", "rankings", "prompts"),
+    ),
+    "transcript": Format(
+        "alignflow.data.sources.transcript:parse", "A whole conversation in a `text` column, such as guanaco's ### Human: ... ### Assistant: ...",
+        kinds=("demonstrations", "prompts"),
     ),
     "text": Format(
         "alignflow.data.sources.text:parse", "Plain text: a `text` column, or a .txt file split at blank lines or <|endoftext|>.",

@@ -53,12 +53,12 @@ def drop_over_long(kept: Kept, tokenizer: Any, config: PrepareConfig) -> list[di
 def drop_far_too_long(kept: Kept, tokenizer: Any, max_length: int) -> None:
     """Drop the rows that are over-long by their bytes alone, before anything is done that takes time and memory for them.
 
-    Only rows go that `drop_over_long` would drop as well: a text with more bytes than `max_length` tokens can have. A chat
-    template that trims (`| trim`) changes nothing: texts are encoded beside the template, with the blanks at their ends.
+    Only rows go that `drop_over_long` would drop as well: a text with more bytes than `max_length` tokens can have, the blanks at
+    its ends and an answer's thinking not counted, since a chat template may leave both out.
     """
     bound = longest_bytes(tokenizer, max_length)
     if bound is not None:
-        drop(kept, "over_long", lambda row: "text" not in row and any(_longer(text, bound) for text in _texts(row)))
+        drop(kept, "over_long", lambda row: "text" not in row and any(_longer(text.rpartition("</think>")[2].strip(), bound) for text in _texts(row)))
 
 
 def _texts(row: Row) -> list[str]:

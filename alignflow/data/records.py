@@ -19,10 +19,13 @@ from alignflow.data.artifacts import refuse_damaged
 from alignflow.data.errors import DataError
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+WEIGHTED_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()), ("weight", pa.int8())]))
+"""As MESSAGES, with a weight of 0 at each assistant turn that is not to be trained on; null at all others."""
 
 _ID = [("id", pa.string()), ("source", pa.string())]
 
 DEMONSTRATIONS = pa.schema([*_ID, ("messages", MESSAGES)])
+WEIGHTED_DEMONSTRATIONS = pa.schema([*_ID, ("messages", WEIGHTED_MESSAGES)])
 PROMPTS = pa.schema(
     [*_ID, ("prompt", MESSAGES), ("instructions", pa.string())]  # instructions: JSON of verifiable checks, or null
 )
@@ -79,16 +82,22 @@ SCHEMAS: dict[str, pa.Schema] = {
 def write_table(rows: Iterable[dict[str, Any]], kind: str, path: Path) -> int:
     """Write `rows` as the table `kind` of SCHEMAS to a Parquet file; return their number.
 
-    Columns that a row lacks become null. The bytes depend on the rows alone.
+    Columns that a row lacks become null. The bytes depend on the rows alone: demonstrations have a place for the weight of
+    a turn only where a turn has one.
     """
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMAS[kind])
+    listed = list(rows)
+    table = pa.Table.from_pylist(listed, schema=WEIGHTED_DEMONSTRATIONS if kind == "demonstrations" and _has_weights(listed) else SCHEMAS[kind])
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="zstd")
     return table.num_rows
 
 
+def _has_weights(rows: Iterable[dict[str, Any]]) -> bool:
+    return any(turn.get("weight") is not None for row in rows for turn in row["messages"])
+
+
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file as dictionaries.
+    """Return the rows of a Parquet file as dictionaries; a turn of a conversation has `weight` only where it is 0.
 
     Raises:
         DamagedArtifactError: it is not one, and lies in an artifact of the store.
@@ -96,10 +105,16 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     """
     try:
         with pq.ParquetFile(path) as file:  # pq.read_table would import pandas and data sets first: half a second of every stage
-            return [row for batch in file.iter_batches() for row in batch.to_pylist()]
+            weighted = file.schema_arrow.names == WEIGHTED_DEMONSTRATIONS.names and file.schema_arrow.field("messages").type == WEIGHTED_MESSAGES
+            rows = [row for batch in file.iter_batches() for row in batch.to_pylist()]
     except (OSError, pa.ArrowException) as error:
         refuse_damaged(path, f"{path.name} is not a readable Parquet table ({' '.join(str(error).split())[:200]})")
         raise DataError(f"not a readable Parquet table ({error})", where=str(path)) from error
+    return [{**row, "messages": [_without_null_weight(turn) for turn in row["messages"]]} for row in rows] if weighted else rows
+
+
+def _without_null_weight(turn: dict[str, Any]) -> dict[str, Any]:
+    return turn if turn["weight"] is not None else {name: value for name, value in turn.items() if name != "weight"}
 
 
 def normalise_text(text: str) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 from alignflow.data.chat_templates import write_conversation
 from alignflow.data.errors import ModelError, TemplateRefusedError
 from alignflow.data.records import assistant, user
-from alignflow.data.rendering import encode_turn, end_text, end_token, follows
+from alignflow.data.rendering import encode_turn
+from alignflow.data.template_turns import end_text, end_token, follows
 from alignflow.data.token_ids import controls_of
 
 ASKED, ANSWERED, THOUGHT = "What is it?", "It is a test.", "I think so."

@@ -14,7 +14,7 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from alignflow.data.artifacts import artifact_of, checked_manifest
 from alignflow.data.printable import printable
-from alignflow.data.rendering import end_token
+from alignflow.data.template_turns import end_token
 from alignflow.models import attention
 from alignflow.models.engines import group
 from alignflow.models.engines.partitioned import gathered, is_partitioned, shape_of

@@ -16,9 +16,9 @@ from alignflow.data.rendering import (
     encode_prompt,
     encode_turn,
     encode_turns,
-    end_token,
     load_tokenizer,
 )  # fmt: skip
+from alignflow.data.template_turns import end_token
 
 SPECIAL = ["<|pad|>", "<|end|>", "<s>", "<|im_start|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 

@@ -1,6 +1,7 @@
 """The base model is checked before anything trains on it, and building one is deterministic."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.chat_templates import TEMPLATES
 from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
 from alignflow.data.errors import DataError, ModelError
+from alignflow.data.rendering import load_tokenizer
 from alignflow.models.initialise import initialise
 
 SMALL = BuildConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, intermediate_size=32, vocab_size=300)
@@ -66,9 +68,21 @@ def test_an_unknown_template_is_refused(new_run, tiny_checkpoint, template):
         initialise(InitConfig(path=str(tiny_checkpoint), chat_template=template), run=new_run())
 
 
-def test_a_template_that_never_ends_a_turn_still_gets_eos(new_run, tiny_checkpoint, tmp_path):
-    (tmp_path / "bare.jinja").write_text("{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}")
-    initialise(InitConfig(path=str(tiny_checkpoint), chat_template=str(tmp_path / "bare.jinja")), run=new_run())
+@pytest.mark.parametrize(("header", "reason"), [("", "ignores add_generation_prompt"), ("{{ 'assistant: ' if add_generation_prompt }}", "does not end")])
+def test_a_template_without_a_header_for_an_answer_or_without_an_end_is_refused(header, reason, new_run, tiny_checkpoint, tmp_path):
+    (tmp_path / "bare.jinja").write_text("{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}" + header)
+    with pytest.raises(ModelError, match=reason):
+        initialise(InitConfig(path=str(tiny_checkpoint), chat_template=str(tmp_path / "bare.jinja")), run=new_run())
+
+
+def test_arguments_and_the_date_are_written_into_the_checkpoint_s_template(new_run, tiny_checkpoint, tmp_path):
+    (tmp_path / "dated.jinja").write_text("{{ strftime_now('%Y-%m-%d %H:%M:%S') }}{{ tone }}" + TEMPLATES["turns"])
+    run = new_run()
+    initialise(InitConfig(path=str(tiny_checkpoint), chat_template=str(tmp_path / "dated.jinja"), chat_template_kwargs={"tone": "kind"}), run=run)
+    tokenizer = load_tokenizer(run.out)
+    assert "strftime_now" not in tokenizer.chat_template
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dkind<", tokenizer.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False))
+    assert any("writes today's date" in warning for warning in run.warnings)
 
 
 def test_a_model_without_a_context_length_is_refused(new_run, tiny_checkpoint, tmp_path):

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from alignflow.data.configs.base import ContentPath, ModelPath, Name, NameOrFile, StageConfig, TemplateArguments, runtime_field, seed_field
+from alignflow.data.configs.explaining import suggest
+from alignflow.data.errors import quoted
+
+STANDARD_COLUMNS = (
+    "prompt", "completion", "completions", "chosen", "rejected", "label", "kto_tag", "scores", "ended", "soft_label", "margin",
+    "score_chosen", "score_rejected", "chosen_ended", "rejected_ended", "messages", "conversations", "system", "history", "instruction",
+    "input", "output", "responses", "answers", "text", "tools", "images", "instructions", "instruction_id_list", "kwargs",
+)  # fmt: skip
+"""Names of columns that the formats read."""
 
 
 class SourceConfig(StageConfig):
@@ -14,6 +23,11 @@ class SourceConfig(StageConfig):
         description="Local file (jsonl, json, csv, tsv, parquet, arrow, txt, .gz), folder or pattern of such, saved data set, or Hub id."
     )
     format: Name = Field(default="auto", description="A name of `alignflow formats`, or auto to detect it.")
+    columns: dict[Name, Name] = Field(
+        default={},
+        max_length=50,
+        description="Standard name of a column -> its name here, with dots for one inside another (`prompt: data.question`).",
+    )
     split: Name = Field(default="train", description="Split to read, for data sets that have several.")
     revision: Name | None = runtime_field(
         default=None, description="Commit, branch or tag of a Hub data set; its commit is pinned either way."
@@ -21,6 +35,14 @@ class SourceConfig(StageConfig):
     weight: float = Field(default=1.0, gt=0, le=1, description="Share of the rows to keep, chosen by their hash.")
     max_rows: int | None = Field(default=None, gt=0, le=1_000_000_000_000, description="Keep at most this many rows.")
     licence: str = Field(default="unknown", max_length=1000, description="Licence of the data; travels into manifests and cards.")
+
+    @field_validator("columns")
+    @classmethod
+    def _names_that_formats_read(cls, columns: dict[str, str]) -> dict[str, str]:
+        for name in columns:
+            if name not in STANDARD_COLUMNS:
+                raise ValueError(f"no format reads a column {quoted(name)}; {suggest(name, STANDARD_COLUMNS)}")
+        return columns
 
 
 class BuildConfig(StageConfig):

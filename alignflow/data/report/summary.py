@@ -230,6 +230,8 @@ def _defaults(stage: str) -> dict[str, Any]:
 
 
 def _setting(value: Any) -> str:
+    if value == {}:
+        return "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -1,9 +1,13 @@
-"""Alpaca: `instruction`, an optional `input`, and `output`; pairs as `chosen` and `rejected` in place of it."""
+"""Alpaca: `instruction`, an optional `input`, `output`, `system` and `history`; pairs as `chosen` and `rejected` in place of it."""
 
 from __future__ import annotations
 
-from alignflow.data.records import assistant, user
-from alignflow.data.sources.base import Messages, Row, as_answer, column, demonstration, parse_with, preference, prompt_row, text
+from alignflow.data.records import user
+from alignflow.data.sources.base import Messages, Row, RowError, column, is_blank, text
+from alignflow.data.sources.conversations import answered, demonstration, placed, preference, prompt_of, unpaired
+from alignflow.data.sources.labels import label
+from alignflow.data.sources.meanings import parse_with
+from alignflow.data.sources.prompts import prompt_row
 
 
 def parse(row: Row, kind: str) -> list[Row]:
@@ -12,14 +16,21 @@ def parse(row: Row, kind: str) -> list[Row]:
 
 
 def request(row: Row) -> Messages:
-    """The instruction, and its input below it where there is one."""
+    """The instruction, and its input (Dolly's: `context`) below it where there is one, after the system turn and the history."""
     instruction = text(column(row, "instruction"))
-    context = row.get("input")
-    return user(f"{instruction}\n\n{context}" if isinstance(context, str) and context.strip() else instruction)
+    given = next((row[name] for name in ("input", "context") if row.get(name) is not None), "")
+    if not isinstance(given, str) and not is_blank(given):
+        raise RowError("not_text")
+    return placed(row, user(f"{instruction}\n\n{given}" if isinstance(given, str) and given.strip() else instruction))
+
+
+def _answered(row: Row, *names: str) -> Messages:
+    return answered(row, request(row), column(row, *names))
 
 
 PARSERS = {
-    "demonstrations": lambda row: [demonstration([*request(row), *assistant(text(column(row, "output")))])],
-    "prompts": lambda row: [prompt_row(request(row), row)],
-    "preferences": lambda row: [preference(request(row), as_answer(column(row, "chosen")), as_answer(column(row, "rejected")))],
+    "demonstrations": lambda row: [demonstration(_answered(row, "output", "response"))],
+    "prompts": lambda row: [prompt_row(prompt_of(request(row)), row)],
+    "preferences": lambda row: [preference(_answered(row, "chosen"), _answered(row, "rejected"))],
+    "unpaired": lambda row: [unpaired(_answered(row, "output", "response"), label(row))],
 }

@@ -1,4 +1,4 @@
-"""Comparison files: one prompt with several answers that have scores, or stand in order from best to worst."""
+"""Comparison files: one prompt with several answers that have scores; those of `output` stand in order from best to worst without."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import Any
 
 from alignflow.data.records import assistant
 from alignflow.data.sources.alpaca import request
-from alignflow.data.sources.base import Messages, Row, RowError, as_prompt, column, number, parse_with, preference, prompt_row, text
+from alignflow.data.sources.base import Messages, Row, RowError, column, number
+from alignflow.data.sources.conversations import answer_of, answered, demonstration, preference, prompt_of, prompt_turns
+from alignflow.data.sources.meanings import TURN_REASONS, parse_with, refuse_meanings
+from alignflow.data.sources.prompts import prompt_row
 
 ANSWERS = ("responses", "answers", "completions", "output", "outputs")
 TEXTS = ("text", "response", "answer", "content", "completion", "output")
 SCORES = ("score", "rating", "overall_score")
 LISTS = ("scores", "ratings")
+IN_ORDER = ("output", "outputs")
+"""Columns whose answers stand from best to worst where nothing else says which is better."""
 
 
 def parse(row: Row, kind: str) -> list[Row]:
@@ -20,35 +25,64 @@ def parse(row: Row, kind: str) -> list[Row]:
     return parse_with(PARSERS, row, kind)
 
 
+def several(row: Row) -> tuple[Messages, list[str], list[Any]]:
+    """Prompt, the texts of at least two answers, and the answers as they stand in the row."""
+    prompt = request(row) if "instruction" in row else prompt_turns(row, column(row, "prompt", "question"))
+    answers = column(row, *ANSWERS)
+    if not isinstance(answers, Sequence) or isinstance(answers, str) or len(answers) < 2:
+        raise RowError("not_several_answers")
+    return prompt_of(prompt), [_answer(row, prompt, answer) for answer in answers], list(answers)
+
+
+def _answer(row: Row, prompt: Messages, answer: Any) -> str:
+    if isinstance(answer, Mapping):
+        refuse_meanings(answer, TURN_REASONS)
+        answer = _first(answer, TEXTS)
+    whole = answered(row, prompt, answer)
+    if whole[:-1] != prompt:
+        raise RowError("different_prompts")
+    return answer_of(whole)
+
+
 def scored(row: Row) -> tuple[Messages, list[str], list[float]]:
     """Prompt, answers, and scores where higher is better; an order from best to worst counts down."""
-    prompt = request(row) if "instruction" in row else as_prompt(column(row, "prompt", "question"))
-    answers = column(row, *ANSWERS)
-    if not isinstance(answers, Sequence) or isinstance(answers, str):
-        raise RowError("not_several_answers")
-    texts = [text(_first(answer, TEXTS) if isinstance(answer, Mapping) else answer) for answer in answers]
-    if len(texts) < 2:
-        raise RowError("not_several_answers")
-    return prompt, texts, _scores(row, list(answers))
+    prompt, texts, answers = several(row)
+    return prompt, texts, _scores(row, answers)
 
 
 def _scores(row: Row, answers: list[Any]) -> list[float]:
-    listed = next((row[name] for name in LISTS if isinstance(row.get(name), Sequence)), None)
+    listed = next((row[name] for name in LISTS if row.get(name) is not None), None)
     if listed is None and isinstance(answers[0], Mapping):
-        listed = [_first(answer, SCORES) if _first(answer, SCORES) is not None else _negated(answer.get("rank")) for answer in answers]
+        listed = [_score(answer) if isinstance(answer, Mapping) else None for answer in answers]
     if listed is None:
+        if all(row.get(name) is None for name in IN_ORDER):
+            raise RowError("no_scores")
         return [float(len(answers) - index) for index in range(len(answers))]
-    if len(listed) != len(answers) or not all(isinstance(score, int | float) and not isinstance(score, bool) for score in listed):
+    if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) != len(answers):
         raise RowError("no_scores")
-    found = [number(score) for score in listed]
-    scores = [score for score in found if score is not None]
-    if len(scores) < len(found):  # NaN: that answer was not scored, and so nothing says which is the best
+    return [_finite(score) for score in listed]
+
+
+def _finite(score: Any) -> float:
+    """A score as a number. NaN: that answer was not scored, and so nothing says which is the best."""
+    if score is None or score == "" or isinstance(score, bool):
+        raise RowError("no_scores")
+    try:
+        found = number(score)
+    except RowError as error:
+        raise RowError("no_scores" if error.reason == "not_a_number" else error.reason) from None
+    if found is None:
         raise RowError("not_finite")
-    return scores
+    return found
+
+
+def _score(answer: Mapping[str, Any]) -> Any:
+    score = _first(answer, SCORES)
+    return score if score is not None else _negated(answer.get("rank"))
 
 
 def _negated(rank: Any) -> float | None:
-    found = number(rank) if isinstance(rank, int | float) else None
+    found = number(rank)
     return None if found is None else -found
 
 
@@ -62,21 +96,20 @@ def best_and_worst(prompt: Messages, texts: list[str], scores: list[float]) -> R
     if scores[best] == scores[worst]:
         raise RowError("tie")
     figures = {"margin": scores[best] - scores[worst], "score_chosen": scores[best], "score_rejected": scores[worst]}
-    return preference(prompt, texts[best], texts[worst], **figures)
+    return preference(*([*prompt, *assistant(texts[index])] for index in (best, worst)), **figures)
 
 
 def _best(row: Row) -> list[Row]:
     prompt, texts, scores = scored(row)
-    return [{"messages": [*prompt, *assistant(texts[scores.index(max(scores))])]}]
+    return [demonstration([*prompt, *assistant(texts[scores.index(max(scores))])])]
 
 
 def _ranking(row: Row) -> list[Row]:
-    prompt, texts, scores = scored(row)
-    return [{"prompt": prompt, "completions": texts, "scores": scores}]
+    return [dict(zip(("prompt", "completions", "scores"), scored(row), strict=True))]
 
 
 def _completions(row: Row) -> list[Row]:
-    prompt, texts, _ = scored(row)
+    prompt, texts, _ = several(row)
     return [{"prompt": prompt, "completions": texts, "ended": [True] * len(texts)}]
 
 
@@ -84,6 +117,6 @@ PARSERS = {
     "rankings": _ranking,
     "preferences": lambda row: [best_and_worst(*scored(row))],
     "completions": _completions,
-    "prompts": lambda row: [prompt_row(scored(row)[0], row)],
+    "prompts": lambda row: [prompt_row(several(row)[0], row)],
     "demonstrations": _best,
 }

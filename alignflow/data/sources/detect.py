@@ -1,7 +1,8 @@
-"""Finds the format of a source by the columns of its first rows."""
+"""Finds the format of a source by its first rows: the one in which most of them can become what is wanted."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
@@ -9,10 +10,15 @@ from typing import Any
 from alignflow.data import catalogue
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DataError, cut
+from alignflow.data.sources import oasst
 from alignflow.data.sources.base import Row, RowError
+from alignflow.data.sources.columns import renamed
 from alignflow.data.sources.reading import BrokenLine, read_rows
+from alignflow.data.sources.transcripts import is_transcript
 
 LOOKED_AT = 20
+NEVER_FOUND = frozenset({("text", "demonstrations"), ("text", "prompts")})
+"""What a format gives only where the recipe names it: nothing says that a text is a prompt up to its first full stop."""
 
 
 def _is_list(value: Any) -> bool:
@@ -20,12 +26,16 @@ def _is_list(value: Any) -> bool:
 
 
 def _is_transcript(value: Any) -> bool:
-    return isinstance(value, str) and "\n\nAssistant:" in value and "Human:" in value
+    try:
+        return isinstance(value, str) and is_transcript(value)
+    except RowError:
+        return False
 
 
-# In the order of how telling the columns are: the first that fits is the format.
+# In the order of how telling the columns are: of two formats that fit as many rows, the first is the format.
 SIGNS: Mapping[str, Callable[[Row], bool]] = {
-    "sharegpt": lambda row: _is_list(row.get("conversations")),
+    "oasst": lambda row: oasst.is_tree(row) or oasst.is_message(row),
+    "sharegpt": lambda row: _is_list(row.get("conversations", row.get("conversation"))),
     "messages": lambda row: _is_list(row.get("messages")),
     "hh_rlhf": lambda row: "prompt" not in row and _is_transcript(row.get("chosen")),
     "comparison": lambda row: ("instruction" in row and _is_list(row.get("output"))) or any(
@@ -33,37 +43,101 @@ SIGNS: Mapping[str, Callable[[Row], bool]] = {
     ),
     "alpaca": lambda row: "instruction" in row,
     "trl": lambda row: "prompt" in row or {"chosen", "rejected"} <= row.keys(),
-    "text": lambda row: isinstance(row.get("text"), str),
+    "transcript": lambda row: _is_transcript(row.get("text")),
+    "text": lambda row: isinstance(row.get("text"), str) and not oasst.is_message(row),
 }  # fmt: skip
 
 
-def detect(rows: list[Row], where: str) -> str:
-    """The format that most of some first rows look like; raises DataError that names their columns."""
-    votes = [name for row in rows for name in [next((name for name, fits in SIGNS.items() if fits(row)), "")] if name]
-    if not votes:
-        columns = sorted({str(name) for row in rows for name in row})
+def detect(rows: list[Row], where: str, kind: str | None = None) -> str:
+    """The format in which most of some first rows can become rows of the table `kind`; of any table where it is None.
+
+    Where not one row can, it is the format that most rows look like, so that its reasons can be told. Of two formats that
+    fit as many rows it is the one that stands first in SIGNS.
+
+    Raises:
+        DataError: no format has the rows' columns.
+    """
+    able: Counter[str] = Counter()
+    alike: Counter[str] = Counter()
+    for name, fits in SIGNS.items():
+        wanted = [each for each in catalogue.FORMATS[name].kinds if each == (kind or each)]
+        fitting = [row for row in rows if fits(row)]
+        usable = [each for each in wanted if (name, each) not in NEVER_FOUND]
+        able[name] = sum(any(_parses(name, row, each) for each in usable) for row in _assembled(name, fitting))
+        alike[name] = len(fitting)
+    for votes in (able, alike):
+        if best := max(votes.values()):
+            return _named(next(name for name in SIGNS if votes[name] == best), kind, bool(able[name]), where)
+    columns = sorted({str(name) for row in rows for name in row})
+    raise DataError(
+        f"no known format has the columns {cut(', '.join(columns[:12])) or '(none)'}", where=where,
+        do="name the format in the recipe (`alignflow formats` lists them), or say with `columns: {prompt: NAME, ...}` which column is what",
+    )  # fmt: skip
+
+
+def _named(name: str, kind: str | None, is_able: bool, where: str) -> str:
+    if not is_able and (name, kind) in NEVER_FOUND:
         raise DataError(
-            f"no known format has the columns {cut(', '.join(columns[:12])) or '(none)'}", where=where,
-            do="name the format in the recipe (`alignflow formats` lists them), or rename the columns",
+            f"plain text, and nothing in it says what of it the {kind} are", where=where,
+            do="write `format: text` for the first sentence as the prompt and the rest as the answer, or use it as `general`",
         )  # fmt: skip
-    return max(dict.fromkeys(votes), key=votes.count)
+    return name
+
+
+def assembled(name: str, rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
+    """Numbered rows as the parser of a format takes them: for `oasst`, the messages of a tree in one row."""
+    return oasst.gathered(rows) if name == "oasst" else rows
+
+
+def _assembled(name: str, rows: list[Row]) -> list[Row]:
+    return [row for _, row in assembled(name, list(enumerate(rows)))]
 
 
 def first_rows(source: SourceConfig) -> list[Row]:
-    """The first rows of a source that are rows at all."""
-    return [row for row in islice(read_rows(source), LOOKED_AT * 5) if not isinstance(row, BrokenLine)][:LOOKED_AT]
+    """The first rows of a source that are rows at all, under the names that the source's `columns` gives them."""
+    raw = [row for row in islice(read_rows(source), LOOKED_AT * 5) if not isinstance(row, BrokenLine)][:LOOKED_AT]
+    return with_names(raw, source)
+
+
+def with_names(rows: list[Row], source: SourceConfig) -> list[Row]:
+    """Rows under the names that the source's `columns` gives them, without those that lack one.
+
+    Raises:
+        DataError: no row has them all.
+    """
+    found = []
+    for row in rows:
+        try:
+            found.append(renamed(row, source.columns))
+        except RowError:
+            continue
+    if rows and not found:
+        columns = sorted({str(name) for row in rows for name in row})
+        raise DataError(
+            f"no row has all of the columns {cut(', '.join(source.columns.values()))}", where=source.path,
+            do=f"its columns are {cut(', '.join(columns[:12]))}; write nested ones with dots",
+        )  # fmt: skip
+    return found
 
 
 def kinds_of(source: SourceConfig) -> list[str]:
-    """The tables that a source's first rows can become, in the format's order of preference."""
+    """The tables that a source's first rows can become, in the order of how telling the formats are."""
     rows = first_rows(source)
-    name = detect(rows, source.path) if source.format == "auto" else source.format
-    row = catalogue.look_up(catalogue.FORMATS, name, "format")
-    return [kind for kind in row.kinds if any(_parses(row.resolve(), found, kind) for found in rows)]
+    if source.format == "auto":
+        detect(rows, source.path)  # refuses columns that no format has
+        names = [name for name, fits in SIGNS.items() if any(fits(row) for row in rows)]
+    else:
+        names = [source.format]
+    kinds = [(name, kind) for name in names for kind in catalogue.look_up(catalogue.FORMATS, name, "format").kinds]
+    found = [
+        kind for name, kind in kinds
+        if (source.format != "auto" or (name, kind) not in NEVER_FOUND) and any(_parses(name, row, kind) for row in _assembled(name, rows))
+    ]  # fmt: skip
+    return list(dict.fromkeys(found))
 
 
-def _parses(parse: Callable[[Row, str], list[Row]], row: Row, kind: str) -> bool:
+def _parses(name: str, row: Row, kind: str) -> bool:
     try:
-        return bool(parse(row, kind))
+        return bool(catalogue.FORMATS[name].resolve()(row, kind))
     except (RowError, KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError):
         return False

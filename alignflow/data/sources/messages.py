@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from alignflow.data.records import assistant
-from alignflow.data.sources.base import Row, conversation, demonstration, label, parse_with, prompt_of, prompt_row
+from alignflow.data.sources.base import Messages, Row, column
+from alignflow.data.sources.conversations import demonstration, placed, prompt_of, turn_list, unpaired
+from alignflow.data.sources.labels import label
+from alignflow.data.sources.meanings import parse_with
+from alignflow.data.sources.prompts import prompt_row
 
 
 def parse(row: Row, kind: str) -> list[Row]:
@@ -11,13 +14,12 @@ def parse(row: Row, kind: str) -> list[Row]:
     return parse_with(PARSERS, row, kind)
 
 
-def _unpaired(row: Row) -> list[Row]:
-    messages = demonstration(conversation(row["messages"]))["messages"]
-    return [{"prompt": prompt_of(messages), "completion": assistant(messages[-1]["content"]), "label": label(row)}]
+def _turns(row: Row) -> Messages:
+    return placed(row, turn_list(column(row, "messages")))
 
 
 PARSERS = {
-    "demonstrations": lambda row: [demonstration(conversation(row["messages"]))],
-    "prompts": lambda row: [prompt_row(prompt_of(conversation(row["messages"])), row)],
-    "unpaired": _unpaired,
+    "demonstrations": lambda row: [demonstration(_turns(row))],
+    "prompts": lambda row: [prompt_row(prompt_of(_turns(row)), row)],
+    "unpaired": lambda row: [unpaired(_turns(row), label(row))],
 }

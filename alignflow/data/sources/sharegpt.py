@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
-from alignflow.data.sources.base import Messages, Row, RowError, conversation, demonstration, parse_with, preference, prompt_of, prompt_row
-
-_MARKED_ROLE = re.compile(r"<\|[^|]*\|>")
+from alignflow.data.sources.base import Messages, Row, RowError, column, is_blank
+from alignflow.data.sources.conversations import answered, demonstration, placed, preference, prompt_of, turn_list, unpaired
+from alignflow.data.sources.labels import label
+from alignflow.data.sources.meanings import parse_with
+from alignflow.data.sources.prompts import prompt_row
+from alignflow.data.sources.transcripts import ROLES, marked_role
 
 
 def parse(row: Row, kind: str) -> list[Row]:
@@ -16,33 +15,26 @@ def parse(row: Row, kind: str) -> list[Row]:
     return parse_with(PARSERS, row, kind)
 
 
-def turns(row: Row) -> Messages:
-    """The conversation, with a `system` column before it; control tokens around a role's name are taken off."""
-    raw = row["conversations"]
-    if not isinstance(raw, list):
-        raise RowError("not_text")
-    cleaned = [{**turn, "from": _MARKED_ROLE.sub("", str(turn.get("from", "")))} for turn in raw if isinstance(turn, Mapping)]
-    system = row.get("system")
-    first = [{"from": "system", "value": system}] if isinstance(system, str) and system.strip() else []
-    return conversation([*first, *cleaned], "from", "value")
+def _turns(row: Row) -> Messages:
+    mask = row.get("mask")  # NeMo's: the speaker whose turns are not trained on
+    if not is_blank(mask) and (not isinstance(mask, str) or ROLES.get(marked_role(mask)) != "user"):
+        raise RowError("unknown_weight")
+    return placed(row, turn_list(column(row, "conversations", "conversation")))
 
 
 def _preference(row: Row) -> list[Row]:
-    answers = [_value(row.get(side)) for side in ("chosen", "rejected")]
-    return [preference(prompt_of(turns(row)), *answers)]
-
-
-def _value(turn: Any) -> str:
-    value = turn.get("value", turn.get("content")) if isinstance(turn, Mapping) else turn
-    if not isinstance(value, str):
-        raise RowError("missing_column" if value is None else "not_text")
-    if not value.strip():
-        raise RowError("empty")
-    return value
+    turns = _turns(row)
+    if turns[-1]["role"] == "assistant":  # an answer already: the conversation must then be the chosen one
+        chosen = answered(row, prompt_of(turns), column(row, "chosen"))
+        if chosen[-1]["content"].strip() != turns[-1]["content"].strip():
+            raise RowError("different_prompts")
+    prompt = prompt_of(turns)
+    return [preference(*(answered(row, prompt, column(row, side)) for side in ("chosen", "rejected")))]
 
 
 PARSERS = {
-    "demonstrations": lambda row: [demonstration(turns(row))],
-    "prompts": lambda row: [prompt_row(prompt_of(turns(row)), row)],
+    "demonstrations": lambda row: [demonstration(_turns(row))],
+    "prompts": lambda row: [prompt_row(prompt_of(_turns(row)), row)],
     "preferences": _preference,
+    "unpaired": lambda row: [unpaired(_turns(row), label(row))],
 }

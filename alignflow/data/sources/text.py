@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 
 from alignflow.data.records import assistant, user
-from alignflow.data.sources.base import Row, RowError, column, parse_with, text
+from alignflow.data.sources import transcript
+from alignflow.data.sources.base import Row, RowError, column, text
+from alignflow.data.sources.meanings import parse_with
+from alignflow.data.sources.transcripts import is_transcript
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 def parse(row: Row, kind: str) -> list[Row]:
-    """Rows of the table `kind`; raises RowError."""
+    """Rows of the table `kind`; raises RowError. A text that is a conversation is read as one, and not cut at a sentence."""
+    if kind in transcript.PARSERS:
+        if "role" in row:
+            raise RowError("one_turn_of_several")
+        if isinstance(row.get("text"), str) and is_transcript(row["text"]):
+            return transcript.parse(row, kind)
     return parse_with(PARSERS, row, kind)
 
 

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alignflow.data.records import assistant
 from alignflow.data.sources import comparison
-from alignflow.data.sources.base import (
-    Row,
-    RowError,
-    as_answer,
-    as_prompt,
-    column,
-    conversation,
-    demonstration,
-    flag,
-    label,
-    number,
-    parse_with,
-    preference,
-    probability,
-    prompt_of,
-    prompt_row,
-    text,
-)  # fmt: skip
+from alignflow.data.sources.base import Messages, Row, RowError, column, flag, number, probability, text
+from alignflow.data.sources.conversations import answered, demonstration, preference, prompt_of, prompt_turns, unpaired
+from alignflow.data.sources.labels import label
+from alignflow.data.sources.meanings import parse_with
+from alignflow.data.sources.prompts import prompt_row
 
 
 def parse(row: Row, kind: str) -> list[Row]:
@@ -31,26 +17,33 @@ def parse(row: Row, kind: str) -> list[Row]:
     return parse_with(PARSERS, row, kind)
 
 
+def _prompt(row: Row) -> Messages:
+    return prompt_turns(row, column(row, "prompt"))
+
+
+def _asked(row: Row) -> Messages:
+    """The prompt; where a side holds the whole conversation, what that is an answer to."""
+    sides = [name for name in ("completion", "chosen") if isinstance(row.get(name), list) or row.get("prompt") is None]
+    return prompt_of(_whole(row, *sides) if sides and any(row.get(name) is not None for name in sides) else _prompt(row))
+
+
+def _whole(row: Row, *names: str) -> Messages:
+    """The conversation that ends with the answer in one of some columns; without a prompt, it is all there (TRL's implicit prompt)."""
+    return answered(row, None if row.get("prompt") is None else _prompt(row), column(row, *names))
+
+
 def _demonstration(row: Row) -> list[Row]:
-    return [demonstration([*as_prompt(column(row, "prompt")), *assistant(as_answer(column(row, "completion", "chosen")))])]
+    return [demonstration(_whole(row, "completion", "chosen"))]
 
 
 def _preference(row: Row) -> list[Row]:
     if row.get("completions") is not None and row.get("chosen") is None:
         return [comparison.best_and_worst(*comparison.scored(row))]
-    chosen, rejected = column(row, "chosen"), column(row, "rejected")
-    if row.get("prompt") is None:  # the prompt is inside both conversations (TRL's implicit prompt)
-        if isinstance(chosen, str):
-            raise RowError("missing_column")
-        turns, others = (demonstration(conversation(side))["messages"] for side in (chosen, rejected))
-        if turns[:-1] != others[:-1]:
-            raise RowError("different_prompts")
-        return [preference(prompt_of(turns), turns[-1]["content"], others[-1]["content"])]
     figures = {
         "soft_label": probability(row.get("soft_label")), "margin": number(row.get("margin")),
         "score_chosen": number(row.get("score_chosen")), "score_rejected": number(row.get("score_rejected")),
     }  # fmt: skip
-    return [{**preference(as_prompt(row["prompt"]), as_answer(chosen), as_answer(rejected), **figures), **_ends(row)}]
+    return [{**preference(_whole(row, "chosen"), _whole(row, "rejected"), **figures), **_ends(row)}]
 
 
 def _ends(row: Row) -> Row:
@@ -58,23 +51,15 @@ def _ends(row: Row) -> Row:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _unpaired(row: Row) -> list[Row]:
-    good = label(row)
-    return [{"prompt": as_prompt(column(row, "prompt")), "completion": assistant(as_answer(column(row, "completion"))), "label": good}]
-
-
 def _completions(row: Row) -> list[Row]:
-    texts = column(row, "completions")
-    if not isinstance(texts, Sequence) or isinstance(texts, str) or len(texts) < 2:
-        raise RowError("not_several_answers")
+    prompt, texts, answers = comparison.several(row)
     ended = row.get("ended")
-    if ended is not None and (not isinstance(ended, Sequence) or isinstance(ended, str) or len(ended) != len(texts)):
+    if ended is not None and (not isinstance(ended, Sequence) or isinstance(ended, str) or len(ended) != len(answers)):
         raise RowError("not_a_boolean")
-    known = [True] * len(texts) if ended is None else [flag(value) for value in ended]
+    known = [True] * len(answers) if ended is None else [flag(value) for value in ended]
     if None in known:
         raise RowError("not_a_boolean")
-    answers = [as_answer(value) for value in texts]
-    return [{"prompt": as_prompt(column(row, "prompt")), "completions": answers, "ended": known}]
+    return [{"prompt": prompt, "completions": texts, "ended": known}]
 
 
 def _joined(row: Row) -> str:
@@ -85,9 +70,9 @@ def _joined(row: Row) -> str:
 
 PARSERS = {
     "demonstrations": _demonstration,
-    "prompts": lambda row: [prompt_row(as_prompt(column(row, "prompt")), row)],
+    "prompts": lambda row: [prompt_row(_asked(row), row)],
     "preferences": _preference,
-    "unpaired": _unpaired,
+    "unpaired": lambda row: [unpaired(_whole(row, "completion"), label(row))],
     "rankings": lambda row: [dict(zip(("prompt", "completions", "scores"), comparison.scored(row), strict=True))],
     "completions": _completions,
     "texts": lambda row: [{"text": text(row["text"]) if row.get("text") is not None else _joined(row)}],

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from alignflow.data.artifacts import verify_files
 from alignflow.data.errors import ModelError
-from alignflow.data.rendering import end_token, load_tokenizer
+from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
+from alignflow.data.template_turns import end_token
 from alignflow.models.adapters import from_pretrained
 from alignflow.models.generation.base import Generation, Sampling
 from alignflow.models.generation.drawing import draw, uniform_streams

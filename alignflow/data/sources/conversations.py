@@ -1,0 +1,240 @@
+"""The one builder of conversations: from what any format has of them to turns, checked.
+
+A conversation is a list of `{role, content}`: a system turn or none, then user and assistant in turn. What stands in other
+columns (`system`, `history`) is put where it belongs, and an answer is joined to its prompt by `answered`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alignflow.data.records import assistant, normalise_text, user
+from alignflow.data.sources.base import Messages, Row, RowError, is_blank, text
+from alignflow.data.sources.meanings import PART_REASONS, TURN_REASONS, refuse_meanings, trained
+from alignflow.data.sources.transcripts import ROLES, is_transcript, marked_role, transcript_turns
+
+SYSTEM = ("system", "system_prompt", "system_message")
+"""Columns that hold a system turn."""
+TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "tool_call", "tool_calls", "tool_response", "tool_result", "ipython"})
+
+
+def turn_list(values: Any) -> Messages:
+    """Turns as they stand, each checked by itself; `role` or ShareGPT's `from`, `content` or `value`.
+
+    Raises:
+        RowError: no turns, a role that is not known, a content that is no text, or a key that changes the meaning.
+    """
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise RowError("empty" if is_blank(values) else "not_text")
+    if not all(isinstance(value, Mapping) for value in values):
+        raise RowError("not_text")
+    return [_turn(value) for value in values]
+
+
+def _turn(value: Mapping[str, Any], otherwise: str = "") -> dict[str, Any]:
+    name = next((value[key] for key in ("role", "from") if value.get(key) is not None), otherwise)
+    name = marked_role(name) if isinstance(name, str) else ""
+    if name in TOOL_ROLES:
+        raise RowError("tool_calls")
+    refuse_meanings(value, TURN_REASONS)
+    if value.get("label") is False:
+        raise RowError("labelled_bad")
+    role = ROLES.get(name)
+    if role is None:
+        raise RowError("unknown_role")
+    content = next((value[key] for key in ("content", "value", "text") if value.get(key) is not None), None)
+    turn: dict[str, Any] = {"role": role, "content": _content(content)}
+    return turn if trained(value, is_answer=role == "assistant") or role != "assistant" else {**turn, "weight": 0}
+
+
+def _content(value: Any) -> str:
+    """A text, or the joined texts of a list of parts; raises RowError for a part that is no text."""
+    if isinstance(value, Mapping):
+        value = [value]
+    if isinstance(value, list):
+        value = "".join(_part(part) for part in value)
+    return text(value)
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        raise RowError("not_text")
+    kind = part.get("type")
+    if kind in PART_REASONS:
+        raise RowError(PART_REASONS[kind])
+    if kind not in (None, "text", "input_text", "output_text") or not isinstance(part.get("text"), str):
+        raise RowError("unknown_content")
+    refuse_meanings(part, {"image": "images", "image_url": "images", "video": "images", "audio": "audio"})
+    return part["text"]
+
+
+def ordered(messages: Messages) -> Messages:
+    """The conversation as it is; raises RowError unless a system turn stands first alone, then user and assistant in turn."""
+    spoken = messages[1:] if messages and messages[0]["role"] == "system" else messages
+    if not spoken or [message["role"] for message in spoken] != [("user", "assistant")[index % 2] for index in range(len(spoken))]:
+        raise RowError("wrong_role_order")
+    return messages
+
+
+def placed(row: Row, messages: Messages) -> Messages:
+    """A conversation with what stands beside it in the row: the text of a system column first, then the turns of `history`.
+
+    Raises:
+        RowError: `two_system_prompts`, `unknown_history`, or the turns do not alternate.
+    """
+    system, spoken = _system_and_rest(messages)
+    return ordered([*_one_system(_system_columns(row), system), *_history(row.get("history")), *spoken])
+
+
+def _system_and_rest(messages: Messages) -> tuple[Messages, Messages]:
+    first = 1 if messages[0]["role"] == "system" else 0
+    return messages[:first], messages[first:]
+
+
+def _system_columns(row: Row) -> Messages:
+    found = {text(row[name]) for name in SYSTEM if name in row and not is_blank(row[name])}
+    if len(found) > 1:
+        raise RowError("two_system_prompts")
+    return [{"role": "system", "content": content} for content in found]
+
+
+def _one_system(*given: Messages) -> Messages:
+    found = [turns for turns in given if turns]
+    if len({normalise_text(turns[0]["content"]) for turns in found}) > 1:
+        raise RowError("two_system_prompts")
+    return found[0] if found else []
+
+
+def _history(value: Any) -> Messages:
+    """Earlier turns: Alpaca's pairs [question, answer], or turns with roles; a table of text holds them as JSON."""
+    if is_blank(value):
+        return []
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise RowError("unknown_history") from None
+    if not isinstance(value, list):
+        raise RowError("unknown_history")
+    if all(isinstance(item, Mapping) for item in value):
+        return turn_list(value)
+    if not all(isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2 for item in value):
+        raise RowError("unknown_history")
+    return [turn for question, answer in value for turn in (*user(text(question)), *assistant(text(answer)))]
+
+
+def prompt_turns(row: Row, value: Any) -> Messages:
+    """A prompt that is a text, a transcript or a conversation, in its context; it must end with the user.
+
+    Raises:
+        RowError: it ends with something else (`no_prompt`), or cannot be used.
+    """
+    if isinstance(value, str):
+        turns = transcript_turns(value) if is_transcript(value) else user(text(value))
+    else:
+        turns = turn_list(value)
+    if turns[-1]["role"] != "user":
+        raise RowError("no_prompt")
+    return placed(row, turns)
+
+
+def answered(row: Row, prompt: Messages | None, value: Any) -> Messages:
+    """The conversation that ends with the answer `value`.
+
+    Args:
+        row: The raw row, for what stands beside.
+        prompt: What `prompt_turns` made of the row's prompt; None where the answer holds the whole conversation.
+        value: A text, one turn, the turns that follow the prompt, or the whole conversation (as turns or as a transcript).
+
+    Raises:
+        RowError: it does not end with the assistant (`no_answer`), does not go on from the prompt (`different_prompts`), ...
+    """
+    if value is None:
+        raise RowError("missing_column")
+    if isinstance(value, str):
+        turns = transcript_turns(value) if is_transcript(value) else assistant(text(value))
+    else:
+        turns = [_turn(value, "assistant")] if isinstance(value, Mapping) else turn_list(value)
+    if turns[-1]["role"] != "assistant":
+        raise RowError("no_answer")
+    if turns[0]["role"] == "assistant":
+        if prompt is None:
+            raise RowError("missing_column")
+        return ordered([*prompt, *turns])
+    return placed(row, turns) if prompt is None else _merged(prompt, ordered(turns))
+
+
+def _merged(prompt: Messages, turns: Messages) -> Messages:
+    """A whole conversation beside a prompt: the prompt must be its beginning, or its last question."""
+    system, asked = _system_and_rest(prompt)
+    own_system, spoken = _system_and_rest(turns)
+    questions = [turn for turn in spoken if turn["role"] == "user"]
+    if not (_same(asked, spoken[: len(asked)]) or _same(asked, questions[-1:])):
+        raise RowError("different_prompts")
+    return [*_one_system(system, own_system), *spoken]
+
+
+def _same(turns: Messages, others: Messages) -> bool:
+    return [(turn["role"], normalise_text(turn["content"])) for turn in turns] == [
+        (turn["role"], normalise_text(turn["content"])) for turn in others
+    ]
+
+
+def demonstration(messages: Messages) -> Row:
+    """A row of demonstrations: up to the last assistant turn that is trained on, since what follows it changes nothing.
+
+    Raises:
+        RowError: the conversation does not end with the assistant (`no_answer`), or no turn of it is to be trained on
+            (`nothing_to_train`).
+    """
+    if not messages or messages[-1]["role"] != "assistant":
+        raise RowError("no_answer")
+    last = max((index for index, turn in enumerate(messages) if turn["role"] == "assistant" and "weight" not in turn), default=None)
+    if last is None:
+        raise RowError("nothing_to_train")
+    return {"messages": messages[: last + 1]}
+
+
+def prompt_of(messages: Messages) -> Messages:
+    """The conversation up to its last user turn, without weights."""
+    prompt = messages[:-1] if messages[-1]["role"] == "assistant" else messages
+    if not prompt or prompt[-1]["role"] != "user":
+        raise RowError("no_prompt")
+    return _bare(prompt)
+
+
+def answer_of(messages: Messages) -> str:
+    """The last turn's text, which must be an answer that may be learnt from."""
+    if messages[-1]["role"] != "assistant":
+        raise RowError("no_answer")
+    if "weight" in messages[-1]:
+        raise RowError("nothing_to_train")
+    return messages[-1]["content"]
+
+
+def _bare(messages: Messages) -> Messages:
+    return [{"role": turn["role"], "content": turn["content"]} for turn in messages]
+
+
+def preference(chosen: Messages, rejected: Messages, **figures: float | None) -> Row:
+    """A row of preferences from two conversations that differ in their last turn alone.
+
+    Raises:
+        RowError: they differ before it (`different_prompts`), or not at all (`identical_pair`).
+    """
+    prompt = prompt_of(chosen)
+    if prompt != prompt_of(rejected):
+        raise RowError("different_prompts")
+    good, bad = answer_of(chosen), answer_of(rejected)
+    if good.strip() == bad.strip():
+        raise RowError("identical_pair")
+    return {"prompt": prompt, "chosen": assistant(good), "rejected": assistant(bad), **figures}
+
+
+def unpaired(messages: Messages, label: bool) -> Row:
+    """A row of answers with a label: the conversation's last turn is the answer."""
+    return {"prompt": prompt_of(messages), "completion": assistant(answer_of(messages)), "label": label}

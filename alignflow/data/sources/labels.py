@@ -1,0 +1,54 @@
+"""Whether a row says that its answer is a good one: `label` or `kto_tag`, as a boolean, 0 or 1, or a word."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from alignflow.data.sources.base import Row, RowError, flag, is_blank
+
+COLUMNS = ("label", "kto_tag")
+_GOOD = frozenset({"true", "yes", "good", "desirable", "desired", "accepted", "accept", "like", "liked", "upvote", "chosen", "👍", "+1"})
+_BAD = frozenset({"false", "no", "bad", "undesirable", "undesired", "rejected", "reject", "dislike", "disliked", "downvote", "👎"})
+_WORDS = {**dict.fromkeys(_GOOD, True), **dict.fromkeys(_BAD, False), "thumbs up": True, "thumbs down": False}
+
+
+def label_or_none(row: Row) -> bool | None:
+    """The row's label; None where it has none.
+
+    Raises:
+        RowError: `unknown_label`: it is no label that is known here, or two columns disagree.
+    """
+    found = {_label(row[name]) for name in COLUMNS if name in row and not _is_missing(row[name])}
+    if len(found) > 1:
+        raise RowError("unknown_label")
+    return found.pop() if found else None
+
+
+def label(row: Row) -> bool:
+    """The row's label; raises RowError (`no_label`) where it has none that is known."""
+    try:
+        found = label_or_none(row)
+    except RowError:
+        found = None
+    if found is None:
+        raise RowError("no_label")
+    return found
+
+
+def _is_missing(value: Any) -> bool:
+    return value is not False and is_blank(value)
+
+
+def _label(value: Any) -> bool:
+    if isinstance(value, str):
+        word = " ".join(re.split(r"[\s_-]+", value.strip().lower()))
+        if word in _WORDS:
+            return _WORDS[word]
+    try:
+        found = flag(value)
+    except RowError:
+        found = None
+    if found is None:
+        raise RowError("unknown_label")
+    return found

@@ -1,0 +1,94 @@
+"""Columns and keys that change what a row means: they are understood, or the row is dropped for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from alignflow.data.sources.base import Row, RowError, flag, is_blank
+from alignflow.data.sources.labels import label_or_none
+
+ParserTable = Mapping[str, Callable[[Row], list[Row]]]
+
+_TOOLS = ("tools", "functions", "tool_calls", "function_call", "tool_responses")
+_IMAGES = ("images", "image", "image_url", "image_urls", "videos", "video", "pixel_values")
+_AUDIO = ("audios", "audio", "input_audio")
+_REASONING = ("reasoning_content", "thinking", "thinking_blocks")
+
+ROW_REASONS: Mapping[str, str] = {
+    **dict.fromkeys(_TOOLS, "tool_calls"), **dict.fromkeys(_IMAGES, "images"), **dict.fromkeys(_AUDIO, "audio"),
+    **dict.fromkeys(_REASONING, "reasoning_not_used"), "chat_template_kwargs": "chat_template_kwargs_not_used",
+}  # fmt: skip
+"""Columns of a row -> why a row is dropped that has something in them."""
+TURN_REASONS: Mapping[str, str] = {
+    **ROW_REASONS, "reasoning": "reasoning_not_used", "tool_call_id": "tool_calls", "refusal": "refusal_not_used",
+    "train_detail": "unknown_weight", "training_detail": "unknown_weight", "loss_scale": "unknown_weight", "loss_weight": "unknown_weight",
+    "prefix": "unfinished_answer", "partial": "unfinished_answer", "deleted": "deleted",
+}  # fmt: skip
+"""Keys of a turn -> why a row is dropped whose turn has something in them."""
+PART_REASONS: Mapping[str, str] = {
+    "image": "images", "image_url": "images", "input_image": "images", "video": "images", "video_url": "images", "audio": "audio",
+    "input_audio": "audio", "audio_url": "audio", "tool_use": "tool_calls", "tool_result": "tool_calls", "tool_call": "tool_calls",
+    "function_call": "tool_calls", "thinking": "reasoning_not_used", "redacted_thinking": "reasoning_not_used",
+    "reasoning": "reasoning_not_used", "refusal": "refusal_not_used",
+}  # fmt: skip
+"""Types of a part of a content -> why a row is dropped that has such a part."""
+WEIGHTS = ("weight", "train", "training", "loss")
+"""Keys of a turn that say whether it is trained on: OpenAI's, axolotl's (two) and ms-swift's."""
+TURN_KEYS = frozenset({*TURN_REASONS, *WEIGHTS, "role", "from", "content", "value", "text", "label"})
+_SWITCHED_OFF = (0, "0", "false", "False")
+_ANSWERED = ("demonstrations",)
+"""Kinds whose rows teach the one answer of a row as a good one."""
+
+
+def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
+    """Run the parser of `kind`, after the columns that change what the row means; a format without that parser drops the row.
+
+    Raises:
+        RowError: the row cannot be used.
+    """
+    if kind not in table:
+        raise RowError("not_of_this_kind")
+    if kind != "texts":
+        refuse_meanings(row, ROW_REASONS)
+    if kind in _ANSWERED and label_or_none(row) is False:
+        raise RowError("labelled_bad")
+    return table[kind](row)
+
+
+def refuse_meanings(holder: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
+    """Raise RowError for the first key of `reasons` that has something in it."""
+    for name, reason in reasons.items():
+        if name in holder and not is_blank(holder[name]) and holder[name] not in _SWITCHED_OFF:
+            raise RowError(reason)
+
+
+def trained(turn: Mapping[str, Any], *, is_answer: bool) -> bool:
+    """Whether a turn is trained on as far as its own keys say so; an assistant's turn is where they are silent.
+
+    Raises:
+        RowError: `unknown_weight`: a weight other than 0 and 1, or two that disagree; `trained_prompt`: the turn of another
+            speaker is to be trained on, which no trainer here does.
+    """
+    found = set()
+    for name in WEIGHTS:
+        if name in turn and (turn[name] is False or not is_blank(turn[name])):
+            try:
+                found.add(flag(turn[name]))
+            except RowError:
+                raise RowError("unknown_weight") from None
+    if len(found) > 1:
+        raise RowError("unknown_weight")
+    given = found.pop() if found else None
+    if given and not is_answer:
+        raise RowError("trained_prompt")
+    return is_answer and given is not False
+
+
+def unread_keys(row: Mapping[str, Any], columns: Iterable[str]) -> set[str]:
+    """Keys of turns that no format reads, as `column.key`, among some columns of a row."""
+    return {
+        f"{name}.{key}" for name in columns if isinstance(row.get(name), list)
+        for turn in row[name] if isinstance(turn, Mapping) and ("role" in turn or "from" in turn)
+        for key, value in turn.items() if key not in TURN_KEYS and not is_blank(value)
+    }  # fmt: skip

@@ -1,0 +1,131 @@
+"""OpenAssistant: trees of messages with ranks, one tree in a row or one message in a row; only assistants' replies become answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from alignflow.data.sources.base import Messages, Row, RowError, number
+from alignflow.data.sources.comparison import best_and_worst
+from alignflow.data.sources.conversations import demonstration, placed
+from alignflow.data.sources.meanings import parse_with
+from alignflow.data.sources.prompts import prompt_row
+from alignflow.data.sources.transcripts import ROLES
+
+COLUMNS = ("message_id", "parent_id", "message_tree_id", "text", "role", "rank", "deleted", "review_result")
+MOST_TURNS = 64
+Node = Mapping[str, Any]
+
+
+def parse(row: Row, kind: str) -> list[Row]:
+    """Rows of the table `kind`; raises RowError. One tree gives a pair or a ranking for each turn that has several ranked replies."""
+    for name in COLUMNS:  # of a tree whose messages were rows of their own: these are not looked at by name
+        row.get(name)
+    return parse_with(PARSERS, row, kind)
+
+
+def is_tree(row: Row) -> bool:
+    """Whether a row is a whole tree: a root with replies, by itself or in `prompt`."""
+    return isinstance(_root_of(row).get("replies"), list)
+
+
+def is_message(row: Row) -> bool:
+    """Whether a row is one message of a tree whose other messages are other rows."""
+    return {"message_id", "parent_id", "text", "role"} <= row.keys() and not isinstance(row.get("replies"), list)
+
+
+def gathered(rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
+    """Numbered rows with the messages of each tree in one row, where its root stood; a message without its parent stays by itself."""
+    nodes = {row["message_id"]: {**row, "replies": []} for _, row in rows if is_message(row) and isinstance(row["message_id"], str)}
+    found: list[tuple[int, Row]] = []
+    for at, row in rows:
+        node = nodes.get(row["message_id"]) if is_message(row) and isinstance(row["message_id"], str) else None
+        parent = nodes.get(row["parent_id"]) if node is not None and isinstance(row["parent_id"], str) else None
+        if parent is not None and parent is not node:
+            parent["replies"].append(node)
+        elif node is not None and not row["parent_id"]:
+            found.append((at, node))
+        else:
+            found.append((at, row))
+    return found
+
+
+def _root_of(row: Row) -> Node:
+    inner = row.get("prompt")
+    return inner if isinstance(inner, Mapping) else row
+
+
+def _root(row: Row) -> Node:
+    root = _root_of(row)
+    if not isinstance(root.get("replies"), list):
+        raise RowError("no_parent" if root.get("parent_id") else "no_answer")
+    if not _is_usable(root, "user"):
+        raise RowError("no_prompt")
+    return root
+
+
+def _is_usable(node: Any, role: str) -> bool:
+    """Whether a message can stand in a conversation: of that role, with text, neither deleted nor refused by its reviewers."""
+    if not isinstance(node, Mapping) or ROLES.get(str(node.get("role")).lower()) != role:
+        return False
+    return isinstance(node.get("text"), str) and bool(node["text"].strip()) and not node.get("deleted") and node.get("review_result") is not False
+
+
+def _replies(node: Node, role: str) -> list[Node]:
+    """The usable replies, those with a rank first, best first."""
+    found = [reply for reply in node.get("replies") or () if _is_usable(reply, role)]
+    return sorted(found, key=lambda reply: (_rank(reply) is None, _rank(reply) or 0.0))
+
+
+def _rank(node: Node) -> float | None:
+    return number(node.get("rank"))
+
+
+def _turn(node: Node, role: str) -> dict[str, str]:
+    return {"role": role, "content": node["text"]}
+
+
+def _questions(root: Node) -> Iterator[tuple[Messages, list[Node]]]:
+    """Every conversation that ends with a user's turn, and the replies to it."""
+    queue: list[tuple[Messages, Node]] = [([_turn(root, "user")], root)]
+    while queue:
+        context, node = queue.pop(0)
+        replies = _replies(node, "assistant")
+        yield context, replies
+        if len(context) < MOST_TURNS:
+            queue += [
+                ([*context, _turn(reply, "assistant"), _turn(further, "user")], further)
+                for reply in replies for further in _replies(reply, "user")
+            ]  # fmt: skip
+
+
+def _best_path(row: Row) -> Messages:
+    """The conversation of the best replies: from each, the first further question that has an answer."""
+    question: Node | None = _root(row)
+    messages: Messages = []
+    while question is not None and len(messages) < MOST_TURNS and (answers := _replies(question, "assistant")):
+        messages += [_turn(question, "user"), _turn(answers[0], "assistant")]
+        question = next((further for further in _replies(answers[0], "user") if _replies(further, "assistant")), None)
+    if not messages:
+        raise RowError("no_answer")
+    return messages
+
+
+def _ranked(row: Row) -> list[tuple[Messages, list[str], list[float]]]:
+    """Prompt, answers and scores (the rank, negated) of every turn with at least two ranked replies."""
+    found = []
+    for context, replies in _questions(_root(row)):
+        ranked = [(reply["text"], -rank) for reply in replies if (rank := _rank(reply)) is not None]
+        if len(ranked) > 1:
+            found.append((placed(row, context), [text for text, _ in ranked], [score for _, score in ranked]))
+    if not found:
+        raise RowError("not_several_answers")
+    return found
+
+
+PARSERS = {
+    "demonstrations": lambda row: [demonstration(placed(row, _best_path(row)))],
+    "preferences": lambda row: [best_and_worst(*found) for found in _ranked(row)],
+    "rankings": lambda row: [dict(zip(("prompt", "completions", "scores"), found, strict=True)) for found in _ranked(row)],
+    "prompts": lambda row: [prompt_row(placed(row, [_turn(_root(row), "user")]), row)],
+}

@@ -1,0 +1,99 @@
+"""Conversations that are written as one text: hh-rlhf's transcripts, guanaco's, and what chat templates write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alignflow.data.sources.base import Messages, RowError
+
+ROLES: Mapping[str, str] = {
+    "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
+    "model": "assistant", "chatbot": "assistant", "ai": "assistant", "system": "system", "developer": "system",
+}  # fmt: skip
+_MARKED_ROLE = re.compile(r"<\|[^|]*\|>")
+
+
+@dataclass(frozen=True)
+class Notation:
+    """A way to write turns.
+
+    Attributes:
+        mark: What stands before each turn, with its speaker as the one group.
+        end: What a turn may end with.
+        is_open: Whether only a text that ends with the assistant's mark counts: a script for the stage looks the same otherwise.
+    """
+
+    mark: re.Pattern[str]
+    end: re.Pattern[str] | None = None
+    is_open: bool = False
+
+
+_SPEAKERS = {**ROLES, "instruction": "user", "response": "assistant"}
+_END = re.compile(r"(?:<\|im_end\|>|<\|end\|>|<\|endoftext\|>|<\|eot_id\|>|</s>)\s*\Z")
+NOTATIONS: tuple[Notation, ...] = (
+    Notation(re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")),
+    Notation(re.compile(r"(?<!#)###\s*(Human|Assistant|User|System|Instruction|Response)\s*:")),
+    Notation(re.compile(r"<\|im_start\|>(user|assistant|system)\n"), _END),
+    Notation(re.compile(r"<\|(user|assistant|system|prompter)\|>"), _END),
+    Notation(re.compile(r"(?:\A\s*|\n)(Human|User|Assistant|AI|System):"), is_open=True),
+    Notation(re.compile(r"(?:\A\s*|\s)(USER|ASSISTANT):"), re.compile(r"</s>\s*\Z"), is_open=True),
+)
+_OTHERS = re.compile(r"\A\s*(?:<s>|<bos>|<\|begin_of_text\|>)?\s*(?:\[INST\]|<start_of_turn>|<\|start_header_id\|>|<\|start\|>)")
+"""How texts begin that another chat template has written, which are not taken apart here."""
+
+
+def marked_role(name: str) -> str:
+    """A speaker's name in lower case, without the control tokens that some data sets leave around it."""
+    return _MARKED_ROLE.sub("", name).strip().lower()
+
+
+def _notation(value: str) -> Notation | None:
+    """The notation that a text is written in: it begins with a mark, and has marks of both speakers."""
+    return next((notation for notation in NOTATIONS if _fits(notation, value)), None)
+
+
+def _fits(notation: Notation, value: str) -> bool:
+    first = notation.mark.match(value.lstrip() if notation is not NOTATIONS[0] else value)
+    if first is None:
+        return False
+    marks = list(notation.mark.finditer(value))
+    speakers = [_SPEAKERS[mark[1].lower()] for mark in marks]
+    if notation.is_open and (speakers[-1] != "assistant" or value[marks[-1].end() :].strip()):
+        return False
+    return {"user", "assistant"} <= set(speakers) or value.startswith("\n\nHuman:")
+
+
+def is_transcript(value: str) -> bool:
+    """Whether a text is a conversation; raises RowError (`rendered_template`) for one that is not taken apart here."""
+    if _OTHERS.match(value):
+        raise RowError("rendered_template")
+    return _notation(value) is not None
+
+
+def transcript_turns(value: str) -> Messages:
+    """The turns of a transcript. A mark without text at the end (`Assistant:`) is where the answer begins, and no turn.
+
+    Two turns of one speaker in a row are a slip of the data sets themselves, and join into one.
+
+    Raises:
+        RowError: `no_transcript`: it is not one; `empty`: a turn without text.
+    """
+    notation = _notation(value)
+    if notation is None:
+        raise RowError("no_transcript")
+    parts = notation.mark.split(value)[1:]
+    turns: Messages = []
+    for index, (speaker, said) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+        role = _SPEAKERS[speaker.lower()]
+        content = (notation.end.sub("", said) if notation.end else said).strip()
+        if not content:
+            if index == len(parts) // 2 - 1 and role == "assistant" and turns:
+                break
+            raise RowError("empty")
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += f"\n\n{content}"
+        else:
+            turns.append({"role": role, "content": content})
+    return turns

@@ -1,0 +1,202 @@
+"""Where an assistant's turn begins and ends in the text that a chat template writes."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+from alignflow.data.chat_templates import Messages, write_conversation
+from alignflow.data.errors import ModelError, TemplateRefusedError
+from alignflow.data.token_ids import Span, controls_of, template_ids
+
+
+@dataclass(frozen=True)
+class Written:
+    """A template's text, and the places in it of control tokens that stand in a user's text."""
+
+    text: str
+    literal: tuple[Span, ...] = ()
+
+    def before(self, place: int) -> Written:
+        """The text up to a place."""
+        return Written(self.text[:place], tuple(span for span in self.literal if span[1] <= place))
+
+    def followed_by(self, text: str) -> Written:
+        """The text, and more that a template writes."""
+        return Written(self.text + text, self.literal)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where an assistant's turn stands in a text: from after its header, to the end of its content, to the end of the turn."""
+
+    start: int
+    content_end: int
+    end: int
+
+
+@dataclass
+class _Memory:
+    """What is remembered per tokenizer: for each sequence of roles, the text that the template writes after each turn's content."""
+
+    template: Any
+    after: dict[tuple[str, ...], list[str | None]] = field(default_factory=dict)
+    opening: list[int] | None = None
+
+
+_REMEMBERED: weakref.WeakKeyDictionary[Any, _Memory] = weakref.WeakKeyDictionary()
+
+
+def end_token(tokenizer: Any) -> int:
+    """Id of the control token that ends an assistant's turn: the template's, or EOS where it writes none."""
+    end = end_text(tokenizer) if tokenizer.chat_template is not None else ""
+    return template_ids(tokenizer, end)[0][-1] if end else tokenizer.eos_token_id
+
+
+def end_text(tokenizer: Any) -> str:
+    """What the chat template writes after an assistant's text, up to its first control token; empty where there is none.
+
+    A template that ends a turn by the header of the next one (GLM) is read with a further user turn.
+    """
+    for roles in (("user", "assistant"), ("user", "assistant", "user")):
+        after = _after(tokenizer, roles)[1]
+        found = controls_of(tokenizer).any.search(after) if after else None
+        if after and found:
+            return after[: found.end()]
+    return ""
+
+
+def follows(tokenizer: Any, roles: tuple[str, ...]) -> bool:
+    """Whether the chat template writes every turn of a conversation of such roles."""
+    return None not in _after(tokenizer, roles)
+
+
+def opening_ids(tokenizer: Any) -> list[int]:
+    """Ids of what the template writes between its generation prompt and an answer's text; mostly none."""
+    remembered = _remembered(tokenizer)
+    if remembered.opening is None:
+        messages = [{"role": "user", "content": "x"}]
+        prompt = write_conversation(tokenizer, messages, True)
+        before, _ = _marked(tokenizer, [*messages, {"role": "assistant", "content": "x"}], 1)
+        text = before.removeprefix(prompt) if before.startswith(prompt) else ""
+        remembered.opening = template_ids(tokenizer, text)[0] if text.strip() else []
+    return remembered.opening
+
+
+def last_turn(tokenizer: Any, messages: Messages, whole: Written, prompt: Written | None = None) -> tuple[Written, Turn]:
+    """The last turn's place in a text that ends with it, and the text, with the turn's end where the template left that to the next turn."""
+    turn = turn_in(tokenizer, messages, len(messages) - 1, whole, prompt)
+    if turn.end > turn.content_end:
+        return whole, turn
+    end = end_text(tokenizer) or tokenizer.eos_token
+    return whole.before(turn.content_end).followed_by(end), Turn(turn.start, turn.content_end, turn.content_end + len(end))
+
+
+def turn_in(tokenizer: Any, messages: Messages, index: int, whole: Written, prompt: Written | None = None) -> Turn:
+    """Where the assistant's turn `index` stands in the text of all messages."""
+    after = _after(tokenizer, tuple(str(message["role"]) for message in messages))[index]
+    marked = None
+    if index == len(messages) - 1 and after is not None and whole.text.endswith(after):
+        content_end = len(whole.text) - len(after)
+    else:
+        marked = _marked(tokenizer, messages, index)
+        content_end = len(whole.text) - shared(marked[1][::-1], whole.text[::-1])
+    end = content_end
+    found = controls_of(tokenizer).any.search(after or "")
+    if found and whole.text.startswith((after or "")[: found.end()], content_end):
+        end = content_end + found.end()
+    prompt = prompt or write_shielded(tokenizer, messages[:index], True)
+    if whole.text.startswith(prompt.text) and len(prompt.text) <= content_end:
+        return Turn(len(prompt.text), content_end, end)
+    return Turn(_parting(tokenizer, messages, index, whole, prompt, marked or _marked(tokenizer, messages, index)), content_end, end)
+
+
+def _parting(
+    tokenizer: Any, messages: Messages, index: int, whole: Written, prompt: Written, marked: tuple[str, str]
+) -> int:  # fmt: skip
+    """Where the turn begins whose text the generation prompt is no beginning of: after what both have of the header."""
+    content = shared(marked[0], whole.text)
+    history = len(write_shielded(tokenizer, messages[:index], False).text) if index else 0
+    parted = shared(prompt.text, whole.text)
+    if parted < history:
+        return content  # the template wrote an earlier turn otherwise, so the two texts cannot be laid side by side
+    ends = [found.end() for found in controls_of(tokenizer).any.finditer(whole.text, history) if found.end() <= parted]
+    line = whole.text.rfind("\n", history, parted) + 1
+    return max([history, *ends, line])
+
+
+def _after(tokenizer: Any, roles: tuple[str, ...]) -> list[str | None]:
+    """For each turn of a conversation of such roles, the text between its content and the next one's; None where it is not written."""
+    remembered = _remembered(tokenizer)
+    if roles not in remembered.after:
+        marks = [f"{_MARKS[0]}{index}{_MARKS[1]}" for index in range(len(roles))]
+        turns = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
+        try:
+            text = write_conversation(tokenizer, turns, False)
+        except TemplateRefusedError:
+            text = ""
+        after = [text.partition(mark)[2].partition(_MARKS[0])[0] if mark in text else None for mark in marks]
+        remembered.after[roles] = after  # type: ignore[assignment]
+    return remembered.after[roles]
+
+
+def _remembered(tokenizer: Any) -> _Memory:
+    found = _REMEMBERED.get(tokenizer)
+    if found is None or found.template is not tokenizer.chat_template:
+        found = _REMEMBERED[tokenizer] = _Memory(tokenizer.chat_template)
+    return found
+
+
+_MARKS = ("\ue0f0", "\ue0f1")  # private-use characters: no template has them
+
+
+def _marked(tokenizer: Any, messages: Messages, index: int) -> tuple[str, str]:
+    """What the template writes before and after the content of turn `index`.
+
+    Raises:
+        ModelError: it leaves the content out.
+    """
+    mark = _free_mark(messages)
+    turns = [{**message, "content": mark} if place == index else message for place, message in enumerate(messages)]
+    before, found, after = write_conversation(tokenizer, turns, False).partition(mark)
+    if not found:
+        raise ModelError("the chat template leaves a message out", where="chat_template", do="set model.chat_template to instruction")
+    return before, after
+
+
+def _free_mark(messages: Messages) -> str:
+    """A character that no message has."""
+    texts = "".join(value for message in messages for value in message.values() if isinstance(value, str))
+    return next(character for character in map(chr, range(0xE100, 0xF8FF)) if character not in texts)
+
+
+def write_shielded(tokenizer: Any, messages: Messages, add_generation_prompt: bool) -> Written:
+    """The template's text, and where a control token in it comes from a message."""
+    special = controls_of(tokenizer).special
+    if not any(special.search(value) for message in messages for value in message.values() if isinstance(value, str)):
+        return Written(write_conversation(tokenizer, messages, add_generation_prompt))
+    mark, hidden = _free_mark(messages), []
+
+    def hide(value: Any) -> Any:
+        return special.sub(lambda found: f"{mark}{hidden.append(found.group()) or len(hidden) - 1}{mark}", value) if isinstance(value, str) else value
+
+    shielded = [{name: value if name == "role" else hide(value) for name, value in message.items()} for message in messages]
+    pieces = write_conversation(tokenizer, shielded, add_generation_prompt).split(mark)
+    text, spans = pieces[0], []
+    for number, piece in zip(pieces[1::2], pieces[2::2], strict=True):
+        spans.append((len(text), len(text) + len(hidden[int(number)])))
+        text += hidden[int(number)] + piece
+    return Written(text, tuple(spans))
+
+
+def shared(first: str, second: str) -> int:
+    """Length of the longest common beginning, by halving: a comparison of whole texts is fast."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[:middle] == second[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
