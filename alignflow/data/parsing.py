@@ -30,12 +30,22 @@ class Kept:
         read: Lines read in all.
         dropped: Reason -> number.
         formats: Source -> its format, as named or detected.
+        examples: Reason -> the first row that it dropped, as text.
+        unused: Source -> its columns that nothing reads.
     """
 
     rows: list[Row] = field(default_factory=list)
     read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     formats: dict[str, str] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, reason: str, example: str = "") -> None:
+        """Count a dropped row under a reason, and keep the first example of it."""
+        self.dropped[reason] += 1
+        if example:
+            self.examples.setdefault(reason, example)
 
 
 def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareConfig) -> Kept:
