@@ -14,7 +14,7 @@ _MARKS = (  # those of UTF-32 first: the little one starts with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16-be"), (BOM, "utf-8"),
 )  # fmt: skip
 _LOOKED_AT = 4096
-_MANY = 0.3  # share of characters below U+0100 from which a text without a mark counts as UTF-16
+_MANY, _FEW = 0.3, 0.1  # shares of zero bytes: of the high bytes, from letters below U+0100, and of the low ones
 _NAMES = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-32-le": "UTF-32", "utf-32-be": "UTF-32"}
 
 
@@ -43,14 +43,14 @@ def _without_mark(start: bytes) -> str:
         return "utf-8"
     if len(start) >= 8:
         one, two, three, four = (start[place::4].count(0) / (len(start) // 4) for place in range(4))
-        if not one and two >= _MANY and three == four == 1:
+        if four == 1 and min(two, three) >= _MANY and one <= _FEW:
             return "utf-32-le"
-        if not four and three >= _MANY and one == two == 1:
+        if one == 1 and min(two, three) >= _MANY and four <= _FEW:
             return "utf-32-be"
     first, second = (start[place::2].count(0) / (len(start) // 2) for place in range(2))
-    if not first and second >= _MANY:
+    if second >= _MANY and first <= _FEW:
         return "utf-16-le"
-    return "utf-16-be" if not second and first >= _MANY else "utf-8"
+    return "utf-16-be" if first >= _MANY and second <= _FEW else "utf-8"
 
 
 class _Recoded(io.RawIOBase):
