@@ -36,12 +36,11 @@ def test_a_few_system_prompts_make_no_two_rows_alike(systems):
     assert kept_of(rows) == 120
 
 
-@pytest.mark.parametrize("count", [3, 8, 40, 400])
-@pytest.mark.parametrize("share", [1.0, 0.6])
+@pytest.mark.parametrize(("count", "share"), [(3, 1.0), (8, 1.0), (8, 0.6), (40, 1.0), (40, 0.6), (400, 1.0), (400, 0.6), (400, 0.2)])
 def test_a_template_of_most_rows_makes_no_two_of_them_alike(count, share):
     """In a template in the user's turn, as Alpaca's; the other rows have none."""
     rows = [{"messages": [*user(f"{LONG} {question(n)} {LONG[::-1]}" if n < share * count else question(n)), *assistant(f"{n} times")]} for n in range(count)]
-    assert kept_of(rows) == count or count * share < 3
+    assert kept_of(rows) == count
 
 
 def test_rows_that_are_nearly_the_same_are_found_under_a_shared_system_prompt():
@@ -54,7 +53,7 @@ def test_rows_that_are_nearly_the_same_are_found_under_a_shared_system_prompt():
 def test_the_same_text_under_two_templates_is_not_the_same_row():
     texts = [f"{word} " * 3 for word in ("sun", "moon", "star", "sea")]
     rows = [{"messages": [*user(f"{order} this sentence: {text}"), *assistant("done")]} for order in ("translate to french", "count the words of") for text in texts]
-    assert kept_of(rows * 1) == 8
+    assert kept_of(rows) == 8
 
 
 words = st.lists(st.sampled_from([f"w{number}" for number in range(12)]), min_size=1, max_size=12).map(" ".join)
@@ -62,8 +61,7 @@ words = st.lists(st.sampled_from([f"w{number}" for number in range(12)]), min_si
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(words, min_size=1, max_size=15), st.floats(0.5, 0.95), st.randoms())
-def test_the_order_of_the_rows_does_not_change_which_pairs_are_alike(texts, threshold, rng):
-    """Of each pair of rows the later is dropped, whatever stands around them: of two orders, both keep a row of each group, or none is alike."""
+def test_whether_any_two_rows_are_alike_does_not_depend_on_their_order(texts, threshold, rng):
     flags = near_duplicates(texts, threshold)
     order = list(range(len(texts)))
     rng.shuffle(order)
