@@ -16,6 +16,7 @@ from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
+from alignflow.data.report.metrics import kept_lines
 from alignflow.flows.calls import Step
 from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.gates import check_approved
@@ -75,6 +76,8 @@ def all_found(steps: Sequence[Step], chosen: Sequence[Node], forced: set[str]) -
 def _print_results(shown: ShownRun, outcomes: list[Outcome]) -> None:
     console, store, display = shown.console, shown.store, shown.display
     console.print(final_table(outcomes, store))
+    for line in (line for outcome in outcomes for line in kept_lines(store.manifest(outcome.ref.key))):
+        console.print(escape(line), highlight=False, soft_wrap=True)
     for warning in [
         *_warnings(outcomes, store),
         *(gate_line(record) for record in display.verdicts if record.verdict in ("warned", "approved")),

@@ -14,14 +14,18 @@ from alignflow.data.rendering import encode_conversation, encode_prompt, encode_
 
 
 def drop(kept: Kept, reason: str, bad: Callable[[Row], bool]) -> None:
-    """Drop the rows that `bad` names, and count them."""
-    rows = [row for row in kept.rows if not bad(row)]
-    kept.dropped[reason] += len(kept.rows) - len(rows)
+    """Drop the rows that `bad` names, and count them, with the first as the example."""
+    rows = []
+    for row in kept.rows:
+        if bad(row):
+            kept.count(reason, "" if reason in kept.examples else row_text(row))
+        else:
+            rows.append(row)
     kept.rows = rows
 
 
 def drop_duplicates(kept: Kept, threshold: float) -> None:
-    """Drop rows that are equal, in normalised text, to an earlier one, and then those that nearly are."""
+    """Drop rows that are equal, in normalised text, to an earlier one, and then those that nearly are, system turn or not."""
     seen: set[str] = set()
 
     def repeated(row: Row) -> bool:
@@ -31,7 +35,7 @@ def drop_duplicates(kept: Kept, threshold: float) -> None:
         return known
 
     drop(kept, "duplicate", repeated)
-    flags = iter(near_duplicates([row_text(row) for row in kept.rows], threshold))
+    flags = iter(near_duplicates([row_text(row) for row in kept.rows], threshold, [_without_system(row) for row in kept.rows]))
     drop(kept, "near_duplicate", lambda row: next(flags))
 
 
@@ -100,6 +104,13 @@ def row_text(row: Row) -> str:
     if "messages" in row:
         return prompt_text(row["messages"])
     return "\n".join([prompt_text(row["prompt"]), *answer_texts(row)])
+
+
+def _without_system(row: Row) -> str:
+    """All text of a row but its system turn."""
+    name = next((name for name in ("messages", "prompt") if name in row), "")
+    turns = [turn for turn in row.get(name) or () if turn["role"] != "system"]
+    return row_text({**row, name: turns} if name else row)
 
 
 def drop_contaminated(kept: Kept, evaluation: Sequence[Row], ngram: int) -> None:

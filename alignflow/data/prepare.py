@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas
 
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
-from alignflow.data.errors import DataError
+from alignflow.data.dropped import Parsed, say_dropped
+from alignflow.data.errors import DataError, cut
 from alignflow.data.filters import (
     drop_contaminated,
     drop_duplicates,
@@ -19,10 +20,13 @@ from alignflow.data.filters import (
     prompt_messages,
     row_text,
 )
-from alignflow.data.parsing import Kept, parse_sources
+from alignflow.data.licences import licences_by_path
+from alignflow.data.parsing import Kept, parse_sources, source_name
 from alignflow.data.records import is_held_out, prompt_digest, row_id, write_table
 from alignflow.data.rendering import encode_conversation, load_tokenizer
 from alignflow.data.run import Run, write_json
+from alignflow.data.sources.reading import chosen_files
+from alignflow.data.sources.splits import listed
 
 SPLIT = ("demonstrations", "prompts", "preferences", "unpaired")
 SHOWN = 3
@@ -32,10 +36,10 @@ def prepare(config: PrepareConfig, *, tokenizer: Path, run: Run) -> dict[str, fl
     """Write the tables that the config's sources give (see records.py), statistics.json and samples.json.
 
     Train and held-out sides are told apart by a hash of the normalised prompt, so no prompt stands on both, and new
-    data moves no row. Metrics: rows kept and dropped of each kind.
+    data moves no row. Metrics: rows kept and dropped of each kind, and dropped for each reason.
 
     Raises:
-        DataError: a source cannot be used, or nothing is left of a kind.
+        DataError: a source cannot be used, nothing is left of a kind, or more is dropped than `max_dropped_fraction`.
     """
     tokens = load_tokenizer(tokenizer)
     kinds = [kind for kind in (*SPLIT, "completions") if getattr(config, kind)]
@@ -50,10 +54,12 @@ def prepare(config: PrepareConfig, *, tokenizer: Path, run: Run) -> dict[str, fl
     work.general()
     write_json(run.out / "statistics.json", {"tables": work.statistics, "licences": licences(config)})
     write_json(run.out / "samples.json", work.samples)
-    return {
-        f"{kind}/{name}": float(value)
-        for kind, found in work.statistics.items() for name, value in (("kept", found["kept"]), ("dropped", sum(found["dropped"].values())))
-    }  # fmt: skip
+    return {name: float(value) for kind, found in work.statistics.items() for name, value in _metrics(kind, found).items()}
+
+
+def _metrics(kind: str, found: dict[str, Any]) -> dict[str, int]:
+    reasons = {f"{kind}/dropped/{reason}": count for reason, count in found["dropped"].items()}
+    return {f"{kind}/kept": found["kept"], f"{kind}/dropped": sum(found["dropped"].values()), **reasons}
 
 
 class _Tables:
@@ -64,6 +70,7 @@ class _Tables:
         self.statistics: dict[str, Any] = {}
         self.samples: dict[str, list[str]] = {}
         self.sides: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        self._told: set[str] = set()
         self._done, self._total = 0, total
 
     def _advance(self) -> None:
@@ -75,18 +82,35 @@ class _Tables:
         self._advance()
         if not self.config.evaluation:
             return []
-        kept = parse_sources(self.config.evaluation, "prompts", self.config)
+        kept = self._parse(self.config.evaluation, "prompts")
+        parsed = Parsed.of(kept)
         drop_far_too_long(kept, self.tokenizer, self.config.max_length)
         drop_duplicates(kept, 1.0)
         lengths = drop_over_long(kept, self.tokenizer, self.config)
+        say_dropped("evaluation", kept, parsed, self.config, self.run)
         self._finish("evaluation", kept, lengths)
         write_table(kept.rows, "prompts", self.run.out / "evaluation" / "prompts.parquet")
         return kept.rows
 
     def table(self, kind: str, sources: Sequence[SourceConfig], evaluation: list[dict[str, Any]]) -> None:
         """Parse, clean, split and write the sources of one kind."""
+        self._clean_and_write(kind, self._parse(sources, kind), evaluation)
+
+    def _parse(self, sources: Sequence[SourceConfig], kind: str) -> Kept:
+        """The rows of some sources; says once which files and columns of each are not read."""
+        for source in sources:
+            if left_out := chosen_files(source).left_out:
+                self._tell(self.run.warn, f"{source_name(source)}: not read: {listed(left_out)}")
         kept = parse_sources(sources, kind, self.config)
-        self._clean_and_write(kind, kept, evaluation)
+        for name, columns in kept.unused.items():
+            if columns:
+                self._tell(self.run.note, f"{name}: columns that are not used: {cut(', '.join(columns))}")
+        return kept
+
+    def _tell(self, how: Callable[[str], None], text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            how(text)
 
     def prompts_of(self, kind: str, evaluation: list[dict[str, Any]]) -> None:
         """The prompts of another table, where the config has none of their own."""
@@ -97,13 +121,12 @@ class _Tables:
 
     def _clean_and_write(self, kind: str, kept: Kept, evaluation: list[dict[str, Any]]) -> None:
         self._advance()
+        parsed = Parsed.of(kept)
         drop_far_too_long(kept, self.tokenizer, self.config.max_length)
         drop_duplicates(kept, self.config.near_duplicate_threshold)
         drop_contaminated(kept, evaluation, self.config.decontaminate_ngram)
         lengths = drop_over_long(kept, self.tokenizer, self.config)
-        if not kept.rows:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in kept.dropped.most_common(5))
-            raise DataError(f"no {kind} are left ({reasons})", where=f"data.{kind}", do="raise the limit that dropped most of them")
+        say_dropped(kind, kept, parsed, self.config, self.run)
         self.sides[kind] = self._split(kept.rows, kind)
         self._finish(kind, kept, lengths)
         for side, rows in self.sides[kind].items():
@@ -136,8 +159,10 @@ class _Tables:
         """General text for the held-out NLL: the config's, or else the held-out demonstrations."""
         self._advance()
         if self.config.general:
-            kept = parse_sources(self.config.general, "texts", self.config)
+            kept = self._parse(self.config.general, "texts")
+            parsed = Parsed.of(kept)
             drop_duplicates(kept, 1.0)
+            say_dropped("general", kept, parsed, self.config, self.run)
             self._finish("general", kept, [])
             write_table(kept.rows, "texts", self.run.out / "general" / "texts.parquet")
         elif "demonstrations" in self.sides:
@@ -151,6 +176,7 @@ class _Tables:
         self.statistics[kind] = {
             "read": kept.read, "kept": len(kept.rows), "dropped": {name: count for name, count in sorted(kept.dropped.items()) if count},
             "formats": kept.formats, "sides": sides, "lengths": tables, "control_tokens_in_text": with_controls,
+            "unused": dict(sorted(kept.unused.items())), "examples": {reason: cut(text) for reason, text in sorted(kept.examples.items())},
             "sources": dict(sorted(Counter(row["source"] for row in kept.rows).items())),
         }  # fmt: skip
         if with_controls:
@@ -172,6 +198,6 @@ class _Tables:
 
 
 def licences(config: PrepareConfig) -> dict[str, str]:
-    """Source -> the licence that the recipe states for it."""
+    """Path of each source -> the licence that the recipe states for it."""
     kinds = (*SPLIT, "completions", "evaluation", "general")
-    return {Path(source.path).name: source.licence for kind in kinds for source in getattr(config, kind)}
+    return licences_by_path((source.path, source.licence) for kind in kinds for source in getattr(config, kind))

@@ -65,17 +65,17 @@ class ContentDigests:
             return self._path(name, revision)
         if kind == "model":
             check_model_path(Path(name))
-            return self._path(name, revision)
+            return self._path(name, revision, links=False)  # a model is what lies in its folder, and not in what this links to
         return {"constitution": self._constitution, "question": self._question, "name_or_file": self._name_or_file, "module": self._module}[
             kind
         ](name)
 
-    def _path(self, name: str, revision: str | None) -> str:
+    def _path(self, name: str, revision: str | None, links: bool = True) -> str:
         path = Path(name)
         if path.is_dir():
-            digests = {within: self._file(file) for within, file in inside(path).items()}
+            digests = {within: self._file(file) for within, file in inside(path, links).items()}
             if is_adapter(path) and BASE not in digests:  # an adapter that was not made here may lie apart from its base
-                digests["base"] = self._path(str(find_base(path)), None)
+                digests["base"] = self._path(str(find_base(path)), None, links=False)
             return artifacts.digest_of(digests)
         if is_pattern(name):
             digests = {within: self._file(file) for within, file in matched(name).items()}

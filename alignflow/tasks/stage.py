@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import alignflow
 from alignflow.data import artifacts, catalogue
 from alignflow.data.artifacts import ArtifactRef, Manifest
 from alignflow.data.errors import AlignflowError, DamagedArtifactError
+from alignflow.data.licences import licences_by_path
 from alignflow.tasks import attempts
 from alignflow.tasks.call import StageCall
 from alignflow.tasks.devices import devices_of, held
@@ -196,19 +197,17 @@ def licences(call: StageCall, store: ArtifactStore) -> dict[str, str]:
     found: dict[str, str] = {}
     for ref in call.inputs.values():
         found.update(store.manifest(ref.key).licences)
-    found.update(_stated(call.config))
-    return found
+    return licences_by_path(_stated(call.config), found)
 
 
-def _stated(config: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _stated(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each path of a config with a licence beside it."""
     if config.get("path") and isinstance(config.get("licence"), str):
-        found[Path(config["path"]).name] = config["licence"]
+        yield config["path"], config["licence"]
     for value in config.values():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, dict):
-                found.update(_stated(item))
-    return found
+                yield from _stated(item)
 
 
 def keep_log(call: StageCall, store: ArtifactStore, area: Path) -> None:

@@ -11,6 +11,7 @@ from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.near_duplicates import near_duplicates
+from alignflow.data.parsing import parse_sources
 from alignflow.data.prepare import prepare
 from alignflow.data.records import is_held_out, prompt_digest, read_table, user
 from alignflow.data.run import Run, Runtime
@@ -23,16 +24,19 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture
 def run_prepare(tmp_path, tokenizer):
-    """Prepare some rows of demonstrations; returns the payload and the metrics."""
+    """Prepare some rows of demonstrations, or a path with them; returns the payload and the metrics, and keeps what the run said."""
 
-    def run_it(rows, name="one", **fields):
-        source = tmp_path / f"{name}.jsonl"
-        source.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
-        places = {place: tmp_path / name / place for place in ("out", "side", "work", "rows")}
+    def run_it(rows, name="one", path=None, source=None, **fields):
+        file = tmp_path / f"{name}.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+        places = {place: tmp_path / "runs" / (f"{name}-folder" if path else name) / place for place in ("out", "side", "work", "rows")}
         for place in places.values():
             place.mkdir(parents=True)
-        config = PrepareConfig(demonstrations=(SourceConfig(path=str(source)),), **fields)
-        return places["out"], prepare(config, tokenizer=tokenizer, run=Run(**places, runtime=Runtime()))
+        run = Run(**places, runtime=Runtime())
+        run_it.warnings, run_it.notes = run.warnings, run.notes
+        config = PrepareConfig(demonstrations=(SourceConfig(path=str(path or file), **(source or {})),), **fields)
+        return places["out"], prepare(config, tokenizer=tokenizer, run=run)
 
     return run_it
 
@@ -184,3 +188,68 @@ def test_a_text_that_is_too_long_by_its_bytes_is_dropped_before_it_is_looked_at_
     out, _ = run_prepare([*rows(40), long])
     found = json.loads((out / "statistics.json").read_text())["tables"]["demonstrations"]
     assert found["dropped"] == {"over_long": 1} and found["kept"] == 40 and max(seen) < 10_000
+
+
+def test_of_many_dropped_rows_the_run_warns_with_an_example(run_prepare, capsys):
+    payload, metrics = run_prepare(rows(30) + [{"prompt": f"long {number} " * 300, "completion": "x"} for number in range(10)])
+    assert "demonstrations: kept 30 of 40: 10 over_long\n" in capsys.readouterr().out
+    assert (metrics["demonstrations/dropped"], metrics["demonstrations/dropped/over_long"]) == (10, 10)
+    assert run_prepare.warnings[0].startswith("demonstrations: kept 30 of 40: 10 over_long; an example of over_long: 'user: long 0 long 0")
+    assert len(run_prepare.warnings[0]) < 400 and statistics(payload)["examples"]["over_long"].startswith("user: long 0")
+
+
+def test_where_few_rows_are_dropped_it_is_said_and_no_warning(run_prepare, capsys):
+    run_prepare(rows(38) + [{"prompt": "long " * 400, "completion": "x"}, {"prompt": "", "completion": "x"}])
+    assert "demonstrations: kept 38 of 40: 1 empty, 1 over_long\n" in capsys.readouterr().out and run_prepare.warnings == []
+
+
+@pytest.mark.parametrize("bad", [{"prompt": "long {0} " * 300, "completion": "x"}, {"prompt": "{0}", "completion": ""}])
+def test_above_the_limit_the_stage_stops_with_the_reasons_and_the_limit_can_be_raised(run_prepare, bad):
+    found = rows(20) + [{name: text.format(number) for name, text in bad.items()} for number in range(25)]
+    with pytest.raises(DataError, match=r"too many rows are dropped, 56%: demonstrations: kept 20 of 45: 25 (over_long|empty)") as error:
+        run_prepare(found)
+    assert "data.max_dropped_fraction above 0.5" in str(error.value) and error.value.exit_status == 2
+    assert statistics(run_prepare(found, name="two", max_dropped_fraction=0.6)[0])["kept"] == 20
+
+
+def test_rows_that_are_equal_or_left_out_by_the_recipe_are_no_loss(run_prepare):
+    payload, _ = run_prepare(rows(20) * 4)
+    assert statistics(payload)["dropped"] == {"duplicate": 60} and run_prepare.warnings == []
+    payload, _ = run_prepare(rows(80), name="two", source={"max_rows": 10})
+    assert statistics(payload)["dropped"] == {"over_max_rows": 70} and run_prepare.warnings == []
+
+
+def test_rows_that_were_never_cleaned_do_not_hide_or_swell_the_loss(run_prepare):
+    """Of 100 rows 30 are empty, and of the others 60 are left out: three tenths are lost, and not three quarters of what is left."""
+    bad = [{"prompt": f"p{number}", "completion": ""} for number in range(30)]
+    payload, _ = run_prepare(rows(70) + bad, source={"max_rows": 10})
+    assert statistics(payload)["kept"] == 10 and len(run_prepare.warnings) == 1
+    with pytest.raises(DataError, match="too many rows are dropped, 30%"):
+        run_prepare(rows(70) + bad, name="two", source={"max_rows": 10}, max_dropped_fraction=0.29)
+
+
+def test_rows_of_one_long_system_prompt_are_all_kept(run_prepare):
+    system = {"role": "system", "content": " ".join(f"rule{number}" for number in range(120))}
+    different = [{"messages": [system, *user(f"question {n}?"), {"role": "assistant", "content": f"answer {n}"}]} for n in range(40)]
+    payload, _ = run_prepare(different, max_length=4000, max_prompt_length=4000)
+    assert statistics(payload)["kept"] == 40
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(run_prepare, tmp_path):
+    run_prepare(rows(20), name="data/train")
+    (tmp_path / "data" / "test.jsonl").write_text(json.dumps({"prompt": "held", "completion": "out"}) + "\n")
+    payload, _ = run_prepare(rows(20), name="data/train", path=tmp_path / "data")
+    assert run_prepare.warnings == ["data: not read: test.jsonl (split test)"]
+    assert statistics(payload)["kept"] == 20
+
+
+def test_columns_that_nothing_reads_are_named_once_and_counted(run_prepare, monkeypatch):
+    def with_unused(sources, kind, config):
+        kept = parse_sources(sources, kind, config)
+        kept.unused = {"one.jsonl": ["id", "topic"]}
+        return kept
+
+    monkeypatch.setattr("alignflow.data.prepare.parse_sources", with_unused)
+    payload, _ = run_prepare(rows(20))
+    assert run_prepare.notes == ["one.jsonl: columns that are not used: id, topic"]
+    assert statistics(payload)["unused"] == {"one.jsonl": ["id", "topic"]}

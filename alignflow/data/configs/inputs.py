@@ -115,6 +115,12 @@ class PrepareConfig(StageConfig):
         description="Drop training rows that share this many consecutive words with an evaluation prompt; 0: exact prompts only.",
     )
     max_broken_fraction: float = Field(default=0.05, ge=0, le=1, description="Stop when more than this share of a source's rows is broken.")
+    max_dropped_fraction: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Stop when more than this share of a table's rows is dropped; equal rows, weight and max_rows do not count.",
+    )
     truncate: bool = Field(default=False, description="Cut over-long prompts from the left instead of refusing them at sampling.")
 
 

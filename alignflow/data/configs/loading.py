@@ -156,4 +156,6 @@ def _absolute(value: str, base: Path, pattern: bool = False) -> str:
         return value
     path = Path(os.path.expanduser(value))
     looks_like_path = pattern or value.startswith((".", "/", "~")) or is_there(base / path)
+    if looks_like_path and is_file(base / path):  # a link keeps its own name: what a link of the Hub's cache leads to has no suffix
+        return str((base / path).parent.resolve() / path.name)
     return str((base / path).resolve()) if looks_like_path else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alignflow.data.artifacts import Manifest
+from alignflow.data.dropped import kept_line
 
 MOST_METRICS = 4
 SHOWN_METRICS: dict[str, tuple[str, ...]] = {
@@ -36,6 +37,21 @@ def key_metrics(name: str, manifest: Manifest) -> list[str]:
     wanted = [metric for start in SHOWN_METRICS.get(name, ()) for metric in found if metric == start or metric.startswith(f"{start}/")]
     chosen = [metric for metric in dict.fromkeys(wanted or found) if metric not in ends]
     return [f"{metric} {_shown(found, metric)}" for metric in chosen[:MOST_METRICS]]
+
+
+def kept_lines(manifest: Manifest) -> list[str]:
+    """What became of the rows of each table that `prepare` made, in a line each; none for other stages."""
+    if manifest.stage != "prepare":
+        return []
+    kinds = [name.removesuffix("/kept") for name in manifest.metrics if name.endswith("/kept")]
+    return [kept_line(kind, int(manifest.metrics[f"{kind}/kept"] or 0), _by_reason(kind, manifest.metrics)) for kind in kinds]
+
+
+def _by_reason(kind: str, metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Reason -> rows dropped; all under one where an older alignflow did not keep the reasons."""
+    start = f"{kind}/dropped/"
+    found = {name.removeprefix(start): value for name, value in metrics.items() if name.startswith(start) and value}
+    return found or {"dropped": metrics.get(f"{kind}/dropped") or 0.0}
 
 
 def _shown(found: Mapping[str, float], metric: str) -> str:

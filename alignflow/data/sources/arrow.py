@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from alignflow.data.errors import quoted
 from alignflow.data.sources.base import BrokenLine, Row
-from alignflow.data.sources.soundness import checked
+from alignflow.data.sources.soundness import checked, without_nulls
 
 
 def parquet_rows(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
@@ -44,7 +44,7 @@ def _rows(batch: pa.RecordBatch, before: int) -> Iterator[Row | BrokenLine]:
     except (ValueError, ArithmeticError, pa.ArrowException):
         rows = [_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
     for number, row in enumerate(rows, before + 1):
-        yield BrokenLine(number, "unreadable_value") if row is None else checked(row, number)
+        yield BrokenLine(number, "unreadable_value") if row is None else checked(without_nulls(row), number)
 
 
 def _row(batch: pa.RecordBatch) -> Row | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from alignflow.data.errors import DataError, cut
@@ -18,15 +21,94 @@ def matched(pattern: str) -> dict[str, Path]:
 
     Hidden files and folders are left out: whoever writes into a folder that is read may write under such a name first.
     """
-    root = Path(*(part for part in _fixed(Path(pattern).parts)))
-    names = glob.glob(str(Path(pattern).relative_to(root)), root_dir=root, recursive=True)
+    root = pattern_root(pattern)
+    parts = Path(pattern).relative_to(root).parts
+    if "**" in parts:  # glob would follow a link that leads back to its own folder again and again
+        return {name: path for name, path in inside(root).items() if _fits(Path(name).parts, parts)}
+    names = glob.glob(str(Path(*parts)), root_dir=root)
     return {_readable(name, root): root / name for name in sorted(names) if (root / name).is_file() and not is_hidden(Path(name))}
 
 
-def inside(folder: Path) -> dict[str, Path]:
-    """All files of a folder by their names below it, sorted, at any depth; hidden ones are left out."""
-    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {_readable(name, folder): path for name, path in files.items() if not is_hidden(Path(name))}
+def pattern_root(pattern: str) -> Path:
+    """The folder that a pattern starts at: its parts before the first that is a pattern itself."""
+    parts = Path(pattern).parts
+    return Path(*parts[: next(index for index, part in enumerate(parts) if glob.has_magic(part))])
+
+
+def inside(folder: Path, links: bool = True) -> dict[str, Path]:
+    """All files of a folder by their names below it, sorted, at any depth; hidden ones are left out.
+
+    A link to a file keeps its own name. A link to a folder is followed, unless `links` says otherwise; a folder that several
+    links lead to is entered once.
+
+    Raises:
+        DataError: a link leads back to a folder that it lies in, or a name is no text.
+    """
+    found = sorted(path for path in _walk(folder, links) if path.is_file())
+    return {_readable(str(path.relative_to(folder)), folder): path for path in found}
+
+
+def _walk(folder: Path, links: bool) -> list[Path]:
+    """What lies below a folder and is no folder; folders themselves before those that links lead to, so that each keeps its own name."""
+    found: list[Path] = []
+    entered = {os.path.realpath(folder)}
+    folders, linked = [folder], []
+    while folders or linked:
+        place = folders.pop() if folders else linked.pop(0)
+        if place.is_symlink() and place != folder:
+            real = os.path.realpath(place)
+            if f"{os.path.realpath(place.parent)}{os.sep}".startswith(f"{real.rstrip(os.sep)}{os.sep}"):
+                raise DataError("the link leads back to a folder that it lies in", where=cut(str(place)), do="remove the link")
+            if real in entered:
+                continue
+            entered.add(real)
+        for path in (place / name for name in _names(place) if not name.startswith(".")):
+            if not os.path.isdir(path):
+                found.append(path)
+            elif path.is_symlink():
+                linked += [path] if links else []
+            elif (real := os.path.realpath(path)) not in entered:
+                entered.add(real)
+                folders.append(path)
+    return found
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise DataError(
+            f"the folder cannot be read: {error.strerror}", where=cut(str(folder)), do="check its permissions, or move it away"
+        ) from None
+
+
+def odd_files(folder: Path) -> list[Path]:
+    """What lies in a folder and can be no data: pipes, devices, sockets, links to nothing; sorted, without hidden ones."""
+    return sorted(path for path in _walk(folder, links=True) if not path.is_file())
+
+
+def own_suffix(path: Path, known: Sequence[str]) -> str:
+    """The suffix that says what a file is, in small letters; with .gz where it is packed.
+
+    It is that of the file's own name: a link of the Hub's cache is called `data.jsonl`, and what it leads to has a digest for
+    a name. Only where a link's name says nothing does that of its target count.
+    """
+    for name in (path, *([Path(os.path.realpath(path))] if path.is_symlink() else [])):
+        suffixes = [suffix.lower() for suffix in name.suffixes]
+        packed = ".gz" if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else ""
+        kind = suffixes[-2] if packed else "".join(suffixes[-1:])
+        if kind in known:
+            return kind + packed
+    return "".join(path.suffixes[-1:]).lower()
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the parts of a name fit those of a pattern, in which `**` stands for any number of folders."""
+    if not pattern or not parts:
+        return not parts and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or _fits(parts[1:], pattern)
+    return fnmatch.fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 def _readable(name: str, folder: Path) -> str:
@@ -42,8 +124,3 @@ def _readable(name: str, folder: Path) -> str:
 def is_hidden(name: Path) -> bool:
     """Whether a file or one of the folders above it starts with a dot."""
     return any(part.startswith(".") for part in name.parts)
-
-
-def _fixed(parts: tuple[str, ...]) -> tuple[str, ...]:
-    first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    return parts[:first]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from alignflow.data.sources.base import BrokenLine, Row, RowError
 
 MAX_DEPTH = 64
+MOST_BYTES = 16 * 2**20
+"""Of one line of JSON, or of one text of a row (characters): no model reads more at once, and what follows takes many times its memory."""
+TOO_LARGE = "over_16_MiB"
 
 
 def checked(row: Any, number: int) -> Row | BrokenLine:
@@ -19,6 +22,38 @@ def checked(row: Any, number: int) -> Row | BrokenLine:
         return BrokenLine(number, "not_a_row")
     reason = unsound(row)
     return BrokenLine(number, reason) if reason else row
+
+
+def bounded(rows: Iterable[Row | BrokenLine]) -> Iterator[Row | BrokenLine]:
+    """The rows, with a broken line in the place of each that has a text over the limit."""
+    for number, row in enumerate(rows, 1):
+        yield BrokenLine(number, TOO_LARGE) if not isinstance(row, BrokenLine) and _too_large(row) else row
+
+
+def _too_large(value: Any) -> bool:
+    """Whether a row has a text anywhere that is over the limit."""
+    if isinstance(value, str | bytes):
+        return len(value) > MOST_BYTES
+    if isinstance(value, dict | list):
+        return any(_too_large(item) for item in (value.values() if isinstance(value, dict) else value))
+    return False
+
+
+def without_nulls(row: Any) -> Any:
+    """A row of a typed table without the null fields of its structs, at any depth; its own columns stay.
+
+    A column of structs has one type, so that a table of two tools with different `properties` gives each of them those of the
+    other, as nulls. A null field and a missing one are the same there (TRL's `remove_none_values` does this, too).
+    """
+    if isinstance(row, dict):
+        return {name: _filled(value) for name, value in row.items()}
+    return row
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(item) for name, item in value.items() if item is not None}
+    return [_filled(item) for item in value] if isinstance(value, list) else value
 
 
 def unsound(row: Mapping[str, Any]) -> str:

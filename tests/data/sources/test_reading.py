@@ -92,7 +92,7 @@ def test_unknown_columns_are_named(tmp_path):
 
 
 def test_a_line_that_no_model_could_read_is_counted_and_the_lines_around_it_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 1000)
+    monkeypatch.setattr("alignflow.data.sources.soundness.MOST_BYTES", 1000)
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n{"a": "' + "x" * 5000 + '"}\n{"a": 2}\n{"a": "' + "y" * 1500 + '"}')
     found = list(read_rows(SourceConfig(path=str(path))))
@@ -102,7 +102,7 @@ def test_a_line_that_no_model_could_read_is_counted_and_the_lines_around_it_are_
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "txt", "json", "saved"])
 def test_a_text_that_no_model_could_read_is_counted_in_every_kind_of_file(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 1000)
+    monkeypatch.setattr("alignflow.data.sources.soundness.MOST_BYTES", 1000)
     texts, path = ["first", "x" * 1001, "last"], tmp_path / f"rows.{suffix}"
     frame = pandas.DataFrame({"text": texts})
     {"csv": lambda: frame.to_csv(path, index=False), "parquet": lambda: frame.to_parquet(path), "txt": lambda: path.write_text("\n\n".join(texts)),
@@ -113,7 +113,7 @@ def test_a_text_that_no_model_could_read_is_counted_in_every_kind_of_file(tmp_pa
 
 
 def test_a_passage_that_is_too_large_is_divided_at_line_ends_and_only_a_line_that_is_too_large_is_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 10)
+    monkeypatch.setattr("alignflow.data.sources.soundness.MOST_BYTES", 10)
     path = tmp_path / "book.txt"
     path.write_text("one\ntwo\nthree\nfour\n" + "x" * 30 + "\nfive\n\nsix")
     found = list(read_rows(SourceConfig(path=str(path))))

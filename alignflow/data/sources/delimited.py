@@ -1,0 +1,121 @@
+"""Rows of CSV and TSV files, read strictly: a row has as many cells as the first line names, and every quote is closed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+from alignflow.data.errors import DataError, quoted
+from alignflow.data.sources.base import BrokenLine, Row
+from alignflow.data.sources.decoding import as_utf8
+from alignflow.data.sources.soundness import checked
+
+csv.field_size_limit(2**31 - 1)
+
+LIST_COLUMNS = frozenset({
+    "messages", "conversations", "conversation", "turns", "history", "completions", "responses", "answers", "generations", "candidates", "outputs",
+    "scores", "ranks", "ratings", "ended", "images", "tools", "tool_calls",
+})  # fmt: skip
+"""Columns whose value is a list: only there is a cell such as `["a"]` the JSON of a list, and not a text in brackets."""
+TURN_COLUMNS = frozenset({"prompt", "chosen", "rejected", "completion"})
+"""Columns that hold a text or a conversation: a cell there is JSON only where that is a turn, or a list of turns."""
+_ROLES, _CONTENTS = {"role", "from"}, {"content", "value", "tool_calls"}
+_PYTHON = ("[{'role'", "[{'content'", "[{'from'", "[{'value'", "{'role'", "{'content'", "{'from'", "{'value'")
+_FEWEST_LINES = 4
+
+
+def table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]:
+    """The reader of tables whose cells are apart by a delimiter.
+
+    It raises DataError, with the number of the line, at a quote that is not closed: where the cell ends nothing says, so
+    that rows would be swallowed. A row with too few or too many cells is a broken line, and so is every line of a cell
+    that holds whole rows, because two lost quotes enclose them.
+    """
+
+    def read(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
+        with io.TextIOWrapper(as_utf8(file, where), encoding="utf-8", errors="surrogateescape", newline="") as lines:  # type: ignore[type-var]
+            records = _records(lines, delimiter, where)
+            _, names = next(records, (0, []))
+            _check_header(names, where)
+            for number, cells in records:
+                swallowed = _rows_in_a_cell(cells, delimiter, len(names))
+                if len(cells) != len(names):
+                    yield BrokenLine(number, "wrong_number_of_columns")
+                elif swallowed:
+                    yield from (BrokenLine(line, "rows_in_a_cell") for line in range(number, number + swallowed))
+                elif any("\udc80" <= character <= "\udcff" for cell in cells for character in cell):
+                    yield BrokenLine(number, "not_utf8")
+                else:
+                    yield _row(names, cells, number)
+
+    return read
+
+
+def _records(lines: IO[str], delimiter: str, where: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each record that is not blank, with the number of its first line."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            ended = "unexpected end of data" in str(error)
+            found = "the file ends before it is closed" if ended else f"on line {reader.line_num}, {error}"
+            raise DataError(
+                f"the quotes in the row of line {number} do not enclose a cell: {found}", where=where,
+                do=f"correct line {number}: close the quote, and write a quote inside of a cell twice",
+            ) from None  # fmt: skip
+        if cells:
+            yield number, cells
+
+
+def _rows_in_a_cell(cells: Sequence[str], delimiter: str, columns: int) -> int:
+    """How many lines a record has of which one cell holds whole rows; 0 for any other."""
+    for cell in cells:
+        lines = cell.split("\n")[1:]
+        if columns > 1 and len(lines) >= _FEWEST_LINES and all(line.count(delimiter) == columns - 1 for line in lines):
+            return 1 + sum(cell.count("\n") for cell in cells)
+    return 0
+
+
+def _check_header(names: Sequence[str], where: str) -> None:
+    """Refuse a first line that names no columns, or one column twice: which of the two is meant, nothing says."""
+    if any(not name.isprintable() for name in names):
+        raise DataError("the first line is not text with the names of columns", where=where, do="check the file")
+    if double := next((name for name in names if list(names).count(name) > 1), None):
+        raise DataError(f"two columns are called {quoted(double)}", where=where, do="give each column a name of its own")
+
+
+def _row(names: Sequence[str], cells: Sequence[str], number: int) -> Row | BrokenLine:
+    row: Row = {}
+    for name, cell in zip(names, cells, strict=True):
+        if name in LIST_COLUMNS | TURN_COLUMNS and cell.startswith(_PYTHON):
+            return BrokenLine(number, "python_and_not_json")  # pandas writes lists so; as a text it would be trained as it stands
+        try:
+            row[name] = _value(name, cell)
+        except RecursionError:
+            return BrokenLine(number, "too_deep")
+    return checked(row, number)
+
+
+def _value(name: str, cell: str) -> Any:
+    """Text, or what a cell of a column of lists or conversations writes as JSON."""
+    if name not in LIST_COLUMNS | TURN_COLUMNS or (cell[:1], cell[-1:]) not in (("[", "]"), ("{", "}")):
+        return cell
+    try:
+        value = json.loads(cell)
+    except ValueError:
+        return cell
+    turns = value if isinstance(value, list) else [value]
+    if name in LIST_COLUMNS:
+        return value
+    return value if turns and all(_is_turn(turn) for turn in turns) else cell
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and bool(_ROLES & value.keys()) and bool(_CONTENTS & value.keys())

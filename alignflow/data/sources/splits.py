@@ -1,0 +1,109 @@
+"""Which files of a folder or pattern are read: those of the wanted split, as their names tell it, and each of them once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from alignflow.data.errors import DataError, cut, quoted
+from alignflow.data.sources.files import own_suffix
+
+_WORDS: Mapping[str, str] = {
+    "train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test", "evaluation": "test", "validation": "validation",
+    "valid": "validation", "val": "validation", "dev": "validation", "heldout": "heldout", "holdout": "heldout",
+}  # fmt: skip
+_SHARD = re.compile(r"(.+?)-\d{5,}-of-\d{5,}")
+_DOCUMENTS = frozenset({".md", ".rst", ".pdf", ".py", ".html"})
+LISTED = 5
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Files to read, and what is left out beside them.
+
+    Attributes:
+        files: In the order of their names.
+        left_out: Name -> why it is not read, for what could be taken for data.
+    """
+
+    files: tuple[Path, ...]
+    left_out: Mapping[str, str]
+
+
+def choose_files(found: Mapping[str, Path], split: str, known: Collection[str], where: str) -> Chosen:
+    """Choose among the files of a folder or pattern, by their names below it.
+
+    Where names tell splits, only the files of `split` are read; where all are of one split, and none other was asked for, they
+    are. Files in .json are read where there are no others: beside data they describe it.
+
+    Raises:
+        DataError: names tell the split of some files alone, or there is none of the wanted split.
+    """
+    left_out: dict[str, str] = {}
+    data = {name: path for name, path in found.items() if own_suffix(path, list(known)).removesuffix(".gz") in known}
+    for name in found.keys() - data.keys():
+        if Path(name).suffix.lower() not in _DOCUMENTS and Path(name).suffix:
+            left_out[name] = "no kind of data that is known"
+    lines = {name: path for name, path in data.items() if own_suffix(path, list(known)) not in (".json", ".json.gz")}
+    if lines:
+        left_out |= dict.fromkeys(data.keys() - lines.keys(), "a .json beside other data")
+    data = _of_split(lines or data, split, where, left_out)
+    files: dict[str, str] = {}
+    for name, path in data.items():
+        if (real := os.path.realpath(path)) in files:
+            left_out[name] = f"the same file as {files[real]}"
+        else:
+            files[real] = name
+    return Chosen(tuple(data[name] for name in files.values()), dict(sorted(left_out.items())))
+
+
+def _of_split(data: Mapping[str, Path], split: str, where: str, left_out: dict[str, str]) -> dict[str, Path]:
+    splits = {name: split_of(name) for name in data}
+    named = sorted({told for told in splits.values() if told})
+    if not named:
+        return dict(data)
+    if untold := [name for name, told in splits.items() if not told]:
+        told = next(name for name, told in splits.items() if told)
+        raise DataError(
+            f"the name of {quoted(told)} tells its split, and that of {quoted(untold[0])} does not", where=where,
+            do="name the files one by one, or by a pattern",
+        )  # fmt: skip
+    if len(named) == 1 and (split == "train" or same_split(named[0], split)):
+        return dict(data)
+    wanted = [told for told in named if same_split(told, split)]
+    if not wanted:
+        raise DataError(f"no file of the split {quoted(split)}", where=where, do=f"set the source's split; there are: {cut(', '.join(named))}")
+    left_out |= {name: f"split {told}" for name, told in splits.items() if told not in wanted}
+    return {name: path for name, path in data.items() if splits[name] in wanted}
+
+
+def split_of(name: str) -> str:
+    """The split that a file's name tells, or else the folders above it; empty where they tell none, or two.
+
+    `train.jsonl`, `my_test.csv` and `validation/0.parquet` tell it by a word. `train_sft-00000-of-00002.parquet`, as the Hub
+    writes it, tells the split `train_sft`.
+    """
+    path = Path(name)
+    stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+    if (shard := _SHARD.fullmatch(stem)) and _told(last := shard[1].split("-")[-1]):
+        return _WORDS.get(last, last)
+    return next((found for text in (stem, *reversed(path.parts[:-1])) if (found := _told(text))), "")
+
+
+def same_split(name: str, split: str) -> bool:
+    """Whether two names mean the same split: `val` and `dev` are `validation`."""
+    return _WORDS.get(name.lower(), name) == _WORDS.get(split.lower(), split)
+
+
+def _told(text: str) -> str:
+    words = {_WORDS[word] for word in re.split(r"[^a-z]+", text.lower().replace("held_out", "heldout")) if word in _WORDS}
+    return words.pop() if len(words) == 1 else ""
+
+
+def listed(left_out: Mapping[str, str]) -> str:
+    """Files that were left out, with the reasons, in one line; of many the first few."""
+    shown = [f"{name} ({why})" for name, why in list(left_out.items())[:LISTED]]
+    return cut(", ".join(shown)) + (f", and {len(left_out) - LISTED} more" if len(left_out) > LISTED else "")

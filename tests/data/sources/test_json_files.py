@@ -1,0 +1,62 @@
+"""A .json file is a list of rows, an object with one, or one row; where it could be two of these it is refused."""
+
+import json
+
+import pytest
+
+from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.errors import DataError
+from alignflow.data.sources.reading import read_rows
+
+ROWS = [{"instruction": "a", "output": "b"}, {"instruction": "c", "output": "d"}]
+TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read_it(value, split="train"):
+        path = tmp_path / "rows.json"
+        path.write_text(json.dumps(value))
+        return list(read_rows(SourceConfig(path=str(path), split=split)))
+
+    return read_it
+
+
+@pytest.mark.parametrize(
+    "value",
+    [ROWS, {"data": ROWS}, {"whatever": ROWS}, {"version": "1", "about": {"by": "x"}, "tags": ["a"], "examples": ROWS, "total": 2, "more": None},
+     {"instructions": ROWS}, {"test": ROWS}],
+)  # fmt: skip
+def test_a_list_of_rows_stands_alone_or_under_any_key(read, value):
+    assert read(value) == ROWS
+
+
+@pytest.mark.parametrize(
+    "row",
+    [ROWS[0], {"messages": TURNS}, {"messages": TURNS, "tools": [{"name": "w"}]}, {"conversations": [{"from": "human", "value": "a"}]},
+     {"instruction": "a", "output": "b", "history": [["c", "d"]]}, {"prompt": "a", "completions": ["b", "c"], "scores": [1, 2]},
+     {"prompt": "a", "answers": [{"text": "b", "rank": 1}, {"text": "c", "rank": 2}]}],
+)  # fmt: skip
+def test_one_object_is_one_row_and_its_lists_are_fields(read, row):
+    assert read(row) == [row]
+
+
+def test_rows_may_stand_under_the_key_of_one_of_their_columns(read):
+    assert read({"conversations": [{"conversations": TURNS}] * 2}) == [{"conversations": TURNS}] * 2
+
+
+@pytest.mark.parametrize(("split", "wanted"), [("train", ROWS[:1]), ("test", ROWS[1:]), ("eval", ROWS[1:])])
+def test_of_several_lists_that_of_the_split_is_read(read, split, wanted):
+    assert read({"train": ROWS[:1], "test": ROWS[1:]}, split) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [({"easy": ROWS, "hard": ROWS}, r"several lists of rows, and none is the split 'train': 'easy' \(2\), 'hard' \(2\)"),
+     ({"text": "About this data.", "data": ROWS}, "it can be one row, which has 'text', or the rows under 'data'"),
+     ({"prompt": ["a", "b"], "completion": ["c", "d"]}, "it holds columns .prompt, completion., and no rows"),
+     ({"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}}, "it holds columns")],
+)  # fmt: skip
+def test_what_can_be_meant_in_two_ways_is_refused_and_says_so(read, value, message):
+    with pytest.raises(DataError, match=message):
+        read(value)

@@ -1,0 +1,77 @@
+"""Near-duplicate search: what many rows share says nothing, and what two rows share beyond it does."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alignflow.data.filters import drop_duplicates
+from alignflow.data.near_duplicates import near_duplicates
+from alignflow.data.parsing import Kept
+from alignflow.data.records import assistant, user
+
+LONG = " ".join(f"rule{number}" for number in range(300))
+
+
+def question(number):
+    return f"how many legs have {number} spiders and {number * 7} cows in all?"
+
+
+def kept_of(rows, threshold=0.9):
+    kept = Kept(rows=list(rows))
+    drop_duplicates(kept, threshold)
+    return len(kept.rows)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 40, 400])
+def test_a_system_prompt_of_all_rows_makes_no_two_of_them_alike(count):
+    rows = [{"messages": [{"role": "system", "content": LONG}, *user(question(n)), *assistant(f"{n} times so many")]} for n in range(count)]
+    assert kept_of(rows) == count
+
+
+@pytest.mark.parametrize("systems", [1, 2, 5, 20, 60])
+def test_a_few_system_prompts_make_no_two_rows_alike(systems):
+    rows = [{"prompt": [{"role": "system", "content": f"{LONG} {n % systems}"}, *user(question(n))]} for n in range(120)]
+    assert kept_of(rows) == 120
+
+
+@pytest.mark.parametrize(("count", "share"), [(3, 1.0), (8, 1.0), (8, 0.6), (40, 1.0), (40, 0.6), (400, 1.0), (400, 0.6), (400, 0.2)])
+def test_a_template_of_most_rows_makes_no_two_of_them_alike(count, share):
+    """In a template in the user's turn, as Alpaca's; the other rows have none."""
+    rows = [{"messages": [*user(f"{LONG} {question(n)} {LONG[::-1]}" if n < share * count else question(n)), *assistant(f"{n} times")]} for n in range(count)]
+    assert kept_of(rows) == count
+
+
+def test_rows_that_are_nearly_the_same_are_found_under_a_shared_system_prompt():
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices([f"w{word}" for word in range(500)], k=60)) for _ in range(30)]
+    rows = [{"messages": [{"role": "system", "content": LONG}, *user(text), *assistant("yes")]} for text in [*texts, texts[3] + " more", "x " + texts[7]]]
+    assert kept_of(rows) == 30
+
+
+def test_the_same_text_under_two_templates_is_not_the_same_row():
+    texts = [f"{word} " * 3 for word in ("sun", "moon", "star", "sea")]
+    rows = [{"messages": [*user(f"{order} this sentence: {text}"), *assistant("done")]} for order in ("translate to french", "count the words of") for text in texts]
+    assert kept_of(rows) == 8
+
+
+words = st.lists(st.sampled_from([f"w{number}" for number in range(12)]), min_size=1, max_size=12).map(" ".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(words, min_size=1, max_size=15), st.floats(0.5, 0.95), st.randoms())
+def test_whether_any_two_rows_are_alike_does_not_depend_on_their_order(texts, threshold, rng):
+    flags = near_duplicates(texts, threshold)
+    order = list(range(len(texts)))
+    rng.shuffle(order)
+    shuffled = near_duplicates([texts[index] for index in order], threshold)
+    assert not flags[0] and not shuffled[0]
+    assert any(flags) == any(shuffled)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(words, min_size=1, max_size=15), st.floats(0.5, 0.95))
+def test_a_text_that_is_equal_to_an_earlier_one_is_always_found(texts, threshold):
+    flags = near_duplicates(texts, threshold)
+    assert all(flag or text not in texts[:index] for index, (text, flag) in enumerate(zip(texts, flags, strict=True)))
