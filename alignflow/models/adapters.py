@@ -177,7 +177,7 @@ def merge(model: Any, path: Path) -> Any:
         found = _peft().set_peft_model_state_dict(wrapped, weights)
     except (ValueError, RuntimeError) as error:
         raise ModelError(
-            f"the adapter does not fit its base: {str(error).splitlines()[0][:200]}",
+            f"the adapter does not fit its base: {' '.join(str(error).split())[:300]}",
             where=str(path),
             do="give the base that it was trained on",
         ) from None

@@ -6,8 +6,11 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytest.importorskip("peft")
+
+import peft
 
 from alignflow.data.artifacts import payload_files
 from alignflow.data.configs.training import LoRAConfig, RewardConfig, SFTConfig
@@ -17,6 +20,7 @@ from alignflow.data.run import Runtime
 from alignflow.models.adapters import add_adapter, save_model
 from alignflow.models.batching import EncodedRow
 from alignflow.models.engines.base import ENGINES, make_engine
+from alignflow.models.export import export
 from alignflow.models.generation.base import Sampling, make_generator
 from alignflow.models.policy import load_policy
 from alignflow.models.recompute import recompute_layers
@@ -148,6 +152,76 @@ def test_an_adapter_that_does_not_fit_its_base_is_refused(adapted):
     save_file(weights, out / "adapter_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="does not fit its base"):
         load_policy(out, Runtime())
+
+
+IDS = torch.tensor([[4, 9, 320, 30, 322, 321]])  # three of them are tokens that were added
+
+
+def with_added_tokens(checkpoint, out=None):
+    """Model and tokenizer of the checkpoint with three more tokens and rows of embeddings for them; written to `out`."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
+    torch.manual_seed(0)
+    assert tokenizer.add_tokens(["<one>", "<two>", "<three>"]) == 3 and model.config.tie_word_embeddings
+    model.resize_token_embeddings(len(tokenizer))
+    for part in (model, tokenizer) if out else ():
+        part.save_pretrained(out)
+    return model, tokenizer
+
+
+def logits_of(model, ids=IDS):
+    with torch.no_grad():
+        return model(ids).logits
+
+
+@pytest.mark.parametrize("modules", [{}, {"target_modules": ("q_proj", "v_proj")}])
+def test_a_tied_model_with_added_tokens_has_the_same_logits_after_its_adapter_was_merged_and_reloaded(
+    modules, adapted, tiny_checkpoint, tmp_path
+):
+    with_added_tokens(tiny_checkpoint, tmp_path / "base")
+    policy, out = adapted(base=tmp_path / "base", **modules)
+    rows = [EncodedRow(tuple(IDS[0, :2].tolist()), tuple(IDS[0, 2:].tolist()))]
+    with torch.no_grad():
+        expected = policy.token_statistics(rows).logps
+    export(out, tmp_path / "merged")
+    merged, base = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("merged", "base"))
+    assert merged.lm_head.weight is merged.model.embed_tokens.weight and merged.config.vocab_size == 323
+    assert torch.equal(merged.lm_head.weight, base.lm_head.weight) and (logits_of(merged) - logits_of(base)).abs().max() > 0.01
+    found = logits_of(merged).log_softmax(-1)[0, 1:-1].gather(-1, IDS[0, 2:, None])[:, 0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    generators = [make_generator(path, Runtime()) for path in (out, tmp_path / "merged")]
+    answers = [generator.generate([(4, 9, 321)] * 4, Sampling(12), [1, 2, 3, 4]) for generator in generators]
+    assert answers[0] == answers[1] and len({token for answer in answers[1] for token in answer.ids}) > 4, "no token is repeated for ever"
+    assert AutoTokenizer.from_pretrained(tmp_path / "merged")("<two>")["input_ids"] == [321]
+
+
+@pytest.mark.parametrize("trained", [("embed_tokens",), ("lm_head",), ("embed_tokens", "lm_head")])
+def test_somebody_elses_adapter_that_trained_one_of_two_tied_matrices_is_merged_into_a_model_with_two(trained, tiny_checkpoint, tmp_path):
+    """Written with `tie_word_embeddings: true`, one of the two would be lost when the model is loaded again."""
+    with_added_tokens(tiny_checkpoint, tmp_path / "base")
+    settings = peft.LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=list(trained), task_type="CAUSAL_LM")
+    wrapped = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), settings)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                parameter.add_(torch.randn(parameter.shape, generator=generator) / 10)
+    wrapped.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    wrapped.save_pretrained(tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(tmp_path / "base").save_pretrained(tmp_path / "adapter")
+    export(tmp_path / "adapter", tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits_of(merged), logits_of(wrapped), atol=1e-5, rtol=1e-5)
+    assert not torch.equal(merged.lm_head.weight, merged.model.embed_tokens.weight) and not merged.config.tie_word_embeddings
+
+
+def test_an_adapter_with_embeddings_of_added_tokens_is_refused_on_a_base_without_them(tiny_checkpoint, tmp_path):
+    model, tokenizer = with_added_tokens(tiny_checkpoint)
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    wrapped.peft_config["default"].base_model_name_or_path = str(tiny_checkpoint)
+    wrapped.save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ModelError, match=r"does not fit its base: .*embed_tokens.*323"):
+        load_policy(tmp_path / "adapter", Runtime())
 
 
 def test_modules_can_be_named_and_unknown_ones_are_refused(adapted, tiny_checkpoint):

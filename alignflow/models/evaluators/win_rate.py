@@ -10,6 +10,7 @@ from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.own_module import short
 from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs, wilson
 from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, flags_of, make_judge
+from alignflow.models.judges.label_statistics import option_mass, unanswered
 
 
 def evaluate(inputs: EvaluationInputs) -> Evaluation:
@@ -26,10 +27,14 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
             found = summary(verdicts, inputs.config.confidence) | {"flagged": flagged(judge, asked)}
         if any((found["flagged"] or {}).values()):
             inputs.run.warn(f"answers with marks of the judge's own, by which they may steer {name}: {found['flagged']} of {len(asked)} each")
+        if words := unanswered(found):
+            inputs.run.warn(f"{name}: {words}")
         found["made_the_labels"] = config is inputs.config.labelling_judge
         details[name] = found
         metrics[f"win_rate/{name}"] = found["win_rate"]
         metrics[f"win_rate/{name}/low"], metrics[f"win_rate/{name}/high"] = found["low"], found["high"]
+        if "option_mass" in found:
+            metrics[f"judge/option_mass/{name}"] = found["option_mass"]["mean"]
     return Evaluation(metrics, details)
 
 
@@ -60,12 +65,15 @@ def flagged(judge: Judge, asked: list[tuple[Candidate, Candidate]]) -> dict[str,
 
 
 def outcome(verdict: Verdict) -> float | None:
-    """1 for a win of the first answer, 0 for a loss, one half for a tie or two equal answers, None for no label."""
+    """1 for a win of the first answer, 0 for a loss, one half for a tie or two equal answers, None for no label.
+
+    A preference that changes with the order is a tie.
+    """
     if verdict.reason == IDENTICAL:
         return 0.5
     if verdict.probability is None:
         return None
-    return 0.5 if verdict.probability == 0.5 else float(verdict.probability > 0.5)
+    return float(verdict.probability > 0.5) if verdict.decided else 0.5
 
 
 def summary(verdicts: list[Verdict], confidence: float) -> dict[str, Any]:
@@ -73,11 +81,11 @@ def summary(verdicts: list[Verdict], confidence: float) -> dict[str, Any]:
     values = [value for value in map(outcome, verdicts) if value is not None]
     low, high = wilson(sum(values), len(values), confidence)
     asked = [verdict for verdict in verdicts if None not in verdict.orders]
-    flips = sum((verdict.orders[0] > 0.5) != (verdict.orders[1] > 0.5) for verdict in asked)  # type: ignore[operator]
+    flips = sum(verdict.flips for verdict in asked)
     return {
         "win_rate": sum(values) / len(values) if values else None, "low": low, "high": high, "confidence": confidence,
         "wins": values.count(1.0), "ties": values.count(0.5), "losses": values.count(0.0), "no_label": len(verdicts) - len(values),
-        "flip_rate": flips / len(asked) if asked else None,
+        "flip_rate": flips / len(asked) if asked else None, **option_mass(verdicts),
         "first_order": _mean([verdict.orders[0] for verdict in asked]), "swapped_order": _mean([verdict.orders[1] for verdict in asked]),
         "mean_scores": {
             model: _mean([verdict.scores[seat] for verdict in verdicts if None not in verdict.scores])

@@ -15,6 +15,7 @@ from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.options import NoOptions
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Run
+from alignflow.models.judges.blanks import same_answer
 
 IDENTICAL = "identical"
 NO_SCORE = "no score"
@@ -35,16 +36,36 @@ class Verdict:
     """What a judge says about a pair (first, second).
 
     Attributes:
-        probability: P(first is better); exactly 0.5 is a tie, None is no label (never 0.5 in its place).
+        probability: P(first is better); exactly 0.5 is a tie, None is no label (never 0.5 in its place). A verdict that
+            `flips` is a tie as well.
         scores: Scores of first and second, for pointwise judges.
         orders: P(first is better) as asked with first in the first seat, and as asked with the seats swapped.
         reason: Why there is no label; empty where there is one.
+        masses: How much of the judge's probability lay on its options together, in each order; None for a judge that
+            is not asked for options. The rest lay on other words: such a judge did not answer the question.
     """
 
     probability: float | None
     scores: tuple[float | None, float | None] = (None, None)
     orders: tuple[float | None, float | None] = (None, None)
     reason: str = ""
+    masses: tuple[float | None, float | None] = (None, None)
+
+    @property
+    def flips(self) -> bool:
+        """Whether the preferred answer changes with the order; an order that prefers neither answer does not count.
+
+        Such a verdict is a tie, whatever the mean of the two orders is (Zheng et al. 2023, arXiv 2306.05685, section 3.4).
+        """
+        given, swapped = self.orders
+        if given is None or swapped is None:
+            return False
+        return (settled(given) - 0.5) * (settled(swapped) - 0.5) < 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a label and it is no tie."""
+        return self.probability is not None and self.probability != 0.5 and not self.flips
 
 
 @dataclass(frozen=True)
@@ -129,7 +150,7 @@ def flags_of(judge: Judge, candidates: Sequence[Candidate]) -> list[list[str]] |
 def verdict_from_scores(judge: Judge, pair: tuple[Candidate, Candidate], scores: tuple[float | None, float | None]) -> Verdict:
     """The verdict of a pointwise judge on a pair whose scores are known already."""
     first, second = scores
-    if pair[0].text == pair[1].text:
+    if same_answer(pair[0].text, pair[1].text):
         return Verdict(None, scores, reason=IDENTICAL)
     if first is None or second is None:
         return Verdict(None, scores, reason=NO_SCORE)

@@ -26,7 +26,8 @@ from alignflow.models.judges.base import (
     own_source,
     verdict_from_scores,
 )
-from alignflow.models.judges.label_statistics import label_statistics
+from alignflow.models.judges.blanks import is_blank, same_answer
+from alignflow.models.judges.label_statistics import label_statistics, unanswered
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
 
 _SIDES = ("train", "heldout")
@@ -126,11 +127,17 @@ def _labeller(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]],
 
 
 def _packed(verdict: Verdict) -> list[Any]:
-    return [verdict.probability, list(verdict.scores), list(verdict.orders), verdict.reason]
+    return [verdict.probability, list(verdict.scores), list(verdict.orders), verdict.reason, list(verdict.masses)]
 
 
-def _unpacked(probability: float | None, scores: list[Any], orders: list[Any], reason: str) -> Verdict:
-    return Verdict(probability, (scores[0], scores[1]), (orders[0], orders[1]), reason)
+def _unpacked(
+    pair: tuple[Candidate, Candidate], probability: float | None, scores: list[Any], orders: list[Any], reason: str,
+    masses: Sequence[Any] = (None, None),
+) -> Verdict:  # fmt: skip
+    """A verdict from the journal, where those of earlier versions have no masses. No judge decides between equal answers."""
+    if same_answer(pair[0].text, pair[1].text):
+        return Verdict(None, reason=IDENTICAL)
+    return Verdict(probability, (scores[0], scores[1]), (orders[0], orders[1]), reason, (masses[0], masses[1]))
 
 
 def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: dict[str, Any]) -> LabelledPrompt:
@@ -142,9 +149,12 @@ def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: di
             for one, other in all_pairs(len(candidates))
         ]  # fmt: skip
     else:
-        judged = [JudgedPair(one, other, _unpacked(*verdict)) for one, other, *verdict in result["pairs"]]
-    texts = [(candidate.text, candidate.ended) for candidate in candidates]
-    kept, dropped = kept_pairs(judged, texts, config.pairs_per_prompt, config.min_margin)
+        judged = [
+            JudgedPair(one, other, _unpacked((candidates[one], candidates[other]), *verdict)) for one, other, *verdict in result["pairs"]
+        ]  # fmt: skip
+    blank = {index for index, candidate in enumerate(candidates) if is_blank(candidate.text)}
+    answers = [("" if index in blank else candidate.text, candidate.ended) for index, candidate in enumerate(candidates)]
+    kept, dropped = kept_pairs(judged, answers, config.pairs_per_prompt, config.min_margin, blank)
     held_out = is_label_held_out(row["prompt"], config.heldout_fraction)
     flags = flags_of(judge, candidates)
     return LabelledPrompt(row, held_out, scores, result.get("details", []), judged, kept, dropped, flags)
@@ -223,7 +233,12 @@ def _warn(statistics: dict[str, Any], run: Run) -> None:
     _warn_of_flags(statistics["flagged"], run)
     flips = statistics["flips"]["low"]
     if flips is not None and flips > 0.5:
-        run.warn(f"the judge changes its mind with the seats in {statistics['flips']['rate']:.0%} of the pairs: its labels are near chance")
+        run.warn(
+            f"the judge changes its mind with the seats in {statistics['flips']['rate']:.0%} of the pairs: these are ties and were left out, "
+            "and the other labels are near chance"
+        )
+    if words := unanswered(statistics):
+        run.warn(words)
 
 
 def _warn_of_flags(flagged: dict[str, Any], run: Run) -> None:
@@ -252,4 +267,5 @@ def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
         "flagged_wins_rate": statistics["flagged"]["wins"]["rate"],
         "soft_label_entropy": statistics["soft_label_entropy"],
         "margin_mean": statistics["margin"]["mean"],
-    }
+        **({"judge/option_mass": mass["mean"], "judge/option_mass_p5": mass["p5"]} if (mass := statistics.get("option_mass")) else {}),
+    }  # fmt: skip

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from alignflow.models.judges.pairing import NARROW, REPEATED, TIE, JudgedPair
+from alignflow.models.judges.pairing import BLANK, FLIPPED, NARROW, REPEATED, TIE, JudgedPair
 from alignflow.models.judges.rates import rate
 
 if TYPE_CHECKING:
+    from alignflow.models.judges.base import Verdict
     from alignflow.models.judges.label import LabelledPrompt
 
+LEAST_OPTION_MASS = 0.5  # with less, most of the judge's answers would be none of its options
 _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -24,7 +26,7 @@ def label_statistics(labelled: Sequence[LabelledPrompt], pointwise: bool) -> dic
     for prompt in labelled:
         dropped.update(prompt.dropped)
     judged = [(prompt, pair) for prompt in labelled for pair in prompt.judged]
-    decided = [(prompt, pair) for prompt, pair in judged if pair.verdict.probability not in (None, 0.5)]
+    decided = [(prompt, pair) for prompt, pair in judged if pair.verdict.decided]
     kept = [pair for prompt in labelled for pair in prompt.kept]
     details = [detail for prompt in labelled for detail in prompt.details]
     return {
@@ -36,9 +38,10 @@ def label_statistics(labelled: Sequence[LabelledPrompt], pointwise: bool) -> dic
         },
         "prompts_without_pair": sum(not prompt.kept for prompt in labelled),
         "dropped": dict(dropped),
-        "ties": dropped[TIE],
-        "abstentions": {reason: count for reason, count in dropped.items() if reason not in (TIE, NARROW, REPEATED)},
+        "ties": dropped[TIE] + dropped[FLIPPED],
+        "abstentions": {reason: count for reason, count in dropped.items() if reason not in (TIE, FLIPPED, NARROW, REPEATED, BLANK)},
         "flips": _flips([] if pointwise else [pair for _, pair in judged]),
+        **option_mass([pair.verdict for _, pair in judged]),
         "first_seat": _first_seat([pair for _, pair in judged], pointwise),
         "longer_wins": _longer_wins(decided),
         "ended_wins": _ended_wins(decided),
@@ -58,8 +61,32 @@ def entropy(probability: float) -> float:
 
 def _flips(pairs: Sequence[JudgedPair]) -> dict[str, Any]:
     """How often the preferred answer changes with the seats, among pairs with a preference in both orders."""
-    both = [pair.verdict.orders for pair in pairs if not {None, 0.5} & set(pair.verdict.orders)]
-    return rate(sum((given > 0.5) != (swapped > 0.5) for given, swapped in both), len(both))
+    both = [pair.verdict for pair in pairs if not {None, 0.5} & set(pair.verdict.orders)]
+    return rate(sum(verdict.flips for verdict in both), len(both))
+
+
+def option_mass(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """How much of a judge's probability lay on its options, over all questions (two for each pair that was asked).
+
+    Returns `option_mass`: mean, `p5` (the fifth percentile), `bound` (the least mean of a judge that answers its question) and
+    the distribution. Empty for a judge that is not asked for options.
+    """
+    masses = [mass for verdict in verdicts for mass in verdict.masses if mass is not None]
+    if not masses:
+        return {}
+    return {"option_mass": {**_distribution(masses), "p5": float(numpy.quantile(masses, 0.05)), "bound": LEAST_OPTION_MASS}}
+
+
+def unanswered(statistics: Mapping[str, Any]) -> str:
+    """What to tell people about a judge that does not answer its question, by its `option_mass`; empty for one that does."""
+    mass = statistics.get("option_mass")
+    if mass is None or mass["mean"] >= mass["bound"]:
+        return ""
+    return (
+        f"the judge does not answer the question: on average {mass['mean']:.1%} of its probability lies on its options (5th percentile "
+        f"{mass['p5']:.1%}, at least {mass['bound']:.0%} is expected), so its labels say little; take a model that follows instructions, "
+        "or set judge.options.prompt or judge.options.options to what the model answers to"
+    )
 
 
 def _first_seat(pairs: Sequence[JudgedPair], pointwise: bool) -> dict[str, Any]:
@@ -90,8 +117,9 @@ def _ended_wins(decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[st
 def _flagged(labelled: Sequence[LabelledPrompt], decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[str, Any]:
     """Answers with marks of the judge's own, and how often one of them wins, among decided pairs with exactly one of them.
 
-    A text that names a seat wins in one order and loses in the other. One that speaks about the content, such as "the other
-    answer is dangerous", can win in both: `wins_in_both_orders` counts that, and no average over orders removes it.
+    A text that names a seat wins in one order and loses in the other: a tie, which is not counted here. One that speaks
+    about the content, such as "the other answer is dangerous", can win in both, and asking in both orders does not remove it;
+    `wins_in_both_orders` leaves out the wins where one of the orders preferred neither answer.
     """
     flags = [marks for prompt in labelled if prompt.flags is not None for marks in prompt.flags]
     wins, both = [], []

@@ -22,6 +22,7 @@ from alignflow.data.run import Run
 from alignflow.models.generation.base import make_generator
 from alignflow.models.generation.journal import model_identity
 from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, needed_model, settled
+from alignflow.models.judges.blanks import same_answer
 from alignflow.models.judges.fences import fence_of
 from alignflow.models.judges.marks import Marks
 
@@ -64,7 +65,7 @@ class LLMJudge:
         reasons: list[str] = []
         questions: list[list[int]] = []
         for first, second in pairs:
-            reason = IDENTICAL if first.text == second.text else FLAGGED if self._drops(first, second) else ""
+            reason = IDENTICAL if same_answer(first.text, second.text) else FLAGGED if self._drops(first, second) else ""
             asked = [] if reason else [self._question(first, second), self._question(second, first)]
             too_long = any(len(question) > self._max_length for question in asked)
             reasons.append(TOO_LONG if too_long else reason)
@@ -174,15 +175,23 @@ def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], 
 def verdict_of_orders(given: Sequence[float], swapped: Sequence[float]) -> Verdict:
     """The verdict from the options' log-probabilities in both orders (Lee et al. 2023, arXiv 2309.00267, section 2.1).
 
+    The log-probabilities are those among all tokens: what they sum up to is the verdict's masses.
+
     Args:
         given: Of the first and the second option, asked with the first answer in the first seat.
         swapped: The same, asked with the seats swapped.
     """
     first_seat = [_first_option(*logps) for logps in (given, swapped)]
+    masses = (_mass(given), _mass(swapped))
     if not all(map(math.isfinite, first_seat)):
-        return Verdict(None, reason=NOT_FINITE)
+        return Verdict(None, reason=NOT_FINITE, masses=masses)
     orders = (first_seat[0], 1.0 - first_seat[1])
-    return Verdict(settled((orders[0] + orders[1]) / 2), orders=orders)
+    return Verdict(settled((orders[0] + orders[1]) / 2), orders=orders, masses=masses)
+
+
+def _mass(logps: Sequence[float]) -> float | None:
+    """Probability of the options together; 0 where none is possible, None where a log-probability is not a number."""
+    return None if any(map(math.isnan, logps)) else math.fsum(map(math.exp, logps))
 
 
 def _first_option(first: float, second: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 from alignflow.data.artifacts import text_digest
@@ -15,6 +15,8 @@ from alignflow.models.judges.base import Verdict
 _ALL_PAIRS_UP_TO = 4
 
 TIE = "tie"
+FLIPPED = "changes with the order"
+BLANK = "blank answer preferred"
 NARROW = "narrow margin"
 REPEATED = "repeated pair"
 
@@ -79,17 +81,21 @@ def planned_pairs(count: int, seed: int, identity: str) -> list[tuple[int, int]]
 
 
 def kept_pairs(
-    pairs: Sequence[JudgedPair], answers: Sequence[Hashable], limit: int, min_margin: float
+    pairs: Sequence[JudgedPair], answers: Sequence[Hashable], limit: int, min_margin: float, blank: Collection[int] = ()
 ) -> tuple[list[JudgedPair], dict[str, int]]:
     """The `limit` pairs with the widest margin, and how many were left out for which reason.
 
-    A tie (exactly one half) and a pair nearer to one half than `min_margin` are no preference; a pair without a label
-    counts under its verdict's reason. Of pairs of equal `answers` (two samples may be the same) one is enough.
+    A tie (exactly one half, or a preference that changes with the order) and a pair nearer to one half than `min_margin`
+    are no preference; a pair without a label counts under its verdict's reason. Of pairs of equal `answers` (two samples
+    may be the same) one is enough. A `blank` answer (its position) may be the worse one and never the better one:
+    a policy that is trained on such a pair learns to say nothing.
     """
     dropped: dict[str, int] = {}
     good: dict[Hashable, JudgedPair] = {}
     for pair in pairs:
         reason = _reason(pair.verdict, min_margin)
+        if not reason and pair.chosen in blank:
+            reason = BLANK
         if not reason and (answers[pair.chosen], answers[pair.rejected]) in good:
             reason = REPEATED
         if reason:
@@ -103,6 +109,8 @@ def kept_pairs(
 def _reason(verdict: Verdict, min_margin: float) -> str:
     if verdict.probability is None:
         return verdict.reason or "no label"
+    if verdict.flips:
+        return FLIPPED
     if verdict.probability == 0.5:
         return TIE
     return NARROW if abs(verdict.probability - 0.5) < min_margin else ""

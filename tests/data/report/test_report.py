@@ -105,5 +105,16 @@ def test_flagged_answers_are_shown_with_how_often_they_won(run, tmp_path):
     assert "3 of 4 decided pairs: 0.75 (0.3 to 0.95); 2 of them in both orders" in page
 
 
+@pytest.mark.parametrize(("mean", "warned"), [(0.04, True), (0.9, False)])
+def test_the_probability_on_the_judges_options_is_shown_and_a_judge_that_does_not_answer_is_marked(mean, warned, tmp_path):
+    labels = {"judged": 12, "dropped": {"changes with the order": 11}, "option_mass": {"mean": mean, "p5": 0.015, "bound": 0.5, "count": 24}}
+    write_json(tmp_path / "labels" / "statistics.json", labels)
+    stages = {"label": Stage("label", tmp_path / "labels")}
+    page = render("labels", stages, {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)})
+    assert "Of 12 judged pairs, these became no preference: changes with the order 11." in page
+    assert f"On average {mean} of the judge's probability lies on its options (5th percentile 0.015)." in page
+    assert ('<p class="warning">On average' in page) is warned and ("does not answer the question" in page) is warned
+
+
 def gathered(stages):
     return stages["label"].read("statistics.json")

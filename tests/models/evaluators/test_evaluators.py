@@ -47,6 +47,7 @@ def test_a_mean_with_students_interval():
         (Verdict(0.8), 1.0),
         (Verdict(0.2), 0.0),
         (Verdict(0.5), 0.5),
+        (Verdict(0.506, orders=(0.912, 0.1)), 0.5),
         (Verdict(None, reason=IDENTICAL), 0.5),
         (Verdict(None, reason="no answer"), None),
     ],
@@ -57,8 +58,14 @@ def test_ties_and_equal_answers_count_half_and_no_label_not_at_all(verdict, valu
 
 def test_a_win_rate_counts_apart_what_has_no_label():
     found = summary([Verdict(0.9, orders=(0.9, 0.8)), Verdict(0.9, orders=(0.7, 0.4)), Verdict(0.5), Verdict(None, reason="x")], 0.95)
-    assert (found["wins"], found["ties"], found["losses"], found["no_label"]) == (2, 1, 0, 1)
-    assert found["win_rate"] == pytest.approx(2.5 / 3) and found["flip_rate"] == 0.5
+    assert (found["wins"], found["ties"], found["losses"], found["no_label"]) == (1, 2, 0, 1), "one preference changes with the order"
+    assert found["win_rate"] == pytest.approx(2 / 3) and found["flip_rate"] == 0.5
+
+
+def test_a_win_rate_holds_how_much_of_the_judges_probability_lay_on_its_options():
+    found = summary([Verdict(0.9, masses=(0.8, 0.6)), Verdict(None, reason="not finite", masses=(0.0, 0.2))], 0.95)
+    assert found["option_mass"]["mean"] == pytest.approx(0.4) and found["option_mass"]["count"] == 4
+    assert "option_mass" not in summary([Verdict(0.9)], 0.95)
 
 
 def test_answers_with_marks_of_the_judges_own_are_counted_for_each_model():

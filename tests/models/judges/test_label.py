@@ -195,6 +195,96 @@ def test_a_biased_judge_shows_in_its_rates(tmp_path, make_run, monkeypatch):
     assert statistics["flips"]["low"] < 0.5 < statistics["flips"]["high"]
 
 
+def test_a_verdict_that_changes_with_the_order_is_a_tie_and_no_pair(tmp_path, make_run, monkeypatch):
+    """Eleven verdicts of twelve change: the mean of both orders is near one half, and the seat made the label."""
+    run = make_run()
+    judge = PairOracle(seat=1.5)  # outweighs a difference of 1, and not one of 3
+    metrics, pairs, statistics = labelled(judge, [[0, 1]] * 22 + [[0, 3]] * 2, tmp_path, run, monkeypatch)
+    assert {pair["chosen"][0]["content"] for pair in pairs} == {"answer #3"} and len(pairs) == 2
+    assert statistics["dropped"] == {"changes with the order": 22} and statistics["ties"] == 22 and statistics["abstentions"] == {}
+    assert statistics["flips"]["hits"] == 22 and statistics["longer_wins"]["trials"] == 0
+    assert metrics["ties"] == metrics["flip_rate"] == pytest.approx(11 / 12)
+    assert any("92% of the pairs: these are ties and were left out" in warning for warning in run.warnings)
+
+
+class First(PairOracle):
+    """Prefers the answer in the first seat, in both orders; it does not see that it is asked about one answer twice."""
+
+    def compare(self, pairs):
+        return [Verdict(0.9, orders=(0.9, 0.9)) for _ in pairs]
+
+
+class Longest(PointwiseJudge):
+    def score(self, candidates):
+        return [float(len(candidate.text)) for candidate in candidates]
+
+    def probability(self, first, second):
+        return sigmoid(first - second)
+
+
+@pytest.fixture
+def three_blanks(tmp_path):
+    """Completions of 20 prompts: three blank ones in different characters, then a real one."""
+    answers = [" ", "\n\t", "\u200b", "an answer"]
+    rows = [
+        {"id": f"p{index}", "source": "t", "prompt": user(f"prompt {index}"), "completions": answers, "ended": None, "tokens": None}
+        for index in range(20)
+    ]  # fmt: skip
+    write_table(rows, "completions", tmp_path / "blank" / "train.parquet")
+    return tmp_path / "blank"
+
+
+def test_blank_answers_are_identical_and_lose_to_a_real_one(three_blanks, make_run, monkeypatch):
+    run = make_run()
+    monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: Longest())
+    label(LabelConfig(pairs_per_prompt=9), completions=three_blanks, run=run)
+    statistics = json.loads((run.out / "statistics.json").read_text())
+    assert statistics["dropped"] == {"identical": 60, "repeated pair": 40} and statistics["abstentions"] == {"identical": 60}
+    assert {row["chosen"][0]["content"] for row in read_table(run.out / "preferences" / "train.parquet")} == {"an answer"}
+
+
+def test_a_preferred_blank_answer_makes_no_pair_and_is_counted(three_blanks, make_run, monkeypatch):
+    monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: First())
+    with pytest.raises(TrainingError, match=r"60 blank answer preferred, 60 identical"):
+        label(LabelConfig(pairs_per_prompt=9), completions=three_blanks, run=make_run())
+
+
+class Elsewhere(PairOracle):
+    """Puts a given share of its probability on its options."""
+
+    def __init__(self, *masses):
+        super().__init__()
+        self.masses = masses
+
+    def compare(self, pairs):
+        return [replace(verdict, masses=self.masses) for verdict in super().compare(pairs)]
+
+
+def test_a_judge_that_does_not_answer_the_question_is_reported(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    metrics, _, statistics = labelled(Elsewhere(0.02, 0.06), [[0, 1]] * 20, tmp_path, run, monkeypatch)
+    assert statistics["option_mass"]["mean"] == metrics["judge/option_mass"] == pytest.approx(0.04)
+    assert metrics["judge/option_mass_p5"] == statistics["option_mass"]["p5"] == pytest.approx(0.02)
+    assert (statistics["option_mass"]["count"], statistics["option_mass"]["bound"]) == (40, 0.5)
+    (warning,) = [warning for warning in run.warnings if "does not answer the question" in warning]
+    assert "4.0% of its probability" in warning and "judge.options.prompt" in warning
+
+
+@pytest.mark.parametrize("judge", [Elsewhere(0.5, 0.5), Elsewhere(None, None), Oracle()], ids=["answers", "is not asked so", "pointwise"])
+def test_a_judge_that_answers_or_has_no_options_is_not(judge, tmp_path, make_run, monkeypatch):
+    run = make_run()
+    metrics, _, statistics = labelled(judge, [[0, 1]] * 20, tmp_path, run, monkeypatch)
+    assert not [warning for warning in run.warnings if "question" in warning]
+    assert ("option_mass" in statistics) == ("judge/option_mass" in metrics) == (getattr(judge, "masses", None) == (0.5, 0.5))
+
+
+def test_verdicts_that_an_earlier_version_journalled_have_no_masses(tmp_path, make_run, monkeypatch):
+    packed = module._packed
+    monkeypatch.setattr(module, "_packed", lambda verdict: packed(verdict)[:4])
+    _, pairs, statistics = labelled(Elsewhere(0.1, 0.1), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
+    assert len(pairs) == 20 and "option_mass" not in statistics
+
+
 def test_a_pointwise_judge_has_no_flip_rate(tmp_path, make_run, monkeypatch):
     metrics, _, statistics = labelled(Oracle(), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
     assert metrics["flip_rate"] is None and statistics["flips"] == {"rate": None, "low": None, "high": None, "hits": 0, "trials": 0}

@@ -93,13 +93,24 @@ def test_probabilities_of_both_orders_are_averaged(judge_of):
 def test_a_judge_that_looks_at_the_seat_alone_is_a_tie(judge_of):
     judge, _ = judge_of(lambda first, second: log_odds(0.9))
     verdict = judge.compare([pair("a", "b")])[0]
-    assert verdict.probability == 0.5 and verdict.orders == (pytest.approx(0.9), pytest.approx(0.1))
+    assert verdict.probability == 0.5 and verdict.orders == (pytest.approx(0.9), pytest.approx(0.1)) and verdict.flips
 
 
 def test_the_verdict_mirrors_with_the_pair(judge_of):
     judge, _ = judge_of(lambda first, second: log_odds(0.8 if len(first) > len(second) else 0.3))
     there, back = judge.compare([pair("longer", "short"), pair("short", "longer")])
     assert there.probability + back.probability == pytest.approx(1.0) and there.probability > 0.5
+
+
+def test_the_probability_on_both_options_together_is_kept_for_each_order(judge_of):
+    judge, _ = judge_of(lambda first, second: (math.log(0.3), math.log(0.5)) if first == "a" else (math.log(0.01), math.log(0.03)))
+    assert judge.compare([pair("a", "b")])[0].masses == (pytest.approx(0.8), pytest.approx(0.04))
+
+
+def test_two_blank_answers_are_not_asked_and_one_is(judge_of):
+    judge, generator = judge_of(lambda first, second: log_odds(0.9))
+    blank, real = judge.compare([pair(" \n", "\u200b"), pair(" ", "words")])
+    assert blank.reason == "identical" and real.probability is not None and len(generator.questions) == 2
 
 
 def test_identical_texts_are_not_asked(judge_of):
@@ -118,7 +129,8 @@ def test_a_question_that_is_too_long_gets_no_label(judge_of):
 
 def test_log_probabilities_that_are_not_finite_give_no_label(judge_of):
     judge, _ = judge_of(lambda first, second: (-math.inf, -math.inf))
-    assert judge.compare([pair("a", "b")])[0].reason == "not finite"
+    verdict = judge.compare([pair("a", "b")])[0]
+    assert verdict.reason == "not finite" and verdict.masses == (0.0, 0.0), "neither option is possible: none was the answer"
 
 
 def test_one_impossible_option_is_a_certain_answer(judge_of):

@@ -40,6 +40,33 @@ def test_a_tie_is_dropped_without_a_min_margin_too_and_almost_a_tie_is_not():
     assert len(kept) == 1 and dropped == {"tie": 1}
 
 
+def test_a_preference_that_changes_with_the_order_is_a_tie_of_its_own_reason():
+    pairs = [
+        JudgedPair(0, 1, Verdict(0.506, orders=(0.912, 0.1))), JudgedPair(0, 2, Verdict(0.5, orders=(0.9, 0.1))),
+        JudgedPair(1, 2, Verdict(0.506, orders=(0.507, 0.505))),
+    ]  # fmt: skip
+    kept, dropped = kept_pairs(pairs, "abc", 9, 0.0)
+    assert kept == pairs[2:] and dropped == {"changes with the order": 2}
+
+
+def test_an_order_that_prefers_neither_answer_makes_no_flip():
+    kept, dropped = kept_pairs([JudgedPair(0, 1, Verdict(0.7, orders=(0.9, 0.5)))], "ab", 9, 0.0)
+    assert len(kept) == 1 and not dropped
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_verdict_flips_in_both_orders_of_the_pair_or_in_none(given_order, swapped_order):
+    there = Verdict((given_order + swapped_order) / 2, orders=(given_order, swapped_order))
+    back = Verdict(1 - there.probability, orders=(1 - given_order, 1 - swapped_order))
+    assert there.flips == back.flips
+    assert not there.flips or (given_order > 0.5) != (swapped_order > 0.5)
+
+
+def test_a_blank_answer_may_lose_and_never_wins():
+    kept, dropped = kept_pairs([pair(0, 1, 0.9), pair(0, 2, 0.2), pair(1, 2, 0.8)], "abc", 9, 0.0, blank={2})
+    assert [(each.chosen, each.rejected) for each in kept] == [(0, 1), (1, 2)] and dropped == {"blank answer preferred": 1}
+
+
 def test_equal_pairs_of_equal_answers_are_kept_once():
     kept, dropped = kept_pairs([pair(0, 1, 0.9), pair(0, 2, 0.9)], ["a", "b", "b"], 9, 0.0)
     assert len(kept) == 1 and dropped == {"repeated pair": 1}

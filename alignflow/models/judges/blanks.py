@@ -1,0 +1,21 @@
+"""Which answers are blank: they hold nothing that a reader sees."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Separators, control characters, and format characters such as the zero-width ones, the soft hyphen and the byte order mark.
+_UNSEEN_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
+# Unicode counts these as letters, marks and symbols, but they are drawn as nothing: joiner of graphemes, Hangul and Khmer
+# fillers, the empty Braille cell, variation selectors.
+_UNSEEN = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10), *range(0x180B, 0x1810))))
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text is empty, or white space and invisible characters alone."""
+    return all(character in _UNSEEN or unicodedata.category(character) in _UNSEEN_CATEGORIES for character in text)
+
+
+def same_answer(first: str, second: str) -> bool:
+    """Whether two texts are one answer: they are equal, or both are blank."""
+    return first == second or (is_blank(first) and is_blank(second))

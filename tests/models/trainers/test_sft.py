@@ -1,0 +1,79 @@
+"""SFT learns from whole rows or not at all, and what it saves under ZeRO 3 is the whole model."""
+
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_support import set_sizes
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from alignflow.data.artifacts import file_digest, payload_files
+from alignflow.data.configs.training import SFTConfig
+from alignflow.data.errors import TrainingError
+from alignflow.data.records import assistant, read_table, user, write_table
+from alignflow.models.trainers.sft import train_sft
+
+CONFIG = SFTConfig(learning_rate=5e-3, max_steps=3, batch_size=14, max_length=64)
+
+
+def long_rows(checkpoint, count):
+    """Demonstrations whose prompt alone has at least 200 tokens: cut to 64, nothing would be left to learn from."""
+    prompt = "the cat " * 100
+    assert len(AutoTokenizer.from_pretrained(checkpoint)(prompt)["input_ids"]) >= 200
+    return [{"id": f"long{index}", "source": "t", "messages": [*user(f"{prompt}{index}"), *assistant("cat")]} for index in range(count)]
+
+
+def written(rows, heldout, path):
+    write_table(rows, "demonstrations", path / "train.parquet")
+    write_table(heldout, "demonstrations", path / "heldout.parquet")
+    return path
+
+
+def digests(directory):
+    return {name: file_digest(directory / name) for name in payload_files(directory)}
+
+
+def test_rows_whose_prompt_leaves_no_room_for_an_answer_are_refused_where_there_are_no_others(tiny_checkpoint, tmp_path, new_run):
+    rows, run = long_rows(tiny_checkpoint, 3), new_run()
+    with pytest.raises(TrainingError, match=r"no demonstrations to learn from\n  raise sft.max_length"):
+        train_sft(CONFIG, base=tiny_checkpoint, demonstrations=written(rows, rows[:1], tmp_path / "data"), run=run)
+    assert run.warnings[0] == "3 rows of train.parquet are over sft.max_length 64 and were left out" and not list(run.out.iterdir())
+
+
+def test_among_other_rows_they_are_left_out_and_said_and_the_rest_trains_as_without_them(
+    tiny_checkpoint, demonstrations, tmp_path, new_run
+):
+    long, (train, heldout) = long_rows(tiny_checkpoint, 2), (read_table(demonstrations / f"{side}.parquet") for side in ("train", "heldout"))
+    mixed, run = written([*train, *long], [*heldout, *long[:1]], tmp_path / "mixed"), new_run("mixed")
+    found = train_sft(CONFIG, base=tiny_checkpoint, demonstrations=mixed, run=run)
+    assert found == train_sft(CONFIG, base=tiny_checkpoint, demonstrations=demonstrations, run=new_run("plain"))
+    assert all(math.isfinite(value) and value > 0 for value in found.values())
+    assert run.warnings == [
+        f"{count} rows of {side}.parquet are over sft.max_length 64 and were left out" for side, count in (("train", 2), ("heldout", 1))
+    ]
+    assert digests(run.out) == digests(new_run("plain").out)
+
+
+@pytest.fixture
+def everything_is_shared_out():
+    before = set_sizes(persistent=0, chunk_tokens=16)
+    yield
+    set_sizes(*before)
+
+
+def test_a_model_trained_and_saved_under_zero_3_has_no_empty_tensor_and_loads_equal(
+    everything_is_shared_out, tiny_checkpoint, demonstrations, new_run
+):
+    for name, runtime in (("plain", {"engine": "torch"}), ("shared", {"engine": "deepspeed", "zero_stage": 3})):
+        train_sft(CONFIG, base=tiny_checkpoint, demonstrations=demonstrations, run=new_run(name, **runtime))
+    base, plain, shared = (load_file(path / "model.safetensors") for path in (tiny_checkpoint, new_run("plain").out, new_run("shared").out))
+    shapes = {name: value.shape for name, value in base.items()}
+    assert {name: value.shape for name, value in shared.items()} == shapes and all(shape.numel() for shape in shapes.values())
+    moved = [name for name, value in shared.items() if not torch.equal(value, base[name])]
+    assert moved == list(base), "what was saved is what was trained"
+    ids = torch.tensor([[4, 9, 20, 30, 31, 1]])
+    with torch.no_grad():
+        loaded, expected = (AutoModelForCausalLM.from_pretrained(new_run(name).out)(ids).logits for name in ("shared", "plain"))
+    torch.testing.assert_close(loaded, expected, atol=1e-3, rtol=1e-3)
+    assert all(torch.allclose(value, plain[name], atol=1e-4) for name, value in shared.items())
