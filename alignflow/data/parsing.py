@@ -30,21 +30,31 @@ class Kept:
         read: Lines read in all.
         dropped: Reason -> number.
         formats: Source -> its format, as named or detected.
+        examples: Reason -> one row that was dropped for it, as text.
+        unused: Source -> columns that were not used.
     """
 
     rows: list[Row] = field(default_factory=list)
     read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     formats: dict[str, str] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, list[str]] = field(default_factory=dict)
 
 
-def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareConfig) -> Kept:
+def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareConfig, kept: Kept | None = None) -> Kept:
     """All usable rows of `sources` as the table `kind`, in their order.
+
+    Args:
+        sources: What is read.
+        kind: A name of records.SCHEMAS.
+        config: Limits.
+        kept: An empty one to fill, for a caller that wants to know what was counted before an error.
 
     Raises:
         DataError: a source cannot be read, has more broken lines than `max_broken_fraction`, or not one usable row.
     """
-    kept = Kept()
+    kept = Kept() if kept is None else kept
     for source in sources:
         before = len(kept.rows)
         _parse_source(source, kind, config, kept)
