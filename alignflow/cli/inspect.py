@@ -16,16 +16,26 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from alignflow.cli.chat import find_model
+from alignflow.cli.chat import find_model, pinned_path
 from alignflow.cli.inspected import show
 from alignflow.cli.terminal import Console
 from alignflow.data.adapters import find_base, is_adapter
-from alignflow.data.artifacts import Manifest, artifact_of, verify_inputs
+from alignflow.data.artifacts import MANIFEST, Manifest, artifact_of, checked_manifest, verify_inputs
 from alignflow.data.catalogue import STAGES
 from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.inputs import SourceConfig
-from alignflow.data.errors import UserError
-from alignflow.data.inspection import TABLES, Inspection, as_json, inspect_source, inspect_table, rendered_rows, token_warnings, with_template
+from alignflow.data.errors import ModelError, UserError
+from alignflow.data.inspection import (
+    TABLES,
+    Inspection,
+    as_json,
+    inspect_source,
+    inspect_table,
+    rendered_rows,
+    token_warnings,
+    with_template,
+)
+from alignflow.data.paths import is_there
 from alignflow.data.rendering import load_tokenizer
 from alignflow.tasks.pins import using
 from alignflow.tasks.store import ArtifactStore
@@ -54,13 +64,13 @@ def inspect(
     if max_length is not None and not model:
         raise UserError("tokens are counted by a model's tokenizer", where="--max-length", do="give --model")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    warnings: list[str] = []
     with _patience(f"reading {data}"):
-        tokenizer = with_template(_tokenizer(model), warnings) if model else None
+        tokenizer = _tokenizer(model) if model else None
         found = _inspected(data, kind, data_format, split)
-        found.warnings += warnings
-        rendered = rendered_rows(tokenizer, found.counted.rows[:n], found.warnings) if tokenizer else []
-        found.warnings += token_warnings(tokenizer, found.counted.rows, max_length) if tokenizer else []
+        rows = found.counted.rows
+        if tokenizer is not None and rows:
+            found.warnings += [*with_template(tokenizer), *token_warnings(tokenizer, rows, max_length)]
+        rendered = rendered_rows(tokenizer, rows[:n], found.warnings) if tokenizer is not None else []
     if as_object:
         print(json.dumps(as_json(found, n, tokenizer, rendered)))
     else:
@@ -71,46 +81,53 @@ def inspect(
 
 def _inspected(data: str, kind: str, data_format: str, split: str) -> Inspection:
     """Look at an artifact of the store, or at a source."""
-    path = Path(data).expanduser()
-    named = not path.exists() and (KEY.fullmatch(data) or DIGEST.fullmatch(data))
-    if named or _is_artifact(path):
+    path = Path(os.path.expanduser(data))
+    if not is_there(path) and (KEY.fullmatch(data) or DIGEST.fullmatch(data)):
         store = ArtifactStore(for_reading=True)
-        manifest = store.resolve(data if named else str(path))
-        if manifest.kind != "dataset":
-            raise UserError(f"{manifest.key[:24]} is a {manifest.kind}, not a dataset", where="inspect", do="`alignflow list prepare` shows prepared data")
-        if not named:  # it may be of another store
-            return inspect_table(_payload_of(path, manifest), kind or (path.name if path.name in TABLES else ""))
+        manifest = _data_set(store.resolve(data))
         with using(store, manifest.key):
-            return inspect_table(store.payload(store.manifest(manifest.key).ref()), kind)
+            return inspect_table(store.payload(store.manifest(manifest.key).ref()), kind)  # raises where gc was faster
+    if artifact := _artifact(path):
+        with pinned_path(artifact):
+            _data_set(checked_manifest(artifact))
+            return inspect_table(artifact / "payload", kind or (path.name if path.name in TABLES else ""))
     try:
-        source = SourceConfig(path=str(path) if path.exists() or data.startswith("~") else data, format=data_format, split=split)
+        source = SourceConfig(path=str(path) if data.startswith("~") else data, format=data_format, split=split)
     except ValidationError as error:
         raise explain(error, SourceConfig, "inspect", "") from None
     return inspect_source(source, kind)
 
 
-def _is_artifact(path: Path) -> bool:
-    """Whether a path is the directory of an artifact, or leads to its payload or to a table of it."""
-    return path.is_dir() and ((path / "manifest.json").is_file() or artifact_of(path.absolute()) is not None)
+def _artifact(path: Path) -> Path | None:
+    """The artifact that a directory is, or whose payload or table it is."""
+    if not is_there(path) or not path.is_dir():
+        return None
+    return path.absolute() if (path / MANIFEST).is_file() else artifact_of(path.absolute())
 
 
-def _payload_of(path: Path, manifest: Manifest) -> Path:
-    artifact = artifact_of(path.absolute()) or path.absolute()
-    return artifact / "payload"
+def _data_set(manifest: Manifest) -> Manifest:
+    """The manifest itself; raises UserError for anything but data."""
+    if manifest.kind != "dataset":
+        raise UserError(f"{manifest.key[:24]} is a {manifest.kind}, not a dataset", where="inspect", do="`alignflow list prepare` shows prepared data")
+    return manifest
 
 
 def _tokenizer(model: str) -> Any:
     """The tokenizer of a model: of a directory, of a model in the store, or of a Hub id."""
-    path = Path(model).expanduser()
-    if path.is_dir() and not (path / "manifest.json").is_file():
-        return _of_directory(path)
-    if path.is_dir() or KEY.fullmatch(model) or DIGEST.fullmatch(model):
-        with find_model(str(path) if path.is_dir() else model, "inspect", ("checkpoint", "reward_model")) as (_, directory):
+    path = Path(os.path.expanduser(model))
+    there = is_there(path)
+    if there and not (path / MANIFEST).is_file():
+        with pinned_path(path.absolute()):
+            return _of_directory(path)
+    if there or KEY.fullmatch(model) or DIGEST.fullmatch(model):
+        with find_model(str(path) if there else model, "inspect", ("checkpoint", "reward_model")) as (_, directory):
             return _of_directory(directory)
     return load_tokenizer(model)
 
 
 def _of_directory(path: Path) -> Any:
+    if path.is_file():
+        raise ModelError("a file, and not the directory of a model", where=str(path), do=f"give its directory, {path.parent}")
     verify_inputs(path)
     bare = is_adapter(path) and not (path / "tokenizer_config.json").is_file()
     return load_tokenizer(find_base(path) if bare else path)

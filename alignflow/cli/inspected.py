@@ -13,6 +13,7 @@ from rich.text import Text
 from alignflow.cli.terminal import Console
 from alignflow.data.inspection import Inspection, Rendered, visible
 from alignflow.data.parsing import Row
+from alignflow.data.printable import printable
 
 CONTEXT, SUPERVISED = "|", "+"
 COLOUR = "green"
@@ -25,20 +26,20 @@ LEGEND = f"{SUPERVISED} supervised tokens, {CONTEXT} the others; ␣ blank, ⏎ 
 
 def show(console: Console, data: str, found: Inspection, n: int, tokenizer: Any, rendered: Sequence[dict[str, Rendered]]) -> None:
     """Print the summary and the first `n` rows, by their tokens where there is a tokenizer."""
-    console.print(Text(data, style="bold"), soft_wrap=True)
+    console.print(_safe(data, style="bold"), soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in _summary(found):
-        table.add_row(Text(f"  {name}"), Text(text, style="yellow" if name == "warning" else ""))
+        table.add_row(_safe(f"  {name}"), _safe(text, style="yellow" if name == "warning" else ""))
     console.print(table)
     rows = found.counted.rows[:n]
     if rows and tokenizer is not None:
-        console.print(Text(LEGEND, style="dim"))
+        console.print(_safe(LEGEND, style="dim"))
     for number, row in enumerate(rows, 1):
         sides = rendered[number - 1] if rendered else {}
         console.print()
-        console.print(Text(f"row {number}: {_figures(row)}", style="bold"), soft_wrap=True)
+        console.print(_safe(f"row {number}: {_figures(row)}", style="bold"), soft_wrap=True)
         for line in _token_lines(tokenizer, sides, console.width - 1) if sides else _text_lines(row):
             console.print(line, soft_wrap=bool(sides))
 
@@ -46,20 +47,28 @@ def show(console: Console, data: str, found: Inspection, n: int, tokenizer: Any,
 def _summary(found: Inspection) -> Iterator[tuple[str, str]]:
     counted = found.counted
     others = [kind for kind in found.kinds if kind != found.kind]
-    also = f"; --as also takes {', '.join(others)}" if others else ""
-    yield "format", f"{found.format or 'not known'}, read as {found.kind}{also}" if found.kind else "not known"
+    also = f" (--as: {', '.join(others)})" if others else ""
+    yield "format", f"{found.format}, read as {found.kind}{also}" if found.format else "not known"
     for column, places in found.uses.became.items():
         yield "column", f"{column} -> {', '.join(places)}"
-    for what, columns in (("decides about rows", found.uses.decides), ("empty", found.uses.empty), ("not used", found.uses.unused)):
+    if found.uses.seen and not found.uses.became:
+        yield "columns", ", ".join(found.uses.seen)
+    for what, columns in (("decides about rows", found.uses.decides), ("empty", found.uses.empty)):
         if columns:
             yield "column", f"{', '.join(columns)}: {what}"
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items())
-    yield "rows", f"kept {len(counted.rows)} of {counted.read}{f': {reasons} dropped' if reasons else ''}"
+    yield "rows", f"kept {len(counted.rows)} of {counted.read}{f': {reasons}' if reasons else ''}"
     for reason in found.dropped:
         if reason in counted.examples:
-            yield "example", f"{reason}: {_cut(counted.examples[reason])}"
-    for warning in found.warnings if found.error is None else found.warnings[:-1]:
-        yield "warning", warning
+            yield "dropped", f"{reason}, such as {_cut(counted.examples[reason])}"
+    for warning in found.warnings:
+        if warning != found.error_line:  # that one is the command's last word
+            yield "warning", warning
+
+
+def _safe(text: str, style: str = "") -> Text:
+    """The text without what steers a terminal, written out before widths are measured."""
+    return Text(printable(text), style=style)
 
 
 def _cut(text: str) -> str:
@@ -83,7 +92,7 @@ def _text_lines(row: Row) -> Iterator[Table]:
         for number, item in enumerate(items):
             role, text = (item["role"], item["content"]) if isinstance(item, dict) else (str(number) if name != "text" else "", str(item))
             style = COLOUR if role == "assistant" else ""
-            table.add_row(Text(f"  {name}" if not number else ""), Text(role), Text(_cut(text), style=style))
+            table.add_row(_safe(f"  {name}" if not number else ""), _safe(role), _safe(_cut(text), style))
     yield table
 
 
@@ -91,26 +100,28 @@ def _token_lines(tokenizer: Any, sides: dict[str, Rendered], width: int) -> Iter
     """The tokens of a row in runs of supervised and other ones; a run that an answer before it had as well is not repeated."""
     shown: set[tuple[int, ...]] = set()
     for name, side in sides.items():
-        title = f"{name}: " if name else ""
-        yield Text(f"  {title}{len(side.ids)} tokens, {sum(side.supervised)} supervised", style="dim")
+        title = f"completion {name}: " if name.isdigit() else f"{name}: " if name else ""
+        yield _safe(f"  {title}{len(side.ids)} tokens, {sum(side.supervised)} supervised", style="dim")
         for supervised, group in groupby(zip(side.ids, side.supervised, strict=True), key=lambda pair: pair[1]):
             ids = tuple(token for token, _ in group)
             if not supervised and ids in shown:
-                yield Text(f"  {CONTEXT} (as above, {len(ids)} tokens)", style="dim")
+                yield _safe(f"  {CONTEXT} (as above, {len(ids)} tokens)", style="dim")
                 continue
             shown.add(ids)
             mark, style = (SUPERVISED, COLOUR) if supervised else (CONTEXT, "")
-            for line in _wrapped(_pieces(tokenizer, ids), width - 4):
-                yield Text(f"  {mark} {line}", style=style)
+            for line in _run_lines(tokenizer, ids, width - 4):
+                yield _safe(f"  {mark} {line}", style)
 
 
-def _pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """The tokens of a run as text; the middle of a long one is left out and counted."""
+def _run_lines(tokenizer: Any, ids: Sequence[int], width: int) -> Iterator[str]:
+    """The lines of a run of tokens; the middle of a long one is left out and counted."""
     if len(ids) <= LONGEST_RUN:
-        return [visible(tokenizer, token) for token in ids]
-    left, right = ids[: LONGEST_RUN * 2 // 3], ids[-LONGEST_RUN // 3 :]
-    between = f"... ({len(ids) - len(left) - len(right)} tokens, --json has all) ..."
-    return [*(visible(tokenizer, token) for token in left), "⏎", between, "⏎", *(visible(tokenizer, token) for token in right)]
+        yield from _wrapped([visible(tokenizer, token) for token in ids], width)
+        return
+    start, end = ids[: LONGEST_RUN * 2 // 3], ids[-LONGEST_RUN // 3 :]
+    yield from _wrapped([visible(tokenizer, token) for token in start], width)
+    yield f"... {len(ids) - len(start) - len(end)} tokens more (--json has all) ..."
+    yield from _wrapped([visible(tokenizer, token) for token in end], width)
 
 
 def _wrapped(pieces: Sequence[str], width: int) -> Iterator[str]:

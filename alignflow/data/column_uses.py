@@ -29,12 +29,14 @@ class Uses:
     """Columns of a source by what became of them. `messages[].weight` is a key of the items in a column.
 
     Attributes:
+        seen: All columns, also of rows that cannot be used.
         became: Column -> places of the prepared rows that hold its text or its figure, such as `prompt: user`.
         decides: Columns that are read and are in no place: whether a row is kept, or which answer is the better one, hangs on them.
         empty: Columns with nothing in them, in the rows that were looked at.
         unused: Columns and keys that change nothing.
     """
 
+    seen: list[str] = field(default_factory=list)
     became: dict[str, list[str]] = field(default_factory=dict)
     decides: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
@@ -61,7 +63,7 @@ def column_uses(rows: Sequence[Row], parse: Parse, unused: Collection[str] = ())
     trials: dict[str, _Trial] = {}
     for row in usable:
         _try_row(row, parse, trials)
-    uses = Uses(became={column: list(trial.places) for column, trial in trials.items() if trial.places})
+    uses = Uses(list(dict.fromkeys(str(name) for row in rows for name in row)), {column: list(trial.places) for column, trial in trials.items() if trial.places})
     for column in dict.fromkeys([*(str(name) for row in usable for name in row), *trials, *unused]):
         if column in uses.became:
             continue

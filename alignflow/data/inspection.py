@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError, ModelError, UserError, quoted
 from alignflow.data.filters import row_text, token_lengths
 from alignflow.data.parsing import Kept, Row, parse_sources, source_name
+from alignflow.data.paths import is_there
 from alignflow.data.printable import printable
 from alignflow.data.records import SCHEMAS, read_table
 from alignflow.data.rendering import TEMPLATES, encode_completion, encode_conversation, encode_prompt
 from alignflow.data.sources.base import BrokenLine
 from alignflow.data.sources.detect import kinds_of
+from alignflow.data.sources.files import is_pattern
 from alignflow.data.sources.reading import read_rows
 
 KINDS = tuple(kind for kind in SCHEMAS if any(kind in row.kinds for row in catalogue.FORMATS.values()))
@@ -63,6 +65,17 @@ class Inspection:
         return dict((+self.counted.dropped).most_common())
 
 
+    @property
+    def unused_line(self) -> str:
+        """The columns that are not used."""
+        return f"{', '.join(self.uses.unused)}: not used"
+
+    @property
+    def error_line(self) -> str:
+        """The error in one line; empty where there is none."""
+        return "" if self.error is None else " ".join(str(self.error).split())
+
+
 @dataclass(frozen=True)
 class Rendered:
     """A conversation as ids [tokens], and which of them are supervised [tokens]."""
@@ -86,19 +99,33 @@ def inspect_source(source: SourceConfig, kind: str = "") -> Inspection:
     found = Inspection(kind)
     try:
         found.kinds = kinds_of(source)
-        found.kind = kind or (found.kinds or [""])[0] or KINDS[0]
-        parse_sources([source], found.kind, PrepareConfig(), found.counted)
     except DataError as error:
         found.error = error
-        if found.kind:  # where too many lines are broken, nothing is parsed: here the others are
-            found.counted = Kept()
-            with contextlib.suppress(DataError):
-                parse_sources([source], found.kind, PrepareConfig(max_broken_fraction=1.0), found.counted)
+    found.kind = kind or (found.kinds or KINDS)[0]
+    if found.error is None or _is_here(source):  # the Hub is not asked twice for what it does not have
+        found.error = _parse(source, found)
     found.format = found.counted.formats.get(source_name(source), "")
     if found.format:
         found.uses = _uses(source, found)
     found.warnings = _warnings(found)
     return found
+
+
+def _is_here(source: SourceConfig) -> bool:
+    return is_pattern(source.path) or is_there(Path(source.path))
+
+
+def _parse(source: SourceConfig, found: Inspection) -> DataError | None:
+    """Parse as a run does and return why a run would stop, with all that can be counted in `found.counted` even so."""
+    try:
+        parse_sources([source], found.kind, PrepareConfig(), found.counted)
+    except DataError as error:
+        if found.counted.read and not found.counted.formats:  # too many lines are broken, or no format fits; the first leaves some to look at
+            found.counted = Kept()
+            with contextlib.suppress(DataError):
+                parse_sources([source], found.kind, PrepareConfig(max_broken_fraction=1.0), found.counted)
+        return error
+    return None
 
 
 def _uses(source: SourceConfig, found: Inspection) -> Uses:
@@ -108,14 +135,12 @@ def _uses(source: SourceConfig, found: Inspection) -> Uses:
 
 
 def _warnings(found: Inspection) -> list[str]:
-    warnings = []
-    if found.uses.unused:
-        warnings.append(f"nothing uses {', '.join(found.uses.unused)}")
+    warnings = [found.unused_line] if found.uses.unused else []
     dropped = sum(found.dropped.values())
     if dropped > WARNED_SHARE * found.counted.read:
-        warnings.append(f"{dropped} of {found.counted.read} rows are dropped")
+        warnings.append(f"dropped: {dropped} of {found.counted.read} rows")
     if found.error is not None:
-        warnings.append(" ".join(str(found.error).split()))
+        warnings.append(found.error_line)
     return warnings
 
 
@@ -157,12 +182,12 @@ def _statistics(payload: Path) -> Mapping[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")).get("tables", {})
 
 
-def with_template(tokenizer: Any, warnings: list[str]) -> Any:
-    """The tokenizer with the chat template that `init` gives it where it has none, which is said in `warnings`."""
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = TEMPLATES["instruction"]
-        warnings.append("the tokenizer has no chat template: rows are written by `instruction`, which `init` sets for such a model")
-    return tokenizer
+def with_template(tokenizer: Any) -> list[str]:
+    """Give the tokenizer the chat template that `init` gives it where it has none, and return a line that says so."""
+    if tokenizer.chat_template is not None:
+        return []
+    tokenizer.chat_template = TEMPLATES["instruction"]
+    return ["the tokenizer has no chat template: rows are written by `instruction`, which `init` sets for such a model"]
 
 
 def render(tokenizer: Any, row: Row) -> dict[str, Rendered]:
@@ -222,21 +247,24 @@ def token_warnings(tokenizer: Any, rows: Sequence[Row], max_length: int | None) 
     """How many rows are over `max_length` tokens, and how many have control tokens in their text."""
     controls = [token for token in tokenizer.all_special_tokens if token]
     with_controls = sum(any(token in row_text(row) for token in controls) for row in rows)
-    warnings = []
-    if with_controls:
-        warnings.append(f"{with_controls} of {len(rows)} rows have control tokens in their text, which are encoded as plain text")
-    if max_length is not None:
-        longer, refused = 0, 0
-        for row in rows:
-            try:
-                longer += token_lengths(row, tokenizer)["total"] > max_length
-            except ModelError:
-                refused += 1
-        if longer:
-            warnings.append(f"{longer} of {len(rows)} rows are over {max_length} tokens, prompt and answer together")
-        if refused:
-            warnings.append(f"the chat template refuses {refused} of {len(rows)} rows")
-    return warnings
+    longer, refused = _over(tokenizer, rows, max_length) if max_length is not None else (0, 0)
+    counts = {
+        "control tokens in the text, which are encoded as plain text": with_controls,
+        f"over {max_length} tokens, prompt and answer together": longer,
+        "refused by the chat template": refused,
+    }
+    return [f"{what}: {number} of {len(rows)} rows" for what, number in counts.items() if number]
+
+
+def _over(tokenizer: Any, rows: Sequence[Row], max_length: int) -> tuple[int, int]:
+    """How many rows are longer, and how many the chat template refuses."""
+    longer, refused = 0, 0
+    for row in rows:
+        try:
+            longer += token_lengths(row, tokenizer)["total"] > max_length
+        except ModelError:
+            refused += 1
+    return longer, refused
 
 
 def as_json(found: Inspection, shown: int, tokenizer: Any = None, rendered: Sequence[dict[str, Rendered]] = ()) -> dict[str, Any]:
@@ -250,8 +278,7 @@ def as_json(found: Inspection, shown: int, tokenizer: Any = None, rendered: Sequ
         rows.append({**row, **{name: values.get("", values) for name, values in columns if values}})
     return {
         "format": found.format, "kind": found.kind, "read": found.counted.read, "kept": len(found.counted.rows), "dropped": found.dropped,
-        "examples": found.counted.examples, "columns": {"became": found.uses.became, "decide": found.uses.decides, "empty": found.uses.empty,
-        "unused": found.uses.unused}, "warnings": found.warnings, "rows": rows,
+        "examples": found.counted.examples, "columns": asdict(found.uses), "warnings": found.warnings, "rows": rows,
     }  # fmt: skip
 
 

@@ -70,6 +70,8 @@ def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareCon
 def _parse_source(source: SourceConfig, kind: str, config: PrepareConfig, kept: Kept) -> None:
     lines = list(read_rows(source))
     broken = [line for line in lines if isinstance(line, BrokenLine)]
+    kept.read += len(lines)
+    kept.dropped.update(line.reason for line in broken)
     if not lines:
         raise DataError("no rows in it", where=source.path, do="check where it came from")
     if len(broken) > config.max_broken_fraction * len(lines):
@@ -78,11 +80,9 @@ def _parse_source(source: SourceConfig, kind: str, config: PrepareConfig, kept: 
             f"{len(broken)} of {len(lines)} lines are broken ({listed}{'; ...' if len(broken) > LISTED else ''})", where=source.path,
             do="repair the file, or raise data.max_broken_fraction",
         )  # fmt: skip
-    kept.dropped.update(line.reason for line in broken)
     raw = [line for line in lines if not isinstance(line, BrokenLine)]
     name = detect(raw[:LOOKED_AT], source.path) if source.format == "auto" else source.format
     kept.formats[source_name(source)] = name
-    kept.read += len(lines)
     parse = catalogue.FORMATS[name].resolve()
     rows: list[Row] = []
     for row in raw:
