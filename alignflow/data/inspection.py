@@ -33,6 +33,8 @@ TABLES = ("demonstrations", "preferences", "unpaired", "completions", "prompts",
 """Tables of artifacts, in the order in which one is chosen where none is named."""
 SIDES = ("train", "heldout")
 WARNED_SHARE = 0.1
+CHOSEN = ("over_weight", "over_max_rows")
+"""Reasons by which a recipe leaves rows out that could be used."""
 _SEARCHED = 500
 """Rows at the start of a source in which some are sought that can be used."""
 
@@ -136,7 +138,7 @@ def _uses(source: SourceConfig, found: Inspection) -> Uses:
 
 def _warnings(found: Inspection) -> list[str]:
     warnings = [found.unused_line] if found.uses.unused else []
-    dropped = sum(found.dropped.values())
+    dropped = sum(count for reason, count in found.dropped.items() if reason not in CHOSEN)
     if dropped > WARNED_SHARE * found.counted.read:
         warnings.append(f"dropped: {dropped} of {found.counted.read} rows")
     if found.error is not None:

@@ -53,6 +53,11 @@ def test_dropped_rows_are_counted_by_reason_and_a_tenth_is_warned_of(written):
     assert many.warnings == ["dropped: 1 of 3 rows"] and len(many.counted.rows) == 2
 
 
+def test_rows_that_a_recipe_left_out_on_purpose_are_counted_and_not_warned_of(payload):
+    change_statistics(payload, {"over_max_rows": 9})
+    assert inspect_table(payload).warnings == [] and inspect_table(payload).dropped == {"over_max_rows": 9}
+
+
 def test_where_no_row_can_be_used_the_rest_is_known_all_the_same(written):
     found = inspect_source(written(PAIR, PAIR), "unpaired")
     assert (found.format, found.counted.read, found.counted.rows) == ("trl", 2, [])
@@ -196,6 +201,14 @@ def payload(store, tmp_path):
     known = {"read": 5, "kept": 3, "dropped": {"duplicate": 2}, "formats": {"a.jsonl": "alpaca"}}
     (tmp_path / "made" / "statistics.json").write_text(json.dumps({"tables": {"demonstrations": known}}))
     return as_artifact(tmp_path / "made", store.root, "prepare-1", "dataset")
+
+
+def change_statistics(payload, dropped):
+    """Let the artifact say that it dropped other rows, as if it had been published so."""
+    statistics = {"tables": {"demonstrations": {"read": 12, "dropped": dropped}}}
+    (payload / "statistics.json").write_text(json.dumps(statistics))
+    made = payload.parent.rename(payload.parent.parent / "old")
+    as_artifact(made / "payload", payload.parents[2], "prepare-1", "dataset")
 
 
 def test_a_prepared_table_says_what_was_counted_when_it_was_made(payload):
