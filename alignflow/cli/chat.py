@@ -83,7 +83,7 @@ def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> Iterator
     Inside the block gc leaves the artifact alone. Raises UserError, as what `command` says.
     """
     if (Path(reference) / "config.json").is_file() or is_adapter(reference):
-        with _pinned_path(Path(reference).absolute()):
+        with pinned_path(Path(reference).absolute()):
             yield Path(reference).name, Path(reference)
         return
     store = ArtifactStore(for_reading=True)
@@ -97,7 +97,7 @@ def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> Iterator
         yield manifest.key[:16], store.payload(store.manifest(manifest.key).ref())  # raises where gc was faster
 
 
-def _pinned_path(path: Path) -> contextlib.AbstractContextManager[object]:
+def pinned_path(path: Path) -> contextlib.AbstractContextManager[object]:
     """Pin the artifact that a path lies in, where that is one of this store; a model from elsewhere needs no store."""
     keys = keys_on(default_root(), str(path))
     return using(ArtifactStore(for_reading=True), *keys) if keys else contextlib.nullcontext()

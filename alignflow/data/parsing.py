@@ -53,13 +53,19 @@ class Kept:
             self.examples[reason] = text if len(text) <= EXCERPT else f"{text[: EXCERPT - 3]}..."
 
 
-def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareConfig) -> Kept:
+def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareConfig, kept: Kept | None = None) -> Kept:
     """All usable rows of `sources` as the table `kind`, in their order.
+
+    Args:
+        sources: What is read.
+        kind: A name of records.SCHEMAS.
+        config: Limits.
+        kept: An empty one to fill, for a caller that wants to know what was counted before an error.
 
     Raises:
         DataError: a source cannot be read, has more broken lines than `max_broken_fraction`, or not one usable row.
     """
-    kept = Kept()
+    kept = Kept() if kept is None else kept
     for source in sources:
         before, dropped = len(kept.rows), kept.dropped.copy()
         _parse_source(source, kind, config, kept)

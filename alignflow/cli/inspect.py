@@ -1,0 +1,159 @@
+"""`alignflow inspect`: what a source of data becomes, and how a model's tokenizer writes its rows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.markup import escape
+
+from alignflow.cli.chat import find_model, pinned_path
+from alignflow.cli.inspected import show
+from alignflow.cli.terminal import Console
+from alignflow.data.adapters import find_base, is_adapter
+from alignflow.data.artifacts import MANIFEST, Manifest, artifact_of, checked_manifest, verify_inputs
+from alignflow.data.catalogue import STAGES
+from alignflow.data.configs.explaining import explain
+from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.errors import ModelError, UserError
+from alignflow.data.inspection import (
+    TABLES,
+    Inspection,
+    as_json,
+    inspect_source,
+    inspect_table,
+    rendered_rows,
+    token_warnings,
+    with_template,
+)
+from alignflow.data.paths import is_there
+from alignflow.data.rendering import load_tokenizer
+from alignflow.tasks.pins import using
+from alignflow.tasks.store import ArtifactStore
+
+KEY = re.compile(rf"({'|'.join(STAGES)})-[0-9a-f]*")
+DIGEST = re.compile(r"[0-9a-f]{6,64}")
+QUIET_S, REPEATED_S = 2.0, 20.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("inspect")(inspect)
+
+
+def inspect(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or pattern of files, a saved data set, a Hub id, or an artifact of prepare, sample or label.")],
+    model: Annotated[str, typer.Option(metavar="MODEL", help="Write the rows with its tokenizer: a directory, a Hub id, or a model of the store.")] = "",
+    kind: Annotated[str, typer.Option("--as", metavar="KIND", help="The table to read it as: demonstrations, preferences, ...")] = "",
+    n: Annotated[int, typer.Option("-n", min=0, max=100_000, help="How many rows are shown.")] = 3,
+    data_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="A name of `alignflow formats`, or auto to detect it.")] = "auto",
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="The split to read, where there are several.")] = "train",
+    max_length: Annotated[int | None, typer.Option(min=1, max=10_000_000, metavar="TOKENS", help="Count the rows that are longer than this. Needs --model.")] = None,
+    as_object: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:  # fmt: skip
+    """Show how data is read: its format, its columns, which rows are dropped and why, and rows token by token with the supervised ones marked."""
+    if max_length is not None and not model:
+        raise UserError("tokens are counted by a model's tokenizer", where="--max-length", do="give --model")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    with _patience(f"reading {data}"):
+        tokenizer = _tokenizer(model) if model else None
+        found = _inspected(data, kind, data_format, split)
+        rows = found.counted.rows
+        if tokenizer is not None and rows:
+            found.warnings += [*with_template(tokenizer), *token_warnings(tokenizer, rows, max_length)]
+        rendered = rendered_rows(tokenizer, rows[:n], found.warnings) if tokenizer is not None else []
+    if as_object:
+        print(json.dumps(as_json(found, n, tokenizer, rendered)))
+    else:
+        show(Console(), data, found, n, tokenizer, rendered)
+    if found.error is not None:
+        raise found.error
+
+
+def _inspected(data: str, kind: str, data_format: str, split: str) -> Inspection:
+    """Look at an artifact of the store, or at a source."""
+    path = Path(os.path.expanduser(data))
+    if not is_there(path) and (KEY.fullmatch(data) or DIGEST.fullmatch(data)):
+        store = ArtifactStore(for_reading=True)
+        manifest = _data_set(store.resolve(data))
+        with using(store, manifest.key):
+            return inspect_table(store.payload(store.manifest(manifest.key).ref()), kind)  # raises where gc was faster
+    if artifact := _artifact(path):
+        with pinned_path(artifact):
+            _data_set(checked_manifest(artifact))
+            return inspect_table(artifact / "payload", kind or (path.name if path.name in TABLES else ""))
+    try:
+        source = SourceConfig(path=str(path) if data.startswith("~") else data, format=data_format, split=split)
+    except ValidationError as error:
+        raise explain(error, SourceConfig, "inspect", "") from None
+    return inspect_source(source, kind)
+
+
+def _artifact(path: Path) -> Path | None:
+    """The artifact that a directory is, or whose payload or table it is."""
+    if not is_there(path) or not path.is_dir():
+        return None
+    return path.absolute() if (path / MANIFEST).is_file() else artifact_of(path.absolute())
+
+
+def _data_set(manifest: Manifest) -> Manifest:
+    """The manifest itself; raises UserError for anything but data."""
+    if manifest.kind != "dataset":
+        raise UserError(f"{manifest.key[:24]} is a {manifest.kind}, not a dataset", where="inspect", do="`alignflow list prepare` shows prepared data")
+    return manifest
+
+
+def _tokenizer(model: str) -> Any:
+    """The tokenizer of a model: of a directory, of a model in the store, or of a Hub id."""
+    path = Path(os.path.expanduser(model))
+    there = is_there(path)
+    if there and not (path / MANIFEST).is_file():
+        with pinned_path(path.absolute()):
+            return _of_directory(path)
+    if there or KEY.fullmatch(model) or DIGEST.fullmatch(model):
+        with find_model(str(path) if there else model, "inspect", ("checkpoint", "reward_model")) as (_, directory):
+            return _of_directory(directory)
+    return load_tokenizer(model)
+
+
+def _of_directory(path: Path) -> Any:
+    if path.is_file():
+        raise ModelError("a file, and not the directory of a model", where=str(path), do=f"give its directory, {path.parent}")
+    verify_inputs(path)
+    bare = is_adapter(path) and not (path / "tokenizer_config.json").is_file()
+    return load_tokenizer(find_base(path) if bare else path)
+
+
+@contextlib.contextmanager
+def _patience(text: str) -> Iterator[None]:
+    """Say on stderr what takes time and for how long already, where it takes more than two seconds; a terminal's line goes at the end."""
+    console, over, started = Console(stderr=True), threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        if over.wait(QUIET_S):
+            return
+        if not console.is_terminal:
+            while True:
+                console.print(f"{text}: {time.monotonic() - started:.0f} s", highlight=False, markup=False, soft_wrap=True)
+                if over.wait(REPEATED_S):
+                    return
+        with console.status("") as status:
+            while not over.wait(0.5):
+                status.update(escape(f"{text}: {time.monotonic() - started:.0f} s"))
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
