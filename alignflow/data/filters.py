@@ -10,7 +10,7 @@ from alignflow.data.configs.inputs import PrepareConfig
 from alignflow.data.near_duplicates import near_duplicates
 from alignflow.data.parsing import Kept, Row
 from alignflow.data.records import normalise_text, prompt_digest, prompt_text
-from alignflow.data.rendering import encode_conversation, encode_prompt, encode_turn
+from alignflow.data.rendering import encode_prompt, encode_turn, encode_turns
 
 
 def drop(kept: Kept, reason: str, bad: Callable[[Row], bool]) -> None:
@@ -75,15 +75,16 @@ def _longer(text: str, size: int) -> bool:
 
 
 def token_lengths(row: Row, tokenizer: Any) -> dict[str, int]:
-    """Tokens of a row's prompt, and of the prompt with its longest answer."""
+    """Tokens of a row's prompt, and of the prompt with its longest answer; and 1 where a token reaches across the border before an answer."""
     if "text" in row:
-        return {"prompt": 0, "total": 0}  # general text is cut where it is scored, so none is too long
+        return {"prompt": 0, "total": 0, "merged": 0}  # general text is cut where it is scored, so none is too long
     if "messages" in row:
-        ids, mask = encode_conversation(tokenizer, row["messages"])
-        return {"prompt": mask.index(True), "total": len(ids)}
+        found = encode_turns(tokenizer, row["messages"])
+        return {"prompt": found.supervised.index(True), "total": len(found.ids), "merged": int(found.merged)}
     prompt = len(encode_prompt(tokenizer, row["prompt"]))
     turns = [encode_turn(tokenizer, row["prompt"], text, ended=True) for text in answer_texts(row)]
-    return {"prompt": prompt, "total": max((len(turn.prompt_ids) + len(turn.completion_ids) for turn in turns), default=prompt)}
+    longest = max((len(turn.prompt_ids) + len(turn.completion_ids) for turn in turns), default=prompt)
+    return {"prompt": prompt, "total": longest, "merged": int(any(turn.merged for turn in turns))}
 
 
 def answer_texts(row: Row) -> list[str]:

@@ -27,6 +27,7 @@ from alignflow.data.rendering import encode_conversation, load_tokenizer
 from alignflow.data.run import Run, write_json
 from alignflow.data.sources.reading import chosen_files
 from alignflow.data.sources.splits import listed
+from alignflow.data.template_rows import fit_to_template
 
 SPLIT = ("demonstrations", "prompts", "preferences", "unpaired")
 SHOWN = 3
@@ -85,6 +86,7 @@ class _Tables:
         kept = self._parse(self.config.evaluation, "prompts")
         parsed = Parsed.of(kept)
         drop_far_too_long(kept, self.tokenizer, self.config.max_length)
+        self._fit_to_template(kept, "evaluation", "prompts")
         drop_duplicates(kept, 1.0)
         lengths = drop_over_long(kept, self.tokenizer, self.config)
         say_dropped("evaluation", kept, parsed, self.config, self.run)
@@ -107,6 +109,10 @@ class _Tables:
                 self._tell(self.run.note, f"{name}: columns that are not used: {cut(', '.join(columns))}")
         return kept
 
+    def _fit_to_template(self, kept: Kept, name: str, kind: str) -> None:
+        if merged := fit_to_template(kept, kind, self.tokenizer, self.config):
+            self.run.note(f"{merged} system turns of {name} were merged into the first user turn, since the chat template takes none")
+
     def _tell(self, how: Callable[[str], None], text: str) -> None:
         if text not in self._told:
             self._told.add(text)
@@ -123,6 +129,7 @@ class _Tables:
         self._advance()
         parsed = Parsed.of(kept)
         drop_far_too_long(kept, self.tokenizer, self.config.max_length)
+        self._fit_to_template(kept, kind, kind)
         drop_duplicates(kept, self.config.near_duplicate_threshold)
         drop_contaminated(kept, evaluation, self.config.decontaminate_ngram)
         lengths = drop_over_long(kept, self.tokenizer, self.config)
@@ -170,15 +177,19 @@ class _Tables:
 
     def _finish(self, kind: str, kept: Kept, lengths: list[dict[str, int]]) -> None:
         sides = {side: len(rows) for side, rows in self.sides.get(kind, {}).items()}
-        tables = pandas.DataFrame(lengths).describe(percentiles=[0.5, 0.95]).to_dict() if lengths else {}
+        tables = pandas.DataFrame(lengths)[["prompt", "total"]].describe(percentiles=[0.5, 0.95]).to_dict() if lengths else {}
         controls = [token for token in self.tokenizer.all_special_tokens if token]
         with_controls = sum(any(token in row_text(row) for token in controls) for row in kept.rows)
         self.statistics[kind] = {
             "read": kept.read, "kept": len(kept.rows), "dropped": {name: count for name, count in sorted(kept.dropped.items()) if count},
             "formats": kept.formats, "sides": sides, "lengths": tables, "control_tokens_in_text": with_controls,
+            "tokens_across_the_border": sum(found["merged"] for found in lengths),
             "unused": dict(sorted(kept.unused.items())), "examples": {reason: cut(text) for reason, text in sorted(kept.examples.items())},
             "sources": dict(sorted(Counter(row["source"] for row in kept.rows).items())),
         }  # fmt: skip
+        if across := sum(found["merged"] for found in lengths):
+            self.run.warn(f"{across} rows of {kind} have a token of the chat template's own encoding across the border before an answer: "
+                          "prompt and answer are encoded apart, as the model that samples sees them")  # fmt: skip
         if with_controls:
             self.run.warn(f"{with_controls} rows of {kind} have control tokens in their text; they are encoded as plain text")
         self.samples[kind] = [self._rendered(row) for row in kept.rows[:SHOWN]]

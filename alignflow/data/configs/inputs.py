@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator, model_validator
 
 from alignflow.data.configs.base import ContentPath, ModelPath, Name, NameOrFile, StageConfig, TemplateArguments, runtime_field, seed_field
@@ -99,6 +101,10 @@ class PrepareConfig(StageConfig):
     unpaired: tuple[SourceConfig, ...] = Field(default=(), description="Answers with a good or bad label, for methods that take them.")
     evaluation: tuple[SourceConfig, ...] = Field(default=(), description="Prompts for evaluation; empty: the held-out side of the prompts.")
     general: tuple[SourceConfig, ...] = Field(default=(), description="General text for the held-out NLL; empty: held-out demonstrations.")
+    system: Literal["keep", "merge"] = Field(
+        default="keep",
+        description="System turns of a model whose chat template takes none: keep drops their rows, merge puts them before the first user turn.",
+    )
     max_length: int = Field(default=512, ge=8, le=10_000_000, description="Drop rows over this many tokens (prompt and answer).")
     max_prompt_length: int = Field(default=256, ge=4, le=10_000_000, description="Drop prompts over this many tokens.")
     heldout_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt.")
