@@ -67,6 +67,11 @@ def kind_of(data: str) -> str:
 
     found = kinds_of(SourceConfig(path=str(Path(data).expanduser())))
     use = next((kind for kind in ("preferences", "demonstrations", "completions", "unpaired", "prompts") if kind in found), None)
+    if use is None and "texts" in found:
+        raise UserError(
+            "plain text, and nothing in it says what of it is a prompt", where=data,
+            do="write a recipe with `format: text` for it: the first sentence is then the prompt, and the rest the answer",
+        )  # fmt: skip
     if use is None:
         raise UserError("no row of it can be used", where=data, do="`alignflow formats` lists what rows may look like")
     return use

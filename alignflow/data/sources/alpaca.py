@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alignflow.data.records import user
 from alignflow.data.sources.base import Messages, Row, RowError, column, is_blank, text
-from alignflow.data.sources.conversations import answered, demonstration, placed, preference, prompt_of, unpaired
+from alignflow.data.sources.conversations import answered, demonstration, placed, preference, prompt_of, prompt_turns, unpaired
 from alignflow.data.sources.labels import label
 from alignflow.data.sources.meanings import parse_with
 from alignflow.data.sources.prompts import prompt_row
@@ -21,7 +21,9 @@ def request(row: Row) -> Messages:
     given = next((row[name] for name in ("input", "context") if row.get(name) is not None), "")
     if not isinstance(given, str) and not is_blank(given):
         raise RowError("not_text")
-    return placed(row, user(f"{instruction}\n\n{given}" if isinstance(given, str) and given.strip() else instruction))
+    if isinstance(given, str) and given.strip():
+        return placed(row, user(f"{instruction}\n\n{given}"))
+    return prompt_turns(row, instruction)
 
 
 def _answered(row: Row, *names: str) -> Messages:

@@ -21,16 +21,27 @@ TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "too
 
 
 def turn_list(values: Any) -> Messages:
-    """Turns as they stand, each checked by itself; `role` or ShareGPT's `from`, `content` or `value`.
+    """Turns as they stand, each checked by itself; `role` or ShareGPT's `from`, `content` or `value`. An empty system turn is none.
 
     Raises:
         RowError: no turns, a role that is not known, a content that is no text, or a key that changes the meaning.
     """
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise RowError("empty" if is_blank(values) else "not_text")
-    if not all(isinstance(value, Mapping) for value in values):
+    if not all(isinstance(value, dict) for value in values):
         raise RowError("not_text")
-    return [_turn(value) for value in values]
+    turns = [_turn(value) for value in values if not _is_empty_system(value)]
+    if not turns:
+        raise RowError("empty")
+    return turns
+
+
+def _is_empty_system(value: Mapping[str, Any]) -> bool:
+    name = value.get("role", value.get("from"))
+    if name in ("user", "assistant", "human", "gpt"):
+        return False
+    said = [value[key] for key in ("content", "value", "text") if key in value]
+    return isinstance(name, str) and ROLES.get(marked_role(name)) == "system" and all(not item or isinstance(item, str) and item.isspace() for item in said)
 
 
 def _turn(value: Mapping[str, Any], otherwise: str = "") -> dict[str, Any]:
@@ -51,7 +62,7 @@ def _turn(value: Mapping[str, Any], otherwise: str = "") -> dict[str, Any]:
 
 def _content(value: Any) -> str:
     """A text, or the joined texts of a list of parts; raises RowError for a part that is no text."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = [value]
     if isinstance(value, list):
         value = "".join(_part(part) for part in value)

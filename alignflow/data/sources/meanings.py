@@ -51,13 +51,18 @@ def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
         raise RowError("not_of_this_kind")
     if kind != "texts":
         refuse_meanings(row, ROW_REASONS)
-    if kind in _ANSWERED and label_or_none(row) is False:
-        raise RowError("labelled_bad")
+    if kind in _ANSWERED:
+        if label_or_none(row) is False:
+            raise RowError("labelled_bad")
+        if any(name in row and row[name] in (False, 0, "false", "False", "0") for name in ("train", "weight")):
+            raise RowError("nothing_to_train")
     return table[kind](row)
 
 
 def refuse_meanings(holder: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
     """Raise RowError for the first key of `reasons` that has something in it."""
+    if holder.keys().isdisjoint(reasons):
+        return
     for name, reason in reasons.items():
         if name in holder and not is_blank(holder[name]) and holder[name] not in _SWITCHED_OFF:
             raise RowError(reason)
@@ -70,6 +75,8 @@ def trained(turn: Mapping[str, Any], *, is_answer: bool) -> bool:
         RowError: `unknown_weight`: a weight other than 0 and 1, or two that disagree; `trained_prompt`: the turn of another
             speaker is to be trained on, which no trainer here does.
     """
+    if turn.keys().isdisjoint(WEIGHTS):
+        return is_answer
     found = set()
     for name in WEIGHTS:
         if name in turn and (turn[name] is False or not is_blank(turn[name])):
@@ -89,6 +96,6 @@ def unread_keys(row: Mapping[str, Any], columns: Iterable[str]) -> set[str]:
     """Keys of turns that no format reads, as `column.key`, among some columns of a row."""
     return {
         f"{name}.{key}" for name in columns if isinstance(row.get(name), list)
-        for turn in row[name] if isinstance(turn, Mapping) and ("role" in turn or "from" in turn)
+        for turn in row[name] if isinstance(turn, dict) and not turn.keys() <= TURN_KEYS and ("role" in turn or "from" in turn)
         for key, value in turn.items() if key not in TURN_KEYS and not is_blank(value)
     }  # fmt: skip

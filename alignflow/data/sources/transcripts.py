@@ -44,9 +44,13 @@ _OTHERS = re.compile(r"\A\s*(?:<s>|<bos>|<\|begin_of_text\|>)?\s*(?:\[INST\]|<st
 """How texts begin that another chat template has written, which are not taken apart here."""
 
 
+_MAY_BEGIN = re.compile(r"\s*(?:[#<\[]|(?:Human|User|Assistant|AI|System|USER|ASSISTANT):)")
+"""How every text begins that is one of these, as a check that costs little."""
+
+
 def marked_role(name: str) -> str:
     """A speaker's name in lower case, without the control tokens that some data sets leave around it."""
-    return _MARKED_ROLE.sub("", name).strip().lower()
+    return name if name in ROLES else _MARKED_ROLE.sub("", name).strip().lower()
 
 
 def _notation(value: str) -> Notation | None:
@@ -67,6 +71,8 @@ def _fits(notation: Notation, value: str) -> bool:
 
 def is_transcript(value: str) -> bool:
     """Whether a text is a conversation; raises RowError (`rendered_template`) for one that is not taken apart here."""
+    if not _MAY_BEGIN.match(value):
+        return False
     if _OTHERS.match(value):
         raise RowError("rendered_template")
     return _notation(value) is not None

@@ -43,7 +43,9 @@ def _preference(row: Row) -> list[Row]:
         "soft_label": probability(row.get("soft_label")), "margin": number(row.get("margin")),
         "score_chosen": number(row.get("score_chosen")), "score_rejected": number(row.get("score_rejected")),
     }  # fmt: skip
-    return [{**preference(_whole(row, "chosen"), _whole(row, "rejected"), **figures), **_ends(row)}]
+    prompt = None if row.get("prompt") is None else _prompt(row)
+    sides = (answered(row, prompt, column(row, side)) for side in ("chosen", "rejected"))
+    return [{**preference(*sides, **figures), **_ends(row)}]
 
 
 def _ends(row: Row) -> Row:
