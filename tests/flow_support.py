@@ -29,12 +29,12 @@ def publish(store, call, content="", warnings=(), metrics=None):
     return manifest
 
 
-def publish_all(recipe, store, until=None):
-    """Publish every step of a recipe, or those before `until`; returns step -> manifest."""
+def publish_all(recipe, store, until=None, metrics=None):
+    """Publish every step of a recipe, or those before `until`, with the metrics that `metrics` has for it; returns step -> manifest."""
     caller, made = Caller(recipe, store), {}
     for node in caller.nodes:
         if node.name == until:
             break
         call = caller.call(node, {name: manifest.ref() for name, manifest in made.items()})
-        made[node.name] = publish(store, call)
+        made[node.name] = publish(store, call, metrics=(metrics or {}).get(node.name))
     return made

@@ -22,6 +22,7 @@ from alignflow.data.filters import (
 )
 from alignflow.data.licences import licences_by_path
 from alignflow.data.parsing import Kept, parse_sources, source_name
+from alignflow.data.printable import printable
 from alignflow.data.records import is_held_out, prompt_digest, row_id, write_table
 from alignflow.data.rendering import encode_conversation, load_tokenizer
 from alignflow.data.run import Run, write_json
@@ -116,7 +117,7 @@ class _Tables:
     def _tell(self, how: Callable[[str], None], text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            how(text)
+            how(printable(text))
 
     def prompts_of(self, kind: str, evaluation: list[dict[str, Any]]) -> None:
         """The prompts of another table, where the config has none of their own."""

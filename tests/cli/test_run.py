@@ -51,6 +51,14 @@ def test_a_run_that_finds_every_step_imports_no_prefect_and_starts_no_server(rec
     assert not (store.root / "prefect" / "logs").exists()
 
 
+def test_what_became_of_the_rows_of_each_table_is_printed_for_a_found_step_too(recipe, store, alignflow):
+    metrics = {"prompts/kept": 40.0, "prompts/dropped": 0.0, "demonstrations/kept": 20.0, "demonstrations/dropped": 20.0,
+               "demonstrations/dropped/empty": 2.0, "demonstrations/dropped/over_long": 18.0}  # fmt: skip
+    publish_all(recipe, store, metrics={"prepare": metrics})
+    done = alignflow("run", TINY)
+    assert "\ndemonstrations: kept 20 of 40: 18 over_long, 2 empty\n" in done.stdout and "\nprompts: kept 40 of 40\n" in done.stdout
+
+
 def test_a_gate_of_a_found_step_decides_as_in_any_run(recipe, store, alignflow):
     publish_all(recipe, store)
     done = alignflow("run", TINY, "--set", "gates=[{stage: reward, metric: accuracy, minimum: 1, action: stop}]")

@@ -17,7 +17,9 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
     """The recipe with ROWS rows of each source and STEPS steps of each training; other values, so other keys."""
     sources = {kind: _few(getattr(recipe.data, kind)) for kind in SOURCES}
     # Of so few rows a small share may leave none to evaluate on.
-    data = recipe.data.model_copy(update={**sources, "heldout_fraction": max(recipe.data.heldout_fraction, 0.3)})
+    data = recipe.data.model_copy(
+        update={**sources, "heldout_fraction": max(recipe.data.heldout_fraction, 0.3), "max_dropped_fraction": 1.0}
+    )  # of so few rows a share says nothing
     training = {"max_steps": STEPS, "batch_size": 8}
     changes: dict[str, Any] = {
         "name": f"{recipe.name[:58]}-smoke",

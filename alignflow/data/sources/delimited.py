@@ -25,6 +25,7 @@ TURN_COLUMNS = frozenset({"prompt", "chosen", "rejected", "completion"})
 _ROLES, _CONTENTS = {"role", "from"}, {"content", "value", "tool_calls"}
 _PYTHON = ("[{'role'", "[{'content'", "[{'from'", "[{'value'", "{'role'", "{'content'", "{'from'", "{'value'")
 _FEWEST_LINES = 4
+"""Lines of a cell that look like rows of two columns from which they are taken for rows; of more columns, two are enough."""
 
 
 def table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]:
@@ -76,9 +77,10 @@ def _records(lines: IO[str], delimiter: str, where: str) -> Iterator[tuple[int, 
 
 def _rows_in_a_cell(cells: Sequence[str], delimiter: str, columns: int) -> int:
     """How many lines a record has of which one cell holds whole rows; 0 for any other."""
-    for cell in cells:
+    fewest = _FEWEST_LINES if columns == 2 else 2
+    for cell in cells if columns > 1 else ():
         lines = cell.split("\n")[1:]
-        if columns > 1 and len(lines) >= _FEWEST_LINES and all(line.count(delimiter) == columns - 1 for line in lines):
+        if len(lines) >= fewest and all(line.count(delimiter) == columns - 1 for line in lines):
             return 1 + sum(cell.count("\n") for cell in cells)
     return 0
 

@@ -17,6 +17,7 @@ _WORDS: Mapping[str, str] = {
 }  # fmt: skip
 _SHARD = re.compile(r"(.+?)-\d{5,}-of-\d{5,}")
 _DOCUMENTS = frozenset({".md", ".rst", ".pdf", ".py", ".html"})
+_ABOUT_DATA = frozenset({"dataset_info.json", "dataset_infos.json"})
 LISTED = 5
 
 
@@ -43,6 +44,7 @@ def choose_files(found: Mapping[str, Path], split: str, known: Collection[str], 
         DataError: names tell the split of some files alone, or there is none of the wanted split.
     """
     left_out: dict[str, str] = {}
+    found = {name: path for name, path in found.items() if path.name not in _ABOUT_DATA}
     data = {name: path for name, path in found.items() if own_suffix(path, list(known)).removesuffix(".gz") in known}
     for name in found.keys() - data.keys():
         if Path(name).suffix.lower() not in _DOCUMENTS and Path(name).suffix:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from alignflow.data.errors import DataError, quoted
 from alignflow.data.sources.base import BrokenLine, Row
 
+LOOKED_AT = 20
 
-def refuse_another_kind(
-    rows: Iterator[Row | BrokenLine], name: str, told: dict[str, str], where: str
-) -> Iterator[Row | BrokenLine]:
-    """The rows of the file `name`; raises DataError where its first row that tells a kind differs from that of an earlier file.
+
+def refuse_another_kind(rows: Iterator[Row | BrokenLine], name: str, told: dict[str, str], where: str) -> Iterator[Row | BrokenLine]:
+    """The rows of the file `name`; raises DataError where the columns of its first rows tell another kind than those of an earlier file.
 
     Args:
         rows: The file's rows.
@@ -20,40 +20,34 @@ def refuse_another_kind(
         told: Kind -> the file that was the first of it; shared by the files of a source, and filled here.
         where: The source, for the message.
     """
-    known = False
+    first = list(islice(rows, LOOKED_AT))
+    if kind := kind_of(row for row in first if not isinstance(row, BrokenLine)):
+        told.setdefault(kind, name)
+    if len(told) > 1:
+        (one, other), (another, second) = list(told.items())[:2]
+        raise DataError(
+            f"its files differ in kind: {quoted(other)} holds {one}, and {quoted(second)} holds {another}", where=where,
+            do="name the files one by one, each under the kind that it is for, or name the format that reads all of them",
+        )  # fmt: skip
+    yield from chain(first, rows)
+
+
+def kind_of(rows: Iterable[Row]) -> str:
+    """What rows are, by the columns that any of them has, filled or not; empty where they do not tell."""
+    columns: Row = {}
     for row in rows:
-        if not known and not isinstance(row, BrokenLine) and (kind := kind_of(row)):
-            known = True
-            told.setdefault(kind, name)
-            if len(told) > 1:
-                (first, other), (kind, second) = list(told.items())[:2]
-                raise DataError(
-                    f"its files differ in kind: {quoted(other)} holds {first}, and {quoted(second)} holds {kind}", where=where,
-                    do="name the files one by one, each under the kind that it is for, or name the format that reads all of them",
-                )  # fmt: skip
-        yield row
-
-
-def kind_of(row: Row) -> str:
-    """What a row is, by the columns that it fills; empty where they do not tell."""
-    if _has(row, "chosen", "rejected"):
+        columns |= {name: value for name, value in row.items() if value is not None or name not in columns}
+    names = columns.keys()
+    if {"chosen", "rejected"} <= names:
         return "pairs"
-    if any(isinstance(row.get(name), list) for name in ("responses", "answers", "completions", "output")):
+    if any(isinstance(columns.get(name), list) for name in ("responses", "answers", "completions", "output")):
         return "several answers"
-    if isinstance(row.get("label", row.get("kto_tag")), bool):
+    if isinstance(columns.get("label", columns.get("kto_tag")), bool):
         return "labelled answers"
-    if any(isinstance(row.get(name), list) for name in ("messages", "conversations")):
+    if any(isinstance(columns.get(name), list) for name in ("messages", "conversations")):
         return "conversations"
-    if _has(row, "instruction", "output") or _has(row, "prompt", "completion"):
+    if {"instruction", "output"} <= names or {"prompt", "completion"} <= names:
         return "prompts with an answer"
-    if _has(row, "prompt") or _has(row, "instruction"):
+    if {"prompt", "instruction"} & names:
         return "prompts"
-    return "texts" if isinstance(row.get("text"), str) else ""
-
-
-def _has(row: Row, *names: str) -> bool:
-    return all(_filled(row.get(name)) for name in names)
-
-
-def _filled(value: Any) -> bool:
-    return value is not None and value != ""
+    return "texts" if isinstance(columns.get("text"), str) else ""

@@ -45,6 +45,11 @@ def test_rows_between_two_lost_quotes_are_broken_lines_each_with_its_number(read
     assert broken == [BrokenLine(number, "rows_in_a_cell") for number in range(12, 23)] and len(found) == 100
 
 
+def test_in_a_table_of_three_columns_two_swallowed_rows_are_found(read):
+    found = read('id,prompt,completion\n1,a,"b\n2,c,d\n3,e,f"\n4,g,h\n')
+    assert found == [*(BrokenLine(number, "rows_in_a_cell") for number in (2, 3, 4)), {"id": "4", "prompt": "g", "completion": "h"}]
+
+
 def test_an_answer_of_many_lines_is_one_cell(read):
     text = "First, one.\nThen two.\n\nThen, in the end, three.\nDone, really, done.\nBye"
     (row,) = read(f'prompt,completion\nq,"{text}"\n')

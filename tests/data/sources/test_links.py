@@ -109,8 +109,16 @@ def test_what_a_models_folder_links_to_is_no_part_of_it(tmp_path):
     assert list(inside(tmp_path / "model", links=False)) == ["config.json"]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root reads every folder")
-def test_a_folder_that_cannot_be_read_is_refused(tmp_path):
-    (tmp_path / "secret").mkdir(mode=0)
-    with pytest.raises(DataError, match="the folder cannot be read"):
+def test_a_folder_that_cannot_be_read_is_refused_and_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "rows.jsonl").write_text(lines("a"))
+    names = os.listdir
+
+    def listed(place):
+        if place.name == "secret":
+            raise PermissionError(13, "Permission denied")
+        return names(place)
+
+    monkeypatch.setattr(os, "listdir", listed)
+    with pytest.raises(DataError, match="secret: the folder cannot be read: Permission denied"):
         prompts(tmp_path)

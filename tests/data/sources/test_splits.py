@@ -9,8 +9,6 @@ from alignflow.data.errors import DataError
 from alignflow.data.sources.reading import chosen_files, read_rows
 from alignflow.data.sources.splits import listed, split_of
 
-PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
-
 
 @pytest.fixture
 def folder(tmp_path):
@@ -94,8 +92,17 @@ def test_a_field_may_be_missing_or_null_in_one_file_and_text_in_another(folder):
     assert [row.get("system") for row in rows] == [None, "Be short.", None] and rows[2]["topic"] == "x"
 
 
+def test_an_answer_that_is_null_or_missing_in_the_first_row_or_file_is_no_other_kind(folder):
+    folder("1.jsonl", completion=None)
+    folder("2.jsonl", completion="a")
+    path = folder("3.jsonl")
+    with open(path / "3.jsonl", "a") as file:
+        file.write(json.dumps({"prompt": "more", "completion": "b"}) + "\n")
+    assert read(path) == ["1.jsonl", "2.jsonl", "3.jsonl", "more"]
+
+
 def test_files_that_are_left_out_are_named_and_documents_are_not(folder):
-    path = folder("1.jsonl", "about.json", "README.md", "LICENSE", "old.xlsx", ".hidden.jsonl")
+    path = folder("1.jsonl", "about.json", "dataset_info.json", "README.md", "LICENSE", "old.xlsx", ".hidden.jsonl")
     left_out = chosen_files(SourceConfig(path=str(path))).left_out
     assert left_out == {"about.json": "a .json beside other data", "old.xlsx": "no kind of data that is known"}
     assert listed(left_out) == "about.json (a .json beside other data), old.xlsx (no kind of data that is known)"
