@@ -20,6 +20,7 @@ from alignflow.models.generation.journal import RowJournal, plan
 from alignflow.models.policy import Policy, completion_logps, load_policy
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.passes import deal
+from alignflow.models.trainers.room import context_of
 
 SIDES = ("train", "heldout")
 ANSWERS = ("chosen", "rejected")
@@ -44,7 +45,10 @@ def compute_reference(config: ReferenceConfig, *, checkpoint: Path, preferences:
     group.join(run.runtime)
     policy = load_policy(checkpoint, run.runtime, in_parts=True)
     digest = identity(checkpoint)[1]
-    sides = {side: read_pairs(preferences / f"{side}.parquet", policy.tokenizer, config.max_length, run, "reference") for side in SIDES}
+    context = context_of(policy.model)
+    sides = {
+        side: read_pairs(preferences / f"{side}.parquet", policy.tokenizer, config.max_length, run, "reference", context) for side in SIDES
+    }  # fmt: skip
     if not len(sides["train"]):
         raise TrainingError("no preference pairs to learn from", where="reference", do="raise align.max_length, or label more candidates")
     answers = [row for pairs in sides.values() for row in (*pairs.chosen, *pairs.rejected)]

@@ -217,7 +217,8 @@ def _check_pairs(statistics: dict[str, Any], config: LabelConfig) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(statistics["dropped"].items())) or "all held out"
     raise TrainingError(
         f"the judge {short(config.judge.name)!r} left no preference pair to train on (of {statistics['judged']} judged: {reasons})",
-        where="label", do="sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
+        where="label",
+        do=unanswered(statistics) or "sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from alignflow.models.reference import ANSWERS, References, is_of, read_referenc
 from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.passes import passes
+from alignflow.models.trainers.room import context_of
 
 START_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
 REFERENCE_FILE = "reference_logps"
@@ -61,7 +62,8 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
     model = load_policy(policy, run.runtime, trainable=True)
     add_adapter(model, config, policy)
     data = {
-        side: read_pairs(preferences / f"{side}.parquet", model.tokenizer, config.max_length, run, "align") for side in ("train", "heldout")
+        side: read_pairs(preferences / f"{side}.parquet", model.tokenizer, config.max_length, run, "align", context_of(model.model))
+        for side in ("train", "heldout")
     }
     if not len(data["train"]):
         raise TrainingError("no preference pairs to learn from", where="align", do="raise align.max_length, or label more candidates")

@@ -25,6 +25,7 @@ from alignflow.models.generation.base import Generator, make_live_generator
 from alignflow.models.policy import Policy, load_policy
 from alignflow.models.rewards.sources import BoundSource, JudgeSource, WeightedRewards, bind_sources
 from alignflow.models.rollouts import Prompts, answer_statistics, encode_prompts
+from alignflow.models.trainers.room import context_of, room
 from alignflow.models.trainers.sft import read_rows
 from alignflow.models.trainers.update import Learner, PolicyLoss
 from alignflow.models.value_model import ValueModel, make_value_model
@@ -167,8 +168,8 @@ def load_cast(bound: Bound, paths: Mapping[str, Path | None], run: Run) -> Cast:
             f"{bound.config.batch_size} answers per update are too few for {group.size()} processes and {options.num_mini_batches} mini-batches",
             where="align.batch_size", do="raise it, or lower engine.processes",
         )  # fmt: skip
-    room = min(bound.config.max_length, getattr(policy.model.config, "max_position_embeddings", None) or bound.config.max_length)
-    prompts = encode_prompts(read_table(paths["prompts"] / "train.parquet"), policy.tokenizer, room - options.response_length, run)
+    longest, _ = room(bound.config.max_length, context_of(policy.model), "align.max_length")
+    prompts = encode_prompts(read_table(paths["prompts"] / "train.parquet"), policy.tokenizer, longest - options.response_length, run)
     learner = Learner(
         (policy, engines["policy"]), critic, bound.loss, options, _demonstrations(bound, policy, paths, run), bound.config.seed
     )
@@ -189,6 +190,6 @@ def _demonstrations(bound: Bound, policy: Policy, paths: Mapping[str, Path | Non
     path = paths["demonstrations"]
     if path is None:
         raise RecipeError("the ptx term needs demonstrations", where="align.options.ptx_coefficient", do="give data.demonstrations")
-    _, rows = read_rows(path / "train.parquet", policy.tokenizer, bound.config.max_length, run)
+    _, rows = read_rows(path / "train.parquet", policy.tokenizer, bound.config.max_length, run, context_of(policy.model))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(bound.config.seed))
     return [rows[index] for index in order.tolist()]

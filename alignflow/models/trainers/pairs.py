@@ -14,6 +14,7 @@ from alignflow.data.records import read_table
 from alignflow.data.rendering import encode_turn
 from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow, packed_length
+from alignflow.models.trainers.room import room
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,17 @@ class Pairs:
         return [self.chosen[row] for row in rows] + [self.rejected[row] for row in rows]
 
 
-def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str) -> Pairs:
-    """Encode a preference table; pairs with a side over `max_length` tokens are dropped and counted in a warning.
+def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> Pairs:
+    """Encode a preference table; pairs with a side over `max_length` tokens or the model's `context` are dropped and counted in a warning.
 
     Raises:
         TrainingError: a side has no token, or no pair is left.
     """
     ids, chosen, rejected, soft, margin, kept, too_long = [], [], [], [], [], [], 0
+    longest, limit = room(max_length, context, "max_length")
     for row in read_table(path):
         sides = [encode_side(tokenizer, row, side) for side in ("chosen", "rejected")]
-        if max(len(side) for side in sides) > max_length:
+        if max(len(side) for side in sides) > longest:
             too_long += 1
             continue
         if not all(side.completion_ids for side in sides):
@@ -72,7 +74,7 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str
         margin.append(float("nan") if row["margin"] is None else row["margin"])
         kept.append(row)
     if too_long:
-        run.warn(f"{too_long} pairs of {path.stem} are over max_length {max_length} and were left out")
+        run.warn(f"{too_long} pairs of {path.stem} are over {limit} and were left out")
     return Pairs(ids, chosen, rejected, torch.tensor(soft, dtype=torch.float32), torch.tensor(margin, dtype=torch.float32), kept)
 
 

@@ -34,8 +34,8 @@ def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Ru
     group.join(run.runtime)
     reward = build_reward_model(base, config.seed, run.runtime)
     add_adapter(reward, config, base)
-    pairs = read_pairs(preferences / "train.parquet", reward.tokenizer, config.max_length, run, "reward")
-    heldout = read_pairs(preferences / "heldout.parquet", reward.tokenizer, config.max_length, run, "reward")
+    pairs = read_pairs(preferences / "train.parquet", reward.tokenizer, config.max_length, run, "reward", reward.context_length)
+    heldout = read_pairs(preferences / "heldout.parquet", reward.tokenizer, config.max_length, run, "reward", reward.context_length)
     if not len(pairs):
         raise TrainingError("no preference pairs to learn from", where="reward", do="raise reward.max_length, or label more candidates")
     engine = make_engine(reward.model, config, run.runtime)

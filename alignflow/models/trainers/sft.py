@@ -20,6 +20,7 @@ from alignflow.models.engines.base import make_engine
 from alignflow.models.policy import Policy, load_policy
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
 from alignflow.models.trainers.passes import passes
+from alignflow.models.trainers.room import context_of, room
 
 
 def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) -> dict[str, float | None]:
@@ -34,8 +35,8 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     group.join(run.runtime)
     policy = load_policy(base, run.runtime, trainable=True)
     add_adapter(policy, config, base)
-    ids, rows = read_rows(demonstrations / "train.parquet", policy.tokenizer, config.max_length, run)
-    _, heldout = read_rows(demonstrations / "heldout.parquet", policy.tokenizer, config.max_length, run)
+    ids, rows = read_rows(demonstrations / "train.parquet", policy.tokenizer, config.max_length, run, context_of(policy.model))
+    _, heldout = read_rows(demonstrations / "heldout.parquet", policy.tokenizer, config.max_length, run, context_of(policy.model))
     engine = make_engine(policy.model, config, run.runtime)
 
     def compute(batch: list[int]) -> StepOutput:
@@ -54,13 +55,16 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     return metrics
 
 
-def read_rows(path: Path, tokenizer: Any, max_length: int, run: Run) -> tuple[list[str], list[EncodedRow]]:
-    """Names and ids of conversations; those over `max_length` tokens are left out and counted in a warning.
+def read_rows(
+    path: Path, tokenizer: Any, max_length: int, run: Run, context: int | None = None
+) -> tuple[list[str], list[EncodedRow]]:  # fmt: skip
+    """Names and ids of conversations; those over `max_length` tokens or the model's `context` are left out and counted in a warning.
 
     Raises:
         TrainingError: nothing is left, or rows have no token to learn from.
     """
     ids, rows, too_long, silent = [], [], 0, []
+    longest, limit = room(max_length, context, "sft.max_length")
     for record in read_table(path):
         try:
             tokens, mask = encode_conversation(tokenizer, record["messages"])
@@ -68,7 +72,7 @@ def read_rows(path: Path, tokenizer: Any, max_length: int, run: Run) -> tuple[li
         except ValueError:
             silent.append(record["id"])
             continue
-        if len(tokens) > max_length:
+        if len(tokens) > longest:
             too_long += 1
             continue
         if first == 0:
@@ -82,7 +86,7 @@ def read_rows(path: Path, tokenizer: Any, max_length: int, run: Run) -> tuple[li
             do="demonstrations need an assistant turn, and a chat template that starts before it",
         )  # fmt: skip
     if too_long:
-        run.warn(f"{too_long} rows of {path.name} are over sft.max_length {max_length} and were left out")
+        run.warn(f"{too_long} rows of {path.name} are over {limit} and were left out")
     if not rows and path.stem == "train":
         raise TrainingError("no demonstrations to learn from", where="sft", do="raise sft.max_length, or give more data")
     return ids, rows

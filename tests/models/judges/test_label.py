@@ -270,6 +270,13 @@ def test_a_judge_that_does_not_answer_the_question_is_reported(tmp_path, make_ru
     assert "4.0% of its probability" in warning and "judge.options.prompt" in warning
 
 
+def test_where_such_a_judge_leaves_no_pair_the_error_says_so(tmp_path, make_run, monkeypatch):
+    judge = Elsewhere(0.02, 0.06)
+    judge.seat = 9.0
+    with pytest.raises(TrainingError, match=r"(?s)20 changes with the order.*does not answer the question.* 4\.0% of its probability"):
+        labelled(judge, [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
+
+
 @pytest.mark.parametrize("judge", [Elsewhere(0.5, 0.5), Elsewhere(None, None), Oracle()], ids=["answers", "is not asked so", "pointwise"])
 def test_a_judge_that_answers_or_has_no_options_is_not(judge, tmp_path, make_run, monkeypatch):
     run = make_run()

@@ -17,7 +17,7 @@ STEPS = {"learning_rate": 1e-3, "max_steps": 2, "batch_size": 10, "max_length": 
 BODIES = {
     "align": lambda base, pairs, run: train_align(AlignConfig(beta=0.1, **STEPS), policy=base, reference=None, preferences=pairs, run=run),
     "reward": lambda base, pairs, run: train_reward(RewardConfig(check_rows=4, **STEPS), base=base, preferences=pairs, run=run),
-    "reference": lambda base, pairs, run: compute_reference(ReferenceConfig(max_length=64), checkpoint=base, preferences=pairs, run=run),
+    "reference": lambda base, pairs, run: compute_reference(ReferenceConfig(max_length=STEPS["max_length"]), checkpoint=base, preferences=pairs, run=run),
 }  # fmt: skip
 
 
@@ -48,6 +48,15 @@ def test_where_there_are_no_other_pairs_they_are_refused(stage, tiny_checkpoint,
     with pytest.raises(TrainingError, match=r"no preference pairs to learn from\n  raise \w+\.max_length"):
         BODIES[stage](tiny_checkpoint, written(long_pairs, long_pairs, tmp_path / "data"), run)
     assert run.warnings[0] == "3 pairs of train are over max_length 64 and were left out" and not list(run.out.iterdir())
+
+
+@pytest.mark.parametrize("stage", list(BODIES))
+def test_pairs_over_the_models_context_are_left_out_whatever_max_length_says(stage, tiny_checkpoint, long_pairs, tmp_path, new_run, monkeypatch):
+    monkeypatch.setitem(STEPS, "max_length", 512)
+    run = new_run()
+    with pytest.raises(TrainingError, match="no preference pairs to learn from"):
+        BODIES[stage](tiny_checkpoint, written(long_pairs, long_pairs, tmp_path / "data"), run)
+    assert run.warnings[0] == "3 pairs of train are over the model's context of 128 tokens and were left out"
 
 
 @pytest.mark.parametrize("stage", list(BODIES))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from training_support import set_sizes
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.training import SFTConfig
@@ -39,6 +39,24 @@ def test_rows_whose_prompt_leaves_no_room_for_an_answer_are_refused_where_there_
     with pytest.raises(TrainingError, match=r"no demonstrations to learn from\n  raise sft.max_length"):
         train_sft(CONFIG, base=tiny_checkpoint, demonstrations=written(rows, rows[:1], tmp_path / "data"), run=run)
     assert run.warnings[0] == "3 rows of train.parquet are over sft.max_length 64 and were left out" and not list(run.out.iterdir())
+
+
+def with_learned_positions(checkpoint, out):
+    """A GPT-2 with 128 positions, and the checkpoint's tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=1, n_head=2)).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return out
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_rows_over_the_models_context_are_left_out_whatever_max_length_says(positions, tiny_checkpoint, demonstrations, tmp_path, new_run):
+    base = tiny_checkpoint if positions == "rotary" else with_learned_positions(tiny_checkpoint, tmp_path / "gpt2")
+    train, run = read_table(demonstrations / "train.parquet"), new_run()
+    data = written([*train, *long_rows(tiny_checkpoint, 2)], train[:3], tmp_path / "data")
+    metrics = train_sft(CONFIG.model_copy(update={"max_length": 512}), base=base, demonstrations=data, run=run)
+    assert run.warnings == ["2 rows of train.parquet are over the model's context of 128 tokens and were left out"]
+    assert math.isfinite(metrics["eval_loss"])
 
 
 def test_among_other_rows_they_are_left_out_and_said_and_the_rest_trains_as_without_them(
