@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -77,8 +78,8 @@ def _cut(text: str) -> str:
 
 def _figures(row: Row) -> str:
     """What a row has beside texts: its source, labels and scores."""
-    given = [f"{name} {value}" for name, value in row.items() if name not in ("id", "text") and isinstance(value, str | bool | int | float)]
-    return ", ".join(given)
+    given = {name: value for name, value in row.items() if name not in ("id", "text") and isinstance(value, str | bool | int | float)}
+    return ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else _cut(str(value))}" for name, value in given.items())
 
 
 def _text_lines(row: Row) -> Iterator[Table]:
@@ -90,10 +91,18 @@ def _text_lines(row: Row) -> Iterator[Table]:
     for name, value in row.items():
         items = value if isinstance(value, list) else [value] if name == "text" else []
         for number, item in enumerate(items):
-            role, text = (item["role"], item["content"]) if isinstance(item, dict) else (str(number) if name != "text" else "", str(item))
-            style = COLOUR if role == "assistant" else ""
-            table.add_row(_safe(f"  {name}" if not number else ""), _safe(role), _safe(_cut(text), style))
+            label, text = _labelled(item, "" if name == "text" else str(number))
+            table.add_row(_safe(f"  {name}" if not number else ""), _safe(label), _safe(_cut(text), COLOUR if label == "assistant" else ""))
     yield table
+
+
+def _labelled(item: Any, number: str) -> tuple[str, str]:
+    """A turn's role and text, with what it has beside them as JSON; of anything else its number and what it is."""
+    if not (isinstance(item, dict) and "role" in item):
+        return number, item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+    others = {key: value for key, value in item.items() if key not in ("role", "content") and value is not None}
+    parts = [str(item.get("content") or ""), json.dumps(others, ensure_ascii=False) if others else ""]
+    return str(item["role"]), "\n".join(part for part in parts if part)
 
 
 def _token_lines(tokenizer: Any, sides: dict[str, Rendered], width: int) -> Iterator[Text]:

@@ -21,6 +21,7 @@ LOOKED_AT = 8
 _TEXTS = 24
 """Texts of one column of a row that are tried."""
 _WITH_ROLES = ("messages", "prompt")
+_OF_TEXT = (*_WITH_ROLES, "chosen", "rejected", "completion", "completions", "text")
 _UNUSABLE = (RowError, KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 
 
@@ -89,6 +90,7 @@ def _try_row(row: Row, parse: Parse, trials: dict[str, _Trial]) -> None:
             for touched in (trial, here.setdefault(name, _Trial())):
                 touched.changes |= after != before
             trial.places |= {place: None for prepared in after or () for place, value in _places(prepared) if mark in str(value)}
+            trial.places |= dict.fromkeys(_figure_that_differs(before, after or []))
     explained = {place for trial in here.values() for place in trial.places}
     left = [(place, value) for prepared in before for place, value in _places(prepared) if place not in explained]
     for name, trial in here.items():
@@ -97,6 +99,14 @@ def _try_row(row: Row, parse: Parse, trials: dict[str, _Trial]) -> None:
         known = trials.setdefault(name, _Trial())
         known.places |= trial.places
         known.changes |= trial.changes
+
+
+def _figure_that_differs(before: list[Row], after: list[Row]) -> list[str]:
+    """The one place that differs, where it holds a figure, a flag or checks; no place where a text differs, which may only have been chosen anew."""
+    if len(before) != len(after):
+        return []
+    places = {name for row, other in zip(before, after, strict=True) for name in row.keys() | other.keys() if row.get(name) != other.get(name)}
+    return [*places] if len(places) == 1 and not places & set(_OF_TEXT) else []
 
 
 _ABSENT = object()
@@ -159,16 +169,21 @@ def _places(prepared: Row) -> Iterator[tuple[str, Any]]:
     """The places of a prepared row with what is there; a turn's place has its role where several roles can be."""
     for name, value in prepared.items():
         for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, dict):
-                yield (f"{name}: {item['role']}" if name in _WITH_ROLES else name), item["content"]
+            if isinstance(item, dict) and "role" in item:
+                place = f"{name}: {item['role']}" if name in _WITH_ROLES else name
+                for key, inside in item.items():  # keys beside the text, such as tool_calls, are places of their own
+                    if key != "role" and inside is not None:
+                        yield (place if key == "content" else f"{place} {key}"), inside
             elif item is not None:
                 yield name, item
 
 
 def _holds(raw: Any, prepared: Any) -> bool:
-    """Whether a raw column has a prepared text in it, or is a prepared figure or flag."""
+    """Whether a raw column has a prepared text in it, or a prepared figure or flag as it is."""
     if isinstance(prepared, str):
         return bool(prepared.strip()) and any(prepared.strip() in text for _, text in _texts(raw))
+    if isinstance(raw, dict | list):
+        return any(_holds(item, prepared) for item in (raw.values() if isinstance(raw, dict) else raw))
     if str(raw).strip().lower() == str(prepared).lower():
         return True
     with contextlib.suppress(RowError):

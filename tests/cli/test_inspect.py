@@ -113,6 +113,16 @@ def test_an_example_of_each_reason_is_shown(tmp_path):
     assert "rows kept 0 of 3: 2 empty, 1 tie" in shown and "dropped empty, such as line 7: {}" in shown
 
 
+def test_a_call_of_a_tool_is_shown_beside_the_text(tmp_path):
+    call = {"role": "assistant", "content": None, "tool_calls": [{"name": "weather"}]}
+    rows = [{"id": "1", "source": "a.jsonl", "messages": [*user("a"), call]}]
+    with open(tmp_path / "out", "w+") as out:
+        show(Console(file=out), "a.jsonl", Inspection("demonstrations", [], "messages", Kept(rows, 1)), 1, None, [])
+        out.seek(0)
+        shown = lines(out.read())
+    assert "messages user a" in shown and 'assistant {"tool_calls": [{"name": "weather"}]}' in shown
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_where_nothing_can_be_used_what_is_known_comes_before_the_message(pairs, as_json):
     with pytest.raises(DataError, match="not one row can be used as unpaired") as raised:
@@ -208,3 +218,9 @@ def test_what_takes_long_is_said_on_stderr_and_what_is_quick_is_not(capsys, monk
     with command._patience("reading a.jsonl"):
         pass
     assert capsys.readouterr().err == ""
+
+
+def test_the_example_of_the_docs_is_what_the_command_prints(repository):
+    shown = inspect(repository / "examples" / "quickstart" / "demonstrations.jsonl.gz", "-n", 0)
+    documented = lines((repository / "docs" / "inspect.md").read_text())
+    assert all(line in documented for line in lines(shown)[1:]) and len(lines(shown)) == 6

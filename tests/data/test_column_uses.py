@@ -51,6 +51,14 @@ def test_a_label_and_a_figure_become_the_columns_that_hold_them():
     assert found.became["score_chosen"] == ["score_chosen"] and found.became["score_rejected"] == ["score_rejected"]
 
 
+def test_figures_in_a_list_become_the_figures_of_the_pair_and_checks_become_the_instructions():
+    row = {"prompt": "a", "completions": ["b", "c", "d"], "scores": [1, 2, 7.5]}
+    assert uses("trl", "preferences", row).became["scores"] == ["score_chosen", "score_rejected"]
+    row = {"prompt": "a", "instruction_id_list": ["length"], "kwargs": [{"words": 3}]}
+    found = uses("trl", "prompts", row)
+    assert found.became["kwargs"] == found.became["instruction_id_list"] == ["instructions"]
+
+
 def test_a_column_that_only_decides_which_answer_is_the_best_is_read():
     row = {"prompt": "a", "responses": ["b", "c"], "scores": [1, 2]}
     found = uses("comparison", "demonstrations", row)
@@ -75,3 +83,12 @@ def test_a_row_is_left_as_it_was():
     before = repr(row)
     uses("messages", "demonstrations", row)
     assert repr(row) == before
+
+
+def test_what_a_turn_has_beside_its_text_is_a_place_of_its_own():
+    def parse(row):
+        turn = {"role": "assistant", "content": None, "tool_calls": row["calls"]}
+        return [{"messages": [{"role": "user", "content": row["ask"]}, turn], "tools": row["tools"]}]
+
+    found = column_uses([{"ask": "a", "calls": [{"name": "f"}], "tools": [{"name": "f"}]}], parse)
+    assert found.became == {"ask": ["messages: user"], "calls": ["messages: assistant tool_calls"], "tools": ["tools"]}
