@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from alignflow.data import catalogue
 from alignflow.data.run import Runtime
 from alignflow.data.shared_parts import VERSIONED
-from alignflow.tasks.fingerprint import Parts, closure, row_nodes
+from alignflow.tasks.fingerprint import Parts, row_nodes
 from alignflow.tasks.key import BINDINGS
 from alignflow.tasks.reach import Code, Node
 from alignflow.tasks.symbols import EFFECTS
@@ -75,9 +75,8 @@ class Stages:
 
     def __init__(self, parts: Parts):
         self.fingerprints = {part: parts.fingerprint(part) for part in parts.names}
-        reaches = {part: parts.reaches(part) for part in parts.names}
         named = {stage: named_parts(stage) for stage in catalogue.STAGES}
-        self.parts = {stage: closure(found, reaches) for stage, found in named.items()}
+        self.parts = {stage: found.union(*map(parts.reaches, found)) for stage, found in named.items()}
         self.nodes = {stage: parts.code.reached(node for part in found for node in row_nodes(part)) for stage, found in named.items()}
         self.reached = set().union(*self.nodes.values())
 
@@ -142,10 +141,17 @@ def mutate(module: str, source: str, names: set[str], rng: random.Random) -> Cha
     kind = rng.choice(sorted({kind for kind, _, _ in places}))
     _, top, node = rng.choice([place for place in places if place[0] == kind])
     definition = min(defined(tree.body[top]) & names)
-    before, line = ast.unparse(node).partition("\n")[0], node.lineno  # type: ignore[attr-defined]
+    before, line = told(node, kind), node.lineno  # type: ignore[attr-defined]
     change_in_place(node, kind, tree)
-    after = "(removed)" if kind == "statement" else ast.unparse(node).partition("\n")[0]
-    return Change(module, f"line {line}: {before[:40]} -> {after[:40]}", ast.unparse(ast.fix_missing_locations(tree)), definition)
+    after = "removed" if kind == "statement" else told(node, kind)
+    return Change(module, f"line {line}: {before} -> {after}", ast.unparse(ast.fix_missing_locations(tree)), definition)
+
+
+def told(node: ast.AST, kind: str) -> str:
+    """What is changed, in short."""
+    if kind in ("comparison", "operator"):
+        return type(node.ops[0] if isinstance(node, ast.Compare) else node.op).__name__  # type: ignore[attr-defined]
+    return ast.unparse(node).partition("\n")[0][:60]
 
 
 def defined(statement: ast.stmt) -> set[str]:

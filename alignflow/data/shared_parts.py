@@ -41,7 +41,7 @@ PARTS: Mapping[str, Shared] = {
     "common": Shared(
         (
             "alignflow.data.catalogue", "alignflow.data.shared_parts", "alignflow.data.errors", "alignflow.data.paths", "alignflow.data.printable",
-            "alignflow.data.artifacts", "alignflow.data.seals", "alignflow.data.host", "alignflow.data.run",
+            "alignflow.data.artifacts", "alignflow.data.seals", "alignflow.data.host", "alignflow.data.run", "alignflow.data.adapters",
             "alignflow.data.configs.base", "alignflow.data.configs.explaining",
         ),
         "Catalogue, configs, errors, artifacts and the hands of a stage.",
@@ -59,9 +59,10 @@ PARTS: Mapping[str, Shared] = {
     "own_code": Shared(("alignflow.data.own_module",), "Loading of the user's own code."),
     "weights": Shared(
         (
-            "alignflow.models.loading", "alignflow.models.adapters", "alignflow.models.checkpoints", "alignflow.data.adapters",
+            "alignflow.models.loading", "alignflow.models.adapters", "alignflow.models.checkpoints",
             "alignflow.models.engines.group", "alignflow.models.engines.partitioned",
-            "alignflow.models.engines.deepspeed_engine:share_out", "alignflow.models.engines.deepspeed_engine:partitioned_from_the_start",
+            "alignflow.models.engines.base:share_out_frozen", "alignflow.models.engines.deepspeed_engine:share_out",
+            "alignflow.models.engines.deepspeed_engine:partitioned_from_the_start",
         ),
         "Models loaded and saved: whole, as adapters, in parts over processes.",
     ),
@@ -81,7 +82,13 @@ PARTS: Mapping[str, Shared] = {
         ),
         "The training loop, its saved states and what all engines share.",
     ),
-    "pairs": Shared(("alignflow.models.trainers.pairs", "alignflow.models.losses.base"), "Preference pairs as tokens, and what losses over them share."),
+    "rows": Shared(
+        (
+            "alignflow.models.trainers.pairs", "alignflow.models.losses.base", "alignflow.models.trainers.sft:read_rows",
+            "alignflow.models.reference:read_references", "alignflow.models.reference:is_of",
+        ),
+        "Demonstrations, pairs and what a reference says of them as a trainer reads them, and what losses over pairs share.",
+    ),
     "journal": Shared(("alignflow.models.generation.journal",), "The journal of rows."),
     "generation": Shared(("alignflow.models.generation.base",), "What all generators share: settings and seeds of rows."),
     "judging": Shared(("alignflow.models.judges.base",), "What all judges share: verdicts and candidates."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from functools import cache, cached_property
 
 from alignflow.data.artifacts import digest_of
@@ -77,40 +76,26 @@ class Parts:
                 owned[part].add(node)
         return owned
 
-    @cache  # noqa: B019 (it lives as long as the check)
-    def members(self, part: str) -> tuple[frozenset[Node], frozenset[str]]:
-        """The definitions behind a part's version, and the parts that they use."""
+    def members(self, part: str) -> frozenset[Node]:
+        """The definitions behind a part's version: its own, and what they reach that belongs to nobody."""
         seen = set(self._owned[part])
-        queue, reaches = [*seen, *row_nodes(part)], set()
+        queue = [*seen, *row_nodes(part)]
         while queue:
-            for node in (queue[-1], *self.code.uses(queue.pop())):
-                owner = self.owner(node)
-                if owner not in (None, part):
-                    reaches.add(str(owner))
-                elif node not in seen:
-                    seen.add(node)
-                    queue.append(node)
-        return frozenset(seen), frozenset(reaches)
+            new = {node for node in self.code.uses(queue.pop()) if self.owner(node) in (None, part)} - seen
+            seen |= new
+            queue.extend(new)
+        return frozenset(seen)
 
     def fingerprint(self, part: str) -> str:
         """Digest of the definitions behind a part's version."""
-        digests = {str(node): self.code.digest(node) for node in self.members(part)[0]}
+        digests = {str(node): self.code.digest(node) for node in self.members(part)}
         return digest_of({name: digest for name, digest in digests.items() if digest})
 
     def reaches(self, part: str) -> list[str]:
-        """The other parts that a part's definitions use directly, sorted."""
-        return sorted(self.members(part)[1])
-
-
-def closure(parts: Iterable[str], reaches: dict[str, list[str]]) -> set[str]:
-    """Some parts and all that they reach; `reaches` says which others each one uses directly."""
-    seen = set(parts)
-    queue = list(seen)
-    while queue:
-        new = set(reaches[queue.pop()]) - seen
-        seen |= new
-        queue.extend(new)
-    return seen
+        """The other parts to which something belongs that a part's code reaches, however far; sorted. Empty for the shared
+        parts: a key goes by the rows that a call uses."""
+        owners = {self.owner(node) for node in self.code.reached(row_nodes(part))}
+        return sorted(owner for owner in owners if owner not in (None, part))
 
 
 @cache

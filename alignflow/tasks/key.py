@@ -23,7 +23,7 @@ from alignflow.data.configs.training import AlignConfig
 from alignflow.data.run import Runtime
 from alignflow.data.shared_parts import VERSIONED
 from alignflow.tasks.content import ContentDigests
-from alignflow.tasks.fingerprint import closure, part_name
+from alignflow.tasks.fingerprint import part_name
 from alignflow.tasks.runtime import key_components
 from alignflow.tasks.versions import reached_parts
 
@@ -82,8 +82,8 @@ def used_parts(stage: str, config: BaseModel, runtime: Runtime) -> set[str]:
         used.add(part_name("engines", runtime.engine))
     if row.generates or any(isinstance(part, catalogue.Trainer) and part.generates for _, _, part in bound):
         used.add(part_name("generators", runtime.generator))
-    reaches = reached_parts()
-    return closure(used & reaches.keys(), reaches)  # an engine that does not exist is refused where it is made
+    reaches = reached_parts()  # an engine that does not exist is not among them: it is refused where it is made
+    return used.union(*(reaches.get(name, ()) for name in used)) & reaches.keys()
 
 
 def bound_parts(config: BaseModel) -> Iterator[tuple[str, str, Part]]:

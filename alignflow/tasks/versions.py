@@ -36,7 +36,7 @@ def recorded() -> dict[str, dict[str, Any]]:
 
 @cache
 def reached_parts() -> dict[str, list[str]]:
-    """For each part the other parts that it reaches directly: from the lock file, which is quick, or from the source where the
+    """For each part the other parts that its code reaches: from the lock file, which is quick, or from the source where the
     lock file is older than the catalogue."""
     locked, parts = recorded(), Parts()
     known = {part: entry["reaches"] for part, entry in locked.items() if set(entry.get("reaches", "?")) <= set(parts.names)}

@@ -45,7 +45,7 @@ def test_update_keeps_a_problem_until_someone_answers_for_it(tmp_path, monkeypat
 
 def test_every_shared_part_has_code_that_some_stage_reaches():
     parts = Parts()
-    assert [part for part in parts.names if not parts.members(part)[0]] == []
+    assert [part for part in parts.names if not parts.members(part)] == []
 
 
 def test_every_member_of_a_shared_part_exists():
@@ -59,7 +59,7 @@ def test_every_member_of_a_shared_part_exists():
 
 def test_a_definition_that_runs_has_a_part_with_a_version():
     parts = Parts()
-    behind = set().union(*(parts.members(part)[0] for part in parts.names))
+    behind = set().union(*(parts.members(part) for part in parts.names))
     assert {str(node) for node in parts.reached - behind} == set()
 
 
@@ -68,5 +68,5 @@ def test_a_stage_reaches_the_parts_that_do_its_work():
     assert "stages.sample" in parts.reaches("stages.evaluate"), "it samples"
     assert {"parts.training", "parts.forward", "parts.rendering"} <= set(parts.reaches("stages.sft"))
     assert not any("engines." in other for stage in ("sft", "reward") for other in parts.reaches(f"stages.{stage}")), "the runtime names one"
-    drawing = {str(node) for node in parts.members("generators.transformers")[0]}
+    drawing = {str(node) for node in parts.members("generators.transformers")}
     assert {"alignflow.models.generation.drawing:draw", "alignflow.models.generation.kv_cache:make_cache"} <= drawing
