@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import inspect
 import json
 import random
 import sys
@@ -271,7 +272,8 @@ def traced(settings: list[Any], root: Path) -> dict[str, set[Node]]:
             result = worker.run_body(json.loads(json.dumps(spec)), Runtime.model_validate(spec["runtime"]), 0)
         finally:
             sys.setprofile(None)
-        ours = [code for code in seen if code.co_filename.startswith(package) and not code.co_qualname.startswith("<")]
+        # the body of a module or a class runs when it is imported, without anything of it being used: it is not optimised code
+        ours = [code for code in seen if code.co_filename.startswith(package) and code.co_flags & inspect.CO_OPTIMIZED]
         places = [(Path(code.co_filename).relative_to(ROOT).with_suffix("").parts, code.co_qualname.partition(".")[0]) for code in ours]
         ran[spec["stage"]] = {Node(".".join(parts[:-1] if parts[-1] == "__init__" else parts), top) for parts, top in places}
         return result
