@@ -13,6 +13,7 @@ from typing import Any
 
 from alignflow.data import catalogue
 from alignflow.data.artifacts import verify_file
+from alignflow.data.chat_templates import TEMPLATES
 from alignflow.data.column_uses import Uses, column_uses
 from alignflow.data.configs.explaining import suggest
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
@@ -22,7 +23,7 @@ from alignflow.data.parsing import Kept, Row, parse_sources, source_name
 from alignflow.data.paths import is_there
 from alignflow.data.printable import printable
 from alignflow.data.records import SCHEMAS, read_table
-from alignflow.data.rendering import TEMPLATES, encode_completion, encode_conversation, encode_prompt
+from alignflow.data.rendering import encode_conversation, encode_prompt, encode_text, encode_turn
 from alignflow.data.sources.base import BrokenLine
 from alignflow.data.sources.detect import kinds_of
 from alignflow.data.sources.files import is_pattern
@@ -204,7 +205,7 @@ def render(tokenizer: Any, row: Row) -> dict[str, Rendered]:
     """
     if "text" in row:  # general text is scored after BOS, or EOS where there is none
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        ids = encode_completion(tokenizer, row["text"], ended=False)
+        ids = encode_text(tokenizer, row["text"])
         return {"": Rendered([start, *ids], [False] + [True] * len(ids))}
     if "messages" in row:
         return {"": Rendered(*encode_conversation(tokenizer, row["messages"]))}
@@ -226,8 +227,8 @@ def render(tokenizer: Any, row: Row) -> dict[str, Rendered]:
 
 def _answered(tokenizer: Any, prompt: Sequence[Mapping[str, str]], answer: str, ended: bool) -> Rendered:
     """A prompt with an answer, which alone is supervised."""
-    before, after = encode_prompt(tokenizer, prompt), encode_completion(tokenizer, answer, ended=ended)
-    return Rendered([*before, *after], [False] * len(before) + [True] * len(after))
+    turn = encode_turn(tokenizer, prompt, answer, ended=ended)
+    return Rendered([*turn.prompt_ids, *turn.completion_ids], [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids))
 
 
 def rendered_rows(tokenizer: Any, rows: Sequence[Row], warnings: list[str]) -> list[dict[str, Rendered]]:

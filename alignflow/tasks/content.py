@@ -1,4 +1,5 @@
-"""Digests of what lies outside the store: the user's files and models. Remembered by size and time, so a look is cheap."""
+"""Digests of what lies outside the store: the user's files and models. Remembered by what the file system says of a file, so a look
+is cheap: size, time of writing, and what nobody can set back, the time of the last change of any kind and the inode."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import contextlib
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from alignflow.data.sources.files import inside, is_pattern, matched
 from alignflow.tasks.integrity import tell
 
 LOCKED_S = 5.0  # how long another process may hold the cache before this one works without it
+FINE_NS, COARSE_NS = 50_000_000, 3_000_000_000  # how long two changes of a file may have one time: clocks of local disks, and of others
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
 
 
@@ -104,11 +107,12 @@ class ContentDigests:
         return self._file(Path(name)) if is_file(Path(name)) else name
 
     def _file(self, path: Path) -> str:
-        found, name = path.stat(), str(path.absolute())
-        if digest := self._memory.get(name, found.st_size, found.st_mtime_ns):
+        name, now, found = str(path.absolute()), time.time_ns(), path.stat()
+        if digest := self._memory.get(name, stamp(found)):
             return digest
         digest = artifacts.file_digest(path)
-        self._memory.put(name, found.st_size, found.st_mtime_ns, digest)
+        if settled(found, now):
+            self._memory.put(name, stamp(found), digest)
         return digest
 
     def _module(self, name: str) -> str:
@@ -135,8 +139,19 @@ class ContentDigests:
         return bool(api.repo_exists(name, repo_type="dataset")) and not api.repo_exists(name)
 
 
+def stamp(found: os.stat_result) -> str:
+    """What tells a file from its earlier and later states without reading it. A program can set a file's size and time of writing
+    back to what they were; the time of the last change (ctime) and the inode are the kernel's."""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_dev}:{found.st_ino}"
+
+
+def settled(found: os.stat_result, now_ns: int) -> bool:
+    """Whether every change from `now_ns` on shows in the file's stamp: its last one is longer ago than its file system's clock is coarse."""
+    return now_ns - found.st_ctime_ns > (FINE_NS if found.st_ctime_ns % 1_000_000_000 else COARSE_NS)
+
+
 class _Database:
-    """Digests of files by path, size and time, in one small database: for a store of one machine.
+    """Digests of files by path and stamp, in one small database: for a store of one machine.
 
     It is a cache. Where it is damaged it is removed and made anew; where it is locked for long, or cannot be written, this
     process works without it. Each row carries a digest of its own: a changed one is forgotten.
@@ -147,24 +162,25 @@ class _Database:
         self._database: sqlite3.Connection | None = None
         self._attempt(self._open)
 
-    def get(self, name: str, size: int, mtime: int) -> str:
+    def get(self, name: str, stamp: str) -> str:
         row = self._attempt(lambda: self._select(name))
-        return str(row[2]) if row and row == (size, mtime, row[2], row_seal(name, *row[:3])) else ""
+        return str(row[1]) if row and row == (stamp, row[1], row_seal(name, *row[:2])) else ""
 
-    def put(self, name: str, size: int, mtime: int, digest: str) -> None:
-        self._attempt(lambda: self._insert((name, size, mtime, digest, row_seal(name, size, mtime, digest))))
+    def put(self, name: str, stamp: str, digest: str) -> None:
+        self._attempt(lambda: self._insert((name, stamp, digest, row_seal(name, stamp, digest))))
 
     def _open(self) -> None:
         self._database = sqlite3.connect(self._path, timeout=LOCKED_S)
-        self._database.execute("create table if not exists digests (path text primary key, size int, mtime int, digest text, seal text)")
+        self._database.execute("drop table if exists digests")  # an older alignflow's, which knew size and time of writing alone
+        self._database.execute("create table if not exists stamped (path text primary key, stamp text, digest text, seal text)")
 
     def _select(self, name: str) -> Any:
-        return self._database and self._database.execute("select size, mtime, digest, seal from digests where path = ?", (name,)).fetchone()
+        return self._database and self._database.execute("select stamp, digest, seal from stamped where path = ?", (name,)).fetchone()
 
     def _insert(self, row: tuple[Any, ...]) -> None:
         if self._database:
             with self._database:
-                self._database.execute("insert or replace into digests values (?, ?, ?, ?, ?)", row)
+                self._database.execute("insert or replace into stamped values (?, ?, ?, ?)", row)
 
     def _attempt(self, what: Callable[[], Any]) -> Any:
         """Do something with the database; where it is damaged, once more with a new one."""
@@ -189,19 +205,19 @@ class _Database:
         self._database = None
 
 
-def row_seal(name: Any, size: Any, mtime: Any, digest: Any) -> str:
+def row_seal(name: Any, stamp: Any, digest: Any) -> str:
     """The digest that a row of the cache carries for itself."""
-    return artifacts.text_digest(artifacts.canonical_json([name, size, mtime, digest]))[:32]
+    return artifacts.text_digest(artifacts.canonical_json([name, stamp, digest]))[:32]
 
 
 def damaged_rows(path: Path) -> list[str]:
     """Paths of the rows of the cache that cannot be trusted; raises sqlite3.Error where it is no whole database."""
     with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCKED_S)) as database:
         wrong = [str(row[0]) for row in database.execute("pragma integrity_check") if row[0] != "ok"]
-        if not database.execute("select 1 from sqlite_master where name = 'digests'").fetchone():  # an older alignflow made it
+        if not database.execute("select 1 from sqlite_master where name = 'stamped'").fetchone():  # an older alignflow made it
             return wrong
-        rows = database.execute("select path, size, mtime, digest, seal from digests").fetchall()
-    return wrong + [str(row[0]) for row in rows if row_seal(*row[:4]) != row[4]]
+        rows = database.execute("select path, stamp, digest, seal from stamped").fetchall()
+    return wrong + [str(row[0]) for row in rows if row_seal(*row[:3]) != row[3]]
 
 
 def remove_database(path: Path) -> None:
@@ -226,16 +242,16 @@ class _Files:
         with contextlib.suppress(OSError):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def get(self, name: str, size: int, mtime: int) -> str:
+    def get(self, name: str, stamp: str) -> str:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             known = unsealed(self._file(name).read_bytes())
-            return str(known["digest"]) if known["file"] == [name, size, mtime] else ""
+            return str(known["digest"]) if known["file"] == [name, stamp] else ""
         return ""
 
-    def put(self, name: str, size: int, mtime: int, digest: str) -> None:
+    def put(self, name: str, stamp: str, digest: str) -> None:
         temporary = self._directory / f".{secrets.token_hex(8)}"
         try:
-            temporary.write_bytes(sealed({"file": [name, size, mtime], "digest": digest}))
+            temporary.write_bytes(sealed({"file": [name, stamp], "digest": digest}))
             os.replace(temporary, self._file(name))
         except OSError as error:
             tell(f"digests of the recipe's files are not remembered ({error.strerror})")

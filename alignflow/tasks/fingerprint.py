@@ -1,79 +1,106 @@
-"""Syntax-tree fingerprints of source code: what stands behind a version, blind to comments, docstrings and layout."""
+"""The source behind each version: fingerprints of the definitions that a part reaches, and which other parts it reaches."""
 
 from __future__ import annotations
 
-import ast
-from functools import cache
-from pathlib import Path
+from collections import Counter
+from functools import cache, cached_property
 
-import alignflow
-from alignflow.data import catalogue
-from alignflow.data.artifacts import digest_of, text_digest
+from alignflow.data.artifacts import digest_of
+from alignflow.data.shared_parts import PARTS, VERSIONED
+from alignflow.tasks.reach import TABLES, Code, Node
+from alignflow.tasks.symbols import row_name
 
-ROOT = Path(alignflow.__file__).parent.parent
-TABLE_MODULE = "alignflow.data.catalogue"
-
-
-def module_path(module: str) -> Path | None:
-    """The file of a module of alignflow; None for a name that is not a module."""
-    base = ROOT.joinpath(*module.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
-@cache
-def _tree(module: str) -> ast.Module:
-    path = module_path(module)
-    assert path is not None
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-                node.body = node.body[1:]
-    return tree
-
-
-@cache
-def _imports(module: str) -> tuple[str, ...]:
-    found: set[str] = set()
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return tuple(sorted(name for name in found if name.startswith("alignflow.") and module_path(name)))
-
-
-@cache
-def source_digest(module: str) -> str:
-    """Digest of one module's syntax tree without docstrings."""
-    return text_digest(ast.dump(_tree(module)))
-
-
-def closure(module: str, stop: frozenset[str]) -> list[str]:
-    """The module and everything of alignflow that it imports, sorted; modules in `stop` have a version of their own."""
-    seen, queue = {module}, [module]
-    while queue:
-        for name in _imports(queue.pop()):
-            if name not in seen and name not in stop:
-                seen.add(name)
-                queue.append(name)
-    return sorted(seen)
+WORKER = (Node("alignflow.worker", "run_body"), Node("alignflow.worker", "prepare_process"))
+"""What runs the body of every stage."""
 
 
 def part_name(table: str, name: str) -> str:
-    """How the lock file calls a row of the catalogue."""
+    """How the lock file calls a part."""
     return f"{table}.{name}"
+
+
+def row_nodes(part: str) -> tuple[Node, ...]:
+    """Where a part's code begins: its row, which names address, config and options; none for the shared parts."""
+    table, _, name = part.partition(".")
+    module, variable = TABLES[table]
+    rows = () if table == "parts" else (Node(module, row_name(variable, name)),)
+    return (*rows, *WORKER) if table == "stages" else rows
+
+
+class Parts:
+    """Which part every definition belongs to.
+
+    A shared part owns its modules. A row of the catalogue owns the module of its address, unless other parts own some of that
+    module: then it owns what its address names. A definition that nobody owns belongs to every part that reaches it.
+    """
+
+    def __init__(self, code: Code | None = None):
+        self.code = code or Code()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All parts, as the lock file calls them."""
+        return tuple(part_name(table, name) for table, rows in VERSIONED.items() for name in rows)
+
+    @cached_property
+    def reached(self) -> set[Node]:
+        """Every definition that any part reaches."""
+        return self.code.reached(node for part in self.names for node in row_nodes(part))
+
+    @cached_property
+    def _owners(self) -> dict[str, str]:
+        """Module, or `module:name` -> the part that owns it."""
+        owners = {member: f"parts.{name}" for name, shared in PARTS.items() for member in shared.members}
+        addresses = [
+            (address, part_name(table, name)) for table, rows in VERSIONED.items() if table != "parts" for name, row in rows.items()
+            for address in (getattr(row, "address", ""), getattr(row, "fills", "")) if address
+        ]  # fmt: skip
+        holders = Counter(module for module, _ in {(address.partition(":")[0], part) for address, part in addresses})
+        holders.update(member.partition(":")[0] for member in owners)
+        for address, part in addresses:
+            module = address.partition(":")[0]
+            owners.setdefault(module if holders[module] == 1 else address, part)
+        for part in self.names:
+            owners.update({str(node): part for node in row_nodes(part) if node not in WORKER})
+        return owners
+
+    def owner(self, node: Node) -> str | None:
+        """The part that a definition belongs to; None where it belongs to every part that reaches it."""
+        return self._owners.get(str(node)) or self._owners.get(node.module)
+
+    @cached_property
+    def _owned(self) -> dict[str, set[Node]]:
+        owned: dict[str, set[Node]] = {part: set(row_nodes(part)) - set(WORKER) for part in self.names}
+        for node in self.reached:
+            if part := self.owner(node):
+                owned[part].add(node)
+        return owned
+
+    def members(self, part: str) -> frozenset[Node]:
+        """The definitions behind a part's version: its own, and what they reach that belongs to nobody."""
+        seen = set(self._owned[part])
+        queue = [*seen, *row_nodes(part)]
+        while queue:
+            new = {node for node in self.code.uses(queue.pop()) if self.owner(node) in (None, part)} - seen
+            seen |= new
+            queue.extend(new)
+        return frozenset(seen)
+
+    def fingerprint(self, part: str) -> str:
+        """Digest of the definitions behind a part's version."""
+        digests = {str(node): self.code.digest(node) for node in self.members(part)}
+        return digest_of({name: digest for name, digest in digests.items() if digest})
+
+    def reaches(self, part: str) -> list[str]:
+        """The other parts to which something belongs that a part's code reaches, however far; sorted. Empty for the shared
+        parts: a key goes by the rows that a call uses."""
+        owners = {self.owner(node) for node in self.code.reached(row_nodes(part))}
+        return sorted(owner for owner in owners if owner not in (None, part))
 
 
 @cache
 def fingerprint(table: str, name: str) -> str:
-    """Fingerprint of the source behind one row of the catalogue, what it imports included."""
-    owned = {row.address.partition(":")[0] for rows in catalogue.TABLES.values() for row in rows.values()}
-    module = catalogue.TABLES[table][name].address.partition(":")[0]
-    stop = frozenset((owned - {module}) | {TABLE_MODULE})
-    return digest_of({member: source_digest(member) for member in closure(module, stop)})
+    """Digest of every definition that a row's code reaches by itself, whichever part it belongs to: for the manifest."""
+    code = Code()
+    digests = {str(node): code.digest(node) for node in code.reached(row_nodes(part_name(table, name)))}
+    return digest_of({where: digest for where, digest in digests.items() if digest})

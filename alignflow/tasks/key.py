@@ -21,8 +21,11 @@ from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.run import Runtime
+from alignflow.data.shared_parts import VERSIONED
 from alignflow.tasks.content import ContentDigests
+from alignflow.tasks.fingerprint import part_name
 from alignflow.tasks.runtime import key_components
+from alignflow.tasks.versions import reached_parts
 
 BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (AlignConfig, "method", "methods"),
@@ -35,6 +38,8 @@ BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (FunctionRewardOptions, "function", "functions"),  # always the user's own
 )
 """Which config field names parts of which table: their versions enter the key, and the source of the user's own code."""
+FIRST = "1"
+"""The version that a part begins with. Of parts that are reached and not named, it adds nothing to a key: a new one runs nothing again."""
 
 
 def stage_key(
@@ -61,7 +66,24 @@ def stage_key(
         components[f"version.{table}.{name}"] = part.version
         if isinstance(part, catalogue.Trainer) and part.generates:
             components["resolved.generator"] = runtime.generator
+    for name in used_parts(stage, config, runtime) - {part_name("stages", stage)}:
+        table, _, row_name = name.partition(".")
+        if (version := VERSIONED[table][row_name].version) != FIRST:
+            components[f"version.{name}"] = version
     return f"{stage}-{text_digest(canonical_json(components))[:40]}", components
+
+
+def used_parts(stage: str, config: BaseModel, runtime: Runtime) -> set[str]:
+    """Every part whose code a call may run, as the lock file names them: the stage, what its config names, the engine and the
+    generator that the runtime names, and all that these reach."""
+    row, bound = catalogue.STAGES[stage], list(bound_parts(config))
+    used = {part_name("stages", stage), *(part_name(table, name) for table, name, _ in bound)}
+    if row.trains:
+        used.add(part_name("engines", runtime.engine))
+    if row.generates or any(isinstance(part, catalogue.Trainer) and part.generates for _, _, part in bound):
+        used.add(part_name("generators", runtime.generator))
+    reaches = reached_parts()  # an engine that does not exist is not among them: it is refused where it is made
+    return used.union(*(reaches.get(name, ()) for name in used)) & reaches.keys()
 
 
 def bound_parts(config: BaseModel) -> Iterator[tuple[str, str, Part]]:

@@ -1,4 +1,4 @@
-"""The lock file of versions: which source stands behind each version of the catalogue.
+"""The lock file of versions: which source stands behind each version, and which other parts each part reaches.
 
 `python -m alignflow.tasks.versions` checks it; `--update` records raised versions and new parts;
 `--neutral PART REASON` declares that a change of PART's source (or of all, with PART `all`) changes no result.
@@ -9,26 +9,38 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from alignflow.data import catalogue
-from alignflow.tasks.fingerprint import fingerprint, part_name
+from alignflow.data.shared_parts import VERSIONED
+from alignflow.tasks.fingerprint import Parts, part_name
 
 LOCK = Path(catalogue.__file__).parent / "versions.lock.json"
 
 
-def current() -> dict[str, dict[str, Any]]:
-    """Version and fingerprint of every part as the source stands."""
+def current(parts: Parts | None = None) -> dict[str, dict[str, Any]]:
+    """Version, fingerprint and reached parts of every part as the source stands."""
+    parts = parts or Parts()
+    rows = {part_name(table, name): row for table, rows in VERSIONED.items() for name, row in rows.items()}
     return {
-        part_name(table, name): {"version": row.version, "fingerprint": fingerprint(table, name)}
-        for table, rows in catalogue.TABLES.items() for name, row in rows.items()
-    }  # fmt: skip
+        part: {"version": row.version, "fingerprint": parts.fingerprint(part), "reaches": parts.reaches(part)} for part, row in rows.items()
+    }
 
 
 def recorded() -> dict[str, dict[str, Any]]:
     """What the lock file says; empty where there is none."""
     return json.loads(LOCK.read_text()) if LOCK.exists() else {}
+
+
+@cache
+def reached_parts() -> dict[str, list[str]]:
+    """For each part the other parts that its code reaches: from the lock file, which is quick, or from the source where the
+    lock file is older than the catalogue."""
+    locked, parts = recorded(), Parts()
+    known = {part: entry["reaches"] for part, entry in locked.items() if set(entry.get("reaches", "?")) <= set(parts.names)}
+    return {part: known[part] if part in known else parts.reaches(part) for part in parts.names}
 
 
 def problems(locked: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> list[str]:
@@ -40,6 +52,8 @@ def problems(locked: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) 
             lines.append(f"{part}: version {locked[part]['version']} -> {now[part]['version']} is not recorded (run with --update)")
         elif locked[part]["fingerprint"] != now[part]["fingerprint"]:
             lines.append(f"{part}: its source changed: raise its version in the catalogue, or declare it neutral (--neutral {part} REASON)")
+        elif locked[part].get("reaches") != now[part]["reaches"]:
+            lines.append(f"{part}: the parts that it reaches are not recorded (run with --update)")
     return lines
 
 
@@ -53,7 +67,7 @@ def update(neutral: str = "", reason: str = "") -> list[str]:
         if changed and neutral in (part, "all") and reason:
             result[part] = {**found, "neutral": [*before.get("neutral", []), reason][-5:]}  # type: ignore[union-attr]
         elif changed:
-            result[part] = before
+            result[part] = {**before, "reaches": found["reaches"]}  # type: ignore[dict-item]
         else:
             result[part] = {**(before or {}), **found} if before and before["version"] == found["version"] else found
     LOCK.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")

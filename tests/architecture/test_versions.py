@@ -1,7 +1,9 @@
 """A version stands for its source: a change of code that could change results cannot go unseen."""
 
+from alignflow.data.shared_parts import PARTS
 from alignflow.tasks import versions
-from alignflow.tasks.fingerprint import closure, fingerprint, source_digest
+from alignflow.tasks.fingerprint import Parts
+from alignflow.tasks.reach import Code
 
 
 def test_the_lock_file_agrees_with_the_source():
@@ -23,32 +25,48 @@ def test_a_raised_version_must_be_recorded():
     assert "version 1 -> 2 is not recorded" in versions.problems(now, raised)[0]
 
 
+def test_what_a_part_reaches_must_be_recorded():
+    now = versions.current()
+    more = {**now, "methods.dpo": {**now["methods.dpo"], "reaches": ["parts.common"]}}
+    assert versions.problems(more, now) == ["methods.dpo: the parts that it reaches are not recorded (run with --update)"]
+
+
 def test_update_keeps_a_problem_until_someone_answers_for_it(tmp_path, monkeypatch):
     monkeypatch.setattr(versions, "LOCK", tmp_path / "lock.json")
+    now = versions.current()
+    monkeypatch.setattr(versions, "current", lambda: now)
     assert versions.update() == []
-    monkeypatch.setattr(versions, "fingerprint", lambda table, name: "other" if name == "dpo" else fingerprint(table, name))
+    now["methods.dpo"] = {**now["methods.dpo"], "fingerprint": "other", "reaches": ["parts.common"]}
     assert len(versions.update()) == 1, "an update alone does not make a change good"
+    assert versions.recorded()["methods.dpo"]["reaches"] == ["parts.common"], "keys must not go by what was reached before"
     assert versions.update("methods.dpo", "renamed a local variable") == []
     assert versions.recorded()["methods.dpo"]["neutral"] == ["renamed a local variable"]
 
 
-def test_a_fingerprint_is_blind_to_docstrings_and_comments(tmp_path, monkeypatch):
-    from alignflow.tasks import fingerprint as module
-
-    digests = []
-    for text in ('"""One."""\nx = 1\n', '"""Two."""\n# why\nx  =  1\n', "x = 2\n"):
-        (tmp_path / "alignflow").mkdir(exist_ok=True)
-        (tmp_path / "alignflow" / "thing.py").write_text(text)
-        monkeypatch.setattr(module, "ROOT", tmp_path)
-        module._tree.cache_clear()
-        source_digest.cache_clear()
-        digests.append(source_digest("alignflow.thing"))
-    module._tree.cache_clear()
-    source_digest.cache_clear()
-    assert digests[0] == digests[1] != digests[2]
+def test_every_shared_part_has_code_that_some_stage_reaches():
+    parts = Parts()
+    assert [part for part in parts.names if not parts.members(part)] == []
 
 
-def test_a_part_with_a_version_of_its_own_is_not_inside_another():
-    members = closure("alignflow.models.trainers.align", frozenset({"alignflow.models.losses.dpo"}))
-    assert "alignflow.models.losses.base" in members and "alignflow.models.losses.dpo" not in members
-    assert "alignflow.data.rendering" in members
+def test_every_member_of_a_shared_part_exists():
+    code = Code()
+    for name, shared in PARTS.items():
+        for member in shared.members:
+            module, _, symbol = member.partition(":")
+            assert code.module(module) is not None, f"parts.{name}: {member}"
+            assert not symbol or symbol in code.module(module).symbols, f"parts.{name}: {member}"
+
+
+def test_a_definition_that_runs_has_a_part_with_a_version():
+    parts = Parts()
+    behind = set().union(*(parts.members(part) for part in parts.names))
+    assert {str(node) for node in parts.reached - behind} == set()
+
+
+def test_a_stage_reaches_the_parts_that_do_its_work():
+    parts = Parts()
+    assert "stages.sample" in parts.reaches("stages.evaluate"), "it samples"
+    assert {"parts.training", "parts.forward", "parts.rendering"} <= set(parts.reaches("stages.sft"))
+    assert not any("engines." in other for stage in ("sft", "reward") for other in parts.reaches(f"stages.{stage}")), "the runtime names one"
+    drawing = {str(node) for node in parts.members("generators.transformers")}
+    assert {"alignflow.models.generation.drawing:draw", "alignflow.models.generation.kv_cache:make_cache"} <= drawing

@@ -1,18 +1,23 @@
 """Equal keys mean equal results: what changes a result changes the key, and nothing else does."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_directory_support import write_weights
 
 from alignflow.data.artifacts import ArtifactRef
-from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig
+from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, ReportConfig, SampleConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig, SourceConfig
 from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, SFTConfig
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
+from alignflow.data.shared_parts import VERSIONED
+from alignflow.tasks import versions
 from alignflow.tasks.content import ContentDigests
 from alignflow.tasks.key import bound_parts, difference, stage_key
+from alignflow.tasks.stage import rows_name
 from alignflow.tasks.store import ArtifactStore
 
 
@@ -222,3 +227,79 @@ def test_a_section_that_is_there_differs_from_none_and_a_list_by_its_length(key)
     assert key("sft", SFTConfig(lora={})) != key("sft", SFTConfig())
     one, two = (InitConfig(corpus=(SourceConfig(path=__file__),) * count) for count in (1, 2))
     assert key("init", one) != key("init", two)
+
+
+@pytest.fixture
+def raised(monkeypatch):
+    """A function that raises the version of a part."""
+
+    def to(part, version):
+        table, _, name = part.partition(".")
+        rows = VERSIONED[table]
+        monkeypatch.setitem(VERSIONED, table, {**rows, name: replace(rows[name], version=version)})
+
+    return to
+
+
+PPO = AlignConfig(method="ppo")
+LLM = LabelConfig(judge=JudgeConfig(name="llm"))
+
+
+@pytest.mark.parametrize(
+    ("part", "stage", "config", "runtime"),
+    [
+        ("stages.sample", "evaluate", EvaluateConfig(), Runtime()),  # it samples
+        ("generators.transformers", "sample", SampleConfig(), Runtime()),
+        ("generators.transformers", "label", LLM, Runtime()),
+        ("generators.transformers", "evaluate", EvaluateConfig(), Runtime()),
+        ("generators.transformers", "align", PPO, Runtime()),
+        ("engines.torch", "sft", SFTConfig(), Runtime(engine="torch")),
+        ("engines.deepspeed", "align", AlignConfig(), Runtime(engine="deepspeed")),
+        ("parts.training", "sft", SFTConfig(), Runtime()),
+        ("parts.training", "align", AlignConfig(), Runtime()),  # by the trainer that its method names
+        ("parts.forward", "align", PPO, Runtime()),
+        ("parts.rendering", "prepare", PrepareConfig(), Runtime()),
+        ("parts.rendering", "label", LLM, Runtime()),  # by the judge
+        ("parts.judging", "evaluate", EvaluateConfig(), Runtime()),
+        ("parts.process", "report", ReportConfig(), Runtime()),
+    ],
+)
+def test_a_stage_inherits_the_version_of_what_it_reaches(key, raised, part, stage, config, runtime):
+    before = key(stage, config, runtime)
+    raised(part, "2")
+    assert key(stage, config, runtime) != before
+    raised(part, "1")
+    assert key(stage, config, runtime) == before, "a part that was always there runs nothing again"
+
+
+@pytest.mark.parametrize(
+    ("part", "stage", "config", "runtime"),
+    [
+        ("engines.deepspeed", "sft", SFTConfig(), Runtime(engine="torch")),
+        ("engines.torch", "sft", SFTConfig(), Runtime(engine="deepspeed")),
+        ("engines.torch", "sample", SampleConfig(), Runtime(engine="torch")),
+        ("generators.transformers", "sft", SFTConfig(), Runtime()),
+        ("generators.transformers", "align", AlignConfig(), Runtime()),  # its method does not sample
+        ("parts.training", "prepare", PrepareConfig(), Runtime()),
+        ("parts.reward_model", "sft", SFTConfig(), Runtime()),
+    ],
+)
+def test_a_stage_has_no_part_of_the_version_of_what_it_does_not_reach(key, raised, part, stage, config, runtime):
+    before = key(stage, config, runtime)
+    raised(part, "2")
+    assert key(stage, config, runtime) == before
+
+
+def test_rows_of_a_journal_are_not_taken_over_from_an_inherited_version(store, raised):
+    def rows():
+        return rows_name("sample", stage_key("sample", SampleConfig(), {}, Runtime(), ContentDigests(store.root))[1])
+
+    before = rows()
+    raised("generators.transformers", "2")
+    assert rows() != before
+
+
+def test_a_part_that_the_lock_file_does_not_know_is_looked_up_in_the_source(monkeypatch):
+    known = versions.recorded()
+    monkeypatch.setattr(versions, "recorded", lambda: {name: entry for name, entry in known.items() if name != "methods.dpo"})
+    assert versions.reached_parts.__wrapped__() == {name: entry["reaches"] for name, entry in known.items()}

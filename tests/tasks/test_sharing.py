@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import time
 
 import pytest
 from flow_support import publish as published
@@ -21,7 +22,7 @@ from alignflow.data.errors import StageError, StoreError, UserError
 from alignflow.data.host import Host
 from alignflow.data.sharing import Sharing
 from alignflow.tasks import attempts
-from alignflow.tasks.content import ContentDigests
+from alignflow.tasks.content import ContentDigests, settled
 from alignflow.tasks.gc import collect
 from alignflow.tasks.stage import make_spec, run_stage
 from alignflow.tasks.store import ArtifactStore
@@ -280,6 +281,7 @@ def test_gc_leaves_what_another_machine_works_on(shared, elsewhere, call_of):
 def test_digests_of_files_are_remembered_per_host_and_without_a_database(shared, tmp_path, monkeypatch):
     file = tmp_path / "prompts.jsonl"
     file.write_text("one")
+    wait_until(lambda: settled(file.stat(), time.time_ns()), every=0.02)
     digest = ContentDigests(shared.root, shared=True).of("path", str(file))
     assert not (shared.root / "content.sqlite").exists() and len(list((shared.root / "content").rglob("*.json"))) == 1
     monkeypatch.setattr(artifacts, "file_digest", lambda path: "hashed again")

@@ -5,12 +5,15 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 
 import pytest
+from waiting import wait_until
 
 from alignflow.data import artifacts
 from alignflow.data.gates import GateRecord
 from alignflow.data.seals import sealed
+from alignflow.tasks.content import settled
 from alignflow.tasks.gates import GateLedger
 from alignflow.tasks.latest import latest, remember
 from alignflow.tasks.stage import make_manifest
@@ -185,9 +188,10 @@ def test_small_files_are_checked_and_healed(store, chain):
 
 def test_a_changed_row_of_the_remembered_digests_is_found(store, chain, tmp_path, call_of):
     (tmp_path / "file").write_text("x")
+    wait_until(lambda: settled((tmp_path / "file").stat(), time.time_ns()), every=0.02)
     key = call_of(file=str(tmp_path / "file")).key
     with sqlite3.connect(store.root / "content.sqlite") as database:
-        database.execute("update digests set digest = replace(digest, substr(digest, 1, 1), 'z')")
+        database.execute("update stamped set digest = replace(digest, substr(digest, 1, 1), 'z')")
     assert store.root / "content.sqlite" in inspect(store).caches
     assert call_of(file=str(tmp_path / "file")).key == key, "the file is hashed again"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 
 from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.run import Runtime
+from alignflow.data.shared_parts import ENGINES
 from alignflow.models.engines.partitioned import shape_of
 from alignflow.models.engines.parts import Parts, Read
 from alignflow.models.recompute import recompute_layers
@@ -40,19 +40,12 @@ class Engine(Protocol):
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
-# An address is resolved when it is asked for, so that DeepSpeed is imported by its own engine alone.
-ENGINES: Mapping[str, str] = {
-    "torch": "alignflow.models.engines.torch_engine:TorchEngine",
-    "deepspeed": "alignflow.models.engines.deepspeed_engine:DeepSpeedEngine",
-}
-
 
 def make_engine(model: torch.nn.Module, config: TrainingConfig, runtime: Runtime) -> Engine:
     """The engine that `runtime.engine` names, around a model that is on its device."""
     if config.gradient_checkpointing:
         recompute_layers(model)
-    module, _, name = ENGINES[runtime.engine].partition(":")
-    return getattr(importlib.import_module(module), name)(model, config, runtime)
+    return ENGINES[runtime.engine].resolve()(model, config, runtime)
 
 
 def share_out_frozen(model: torch.nn.Module, runtime: Runtime) -> None:

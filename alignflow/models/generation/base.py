@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 from alignflow.data.catalogue import suggest
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
+from alignflow.data.shared_parts import GENERATORS
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,6 @@ class Generator(Protocol):
         """Give the model's memory back."""
 
 
-# An address is resolved when it is asked for, so that an engine's packages load with that engine alone.
-GENERATORS: Mapping[str, str] = {
-    "transformers": "alignflow.models.generation.transformers_generator:TransformersGenerator",
-}
-
-
 def make_generator(path: Path, runtime: Runtime) -> Generator:
     """Load the model at `path` into the engine that `runtime.generator` names; raises RecipeError for an unknown one."""
     return _engine(runtime)(path, runtime)
@@ -102,8 +96,7 @@ def _engine(runtime: Runtime) -> Any:
     if runtime.generator not in GENERATORS:
         advice = suggest(runtime.generator, GENERATORS)
         raise RecipeError(f"unknown generator {runtime.generator!r}", where="engine.generator", do=advice)
-    module, _, name = GENERATORS[runtime.generator].partition(":")
-    return getattr(importlib.import_module(module), name)
+    return GENERATORS[runtime.generator].resolve()
 
 
 def row_seed(seed: int, identity: str, index: int) -> int:

@@ -1,0 +1,101 @@
+"""Code that has a version though no recipe names it, or names it under `engine`: engines, generators, and what several stages share.
+
+A stage inherits the versions of all that its body reaches; `versions.lock.json` says what that is. Raise the `version` of a row
+here, or of a row of the catalogue, when a change of the code behind it changes results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alignflow.data import catalogue
+from alignflow.data.catalogue import Part
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Code behind several stages that changes for one reason.
+
+    Attributes:
+        members: Its modules, and single symbols `module:name` of modules that belong to others.
+        summary: One line about it.
+        version: Raised when its results change.
+    """
+
+    members: tuple[str, ...]
+    summary: str
+    version: str = "1"
+
+
+ENGINES: Mapping[str, Part] = {
+    "torch": Part("alignflow.models.engines.torch_engine:TorchEngine", "Plain torch in one process."),
+    "deepspeed": Part("alignflow.models.engines.deepspeed_engine:DeepSpeedEngine", "DeepSpeed: several processes, ZeRO, offloading."),
+}
+
+GENERATORS: Mapping[str, Part] = {
+    "transformers": Part("alignflow.models.generation.transformers_generator:TransformersGenerator", "The model itself, row by row."),
+}
+
+PARTS: Mapping[str, Shared] = {
+    "common": Shared(
+        (
+            "alignflow.data.catalogue", "alignflow.data.shared_parts", "alignflow.data.errors", "alignflow.data.paths", "alignflow.data.printable",
+            "alignflow.data.artifacts", "alignflow.data.seals", "alignflow.data.host", "alignflow.data.run", "alignflow.data.adapters",
+            "alignflow.data.configs.base", "alignflow.data.configs.explaining",
+        ),
+        "Catalogue, configs, errors, artifacts and the hands of a stage.",
+    ),
+    "process": Shared(("alignflow.worker",), "How the process of a stage is prepared, and what its body is given."),
+    "records": Shared(("alignflow.data.records",), "The tables of rows, and the ids of rows."),
+    "rendering": Shared(("alignflow.data.rendering",), "Conversations to token ids and back."),
+    "sources": Shared(
+        (
+            "alignflow.data.sources.base", "alignflow.data.sources.reading", "alignflow.data.sources.files",
+            "alignflow.data.sources.soundness", "alignflow.data.sources.arrow",
+        ),
+        "Reading of raw files, whatever their format.",
+    ),
+    "own_code": Shared(("alignflow.data.own_module",), "Loading of the user's own code."),
+    "weights": Shared(
+        (
+            "alignflow.models.loading", "alignflow.models.adapters", "alignflow.models.checkpoints",
+            "alignflow.models.engines.group", "alignflow.models.engines.partitioned",
+            "alignflow.models.engines.base:share_out_frozen", "alignflow.models.engines.deepspeed_engine:share_out",
+            "alignflow.models.engines.deepspeed_engine:partitioned_from_the_start",
+        ),
+        "Models loaded and saved: whole, as adapters, in parts over processes.",
+    ),
+    "forward": Shared(
+        (
+            "alignflow.models.batching", "alignflow.models.attention", "alignflow.models.flash", "alignflow.models.backbone",
+            "alignflow.models.head", "alignflow.models.token_statistics", "alignflow.models.policy", "alignflow.models.in_step",
+        ),
+        "Packed rows through a model: log-probabilities and other figures of tokens.",
+    ),
+    "reward_model": Shared(("alignflow.models.reward_model",), "Scores of a reward model."),
+    "training": Shared(
+        (
+            "alignflow.models.trainers.fit", "alignflow.models.trainers.passes", "alignflow.models.trainers.held_out",
+            "alignflow.models.trainers.saved_state", "alignflow.models.trainers.kept_lines", "alignflow.models.trainers.event_files",
+            "alignflow.models.engines.base", "alignflow.models.engines.parts", "alignflow.models.recompute",
+        ),
+        "The training loop, its saved states and what all engines share.",
+    ),
+    "rows": Shared(
+        (
+            "alignflow.models.trainers.pairs", "alignflow.models.losses.base", "alignflow.models.trainers.sft:read_rows",
+            "alignflow.models.reference:read_references", "alignflow.models.reference:is_of",
+        ),
+        "Demonstrations, pairs and what a reference says of them as a trainer reads them, and what losses over pairs share.",
+    ),
+    "journal": Shared(("alignflow.models.generation.journal",), "The journal of rows."),
+    "generation": Shared(("alignflow.models.generation.base",), "What all generators share: settings and seeds of rows."),
+    "judging": Shared(("alignflow.models.judges.base",), "What all judges share: verdicts and candidates."),
+    "evaluation": Shared(("alignflow.models.evaluators.base",), "What all evaluators share: inputs and intervals."),
+}
+
+VERSIONED: Mapping[str, Mapping[str, Part | Shared]] = {
+    **catalogue.TABLES, "engines": ENGINES, "generators": GENERATORS, "parts": PARTS,
+}  # fmt: skip
+"""Every row that has a version, by table."""
