@@ -146,11 +146,11 @@ class Evaluator(Part):
 STAGES: Mapping[str, Stage] = {
     "init": Stage(
         "alignflow.models.initialise:initialise", "Load the base model, or build a small one.",
-        config=inputs.InitConfig, makes="checkpoint", version="2",
+        config=inputs.InitConfig, makes="checkpoint", version="3",
     ),
     "prepare": Stage(
         "alignflow.data.prepare:prepare", "Parse, clean, split and describe the data.",
-        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset", version="2",
+        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset", version="3",
     ),
     "sft": Stage(
         "alignflow.models.trainers.sft:train_sft", "Supervised fine-tuning on assistant tokens.",
@@ -164,7 +164,7 @@ STAGES: Mapping[str, Stage] = {
     "label": Stage(
         "alignflow.models.judges.label:label", "An AI judge turns candidates into preference data.",
         config=generation.LabelConfig, takes=("completions", "policy?", "reward_model?"), makes="dataset", generates=True,
-        fills="alignflow.models.judges.label:fill_labels",
+        version="2", fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(
         "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
@@ -244,33 +244,33 @@ JUDGES: Mapping[str, Judge] = {
     ),
     "llm": Judge(
         "alignflow.models.judges.llm:LLMJudge", "A local model, asked in both orders; reads option log-probabilities.",
-        options=options.LLMJudgeOptions, needs="policy", version="2",
+        options=options.LLMJudgeOptions, needs="policy", version="3",
     ),
 }  # fmt: skip
 
 FORMATS: Mapping[str, Format] = {
     "messages": Format(
-        "alignflow.data.sources.messages:parse", "OpenAI chat: messages[{role, content}].",
+        "alignflow.data.sources.messages:parse", "OpenAI chat: messages[{role, content}].", version="2",
         kinds=("demonstrations", "prompts", "unpaired"),
     ),
     "sharegpt": Format(
-        "alignflow.data.sources.sharegpt:parse", "ShareGPT: conversations[{from, value}].",
+        "alignflow.data.sources.sharegpt:parse", "ShareGPT: conversations[{from, value}].", version="2",
         kinds=("demonstrations", "prompts", "preferences", "unpaired"),
     ),
     "alpaca": Format(
-        "alignflow.data.sources.alpaca:parse", "Alpaca: instruction, input, output, system, history.",
+        "alignflow.data.sources.alpaca:parse", "Alpaca: instruction, input, output, system, history.", version="2",
         kinds=("demonstrations", "prompts", "preferences", "unpaired"),
     ),
     "hh_rlhf": Format(
-        "alignflow.data.sources.hh_rlhf:parse", "Anthropic hh-rlhf: whole transcripts in chosen and rejected.",
+        "alignflow.data.sources.hh_rlhf:parse", "Anthropic hh-rlhf: whole transcripts in chosen and rejected.", version="2",
         kinds=("preferences", "demonstrations", "prompts"),
     ),
     "comparison": Format(
-        "alignflow.data.sources.comparison:parse", "Several answers with scores or ranks.",
+        "alignflow.data.sources.comparison:parse", "Several answers with scores or ranks.", version="2",
         kinds=("rankings", "preferences", "completions", "prompts", "demonstrations"),
     ),
     "trl": Format(
-        "alignflow.data.sources.trl:parse", "TRL's columns: prompt, completion, chosen, rejected, label, completions.", version="2",
+        "alignflow.data.sources.trl:parse", "TRL's columns: prompt, completion, chosen, rejected, label, completions.", version="3",
         kinds=("preferences", "demonstrations", "unpaired", "completions", "rankings", "prompts", "texts"),
     ),
     "oasst": Format(
@@ -282,7 +282,7 @@ FORMATS: Mapping[str, Format] = {
         kinds=("demonstrations", "prompts"),
     ),
     "text": Format(
-        "alignflow.data.sources.text:parse", "Plain text: a `text` column, or a .txt file split at blank lines or <|endoftext|>.",
+        "alignflow.data.sources.text:parse", "Plain text: a `text` column, or a .txt file split at blank lines or <|endoftext|>.", version="2",
         kinds=("texts", "demonstrations", "prompts"),
     ),
 }  # fmt: skip

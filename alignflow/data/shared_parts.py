@@ -48,13 +48,20 @@ PARTS: Mapping[str, Shared] = {
     ),
     "process": Shared(("alignflow.worker",), "How the process of a stage is prepared, and what its body is given."),
     "records": Shared(("alignflow.data.records",), "The tables of rows, and the ids of rows."),
-    "rendering": Shared(("alignflow.data.rendering",), "Conversations to token ids and back."),
+    "rendering": Shared(
+        ("alignflow.data.rendering", "alignflow.data.chat_templates", "alignflow.data.template_turns", "alignflow.data.token_ids"),
+        "Conversations to token ids and back.", version="2",
+    ),
     "sources": Shared(
         (
             "alignflow.data.sources.base", "alignflow.data.sources.reading", "alignflow.data.sources.files",
-            "alignflow.data.sources.soundness", "alignflow.data.sources.arrow",
+            "alignflow.data.sources.soundness", "alignflow.data.sources.arrow", "alignflow.data.sources.columns",
+            "alignflow.data.sources.conversations", "alignflow.data.sources.decoding", "alignflow.data.sources.delimited",
+            "alignflow.data.sources.json_files", "alignflow.data.sources.labels", "alignflow.data.sources.meanings",
+            "alignflow.data.sources.passages", "alignflow.data.sources.prompts", "alignflow.data.sources.splits",
+            "alignflow.data.sources.table_kinds", "alignflow.data.sources.transcripts",
         ),
-        "Reading of raw files, whatever their format.",
+        "Reading of raw files, whatever their format.", version="2",
     ),
     "own_code": Shared(("alignflow.data.own_module",), "Loading of the user's own code."),
     "weights": Shared(
@@ -87,7 +94,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.models.trainers.pairs", "alignflow.models.losses.base", "alignflow.models.trainers.sft:read_rows",
             "alignflow.models.reference:read_references", "alignflow.models.reference:is_of",
         ),
-        "Demonstrations, pairs and what a reference says of them as a trainer reads them, and what losses over pairs share.",
+        "Demonstrations, pairs and what a reference says of them as a trainer reads them, and what losses over pairs share.", version="2",
     ),
     "journal": Shared(("alignflow.models.generation.journal",), "The journal of rows."),
     "generation": Shared(("alignflow.models.generation.base",), "What all generators share: settings and seeds of rows."),
