@@ -36,6 +36,12 @@ def test_a_reason_has_its_first_example_and_a_long_one_is_cut():
     assert len(kept.examples["other"]) <= EXCERPT and kept.examples["other"].endswith("...")
 
 
+def test_an_example_cannot_steer_a_terminal():
+    kept = Kept()
+    kept.count("empty", "\x1b[2J")
+    assert kept.examples["empty"] == r"\x1b[2J"
+
+
 def test_every_reason_has_an_example_that_says_where(parse):
     good = [{"prompt": f"q{index}", "completion": "a"} for index in range(9)]
     kept = parse([*good, "{", {"prompt": "mine", "completion": " "}, {"prompt": "q", "completion": ["x"]}], weight=0.9, max_rows=3)
