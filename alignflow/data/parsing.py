@@ -11,6 +11,7 @@ from typing import Any
 from alignflow.data import catalogue
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
+from alignflow.data.printable import printable
 from alignflow.data.records import row_id
 from alignflow.data.sources.base import RowError, is_blank
 from alignflow.data.sources.columns import WatchedRow, renamed, root_of
@@ -49,7 +50,7 @@ class Kept:
         """Count one dropped row under `reason`; the first example of a reason is kept, cut to EXCERPT characters."""
         self.dropped[reason] += 1
         if example and reason not in self.examples:
-            text = " ".join(example[: 10 * EXCERPT].split())
+            text = printable(" ".join(example[: 10 * EXCERPT].split()))
             self.examples[reason] = text if len(text) <= EXCERPT else f"{text[: EXCERPT - 3]}..."
 
 

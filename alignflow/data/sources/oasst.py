@@ -35,18 +35,28 @@ def is_message(row: Row) -> bool:
 
 
 def gathered(rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
-    """Numbered rows with the messages of each tree in one row, where its root stood; a message without its parent stays by itself."""
+    """Numbered rows with the messages of each tree in one row, where its root stood; a message outside of a tree stays by itself."""
     nodes = {row["message_id"]: {**row, "replies": []} for _, row in rows if is_message(row) and isinstance(row["message_id"], str)}
+    trees = []
+    for node in nodes.values():
+        parent = nodes.get(node["parent_id"]) if isinstance(node["parent_id"], str) else None
+        if parent is not None:
+            parent["replies"].append(node)
+        elif not node["parent_id"]:
+            trees.append(node)
+    placed_ids, queue = set(), list(trees)
+    while queue:
+        node = queue.pop()
+        placed_ids.add(node["message_id"])
+        queue += node["replies"]
     found: list[tuple[int, Row]] = []
     for at, row in rows:
-        node = nodes.get(row["message_id"]) if is_message(row) and isinstance(row["message_id"], str) else None
-        parent = nodes.get(row["parent_id"]) if node is not None and isinstance(row["parent_id"], str) else None
-        if parent is not None and parent is not node:
-            parent["replies"].append(node)
-        elif node is not None and not row["parent_id"]:
-            found.append((at, node))
-        else:
+        name = row["message_id"] if is_message(row) and isinstance(row["message_id"], str) else None
+        if name not in placed_ids:
             found.append((at, row))
+        elif not row["parent_id"]:
+            found.append((at, nodes[name]))
+            placed_ids.discard(name)  # a root that is there twice is a tree once, and a row without its tree the second time
     return found
 
 

@@ -36,6 +36,8 @@ ROWS = [
     ("trl", "rankings", {"prompt": "q", "completions": ["a", "b"], "scores": [1, 2]}, {"scores": [1.0, 2.0]}),
     ("trl", "prompts", {"prompt": "q", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
      {"prompt": user("q"), "instructions": '[{"id": "punctuation:no_comma", "kwargs": {}}]'}),
+    ("oasst", "demonstrations", {"text": "q", "role": "prompter", "replies": [{"text": "a", "role": "assistant", "replies": []}]}, {"messages": CHAT}),
+    ("transcript", "demonstrations", {"text": "### Human: q### Assistant: a"}, {"messages": CHAT}),
     ("text", "texts", {"text": "One. Two."}, {"text": "One. Two."}),
     ("text", "demonstrations", {"text": "One. Two."}, {"messages": [*user("One."), *assistant(" Two.")]}),
 ]  # fmt: skip
@@ -87,5 +89,6 @@ def test_every_kind_that_a_format_states_has_a_row_in_this_table():
     untested = stated - tested
     assert untested <= {
         ("alpaca", "preferences"), ("hh_rlhf", "prompts"), ("sharegpt", "prompts"), ("comparison", "prompts"), ("text", "prompts"),
-        ("comparison", "demonstrations"), ("trl", "completions"), ("trl", "texts"),
+        ("comparison", "demonstrations"), ("trl", "completions"), ("trl", "texts"), ("transcript", "prompts"), ("alpaca", "unpaired"),
+        ("sharegpt", "unpaired"), ("oasst", "preferences"), ("oasst", "rankings"), ("oasst", "prompts"),  # in files of their own
     }  # fmt: skip

@@ -1,0 +1,193 @@
+"""One builder of conversations: what carries meaning is in the row that comes out, or the row is dropped with a reason of its own."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignflow.data import catalogue
+from alignflow.data.records import assistant, user
+from alignflow.data.sources.base import RowError
+from alignflow.data.sources.conversations import ordered, turn_list
+from alignflow.data.sources.transcripts import is_transcript, transcript_turns
+
+SYSTEM = [{"role": "system", "content": "In French."}]
+EARLIER = [*user("Name a fruit."), *assistant("Pomme.")]
+WHOLE = [*SYSTEM, *EARLIER, *user("Another?")]
+CHAT = [*user("q"), *assistant("a")]
+HH = "\n\nHuman: Name a fruit.\n\nAssistant: Pomme.\n\nHuman: Another?\n\nAssistant:"
+
+
+def parse(name, kind, row):
+    return catalogue.FORMATS[name].resolve()(row, kind)
+
+
+def reason(name, kind, row):
+    with pytest.raises(RowError) as error:
+        parse(name, kind, row)
+    return error.value.reason
+
+
+USED = [
+    ("alpaca", "demonstrations", {"instruction": "Another?", "output": "a", "system": "In French.", "history": [["Name a fruit.", "Pomme."]]},
+     {"messages": [*WHOLE, *assistant("a")]}),
+    ("alpaca", "demonstrations", {"instruction": "Another?", "output": "a", "history": EARLIER}, {"messages": [*WHOLE[1:], *assistant("a")]}),
+    ("alpaca", "prompts", {"instruction": "Another?", "history": '[["Name a fruit.", "Pomme."]]'}, {"prompt": WHOLE[1:]}),
+    ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "history": [], "system": ""}, {"messages": CHAT}),
+    ("alpaca", "unpaired", {"instruction": "q", "output": "a", "kto_tag": False}, {"prompt": user("q"), "label": False}),
+    ("alpaca", "preferences", {"instruction": "q", "chosen": "a", "rejected": "b", "system": "In French."}, {"prompt": [*SYSTEM, *user("q")]}),
+    ("alpaca", "demonstrations", {"instruction": "q", "context": "c", "response": "a"}, {"messages": [*user("q\n\nc"), *assistant("a")]}),
+    ("trl", "preferences", {"system": "In French.", "prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt": [*SYSTEM, *user("q")]}),
+    ("trl", "demonstrations", {"system_prompt": "In French.", "prompt": "q", "completion": "a"}, {"messages": [*SYSTEM, *CHAT]}),
+    ("trl", "preferences", {"prompt": "Name a fruit.", "chosen": [*WHOLE, *assistant("Poire.")], "rejected": [*WHOLE, *assistant("Pear.")]},
+     {"prompt": WHOLE, "chosen": assistant("Poire."), "rejected": assistant("Pear.")}),
+    ("trl", "preferences", {"prompt": "Another?", "chosen": [*WHOLE, *assistant("Poire.")], "rejected": [*WHOLE, *assistant("Pear.")]}, {"prompt": WHOLE}),
+    ("trl", "prompts", {"prompt": "Name a fruit.", "chosen": [*WHOLE, *assistant("a")]}, {"prompt": WHOLE}),
+    ("trl", "preferences", {"prompt": HH, "chosen": " Poire.", "rejected": " Pear."}, {"prompt": WHOLE[1:], "chosen": assistant(" Poire.")}),
+    ("trl", "demonstrations", {"prompt": "q", "completion": [*assistant("a"), *user("more"), *assistant("b")]},
+     {"messages": [*CHAT, *user("more"), *assistant("b")]}),
+    ("trl", "unpaired", {"prompt": "q", "completion": [*CHAT, *user("more"), *assistant("b")], "label": 1},
+     {"prompt": [*CHAT, *user("more")], "completion": assistant("b"), "label": True}),
+    ("trl", "preferences", {"prompt": user("q"), "chosen": CHAT, "rejected": "b"}, {"prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b")}),
+    ("trl", "completions", {"prompt": "q", "system": "In French.", "completions": ["a", "b"]}, {"prompt": [*SYSTEM, *user("q")]}),
+    ("comparison", "rankings", {"prompt": "q", "system": "In French.", "answers": [{"text": "a", "score": "2"}, {"text": "b", "score": "1.5"}]},
+     {"prompt": [*SYSTEM, *user("q")], "scores": [2.0, 1.5]}),
+    ("hh_rlhf", "demonstrations", {"system": "In French.", "chosen": f"{HH} Poire."}, {"messages": [*WHOLE, *assistant("Poire.")]}),
+    ("messages", "demonstrations", {"system": "In French.", "messages": CHAT}, {"messages": [*SYSTEM, *CHAT]}),
+    ("messages", "demonstrations", {"system": "In French.", "messages": [*SYSTEM, *CHAT]}, {"messages": [*SYSTEM, *CHAT]}),
+    ("messages", "demonstrations", {"messages": [{"role": "system", "content": ""}, *CHAT]}, {"messages": CHAT}),
+    ("messages", "demonstrations", {"messages": [{"role": "developer", "content": "In French."}, *CHAT]}, {"messages": [*SYSTEM, *CHAT]}),
+    ("messages", "demonstrations", {"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "text", "text": "q"}]}, *assistant("a")]},
+     {"messages": [*user("qq"), *assistant("a")]}),
+    ("messages", "demonstrations", {"messages": [{**turn, "tool_calls": None, "images": []} for turn in CHAT], "tools": "[]", "images": []}, {"messages": CHAT}),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("bad")[0], "weight": 0}, *user("q"), {**assistant("a")[0], "weight": 1}]},
+     {"messages": [*user("q"), {**assistant("bad")[0], "weight": 0}, *user("q"), *assistant("a")]}),
+    ("messages", "demonstrations", {"messages": [*CHAT, *user("q"), {**assistant("bad")[0], "train": False}]}, {"messages": CHAT}),
+    ("messages", "prompts", {"messages": [*user("q"), {**assistant("bad")[0], "weight": 0}, *user("q"), *assistant("a")]},
+     {"prompt": [*user("q"), *assistant("bad"), *user("q")]}),
+    ("sharegpt", "demonstrations", {"conversation": CHAT}, {"messages": CHAT}),
+    ("sharegpt", "unpaired", {"conversations": CHAT, "kto_tag": "true"}, {"prompt": user("q"), "label": True}),
+    ("sharegpt", "demonstrations", {"conversations": CHAT, "mask": "<|x|>User<|y|>"}, {"messages": CHAT}),
+    ("transcript", "demonstrations", {"text": "### Human: q. And?### Assistant: a. b.### Human: more?### Assistant: c."},
+     {"messages": [*user("q. And?"), *assistant("a. b."), *user("more?"), *assistant("c.")]}),
+    ("transcript", "prompts", {"text": "### Human: q### Assistant: a"}, {"prompt": user("q")}),
+    ("text", "demonstrations", {"text": "### Human: q. And?### Assistant: a. b."}, {"messages": [*user("q. And?"), *assistant("a. b.")]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "kind", "row", "wanted"), USED)
+def test_what_carries_meaning_is_in_the_row(name, kind, row, wanted):
+    (found,) = parse(name, kind, row)
+    assert {key: found[key] for key in wanted} == wanted
+
+
+CALL = [{"function": {"name": "w", "arguments": "{}"}}]
+DROPPED = [
+    ("trl", "preferences", {"prompt": "q", "chosen": [*CHAT, *user("Thanks")], "rejected": [*CHAT, *user("No")]}, "no_answer"),
+    ("trl", "preferences", {"prompt": "other", "chosen": CHAT, "rejected": [*user("q"), *assistant("b")]}, "different_prompts"),
+    ("trl", "preferences", {"prompt": "q", "chosen": [*CHAT, *user("x"), *assistant("c")], "rejected": "b"}, "different_prompts"),
+    ("trl", "demonstrations", {"prompt": CHAT, "completion": "b"}, "no_prompt"),
+    ("trl", "demonstrations", {"prompt": f"{HH} Sure,", "completion": " Poire."}, "no_prompt"),
+    ("trl", "demonstrations", {"prompt": "<s>[INST] q [/INST]", "completion": "a"}, "rendered_template"),
+    ("trl", "demonstrations", {"prompt": [*SYSTEM, *user("q")], "completion": "a", "system": "In English."}, "two_system_prompts"),
+    ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "history": "yesterday"}, "unknown_history"),
+    ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "history": [["x", "y", "z"]]}, "unknown_history"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "tool_calls": CALL}]}, "tool_calls"),
+    ("messages", "demonstrations", {"messages": CHAT, "tools": [{"name": "w"}]}, "tool_calls"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {"role": "assistant", "content": None, "tool_calls": CALL}]}, "tool_calls"),
+    ("messages", "demonstrations", {"messages": [*CHAT, {"role": "tool", "content": "x"}, *assistant("a")]}, "tool_calls"),
+    ("sharegpt", "demonstrations", {"conversations": [*CHAT, {"from": "observation", "value": "x"}, *assistant("a")]}, "tool_calls"),
+    ("messages", "demonstrations", {"messages": [*user("<image>Who?"), *assistant("a")], "images": ["0.jpg"]}, "images"),
+    ("messages", "demonstrations", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, *assistant("a")]}, "images"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "reasoning_content": "hm"}]}, "reasoning_not_used"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}]}]}, "reasoning_not_used"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "weight": 0}]}, "nothing_to_train"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "weight": 0.5}]}, "unknown_weight"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "weight": 1, "train": False}]}, "unknown_weight"),
+    ("messages", "demonstrations", {"messages": [{**user("q")[0], "train": True}, *assistant("a")]}, "trained_prompt"),
+    ("messages", "unpaired", {"messages": [*user("q"), {**assistant("a")[0], "weight": 0}], "label": True}, "nothing_to_train"),
+    ("sharegpt", "demonstrations", {"conversations": CHAT, "mask": "Assistant"}, "unknown_weight"),
+    ("sharegpt", "demonstrations", {"conversations": ["q", "a"]}, "not_text"),
+    ("messages", "demonstrations", {"messages": CHAT, "label": False}, "labelled_bad"),
+    ("trl", "demonstrations", {"prompt": "q", "completion": "a", "label": "undesirable"}, "labelled_bad"),
+    ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "kto_tag": "0"}, "labelled_bad"),
+    ("trl", "demonstrations", {"prompt": "q", "completion": "a", "label": "perhaps"}, "unknown_label"),
+    ("trl", "demonstrations", {"prompt": "q", "completion": "a", "train": False}, "nothing_to_train"),
+    ("trl", "preferences", {"prompt": "q", "completions": ["a", "b"]}, "no_scores"),
+    ("comparison", "preferences", {"prompt": "q", "responses": [{"text": "a", "score": "nan"}, {"text": "b", "score": 1}]}, "not_finite"),
+    ("transcript", "demonstrations", {"text": "Once there was a dog. It ran."}, "no_transcript"),
+    ("text", "demonstrations", {"text": "Which is best? I ask.", "role": "prompter", "message_id": "1", "parent_id": None}, "one_turn_of_several"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "kind", "row", "wanted"), DROPPED)
+def test_what_is_not_understood_drops_the_row_with_a_reason_of_its_own(name, kind, row, wanted):
+    assert reason(name, kind, row) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(True, True), (False, False), (1, True), (0, False), (1.0, True), ("1", True), ("0", False), ("True", True), ("no", False), (" Good ", True),
+     ("bad", False), ("Desirable", True), ("undesirable", False), ("thumbs_up", True), ("Thumbs-Down", False), ("👍", True), ("👎", False)],
+)  # fmt: skip
+def test_labels_are_booleans_numbers_or_words(value, label):
+    for name in ("label", "kto_tag"):
+        (row,) = parse("trl", "unpaired", {"prompt": "q", "completion": "a", name: value})
+        assert row["label"] is label
+
+
+@pytest.mark.parametrize("row", [{}, {"label": None}, {"label": ""}, {"label": 2}, {"label": "World"}, {"label": True, "kto_tag": False}])
+def test_a_row_without_a_label_that_is_known_is_no_unpaired_row(row):
+    assert reason("trl", "unpaired", {"prompt": "q", "completion": "a", **row}) == "no_label"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Human: q\n\nAssistant: a", "\n\nHuman: q\n\nAssistant: a", "### Human: q\n### Assistant: a", "### Instruction:\nq\n\n### Response:\na",
+     "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n", "<|user|>\nq</s>\n<|assistant|>\na</s>",
+     "<|prompter|>q<|endoftext|><|assistant|>a<|endoftext|>"],
+)  # fmt: skip
+def test_notations_of_transcripts(text):
+    assert is_transcript(text) and transcript_turns(text) == CHAT
+
+
+@pytest.mark.parametrize("text", ["User: q\nAssistant:", "USER: q ASSISTANT:"])
+def test_a_script_is_a_transcript_only_where_the_answer_is_open(text):
+    assert is_transcript(text) and transcript_turns(text) == user("q")
+    assert not is_transcript(f"{text} a")
+
+
+@pytest.mark.parametrize("text", ["", "q", "Human: q", "Tell me of ### Human: and ### Assistant: marks", "# Title\n## Human: q", "<b>Assistant:</b> Human:"])
+def test_texts_that_mention_speakers_are_no_transcripts(text):
+    assert not is_transcript(text)
+
+
+WORDS = st.text(alphabet="abc .?!é\n", min_size=1, max_size=20).map(str.strip).filter(lambda text: text and "\n\n" not in text)
+
+
+@given(st.lists(WORDS, min_size=2, max_size=7), st.booleans())
+def test_turns_come_back_whatever_the_format_writes_them_in(texts, has_system):
+    spoken = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts[: len(texts) // 2 * 2])]
+    whole = [*SYSTEM, *spoken] if has_system else spoken
+    row = {"system": "In French."} if has_system else {}
+    names = {"user": "human", "assistant": "gpt"}
+    said = "".join(f"\n\n{'Human' if turn['role'] == 'user' else 'Assistant'}: {turn['content']}" for turn in spoken)
+    guanaco = "".join(f"### {'Human' if turn['role'] == 'user' else 'Assistant'}: {turn['content']}" for turn in spoken)
+    pairs = [[spoken[at]["content"], spoken[at + 1]["content"]] for at in range(0, len(spoken) - 2, 2)]
+    last, answer = spoken[-2]["content"], spoken[-1]["content"]
+    for name, columns in {
+        "messages": {"messages": spoken}, "sharegpt": {"conversations": [{"from": names[turn["role"]], "value": turn["content"]} for turn in spoken]},
+        "hh_rlhf": {"chosen": said}, "transcript": {"text": guanaco}, "alpaca": {"instruction": last, "output": answer, "history": pairs},
+        "trl": {"prompt": spoken[:-1], "completion": answer},
+    }.items():  # fmt: skip
+        assert parse(name, "demonstrations", {**row, **columns}) == [{"messages": whole}], name
+
+
+@given(st.lists(st.sampled_from(["user", "assistant", "system"]), max_size=6))
+def test_no_conversation_has_its_turns_out_of_order(roles):
+    turns = [{"role": role, "content": "x"} for role in roles]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    good = bool(spoken) and spoken == [("user", "assistant")[at % 2] for at in range(len(spoken))]
+    try:
+        assert ordered(turn_list(turns)) == turns and good
+    except RowError as error:
+        assert not good and error.reason in ("wrong_role_order", "empty")

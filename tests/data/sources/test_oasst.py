@@ -1,0 +1,72 @@
+"""Trees of messages: assistants' replies become answers, best rank first, and a prompter's text never does."""
+
+import json
+import random
+
+import pytest
+
+from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
+from alignflow.data.parsing import parse_sources
+from alignflow.data.records import assistant, user
+from alignflow.data.sources.base import RowError
+from alignflow.data.sources.oasst import gathered, parse
+
+
+def node(text, role, *replies, **more):
+    return {"text": text, "role": role, "replies": list(replies), **more}
+
+
+TREE = node(
+    "q", "prompter",
+    node("worse", "assistant", rank=1),
+    node("best", "assistant", node("silent", "prompter"), node("more", "prompter", node("c", "assistant", rank=1), node("d", "assistant", rank=0)), rank=0),
+    node("gone", "assistant", rank=2, deleted=True), node("spam", "assistant", rank=3, review_result=False),
+)  # fmt: skip
+
+
+def flat(tree, parent=None, ids=None):
+    ids = ids if ids is not None else iter(range(100))
+    name = f"m{next(ids)}"
+    yield {"message_id": name, "parent_id": parent, **{key: value for key, value in tree.items() if key != "replies"}}
+    for reply in tree["replies"]:
+        yield from flat(reply, name, ids)
+
+
+@pytest.mark.parametrize("row", [TREE, {"prompt": TREE, "message_tree_id": "t"}])
+def test_the_rows_of_a_tree(row):
+    assert parse(row, "demonstrations") == [{"messages": [*user("q"), *assistant("best"), *user("more"), *assistant("d")]}]
+    assert parse(row, "prompts") == [{"prompt": user("q"), "instructions": None}]
+    pairs = [(pair["prompt"][-1]["content"], pair["chosen"], pair["rejected"]) for pair in parse(row, "preferences")]
+    assert pairs == [("q", assistant("best"), assistant("worse")), ("more", assistant("d"), assistant("c"))]
+    assert [(found["completions"], found["scores"]) for found in parse(row, "rankings")] == [(["best", "worse"], [0.0, -1.0]), (["d", "c"], [0.0, -1.0])]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [(node("q", "prompter"), "no_answer"), (node("q", "assistant", node("a", "assistant")), "no_prompt"),
+     ({"message_id": "b", "parent_id": "a", "text": "a", "role": "assistant"}, "no_parent"),
+     (node("q", "prompter", node("q2", "prompter")), "no_answer")],
+)  # fmt: skip
+def test_a_tree_without_an_answer_has_a_reason(row, reason):
+    with pytest.raises(RowError) as error:
+        parse(row, "demonstrations")
+    assert error.value.reason == reason
+
+
+def test_messages_in_rows_of_their_own_are_put_together_in_any_order(tmp_path):
+    rows = list(flat(TREE))
+    random.Random(0).shuffle(rows)
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**rows[0], "message_id": "x", "parent_id": "lost"}]))
+    kept = parse_sources([SourceConfig(path=str(tmp_path / "m.jsonl"))], "demonstrations", PrepareConfig())
+    assert [row["messages"] for row in kept.rows] == [[*user("q"), *assistant("best"), *user("more"), *assistant("d")]]
+    assert kept.formats == {"m.jsonl": "oasst"} and kept.dropped == {"no_parent": 1} and kept.unused == {"m.jsonl": []}
+
+
+def test_messages_that_are_each_others_parents_stay_by_themselves():
+    rows = [{"message_id": a, "parent_id": b, "text": "x", "role": "prompter"} for a, b in (("1", "2"), ("2", "1"), ("3", "3"))]
+    assert gathered(list(enumerate(rows))) == list(enumerate(rows))
+
+
+def test_a_row_is_either_in_a_tree_or_by_itself():
+    rows = list(flat(TREE))
+    assert [at for at, _ in gathered(list(enumerate([*rows, rows[0]])))] == [0, len(rows)]

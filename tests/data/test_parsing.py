@@ -1,0 +1,114 @@
+"""Parsing accounts for every row and column: examples of what was dropped, columns that nobody read, names that the recipe maps."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
+from alignflow.data.errors import DataError
+from alignflow.data.parsing import EXCERPT, Kept, parse_sources
+from alignflow.data.records import assistant, read_table, user, write_table
+from alignflow.tasks.key import _flatten
+
+QA = {"id": 7, "data": {"question": "q", "turns": [{"text": "a"}]}, "reply": "a", "note": "n"}
+
+
+@pytest.fixture
+def parse(tmp_path):
+    """Write rows to a file and parse it as one kind."""
+
+    def parse_it(rows, kind="demonstrations", **source):
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+        return parse_sources([SourceConfig(path=str(path), **source)], kind, PrepareConfig(max_broken_fraction=0.5))
+
+    return parse_it
+
+
+def test_a_reason_has_its_first_example_and_a_long_one_is_cut():
+    kept = Kept()
+    kept.count("empty", "file: row 1:  a\nb")
+    kept.count("empty", "file: row 2: c")
+    kept.count("other")
+    kept.count("other", "x " * 1000)
+    assert kept.dropped == {"empty": 2, "other": 2} and kept.examples["empty"] == "file: row 1: a b"
+    assert len(kept.examples["other"]) <= EXCERPT and kept.examples["other"].endswith("...")
+
+
+def test_an_example_cannot_steer_a_terminal():
+    kept = Kept()
+    kept.count("empty", "\x1b[2J")
+    assert kept.examples["empty"] == r"\x1b[2J"
+
+
+def test_every_reason_has_an_example_that_says_where(parse):
+    good = [{"prompt": f"q{index}", "completion": "a"} for index in range(9)]
+    kept = parse([*good, "{", {"prompt": "mine", "completion": " "}, {"prompt": "q", "completion": ["x"]}], weight=0.9, max_rows=3)
+    assert kept.examples.keys() == (+kept.dropped).keys() and {"not_json", "empty", "not_text", "over_max_rows"} <= kept.examples.keys()
+    assert kept.examples["not_json"] == "rows.jsonl: line 10"
+    assert kept.examples["empty"] == "rows.jsonl: row 11: prompt: mine"
+    assert kept.read == len(kept.rows) + sum(kept.dropped.values()) == 12
+
+
+def test_columns_that_no_parser_reads_are_named_and_so_are_keys_of_turns(parse):
+    rows = [{"prompt": "q", "completion": "a", "model": "m", "nothing": None}, {"prompt": "r", "completion": "a", "date": 5}]
+    assert parse(rows).unused == {"rows.jsonl": ["date", "model"]}
+    turns = [{**user("q")[0], "lang": "en"}, {**assistant("a")[0], "weight": 1}]
+    assert parse([{"messages": turns, "tools": []}]).unused == {"rows.jsonl": ["messages.lang"]}
+
+
+def test_the_system_column_of_a_conversation_is_read_and_so_not_named(parse):
+    assert parse([{"prompt": "q", "completion": "a", "system": "s"}]).unused == {"rows.jsonl": []}
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted"),
+    [({"prompt": "data.question", "completion": "reply"}, [*user("q"), *assistant("a")]),
+     ({"prompt": "data.question", "completion": "data.turns.0.text"}, [*user("q"), *assistant("a")]),
+     ({"instruction": "note", "output": "reply", "system": "data.question"}, [{"role": "system", "content": "q"}, *user("n"), *assistant("a")])],
+)  # fmt: skip
+def test_the_recipe_says_which_column_is_what(parse, columns, wanted):
+    kept = parse([QA, QA], columns=columns)
+    assert [row["messages"] for row in kept.rows] == [wanted, wanted]
+    assert set(kept.unused["rows.jsonl"]) == {"id", "note", "reply", "data"} - {path.split(".")[0] for path in columns.values()}
+
+
+def test_columns_may_change_places_and_a_name_with_a_dot_is_a_name(parse):
+    kept = parse([{"prompt": "a", "completion": "q"}], columns={"prompt": "completion", "completion": "prompt"})
+    assert kept.rows[0]["messages"] == [*user("q"), *assistant("a")]
+    kept = parse([{"data.q": "q", "a": "a"}], columns={"prompt": "data.q", "completion": "a"})
+    assert kept.rows[0]["messages"] == [*user("q"), *assistant("a")]
+
+
+def test_a_row_without_a_column_that_the_recipe_names_is_dropped(parse):
+    columns = {"prompt": "data.question", "completion": "reply"}
+    assert parse([QA, {"data": {}, "reply": "a"}, {"data": "x", "reply": "a"}], columns=columns).dropped == {"missing_column": 2}
+    with pytest.raises(DataError, match=r"no row has all of the columns data.nothing(.|\n)*its columns are data, id, note, reply"):
+        parse([QA], columns={"prompt": "data.nothing"})
+
+
+def test_a_column_that_no_format_reads_cannot_be_mapped():
+    with pytest.raises(ValidationError, match="did you mean 'prompt'"):
+        SourceConfig(path="x", columns={"promt": "question"})
+
+
+def test_mapped_columns_enter_the_key_and_none_leave_it_as_it_was():
+    def key(**more):
+        return dict(_flatten(SourceConfig(path="x", **more), "config", NoContents()))
+
+    class NoContents:
+        def of(self, *arguments):
+            return "digest"
+
+    assert "config.columns" not in key() and key(columns={"prompt": "q"})["config.columns"] == {"prompt": "q"}
+
+
+def test_the_weight_of_a_turn_is_kept_in_the_table_and_tables_without_one_are_as_before(tmp_path):
+    plain = {"id": "1", "source": "s", "messages": [*user("q"), *assistant("a")]}
+    weighted = {"id": "2", "source": "s", "messages": [*user("q"), {**assistant("bad")[0], "weight": 0}, *user("q"), *assistant("a")]}
+    write_table([plain, weighted], "demonstrations", tmp_path / "with.parquet")
+    write_table([plain], "demonstrations", tmp_path / "without.parquet")
+    assert read_table(tmp_path / "with.parquet") == [plain, weighted] and read_table(tmp_path / "without.parquet") == [plain]
+    write_table([{"id": "3", "source": "s", "prompt": weighted["messages"][:3]}], "prompts", tmp_path / "prompts.parquet")
+    assert all(set(turn) == {"role", "content"} for turn in read_table(tmp_path / "prompts.parquet")[0]["prompt"])
