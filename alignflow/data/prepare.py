@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,21 +103,22 @@ class _Tables:
         """The rows of some sources; says once which files and columns of each are not read."""
         for source in sources:
             if left_out := chosen_files(source).left_out:
-                self._tell(self.run.warn, f"{source_name(source)}: not read: {listed(left_out)}")
+                self._tell(f"{source_name(source)}: not read: {listed(left_out)}")
         kept = parse_sources(sources, kind, self.config)
         for name, columns in kept.unused.items():
             if columns:
-                self._tell(self.run.note, f"{name}: columns that are not used: {cut(', '.join(columns))}")
+                self._tell(f"{name}: columns that are not used: {cut(', '.join(columns))}")
         return kept
 
     def _fit_to_template(self, kept: Kept, name: str, kind: str) -> None:
         if merged := fit_to_template(kept, kind, self.tokenizer, self.config):
-            self.run.note(f"{merged} system turns of {name} were merged into the first user turn, since the chat template takes none")
+            self.run.warn(f"{merged} system turns of {name} were merged into the first user turn, since the chat template takes none")
 
-    def _tell(self, how: Callable[[str], None], text: str) -> None:
+    def _tell(self, text: str) -> None:
+        """Warn once, although several kinds may come from one source."""
         if text not in self._told:
             self._told.add(text)
-            how(printable(text))
+            self.run.warn(printable(text))
 
     def prompts_of(self, kind: str, evaluation: list[dict[str, Any]]) -> None:
         """The prompts of another table, where the config has none of their own."""

@@ -34,7 +34,7 @@ def run_prepare(tmp_path, tokenizer):
         for place in places.values():
             place.mkdir(parents=True)
         run = Run(**places, runtime=Runtime())
-        run_it.warnings, run_it.notes = run.warnings, run.notes
+        run_it.warnings = run.warnings
         config = PrepareConfig(demonstrations=(SourceConfig(path=str(path or file), **(source or {})),), **fields)
         return places["out"], prepare(config, tokenizer=tokenizer, run=run)
 
@@ -251,5 +251,5 @@ def test_columns_that_nothing_reads_are_named_once_and_counted(run_prepare, monk
 
     monkeypatch.setattr("alignflow.data.prepare.parse_sources", with_unused)
     payload, _ = run_prepare(rows(20))
-    assert run_prepare.notes == ["one.jsonl: columns that are not used: id, topic"]
+    assert run_prepare.warnings == ["one.jsonl: columns that are not used: id, topic"]
     assert statistics(payload)["unused"] == {"one.jsonl": ["id", "topic"]}
