@@ -26,6 +26,7 @@ from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import ModelError, UserError
 from alignflow.data.inspection import (
+    KINDS,
     TABLES,
     Inspection,
     as_json,
@@ -53,7 +54,7 @@ def register(app: typer.Typer) -> None:
 def inspect(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or pattern of files, a saved data set, a Hub id, or an artifact of prepare, sample or label.")],
     model: Annotated[str, typer.Option(metavar="MODEL", help="Write the rows with its tokenizer: a directory, a Hub id, or a model of the store.")] = "",
-    kind: Annotated[str, typer.Option("--as", metavar="KIND", help="The table to read it as: demonstrations, preferences, ...")] = "",
+    kind: Annotated[str, typer.Option("--as", metavar="KIND", help=f"What to read it as: {', '.join(KINDS)}; of an artifact, one of its tables.")] = "",
     n: Annotated[int, typer.Option("-n", min=0, max=100_000, help="How many rows are shown.")] = 3,
     data_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="A name of `alignflow formats`, or auto to detect it.")] = "auto",
     split: Annotated[str, typer.Option(metavar="SPLIT", help="The split to read, where there are several.")] = "train",
