@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import copy
 import inspect
 import json
@@ -280,7 +281,9 @@ def traced(settings: list[Any], root: Path) -> dict[str, set[Node]]:
 
     original, stage.run_child = stage.run_child, run_here  # type: ignore[assignment]
     try:
-        walk(load_recipe(ROOT / "recipes" / "tiny.yaml", ["engine.training=torch", *settings]), Selection(), ArtifactStore(root), Narrator())
+        with contextlib.redirect_stdout(sys.stderr):  # what the stages print
+            recipe = load_recipe(ROOT / "recipes" / "tiny.yaml", ["engine.training=torch", *settings])
+            walk(recipe, Selection(), ArtifactStore(root), Narrator())
     finally:
         stage.run_child = original
     return ran
