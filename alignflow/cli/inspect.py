@@ -24,7 +24,7 @@ from alignflow.data.artifacts import MANIFEST, Manifest, artifact_of, checked_ma
 from alignflow.data.catalogue import STAGES
 from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.inputs import SourceConfig
-from alignflow.data.errors import ModelError, UserError
+from alignflow.data.errors import ModelError, UserError, quoted
 from alignflow.data.inspection import (
     KINDS,
     TABLES,
@@ -58,6 +58,7 @@ def inspect(
     n: Annotated[int, typer.Option("-n", min=0, max=100_000, help="How many rows are shown.")] = 3,
     data_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="A name of `alignflow formats`, or auto to detect it.")] = "auto",
     split: Annotated[str, typer.Option(metavar="SPLIT", help="The split to read, where there are several.")] = "train",
+    columns: Annotated[list[str] | None, typer.Option("--column", metavar="NAME=PATH", help="A column under another name, e.g. prompt=data.question; several times.")] = None,
     max_length: Annotated[int | None, typer.Option(min=1, max=10_000_000, metavar="TOKENS", help="Count the rows that are longer than this. Needs --model.")] = None,
     as_object: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:  # fmt: skip
@@ -67,7 +68,7 @@ def inspect(
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     with _patience(f"reading {data}"):
         tokenizer = _tokenizer(model) if model else None
-        found = _inspected(data, kind, data_format, split)
+        found = _inspected(data, kind, {"format": data_format, "split": split, "columns": _mapping(columns or [])})
         rows = found.counted.rows
         if tokenizer is not None and rows:
             found.warnings += [*with_template(tokenizer), *token_warnings(tokenizer, rows, max_length)]
@@ -80,7 +81,15 @@ def inspect(
         raise found.error
 
 
-def _inspected(data: str, kind: str, data_format: str, split: str) -> Inspection:
+def _mapping(columns: list[str]) -> dict[str, str]:
+    """Options `NAME=PATH` as the recipe's `columns`; raises UserError for one without an equals sign."""
+    for given in columns:
+        if "=" not in given:
+            raise UserError(f"{quoted(given)} names no column of the file", where="--column", do="write NAME=PATH, such as prompt=question")
+    return dict(given.split("=", 1) for given in columns)
+
+
+def _inspected(data: str, kind: str, settings: dict[str, Any]) -> Inspection:
     """Look at an artifact of the store, or at a source."""
     path = Path(os.path.expanduser(data))
     if not is_there(path) and (KEY.fullmatch(data) or DIGEST.fullmatch(data)):
@@ -93,7 +102,7 @@ def _inspected(data: str, kind: str, data_format: str, split: str) -> Inspection
             _data_set(checked_manifest(artifact))
             return inspect_table(artifact / "payload", kind or (path.name if path.name in TABLES else ""))
     try:
-        source = SourceConfig(path=str(path) if data.startswith("~") else data, format=data_format, split=split)
+        source = SourceConfig(path=str(path) if data.startswith("~") else data, **settings)
     except ValidationError as error:
         raise explain(error, SourceConfig, "inspect", "") from None
     return inspect_source(source, kind)

@@ -25,6 +25,7 @@ from alignflow.data.printable import printable
 from alignflow.data.records import SCHEMAS, read_table
 from alignflow.data.rendering import encode_conversation, encode_prompt, encode_text, encode_turn
 from alignflow.data.sources.base import BrokenLine
+from alignflow.data.sources.columns import renamed
 from alignflow.data.sources.detect import kinds_of
 from alignflow.data.sources.files import is_pattern
 from alignflow.data.sources.reading import read_rows
@@ -134,7 +135,7 @@ def _parse(source: SourceConfig, found: Inspection) -> DataError | None:
 def _uses(source: SourceConfig, found: Inspection) -> Uses:
     parser = catalogue.FORMATS[found.format].resolve()
     rows = [row for row in islice(read_rows(source), _SEARCHED) if not isinstance(row, BrokenLine)]
-    return column_uses(rows, lambda row: parser(row, found.kind), found.counted.unused.get(source_name(source), ()))
+    return column_uses(rows, lambda row: parser(renamed(row, source.columns), found.kind), found.counted.unused.get(source_name(source), ()))
 
 
 def _warnings(found: Inspection) -> list[str]:

@@ -86,11 +86,11 @@ def _parse_source(source: SourceConfig, kind: str, config: PrepareConfig, kept: 
     label = source_name(source)
     if not lines:
         raise DataError("no rows in it", where=source.path, do="check where it came from")
-    _refuse_broken(source, lines, config)
     for line in lines:
         if isinstance(line, BrokenLine):
             kept.count(line.reason, f"{label}: line {line.number}")
     kept.read += len(lines)
+    _refuse_broken(source, lines, config)
     raw = [(at, line) for at, line in enumerate(lines, 1) if not isinstance(line, BrokenLine)]
     name = detect(with_names([row for _, row in raw[:LOOKED_AT]], source), source.path, kind) if source.format == "auto" else source.format
     kept.formats[label] = name

@@ -33,7 +33,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def pairs(tmp_path):
     file = tmp_path / "pairs.jsonl"
-    file.write_text("".join(json.dumps({**PAIR, "prompt": f"Why {number}?", "system": "Be brief."}) + "\n" for number in range(5)))
+    file.write_text("".join(json.dumps({**PAIR, "prompt": f"Why {number}?", "topic": "brevity"}) + "\n" for number in range(5)))
     return file
 
 
@@ -54,7 +54,7 @@ def lines(text):
 def test_a_person_sees_format_columns_counts_and_rows(pairs):
     shown = lines(inspect(pairs, "-n", 2))
     assert "format trl, read as preferences (--as: demonstrations, prompts, texts)" in shown
-    assert "column prompt -> prompt: user" in shown and "warning system: not used" in shown
+    assert "column prompt -> prompt: user" in shown and "warning topic: not used" in shown
     assert "rows kept 5 of 5" in shown
     assert "prompt user Why 0?" in shown and "chosen assistant So." in shown and "row 2: source pairs.jsonl" in shown
     assert not any(line.startswith("row 3") for line in shown)
@@ -96,7 +96,7 @@ def test_the_middle_of_a_long_run_is_counted_and_its_ends_are_shown(tmp_path, mo
 def test_json_is_one_object(pairs, model):
     found = json.loads(inspect(pairs, "--json", "--model", model, "-n", 1, "--as", "demonstrations", "--max-length", 4))
     assert (found["format"], found["read"], found["kept"], found["dropped"]) == ("trl", 5, 5, {})
-    assert found["warnings"] == ["rejected, system: not used", "over 4 tokens, prompt and answer together: 5 of 5 rows"]
+    assert found["warnings"] == ["rejected, topic: not used", "over 4 tokens, prompt and answer together: 5 of 5 rows"]
     (row,) = found["rows"]
     assert row["messages"][1]["content"] == "So."
     assert [token for token, flag in zip(row["tokens"], row["supervised"], strict=True) if flag] == ["S", "o", ".", "<|end|>"]
@@ -130,11 +130,11 @@ def test_where_nothing_can_be_used_what_is_known_comes_before_the_message(pairs,
     printed = raised.value.printed
     if as_json:
         found = json.loads(printed)
-        assert (found["format"], found["read"], found["kept"], found["dropped"], found["rows"]) == ("trl", 5, 0, {"no_label": 5}, [])
+        assert (found["format"], found["read"], found["kept"], found["dropped"], found["rows"]) == ("trl", 5, 0, {"missing_column": 5}, [])
         assert any("not one row can be used as unpaired" in warning for warning in found["warnings"])
     else:
-        assert "rows kept 0 of 5: 5 no_label" in lines(printed) and "not one row" not in printed
-        assert "columns prompt, chosen, rejected, system" in lines(printed)
+        assert "rows kept 0 of 5: 5 missing_column" in lines(printed) and "not one row" not in printed
+        assert "columns prompt, chosen, rejected, topic" in lines(printed)
 
 
 def test_the_command_line_ends_with_status_2_and_keeps_stdout_for_the_object(tmp_path):
@@ -224,3 +224,11 @@ def test_the_example_of_the_docs_is_what_the_command_prints(repository):
     shown = inspect(repository / "examples" / "quickstart" / "demonstrations.jsonl.gz", "-n", 0)
     documented = lines((repository / "docs" / "inspect.md").read_text())
     assert all(line in documented for line in lines(shown)[1:]) and len(lines(shown)) == 6
+
+
+def test_a_column_may_be_given_another_name(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"data": {"question": "Why?"}, "answer": "So."}) + "\n")
+    shown = lines(inspect(tmp_path / "a.jsonl", "--as", "demonstrations", "--column", "prompt=data.question", "--column", "completion=answer"))
+    assert "rows kept 1 of 1" in shown
+    with pytest.raises(UserError, match="names no column"):
+        inspect(tmp_path / "a.jsonl", "--column", "prompt")

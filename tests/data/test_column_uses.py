@@ -24,9 +24,9 @@ def test_the_texts_themselves_do_not_matter_equal_ones_included(question, answer
 
 def test_a_column_and_a_key_of_a_turn_that_change_nothing_are_not_used():
     turns = [{"role": "user", "content": "Why?", "name": "x"}, {"role": "assistant", "content": "So."}]
-    found = uses("messages", "demonstrations", {"messages": turns, "images": ["0.jpg"]})
+    found = uses("messages", "demonstrations", {"messages": turns, "picture": ["0.jpg"]})
     assert found.became == {"messages": ["messages: user", "messages: assistant"]}
-    assert found.unused == ["images", "messages[].name"]
+    assert found.unused == ["picture", "messages[].name"]
 
 
 def test_keys_inside_a_column_that_is_not_used_are_not_listed():

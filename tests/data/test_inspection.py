@@ -61,7 +61,7 @@ def test_rows_that_a_recipe_left_out_on_purpose_are_counted_and_not_warned_of(pa
 def test_where_no_row_can_be_used_the_rest_is_known_all_the_same(written):
     found = inspect_source(written(PAIR, PAIR), "unpaired")
     assert (found.format, found.counted.read, found.counted.rows) == ("trl", 2, [])
-    assert found.dropped == {"no_label": 2} and found.uses.seen == ["prompt", "chosen", "rejected"]
+    assert found.dropped == {"missing_column": 2} and found.uses.seen == ["prompt", "chosen", "rejected"]
     assert "not one row can be used as unpaired" in found.error_line and found.error_line in found.warnings
 
 
