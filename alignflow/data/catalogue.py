@@ -288,10 +288,7 @@ FORMATS: Mapping[str, Format] = {
 }  # fmt: skip
 
 EVALUATORS: Mapping[str, Evaluator] = {
-    "win_rate": Evaluator(
-        "alignflow.models.evaluators.win_rate:evaluate", "Wins against SFT by each judge, both orders, ties half, with an interval.",
-        version="2", needs=("judges",),
-    ),
+    "win_rate": Evaluator("alignflow.models.evaluators.win_rate:evaluate", "Wins against SFT by each judge, asked in both orders.", version="2", needs=("judges",)),
     "instructions": Evaluator("alignflow.models.evaluators.instructions:evaluate", "Verifiable instructions kept, IFEval's kind.", needs=("instructions",)),
     "reward_score": Evaluator("alignflow.models.evaluators.reward_score:evaluate", "Mean reward of both models' answers.", needs=("reward_model",)),
     "kl": Evaluator("alignflow.models.evaluators.kl:evaluate", "KL of the aligned model to SFT on its own answers."),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from alignflow.data.configs.inputs import PrepareConfig
 from alignflow.data.errors import DataError, cut, quoted
-from alignflow.data.parsing import Kept
 from alignflow.data.run import Run
+
+if TYPE_CHECKING:  # the flows' process shows what was dropped, and needs no Parquet for it
+    from alignflow.data.parsing import Kept
 
 ASKED_FOR = ("over_weight", "over_max_rows")
 """Reasons that the recipe asks for: such rows are counted, and are no loss."""

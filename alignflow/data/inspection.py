@@ -28,7 +28,8 @@ from alignflow.data.sources.base import BrokenLine
 from alignflow.data.sources.columns import renamed
 from alignflow.data.sources.detect import kinds_of
 from alignflow.data.sources.files import is_pattern
-from alignflow.data.sources.reading import read_rows
+from alignflow.data.sources.reading import chosen_files, read_rows
+from alignflow.data.sources.splits import listed
 
 KINDS = tuple(kind for kind in SCHEMAS if any(kind in row.kinds for row in catalogue.FORMATS.values()))
 TABLES = ("demonstrations", "preferences", "unpaired", "completions", "prompts", "evaluation", "general")
@@ -53,6 +54,7 @@ class Inspection:
         uses: What became of the columns of the file.
         warnings: One line each.
         error: Why nothing can be used, or why a run would stop.
+        left_out: File of a folder that is not read -> why.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Inspection:
     uses: Uses = field(default_factory=Uses)
     warnings: list[str] = field(default_factory=list)
     error: DataError | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -106,6 +109,8 @@ def inspect_source(source: SourceConfig, kind: str = "") -> Inspection:
     except DataError as error:
         found.error = error
     found.kind = kind or (found.kinds or KINDS)[0]
+    with contextlib.suppress(DataError):
+        found.left_out = chosen_files(source).left_out
     if found.error is None or _is_here(source):  # the Hub is not asked twice for what it does not have
         found.error = _parse(source, found)
     found.format = found.counted.formats.get(source_name(source), "")
@@ -139,7 +144,8 @@ def _uses(source: SourceConfig, found: Inspection) -> Uses:
 
 
 def _warnings(found: Inspection) -> list[str]:
-    warnings = [found.unused_line] if found.uses.unused else []
+    warnings = [f"not read: {listed(found.left_out)}"] if found.left_out else []
+    warnings += [found.unused_line] if found.uses.unused else []
     dropped = sum(count for reason, count in found.dropped.items() if reason not in CHOSEN)
     if dropped > WARNED_SHARE * found.counted.read:
         warnings.append(f"dropped: {dropped} of {found.counted.read} rows")
@@ -172,7 +178,9 @@ def inspect_table(payload: Path, kind: str = "") -> Inspection:
     rows = [row for file in files for row in read_table(file)]
     known = _statistics(payload).get(table, {})
     formats = {str(name): str(value) for name, value in known.get("formats", {}).items()}
-    counted = Kept(rows, known.get("read", len(rows)), Counter(known.get("dropped", {})), formats)
+    counted = Kept(
+        rows, known.get("read", len(rows)), Counter(known.get("dropped", {})), formats, known.get("examples", {}), known.get("unused", {})
+    )
     found = Inspection(table, tables, ", ".join(sorted(set(formats.values()))) or "alignflow", counted)
     found.warnings = _warnings(found)
     return found

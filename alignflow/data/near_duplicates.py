@@ -1,6 +1,6 @@
 """Near-duplicate rows: word 3-gram Jaccard similarity, found by MinHash and checked exactly (Broder 1997).
 
-What many rows share, a system prompt or a template, says nothing about whether two of them are the same. So a pair must be similar
+What most rows share, a system prompt or a template, says nothing about whether two of them are the same. So a pair must be similar
 with it and without it.
 """
 
@@ -13,8 +13,8 @@ from zlib import crc32
 import numpy as np
 
 PERMUTATIONS, BANDS = 64, 16
-MANY, MOST, FEWEST = 0.1, 0.5, 3
-"""Shingles are common in more than MOST of at least FEWEST rows, or in more than MANY of them where that is at least ten."""
+MOST, FEWEST = 0.5, 20
+"""Shingles are common in more than MOST of at least FEWEST rows: a smaller share may be one text that is there again and again."""
 _PRIME = (1 << 61) - 1
 _BUCKETS = 1 << 20
 
@@ -60,10 +60,8 @@ def near_duplicates(texts: Sequence[str], threshold: float, without_system: Sequ
 
 
 def _without_common(sets: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The sets without the shingles that many of them have; a set of which nothing would be left stays whole."""
-    most = max(FEWEST, int(MOST * len(sets)) + 1)
-    least = min(most, max(10, int(MANY * len(sets)) + 1))
-    common = _common(sets, least)
+    """The sets without the shingles that most of them have; a set of which nothing would be left stays whole."""
+    common = _common(sets, int(MOST * len(sets)) + 1) if len(sets) >= FEWEST else np.array([], dtype=np.uint32)
     if not len(common):
         return list(sets)
     nearest = [common[np.minimum(np.searchsorted(common, members), len(common) - 1)] for members in sets]

@@ -14,7 +14,7 @@ from typing import Any
 
 from alignflow.data.chat_templates import Messages
 from alignflow.data.errors import ModelError
-from alignflow.data.template_turns import Written, end_text, last_turn, opening_ids, shared, turn_in, write_shielded
+from alignflow.data.template_turns import Written, blanks_around, earlier_turns, end_text, last_turn, opening_ids, shared, write_shielded
 from alignflow.data.token_ids import controls_of, inner_ids, template_ids, text_ids
 
 
@@ -59,6 +59,8 @@ def load_tokenizer(path: Path | str, trust_remote_code: bool = False, revision: 
         raise ModelError(
             f"no tokenizer that can be loaded: {first}", where=str(path), do="give a Hugging Face directory with tokenizer.json"
         ) from error
+    if not tokenizer.is_fast:
+        raise ModelError("the tokenizer cannot say where its tokens stand in a text", where=str(path), do="give it as tokenizer.json")
     if tokenizer.eos_token_id is None:
         raise ModelError(
             "the tokenizer has no EOS token, so no answer could ever end", where=str(path), do="set eos_token in tokenizer_config.json"
@@ -72,7 +74,7 @@ def encode_prompt(tokenizer: Any, messages: Messages) -> list[int]:
     return template_ids(tokenizer, written.text, written.literal)[0]
 
 
-def encode_turn(tokenizer: Any, messages: Messages, text: str, *, ended: bool) -> EncodedTurn:
+def encode_turn(tokenizer: Any, messages: Messages, text: str, *, ended: bool, sampled: bool = True) -> EncodedTurn:
     """Ids of a conversation, and of the assistant's answer to it, as the chat template writes them.
 
     The prompt is that of `encode_prompt`, unless the template writes the answer without what the generation prompt opens (a
@@ -84,10 +86,11 @@ def encode_turn(tokenizer: Any, messages: Messages, text: str, *, ended: bool) -
         messages: The conversation, up to a user's turn.
         text: The answer.
         ended: Whether the turn's end follows; an answer that was cut has none.
+        sampled: Whether the answer may be one that was sampled, and so go on from the generation prompt.
     """
     whole = write_shielded(tokenizer, [*messages, {"role": "assistant", "content": text}], False)
     prompt = write_shielded(tokenizer, messages, True)
-    if _continues(tokenizer, prompt, whole, text, ended):
+    if sampled and _continues(tokenizer, prompt, whole, text, ended):
         return _encode_continuation(tokenizer, prompt, text, ended)
     whole, turn = last_turn(tokenizer, [*messages, {"role": "assistant", "content": text}], whole, prompt)
     return _divide(tokenizer, whole.before(turn.end if ended else turn.content_end), turn.start)
@@ -114,12 +117,12 @@ def encode_turns(tokenizer: Any, messages: Messages) -> EncodedConversation:
         raise ValueError("no assistant turn")
     messages = messages[: spoken[-1] + 1]
     whole = write_shielded(tokenizer, messages, False)
-    earlier = [turn_in(tokenizer, messages, index, whole) for index in spoken[:-1]]
+    earlier = earlier_turns(tokenizer, messages, spoken[:-1], whole)
     whole, last = last_turn(tokenizer, messages, whole)
     divided = _divide(tokenizer, whole.before(last.end), last.start)
-    _, places = template_ids(tokenizer, whole.text[: last.start], whole.before(last.start).literal, [turn.start for turn in earlier])
+    _, places = template_ids(tokenizer, whole.text[: last.start], whole.before(last.start).literal)
     learnt = [turn for index, turn in zip(spoken, earlier, strict=False) if messages[index].get("weight") != 0]
-    supervised = [any(turn.start <= start < turn.end and end <= turn.end for turn in learnt) for start, end in places]
+    supervised = [any(turn.start <= start < turn.end for turn in learnt) for start, _ in places]
     across = any(start < turn.start < end for start, end in places for turn in earlier)
     own = messages[-1].get("weight") != 0
     return EncodedConversation(
@@ -132,23 +135,26 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
     return text_ids(tokenizer, text)
 
 
-def decode_completion(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The text of generated ids, without control tokens, and without what the template itself writes before an answer's text.
+def decode_completion(tokenizer: Any, ids: Sequence[int], *, ended: bool = False) -> str:
+    """The text of generated ids, without control tokens, and without what the template itself writes around an answer's text.
 
-    That is an empty block of thinking (Qwen3), or the header of the final channel (gpt-oss) with whatever came before it.
+    That is an empty block of thinking (Qwen3), the header of the final channel (gpt-oss) with whatever came before it, or the blanks between
+    header and text, and before the end of an answer that ended: encoded again, the template writes them again.
     """
     ids = list(ids)
     opening = opening_ids(tokenizer)
-    if opening:
+    if opening and not tokenizer.decode(opening).lstrip().startswith("</"):
         places = [place for place in range(len(ids) - len(opening) + 1) if ids[place : place + len(opening)] == opening]
         if places and (places[0] == 0 or controls_of(tokenizer).ids.intersection(opening)):
             ids = ids[places[-1] + len(opening) :]
-    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    before, after = blanks_around(tokenizer)
+    return text.removeprefix(before).removesuffix(after if ended else "")
 
 
 def _divide(tokenizer: Any, whole: Written, border: int) -> EncodedTurn:
     """A text as the ids before a border, encoded alone as a model that samples sees them, and those after it."""
-    ids, places = template_ids(tokenizer, whole.text, whole.literal, [border])
+    ids, places = template_ids(tokenizer, whole.text, whole.literal)
     before = whole.before(border)
     prompt = template_ids(tokenizer, before.text, before.literal)[0]
     if ids[: len(prompt)] == prompt and all(start >= border for start, _ in places[len(prompt) :]):
@@ -162,10 +168,13 @@ def _continues(tokenizer: Any, prompt: Written, whole: Written, text: str, ended
     """Whether an answer goes on from the generation prompt in a way that the template does not write: inside of thinking, or from it."""
     if whole.text.startswith(prompt.text):
         opening = controls_of(tokenizer).any.match(tokenizer.decode(opening_ids(tokenizer)).strip())
-        return not ended and opening is not None and text.lstrip().startswith(opening.group())
+        if ended or opening is None:
+            return False
+        closes = opening.group().startswith("</")  # the prompt opened the thinking, in which the answer was cut
+        return opening.group() not in text if closes else text.lstrip().startswith(opening.group())
     opened = prompt.text[shared(prompt.text, whole.text) :].strip()
     closing = f"</{opened[1:]}" if opened.startswith("<") and opened.endswith(">") else None
-    return not ended or (closing is not None and closing in text)
+    return not ended or (closing is not None and closing in text and not text.lstrip().startswith(opened))
 
 
 def _encode_continuation(tokenizer: Any, prompt: Written, text: str, ended: bool) -> EncodedTurn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,8 +44,11 @@ class _Memory:
     template: Any
     after: dict[tuple[str, ...], list[str | None]] = field(default_factory=dict)
     opening: list[int] | None = None
+    blanks: tuple[str, str] | None = None
+    prompt: str | None = None
 
 
+ONE_TURN, TWO_TURNS = ("user", "assistant"), ("user", "assistant", "user")
 _REMEMBERED: weakref.WeakKeyDictionary[Any, _Memory] = weakref.WeakKeyDictionary()
 
 
@@ -59,12 +63,71 @@ def end_text(tokenizer: Any) -> str:
 
     A template that ends a turn by the header of the next one (GLM) is read with a further user turn.
     """
-    for roles in (("user", "assistant"), ("user", "assistant", "user")):
+    for roles in (ONE_TURN, TWO_TURNS):
         after = _after(tokenizer, roles)[1]
-        found = controls_of(tokenizer).any.search(after) if after else None
-        if after and found:
-            return after[: found.end()]
+        if after and (end := _end_in(tokenizer, after)):
+            return after[:end]
     return ""
+
+
+def _end_in(tokenizer: Any, after: str) -> int:
+    """Where a turn's end stops in the text after its content: behind the first control token, and further ones that end every turn; 0 for none."""
+    control = controls_of(tokenizer).any
+    found = control.search(after)
+    if found is None:
+        return 0
+    last, middle = (_after(tokenizer, roles)[1] for roles in (ONE_TURN, TWO_TURNS))
+    always = (last or "")[: shared(last or "", last or "" if middle is None else middle)]
+    end = found.end()
+    while (further := control.match(after, end)) and after[: further.end()] == always[: further.end()]:
+        end = further.end()
+    return end
+
+
+def blanks_around(tokenizer: Any) -> tuple[str, str]:
+    """The blanks that the template writes between the generation prompt and an answer's text, and between the text and the turn's end."""
+    remembered = _remembered(tokenizer)
+    if remembered.blanks is None:
+        opening, end = _opening(tokenizer), end_text(tokenizer)
+        found = controls_of(tokenizer).any.search(end)
+        before_end = end[: found.start()] if found else ""
+        remembered.blanks = ("" if opening.strip() else opening, "" if before_end.strip() else before_end)
+    return remembered.blanks
+
+
+def earlier_turns(tokenizer: Any, messages: Messages, places: Sequence[int], whole: Written) -> list[Turn]:
+    """Where the assistant turns at `places` stand in the text, all from one text with marks where the template writes contents as they are."""
+    if not places:
+        return []
+    mark = _free_mark(messages)
+    turns = [{**message, "content": mark} if index in places else message for index, message in enumerate(messages)]
+    pieces = write_conversation(tokenizer, turns, False).split(mark)
+    after = _after(tokenizer, tuple(str(message["role"]) for message in messages))
+    prompt = _generation_prompt(tokenizer)
+    found, at = [], 0
+    for number, index in enumerate(places):
+        start = at + len(pieces[number]) if len(pieces) == len(places) + 1 else -1
+        content = next((text for text in _forms(messages[index]["content"]) if start >= 0 and whole.text.startswith(text + pieces[number + 1], start)), None)
+        if content is None or not prompt or not whole.text.endswith(prompt, 0, start) or not whole.text.startswith(pieces[number], at):
+            return [turn_in(tokenizer, messages, place, whole) for place in places]
+        at = start + len(content)
+        end = _end_in(tokenizer, after[index] or "")
+        found.append(Turn(start, at, at + end if end and whole.text.startswith((after[index] or "")[:end], at) else at))
+    return found
+
+
+def _forms(content: str) -> tuple[str, str]:
+    return content, content.strip()
+
+
+def _generation_prompt(tokenizer: Any) -> str:
+    """What the template adds after a user's turn for an answer to follow."""
+    remembered = _remembered(tokenizer)
+    if remembered.prompt is None:
+        messages = [{"role": "user", "content": "x"}]
+        without, prompt = (write_conversation(tokenizer, messages, flag) for flag in (False, True))
+        remembered.prompt = prompt.removeprefix(without) if prompt.startswith(without) else ""
+    return remembered.prompt
 
 
 def follows(tokenizer: Any, roles: tuple[str, ...]) -> bool:
@@ -76,12 +139,16 @@ def opening_ids(tokenizer: Any) -> list[int]:
     """Ids of what the template writes between its generation prompt and an answer's text; mostly none."""
     remembered = _remembered(tokenizer)
     if remembered.opening is None:
-        messages = [{"role": "user", "content": "x"}]
-        prompt = write_conversation(tokenizer, messages, True)
-        before, _ = _marked(tokenizer, [*messages, {"role": "assistant", "content": "x"}], 1)
-        text = before.removeprefix(prompt) if before.startswith(prompt) else ""
+        text = _opening(tokenizer)
         remembered.opening = template_ids(tokenizer, text)[0] if text.strip() else []
     return remembered.opening
+
+
+def _opening(tokenizer: Any) -> str:
+    messages = [{"role": "user", "content": "x"}]
+    prompt = write_conversation(tokenizer, messages, True)
+    before, _ = _marked(tokenizer, [*messages, {"role": "assistant", "content": "x"}], 1)
+    return before.removeprefix(prompt) if before.startswith(prompt) else ""
 
 
 def last_turn(tokenizer: Any, messages: Messages, whole: Written, prompt: Written | None = None) -> tuple[Written, Turn]:
@@ -103,9 +170,9 @@ def turn_in(tokenizer: Any, messages: Messages, index: int, whole: Written, prom
         marked = _marked(tokenizer, messages, index)
         content_end = len(whole.text) - shared(marked[1][::-1], whole.text[::-1])
     end = content_end
-    found = controls_of(tokenizer).any.search(after or "")
-    if found and whole.text.startswith((after or "")[: found.end()], content_end):
-        end = content_end + found.end()
+    found = _end_in(tokenizer, after or "")
+    if found and whole.text.startswith((after or "")[:found], content_end):
+        end = content_end + found
     prompt = prompt or write_shielded(tokenizer, messages[:index], True)
     if whole.text.startswith(prompt.text) and len(prompt.text) <= content_end:
         return Turn(len(prompt.text), content_end, end)

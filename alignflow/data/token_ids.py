@@ -26,6 +26,8 @@ class ControlTokens:
     ids: frozenset[int]
 
 
+_MARKUP = re.compile(r"<\|.*\|>", re.DOTALL)
+"""Tokens of this form are control tokens also where a tokenizer calls them ordinary, as some fine-tuned models do with `<|im_end|>`."""
 _CONTROLS: weakref.WeakKeyDictionary[Any, ControlTokens] = weakref.WeakKeyDictionary()
 
 
@@ -34,9 +36,10 @@ def controls_of(tokenizer: Any) -> ControlTokens:
     found = _CONTROLS.get(tokenizer)
     if found is None:
         added = tokenizer.added_tokens_decoder
-        special = {str(token) for token in tokenizer.all_special_tokens} | {str(token) for token in added.values() if token.special}
-        ids = {number for number, token in added.items() if token.special} | set(tokenizer.all_special_ids)
-        found = ControlTokens(_any_of(special), _any_of(special | {str(token) for token in added.values()}), frozenset(ids))
+        controls = {number: str(token) for number, token in added.items() if token.special or _MARKUP.fullmatch(str(token))}
+        special = {*map(str, tokenizer.all_special_tokens), *controls.values()}
+        whole = special | {str(token) for token in added.values() if str(token).strip()}  # not the runs of blanks that Gemma adds
+        found = ControlTokens(_any_of(special), _any_of(whole), frozenset({*controls, *tokenizer.all_special_ids}))
         _CONTROLS[tokenizer] = found
     return found
 
@@ -51,19 +54,16 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] if text else []
 
 
-def template_ids(tokenizer: Any, text: str, literal: Sequence[Span] = (), borders: Sequence[int] = ()) -> tuple[list[int], list[Span]]:
+def template_ids(tokenizer: Any, text: str, literal: Sequence[Span] = ()) -> tuple[list[int], list[Span]]:
     """Ids of what a template wrote, and the characters from which each comes.
 
     Args:
         tokenizer: The tokenizer.
         text: The text.
         literal: Places of control tokens that stand in a user's text, and are therefore no control tokens.
-        borders: Places at which a tokenizer that cannot say where its tokens stand is called anew.
     """
     if not text:
         return [], []
-    if not tokenizer.is_fast:
-        return _piece_ids(tokenizer, text, literal, borders)
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, spans = found["input_ids"], _without_gaps(found["offset_mapping"])
     if not literal:
@@ -94,22 +94,11 @@ def _without_gaps(offsets: Iterable[Sequence[int]]) -> list[Span]:
 
 def inner_ids(tokenizer: Any, text: str) -> list[int]:
     """Ids of a text, without control tokens, in the middle of another: SentencePiece would put a blank before it where it stands alone."""
-    if not text or not tokenizer.is_fast:
-        return text_ids(tokenizer, text)
+    known = controls_of(tokenizer).ids
+    if known.intersection(text_ids(tokenizer, text)) and len(text) > 1:  # a control token that the tokenizer calls ordinary
+        return [*inner_ids(tokenizer, text[:1]), *inner_ids(tokenizer, text[1:])]
     found = tokenizer(f"\n{text}", add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
     starts = [start for start, _ in found["offset_mapping"]]
     if 1 not in starts:
         return text_ids(tokenizer, text)
     return found["input_ids"][starts.index(1) :]
-
-
-def _piece_ids(tokenizer: Any, text: str, literal: Sequence[Span], borders: Sequence[int]) -> tuple[list[int], list[Span]]:
-    cuts = sorted({0, len(text), *(place for span in literal for place in span), *(place for place in borders if place < len(text))})
-    ids: list[int] = []
-    spans: list[Span] = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
-        piece = text[start:end]
-        found = text_ids(tokenizer, piece) if (start, end) in literal else tokenizer(piece, add_special_tokens=False)["input_ids"]
-        ids += found
-        spans += [(start, end)] * len(found)
-    return ids, spans

@@ -57,7 +57,7 @@ class Rollouts:
     def texts(self, tokenizer: Any) -> list[str]:
         """The answers as text, without control tokens."""
         return [
-            decode_completion(tokenizer, row.completion_ids[:-1] if ended else row.completion_ids)
+            decode_completion(tokenizer, row.completion_ids[:-1] if ended else row.completion_ids, ended=ended)
             for row, ended in zip(self.rows, self.ended.tolist(), strict=True)
         ]
 

@@ -107,7 +107,7 @@ def test_rows_of_the_corpus_that_are_left_out_are_told_with_their_reasons(new_ru
 
 
 def test_a_corpus_of_which_nothing_can_be_used_is_refused_with_the_reason(new_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("alignflow.data.sources.reading.MOST_BYTES", 100)
+    monkeypatch.setattr("alignflow.data.sources.soundness.MOST_BYTES", 100)
     (tmp_path / "book.txt").write_text("x" * 101)
     with pytest.raises(DataError, match="1 row of the corpus cannot be used .over_16_MiB 1"):
         initialise(InitConfig(build=SMALL, corpus=(SourceConfig(path=str(tmp_path / "book.txt"), format="text"),)), run=new_run())

@@ -265,11 +265,10 @@ LLM = LabelConfig(judge=JudgeConfig(name="llm"))
     ],
 )
 def test_a_stage_inherits_the_version_of_what_it_reaches(key, raised, part, stage, config, runtime):
-    before = key(stage, config, runtime)
-    raised(part, "2")
-    assert key(stage, config, runtime) != before
     raised(part, "1")
-    assert key(stage, config, runtime) == before, "a part that was always there runs nothing again"
+    before = key(stage, config, runtime)
+    raised(part, "a version of this test")
+    assert key(stage, config, runtime) != before
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def _sampler(config: SampleConfig, generator: Generator, tasks: Sequence[_Task],
         run.count_rows(len(batch))
         run.count_tokens(sum(generation.tokens for generation in made))
         return [
-            {"text": decode_completion(generator.tokenizer, generation.ids), "ended": generation.ended, "tokens": generation.tokens}
+            {"text": decode_completion(generator.tokenizer, generation.ids, ended=generation.ended), "ended": generation.ended, "tokens": generation.tokens}
             for generation in made
         ]  # fmt: skip
 

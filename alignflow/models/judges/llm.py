@@ -105,7 +105,7 @@ class LLMJudge:
             )
         except TemplateError as error:
             raise RecipeError(f"the judge's prompt cannot be rendered: {error}", where="judge.options.prompt", do=_VARIABLES) from error
-        turn = encode_turn(self._generator.tokenizer, user(text.strip()), self._options[0], ended=False)
+        turn = encode_turn(self._generator.tokenizer, user(text.strip()), self._options[0], ended=False, sampled=False)
         return [*turn.prompt_ids, *self._prefix]
 
 
@@ -159,7 +159,7 @@ def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], 
     Raises:
         ModelError: An option needs more than one token beyond the shared ones.
     """
-    first, second = (encode_turn(tokenizer, user("?"), option, ended=False).completion_ids for option in options)
+    first, second = (encode_turn(tokenizer, user("?"), option, ended=False, sampled=False).completion_ids for option in options)
     shared = 0
     while shared < min(len(first), len(second)) and first[shared] == second[shared]:
         shared += 1
