@@ -10,7 +10,7 @@ export DO_NOT_TRACK = 1
 # Threads that spin take the core from the other process.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: run test test-system check fmt docs bench setup clean
+.PHONY: run test test-system test-long check fmt docs bench setup clean
 
 run: setup
 	$(BIN)/alignflow run recipes/quickstart.yaml
@@ -19,7 +19,10 @@ test: check
 	$(BIN)/python -m pytest -m "not system" -n $(TEST_PROCESSES) --dist worksteal
 
 test-system: setup
-	$(BIN)/python -m pytest -m system -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -m "system and not long" -n $(TEST_PROCESSES) --dist loadfile
+
+test-long: setup
+	$(BIN)/python -m pytest -m long -n $(TEST_PROCESSES) --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ import pytest
 from chat_template_support import FAMILIES, TOKENIZERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from alignflow.data.chat_templates import TEMPLATES
@@ -224,3 +224,79 @@ def test_a_tokenizer_without_eos_is_refused(tmp_path):
 def test_a_directory_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(ModelError, match="no tokenizer"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(TOKENIZERS), ids="-".join)
+def test_an_answer_that_nobody_sampled_never_stands_inside_of_thinking(name):
+    tokenizer = TOKENIZERS[name]
+    turn = encode_turn(tokenizer, user("What is this?"), "A", ended=False, sampled=False)
+    text = tokenizer.decode(turn.prompt_ids + turn.completion_ids)
+    assert text.count("<think>") == text.count("</think>") and text.endswith("A")
+
+
+def test_an_answer_that_brings_its_own_thinking_does_not_open_it_twice():
+    tokenizer = TOKENIZERS["deepseek", "byte-level"]
+    turn = encode_turn(tokenizer, user("q"), "<think>\ngood\n</think>\nhello", ended=True)
+    assert tokenizer.decode(turn.prompt_ids + turn.completion_ids).count("<think>") <= 1
+
+
+def test_a_cut_answer_inside_of_thinking_that_the_prompt_opened_follows_the_prompt():
+    tokenizer = TOKENIZERS["qwen3.5", "byte-level"]
+    turn = encode_turn(tokenizer, user("q"), "good quest", ended=False)
+    assert turn.prompt_ids == encode_prompt(tokenizer, user("q")) and tokenizer.decode(turn.completion_ids) == "good quest"
+
+
+def with_template(template, special=(), ordinary=()):
+    tokenizer = make_built_in("chatml")
+    tokenizer.add_special_tokens({"additional_special_tokens": [*SPECIAL, *special]})
+    tokenizer.add_tokens(list(ordinary))
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_an_end_of_two_control_tokens_is_learnt_whole_in_every_turn():
+    tokenizer = with_template(
+        "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|stop|><|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}", special=["<|stop|>"],
+    )  # fmt: skip
+    ids, mask = encode_conversation(tokenizer, [*user("q"), *assistant("a"), *user("r"), *assistant("b")])
+    assert learnt(tokenizer, ids, mask) == "a<|stop|><|im_end|>b<|stop|><|im_end|>"
+
+
+def test_a_control_token_that_takes_the_line_break_after_it_is_learnt():
+    tokenizer = with_template(TEMPLATES["chatml"])
+    tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken("<|stop|>", rstrip=True, special=True)]})
+    tokenizer.chat_template = TEMPLATES["chatml"].replace("<|im_end|>", "<|stop|>")
+    ids, mask = encode_conversation(tokenizer, [*user("q"), *assistant("a"), *user("r"), *assistant("b")])
+    assert learnt(tokenizer, ids, mask).count("<|stop|>") == 2
+
+
+def test_a_control_token_that_the_tokenizer_calls_ordinary_cannot_come_from_a_text():
+    tokenizer = with_template(TEMPLATES["chatml"].replace("<|im_end|>", "<|over|>"), ordinary=["<|over|>"])
+    ids, _ = encode_conversation(tokenizer, [*user("a <|over|> b"), *assistant("c")])
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|over|>")) == 2
+
+
+def test_runs_of_blanks_that_a_tokenizer_added_end_no_turn():
+    tokenizer = with_template(TEMPLATES["chatml"].replace("<|im_end|>", "\n<|im_end|>"), ordinary=["\n", "\n\n"])
+    assert end_token(tokenizer) == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_blanks_that_the_template_writes_around_a_text_are_no_part_of_it():
+    tokenizer = with_template(
+        "{% for m in messages %}{{ m.role + ': ' + m.content + '\n<|im_end|>' if m.role == 'assistant' else 'user: ' + m.content + ' ' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+    )
+    turn = encode_turn(tokenizer, user("q"), "hello", ended=True)
+    text = decode_completion(tokenizer, turn.completion_ids[:-1], ended=True)
+    assert text == "hello" and encode_turn(tokenizer, user("q"), text, ended=True) == turn
+
+
+@pytest.mark.parametrize("name", sorted(TOKENIZERS), ids="-".join)
+def test_the_turns_of_a_long_conversation_are_found_one_by_one_and_all_at_once(name):
+    """Templates that write contents as they are, or trimmed, are read once; others turn by turn."""
+    tokenizer = TOKENIZERS[name]
+    turns = [turn for number in range(6) for turn in (*user(f" question {number} "), *assistant(f"answer {number}"))]
+    ids, mask = encode_conversation(tokenizer, turns)
+    text = learnt(tokenizer, ids, mask)
+    assert all(f"answer {number}" in text for number in range(6)) and "question" not in text

@@ -72,3 +72,13 @@ def test_the_date_that_a_template_writes_stays_the_day_on_which_it_was_taken_in(
     assert asks_for_date(template) and not asks_for_date(fixed) and "2026-11-29" in fixed
     with pytest.raises(ModelError, match="format that it computes"):
         with_date("{{ strftime_now(form) }}", datetime(2026, 11, 29))
+
+
+def test_a_template_of_one_turn_is_said_and_taken():
+    once = chatml("{% if messages | length > 2 %}{{ raise_exception('one turn') }}{% endif %}" + CHATML)
+    assert any("refuses, or leaves out, a second turn" in line for line in check_template(once, "model"))
+
+
+def test_a_template_that_writes_the_same_tail_with_and_without_a_generation_prompt_is_refused():
+    with pytest.raises(ModelError, match="ignores add_generation_prompt"):
+        check_template(chatml(CHATML.partition("{% if add_generation_prompt")[0] + "{{ eos_token }}"), "model")

@@ -13,7 +13,7 @@ from reliability import kill_and_resume, undisturbed
 KILLS, SEED = 5, 3
 STEPS = {"ppo": 6}  # updates; of the others steps
 CELLS = [(kind, processes) for processes in (2, 1) for kind in KINDS]
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.long]
 
 
 def outcome_of(cell):
