@@ -120,14 +120,15 @@ def encode_turns(tokenizer: Any, messages: Messages) -> EncodedConversation:
     earlier = earlier_turns(tokenizer, messages, spoken[:-1], whole)
     whole, last = last_turn(tokenizer, messages, whole)
     divided = _divide(tokenizer, whole.before(last.end), last.start)
+    own = [messages[-1].get("weight") != 0] * len(divided.completion_ids)
+    ids = [*divided.prompt_ids, *divided.completion_ids]
+    if not earlier:
+        return EncodedConversation(ids, [*[False] * len(divided.prompt_ids), *own], divided.merged)
     _, places = template_ids(tokenizer, whole.text[: last.start], whole.before(last.start).literal)
     learnt = [turn for index, turn in zip(spoken, earlier, strict=False) if messages[index].get("weight") != 0]
     supervised = [any(turn.start <= start < turn.end for turn in learnt) for start, _ in places]
     across = any(start < turn.start < end for start, end in places for turn in earlier)
-    own = messages[-1].get("weight") != 0
-    return EncodedConversation(
-        [*divided.prompt_ids, *divided.completion_ids], [*supervised, *[own] * len(divided.completion_ids)], divided.merged or across
-    )
+    return EncodedConversation(ids, [*supervised, *own], divided.merged or across)
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -157,7 +158,7 @@ def _divide(tokenizer: Any, whole: Written, border: int) -> EncodedTurn:
     ids, places = template_ids(tokenizer, whole.text, whole.literal)
     before = whole.before(border)
     prompt = template_ids(tokenizer, before.text, before.literal)[0]
-    if ids[: len(prompt)] == prompt and all(start >= border for start, _ in places[len(prompt) :]):
+    if ids[: len(prompt)] == prompt and (len(ids) == len(prompt) or places[len(prompt)][0] >= border):
         return EncodedTurn(prompt, ids[len(prompt) :], False)
     rest = next((index for index, (start, _) in enumerate(places) if start >= border), len(places))
     reaching = max((end for start, end in places[:rest] if end > border), default=border)

@@ -87,8 +87,11 @@ def _without_gaps(offsets: Iterable[Sequence[int]]) -> list[Span]:
     spans: list[Span] = []
     last = 0
     for start, end in offsets:
-        spans.append((min(start, last), end))
-        last = max(last, end)
+        if start > last:
+            start = last
+        spans.append((start, end))
+        if end > last:
+            last = end
     return spans
 
 
