@@ -150,6 +150,48 @@ def test_notations_of_transcripts(text):
     assert is_transcript(text) and transcript_turns(text) == CHAT
 
 
+CHATML = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [(f"{CHATML}a<|im_end|>\n<|im_start|>tool\nx<|im_end|>\n", "tool_calls"), ("<|user|>\nq\n<|assistant|>\na\n<|tool|>\nx\n", "tool_calls"),
+     ("<|user|>\nq<|assistant|>\na\n<|observation|>\nx", "tool_calls"), ("### Human: q\n### Assistant: a\n### Tool: x", "tool_calls"),
+     (f"{CHATML}a<|im_end|>\n<|im_start|>user_2\nx<|im_end|>\n", "unknown_role"), ("<|user|>\nq\n<|assistant|>\na\n<|wizard|>\nx", "unknown_role"),
+     (f"{CHATML}a<|im_end|>\n<|im_start|>tool name=w\nx", "rendered_template"), (f"{CHATML}a<|im_end|>b<|im_end|>", "rendered_template"),
+     ("<|im_start|> user\nq<|im_end|>\n", "rendered_template"), ("### Human: q\n### Assistant: a<|im_end|>\n### Human: b", "rendered_template")],
+)  # fmt: skip
+def test_a_turn_of_a_speaker_that_is_not_known_is_never_part_of_an_answer(text, why):
+    for format_, row in (("transcript", {"text": text}), ("trl", {"prompt": "q", "completion": text})):
+        assert reason(format_, "demonstrations", row) == why
+
+
+def test_a_heading_within_an_answer_is_no_speaker():
+    text = "### Human: q\n### Assistant: a\n\n### Summary: b\n### Function: c"
+    assert transcript_turns(text) == [*user("q"), *assistant("a\n\n### Summary: b\n### Function: c")]
+
+
+def test_a_developer_speaks_as_the_system():
+    text = f"<|im_start|>developer\nIn French.<|im_end|>\n{CHATML}a<|im_end|>\n<|endoftext|>"
+    assert transcript_turns(text) == [*SYSTEM, *CHAT]
+
+
+def test_an_answer_is_without_the_end_that_the_notation_of_its_prompt_writes():
+    for prompt, end in ((CHATML, "<|im_end|>\n"), ("<|user|>\nq</s>\n<|assistant|>\n", "</s>"), ("USER: q ASSISTANT:", "</s>")):
+        row = {"prompt": prompt, "chosen": f"a{end}", "rejected": f"b{end}"}
+        assert parse("trl", "preferences", row) == [{"prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b")} | figures()]
+    assert reason("trl", "demonstrations", {"prompt": CHATML, "completion": "a<|im_end|>\nb"}) == "rendered_template"
+
+
+def test_an_answer_to_a_plain_prompt_may_speak_of_control_tokens():
+    (row,) = parse("trl", "demonstrations", {"prompt": "What ends a turn?", "completion": "It is <|im_end|>"})
+    assert row["messages"] == [*user("What ends a turn?"), *assistant("It is <|im_end|>")]
+
+
+def figures():
+    return dict.fromkeys(("soft_label", "margin", "score_chosen", "score_rejected"))
+
+
 @pytest.mark.parametrize("text", ["User: q\nAssistant:", "USER: q ASSISTANT:"])
 def test_a_script_is_a_transcript_only_where_the_answer_is_open(text):
     assert is_transcript(text) and transcript_turns(text) == user("q")
