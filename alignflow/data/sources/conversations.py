@@ -12,6 +12,7 @@ from typing import Any
 
 from alignflow.data.records import assistant, normalise_text, user
 from alignflow.data.sources.base import Messages, Row, RowError, is_blank, text
+from alignflow.data.sources.labels import label_or_none
 from alignflow.data.sources.meanings import PART_REASONS, TURN_REASONS, refuse_meanings, trained
 from alignflow.data.sources.transcripts import ROLES, TOOL_ROLES, is_transcript, marked_role, transcript_turns, without_end
 
@@ -49,7 +50,7 @@ def _turn(value: Mapping[str, Any], otherwise: str = "") -> dict[str, Any]:
     if name in TOOL_ROLES:
         raise RowError("tool_calls")
     refuse_meanings(value, TURN_REASONS)
-    if value.get("label") is False:
+    if label_or_none(value) is False:
         raise RowError("labelled_bad")
     role = ROLES.get(name)
     if role is None:

@@ -124,6 +124,44 @@ def test_what_is_not_understood_drops_the_row_with_a_reason_of_its_own(name, kin
     assert reason(name, kind, row) == wanted
 
 
+ROWS = [
+    ("alpaca", "demonstrations", {"instruction": "q", "output": "a"}), ("messages", "demonstrations", {"messages": CHAT}),
+    ("trl", "preferences", {"prompt": "q", "chosen": "a", "rejected": "b"}), ("trl", "unpaired", {"prompt": "q", "completion": "a", "label": True}),
+    ("trl", "rankings", {"prompt": "q", "completions": ["a", "b"], "scores": [1, 2]}), ("trl", "completions", {"prompt": "q", "completions": ["a", "b"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["weight", "train"])
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(False, "nothing_to_train"), (0, "nothing_to_train"), ("0.0", "nothing_to_train"), ("no", "nothing_to_train"), ("FALSE", "nothing_to_train"),
+     (0.5, "unknown_weight"), (2, "unknown_weight"), ("half", "unknown_weight"), ([1], "unknown_weight")],
+)  # fmt: skip
+@pytest.mark.parametrize(("form", "kind", "row"), ROWS)
+def test_a_row_that_is_not_to_be_trained_on_in_full_is_dropped(form, kind, row, name, value, why):
+    assert reason(form, kind, {**row, name: value}) == why
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "1", True, "true", None, ""])
+@pytest.mark.parametrize(("form", "kind", "row"), ROWS)
+def test_a_row_with_the_weight_1_or_none_is_trained_on_in_full(form, kind, row, value):
+    assert parse(form, kind, {**row, "weight": value, "train": value}) == parse(form, kind, row)
+
+
+def test_the_weight_of_an_answer_does_not_matter_to_a_prompt():
+    assert parse("alpaca", "prompts", {"instruction": "q", "output": "a", "weight": 0})[0]["prompt"] == user("q")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [("label", False, "labelled_bad"), ("label", 0, "labelled_bad"), ("label", "bad", "labelled_bad"), ("kto_tag", False, "labelled_bad"),
+     ("kto_tag", "false", "labelled_bad"), ("label", "greeting", "unknown_label"), ("label", 0.3, "unknown_label")],
+)  # fmt: skip
+def test_a_turn_that_is_labelled_bad_or_in_a_way_that_is_not_known_drops_the_row(key, value, why):
+    assert reason("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], key: value}]}) == why
+    assert parse("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], key: "good"}]}) == [{"messages": CHAT}]
+
+
 @pytest.mark.parametrize(
     ("value", "label"),
     [(True, True), (False, False), (1, True), (0, False), (1.0, True), ("1", True), ("0", False), ("True", True), ("no", False), (" Good ", True),
