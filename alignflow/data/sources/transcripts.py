@@ -39,6 +39,8 @@ _NO_SPEAKERS = (
     "im_start|im_end|im_sep|end|endoftext|end_of_text|begin_of_text|end_of_turn|start_header_id|end_header_id|eot_id|eom_id"
     "|start|channel|message|return|call"
 )
+_ANYWHERE = ("user", "assistant", "system", "prompter", "developer", *sorted(TOOL_ROLES))
+"""Speakers whose marks count within a line, too, since GLM and others write them there; a mark of another name begins a line."""
 _TOKEN = re.compile(rf"<\|(?:{_NO_SPEAKERS})\|>")
 """Control tokens of chat templates that are no speaker's mark."""
 NOTATIONS: tuple[Notation, ...] = (
@@ -47,7 +49,7 @@ NOTATIONS: tuple[Notation, ...] = (
     Notation(re.compile(r"(?<!#)###\s*(Human|Assistant|User|System|Instruction|Response|Tool(?:[ _]\w+)?|Function[ _]Call|Observation)\s*:")),
     Notation(re.compile(r"<\|im_start\|>(\w+)\r?\n"), _END, has_tokens=True),
     Notation(
-        re.compile(rf"(?:<\|(?=(?:user|assistant|system|prompter|developer)\|>)|(?<![^\n>])<\|(?!(?:{_NO_SPEAKERS})\|>))(\w+)\|>"),
+        re.compile(rf"(?:<\|(?=(?:{'|'.join(_ANYWHERE)})\|>)|(?<![^\n>])<\|(?!(?:{_NO_SPEAKERS})\|>))(\w+)\|>"),
         _END, has_tokens=True,
     ),
     Notation(re.compile(r"(?:\A\s*|\n)(Human|User|Assistant|AI|System):"), is_open=True),

@@ -202,7 +202,8 @@ CHATML = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"
 @pytest.mark.parametrize(
     ("text", "why"),
     [(f"{CHATML}a<|im_end|>\n<|im_start|>tool\nx<|im_end|>\n", "tool_calls"), ("<|user|>\nq\n<|assistant|>\na\n<|tool|>\nx\n", "tool_calls"),
-     ("<|user|>\nq<|assistant|>\na\n<|observation|>\nx", "tool_calls"), ("### Human: q\n### Assistant: a\n### Tool: x", "tool_calls"),
+     ("<|user|>\nq<|assistant|>\na\n<|observation|>\nx", "tool_calls"), ("<|user|>q<|assistant|>a<|observation|>x", "tool_calls"),
+     ("### Human: q\n### Assistant: a\n### Tool: x", "tool_calls"),
      (f"{CHATML}a<|im_end|>\n<|im_start|>user_2\nx<|im_end|>\n", "unknown_role"), ("<|user|>\nq\n<|assistant|>\na\n<|wizard|>\nx", "unknown_role"),
      (f"{CHATML}a<|im_end|>\n<|im_start|>tool name=w\nx", "rendered_template"), (f"{CHATML}a<|im_end|>b<|im_end|>", "rendered_template"),
      ("<|im_start|> user\nq<|im_end|>\n", "rendered_template"), ("### Human: q\n### Assistant: a<|im_end|>\n### Human: b", "rendered_template")],
