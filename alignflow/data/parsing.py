@@ -14,7 +14,7 @@ from alignflow.data.errors import DataError
 from alignflow.data.printable import printable
 from alignflow.data.records import row_id
 from alignflow.data.sources.base import RowError, is_blank
-from alignflow.data.sources.columns import WatchedRow, renamed, root_of
+from alignflow.data.sources.columns import WatchedRow, left_behind, renamed, root_of
 from alignflow.data.sources.detect import LOOKED_AT, assembled, detect, with_names
 from alignflow.data.sources.meanings import unread_keys
 from alignflow.data.sources.reading import BrokenLine, read_rows
@@ -146,7 +146,7 @@ def _unread(raw: Sequence[tuple[int, Row]], source: SourceConfig, read: set[str]
     for _, row in raw:
         mapped = {root_of(row, path) for path in source.columns.values()}
         found |= {name for name, value in row.items() if name not in read and name not in mapped and not is_blank(value)}
-        found |= unread_keys(row, read)
+        found |= unread_keys(row, read) | (left_behind(row, source.columns, read) if source.columns else set())
     return found
 
 

@@ -71,7 +71,44 @@ def test_the_system_column_of_a_conversation_is_read_and_so_not_named(parse):
 def test_the_recipe_says_which_column_is_what(parse, columns, wanted):
     kept = parse([QA, QA], columns=columns)
     assert [row["messages"] for row in kept.rows] == [wanted, wanted]
-    assert set(kept.unused["rows.jsonl"]) == {"id", "note", "reply", "data"} - {path.split(".")[0] for path in columns.values()}
+    beside = set() if "data.turns.0.text" in columns.values() else {"data.turns"}
+    assert set(kept.unused["rows.jsonl"]) == {"id", "note", "reply", "data"} - {path.split(".")[0] for path in columns.values()} | beside
+
+
+META = {"prompt": "meta.q", "completion": "answer"}
+
+
+@pytest.mark.parametrize(
+    ("beside", "row", "why"),
+    [({"label": False}, {}, "labelled_bad"), ({"kto_tag": "bad"}, {}, "labelled_bad"), ({"weight": 0}, {}, "nothing_to_train"),
+     ({"weight": 0.5}, {}, "unknown_weight"), ({"train": False}, {"train": True}, "unknown_weight"), ({"label": False}, {"label": True}, "unknown_label"),
+     ({"system": "S"}, {"system_prompt": "T"}, "two_system_prompts"), ({"system": "S"}, {"system": "T"}, "not_text"), ({"tools": [{"name": "w"}]}, {}, "tool_calls"),
+     ({"images": ["0.png"]}, {}, "images")],
+)  # fmt: skip
+def test_what_changes_the_meaning_counts_beside_a_mapped_value_as_in_a_column_of_its_own(parse, beside, row, why):
+    good = {"meta": {"q": "p"}, "answer": "a"}
+    kept = parse([good, {"meta": {"q": "x", **beside}, "answer": "a", **row}], columns=META)
+    assert kept.dropped == {why: 1} and len(kept.rows) == 1
+
+
+def test_a_system_turn_and_a_history_beside_a_mapped_value_are_used(parse):
+    row = {"meta": {"q": "x", "system": "S", "history": [["b", "c"]], "label": True}, "answer": "a", "system": "S"}
+    kept = parse([row], columns=META)
+    assert kept.rows[0]["messages"] == [{"role": "system", "content": "S"}, *user("b"), *assistant("c"), *user("x"), *assistant("a")]
+    assert kept.unused == {"rows.jsonl": []}
+
+
+def test_what_mapped_names_hide_is_named(parse):
+    row = {"meta": {"q": "x", "topic": "t", "none": None, "deep": {"by": "b"}}, "answer": "a", "prompt": "other", "turns": [{"text": "y"}, {"text": "z"}]}
+    assert parse([row], columns=META).unused == {"rows.jsonl": ["meta.deep", "meta.topic", "prompt", "turns"]}
+    kept = parse([row], columns={"prompt": "meta.q", "completion": "turns.0.text", "system": "meta.deep.by"})
+    assert kept.unused == {"rows.jsonl": ["answer", "meta.topic", "prompt", "turns[]"]}
+
+
+def test_a_name_that_is_mapped_is_not_taken_from_beside(parse):
+    row = {"meta": {"q": "x", "label": False, "good": True}, "answer": "a"}
+    kept = parse([row], "unpaired", columns={**META, "label": "meta.good"})
+    assert kept.rows[0]["label"] is True
 
 
 def test_columns_may_change_places_and_a_name_with_a_dot_is_a_name(parse):

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from alignflow.data.sources.base import Row, RowError
+from alignflow.data.sources.base import Row, RowError, is_blank
+from alignflow.data.sources.conversations import SYSTEM
+from alignflow.data.sources.labels import COLUMNS as LABELS
+from alignflow.data.sources.meanings import ROW_REASONS, WEIGHTS
+
+CARRIED = frozenset({*SYSTEM, "history", *LABELS, *WEIGHTS, *ROW_REASONS})
+"""Names that change what a row means: beside a mapped value inside of a column they count as columns of the row."""
 
 
 def renamed(row: Row, columns: Mapping[str, str]) -> Row:
     """The row with the standard names of `columns` {standard name: path}; what a path names is no longer there under its own name.
 
-    A path is the name of a column, or one inside a column with dots (`data.question`, `turns.0.text`).
+    A path is the name of a column, or one inside a column with dots (`data.question`, `turns.0.text`). What stands beside
+    its value and changes the meaning (CARRIED) becomes a column of the row. Where two places say different things, the column
+    holds the list of them, which no reader of a single value takes.
 
     Raises:
         RowError: `missing_column`: there is nothing at a path.
@@ -19,7 +27,58 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
     if not columns:
         return row
     taken = {root_of(row, path) for path in columns.values()}
-    return {**{name: value for name, value in row.items() if name not in taken}, **{name: _at(row, path) for name, path in columns.items()}}
+    found = {name: value for name, value in row.items() if name not in taken and name not in columns}
+    for path, value in _siblings(row, columns):
+        name = path.rpartition(".")[2]
+        if name in CARRIED and name not in columns:
+            found[name] = _both(found.get(name), value)
+    return {**found, **{name: _at(row, path) for name, path in columns.items()}}
+
+
+def _both(one: Any, other: Any) -> Any:
+    if not _is_said(one) or one == other:
+        return other
+    return [*(one if isinstance(one, list) else [one]), other]
+
+
+def _is_said(value: Any) -> bool:
+    return value is False or not is_blank(value)
+
+
+def left_behind(row: Row, columns: Mapping[str, str], read: Collection[str]) -> set[str]:
+    """What mapped names hide: the columns that they take the place of, and what stands beside a mapped value, as `column.key`.
+
+    Args:
+        row: The raw row.
+        columns: As `renamed` takes them.
+        read: Names of columns that the parser looked at.
+    """
+    taken = {root_of(row, path) for path in columns.values()}
+    hidden = {name for name in columns if name in row and name not in taken and not is_blank(row[name])}
+    for path, value in _siblings(row, columns):
+        name = path.rpartition(".")[2]
+        if not (name in CARRIED and name not in columns and name in read) and not is_blank(value):
+            hidden.add(path)
+    return hidden
+
+
+def _siblings(row: Row, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Path and value of what stands beside mapped values inside of columns and is not mapped; items of lists have no path of their own."""
+    mapped = {path for path in columns.values() if path not in row}
+    inner = {".".join(steps[:size]) for path in mapped for steps in (path.split("."),) for size in range(1, len(steps))}
+    for path in sorted(inner):
+        try:
+            value = _at(row, path)
+        except RowError:
+            continue
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                if (place := f"{path}.{key}") not in mapped and place not in inner and _is_said(item):
+                    yield place, item
+        elif isinstance(value, list) and any(
+            f"{path}.{index}" not in mapped and f"{path}.{index}" not in inner and _is_said(item) for index, item in enumerate(value)
+        ):
+            yield f"{path}[]", value
 
 
 def root_of(row: Row, path: str) -> str:

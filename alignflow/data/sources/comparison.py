@@ -1,4 +1,4 @@
-"""Comparison files: one prompt with several answers that have scores; those of `output` stand in order from best to worst without."""
+"""Comparison files: one prompt with several answers that have scores or ranks; those of `output` stand from best to worst without."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ ANSWERS = ("responses", "answers", "completions", "output", "outputs")
 TEXTS = ("text", "response", "answer", "content", "completion", "output")
 SCORES = ("score", "rating", "overall_score")
 LISTS = ("scores", "ratings")
+RANKS = ("ranks", "rank")
 IN_ORDER = ("output", "outputs")
 """Columns whose answers stand from best to worst where nothing else says which is better."""
 
@@ -51,11 +52,13 @@ def scored(row: Row) -> tuple[Messages, list[str], list[float]]:
 
 
 def _scores(row: Row, answers: list[Any]) -> list[float]:
-    listed = next((row[name] for name in LISTS if row.get(name) is not None), None)
+    listed = _first(row, LISTS)
+    if listed is None and (ranks := _first(row, RANKS)) is not None:
+        listed = [_negated(rank) for rank in ranks] if isinstance(ranks, list) else ranks
     if listed is None and isinstance(answers[0], Mapping):
         listed = [_score(answer) if isinstance(answer, Mapping) else None for answer in answers]
     if listed is None:
-        if all(row.get(name) is None for name in IN_ORDER):
+        if next(name for name in ANSWERS if row.get(name) is not None) not in IN_ORDER:  # the column that `several` took them from
             raise RowError("no_scores")
         return [float(len(answers) - index) for index in range(len(answers))]
     if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) != len(answers):

@@ -12,12 +12,12 @@ from typing import Any
 
 from alignflow.data.records import assistant, normalise_text, user
 from alignflow.data.sources.base import Messages, Row, RowError, is_blank, text
+from alignflow.data.sources.labels import label_or_none
 from alignflow.data.sources.meanings import PART_REASONS, TURN_REASONS, refuse_meanings, trained
-from alignflow.data.sources.transcripts import ROLES, is_transcript, marked_role, transcript_turns
+from alignflow.data.sources.transcripts import ROLES, TOOL_ROLES, is_transcript, marked_role, transcript_turns, without_end
 
 SYSTEM = ("system", "system_prompt", "system_message")
 """Columns that hold a system turn."""
-TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "tool_call", "tool_calls", "tool_response", "tool_result", "ipython"})
 
 
 def turn_list(values: Any) -> Messages:
@@ -50,7 +50,7 @@ def _turn(value: Mapping[str, Any], otherwise: str = "") -> dict[str, Any]:
     if name in TOOL_ROLES:
         raise RowError("tool_calls")
     refuse_meanings(value, TURN_REASONS)
-    if value.get("label") is False:
+    if label_or_none(value) is False:
         raise RowError("labelled_bad")
     role = ROLES.get(name)
     if role is None:
@@ -167,7 +167,8 @@ def answered(row: Row, prompt: Messages | None, value: Any) -> Messages:
     if value is None:
         raise RowError("missing_column")
     if isinstance(value, str):
-        turns = transcript_turns(value) if is_transcript(value) else assistant(text(value))
+        asked = next((row[name] for name in ("prompt", "instruction", "question") if row.get(name) is not None), None)
+        turns = transcript_turns(value) if is_transcript(value) else assistant(text(without_end(value, asked)))
     else:
         turns = [_turn(value, "assistant")] if isinstance(value, Mapping) else turn_list(value)
     if turns[-1]["role"] != "assistant":

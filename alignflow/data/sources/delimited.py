@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import IO, Any
 
 from alignflow.data.errors import DataError, quoted
@@ -24,6 +25,10 @@ TURN_COLUMNS = frozenset({"prompt", "chosen", "rejected", "completion"})
 """Columns that hold a text or a conversation: a cell there is JSON only where that is a turn, or a list of turns."""
 _ROLES, _CONTENTS = {"role", "from"}, {"content", "value", "tool_calls"}
 _PYTHON = ("[{'role'", "[{'content'", "[{'from'", "[{'value'", "{'role'", "{'content'", "{'from'", "{'value'")
+_LOOKED_AT = 200
+"""Rows at the start of a file that show what its rows look like."""
+_ALIKE = 0.9
+"""Share of a cell's lines that must look like rows of the file."""
 _FEWEST_LINES = 4
 """Lines of a cell that look like rows of two columns from which they are taken for rows; of more columns, two are enough."""
 
@@ -41,8 +46,10 @@ def table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLin
             records = _records(lines, delimiter, where)
             _, names = next(records, (0, []))
             _check_header(names, where)
-            for number, cells in records:
-                swallowed = _rows_in_a_cell(cells, delimiter, len(names))
+            first = list(islice(records, _LOOKED_AT))
+            looks = _Looks([cells for _, cells in first])
+            for number, cells in chain(first, records):
+                swallowed = _rows_in_a_cell(cells, delimiter, len(names), looks)
                 if len(cells) != len(names):
                     yield BrokenLine(number, "wrong_number_of_columns")
                 elif swallowed:
@@ -75,13 +82,45 @@ def _records(lines: IO[str], delimiter: str, where: str) -> Iterator[tuple[int, 
             yield number, cells
 
 
-def _rows_in_a_cell(cells: Sequence[str], delimiter: str, columns: int) -> int:
+class _Looks:
+    """What the rows of a file look like, so that they can be told from lines of an answer that have as many commas."""
+
+    def __init__(self, records: Sequence[Sequence[str]]):
+        self.ends: set[tuple[str, str]] = set()
+        self.words: list[int] = []
+        self.spaced: set[int] = set()
+        for cells in records:
+            self.add(cells)
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Take a row's first cell as one that rows begin with, and note which of the other cells begin with a space."""
+        if cells[0] and "\n" not in cells[0]:
+            self.ends.add(_ends(cells[0]))
+            self.words.append(len(cells[0].split()))
+        self.spaced |= {at for at, cell in enumerate(cells) if cell[:1] == " "}
+
+    def fit(self, cells: Sequence[str]) -> bool:
+        """Whether cells look like a row: the first one begins, ends and is about as long as others, and a space follows no comma."""
+        if not cells[0] or not self.words or any(cell[:1] == " " for at, cell in enumerate(cells) if at and at not in self.spaced):
+            return False
+        return _ends(cells[0]) in self.ends and min(self.words) / 2 <= len(cells[0].split()) <= 2 * max(self.words)
+
+
+def _ends(cell: str) -> tuple[str, str]:
+    """Of what sort the first and the last character of a cell are."""
+    first, last = ("A" if end.isupper() else "a" if end.isalpha() else "0" if end.isdecimal() else end for end in (cell[0], cell[-1]))
+    return first, last
+
+
+def _rows_in_a_cell(cells: Sequence[str], delimiter: str, columns: int, looks: _Looks) -> int:
     """How many lines a record has of which one cell holds whole rows; 0 for any other."""
     fewest = _FEWEST_LINES if columns == 2 else 2
     for cell in cells if columns > 1 else ():
-        lines = cell.split("\n")[1:]
-        if len(lines) >= fewest and all(line.count(delimiter) == columns - 1 for line in lines):
-            return 1 + sum(cell.count("\n") for cell in cells)
+        lines = [line.removesuffix("\r").split(delimiter) for line in cell.split("\n")[1:]]
+        if len(lines) >= fewest and all(len(line) == columns for line in lines):
+            looks.add(cells[:1])
+            if sum(looks.fit(line) for line in lines) >= _ALIKE * len(lines):
+                return 1 + sum(cell.count("\n") for cell in cells)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO, Any
 
 from alignflow.data.errors import DataError, cut, quoted
@@ -12,7 +12,7 @@ from alignflow.data.sources import soundness
 from alignflow.data.sources.base import BrokenLine, Row
 from alignflow.data.sources.decoding import BOM, as_utf8
 from alignflow.data.sources.soundness import TOO_LARGE, checked
-from alignflow.data.sources.splits import same_split
+from alignflow.data.sources.splits import same_split, split_of
 
 _OF_A_ROW = frozenset({
     "messages", "conversations", "conversation", "prompt", "chosen", "rejected", "completion", "completions", "instruction", "instructions", "input",
@@ -114,18 +114,39 @@ def _rows_of(value: Row, split: str, where: str) -> list[Any]:
         )  # fmt: skip
     if not lists or known:
         return [value]
+    if named := [name for name, item in lists.items() if split_of(name) and (name in rows or not item or not rows)]:
+        return lists[_of_split(named, rows, split, where)]
     if not rows:
         return next(iter(lists.values())) if len(lists) == 1 else [value]
     if len(rows) == 1:
         return next(iter(rows.values()))
-    named = [name for name in rows if same_split(name, split)]
-    if len(named) != 1:
-        listed = ", ".join(f"{quoted(name)} ({len(item)})" for name, item in rows.items())
+    listed = ", ".join(f"{quoted(name)} ({len(item)})" for name, item in rows.items())
+    if split not in rows:
         raise DataError(
             f"it has several lists of rows, and none is the split {quoted(split)}: {cut(listed)}", where=where,
             do="name one of them as the source's split, or write each list to a file of its own",
         )  # fmt: skip
-    return rows[named[0]]
+    return rows[split]
+
+
+def _of_split(named: list[str], rows: Collection[str], split: str, where: str) -> str:
+    """Which of the lists that are named as splits is the wanted one; one alone is, as with files, where no other split was asked for.
+
+    Args:
+        named: Names of lists that tell a split; a list may be empty.
+        rows: Names of lists with rows in them.
+        split: The source's split.
+        where: The file, for the message.
+    """
+    wanted = [name for name in named if name == split] or [name for name in named if same_split(split_of(name), split)]
+    if not wanted and split == "train" and len(named) == 1 and set(rows) <= set(named):
+        wanted = named
+    if len(wanted) != 1:
+        raise DataError(
+            f"{'several lists' if wanted else 'no list'} of the split {quoted(split)}", where=where,
+            do=f"set the source's split; there are: {cut(', '.join(named))}",
+        )  # fmt: skip
+    return wanted[0]
 
 
 def _is_row(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from alignflow.data.sources.base import Row, RowError, flag, is_blank
@@ -13,8 +14,8 @@ _BAD = frozenset({"false", "no", "bad", "undesirable", "undesired", "rejected", 
 _WORDS = {**dict.fromkeys(_GOOD, True), **dict.fromkeys(_BAD, False), "thumbs up": True, "thumbs down": False}
 
 
-def label_or_none(row: Row) -> bool | None:
-    """The row's label; None where it has none.
+def label_or_none(row: Mapping[str, Any]) -> bool | None:
+    """The label of a row or turn; None where it has none.
 
     Raises:
         RowError: `unknown_label`: it is no label that is known here, or two columns disagree.

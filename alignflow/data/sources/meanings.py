@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from alignflow.data.sources.base import Row, RowError, flag, is_blank
+from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.labels import label_or_none
 
 ParserTable = Mapping[str, Callable[[Row], list[Row]]]
@@ -34,11 +35,13 @@ PART_REASONS: Mapping[str, str] = {
 }  # fmt: skip
 """Types of a part of a content -> why a row is dropped that has such a part."""
 WEIGHTS = ("weight", "train", "training", "loss")
-"""Keys of a turn that say whether it is trained on: OpenAI's, axolotl's (two) and ms-swift's."""
-TURN_KEYS = frozenset({*TURN_REASONS, *WEIGHTS, "role", "from", "content", "value", "text", "label"})
+"""Keys of a turn, or columns of a row, that say whether it is trained on: OpenAI's, axolotl's (two) and ms-swift's."""
+TURN_KEYS = frozenset({*TURN_REASONS, *WEIGHTS, "role", "from", "content", "value", "text", *LABELS})
 _SWITCHED_OFF = (0, "0", "false", "False")
 _ANSWERED = ("demonstrations",)
 """Kinds whose rows teach the one answer of a row as a good one."""
+_NOT_TRAINED_ON = ("texts", "prompts")
+"""Kinds whose rows have no answer that a weight could be meant for."""
 
 
 def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
@@ -51,11 +54,10 @@ def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
         raise RowError("not_of_this_kind")
     if kind != "texts":
         refuse_meanings(row, ROW_REASONS)
-    if kind in _ANSWERED:
-        if label_or_none(row) is False:
-            raise RowError("labelled_bad")
-        if any(name in row and row[name] in (False, 0, "false", "False", "0") for name in ("train", "weight")):
-            raise RowError("nothing_to_train")
+    if kind in _ANSWERED and label_or_none(row) is False:
+        raise RowError("labelled_bad")
+    if kind not in _NOT_TRAINED_ON and not trained(row, is_answer=True):
+        raise RowError("nothing_to_train")
     return table[kind](row)
 
 
@@ -69,7 +71,7 @@ def refuse_meanings(holder: Mapping[str, Any], reasons: Mapping[str, str]) -> No
 
 
 def trained(turn: Mapping[str, Any], *, is_answer: bool) -> bool:
-    """Whether a turn is trained on as far as its own keys say so; an assistant's turn is where they are silent.
+    """Whether a turn or a row is trained on as far as its own keys say so; an assistant's turn is where they are silent.
 
     Raises:
         RowError: `unknown_weight`: a weight other than 0 and 1, or two that disagree; `trained_prompt`: the turn of another

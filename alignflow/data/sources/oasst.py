@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from alignflow.data.sources.base import Messages, Row, RowError, number
+from alignflow.data.sources.base import Messages, Row, RowError, flag, is_blank, number
 from alignflow.data.sources.comparison import best_and_worst
 from alignflow.data.sources.conversations import demonstration, placed
 from alignflow.data.sources.meanings import parse_with
@@ -75,10 +75,21 @@ def _root(row: Row) -> Node:
 
 
 def _is_usable(node: Any, role: str) -> bool:
-    """Whether a message can stand in a conversation: of that role, with text, neither deleted nor refused by its reviewers."""
+    """Whether a message can stand in a conversation: of that role, with text, neither deleted nor refused by its reviewers.
+
+    Raises:
+        RowError: `not_a_boolean`: what says so is neither yes nor no.
+    """
     if not isinstance(node, Mapping) or ROLES.get(str(node.get("role")).lower()) != role:
         return False
-    return isinstance(node.get("text"), str) and bool(node["text"].strip()) and not node.get("deleted") and node.get("review_result") is not False
+    has_text = isinstance(node.get("text"), str) and bool(node["text"].strip())
+    return has_text and not _said(node, "deleted") and _said(node, "review_result") is not False
+
+
+def _said(node: Node, name: str) -> bool | None:
+    """Yes or no, which a table of text writes as a word; None where the message has neither."""
+    value = node.get(name)
+    return value if isinstance(value, bool) else None if is_blank(value) else flag(value)
 
 
 def _replies(node: Node, role: str) -> list[Node]:
@@ -133,9 +144,22 @@ def _ranked(row: Row) -> list[tuple[Messages, list[str], list[float]]]:
     return found
 
 
+def _pairs(row: Row) -> list[Row]:
+    """A pair of each turn; one whose replies have equal ranks or texts gives none, and is the row's reason where no turn gives any."""
+    pairs, reasons = [], []
+    for found in _ranked(row):
+        try:
+            pairs.append(best_and_worst(*found))
+        except RowError as error:
+            reasons.append(error)
+    if not pairs:
+        raise reasons[0]
+    return pairs
+
+
 PARSERS = {
     "demonstrations": lambda row: [demonstration(placed(row, _best_path(row)))],
-    "preferences": lambda row: [best_and_worst(*found) for found in _ranked(row)],
+    "preferences": _pairs,
     "rankings": lambda row: [dict(zip(("prompt", "completions", "scores"), found, strict=True)) for found in _ranked(row)],
     "prompts": lambda row: [prompt_row(placed(row, [_turn(_root(row), "user")]), row)],
 }

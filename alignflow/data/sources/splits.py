@@ -15,6 +15,8 @@ _WORDS: Mapping[str, str] = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test", "evaluation": "test", "validation": "validation",
     "valid": "validation", "val": "validation", "dev": "validation", "heldout": "heldout", "holdout": "heldout",
 }  # fmt: skip
+_ENDING = re.compile(r"(?:sets?|data|files?)\Z")
+"""What a word may have after the split's name: `trainset`, `testdata`."""
 _SHARD = re.compile(r"(.+?)-\d{5,}-of-\d{5,}")
 _DOCUMENTS = frozenset({".md", ".rst", ".pdf", ".py", ".html"})
 _ABOUT_DATA = frozenset({"dataset_info.json", "dataset_infos.json"})
@@ -85,7 +87,7 @@ def _of_split(data: Mapping[str, Path], split: str, where: str, left_out: dict[s
 def split_of(name: str) -> str:
     """The split that a file's name tells, or else the folders above it; empty where they tell none, or two.
 
-    `train.jsonl`, `my_test.csv` and `validation/0.parquet` tell it by a word. `train_sft-00000-of-00002.parquet`, as the Hub
+    `train.jsonl`, `my_test.csv`, `trainset.jsonl` and `validation/0.parquet` tell it by a word. `train_sft-00000-of-00002.parquet`, as the Hub
     writes it, tells the split `train_sft`.
     """
     path = Path(name)
@@ -101,7 +103,8 @@ def same_split(name: str, split: str) -> bool:
 
 
 def _told(text: str) -> str:
-    words = {_WORDS[word] for word in re.split(r"[^a-z]+", text.lower().replace("held_out", "heldout")) if word in _WORDS}
+    found = re.split(r"[^a-z]+", text.lower().replace("held_out", "heldout"))
+    words = {_WORDS[word] for word in (_ENDING.sub("", word) for word in found) if word in _WORDS}
     return words.pop() if len(words) == 1 else ""
 
 

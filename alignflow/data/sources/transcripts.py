@@ -12,6 +12,7 @@ ROLES: Mapping[str, str] = {
     "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
     "model": "assistant", "chatbot": "assistant", "ai": "assistant", "system": "system", "developer": "system",
 }  # fmt: skip
+TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "tool_call", "tool_calls", "tool_response", "tool_result", "ipython"})
 _MARKED_ROLE = re.compile(r"<\|[^|]*\|>")
 
 
@@ -23,20 +24,34 @@ class Notation:
         mark: What stands before each turn, with its speaker as the one group.
         end: What a turn may end with.
         is_open: Whether only a text that ends with the assistant's mark counts: a script for the stage looks the same otherwise.
+        has_tokens: Whether the marks are control tokens. Any name may stand in them, and one turn that is ended is a transcript, too.
     """
 
     mark: re.Pattern[str]
     end: re.Pattern[str] | None = None
     is_open: bool = False
+    has_tokens: bool = False
 
 
 _SPEAKERS = {**ROLES, "instruction": "user", "response": "assistant"}
-_END = re.compile(r"(?:<\|im_end\|>|<\|end\|>|<\|endoftext\|>|<\|eot_id\|>|</s>)\s*\Z")
+_END = re.compile(r"(?:(?:<\|im_end\|>|<\|end\|>|<\|endoftext\|>|<\|eot_id\|>|</s>)\s*)+\Z")
+_NO_SPEAKERS = (
+    "im_start|im_end|im_sep|end|endoftext|end_of_text|begin_of_text|end_of_turn|start_header_id|end_header_id|eot_id|eom_id"
+    "|start|channel|message|return|call"
+)
+_ANYWHERE = ("user", "assistant", "system", "prompter", "developer", *sorted(TOOL_ROLES))
+"""Speakers whose marks count within a line, too, since GLM and others write them there; a mark of another name begins a line."""
+_TOKEN = re.compile(rf"<\|(?:{_NO_SPEAKERS})\|>")
+"""Control tokens of chat templates that are no speaker's mark."""
 NOTATIONS: tuple[Notation, ...] = (
     Notation(re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")),
-    Notation(re.compile(r"(?<!#)###\s*(Human|Assistant|User|System|Instruction|Response)\s*:")),
-    Notation(re.compile(r"<\|im_start\|>(user|assistant|system)\n"), _END),
-    Notation(re.compile(r"<\|(user|assistant|system|prompter)\|>"), _END),
+    # Of other names only those of tools: `### Summary:` is a heading within an answer.
+    Notation(re.compile(r"(?<!#)###\s*(Human|Assistant|User|System|Instruction|Response|Tool(?:[ _]\w+)?|Function[ _]Call|Observation)\s*:")),
+    Notation(re.compile(r"<\|im_start\|>(\w+)\r?\n"), _END, has_tokens=True),
+    Notation(
+        re.compile(rf"(?:<\|(?=(?:{'|'.join(_ANYWHERE)})\|>)|(?<![^\n>])<\|(?!(?:{_NO_SPEAKERS})\|>))(\w+)\|>"),
+        _END, has_tokens=True,
+    ),
     Notation(re.compile(r"(?:\A\s*|\n)(Human|User|Assistant|AI|System):"), is_open=True),
     Notation(re.compile(r"(?:\A\s*|\s)(USER|ASSISTANT):"), re.compile(r"</s>\s*\Z"), is_open=True),
 )
@@ -54,7 +69,7 @@ def marked_role(name: str) -> str:
 
 
 def _notation(value: str) -> Notation | None:
-    """The notation that a text is written in: it begins with a mark, and has marks of both speakers."""
+    """The notation that a text is written in: it begins with a mark, and has marks of both speakers, or control tokens."""
     return next((notation for notation in NOTATIONS if _fits(notation, value)), None)
 
 
@@ -63,7 +78,9 @@ def _fits(notation: Notation, value: str) -> bool:
     if first is None:
         return False
     marks = list(notation.mark.finditer(value))
-    speakers = [_SPEAKERS[mark[1].lower()] for mark in marks]
+    speakers = [_SPEAKERS.get(mark[1].lower(), "") for mark in marks]
+    if notation.has_tokens:
+        return not {"user", "assistant"}.isdisjoint(speakers) and (len(marks) > 1 or bool(_END.search(value)))
     if notation.is_open and (speakers[-1] != "assistant" or value[marks[-1].end() :].strip()):
         return False
     return {"user", "assistant"} <= set(speakers) or value.startswith("\n\nHuman:")
@@ -75,7 +92,10 @@ def is_transcript(value: str) -> bool:
         return False
     if _OTHERS.match(value):
         raise RowError("rendered_template")
-    return _notation(value) is not None
+    found = _notation(value)
+    if found is None and value.lstrip().startswith("<|im_start|>"):
+        raise RowError("rendered_template")
+    return found is not None
 
 
 def transcript_turns(value: str) -> Messages:
@@ -84,7 +104,8 @@ def transcript_turns(value: str) -> Messages:
     Two turns of one speaker in a row are a slip of the data sets themselves, and join into one.
 
     Raises:
-        RowError: `no_transcript`: it is not one; `empty`: a turn without text.
+        RowError: `no_transcript`: it is not one; `empty`: a turn without text; `tool_calls`, `unknown_role`: a turn of a tool, or of
+            a speaker that is not known; `rendered_template`: a turn with a control token inside.
     """
     notation = _notation(value)
     if notation is None:
@@ -92,8 +113,8 @@ def transcript_turns(value: str) -> Messages:
     parts = notation.mark.split(value)[1:]
     turns: Messages = []
     for index, (speaker, said) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
-        role = _SPEAKERS[speaker.lower()]
-        content = (notation.end.sub("", said) if notation.end else said).strip()
+        role = _role(speaker)
+        content = _said(notation, said).strip()
         if not content:
             if index == len(parts) // 2 - 1 and role == "assistant" and turns:
                 break
@@ -103,3 +124,30 @@ def transcript_turns(value: str) -> Messages:
         else:
             turns.append({"role": role, "content": content})
     return turns
+
+
+def _role(speaker: str) -> str:
+    name = speaker.lower()
+    if "_".join(name.split()) in TOOL_ROLES or name.startswith("tool"):
+        raise RowError("tool_calls")
+    if name not in _SPEAKERS:
+        raise RowError("unknown_role")
+    return _SPEAKERS[name]
+
+
+def _said(notation: Notation, said: str) -> str:
+    """A turn without the notation's end; raises RowError where a control token is left in it."""
+    content = notation.end.sub("", said) if notation.end else said
+    if _TOKEN.search(content):
+        raise RowError("rendered_template")
+    return content
+
+
+def without_end(answer: str, prompt: object) -> str:
+    """A text answer without the end that the notation of its prompt writes; as it is where the prompt is no transcript.
+
+    Raises:
+        RowError: `rendered_template`: a control token is left in it.
+    """
+    notation = _notation(prompt) if "<" in answer and isinstance(prompt, str) else None
+    return answer if notation is None or notation.end is None else _said(notation, answer)

@@ -51,6 +51,9 @@ USED = [
     ("trl", "completions", {"prompt": "q", "system": "In French.", "completions": ["a", "b"]}, {"prompt": [*SYSTEM, *user("q")]}),
     ("comparison", "rankings", {"prompt": "q", "system": "In French.", "answers": [{"text": "a", "score": "2"}, {"text": "b", "score": "1.5"}]},
      {"prompt": [*SYSTEM, *user("q")], "scores": [2.0, 1.5]}),
+    ("comparison", "preferences", {"instruction": "q", "output": ["a", "b"], "ranks": [2, 1]}, {"chosen": assistant("b"), "rejected": assistant("a")}),
+    ("comparison", "rankings", {"prompt": "q", "responses": ["a", "b"], "rank": ["2", "1"]}, {"completions": ["a", "b"], "scores": [-2.0, -1.0]}),
+    ("trl", "preferences", {"prompt": "q", "completions": ["a", "b"], "ranks": [2, 1]}, {"chosen": assistant("b"), "rejected": assistant("a")}),
     ("hh_rlhf", "demonstrations", {"system": "In French.", "chosen": f"{HH} Poire."}, {"messages": [*WHOLE, *assistant("Poire.")]}),
     ("messages", "demonstrations", {"system": "In French.", "messages": CHAT}, {"messages": [*SYSTEM, *CHAT]}),
     ("messages", "demonstrations", {"system": "In French.", "messages": [*SYSTEM, *CHAT]}, {"messages": [*SYSTEM, *CHAT]}),
@@ -113,6 +116,11 @@ DROPPED = [
     ("trl", "demonstrations", {"prompt": "q", "completion": "a", "label": "perhaps"}, "unknown_label"),
     ("trl", "demonstrations", {"prompt": "q", "completion": "a", "train": False}, "nothing_to_train"),
     ("trl", "preferences", {"prompt": "q", "completions": ["a", "b"]}, "no_scores"),
+    ("trl", "preferences", {"prompt": "q", "completions": ["a", "b"], "output": "z"}, "no_scores"),
+    ("comparison", "rankings", {"prompt": "q", "responses": ["a", "b"], "outputs": ["y", "z"]}, "no_scores"),
+    ("comparison", "rankings", {"instruction": "q", "output": ["a", "b"], "ranks": [1]}, "no_scores"),
+    ("comparison", "rankings", {"instruction": "q", "output": ["a", "b"], "ranks": [1, None]}, "no_scores"),
+    ("comparison", "rankings", {"instruction": "q", "output": ["a", "b"], "rank": 1}, "no_scores"),
     ("comparison", "preferences", {"prompt": "q", "responses": [{"text": "a", "score": "nan"}, {"text": "b", "score": 1}]}, "not_finite"),
     ("transcript", "demonstrations", {"text": "Once there was a dog. It ran."}, "no_transcript"),
     ("text", "demonstrations", {"text": "Which is best? I ask.", "role": "prompter", "message_id": "1", "parent_id": None}, "one_turn_of_several"),
@@ -122,6 +130,44 @@ DROPPED = [
 @pytest.mark.parametrize(("name", "kind", "row", "wanted"), DROPPED)
 def test_what_is_not_understood_drops_the_row_with_a_reason_of_its_own(name, kind, row, wanted):
     assert reason(name, kind, row) == wanted
+
+
+ROWS = [
+    ("alpaca", "demonstrations", {"instruction": "q", "output": "a"}), ("messages", "demonstrations", {"messages": CHAT}),
+    ("trl", "preferences", {"prompt": "q", "chosen": "a", "rejected": "b"}), ("trl", "unpaired", {"prompt": "q", "completion": "a", "label": True}),
+    ("trl", "rankings", {"prompt": "q", "completions": ["a", "b"], "scores": [1, 2]}), ("trl", "completions", {"prompt": "q", "completions": ["a", "b"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["weight", "train"])
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(False, "nothing_to_train"), (0, "nothing_to_train"), ("0.0", "nothing_to_train"), ("no", "nothing_to_train"), ("FALSE", "nothing_to_train"),
+     (0.5, "unknown_weight"), (2, "unknown_weight"), ("half", "unknown_weight"), ([1], "unknown_weight")],
+)  # fmt: skip
+@pytest.mark.parametrize(("form", "kind", "row"), ROWS)
+def test_a_row_that_is_not_to_be_trained_on_in_full_is_dropped(form, kind, row, name, value, why):
+    assert reason(form, kind, {**row, name: value}) == why
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "1", True, "true", None, ""])
+@pytest.mark.parametrize(("form", "kind", "row"), ROWS)
+def test_a_row_with_the_weight_1_or_none_is_trained_on_in_full(form, kind, row, value):
+    assert parse(form, kind, {**row, "weight": value, "train": value}) == parse(form, kind, row)
+
+
+def test_the_weight_of_an_answer_does_not_matter_to_a_prompt():
+    assert parse("alpaca", "prompts", {"instruction": "q", "output": "a", "weight": 0})[0]["prompt"] == user("q")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [("label", False, "labelled_bad"), ("label", 0, "labelled_bad"), ("label", "bad", "labelled_bad"), ("kto_tag", False, "labelled_bad"),
+     ("kto_tag", "false", "labelled_bad"), ("label", "greeting", "unknown_label"), ("label", 0.3, "unknown_label")],
+)  # fmt: skip
+def test_a_turn_that_is_labelled_bad_or_in_a_way_that_is_not_known_drops_the_row(key, value, why):
+    assert reason("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], key: value}]}) == why
+    assert parse("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], key: "good"}]}) == [{"messages": CHAT}]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +194,49 @@ def test_a_row_without_a_label_that_is_known_is_no_unpaired_row(row):
 )  # fmt: skip
 def test_notations_of_transcripts(text):
     assert is_transcript(text) and transcript_turns(text) == CHAT
+
+
+CHATML = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [(f"{CHATML}a<|im_end|>\n<|im_start|>tool\nx<|im_end|>\n", "tool_calls"), ("<|user|>\nq\n<|assistant|>\na\n<|tool|>\nx\n", "tool_calls"),
+     ("<|user|>\nq<|assistant|>\na\n<|observation|>\nx", "tool_calls"), ("<|user|>q<|assistant|>a<|observation|>x", "tool_calls"),
+     ("### Human: q\n### Assistant: a\n### Tool: x", "tool_calls"),
+     (f"{CHATML}a<|im_end|>\n<|im_start|>user_2\nx<|im_end|>\n", "unknown_role"), ("<|user|>\nq\n<|assistant|>\na\n<|wizard|>\nx", "unknown_role"),
+     (f"{CHATML}a<|im_end|>\n<|im_start|>tool name=w\nx", "rendered_template"), (f"{CHATML}a<|im_end|>b<|im_end|>", "rendered_template"),
+     ("<|im_start|> user\nq<|im_end|>\n", "rendered_template"), ("### Human: q\n### Assistant: a<|im_end|>\n### Human: b", "rendered_template")],
+)  # fmt: skip
+def test_a_turn_of_a_speaker_that_is_not_known_is_never_part_of_an_answer(text, why):
+    for format_, row in (("transcript", {"text": text}), ("trl", {"prompt": "q", "completion": text})):
+        assert reason(format_, "demonstrations", row) == why
+
+
+def test_a_heading_within_an_answer_is_no_speaker():
+    text = "### Human: q\n### Assistant: a\n\n### Summary: b\n### Function: c"
+    assert transcript_turns(text) == [*user("q"), *assistant("a\n\n### Summary: b\n### Function: c")]
+
+
+def test_a_developer_speaks_as_the_system():
+    text = f"<|im_start|>developer\nIn French.<|im_end|>\n{CHATML}a<|im_end|>\n<|endoftext|>"
+    assert transcript_turns(text) == [*SYSTEM, *CHAT]
+
+
+def test_an_answer_is_without_the_end_that_the_notation_of_its_prompt_writes():
+    for prompt, end in ((CHATML, "<|im_end|>\n"), ("<|user|>\nq</s>\n<|assistant|>\n", "</s>"), ("USER: q ASSISTANT:", "</s>")):
+        row = {"prompt": prompt, "chosen": f"a{end}", "rejected": f"b{end}"}
+        assert parse("trl", "preferences", row) == [{"prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b")} | figures()]
+    assert reason("trl", "demonstrations", {"prompt": CHATML, "completion": "a<|im_end|>\nb"}) == "rendered_template"
+
+
+def test_an_answer_to_a_plain_prompt_may_speak_of_control_tokens():
+    (row,) = parse("trl", "demonstrations", {"prompt": "What ends a turn?", "completion": "It is <|im_end|>"})
+    assert row["messages"] == [*user("What ends a turn?"), *assistant("It is <|im_end|>")]
+
+
+def figures():
+    return dict.fromkeys(("soft_label", "margin", "score_chosen", "score_rejected"))
 
 
 @pytest.mark.parametrize("text", ["User: q\nAssistant:", "USER: q ASSISTANT:"])

@@ -56,6 +56,23 @@ def test_an_answer_of_many_lines_is_one_cell(read):
     assert row == {"prompt": "q", "completion": text}
 
 
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [("Name five things.", "First, one.\nThen, two.\nNext, three.\nLater, four.\nLast, five."),
+     ("How do I bake bread?", "Here is how:\nFirst,mix it\nThen,knead it\nNext,wait a bit\nLast,bake it"),
+     ("Make a table of five cities", "city,people\nRome,3\nOslo,1\nLima,10\nBonn,0\nKyiv,3"), ("q7", "a,b\nc,d\ne,f\ng,h\ni,j")],
+)  # fmt: skip
+def test_an_answer_whose_lines_have_as_many_commas_as_a_row_is_one_cell(read, prompt, text):
+    rows = [f'{prompt},"{text}"\n'] * 3
+    assert read("prompt,completion\n" + "".join(rows)) == [{"prompt": prompt, "completion": text}] * 3
+
+
+def test_swallowed_rows_are_found_by_what_other_rows_begin_with_even_in_the_first_record(read):
+    begin = 'What is new?,"It is\nName a fruit,Apple\nWho came?,Nobody\nSay it,It\nWhy not?,So"\n'
+    found = read("prompt,completion\n" + begin + "Tell a tale,Once\nWhat is it?,A dog\n")
+    assert found[:-2] == [BrokenLine(number, "rows_in_a_cell") for number in range(2, 7)] and len(found) == 7
+
+
 def test_a_row_with_too_few_or_too_many_cells_is_broken_with_the_number_of_its_line(read):
     found = read('a,b\n1,"two\nlines"\n1\n1,2,3\n\n1,2\n')
     assert found == [{"a": "1", "b": "two\nlines"}, BrokenLine(4, "wrong_number_of_columns"), BrokenLine(5, "wrong_number_of_columns"),

@@ -60,3 +60,25 @@ def test_of_several_lists_that_of_the_split_is_read(read, split, wanted):
 def test_what_can_be_meant_in_two_ways_is_refused_and_says_so(read, value, message):
     with pytest.raises(DataError, match=message):
         read(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "split", "wanted"),
+    [({"train": ROWS, "test": []}, "train", ROWS), ({"train": [], "test": ROWS}, "test", ROWS), ({"train": [], "test": ROWS}, "train", []),
+     ({"train": ROWS, "test": []}, "test", []), ({"trainset": ROWS[:1], "testset": ROWS[1:]}, "test", ROWS[1:]),
+     ({"test": ROWS, "tags": []}, "train", ROWS), ({"train_sft": ROWS, "train_gen": ROWS[:1]}, "train_gen", ROWS[:1]),
+     ({"easy": ROWS, "hard": ROWS[:1]}, "hard", ROWS[:1]), ({"examples": ROWS, "evaluation": ["bleu"]}, "train", ROWS)],
+)  # fmt: skip
+def test_a_list_that_is_named_as_a_split_is_read_for_that_split_alone(read, value, split, wanted):
+    assert read(value, split) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "split", "message"),
+    [({"train": ROWS}, "test", "no list of the split 'test'(.|\n)*there are: train"), ({"test": ROWS, "dev": []}, "train", "no list of the split 'train'"),
+     ({"data": ROWS, "test": []}, "train", "no list of the split 'train'"), ({"val": ROWS, "dev": ROWS}, "validation", "several lists of the split"),
+     ({"test": ["a"]}, "validation", "no list of the split 'validation'")],
+)  # fmt: skip
+def test_an_object_without_a_list_of_the_split_is_refused(read, value, split, message):
+    with pytest.raises(DataError, match=message):
+        read(value, split)

@@ -70,3 +70,27 @@ def test_messages_that_are_each_others_parents_stay_by_themselves():
 def test_a_row_is_either_in_a_tree_or_by_itself():
     rows = list(flat(TREE))
     assert [at for at, _ in gathered(list(enumerate([*rows, rows[0]])))] == [0, len(rows)]
+
+
+def test_what_a_table_of_text_writes_of_deleted_and_refused_messages_is_read(tmp_path):
+    rows = ["m0,,q,prompter,,False,True", "m1,m0,a,assistant,1.0,False,", "m2,m0,b,assistant,0.0,False,True",
+            "m3,m0,gone,assistant,2.0,True,True", "m4,m0,spam,assistant,3.0,False,False"]  # fmt: skip
+    (tmp_path / "m.csv").write_text("message_id,parent_id,text,role,rank,deleted,review_result\n" + "\n".join(rows) + "\n")
+    kept = parse_sources([SourceConfig(path=str(tmp_path / "m.csv"))], "rankings", PrepareConfig())
+    assert [(row["prompt"], row["completions"]) for row in kept.rows] == [(user("q"), ["b", "a"])]
+
+
+def test_a_message_of_which_nobody_can_say_whether_it_is_deleted_drops_the_tree():
+    with pytest.raises(RowError, match="not_a_boolean"):
+        parse(node("q", "prompter", node("a", "assistant", deleted="perhaps")), "demonstrations")
+
+
+@pytest.mark.parametrize(
+    ("replies", "why"),
+    [([node("c", "assistant", rank=1), node("d", "assistant", rank=1)], "tie"), ([node("c", "assistant", rank=0), node("c", "assistant", rank=1)], "identical_pair")],
+)  # fmt: skip
+def test_a_question_whose_replies_cannot_be_told_apart_leaves_the_pairs_of_the_others(replies, why):
+    tree = node("q", "prompter", node("best", "assistant", node("more", "prompter", *replies), rank=0), node("worse", "assistant", rank=1))
+    assert [(pair["chosen"], pair["rejected"]) for pair in parse(tree, "preferences")] == [(assistant("best"), assistant("worse"))]
+    with pytest.raises(RowError, match=why):
+        parse(node("q", "prompter", *replies), "preferences")

@@ -33,6 +33,7 @@ def read(path, split="train", **source):
     [("train.jsonl", "train"), ("TRAIN.jsonl.gz", "train"), ("alpaca_test.json", "test"), ("my-validation-2.csv", "validation"), ("dev.tsv", "validation"),
      ("eval.jsonl", "test"), ("train/0.jsonl", "train"), ("data/test/part.0.parquet", "test"), ("train-00000-of-00012.parquet", "train"),
      ("train_sft-00000-of-00003.parquet", "train_sft"), ("dolly-test-00000-of-00001.arrow", "test"), ("heldout.parquet", "heldout"),
+     ("trainset.jsonl", "train"), ("my_TestSet.csv", "test"), ("traindata.jsonl", "train"), ("devfile-2.tsv", "validation"), ("dataset.jsonl", ""),
      ("1.jsonl", ""), ("train_test_split.jsonl", ""), ("contest.jsonl", ""), ("trainers.jsonl", ""), ("questions-00000-of-00002.parquet", "")],
 )  # fmt: skip
 def test_a_name_tells_the_split(name, split):
@@ -47,6 +48,10 @@ def test_only_the_files_of_the_split_are_read_and_the_others_are_named(folder, s
     path = folder("train.jsonl", "test.jsonl", "dev.jsonl") / pattern
     assert read(path, split) == wanted
     assert len(chosen_files(SourceConfig(path=str(path), split=split)).left_out) == 2
+
+
+def test_the_files_of_a_test_set_are_not_read_for_training(folder):
+    assert read(folder("trainset.jsonl", "testset.jsonl")) == ["trainset.jsonl"]
 
 
 def test_shards_of_a_split_are_read_in_order(folder):
