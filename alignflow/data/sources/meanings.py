@@ -35,7 +35,9 @@ PART_REASONS: Mapping[str, str] = {
 }  # fmt: skip
 """Types of a part of a content -> why a row is dropped that has such a part."""
 WEIGHTS = ("weight", "train", "training", "loss")
-"""Keys of a turn, or columns of a row, that say whether it is trained on: OpenAI's, axolotl's (two) and ms-swift's."""
+"""Keys of a turn that say whether it is trained on: OpenAI's, axolotl's (two) and ms-swift's."""
+_ROW_WEIGHTS = ("weight", "train")
+"""Columns that say it of a whole row; a column `loss` or `training` may as well be a figure."""
 TURN_KEYS = frozenset({*TURN_REASONS, *WEIGHTS, "role", "from", "content", "value", "text", *LABELS})
 _SWITCHED_OFF = (0, "0", "false", "False")
 _ANSWERED = ("demonstrations",)
@@ -56,7 +58,7 @@ def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
         refuse_meanings(row, ROW_REASONS)
     if kind in _ANSWERED and label_or_none(row) is False:
         raise RowError("labelled_bad")
-    if kind not in _NOT_TRAINED_ON and not trained(row, is_answer=True):
+    if kind not in _NOT_TRAINED_ON and not trained({name: row[name] for name in _ROW_WEIGHTS if name in row}, is_answer=True):
         raise RowError("nothing_to_train")
     return table[kind](row)
 
