@@ -34,6 +34,7 @@ fmt: setup
 docs: setup
 	$(BIN)/python docs/make_tables.py
 	$(BIN)/python docs/make_scale.py
+	$(BIN)/python docs/make_cases.py
 
 bench: setup
 	$(BIN)/python benchmarks/no_change.py
