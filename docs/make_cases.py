@@ -17,6 +17,7 @@ from alignflow.data.dropped import Parsed
 from alignflow.data.filters import drop_duplicates
 from alignflow.data.inspection import Inspection, inspect_source
 from alignflow.data.parsing import Kept
+from alignflow.data.prepare import licences
 from alignflow.data.rendering import encode_turns
 from alignflow.data.template_checks import check_template
 from alignflow.data.template_turns import end_text
@@ -24,6 +25,7 @@ from alignflow.data.template_turns import end_text
 DIRECTORY = Path(__file__).parent
 ROOT = DIRECTORY.parent
 CASES = "tests/cases"
+TWO_LICENCES = f"{CASES}/two_licences"
 PAGE = "cases.md"
 LONGEST = 140
 """Characters of a row or of a refusal that a cell shows."""
@@ -190,6 +192,17 @@ def shown_row(row: Mapping[str, Any]) -> str:
     return " / ".join(turns) + (f" ({', '.join(figures)})" if figures else "")
 
 
+def licence_line() -> str:
+    """What `prepare` records of two sources whose files have one name."""
+    stated = {"a": "MIT", "b": "CC0"}
+    sources = tuple(SourceConfig(path=str(ROOT / TWO_LICENCES / place / "train.jsonl"), licence=licence) for place, licence in stated.items())
+    recorded = licences(PrepareConfig(demonstrations=sources))
+    return (
+        f"Two sources of one file name, `a/train.jsonl` under {stated['a']} and `b/train.jsonl` under {stated['b']} (`{TWO_LICENCES}`): before, the "
+        f"last licence stood for both. Now `prepare` records {', '.join(f'{value} for `{name}`' for name, value in recorded.items())}."
+    )
+
+
 def turn(label: str, message: Mapping[str, Any]) -> str:
     """A turn as `role: text`, with what it has beside its text."""
     beside = [f"{name} {value}" for name, value in message.items() if name not in ("role", "content")]
@@ -243,7 +256,7 @@ def page() -> str:
     for title, cases in SECTIONS.items():
         rows = [[case.name, f"`{command(case)}`", case.before, now(case)] for case in cases]
         parts += [f"## {title}", table(["case", "command", "before", "now"], rows)]
-    return "\n\n".join([*parts, TEMPLATES, templates()]) + "\n"
+    return "\n\n".join([*parts, licence_line(), TEMPLATES, templates()]) + "\n"
 
 
 def main(arguments: Sequence[str], directory: Path = DIRECTORY) -> int:
