@@ -100,8 +100,10 @@ def inner_ids(tokenizer: Any, text: str) -> list[int]:
     known = controls_of(tokenizer).ids
     if known.intersection(text_ids(tokenizer, text)) and len(text) > 1:  # a control token that the tokenizer calls ordinary
         return [*inner_ids(tokenizer, text[:1]), *inner_ids(tokenizer, text[1:])]
-    found = tokenizer(f"\n{text}", add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-    starts = [start for start, _ in found["offset_mapping"]]
-    if 1 not in starts:
-        return text_ids(tokenizer, text)
-    return found["input_ids"][starts.index(1) :]
+    for before in ("\n", "a", ")", "\u4e00"):  # one of them makes no token together with the text's beginning
+        found = tokenizer(before + text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+        places = _without_gaps(found["offset_mapping"])
+        first = next((index for index, (start, _) in enumerate(places) if start >= len(before)), None)
+        if first and places[first][0] == places[first - 1][1] == len(before):
+            return found["input_ids"][first:]
+    return text_ids(tokenizer, text)

@@ -121,7 +121,7 @@ def with_names(rows: list[Row], source: SourceConfig) -> list[Row]:
 
 
 def kinds_of(source: SourceConfig) -> list[str]:
-    """The tables that a source's first rows can become, in the order of how telling the formats are."""
+    """The tables that a source's first rows can become: what their columns are for comes first, though not one of them can be used."""
     rows = first_rows(source)
     if source.format == "auto":
         detect(rows, source.path)  # refuses columns that no format has
@@ -133,7 +133,16 @@ def kinds_of(source: SourceConfig) -> list[str]:
         kind for name, kind in kinds
         if (source.format != "auto" or (name, kind) not in NEVER_FOUND) and any(_parses(name, row, kind) for row in _assembled(name, rows))
     ]  # fmt: skip
-    return list(dict.fromkeys(found))
+    declared = [kind for kind in (declared_kind(rows),) if kind in {each for _, each in kinds}]
+    return list(dict.fromkeys([*declared, *found]))
+
+
+def declared_kind(rows: list[Row]) -> str:
+    """The table that columns are made for: pairs for preferences, an answer with a label for unpaired rows; empty for any other columns."""
+    names = {name for row in rows for name in row}
+    if {"chosen", "rejected"} <= names:
+        return "preferences"
+    return "unpaired" if {"label", "kto_tag"} & names and {"completion", "messages"} & names else ""
 
 
 def _parses(name: str, row: Row, kind: str) -> bool:
