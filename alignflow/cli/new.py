@@ -66,7 +66,8 @@ def kind_of(data: str) -> str:
     from alignflow.data.sources.detect import kinds_of
 
     found = kinds_of(SourceConfig(path=str(Path(data).expanduser())))
-    use = next((kind for kind in (*[kind for kind in found[:1] if kind == "unpaired"], "preferences", "demonstrations", "completions", "unpaired", "prompts") if kind in found), None)
+    order = ("preferences", "demonstrations", "completions", "unpaired", "prompts")
+    use = "unpaired" if found[:1] == ["unpaired"] else next((kind for kind in order if kind in found), None)
     if use is None and "texts" in found:
         raise UserError(
             "plain text, and nothing in it says what of it is a prompt", where=data,
