@@ -71,7 +71,7 @@ class Speaker:
         self._messages.append({"role": "user", "content": text})
         prompt = encode_prompt(self._generator.tokenizer, self._messages)
         made = self._generator.generate([prompt], self._sampling, [self._seed + len(self._messages)])[0]
-        answer = decode_completion(self._generator.tokenizer, list(made.ids))
+        answer = decode_completion(self._generator.tokenizer, made.ids, ended=made.ended)
         self._messages.append({"role": "assistant", "content": answer})
         return answer
 

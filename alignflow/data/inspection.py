@@ -145,7 +145,8 @@ def _uses(source: SourceConfig, found: Inspection) -> Uses:
 
 def _warnings(found: Inspection) -> list[str]:
     warnings = [f"not read: {listed(found.left_out)}"] if found.left_out else []
-    warnings += [found.unused_line] if found.uses.unused else []
+    if found.uses.unused and found.counted.rows:  # a row that is dropped at its first column says nothing of the others
+        warnings.append(found.unused_line)
     dropped = sum(count for reason, count in found.dropped.items() if reason not in CHOSEN)
     if dropped > WARNED_SHARE * found.counted.read:
         warnings.append(f"dropped: {dropped} of {found.counted.read} rows")

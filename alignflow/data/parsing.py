@@ -32,7 +32,7 @@ class Kept:
 
     Attributes:
         rows: Rows of the table, with id and source.
-        read: Lines read in all.
+        read: Lines read in all; messages that were put together into one conversation count once.
         dropped: Reason -> number.
         formats: Source -> its format, as named or detected.
         examples: Reason -> the first row that was dropped for it, shortened.
@@ -97,7 +97,9 @@ def _parse_source(source: SourceConfig, kind: str, config: PrepareConfig, kept: 
     parse = catalogue.FORMATS[name].resolve()
     read: set[str] = set()
     rows: list[Row] = []
-    for at, row in assembled(name, raw):
+    together = assembled(name, raw)
+    kept.read -= len(raw) - len(together)
+    for at, row in together:
         try:
             parsed = parse(WatchedRow(renamed(row, source.columns), read), kind)
             for found in parsed:

@@ -144,10 +144,14 @@ def _said(notation: Notation, said: str) -> str:
 
 
 def without_end(answer: str, prompt: object) -> str:
-    """A text answer without the end that the notation of its prompt writes; as it is where the prompt is no transcript.
+    """A text answer without what the notation of its prompt writes around it: the blank after `Assistant:`, and the end of a turn.
+
+    As it is where the prompt is no transcript.
 
     Raises:
         RowError: `rendered_template`: a control token is left in it.
     """
-    notation = _notation(prompt) if "<" in answer and isinstance(prompt, str) else None
-    return answer if notation is None or notation.end is None else _said(notation, answer)
+    notation = _notation(prompt) if ("<" in answer or answer[:1] == " ") and isinstance(prompt, str) else None
+    if notation is None:
+        return answer
+    return (answer if notation.end is None else _said(notation, answer)).removeprefix(" ")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from alignflow.data import catalogue
 from alignflow.data.records import assistant, user
+from alignflow.data.sources import trl
 from alignflow.data.sources.base import RowError
 from alignflow.data.sources.conversations import ordered, turn_list
 from alignflow.data.sources.transcripts import is_transcript, transcript_turns
@@ -42,7 +43,7 @@ USED = [
      {"prompt": WHOLE, "chosen": assistant("Poire."), "rejected": assistant("Pear.")}),
     ("trl", "preferences", {"prompt": "Another?", "chosen": [*WHOLE, *assistant("Poire.")], "rejected": [*WHOLE, *assistant("Pear.")]}, {"prompt": WHOLE}),
     ("trl", "prompts", {"prompt": "Name a fruit.", "chosen": [*WHOLE, *assistant("a")]}, {"prompt": WHOLE}),
-    ("trl", "preferences", {"prompt": HH, "chosen": " Poire.", "rejected": " Pear."}, {"prompt": WHOLE[1:], "chosen": assistant(" Poire.")}),
+    ("trl", "preferences", {"prompt": HH, "chosen": " Poire.", "rejected": " Pear."}, {"prompt": WHOLE[1:], "chosen": assistant("Poire."), "rejected": assistant("Pear.")}),
     ("trl", "demonstrations", {"prompt": "q", "completion": [*assistant("a"), *user("more"), *assistant("b")]},
      {"messages": [*CHAT, *user("more"), *assistant("b")]}),
     ("trl", "unpaired", {"prompt": "q", "completion": [*CHAT, *user("more"), *assistant("b")], "label": 1},
@@ -280,3 +281,11 @@ def test_no_conversation_has_its_turns_out_of_order(roles):
         assert ordered(turn_list(turns)) == turns and good
     except RowError as error:
         assert not good and error.reason in ("wrong_role_order", "empty")
+
+
+def test_the_blank_after_the_speaker_s_name_is_no_part_of_an_answer():
+    row = {"prompt": "Human: q\n\nAssistant:", "chosen": " a", "rejected": " b"}
+    (found,) = trl.parse(row, "preferences")
+    assert (found["chosen"], found["rejected"]) == (assistant("a"), assistant("b"))
+    (other,) = trl.parse({**row, "prompt": "q"}, "preferences")
+    assert other["chosen"] == assistant(" a"), "no transcript: the answer is as it was given"

@@ -94,3 +94,11 @@ def test_a_question_whose_replies_cannot_be_told_apart_leaves_the_pairs_of_the_o
     assert [(pair["chosen"], pair["rejected"]) for pair in parse(tree, "preferences")] == [(assistant("best"), assistant("worse"))]
     with pytest.raises(RowError, match=why):
         parse(node("q", "prompter", *replies), "preferences")
+
+
+def test_messages_that_are_put_together_count_as_one_row_read(tmp_path):
+    said = [("1", None, "prompter", "q"), ("2", "1", "assistant", "a"), ("3", None, "prompter", "r"), ("4", "3", "assistant", "b")]
+    rows = [{"message_id": name, "parent_id": parent, "role": role, "text": text, "rank": 0} for name, parent, role, text in said]
+    (tmp_path / "flat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = parse_sources([SourceConfig(path=str(tmp_path / "flat.jsonl"))], "demonstrations", PrepareConfig())
+    assert (kept.read, len(kept.rows), sum(kept.dropped.values())) == (2, 2, 0)
