@@ -106,7 +106,10 @@ class _Steps:
                 sources = (*data.demonstrations, *data.prompts, *data.general)
                 if not sources:
                     raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
-                corpus = tuple(SourceConfig(path=source.path, split=source.split) for source in sources)  # whole: caps move no tokenizer
+                # Whole, since caps move no tokenizer; with its licence, since the manifests of all that follows name what went in.
+                corpus = tuple(
+                    SourceConfig(path=source.path, split=source.split, revision=source.revision, licence=source.licence) for source in sources
+                )
                 given = model.model_copy(update={"corpus": corpus})
             self.policy = self.add("init", "init", given)
         if any(

@@ -174,6 +174,12 @@ def test_a_model_in_place_of_a_stage_keeps_what_the_recipe_says_of_its_model():
     assert (taken.path, taken.licence, taken.chat_template) == ("mine", "MIT", "plain")
 
 
+def test_the_corpus_of_a_built_model_is_the_revision_that_the_data_names_and_keeps_its_licence():
+    source = {"path": "org/chats", "revision": "abc", "licence": "MIT", "max_rows": 5}
+    corpus = nodes(recipe(data={"demonstrations": [source]}))[0].config.corpus
+    assert [(each.path, each.revision, each.licence, each.max_rows) for each in corpus] == [("org/chats", "abc", "MIT", None)]
+
+
 def test_a_corpus_of_ones_own_keeps_the_built_model_when_data_is_added():
     corpus = [{"path": "corpus.jsonl"}]
 
