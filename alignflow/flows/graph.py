@@ -107,9 +107,7 @@ class _Steps:
                 if not sources:
                     raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
                 # Whole, since caps move no tokenizer; with its licence, since the manifests of all that follows name what went in.
-                corpus = tuple(
-                    SourceConfig(path=source.path, split=source.split, revision=source.revision, licence=source.licence) for source in sources
-                )
+                corpus = tuple(SourceConfig(**source.model_dump(include={"path", "split", "revision", "licence"})) for source in sources)
                 given = model.model_copy(update={"corpus": corpus})
             self.policy = self.add("init", "init", given)
         if any(
