@@ -12,12 +12,26 @@ import json
 import re
 import weakref
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from alignflow.data.token_ids import Span, without_gaps
+from alignflow.data.word_ids import Words, words_of
 
-_BORDERS: weakref.WeakKeyDictionary[Any, re.Pattern[str]] = weakref.WeakKeyDictionary()
 _NOWHERE = re.compile(r"((?!))")
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """How texts of a tokenizer can be cut: at which control tokens, and then into words; `size` tells whether tokens were added since."""
+
+    border: re.Pattern[str]
+    controls: dict[str, list[int]]
+    words: Words | None
+    size: int
+
+
+_WAYS: weakref.WeakKeyDictionary[Any, _Ways] = weakref.WeakKeyDictionary()
 
 
 class Pieces:
@@ -29,10 +43,12 @@ class Pieces:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._border = _border_of(tokenizer)
+        ways = _ways_of(tokenizer)
+        self._border, self._words = ways.border, ways.words
         self._wanted: dict[str, None] = {}
         self._known: dict[str, Any] = {}
-        self._ids: dict[str, list[int]] = {"": []}
+        self._controls = ways.controls
+        self._ids: dict[str, list[int]] = {"": [], **ways.controls}
 
     def cut(self, text: str) -> list[str]:
         """The pieces of a text, to be encoded with the others: text, control token, text, and so on; they begin and end with a text."""
@@ -45,6 +61,9 @@ class Pieces:
         texts = [text for text in self._wanted if text and text not in self._ids]
         backend = self._tokenizer._tokenizer
         _as_called(self._tokenizer, backend)
+        if self._words is not None:
+            self._ids.update(self._words.encode(texts))
+            texts = [text for text in texts if text not in self._ids]
         for text, found in zip(texts, backend.encode_batch(texts, add_special_tokens=False), strict=True):
             self._known[text] = found
             self._ids[text] = found.ids
@@ -58,7 +77,7 @@ class Pieces:
         """For each piece of a text its begin and end, and the characters of the text from which each of its tokens comes."""
         found, begin, last = [], 0, 0
         for piece in pieces:
-            spans = without_gaps(((begin + start, begin + end) for start, end in self._known[piece].offsets), last) if piece else []
+            spans = without_gaps(((begin + start, begin + end) for start, end in self._offsets(piece)), last)
             found.append((begin, begin + len(piece), spans))
             begin, last = begin + len(piece), max([last, *(end for _, end in spans)])
         return found
@@ -72,18 +91,27 @@ class Pieces:
         """
         opening, first = self._ids[head[-1]], self._ids[tail[0]]
         count, border = len(opening), len(head[-1])
-        if first[:count] != opening or not (border == 0 or self._parts_at(tail, count, border)):
+        if first[:count] != opening or not (border == 0 or self._parts_at(head[-1], tail, count)):
             return None
         return self.ids(head), [*first[count:], *self.ids(tail[1:])]
 
-    def _parts_at(self, tail: Sequence[str], count: int, border: int) -> bool:
-        """Whether the first `count` tokens end, and the next begins, at the border."""
+    def _parts_at(self, head: str, tail: Sequence[str], count: int) -> bool:
+        """Whether the first `count` tokens end, and the next begins, where `head` ends."""
+        border = len(head)
         first = self._known.get(tail[0])
-        if first is None:
-            return False
+        if first is None:  # word by word, so that each token is the characters that it stands for
+            return head not in self._known
         here = first.token_to_chars(count) if count < len(first) else (len(tail[0]), 0)
         before = first.token_to_chars(count - 1) if count else None
         return here is not None and before is not None and here[0] >= border and before[1] >= border
+
+    def _offsets(self, piece: str) -> Sequence[Span]:
+        found = self._known.get(piece)
+        if found is not None:
+            return found.offsets
+        if piece in self._controls:
+            return [(0, len(piece))]
+        return self._words.places(self._ids[piece]) if self._words is not None else ()
 
 
 def can_encode(tokenizer: Any) -> bool:
@@ -108,12 +136,15 @@ def _as_called(tokenizer: Any, backend: Any) -> None:
         backend.encode_special_tokens = tokenizer.split_special_tokens
 
 
-def _border_of(tokenizer: Any) -> re.Pattern[str]:
-    """Finds the control tokens at which a text can be cut; finds nothing where it cannot."""
-    found = _BORDERS.get(tokenizer)
-    if found is None:
-        cuts = _cuts(list(tokenizer.added_tokens_decoder.values())) if _is_blind_to_places(tokenizer) else []
-        found = _BORDERS[tokenizer] = re.compile(f"({'|'.join(map(re.escape, cuts))})") if cuts else _NOWHERE
+def _ways_of(tokenizer: Any) -> _Ways:
+    found = _WAYS.get(tokenizer)
+    if found is None or found.size != len(tokenizer):
+        added = list(tokenizer.added_tokens_decoder.values())
+        cuts = _cuts(added) if _is_blind_to_places(tokenizer) else []
+        border = re.compile(f"({'|'.join(map(re.escape, cuts))})") if cuts else _NOWHERE
+        controls = {text: [tokenizer.convert_tokens_to_ids(text)] for text in cuts}
+        words = words_of(tokenizer) if len(cuts) == len(added) else None  # no piece has an added token
+        found = _WAYS[tokenizer] = _Ways(border, controls, words, len(tokenizer))
     return found
 
 

@@ -13,7 +13,7 @@ from alignflow.data.records import assistant, user
 from alignflow.data.rendering import encode_prompt, encode_turn, encode_turns
 
 EVERY = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=["-".join(key) for key in TOKENIZERS])
-FEW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 CONTROLS = ["<|im_end|>", "</s>", "<|end|>", "<end_of_turn>", "<|eot_id|>", "<|user|>", "<|assistant|>", "<|return|>", "<SPECIAL_12>", "[gMASK]"]
 WORDS = ["hello", " world", "\n", "\n\n", "  ", "é", "日本", "🙂", "\u0301", "<think>\nSo.\n</think>\n\n", "</think>", "[/INST]", "42", "'s", ":", *CONTROLS]
 
