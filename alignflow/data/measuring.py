@@ -15,7 +15,7 @@ import numpy as np
 
 from alignflow.data.byte_bounds import longest_bytes
 from alignflow.data.configs.inputs import PrepareConfig
-from alignflow.data.near_duplicates import band_keys, shingles
+from alignflow.data.near_duplicates import Sets, band_keys, shingles
 from alignflow.data.records import has_weights, is_held_out, normalise_text, prompt_digest, prompt_text
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.row_lengths import Lengths, encoded_lengths
@@ -180,11 +180,15 @@ def _write_shingles(path: Path, rows: list[Row], fine: list[bool], normal: list[
     own, counts = shingles(text if other is None else normalise_text(other) for text, other in zip(normal, bare, strict=True))
     own.tofile(path.with_suffix(OWN))
     band_keys(own, counts).tofile(path.with_suffix(KEYS))
-    if all(text is None for text in bare):
+    instructed = [number for number, text in enumerate(bare) if text is not None]
+    if not instructed:
         return counts, None
-    flat, whole = shingles(normal)
-    flat.tofile(path.with_suffix(WHOLE))
-    return counts, whole
+    alone, together = Sets.of(own, counts), Sets.of(*shingles(normal[number] for number in instructed))
+    parts = [alone[number] for number in range(len(rows))]
+    for place, number in enumerate(instructed):
+        parts[number] = together[place]
+    np.concatenate(parts).tofile(path.with_suffix(WHOLE))
+    return counts, np.array([len(part) for part in parts], dtype=np.int64)
 
 
 def _write_hits(path: Path, prompts: Sequence[Any], grams: dict[str, int], size: int) -> np.ndarray | None:
