@@ -1,132 +1,173 @@
-"""Drops rows that should not be used, each counted under one reason."""
+"""Drops rows that should not be used, each counted under one reason, by what was measured of each (measuring.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
-from alignflow.data.byte_bounds import longest_bytes
-from alignflow.data.configs.inputs import PrepareConfig
-from alignflow.data.near_duplicates import near_duplicates
-from alignflow.data.parsing import Kept, Row
-from alignflow.data.records import normalise_text, prompt_digest, prompt_text
-from alignflow.data.rendering import encode_prompt, encode_turn, encode_turns
+import numpy as np
 
-
-def drop(kept: Kept, reason: str, bad: Callable[[Row], bool]) -> None:
-    """Drop the rows that `bad` names, and count them, with the first as the example."""
-    rows = []
-    for row in kept.rows:
-        if bad(row):
-            kept.count(reason, "" if reason in kept.examples else row_text(row))
-        else:
-            rows.append(row)
-    kept.rows = rows
+from alignflow.data import near_duplicates
+from alignflow.data.measuring import FAR_TOO_LONG, HITS, KEYS, OWN, REFUSED, WHOLE, Measured
+from alignflow.data.near_duplicates import FEWEST, MOST, Sets
+from alignflow.data.parsing import Kept
+from alignflow.data.row_texts import row_text
+from alignflow.data.row_workers import Workers
+from alignflow.data.spool import Spool, SpooledRows
 
 
-def drop_duplicates(kept: Kept, threshold: float) -> None:
-    """Drop rows that are equal, in normalised text, to an earlier one, and then those that nearly are, system turn or not."""
-    seen: set[str] = set()
+class Table:
+    """The measured rows of a table, of which fewer and fewer are left.
 
-    def repeated(row: Row) -> bool:
-        text = normalise_text(row_text(row))
-        known = text in seen
-        seen.add(text)
-        return known
-
-    drop(kept, "duplicate", repeated)
-    flags = iter(near_duplicates([row_text(row) for row in kept.rows], threshold, [_without_system(row) for row in kept.rows]))
-    drop(kept, "near_duplicate", lambda row: next(flags))
-
-
-def drop_over_long(kept: Kept, tokenizer: Any, config: PrepareConfig) -> list[dict[str, int]]:
-    """Drop rows whose prompt or whole is too long; returns the lengths, in tokens, of those that stay."""
-    lengths: list[dict[str, int]] = []
-
-    def too_long(row: Row) -> bool:
-        found = token_lengths(row, tokenizer)
-        over = found["total"] > config.max_length or found["prompt"] > config.max_prompt_length and not config.truncate
-        if not over:
-            lengths.append(found)
-        return over
-
-    drop(kept, "over_long", too_long)
-    return lengths
-
-
-def drop_far_too_long(kept: Kept, tokenizer: Any, max_length: int) -> None:
-    """Drop the rows that are over-long by their bytes alone, before anything is done that takes time and memory for them.
-
-    Only rows go that `drop_over_long` would drop as well: a text with more bytes than `max_length` tokens can have, the blanks at
-    its ends and an answer's thinking not counted, since a chat template may leave both out.
+    Attributes:
+        chunks: The rows.
+        kept: What is counted; its rows are those that are left.
+        left: Which rows are [rows], booleans.
     """
-    bound = longest_bytes(tokenizer, max_length)
-    if bound is not None:
-        drop(kept, "over_long", lambda row: "text" not in row and any(_longer(text.rpartition("</think>")[2].strip(), bound) for text in _texts(row)))
 
+    def __init__(self, chunks: Sequence[Measured], kept: Kept):
+        self.chunks, self.kept = chunks, kept
+        self._borders = np.cumsum([len(chunk.fate) for chunk in chunks])[:-1]
+        self.left = np.ones(sum(len(chunk.fate) for chunk in chunks), dtype=bool)
+        kept.rows = self.rows(self.left)
 
-def _texts(row: Row) -> list[str]:
-    return [message["content"] for message in row["messages" if "messages" in row else "prompt"]] + answer_texts(row)
+    def column(self, get: Callable[[Measured], np.ndarray]) -> np.ndarray:
+        """One array of all chunks, put together."""
+        return np.concatenate([get(chunk) for chunk in self.chunks]) if self.chunks else np.zeros(0)
 
+    def parts(self, mask: np.ndarray) -> list[np.ndarray]:
+        """A mask of all rows, as one for each chunk."""
+        return np.split(mask, self._borders) if self.chunks else []
 
-def _longer(text: str, size: int) -> bool:
-    """Whether a text has more bytes than `size` in UTF-8, told without encoding a short one: a character has 4 at most."""
-    return len(text) > size or (4 * len(text) > size and len(text.encode("utf-8", "surrogatepass")) > size)
+    def rows(self, mask: np.ndarray) -> SpooledRows:
+        """Some of the rows, in their order."""
+        return SpooledRows([(chunk.path, part) for chunk, part in zip(self.chunks, self.parts(mask), strict=True)])
 
+    def drop(self, reason: str, bad: np.ndarray) -> None:
+        """Drop those of the rows that are left which `bad` [rows] names, and count them, with the first as the example."""
+        bad = bad & self.left
+        number = int(bad.sum())
+        if number:
+            self.kept.count(reason, "" if reason in self.kept.examples else row_text(self.rows(bad).row(0)), number)
+            self.left &= ~bad
+            self.kept.rows = self.rows(self.left)
 
-def token_lengths(row: Row, tokenizer: Any) -> dict[str, int]:
-    """Tokens of a row's prompt, and of the prompt with its longest answer; and 1 where a token reaches across the border before an answer."""
-    if "text" in row:
-        return {"prompt": 0, "total": 0, "merged": 0}  # general text is cut where it is scored, so none is too long
-    if "messages" in row:
-        found = encode_turns(tokenizer, row["messages"])
-        return {"prompt": found.supervised.index(True), "total": len(found.ids), "merged": int(found.merged)}
-    prompt = len(encode_prompt(tokenizer, row["prompt"]))
-    turns = [encode_turn(tokenizer, row["prompt"], text, ended=True) for text in answer_texts(row)]
-    longest = max((len(turn.prompt_ids) + len(turn.completion_ids) for turn in turns), default=prompt)
-    return {"prompt": prompt, "total": longest, "merged": int(any(turn.merged for turn in turns))}
+    def drop_unfit(self) -> None:
+        """Drop what is over-long by its bytes alone, and what the chat template does not take."""
+        fate = self.column(lambda chunk: chunk.fate)
+        self.drop("over_long", fate == FAR_TOO_LONG)
+        self.drop("refused_by_template", fate == REFUSED)
 
+    def drop_duplicates(self) -> None:
+        """Drop rows that are equal, in normalised text, to an earlier one."""
+        places = np.nonzero(self.left)[0]
+        self.drop("duplicate", _at(places[repeated(self.column(lambda chunk: chunk.text)[places])], len(self.left)))
 
-def answer_texts(row: Row) -> list[str]:
-    """All answers of a row, as texts."""
-    sides = [row[side] for side in ("chosen", "rejected", "completion") if side in row]
-    return [turns[-1]["content"] for turns in sides] + list(row.get("completions", ()))
+    def drop_near_duplicates(self, threshold: float, spool: Spool, workers: Workers) -> None:
+        """Drop rows that are nearly equal to an earlier one, system turn or not; see near_duplicates.py."""
+        if threshold < 1 and self.left.any():
+            places = np.nonzero(self.left)[0]
+            self.drop("near_duplicate", _at(places[_nearly_equal(self, threshold, spool, workers)], len(self.left)))
 
+    def drop_contaminated(self, grams: int) -> int:
+        """Drop rows whose prompt is an evaluation prompt, or shares a run of words with one.
 
-def prompt_messages(row: Row) -> list[dict[str, str]]:
-    """The conversation that a row's answer, or answers, reply to."""
-    return row["messages"][:-1] if "messages" in row else row["prompt"]
+        A run that more than MOST of the rows have, of at least FEWEST, is an instruction that all of them begin with, and says nothing.
 
+        Args:
+            grams: How many runs the evaluation prompts have.
 
-def row_text(row: Row) -> str:
-    """All text of a row."""
-    if "text" in row:
-        return row["text"]
-    if "messages" in row:
-        return prompt_text(row["messages"])
-    return "\n".join([prompt_text(row["prompt"]), *answer_texts(row)])
+        Returns:
+            How many runs of them say nothing.
+        """
+        counts = np.zeros(grams, dtype=np.int64)
+        rows = int(self.left.sum())
+        for _, numbers, _ in self._hits():
+            counts += np.bincount(numbers, minlength=grams)
+        telling = counts <= (MOST * rows if rows >= FEWEST else rows)
+        bad = self.column(lambda chunk: chunk.known)
+        start = np.cumsum([0, *(len(chunk.fate) for chunk in self.chunks)])
+        for number, numbers, owner in self._hits():
+            bad[start[number] + owner[telling[numbers]]] = True
+        self.drop("contaminated", bad)
+        return int((~telling).sum())
 
+    def _hits(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """For each chunk with any its number, the n-grams that rows which are left share, and the rows, by their place in the chunk."""
+        for number, (chunk, left) in enumerate(zip(self.chunks, self.parts(self.left), strict=True)):
+            if chunk.hits is not None:
+                owner = np.repeat(np.arange(len(chunk.hits)), chunk.hits)
+                numbers = np.fromfile(chunk.path.with_suffix(HITS), dtype=np.int32)
+                yield number, numbers[left[owner]], owner[left[owner]]
 
-def _without_system(row: Row) -> str:
-    """All text of a row but its system turn."""
-    name = next((name for name in ("messages", "prompt") if name in row), "")
-    turns = [turn for turn in row.get(name) or () if turn["role"] != "system"]
-    return row_text({**row, name: turns} if name else row)
+    def drop_over_long(self, most: int, most_of_prompt: int | None) -> None:
+        """Drop rows of more than `most` tokens, and those whose prompt is longer than `most_of_prompt`."""
+        bad = self.column(lambda chunk: chunk.lengths.total) > most
+        if most_of_prompt is not None:
+            bad |= self.column(lambda chunk: chunk.lengths.prompt) > most_of_prompt
+        self.drop("over_long", bad)
 
+    def sources(self) -> dict[str, int]:
+        """Source -> number of its rows that are left, in order."""
+        found: Counter[str] = Counter()
+        for chunk, left in zip(self.chunks, self.parts(self.left), strict=True):
+            counts = np.bincount(chunk.sources[left], minlength=len(chunk.labels))
+            found.update({label: int(count) for label, count in zip(chunk.labels, counts, strict=True) if count})
+        return dict(sorted(found.items()))
 
-def drop_contaminated(kept: Kept, evaluation: Sequence[Row], ngram: int) -> None:
-    """Drop training rows whose prompt is an evaluation prompt, or shares `ngram` words in a row with one."""
-    digests = {prompt_digest(row["prompt"]) for row in evaluation}
-    grams = {gram for row in evaluation for gram in word_ngrams(prompt_text(row["prompt"][-1:]), ngram)}
+def _at(places: np.ndarray, rows: int) -> np.ndarray:
+    found = np.zeros(rows, dtype=bool)
+    found[places] = True
+    return found
 
-    def seen(row: Row) -> bool:
-        prompt = prompt_messages(row)
-        return prompt_digest(prompt) in digests or any(gram in grams for gram in word_ngrams(prompt_text(prompt[-1:]), ngram))
+def repeated(digests: np.ndarray) -> np.ndarray:
+    """For each digest [rows, 2] whether an earlier row has it, too [rows], booleans."""
+    order = np.lexsort((digests[:, 1], digests[:, 0]))  # rows of one digest stay in their order
+    found = np.zeros(len(digests), dtype=bool)
+    found[order[1:]] = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)
+    return found
 
-    drop(kept, "contaminated", seen)
+def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers) -> np.ndarray:
+    """For each row that is left whether it is nearly equal to an earlier one that was kept; memory holds the numbers of one band at a time."""
+    left = table.parts(table.left)
+    pairs = list(zip(table.chunks, left, strict=True))
+    common = near_duplicates.common_shingles(lambda: (_chosen(chunk.path.with_suffix(OWN), chunk.shingles, mask) for chunk, mask in pairs), int(table.left.sum()))
+    counts = [chunk.shingles for chunk in table.chunks]
+    if len(common):
+        counts = list(workers.map(_write_without, ((chunk.path, chunk.shingles, common, chunk.whole is None) for chunk in table.chunks)))
+    own = _gathered(spool, [(chunk.path.with_suffix(OWN), count, mask) for (chunk, mask), count in zip(pairs, counts, strict=True)])
+    whole = own
+    if len(common) or any(chunk.whole is not None for chunk in table.chunks):
+        whole = _gathered(spool, [
+            (chunk.path.with_suffix(OWN), chunk.shingles, mask) if chunk.whole is None and not len(common) else
+            (chunk.path.with_suffix(WHOLE), chunk.shingles if chunk.whole is None else chunk.whole, mask) for chunk, mask in pairs
+        ])  # fmt: skip
+    return near_duplicates.find(lambda band: np.concatenate([_keys(chunk.path, band, len(mask))[mask] for chunk, mask in pairs]), own, whole, threshold)
 
+def _write_without(path: Path, counts: np.ndarray, common: np.ndarray, keep: bool) -> np.ndarray:
+    """Take the common shingles out of a chunk's own, with the numbers of its bands; `keep` the others as those of the whole texts."""
+    place = path.with_suffix(OWN)
+    flat = np.fromfile(place, dtype=np.uint32)
+    if keep:
+        place.rename(path.with_suffix(WHOLE))
+    flat, counts = near_duplicates.without_common(flat, counts, common)
+    flat.tofile(place)
+    near_duplicates.band_keys(flat, counts).tofile(path.with_suffix(KEYS))
+    return counts
 
-def word_ngrams(text: str, size: int) -> list[str]:
-    """All runs of `size` lower-case words; none for size 0."""
-    words = normalise_text(text).split()
-    return [" ".join(words[start : start + size]) for start in range(len(words) - size + 1)] if size else []
+def _keys(path: Path, band: int, rows: int) -> np.ndarray:
+    return np.fromfile(path.with_suffix(KEYS), dtype=np.uint64, count=rows, offset=band * rows * 8)
+
+def _chosen(path: Path, counts: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.fromfile(path, dtype=np.uint32)[np.repeat(mask, counts)]
+
+def _gathered(spool: Spool, parts: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> Sets:
+    """The shingles of the rows that are left, in one file that is mapped."""
+    place = spool.new(OWN)
+    with open(place, "wb") as file:
+        for path, counts, mask in parts:
+            _chosen(path, counts, mask).tofile(file)
+    counts = np.concatenate([counts[mask] for _, counts, mask in parts])
+    return Sets.of(np.memmap(place, dtype=np.uint32, mode="r"), counts)
+

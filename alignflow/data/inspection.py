@@ -18,12 +18,13 @@ from alignflow.data.column_uses import Uses, column_uses
 from alignflow.data.configs.explaining import suggest
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError, ModelError, UserError, quoted
-from alignflow.data.filters import row_text, token_lengths
 from alignflow.data.parsing import Kept, Row, parse_sources, source_name
 from alignflow.data.paths import is_there
 from alignflow.data.printable import printable
 from alignflow.data.records import SCHEMAS, read_table
 from alignflow.data.rendering import encode_conversation, encode_prompt, encode_text, encode_turn
+from alignflow.data.row_lengths import encoded_lengths
+from alignflow.data.row_texts import row_text
 from alignflow.data.sources.base import BrokenLine
 from alignflow.data.sources.columns import renamed
 from alignflow.data.sources.detect import kinds_of
@@ -274,7 +275,9 @@ def _over(tokenizer: Any, rows: Sequence[Row], max_length: int) -> tuple[int, in
     longer, refused = 0, 0
     for row in rows:
         try:
-            longer += token_lengths(row, tokenizer)["total"] > max_length
+            lengths, written = encoded_lengths([row], [0], tokenizer)
+            longer += int(lengths.total[0] > max_length)
+            refused += int(not written[0])
         except ModelError:
             refused += 1
     return longer, refused

@@ -1,30 +1,72 @@
 """Near-duplicate rows: word 3-gram Jaccard similarity, found by MinHash and checked exactly (Broder 1997).
 
 What most rows share, a system prompt or a template, says nothing about whether two of them are the same. So a pair must be similar
-with it and without it.
+with it and without it. Sets of shingles of many rows are held as one array, one set after the other, and the number of each.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
 
+from alignflow.data.records import normalise_text
+
 PERMUTATIONS, BANDS = 64, 16
 MOST, FEWEST = 0.5, 20
 """Shingles are common in more than MOST of at least FEWEST rows: a smaller share may be one text that is there again and again."""
-_PRIME = (1 << 61) - 1
+_PRIME = np.uint64((1 << 61) - 1)
 _BUCKETS = 1 << 20
+_BLOCK = 1 << 16
+"""Rows that are looked at together for candidates."""
 
 
-def shingles(text: str, size: int = 3) -> np.ndarray:
-    """Hashes of all runs of `size` lower-case words, sorted, each once; of the whole text where it is shorter. uint32."""
-    words = text.lower().split()
-    count = max(1, len(words) - size + 1)
-    hashes = (crc32(" ".join(words[start : start + size]).encode()) for start in range(count))
-    return np.unique(np.fromiter(hashes, dtype=np.uint32, count=count))
+@dataclass(frozen=True)
+class Sets:
+    """Sets of shingles.
+
+    Attributes:
+        flat: The shingles of one set after the other, each sorted [shingles], uint32; may be mapped from a file.
+        counts: How many of them each set has [sets].
+        starts: Where each set begins in `flat` [sets].
+    """
+
+    flat: np.ndarray
+    counts: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, flat: np.ndarray, counts: np.ndarray) -> Sets:
+        """Sets of so many shingles each."""
+        counts = np.asarray(counts, dtype=np.int64)
+        return cls(flat, counts, np.cumsum(counts) - counts)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.asarray(self.flat[self.starts[index] : self.starts[index] + self.counts[index]])
+
+
+def shingles(texts: Iterable[str], size: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of all runs of `size` words of texts in their normal form (records.normalise_text); of the whole text where it is shorter.
+
+    Returns them as `Sets` holds them: flat [shingles] uint32, sorted and each once within a text; counts [texts] int64.
+    """
+    hashes: list[int] = []
+    sizes: list[int] = []
+    for text in texts:
+        data, words = text.encode(), text.split(" ")
+        ends = np.cumsum(np.fromiter(map(len, words) if text.isascii() else (len(word.encode()) for word in words), np.int64, len(words)) + 1)
+        starts, stops = [0, *ends[: -size].tolist()], (ends[size - 1 :] - 1).tolist() or [len(data)]
+        hashes += [crc32(data[start:stop]) for start, stop in zip(starts, stops, strict=False)]
+        sizes.append(len(stops))
+    counts = np.array(sizes, dtype=np.int64)
+    keyed = np.sort((np.repeat(np.arange(len(counts), dtype=np.uint64), counts) << np.uint64(32)) | np.array(hashes, dtype=np.uint64))
+    first = np.ones(len(keyed), dtype=bool)
+    first[1:] = keyed[1:] != keyed[:-1]
+    keyed = keyed[first]
+    return keyed.astype(np.uint32), np.bincount((keyed >> np.uint64(32)).astype(np.int64), minlength=len(counts))
 
 
 def near_duplicates(texts: Sequence[str], threshold: float, without_system: Sequence[str] | None = None) -> list[bool]:
@@ -39,55 +81,128 @@ def near_duplicates(texts: Sequence[str], threshold: float, without_system: Sequ
         threshold: From 0 to 1; at 1 nothing is looked for.
         without_system: The same texts without their system turns; None where there are none.
     """
-    found = [False] * len(texts)
     if threshold >= 1 or not texts:
-        return found
-    whole = [shingles(text) for text in texts]
-    bare = texts if without_system is None else without_system
-    own = _without_common([all_of if text == full else shingles(text) for text, full, all_of in zip(bare, texts, whole, strict=True)])
-    signatures = _signatures(own)
-    buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    rows = PERMUTATIONS // BANDS
-    for index, signature in enumerate(signatures):
-        keys = [(band, signature[band * rows : (band + 1) * rows].tobytes()) for band in range(BANDS)]
-        candidates = {other for key in keys for other in buckets[key]}
-        if any(min(_similarity(sets[index], sets[other]) for sets in (own, whole)) >= threshold for other in candidates):
-            found[index] = True
-            continue
-        for key in keys:
-            buckets[key].append(index)
-    return found
+        return [False] * len(texts)
+    whole = shingles(map(normalise_text, texts))
+    own = whole if without_system is None else shingles(map(normalise_text, without_system))
+    own = without_common(*own, common_shingles(lambda: iter([own[0]]), len(texts)))
+    keys = band_keys(*own)
+    return find(lambda band: keys[band], Sets.of(*own), Sets.of(*whole), threshold).tolist()
 
 
-def _without_common(sets: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The sets without the shingles that most of them have; a set of which nothing would be left stays whole."""
-    common = _common(sets, int(MOST * len(sets)) + 1) if len(sets) >= FEWEST else np.array([], dtype=np.uint32)
-    if not len(common):
-        return list(sets)
-    nearest = [common[np.minimum(np.searchsorted(common, members), len(common) - 1)] for members in sets]
-    left = [members[members != found] for members, found in zip(sets, nearest, strict=True)]
-    return [own if len(own) else members for own, members in zip(left, sets, strict=True)]
+def common_shingles(parts: Callable[[], Iterable[np.ndarray]], rows: int) -> np.ndarray:
+    """The shingles that more than MOST of `rows` sets have, sorted, uint32; none of fewer than FEWEST sets.
 
-
-def _common(sets: Sequence[np.ndarray], least: int) -> np.ndarray:
-    """The shingles that at least so many sets have, sorted. Most are ruled out by few counts, so that no table of all is needed."""
+    Most are ruled out by few counts, so that no table of all is needed. `parts` gives the sets' shingles, twice.
+    """
+    if rows < FEWEST:
+        return np.array([], dtype=np.uint32)
+    least = int(MOST * rows) + 1
     counts = np.zeros(_BUCKETS, dtype=np.int64)
-    for members in sets:
-        np.add.at(counts, members % _BUCKETS, 1)
+    for flat in parts():
+        counts += np.bincount(flat % _BUCKETS, minlength=_BUCKETS)
+    if counts.max() < least:
+        return np.array([], dtype=np.uint32)
     exact: Counter[int] = Counter()
-    for members in sets:
-        exact.update(members[counts[members % _BUCKETS] >= least].tolist())
+    for flat in parts():
+        members, found = np.unique(flat[counts[flat % _BUCKETS] >= least], return_counts=True)
+        exact.update(dict(zip(members.tolist(), found.tolist(), strict=True)))
     return np.array(sorted(member for member, count in exact.items() if count >= least), dtype=np.uint32)
 
 
-def _signatures(sets: Sequence[np.ndarray]) -> np.ndarray:
+def without_common(flat: np.ndarray, counts: np.ndarray, common: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sets without the shingles that most of them have; a set of which nothing would be left stays whole."""
+    if not len(common) or not len(flat):
+        return flat, counts
+    owner = np.repeat(np.arange(len(counts)), counts)
+    own = common[np.minimum(np.searchsorted(common, flat), len(common) - 1)] != flat
+    left = np.bincount(owner[own], minlength=len(counts))
+    own |= (left == 0)[owner]
+    return flat[own], np.where(left == 0, counts, left)
+
+
+def band_keys(flat: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """One number for each band of each set's MinHash signature [BANDS, sets], uint64: equal bands have equal numbers."""
     generator = np.random.default_rng(0)  # fixed: the same rows are dropped everywhere
-    factors = generator.integers(1, 1 << 31, PERMUTATIONS, dtype=np.uint64)[:, None]
-    offsets = generator.integers(0, 1 << 31, PERMUTATIONS, dtype=np.uint64)[:, None]
-    signatures = np.empty((len(sets), PERMUTATIONS), dtype=np.uint64)
-    for index, members in enumerate(sets):
-        signatures[index] = ((members.astype(np.uint64)[None, :] * factors + offsets) % np.uint64(_PRIME)).min(axis=1)
-    return signatures
+    factors = generator.integers(1, 1 << 31, PERMUTATIONS, dtype=np.uint64)
+    offsets = generator.integers(0, 1 << 31, PERMUTATIONS, dtype=np.uint64)
+    keys = np.zeros((BANDS, len(counts)), dtype=np.uint64)
+    if not len(counts):
+        return keys
+    members, starts = flat.astype(np.uint64), np.cumsum(counts) - counts
+    hashed, above = np.empty_like(members), np.empty_like(members)
+    for number, (factor, offset) in enumerate(zip(factors, offsets, strict=True)):
+        np.multiply(members, factor, out=hashed)
+        hashed += offset
+        np.right_shift(hashed, np.uint64(61), out=above)  # the rest of a division by 2^61 - 1, without a division
+        hashed &= _PRIME
+        hashed += above
+        np.subtract(hashed, _PRIME, out=above)  # wraps around to a large number where nothing is to be taken away
+        np.minimum(hashed, above, out=hashed)
+        band = keys[number * BANDS // PERMUTATIONS]
+        band ^= np.minimum.reduceat(hashed, starts)
+        band *= np.uint64(0x9E3779B97F4A7C15)
+        band ^= band >> np.uint64(29)
+    return keys
+
+
+def find(keys_of: Callable[[int], np.ndarray], own: Sets, whole: Sets, threshold: float) -> np.ndarray:
+    """For each set whether it is similar to an earlier one that was kept [sets], booleans.
+
+    Only sets that share the number of a band with another are looked at. Memory: 5 bytes for each band of each set, and 12 for each band that
+    it shares.
+
+    Args:
+        keys_of: Band -> its numbers [sets], as `band_keys` gives them.
+        own: The sets that the numbers are from.
+        whole: Sets that must be similar as well.
+        threshold: The least similarity.
+    """
+    groups, sizes = _groups(keys_of, len(own.counts))
+    first = np.cumsum(sizes) - sizes
+    kept = np.empty(int(sizes.sum()), dtype=np.int32)
+    filled = np.zeros(len(sizes), dtype=np.int64)
+    found = np.zeros(len(own.counts), dtype=bool)
+    for start in range(0, len(found), _BLOCK):
+        block = groups[:, start : start + _BLOCK]
+        for index in np.nonzero((block >= 0).any(axis=0))[0].tolist():
+            mine = block[:, index]
+            mine = mine[mine >= 0]
+            others = [kept[first[group] : first[group] + filled[group]] for group in mine.tolist() if filled[group]]
+            row = start + index
+            if others and _any_similar(row, np.unique(np.concatenate(others)), own, whole, threshold):
+                found[row] = True
+                continue
+            kept[first[mine] + filled[mine]] = row
+            filled[mine] += 1
+    return found
+
+
+def _groups(keys_of: Callable[[int], np.ndarray], rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each band of each row the number of its group, -1 where it is alone [BANDS, rows], int32; and the rows of each group [groups]."""
+    groups = np.full((BANDS, rows), -1, dtype=np.int32)
+    sizes: list[np.ndarray] = []
+    made = 0
+    for band in range(BANDS):
+        keys = keys_of(band)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        starts = np.nonzero(np.concatenate([[True], keys[1:] != keys[:-1]]) if rows else np.zeros(0, dtype=bool))[0]
+        counts = np.diff(np.append(starts, rows))
+        several = counts > 1
+        numbers = np.where(several, made + np.cumsum(several) - 1, -1).astype(np.int32)
+        groups[band, order] = np.repeat(numbers, counts)
+        sizes.append(counts[several])
+        made += int(several.sum())
+    return groups, np.concatenate(sizes)
+
+
+def _any_similar(row: int, others: np.ndarray, own: Sets, whole: Sets, threshold: float) -> bool:
+    """Whether one of some sets is similar to that of `row`, in both kinds of sets. Sizes alone rule most of them out."""
+    for sets in (own, whole):
+        size, sizes = sets.counts[row], sets.counts[others]
+        others = others[np.minimum(size, sizes) / np.maximum(size, sizes) >= threshold]
+    return any(_similarity(own[row], own[other]) >= threshold and _similarity(whole[row], whole[other]) >= threshold for other in others.tolist())
 
 
 def _similarity(first: np.ndarray, second: np.ndarray) -> float:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
-from alignflow.data import catalogue
+import numpy as np
+
+from alignflow.data.chunk_parsing import Assembled, Chunk, ParsedChunk, Row, in_chunks, left_out_example, parse_chunk, shortened
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
-from alignflow.data.printable import printable
-from alignflow.data.records import row_id
-from alignflow.data.sources.base import RowError, is_blank
-from alignflow.data.sources.columns import WatchedRow, left_behind, renamed, root_of
-from alignflow.data.sources.detect import LOOKED_AT, assembled, detect, with_names
-from alignflow.data.sources.meanings import unread_keys
-from alignflow.data.sources.reading import BrokenLine, read_rows
-from alignflow.data.sources.soundness import check_row
+from alignflow.data.row_workers import Workers
+from alignflow.data.sources.base import BrokenLine
+from alignflow.data.sources.detect import LOOKED_AT, detect, with_names
+from alignflow.data.sources.reading import read_rows as read_source
+from alignflow.data.spool import Spool, SpooledRows, read_rows, write_rows
 
-Row = dict[str, Any]
 LISTED = 5
-EXCERPT = 200
-"""Characters of the example of a reason."""
 
 
 @dataclass
@@ -39,23 +36,72 @@ class Kept:
         unused: Source -> the columns that no row's parser read, in order.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row] | SpooledRows = field(default_factory=list)
     read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     formats: dict[str, str] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     unused: dict[str, list[str]] = field(default_factory=dict)
 
-    def count(self, reason: str, example: str = "") -> None:
-        """Count one dropped row under `reason`; the first example of a reason is kept, cut to EXCERPT characters."""
-        self.dropped[reason] += 1
-        if example and reason not in self.examples:
-            text = printable(" ".join(example[: 10 * EXCERPT].split()))
-            self.examples[reason] = text if len(text) <= EXCERPT else f"{text[: EXCERPT - 3]}..."
+    def count(self, reason: str, example: str = "", number: int = 1) -> None:
+        """Count dropped rows under `reason`; the first example of a reason is kept, shortened."""
+        if number:
+            self.dropped[reason] += number
+            if example and reason not in self.examples:
+                self.examples[reason] = shortened(example)
+
+    def take(self, dropped: Mapping[str, int], examples: Mapping[str, str]) -> None:
+        """Count what was dropped elsewhere, with the first example of each reason."""
+        for reason, number in dropped.items():
+            self.count(reason, examples.get(reason, ""), number)
+
+
+class NumberedLines:
+    """The rows of a source with their numbers, from 1; broken lines are counted and left out.
+
+    Attributes:
+        read: Lines so far, broken ones included.
+    """
+
+    def __init__(self, source: SourceConfig):
+        self._source = source
+        self._lines = read_source(source)
+        self.read = 0
+        self._broken: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+        self._first: list[BrokenLine] = []
+
+    def __iter__(self) -> Iterator[tuple[int, Row]]:
+        for line in self._lines:
+            self.read += 1
+            if isinstance(line, BrokenLine):
+                self._broken[line.reason] += 1
+                self._examples.setdefault(line.reason, f"{source_name(self._source)}: line {line.number}")
+                self._first += [line] if len(self._first) < LISTED else []
+            else:
+                yield self.read, line
+
+    def finish(self, kept: Kept, config: PrepareConfig) -> None:
+        """Read on to the end, and count the lines.
+
+        Raises:
+            DataError: more of them than `max_broken_fraction` are broken.
+        """
+        for _ in self:
+            pass
+        kept.take(self._broken, self._examples)
+        kept.read += self.read
+        broken = self._broken.total()
+        if broken > config.max_broken_fraction * self.read:
+            listed = "; ".join(f"line {line.number}: {line.reason}" for line in self._first)
+            raise DataError(
+                f"{broken} of {self.read} lines are broken ({listed}{'; ...' if broken > LISTED else ''})", where=self._source.path,
+                do="repair the file, or raise data.max_broken_fraction",
+            )  # fmt: skip
 
 
 def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareConfig, kept: Kept | None = None) -> Kept:
-    """All usable rows of `sources` as the table `kind`, in their order.
+    """All usable rows of `sources` as the table `kind`, in their order, held in memory; see `parse_to_spool`.
 
     Args:
         sources: What is read.
@@ -67,10 +113,37 @@ def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareCon
         DataError: a source cannot be read, has more broken lines than `max_broken_fraction`, or not one usable row.
     """
     kept = Kept() if kept is None else kept
+    with tempfile.TemporaryDirectory() as folder, Spool(Path(folder) / "rows") as spool, Workers(1) as workers:
+        for chunk in parse_to_spool(sources, kind, config, kept, spool, workers):
+            kept.rows = [*kept.rows, *read_rows(chunk.path, chunk.chosen)]
+    return kept
+
+
+def parse_to_spool(
+    sources: Sequence[SourceConfig], kind: str, config: PrepareConfig, kept: Kept, spool: Spool, workers: Workers,
+    say: Callable[[int], None] = lambda rows: None,
+) -> Iterator[Chunk]:  # fmt: skip
+    """Parse sources, and give their rows as chunks on disk, source by source; what is counted goes to `kept`.
+
+    Rows are read one after the other and held for some chunks at a time, but for those of a `.json` with one value and for messages
+    of OpenAssistant that are rows of their own: these are held, those of a source together.
+
+    Args:
+        sources: What is read.
+        kind: A name of records.SCHEMAS.
+        config: Limits.
+        kept: What is filled, but for its rows.
+        spool: Where the chunks are written.
+        workers: Who parses them.
+        say: Hears how many rows were parsed.
+
+    Raises:
+        DataError: as `parse_sources` does.
+    """
     for source in sources:
-        before, dropped = len(kept.rows), kept.dropped.copy()
-        _parse_source(source, kind, config, kept)
-        if len(kept.rows) == before:
+        dropped = kept.dropped.copy()
+        chunks = _parse_source(source, kind, config, kept, spool, workers, say)
+        if not any(chunk.size for chunk in chunks):
             found = (kept.dropped - dropped).most_common(4)
             reasons = ", ".join(f"{reason} {count}" for reason, count in found)
             example = f"; an example of {found[0][0]}: {kept.examples[found[0][0]]}" if found and found[0][0] in kept.examples else ""
@@ -78,100 +151,61 @@ def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareCon
                 f"not one row can be used as {kind} ({reasons or 'no rows'}{example})", where=source.path,
                 do=f"it was read as {kept.formats[source_name(source)]}; `alignflow formats` says what each format can become",
             )  # fmt: skip
-    return kept
+        yield from chunks
 
 
-def _parse_source(source: SourceConfig, kind: str, config: PrepareConfig, kept: Kept) -> None:
-    lines = list(read_rows(source))
-    label = source_name(source)
-    if not lines:
+def _parse_source(
+    source: SourceConfig, kind: str, config: PrepareConfig, kept: Kept, spool: Spool, workers: Workers, say: Callable[[int], None]
+) -> list[Chunk]:  # fmt: skip
+    lines = NumberedLines(source)
+    first = list(islice(lines, LOOKED_AT))
+    if not lines.read:
         raise DataError("no rows in it", where=source.path, do="check where it came from")
-    for line in lines:
-        if isinstance(line, BrokenLine):
-            kept.count(line.reason, f"{label}: line {line.number}")
-    kept.read += len(lines)
-    _refuse_broken(source, lines, config)
-    raw = [(at, line) for at, line in enumerate(lines, 1) if not isinstance(line, BrokenLine)]
-    name = detect(with_names([row for _, row in raw[:LOOKED_AT]], source), source.path, kind) if source.format == "auto" else source.format
+    try:
+        name = detect(with_names([row for _, row in first], source), source.path, kind) if source.format == "auto" else source.format
+    except DataError:
+        lines.finish(kept, config)  # too many broken lines are the nearer reason
+        raise
+    trees = Assembled(name, chain(first, lines), source)
+    jobs = ((spool.new(), rows, source, kind, name) for rows in in_chunks(trees))
+    found = ParsedChunk(seen=trees.seen)
+    chunks: list[Chunk] = []
+    for path, part in workers.map(_parse_to_file, jobs):
+        chunks.append(Chunk(path, part.kept, part.ids))
+        found.add(part)
+        say(lines.read)
+    lines.finish(kept, config)
+    kept.read -= trees.put_together
+    label = source_name(source)
     kept.formats[label] = name
-    parse = catalogue.FORMATS[name].resolve()
-    read: set[str] = set()
-    rows: list[Row] = []
-    together = assembled(name, raw)
-    kept.read -= len(raw) - len(together)
-    for at, row in together:
-        try:
-            parsed = parse(WatchedRow(renamed(row, source.columns), read), kind)
-            for found in parsed:
-                check_row(found)
-        except RowError as error:
-            _count_row(kept, error.reason, label, at, row)
-            continue
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            ValueError,
-            ArithmeticError,
-            RecursionError,
-        ):  # data of any shape may be under a known column's name
-            _count_row(kept, "malformed", label, at, row)
-            continue
-        rows += [{"id": row_id(kind, found), "source": label, **found} for found in parsed]
-    unread = _unread(raw, source, read)
-    kept.unused[label] = sorted({*kept.unused.get(label, ()), *unread})
-    kept.rows += choose(rows, source, kept)
+    kept.take(found.dropped, found.examples)
+    kept.unused[label] = sorted({*kept.unused.get(label, ()), *found.seen.unread(found.read, source.columns)})
+    kept.take(Counter({"over_weight": found.over_weight}), {"over_weight": found.over_weight_example})
+    return capped(chunks, source, kept) if source.max_rows is not None else chunks
 
 
-def _refuse_broken(source: SourceConfig, lines: Sequence[Row | BrokenLine], config: PrepareConfig) -> None:
-    broken = [line for line in lines if isinstance(line, BrokenLine)]
-    if len(broken) > config.max_broken_fraction * len(lines):
-        listed = "; ".join(f"line {line.number}: {line.reason}" for line in broken[:LISTED])
-        raise DataError(
-            f"{len(broken)} of {len(lines)} lines are broken ({listed}{'; ...' if len(broken) > LISTED else ''})", where=source.path,
-            do="repair the file, or raise data.max_broken_fraction",
-        )  # fmt: skip
+def capped(chunks: list[Chunk], source: SourceConfig, kept: Kept) -> list[Chunk]:
+    """The number of rows that a source's cap leaves, chosen by the rows' hash: new rows move few."""
+    ids = np.concatenate([chunk.ids for chunk in chunks if chunk.ids is not None] or [np.zeros(0, dtype="S24")])
+    most = source.max_rows
+    if most is None or len(ids) <= most:
+        return chunks
+    stays = ids <= np.sort(ids)[most - 1]
+    stays[np.nonzero(stays)[0][most:]] = False
+    sizes = [chunk.size for chunk in chunks]
+    parts = np.split(stays, np.cumsum(sizes)[:-1])
+    rows = SpooledRows([(chunk.path, ~part) for chunk, part in zip(chunks, parts, strict=True)])
+    kept.take(Counter({"over_max_rows": len(rows)}), {"over_max_rows": left_out_example(rows.row(0))})
+    return [replace(chunk, chosen=part, size=int(part.sum())) for chunk, part in zip(chunks, parts, strict=True)]
 
 
-def _count_row(kept: Kept, reason: str, label: str, at: int, row: Row) -> None:
-    """Count a dropped row; its excerpt is made for the first of a reason alone."""
-    kept.count(reason, "" if reason in kept.examples else f"{label}: row {at}: {_excerpt(row)}")
-
-
-def _excerpt(row: Row) -> str:
-    return ", ".join(f"{name}: {str(value)[:EXCERPT // 2]}" for name, value in row.items() if not is_blank(value))
-
-
-def _unread(raw: Sequence[tuple[int, Row]], source: SourceConfig, read: set[str]) -> set[str]:
-    """The columns with something in them that no parser looked at, and such keys of the turns in those that one did."""
-    found: set[str] = set()
-    for _, row in raw:
-        mapped = {root_of(row, path) for path in source.columns.values()}
-        found |= {name for name, value in row.items() if name not in read and name not in mapped and not is_blank(value)}
-        found |= unread_keys(row, read) | (left_behind(row, source.columns, read) if source.columns else set())
-    return found
+def _parse_to_file(path: Path, rows: list[tuple[int, Row]], source: SourceConfig, kind: str, name: str) -> tuple[Path, ParsedChunk]:
+    """Parse a chunk, in whatever process, and write its rows."""
+    found, made = parse_chunk(rows, source, kind, name)
+    write_rows(path, made)
+    return path, found
 
 
 def source_name(source: SourceConfig) -> str:
     """A source's name without its folder, for tables that go from machine to machine."""
     return Path(source.path).name
-
-
-def choose(rows: list[Row], source: SourceConfig, kept: Kept) -> list[Row]:
-    """The share and number of rows that a source's weight and cap leave, chosen by the rows' hash: new rows move few."""
-    chosen = [row for row in rows if int(row["id"][:12], 16) < source.weight * 16**12]
-    _count_left_out(kept, "over_weight", rows, chosen)
-    if source.max_rows is not None and len(chosen) > source.max_rows:
-        limit = sorted(row["id"] for row in chosen)[source.max_rows - 1]
-        capped = [row for row in chosen if row["id"] <= limit][: source.max_rows]
-        _count_left_out(kept, "over_max_rows", chosen, capped)
-        chosen = capped
-    return chosen
-
-
-def _count_left_out(kept: Kept, reason: str, rows: list[Row], left: list[Row]) -> None:
-    stay = {id(row) for row in left}
-    for row in rows:
-        if id(row) not in stay:
-            given = {name: value for name, value in row.items() if name not in ("id", "source")}
-            kept.count(reason, "" if reason in kept.examples else f"{row['source']}: {_excerpt(given)}")

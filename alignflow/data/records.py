@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -79,21 +80,54 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
-def write_table(rows: Iterable[dict[str, Any]], kind: str, path: Path) -> int:
+GROUP_ROWS, GROUP_BYTES = 65_536, 1 << 26
+"""A group of rows of a Parquet file ends with so many rows, or with the piece of PIECE rows that makes it so large: it is written from memory."""
+PIECE = 256
+
+
+def write_table(rows: Iterable[dict[str, Any]], kind: str, path: Path, *, weighted: bool | None = None) -> int:
     """Write `rows` as the table `kind` of SCHEMAS to a Parquet file; return their number.
 
     Columns that a row lacks become null. The bytes depend on the rows alone: demonstrations have a place for the weight of
     a turn only where a turn has one.
+
+    Args:
+        rows: Taken one after the other, where `weighted` is given: no more than a group of them is held.
+        kind: A name of SCHEMAS.
+        path: The file.
+        weighted: Whether any row has a weight at a turn; None to look.
     """
-    listed = list(rows)
-    table = pa.Table.from_pylist(listed, schema=WEIGHTED_DEMONSTRATIONS if kind == "demonstrations" and _has_weights(listed) else SCHEMAS[kind])
+    if weighted is None:
+        rows = list(rows)
+        weighted = kind == "demonstrations" and any(map(has_weights, rows))
+    schema = WEIGHTED_DEMONSTRATIONS if weighted else SCHEMAS[kind]
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd")
-    return table.num_rows
+    written = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for group in _groups(iter(rows), schema):
+            file.write_table(group)
+            written += group.num_rows
+        if not written:
+            file.write_table(schema.empty_table())
+    return written
 
 
-def _has_weights(rows: Iterable[dict[str, Any]]) -> bool:
-    return any(turn.get("weight") is not None for row in rows for turn in row["messages"])
+def _groups(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:
+    pieces: list[pa.Table] = []
+    size = 0
+    while listed := list(islice(rows, PIECE)):
+        pieces.append(pa.Table.from_pylist(listed, schema=schema))
+        size += pieces[-1].nbytes
+        if len(pieces) >= GROUP_ROWS // PIECE or size >= GROUP_BYTES:
+            yield pa.concat_tables(pieces).combine_chunks()
+            pieces, size = [], 0
+    if pieces:
+        yield pa.concat_tables(pieces).combine_chunks()
+
+
+def has_weights(row: Mapping[str, Any]) -> bool:
+    """Whether a turn of a demonstration has a weight."""
+    return any(turn.get("weight") is not None for turn in row["messages"])
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
@@ -132,9 +166,12 @@ def prompt_digest(messages: Sequence[dict[str, str]]) -> str:
     return hashlib.sha256(normalise_text(prompt_text(messages)).encode()).hexdigest()
 
 
+_SORTED_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
+
+
 def row_id(*parts: Any) -> str:
     """A short content id of a row (96 bits), stable across runs and machines."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True).encode()).hexdigest()[:24]
+    return hashlib.sha256(_SORTED_JSON.encode(parts).encode()).hexdigest()[:24]
 
 
 def is_held_out(messages: Sequence[dict[str, str]], fraction: float) -> bool:

@@ -14,7 +14,17 @@ from typing import Any
 
 from alignflow.data.chat_templates import Messages
 from alignflow.data.errors import ModelError
-from alignflow.data.template_turns import Written, blanks_around, earlier_turns, end_text, last_turn, opening_ids, shared, write_shielded
+from alignflow.data.template_turns import (
+    Turn,
+    Written,
+    blanks_around,
+    earlier_turns,
+    end_text,
+    last_turn,
+    opening_ids,
+    shared,
+    write_shielded,
+)
 from alignflow.data.token_ids import controls_of, inner_ids, template_ids, text_ids
 
 
@@ -46,6 +56,25 @@ class EncodedConversation:
     ids: list[int]
     supervised: list[bool]
     merged: bool
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A text that a chat template wrote, up to the end of its last assistant turn, and where the assistant's turns stand in it.
+
+    Attributes:
+        whole: The text.
+        border: Where the last answer begins, and what the model sees before it ends.
+        earlier: The assistant turns before the last.
+        learnt: Those of them that are to be learnt.
+        last_learnt: Whether the last is to be learnt.
+    """
+
+    whole: Written
+    border: int
+    earlier: Sequence[Turn] = ()
+    learnt: Sequence[Turn] = ()
+    last_learnt: bool = True
 
 
 def load_tokenizer(path: Path | str, trust_remote_code: bool = False, revision: str | None = None) -> Any:
@@ -88,12 +117,25 @@ def encode_turn(tokenizer: Any, messages: Messages, text: str, *, ended: bool, s
         ended: Whether the turn's end follows; an answer that was cut has none.
         sampled: Whether the answer may be one that was sampled, and so go on from the generation prompt.
     """
-    whole = write_shielded(tokenizer, [*messages, {"role": "assistant", "content": text}], False)
-    prompt = write_shielded(tokenizer, messages, True)
+    placed = place_answer(tokenizer, messages, text, ended=ended, sampled=sampled)
+    return divide(tokenizer, placed.whole, placed.border)
+
+
+def place_answer(
+    tokenizer: Any, messages: Messages, text: str, *, ended: bool, sampled: bool, whole: Written | None = None, prompt: Written | None = None
+) -> Placed:
+    """The text of a conversation and the answer to it, and where the prompt ends; see `encode_turn`.
+
+    `whole` and `prompt` are what the template writes for the conversation with the answer, and for the conversation with the generation
+    prompt, where the caller has them.
+    """
+    turns = [*messages, {"role": "assistant", "content": text}]
+    whole = whole or write_shielded(tokenizer, turns, False)
+    prompt = prompt or write_shielded(tokenizer, messages, True)
     if sampled and _continues(tokenizer, prompt, whole, text, ended):
-        return _encode_continuation(tokenizer, prompt, text, ended)
-    whole, turn = last_turn(tokenizer, [*messages, {"role": "assistant", "content": text}], whole, prompt)
-    return _divide(tokenizer, whole.before(turn.end if ended else turn.content_end), turn.start)
+        return _place_continuation(tokenizer, prompt, text, ended)
+    whole, turn = last_turn(tokenizer, turns, whole, prompt)
+    return Placed(whole.before(turn.end if ended else turn.content_end), turn.start)
 
 
 def encode_conversation(tokenizer: Any, messages: Messages) -> tuple[list[int], list[bool]]:
@@ -112,23 +154,40 @@ def encode_turns(tokenizer: Any, messages: Messages) -> EncodedConversation:
     template's own, but for a token that would reach across the border before the last answer: a model that samples sees the prompt alone,
     so the prompt is encoded alone. Raises ValueError without an assistant turn.
     """
-    spoken = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
-    if not spoken:
+    placed = place_turns(tokenizer, up_to_last_answer(messages))
+    divided = divide(tokenizer, placed.whole, placed.border)
+    if not placed.earlier:
+        return joined(divided, placed)
+    before = placed.whole.before(placed.border)
+    _, places = template_ids(tokenizer, before.text, before.literal)
+    supervised = [any(turn.start <= start < turn.end for turn in placed.learnt) for start, _ in places]
+    across = any(start < turn.start < end for start, end in places for turn in placed.earlier)
+    return joined(divided, placed, supervised, across)
+
+
+def up_to_last_answer(messages: Messages) -> Messages:
+    """The turns up to the last one of the assistant. Raises ValueError where there is none."""
+    last = next((index for index in reversed(range(len(messages))) if messages[index]["role"] == "assistant"), None)
+    if last is None:
         raise ValueError("no assistant turn")
-    messages = messages[: spoken[-1] + 1]
-    whole = write_shielded(tokenizer, messages, False)
-    earlier = earlier_turns(tokenizer, messages, spoken[:-1], whole)
-    whole, last = last_turn(tokenizer, messages, whole)
-    divided = _divide(tokenizer, whole.before(last.end), last.start)
-    own = [messages[-1].get("weight") != 0] * len(divided.completion_ids)
-    ids = [*divided.prompt_ids, *divided.completion_ids]
-    if not earlier:
-        return EncodedConversation(ids, [*[False] * len(divided.prompt_ids), *own], divided.merged)
-    _, places = template_ids(tokenizer, whole.text[: last.start], whole.before(last.start).literal)
-    learnt = [turn for index, turn in zip(spoken, earlier, strict=False) if messages[index].get("weight") != 0]
-    supervised = [any(turn.start <= start < turn.end for turn in learnt) for start, _ in places]
-    across = any(start < turn.start < end for start, end in places for turn in earlier)
-    return EncodedConversation(ids, [*supervised, *own], divided.merged or across)
+    return messages[: last + 1]
+
+
+def place_turns(tokenizer: Any, messages: Messages, whole: Written | None = None, prompt: Written | None = None) -> Placed:
+    """The text of a conversation that ends with an assistant's turn, and where those turns stand in it; see `place_answer`."""
+    whole = whole or write_shielded(tokenizer, messages, False)
+    spoken = [index for index, message in enumerate(messages[:-1]) if message["role"] == "assistant"]
+    earlier = earlier_turns(tokenizer, messages, spoken, whole)
+    whole, last = last_turn(tokenizer, messages, whole, prompt)
+    learnt = [turn for index, turn in zip(spoken, earlier, strict=True) if messages[index].get("weight") != 0]
+    return Placed(whole.before(last.end), last.start, earlier, learnt, messages[-1].get("weight") != 0)
+
+
+def joined(divided: EncodedTurn, placed: Placed, supervised: Sequence[bool] | None = None, across: bool = False) -> EncodedConversation:
+    """The ids of a divided text as one row; `supervised` and `across` are those of the part before the last answer, where earlier ones stand."""
+    before = [False] * len(divided.prompt_ids) if supervised is None else supervised
+    own = [placed.last_learnt] * len(divided.completion_ids)
+    return EncodedConversation([*divided.prompt_ids, *divided.completion_ids], [*before, *own], divided.merged or across)
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -153,7 +212,7 @@ def decode_completion(tokenizer: Any, ids: Sequence[int], *, ended: bool = False
     return text.removeprefix(before).removesuffix(after if ended else "")
 
 
-def _divide(tokenizer: Any, whole: Written, border: int) -> EncodedTurn:
+def divide(tokenizer: Any, whole: Written, border: int) -> EncodedTurn:
     """A text as the ids before a border, encoded alone as a model that samples sees them, and those after it."""
     ids, places = template_ids(tokenizer, whole.text, whole.literal)
     before = whole.before(border)
@@ -168,8 +227,10 @@ def _divide(tokenizer: Any, whole: Written, border: int) -> EncodedTurn:
 def _continues(tokenizer: Any, prompt: Written, whole: Written, text: str, ended: bool) -> bool:
     """Whether an answer goes on from the generation prompt in a way that the template does not write: inside of thinking, or from it."""
     if whole.text.startswith(prompt.text):
+        if ended:
+            return False
         opening = controls_of(tokenizer).any.match(tokenizer.decode(opening_ids(tokenizer)).strip())
-        if ended or opening is None:
+        if opening is None:
             return False
         closes = opening.group().startswith("</")  # the prompt opened the thinking, in which the answer was cut
         return opening.group() not in text if closes else text.lstrip().startswith(opening.group())
@@ -178,8 +239,8 @@ def _continues(tokenizer: Any, prompt: Written, whole: Written, text: str, ended
     return not ended or (closing is not None and closing in text and not text.lstrip().startswith(opened))
 
 
-def _encode_continuation(tokenizer: Any, prompt: Written, text: str, ended: bool) -> EncodedTurn:
+def _place_continuation(tokenizer: Any, prompt: Written, text: str, ended: bool) -> Placed:
     border = len(prompt.text)
     spans = tuple((border + found.start(), border + found.end()) for found in controls_of(tokenizer).special.finditer(text))
     end = (end_text(tokenizer) or tokenizer.eos_token) if ended else ""
-    return _divide(tokenizer, Written(f"{prompt.text}{text}{end}", (*prompt.literal, *spans)), border)
+    return Placed(Written(f"{prompt.text}{text}{end}", (*prompt.literal, *spans)), border)

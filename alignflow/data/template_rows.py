@@ -1,32 +1,36 @@
-"""Rows that the model's chat template does not take: dropped and counted, or their system turn becomes part of the first user turn."""
+"""Rows that the model's chat template does not take: told apart, or their system turn becomes part of the first user turn."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from alignflow.data.configs.inputs import PrepareConfig
-from alignflow.data.filters import drop
-from alignflow.data.parsing import Kept, Row
 from alignflow.data.records import assistant, row_id
+from alignflow.data.row_texts import Row
 from alignflow.data.template_checks import refused
+from alignflow.data.template_turns import follows
 
 PARTS = ("messages", "prompt")
+ANSWERS = ("messages", "chosen", "rejected", "completion", "completions")
 
 
-def fit_to_template(kept: Kept, kind: str, tokenizer: Any, config: PrepareConfig) -> int:
-    """Drop the rows that the template refuses; with `system: merge` their system turn is merged before. Returns how many were merged.
+def fit_to_template(rows: Sequence[Row], kind: str, tokenizer: Any, config: PrepareConfig) -> tuple[np.ndarray, int]:
+    """Which rows the template takes [rows], booleans; with `system: merge` the system turn of others is merged before. Returns how many were, too.
 
-    A row keeps its id unless it is changed.
+    A row keeps its id unless it is changed. Of rows with answers only the roles are looked at here: whether the template writes them shows
+    when they are encoded.
     """
     merged = 0
-    for row in kept.rows if config.system == "merge" else ():
-        if _begins_with_system(row) and _refused(row, tokenizer):
+    for row in rows if config.system == "merge" else ():
+        if _begins_with_system(row) and refused(tokenizer, _conversation(row)):
             part = next(name for name in PARTS if name in row)
             row[part] = merge_system(row[part])
             row["id"] = row_id(kind, {name: value for name, value in row.items() if name not in ("id", "source")})
             merged += 1
-    drop(kept, "refused_by_template", lambda row: "text" not in row and _refused(row, tokenizer))
-    return merged
+    return np.array([_is_taken(row, tokenizer) for row in rows], dtype=bool), merged
 
 
 def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -40,7 +44,13 @@ def _begins_with_system(row: Row) -> bool:
     return len(turns) > 1 and turns[0]["role"] == "system" and turns[1]["role"] == "user"
 
 
-def _refused(row: Row, tokenizer: Any) -> bool:
-    if "messages" in row:
-        return refused(tokenizer, row["messages"])
-    return refused(tokenizer, [*row["prompt"], *assistant("x")])
+def _conversation(row: Row) -> list[dict[str, Any]]:
+    return row["messages"] if "messages" in row else [*row["prompt"], *assistant("x")]
+
+
+def _is_taken(row: Row, tokenizer: Any) -> bool:
+    if "text" in row:
+        return True
+    if row.keys().isdisjoint(ANSWERS):
+        return not refused(tokenizer, _conversation(row))
+    return follows(tokenizer, tuple(str(message["role"]) for message in _conversation(row)))

@@ -65,7 +65,7 @@ def template_ids(tokenizer: Any, text: str, literal: Sequence[Span] = ()) -> tup
     if not text:
         return [], []
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, spans = found["input_ids"], _without_gaps(found["offset_mapping"])
+    ids, spans = found["input_ids"], without_gaps(found["offset_mapping"])
     if not literal:
         return ids, spans
     known = controls_of(tokenizer).ids
@@ -82,10 +82,9 @@ def template_ids(tokenizer: Any, text: str, literal: Sequence[Span] = ()) -> tup
     return kept_ids, kept_spans
 
 
-def _without_gaps(offsets: Iterable[Sequence[int]]) -> list[Span]:
-    """Places of tokens, where byte-level tokenizers leave blanks out: a blank belongs to the token that it begins."""
+def without_gaps(offsets: Iterable[Sequence[int]], last: int = 0) -> list[Span]:
+    """Places of tokens, where byte-level tokenizers leave blanks out: a blank belongs to the token that it begins; `last` is where they begin."""
     spans: list[Span] = []
-    last = 0
     for start, end in offsets:
         if start > last:
             start = last
@@ -102,7 +101,7 @@ def inner_ids(tokenizer: Any, text: str) -> list[int]:
         return [*inner_ids(tokenizer, text[:1]), *inner_ids(tokenizer, text[1:])]
     for before in ("\n", "a", ")", "\u4e00"):  # one of them makes no token together with the text's beginning
         found = tokenizer(before + text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-        places = _without_gaps(found["offset_mapping"])
+        places = without_gaps(found["offset_mapping"])
         first = next((index for index, (start, _) in enumerate(places) if start >= len(before)), None)
         if first and places[first][0] == places[first - 1][1] == len(before):
             return found["input_ids"][first:]

@@ -1,13 +1,17 @@
-"""What is dropped before it is tokenised would have been dropped after it, too."""
+"""What is dropped before it is tokenised would have been dropped after it, too; of equal rows the first one stays."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests_support import small_tokenizer
 
-from alignflow.data.configs.inputs import PrepareConfig
-from alignflow.data.filters import drop_far_too_long, drop_over_long
-from alignflow.data.parsing import Kept
+from alignflow.data.byte_bounds import longest_bytes
+from alignflow.data.filters import repeated
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import load_tokenizer
+from alignflow.data.row_lengths import encoded_lengths
+from alignflow.data.row_texts import is_far_too_long
 
 TRIMS = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] | trim }}"
@@ -25,7 +29,11 @@ def tokenizer(tmp_path):
 @pytest.mark.parametrize("blanks", [0, 20, 200_000])
 def test_what_a_template_trims_does_not_count(tokenizer, blanks):
     row = {"messages": [*user("a question" + " " * blanks), *assistant("an answer")]}
-    early, late = Kept(rows=[row]), Kept(rows=[row])
-    drop_far_too_long(early, tokenizer, 128)
-    drop_over_long(late, tokenizer, PrepareConfig(max_length=128, max_prompt_length=64))
-    assert early.rows == late.rows == [row]
+    lengths, written = encoded_lengths([row], [0], tokenizer)
+    assert not is_far_too_long(row, longest_bytes(tokenizer, 128)) and written[0] and 0 < lengths.total[0] <= 128
+
+
+@given(st.lists(st.integers(0, 5), max_size=40))
+def test_all_but_the_first_of_equal_digests_are_repeated(numbers):
+    digests = np.array([[number % 2, number // 2] for number in numbers], dtype=np.uint64).reshape(-1, 2)
+    assert repeated(digests).tolist() == [number in numbers[:place] for place, number in enumerate(numbers)]

@@ -1,15 +1,17 @@
 """Near-duplicate search: what many rows share says nothing, and what two rows share beyond it does."""
 
 import random
+from collections import Counter
+from zlib import crc32
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignflow.data.filters import drop_duplicates
-from alignflow.data.near_duplicates import near_duplicates
-from alignflow.data.parsing import Kept
+from alignflow.data.near_duplicates import near_duplicates, shingles
 from alignflow.data.records import assistant, user
+from alignflow.data.row_texts import row_text, without_system
 
 LONG = " ".join(f"rule{number}" for number in range(300))
 
@@ -19,9 +21,9 @@ def question(number):
 
 
 def kept_of(rows, threshold=0.9):
-    kept = Kept(rows=list(rows))
-    drop_duplicates(kept, threshold)
-    return len(kept.rows)
+    texts = [row_text(row) for row in rows]
+    bare = [without_system(row) or text for row, text in zip(rows, texts, strict=True)]
+    return near_duplicates(texts, threshold, bare).count(False)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 40, 400])
@@ -84,3 +86,45 @@ def test_a_text_that_is_there_again_and_again_is_found_however_often(rows, again
     long = " ".join(draw.choices(words, k=120))
     texts = [f"{long} number {number}" for number in range(again)] + [" ".join(draw.choices(words, k=60)) for _ in range(rows - again)]
     assert sum(near_duplicates(texts, 0.8)) == again - 1
+
+
+PRIME = (1 << 61) - 1
+
+
+def shingles_of(text):
+    words = text.lower().split()
+    return {crc32(" ".join(words[start : start + 3]).encode()) for start in range(max(1, len(words) - 2))}
+
+
+def one_by_one(texts, threshold, bare):
+    """The rule in plain Python: every pair of rows in order."""
+    draw = np.random.default_rng(0)
+    factors, offsets = (draw.integers(low, 1 << 31, 64, dtype=np.uint64).tolist() for low in (1, 0))
+    whole, own = [shingles_of(text) for text in texts], [shingles_of(text) for text in bare]
+    counts = Counter(shingle for members in own for shingle in members)
+    common = {shingle for shingle, count in counts.items() if len(texts) >= 20 and count > len(texts) / 2}
+    own = [members - common or members for members in own]
+    signatures = [[min((shingle * factor + offset) % PRIME for shingle in members) for factor, offset in zip(factors, offsets, strict=True)] for members in own]
+    bands = [[tuple(signature[start : start + 4]) for start in range(0, 64, 4)] for signature in signatures]
+    found, kept = [], []
+    for row in range(len(texts)):
+        alike = [other for other in kept if any(one == two for one, two in zip(bands[row], bands[other], strict=True))]
+        found.append(any(min(len(sets[row] & sets[other]) / len(sets[row] | sets[other]) for sets in (own, whole)) >= threshold for other in alike))
+        kept += [] if found[-1] else [row]
+    return found
+
+
+blocks = st.sampled_from(["the same begin of all", "a rule for you and me", "", "été  Σ\u00a0x"])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(blocks, words, words), min_size=1, max_size=45), st.floats(0.3, 0.95))
+def test_the_rows_that_are_found_are_those_of_a_comparison_one_by_one(parts, threshold):
+    texts, bare = ([" ".join(part[start:]) for part in parts] for start in (0, 1))
+    assert near_duplicates(texts, threshold, bare) == one_by_one(texts, threshold, bare)
+
+
+def test_the_shingles_of_many_texts_are_those_of_each():
+    texts = ["", "a", "a b", "a b c", "a b c d a b c d", "ünï çödé wörds here", "one two three"]
+    flat, counts = shingles(texts)
+    assert [sorted(shingles_of(text)) for text in texts] == [part.tolist() for part in np.split(flat, np.cumsum(counts)[:-1])]

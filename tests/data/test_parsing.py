@@ -5,9 +5,10 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from alignflow.data.chunk_parsing import EXCERPT
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
-from alignflow.data.parsing import EXCERPT, Kept, parse_sources
+from alignflow.data.parsing import Kept, parse_sources
 from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.tasks.key import _flatten
 

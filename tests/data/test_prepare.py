@@ -11,7 +11,6 @@ from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.near_duplicates import near_duplicates
-from alignflow.data.parsing import parse_sources
 from alignflow.data.prepare import prepare
 from alignflow.data.records import is_held_out, prompt_digest, read_table, user
 from alignflow.data.run import Run, Runtime
@@ -183,7 +182,7 @@ def test_a_larger_held_out_share_contains_the_smaller(text, small, large):
 def test_a_text_that_is_too_long_by_its_bytes_is_dropped_before_it_is_looked_at_word_by_word(run_prepare, monkeypatch):
     """50 MB in one row took 13 GB: its words were compared with those of other rows, and it was tokenised."""
     seen = []
-    monkeypatch.setattr("alignflow.data.filters.normalise_text", lambda text: seen.append(len(text)) or text)
+    monkeypatch.setattr("alignflow.data.measuring.normalise_text", lambda text: seen.append(len(text)) or text)
     long = {"prompt": "long?", "completion": "word " * 40_000}
     out, _ = run_prepare([*rows(40), long])
     found = json.loads((out / "statistics.json").read_text())["tables"]["demonstrations"]
@@ -243,13 +242,31 @@ def test_files_of_a_folder_that_are_not_read_are_named(run_prepare, tmp_path):
     assert statistics(payload)["kept"] == 20
 
 
-def test_columns_that_nothing_reads_are_named_once_and_counted(run_prepare, monkeypatch):
-    def with_unused(sources, kind, config):
-        kept = parse_sources(sources, kind, config)
-        kept.unused = {"one.jsonl": ["id", "topic"]}
-        return kept
-
-    monkeypatch.setattr("alignflow.data.prepare.parse_sources", with_unused)
-    payload, _ = run_prepare(rows(20))
+def test_columns_that_nothing_reads_are_named_once_and_counted(run_prepare):
+    payload, _ = run_prepare([{**row, "topic": "spiders", "id": number} for number, row in enumerate(rows(20))])
     assert run_prepare.warnings == ["one.jsonl: columns that are not used: id, topic"]
     assert statistics(payload)["unused"] == {"one.jsonl": ["id", "topic"]}
+
+
+COMMON = " ".join(f"step{number}" for number in range(12))
+
+
+def test_words_that_most_rows_begin_with_contaminate_none_of_them(run_prepare, tmp_path):
+    """An instruction that evaluation prompts share with all rows dropped every row."""
+    evaluation = tmp_path / "evaluation.jsonl"
+    asked = [f"{COMMON} what weighs {number} more stones of the wall in front of it?" for number in range(3)]
+    evaluation.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in asked))
+    shared = {"prompt": f"{COMMON} say what weighs 2 more stones of the wall in front of it?", "completion": "much"}
+    training = [{"prompt": f"{COMMON} {row['prompt']}", "completion": row["completion"]} for row in rows(30)]
+    payload, _ = run_prepare([*training, shared], evaluation=(SourceConfig(path=str(evaluation)),))
+    assert statistics(payload)["dropped"] == {"contaminated": 1}
+    said = "6 runs of 8 words that evaluation prompts have stand in more than half of {}: rows are not dropped for these"
+    assert run_prepare.warnings == [said.format("demonstrations"), said.format("prompts")]
+
+
+def test_of_few_rows_shared_words_contaminate_all(run_prepare, tmp_path):
+    evaluation = tmp_path / "evaluation.jsonl"
+    evaluation.write_text(json.dumps({"prompt": f"{COMMON} at last"}) + "\n")
+    training = [{"prompt": f"{COMMON} {row['prompt']}", "completion": row["completion"]} for row in rows(12)]
+    with pytest.raises(DataError, match="no demonstrations are left .contaminated 12"):
+        run_prepare(training, evaluation=(SourceConfig(path=str(evaluation)),))

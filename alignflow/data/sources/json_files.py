@@ -47,7 +47,7 @@ def _line(file: IO[bytes]) -> bytes:
 
 def _json_row(line: bytes, number: int) -> Row | BrokenLine:
     try:
-        row = json.loads(line.decode("utf-8"), object_pairs_hook=_keys_once)
+        row = _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError:
         return BrokenLine(number, "not_utf8")
     except _RepeatedKey:
@@ -70,6 +70,10 @@ def _keys_once(pairs: list[tuple[str, Any]]) -> Row:
             f"the key {quoted(next(name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1))} is there twice"
         )
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_keys_once)
+"""One for all lines: json.loads makes one for each."""
 
 
 def json_value(file: IO[bytes], where: str, split: str = "train") -> Iterator[Row | BrokenLine]:

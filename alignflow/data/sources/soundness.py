@@ -31,11 +31,13 @@ def bounded(rows: Iterable[Row | BrokenLine]) -> Iterator[Row | BrokenLine]:
 
 
 def _too_large(value: Any) -> bool:
-    """Whether a row has a text anywhere that is over the limit."""
-    if isinstance(value, str | bytes):
-        return len(value) > MOST_BYTES
-    if isinstance(value, dict | list):
-        return any(_too_large(item) for item in (value.values() if isinstance(value, dict) else value))
+    """Whether a row, or a value inside of one, has a text anywhere that is over the limit."""
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, str | bytes):
+            if len(item) > MOST_BYTES:
+                return True
+        elif isinstance(item, dict | list) and _too_large(item):
+            return True
     return False
 
 
@@ -58,6 +60,8 @@ def _filled(value: Any) -> Any:
 
 def unsound(row: Mapping[str, Any]) -> str:
     """Why no table can hold a raw row: lone_surrogate, too_deep; empty where one can. Cheap for the common row of short fields."""
+    if _is_plain(row, 0):
+        return ""
     queue: list[tuple[Any, int]] = [(row, 0)]
     while queue:
         value, depth = queue.pop()
@@ -71,6 +75,21 @@ def unsound(row: Mapping[str, Any]) -> str:
             if isinstance(value, Mapping):
                 queue.extend((name, depth + 1) for name in value)
     return ""
+
+
+def _is_plain(value: Mapping[str, Any] | list[Any], depth: int) -> bool:
+    """Whether all texts in a value can be encoded, and it is not too deep; fast, and without the reason."""
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) and name.isascii() for name in value):
+            return False
+        value = list(value.values())
+    for item in value:
+        if isinstance(item, str):
+            if not item.isascii() and not _is_unicode(item):
+                return False
+        elif isinstance(item, Mapping | list | tuple) and (depth >= MAX_DEPTH or not _is_plain(item, depth + 1)):
+            return False
+    return True
 
 
 def _is_unicode(text: str) -> bool:

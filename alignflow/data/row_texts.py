@@ -1,0 +1,61 @@
+"""The texts of a row of any table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignflow.data.records import normalise_text, prompt_text
+
+Row = dict[str, Any]
+
+
+def answer_texts(row: Row) -> list[str]:
+    """All answers of a row, as texts."""
+    sides = [row[side] for side in ("chosen", "rejected", "completion") if side in row]
+    return [turns[-1]["content"] for turns in sides] + list(row.get("completions", ()))
+
+
+def prompt_messages(row: Row) -> list[dict[str, str]]:
+    """The conversation that a row's answer, or answers, reply to."""
+    return row["messages"][:-1] if "messages" in row else row["prompt"]
+
+
+def row_text(row: Row) -> str:
+    """All text of a row."""
+    if "text" in row:
+        return row["text"]
+    if "messages" in row:
+        return prompt_text(row["messages"])
+    return "\n".join([prompt_text(row["prompt"]), *answer_texts(row)])
+
+
+def without_system(row: Row) -> str | None:
+    """All text of a row but its system turns; None where it has none."""
+    name = next((name for name in ("messages", "prompt") if name in row), "")
+    turns = row.get(name) or ()
+    others = [turn for turn in turns if turn["role"] != "system"]
+    return row_text({**row, name: others}) if len(others) < len(turns) else None
+
+
+def word_ngrams(text: str, size: int) -> list[str]:
+    """All runs of `size` lower-case words; none for size 0."""
+    words = normalise_text(text).split()
+    return [" ".join(words[start : start + size]) for start in range(len(words) - size + 1)] if size else []
+
+
+def is_far_too_long(row: Row, bound: int) -> bool:
+    """Whether a row is over-long by its bytes alone, so that it is dropped before anything is done that takes time and memory for it.
+
+    Only rows are that are over-long in tokens as well: a text has more bytes than `bound` (byte_bounds.longest_bytes), the blanks at
+    its ends and an answer's thinking not counted, since a chat template may leave both out.
+    """
+    return "text" not in row and any(_longer(text.rpartition("</think>")[2].strip(), bound) for text in _texts(row))
+
+
+def _texts(row: Row) -> list[str]:
+    return [message["content"] for message in row["messages" if "messages" in row else "prompt"]] + answer_texts(row)
+
+
+def _longer(text: str, size: int) -> bool:
+    """Whether a text has more bytes than `size` in UTF-8, told without encoding a short one: a character has 4 at most."""
+    return len(text) > size or (4 * len(text) > size and len(text.encode("utf-8", "surrogatepass")) > size)

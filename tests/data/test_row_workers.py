@@ -1,0 +1,85 @@
+"""Processes that work on chunks: results in order, errors as they were, no process left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alignflow.data import row_workers
+from alignflow.data.errors import DataError, StageError
+from alignflow.data.row_workers import Workers
+
+
+def double(number):
+    if number == 13:
+        raise DataError("thirteen", where="here", do="count on")
+    return 2 * number, os.getpid()
+
+
+def end(number):
+    os._exit(3)
+
+
+def test_few_chunks_start_no_process():
+    with Workers(2) as workers:
+        assert list(workers.map(double, ((number,) for number in range(row_workers.FEW)))) == [(2 * number, os.getpid()) for number in range(row_workers.FEW)]
+
+
+def test_results_of_processes_come_in_order_and_an_error_is_the_one_that_was_raised(monkeypatch):
+    monkeypatch.setattr(row_workers, "FEW", 2)
+    taken = []
+
+    def jobs():
+        for number in range(40):
+            taken.append(number)
+            yield (number,)
+
+    found = []
+    with Workers(2) as workers:
+        with pytest.raises(DataError) as error:
+            for each in workers.map(double, jobs()):
+                found.append(each)
+                assert len(taken) - len(found) <= row_workers.AHEAD * 2 + 1, "jobs are taken as they are needed"
+        assert (error.value.what, error.value.where, error.value.do) == ("thirteen", "here", "count on")
+    assert [value for value, _ in found] == [2 * number for number in range(13)]
+    assert found[1][1] == os.getpid() != found[2][1]
+
+
+def test_a_process_that_dies_is_said(monkeypatch):
+    monkeypatch.setattr(row_workers, "FEW", 0)
+    with Workers(2) as workers, pytest.raises(StageError, match="a process that works on rows died"):
+        list(workers.map(end, [(1,), (2,)]))
+
+
+SLEEPER = """
+import sys, time
+from alignflow.data import row_workers
+from alignflow.data.spool import Spool
+def work(number):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+import os
+if __name__ == "__main__":
+    row_workers.FEW = 0
+    with Spool(sys.argv[1]) as spool, row_workers.Workers(2) as workers:
+        spool.new().touch()
+        list(workers.map(work, [(1,), (2,)]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends them")
+def test_processes_die_with_the_one_that_started_them(tmp_path):
+    script = tmp_path / "sleeper.py"
+    script.write_text(SLEEPER.replace("Spool(sys.argv[1])", "Spool(__import__('pathlib').Path(sys.argv[1]))"))
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path / "spool")], stdout=subprocess.PIPE, text=True, cwd=Path(row_workers.__file__).parents[2])
+    children = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
