@@ -118,7 +118,7 @@ class _Part:
             if not message.keys() <= _PLAIN:
                 return None
             role, content = message.get("role"), message.get("content")
-            if type(role) is not str or type(content) is not str or search(content):
+            if role not in _ROLES or type(content) is not str or search(content):
                 return None
             turns.append((role, content))
         return tuple(turns) or None
@@ -151,6 +151,7 @@ class _Part:
 
 _PLAIN = {"role", "content", "weight"}
 """What a message may have whose text alone the chat template is given."""
+_ROLES = ("system", "user", "assistant")
 
 
 def _encode_prompts(part: _Part, prompts: Sequence[Messages]) -> list[Any]:
