@@ -80,6 +80,17 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[Messages]) -> list[list[int
     return _in_parts(tokenizer, prompts, _encode_prompts, lambda messages: encode_prompt(tokenizer, messages))
 
 
+def encode_every_prompt(tokenizer: Any, prompts: Sequence[Messages]) -> list[list[int]]:
+    """What `encode_prompt` returns for each conversation, in their order.
+
+    Raises:
+        TemplateRefusedError: the chat template refuses one of them.
+        ModelError: the tokenizer has no chat template.
+    """
+    found = encode_prompts(tokenizer, prompts)
+    return [encode_prompt(tokenizer, messages) if ids is None else ids for messages, ids in zip(prompts, found, strict=True)]
+
+
 def _in_parts(tokenizer: Any, items: Sequence[Any], many: Callable[[_Part, Sequence[Any]], list[Any]], one: Callable[[Any], Any]) -> list[Any]:
     """The results for all items, some at a time; `many` leaves _ALONE for what goes one by one."""
     if tokenizer.chat_template is None or not can_encode(tokenizer):
@@ -118,7 +129,7 @@ class _Part:
             if not message.keys() <= _PLAIN:
                 return None
             role, content = message.get("role"), message.get("content")
-            if type(role) is not str or type(content) is not str or search(content):
+            if role not in _ROLES or type(content) is not str or search(content):
                 return None
             turns.append((role, content))
         return tuple(turns) or None
@@ -151,6 +162,7 @@ class _Part:
 
 _PLAIN = {"role", "content", "weight"}
 """What a message may have whose text alone the chat template is given."""
+_ROLES = ("system", "user", "assistant")
 
 
 def _encode_prompts(part: _Part, prompts: Sequence[Messages]) -> list[Any]:

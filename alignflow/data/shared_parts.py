@@ -49,7 +49,10 @@ PARTS: Mapping[str, Shared] = {
     "process": Shared(("alignflow.worker",), "How the process of a stage is prepared, and what its body is given."),
     "records": Shared(("alignflow.data.records",), "The tables of rows, and the ids of rows."),
     "rendering": Shared(
-        ("alignflow.data.rendering", "alignflow.data.chat_templates", "alignflow.data.template_turns", "alignflow.data.token_ids"),
+        (
+            "alignflow.data.rendering", "alignflow.data.chat_templates", "alignflow.data.template_turns", "alignflow.data.token_ids",
+            "alignflow.data.batch_rendering", "alignflow.data.text_pieces", "alignflow.data.word_ids",
+        ),
         "Conversations to token ids and back.", version="2",
     ),
     "sources": Shared(

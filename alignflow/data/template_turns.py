@@ -46,6 +46,7 @@ class _Memory:
     opening: list[int] | None = None
     blanks: tuple[str, str] | None = None
     prompt: str | None = None
+    headers: dict[bool, tuple[str, int]] = field(default_factory=dict)
 
 
 ONE_TURN, TWO_TURNS = ("user", "assistant"), ("user", "assistant", "user")
@@ -103,21 +104,60 @@ def earlier_turns(tokenizer: Any, messages: Messages, places: Sequence[int], who
     turns = [{**message, "content": mark} if index in places else message for index, message in enumerate(messages)]
     pieces = write_conversation(tokenizer, turns, False).split(mark)
     after = _after(tokenizer, tuple(str(message["role"]) for message in messages))
-    prompt = _generation_prompt(tokenizer)
     found, at = [], 0
     for number, index in enumerate(places):
         start = at + len(pieces[number]) if len(pieces) == len(places) + 1 else -1
         content = next((text for text in _forms(messages[index]["content"]) if start >= 0 and whole.text.startswith(text + pieces[number + 1], start)), None)
-        if content is None or not prompt or not whole.text.endswith(prompt, 0, start) or not whole.text.startswith(pieces[number], at):
+        lead = None if content is None or not whole.text.startswith(pieces[number], at) else _lead(tokenizer, messages, whole.text, start)
+        if lead is None:
             return [turn_in(tokenizer, messages, place, whole) for place in places]
-        at = start + len(content)
+        at = start + len(content or "")
         end = _end_in(tokenizer, after[index] or "")
-        found.append(Turn(start, at, at + end if end and whole.text.startswith((after[index] or "")[:end], at) else at))
+        found.append(Turn(start - lead, at, at + end if end and whole.text.startswith((after[index] or "")[:end], at) else at))
     return found
 
 
-def _forms(content: str) -> tuple[str, str]:
-    return content, content.strip()
+def _forms(content: str) -> tuple[str, ...]:
+    """A content as templates write it: as it is, without the blanks around it, and without its thinking."""
+    answer = content.rpartition("</think>")[2]
+    return content, content.strip(), answer, answer.lstrip("\n"), answer.strip()
+
+
+def _lead(tokenizer: Any, messages: Messages, text: str, start: int) -> int | None:
+    """How many characters before an earlier answer's content, which begins at `start`, the model writes; None where that is not known."""
+    prompt = _generation_prompt(tokenizer)
+    if prompt and text.endswith(prompt, 0, start):
+        return 0
+    roles = [message["role"] for message in messages]
+    turns = roles[roles[0] == "system" :]
+    if turns != [("user", "assistant")[index % 2] for index in range(len(turns))]:
+        return None
+    header, lead = _header(tokenizer, roles[0] == "system")
+    return lead if header and text.endswith(header, 0, start) else None
+
+
+def _header(tokenizer: Any, system: bool) -> tuple[str, int]:
+    """What the template writes between a question and an earlier answer, and how many of its last characters the model writes.
+
+    They are looked up in a conversation of three exchanges; the text is empty where its earlier turns differ.
+    """
+    remembered = _remembered(tokenizer)
+    if system not in remembered.headers:
+        exchanges = [{"role": role, "content": f"x{number}y"} for number, role in enumerate(("user", "assistant") * 3)]
+        messages = [*([{"role": "system", "content": "x-y"}] if system else []), *exchanges]
+        try:
+            whole = write_shielded(tokenizer, messages, False)
+            found = {_between(whole.text, f"x{number - 1}y", turn_in(tokenizer, messages, number + system, whole), f"x{number}y") for number in (1, 3)}
+        except (TemplateRefusedError, ModelError):
+            found = set()
+        remembered.headers[system] = found.pop() if len(found) == 1 else ("", 0)
+    return remembered.headers[system]
+
+
+def _between(text: str, question: str, turn: Turn, answer: str) -> tuple[str, int]:
+    start = turn.content_end - len(answer)
+    asked = text.rfind(question, 0, start) + len(question)
+    return (text[asked:start], start - turn.start) if asked <= turn.start <= start and text.startswith(answer, start) else ("", 0)
 
 
 def _generation_prompt(tokenizer: Any) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from alignflow.data.batch_rendering import encode_every_prompt
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.errors import TrainingError
-from alignflow.data.rendering import decode_completion, encode_prompt
+from alignflow.data.rendering import decode_completion
 from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
 from alignflow.models.generation.base import Generator, Sampling, row_seed
@@ -85,7 +86,7 @@ def encode_prompts(rows: list[dict[str, Any]], tokenizer: Any, room: int, run: R
     Raises:
         TrainingError: none is left.
     """
-    ids = [tuple(encode_prompt(tokenizer, row["prompt"])) for row in rows]
+    ids = [tuple(found) for found in encode_every_prompt(tokenizer, [row["prompt"] for row in rows])]
     kept = [index for index in range(len(rows)) if 0 < len(ids[index]) <= room]
     if len(kept) < len(rows):
         run.warn(f"{len(rows) - len(kept)} prompts are over {room} tokens (align.max_length less response_length) and were left out")

@@ -7,7 +7,7 @@ from chat_template_support import CORPUS, FAMILIES, TOKENIZERS, make_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alignflow.data.batch_rendering import AT_ONCE, encode_answers, encode_conversations, encode_prompts
+from alignflow.data.batch_rendering import AT_ONCE, encode_answers, encode_conversations, encode_every_prompt, encode_prompts
 from alignflow.data.errors import TemplateRefusedError
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import encode_prompt, encode_turn, encode_turns
@@ -76,6 +76,16 @@ def test_refused_turns_are_none_and_the_order_is_kept():
     assert found[0] == found[3] == encode_turns(tokenizer, taken) != found[2]
     assert encode_prompts(tokenizer, [refused[:2], user("a")]) == [None, encode_prompt(tokenizer, user("a"))]
     assert encode_answers(tokenizer, [(refused[:2], "b", True), (user("a"), "b", True)])[0] is None
+
+
+def test_every_prompt_raises_what_one_alone_raises():
+    tokenizer, refused = TOKENIZERS["gemma", "byte-level"], [{"role": "system", "content": "s"}, *user("a")]
+    assert encode_every_prompt(tokenizer, [user("a"), user("b")]) == [encode_prompt(tokenizer, user(text)) for text in "ab"]
+    with pytest.raises(TemplateRefusedError) as alone:
+        encode_prompt(tokenizer, refused)
+    with pytest.raises(TemplateRefusedError) as found:
+        encode_every_prompt(tokenizer, [user("a"), refused])
+    assert str(found.value) == str(alone.value)
 
 
 def test_more_conversations_than_are_held_at_once():

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy
 
+from alignflow.data.batch_rendering import encode_every_prompt
 from alignflow.data.configs.generation import SampleConfig
 from alignflow.data.errors import DataError
 from alignflow.data.records import prompt_digest, read_table, row_id, write_table
-from alignflow.data.rendering import decode_completion, encode_prompt
+from alignflow.data.rendering import decode_completion
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.base import Generator, Sampling, make_generator, row_seed
 from alignflow.models.generation.journal import RowJournal, RowWork, model_identity
@@ -111,7 +112,8 @@ def encode_prompts(rows: Sequence[dict[str, Any]], generator: Generator, config:
             f"max_new_tokens is {config.max_new_tokens} but the model's context holds {context} tokens",
             where="sample.max_new_tokens", do=f"set it below {context}, with room for the prompt",
         )  # fmt: skip
-    return [_fitted(row, encode_prompt(generator.tokenizer, row["prompt"]), room, generator, config) for row in rows]
+    ids = encode_every_prompt(generator.tokenizer, [row["prompt"] for row in rows])
+    return [_fitted(row, found, room, generator, config) for row, found in zip(rows, ids, strict=True)]
 
 
 def _fitted(row: dict[str, Any], ids: Sequence[int], room: int, generator: Generator, config: SampleConfig) -> tuple[int, ...]:
