@@ -17,8 +17,8 @@ from pathlib import Path
 
 from alignflow.data import artifacts
 from alignflow.data.artifacts import STAT, Manifest
-from alignflow.data.errors import AlignflowError
 from alignflow.data.encoded_place import check_whole
+from alignflow.data.errors import AlignflowError
 from alignflow.data.seals import DIRECTORY_SEAL, SealError, UnsealedError, directory_digests, unsealed
 from alignflow.tasks import integrity
 from alignflow.tasks.content import damaged_rows, remove_database
