@@ -113,7 +113,8 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
         shutil.rmtree(out.parent, ignore_errors=True)
         for directory in (out, side):
             directory.mkdir(parents=True)
-    run = Run(out=out, side=side, work=Path(spec["work"]), rows=Path(spec["rows"]), runtime=runtime, main=rank == 0)
+    encoded = Path(spec["encoded"]) if spec.get("encoded") else None
+    run = Run(out=out, side=side, work=Path(spec["work"]), rows=Path(spec["rows"]), runtime=runtime, main=rank == 0, encoded=encoded)
     stage = catalogue.STAGES[spec["stage"]]
     config = stage.config.model_validate(spec["config"])
     inputs = {name: Path(path) if path else None for name, path in spec["inputs"].items()}

@@ -12,7 +12,8 @@ MOST_NAMED = 10
 WHAT = {
     "artifacts": "artifacts that no kept one needs", "gates": "verdicts of gates on artifacts that are not kept",
     "quarantine": "damaged, replaced or half-removed artifacts", "staging": "unfinished output of dead runs",
-    "work": "half-done work of dead runs", "rows": "journals of rows that no kept artifact can use", "runs": "old logs and notes of runs",
+    "work": "half-done work of dead runs", "rows": "journals of rows that no kept artifact can use",
+    "encoded": "token ids of tables that nobody trains on", "runs": "old logs and notes of runs",
 }  # fmt: skip
 
 

@@ -118,7 +118,10 @@ def gc(
     keep: Annotated[list[str] | None, typer.Option(metavar="REF", help="Keep this artifact and what led to it.")] = None,
     keep_last: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the last N reports and what led to them.")] = 3,
     unused_for: Annotated[
-        float, typer.Option(min=0, metavar="DAYS", help="Remove journals of rows and logs that no kept artifact can use, and what was set aside, once that is so long ago.")
+        float, typer.Option(
+            min=0, metavar="DAYS",
+            help="Remove journals of rows and logs that no kept artifact can use, token ids of tables, and what was set aside, once that is so long ago.",
+        ),
     ] = UNUSED_FOR_DAYS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:  # fmt: skip

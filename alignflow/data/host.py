@@ -70,6 +70,35 @@ def now_in(directory: Path) -> float:
             os.unlink(name)
 
 
+FRESH_S = 3600.0  # who writes a temporary file writes to it more often
+
+
+def remove_abandoned(directory: Path, prefix: str) -> None:
+    """Remove temporary files `PREFIX PID-HOST-...` (no blank) whose writers are dead: those of this host at once, and those of other
+    hosts that nobody wrote to for an hour. One with our own process number is of an earlier process that had it.
+    """
+    found = list(directory.glob(f"{prefix}*"))
+    now = now_in(directory) if found else 0.0
+    for path in found:
+        pid, _, rest = path.name.removeprefix(prefix).partition("-")
+        with contextlib.suppress(FileNotFoundError):  # its writer may commit it now
+            fresh = _alive(pid) if rest.partition("-")[0] == this_host().id else now - path.stat().st_mtime < FRESH_S
+            if not fresh:
+                path.unlink()
+
+
+def _alive(pid: str) -> bool:
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return int(pid) != os.getpid()
+
+
 def stamp(file: int) -> None:
     """Give an open file the time of now: by writing its last byte (a line's end), which every kind of mount stamps on its server."""
     os.pwrite(file, b"\n", max(0, os.fstat(file).st_size - 1))

@@ -131,7 +131,12 @@ def has_weights(row: Mapping[str, Any]) -> bool:
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file as dictionaries; a turn of a conversation has `weight` only where it is 0.
+    """Return the rows of a Parquet file as dictionaries; see `table_batches`."""
+    return [row for batch in table_batches(path) for row in batch]
+
+
+def table_batches(path: Path, size: int = 65536) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a Parquet file as dictionaries, at most `size` at a time; a turn of a conversation has `weight` only where it is 0.
 
     Raises:
         DamagedArtifactError: it is not one, and lies in an artifact of the store.
@@ -140,11 +145,12 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     try:
         with pq.ParquetFile(path) as file:  # pq.read_table would import pandas and data sets first: half a second of every stage
             weighted = file.schema_arrow.names == WEIGHTED_DEMONSTRATIONS.names and file.schema_arrow.field("messages").type == WEIGHTED_MESSAGES
-            rows = [row for batch in file.iter_batches() for row in batch.to_pylist()]
+            for batch in file.iter_batches(size):
+                rows = batch.to_pylist()
+                yield [{**row, "messages": [_without_null_weight(turn) for turn in row["messages"]]} for row in rows] if weighted else rows
     except (OSError, pa.ArrowException) as error:
         refuse_damaged(path, f"{path.name} is not a readable Parquet table ({' '.join(str(error).split())[:200]})")
         raise DataError(f"not a readable Parquet table ({error})", where=str(path)) from error
-    return [{**row, "messages": [_without_null_weight(turn) for turn in row["messages"]]} for row in rows] if weighted else rows
 
 
 def _without_null_weight(turn: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Run:
         runtime: Device, precision, engine and threads.
         listeners: Who else hears each point of the curves: called with its step and metrics.
         main: Whether this is the process whose payload and figures count: the first of several.
+        encoded: Directory of the token ids of tables, shared by all runs of the store; None outside of one.
     """
 
     out: Path
@@ -80,6 +81,7 @@ class Run:
     rows: Path
     runtime: Runtime
     main: bool = True
+    encoded: Path | None = None
     tokens: int = 0
     computed: int = 0
     warnings: list[str] = field(default_factory=list)

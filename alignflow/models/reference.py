@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import ConcatDataset
 
 from alignflow.data.artifacts import identity
 from alignflow.data.configs.training import ReferenceConfig
 from alignflow.data.errors import TrainingError
-from alignflow.data.records import read_table, row_id, write_table
+from alignflow.data.records import row_id, table_batches, write_table
 from alignflow.data.run import Run, write_json
 from alignflow.models.batching import EncodedRow, prompt_groups
 from alignflow.models.engines import group
@@ -26,7 +29,10 @@ SIDES = ("train", "heldout")
 ANSWERS = ("chosen", "rejected")
 ABOUT = "reference.json"
 ANSWERS_PER_COMMIT = 256
+ROWS_AT_ONCE = 1024  # the log-probabilities of each token stand beside the sums
 
+Answers = ConcatDataset[EncodedRow]
+"""The chosen answers of train.parquet, then the rejected ones, then those of heldout.parquet; each is read when it is asked for."""
 References = dict[str, torch.Tensor]
 """`train/chosen`, `train/rejected`, `heldout/chosen`, `heldout/rejected` -> (rows,) fp32: sums of log-probabilities, nats."""
 
@@ -51,26 +57,22 @@ def compute_reference(config: ReferenceConfig, *, checkpoint: Path, preferences:
     }  # fmt: skip
     if not len(sides["train"]):
         raise TrainingError("no preference pairs to learn from", where="reference", do="raise align.max_length, or label more candidates")
-    answers = [row for pairs in sides.values() for row in (*pairs.chosen, *pairs.rejected)]
+    answers = ConcatDataset([rows for pairs in sides.values() for rows in (pairs.chosen, pairs.rejected)])
     scored = iter(_score(policy, answers, digest, config, run))
     if not run.main:
         return {}
     for side, pairs in sides.items():
-        found = {name: [next(scored) for _ in pairs.ids] for name in ANSWERS}
+        found = {name: [next(scored) for _ in range(len(pairs))] for name in ANSWERS}
         write_table(_rows(pairs, found), "references", run.out / f"{side}.parquet")
     write_json(run.out / ABOUT, {"checkpoint": digest, "max_length": config.max_length})
     means = {f"logps/{name}": float(sums.mean()) for name, sums in _sums(run.out / "train.parquet", sides["train"]).items()}
     return {"pairs": float(sum(map(len, sides.values()))), **means}
 
 
-def _score(policy: Policy, answers: Sequence[EncodedRow], digest: str, config: ReferenceConfig, run: Run) -> list[dict[str, Any]]:
+def _score(policy: Policy, answers: Answers, digest: str, config: ReferenceConfig, run: Run) -> list[dict[str, Any]]:
     """For each answer its `sum` and, where they are wanted, its `tokens`; in the order of `answers`, in the first process alone."""
-    longest: dict[tuple[int, ...], int] = {}
-    for row in answers:
-        longest[row.prompt_ids] = max(len(row), longest.get(row.prompt_ids, 0))
-    # similar lengths together, and the answers to one prompt, so that it is computed once
-    order = sorted(range(len(answers)), key=lambda index: (longest[answers[index].prompt_ids], answers[index].prompt_ids, index))
-    ids = [row_id("reference", digest, config.per_token, answers[index].prompt_ids, answers[index].completion_ids) for index in order]
+    names, order = _names_and_order(answers, digest, config)
+    ids = [names[index] for index in order]
 
     def compute(batch: list[int]) -> list[dict[str, Any]]:
         return _together(policy, [answers[order[place]] for place in batch], config.per_token, run)
@@ -85,6 +87,31 @@ def _score(policy: Policy, answers: Sequence[EncodedRow], digest: str, config: R
     results = journal.compute(ids, ANSWERS_PER_COMMIT, compute, lambda done, total: run.progress(done, total, "answers"), known)
     by_answer = dict(zip(order, results, strict=True))
     return [by_answer[index] for index in range(len(answers))]
+
+
+def _names_and_order(answers: Answers, digest: str, config: ReferenceConfig) -> tuple[list[str], list[int]]:
+    """The journal's ids of all answers, and the order in which they are scored: similar lengths together, and the answers to one
+    prompt, so that it is computed once. Each answer's token ids are in memory while it is looked at, and no longer.
+    """
+    names, prompts = [], []
+    longest: dict[bytes, int] = {}
+    for row in _each(answers):
+        names.append(row_id("reference", digest, config.per_token, row.prompt_ids, row.completion_ids))
+        prompts.append(hashlib.sha256(array("i", row.prompt_ids)).digest())
+        longest[prompts[-1]] = max(len(row), longest.get(prompts[-1], 0))
+    alike: dict[int, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        alike.setdefault(longest[prompt], []).append(index)
+    order: list[int] = []
+    for _, indices in sorted(alike.items()):
+        first = {prompts[index]: index for index in reversed(indices)}
+        rank = {prompt: number for number, prompt in enumerate(sorted(first, key=lambda prompt, first=first: answers[first[prompt]].prompt_ids))}
+        order += sorted(indices, key=lambda index, rank=rank: (rank[prompts[index]], index))
+    return names, order
+
+
+def _each(answers: Answers) -> Iterator[EncodedRow]:
+    return (answers[index] for index in range(len(answers)))
 
 
 def _together(policy: Policy, rows: Sequence[EncodedRow], per_token: bool, run: Run) -> list[dict[str, Any]]:
@@ -106,15 +133,15 @@ def _dealt(rows: Sequence[EncodedRow]) -> list[list[int]]:
     return [sorted(place for number in share for place in prompts[number]) for share in shares]
 
 
-def _rows(pairs: Pairs, found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    encoded = {"chosen": pairs.chosen, "rejected": pairs.rejected}
-    return [
-        {"id": name}
-        | {f"{answer}_logps": found[answer][index]["sum"] for answer in ANSWERS}
-        | {f"{answer}_tokens": encoded[answer][index].supervised for answer in ANSWERS}
-        | {f"{answer}_token_logps": found[answer][index]["tokens"] for answer in ANSWERS}
-        for index, name in enumerate(pairs.ids)
-    ]
+def _rows(pairs: Pairs, found: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    tokens = {"chosen": pairs.chosen.supervised, "rejected": pairs.rejected.supervised}
+    for index, name in enumerate(pairs.ids):
+        yield (
+            {"id": name}
+            | {f"{answer}_logps": found[answer][index]["sum"] for answer in ANSWERS}
+            | {f"{answer}_tokens": tokens[answer][index] for answer in ANSWERS}
+            | {f"{answer}_token_logps": found[answer][index]["tokens"] for answer in ANSWERS}
+        )
 
 
 def read_references(directory: Path, data: dict[str, Pairs]) -> References:
@@ -127,14 +154,19 @@ def read_references(directory: Path, data: dict[str, Pairs]) -> References:
 
 
 def _sums(path: Path, pairs: Pairs) -> dict[str, torch.Tensor]:
-    rows = read_table(path)
-    tokens = [(chosen.supervised, rejected.supervised) for chosen, rejected in zip(pairs.chosen, pairs.rejected, strict=True)]
-    if [row["id"] for row in rows] != pairs.ids or [(row["chosen_tokens"], row["rejected_tokens"]) for row in rows] != tokens:
+    tokens = zip(pairs.ids, pairs.chosen.supervised, pairs.rejected.supervised, strict=True)
+    sums: dict[str, list[float]] = {name: [] for name in ANSWERS}
+    same = True
+    for row in (row for batch in table_batches(path, ROWS_AT_ONCE) for row in batch):
+        same = same and (row["id"], row["chosen_tokens"], row["rejected_tokens"]) == next(tokens, None)
+        for name, found in sums.items():
+            found.append(row[f"{name}_logps"])
+    if not same or next(tokens, None) is not None:
         raise TrainingError(
             "the reference's log-probabilities are of other pairs or of other tokens", where=str(path),
             do="compute them from the same preferences, with the same tokenizer and max_length",
         )  # fmt: skip
-    return {name: torch.tensor([row[f"{name}_logps"] for row in rows], dtype=torch.float32) for name in ANSWERS}
+    return {name: torch.tensor(found, dtype=torch.float32) for name, found in sums.items()}
 
 
 def is_of(directory: Path, checkpoint: Path) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignflow.data.artifacts import read_manifest
+from alignflow.data.encoded_place import TABLE_DIGITS
 from alignflow.data.errors import AlignflowError
 from alignflow.data.host import now_in
 from alignflow.tasks.attempts import last_change
@@ -37,7 +38,7 @@ class Wish:
     Attributes:
         keep: Keys of artifacts to keep, with everything that led to them.
         keep_last: Keep this many of the newest end points (artifacts that no other one took), and what led to them.
-        unused_for_s: Keep journals of rows and files of `runs/` for so many seconds after their last use, and what was set
+        unused_for_s: Keep journals of rows, token ids of tables and files of `runs/` for so many seconds after their last use, and what was set
             aside for so many seconds after that.
     """
 
@@ -65,11 +66,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Artifact:
-    """What decides about an artifact: when it was made, what it took, and which journal its stage used."""
+    """What decides about an artifact: when it was made, what it took, which journal its stage used, and which tables it has."""
 
     created: str
     takes: frozenset[str]
     rows: str
+    tables: frozenset[str]
 
 
 @dataclass
@@ -80,6 +82,7 @@ class _View:
     used: set[str]
     pins: set[str]
     rows: set[str] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
 
 
 def collect(store: ArtifactStore, keep: Iterable[str], keep_last: int, unused_for_s: float = UNUSED_FOR_DAYS * DAY_S) -> list[Path]:
@@ -161,6 +164,8 @@ class Collection:
         name, stage = entry.path.name, entry.key.rpartition("-")[0]
         if (entry.key and entry.key in view.pins) or f"{ROWS}{name}" in view.pins or (entry.area == "work" and f"{WORK}{stage}" in view.pins):
             return IN_USE
+        if entry.area == "encoded" and name in view.tables:
+            return IN_USE
         if entry.area == "staging":
             return ""
         last_use = _last_use(at or entry.path, entry.area)
@@ -188,7 +193,9 @@ class Collection:
         new = [key for key, number in known if (key, number) not in self._shown]
         kept = _led_to([*self._wish.keep, *ends[: self._wish.keep_last], *new], by_key)
         used = _led_to(pins, by_key) | pins
-        return _View(kept, used, pins, {by_key[key].rows for key in (kept | used) if key in by_key})
+        rows = {by_key[key].rows for key in (kept | used) if key in by_key}
+        tables = set().union(*(by_key[key].tables for key in used if key in by_key))
+        return _View(kept, used, pins, rows, tables)
 
     def _artifacts(self) -> dict[tuple[str, int], _Artifact]:
         """All artifacts by name and inode; each manifest is read once."""
@@ -206,7 +213,8 @@ def _read(store: ArtifactStore, key: str) -> _Artifact | None:
     except (OSError, ValueError, AlignflowError):
         return None
     takes = {ref.key for ref in manifest.inputs.values()} | stored_paths(store, manifest.config)
-    return _Artifact(manifest.created, frozenset(takes), rows_name(manifest.stage, manifest.components))
+    tables = {digest[:TABLE_DIGITS] for name, digest in manifest.files.items() if name.endswith(".parquet")}
+    return _Artifact(manifest.created, frozenset(takes), rows_name(manifest.stage, manifest.components), frozenset(tables))
 
 
 def _led_to(keys: Iterable[str], artifacts: dict[str, _Artifact]) -> set[str]:
@@ -230,7 +238,7 @@ def _noted_keys(path: Path) -> set[str]:
 
 def _last_use(path: Path, area: str) -> int:
     """When something was last used, in nanoseconds of its file system's clock; whoever opens a journal touches its directory."""
-    if area not in ("work", "rows", "runs"):
+    if area not in ("work", "rows", "encoded", "runs"):
         return 0
     try:
         return max(path.lstat().st_mtime_ns, last_change(path) if area == "work" else 0)

@@ -18,7 +18,7 @@ from alignflow.data.artifacts import read_manifest
 from alignflow.data.errors import AlignflowError
 from alignflow.tasks.gates import read_record
 
-AREAS = ("artifacts", "gates", "quarantine", "staging", "work", "rows", "runs")
+AREAS = ("artifacts", "gates", "quarantine", "staging", "work", "rows", "encoded", "runs")
 KEY = r"(?P<stage>[a-z][a-z0-9_]*)-[0-9a-f]{40}"
 _ATTEMPT = r"@[A-Za-z0-9._]+-[0-9]+-[0-9a-f]{8}"
 _PATTERNS = {
@@ -26,11 +26,13 @@ _PATTERNS = {
     "staging": re.compile(rf"(?P<key>{KEY})({_ATTEMPT})?"),
     "work": re.compile(rf"(?P<key>{KEY})({_ATTEMPT})?"),
     "rows": re.compile(r"(?P<stage>[a-z][a-z0-9_]*)-[0-9a-f]{16}"),
+    "encoded": re.compile(r"[0-9a-f]{40}"),
     "runs": re.compile(rf"latest-[0-9a-f]{{16}}\.(json|tmp)|\.latest-[0-9a-f]{{16}}\.json\.[0-9a-f]+|(?P<key>{KEY})({_ATTEMPT})?(-node-[0-9]+)?\.log"),
 }
 _WHEN = re.compile(r"-([0-9]{18,20})(?=[-.]|\Z)")
 _IN_STAGING = re.compile(r"payload|side|(spec|result|error|stat|manifest)(-[0-9]+)?\.(json|tmp)|\.(stat|manifest)\.json\.[0-9a-f]+")
 _IN_ROWS = re.compile(r"batch-[0-9a-f]{32}\.json|\.batch-[0-9]+-[0-9a-f]+-[0-9a-f]{32}|\.now-[A-Za-z0-9_]+")
+_IN_ENCODED = re.compile(r"[a-z_]+-[0-9a-f]{32}-[0-9a-f]{64}\.arrow|\.encoding-[0-9]+-[0-9a-f]+-[a-z_]+-[0-9a-f]{32}-|\.now-[A-Za-z0-9_]+")
 _IN_GATES = re.compile(r"\.?[0-9]{20}-[0-9]+(\.json)?")
 
 
@@ -102,7 +104,7 @@ def _made_here(area: str, item: os.DirEntry[str]) -> Entry | None:
 
 
 def _holds_what_we_write(area: str, path: Path) -> bool:
-    pattern = {"staging": _IN_STAGING, "rows": _IN_ROWS}.get(area)
+    pattern = {"staging": _IN_STAGING, "rows": _IN_ROWS, "encoded": _IN_ENCODED}.get(area)
     if area == "work" and "@" in path.name:
         return all(item.name in (path.name.partition("@")[0], "left") for item in _listed(path))
     return pattern is None or all(pattern.fullmatch(item.name) for item in _listed(path))

@@ -17,7 +17,7 @@ from alignflow.data.errors import StoreError, UserError
 from alignflow.data.sharing import SHARED, STORE_FILE, Sharing
 
 HOME = "ALIGNFLOW_HOME"
-DIRECTORIES = ("artifacts", "staging", "work", "rows", "locks", "pins", "quarantine", "runs", "prefect", "gates")
+DIRECTORIES = ("artifacts", "staging", "work", "rows", "encoded", "locks", "pins", "quarantine", "runs", "prefect", "gates")
 ANOTHER = f"set {HOME} to another directory"
 _FIELDS = {"schema_version", SHARED}
 _MOST_BYTES = 65536  # a store.json has fewer than 200

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from alignflow.data import artifacts
 from alignflow.data.artifacts import STAT, Manifest
+from alignflow.data.encoded_place import check_whole
 from alignflow.data.errors import AlignflowError
 from alignflow.data.seals import DIRECTORY_SEAL, SealError, UnsealedError, directory_digests, unsealed
 from alignflow.tasks import integrity
@@ -50,7 +51,7 @@ class Findings:
         whole: How many artifacts are whole, and made from whole ones.
         damaged: Key -> what is wrong with the artifact.
         derived: Artifacts that were made from these, directly or not.
-        caches: Files that are made anew when they are removed, each with what is wrong: sizes and times, remembered digests, rows.
+        caches: Files that are made anew when they are removed, each with what is wrong: sizes and times, remembered digests, rows, token ids.
         verdicts: Verdicts of gates that cannot be trusted, each with what is wrong.
         unreadable: Files and folders that could not be looked at, each with the system's reason. Nothing acts on them.
         notes: What a person should know and nothing acts on, one line each.
@@ -202,7 +203,7 @@ def _beside(directory: Path, manifest: Manifest, found: Findings) -> None:
 
 
 def _small_files(store: ArtifactStore, found: Findings) -> None:
-    """Row journals, verdicts, remembered digests and keys, saved training states."""
+    """Row journals, token ids of tables, verdicts, remembered digests and keys, saved training states."""
     old: Counter[str] = Counter()
     for path in _files(store.root / FOLDER, "*.json", found):
         if what := _problem(path, read_record, found):
@@ -216,6 +217,9 @@ def _small_files(store: ArtifactStore, found: Findings) -> None:
                 old[name] += 1
             elif what:
                 found.caches[path] = what
+    for path in _files(store.root / "encoded", "*.arrow", found):
+        if what := _problem(path, check_whole, found):
+            found.caches[path] = what
     for path in _listed(store.root / "runs", found, "latest-*.json"):
         if what := _problem(path, keys_in, found):
             found.caches[path] = what

@@ -14,8 +14,9 @@ from flow_support import publish, publish_all
 from tests_support import as_artifact
 from waiting import wait_until
 
-from alignflow.data.artifacts import Manifest, manifest_text
+from alignflow.data.artifacts import Manifest, file_digest, manifest_text
 from alignflow.data.configs.loading import load_recipe
+from alignflow.data.encoded_place import directory_of
 from alignflow.data.errors import DamagedArtifactError, StoreError
 from alignflow.data.sharing import Sharing
 from alignflow.flows.calls import Caller
@@ -274,6 +275,47 @@ def test_a_stage_that_opens_its_journal_touches_it(store, call_of):
     grow_old(path, 1000)
     run_stage(call, store)
     assert time.time() - path.stat().st_mtime < DAY_S
+
+
+@pytest.fixture
+def token_ids(either, tmp_path):
+    """The token ids of a table that the artifact `prepare-1` has; they were last used 1000 days ago."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "train.parquet").write_bytes(b"rows")
+    as_artifact(tmp_path / "tables", either.root, "prepare-1")
+    path = directory_of(either.root / "encoded", file_digest(tmp_path / "tables" / "train.parquet"))
+    path.mkdir()
+    (path / f"demonstrations-{'0' * 32}-{'1' * 64}.arrow").write_bytes(b"ids")
+    (path / f".encoding-999999999-0a1b-demonstrations-{'0' * 32}-").write_bytes(b"half of the ids")
+    grow_old(path, 1000)
+    return path
+
+
+def test_token_ids_go_when_nobody_has_used_them_for_the_time_that_the_user_set(either, token_ids):
+    assert [entry.path for entry in plan(either, Wish(keep_last=9, unused_for_s=1001 * DAY_S)).recent] == [token_ids]
+    assert collected(either, Wish(keep_last=9, unused_for_s=999 * DAY_S)) == ({f"encoded/{token_ids.name}"}, {})
+    assert not token_ids.exists() and either.directory("prepare-1").exists()
+
+
+def test_token_ids_of_a_table_that_a_running_process_reads_stay(either, token_ids, artifact):
+    with using(either, "prepare-1"):
+        assert collected(either, Wish(keep_last=9, unused_for_s=0)) == (set(), {}) and token_ids in [entry.path for entry in plan(either).in_use]
+    with using(either, artifact("init-1")):
+        assert collected(either, Wish(keep_last=9, unused_for_s=0)) == ({f"encoded/{token_ids.name}"}, {})
+
+
+def test_token_ids_that_came_into_use_since_the_question_stay(either, token_ids):
+    collection = Collection(either, Wish(keep_last=9, unused_for_s=0))
+    waste = collection.plan().waste
+    with using(either, "prepare-1"):
+        assert [why for _, why in collection.remove(waste)] == [IN_USE]
+    os.utime(token_ids)  # a stage has opened them, and has ended
+    assert [why for _, why in collection.remove(waste)] == [IN_USE] and token_ids.is_dir()
+
+
+def test_a_folder_of_token_ids_with_anything_else_in_it_is_left_alone(either, token_ids):
+    (token_ids / "mine.txt").write_text("mine")
+    assert collected(either, Wish(keep_last=9, unused_for_s=0)) == (set(), {}) and (token_ids / "mine.txt").exists()
 
 
 def test_logs_and_notes_of_runs_go_by_their_age_unless_a_kept_artifact_is_named(store, artifact):

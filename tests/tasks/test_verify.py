@@ -12,7 +12,7 @@ from waiting import wait_until
 
 from alignflow.data import artifacts
 from alignflow.data.gates import GateRecord
-from alignflow.data.seals import sealed
+from alignflow.data.seals import digest_of_bytes, sealed
 from alignflow.tasks.content import settled
 from alignflow.tasks.gates import GateLedger
 from alignflow.tasks.latest import latest, remember
@@ -167,6 +167,11 @@ def test_small_files_are_checked_and_healed(store, chain):
     rows.mkdir(parents=True)
     (rows / "batch-a.json").write_bytes(sealed({"a": "word"}).replace(b"word", b"ward"))
     (rows / "batch-b.json").write_bytes(sealed({"b": 1}))
+    ids = store.root / "encoded" / ("0a" * 20)
+    ids.mkdir()
+    whole, changed = (ids / f"preferences-{'0' * 32}-{digest_of_bytes(content)}.arrow" for content in (b"ids", b"jds"))
+    for path in (whole, changed):
+        path.write_bytes(b"ids")
     record = GateRecord(
         gate="g", stage="toy", metric="length", key=chain[3].key, digest="", value=1.0, minimum=0.5, maximum=None, action="stop", verdict="stopped",
     )  # fmt: skip
@@ -178,10 +183,10 @@ def test_small_files_are_checked_and_healed(store, chain):
     note.write_bytes(note.read_bytes().replace(chain[3].key[-4:].encode(), b"zzzz"))
     (store.root / "content.sqlite").write_bytes(b"SQLite format 3\0 and then nothing of the kind")
     found = inspect(store)
-    assert set(found.caches) == {rows / "batch-a.json", note, store.root / "content.sqlite"} and list(found.verdicts) == [verdict]
+    assert set(found.caches) == {rows / "batch-a.json", changed, note, store.root / "content.sqlite"} and list(found.verdicts) == [verdict]
     assert GateLedger(store).records(chain[3].key) == [] and latest(store, "tiny", "toy") is None, "nobody is given what changed"
     set_aside(store, found)
-    assert inspect(store).clean and (rows / "batch-b.json").exists()
+    assert inspect(store).clean and (rows / "batch-b.json").exists() and whole.exists() and not changed.exists()
     GateLedger(store).add(record)
     assert GateLedger(store).records(chain[3].key) == [record]
 

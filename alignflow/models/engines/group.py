@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import torch.distributed as distributed
 from alignflow.data.run import Runtime
 
 TIMEOUT = timedelta(minutes=30)
+SIGN_OF_LIFE_S = 20.0
 T = TypeVar("T")
 
 
@@ -96,6 +98,21 @@ def gather(value: Any) -> list[Any]:
 def anywhere(condition: bool) -> bool:
     """Whether the condition holds in any process: the same answer in all of them."""
     return sum_all({"": float(condition)})[""] > 0
+
+
+def first_of_each_machine(steps: Iterable[object]) -> None:
+    """Go through `steps` in the first process of each machine, while the others wait for it, however long it takes.
+
+    All processes speak now and then between two steps: one that waited longer than the group's timeout would fail.
+    """
+    spoke = time.monotonic()
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        for _ in steps:
+            if size() > 1 and time.monotonic() - spoke > SIGN_OF_LIFE_S:
+                gather(False)
+                spoke = time.monotonic()
+    while not all(gather(True)):
+        pass
 
 
 def barrier() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from alignflow.data.records import read_table
-from alignflow.data.rendering import encode_conversation, encode_text
+from alignflow.data.encoded_kinds import encode_demonstrations
+from alignflow.data.encoded_rows import AnswerIds
+from alignflow.data.records import table_batches
+from alignflow.data.rendering import encode_text
 from alignflow.models.batching import EncodedRow
 from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs
 from alignflow.models.policy import completion_logps
@@ -33,15 +36,19 @@ def general_rows(directory: Path, tokenizer: Any, limit: int, context: int | Non
     """Rows of plain text, each after BOS (EOS where the tokenizer has none), or of conversations; cut at the context."""
     plain = directory / "texts.parquet"
     if not plain.exists():
-        conversations = [
-            encode_conversation(tokenizer, row["messages"]) for row in read_table(directory / "demonstrations.parquet")[:limit]
-        ]
-        pairs = [(ids[:context], mask[:context]) for ids, mask in conversations]
-        return [
-            EncodedRow(tuple(ids[: mask.index(True)]), tuple(ids[mask.index(True) :]), tuple(mask[mask.index(True) :]))
-            for ids, mask in pairs
-            if any(mask)
-        ]
+        answers = encode_demonstrations(tokenizer, _first_rows(directory / "demonstrations.parquet", limit))
+        rows = [_cut(answer, context) for (answer,) in answers]
+        return [row for row in rows if row.supervised]
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    texts = [encode_text(tokenizer, row["text"]) for row in read_table(plain)[:limit]]
+    texts = [encode_text(tokenizer, row["text"]) for row in _first_rows(plain, limit)]
     return [EncodedRow((start,), tuple(ids[: context - 1 if context else None])) for ids in texts if ids]
+
+
+def _cut(answer: AnswerIds, context: int | None) -> EncodedRow:
+    """What of an answer lies within the context; nothing of it where the prompt alone is longer."""
+    room = None if context is None else max(0, context - len(answer.prompt_ids))
+    return EncodedRow(answer.prompt_ids, answer.completion_ids[:room], answer.mask[:room])
+
+
+def _first_rows(table: Path, limit: int) -> list[dict[str, Any]]:
+    return list(islice((row for batch in table_batches(table, 1024) for row in batch), limit))

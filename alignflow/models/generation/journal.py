@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alignflow.data.artifacts import artifact_of, canonical_json, checked_manifest, text_digest
-from alignflow.data.host import now_in, this_host
+from alignflow.data.host import remove_abandoned, this_host
 from alignflow.data.run import Share
 from alignflow.data.seals import SealError, UnsealedError, sealed, unsealed
 
 _TEMPORARY = ".batch-"
-FRESH_S = 3600.0  # a batch takes milliseconds to write
 
 
 class RowWork(NamedTuple):
@@ -45,7 +44,7 @@ class RowJournal:
     def __init__(self, directory: Path, note: Callable[[str], None] = print):
         self._directory, self._note = directory, note
         directory.mkdir(parents=True, exist_ok=True)
-        self._clean()
+        remove_abandoned(directory, _TEMPORARY)
 
     def known(self, files: Iterable[str] | None = None) -> dict[str, Any]:
         """All committed results by row id, or those of some files; rows of a batch that cannot be trusted are computed again.
@@ -123,16 +122,6 @@ class RowJournal:
             os.close(directory)
         return unsealed(content)
 
-    def _clean(self) -> None:
-        found = list(self._directory.glob(f"{_TEMPORARY}*"))
-        now = now_in(self._directory) if found else 0.0
-        for path in found:
-            pid, _, rest = path.name.removeprefix(_TEMPORARY).partition("-")
-            with contextlib.suppress(FileNotFoundError):  # its writer may commit it now
-                fresh = _alive(pid) if rest.partition("-")[0] == this_host().id else now - path.stat().st_mtime < FRESH_S
-                if not fresh:
-                    path.unlink()
-
 
 def model_identity(path: Path) -> str:
     """What tells one model from another in a row's id: its digest in the store; empty for a path outside one."""
@@ -162,15 +151,3 @@ def _computed(ids: Sequence[str], batch: list[int], function: Callable[[list[int
     if len(values) != len(batch):
         raise ValueError(f"{len(values)} results for {len(batch)} rows")
     return {ids[index]: value for index, value in zip(batch, values, strict=True)}
-
-
-def _alive(pid: str) -> bool:
-    if not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return int(pid) != os.getpid()

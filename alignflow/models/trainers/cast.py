@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +183,7 @@ def load_cast(bound: Bound, paths: Mapping[str, Path | None], run: Run) -> Cast:
     )  # fmt: skip
 
 
-def _demonstrations(bound: Bound, policy: Policy, paths: Mapping[str, Path | None], run: Run) -> list[EncodedRow]:
+def _demonstrations(bound: Bound, policy: Policy, paths: Mapping[str, Path | None], run: Run) -> Sequence[EncodedRow]:
     """Rows of the ptx term in the order of the seed; empty where the method has none."""
     if not bound.options.ptx_coefficient:
         return []
@@ -192,4 +192,4 @@ def _demonstrations(bound: Bound, policy: Policy, paths: Mapping[str, Path | Non
         raise RecipeError("the ptx term needs demonstrations", where="align.options.ptx_coefficient", do="give data.demonstrations")
     _, rows = read_rows(path / "train.parquet", policy.tokenizer, bound.config.max_length, run, context_of(policy.model))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(bound.config.seed))
-    return [rows[index] for index in order.tolist()]
+    return rows.reordered(order.tolist())

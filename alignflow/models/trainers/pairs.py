@@ -2,85 +2,99 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from alignflow.data.encoded_kinds import PREFERENCES
+from alignflow.data.encoded_rows import EncodedRows
 from alignflow.data.errors import TrainingError
-from alignflow.data.records import read_table
-from alignflow.data.rendering import encode_turn
+from alignflow.data.records import table_batches
 from alignflow.data.run import Run
-from alignflow.models.batching import EncodedRow, packed_length
+from alignflow.models.batching import EncodedRow
+from alignflow.models.stored_rows import Picked, StoredRows, open_rows, plain
 from alignflow.models.trainers.room import room
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Encoded preference rows, one entry per pair.
+    """Encoded preference rows, one entry per pair; ids and names are read from a file when they are asked for.
 
     Attributes:
-        ids: Names of the rows.
-        chosen: The better answers.
-        rejected: The worse ones.
-        soft_label: (rows,) fp32 P(chosen is better), NaN where there is none.
-        margin: (rows,) fp32 score difference, NaN where there is none.
-        rows: The table's rows that these are.
+        table: The table that they are rows of.
+        encoded: The token ids of all rows of the table.
+        positions: (pairs,) int64: the rows of the table that these are.
+        soft_label: (pairs,) fp32 P(chosen is better), NaN where there is none.
+        margin: (pairs,) fp32 score difference, NaN where there is none.
     """
 
-    ids: list[str]
-    chosen: list[EncodedRow]
-    rejected: list[EncodedRow]
+    table: Path
+    encoded: EncodedRows
+    positions: np.ndarray
     soft_label: torch.Tensor
     margin: torch.Tensor
-    rows: list[dict[str, Any]]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.positions)
 
     @property
-    def lengths(self) -> list[int]:
+    def ids(self) -> Sequence[str]:
+        """Names of the rows."""
+        return Picked(self.positions, self.encoded.names)
+
+    @property
+    def chosen(self) -> StoredRows:
+        """The better answers."""
+        return StoredRows(self.encoded, "chosen", self.positions)
+
+    @property
+    def rejected(self) -> StoredRows:
+        """The worse answers."""
+        return StoredRows(self.encoded, "rejected", self.positions)
+
+    @property
+    def lengths(self) -> array[int]:
         """Tokens of each pair in a forward pass: a prompt that both sides share counts once."""
-        return [packed_length(pair) for pair in zip(self.chosen, self.rejected, strict=True)]
+        shared = self.encoded.repeats["rejected"] * self.encoded.prompt_lengths["chosen"]
+        return plain((self.encoded.lengths("chosen") + self.encoded.lengths("rejected") - shared)[self.positions])
 
     def both(self, rows: Sequence[int]) -> list[EncodedRow]:
         """The chosen sides of `rows`, then their rejected sides: one forward pass holds both."""
-        return [self.chosen[row] for row in rows] + [self.rejected[row] for row in rows]
+        read = [self.encoded.row(int(self.positions[row])) for row in rows]
+        return [EncodedRow(*sides[number]) for number in range(2) for sides in read]
+
+    def first_records(self, count: int) -> list[dict[str, Any]]:
+        """The table's rows that the first `count` pairs are."""
+        wanted = set(self.positions[:count].tolist())
+        rows = (row for batch in table_batches(self.table, 1024) for row in batch)
+        return [row for number, row in enumerate(islice(rows, max(wanted, default=-1) + 1)) if number in wanted]
 
 
 def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> Pairs:
     """Encode a preference table; pairs with a side over `max_length` tokens or the model's `context` are dropped and counted in a warning.
 
+    Every process of a stage must call it.
+
     Raises:
-        TrainingError: a side has no token, or no pair is left.
+        TrainingError: a side has no token.
     """
-    ids, chosen, rejected, soft, margin, kept, too_long = [], [], [], [], [], [], 0
+    encoded = open_rows(path, PREFERENCES, tokenizer, run)
     longest, limit = room(max_length, context, "max_length")
-    for row in read_table(path):
-        sides = [encode_side(tokenizer, row, side) for side in ("chosen", "rejected")]
-        if max(len(side) for side in sides) > longest:
-            too_long += 1
-            continue
-        if not all(side.completion_ids for side in sides):
-            raise TrainingError(
-                "an answer without a single token", where=f"{stage}, row {row['id']}", do="drop empty answers from the preferences"
-            )
-        ids.append(row["id"])
-        chosen.append(sides[0])
-        rejected.append(sides[1])
-        soft.append(float("nan") if row["soft_label"] is None else row["soft_label"])
-        margin.append(float("nan") if row["margin"] is None else row["margin"])
-        kept.append(row)
-    if too_long:
+    fits = np.maximum(encoded.lengths("chosen"), encoded.lengths("rejected")) <= longest
+    empty = np.minimum(encoded.completion_lengths["chosen"], encoded.completion_lengths["rejected"]) == 0
+    for position in np.flatnonzero(fits & empty)[:1]:
+        raise TrainingError(
+            "an answer without a single token", where=f"{stage}, row {encoded.names[int(position)]}",
+            do="drop empty answers from the preferences",
+        )  # fmt: skip
+    if too_long := int(np.count_nonzero(~fits)):
         run.warn(f"{too_long} pairs of {path.stem} are over {limit} and were left out")
-    return Pairs(ids, chosen, rejected, torch.tensor(soft, dtype=torch.float32), torch.tensor(margin, dtype=torch.float32), kept)
-
-
-def encode_side(tokenizer: Any, row: dict[str, Any], side: str) -> EncodedRow:
-    """One answer of a pair: what comes before its last turn is its prompt; an answer that was cut has no end."""
-    *before, last = row[side]
-    ended = row[f"{side}_ended"] is not False
-    turn = encode_turn(tokenizer, [*row["prompt"], *before], last["content"], ended=ended)
-    return EncodedRow(tuple(turn.prompt_ids), tuple(turn.completion_ids))
+    positions = np.flatnonzero(fits)
+    soft_label, margin = (torch.tensor(encoded.values[name][positions], dtype=torch.float32) for name in ("soft_label", "margin"))
+    return Pairs(path, encoded, positions, soft_label, margin)

@@ -84,7 +84,7 @@ def evaluate_pairs(reward: RewardModel, pairs: Pairs, config: RewardConfig, run:
 def check_rows(pairs: Pairs, count: int) -> list[ScoredRow]:
     """Rows whose scores are stored beside the model: both sides of the first pairs."""
     rows: list[ScoredRow] = []
-    for row in pairs.rows[: (count + 1) // 2]:
+    for row in pairs.first_records((count + 1) // 2):
         for side in ("chosen", "rejected"):
             *before, last = row[side]
             rows.append(([*row["prompt"], *before], last["content"], row[f"{side}_ended"] is not False))

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from alignflow.data.configs.training import SFTConfig
+from alignflow.data.encoded_kinds import DEMONSTRATIONS
 from alignflow.data.errors import TrainingError
-from alignflow.data.records import read_table
-from alignflow.data.rendering import encode_conversation
 from alignflow.data.run import Run
 from alignflow.models.adapters import add_adapter, save_model
-from alignflow.models.batching import EncodedRow
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.policy import Policy, load_policy
+from alignflow.models.stored_rows import Picked, StoredRows, open_rows
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.room import context_of, room
@@ -44,7 +45,7 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
         tokens = float(len(statistics.logps))
         return StepOutput(-statistics.logps.sum(), {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)})
 
-    plan = Plan("sft", [len(row) for row in rows], [row.supervised for row in rows], ids)
+    plan = Plan("sft", rows.lengths, rows.supervised, ids)
     metrics = fit(engine, compute, plan, config, run, lambda: evaluate_rows(policy, heldout, run))
     card = {
         "Supervised fine-tuning": "Fine-tuned by alignflow on the assistant tokens of demonstrations.",
@@ -57,29 +58,21 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
 
 def read_rows(
     path: Path, tokenizer: Any, max_length: int, run: Run, context: int | None = None
-) -> tuple[list[str], list[EncodedRow]]:  # fmt: skip
+) -> tuple[Sequence[str], StoredRows]:  # fmt: skip
     """Names and ids of conversations; those over `max_length` tokens or the model's `context` are left out and counted in a warning.
+
+    Every process of a stage must call it.
 
     Raises:
         TrainingError: nothing is left, or rows have no token to learn from.
     """
-    ids, rows, too_long, silent = [], [], 0, []
+    encoded = open_rows(path, DEMONSTRATIONS, tokenizer, run)
     longest, limit = room(max_length, context, "sft.max_length")
-    for record in read_table(path):
-        try:
-            tokens, mask = encode_conversation(tokenizer, record["messages"])
-            first = mask.index(True)
-        except ValueError:
-            silent.append(record["id"])
-            continue
-        if len(tokens) > longest:
-            too_long += 1
-            continue
-        if first == 0:
-            silent.append(record["id"])
-            continue
-        ids.append(record["id"])
-        rows.append(EncodedRow(tuple(tokens[:first]), tuple(tokens[first:]), tuple(mask[first:])))
+    lengths, learnt = encoded.lengths("completion"), encoded.supervised["completion"] > 0
+    fits = lengths <= longest
+    kept = learnt & fits & (encoded.prompt_lengths["completion"] > 0)
+    silent = [encoded.names[int(position)] for position in np.flatnonzero(fits & ~kept)]
+    too_long = int(np.count_nonzero(~fits))
     if silent:
         raise TrainingError(
             f"{len(silent)} rows have no supervised token: {', '.join(silent[:4])}", where=f"sft, {path.name}",
@@ -87,16 +80,17 @@ def read_rows(
         )  # fmt: skip
     if too_long:
         run.warn(f"{too_long} rows of {path.name} are over {limit} and were left out")
-    if not rows and path.stem == "train":
+    positions = np.flatnonzero(kept)
+    if not len(positions) and path.stem == "train":
         raise TrainingError("no demonstrations to learn from", where="sft", do="raise sft.max_length, or give more data")
-    return ids, rows
+    return Picked(positions, encoded.names), StoredRows(encoded, "completion", positions)
 
 
 @torch.no_grad()
-def evaluate_rows(policy: Policy, rows: list[EncodedRow], run: Run) -> dict[str, float | None]:
+def evaluate_rows(policy: Policy, rows: StoredRows, run: Run) -> dict[str, float | None]:
     """Held-out NLL per token in nats, and accuracy of the most probable token; None where there are no rows."""
     sums = {"logps": 0.0, "correct": 0.0, "tokens": 0.0}
-    for own in passes([len(row) for row in rows], run.runtime.micro_batch_tokens):
+    for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
         statistics = policy.token_statistics([rows[index] for index in own.rows], ("logps", "correct"))
         if own.counts:
             sums["logps"] += float(statistics.logps.sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ class Learner:
     critic: tuple[ValueModel, Engine] | None
     loss: PolicyLoss
     options: Any
-    demonstrations: list[EncodedRow]
+    demonstrations: Sequence[EncodedRow]
     seed: int
 
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignflow.data.host import this_host
+from alignflow.data.host import FRESH_S, this_host
 from alignflow.data.run import Share
-from alignflow.models.generation.journal import FRESH_S, RowJournal, RowWork, plan, shared
+from alignflow.models.generation.journal import RowJournal, RowWork, plan, shared
 
 
 def doubled(ids, asked):
