@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from alignflow.data import catalogue
@@ -13,6 +12,7 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.printable import printable
 from alignflow.data.records import row_id
+from alignflow.data.source_names import source_names
 from alignflow.data.sources.base import RowError, is_blank
 from alignflow.data.sources.columns import WatchedRow, left_behind, renamed, root_of
 from alignflow.data.sources.detect import LOOKED_AT, assembled, detect, with_names
@@ -67,23 +67,24 @@ def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareCon
         DataError: a source cannot be read, has more broken lines than `max_broken_fraction`, or not one usable row.
     """
     kept = Kept() if kept is None else kept
+    names = source_names(config, sources)
     for source in sources:
         before, dropped = len(kept.rows), kept.dropped.copy()
-        _parse_source(source, kind, config, kept)
+        label = names[source.path, source.split]
+        _parse_source(source, label, kind, config, kept)
         if len(kept.rows) == before:
             found = (kept.dropped - dropped).most_common(4)
             reasons = ", ".join(f"{reason} {count}" for reason, count in found)
             example = f"; an example of {found[0][0]}: {kept.examples[found[0][0]]}" if found and found[0][0] in kept.examples else ""
             raise DataError(
                 f"not one row can be used as {kind} ({reasons or 'no rows'}{example})", where=source.path,
-                do=f"it was read as {kept.formats[source_name(source)]}; `alignflow formats` says what each format can become",
+                do=f"it was read as {kept.formats[label]}; `alignflow formats` says what each format can become",
             )  # fmt: skip
     return kept
 
 
-def _parse_source(source: SourceConfig, kind: str, config: PrepareConfig, kept: Kept) -> None:
+def _parse_source(source: SourceConfig, label: str, kind: str, config: PrepareConfig, kept: Kept) -> None:
     lines = list(read_rows(source))
-    label = source_name(source)
     if not lines:
         raise DataError("no rows in it", where=source.path, do="check where it came from")
     for line in lines:
@@ -93,7 +94,7 @@ def _parse_source(source: SourceConfig, kind: str, config: PrepareConfig, kept: 
     _refuse_broken(source, lines, config)
     raw = [(at, line) for at, line in enumerate(lines, 1) if not isinstance(line, BrokenLine)]
     name = detect(with_names([row for _, row in raw[:LOOKED_AT]], source), source.path, kind) if source.format == "auto" else source.format
-    kept.formats[label] = name
+    kept.formats[label] = ", ".join(dict.fromkeys((*kept.formats.get(label, name).split(", "), name)))
     parse = catalogue.FORMATS[name].resolve()
     read: set[str] = set()
     rows: list[Row] = []
@@ -150,11 +151,6 @@ def _unread(raw: Sequence[tuple[int, Row]], source: SourceConfig, read: set[str]
         found |= {name for name, value in row.items() if name not in read and name not in mapped and not is_blank(value)}
         found |= unread_keys(row, read) | (left_behind(row, source.columns, read) if source.columns else set())
     return found
-
-
-def source_name(source: SourceConfig) -> str:
-    """A source's name without its folder, for tables that go from machine to machine."""
-    return Path(source.path).name
 
 
 def choose(rows: list[Row], source: SourceConfig, kept: Kept) -> list[Row]:

@@ -21,11 +21,12 @@ from alignflow.data.filters import (
     row_text,
 )
 from alignflow.data.licences import licences_by_path
-from alignflow.data.parsing import Kept, parse_sources, source_name
+from alignflow.data.parsing import Kept, parse_sources
 from alignflow.data.printable import printable
 from alignflow.data.records import is_held_out, prompt_digest, row_id, write_table
 from alignflow.data.rendering import encode_conversation, load_tokenizer
 from alignflow.data.run import Run, write_json
+from alignflow.data.source_names import source_names
 from alignflow.data.sources.reading import chosen_files
 from alignflow.data.sources.splits import listed
 from alignflow.data.template_rows import fit_to_template
@@ -103,7 +104,7 @@ class _Tables:
         """The rows of some sources; says once which files and columns of each are not read."""
         for source in sources:
             if left_out := chosen_files(source).left_out:
-                self._tell(f"{source_name(source)}: not read: {listed(left_out)}")
+                self._tell(f"{source_names(self.config)[source.path, source.split]}: not read: {listed(left_out)}")
         kept = parse_sources(sources, kind, self.config)
         for name, columns in kept.unused.items():
             if columns:

@@ -55,7 +55,7 @@ def test_columns_that_no_parser_reads_are_named_and_so_are_keys_of_turns(parse):
     rows = [{"prompt": "q", "completion": "a", "model": "m", "nothing": None}, {"prompt": "r", "completion": "a", "date": 5}]
     assert parse(rows).unused == {"rows.jsonl": ["date", "model"]}
     turns = [{**user("q")[0], "lang": "en"}, {**assistant("a")[0], "weight": 1}]
-    assert parse([{"messages": turns, "tools": []}]).unused == {"rows.jsonl": ["messages.lang"]}
+    assert parse([{"messages": turns, "tools": []}]).unused == {"rows.jsonl": ["messages[].lang"]}
 
 
 def test_the_system_column_of_a_conversation_is_read_and_so_not_named(parse):

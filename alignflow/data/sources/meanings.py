@@ -97,9 +97,9 @@ def trained(turn: Mapping[str, Any], *, is_answer: bool) -> bool:
 
 
 def unread_keys(row: Mapping[str, Any], columns: Iterable[str]) -> set[str]:
-    """Keys of turns that no format reads, as `column.key`, among some columns of a row."""
+    """Keys of turns that no format reads, as `column[].key`, among some columns of a row."""
     return {
-        f"{name}.{key}" for name in columns if isinstance(row.get(name), list)
+        f"{name}[].{key}" for name in columns if isinstance(row.get(name), list)
         for turn in row[name] if isinstance(turn, dict) and not turn.keys() <= TURN_KEYS and ("role" in turn or "from" in turn)
         for key, value in turn.items() if key not in TURN_KEYS and not is_blank(value)
     }  # fmt: skip

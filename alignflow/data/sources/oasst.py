@@ -136,7 +136,7 @@ def _ranked(row: Row) -> list[tuple[Messages, list[str], list[float]]]:
     """Prompt, answers and scores (the rank, negated) of every turn with at least two ranked replies."""
     found = []
     for context, replies in _questions(_root(row)):
-        ranked = [(reply["text"], -rank) for reply in replies if (rank := _rank(reply)) is not None]
+        ranked = [(reply["text"], 0.0 - rank) for reply in replies if (rank := _rank(reply)) is not None]
         if len(ranked) > 1:
             found.append((placed(row, context), [text for text, _ in ranked], [score for _, score in ranked]))
     if not found:

@@ -41,6 +41,10 @@ def test_the_rows_of_a_tree(row):
     assert [(found["completions"], found["scores"]) for found in parse(row, "rankings")] == [(["best", "worse"], [0.0, -1.0]), (["d", "c"], [0.0, -1.0])]
 
 
+def test_the_best_rank_is_the_score_0_and_not_minus_0():
+    assert [str(pair["score_chosen"]) for pair in parse(TREE, "preferences")] == ["0.0", "0.0"]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [(node("q", "prompter"), "no_answer"), (node("q", "assistant", node("a", "assistant")), "no_prompt"),
