@@ -43,7 +43,8 @@ class Chosen:
 def choose_files(found: Mapping[str, Path], split: str, known: Collection[str], where: str, hidden: Collection[str] = ()) -> Chosen:
     """Choose among the files of a folder or pattern, by their names below it.
 
-    Files that describe the data (README, LICENSE) are left out, and so is what is `hidden`. Where names tell splits, only the files of `split` are read; where all are of one split, and none other was asked for, they
+    Files that describe the data (README, LICENSE) are left out, and so is what is `hidden`.
+    Where names tell splits, only the files of `split` are read; where all are of one split, and none other was asked for, they
     are. Files in .json are read where there are no others: beside data they describe it.
 
     Raises:

@@ -66,6 +66,13 @@ def test_messages_in_rows_of_their_own_are_put_together_in_any_order(tmp_path):
     assert kept.formats == {"m.jsonl": "oasst"} and kept.dropped == {"no_parent": 1} and kept.unused == {"m.jsonl": []}
 
 
+@pytest.mark.parametrize(("name", "nothing"), [(str, ""), (int, None), (str, float("nan"))])
+def test_ids_may_be_numbers_and_a_root_may_have_nothing_for_a_parent(name, nothing):
+    rows = [{"message_id": name(1), "parent_id": nothing, "text": "q", "role": "prompter"}, {"message_id": name(2), "parent_id": name(1), "text": "a", "role": "assistant"}]
+    (_, tree), = gathered(list(enumerate(rows)))
+    assert parse(tree, "demonstrations") == [{"messages": [*user("q"), *assistant("a")]}]
+
+
 def test_messages_that_are_each_others_parents_stay_by_themselves():
     rows = [{"message_id": a, "parent_id": b, "text": "x", "role": "prompter"} for a, b in (("1", "2"), ("2", "1"), ("3", "3"))]
     assert gathered(list(enumerate(rows))) == list(enumerate(rows))
