@@ -176,11 +176,13 @@ def _characters(value: Any) -> int:
     return sum(map(_characters, value.values() if isinstance(value, dict) else value)) if isinstance(value, dict | list) else 8
 
 
-def parse_chunk(rows: list[tuple[int, Row]], source: SourceConfig, kind: str, name: str) -> tuple[ParsedChunk, list[Row]]:
-    """Numbered raw rows as rows of the table `kind`, by the parser of the format `name`, without those that the source's weight leaves out."""
+def parse_chunk(rows: list[tuple[int, Row]], source: SourceConfig, label: str, kind: str, name: str) -> tuple[ParsedChunk, list[Row]]:
+    """Numbered raw rows as rows of the table `kind`, by the parser of the format `name`, without those that the source's weight leaves out.
+
+    `label` is the source's name in the rows and in examples.
+    """
     found = ParsedChunk()
     made: list[Row] = []
-    label = Path(source.path).name
     parse = catalogue.FORMATS[name].resolve()
     for at, row in rows:
         if name not in PUT_TOGETHER:

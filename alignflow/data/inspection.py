@@ -18,7 +18,7 @@ from alignflow.data.column_uses import Uses, column_uses
 from alignflow.data.configs.explaining import suggest
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError, ModelError, UserError, quoted
-from alignflow.data.parsing import Kept, Row, parse_sources, source_name
+from alignflow.data.parsing import Kept, Row, parse_sources
 from alignflow.data.paths import is_there
 from alignflow.data.printable import printable
 from alignflow.data.records import SCHEMAS, read_table
@@ -114,7 +114,7 @@ def inspect_source(source: SourceConfig, kind: str = "") -> Inspection:
         found.left_out = chosen_files(source).left_out
     if found.error is None or _is_here(source):  # the Hub is not asked twice for what it does not have
         found.error = _parse(source, found)
-    found.format = found.counted.formats.get(source_name(source), "")
+    found.format = ", ".join(found.counted.formats.values())
     if found.format:
         found.uses = _uses(source, found)
     found.warnings = _warnings(found)
@@ -141,7 +141,7 @@ def _parse(source: SourceConfig, found: Inspection) -> DataError | None:
 def _uses(source: SourceConfig, found: Inspection) -> Uses:
     parser = catalogue.FORMATS[found.format].resolve()
     rows = [row for row in islice(read_rows(source), _SEARCHED) if not isinstance(row, BrokenLine)]
-    return column_uses(rows, lambda row: parser(renamed(row, source.columns), found.kind), found.counted.unused.get(source_name(source), ()))
+    return column_uses(rows, lambda row: parser(renamed(row, source.columns), found.kind), [name for names in found.counted.unused.values() for name in names])
 
 
 def _warnings(found: Inspection) -> list[str]:

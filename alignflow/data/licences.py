@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import PurePath
+
+from alignflow.data.source_names import short_name
 
 UNKNOWN = "unknown"
 
@@ -24,16 +25,7 @@ def licences_by_path(stated: Iterable[tuple[str, str]], known: Mapping[str, str]
     found = dict(known or {})
     for path, licences in by_path.items():
         licence = "; ".join(dict.fromkeys(text for text in licences if text != UNKNOWN)) or UNKNOWN
-        name = _short_name(path, licence, [other for other in by_path if other != path], known or {})
+        taken = {name for name, text in (known or {}).items() if text != licence}
+        name = short_name(path, [other for other in by_path if other != path], taken)
         found[name] = "; ".join(dict.fromkeys((known[name], licence))) if known and name in known else licence
     return found
-
-
-def _short_name(path: str, licence: str, others: Iterable[str], known: Mapping[str, str]) -> str:
-    taken = {name for name, text in known.items() if text != licence}
-    parts, rivals = PurePath(path).parts, [PurePath(other).parts for other in others]
-    for count in range(1, len(parts)):
-        name = "/".join(parts[-count:])
-        if name not in taken and not any(rival[-count:] == parts[-count:] for rival in rivals):
-            return name
-    return PurePath(path).as_posix() if len(parts) > 1 else path

@@ -15,6 +15,7 @@ from alignflow.data.chunk_parsing import Assembled, Chunk, ParsedChunk, Row, in_
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.row_workers import Workers
+from alignflow.data.source_names import source_names
 from alignflow.data.sources.base import BrokenLine
 from alignflow.data.sources.detect import LOOKED_AT, detect, with_names
 from alignflow.data.sources.reading import read_rows as read_source
@@ -63,8 +64,8 @@ class NumberedLines:
         read: Lines so far, broken ones included.
     """
 
-    def __init__(self, source: SourceConfig):
-        self._source = source
+    def __init__(self, source: SourceConfig, label: str):
+        self._source, self._label = source, label
         self._lines = read_source(source)
         self.read = 0
         self._broken: Counter[str] = Counter()
@@ -76,7 +77,7 @@ class NumberedLines:
             self.read += 1
             if isinstance(line, BrokenLine):
                 self._broken[line.reason] += 1
-                self._examples.setdefault(line.reason, f"{source_name(self._source)}: line {line.number}")
+                self._examples.setdefault(line.reason, f"{self._label}: line {line.number}")
                 self._first += [line] if len(self._first) < LISTED else []
             else:
                 yield self.read, line
@@ -140,24 +141,27 @@ def parse_to_spool(
     Raises:
         DataError: as `parse_sources` does.
     """
+    names = source_names(config, sources)
     for source in sources:
         dropped = kept.dropped.copy()
-        chunks = _parse_source(source, kind, config, kept, spool, workers, say)
+        label = names[source.path, source.split]
+        chunks = _parse_source(source, label, kind, config, kept, spool, workers, say)
         if not any(chunk.size for chunk in chunks):
             found = (kept.dropped - dropped).most_common(4)
             reasons = ", ".join(f"{reason} {count}" for reason, count in found)
             example = f"; an example of {found[0][0]}: {kept.examples[found[0][0]]}" if found and found[0][0] in kept.examples else ""
             raise DataError(
                 f"not one row can be used as {kind} ({reasons or 'no rows'}{example})", where=source.path,
-                do=f"it was read as {kept.formats[source_name(source)]}; `alignflow formats` says what each format can become",
+                do=f"it was read as {kept.formats[label]}; `alignflow formats` says what each format can become",
             )  # fmt: skip
         yield from chunks
 
 
 def _parse_source(
-    source: SourceConfig, kind: str, config: PrepareConfig, kept: Kept, spool: Spool, workers: Workers, say: Callable[[int], None]
+    source: SourceConfig, label: str, kind: str, config: PrepareConfig, kept: Kept, spool: Spool, workers: Workers,
+    say: Callable[[int], None],
 ) -> list[Chunk]:  # fmt: skip
-    lines = NumberedLines(source)
+    lines = NumberedLines(source, label)
     first = list(islice(lines, LOOKED_AT))
     if not lines.read:
         raise DataError("no rows in it", where=source.path, do="check where it came from")
@@ -167,7 +171,7 @@ def _parse_source(
         lines.finish(kept, config)  # too many broken lines are the nearer reason
         raise
     trees = Assembled(name, chain(first, lines), source)
-    jobs = ((spool.new(), rows, source, kind, name) for rows in in_chunks(trees))
+    jobs = ((spool.new(), rows, source, label, kind, name) for rows in in_chunks(trees))
     found = ParsedChunk(seen=trees.seen)
     chunks: list[Chunk] = []
     for path, part in workers.map(_parse_to_file, jobs):
@@ -176,8 +180,7 @@ def _parse_source(
         say(lines.read)
     lines.finish(kept, config)
     kept.read -= trees.put_together
-    label = source_name(source)
-    kept.formats[label] = name
+    kept.formats[label] = ", ".join(dict.fromkeys((*kept.formats.get(label, name).split(", "), name)))
     kept.take(found.dropped, found.examples)
     kept.unused[label] = sorted({*kept.unused.get(label, ()), *found.seen.unread(found.read, source.columns)})
     kept.take(Counter({"over_weight": found.over_weight}), {"over_weight": found.over_weight_example})
@@ -199,13 +202,8 @@ def capped(chunks: list[Chunk], source: SourceConfig, kept: Kept) -> list[Chunk]
     return [replace(chunk, chosen=part, size=int(part.sum())) for chunk, part in zip(chunks, parts, strict=True)]
 
 
-def _parse_to_file(path: Path, rows: list[tuple[int, Row]], source: SourceConfig, kind: str, name: str) -> tuple[Path, ParsedChunk]:
+def _parse_to_file(path: Path, rows: list[tuple[int, Row]], source: SourceConfig, label: str, kind: str, name: str) -> tuple[Path, ParsedChunk]:
     """Parse a chunk, in whatever process, and write its rows."""
-    found, made = parse_chunk(rows, source, kind, name)
+    found, made = parse_chunk(rows, source, label, kind, name)
     write_rows(path, made)
     return path, found
-
-
-def source_name(source: SourceConfig) -> str:
-    """A source's name without its folder, for tables that go from machine to machine."""
-    return Path(source.path).name

@@ -21,13 +21,14 @@ from alignflow.data.errors import DataError, cut
 from alignflow.data.filters import Table
 from alignflow.data.licences import licences_by_path
 from alignflow.data.measuring import Measuring, forget, measure_file, tokenizer_of, write_evaluation
-from alignflow.data.parsing import Chunk, Kept, parse_to_spool, source_name
+from alignflow.data.parsing import Chunk, Kept, parse_to_spool
 from alignflow.data.printable import printable
 from alignflow.data.records import row_id, write_table
 from alignflow.data.rendering import encode_conversation
 from alignflow.data.row_texts import Row, prompt_messages
 from alignflow.data.row_workers import Workers, usable_cores
 from alignflow.data.run import Run, write_json
+from alignflow.data.source_names import source_names
 from alignflow.data.sources.reading import chosen_files
 from alignflow.data.sources.splits import listed
 from alignflow.data.spool import Spool, read_rows, write_rows
@@ -118,7 +119,7 @@ class _Tables:
         """The rows of some sources; says once which files and columns of each are not read."""
         for source in sources:
             if left_out := chosen_files(source).left_out:
-                self._tell(f"{source_name(source)}: not read: {listed(left_out)}")
+                self._tell(f"{source_names(self.config)[source.path, source.split]}: not read: {listed(left_out)}")
         chunks = list(parse_to_spool(sources, kind, self.config, kept, self.spool, self.workers, lambda rows: self._say_rows(rows, rows, "rows read")))
         for name, columns in kept.unused.items():
             if columns:

@@ -90,6 +90,11 @@ def test_a_kind_or_format_that_does_not_exist_is_refused(written):
         inspect_source(written(PAIR, format="alpacca"))
 
 
+def test_a_key_of_turns_that_is_not_used_is_named_once(written):
+    rows = [{"prompt": [{**user("q")[0], "mood": "glad"}], "chosen": "a", "rejected": "b"}]
+    assert inspect_source(written(*rows), "preferences").uses.unused == ["prompt[].mood"]
+
+
 def test_columns_that_parsing_found_unused_in_later_rows_are_listed_too(written, monkeypatch):
     monkeypatch.setattr("alignflow.data.inspection.parse_sources", later_column)
     found = inspect_source(written(PAIR))

@@ -56,7 +56,7 @@ def test_columns_that_no_parser_reads_are_named_and_so_are_keys_of_turns(parse):
     rows = [{"prompt": "q", "completion": "a", "model": "m", "nothing": None}, {"prompt": "r", "completion": "a", "date": 5}]
     assert parse(rows).unused == {"rows.jsonl": ["date", "model"]}
     turns = [{**user("q")[0], "lang": "en"}, {**assistant("a")[0], "weight": 1}]
-    assert parse([{"messages": turns, "tools": []}]).unused == {"rows.jsonl": ["messages.lang"]}
+    assert parse([{"messages": turns, "tools": []}]).unused == {"rows.jsonl": ["messages[].lang"]}
 
 
 def test_the_system_column_of_a_conversation_is_read_and_so_not_named(parse):
@@ -83,7 +83,8 @@ META = {"prompt": "meta.q", "completion": "answer"}
     ("beside", "row", "why"),
     [({"label": False}, {}, "labelled_bad"), ({"kto_tag": "bad"}, {}, "labelled_bad"), ({"weight": 0}, {}, "nothing_to_train"),
      ({"weight": 0.5}, {}, "unknown_weight"), ({"train": False}, {"train": True}, "unknown_weight"), ({"label": False}, {"label": True}, "unknown_label"),
-     ({"system": "S"}, {"system_prompt": "T"}, "two_system_prompts"), ({"system": "S"}, {"system": "T"}, "not_text"), ({"tools": [{"name": "w"}]}, {}, "tool_calls"),
+     ({"system": "S"}, {"system_prompt": "T"}, "two_system_prompts"), ({"system": "S"}, {"system": "T"}, "two_system_prompts"),
+     ({"history": [["a", "b"]]}, {"history": [["c", "d"]]}, "unknown_history"), ({"tools": [{"name": "w"}]}, {}, "tool_calls"),
      ({"images": ["0.png"]}, {}, "images")],
 )  # fmt: skip
 def test_what_changes_the_meaning_counts_beside_a_mapped_value_as_in_a_column_of_its_own(parse, beside, row, why):

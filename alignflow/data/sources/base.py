@@ -32,6 +32,10 @@ class RowError(Exception):
         super().__init__(reason)
 
 
+class TwoValues(list[Any]):
+    """The values of a column that stand in two places of a row and differ; no reader of a single value takes them."""
+
+
 def column(row: Row, *names: str) -> Any:
     """The first of some columns that the row has; raises RowError for none."""
     for name in names:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from alignflow.data.sources.base import Row, RowError, is_blank
-from alignflow.data.sources.conversations import SYSTEM
+from alignflow.data.sources.base import Row, RowError, TwoValues, is_blank
+from alignflow.data.sources.conversations import HISTORY, SYSTEM
 from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.meanings import ROW_REASONS, WEIGHTS
 
-CARRIED = frozenset({*SYSTEM, "history", *LABELS, *WEIGHTS, *ROW_REASONS})
+CARRIED = frozenset({*SYSTEM, *HISTORY, *LABELS, *WEIGHTS, *ROW_REASONS})
 """Names that change what a row means: beside a mapped value inside of a column they count as columns of the row."""
 
 
@@ -19,7 +19,7 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
 
     A path is the name of a column, or one inside a column with dots (`data.question`, `turns.0.text`). What stands beside
     its value and changes the meaning (CARRIED) becomes a column of the row. Where two places say different things, the column
-    holds the list of them, which no reader of a single value takes.
+    holds `TwoValues`, which no reader of a single value takes.
 
     Raises:
         RowError: `missing_column`: there is nothing at a path.
@@ -38,7 +38,7 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
 def _both(one: Any, other: Any) -> Any:
     if not _is_said(one) or one == other:
         return other
-    return [*(one if isinstance(one, list) else [one]), other]
+    return TwoValues([*(one if isinstance(one, TwoValues) else [one]), other])
 
 
 def _is_said(value: Any) -> bool:

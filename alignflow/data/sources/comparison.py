@@ -86,7 +86,7 @@ def _score(answer: Mapping[str, Any]) -> Any:
 
 def _negated(rank: Any) -> float | None:
     found = number(rank)
-    return None if found is None else -found
+    return None if found is None else 0.0 - found  # -0.0 would be written as such
 
 
 def _first(answer: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignflow.data.records import assistant, normalise_text, user
-from alignflow.data.sources.base import Messages, Row, RowError, is_blank, text
+from alignflow.data.sources.base import Messages, Row, RowError, TwoValues, is_blank, text
 from alignflow.data.sources.labels import label_or_none
 from alignflow.data.sources.meanings import PART_REASONS, TURN_REASONS, refuse_meanings, trained
 from alignflow.data.sources.transcripts import ROLES, TOOL_ROLES, is_transcript, marked_role, transcript_turns, without_end
 
-SYSTEM = ("system", "system_prompt", "system_message")
+SYSTEM = ("system", "system_prompt", "system_message", "system_instruction", "system_instructions", "systemPrompt", "sys_prompt", "sys")
 """Columns that hold a system turn."""
+HISTORY = ("history", "chat_history", "conversation_history")
+"""Columns that hold the turns before a prompt."""
 
 
 def turn_list(values: Any) -> Messages:
@@ -98,7 +100,7 @@ def placed(row: Row, messages: Messages) -> Messages:
         RowError: `two_system_prompts`, `unknown_history`, or the turns do not alternate.
     """
     system, spoken = _system_and_rest(messages)
-    return ordered([*_one_system(_system_columns(row), system), *_history(row.get("history")), *spoken])
+    return ordered([*_one_system(_system_columns(row), system), *_history(row), *spoken])
 
 
 def _system_and_rest(messages: Messages) -> tuple[Messages, Messages]:
@@ -107,7 +109,10 @@ def _system_and_rest(messages: Messages) -> tuple[Messages, Messages]:
 
 
 def _system_columns(row: Row) -> Messages:
-    found = {text(row[name]) for name in SYSTEM if name in row and not is_blank(row[name])}
+    said = [row[name] for name in SYSTEM if name in row and not is_blank(row[name])]
+    found = {text(value) for value in said if not isinstance(value, TwoValues)}
+    if any(isinstance(value, TwoValues) for value in said):
+        raise RowError("two_system_prompts")
     if len(found) > 1:
         raise RowError("two_system_prompts")
     return [{"role": "system", "content": content} for content in found]
@@ -120,10 +125,14 @@ def _one_system(*given: Messages) -> Messages:
     return found[0] if found else []
 
 
-def _history(value: Any) -> Messages:
+def _history(row: Row) -> Messages:
     """Earlier turns: Alpaca's pairs [question, answer], or turns with roles; a table of text holds them as JSON."""
-    if is_blank(value):
+    given = [row[name] for name in HISTORY if name in row and not is_blank(row[name])]
+    if not given:
         return []
+    value = given[0]
+    if isinstance(value, TwoValues) or any(other != value for other in given):
+        raise RowError("unknown_history")
     if isinstance(value, str):
         try:
             value = json.loads(value)

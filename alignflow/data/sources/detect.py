@@ -13,6 +13,7 @@ from alignflow.data.errors import DataError, cut
 from alignflow.data.sources import oasst
 from alignflow.data.sources.base import Row, RowError
 from alignflow.data.sources.columns import renamed
+from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.reading import BrokenLine, read_rows
 from alignflow.data.sources.transcripts import is_transcript
 
@@ -142,7 +143,7 @@ def declared_kind(rows: list[Row]) -> str:
     names = {name for row in rows for name in row}
     if {"chosen", "rejected"} <= names:
         return "preferences"
-    return "unpaired" if {"label", "kto_tag"} & names and {"completion", "messages"} & names else ""
+    return "unpaired" if set(LABELS) & names and {"completion", "messages"} & names else ""
 
 
 def _parses(name: str, row: Row, kind: str) -> bool:

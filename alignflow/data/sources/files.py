@@ -82,6 +82,16 @@ def _names(folder: Path) -> list[str]:
         ) from None
 
 
+def hidden_inside(folder: Path) -> list[str]:
+    """Names below a folder of the hidden files and folders in it, at any depth, sorted; what lies in a hidden folder is not named."""
+    found: list[str] = []
+    for place, folders, files in os.walk(folder):
+        hidden = [os.path.join(place, name) for name in (*folders, *files) if name.startswith(".")]
+        found += [os.path.relpath(path, folder).encode("utf-8", "replace").decode() for path in hidden]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    return sorted(found)
+
+
 def odd_files(folder: Path) -> list[Path]:
     """What lies in a folder and can be no data: pipes, devices, sockets, links to nothing; sorted, without hidden ones."""
     return sorted(path for path in _walk(folder, links=True) if not path.is_file())

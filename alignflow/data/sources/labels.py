@@ -1,4 +1,4 @@
-"""Whether a row says that its answer is a good one: `label` or `kto_tag`, as a boolean, 0 or 1, or a word."""
+"""Whether a row says that its answer is a good one: `label`, `kto_tag` or `desirable`, as a boolean, 0 or 1, -1 or 1, or a word."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Any
 
 from alignflow.data.sources.base import Row, RowError, flag, is_blank
 
-COLUMNS = ("label", "kto_tag")
-_GOOD = frozenset({"true", "yes", "good", "desirable", "desired", "accepted", "accept", "like", "liked", "upvote", "chosen", "👍", "+1"})
-_BAD = frozenset({"false", "no", "bad", "undesirable", "undesired", "rejected", "reject", "dislike", "disliked", "downvote", "👎"})
+COLUMNS = ("label", "kto_tag", "desirable", "is_desirable")
+_GOOD = frozenset({
+    "true", "yes", "t", "y", "good", "positive", "pos", "correct", "right", "desirable", "desired", "accepted", "accept", "like", "liked", "upvote",
+    "chosen", "preferred", "👍", "+1",
+})  # fmt: skip
+_BAD = frozenset({
+    "false", "no", "f", "n", "bad", "negative", "neg", "incorrect", "wrong", "undesirable", "undesired", "rejected", "reject", "dislike", "disliked",
+    "downvote", "dispreferred", "👎",
+})  # fmt: skip
 _WORDS = {**dict.fromkeys(_GOOD, True), **dict.fromkeys(_BAD, False), "thumbs up": True, "thumbs down": False}
 
 
@@ -46,6 +52,8 @@ def _label(value: Any) -> bool:
         word = " ".join(re.split(r"[\s_-]+", value.strip().lower()))
         if word in _WORDS:
             return _WORDS[word]
+    if value in (-1, "-1", "-1.0"):
+        return False
     try:
         found = flag(value)
     except RowError:

@@ -12,9 +12,17 @@ from alignflow.data.sources.labels import label_or_none
 ParserTable = Mapping[str, Callable[[Row], list[Row]]]
 
 _TOOLS = ("tools", "functions", "tool_calls", "function_call", "tool_responses")
-_IMAGES = ("images", "image", "image_url", "image_urls", "videos", "video", "pixel_values")
-_AUDIO = ("audios", "audio", "input_audio")
+_IMAGES = (
+    "images", "image", "image_url", "image_urls", "image_path", "image_paths", "image_file", "image_files", "img", "imgs", "videos", "video",
+    "video_path", "pixel_values",
+)  # fmt: skip
+_AUDIO = ("audios", "audio", "input_audio", "audio_path", "audio_file")
 _REASONING = ("reasoning_content", "thinking", "thinking_blocks")
+_REASONING_OF_A_TURN = ("reasoning", "reasoning_text", "reasoning_details", "thought", "thoughts", "cot", "chain_of_thought")
+_MASKS = ("mask", "masked", "is_masked", "ignore")
+"""Keys of a turn of which some tools say that it is trained on, and others that it is not."""
+_HARMLESS = {"channel": "final", "recipient": "all"}
+"""What keys say that mean an ordinary answer: OpenAI's harmony writes them to every turn."""
 
 ROW_REASONS: Mapping[str, str] = {
     **dict.fromkeys(_TOOLS, "tool_calls"), **dict.fromkeys(_IMAGES, "images"), **dict.fromkeys(_AUDIO, "audio"),
@@ -22,7 +30,8 @@ ROW_REASONS: Mapping[str, str] = {
 }  # fmt: skip
 """Columns of a row -> why a row is dropped that has something in them."""
 TURN_REASONS: Mapping[str, str] = {
-    **ROW_REASONS, "reasoning": "reasoning_not_used", "tool_call_id": "tool_calls", "refusal": "refusal_not_used",
+    **ROW_REASONS, **dict.fromkeys(_REASONING_OF_A_TURN, "reasoning_not_used"), "channel": "reasoning_not_used", "recipient": "tool_calls",
+    **dict.fromkeys(_MASKS, "unknown_weight"), "attachments": "unknown_content", "tool_call_id": "tool_calls", "refusal": "refusal_not_used",
     "train_detail": "unknown_weight", "training_detail": "unknown_weight", "loss_scale": "unknown_weight", "loss_weight": "unknown_weight",
     "prefix": "unfinished_answer", "partial": "unfinished_answer", "deleted": "deleted",
 }  # fmt: skip
@@ -34,8 +43,8 @@ PART_REASONS: Mapping[str, str] = {
     "reasoning": "reasoning_not_used", "refusal": "refusal_not_used",
 }  # fmt: skip
 """Types of a part of a content -> why a row is dropped that has such a part."""
-WEIGHTS = ("weight", "train", "training", "loss")
-"""Keys of a turn that say whether it is trained on: OpenAI's, axolotl's (two) and ms-swift's."""
+WEIGHTS = ("weight", "train", "training", "loss", "loss_mask", "trainable", "train_on_turn", "learn")
+"""Keys of a turn that say whether it is trained on: OpenAI's, axolotl's (two), ms-swift's, and others of the same sense."""
 _ROW_WEIGHTS = ("weight", "train")
 """Columns that say it of a whole row; a column `loss` or `training` may as well be a figure."""
 TURN_KEYS = frozenset({*TURN_REASONS, *WEIGHTS, "role", "from", "content", "value", "text", *LABELS})
@@ -68,7 +77,7 @@ def refuse_meanings(holder: Mapping[str, Any], reasons: Mapping[str, str]) -> No
     if holder.keys().isdisjoint(reasons):
         return
     for name, reason in reasons.items():
-        if name in holder and not is_blank(holder[name]) and holder[name] not in _SWITCHED_OFF:
+        if name in holder and not is_blank(holder[name]) and holder[name] not in (*_SWITCHED_OFF, _HARMLESS.get(name)):
             raise RowError(reason)
 
 
@@ -97,9 +106,9 @@ def trained(turn: Mapping[str, Any], *, is_answer: bool) -> bool:
 
 
 def unread_keys(row: Mapping[str, Any], columns: Iterable[str]) -> set[str]:
-    """Keys of turns that no format reads, as `column.key`, among some columns of a row."""
+    """Keys of turns that no format reads, as `column[].key`, among some columns of a row; those of a tree's `replies` are read by their own names."""
     return {
-        f"{name}.{key}" for name in columns if isinstance(row.get(name), list)
+        f"{name}[].{key}" for name in columns if name != "replies" and isinstance(row.get(name), list)
         for turn in row[name] if isinstance(turn, dict) and not turn.keys() <= TURN_KEYS and ("role" in turn or "from" in turn)
         for key, value in turn.items() if key not in TURN_KEYS and not is_blank(value)
     }  # fmt: skip

@@ -36,13 +36,13 @@ def is_message(row: Row) -> bool:
 
 def gathered(rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
     """Numbered rows with the messages of each tree in one row, where its root stood; a message outside of a tree stays by itself."""
-    nodes = {row["message_id"]: {**row, "replies": []} for _, row in rows if is_message(row) and isinstance(row["message_id"], str)}
+    nodes = {row["message_id"]: {**row, "replies": []} for _, row in rows if is_message(row) and _is_id(row["message_id"])}
     trees = []
     for node in nodes.values():
-        parent = nodes.get(node["parent_id"]) if isinstance(node["parent_id"], str) else None
+        parent = nodes.get(node["parent_id"]) if _is_id(node["parent_id"]) else None
         if parent is not None:
             parent["replies"].append(node)
-        elif not node["parent_id"]:
+        elif is_blank(node["parent_id"]):
             trees.append(node)
     placed_ids, queue = set(), list(trees)
     while queue:
@@ -51,13 +51,17 @@ def gathered(rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
         queue += node["replies"]
     found: list[tuple[int, Row]] = []
     for at, row in rows:
-        name = row["message_id"] if is_message(row) and isinstance(row["message_id"], str) else None
+        name = row["message_id"] if is_message(row) and _is_id(row["message_id"]) else None
         if name not in placed_ids:
             found.append((at, row))
-        elif not row["parent_id"]:
+        elif is_blank(row["parent_id"]):
             found.append((at, nodes[name]))
             placed_ids.discard(name)  # a root that is there twice is a tree once, and a row without its tree the second time
     return found
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _root_of(row: Row) -> Node:
@@ -68,7 +72,7 @@ def _root_of(row: Row) -> Node:
 def _root(row: Row) -> Node:
     root = _root_of(row)
     if not isinstance(root.get("replies"), list):
-        raise RowError("no_parent" if root.get("parent_id") else "no_answer")
+        raise RowError("no_parent" if not is_blank(root.get("parent_id")) else "no_answer")
     if not _is_usable(root, "user"):
         raise RowError("no_prompt")
     return root
@@ -136,7 +140,7 @@ def _ranked(row: Row) -> list[tuple[Messages, list[str], list[float]]]:
     """Prompt, answers and scores (the rank, negated) of every turn with at least two ranked replies."""
     found = []
     for context, replies in _questions(_root(row)):
-        ranked = [(reply["text"], -rank) for reply in replies if (rank := _rank(reply)) is not None]
+        ranked = [(reply["text"], 0.0 - rank) for reply in replies if (rank := _rank(reply)) is not None]
         if len(ranked) > 1:
             found.append((placed(row, context), [text for text, _ in ranked], [score for _, score in ranked]))
     if not found:

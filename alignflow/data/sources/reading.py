@@ -17,7 +17,7 @@ from alignflow.data.errors import AlignflowError, DataError, cut, quoted
 from alignflow.data.sources.arrow import arrow_rows, parquet_rows
 from alignflow.data.sources.base import BrokenLine, Row
 from alignflow.data.sources.delimited import table
-from alignflow.data.sources.files import inside, is_pattern, matched, odd_files, own_suffix, pattern_root
+from alignflow.data.sources.files import hidden_inside, inside, is_pattern, matched, odd_files, own_suffix, pattern_root
 from alignflow.data.sources.json_files import json_lines, json_value
 from alignflow.data.sources.passages import passages
 from alignflow.data.sources.soundness import bounded, checked, without_nulls
@@ -63,7 +63,7 @@ def chosen_files(source: SourceConfig) -> Chosen:
     odd = next((odd for odd in odd_files(path) if own_suffix(odd, list(READERS)).removesuffix(".gz") in READERS), None)
     if odd is not None:  # it would be left out in silence
         raise DataError("it is no regular file, or a link to nothing", where=str(odd), do="remove it, or name the files one by one")
-    return choose_files(inside(path), source.split, READERS, source.path)
+    return choose_files(inside(path), source.split, READERS, source.path, hidden_inside(path))
 
 
 def read_file(path: Path, split: str = "train") -> Iterator[Row | BrokenLine]:

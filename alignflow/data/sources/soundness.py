@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from alignflow.data.sources.base import BrokenLine, Row, RowError
+from alignflow.data.sources.traces import refuse_traces
 
 MAX_DEPTH = 64
 MOST_BYTES = 16 * 2**20
@@ -107,13 +108,15 @@ def check_row(row: Mapping[str, Any]) -> None:
 
     Raises:
         RowError: a text is empty to the eye or has a NUL, a number is not finite, a probability is over 1, a flag is no
-            boolean, or `instructions` are no checks.
+            boolean, `instructions` are no checks, or a text is more than text (see `refuse_traces`).
     """
     for name in ("messages", "prompt", "chosen", "rejected", "completion"):
         for turn in row.get(name) or ():
             _check_text(turn["content"])
+            refuse_traces(turn["role"], turn["content"])
     for text in row.get("completions") or ():
         _check_text(text)
+        refuse_traces("assistant", text)
     if "text" in row:
         _check_text(row["text"])
     numbers = [row.get(name) for name in ("soft_label", "margin", "score_chosen", "score_rejected")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,12 @@ _WORDS: Mapping[str, str] = {
 _ENDING = re.compile(r"(?:sets?|data|files?)\Z")
 """What a word may have after the split's name: `trainset`, `testdata`."""
 _SHARD = re.compile(r"(.+?)-\d{5,}-of-\d{5,}")
-_DOCUMENTS = frozenset({".md", ".rst", ".pdf", ".py", ".html"})
 _ABOUT_DATA = frozenset({"dataset_info.json", "dataset_infos.json"})
+_WELL_KNOWN = frozenset({"readme", "license", "licence", "copying", "notice", "citation", "changelog", "sha256sums", "md5sums"})
+"""What files beside data are called that describe it, without their suffix and in small letters."""
+_DOCUMENTS = frozenset({"", ".md", ".rst", ".txt", ".cff", ".html", ".pdf"})
+HIDDEN, DESCRIBES = "hidden", "describes the data"
+"""Why files are left out that nobody takes for data: a line that names the others has these in a few words at its end."""
 LISTED = 5
 
 
@@ -29,28 +33,27 @@ class Chosen:
 
     Attributes:
         files: In the order of their names.
-        left_out: Name -> why it is not read, for what could be taken for data.
+        left_out: Name -> why it is not read.
     """
 
     files: tuple[Path, ...]
     left_out: Mapping[str, str]
 
 
-def choose_files(found: Mapping[str, Path], split: str, known: Collection[str], where: str) -> Chosen:
+def choose_files(found: Mapping[str, Path], split: str, known: Collection[str], where: str, hidden: Collection[str] = ()) -> Chosen:
     """Choose among the files of a folder or pattern, by their names below it.
 
+    Files that describe the data (README, LICENSE) are left out, and so is what is `hidden`.
     Where names tell splits, only the files of `split` are read; where all are of one split, and none other was asked for, they
     are. Files in .json are read where there are no others: beside data they describe it.
 
     Raises:
         DataError: names tell the split of some files alone, or there is none of the wanted split.
     """
-    left_out: dict[str, str] = {}
-    found = {name: path for name, path in found.items() if path.name not in _ABOUT_DATA}
+    left_out = dict.fromkeys(hidden, HIDDEN) | dict.fromkeys(filter(_describes, found), DESCRIBES)
+    found = {name: path for name, path in found.items() if name not in left_out}
     data = {name: path for name, path in found.items() if own_suffix(path, list(known)).removesuffix(".gz") in known}
-    for name in found.keys() - data.keys():
-        if Path(name).suffix.lower() not in _DOCUMENTS and Path(name).suffix:
-            left_out[name] = "no kind of data that is known"
+    left_out |= dict.fromkeys(found.keys() - data.keys(), "no kind of data that is known")
     lines = {name: path for name, path in data.items() if own_suffix(path, list(known)) not in (".json", ".json.gz")}
     if lines:
         left_out |= dict.fromkeys(data.keys() - lines.keys(), "a .json beside other data")
@@ -62,6 +65,13 @@ def choose_files(found: Mapping[str, Path], split: str, known: Collection[str], 
         else:
             files[real] = name
     return Chosen(tuple(data[name] for name in files.values()), dict(sorted(left_out.items())))
+
+
+def _describes(name: str) -> bool:
+    """Whether a file's name says that it describes data and holds none."""
+    path = Path(name)
+    stem = path.stem.split(".")[0].split("-")[0].lower() if path.suffix.lower() in _DOCUMENTS else path.name.lower()
+    return path.name in _ABOUT_DATA or stem in _WELL_KNOWN
 
 
 def _of_split(data: Mapping[str, Path], split: str, where: str, left_out: dict[str, str]) -> dict[str, Path]:
@@ -109,6 +119,13 @@ def _told(text: str) -> str:
 
 
 def listed(left_out: Mapping[str, str]) -> str:
-    """Files that were left out, with the reasons, in one line; of many the first few."""
-    shown = [f"{name} ({why})" for name, why in list(left_out.items())[:LISTED]]
-    return cut(", ".join(shown)) + (f", and {len(left_out) - LISTED} more" if len(left_out) > LISTED else "")
+    """Files that were left out, with the reasons, in one line; of many the first few. Those that nobody takes for data come last."""
+    others = [f"{name} ({why})" for name, why in left_out.items() if why not in (HIDDEN, DESCRIBES)]
+    describing = [name for name, why in left_out.items() if why == DESCRIBES]
+    hidden = [name for name, why in left_out.items() if why == HIDDEN]
+    found = [_first(others), _first(describing), f"{len(hidden)} hidden ({_first(hidden)})" if hidden else ""]
+    return "; ".join(text for text in found if text)
+
+
+def _first(names: Sequence[str]) -> str:
+    return cut(", ".join(names[:LISTED])) + (f", and {len(names) - LISTED} more" if len(names) > LISTED else "")

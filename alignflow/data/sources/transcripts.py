@@ -10,7 +10,7 @@ from alignflow.data.sources.base import Messages, RowError
 
 ROLES: Mapping[str, str] = {
     "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
-    "model": "assistant", "chatbot": "assistant", "ai": "assistant", "system": "system", "developer": "system",
+    "model": "assistant", "chatbot": "assistant", "ai": "assistant", "chatgpt": "assistant", "system": "system", "developer": "system",
 }  # fmt: skip
 TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "tool_call", "tool_calls", "tool_response", "tool_result", "ipython"})
 _MARKED_ROLE = re.compile(r"<\|[^|]*\|>")

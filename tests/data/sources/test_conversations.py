@@ -34,6 +34,13 @@ USED = [
     ("alpaca", "demonstrations", {"instruction": "Another?", "output": "a", "history": EARLIER}, {"messages": [*WHOLE[1:], *assistant("a")]}),
     ("alpaca", "prompts", {"instruction": "Another?", "history": '[["Name a fruit.", "Pomme."]]'}, {"prompt": WHOLE[1:]}),
     ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "history": [], "system": ""}, {"messages": CHAT}),
+    ("trl", "demonstrations", {"prompt": "Another?", "completion": "a", "chat_history": EARLIER}, {"messages": [*WHOLE[1:], *assistant("a")]}),
+    ("trl", "preferences", {"systemPrompt": "In French.", "prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt": [*SYSTEM, *user("q")]}),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "channel": "final", "recipient": "all"}]}, {"messages": CHAT}),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("b")[0], "trainable": False}, *CHAT]},
+     {"messages": [*user("q"), {**assistant("b")[0], "weight": 0}, *CHAT]}),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("b")[0], "loss_mask": 0}, *CHAT]},
+     {"messages": [*user("q"), {**assistant("b")[0], "weight": 0}, *CHAT]}),
     ("alpaca", "unpaired", {"instruction": "q", "output": "a", "kto_tag": False}, {"prompt": user("q"), "label": False}),
     ("alpaca", "preferences", {"instruction": "q", "chosen": "a", "rejected": "b", "system": "In French."}, {"prompt": [*SYSTEM, *user("q")]}),
     ("alpaca", "demonstrations", {"instruction": "q", "context": "c", "response": "a"}, {"messages": [*user("q\n\nc"), *assistant("a")]}),
@@ -106,6 +113,14 @@ DROPPED = [
     ("messages", "demonstrations", {"messages": [*user("q"), {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}]}]}, "reasoning_not_used"),
     ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "weight": 0}]}, "nothing_to_train"),
     ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "weight": 0.5}]}, "unknown_weight"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "mask": 1}]}, "unknown_weight"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "channel": "analysis"}]}, "reasoning_not_used"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("{}")[0], "recipient": "functions.f"}]}, "tool_calls"),
+    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "thoughts": "hm"}]}, "reasoning_not_used"),
+    ("messages", "demonstrations", {"messages": [{**user("q")[0], "attachments": ["0.pdf"]}, *assistant("a")]}, "unknown_content"),
+    ("trl", "demonstrations", {"prompt": "q", "completion": "a", "image_path": "0.png"}, "images"),
+    ("trl", "demonstrations", {"prompt": "q", "completion": "a", "desirable": False}, "labelled_bad"),
+    ("trl", "demonstrations", {"prompt": "q", "completion": "a", "history": [["r", "b"]], "chat_history": [["s", "c"]]}, "unknown_history"),
     ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "weight": 1, "train": False}]}, "unknown_weight"),
     ("messages", "demonstrations", {"messages": [{**user("q")[0], "train": True}, *assistant("a")]}, "trained_prompt"),
     ("messages", "unpaired", {"messages": [*user("q"), {**assistant("a")[0], "weight": 0}], "label": True}, "nothing_to_train"),
@@ -174,7 +189,8 @@ def test_a_turn_that_is_labelled_bad_or_in_a_way_that_is_not_known_drops_the_row
 @pytest.mark.parametrize(
     ("value", "label"),
     [(True, True), (False, False), (1, True), (0, False), (1.0, True), ("1", True), ("0", False), ("True", True), ("no", False), (" Good ", True),
-     ("bad", False), ("Desirable", True), ("undesirable", False), ("thumbs_up", True), ("Thumbs-Down", False), ("👍", True), ("👎", False)],
+     ("bad", False), ("Desirable", True), ("undesirable", False), ("thumbs_up", True), ("Thumbs-Down", False), ("👍", True), ("👎", False),
+     ("positive", True), ("Negative", False), ("correct", True), ("n", False), (-1, False), (1, True), ("-1", False)],
 )  # fmt: skip
 def test_labels_are_booleans_numbers_or_words(value, label):
     for name in ("label", "kto_tag"):

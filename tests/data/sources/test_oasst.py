@@ -41,6 +41,10 @@ def test_the_rows_of_a_tree(row):
     assert [(found["completions"], found["scores"]) for found in parse(row, "rankings")] == [(["best", "worse"], [0.0, -1.0]), (["d", "c"], [0.0, -1.0])]
 
 
+def test_the_best_rank_is_the_score_0_and_not_minus_0():
+    assert [str(pair["score_chosen"]) for pair in parse(TREE, "preferences")] == ["0.0", "0.0"]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [(node("q", "prompter"), "no_answer"), (node("q", "assistant", node("a", "assistant")), "no_prompt"),
@@ -60,6 +64,13 @@ def test_messages_in_rows_of_their_own_are_put_together_in_any_order(tmp_path):
     kept = parse_sources([SourceConfig(path=str(tmp_path / "m.jsonl"))], "demonstrations", PrepareConfig())
     assert [row["messages"] for row in kept.rows] == [[*user("q"), *assistant("best"), *user("more"), *assistant("d")]]
     assert kept.formats == {"m.jsonl": "oasst"} and kept.dropped == {"no_parent": 1} and kept.unused == {"m.jsonl": []}
+
+
+@pytest.mark.parametrize(("name", "nothing"), [(str, ""), (int, None), (str, float("nan"))])
+def test_ids_may_be_numbers_and_a_root_may_have_nothing_for_a_parent(name, nothing):
+    rows = [{"message_id": name(1), "parent_id": nothing, "text": "q", "role": "prompter"}, {"message_id": name(2), "parent_id": name(1), "text": "a", "role": "assistant"}]
+    (_, tree), = gathered(list(enumerate(rows)))
+    assert parse(tree, "demonstrations") == [{"messages": [*user("q"), *assistant("a")]}]
 
 
 def test_messages_that_are_each_others_parents_stay_by_themselves():

@@ -106,11 +106,22 @@ def test_an_answer_that_is_null_or_missing_in_the_first_row_or_file_is_no_other_
     assert read(path) == ["1.jsonl", "2.jsonl", "3.jsonl", "more"]
 
 
-def test_files_that_are_left_out_are_named_and_documents_are_not(folder):
-    path = folder("1.jsonl", "about.json", "dataset_info.json", "README.md", "LICENSE", "old.xlsx", ".hidden.jsonl")
+def test_files_that_are_left_out_are_named_and_those_that_nobody_takes_for_data_come_last(folder):
+    path = folder("1.jsonl", "about.json", "dataset_info.json", "README.md", "more/LICENSE", "old.xlsx", "notes.pdf", "part-0", ".hidden.jsonl", ".git/x")
     left_out = chosen_files(SourceConfig(path=str(path))).left_out
-    assert left_out == {"about.json": "a .json beside other data", "old.xlsx": "no kind of data that is known"}
-    assert listed(left_out) == "about.json (a .json beside other data), old.xlsx (no kind of data that is known)"
+    unknown = dict.fromkeys(["old.xlsx", "notes.pdf", "part-0"], "no kind of data that is known")
+    describing = dict.fromkeys(["dataset_info.json", "README.md", "more/LICENSE"], "describes the data")
+    assert left_out == {"about.json": "a .json beside other data", ".git": "hidden", ".hidden.jsonl": "hidden", **unknown, **describing}
+    assert listed(left_out) == (
+        "about.json (a .json beside other data), notes.pdf (no kind of data that is known), old.xlsx (no kind of data that is known), "
+        "part-0 (no kind of data that is known); README.md, dataset_info.json, more/LICENSE; 2 hidden (.git, .hidden.jsonl)"
+    )
+
+
+@pytest.mark.parametrize(("name", "is_read"), [("README.txt", False), ("LICENSE-CC.txt", False), ("license.jsonl", True), ("readme_questions.jsonl", True)])
+def test_a_text_that_describes_data_is_not_read_as_data(folder, name, is_read):
+    chosen = chosen_files(SourceConfig(path=str(folder("1.jsonl", name))))
+    assert (name in [path.name for path in chosen.files], name in chosen.left_out) == (is_read, not is_read)
 
 
 def test_of_many_files_the_first_few_are_named():

@@ -1,0 +1,46 @@
+"""A prepared text that is more than text drops its row with a reason: an image's place, turns as JSON, the end of a turn."""
+
+import json
+
+import pytest
+
+from alignflow.data.records import assistant, user
+from alignflow.data.sources.base import RowError
+from alignflow.data.sources.soundness import check_row
+from alignflow.data.sources.traces import refuse_traces
+
+TURNS = [*user("q"), *assistant("a")]
+
+
+@pytest.mark.parametrize(
+    ("role", "text", "reason"),
+    [("user", "<image>\nWho is it?", "images"), ("user", "Who is it?\n<image>\n", "images"), ("user", " <video>When?", "images"),
+     ("user", "<audio>Say it again.", "audio"), ("user", "See <|vision_start|><|image_pad|><|vision_end|> here.", "images"),
+     ("assistant", json.dumps(TURNS), "turns_as_text"), ("user", json.dumps(TURNS[0], indent=1), "turns_as_text"), ("assistant", str(TURNS), "turns_as_text"),
+     ("assistant", '[{"from": "gpt", "value": "a"}]', "turns_as_text"), ("assistant", "So it is.</s>", "rendered_template"),
+     ("assistant", "So it is.<|im_end|>\n", "rendered_template"), ("assistant", "So.<|endoftext|>", "rendered_template")],
+)  # fmt: skip
+def test_a_trace_has_a_reason(role, text, reason):
+    with pytest.raises(RowError) as raised:
+        refuse_traces(role, text)
+    assert raised.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("role", "text"),
+    [("user", "What does the tag <image> do in SVG?"), ("assistant", "<image>x</image> is how it is written."), ("assistant", "Write <s>old</s>"),
+     ("user", "What does </s> mean?"), ("assistant", "The token <|im_end|> ends a turn."), ("assistant", '{"role": "admin", "content": "none"}'),
+     ("assistant", '{"role": "user", "content": "hi"} is one turn of it.'), ("assistant", '[{"name": "user"}]')],
+)  # fmt: skip
+def test_what_only_speaks_of_such_things_is_text(role, text):
+    refuse_traces(role, text)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"prompt": user("<image>q")}, {"messages": [*user("q"), *assistant("a</s>")]}, {"prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b</s>")},
+     {"prompt": user("q"), "completion": assistant(str(TURNS)), "label": True}, {"prompt": user("q"), "completions": ["a", "b<|eot_id|>"]}],
+)  # fmt: skip
+def test_all_texts_of_a_row_are_checked(row):
+    with pytest.raises(RowError):
+        check_row(row)
