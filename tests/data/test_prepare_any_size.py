@@ -101,8 +101,8 @@ def test_an_error_of_a_process_is_the_error_of_the_stage_and_leaves_no_rows_on_d
     with monkeypatch.context() as patched, pytest.raises(ModelError, match="no tokenizer"):
         patched.setattr(measuring, "load_tokenizer", lost)
         run_it("lost", 20)
-    with pytest.raises(DataError, match="too many rows are dropped"):
-        run_it("dropped", 20, max_length=8, max_prompt_length=4, max_dropped_fraction=0.1)
+    with pytest.raises(DataError, match="no demonstrations are left"):
+        run_it("dropped", 20, max_length=8, max_prompt_length=4)
     assert not list(tmp_path.glob("*/spool"))
 
 
