@@ -200,6 +200,7 @@ def decode_completion(tokenizer: Any, ids: Sequence[int], *, ended: bool = False
 
     That is an empty block of thinking (Qwen3), the header of the final channel (gpt-oss) with whatever came before it, or the blanks between
     header and text, and before the end of an answer that ended: encoded again, the template writes them again.
+    An answer that began another channel, or a block of thinking of control tokens, and never came to its text has none: it is empty.
     """
     ids = list(ids)
     opening = opening_ids(tokenizer)
@@ -207,9 +208,19 @@ def decode_completion(tokenizer: Any, ids: Sequence[int], *, ended: bool = False
         places = [place for place in range(len(ids) - len(opening) + 1) if ids[place : place + len(opening)] == opening]
         if places and (places[0] == 0 or controls_of(tokenizer).ids.intersection(opening)):
             ids = ids[places[-1] + len(opening) :]
+        elif not places and _lacks_text(tokenizer, ids, opening):
+            return ""
     text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     before, after = blanks_around(tokenizer)
     return text.removeprefix(before).removesuffix(after if ended else "")
+
+
+def _lacks_text(tokenizer: Any, ids: Sequence[int], opening: Sequence[int]) -> bool:
+    """Whether ids begin as what the template writes before an answer's text begins, and then go on with something else than that text."""
+    controls = [number for number in opening if number in controls_of(tokenizer).ids]
+    if not controls or opening[0] != controls[0] or list(ids[:1]) != controls[:1]:
+        return False
+    return not tokenizer.convert_ids_to_tokens(controls[-1]).startswith("</") or controls[-1] not in ids  # thinking that was closed has a text after it
 
 
 def divide(tokenizer: Any, whole: Written, border: int) -> EncodedTurn:

@@ -79,7 +79,12 @@ def _turns(tokenizer: Any) -> list[str]:
     first = write_conversation(tokenizer, [*user(ASKED), *assistant(ANSWERED)], False)
     both = write_conversation(tokenizer, [*user(ASKED), *assistant(ANSWERED), *user(ASKED), *assistant(ANSWERED)], False)
     end = first.rfind(ANSWERED) + len(ANSWERED)
-    return [] if both.startswith(first[:end]) else ["it writes a turn otherwise when others follow it"]
+    if not both.startswith(first[:end]):
+        return ["it writes a turn otherwise when others follow it"]
+    last, earlier = (controls_of(tokenizer).any.search(text, end) for text in (first, both))
+    if last and earlier and last.group() != earlier.group():
+        return [f"it ends an answer with {last.group()!r}, and one that others follow with {earlier.group()!r}"]
+    return []
 
 
 def _system(tokenizer: Any) -> list[str]:

@@ -130,7 +130,8 @@ def _lead(tokenizer: Any, messages: Messages, text: str, start: int) -> int | No
         return 0
     roles = [message["role"] for message in messages]
     turns = roles[roles[0] == "system" :]
-    if turns != [("user", "assistant")[index % 2] for index in range(len(turns))]:
+    empty = len(turns) < len(roles) and not messages[0]["content"].strip()  # some templates take an empty system turn for none
+    if empty or turns != [("user", "assistant")[index % 2] for index in range(len(turns))]:
         return None
     header, lead = _header(tokenizer, roles[0] == "system")
     return lead if header and text.endswith(header, 0, start) else None

@@ -1,7 +1,9 @@
 """The ids of a conversation are its chat template's own, texts never become control tokens, and sampling and training see the same prompt."""
 
+from dataclasses import replace
+
 import pytest
-from chat_template_support import FAMILIES, TOKENIZERS
+from chat_template_support import FAMILIES, TOKENIZERS, make_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -147,6 +149,26 @@ def test_the_channel_that_a_template_writes_before_an_answer_is_no_part_of_its_t
     tokenizer = TOKENIZERS["gpt-oss", "byte-level"]
     text = "<|channel|>analysis<|message|>it asks<|end|><|start|>assistant<|channel|>final<|message|>hello"
     assert decode_completion(tokenizer, tokenizer(text, add_special_tokens=False)["input_ids"]) == "hello"
+
+
+@pytest.mark.parametrize(
+    "text", ["<|channel|>analysis<|message|>it as", "<|channel|>analysis<|message|>it asks<|end|><|start|>assistant<|channel|>comm", "<|channel|>"]
+)
+def test_an_answer_that_never_came_to_the_final_channel_has_no_text(text):
+    tokenizer = TOKENIZERS["gpt-oss", "byte-level"]
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert decode_completion(tokenizer, ids) == ""
+    assert decode_completion(tokenizer, tokenizer("it asks", add_special_tokens=False)["input_ids"]) == "it asks"
+
+
+def test_an_answer_cut_inside_of_thinking_is_no_text_only_where_thinking_is_made_of_control_tokens():
+    plain = TOKENIZERS["qwen3", "byte-level"]
+    special = make_tokenizer(replace(FAMILIES["qwen3"], plain=()), "byte-level")
+    special.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    cut, closed = "<think>\nit as", "<think>\nit asks\n</think>\n\nhello"
+    assert decode_completion(plain, plain(cut, add_special_tokens=False)["input_ids"]) == cut
+    assert decode_completion(special, special(cut, add_special_tokens=False)["input_ids"]) == ""
+    assert decode_completion(special, special(closed, add_special_tokens=False)["input_ids"]).endswith("hello")
 
 
 def test_a_token_across_the_border_is_counted_and_the_prompt_is_encoded_alone():

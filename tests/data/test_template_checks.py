@@ -17,7 +17,7 @@ SAYS = {
     "mistral": ["it trims"], "qwen2.5": ["not with EOS"], "qwen3": ["begins with '<think>", "otherwise", "earlier answers"],
     "qwen3.5": ["begins with '\\n</think>", "otherwise", "earlier answers"], "phi": ["not with EOS"],
     "deepseek": ["the generation prompt '<|Assistant|><think>\\n' is not how", "thinking of every answer"], "glm": ["not with EOS"],
-    "nemotron": ["not with EOS", "is not how", "thinking of every answer", "it trims"], "gpt-oss": ["begins with '<|channel|>final"],
+    "nemotron": ["not with EOS", "is not how", "thinking of every answer", "it trims"], "gpt-oss": ["begins with '<|channel|>final", "others follow with '<|end|>'"],
     "cohere": ["it trims"], "zephyr": [],
 }  # fmt: skip
 
@@ -82,3 +82,10 @@ def test_a_template_of_one_turn_is_said_and_taken():
 def test_a_template_that_writes_the_same_tail_with_and_without_a_generation_prompt_is_refused():
     with pytest.raises(ModelError, match="ignores add_generation_prompt"):
         check_template(chatml(CHATML.partition("{% if add_generation_prompt")[0] + "{{ eos_token }}"), "model")
+
+
+def test_an_end_that_differs_where_others_follow_is_said():
+    differing = [name for name in FAMILIES if any("and one that others follow with" in line for line in check_template(TOKENIZERS[name, "byte-level"], "model"))]
+    assert differing == ["gpt-oss"]
+    line = next(line for line in check_template(TOKENIZERS["gpt-oss", "byte-level"], "model") if "others follow" in line)
+    assert line == "it ends an answer with '<|return|>', and one that others follow with '<|end|>'"

@@ -2,7 +2,7 @@
 
 import pytest
 from chat_template_support import TOKENIZERS
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import alignflow.data.template_turns as template_turns
@@ -28,6 +28,7 @@ def conversations(draw):
 
 @EVERY
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@example(messages=[{"role": "system", "content": ""}, *user("a"), *assistant("b"), *user("c"), *assistant("d")])
 @given(messages=conversations())
 def test_turns_are_those_found_one_by_one(tokenizer, messages):
     places = [index for index, message in enumerate(messages[:-1]) if message["role"] == "assistant"]
