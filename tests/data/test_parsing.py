@@ -59,6 +59,11 @@ def test_columns_that_no_parser_reads_are_named_and_so_are_keys_of_turns(parse):
     assert parse([{"messages": turns, "tools": []}]).unused == {"rows.jsonl": ["messages[].lang"]}
 
 
+def test_keys_of_a_trees_replies_are_not_named_since_its_parser_reads_them(parse):
+    replies = [{"role": "assistant", "text": text, "rank": rank, "replies": []} for rank, text in enumerate("ab")]
+    assert parse([{"role": "prompter", "text": "q", "replies": replies}], "preferences").unused == {"rows.jsonl": []}
+
+
 def test_the_system_column_of_a_conversation_is_read_and_so_not_named(parse):
     assert parse([{"prompt": "q", "completion": "a", "system": "s"}]).unused == {"rows.jsonl": []}
 
