@@ -51,7 +51,8 @@ PARTS: Mapping[str, Shared] = {
     "rendering": Shared(
         (
             "alignflow.data.rendering", "alignflow.data.chat_templates", "alignflow.data.template_turns", "alignflow.data.token_ids",
-            "alignflow.data.batch_rendering", "alignflow.data.text_pieces", "alignflow.data.word_ids",
+            "alignflow.data.batch_rendering", "alignflow.data.text_pieces", "alignflow.data.word_ids", "alignflow.data.encoded_kinds",
+            "alignflow.data.encoded_rows:AnswerIds",
         ),
         "Conversations to token ids and back.", version="2",
     ),
@@ -94,7 +95,8 @@ PARTS: Mapping[str, Shared] = {
     ),
     "rows": Shared(
         (
-            "alignflow.models.trainers.pairs", "alignflow.models.losses.base", "alignflow.models.trainers.sft:read_rows",
+            "alignflow.data.encoded_rows", "alignflow.data.encoded_tables", "alignflow.data.encoded_place",
+            "alignflow.models.stored_rows", "alignflow.models.trainers.pairs", "alignflow.models.losses.base", "alignflow.models.trainers.sft:read_rows",
             "alignflow.models.reference:read_references", "alignflow.models.reference:is_of",
         ),
         "Demonstrations, pairs and what a reference says of them as a trainer reads them, and what losses over pairs share.", version="2",
