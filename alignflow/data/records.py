@@ -17,10 +17,15 @@ import pyarrow.parquet as pq
 
 from alignflow.data.artifacts import refuse_damaged
 from alignflow.data.errors import DataError
+from alignflow.data.tools import TURN_FIELDS, from_columns, has_fields, to_columns, told
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 WEIGHTED_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()), ("weight", pa.int8())]))
 """As MESSAGES, with a weight of 0 at each assistant turn that is not to be trained on; null at all others."""
+_FIELDS = [(name, pa.string()) for name in TURN_FIELDS]
+TOOL_MESSAGES = pa.list_(pa.struct([*MESSAGES.value_type, *_FIELDS]))
+WEIGHTED_TOOL_MESSAGES = pa.list_(pa.struct([*WEIGHTED_MESSAGES.value_type, *_FIELDS]))
+"""As MESSAGES and WEIGHTED_MESSAGES, with tool calls (JSON), results and thinking; null where a turn has none."""
 
 _ID = [("id", pa.string()), ("source", pa.string())]
 
@@ -79,14 +84,29 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
+def schema_for(kind: str, *, has_weights: bool = False, has_tools: bool = False) -> pa.Schema:
+    """The schema of a table of SCHEMAS, with places for weights of turns, and for tools, only where a row has some.
+
+    Tools and their calls are JSON: a column of structs has one type, and would give each tool the parameters of all others as nulls.
+    """
+    schema = WEIGHTED_DEMONSTRATIONS if kind == "demonstrations" and has_weights else SCHEMAS[kind]
+    if not has_tools:
+        return schema
+    wider = {MESSAGES: TOOL_MESSAGES, WEIGHTED_MESSAGES: WEIGHTED_TOOL_MESSAGES}
+    fields = [pa.field(field.name, wider.get(field.type, field.type)) for field in schema]
+    return pa.schema([*fields, pa.field("tools", pa.string())])
+
+
 def write_table(rows: Iterable[dict[str, Any]], kind: str, path: Path) -> int:
     """Write `rows` as the table `kind` of SCHEMAS to a Parquet file; return their number.
 
-    Columns that a row lacks become null. The bytes depend on the rows alone: demonstrations have a place for the weight of
-    a turn only where a turn has one.
+    Columns that a row lacks become null. The bytes depend on the rows alone: a table has places for weights of turns, or for tools, only
+    where a row has some.
     """
     listed = list(rows)
-    table = pa.Table.from_pylist(listed, schema=WEIGHTED_DEMONSTRATIONS if kind == "demonstrations" and _has_weights(listed) else SCHEMAS[kind])
+    has_tools = has_fields(listed)
+    schema = schema_for(kind, has_weights=kind == "demonstrations" and _has_weights(listed), has_tools=has_tools)
+    table = pa.Table.from_pylist([to_columns(row) for row in listed] if has_tools else listed, schema=schema)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="zstd")
     return table.num_rows
@@ -97,7 +117,7 @@ def _has_weights(rows: Iterable[dict[str, Any]]) -> bool:
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file as dictionaries; a turn of a conversation has `weight` only where it is 0.
+    """Return the rows of a Parquet file as dictionaries; a turn of a conversation has `weight` only where it is 0, and tools as in tools.py.
 
     Raises:
         DamagedArtifactError: it is not one, and lies in an artifact of the store.
@@ -105,11 +125,14 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     """
     try:
         with pq.ParquetFile(path) as file:  # pq.read_table would import pandas and data sets first: half a second of every stage
+            types = [field.type for field in file.schema_arrow]
             weighted = file.schema_arrow.names == WEIGHTED_DEMONSTRATIONS.names and file.schema_arrow.field("messages").type == WEIGHTED_MESSAGES
             rows = [row for batch in file.iter_batches() for row in batch.to_pylist()]
     except (OSError, pa.ArrowException) as error:
         refuse_damaged(path, f"{path.name} is not a readable Parquet table ({' '.join(str(error).split())[:200]})")
         raise DataError(f"not a readable Parquet table ({error})", where=str(path)) from error
+    if TOOL_MESSAGES in types or WEIGHTED_TOOL_MESSAGES in types:
+        return [from_columns(row) for row in rows]
     return [{**row, "messages": [_without_null_weight(turn) for turn in row["messages"]]} for row in rows] if weighted else rows
 
 
@@ -124,7 +147,7 @@ def normalise_text(text: str) -> str:
 
 def prompt_text(messages: Sequence[dict[str, str]]) -> str:
     """All turns of a prompt as one text, for hashing and matching only."""
-    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
+    return "\n".join(f"{message['role']}: {told(message)}" for message in messages)
 
 
 def prompt_digest(messages: Sequence[dict[str, str]]) -> str:
