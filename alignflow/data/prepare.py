@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas
 
+from alignflow.data.chat_templates import write_conversation
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.dropped import Parsed, say_dropped
 from alignflow.data.errors import DataError, cut
@@ -204,7 +205,7 @@ class _Tables:
             return row["text"]
         if "messages" in row:
             return self.tokenizer.decode(encode_conversation(self.tokenizer, row["messages"])[0])
-        prompt = self.tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+        prompt = write_conversation(self.tokenizer, row["prompt"], True)
         answers = [f"\n[{side}] {row[side][-1]['content']}" for side in ("chosen", "rejected", "completion") if side in row]
         answers += [f"\n[{index}] {text}" for index, text in enumerate(row.get("completions", ()))]
         return prompt + "".join(answers)

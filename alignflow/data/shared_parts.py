@@ -47,9 +47,12 @@ PARTS: Mapping[str, Shared] = {
         "Catalogue, configs, errors, artifacts and the hands of a stage.",
     ),
     "process": Shared(("alignflow.worker",), "How the process of a stage is prepared, and what its body is given."),
-    "records": Shared(("alignflow.data.records",), "The tables of rows, and the ids of rows."),
+    "records": Shared(("alignflow.data.records", "alignflow.data.tools"), "The tables of rows, and the ids of rows."),
     "rendering": Shared(
-        ("alignflow.data.rendering", "alignflow.data.chat_templates", "alignflow.data.template_turns", "alignflow.data.token_ids"),
+        (
+            "alignflow.data.rendering", "alignflow.data.chat_templates", "alignflow.data.template_turns", "alignflow.data.token_ids",
+            "alignflow.data.written", "alignflow.data.tool_forms", "alignflow.data.tool_turns", "alignflow.data.template_memory",
+        ),
         "Conversations to token ids and back.", version="2",
     ),
     "sources": Shared(
@@ -59,7 +62,8 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.sources.conversations", "alignflow.data.sources.decoding", "alignflow.data.sources.delimited",
             "alignflow.data.sources.json_files", "alignflow.data.sources.labels", "alignflow.data.sources.meanings",
             "alignflow.data.sources.passages", "alignflow.data.sources.prompts", "alignflow.data.sources.splits",
-            "alignflow.data.sources.table_kinds", "alignflow.data.sources.transcripts",
+            "alignflow.data.sources.table_kinds", "alignflow.data.sources.tool_calls", "alignflow.data.sources.transcripts",
+            "alignflow.data.sources.turns",
         ),
         "Reading of raw files, whatever their format.", version="2",
     ),

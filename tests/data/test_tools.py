@@ -11,7 +11,8 @@ TOOL = {"type": "function", "function": {"name": "w", "parameters": {"type": "ob
 CALL = {"id": "1", "type": "function", "function": {"name": "w", "arguments": {"z": None, "a": [1, 2.5, True, {"ü": "x"}]}}}
 CALLED = [*user("q"), {"role": "assistant", "content": "", "reasoning_content": "hm", "tool_calls": [CALL]}, {"role": "tool", "content": "", "name": "w", "tool_call_id": "1"}]
 PLAIN = {"id": "0", "source": "s", "messages": [*user("q"), *assistant("a")]}
-JSON = st.recursive(st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3))
+INNER = st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5)
+JSON = st.recursive(INNER, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3))
 
 
 def test_a_table_has_calls_and_tools_as_they_were_beside_rows_without(tmp_path):
@@ -23,7 +24,8 @@ def test_a_table_has_calls_and_tools_as_they_were_beside_rows_without(tmp_path):
 
 
 def test_pairs_prompts_and_completions_keep_the_tools_of_their_prompt(tmp_path):
-    beside = {"preferences": {"chosen": assistant("a"), "rejected": assistant("b")}, "prompts": {}, "completions": {"completions": ["a"]}, "unpaired": {"completion": assistant("a")}}
+    pair = {"chosen": assistant("a"), "rejected": assistant("b")}
+    beside = {"preferences": pair, "prompts": {}, "completions": {"completions": ["a"]}, "unpaired": {"completion": assistant("a")}}
     for kind, columns in beside.items():
         row = {"id": "0", "source": "s", "prompt": with_tools(CALLED, [TOOL]), **columns}
         write_table([row], kind, tmp_path / f"{kind}.parquet")
