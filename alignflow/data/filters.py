@@ -11,6 +11,7 @@ from alignflow.data.near_duplicates import near_duplicates
 from alignflow.data.parsing import Kept, Row
 from alignflow.data.records import normalise_text, prompt_digest, prompt_text
 from alignflow.data.rendering import encode_prompt, encode_turn, encode_turns
+from alignflow.data.tools import without_tools
 
 
 def drop(kept: Kept, reason: str, bad: Callable[[Row], bool]) -> None:
@@ -108,20 +109,20 @@ def row_text(row: Row) -> str:
 
 
 def _without_system(row: Row) -> str:
-    """All text of a row but its system turn."""
+    """All text of a row but its system turn and its tools."""
     name = next((name for name in ("messages", "prompt") if name in row), "")
-    turns = [turn for turn in row.get(name) or () if turn["role"] != "system"]
+    turns = without_tools([turn for turn in row.get(name) or () if turn["role"] != "system"])
     return row_text({**row, name: turns} if name else row)
 
 
 def drop_contaminated(kept: Kept, evaluation: Sequence[Row], ngram: int) -> None:
     """Drop training rows whose prompt is an evaluation prompt, or shares `ngram` words in a row with one."""
     digests = {prompt_digest(row["prompt"]) for row in evaluation}
-    grams = {gram for row in evaluation for gram in word_ngrams(prompt_text(row["prompt"][-1:]), ngram)}
+    grams = {gram for row in evaluation for gram in word_ngrams(prompt_text(without_tools(row["prompt"][-1:])), ngram)}
 
     def seen(row: Row) -> bool:
         prompt = prompt_messages(row)
-        return prompt_digest(prompt) in digests or any(gram in grams for gram in word_ngrams(prompt_text(prompt[-1:]), ngram))
+        return prompt_digest(prompt) in digests or any(gram in grams for gram in word_ngrams(prompt_text(without_tools(prompt[-1:])), ngram))
 
     drop(kept, "contaminated", seen)
 

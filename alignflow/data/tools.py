@@ -36,6 +36,11 @@ def tools_of(messages: Sequence[Mapping[str, Any]]) -> list[Any] | None:
     return (messages[0].get("tools") or None) if messages else None
 
 
+def without_tools(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The turns without the tools that they may use, which many conversations share: they say nothing about whether two are the same."""
+    return [{name: value for name, value in message.items() if name != "tools"} for message in messages]
+
+
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
     """A value with every text in it changed, names of fields included."""
     if isinstance(value, str):

@@ -13,6 +13,7 @@ from alignflow.data.tools import with_tools
 
 ParserTable = Mapping[str, Callable[[Row], list[Row]]]
 
+_CALL_MARKUP = "<tool_call>"
 _CALLS = (*CALL_KEYS, "tool_responses")
 _IMAGES = ("images", "image", "image_url", "image_urls", "videos", "video", "pixel_values")
 _AUDIO = ("audios", "audio", "input_audio")
@@ -76,9 +77,11 @@ def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
 
 
 def _given_tools(row: Row, tools: list[dict[str, Any]]) -> Row:
-    """A row with the tools that its conversation may use."""
+    """A row with the tools that its conversation may use; it must not have calls written as text by some template beside."""
     name = "messages" if "messages" in row else "prompt"
     refuse_unknown_tools(row[name], tools)
+    if tools and any(_CALL_MARKUP in turn["content"] for turn in row[name] if turn["role"] == "assistant"):
+        raise RowError("tool_markup_in_text")
     return {**row, name: with_tools(row[name], tools)} if tools else row
 
 

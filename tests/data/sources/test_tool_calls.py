@@ -118,6 +118,7 @@ def calls(**changes):
     ({"messages": [RAW_CALL, *RAW[2:]]}, "wrong_role_order"), ({"messages": [{**user("q")[0], "tool_calls": [CALL]}, *assistant("a")]}, "tool_calls"),
     ({"messages": [{**user("q")[0], "reasoning_content": "hm"}, *assistant("a")]}, "reasoning_not_used"), ({"messages": RAW[:3]}, "no_answer"),
     ({"messages": [*RAW[:2], {"role": "tool", "content": "<tool_response>\nrain\n</tool_response>"}, *assistant("a")]}, "tool_markup_in_text"),
+    ({"messages": [*user("q"), *assistant('<tool_call>\n{"name": "weather"}\n</tool_call>')], "tools": [TOOL]}, "tool_markup_in_text"),
     ({"messages": [{"role": "system", "content": "s", "tools": "[1]"}, *RAW]}, "tools_in_a_turn"),
     ({"messages": [*ANTHROPIC[:2], {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "u1", "content": "x", "is_error": True}]}, *assistant("a")]},
      "tool_error_not_used"),
