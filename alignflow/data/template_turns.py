@@ -10,7 +10,7 @@ from typing import Any
 from alignflow.data.chat_templates import Messages, write_conversation
 from alignflow.data.errors import ModelError, TemplateRefusedError
 from alignflow.data.token_ids import controls_of, template_ids
-from alignflow.data.tool_turns import structured_last, structured_turn
+from alignflow.data.tool_turns import end_of_call_token, structured_last, structured_turn
 from alignflow.data.tools import is_structured
 from alignflow.data.written import Turn, Written, free_mark, shared, write_shielded
 
@@ -34,6 +34,13 @@ def end_token(tokenizer: Any) -> int:
     """Id of the control token that ends an assistant's turn: the template's, or EOS where it writes none."""
     end = end_text(tokenizer) if tokenizer.chat_template is not None else ""
     return template_ids(tokenizer, end)[0][-1] if end else tokenizer.eos_token_id
+
+
+def end_tokens(tokenizer: Any) -> list[int]:
+    """Ids of the tokens that end an assistant's turn: that of an answer, and that of calls of tools where the template writes another."""
+    of_call = end_of_call_token(tokenizer) if tokenizer.chat_template is not None else None
+    found = end_token(tokenizer)
+    return [found] if of_call in (None, found) else [found, of_call]
 
 
 def end_text(tokenizer: Any) -> str:

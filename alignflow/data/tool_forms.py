@@ -64,7 +64,7 @@ def _writes_calls(tokenizer: Any, form: Form) -> bool:
         {"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": said, "name": name, "tool_call_id": _ID.format(0)},
     ]  # fmt: skip
-    text = _text_or_none(tokenizer, shaped(turns, form), [_tool(name, key, "x")])
+    text = _text_or_none(tokenizer, shaped(turns, form), [sample_tool(name, key)])
     return text is not None and name in text and _has_arguments(text, key, value)
 
 
@@ -85,7 +85,8 @@ def _text_or_none(tokenizer: Any, turns: Sequence[Message], tools: Any) -> str |
         return None
 
 
-def _tool(name: str, field: str, said: str) -> dict[str, Any]:
+def sample_tool(name: str, field: str = "x", said: str = "x") -> dict[str, Any]:
+    """A tool with all that templates ask for: a description, and a parameter with its type."""
     parameters = {"type": "object", "properties": {field: {"type": "string", "description": said}}, "required": [field]}
     return {"type": "function", "function": {"name": name, "description": said, "parameters": parameters}}
 
@@ -143,12 +144,13 @@ def _left_out(tokenizer: Any, messages: Sequence[Message]) -> str:
         wanted[found] = reason
         return found
 
-    tools = [_tool(mark(TOOLS), mark(TOOLS), "x") for _ in tools_of(messages) or ()] or None
+    tools = [sample_tool(mark(TOOLS), mark(TOOLS)) for _ in tools_of(messages) or ()] or None
     form = form_of(tokenizer)
     turns = [_marked(turn, index == len(messages) - 1, mark) for index, turn in enumerate(messages)]
     text = _text_or_none(tokenizer, shaped(turns, form), tools)
     if text is None:
-        return OTHER if _writes_calls(tokenizer, form) or not any(turn["role"] == "tool" for turn in turns) else RESULTS
+        knows = _writes_calls(tokenizer, form) or not any(turn["role"] == "tool" for turn in turns)
+        return OTHER if knows else TOOLS if tools else RESULTS
     if any(turn.get("reasoning_content") for turn in messages) and not form.reasoning:
         return REASONING
     missing = {reason for found, reason in wanted.items() if found not in text}

@@ -14,7 +14,8 @@ from typing import Any
 from alignflow.data.chat_templates import Messages, write_conversation
 from alignflow.data.errors import TemplateRefusedError
 from alignflow.data.template_memory import remembered
-from alignflow.data.token_ids import controls_of
+from alignflow.data.token_ids import controls_of, template_ids
+from alignflow.data.tool_forms import sample_tool
 from alignflow.data.written import Turn, Written, free_mark, shared, write_shielded
 
 EndIn = Callable[[Any, str], int]
@@ -154,9 +155,19 @@ def _end_of_calls(tokenizer: Any, turn: Mapping[str, Any]) -> tuple[str, str]:
     return known[kind]
 
 
+def end_of_call_token(tokenizer: Any) -> int | None:
+    """Id of the token that ends a turn of calls, which is another than that of an answer in some templates (gpt-oss, GLM); None for no calls."""
+    call = {"id": "call00000", "type": "function", "function": {"name": "x", "arguments": {"x": "x"}}}
+    try:
+        end = _end_of_calls(tokenizer, {"role": "assistant", "content": "", "tool_calls": [call]})[1]
+    except TemplateRefusedError:
+        return None
+    return template_ids(tokenizer, end)[0][-1]
+
+
 def _look_for_end(tokenizer: Any, turn: Mapping[str, Any]) -> tuple[str, str]:
     mark, said = "\ue0f0", "\ue0f1"
-    asked = {"role": "user", "content": "x", "tools": [{"type": "function", "function": {"name": name, "parameters": {}}} for name in _names(turn)]}
+    asked = {"role": "user", "content": "x", "tools": [sample_tool(name) for name in _names(turn)]}
     marked = _with_marks({name: value for name, value in turn.items() if name not in ("weight", "tools")}, mark)
     results = [
         {"role": "tool", "content": said, "name": call["function"]["name"], **({"tool_call_id": call["id"]} if "id" in call else {})}

@@ -11,6 +11,7 @@ from alignflow.data.errors import TemplateRefusedError
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import encode_prompt, encode_turn, encode_turns
 from alignflow.data.template_checks import refusal
+from alignflow.data.template_turns import end_token, end_tokens
 from alignflow.data.tools import as_text, with_tools
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}
@@ -211,6 +212,7 @@ def test_a_template_that_knows_no_tools_drops_the_row_with_the_reason(name):
     assert called == "tool_calls_not_in_template"
     with pytest.raises(TemplateRefusedError):
         encode_turns(tokenizer, SIMPLE)
+    assert refusal(tokenizer, SIMPLE) == "tools_not_in_template"
     with pytest.raises(TemplateRefusedError):
         encode_prompt(tokenizer, SIMPLE[:3])
 
@@ -225,6 +227,16 @@ def test_our_own_templates_know_no_tools_and_say_so(template):
         assert not refusal(tokenizer, [*user("q"), *assistant("a")])
     finally:
         tokenizer.chat_template = before
+
+
+def test_generation_stops_at_the_end_of_a_call_and_of_an_answer(named):
+    name, tokenizer = named
+    assert set(end_tokens(tokenizer)) == set(tokenizer.convert_tokens_to_ids(list(ENDS[name])))
+
+
+def test_a_template_without_calls_has_the_one_end_of_an_answer():
+    for tokenizer in (TOKENIZERS["gpt-oss", "byte-level"], TOKENIZERS["gemma", "byte-level"]):
+        assert end_tokens(tokenizer) == [end_token(tokenizer)]
 
 
 def test_every_family_is_tried():
