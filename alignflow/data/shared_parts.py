@@ -63,7 +63,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.sources.json_files", "alignflow.data.sources.labels", "alignflow.data.sources.meanings",
             "alignflow.data.sources.passages", "alignflow.data.sources.prompts", "alignflow.data.sources.splits",
             "alignflow.data.sources.table_kinds", "alignflow.data.sources.tool_calls", "alignflow.data.sources.transcripts",
-            "alignflow.data.sources.turns",
+            "alignflow.data.sources.turns", "alignflow.data.sources.hermes",
         ),
         "Reading of raw files, whatever their format.", version="2",
     ),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from alignflow.data.sources.base import Row, RowError, flag, is_blank
+from alignflow.data.sources.hermes import is_call, tells_tools, without_marks
 from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.labels import label_or_none
 from alignflow.data.sources.tool_calls import CALL_KEYS, REASONING_KEYS, RESULT_ROLES, TOOL_COLUMNS, refuse_unknown_tools, row_tools
@@ -13,7 +14,6 @@ from alignflow.data.tools import with_tools
 
 ParserTable = Mapping[str, Callable[[Row], list[Row]]]
 
-_CALL_MARKUP = "<tool_call>"
 _CALLS = (*CALL_KEYS, "tool_responses")
 _IMAGES = ("images", "image", "image_url", "image_urls", "videos", "video", "pixel_values")
 _AUDIO = ("audios", "audio", "input_audio")
@@ -77,12 +77,16 @@ def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
 
 
 def _given_tools(row: Row, tools: list[dict[str, Any]]) -> Row:
-    """A row with the tools that its conversation may use; it must not have calls written as text by some template beside."""
+    """A row with the tools that its conversation may use; where the system turn tells them, its text does."""
+    if not tools:
+        return row
     name = "messages" if "messages" in row else "prompt"
-    refuse_unknown_tools(row[name], tools)
-    if tools and any(_CALL_MARKUP in turn["content"] for turn in row[name] if turn["role"] == "assistant"):
-        raise RowError("tool_markup_in_text")
-    return {**row, name: with_tools(row[name], tools)} if tools else row
+    messages = without_marks(row[name])
+    answers = [*(turn["content"] for side in ("chosen", "rejected", "completion") for turn in row.get(side) or ()), *row.get("completions", ())]
+    if any(is_call(answer) for answer in answers):
+        raise RowError("answer_is_tool_call")
+    refuse_unknown_tools(messages, tools)
+    return {**row, name: messages if tells_tools(messages) else with_tools(messages, tools)}
 
 
 def refuse_meanings(holder: Mapping[str, Any], reasons: Mapping[str, str]) -> None:

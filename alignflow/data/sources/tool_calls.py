@@ -20,7 +20,6 @@ RESULT_ROLES = frozenset({"tool", "function", "observation", "tool_response", "t
 TOOL_COLUMNS = ("tools", "functions")
 CALL_KEYS = ("tool_calls", "function_call")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
-_RESPONSE = "<tool_response>"
 
 
 def row_tools(row: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -120,13 +119,7 @@ def _refuse(name: str) -> None:
 
 
 def result(turn: Mapping[str, Any], content: str) -> dict[str, Any]:
-    """The turn of a tool, with the name of the tool and the id of the call where they are given.
-
-    Raises:
-        RowError: `tool_markup_in_text`: the text has a template's own marks around it, which would be written twice.
-    """
-    if content.lstrip().startswith(_RESPONSE):
-        raise RowError("tool_markup_in_text")
+    """The turn of a tool, with the name of the tool and the id of the call where they are given."""
     found: dict[str, Any] = {"role": "tool", "content": content}
     for name, keys in {"name": ("name",), "tool_call_id": ("tool_call_id", "tool_use_id")}.items():
         given = next((turn[key] for key in keys if not is_blank(turn.get(key))), None)

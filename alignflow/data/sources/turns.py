@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignflow.data.sources.base import Messages, RowError, is_blank, text
+from alignflow.data.sources.hermes import without_marks
 from alignflow.data.sources.labels import label_or_none
 from alignflow.data.sources.meanings import PART_REASONS, STRUCTURED_REASONS, TURN_REASONS, refuse_meanings, trained
 from alignflow.data.sources.tool_calls import CALL_ROLES, RESULT_ROLES, listed_calls, reasoning_of, result, turn_calls
@@ -28,7 +29,7 @@ def turn_list(values: Any) -> Messages:
     turns = [turn for value in values if not _is_empty_system(value) for turn in raw_turns(value)]
     if not turns:
         raise RowError("empty")
-    return turns
+    return without_marks(turns) if any(turn["role"] == "tool" for turn in turns) else turns
 
 
 def _is_empty_system(value: Mapping[str, Any]) -> bool:

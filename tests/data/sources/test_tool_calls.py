@@ -68,6 +68,29 @@ def test_anthropics_parts_become_calls_and_results_with_their_ids():
     assert found == [*ASKED, {**CALLED, "tool_calls": [{"id": "u1", **CALL}]}, {**RESULT, "tool_call_id": "u1"}, *assistant("It rains.")]
 
 
+HERMES = [
+    {"from": "human", "value": "Bern?"}, {"from": "gpt", "value": 'I look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Bern"}}\n</tool_call>'},
+    {"from": "tool", "value": "<tool_response>\nrain\n</tool_response>"}, {"from": "gpt", "value": "It rains."},
+]  # fmt: skip
+
+
+def test_marks_that_hermes_writes_around_calls_and_results_are_taken_off():
+    whole = [*ASKED, {**CALLED, "content": "I look."}, RESULT, *assistant("It rains.")]
+    assert parse("sharegpt", "demonstrations", {"conversations": HERMES, "tools": [TOOL]}) == {"messages": whole}
+    assert parse("sharegpt", "demonstrations", {"conversations": HERMES[:2], "tools": [TOOL]}) == {"messages": whole[:2]}
+
+
+def test_tools_that_the_system_turn_tells_are_not_told_twice():
+    system = {"from": "system", "value": "You may call <tools> [{'name': 'weather'}] </tools>"}
+    found = parse("sharegpt", "demonstrations", {"conversations": [system, *HERMES], "tools": [TOOL]})["messages"]
+    assert "tools" not in found[0] and found[2]["tool_calls"] == [CALL]
+
+
+def test_a_text_with_such_marks_in_a_conversation_without_tools_stays_a_text():
+    turns = [*user("How does Hermes call a tool?"), *assistant("With <tool_call>{}</tool_call>.")]
+    assert parse("messages", "demonstrations", {"messages": turns}) == {"messages": turns}
+
+
 def test_a_conversation_may_end_with_a_call_and_text_may_stand_before_one():
     found = parse("messages", "demonstrations", {"messages": [*user("Bern?"), {**RAW_CALL, "content": "I look."}], "tools": [TOOL]})
     assert found == {"messages": [*ASKED, {**CALLED, "content": "I look."}]}
@@ -117,8 +140,9 @@ def calls(**changes):
     ({"messages": [*RAW[:3], RAW[2], *assistant("a")]}, "tool_result_without_call"), ({"messages": [*RAW[:3], *user("and?"), *assistant("a")]}, "wrong_role_order"),
     ({"messages": [RAW_CALL, *RAW[2:]]}, "wrong_role_order"), ({"messages": [{**user("q")[0], "tool_calls": [CALL]}, *assistant("a")]}, "tool_calls"),
     ({"messages": [{**user("q")[0], "reasoning_content": "hm"}, *assistant("a")]}, "reasoning_not_used"), ({"messages": RAW[:3]}, "no_answer"),
-    ({"messages": [*RAW[:2], {"role": "tool", "content": "<tool_response>\nrain\n</tool_response>"}, *assistant("a")]}, "tool_markup_in_text"),
-    ({"messages": [*user("q"), *assistant('<tool_call>\n{"name": "weather"}\n</tool_call>')], "tools": [TOOL]}, "tool_markup_in_text"),
+    ({"messages": [*RAW[:2], {"role": "tool", "content": "<tool_response>\nrain\n</tool_response> or so"}, *assistant("a")]}, "tool_markup_in_text"),
+    ({"messages": [*user("q"), *assistant('<tool_call>\n{"name": "weather"}\n</tool_call> or so')], "tools": [TOOL]}, "tool_markup_in_text"),
+    ({"messages": [*user("q"), *assistant("<tool_call>\nweather\n</tool_call>")], "tools": [TOOL]}, "bad_tool_calls"),
     ({"messages": [{"role": "system", "content": "s", "tools": "[1]"}, *RAW]}, "tools_in_a_turn"),
     ({"messages": [*ANTHROPIC[:2], {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "u1", "content": "x", "is_error": True}]}, *assistant("a")]},
      "tool_error_not_used"),
@@ -130,6 +154,7 @@ def test_what_is_broken_drops_the_row_with_a_reason_of_its_own(row, why):
 
 @pytest.mark.parametrize(("row", "why"), [
     ({"prompt": "q", "chosen": [RAW_CALL], "rejected": assistant("b")}, "answer_is_tool_call"),
+    ({"prompt": "q", "chosen": '<tool_call>{"name": "weather"}</tool_call>', "rejected": "b", "tools": [TOOL]}, "answer_is_tool_call"),
     ({"prompt": "q", "chosen": [{**assistant("a")[0], "thinking": "hm"}], "rejected": assistant("b")}, "reasoning_not_used"),
     ({"prompt": "q", "completions": [{"text": "a", "score": 1, "tool_calls": [CALL]}, {"text": "b", "score": 0}]}, "tool_calls"),
 ])  # fmt: skip
