@@ -21,6 +21,7 @@ class Family:
         header: What stands between a user's turn and an answer.
         system: Whether a system turn is taken.
         plain: Tokens that were added as a whole, but are not special.
+        special: Control tokens of other forms than those of CONTROL.
     """
 
     template: str
@@ -30,6 +31,7 @@ class Family:
     bos: str | None = None
     system: bool = True
     plain: tuple[str, ...] = field(default=("<think>", "</think>"))
+    special: tuple[str, ...] = ()
 
 
 TURN = "{%- for m in messages %}"
@@ -135,7 +137,7 @@ def control_tokens(family):
     """The control tokens of a family's template."""
     roles = {f"<|{role}|>" for role in ("user", "assistant", "system")} if "'<|' + m.role" in family.template else set()
     roles |= {"<|USER_TOKEN|>", "<|SYSTEM_TOKEN|>"} if "_TOKEN|>" in family.template else set()
-    found = {*CONTROL.findall(family.template), *roles, family.eos, *([family.bos] if family.bos else ())}
+    found = {*CONTROL.findall(family.template), *roles, *family.special, family.eos, *([family.bos] if family.bos else ())}
     return sorted(found - set(family.plain))
 
 

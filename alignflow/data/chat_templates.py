@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from alignflow.data.errors import ModelError, TemplateRefusedError, cut
+from alignflow.data.tool_forms import LEFT_OUT, Form, form_of, left_out, shaped
+from alignflow.data.tools import is_structured, tools_of
 
 Message = Mapping[str, Any]
 Messages = Sequence[Message]
@@ -38,7 +40,6 @@ TEMPLATES: Mapping[str, str] = {
 RESERVED = frozenset({"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "loop"})
 """Names that a template is given by whoever calls it, so that an argument of these names means nothing."""
 
-_NOT_FOR_TEMPLATES = ("weight",)
 _DATE = re.compile(r"""strftime_now\(\s*(?:format\s*=\s*)?(?P<quote>['"])(?P<format>(?:(?!(?P=quote)).)*)(?P=quote)\s*\)""")
 
 
@@ -46,19 +47,27 @@ def write_conversation(tokenizer: Any, messages: Messages, add_generation_prompt
     """The text that the tokenizer's chat template writes for a conversation.
 
     Raises:
-        TemplateRefusedError: the template refuses these turns, for example a system turn, or two turns of one role.
+        TemplateRefusedError: the template refuses these turns, for example a system turn, or two turns of one role; or it leaves out
+            tools, a call of one, or its result.
         ModelError: the tokenizer has no template.
     """
     if tokenizer.chat_template is None:
         raise ModelError("the tokenizer has no chat template", where="chat_template", do="set model.chat_template to instruction")
-    known = [{name: value for name, value in turn.items() if value is not None and name not in _NOT_FOR_TEMPLATES} for turn in messages]
+    has_more = is_structured(messages)
+    if has_more and (missing := left_out(tokenizer, messages)):
+        raise _refusal(messages, f"{LEFT_OUT[missing]} ({missing})")
+    known = shaped(messages, form_of(tokenizer) if has_more else Form())
     try:
-        return tokenizer.apply_chat_template(known, tokenize=False, add_generation_prompt=add_generation_prompt)
+        return tokenizer.apply_chat_template(known, tools=tools_of(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
     except Exception as error:  # whatever a template raises
-        raise TemplateRefusedError(
-            f"the chat template cannot render these turns ({cut(', '.join(str(turn['role']) for turn in messages))}): {cut(str(error))}",
-            where="chat_template", do="set model.chat_template to instruction, or to a Jinja file of your own",
-        ) from error  # fmt: skip
+        raise _refusal(messages, str(error)) from error
+
+
+def _refusal(messages: Messages, why: str) -> TemplateRefusedError:
+    return TemplateRefusedError(
+        f"the chat template cannot render these turns ({cut(', '.join(str(turn['role']) for turn in messages))}): {cut(why)}",
+        where="chat_template", do="set model.chat_template to instruction, or to a Jinja file of your own",
+    )  # fmt: skip
 
 
 def change_template(tokenizer: Any, change: Any) -> None:

@@ -179,7 +179,9 @@ def _places(prepared: Row) -> Iterator[tuple[str, Any]]:
 
 
 def _holds(raw: Any, prepared: Any) -> bool:
-    """Whether a raw column has a prepared text in it, or a prepared figure or flag as it is."""
+    """Whether a raw column has a prepared text in it, or every text of a prepared list, or a prepared figure or flag as it is."""
+    if isinstance(prepared, dict | list):
+        return all(_holds(raw, text) for way, text in _texts(prepared) if way[-1:] != ("type",))  # some formats write no types
     if isinstance(prepared, str):
         return bool(prepared.strip()) and any(prepared.strip() in text for _, text in _texts(raw))
     if isinstance(raw, dict | list):

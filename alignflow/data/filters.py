@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alignflow.data import near_duplicates
-from alignflow.data.measuring import FAR_TOO_LONG, HITS, KEYS, OWN, REFUSED, WHOLE, Measured
+from alignflow.data.measuring import FATES, HITS, KEYS, OWN, WHOLE, Measured
 from alignflow.data.near_duplicates import FEWEST, MOST, Sets
 from alignflow.data.parsing import Kept
 from alignflow.data.row_texts import row_text
@@ -56,8 +56,8 @@ class Table:
     def drop_unfit(self) -> None:
         """Drop what is over-long by its bytes alone, and what the chat template does not take."""
         fate = self.column(lambda chunk: chunk.fate)
-        self.drop("over_long", fate == FAR_TOO_LONG)
-        self.drop("refused_by_template", fate == REFUSED)
+        for place, reason in enumerate(FATES[1:], 1):
+            self.drop(reason, fate == place)
 
     def drop_duplicates(self) -> None:
         """Drop rows that are equal, in normalised text, to an earlier one."""

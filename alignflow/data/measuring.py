@@ -16,14 +16,18 @@ import numpy as np
 from alignflow.data.byte_bounds import longest_bytes
 from alignflow.data.configs.inputs import PrepareConfig
 from alignflow.data.near_duplicates import Sets, band_keys, shingles
-from alignflow.data.records import has_weights, is_held_out, normalise_text, prompt_digest, prompt_text
+from alignflow.data.records import has_weights, is_held_out, normalise_text, prompt_digest
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.row_lengths import Lengths, encoded_lengths
-from alignflow.data.row_texts import Row, is_far_too_long, prompt_messages, row_text, without_system, word_ngrams
+from alignflow.data.row_texts import Row, is_far_too_long, last_turn_text, prompt_messages, row_text, without_system, word_ngrams
 from alignflow.data.spool import read_rows, write_rows
 from alignflow.data.template_rows import fit_to_template
+from alignflow.data.tool_forms import LEFT_OUT, OTHER
+from alignflow.data.tools import has_fields
 
-FINE, FAR_TOO_LONG, REFUSED = 0, 1, 2
+FATES = ("", "over_long", *LEFT_OUT)
+"""What may be known of a row before all rows are: nothing against it, over-long by its bytes alone, or why the chat template does not take it."""
+FINE, FAR_TOO_LONG, REFUSED = 0, 1, FATES.index(OTHER)
 OWN, WHOLE, KEYS, HITS = ".own", ".whole", ".keys", ".hits"
 """Suffixes of the files beside a chunk: its shingles, those with the system turns, numbers of bands, and shared n-grams."""
 
@@ -55,12 +59,13 @@ class Measured:
 
     Attributes:
         path: File of the rows.
-        fate: FINE, FAR_TOO_LONG or REFUSED (by the chat template); of what is not fine nothing else is known [rows], uint8.
+        fate: Place in FATES; of what is not FINE nothing else is known [rows], uint8.
         text: Digest of all text in its normal form [rows, 2], uint64.
         held_out: Whether the prompt belongs to the held-out side [rows], booleans.
         lengths: In tokens.
         controls: Whether a control token stands in the text [rows], booleans.
         weighted: Whether a turn has a weight [rows], booleans.
+        with_tools: Whether the row has tools, calls or thinking [rows], booleans.
         known: Whether the prompt is one for evaluation [rows], booleans.
         sources: Place of the row's source in `labels` [rows], int32.
         labels: Names of sources.
@@ -77,6 +82,7 @@ class Measured:
     lengths: Lengths
     controls: np.ndarray
     weighted: np.ndarray
+    with_tools: np.ndarray
     known: np.ndarray
     sources: np.ndarray
     labels: list[str]
@@ -122,7 +128,7 @@ def write_evaluation(rows: Any, size: int, path: Path) -> int:
     grams: set[str] = set()
     for row in rows:
         digests.add(prompt_digest(row["prompt"]))
-        grams.update(word_ngrams(prompt_text(row["prompt"][-1:]), size))
+        grams.update(word_ngrams(last_turn_text(row["prompt"]), size))
     path.write_text(json.dumps({"digests": sorted(digests), "grams": sorted(grams)}), encoding="utf-8")
     return len(grams)
 
@@ -137,8 +143,9 @@ def measure_file(path: Path, chosen: np.ndarray | None, measuring: Measuring) ->
         bound = _longest_bytes(measuring.tokenizer, measuring.config.max_length)
         fate[:] = [FAR_TOO_LONG if bound is not None and is_far_too_long(row, bound) else FINE for row in rows]
         near = np.nonzero(fate == FINE)[0]
-        fitting, merged = fit_to_template([rows[index] for index in near], measuring.kind, tokenizer, measuring.config)
-        near = near[fitting]
+        reasons, merged = fit_to_template([rows[index] for index in near], measuring.kind, tokenizer, measuring.config)
+        fate[near] = [FATES.index(reason) for reason in reasons]
+        near = np.nonzero(fate == FINE)[0]
         lengths, written = encoded_lengths(rows, near, tokenizer)
         fate[(fate == FINE) & ~written] = REFUSED
     if chosen is not None or merged:
@@ -164,6 +171,7 @@ def _measured(path: Path, rows: list[Row], fate: np.ndarray, lengths: Lengths, m
         held_out=_flags(bool(prompt) and is_held_out(prompt, measuring.config.heldout_fraction) for prompt in prompts),
         controls=_flags(controls.search(text) is not None for text in texts),
         weighted=_flags(measuring.kind == "demonstrations" and has_weights(row) for row in rows),
+        with_tools=_flags(has_fields([row]) for row in rows),
         known=_flags(bool(digests_of_prompts) and bool(prompt) and prompt_digest(prompt) in digests_of_prompts for prompt in prompts),
         sources=np.array([places[row["source"]] for row in rows], dtype=np.int32), labels=labels,
         shingles=counts, whole=whole, hits=_write_hits(path, prompts, grams, measuring.config.decontaminate_ngram) if grams else None,
@@ -193,7 +201,7 @@ def _write_shingles(path: Path, rows: list[Row], fine: list[bool], normal: list[
 
 def _write_hits(path: Path, prompts: Sequence[Any], grams: dict[str, int], size: int) -> np.ndarray | None:
     """Write which n-grams of the evaluation prompts the last turn of each prompt has, each once; returns their numbers."""
-    found = [{grams[gram] for gram in word_ngrams(prompt_text(prompt[-1:]), size) if gram in grams} for prompt in prompts]
+    found = [{grams[gram] for gram in word_ngrams(last_turn_text(prompt), size) if gram in grams} for prompt in prompts]
     counts = np.array([len(each) for each in found], dtype=np.int64)
     if not counts.any():
         return None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas
 
+from alignflow.data.chat_templates import write_conversation
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.dropped import Parsed, say_dropped
 from alignflow.data.errors import DataError, cut
@@ -105,7 +106,7 @@ class _Tables:
         self._drop_over_long(table)
         say_dropped("evaluation", kept, parsed, self.config, self.run)
         self._finish("evaluation", table)
-        write_table(kept.rows, "prompts", self.run.out / "evaluation" / "prompts.parquet", weighted=False)
+        _write(table, table.left, "prompts", self.run.out / "evaluation" / "prompts.parquet")
         place = self.spool.new(".json")
         self._evaluation = place, write_evaluation(kept.rows, self.config.decontaminate_ngram, place)
 
@@ -174,8 +175,7 @@ class _Tables:
         self._finish(kind, table)
         for side, mask in self.sides[kind].items():
             if kind != "completions" or side == "train":
-                weighted = bool((table.column(lambda chunk: chunk.weighted) & mask).any())
-                write_table(table.rows(mask), kind, self.run.out / kind / f"{side}.parquet", weighted=weighted)
+                _write(table, mask, kind, self.run.out / kind / f"{side}.parquet")
 
     def _drop_over_long(self, table: Table) -> None:
         table.drop_over_long(self.config.max_length, None if self.config.truncate else self.config.max_prompt_length)
@@ -208,7 +208,7 @@ class _Tables:
             table.drop_duplicates()
             say_dropped("general", kept, parsed, self.config, self.run)
             self._finish("general", table, encoded=False)
-            write_table(kept.rows, "texts", self.run.out / "general" / "texts.parquet", weighted=False)
+            _write(table, table.left, "texts", self.run.out / "general" / "texts.parquet")
         elif "demonstrations" in self.sides:
             _copy(self.run.out / "demonstrations" / "heldout.parquet", self.run.out / "general" / "demonstrations.parquet")
 
@@ -237,6 +237,12 @@ class _Tables:
             print(f"--- {kind}\n{text}", flush=True)
 
 
+def _write(table: Table, mask: np.ndarray, kind: str, path: Path) -> None:
+    """Write some rows of a table, with places for weights and tools where one of them has any."""
+    weighted, with_tools = (bool((table.column(get) & mask).any()) for get in (lambda chunk: chunk.weighted, lambda chunk: chunk.with_tools))
+    write_table(table.rows(mask), kind, path, weighted=weighted, with_tools=with_tools)
+
+
 def _copy(table: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(table, target)
@@ -258,7 +264,7 @@ def rendered(row: Row, tokenizer: Any) -> str:
         return row["text"]
     if "messages" in row:
         return tokenizer.decode(encode_conversation(tokenizer, row["messages"])[0])
-    prompt = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+    prompt = write_conversation(tokenizer, row["prompt"], True)
     answers = [f"\n[{side}] {row[side][-1]['content']}" for side in ("chosen", "rejected", "completion") if side in row]
     answers += [f"\n[{index}] {text}" for index, text in enumerate(row.get("completions", ()))]
     return prompt + "".join(answers)

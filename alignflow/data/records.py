@@ -18,10 +18,15 @@ import pyarrow.parquet as pq
 
 from alignflow.data.artifacts import refuse_damaged
 from alignflow.data.errors import DataError
+from alignflow.data.tools import TURN_FIELDS, from_columns, has_fields, to_columns, told
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 WEIGHTED_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()), ("weight", pa.int8())]))
 """As MESSAGES, with a weight of 0 at each assistant turn that is not to be trained on; null at all others."""
+_FIELDS = [(name, pa.string()) for name in TURN_FIELDS]
+TOOL_MESSAGES = pa.list_(pa.struct([*MESSAGES.value_type, *_FIELDS]))
+WEIGHTED_TOOL_MESSAGES = pa.list_(pa.struct([*WEIGHTED_MESSAGES.value_type, *_FIELDS]))
+"""As MESSAGES and WEIGHTED_MESSAGES, with tool calls (JSON), results and thinking; null where a turn has none."""
 
 _ID = [("id", pa.string()), ("source", pa.string())]
 
@@ -85,22 +90,39 @@ GROUP_ROWS, GROUP_BYTES = 65_536, 1 << 26
 PIECE = 256
 
 
-def write_table(rows: Iterable[dict[str, Any]], kind: str, path: Path, *, weighted: bool | None = None) -> int:
+def schema_for(kind: str, *, weighted: bool = False, with_tools: bool = False) -> pa.Schema:
+    """The schema of a table of SCHEMAS, with places for weights of turns, and for tools, only where a row has some.
+
+    Tools and their calls are JSON: a column of structs has one type, and would give each tool the parameters of all others as nulls.
+    """
+    schema = WEIGHTED_DEMONSTRATIONS if kind == "demonstrations" and weighted else SCHEMAS[kind]
+    if not with_tools:
+        return schema
+    wider = {MESSAGES: TOOL_MESSAGES, WEIGHTED_MESSAGES: WEIGHTED_TOOL_MESSAGES}
+    fields = [pa.field(field.name, wider.get(field.type, field.type)) for field in schema]
+    return pa.schema([*fields, pa.field("tools", pa.string())])
+
+
+def write_table(
+    rows: Iterable[dict[str, Any]], kind: str, path: Path, *, weighted: bool | None = None, with_tools: bool | None = None
+) -> int:  # fmt: skip
     """Write `rows` as the table `kind` of SCHEMAS to a Parquet file; return their number.
 
-    Columns that a row lacks become null. The bytes depend on the rows alone: demonstrations have a place for the weight of
-    a turn only where a turn has one.
+    Columns that a row lacks become null. The bytes depend on the rows alone: a table has places for weights of turns, or for tools, only
+    where a row has some.
 
     Args:
-        rows: Taken one after the other, where `weighted` is given: no more than a group of them is held.
+        rows: Taken one after the other, where `weighted` and `with_tools` are given: no more than a group of them is held.
         kind: A name of SCHEMAS.
         path: The file.
         weighted: Whether any row has a weight at a turn; None to look.
+        with_tools: Whether any row has tools, calls or thinking; None to look.
     """
-    if weighted is None:
+    if weighted is None or with_tools is None:
         rows = list(rows)
-        weighted = kind == "demonstrations" and any(map(has_weights, rows))
-    schema = WEIGHTED_DEMONSTRATIONS if weighted else SCHEMAS[kind]
+        weighted, with_tools = kind == "demonstrations" and any(map(has_weights, rows)), has_fields(rows)
+    schema = schema_for(kind, weighted=weighted, with_tools=with_tools)
+    rows = map(to_columns, rows) if with_tools else rows
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
@@ -136,7 +158,8 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 
 def table_batches(path: Path, size: int = 65536) -> Iterator[list[dict[str, Any]]]:
-    """The rows of a Parquet file as dictionaries, at most `size` at a time; a turn of a conversation has `weight` only where it is 0.
+    """The rows of a Parquet file as dictionaries, at most `size` at a time; a turn of a conversation has `weight` only where it is 0, and
+    tools as in tools.py.
 
     Raises:
         DamagedArtifactError: it is not one, and lies in an artifact of the store.
@@ -144,10 +167,15 @@ def table_batches(path: Path, size: int = 65536) -> Iterator[list[dict[str, Any]
     """
     try:
         with pq.ParquetFile(path) as file:  # pq.read_table would import pandas and data sets first: half a second of every stage
+            types = [field.type for field in file.schema_arrow]
+            with_tools = TOOL_MESSAGES in types or WEIGHTED_TOOL_MESSAGES in types
             weighted = file.schema_arrow.names == WEIGHTED_DEMONSTRATIONS.names and file.schema_arrow.field("messages").type == WEIGHTED_MESSAGES
             for batch in file.iter_batches(size):
                 rows = batch.to_pylist()
-                yield [{**row, "messages": [_without_null_weight(turn) for turn in row["messages"]]} for row in rows] if weighted else rows
+                if with_tools:
+                    yield [from_columns(row) for row in rows]
+                else:
+                    yield [{**row, "messages": [_without_null_weight(turn) for turn in row["messages"]]} for row in rows] if weighted else rows
     except (OSError, pa.ArrowException) as error:
         refuse_damaged(path, f"{path.name} is not a readable Parquet table ({' '.join(str(error).split())[:200]})")
         raise DataError(f"not a readable Parquet table ({error})", where=str(path)) from error
@@ -164,7 +192,7 @@ def normalise_text(text: str) -> str:
 
 def prompt_text(messages: Sequence[dict[str, str]]) -> str:
     """All turns of a prompt as one text, for hashing and matching only."""
-    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
+    return "\n".join(f"{message['role']}: {told(message)}" for message in messages)
 
 
 def prompt_digest(messages: Sequence[dict[str, str]]) -> str:

@@ -14,18 +14,9 @@ from typing import Any
 
 from alignflow.data.chat_templates import Messages
 from alignflow.data.errors import ModelError
-from alignflow.data.template_turns import (
-    Turn,
-    Written,
-    blanks_around,
-    earlier_turns,
-    end_text,
-    last_turn,
-    opening_ids,
-    shared,
-    write_shielded,
-)
+from alignflow.data.template_turns import blanks_around, earlier_turns, end_text, last_turn, opening_ids
 from alignflow.data.token_ids import controls_of, inner_ids, template_ids, text_ids
+from alignflow.data.written import Turn, Written, shared, write_shielded
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alignflow.data.records import normalise_text, prompt_text
+from alignflow.data.tools import without_tools
 
 Row = dict[str, Any]
 
@@ -30,11 +31,17 @@ def row_text(row: Row) -> str:
 
 
 def without_system(row: Row) -> str | None:
-    """All text of a row but its system turns; None where it has none."""
+    """All text of a row but its system turns and the tools that it may use; None where it has neither."""
     name = next((name for name in ("messages", "prompt") if name in row), "")
     turns = row.get(name) or ()
-    others = [turn for turn in turns if turn["role"] != "system"]
-    return row_text({**row, name: others}) if len(others) < len(turns) else None
+    if not any(turn["role"] == "system" or "tools" in turn for turn in turns):
+        return None
+    return row_text({**row, name: without_tools([turn for turn in turns if turn["role"] != "system"])})
+
+
+def last_turn_text(prompt: list[dict[str, Any]]) -> str:
+    """The last turn of a prompt as text, without the tools that it may use."""
+    return prompt_text(without_tools(prompt[-1:]))
 
 
 def word_ngrams(text: str, size: int) -> list[str]:

@@ -7,9 +7,12 @@ from typing import Any
 from alignflow.data.chat_templates import write_conversation
 from alignflow.data.errors import ModelError, TemplateRefusedError
 from alignflow.data.records import assistant, user
-from alignflow.data.rendering import encode_turn
-from alignflow.data.template_turns import end_text, end_token, follows, shared
+from alignflow.data.rendering import encode_turn, encode_turns
+from alignflow.data.template_turns import end_text, end_token, follows
 from alignflow.data.token_ids import controls_of
+from alignflow.data.tool_forms import OTHER, left_out
+from alignflow.data.tools import is_structured
+from alignflow.data.written import shared
 
 ASKED, ANSWERED, THOUGHT = "What is it?", "It is a test.", "I think so."
 INSTRUCTION = "set model.chat_template to instruction, or to a Jinja file of your own"
@@ -111,10 +114,19 @@ def _blanks(tokenizer: Any) -> list[str]:
 
 def refused(tokenizer: Any, messages: Any) -> bool:
     """Whether the template refuses a conversation, or leaves a turn of it out."""
-    if not follows(tokenizer, tuple(str(message["role"]) for message in messages)):
-        return True
+    return bool(refusal(tokenizer, messages))
+
+
+def refusal(tokenizer: Any, messages: Any) -> str:
+    """Why the template cannot write a conversation, as a reason of tool_forms.LEFT_OUT; empty where it can."""
+    if reason := left_out(tokenizer, messages):
+        return reason
     try:
+        if is_structured(messages) and any(message["role"] == "assistant" for message in messages):
+            encode_turns(tokenizer, messages)  # which finds the assistant's turns, or refuses
+        elif not is_structured(messages) and not follows(tokenizer, tuple(str(message["role"]) for message in messages)):
+            return OTHER
         write_conversation(tokenizer, messages, False)
     except TemplateRefusedError:
-        return True
-    return False
+        return OTHER
+    return ""

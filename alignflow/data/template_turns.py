@@ -9,32 +9,10 @@ from typing import Any
 
 from alignflow.data.chat_templates import Messages, write_conversation
 from alignflow.data.errors import ModelError, TemplateRefusedError
-from alignflow.data.token_ids import Span, controls_of, template_ids
-
-
-@dataclass(frozen=True)
-class Written:
-    """A template's text, and the places in it of control tokens that stand in a user's text."""
-
-    text: str
-    literal: tuple[Span, ...] = ()
-
-    def before(self, place: int) -> Written:
-        """The text up to a place."""
-        return Written(self.text[:place], tuple(span for span in self.literal if span[1] <= place))
-
-    def followed_by(self, text: str) -> Written:
-        """The text, and more that a template writes."""
-        return Written(self.text + text, self.literal)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Where an assistant's turn stands in a text: from after its header, to the end of its content, to the end of the turn."""
-
-    start: int
-    content_end: int
-    end: int
+from alignflow.data.token_ids import controls_of, template_ids
+from alignflow.data.tool_turns import end_of_call_token, structured_last, structured_turn
+from alignflow.data.tools import is_structured
+from alignflow.data.written import Turn, Written, free_mark, shared, write_shielded
 
 
 @dataclass
@@ -57,6 +35,13 @@ def end_token(tokenizer: Any) -> int:
     """Id of the control token that ends an assistant's turn: the template's, or EOS where it writes none."""
     end = end_text(tokenizer) if tokenizer.chat_template is not None else ""
     return template_ids(tokenizer, end)[0][-1] if end else tokenizer.eos_token_id
+
+
+def end_tokens(tokenizer: Any) -> list[int]:
+    """Ids of the tokens that end an assistant's turn: that of an answer, and that of calls of tools where the template writes another."""
+    of_call = end_of_call_token(tokenizer) if tokenizer.chat_template is not None else None
+    found = end_token(tokenizer)
+    return [found] if of_call in (None, found) else [found, of_call]
 
 
 def end_text(tokenizer: Any) -> str:
@@ -100,7 +85,9 @@ def earlier_turns(tokenizer: Any, messages: Messages, places: Sequence[int], who
     """Where the assistant turns at `places` stand in the text, all from one text with marks where the template writes contents as they are."""
     if not places:
         return []
-    mark = _free_mark(messages)
+    if is_structured(messages):
+        return [structured_turn(tokenizer, messages, place, whole, _end_in) for place in places]
+    mark = free_mark(messages)
     turns = [{**message, "content": mark} if index in places else message for index, message in enumerate(messages)]
     pieces = write_conversation(tokenizer, turns, False).split(mark)
     after = _after(tokenizer, tuple(str(message["role"]) for message in messages))
@@ -194,6 +181,8 @@ def _opening(tokenizer: Any) -> str:
 
 def last_turn(tokenizer: Any, messages: Messages, whole: Written, prompt: Written | None = None) -> tuple[Written, Turn]:
     """The last turn's place in a text that ends with it, and the text, with the turn's end where the template left that to the next turn."""
+    if is_structured(messages):
+        return structured_last(tokenizer, messages, whole, end_text(tokenizer) or tokenizer.eos_token, _end_in)
     turn = turn_in(tokenizer, messages, len(messages) - 1, whole, prompt)
     if turn.end > turn.content_end:
         return whole, turn
@@ -265,46 +254,9 @@ def _marked(tokenizer: Any, messages: Messages, index: int) -> tuple[str, str]:
     Raises:
         ModelError: it leaves the content out.
     """
-    mark = _free_mark(messages)
+    mark = free_mark(messages)
     turns = [{**message, "content": mark} if place == index else message for place, message in enumerate(messages)]
     before, found, after = write_conversation(tokenizer, turns, False).partition(mark)
     if not found:
         raise ModelError("the chat template leaves a message out", where="chat_template", do="set model.chat_template to instruction")
     return before, after
-
-
-def _free_mark(messages: Messages) -> str:
-    """A character that no message has."""
-    texts = "".join(value for message in messages for value in message.values() if isinstance(value, str))
-    return next(character for character in map(chr, range(0xE100, 0xF8FF)) if character not in texts)
-
-
-def write_shielded(tokenizer: Any, messages: Messages, add_generation_prompt: bool) -> Written:
-    """The template's text, and where a control token in it comes from a message."""
-    special = controls_of(tokenizer).special
-    if not any(special.search(value) for message in messages for value in message.values() if isinstance(value, str)):
-        return Written(write_conversation(tokenizer, messages, add_generation_prompt))
-    mark, hidden = _free_mark(messages), []
-
-    def hide(value: Any) -> Any:
-        return special.sub(lambda found: f"{mark}{hidden.append(found.group()) or len(hidden) - 1}{mark}", value) if isinstance(value, str) else value
-
-    shielded = [{name: value if name == "role" else hide(value) for name, value in message.items()} for message in messages]
-    pieces = write_conversation(tokenizer, shielded, add_generation_prompt).split(mark)
-    text, spans = pieces[0], []
-    for number, piece in zip(pieces[1::2], pieces[2::2], strict=True):
-        spans.append((len(text), len(text) + len(hidden[int(number)])))
-        text += hidden[int(number)] + piece
-    return Written(text, tuple(spans))
-
-
-def shared(first: str, second: str) -> int:
-    """Length of the longest common beginning, by halving: a comparison of whole texts is fast."""
-    low, high = 0, min(len(first), len(second))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if first[:middle] == second[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -14,7 +14,7 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from alignflow.data.artifacts import artifact_of, checked_manifest
 from alignflow.data.printable import printable
-from alignflow.data.template_turns import end_token
+from alignflow.data.template_turns import end_tokens
 from alignflow.models import attention
 from alignflow.models.engines import group
 from alignflow.models.engines.partitioned import gathered, is_partitioned, shape_of
@@ -36,7 +36,7 @@ def save_checkpoint(model: Any, tokenizer: Any, out: Path, card: Mapping[str, st
     """
     if getattr(model, "generation_config", None) is not None:
         settings = model.generation_config
-        for token in (tokenizer.eos_token_id, end_token(tokenizer)):
+        for token in (tokenizer.eos_token_id, *end_tokens(tokenizer)):
             settings.eos_token_id = _with_eos(settings.eos_token_id, token)
         settings.pad_token_id = tokenizer.pad_token_id
     attention.uninstall(model)

@@ -89,7 +89,7 @@ META = {"prompt": "meta.q", "completion": "answer"}
     [({"label": False}, {}, "labelled_bad"), ({"kto_tag": "bad"}, {}, "labelled_bad"), ({"weight": 0}, {}, "nothing_to_train"),
      ({"weight": 0.5}, {}, "unknown_weight"), ({"train": False}, {"train": True}, "unknown_weight"), ({"label": False}, {"label": True}, "unknown_label"),
      ({"system": "S"}, {"system_prompt": "T"}, "two_system_prompts"), ({"system": "S"}, {"system": "T"}, "two_system_prompts"),
-     ({"history": [["a", "b"]]}, {"history": [["c", "d"]]}, "unknown_history"), ({"tools": [{"name": "w"}]}, {}, "tool_calls"),
+     ({"history": [["a", "b"]]}, {"history": [["c", "d"]]}, "unknown_history"), ({"tools": [{"id": "w"}]}, {}, "bad_tools"),
      ({"images": ["0.png"]}, {}, "images")],
 )  # fmt: skip
 def test_what_changes_the_meaning_counts_beside_a_mapped_value_as_in_a_column_of_its_own(parse, beside, row, why):

@@ -2,6 +2,7 @@
 
 import pytest
 from chat_template_support import TOKENIZERS
+from tool_template_support import TOOL_TOKENIZERS
 
 from alignflow.data.configs.inputs import PrepareConfig
 from alignflow.data.records import assistant, user
@@ -43,3 +44,41 @@ def test_a_template_that_takes_system_turns_changes_nothing(system):
 def test_merging_keeps_the_other_turns():
     turns = [*SYSTEM, *user("q"), *assistant("a"), *user("r")]
     assert merge_system(turns) == [{"role": "user", "content": "be kind\n\nq"}, *turns[2:]]
+
+
+TOOL = {"type": "function", "function": {"name": "map", "parameters": {"type": "object", "properties": {"town": {"type": "string"}}}}}
+CALL = {"id": "call00001", "type": "function", "function": {"name": "map", "arguments": {"town": "Bern"}}}
+WITH_TOOLS = [
+    {**user("Bern?")[0], "tools": [TOOL]}, {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "Aare", "name": "map", "tool_call_id": "call00001"},
+]  # fmt: skip
+TOOL_ROWS = {
+    "demonstrations": {"messages": [*WITH_TOOLS, *assistant("The Aare.")]},
+    "prompts": {"prompt": WITH_TOOLS, "instructions": None},
+    "preferences": {"prompt": WITH_TOOLS, "chosen": assistant("The Aare."), "rejected": assistant("No.")},
+}
+
+
+def rows_of(*rows):
+    return Kept(rows=[{"id": str(number), "source": "s", **row} for number, row in enumerate(rows)], read=len(rows))
+
+
+@pytest.mark.parametrize("kind", sorted(TOOL_ROWS))
+def test_what_a_template_leaves_out_drops_the_row_with_a_reason_of_its_own(kind):
+    kept = rows_of(TOOL_ROWS[kind], ROWS[kind])
+    fit_to_template(kept, kind, TOKENIZERS["qwen3", "byte-level"], PrepareConfig())
+    assert kept.dropped == {"tools_not_in_template": 1} and [row["id"] for row in kept.rows] == ["1"]
+    kept = rows_of(TOOL_ROWS[kind], ROWS[kind])
+    fit_to_template(kept, kind, TOOL_TOKENIZERS["qwen3", "byte-level"], PrepareConfig())
+    assert not kept.dropped and len(kept.rows) == 2
+
+
+def test_reasons_of_several_rows_are_counted_apart():
+    thought = {"messages": [*user("q"), {**assistant("a")[0], "reasoning_content": "hm"}]}
+    kept = rows_of(thought, TOOL_ROWS["demonstrations"], {"messages": [*user("q"), *WITH_TOOLS[1:], *assistant("a")]}, ROWS["demonstrations"])
+    fit_to_template(kept, "demonstrations", TOKENIZERS["llama3", "byte-level"], PrepareConfig())
+    assert kept.dropped == {"reasoning_not_in_template": 1, "tools_not_in_template": 1, "tool_calls_not_in_template": 1} and len(kept.rows) == 1
+
+
+def test_merging_a_system_turn_keeps_the_tools():
+    assert merge_system([{**SYSTEM[0], "tools": [TOOL]}, *user("q")]) == [{"role": "user", "content": "be kind\n\nq", "tools": [TOOL]}]

@@ -17,6 +17,7 @@ from alignflow.data.gates import GateRecord, limits
 from alignflow.data.printable import printable
 from alignflow.data.report.body import Stage, gather, number, plots, rollouts
 from alignflow.data.report.markdown import escaped, fenced, table
+from alignflow.data.tools import from_columns, told
 
 LARGEST_PLOT = 200_000
 """Characters of a plot's data URI; a larger one is left out."""
@@ -180,14 +181,15 @@ def first_rows(path: Path) -> list[dict[str, Any]]:
     verify_file(path)
     from pyarrow.parquet import ParquetFile
 
-    return next((batch.to_pylist() for batch in ParquetFile(path).iter_batches(batch_size=SHOWN_ROWS)), [])
+    rows = next((batch.to_pylist() for batch in ParquetFile(path).iter_batches(batch_size=SHOWN_ROWS)), [])
+    return [from_columns(row) for row in rows]
 
 
 def said(value: Any) -> str:
     """A conversation or a text as text."""
     if isinstance(value, str):
         return value
-    return "\n".join(message["content"] if len(value) == 1 else f"{message['role']}: {message['content']}" for message in value or [])
+    return "\n".join(told(message) if len(value) == 1 else f"{message['role']}: {told(message)}" for message in value or [])
 
 
 def _cut(text: str) -> str:

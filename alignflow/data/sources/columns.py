@@ -9,8 +9,9 @@ from alignflow.data.sources.base import Row, RowError, TwoValues, is_blank
 from alignflow.data.sources.conversations import HISTORY, SYSTEM
 from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.meanings import ROW_REASONS, WEIGHTS
+from alignflow.data.sources.tool_calls import TOOL_COLUMNS
 
-CARRIED = frozenset({*SYSTEM, *HISTORY, *LABELS, *WEIGHTS, *ROW_REASONS})
+CARRIED = frozenset({*SYSTEM, *HISTORY, *LABELS, *WEIGHTS, *ROW_REASONS, *TOOL_COLUMNS})
 """Names that change what a row means: beside a mapped value inside of a column they count as columns of the row."""
 
 

@@ -9,7 +9,7 @@ from alignflow.data.records import assistant
 from alignflow.data.sources.alpaca import request
 from alignflow.data.sources.base import Messages, Row, RowError, column, number
 from alignflow.data.sources.conversations import answer_of, answered, demonstration, preference, prompt_of, prompt_turns
-from alignflow.data.sources.meanings import TURN_REASONS, parse_with, refuse_meanings
+from alignflow.data.sources.meanings import STRUCTURED_REASONS, TURN_REASONS, parse_with, refuse_meanings
 from alignflow.data.sources.prompts import prompt_row
 
 ANSWERS = ("responses", "answers", "completions", "output", "outputs")
@@ -37,7 +37,7 @@ def several(row: Row) -> tuple[Messages, list[str], list[Any]]:
 
 def _answer(row: Row, prompt: Messages, answer: Any) -> str:
     if isinstance(answer, Mapping):
-        refuse_meanings(answer, TURN_REASONS)
+        refuse_meanings(answer, {**TURN_REASONS, **STRUCTURED_REASONS})
         answer = _first(answer, TEXTS)
     whole = answered(row, prompt, answer)
     if whole[:-1] != prompt:

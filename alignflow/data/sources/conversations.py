@@ -8,89 +8,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from alignflow.data.records import assistant, normalise_text, user
 from alignflow.data.sources.base import Messages, Row, RowError, TwoValues, is_blank, text
-from alignflow.data.sources.labels import label_or_none
-from alignflow.data.sources.meanings import PART_REASONS, TURN_REASONS, refuse_meanings, trained
-from alignflow.data.sources.transcripts import ROLES, TOOL_ROLES, is_transcript, marked_role, transcript_turns, without_end
+from alignflow.data.sources.tool_calls import answered_calls
+from alignflow.data.sources.transcripts import is_transcript, transcript_turns, without_end
+from alignflow.data.sources.turns import raw_turns, turn_list
+from alignflow.data.tools import told
 
 SYSTEM = ("system", "system_prompt", "system_message", "system_instruction", "system_instructions", "systemPrompt", "sys_prompt", "sys")
 """Columns that hold a system turn."""
 HISTORY = ("history", "chat_history", "conversation_history")
 """Columns that hold the turns before a prompt."""
-
-
-def turn_list(values: Any) -> Messages:
-    """Turns as they stand, each checked by itself; `role` or ShareGPT's `from`, `content` or `value`. An empty system turn is none.
-
-    Raises:
-        RowError: no turns, a role that is not known, a content that is no text, or a key that changes the meaning.
-    """
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise RowError("empty" if is_blank(values) else "not_text")
-    if not all(isinstance(value, dict) for value in values):
-        raise RowError("not_text")
-    turns = [_turn(value) for value in values if not _is_empty_system(value)]
-    if not turns:
-        raise RowError("empty")
-    return turns
-
-
-def _is_empty_system(value: Mapping[str, Any]) -> bool:
-    name = value.get("role", value.get("from"))
-    if name in ("user", "assistant", "human", "gpt"):
-        return False
-    said = [value[key] for key in ("content", "value", "text") if key in value]
-    return isinstance(name, str) and ROLES.get(marked_role(name)) == "system" and all(not item or isinstance(item, str) and item.isspace() for item in said)
-
-
-def _turn(value: Mapping[str, Any], otherwise: str = "") -> dict[str, Any]:
-    name = next((value[key] for key in ("role", "from") if value.get(key) is not None), otherwise)
-    name = marked_role(name) if isinstance(name, str) else ""
-    if name in TOOL_ROLES:
-        raise RowError("tool_calls")
-    refuse_meanings(value, TURN_REASONS)
-    if label_or_none(value) is False:
-        raise RowError("labelled_bad")
-    role = ROLES.get(name)
-    if role is None:
-        raise RowError("unknown_role")
-    content = next((value[key] for key in ("content", "value", "text") if value.get(key) is not None), None)
-    turn: dict[str, Any] = {"role": role, "content": _content(content)}
-    return turn if trained(value, is_answer=role == "assistant") or role != "assistant" else {**turn, "weight": 0}
-
-
-def _content(value: Any) -> str:
-    """A text, or the joined texts of a list of parts; raises RowError for a part that is no text."""
-    if isinstance(value, dict):
-        value = [value]
-    if isinstance(value, list):
-        value = "".join(_part(part) for part in value)
-    return text(value)
-
-
-def _part(part: Any) -> str:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Mapping):
-        raise RowError("not_text")
-    kind = part.get("type")
-    if kind in PART_REASONS:
-        raise RowError(PART_REASONS[kind])
-    if kind not in (None, "text", "input_text", "output_text") or not isinstance(part.get("text"), str):
-        raise RowError("unknown_content")
-    refuse_meanings(part, {"image": "images", "image_url": "images", "video": "images", "audio": "audio"})
-    return part["text"]
+ASKING = ("user", "tool")
+"""Roles after which an answer follows."""
+_NEXT = {"user": ("assistant", "call"), "assistant": ("user",), "call": ("tool",), "tool": ("tool", "assistant", "call")}
+"""What may follow a turn: `call` is an assistant's turn with calls of tools."""
 
 
 def ordered(messages: Messages) -> Messages:
-    """The conversation as it is; raises RowError unless a system turn stands first alone, then user and assistant in turn."""
-    spoken = messages[1:] if messages and messages[0]["role"] == "system" else messages
-    if not spoken or [message["role"] for message in spoken] != [("user", "assistant")[index % 2] for index in range(len(spoken))]:
+    """The conversation as it is; raises RowError unless a system turn stands first alone, then user and assistant in turn.
+
+    An assistant's turn with calls of tools is followed by their results, and these by the assistant again (see `answered_calls`).
+    """
+    first = 1 if messages and messages[0]["role"] == "system" else 0
+    spoken = answered_calls(messages[first:])
+    kinds = ["call" if turn.get("tool_calls") else turn["role"] for turn in spoken]
+    if kinds[:1] != ["user"] or any(after not in _NEXT.get(kind, ()) for kind, after in pairwise(kinds)):
         raise RowError("wrong_role_order")
-    return messages
+    return [*messages[:first], *spoken]
 
 
 def placed(row: Row, messages: Messages) -> Messages:
@@ -148,7 +96,7 @@ def _history(row: Row) -> Messages:
 
 
 def prompt_turns(row: Row, value: Any) -> Messages:
-    """A prompt that is a text, a transcript or a conversation, in its context; it must end with the user.
+    """A prompt that is a text, a transcript or a conversation, in its context; it must end with the user, or with the result of a tool.
 
     Raises:
         RowError: it ends with something else (`no_prompt`), or cannot be used.
@@ -157,7 +105,7 @@ def prompt_turns(row: Row, value: Any) -> Messages:
         turns = transcript_turns(value) if is_transcript(value) else user(text(value))
     else:
         turns = turn_list(value)
-    if turns[-1]["role"] != "user":
+    if turns[-1]["role"] not in ASKING:
         raise RowError("no_prompt")
     return placed(row, turns)
 
@@ -179,10 +127,10 @@ def answered(row: Row, prompt: Messages | None, value: Any) -> Messages:
         asked = next((row[name] for name in ("prompt", "instruction", "question") if row.get(name) is not None), None)
         turns = transcript_turns(value) if is_transcript(value) else assistant(text(without_end(value, asked)))
     else:
-        turns = [_turn(value, "assistant")] if isinstance(value, Mapping) else turn_list(value)
+        turns = raw_turns(value, "assistant") if isinstance(value, Mapping) else turn_list(value)
     if turns[-1]["role"] != "assistant":
         raise RowError("no_answer")
-    if turns[0]["role"] == "assistant":
+    if turns[0]["role"] in ("assistant", "tool"):
         if prompt is None:
             raise RowError("missing_column")
         return ordered([*prompt, *turns])
@@ -200,9 +148,7 @@ def _merged(prompt: Messages, turns: Messages) -> Messages:
 
 
 def _same(turns: Messages, others: Messages) -> bool:
-    return [(turn["role"], normalise_text(turn["content"])) for turn in turns] == [
-        (turn["role"], normalise_text(turn["content"])) for turn in others
-    ]
+    return [(turn["role"], normalise_text(told(turn))) for turn in turns] == [(turn["role"], normalise_text(told(turn))) for turn in others]
 
 
 def demonstration(messages: Messages) -> Row:
@@ -221,24 +167,28 @@ def demonstration(messages: Messages) -> Row:
 
 
 def prompt_of(messages: Messages) -> Messages:
-    """The conversation up to its last user turn, without weights."""
+    """The conversation up to its last turn of a user or a tool, without weights."""
     prompt = messages[:-1] if messages[-1]["role"] == "assistant" else messages
-    if not prompt or prompt[-1]["role"] != "user":
+    if not prompt or prompt[-1]["role"] not in ASKING:
         raise RowError("no_prompt")
     return _bare(prompt)
 
 
 def answer_of(messages: Messages) -> str:
-    """The last turn's text, which must be an answer that may be learnt from."""
+    """The last turn's text, which must be an answer that may be learnt from, and that is a text alone."""
     if messages[-1]["role"] != "assistant":
         raise RowError("no_answer")
     if "weight" in messages[-1]:
         raise RowError("nothing_to_train")
+    if "tool_calls" in messages[-1]:
+        raise RowError("answer_is_tool_call")
+    if "reasoning_content" in messages[-1]:
+        raise RowError("reasoning_not_used")
     return messages[-1]["content"]
 
 
 def _bare(messages: Messages) -> Messages:
-    return [{"role": turn["role"], "content": turn["content"]} for turn in messages]
+    return [{name: value for name, value in turn.items() if name != "weight"} for turn in messages]
 
 
 def preference(chosen: Messages, rejected: Messages, **figures: float | None) -> Row:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from alignflow.data.sources.base import Messages, Row, column
-from alignflow.data.sources.conversations import demonstration, placed, prompt_of, turn_list, unpaired
+from alignflow.data.sources.conversations import demonstration, placed, prompt_of, unpaired
 from alignflow.data.sources.labels import label
 from alignflow.data.sources.meanings import parse_with
 from alignflow.data.sources.prompts import prompt_row
+from alignflow.data.sources.turns import turn_list
 
 
 def parse(row: Row, kind: str) -> list[Row]:

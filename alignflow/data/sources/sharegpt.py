@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from alignflow.data.sources.base import Messages, Row, RowError, column, is_blank
-from alignflow.data.sources.conversations import answered, demonstration, placed, preference, prompt_of, turn_list, unpaired
+from alignflow.data.sources.conversations import answered, demonstration, placed, preference, prompt_of, unpaired
 from alignflow.data.sources.labels import label
 from alignflow.data.sources.meanings import parse_with
 from alignflow.data.sources.prompts import prompt_row
 from alignflow.data.sources.transcripts import ROLES, marked_role
+from alignflow.data.sources.turns import turn_list
 
 
 def parse(row: Row, kind: str) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from alignflow.data.sources.base import BrokenLine, Row, RowError
 from alignflow.data.sources.traces import refuse_traces
+from alignflow.data.tools import TURN_FIELDS, is_structured, texts_in
 
 MAX_DEPTH = 64
 MOST_BYTES = 16 * 2**20
@@ -112,8 +113,12 @@ def check_row(row: Mapping[str, Any]) -> None:
     """
     for name in ("messages", "prompt", "chosen", "rejected", "completion"):
         for turn in row.get(name) or ():
-            _check_text(turn["content"])
-            refuse_traces(turn["role"], turn["content"])
+            if turn["role"] != "tool" and not turn.get("tool_calls") or turn["content"]:
+                _check_text(turn["content"])
+            if is_structured([turn]):
+                _check_fields(turn)
+            if turn["role"] != "tool":
+                refuse_traces(turn["role"], turn["content"])
     for text in row.get("completions") or ():
         _check_text(text)
         refuse_traces("assistant", text)
@@ -136,6 +141,13 @@ def _check_text(text: str) -> None:
         raise RowError("nul_character")
     if not any(_is_seen(character) for character in text):
         raise RowError("empty")
+
+
+def _check_fields(turn: Mapping[str, Any]) -> None:
+    if any("\0" in text for name in (*TURN_FIELDS, "tools") for text in texts_in(turn.get(name))):
+        raise RowError("nul_character")
+    if "reasoning_content" in turn:
+        _check_text(turn["reasoning_content"])
 
 
 def _is_seen(character: str) -> bool:

@@ -10,6 +10,8 @@ from alignflow.data.sources.conversations import answered, demonstration, prefer
 from alignflow.data.sources.labels import label
 from alignflow.data.sources.meanings import parse_with
 from alignflow.data.sources.prompts import prompt_row
+from alignflow.data.sources.tool_calls import row_tools
+from alignflow.data.tools import is_structured
 
 
 def parse(row: Row, kind: str) -> list[Row]:
@@ -67,6 +69,8 @@ def _completions(row: Row) -> list[Row]:
 def _joined(row: Row) -> str:
     """Prompt and answer as one passage of plain text."""
     turns = _demonstration(row)[0]["messages"]
+    if is_structured(turns) or row_tools(row):
+        raise RowError("tool_calls")
     return "\n".join(turn["content"] for turn in turns)
 
 

@@ -15,7 +15,7 @@ from alignflow.data.artifacts import verify_files
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
-from alignflow.data.template_turns import end_token
+from alignflow.data.template_turns import end_tokens
 from alignflow.models.adapters import from_pretrained
 from alignflow.models.generation.base import Generation, Sampling
 from alignflow.models.generation.drawing import draw, uniform_streams
@@ -209,14 +209,14 @@ def load_causal_model(path: Path, runtime: Runtime) -> Any:
 
 
 def stop_ids(tokenizer: Any, generation_config: Any) -> list[int]:
-    """Tokens that end a completion: the tokenizer's EOS, the end of a turn in its chat template, those of the generation config.
+    """Tokens that end a completion: the tokenizer's EOS, the ends of turns in its chat template, those of the generation config.
 
     Raises ModelError for none.
     """
     configured = getattr(generation_config, "eos_token_id", None)
     ids = {*(configured if isinstance(configured, list | tuple) else [configured]), tokenizer.eos_token_id}
     if tokenizer.eos_token_id is not None:
-        ids.add(end_token(tokenizer))
+        ids.update(end_tokens(tokenizer))
     ids.discard(None)
     if not ids:
         raise ModelError("neither tokenizer nor generation config has an EOS token", do="set eos_token in the tokenizer")

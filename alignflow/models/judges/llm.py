@@ -19,6 +19,7 @@ from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.records import user
 from alignflow.data.rendering import encode_turn
 from alignflow.data.run import Run
+from alignflow.data.tools import told
 from alignflow.models.generation.base import make_generator
 from alignflow.models.generation.journal import model_identity
 from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, needed_model, settled
@@ -97,8 +98,8 @@ class LLMJudge:
         return self._flagged == "drop" and any(self.flags(pair))
 
     def _question(self, first: Candidate, second: Candidate) -> list[int]:
-        fence = fence_of(self.fingerprint, first.prompt, first.text, second.text)
-        conversation = [dict(message) for message in first.prompt]
+        conversation = [{"role": message["role"], "content": told(message)} for message in first.prompt]
+        fence = fence_of(self.fingerprint, conversation, first.text, second.text)
         try:
             text = self._template.render(
                 conversation=conversation, first=first.text, second=second.text, options=self._options, fence=fence

@@ -8,8 +8,9 @@ from alignflow.data import catalogue
 from alignflow.data.records import assistant, user
 from alignflow.data.sources import trl
 from alignflow.data.sources.base import RowError
-from alignflow.data.sources.conversations import ordered, turn_list
+from alignflow.data.sources.conversations import ordered
 from alignflow.data.sources.transcripts import is_transcript, transcript_turns
+from alignflow.data.sources.turns import turn_list
 
 SYSTEM = [{"role": "system", "content": "In French."}]
 EARLIER = [*user("Name a fruit."), *assistant("Pomme.")]
@@ -91,7 +92,6 @@ def test_what_carries_meaning_is_in_the_row(name, kind, row, wanted):
     assert {key: found[key] for key in wanted} == wanted
 
 
-CALL = [{"function": {"name": "w", "arguments": "{}"}}]
 DROPPED = [
     ("trl", "preferences", {"prompt": "q", "chosen": [*CHAT, *user("Thanks")], "rejected": [*CHAT, *user("No")]}, "no_answer"),
     ("trl", "preferences", {"prompt": "other", "chosen": CHAT, "rejected": [*user("q"), *assistant("b")]}, "different_prompts"),
@@ -102,15 +102,8 @@ DROPPED = [
     ("trl", "demonstrations", {"prompt": [*SYSTEM, *user("q")], "completion": "a", "system": "In English."}, "two_system_prompts"),
     ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "history": "yesterday"}, "unknown_history"),
     ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "history": [["x", "y", "z"]]}, "unknown_history"),
-    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "tool_calls": CALL}]}, "tool_calls"),
-    ("messages", "demonstrations", {"messages": CHAT, "tools": [{"name": "w"}]}, "tool_calls"),
-    ("messages", "demonstrations", {"messages": [*user("q"), {"role": "assistant", "content": None, "tool_calls": CALL}]}, "tool_calls"),
-    ("messages", "demonstrations", {"messages": [*CHAT, {"role": "tool", "content": "x"}, *assistant("a")]}, "tool_calls"),
-    ("sharegpt", "demonstrations", {"conversations": [*CHAT, {"from": "observation", "value": "x"}, *assistant("a")]}, "tool_calls"),
     ("messages", "demonstrations", {"messages": [*user("<image>Who?"), *assistant("a")], "images": ["0.jpg"]}, "images"),
     ("messages", "demonstrations", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, *assistant("a")]}, "images"),
-    ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "reasoning_content": "hm"}]}, "reasoning_not_used"),
-    ("messages", "demonstrations", {"messages": [*user("q"), {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}]}]}, "reasoning_not_used"),
     ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "weight": 0}]}, "nothing_to_train"),
     ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "weight": 0.5}]}, "unknown_weight"),
     ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "mask": 1}]}, "unknown_weight"),

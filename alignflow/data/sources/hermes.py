@@ -1,0 +1,56 @@
+"""Calls of tools that are written into texts in the manner of Hermes: `<tool_call>{...}</tool_call>`, and `<tool_response>` around results.
+
+A chat template writes its own marks around calls and results, so these are taken off; otherwise they would stand there twice, or, with a
+template of another manner, teach a way to call tools that it does not know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from alignflow.data.sources.base import Messages, RowError
+from alignflow.data.sources.tool_calls import listed_calls
+
+_CALL, _RESPONSE, _TOOLS = "<tool_call>", "<tool_response>", "<tools>"
+_CALLS = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_RESPONSES = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
+
+
+def without_marks(messages: Messages) -> Messages:
+    """The conversation with such calls as calls, and such results as results, each in a turn of its own.
+
+    Raises:
+        RowError: `tool_markup_in_text`: there is other text behind a call or beside a result; `bad_tool_calls`, `bad_tool_arguments`.
+    """
+    return [found for turn in messages for found in _without_marks(turn)]
+
+
+def is_call(text: str) -> bool:
+    """Whether a text has such a call in it."""
+    return _CALL in text
+
+
+def _without_marks(turn: Mapping[str, Any]) -> Messages:
+    content = turn["content"]
+    if turn["role"] == "assistant" and _CALL in content:
+        said, mark, rest = content.partition(_CALL)
+        found = _inner(_CALLS, mark + rest)
+        if "tool_calls" in turn:
+            raise RowError("tool_markup_in_text")
+        return [{**turn, "content": said.strip(), "tool_calls": [call for text in found for call in listed_calls(text)]}]
+    if turn["role"] == "tool" and _RESPONSE in content:
+        return [{**turn, "content": text} for text in _inner(_RESPONSES, content)]
+    return [dict(turn)]
+
+
+def _inner(marked: re.Pattern[str], text: str) -> list[str]:
+    if marked.sub("", text).strip():
+        raise RowError("tool_markup_in_text")
+    return [found.strip() for found in marked.findall(text)]
+
+
+def tells_tools(messages: Messages) -> bool:
+    """Whether the text of the system turn has the tools in it already, so that a template must not write them again."""
+    return messages[0]["role"] == "system" and _TOOLS in messages[0]["content"]

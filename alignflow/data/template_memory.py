@@ -1,0 +1,35 @@
+"""What is remembered of a tokenizer's chat template about tools: found once, and again where the template is set anew."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Memory:
+    """What was found of one template.
+
+    Attributes:
+        template: The template.
+        form: See tool_forms.
+        left_out: See tool_forms: kinds of turns -> what is left out.
+        ends: See tool_turns: kind of a turn of calls -> how it ends.
+    """
+
+    template: Any
+    form: Any = None
+    left_out: dict[Any, str] = field(default_factory=dict)
+    ends: dict[Any, tuple[str, str]] = field(default_factory=dict)
+
+
+_REMEMBERED: weakref.WeakKeyDictionary[Any, Memory] = weakref.WeakKeyDictionary()
+
+
+def remembered(tokenizer: Any) -> Memory:
+    """The memory of the tokenizer's present template."""
+    found = _REMEMBERED.get(tokenizer)
+    if found is None or found.template is not tokenizer.chat_template:
+        found = _REMEMBERED[tokenizer] = Memory(tokenizer.chat_template)
+    return found
