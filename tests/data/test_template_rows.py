@@ -18,27 +18,27 @@ ROWS = {
 
 def fitted(kind, model, system):
     row = {"id": "1", "source": "s", **ROWS[kind]}
-    taken, merged = fit_to_template([row], kind, TOKENIZERS[model, "byte-level"], PrepareConfig(system=system))
-    return row, taken.tolist(), merged
+    reasons, merged = fit_to_template([row], kind, TOKENIZERS[model, "byte-level"], PrepareConfig(system=system))
+    return row, reasons, merged
 
 
 @pytest.mark.parametrize("kind", sorted(ROWS))
 def test_a_system_turn_that_the_template_refuses_is_told_apart(kind):
-    row, taken, merged = fitted(kind, "gemma", "keep")
-    assert (taken, merged) == ([False], 0) and row == {"id": "1", "source": "s", **ROWS[kind]}
+    row, reasons, merged = fitted(kind, "gemma", "keep")
+    assert (reasons, merged) == (["refused_by_template"], 0) and row == {"id": "1", "source": "s", **ROWS[kind]}
 
 
 @pytest.mark.parametrize("kind", sorted(ROWS))
 def test_with_merge_it_becomes_part_of_the_first_user_turn(kind):
-    row, taken, merged = fitted(kind, "gemma", "merge")
-    assert (taken, merged) == ([True], 1) and row["id"] != "1"
+    row, reasons, merged = fitted(kind, "gemma", "merge")
+    assert (reasons, merged) == ([""], 1) and row["id"] != "1"
     assert (row.get("messages") or row["prompt"])[0] == {"role": "user", "content": "be kind\n\nq"}
 
 
 @pytest.mark.parametrize("system", ["keep", "merge"])
 def test_a_template_that_takes_system_turns_changes_nothing(system):
-    row, taken, merged = fitted("demonstrations", "llama3", system)
-    assert (row, taken, merged) == ({"id": "1", "source": "s", **ROWS["demonstrations"]}, [True], 0)
+    row, reasons, merged = fitted("demonstrations", "llama3", system)
+    assert (row, reasons, merged) == ({"id": "1", "source": "s", **ROWS["demonstrations"]}, [""], 0)
 
 
 def test_merging_keeps_the_other_turns():
@@ -59,25 +59,21 @@ TOOL_ROWS = {
 }
 
 
-def rows_of(*rows):
-    return Kept(rows=[{"id": str(number), "source": "s", **row} for number, row in enumerate(rows)], read=len(rows))
+def reasons_of(kind, tokenizer, *rows):
+    return fit_to_template([{"id": "1", "source": "s", **row} for row in rows], kind, tokenizer, PrepareConfig())[0]
 
 
 @pytest.mark.parametrize("kind", sorted(TOOL_ROWS))
 def test_what_a_template_leaves_out_drops_the_row_with_a_reason_of_its_own(kind):
-    kept = rows_of(TOOL_ROWS[kind], ROWS[kind])
-    fit_to_template(kept, kind, TOKENIZERS["qwen3", "byte-level"], PrepareConfig())
-    assert kept.dropped == {"tools_not_in_template": 1} and [row["id"] for row in kept.rows] == ["1"]
-    kept = rows_of(TOOL_ROWS[kind], ROWS[kind])
-    fit_to_template(kept, kind, TOOL_TOKENIZERS["qwen3", "byte-level"], PrepareConfig())
-    assert not kept.dropped and len(kept.rows) == 2
+    assert reasons_of(kind, TOKENIZERS["qwen3", "byte-level"], TOOL_ROWS[kind], ROWS[kind]) == ["tools_not_in_template", ""]
+    assert reasons_of(kind, TOOL_TOKENIZERS["qwen3", "byte-level"], TOOL_ROWS[kind], ROWS[kind]) == ["", ""]
 
 
-def test_reasons_of_several_rows_are_counted_apart():
+def test_each_row_has_its_own_reason():
     thought = {"messages": [*user("q"), {**assistant("a")[0], "reasoning_content": "hm"}]}
-    kept = rows_of(thought, TOOL_ROWS["demonstrations"], {"messages": [*user("q"), *WITH_TOOLS[1:], *assistant("a")]}, ROWS["demonstrations"])
-    fit_to_template(kept, "demonstrations", TOKENIZERS["llama3", "byte-level"], PrepareConfig())
-    assert kept.dropped == {"reasoning_not_in_template": 1, "tools_not_in_template": 1, "tool_calls_not_in_template": 1} and len(kept.rows) == 1
+    called = {"messages": [*user("q"), *WITH_TOOLS[1:], *assistant("a")]}
+    reasons = reasons_of("demonstrations", TOKENIZERS["llama3", "byte-level"], thought, TOOL_ROWS["demonstrations"], called, ROWS["demonstrations"])
+    assert reasons == ["reasoning_not_in_template", "tools_not_in_template", "tool_calls_not_in_template", ""]
 
 
 def test_merging_a_system_turn_keeps_the_tools():
