@@ -47,12 +47,11 @@ def show_one(console: Console, name: str, row: Part) -> None:
     console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  (version {row.version})", highlight=False)
     if isinstance(row, Method):
         reference = "a frozen reference model" if row.needs_reference else "no reference model"
-        beta = f"beta {row.beta}; " if row.beta is not None else ""
         console.print(
-            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}; {beta}arXiv {row.paper}", highlight=False
+            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}; arXiv {row.paper}", highlight=False
         )
-        if row.ignores:
-            console.print(f"has no use for align.{', align.'.join(row.ignores)}", highlight=False)
+        if unread := catalogue.TRAINERS[row.trainer].unread:
+            console.print(f"has no use for align.{', align.'.join(unread)}", highlight=False)
     config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge | Reward) else None
     if config is not None and config.model_fields:
         console.print(options_table(config))

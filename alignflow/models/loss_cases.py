@@ -16,8 +16,8 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from alignflow.data.configs.online import OnlineOptions
-from alignflow.data.configs.options import NoOptions
-from alignflow.data.configs.training import AlignConfig, RewardConfig
+from alignflow.data.configs.pairwise import DPOOptions
+from alignflow.data.configs.training import RewardConfig
 from alignflow.data.errors import DataError
 from alignflow.models.advantages import discounted_returns, gae, whiten
 from alignflow.models.judges.base import sigmoid
@@ -183,8 +183,8 @@ def _dpo_loss(inputs: Tensors, arguments: _Arguments) -> Outputs:
         sums["policy", "chosen"], sums["policy", "rejected"], sums["ref", "chosen"], sums["ref", "rejected"],
         _counts(masks["chosen"]), _counts(masks["rejected"]), torch.full((len(masks["chosen"]),), float("nan"), dtype=torch.float64),
     )  # fmt: skip
-    config = AlignConfig(beta=arguments.take(0.1, "beta"), label_smoothing=arguments.take(0.0, "label_smoothing"))
-    output = dpo(batch, config, NoOptions())
+    options = DPOOptions(beta=arguments.take(0.1, "beta"), label_smoothing=arguments.take(0.0, "label_smoothing"))
+    output = dpo(batch, options)
     return {
         "loss": output.loss.mean(), "per_example": output.loss, "chosen_rewards": output.metrics["rewards/chosen"],
         "rejected_rewards": output.metrics["rewards/rejected"], "accuracy": output.metrics["rewards/accuracies"].double().mean(),

@@ -228,12 +228,11 @@ def test_the_judge_of_the_readme_judges(tmp_path, monkeypatch):
 
 
 def test_the_loss_of_the_docs_computes_what_it_says():
-    from alignflow.data.configs.training import AlignConfig
     from alignflow.models.losses.base import PairBatch
 
     defined = python_block("docs/extending.md", "def simpo")
     batch = PairBatch(*map(torch.tensor, ([-2.0], [-6.0])), None, None, *map(torch.tensor, ([2.0], [3.0], [float("nan")])))
-    found = defined["simpo"](batch, AlignConfig(beta=2.0), defined["SimPOOptions"](gamma=1.0))
+    found = defined["simpo"](batch, defined["SimPOOptions"](gamma=1.0))
     torch.testing.assert_close(found.loss, torch.tensor([0.313262]))  # -log sigmoid(2 * (-1 + 2) - 1)
 
 

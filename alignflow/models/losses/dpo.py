@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import logsigmoid
 
-from alignflow.data.configs.options import NoOptions
-from alignflow.data.configs.training import AlignConfig
+from alignflow.data.configs.pairwise import DPOOptions
 from alignflow.models.losses.base import LossOutput, PairBatch, target_probability
 
 
-def dpo(batch: PairBatch, config: AlignConfig, options: NoOptions) -> LossOutput:
+def dpo(batch: PairBatch, options: DPOOptions) -> LossOutput:
     """Equation 7: -log sigmoid(beta * (log-ratio of chosen - log-ratio of rejected)), log-ratios summed over tokens.
 
     With a target p below 1 (label smoothing: Mitchell 2023, "cDPO"; or the labeller's soft labels) both orders of the
@@ -18,18 +17,17 @@ def dpo(batch: PairBatch, config: AlignConfig, options: NoOptions) -> LossOutput
 
     Args:
         batch: Pairs with reference sums.
-        config: beta (1/nats), label_smoothing, use_soft_labels.
-        options: None of its own.
+        options: beta (1/nats), label_smoothing, use_soft_labels.
 
     Returns:
         Loss (rows,), and TRL's metrics: implicit rewards beta * log-ratio.
     """
     assert batch.reference_chosen_logps is not None and batch.reference_rejected_logps is not None
-    beta = config.beta
+    beta = options.beta
     chosen_rewards = beta * (batch.chosen_logps - batch.reference_chosen_logps)
     rejected_rewards = beta * (batch.rejected_logps - batch.reference_rejected_logps)
     margin = chosen_rewards - rejected_rewards
-    target = target_probability(batch.soft_label, config.use_soft_labels, config.label_smoothing)
+    target = target_probability(batch.soft_label, options.use_soft_labels, options.label_smoothing)
     loss = -target * logsigmoid(margin) - (1 - target) * logsigmoid(-margin)
     return LossOutput(loss, pair_metrics(batch, chosen_rewards, rejected_rewards))
 

@@ -40,7 +40,7 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
     """Align the checkpoint `policy` on `preferences`/train.parquet by `config.method`.
 
     Args:
-        config: Method, beta and the common fields.
+        config: The method, its options and the common fields.
         policy: The checkpoint to start from.
         reference: What the stage `reference` made of the same pairs; None: the reference is `policy` itself, and scores
             them here before training.
@@ -57,7 +57,6 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
     row = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
     options = catalogue.parse_options(row, config.options, "align.options")
     function = row.resolve()
-    config = config if config.beta is not None else config.model_copy(update={"beta": row.beta})
     group.join(run.runtime)
     model = load_policy(policy, run.runtime, trainable=True)
     add_adapter(model, config, policy)
@@ -73,7 +72,7 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
         references = read_references(reference, data) if reference else own_sums(model, data, run)
 
     def loss(batch: PairBatch) -> LossOutput:
-        return function(batch, config, options)
+        return function(batch, options)
 
     if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(model, data["train"], references, loss, run)
@@ -83,7 +82,7 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
     metrics = fit(engine, compute, plan, config, run, lambda: evaluate_pairs(model, data["heldout"], references, loss, run))
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary} arXiv {row.paper}).",
-        "pairs": str(len(data["train"])), "beta": str(config.beta), "licences of what went in": licences_of(policy, preferences),
+        "pairs": str(len(data["train"])), "beta": str(options.beta), "licences of what went in": licences_of(policy, preferences),
     }  # fmt: skip
     save_model(model, run.out, card)
     engine.close()

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignflow.data.configs.options import NoOptions
-from alignflow.data.configs.training import AlignConfig
+from alignflow.data.configs.pairwise import DPOOptions
 from alignflow.models.losses.base import PairBatch
 from alignflow.models.losses.dpo import dpo
 
@@ -23,7 +22,7 @@ def batch(chosen, rejected, reference_chosen, reference_rejected, soft_label=flo
 
 
 def loss(*sums, soft_label=float("nan"), **config):
-    return dpo(batch(*sums, soft_label=soft_label), AlignConfig(**{"beta": 0.1, **config}), NoOptions())
+    return dpo(batch(*sums, soft_label=soft_label), DPOOptions(**config))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +64,7 @@ def test_the_gradient_raises_chosen_and_lowers_rejected():
     given_batch = batch(-10, -12, -11, -11)
     given_batch.chosen_logps.requires_grad_()
     given_batch.rejected_logps.requires_grad_()
-    dpo(given_batch, AlignConfig(beta=0.1), NoOptions()).loss.sum().backward()
+    dpo(given_batch, DPOOptions()).loss.sum().backward()
     assert (
         float(given_batch.chosen_logps.grad) == pytest.approx(-float(given_batch.rejected_logps.grad)) and given_batch.chosen_logps.grad < 0
     )

@@ -26,7 +26,7 @@ from alignflow.models.trainers.sft import train_sft
 COMMON = {"max_steps": 12, "batch_size": 14, "save_steps": 4, "max_length": 64, "lora": LoRAConfig(r=4, lora_dropout=0.1)}
 SFT = SFTConfig(learning_rate=2e-2, **COMMON)
 REWARD = RewardConfig(learning_rate=1e-2, check_rows=4, **COMMON)
-DPO = AlignConfig(learning_rate=1e-2, beta=0.1, **COMMON)
+DPO = AlignConfig(learning_rate=1e-2, options={"beta": 0.1}, **COMMON)
 BODIES = {
     "sft": lambda run, base, demonstrations, preferences: train_sft(SFT, base=base, demonstrations=demonstrations, run=run),
     "reward": lambda run, base, demonstrations, preferences: train_reward(REWARD, base=base, preferences=preferences, run=run),
