@@ -22,7 +22,7 @@ from alignflow.data.errors import DataError
 from alignflow.models.advantages import discounted_returns, gae, whiten
 from alignflow.models.judges.base import sigmoid
 from alignflow.models.judges.llm import verdict_of_orders
-from alignflow.models.losses.base import PairBatch
+from alignflow.models.losses.base import pairs_of_tokens
 from alignflow.models.losses.dpo import dpo
 from alignflow.models.losses.ppo import (
     KL_ESTIMATORS,
@@ -177,12 +177,8 @@ def _reward_bt_loss(inputs: Tensors, arguments: _Arguments) -> Outputs:
 
 
 def _dpo_loss(inputs: Tensors, arguments: _Arguments) -> Outputs:
-    masks = {side: inputs[f"{side}_mask"] for side in ("chosen", "rejected")}
-    sums = {(model, side): _statistics(inputs[f"{model}_{side}"], masks[side]).sums() for model in ("policy", "ref") for side in masks}
-    batch = PairBatch(
-        sums["policy", "chosen"], sums["policy", "rejected"], sums["ref", "chosen"], sums["ref", "rejected"],
-        _counts(masks["chosen"]), _counts(masks["rejected"]), torch.full((len(masks["chosen"]),), float("nan"), dtype=torch.float64),
-    )  # fmt: skip
+    policy, reference, masks = ((inputs[f"{a}chosen{b}"], inputs[f"{a}rejected{b}"]) for a, b in (("policy_", ""), ("ref_", ""), ("", "_mask")))
+    batch = pairs_of_tokens(policy, masks, reference)
     options = DPOOptions(beta=arguments.take(0.1, "beta"), label_smoothing=arguments.take(0.0, "label_smoothing"))
     output = dpo(batch, options)
     return {

@@ -17,6 +17,7 @@ class Method(PartWithOptions):
         trainer: The row of TRAINERS that runs it.
         takes: Names of the inputs of `align` that it works on; a trailing `?` marks one that its options decide about.
         columns: Columns of the data that it reads.
+        needs: Figures per token that its loss takes: names of `token_statistics.STATISTICS`.
         needs_reference: Whether it compares with a frozen reference model.
         reference_tokens: Whether it needs the reference's log-probability of each token, and not the sums alone.
         paper: arXiv id.
@@ -25,6 +26,7 @@ class Method(PartWithOptions):
     trainer: str = "pairs"
     takes: tuple[str, ...] = ("policy", "reference?", "preferences")
     columns: tuple[str, ...] = ("prompt", "chosen", "rejected")
+    needs: tuple[str, ...] = ("logps",)
     needs_reference: bool = True
     reference_tokens: bool = False
     paper: str = ""

@@ -10,26 +10,25 @@ from alignflow.models.losses.base import LossOutput, PairBatch, target_probabili
 
 
 def dpo(batch: PairBatch, options: DPOOptions) -> LossOutput:
-    """Equation 7: -log sigmoid(beta * (log-ratio of chosen - log-ratio of rejected)), log-ratios summed over tokens.
+    """Equation 7: -log sigmoid(z), z = beta (rho(w) - rho(l)), with rho summed over tokens.
 
     With a target p below 1 (label smoothing: Mitchell 2023, "cDPO"; or the labeller's soft labels) both orders of the
-    pair are weighed: -p log sigmoid(x) - (1 - p) log sigmoid(-x). At the reference x is 0 and the loss is ln 2.
+    pair are weighed: -p log sigmoid(z) - (1 - p) log sigmoid(-z). At the reference z is 0 and the loss is ln 2. No gradient
+    reaches the reference.
 
     Args:
         batch: Pairs with reference sums.
         options: beta (1/nats), label_smoothing, use_soft_labels.
 
     Returns:
-        Loss (rows,), and TRL's metrics: implicit rewards beta * log-ratio.
+        Loss (pairs,), and TRL's metrics: implicit rewards beta * rho.
     """
-    assert batch.reference_chosen_logps is not None and batch.reference_rejected_logps is not None
-    beta = options.beta
-    chosen_rewards = beta * (batch.chosen_logps - batch.reference_chosen_logps)
-    rejected_rewards = beta * (batch.rejected_logps - batch.reference_rejected_logps)
-    margin = chosen_rewards - rejected_rewards
+    rho_w, rho_l = batch.logratios()
+    rewards = options.beta * rho_w, options.beta * rho_l
+    margin = rewards[0] - rewards[1]
     target = target_probability(batch.soft_label, options.use_soft_labels, options.label_smoothing)
     loss = -target * logsigmoid(margin) - (1 - target) * logsigmoid(-margin)
-    return LossOutput(loss, pair_metrics(batch, chosen_rewards, rejected_rewards))
+    return LossOutput(loss, pair_metrics(batch, *rewards))
 
 
 def pair_metrics(batch: PairBatch, chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -41,6 +40,6 @@ def pair_metrics(batch: PairBatch, chosen_rewards: torch.Tensor, rejected_reward
             "rewards/rejected": rejected_rewards.detach(),
             "rewards/margins": margins.detach(),
             "rewards/accuracies": ((margins > 0).float() + (margins >= 0).float()) / 2,
-            "logps/chosen": batch.chosen_logps.detach(),
-            "logps/rejected": batch.rejected_logps.detach(),
+            "logps/chosen": batch.chosen.logps.detach(),
+            "logps/rejected": batch.rejected.logps.detach(),
         }
