@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -184,3 +185,22 @@ def target_probability(soft_label: torch.Tensor, use_soft_labels: bool, label_sm
     if use_soft_labels:
         target = torch.where(soft_label.isnan(), target, soft_label)
     return target * (1 - label_smoothing) + (1 - target) * label_smoothing
+
+
+def pair_metrics(batch: PairBatch, chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor) -> dict[str, torch.Tensor]:
+    """TRL's names for figures of a pair, each (pairs,); an accuracy counts a tie as half."""
+    with torch.no_grad():
+        margins = chosen_rewards - rejected_rewards
+        return {
+            "rewards/chosen": chosen_rewards.detach(),
+            "rewards/rejected": rejected_rewards.detach(),
+            "rewards/margins": margins.detach(),
+            "rewards/accuracies": ((margins > 0).float() + (margins >= 0).float()) / 2,
+            "logps/chosen": batch.chosen.logps.detach(),
+            "logps/rejected": batch.rejected.logps.detach(),
+        }
+
+
+def exp_capped(values: torch.Tensor) -> torch.Tensor:
+    """exp of the values, of at most 8 nats below what their type can hold; above it neither value nor gradient grows."""
+    return values.clamp(max=math.log(torch.finfo(values.dtype).max) - 8).exp()
