@@ -20,7 +20,7 @@ class Method(PartWithOptions):
         needs: Figures per token that its loss takes: names of `token_statistics.STATISTICS`.
         needs_reference: Whether it compares with a frozen reference model.
         reference_tokens: Whether it needs the reference's log-probability of each token, and not the sums alone.
-        formula: What its loss is, in the symbols of docs/methods: rho is log pi - log pi_ref summed over an answer's tokens, lp the
+        formula: What its loss is, in the symbols of the papers: rho is log pi - log pi_ref summed over an answer's tokens, lp the
             policy's log-probability likewise, avg their mean; w and l are the chosen and the rejected answer, s the sigmoid.
         paper: arXiv id.
     """

@@ -106,13 +106,6 @@ class LengthNormalisedOptions(StageConfig):
     beta: float = beta_field(5.0)
 
 
-class LDDPOOptions(StageConfig):
-    """Length-desensitised DPO."""
-
-    beta: float = beta_field(0.1)
-    ld_alpha: float = Field(default=0.5, ge=0, le=1, description="Weight of the tokens beyond the shorter answer's length; 1: DPO.")
-
-
 class SLiCOptions(StageConfig):
     """SLiC-HF: a hinge on log-probabilities, and a pull to the target."""
 

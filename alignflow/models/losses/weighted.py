@@ -1,11 +1,11 @@
-"""DPO with weights of tokens or pairs: length normalisation, LD-DPO, WPO."""
+"""DPO with weights of answers or pairs: length normalisation, WPO."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn.functional import logsigmoid
 
-from alignflow.data.configs.pairwise import LDDPOOptions, LengthNormalisedOptions, WPOOptions
+from alignflow.data.configs.pairwise import LengthNormalisedOptions, WPOOptions
 from alignflow.models.losses.base import LossOutput, OfflineBatch, PairBatch, at_least_fp32, pair_metrics
 
 
@@ -40,23 +40,3 @@ def wpo_weights(answers: OfflineBatch) -> torch.Tensor:
     """w(y) = exp(mean_t [log pi(y_t) - log sum_v pi(v)^2]), (answers,): 1 for a typical sample of the policy; 1 without tokens."""
     logps, squares = (at_least_fp32(answers.statistics[name]).detach() for name in ("logps", "squared_probability"))
     return (answers.sums(logps - squares.log()) / answers.tokens.clamp(min=1)).exp()
-
-
-def ld_dpo(batch: PairBatch, options: LDDPOOptions) -> LossOutput:
-    """DPO's loss on log-ratios whose tokens beyond the shorter answer's length weigh `ld_alpha` (Liu et al. 2024, arXiv 2409.06411).
-
-    It takes the reference's log-probability of every token. At the reference it is ln 2. It rests on the paper alone.
-    Metrics: rewards beta times the weighted log-ratios.
-    """
-    shorter = torch.minimum(batch.chosen.tokens, batch.rejected.tokens)
-    r_w, r_l = (options.beta * _tail_weighted(side, shorter, options.ld_alpha) for side in (batch.chosen, batch.rejected))
-    return LossOutput(-logsigmoid(r_w - r_l), pair_metrics(batch, r_w, r_l))
-
-
-def _tail_weighted(answers: OfflineBatch, shorter: torch.Tensor, alpha: float) -> torch.Tensor:
-    """(answers,): the log-ratio with weight 1 on the first `shorter` tokens of each answer, and `alpha` on the others."""
-    starts = answers.tokens.cumsum(0) - answers.tokens
-    owners = answers.owners()
-    places = torch.arange(len(owners), device=owners.device) - starts[owners]
-    ratios = at_least_fp32(answers.statistics["logps"]) - at_least_fp32(answers.statistics["reference_logps"]).detach()
-    return answers.sums(torch.where(places < shorter[owners], ratios, alpha * ratios))

@@ -131,7 +131,6 @@ def offline_batch(
     statistics = model.token_statistics(pairs.both(batch), needs)
     sums = statistics.sums()
     count, device = len(batch), sums.device
-    statistics = model.token_statistics(pairs.both(batch))
     reference = torch.cat([references[f"{side}/{name}"][batch] for name in ANSWERS]).to(device) if references else None
     ended = [pairs.rows[row][f"{name}_ended"] is not False for name in ANSWERS for row in batch]
     return OfflineBatch(
