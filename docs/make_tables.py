@@ -47,7 +47,7 @@ The column `key` says whether a field enters the cache key of its stage. A chang
 CATALOGUE_INTRODUCTION = """\
 # The catalogue
 
-What a recipe may name. The same tables are in `alignflow/data/catalogue.py`; `alignflow stages`, `methods`, `judges`, `formats`
+What a recipe may name. The same tables are in `alignflow/data/catalogue/`; `alignflow stages`, `methods`, `judges`, `formats`
 and `evaluators` print them, and with a name also the version of that part, which is in the cache key of the stages that use it.\
 """
 
@@ -223,8 +223,10 @@ def catalogue_page() -> str:
         NOTE, CATALOGUE_INTRODUCTION,
         "## Stages\n\nA trailing `?` marks an input that may be missing. [recipe.md](recipe.md) has the fields of each.",
         rows_of(STAGES, "takes", "makes", "trains", "generates"), *options_of(beyond, "Fields of"),
-        "## Methods\n\nNames for `align.method`; the options of one go to `align.options`. `paper` is a number of arXiv.",
-        rows_of(methods, "columns", "needs_reference", "beta", "paper"), *options_of({name: row.options for name, row in methods.items()}, "Options of"),
+        "## Methods\n\nNames for `align.method`; the options of one go to `align.options`. `trainer` is the family, `paper` a number of arXiv.\n"
+        "In a formula rho is log pi - log pi_ref summed over an answer's tokens, lp the policy's log-probability likewise, avg a mean over\n"
+        "tokens, w and l the chosen and the rejected answer, s the sigmoid.",
+        rows_of(methods, "trainer", "columns", "needs_reference", "paper", "formula"), *options_of({name: row.options for name, row in methods.items()}, "Options of"),
         "## Judges\n\nNames for `label.judge.name` and `evaluate.judges`. `needs` is what a judge falls back on where its options name no model.",
         rows_of(judges, "needs"), *options_of({name: row.options for name, row in judges.items()}, "Options of"),
         "### Constitutions\n\nBuilt-in names for `constitution` of the judge `rubric`. A file of the same form can be given by its path.", constitutions(),

@@ -28,7 +28,7 @@ def _command(table: str, rows: Any) -> Any:
     def show(name: Annotated[str | None, typer.Argument(metavar="NAME")] = None) -> None:
         console = Console()
         if name is None:
-            listing = Table("name", "", *(["takes", "makes"] if table == "stages" else []))
+            listing = Table("name", "", *EXTRA_COLUMNS.get(table, ()))
             for row_name, row in rows.items():
                 listing.add_row(row_name, escape(row.summary), *_extra(row))
             console.print(listing)
@@ -38,7 +38,13 @@ def _command(table: str, rows: Any) -> Any:
     return show
 
 
+EXTRA_COLUMNS = {"stages": ("takes", "makes"), "methods": ("family", "columns", "reference", "arXiv")}
+"""What a list shows of a table beside name and summary."""
+
+
 def _extra(row: Part) -> list[str]:
+    if isinstance(row, Method):
+        return [row.trainer, ", ".join(row.columns), "frozen model" if row.needs_reference else "none", row.paper]
     return [", ".join(row.takes), row.makes] if isinstance(row, Stage) else []
 
 
@@ -47,12 +53,13 @@ def show_one(console: Console, name: str, row: Part) -> None:
     console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  (version {row.version})", highlight=False)
     if isinstance(row, Method):
         reference = "a frozen reference model" if row.needs_reference else "no reference model"
-        beta = f"beta {row.beta}; " if row.beta is not None else ""
         console.print(
-            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}; {beta}arXiv {row.paper}", highlight=False
+            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}; arXiv {row.paper}", highlight=False
         )
-        if row.ignores:
-            console.print(f"has no use for align.{', align.'.join(row.ignores)}", highlight=False)
+        if row.formula:
+            console.print(f"loss: {escape(row.formula)}", highlight=False)
+        if unread := catalogue.TRAINERS[row.trainer].unread:
+            console.print(f"has no use for align.{', align.'.join(unread)}", highlight=False)
     config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge | Reward) else None
     if config is not None and config.model_fields:
         console.print(options_table(config))

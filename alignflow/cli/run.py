@@ -27,7 +27,7 @@ from alignflow.flows.requests import Request
 from alignflow.tasks.store import ArtifactStore
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe: align.beta=0.2.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe: align.options.beta=0.2.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Every stage on 32 rows and 4 steps, under keys of its own.")]
 
 

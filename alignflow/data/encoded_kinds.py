@@ -22,7 +22,7 @@ class EncodedKind:
         name: Its name; a part of the files' names.
         answers: Names of the answers of a row.
         encode: Tokenizer and rows -> for each row its answers, in the order of `answers`.
-        values: Columns of numbers that are kept beside the ids.
+        values: Columns of numbers and flags that are kept beside the ids.
     """
 
     name: str
@@ -66,4 +66,4 @@ def encode_preferences(tokenizer: Any, rows: Sequence[Row]) -> list[tuple[Answer
 
 
 DEMONSTRATIONS = EncodedKind("demonstrations", ("completion",), encode_demonstrations)
-PREFERENCES = EncodedKind("preferences", ("chosen", "rejected"), encode_preferences, ("soft_label", "margin"))
+PREFERENCES = EncodedKind("preferences", ("chosen", "rejected"), encode_preferences, ("soft_label", "margin", "chosen_ended", "rejected_ended"))

@@ -99,11 +99,14 @@ class EncodedTable:
         started, done = time.monotonic(), 0
         for rows in table_batches(self._table, BATCH_ROWS):
             answers = self._kind.encode(self._tokenizer, rows)
-            writer.write([EncodedRow(row["id"], found, tuple(row[name] for name in self._kind.values)) for row, found in zip(rows, answers, strict=True)])
+            writer.write([EncodedRow(row["id"], found, self._values(row)) for row, found in zip(rows, answers, strict=True)])
             done += len(rows)
             if time.monotonic() - started > SHOWN_AFTER_S:
                 self._run.progress(done, total, "rows encoded")
             yield
+
+    def _values(self, row: dict[str, Any]) -> tuple[float | None, ...]:
+        return tuple(None if row[name] is None else float(row[name]) for name in self._kind.values)
 
     def _commit(self, temporary: Path) -> None:
         """Give the file its name, at once and for all; where another process was first, its file stays, because it may be mapped."""

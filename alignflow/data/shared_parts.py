@@ -28,6 +28,9 @@ class Shared:
     version: str = "1"
 
 
+CATALOGUE = ("base", "evaluators", "formats", "judges", "methods", "rewards", "stages", "trainers", "updates")
+"""The modules of the catalogue: what its rows are; a row itself stands behind its own version."""
+
 ENGINES: Mapping[str, Part] = {
     "torch": Part("alignflow.models.engines.torch_engine:TorchEngine", "Plain torch in one process."),
     "deepspeed": Part("alignflow.models.engines.deepspeed_engine:DeepSpeedEngine", "DeepSpeed: several processes, ZeRO, offloading."),
@@ -40,7 +43,8 @@ GENERATORS: Mapping[str, Part] = {
 PARTS: Mapping[str, Shared] = {
     "common": Shared(
         (
-            "alignflow.data.catalogue", "alignflow.data.shared_parts", "alignflow.data.errors", "alignflow.data.paths", "alignflow.data.printable",
+            "alignflow.data.catalogue", *(f"alignflow.data.catalogue.{table}" for table in CATALOGUE), "alignflow.data.shared_parts",
+            "alignflow.data.errors", "alignflow.data.paths", "alignflow.data.printable",
             "alignflow.data.artifacts", "alignflow.data.seals", "alignflow.data.host", "alignflow.data.run", "alignflow.data.adapters",
             "alignflow.data.configs.base", "alignflow.data.configs.explaining",
         ),

@@ -31,7 +31,7 @@ FILLED = frozenset({"corpus", "labelling_judge"})
 """Fields that are filled from elsewhere in the recipe."""
 COMMON = (
     "seed", "data.max_length", "sft.learning_rate", "sft.num_train_epochs", "sample.n", "sample.temperature", "sample.max_new_tokens",
-    "label.judge.name", "label.judge.options", "label.pairs_per_prompt", "align.method", "align.beta", "align.learning_rate",
+    "label.judge.name", "label.judge.options", "label.pairs_per_prompt", "align.method", "align.learning_rate",
     "align.num_train_epochs", "align.max_steps", "align.options", "evaluate.max_prompts",
 )  # fmt: skip
 """Places of the recipe that the form of the whole pipeline shows; any other is given as NAME=VALUE."""

@@ -176,9 +176,8 @@ class _Steps:
             self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
         elif recipe.align is not None:
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
-            config = recipe.align if recipe.align.beta is not None else recipe.align.model_copy(update={"beta": method.beta})
-            self._check_watcher(config)
-            self.add("align", "align", config, **self._inputs_of(method, config.max_length))
+            self._check_watcher(recipe.align)
+            self.add("align", "align", recipe.align, **self._inputs_of(method, recipe.align.max_length))
 
     def _check_watcher(self, config: AlignConfig) -> None:
         """The judge that watches a training must not be one that teaches it."""

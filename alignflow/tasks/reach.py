@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -17,9 +19,10 @@ PACKAGE = "alignflow"
 ROOT = Path(alignflow.__file__).parent.parent
 WHOLE = "*"
 """All of a module: it is used as a value, so that nobody can tell which of its names are."""
+CATALOGUE = [importlib.import_module(f"{catalogue.__name__}.{found.name}") for found in pkgutil.iter_modules(catalogue.__path__)]
 TABLES: Mapping[str, tuple[str, str]] = {
     table: (module.__name__, name)
-    for module in (catalogue, shared_parts) for name, value in vars(module).items()
+    for module in (*CATALOGUE, shared_parts) for name, value in vars(module).items()
     for table, rows in shared_parts.VERSIONED.items() if value is rows
 }  # fmt: skip
 """Where the source of each table stands: module and name. Code that uses a table reaches no row: the key knows which are bound."""

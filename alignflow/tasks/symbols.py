@@ -103,7 +103,7 @@ def _row(row: ast.expr) -> ast.expr:
     """A row of a table without its version, which stands beside the fingerprint, and without what people read."""
     if isinstance(row, ast.Call):
         row.args = row.args[:1]
-        row.keywords = [word for word in row.keywords if word.arg not in ("version", "summary", "paper")]
+        row.keywords = [word for word in row.keywords if word.arg not in ("version", "summary", "formula", "paper")]
     return row
 
 

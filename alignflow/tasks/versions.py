@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from alignflow.data import catalogue
+from alignflow.data import shared_parts
 from alignflow.data.shared_parts import VERSIONED
 from alignflow.tasks.fingerprint import Parts, part_name
 
-LOCK = Path(catalogue.__file__).parent / "versions.lock.json"
+LOCK = Path(shared_parts.__file__).parent / "versions.lock.json"
 
 
 def current(parts: Parts | None = None) -> dict[str, dict[str, Any]]:

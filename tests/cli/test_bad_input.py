@@ -24,12 +24,13 @@ def alignflow(repository):
 
 
 CASES = [
+    (["plan", TINY, "--set", "align.beta=0.2"], "beta is an option of the method", "write align.options.beta"),
     (["plan", TINY, "--set", "aling.beta=1"], "unknown key 'aling'", "did you mean 'align'?"),
-    (["plan", TINY, "--set", "align.betta=1"], "unknown key 'align.betta'", "did you mean 'beta'?"),
-    (["plan", TINY, "--set", "align.beta=-1"], "align.beta", "greater than 0"),
-    (["plan", TINY, "--set", "align.beta=much"], "align.beta", "number"),
-    (["plan", TINY, "--set", "align.method=dop"], "unknown name 'dop'", "did you mean 'dpo'?"),
-    (["plan", TINY, "--set", "align.method=ppo", "--set", "align.beta=0.2"], "no use for it", "alignflow methods ppo"),
+    (["plan", TINY, "--set", "align.options.betta=1"], "unknown key 'align.options.betta'", "did you mean 'beta'?"),
+    (["plan", TINY, "--set", "align.options.beta=-1"], "align.options.beta", "greater than 0"),
+    (["plan", TINY, "--set", "align.options.beta=much"], "align.options.beta", "number"),
+    (["plan", TINY, "--set", "align.method=dop"], "unknown name 'dop'", "did you mean 'dpop'?"),
+    (["plan", TINY, "--set", "align.method=ppo", "--set", "align.sft_coefficient=0.2"], "no use for it", "alignflow methods ppo"),
     (["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={klcoef: 1}"], "align.options.klcoef", "did you mean 'kl_coef'?"),
     (["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={advantage: gea}"], "unknown name 'gea'", "did you mean 'gae'?"),
     (

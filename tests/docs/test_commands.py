@@ -228,12 +228,11 @@ def test_the_judge_of_the_readme_judges(tmp_path, monkeypatch):
 
 
 def test_the_loss_of_the_docs_computes_what_it_says():
-    from alignflow.data.configs.training import AlignConfig
-    from alignflow.models.losses.base import PairBatch
+    from alignflow.models.losses.base import pairs_of_tokens
 
     defined = python_block("docs/extending.md", "def simpo")
-    batch = PairBatch(*map(torch.tensor, ([-2.0], [-6.0])), None, None, *map(torch.tensor, ([2.0], [3.0], [float("nan")])))
-    found = defined["simpo"](batch, AlignConfig(beta=2.0), defined["SimPOOptions"](gamma=1.0))
+    batch = pairs_of_tokens((torch.tensor([[-1.0, -1.0]]), torch.tensor([[-2.0, -2.0, -2.0]])), (torch.ones(1, 2), torch.ones(1, 3)))
+    found = defined["simpo"](batch, defined["SimPOOptions"](gamma=1.0))
     torch.testing.assert_close(found.loss, torch.tensor([0.313262]))  # -log sigmoid(2 * (-1 + 2) - 1)
 
 

@@ -41,18 +41,18 @@ def test_every_stage_with_a_step_of_its_own_has_a_flow():
 def test_the_schema_of_align():
     """A snapshot of the fields that people change most: names, choices and bounds."""
     fields = stage_form("align").model_json_schema()["properties"]
-    assert list(fields)[:4] == ["method", "beta", "label_smoothing", "use_soft_labels"], "what only it has comes first"
+    assert list(fields)[:3] == ["method", "sft_coefficient", "options"], "what only it has comes first"
     assert fields["method"] == {
         "title": "method", "type": "string", "enum": list(catalogue.METHODS),
         "description": "A name of `alignflow methods`. Empty: as in the recipe (by default: dpo).",
     }  # fmt: skip
-    assert fields["beta"] == {
-        "title": "beta", "type": "number", "exclusiveMinimum": 0, "maximum": 1000,
-        "description": "Strength of the pull to the reference (> 0, <= 1000). Empty: as in the recipe (by default: the method's default).",
+    assert fields["sft_coefficient"] == {
+        "title": "sft_coefficient", "type": "number", "minimum": 0, "maximum": 1000,
+        "description": "Weight of the NLL per token of the chosen answers (RPO term) (>= 0, <= 1000). Empty: as in the recipe (by default: 0.0).",
     }  # fmt: skip
     assert fields["warmup_ratio"]["minimum"] == 0 and fields["warmup_ratio"]["maximum"] == 1
     assert fields["options"]["type"] == "object" and fields["lora"]["type"] == "object"
-    assert fields["use_soft_labels"]["enum"] == ["yes", "no"]
+    assert fields["load_best_model_at_end"]["enum"] == ["yes", "no"]
 
 
 def test_choices_of_the_catalogue_are_lists_to_choose_from():
@@ -63,27 +63,27 @@ def test_choices_of_the_catalogue_are_lists_to_choose_from():
 
 
 def test_what_is_filled_in_changes_those_places_alone(repository):
-    form = stage_form("align")(beta=0.3, load_best_model_at_end="no", learning_rate=None)
-    assert form.given() == [("align.beta", 0.3), ("align.load_best_model_at_end", False)]
+    form = stage_form("align")(sft_coefficient=0.3, load_best_model_at_end="no", learning_rate=None)
+    assert form.given() == [("align.sft_coefficient", 0.3), ("align.load_best_model_at_end", False)]
     tiny = repository / "recipes" / "tiny.yaml"
     changed = load_recipe(tiny, form.given())
-    assert changed.align.beta == 0.3 and changed.align.load_best_model_at_end is False
+    assert changed.align.sft_coefficient == 0.3 and changed.align.load_best_model_at_end is False
     assert changed.model_copy(update={"align": None}) == load_recipe(tiny).model_copy(update={"align": None})
     assert changed.align.learning_rate == load_recipe(tiny).align.learning_rate
 
 
-@pytest.mark.parametrize("wrong", [{"beta": -1}, {"beta": "much"}, {"method": "dop"}, {"betta": 1}])
+@pytest.mark.parametrize("wrong", [{"sft_coefficient": -1}, {"sft_coefficient": "much"}, {"method": "dop"}, {"beta": 1}])
 def test_a_wrong_value_or_name_is_refused_by_the_form(wrong):
     with pytest.raises(ValidationError):
         stage_form("align")(**wrong)
 
 
 def test_settings_fill_the_form_and_the_rest_stays_as_name_and_value():
-    settings = [("align.beta", 0.2), ("align.use_soft_labels", True), ("data.max_length", 128), ("align.options.x", {"a": None})]
+    settings = [("align.sft_coefficient", 0.2), ("align.load_best_model_at_end", True), ("data.max_length", 128), ("align.options.x", {"a": None})]
     fields, others = prefilled(stage_form("align"), settings)
-    assert fields == {"beta": 0.2, "use_soft_labels": "yes"}
+    assert fields == {"sft_coefficient": 0.2, "load_best_model_at_end": "yes"}
     assert others == ["data.max_length=128", "align.options.x={a: null}"]
-    assert stage_form("align")(**fields).given() == [("align.beta", 0.2), ("align.use_soft_labels", True)]
+    assert stage_form("align")(**fields).given() == [("align.sft_coefficient", 0.2), ("align.load_best_model_at_end", True)]
 
 
 @pytest.mark.parametrize("value", [1e-6, 3, True, None, "yes", "text: with # signs", [1, {"a": [None, "b"]}], ""])

@@ -29,7 +29,7 @@ def test_the_reference_serves_align_and_runs_with_it(load, store):
 
 def test_what_the_recipe_says_comes_first(load, store):
     made = publish_all(load(), store)
-    found = inputs_of(load("align.beta=0.3"), store, "align")
+    found = inputs_of(load("align.options.beta=0.3"), store, "align")
     assert {step: call.key for step, call in found.calls.items()} == {
         step: made[step].key for step in ("init", "prepare", "sft", "sample", "label")
     }

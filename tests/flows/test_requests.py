@@ -24,7 +24,7 @@ def said(work):
     [
         ("align", {"method": "ppo", "options": {"klcoef": 1}}, ["align.method=ppo", "align.options={klcoef: 1}"]),
         ("align", {"options": {"x": 1}}, ["align.options={x: 1}"]),
-        ("align", {"method": "ppo", "beta": 0.2}, ["align.method=ppo", "align.beta=0.2"]),
+        ("align", {"method": "ppo", "sft_coefficient": 0.2}, ["align.method=ppo", "align.sft_coefficient=0.2"]),
         ("label", {"judge_options": {"temprature": 1}}, ["label.judge.options={temprature: 1}"]),
         ("init", {"build_num_attention_heads": 7}, ["model.build.num_attention_heads=7"]),
         ("sft", {"load_best_model_at_end": "yes"}, ["sft.load_best_model_at_end=true"]),
@@ -37,9 +37,9 @@ def test_a_refusal_has_the_message_of_the_command_line(repository, form, fields,
 
 
 def test_settings_by_name_come_over_those_of_the_form(repository):
-    asked = request(str(repository / TINY), pipeline_form()(align_beta=0.2, seed=3), ["align.beta=0.5", "data.max_length=128"])
+    asked = request(str(repository / TINY), pipeline_form()(align_learning_rate=0.2, seed=3), ["align.learning_rate=0.5", "data.max_length=128"])
     recipe = asked.recipe()
-    assert (recipe.align.beta, recipe.seed, recipe.data.max_length) == (0.5, 3, 128)
+    assert (recipe.align.learning_rate, recipe.seed, recipe.data.max_length) == (0.5, 3, 128)
     assert "not of the form name=value" in said(lambda: request("x.yaml", pipeline_form()(), ["nonsense"]))
 
 

@@ -1,10 +1,13 @@
 """Fixed cases pass through the functions that training calls; a wrong number is a miss, and what is not here is never a pass."""
 
 import json
+import math
 
 import pytest
 
-from alignflow.models.loss_cases import FUNCTIONS, check_case, check_file
+from alignflow.data import catalogue
+from alignflow.models.cases.pairs import PAIRS, PairCase
+from alignflow.models.loss_cases import FUNCTIONS, NotHere, check_case, check_file
 
 PPO = (
     "adaptive_kl_coef", "discounted_returns", "gae", "kl_estimators", "kl_penalised_rewards", "masked_whiten", "ppo_policy_loss",
@@ -40,7 +43,7 @@ def test_the_reference_cases_pass(repository):
     verdicts = list(check_file(path))
     assert [f"{verdict.name}: {verdict.text}" for verdict in verdicts if verdict.outcome == "miss"] == []
     passed = {verdict.name.split("/")[0] for verdict in verdicts if verdict.outcome == "pass"}
-    assert passed >= {*PPO, *OTHERS}
+    assert passed >= {*PPO, *OTHERS, *PAIRS}
 
 
 GAE = {
@@ -57,3 +60,44 @@ def test_a_wrong_number_a_wrong_shape_and_a_wrong_gradient_are_misses():
     }  # fmt: skip
     assert "gradient of logps" in check_case("sft_loss", loss, TOLERANCES)
     assert check_case("sft_loss", {**loss, "grads": {"logps": [[-1.0]]}}, TOLERANCES) == ""
+
+
+PAIR = {
+    "policy_chosen": [[-1.0, -2.0]], "policy_rejected": [[-3.0, 9.0]], "ref_chosen": [[-2.0, -2.0]], "ref_rejected": [[-1.0, 7.0]],
+    "chosen_mask": [[1, 1]], "rejected_mask": [[1, 0]],
+}  # fmt: skip
+LOSSES = {  # rho(w) = 1, rho(l) = -2; lp(w) = -3, lp(l) = -3; |w| = 2, |l| = 1
+    "dpo_loss": ({"beta": 1.0}, math.log1p(math.exp(-3))), "robust_dpo_loss": ({"beta": 1.0, "flip_prob": 0.0}, math.log1p(math.exp(-3))),
+    "ipo_loss": ({"tau": 0.5}, (0.5 + 2 - 1) ** 2), "hinge_dpo_loss": ({"beta": 0.1}, 0.7), "gpo_loss": ({"beta": 1.0, "kind": "savage"}, (1 / (1 + math.e**3)) ** 2),
+    "f_dpo_loss": ({"beta": 1.0, "divergence": "forward_kl"}, math.log1p(math.exp(math.exp(-1) - math.exp(2)))),
+    "apo_loss": ({"beta": 1.0, "kind": "down"}, 1 / (1 + math.exp(-1)) - 1 / (1 + math.exp(-3))),
+    "nca_pair_loss": ({"beta": 1.0}, math.log1p(math.exp(-1)) + math.log1p(math.e) / 2 + math.log1p(math.exp(-2)) / 2),
+    "dpop_loss": ({"beta": 1.0, "lam": 5.0}, math.log1p(math.exp(-3))), "rdpo_loss": ({"beta": 1.0, "alpha": 0.5}, math.log1p(math.exp(-3.5))),
+    "dpo_length_normalised_loss": ({"beta": 1.0}, math.log1p(math.exp(-2.5))), "simpo_loss": ({"beta": 2.0, "gamma": 0.5}, math.log1p(math.exp(-2.5))),
+    "cpo_loss": ({"beta": 1.0}, math.log(2) + 1.5),
+    "orpo_loss": ({"lam": 1.0}, 1.5 + math.log1p(math.exp(-(-1.5 - math.log(1 - math.exp(-1.5)) + 3 + math.log(1 - math.exp(-3)))))),
+    "exo_pref_loss": ({"beta": 1.0, "epsilon": 0.5 - 1e-12}, sum(p * math.log(2 * p) for p in (1 / (1 + math.exp(-3)), 1 / (1 + math.e**3)))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", LOSSES)
+def test_pairwise_losses_have_the_values_worked_out_by_hand(function):
+    arguments, wanted = LOSSES[function]
+    case = {"inputs": PAIR, "kwargs": arguments, "expected": {"loss": wanted, "accuracy": 1.0 if function not in ("cpo_loss",) else 0.0}}
+    assert check_case(function, case, TOLERANCES) == ""
+
+
+def test_every_pairwise_case_names_a_method_and_options_that_exist():
+    for row in PAIRS.values():
+        if isinstance(row, PairCase):
+            kinds = catalogue.METHODS[row.method.format(kind="zero")].options.model_fields
+            assert set(row.arguments.values()) <= set(kinds)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "what"),
+    [("dpo_loss", {"gap": 1}, "argument gap"), ("gpo_loss", {"kind": "cubic"}, "form"), ("apo_loss", {"kind": "up"}, "method apo_up")],
+)
+def test_an_argument_that_a_loss_does_not_have_is_not_here(function, arguments, what):
+    with pytest.raises(NotHere, match=what):
+        check_case(function, {"inputs": PAIR, "kwargs": arguments, "expected": {"loss": 0.0}}, TOLERANCES)

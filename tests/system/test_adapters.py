@@ -25,7 +25,7 @@ def test_a_whole_run_of_adapters(empty, tmp_path):
     empty("export", empty.artifact("align").name, tmp_path / "model")
     assert (tmp_path / "model" / "model.safetensors").is_file()
 
-    found = empty.run(*LORA, "--set", "align.beta=0.2")
+    found = empty.run(*LORA, "--set", "align.options.beta=0.2")
     assert [stage for stage in STAGES if found[stage]] == ["align", "evaluate", "report"]
 
     before, weights = empty.digests(), empty.artifact("init") / "payload" / "model.safetensors"
@@ -33,5 +33,5 @@ def test_a_whole_run_of_adapters(empty, tmp_path):
     content[-1] ^= 1
     weights.write_bytes(content)
     os.utime(weights, ns=(known.st_atime_ns, known.st_mtime_ns))
-    output = empty("run", TINY, *LORA, "--set", "align.beta=0.2", "--force", "align")
+    output = empty("run", TINY, *LORA, "--set", "align.options.beta=0.2", "--force", "align")
     assert "init was damaged and runs again" in output and empty.digests() == before

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.system
 TINY = "recipes/tiny.yaml"
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
 SETTINGS = [
-    ("sample.n=true", "sample.n"), ("align.beta='0.1'", "align.beta"), ("seed=99999999999999999999", "seed"), ("sft.batch_size=1000000000000000000", "batch_size"),
+    ("sample.n=true", "sample.n"), ("align.options.beta='0.1'", "align.options.beta"), ("seed=99999999999999999999", "seed"), ("sft.batch_size=1000000000000000000", "batch_size"),
     ("sample.temperature=1e-300", "too near 0"), ("label.judge.name=json:NoSuchClass", "defines no NoSuchClass"), ("label.judge.name=os:system", "defines no system"),
     ("label.judge.name=sys:exit", "no such Python module"), ("data.prompts.0.path=''", "the path is empty"), ("data.prompts.0.path=//", "root of the file system"),
     ("data.prompts.0.path='~'", "home directory"), ("data.prompts.0.path=~nobody-here/x", "does not have"), ("data.prompts.0.path=" + "x" * 300, "too long"),

@@ -98,11 +98,11 @@ def page_of(server, run, start):
 
 @pytest.fixture(scope="module")
 def rerun(server, visitor, expect):
-    """A run of `align` with another beta and a gate, started from its form: its id."""
+    """A run of `align` with another sft_coefficient and a gate, started from its form: its id."""
     page = visitor.page
     open_form(visitor, "align")
     field(page, "recipe").fill(RECIPE)
-    field(page, "beta").fill("0.3")
+    field(page, "sft_coefficient").fill("0.3")
     page.get_by_role("button", name="Add item").click()
     page.get_by_text("No items in this list").wait_for(state="detached")
     page.locator("textarea").nth(1).fill(GATE)
@@ -143,10 +143,10 @@ def test_every_deployment_is_listed(visitor, expect):
 def test_the_form_has_typed_fields_and_refuses_a_wrong_value_before_there_is_a_run(server, visitor, expect):
     page = visitor.page
     open_form(visitor, "align")
-    for title, meaning in {"method": "A name of `alignflow methods`", "beta": "Strength of the pull to the reference"}.items():
+    for title, meaning in {"method": "A name of `alignflow methods`", "sft_coefficient": "Weight of the NLL per token"}.items():
         expect(field(page, title)).to_be_visible()
         expect(page.get_by_text(meaning)).to_be_visible()
-    expect(field(page, "beta")).to_have_attribute("type", "number")
+    expect(field(page, "sft_coefficient")).to_have_attribute("type", "number")
     visitor.picture("form")
     field(page, "method").click()
     expect(page.get_by_role("option", name="dpo", exact=True)).to_be_visible()
@@ -154,9 +154,9 @@ def test_the_form_has_typed_fields_and_refuses_a_wrong_value_before_there_is_a_r
     page.keyboard.press("Escape")
     before = server.api.post("/flow_runs/count", {})
     field(page, "recipe").fill(RECIPE)
-    field(page, "beta").fill("-1")
+    field(page, "sft_coefficient").fill("-1")
     page.get_by_role("button", name="Submit").click()
-    expect(page.get_by_text("-1 is less than or equal to the minimum of 0").first).to_be_visible()
+    expect(page.get_by_text("-1 is less than the minimum of 0").first).to_be_visible()
     assert server.api.post("/flow_runs/count", {}) == before
 
 
@@ -190,7 +190,7 @@ def test_the_page_of_a_stage_has_a_plot_and_the_progress_is_a_bar_that_is_full(s
     plot = page.locator("main img").first
     expect(plot).to_be_visible()
     assert plot.evaluate("image => image.complete && image.naturalWidth") > 300
-    expect(page.get_by_role("cell", name="beta", exact=True)).to_be_visible()
+    expect(page.get_by_role("cell", name="sft_coefficient", exact=True)).to_be_visible()
     visitor.picture("stage", 1500)
     page.goto(page_of(server, rerun, "tiny-align-progress"))
     expect(page.get_by_text("Progress: 100%")).to_be_visible()
@@ -228,7 +228,7 @@ def test_a_training_is_changed_by_the_link_of_its_page_and_cancelled_without_a_t
     page, store = visitor.page, ArtifactStore(server.home.store)
     page.goto(page_of(server, rerun, "align-"))
     page.get_by_role("link", name="Run align again with these parameters").click()
-    expect(field(page, "beta")).to_have_value("0.3")
+    expect(field(page, "sft_coefficient")).to_have_value("0.3")
     expect(field(page, "recipe")).to_have_value(RECIPE)
     before = set(processes.marked(server.home))
     field(page, "max_steps").fill(str(FOREVER))

@@ -100,7 +100,7 @@ def server(finished, tmp_path_factory):
 
 def test_a_stage_alone_from_its_form_with_its_pages(server):
     assert set(server.deployments()) >= FLOWS
-    run = server.start("align", recipe=RECIPE, settings={"beta": 0.3})
+    run = server.start("align", recipe=RECIPE, settings={"options": {"beta": 0.3}})
     found = server.end(run)
     assert (found["state_type"], found["name"]) == ("COMPLETED", "tiny align"), server.log(run)
     tasks = {name.split()[0]: (name.endswith(" cached"), state) for name, state in server.tasks(run).items()}
@@ -110,13 +110,13 @@ def test_a_stage_alone_from_its_form_with_its_pages(server):
     (page,) = [artifact["data"] for key, artifact in artifacts.items() if key.startswith("align-")]
     assert f"/v2/deployments/deployment/{server.deployments()['align']['id']}/run?parameters=" in page and "data:image/png" in page
     assert {artifact["type"] for artifact in artifacts.values()} >= {"markdown", "progress"} and "tiny-align-overview" in artifacts
-    assert "takes sft: sft-" in server.log(run) and "align runs: config.align.beta 0.1 -> 0.3" in server.log(run)
+    assert "takes sft: sft-" in server.log(run) and "align runs: config.align.options.beta" in server.log(run)
 
 
 def test_wrong_values_are_refused(server):
     with pytest.raises(urllib.error.HTTPError) as raised:
-        server.start("align", recipe=RECIPE, settings={"beta": -1})
-    assert raised.value.code == 409 and b"settings.beta" in raised.value.read()
+        server.start("align", recipe=RECIPE, settings={"sft_coefficient": -1})
+    assert raised.value.code == 409 and b"settings.sft_coefficient" in raised.value.read()
     with pytest.raises(urllib.error.HTTPError) as raised:
         server.start("align", recipe=RECIPE, beta=0.3)
     assert raised.value.code == 409 and b"beta" in raised.value.read()
@@ -166,13 +166,13 @@ def test_preference_data_on_demand(server, finished, tmp_path):
 
 def test_a_schedule_is_added_paused_kept_and_removed(server):
     command = server.store
-    command("schedule", "add", "pipeline", "--recipe", RECIPE, "--cron", "0 2 * * *", "--name", "nightly", "--set", "align.beta=0.2")
+    command("schedule", "add", "pipeline", "--recipe", RECIPE, "--cron", "0 2 * * *", "--name", "nightly", "--set", "align.options.beta=0.2")
     command("schedule", "pause", "nightly")
     assert server.register("default=tested").returncode == 0
     (line,) = [line for line in command("schedule", "list").splitlines() if "nightly" in line]
-    assert "paused" in line and "cron 0 2 * * *" in line and "align.beta=0.2" in line
+    assert "paused" in line and "cron 0 2 * * *" in line and "align.options.beta=0.2" in line
     command("schedule", "resume", "nightly")
-    assert server.deployments()["nightly"]["parameters"] == {"recipe": RECIPE, "more": ["align.beta=0.2"]}
+    assert server.deployments()["nightly"]["parameters"] == {"recipe": RECIPE, "more": ["align.options.beta=0.2"]}
     assert "did you mean 'nightly'?" in command("schedule", "remove", "nightli", status=2)
     command("schedule", "remove", "nightly")
     assert "nightly" not in server.deployments() and "nightly" not in command("schedule", "list")

@@ -35,9 +35,9 @@ def test_a_run_ends_with_paths_that_exist(finished):
 
 
 def test_another_beta_runs_align_evaluate_and_report_alone(copy):
-    plan = copy("plan", TINY, "--set", "align.beta=0.2")
-    assert "config.align.beta 0.1 -> 0.2" in plan
-    assert copy.run("--set", "align.beta=0.2") == only("align", "evaluate", "report")
+    plan = copy("plan", TINY, "--set", "align.options.beta=0.2")
+    assert "config.align.options.beta (default) -> 0.2" in plan
+    assert copy.run("--set", "align.options.beta=0.2") == only("align", "evaluate", "report")
 
 
 def test_a_raised_version_of_the_reward_stage_runs_reward_and_not_align(copy, raised):
@@ -55,7 +55,7 @@ def test_from_runs_a_stage_and_everything_after_it(copy):
 
 
 def test_only_runs_one_stage(copy):
-    found = copy.run("--only", "align", "--set", "align.beta=0.3")
+    found = copy.run("--only", "align", "--set", "align.options.beta=0.3")
     assert found["align"] and "evaluate" not in found and "reward" not in found
 
 

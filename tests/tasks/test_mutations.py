@@ -48,9 +48,9 @@ def test_a_doubled_learning_rate_in_the_torch_engine_is_flagged(parts, stages):
 
 
 def test_a_row_of_the_catalogue_is_part_of_what_its_version_stands_for(parts, stages):
-    module = "alignflow.data.catalogue"
+    module = "alignflow.data.catalogue.methods"
     source = parts.code.source(module)
-    changed = source.replace('"Direct Preference Optimization."', '"Direct Preference Optimization.", beta=0.2')
+    changed = source.replace('"Direct Preference Optimization."', '"Direct Preference Optimization.", needs_reference=False')
     assert changed != source and stages.flagged(mutations.Change(module, "", changed))[0] == {"methods.dpo"}
     for told in ('"Another summary."', '"Direct Preference Optimization.", version="9"'):
         changed = source.replace('"Direct Preference Optimization."', told)

@@ -27,7 +27,7 @@ STAGES = "`alignflow stages STAGE` lists every field with its bounds"
 
 
 def load_recipe(path: Path, settings: Iterable[str | tuple[str, Any]] = ()) -> Recipe:
-    """Read a recipe, with `settings` (`align.beta=0.2`, or a place and its value) applied over the file.
+    """Read a recipe, with `settings` (`align.options.beta=0.2`, or a place and its value) applied over the file.
 
     Raises:
         RecipeError: the file is missing or not YAML, or a key or value is wrong.
@@ -108,9 +108,9 @@ def check_template(template: str) -> None:
 
 
 def check_unused(align: AlignConfig) -> None:
-    """Refuse common fields of `align` that its method would leave unread; raises RecipeError."""
+    """Refuse fields of `align` that the trainer of its method would leave unread; raises RecipeError."""
     method = catalogue.look_up(catalogue.METHODS, align.method, "align.method")
-    for name in method.ignores:
+    for name in catalogue.TRAINERS[method.trainer].unread:
         if name in align.model_fields_set and getattr(align, name) != type(align).model_fields[name].default:
             raise RecipeError(
                 f"the method {align.method!r} has no use for it",

@@ -1,4 +1,4 @@
-"""Settings over a recipe: `align.beta=0.2` as a place and a value, and how a value is put there."""
+"""Settings over a recipe: `align.options.beta=0.2` as a place and a value, and how a value is put there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     """The place and the value of `a.b=value`; the value is YAML. Raises RecipeError."""
     name, separator, text = setting.partition("=")
     if not separator or not name:
-        raise RecipeError(f"{quoted(setting)} is not of the form name=value", where="--set", do="for example --set align.beta=0.2")
+        raise RecipeError(f"{quoted(setting)} is not of the form name=value", where="--set", do="for example --set align.options.beta=0.2")
     _parts(name)
     try:
         return name, read_yaml(text)
@@ -43,7 +43,7 @@ def apply_setting(content: dict[str, Any], name: str, value: Any) -> None:
 def _parts(name: str) -> list[str]:
     parts = name.split(".")
     if len(parts) > MAX_DEPTH or not all(part.strip() for part in parts):
-        do = "names with a dot between each two, for example --set align.beta=0.2"
+        do = "names with a dot between each two, for example --set align.options.beta=0.2"
         raise RecipeError(f"{quoted(name)} is not a place in a recipe", where="--set", do=do)
     return parts
 

@@ -13,6 +13,8 @@ GREATER_IS_BETTER: Mapping[str, bool] = {
     "eval_loss": False, "eval_mean_token_accuracy": True, "eval_accuracy": True, "eval_rewards/accuracies": True,
     "eval_rewards/margins": True,
 }  # fmt: skip
+MOVED_TO_OPTIONS = ("beta", "label_smoothing", "use_soft_labels")
+"""Fields that `align` had for all methods before each method had options of its own."""
 BEST = "The held-out metric that says which step is the best."
 
 
@@ -106,10 +108,13 @@ class AlignConfig(TrainingConfig):
     metric_for_best_model: Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"] = Field(
         default="eval_loss", description=BEST
     )
-    beta: float | None = Field(
-        default=None, gt=0, le=1000, description="Strength of the pull to the reference; empty: the method's default."
-    )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="Probability that a label is flipped.")
-    use_soft_labels: bool = Field(default=False, description="Weigh both orders of a pair by the labeller's probability.")
     sft_coefficient: float = Field(default=0.0, ge=0, le=1000, description="Weight of the NLL per token of the chosen answers (RPO term).")
     options: dict[str, Any] = Field(default_factory=dict, description="What this method alone has; see `alignflow methods METHOD`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_is_an_option_now(cls, given: Any) -> Any:
+        moved = [name for name in MOVED_TO_OPTIONS if isinstance(given, Mapping) and name in given]
+        if moved:
+            raise ValueError("; ".join(f"{name} is an option of the method: write align.options.{name}" for name in moved))
+        return given

@@ -1,33 +1,151 @@
-"""What losses work on: named batches of pairs, and what they return: sums with metrics, never means of means."""
+"""What offline losses work on: answers with what two models say of them. And what losses return: sums with metrics, never means of means."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 
 import torch
+
+from alignflow.models.sequences import chosen_tokens
+
+
+class Role(IntEnum):
+    """What an answer is to its group: one of a pair, or one of several."""
+
+    CHOSEN = 0
+    REJECTED = 1
+    OTHER = 2
+
+
+@dataclass(frozen=True)
+class OfflineBatch:
+    """Answers to prompts, one entry per answer, in any order. Sums are fp32 or wider, in nats.
+
+    Attributes:
+        group: (answers,) int64: answers that are compared with each other have one number.
+        role: (answers,) int64: values of `Role`.
+        logps: (answers,): sum of the policy's log-probabilities over the answer's tokens, its end included where it has one.
+        tokens: (answers,) int64: how many tokens that are.
+        ended: (answers,) bool: whether the answer came to its end; one that was cut has no end among its tokens.
+        reference_logps: (answers,): the frozen reference's sums, without gradients; None for methods without a reference.
+        soft_label: (answers,): the labeller's P(this group's chosen answer is better); NaN where it gave none.
+        statistics: Figures per token that the method asked for: name -> (N,), answer after answer. The names are those of
+            `token_statistics.STATISTICS`, and `reference_logps`.
+    """
+
+    group: torch.Tensor
+    role: torch.Tensor
+    logps: torch.Tensor
+    tokens: torch.Tensor
+    ended: torch.Tensor
+    reference_logps: torch.Tensor | None
+    soft_label: torch.Tensor
+    statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def rows(self, places: torch.Tensor) -> OfflineBatch:
+        """The answers at `places`, (n,) int64, in that order."""
+        own = chosen_tokens(self.tokens, places)
+        return OfflineBatch(
+            self.group[places], self.role[places], self.logps[places], self.tokens[places], self.ended[places],
+            None if self.reference_logps is None else self.reference_logps[places], self.soft_label[places],
+            {name: values[own] for name, values in self.statistics.items()},
+        )  # fmt: skip
+
+    def of(self, role: Role) -> OfflineBatch:
+        """The answers of one role, in the order of their groups."""
+        places = (self.role == role).nonzero()[:, 0]
+        return self.rows(places[self.group[places].argsort(stable=True)])
+
+    def pairs(self) -> PairBatch:
+        """One chosen and one rejected answer of each group; raises ValueError where a group has another number of either."""
+        chosen, rejected = self.of(Role.CHOSEN), self.of(Role.REJECTED)
+        if not torch.equal(chosen.group, rejected.group) or len(chosen.group.unique()) < len(chosen.group):
+            raise ValueError("a group of a pairwise loss has exactly one chosen and one rejected answer")
+        return PairBatch(chosen, rejected)
+
+    def owners(self) -> torch.Tensor:
+        """(N,) int64: the answer of each token."""
+        return torch.repeat_interleave(torch.arange(len(self.tokens), device=self.tokens.device), self.tokens)
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """(answers,): sums of figures per token (N,) over each answer."""
+        return values.new_zeros(len(self.tokens)).index_add(0, self.owners(), values)
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Pairs of completions of one prompt, one entry per pair; all (rows,) fp32.
+    """The view of pairs: entry i of both sides is pair i. Losses take what they need in the symbols of the papers.
 
     Attributes:
-        chosen_logps: Sum of the policy's log-probabilities over the chosen completion's tokens.
-        rejected_logps: The same for the rejected one.
-        reference_chosen_logps: The frozen reference's sums; None for methods without a reference.
-        reference_rejected_logps: The same for the rejected one.
-        chosen_tokens: Number of tokens of the chosen completions.
-        rejected_tokens: Number of tokens of the rejected ones.
-        soft_label: The labeller's P(chosen is better); NaN where it gave none.
+        chosen: The better answers (w).
+        rejected: The worse ones (l).
     """
 
-    chosen_logps: torch.Tensor
-    rejected_logps: torch.Tensor
-    reference_chosen_logps: torch.Tensor | None
-    reference_rejected_logps: torch.Tensor | None
-    chosen_tokens: torch.Tensor
-    rejected_tokens: torch.Tensor
-    soft_label: torch.Tensor
+    chosen: OfflineBatch
+    rejected: OfflineBatch
+
+    def logps(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """lp(w), lp(l), both (pairs,): the policy's sums, nats."""
+        return at_least_fp32(self.chosen.logps), at_least_fp32(self.rejected.logps)
+
+    def mean_logps(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """avg lp(w), avg lp(l), both (pairs,): nats per token; 0 for an answer without tokens."""
+        lp_w, lp_l = self.logps()
+        len_w, len_l = self.lengths()
+        return lp_w / len_w, lp_l / len_l
+
+    def logratios(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """rho(w), rho(l), both (pairs,): log pi(y) - log pi_ref(y), summed over tokens; no gradient reaches the reference."""
+        return _logratio(self.chosen), _logratio(self.rejected)
+
+    def lengths(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numbers of tokens as divisors, both (pairs,), at least 1."""
+        like = at_least_fp32(self.chosen.logps).dtype
+        return self.chosen.tokens.clamp(min=1).to(like), self.rejected.tokens.clamp(min=1).to(like)
+
+    @property
+    def soft_label(self) -> torch.Tensor:
+        """(pairs,): the labeller's P(chosen is better); NaN where it gave none."""
+        return self.chosen.soft_label
+
+
+def pairs_of_tokens(
+    policy: tuple[torch.Tensor, torch.Tensor], masks: tuple[torch.Tensor, torch.Tensor],
+    reference: tuple[torch.Tensor, torch.Tensor] | None = None, soft_label: torch.Tensor | None = None,
+) -> PairBatch:  # fmt: skip
+    """Pairs from padded log-probabilities per token; what stands outside of the masks is not looked at.
+
+    Args:
+        policy: Of the chosen and of the rejected answers, each (pairs, time); the two may differ in time.
+        masks: 1 on the tokens of the answers, each of the shape of its side.
+        reference: The frozen reference's, or None.
+        soft_label: (pairs,) P(chosen is better), or None.
+    """
+    sides = [
+        _answers(role, policy[role], masks[role].bool(), None if reference is None else reference[role], soft_label)
+        for role in (Role.CHOSEN, Role.REJECTED)
+    ]
+    return PairBatch(*sides)
+
+
+def _answers(
+    role: Role, logps: torch.Tensor, mask: torch.Tensor, reference: torch.Tensor | None, soft_label: torch.Tensor | None
+) -> OfflineBatch:
+    def sums(values: torch.Tensor) -> torch.Tensor:
+        return torch.where(mask, at_least_fp32(values), 0.0).sum(1)
+
+    count = len(mask)
+    statistics = {"logps": at_least_fp32(logps)[mask]}
+    if reference is not None:
+        statistics["reference_logps"] = at_least_fp32(reference)[mask]
+    return OfflineBatch(
+        torch.arange(count, device=mask.device), torch.full((count,), int(role), device=mask.device), sums(logps), mask.sum(1),
+        torch.ones(count, dtype=torch.bool, device=mask.device), None if reference is None else sums(reference),
+        at_least_fp32(logps.new_full((count,), float("nan"))) if soft_label is None else soft_label, statistics,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,12 +153,30 @@ class LossOutput:
     """A loss per row, and figures per row to show.
 
     Attributes:
-        loss: (rows,) fp32; the trainer divides its sum by the rows of the whole optimizer step.
-        metrics: Name -> (rows,) fp32 without gradients; shown as means over rows.
+        loss: (rows,) fp32 or wider; the trainer divides its sum by the rows of the whole optimizer step.
+        metrics: Name -> (rows,) without gradients; shown as means over rows.
+        token_loss: (rows,) or None: a second term, summed over the tokens of each row's chosen answer; the trainer divides its
+            sum by the chosen answers' tokens of the whole optimizer step, and adds it.
     """
 
     loss: torch.Tensor
     metrics: dict[str, torch.Tensor] = field(default_factory=dict)
+    token_loss: torch.Tensor | None = None
+
+    def showing(self, metrics: Mapping[str, torch.Tensor]) -> LossOutput:
+        """The same with further metrics."""
+        return replace(self, metrics={**self.metrics, **{name: values.detach() for name, values in metrics.items()}})
+
+
+def at_least_fp32(values: torch.Tensor) -> torch.Tensor:
+    """The values in fp32 where they come in half precision, as they are where they are wider."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _logratio(answers: OfflineBatch) -> torch.Tensor:
+    if answers.reference_logps is None:
+        raise ValueError("this loss compares with a reference: give its log-probabilities")
+    return at_least_fp32(answers.logps) - at_least_fp32(answers.reference_logps).detach()
 
 
 def target_probability(soft_label: torch.Tensor, use_soft_labels: bool, label_smoothing: float) -> torch.Tensor:
@@ -49,3 +185,22 @@ def target_probability(soft_label: torch.Tensor, use_soft_labels: bool, label_sm
     if use_soft_labels:
         target = torch.where(soft_label.isnan(), target, soft_label)
     return target * (1 - label_smoothing) + (1 - target) * label_smoothing
+
+
+def pair_metrics(batch: PairBatch, chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor) -> dict[str, torch.Tensor]:
+    """TRL's names for figures of a pair, each (pairs,); an accuracy counts a tie as half."""
+    with torch.no_grad():
+        margins = chosen_rewards - rejected_rewards
+        return {
+            "rewards/chosen": chosen_rewards.detach(),
+            "rewards/rejected": rejected_rewards.detach(),
+            "rewards/margins": margins.detach(),
+            "rewards/accuracies": ((margins > 0).float() + (margins >= 0).float()) / 2,
+            "logps/chosen": batch.chosen.logps.detach(),
+            "logps/rejected": batch.rejected.logps.detach(),
+        }
+
+
+def exp_capped(values: torch.Tensor) -> torch.Tensor:
+    """exp of the values, of at most 8 nats below what their type can hold; above it neither value nor gradient grows."""
+    return values.clamp(max=math.log(torch.finfo(values.dtype).max) - 8).exp()

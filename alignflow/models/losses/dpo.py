@@ -1,48 +1,43 @@
-"""Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290)."""
+"""DPO and its variants for labels that may be flipped."""
 
 from __future__ import annotations
 
-import torch
 from torch.nn.functional import logsigmoid
 
-from alignflow.data.configs.options import NoOptions
-from alignflow.data.configs.training import AlignConfig
-from alignflow.models.losses.base import LossOutput, PairBatch, target_probability
+from alignflow.data.configs.pairwise import DPOOptions, RobustOptions
+from alignflow.models.losses.base import LossOutput, PairBatch, pair_metrics, target_probability
 
 
-def dpo(batch: PairBatch, config: AlignConfig, options: NoOptions) -> LossOutput:
-    """Equation 7: -log sigmoid(beta * (log-ratio of chosen - log-ratio of rejected)), log-ratios summed over tokens.
+def dpo(batch: PairBatch, options: DPOOptions) -> LossOutput:
+    """-log sigmoid(z), z = beta (rho(w) - rho(l)), with rho summed over tokens (Rafailov et al. 2023, arXiv 2305.18290, equation 7).
 
     With a target p below 1 (label smoothing: Mitchell 2023, "cDPO"; or the labeller's soft labels) both orders of the
-    pair are weighed: -p log sigmoid(x) - (1 - p) log sigmoid(-x). At the reference x is 0 and the loss is ln 2.
+    pair are weighed: -p log sigmoid(z) - (1 - p) log sigmoid(-z). At the reference z is 0 and the loss is ln 2. No gradient
+    reaches the reference.
 
     Args:
         batch: Pairs with reference sums.
-        config: beta (1/nats), label_smoothing, use_soft_labels.
-        options: None of its own.
+        options: beta (1/nats), label_smoothing, use_soft_labels.
 
     Returns:
-        Loss (rows,), and TRL's metrics: implicit rewards beta * log-ratio.
+        Loss (pairs,), and TRL's metrics: implicit rewards beta * rho.
     """
-    assert batch.reference_chosen_logps is not None and batch.reference_rejected_logps is not None
-    beta = config.beta
-    chosen_rewards = beta * (batch.chosen_logps - batch.reference_chosen_logps)
-    rejected_rewards = beta * (batch.rejected_logps - batch.reference_rejected_logps)
-    margin = chosen_rewards - rejected_rewards
-    target = target_probability(batch.soft_label, config.use_soft_labels, config.label_smoothing)
-    loss = -target * logsigmoid(margin) - (1 - target) * logsigmoid(-margin)
-    return LossOutput(loss, pair_metrics(batch, chosen_rewards, rejected_rewards))
+    rho_w, rho_l = batch.logratios()
+    rewards = options.beta * rho_w, options.beta * rho_l
+    z = rewards[0] - rewards[1]
+    target = target_probability(batch.soft_label, options.use_soft_labels, options.label_smoothing)
+    loss = -target * logsigmoid(z) - (1 - target) * logsigmoid(-z)
+    return LossOutput(loss, pair_metrics(batch, *rewards))
 
 
-def pair_metrics(batch: PairBatch, chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor) -> dict[str, torch.Tensor]:
-    """TRL's names for figures of a pair; an accuracy counts a tie as half."""
-    with torch.no_grad():
-        margins = chosen_rewards - rejected_rewards
-        return {
-            "rewards/chosen": chosen_rewards.detach(),
-            "rewards/rejected": rejected_rewards.detach(),
-            "rewards/margins": margins.detach(),
-            "rewards/accuracies": ((margins > 0).float() + (margins >= 0).float()) / 2,
-            "logps/chosen": batch.chosen_logps.detach(),
-            "logps/rejected": batch.rejected_logps.detach(),
-        }
+def robust(batch: PairBatch, options: RobustOptions) -> LossOutput:
+    """[-(1 - e) log sigmoid(z) + e log sigmoid(-z)] / (1 - 2e), z as in DPO (Chowdhury et al. 2024, arXiv 2403.00409).
+
+    Its mean is that of DPO on clean labels where labels are flipped at the rate e = label_smoothing. A pair's loss has no
+    lower bound where e > 0, so that negative losses are normal. At the reference it is ln 2.
+    """
+    rho_w, rho_l = batch.logratios()
+    rewards, e = (options.beta * rho_w, options.beta * rho_l), options.label_smoothing
+    z = rewards[0] - rewards[1]
+    loss = (-(1 - e) * logsigmoid(z) + e * logsigmoid(-z)) / (1 - 2 * e)
+    return LossOutput(loss, pair_metrics(batch, *rewards))

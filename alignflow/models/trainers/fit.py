@@ -29,10 +29,12 @@ class StepOutput:
     Attributes:
         loss: Scalar: the micro-batch's sum of losses; `fit` divides by the denominator of the whole step.
         metrics: Name -> (sum, count): shown as ratios of the sums over a step's micro-batches.
+        token_loss: Scalar or None: a second sum of losses, which `fit` divides by `Plan.tokens` of the whole step.
     """
 
     loss: torch.Tensor
     metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
+    token_loss: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Plan:
         lengths: Tokens that each row costs in a forward pass.
         weights: What each row adds to a step's denominator: its supervised tokens, or 1.
         ids: Names of the rows, for messages.
+        tokens: What each row adds to the denominator of a `token_loss`; empty where there is none.
     """
 
     stage: str
     lengths: Sequence[int]
     weights: Sequence[float]
     ids: Sequence[str]
+    tokens: Sequence[float] = ()
 
 
 Sums = dict[str, tuple[float, float]]
@@ -113,17 +117,22 @@ def _gradients(engine: Engine, compute: Compute, plan: Plan, run: Run, rows: lis
         TrainingError: a loss is not finite, in any process: all of them raise the same.
     """
     denominator = sum(plan.weights[row] for row in rows)
+    token_denominator = max(sum(plan.tokens[row] for row in rows), 1.0) if plan.tokens else 1.0
     sums: list[Sums] = []
     broken: list[tuple[str, list[int]]] = []
     for own in passes([plan.lengths[row] for row in rows], run.runtime.micro_batch_tokens):
         chosen = [rows[index] for index in own.rows]
         output = compute(chosen)
-        engine.backward(output.loss / denominator if own.counts else output.loss * 0.0)
+        loss = output.loss / denominator
+        if output.token_loss is not None:
+            loss = loss + output.token_loss / token_denominator
+        engine.backward(loss if own.counts else loss * 0.0)
         if not own.counts:
             continue
-        if not torch.isfinite(output.loss):
-            broken.append((str(float(output.loss.detach())), chosen))
-        sums.append({"loss": (float(output.loss.detach()) / denominator, 0.0), **output.metrics})
+        if not torch.isfinite(loss):
+            broken.append((str(float(loss.detach())), chosen))
+        shown = float(output.loss.detach()) / denominator if output.token_loss is None else float(loss.detach())
+        sums.append({"loss": (shown, 0.0), **output.metrics})
     everyone = group.gather({"sums": {} if broken else _added(sums), "broken": broken[:1]})
     for found in everyone:
         for loss, chosen in found["broken"]:

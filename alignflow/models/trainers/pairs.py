@@ -32,6 +32,7 @@ class Pairs:
         positions: (pairs,) int64: the rows of the table that these are.
         soft_label: (pairs,) fp32 P(chosen is better), NaN where there is none.
         margin: (pairs,) fp32 score difference, NaN where there is none.
+        ended: (2, pairs) bool: whether the chosen and the rejected answer end by themselves, which they do where the table does not say.
     """
 
     table: Path
@@ -39,6 +40,7 @@ class Pairs:
     positions: np.ndarray
     soft_label: torch.Tensor
     margin: torch.Tensor
+    ended: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -97,4 +99,5 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str
         run.warn(f"{too_long} pairs of {path.stem} are over {limit} and were left out")
     positions = np.flatnonzero(fits)
     soft_label, margin = (torch.tensor(encoded.values[name][positions], dtype=torch.float32) for name in ("soft_label", "margin"))
-    return Pairs(path, encoded, positions, soft_label, margin)
+    ended = torch.tensor(np.stack([encoded.values[f"{side}_ended"][positions] != 0.0 for side in PREFERENCES.answers]))
+    return Pairs(path, encoded, positions, soft_label, margin, ended)

@@ -27,10 +27,10 @@ def test_a_rubric_inside_a_reward_is_found_from_the_recipes_directory(tmp_path):
     assert options.heldout_judge in rubrics
 
 
-@pytest.mark.parametrize("field", ["beta", "label_smoothing", "use_soft_labels", "sft_coefficient"])
-def test_a_field_that_the_method_leaves_unread_is_refused(tmp_path, field):
+@pytest.mark.parametrize(("field", "value"), [("sft_coefficient", 0.1), ("eval_steps", 5), ("metric_for_best_model", "eval_rewards/margins")])
+def test_a_field_that_the_method_leaves_unread_is_refused(tmp_path, field, value):
     with pytest.raises(RecipeError, match="no use for it") as error:
-        recipe(tmp_path, **{field: True if field == "use_soft_labels" else 0.1})
+        recipe(tmp_path, **{field: value})
     assert error.value.where == f"align.{field}"
 
 

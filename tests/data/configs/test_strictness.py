@@ -22,7 +22,7 @@ def load(repository):
 @pytest.mark.parametrize(
     ("setting", "what"),
     [
-        ("sample.n=true", "sample.n: Input should be a valid integer, not True"), ("align.beta='0.1'", "align.beta: Input should be a valid number, not '0.1'"),
+        ("sample.n=true", "sample.n: Input should be a valid integer, not True"), ("align.options={beta: '0.1'}", "align.options.beta: Input should be a valid number, not '0.1'"),
         ("sft.max_steps=1.5", "valid integer"), ("data.truncate=1", "valid boolean"), ("data.truncate='no'", "valid boolean"), ("data.general.0.licence=5", "valid string"),
         ("engine.zero_stage=true", "must be one of 0, 1, 2, 3"), ("align.options=[]", "a mapping"), ("sample=5", "a mapping"), ("evaluate.evaluators=kl", "a list"),
         ("seed=18446744073709551616", f"less than or equal to {LARGEST_SEED}"), ("sft.batch_size=1000000000000000000", "less than or equal to 1000000"),
@@ -35,7 +35,8 @@ def load(repository):
         ("engine.rendezvous=host:99999", "no port 99999"), ("evaluate.evaluators=[kl, kl]", "'kl' is there twice"), ("align.method=os:system", "unknown name 'os:system'"),
         ("label.judge={name: llm, options: {options: [A, A]}}", "must differ"), ("sft.lora={target_modules: []}", "at least 1 item"),
         ("a..b=1", "not a place in a recipe"), ("evaluate.evaluators.0.x=1", "evaluate.evaluators"), ("data.prompts.²=1", "not a place in a list"),
-        ("align={beta: 1, beta: 2}", "the key 'beta' is there twice"), ("align.beta=.inf", "not a finite number"),
+        ("align={beta: 1, beta: 2}", "the key 'beta' is there twice"), ("align.options={beta: .inf}", "not a finite number"),
+        ("align={label_smoothing: 0.1}", "label_smoothing is an option of the method: write align.options.label_smoothing"),
     ],
 )  # fmt: skip
 def test_what_means_nothing_is_refused_in_one_message(load, setting, what):

@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignflow.data.configs.options import NoOptions
-from alignflow.data.configs.training import AlignConfig
-from alignflow.models.losses.base import PairBatch
+from alignflow.data.configs.pairwise import DPOOptions
+from alignflow.models.losses.base import pairs_of_tokens
 from alignflow.models.losses.dpo import dpo
 
 SUMS = st.floats(-200, 0, allow_nan=False, width=32)
@@ -17,13 +16,15 @@ SUMS = st.floats(-200, 0, allow_nan=False, width=32)
 
 def batch(chosen, rejected, reference_chosen, reference_rejected, soft_label=float("nan")):
     def one(value):
-        return torch.tensor([value], dtype=torch.float32)
+        return torch.tensor([[value]], dtype=torch.float32)
 
-    return PairBatch(one(chosen), one(rejected), one(reference_chosen), one(reference_rejected), one(4.0), one(4.0), one(soft_label))
+    mask = torch.ones(1, 1)
+    reference = one(reference_chosen), one(reference_rejected)
+    return pairs_of_tokens((one(chosen), one(rejected)), (mask, mask), reference, torch.tensor([soft_label]))
 
 
 def loss(*sums, soft_label=float("nan"), **config):
-    return dpo(batch(*sums, soft_label=soft_label), AlignConfig(**{"beta": 0.1, **config}), NoOptions())
+    return dpo(batch(*sums, soft_label=soft_label), DPOOptions(**config))
 
 
 @pytest.mark.parametrize(
@@ -63,12 +64,9 @@ def test_swapping_the_sides_mirrors_the_rewards(a, b, c, d):
 
 def test_the_gradient_raises_chosen_and_lowers_rejected():
     given_batch = batch(-10, -12, -11, -11)
-    given_batch.chosen_logps.requires_grad_()
-    given_batch.rejected_logps.requires_grad_()
-    dpo(given_batch, AlignConfig(beta=0.1), NoOptions()).loss.sum().backward()
-    assert (
-        float(given_batch.chosen_logps.grad) == pytest.approx(-float(given_batch.rejected_logps.grad)) and given_batch.chosen_logps.grad < 0
-    )
+    chosen, rejected = given_batch.chosen.logps.requires_grad_(), given_batch.rejected.logps.requires_grad_()
+    dpo(given_batch, DPOOptions()).loss.sum().backward()
+    assert float(chosen.grad) == pytest.approx(-float(rejected.grad)) and chosen.grad < 0
 
 
 def test_a_hopeless_pair_has_a_finite_loss():

@@ -1,4 +1,4 @@
-"""Every training stage trains an adapter as it trains a model: it learns, survives kills, and DPO starts from ln 2."""
+"""Every training stage trains an adapter as it trains a model: it learns, survives kills, and DPO starts at log-ratios of 0."""
 
 import math
 
@@ -26,7 +26,7 @@ from alignflow.models.trainers.sft import train_sft
 COMMON = {"max_steps": 12, "batch_size": 14, "save_steps": 4, "max_length": 64, "lora": LoRAConfig(r=4, lora_dropout=0.1)}
 SFT = SFTConfig(learning_rate=2e-2, **COMMON)
 REWARD = RewardConfig(learning_rate=1e-2, check_rows=4, **COMMON)
-DPO = AlignConfig(learning_rate=1e-2, beta=0.1, **COMMON)
+DPO = AlignConfig(learning_rate=1e-2, options={"beta": 0.1}, **COMMON)
 BODIES = {
     "sft": lambda run, base, demonstrations, preferences: train_sft(SFT, base=base, demonstrations=demonstrations, run=run),
     "reward": lambda run, base, demonstrations, preferences: train_reward(REWARD, base=base, preferences=preferences, run=run),
@@ -101,7 +101,7 @@ def test_dpo_starts_from_ln_2_and_switched_off_it_is_the_sft_model(
         compute_reference(ReferenceConfig(max_length=64), checkpoint=policy, preferences=preferences, run=new_run("reference"))
     started, switched = [], []
     first, off = align_trainer.check_start, Adapter.off
-    monkeypatch.setattr(align_trainer, "check_start", lambda *a: started.append(first(*a)))  # raises where it is not ln 2
+    monkeypatch.setattr(align_trainer, "check_start", lambda *a: started.append(first(*a)))  # raises where log-ratios are not 0
     monkeypatch.setattr(Adapter, "off", lambda self: switched.append(1) or off(self))
     loaded = []
     monkeypatch.setattr(align_trainer, "load_policy", lambda path, *a, **k: loaded.append(path) or load_policy(path, *a, **k))
@@ -118,7 +118,7 @@ def test_a_reference_that_is_not_the_start_is_refused_where_it_says_it_is(new_ru
     monkeypatch.setattr(
         align_trainer, "own_sums", lambda *a: {name: value - (2.0 if "chosen" in name else 0.0) for name, value in true_sums(*a).items()}
     )
-    with pytest.raises(TrainingError, match="ln 2"):
+    with pytest.raises(TrainingError, match="log-ratios are 0.3"):
         train_align(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run())
 
 

@@ -28,7 +28,7 @@ def digests(directory):
 
 SFT = SFTConfig(learning_rate=5e-3, max_steps=30, batch_size=14, logging_steps=5, save_steps=4, max_length=64)
 REWARD = RewardConfig(learning_rate=5e-3, max_steps=25, batch_size=20, logging_steps=5, save_steps=4, max_length=64, check_rows=4)
-DPO = AlignConfig(learning_rate=5e-3, max_steps=15, batch_size=20, logging_steps=5, save_steps=4, max_length=64, beta=0.1)
+DPO = AlignConfig(learning_rate=5e-3, max_steps=15, batch_size=20, logging_steps=5, save_steps=4, max_length=64, options={"beta": 0.1})
 
 
 @pytest.mark.parametrize("engine", ["torch", "deepspeed"])

@@ -1,0 +1,36 @@
+"""The judges: ways to compare answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alignflow.data.catalogue.base import PartWithOptions
+from alignflow.data.configs import options
+
+
+@dataclass(frozen=True)
+class Judge(PartWithOptions):
+    """One way to compare answers.
+
+    Attributes:
+        needs: Input that it falls back on where `options.model` is empty: policy, reward_model, or nothing.
+    """
+
+    needs: str = ""
+
+
+JUDGES: Mapping[str, Judge] = {
+    "rubric": Judge(
+        "alignflow.models.judges.rubric:RubricJudge", "Named, weighted, checkable principles; no model.",
+        options=options.RubricOptions, version="2",
+    ),
+    "reward_model": Judge(
+        "alignflow.models.judges.reward_model:RewardModelJudge", "Scores of a reward model.",
+        options=options.RewardModelJudgeOptions, needs="reward_model",
+    ),
+    "llm": Judge(
+        "alignflow.models.judges.llm:LLMJudge", "A local model, asked in both orders; reads option log-probabilities.",
+        options=options.LLMJudgeOptions, needs="policy", version="3",
+    ),
+}  # fmt: skip

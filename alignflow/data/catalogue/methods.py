@@ -1,0 +1,140 @@
+"""The alignment methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alignflow.data.catalogue.base import PartWithOptions
+from alignflow.data.configs import online, pairwise
+
+
+@dataclass(frozen=True)
+class Method(PartWithOptions):
+    """One alignment method: its loss is a pure function over named batches.
+
+    Attributes:
+        trainer: The row of TRAINERS that runs it.
+        takes: Names of the inputs of `align` that it works on; a trailing `?` marks one that its options decide about.
+        columns: Columns of the data that it reads.
+        needs: Figures per token that its loss takes: names of `token_statistics.STATISTICS`.
+        needs_reference: Whether it compares with a frozen reference model.
+        reference_tokens: Whether it needs the reference's log-probability of each token, and not the sums alone.
+        formula: What its loss is, in the symbols of the papers: rho is log pi - log pi_ref summed over an answer's tokens, lp the
+            policy's log-probability likewise, avg their mean; w and l are the chosen and the rejected answer, s the sigmoid.
+        paper: arXiv id.
+    """
+
+    trainer: str = "pairs"
+    takes: tuple[str, ...] = ("policy", "reference?", "preferences")
+    columns: tuple[str, ...] = ("prompt", "chosen", "rejected")
+    needs: tuple[str, ...] = ("logps",)
+    needs_reference: bool = True
+    reference_tokens: bool = False
+    formula: str = ""
+    paper: str = ""
+
+
+METHODS: Mapping[str, Method] = {
+    "dpo": Method(
+        "alignflow.models.losses.dpo:dpo", "Direct Preference Optimization.",
+        options=pairwise.DPOOptions, paper="2305.18290",
+        formula="-log s(beta (rho(w) - rho(l)))",
+    ),
+    "cdpo": Method(
+        "alignflow.models.losses.dpo:dpo", "Conservative DPO: DPO with smoothed labels.",
+        options=pairwise.CDPOOptions, paper="2305.18290",
+        formula="-(1 - e) log s(z) - e log s(-z), z = beta (rho(w) - rho(l)), e = label_smoothing",
+    ),
+    "robust": Method(
+        "alignflow.models.losses.dpo:robust", "Robust DPO (rDPO): unbiased where labels are flipped at a known rate.",
+        options=pairwise.RobustOptions, paper="2403.00409",
+        formula="[-(1 - e) log s(z) + e log s(-z)] / (1 - 2e), z = beta (rho(w) - rho(l)), e = label_smoothing",
+    ),
+    "ipo": Method(
+        "alignflow.models.losses.margins:ipo", "Identity Preference Optimization: the margin is drawn to a finite value.",
+        options=pairwise.IPOOptions, paper="2310.12036",
+        formula="(rho(w) - rho(l) - 1 / (2 beta))^2, rho as means over tokens unless length_normalise is false",
+    ),
+    "gpo": Method(
+        "alignflow.models.losses.margins:gpo", "Generalized Preference Optimization: a function of the margin of your choice.",
+        options=pairwise.GPOOptions, paper="2402.05749",
+        formula="f(z), z = beta (rho(w) - rho(l)), f as form says",
+    ),
+    "rso": Method(
+        "alignflow.models.losses.margins:rso_hinge", "The hinge loss of RSO, TRL's hinge.",
+        options=pairwise.RSOOptions, paper="2309.06657",
+        formula="max(0, 1 - beta (rho(w) - rho(l)))",
+    ),
+    "exo": Method(
+        "alignflow.models.losses.margins:exo", "Efficient Exact Optimization for pairs: the reverse KL to a smoothed target.",
+        options=pairwise.EXOOptions, paper="2402.00856",
+        formula="KL(softmax(beta rho(w), beta rho(l)) || (1 - e, e)), e = label_smoothing",
+    ),
+    "f_dpo": Method(
+        "alignflow.models.losses.margins:f_dpo", "f-DPO: another divergence to the reference.",
+        options=pairwise.FDPOOptions, paper="2309.16240",
+        formula="-log s(beta (f'(u(w)) - f'(u(l)))), u = exp(rho)",
+    ),
+    "apo_zero": Method(
+        "alignflow.models.losses.anchored:apo_zero", "Anchored Preference Optimization: raise chosen, lower rejected.",
+        options=pairwise.BetaOptions, paper="2408.06266",
+        formula="-s(beta rho(w)) + s(beta rho(l))",
+    ),
+    "apo_down": Method(
+        "alignflow.models.losses.anchored:apo_down", "Anchored Preference Optimization: lower both, rejected more.",
+        options=pairwise.BetaOptions, paper="2408.06266",
+        formula="s(beta rho(w)) - s(beta (rho(w) - rho(l)))",
+    ),
+    "nca": Method(
+        "alignflow.models.losses.anchored:nca", "Noise Contrastive Alignment for pairs.",
+        options=pairwise.BetaOptions, paper="2402.05369",
+        formula="-log s(r(w)) - log s(-r(w)) / 2 - log s(-r(l)) / 2, r = beta rho",
+    ),
+    "dpop": Method(
+        "alignflow.models.losses.anchored:dpop", "DPO-Positive (Smaug): holds the chosen answer up.",
+        options=pairwise.DPOPOptions, paper="2402.13228",
+        formula="-log s(beta (rho(w) - rho(l) - dpop_lambda max(0, -rho(w))))",
+    ),
+    "rdpo": Method(
+        "alignflow.models.losses.anchored:rdpo", "Length-regularised DPO.",
+        options=pairwise.RDPOOptions, paper="2403.19159",
+        formula="-log s(beta (rho(w) - rho(l)) + alpha (|w| - |l|))",
+    ),
+    "dpo_length_normalised": Method(
+        "alignflow.models.losses.weighted:dpo_length_normalised", "DPO with log-ratios as means over tokens (Tulu 3).",
+        options=pairwise.LengthNormalisedOptions, paper="2411.15124",
+        formula="-log s(beta (rho(w) / |w| - rho(l) / |l|))",
+    ),
+    "wpo": Method(
+        "alignflow.models.losses.weighted:wpo", "Weighted Preference Optimization: pairs that the policy would write count more.",
+        options=pairwise.WPOOptions, paper="2406.11827", needs=("logps", "squared_probability"),
+        formula="-min(1, w(w) w(l)) log s(beta (rho(w) - rho(l))), w(y) = exp(avg [lp_t - log sum p^2])",
+    ),
+    "slic_hf": Method(
+        "alignflow.models.losses.reference_free:slic_hf", "SLiC-HF: a hinge on log-probabilities, and a pull to the chosen answer.",
+        options=pairwise.SLiCOptions, paper="2305.10425", needs_reference=False,
+        formula="max(0, delta - lp(w) + lp(l)) - reg_coef lp(w)",
+    ),
+    "simpo": Method(
+        "alignflow.models.losses.reference_free:simpo", "Simple Preference Optimization: mean log-probability as the reward.",
+        options=pairwise.SimPOOptions, paper="2405.14734", needs_reference=False,
+        formula="-log s(beta (avg lp(w) - avg lp(l)) - gamma)",
+    ),
+    "cpo": Method(
+        "alignflow.models.losses.reference_free:cpo", "Contrastive Preference Optimization: DPO without a reference, with behaviour cloning.",
+        options=pairwise.CPOOptions, paper="2401.08417", needs_reference=False,
+        formula="-log s(beta (lp(w) - lp(l))) + cpo_alpha NLL(w)",
+    ),
+    "orpo": Method(
+        "alignflow.models.losses.reference_free:orpo", "Odds Ratio Preference Optimization: SFT and preferences in one step.",
+        options=pairwise.ORPOOptions, paper="2403.07691", needs_reference=False,
+        formula="NLL(w) - beta log s(logodds(w) - logodds(l)), odds of exp(avg lp)",
+    ),
+    "ppo": Method(
+        "alignflow.models.losses.ppo:total_loss", "Proximal Policy Optimization: RLHF with a value model.",
+        options=online.PPOOptions, trainer="online", takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"),
+        columns=("prompt",), paper="1707.06347",
+        formula="max(-A r, -A clip(r, 1 - cliprange, 1 + cliprange)) per token, r = pi / pi_old",
+    ),
+}  # fmt: skip

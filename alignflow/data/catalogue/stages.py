@@ -1,0 +1,87 @@
+"""The stages: cached steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alignflow.data.catalogue.base import Part
+from alignflow.data.configs import generation, inputs, training
+from alignflow.data.configs.base import StageConfig
+
+
+@dataclass(frozen=True)
+class Stage(Part):
+    """One cached step: `body(config, *, <inputs>, run) -> metrics`.
+
+    Attributes:
+        config: Type of its config.
+        takes: Names of its inputs; a trailing `?` marks an optional one.
+        makes: Kind of the artifact: checkpoint, reward_model, dataset, evaluation or report.
+        trains: Whether it runs on the training engine.
+        generates: Whether it runs a generator.
+        scores: Whether it runs a model to score what is there, in the processes that train.
+        fills: Address of what journals a share of its rows, `(config, *, <inputs>, run, share)`; empty: it is not shared out.
+    """
+
+    config: type[StageConfig] = StageConfig
+    takes: tuple[str, ...] = ()
+    makes: str = "dataset"
+    trains: bool = False
+    generates: bool = False
+    scores: bool = False
+    fills: str = ""
+
+
+STAGES: Mapping[str, Stage] = {
+    "init": Stage(
+        "alignflow.models.initialise:initialise", "Load the base model, or build a small one.",
+        config=inputs.InitConfig, makes="checkpoint", version="3",
+    ),
+    "prepare": Stage(
+        "alignflow.data.prepare:prepare", "Parse, clean, split and describe the data.",
+        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset", version="3",
+    ),
+    "sft": Stage(
+        "alignflow.models.trainers.sft:train_sft", "Supervised fine-tuning on assistant tokens.",
+        config=training.SFTConfig, takes=("base", "demonstrations"), makes="checkpoint", trains=True, version="4",
+    ),
+    "sample": Stage(
+        "alignflow.models.generation.sample:sample", "Sample candidate answers.",
+        config=generation.SampleConfig, takes=("policy", "prompts"), makes="dataset", generates=True,
+        fills="alignflow.models.generation.sample:fill_samples",
+    ),
+    "label": Stage(
+        "alignflow.models.judges.label:label", "An AI judge turns candidates into preference data.",
+        config=generation.LabelConfig, takes=("completions", "policy?", "reward_model?"), makes="dataset", generates=True,
+        version="2", fills="alignflow.models.judges.label:fill_labels",
+    ),
+    "reward": Stage(
+        "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
+        config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True, version="4",
+    ),
+    "reference": Stage(
+        "alignflow.models.reference:compute_reference", "Log-probabilities of the pairs under the frozen reference.",
+        config=training.ReferenceConfig, takes=("checkpoint", "preferences"), makes="dataset", scores=True,
+        version="2",
+    ),
+    "align": Stage(
+        "alignflow.models.trainers.alignment:align", "Align the SFT model by a method of the catalogue.",
+        version="4", config=training.AlignConfig,
+        takes=("policy", "reference?", "preferences?", "prompts?", "reward_model?", "demonstrations?"), makes="checkpoint", trains=True,
+    ),
+    "evaluate": Stage(
+        "alignflow.models.evaluators.evaluate:evaluate", "Aligned against SFT on held-out prompts.",
+        config=generation.EvaluateConfig, takes=("aligned", "sft", "prompts", "general?", "reward_model?"),
+        makes="evaluation", generates=True, version="2", fills="alignflow.models.evaluators.evaluate:fill_answers",
+    ),
+    "report": Stage(
+        "alignflow.data.report.body:report", "JSON and one HTML page about the run.",
+        config=generation.ReportConfig,
+        takes=("init?", "prepare?", "sft?", "sample?", "label?", "reward?", "reference?", "align?", "evaluate?"), makes="report",
+    ),
+    "adopt_reward": Stage(
+        "alignflow.models.adopt:adopt_reward_model", "Take in a reward model that you already have.",
+        config=inputs.AdoptConfig, makes="reward_model",
+    ),
+}  # fmt: skip

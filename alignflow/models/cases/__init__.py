@@ -1,0 +1,1 @@
+"""How fixed cases call the functions that training calls: a table per family of functions."""

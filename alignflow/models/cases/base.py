@@ -1,0 +1,60 @@
+"""What a table of cases is made of: the arguments of a case, and sums and means as the trainers take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from alignflow.models.losses.ppo import token_weights
+from alignflow.models.token_statistics import TokenStatistics
+
+Tensors = Mapping[str, torch.Tensor]
+Outputs = dict[str, Any]
+
+
+class NotHere(Exception):
+    """A case asks for a function, an argument or an output that this code does not have."""
+
+
+class Arguments:
+    """Keyword arguments of a case; one that nothing asked for makes the case `not here`."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        self._values = dict(values)
+
+    def take(self, default: Any, *names: str) -> Any:
+        """The argument of any of these names."""
+        found = [self._values.pop(name) for name in names if name in self._values]
+        return found[0] if found else default
+
+    def check(self) -> None:
+        """Raise NotHere for what is left."""
+        if self._values:
+            raise NotHere(f"argument {', '.join(sorted(self._values))}")
+
+
+Caller = Callable[[Tensors, Arguments], Outputs]
+"""Calls our function with the inputs of a case."""
+
+
+def token_statistics(values: torch.Tensor, mask: torch.Tensor) -> TokenStatistics:
+    """Figures per token as the policy gives them: those under the mask, row after row."""
+    mask = mask.bool()
+    return TokenStatistics(mask.nonzero()[:, 0], len(mask), {"logps": values[mask]})
+
+
+def counts(mask: torch.Tensor) -> torch.Tensor:
+    """(rows,): tokens under the mask, at least 1."""
+    return mask.sum(1).clamp(min=1)
+
+
+def mean(values: torch.Tensor, mask: torch.Tensor, aggregate: str) -> torch.Tensor:
+    """The mean that the online trainer takes of losses or figures per token: over all tokens, or over rows of token means."""
+    if aggregate not in ("token", "sequence"):
+        raise NotHere(f"aggregate {aggregate}")
+    owners = torch.arange(len(mask)).repeat_interleave(mask.shape[1])
+    weights = token_weights(mask.bool().flatten(), owners, len(mask), aggregate, torch.float64).view_as(mask)
+    denominator = weights.sum() if aggregate == "token" else torch.tensor(float(len(mask)), dtype=torch.float64)
+    return (torch.where(mask.bool(), values, torch.zeros_like(values)) * weights).sum() / denominator.clamp(min=1)

@@ -1,0 +1,127 @@
+"""Cases of pairwise losses: which method of the catalogue a case's function is, and what its arguments and columns are called there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from alignflow.data import catalogue
+from alignflow.models.cases.base import Arguments, Caller, NotHere, Outputs, Tensors
+from alignflow.models.losses.base import LossOutput, OfflineBatch, PairBatch, pairs_of_tokens
+from alignflow.models.losses.reference_free import slic_hf_with_target
+from alignflow.models.losses.weighted import wpo_weighted, wpo_weights
+
+SIDES = ("chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class PairCase:
+    """A case's function as a method.
+
+    Attributes:
+        method: Name of the method; `{kind}` stands for the case's argument `kind`.
+        arguments: The case's name of an argument -> our option; options have their own names, too.
+        values: Our option -> the case's value -> ours, where they differ.
+        metrics: An output of the case that only this method has -> how it comes from ours.
+        call: What calls the loss where a case has columns of its own: (batch, inputs, options) -> output; None: the method does.
+    """
+
+    method: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    metrics: Mapping[str, Callable[[LossOutput], torch.Tensor]] = field(default_factory=dict)
+    call: Callable[[PairBatch, Tensors, Any], LossOutput] | None = None
+
+    def __call__(self, inputs: Tensors, arguments: Arguments) -> Outputs:
+        """The outputs of our function for a case; raises NotHere for an argument that it does not have."""
+        name = self.method.format(kind=arguments.take("zero", "kind")) if "{kind}" in self.method else self.method
+        if name not in catalogue.METHODS:
+            raise NotHere(f"method {name}")
+        row, batch = catalogue.METHODS[name], _batch(inputs)
+        options = self._options(row.options, arguments)
+        output = self.call(batch, inputs, options) if self.call else row.resolve()(batch, options)
+        shown = output.metrics
+        found = {
+            "loss": _total(output, batch), "per_example": output.loss, "chosen_rewards": shown["rewards/chosen"],
+            "rejected_rewards": shown["rewards/rejected"], "margin": shown["rewards/margins"].mean(),
+            "accuracy": (shown["rewards/margins"] > 0).double().mean(),  # strictly: curves count a tie as half
+            "preference_loss": output.loss.mean(), "nll": -batch.logps()[0].sum() / batch.chosen.tokens.sum().clamp(min=1),
+        }  # fmt: skip
+        return found | {name: figure(output) for name, figure in self.metrics.items()}
+
+    def _options(self, kind: Any, arguments: Arguments) -> Any:
+        names = {**{name: name for name in kind.model_fields}, **self.arguments}
+        given = {}
+        for theirs, ours in names.items():
+            value = arguments.take(None, theirs)
+            if value is not None:
+                given[ours] = self.values.get(ours, {}).get(value, value)
+        try:
+            return kind.model_validate(given)
+        except ValidationError as error:
+            raise NotHere("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from None
+
+
+def _batch(inputs: Tensors) -> PairBatch:
+    policy, masks = ((inputs[f"policy_{side}"] for side in SIDES), (inputs[f"{side}_mask"] for side in SIDES))
+    reference = tuple(inputs[f"ref_{side}"] for side in SIDES) if "ref_chosen" in inputs else None
+    labels = next((inputs[name] for name in ("soft_labels", "soft_label") if name in inputs), None)
+    return pairs_of_tokens(tuple(policy), tuple(masks), reference, labels)  # type: ignore[arg-type]
+
+
+def _total(output: LossOutput, batch: PairBatch) -> torch.Tensor:
+    """What the trainer makes of an output: a mean over pairs, and one over the chosen answers' tokens."""
+    loss = output.loss.mean()
+    return loss if output.token_loss is None else loss + output.token_loss.sum() / batch.chosen.tokens.sum().clamp(min=1)
+
+
+def _slic_hf(batch: PairBatch, inputs: Tensors, options: Any) -> LossOutput:
+    mask = inputs["target_mask"].bool()
+    return slic_hf_with_target(batch, torch.where(mask, inputs["target_logps"], 0.0).sum(1), options)
+
+
+def _wpo(batch: PairBatch, inputs: Tensors, options: Any) -> LossOutput:
+    return wpo_weighted(batch, inputs["chosen_weights"], inputs["rejected_weights"], options)
+
+
+def _wpo_weights(inputs: Tensors, arguments: Arguments) -> Outputs:
+    mask = inputs["mask"].bool()
+    squares = inputs["policy_logdist"].double().exp().square().sum(-1)
+    count, empty = len(mask), torch.empty(0)
+    statistics = {"logps": inputs["policy_logps"][mask], "squared_probability": squares[mask]}
+    answers = OfflineBatch(torch.arange(count), torch.zeros(count).long(), empty, mask.sum(1), empty, None, empty, statistics)
+    return {"value": wpo_weights(answers)}
+
+
+SMOOTHING = {"epsilon": "label_smoothing", "flip_prob": "label_smoothing", "eps": "label_smoothing"}
+FORMS = {"truncated": "truncated_squared", "truncated_quadratic": "truncated_squared"}
+DIVERGENCES = {"js": "js_divergence", "jsd": "js_divergence", "jensen_shannon": "js_divergence", "alpha": "alpha_divergence"}
+PAIRS: Mapping[str, Caller] = {
+    "apo_loss": PairCase("apo_{kind}"),
+    "cpo_loss": PairCase("cpo", {"nll_coef": "cpo_alpha", "alpha": "cpo_alpha"}),
+    "dpo_length_normalised_loss": PairCase("dpo_length_normalised"),
+    "dpo_loss": PairCase("dpo"),
+    "dpop_loss": PairCase("dpop", {"lam": "dpop_lambda"}),
+    "exo_pref_loss": PairCase("exo", SMOOTHING),
+    "f_dpo_loss": PairCase(
+        "f_dpo", {"divergence": "f_divergence_type", "alpha": "f_alpha_divergence_coef"}, {"f_divergence_type": DIVERGENCES}
+    ),
+    "gpo_loss": PairCase("gpo", {"kind": "form"}, {"form": FORMS}),
+    "hinge_dpo_loss": PairCase("rso", {"gamma": "beta"}),
+    "ipo_loss": PairCase("ipo", {"tau": "beta"}),
+    "nca_pair_loss": PairCase("nca"),
+    "orpo_loss": PairCase("orpo", {"lam": "beta"}, metrics={
+        "log_odds": lambda output: output.metrics["log_odds_chosen"], "or_loss": lambda output: -output.metrics["log_odds_ratio"].mean(),
+    }),
+    "rdpo_loss": PairCase("rdpo"),
+    "robust_dpo_loss": PairCase("robust", SMOOTHING),
+    "simpo_loss": PairCase("simpo"),
+    "slic_hf_loss": PairCase("slic_hf", {"lam": "reg_coef"}, call=_slic_hf),
+    "wpo_loss": PairCase("wpo", call=_wpo),
+    "wpo_weights": _wpo_weights,
+}  # fmt: skip
+"""Name that a case carries -> the method that it is."""

@@ -1,0 +1,28 @@
+"""`alignflow methods` lists what a recipe may name, and shows options, defaults and the formula of one."""
+
+import pytest
+from typer.testing import CliRunner
+
+from alignflow.cli.app import app
+from alignflow.data import catalogue
+
+
+def shown(*arguments):
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "240"})
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_methods_are_listed_with_family_columns_reference_and_paper():
+    lines = {line.split("│")[1].strip(): line for line in shown("methods").splitlines() if line.count("│") > 5}
+    assert set(lines) == set(catalogue.METHODS)
+    assert all(text in lines["simpo"] for text in ("pairs", "prompt, chosen, rejected", "none", "2405.14734"))
+    assert all(text in lines["ppo"] for text in ("online", "frozen model", "1707.06347"))
+
+
+@pytest.mark.parametrize("name", catalogue.METHODS)
+def test_a_method_shows_its_formula_and_every_option_with_its_default(name):
+    text, row = " ".join(shown("methods", name).split()), catalogue.METHODS[name]
+    assert row.formula and row.formula in text and row.paper in text
+    for field in row.options.model_fields:
+        assert field in text
