@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.dropped import Parsed
-from alignflow.data.filters import drop_duplicates
 from alignflow.data.inspection import Inspection, inspect_source
+from alignflow.data.near_duplicates import near_duplicates
 from alignflow.data.parsing import Kept
 from alignflow.data.prepare import licences
+from alignflow.data.records import normalise_text
 from alignflow.data.rendering import encode_turns
+from alignflow.data.row_texts import row_text, without_system
 from alignflow.data.template_checks import check_template
 from alignflow.data.template_turns import end_text
 
@@ -176,7 +178,12 @@ def now(case: Case) -> str:
 def prepared(counted: Kept) -> str:
     """What `prepare` with its defaults does with parsed rows: how many its search for duplicates leaves, and whether it stops."""
     config, parsed = PrepareConfig(), Parsed.of(counted)
-    drop_duplicates(counted, config.near_duplicate_threshold)
+    different = list({normalise_text(row_text(row)): row for row in reversed(counted.rows)}.values())[::-1]
+    texts = [row_text(row) for row in different]
+    near = near_duplicates(texts, config.near_duplicate_threshold, [without_system(row) or text for row, text in zip(different, texts, strict=True)])
+    counted.count("duplicate", "", len(counted.rows) - len(different))
+    counted.count("near_duplicate", "", sum(near))
+    counted.rows = [row for row, is_near in zip(different, near, strict=True) if not is_near]
     share = parsed.lost_share(counted)
     stops = f", and stops: {share:.0%} are lost, more than `max_dropped_fraction`" if share > config.max_dropped_fraction else ""
     return f"`prepare` has {len(counted.rows)} after its search for duplicates{stops}"

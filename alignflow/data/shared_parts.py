@@ -59,7 +59,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.encoded_rows:AnswerIds",
             "alignflow.data.written", "alignflow.data.tool_forms", "alignflow.data.tool_turns", "alignflow.data.template_memory",
         ),
-        "Conversations to token ids and back.", version="2",
+        "Conversations to token ids and back.", version="3",
     ),
     "sources": Shared(
         (
@@ -71,7 +71,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.sources.table_kinds", "alignflow.data.sources.tool_calls", "alignflow.data.sources.transcripts",
             "alignflow.data.sources.turns", "alignflow.data.sources.hermes",
         ),
-        "Reading of raw files, whatever their format.", version="2",
+        "Reading of raw files, whatever their format.", version="3",
     ),
     "own_code": Shared(("alignflow.data.own_module",), "Loading of the user's own code."),
     "weights": Shared(

@@ -22,9 +22,10 @@ import pytest
 
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import AlignflowError
-from alignflow.data.filters import drop_duplicates
+from alignflow.data.near_duplicates import near_duplicates
 from alignflow.data.parsing import parse_sources
 from alignflow.data.records import read_table, write_table
+from alignflow.data.row_texts import row_text
 from alignflow.data.sources.corpus import iter_corpus_texts
 from alignflow.data.sources.detect import kinds_of
 
@@ -190,7 +191,7 @@ def look(path, kind, places):
     rows = read_table(places / "rows.parquet")
     for row in rows:
         sound(row)
-    drop_duplicates(kept, 0.9)
+    near_duplicates([row_text(row) for row in kept.rows], 0.9)
     return [(row.get("prompt") or row["messages"])[0]["content"] for row in rows]
 
 

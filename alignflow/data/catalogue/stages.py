@@ -40,7 +40,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "prepare": Stage(
         "alignflow.data.prepare:prepare", "Parse, clean, split and describe the data.",
-        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset", version="3",
+        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset", version="4",
     ),
     "sft": Stage(
         "alignflow.models.trainers.sft:train_sft", "Supervised fine-tuning on assistant tokens.",
