@@ -26,7 +26,7 @@ test-long: setup
 
 check: setup
 	$(BIN)/ruff check .
-	$(BIN)/python -m alignflow.tasks.versions
+	$(BIN)/python -m alignflow.tasks.keys.versions
 
 fmt: setup
 	$(BIN)/ruff check --fix-only .

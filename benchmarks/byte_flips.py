@@ -42,12 +42,12 @@ from alignflow.flows.gates import standing
 from alignflow.models.export import export
 from alignflow.models.generation.base import make_generator
 from alignflow.models.generation.journal import RowJournal
-from alignflow.tasks import content
-from alignflow.tasks.call import StageCall
-from alignflow.tasks.gates import GateLedger
-from alignflow.tasks.latest import latest
-from alignflow.tasks.store import ArtifactStore
-from alignflow.tasks.verify import inspect, set_aside
+from alignflow.tasks.keys import content
+from alignflow.tasks.launch.call import StageCall
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.gates import GateLedger
+from alignflow.tasks.store.last_good_run import latest
+from alignflow.tasks.store.verify import inspect, set_aside
 
 ROOT = Path(__file__).parents[1]
 content.constitution_files = cache(content.constitution_files)  # the package's own rubrics do not change: half of a plan's time

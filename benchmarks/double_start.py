@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.sharing import Sharing
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 ROOT = Path(__file__).parents[1]
 RECIPE = str(ROOT / "recipes" / "tiny.yaml")

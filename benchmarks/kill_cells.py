@@ -13,8 +13,8 @@ from alignflow.data import catalogue
 from alignflow.data.artifacts import digest_of, file_digest, payload_files
 from alignflow.data.records import assistant, user, write_table
 from alignflow.data.run import Runtime
-from alignflow.tasks.launch import run_child
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.child import run_child
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 WORDS = ("cat", "dog", "bird", "house", "hill", "rain", "mat")
 TEXT = "the cat sat on the mat and the dog ran to the red house with a small bird while rain fell on green hills. "
@@ -85,7 +85,7 @@ class Cell:
         }  # fmt: skip
 
     def launch(self, key: str, timeout_s: float = 900) -> dict[str, Any]:
-        """Run the stage under a key, as `alignflow.tasks.stage` does: a fresh staging area, the key's own work directory."""
+        """Run the stage under a key, as `alignflow.tasks.launch.stage` does: a fresh staging area, the key's own work directory."""
         area = self._store.stage_area(key)
         places = {"out": area / "payload", "side": area / "side", "work": self.work(key), "rows": self._store.root / "rows" / key}
         for place in places.values():

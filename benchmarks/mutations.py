@@ -31,10 +31,10 @@ from pydantic import BaseModel
 from alignflow.data import catalogue
 from alignflow.data.run import Runtime
 from alignflow.data.shared_parts import VERSIONED
-from alignflow.tasks.fingerprint import Parts, row_nodes
-from alignflow.tasks.key import BINDINGS
-from alignflow.tasks.reach import Code, Node
-from alignflow.tasks.symbols import EFFECTS
+from alignflow.tasks.keys.fingerprint import Parts, row_nodes
+from alignflow.tasks.keys.key import BINDINGS
+from alignflow.tasks.keys.reach import Code, Node
+from alignflow.tasks.keys.symbols import EFFECTS
 
 ROOT = Path(__file__).parents[1]
 COMPARISONS = {
@@ -260,8 +260,8 @@ def traced(settings: list[Any], root: Path) -> dict[str, set[Node]]:
     from alignflow import worker
     from alignflow.data.configs.loading import load_recipe
     from alignflow.flows.pipeline import Narrator, Selection, walk
-    from alignflow.tasks import stage
-    from alignflow.tasks.store import ArtifactStore
+    from alignflow.tasks.launch import stage
+    from alignflow.tasks.store.artifact_store import ArtifactStore
 
     package = str(ROOT / "alignflow") + "/"
     ran: dict[str, set[Node]] = {}

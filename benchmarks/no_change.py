@@ -26,15 +26,15 @@ from pathlib import Path
 
 from alignflow.server.api import Api
 from alignflow.server.environment import worker_environment
-from alignflow.server.home import Home
-from alignflow.server.objects import POOL
+from alignflow.server.layout import Home
+from alignflow.server.pools import POOL
 
 ROOT = Path(__file__).parents[1]
 IN_PROCESS = """
 from pathlib import Path
 from alignflow.cli.settings import configure_prefect
 from alignflow.cli.shown import start_own_server
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 if not configure_prefect(Path({store!r})):
     start_own_server(ArtifactStore(Path({store!r})), print).wait()
 from prefect import flow

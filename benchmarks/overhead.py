@@ -27,10 +27,10 @@ from alignflow.cli.settings import configure_prefect
 from alignflow.cli.shown import start_own_server
 from alignflow.data.configs.loading import load_recipe
 from alignflow.flows.calls import Caller
-from alignflow.tasks.call import StageCall
-from alignflow.tasks.launch import spec_environment
-from alignflow.tasks.stage import make_spec
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.call import StageCall
+from alignflow.tasks.launch.child import spec_environment
+from alignflow.tasks.launch.stage import make_spec
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 ROOT = Path(__file__).parents[1]
 LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s*([\w.]+)")
@@ -97,7 +97,7 @@ def made_calls(recipe: str, store: ArtifactStore) -> list[StageCall]:
 
 def as_task(call: StageCall, store: ArtifactStore) -> float:
     """Seconds of the stage, done again, as a task of the flow that runs now."""
-    from alignflow.tasks.stage_task import run_as_task
+    from alignflow.tasks.launch.stage_task import run_as_task
 
     started = time.monotonic()
     run_as_task(call, store, force=True)

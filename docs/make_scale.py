@@ -13,7 +13,7 @@ from pathlib import Path
 from alignflow.data.estimate.memory import Learner, Rollout, online_need, training_need
 from alignflow.data.estimate.place import GIB, Need, Place
 from alignflow.data.estimate.shapes import ModelShape
-from alignflow.flows.needs import TOLERANCE
+from alignflow.flows.capacity import TOLERANCE
 
 DIRECTORY = Path(__file__).parent
 PAGE = "scale.md"

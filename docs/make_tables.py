@@ -22,7 +22,7 @@ from alignflow.data.configs.recipe import EngineConfig, Recipe
 from alignflow.data.constitution import BUILT_IN, read_constitution
 from alignflow.data.run import Runtime
 from alignflow.models.judges.principles import PRINCIPLES
-from alignflow.tasks.runtime import key_components
+from alignflow.tasks.launch.runtime import key_components
 
 DIRECTORY = Path(__file__).parent
 NOTE = "<!-- Written by docs/make_tables.py: do not edit, run `make docs`. -->"

@@ -16,7 +16,7 @@ from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 
-from alignflow.tasks.store import ArtifactStore  # noqa: E402
+from alignflow.tasks.store.artifact_store import ArtifactStore  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -11,8 +11,8 @@ from waiting import PATIENCE_S, wait_until
 from alignflow.server import processes
 from alignflow.server.api import Api
 from alignflow.server.environment import MARK, worker_environment
-from alignflow.server.home import Home
-from alignflow.server.objects import POOL
+from alignflow.server.layout import Home
+from alignflow.server.pools import POOL
 
 WATCH = """
 import os, sys

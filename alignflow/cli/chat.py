@@ -18,11 +18,11 @@ from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
-from alignflow.tasks.pins import keys_on, using
-from alignflow.tasks.precision import model_width
-from alignflow.tasks.runtime import resolve_runtime
-from alignflow.tasks.store import ArtifactStore
-from alignflow.tasks.store_root import default_root
+from alignflow.tasks.launch.precision import model_width
+from alignflow.tasks.launch.runtime import resolve_runtime
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.pins import keys_on, using
+from alignflow.tasks.store.store_root import default_root
 
 
 def register(app: typer.Typer) -> None:

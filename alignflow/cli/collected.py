@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from alignflow.tasks.gc import Plan
-from alignflow.tasks.leftovers import AREAS, Entry
+from alignflow.tasks.store.gc import Plan
+from alignflow.tasks.store.leftovers import AREAS, Entry
 
 MOST_NAMED = 10
 WHAT = {

@@ -9,9 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from alignflow.cli.terminal import Console
-from alignflow.tasks.compare import Comparison, MetricPair, StepPair, compare
-from alignflow.tasks.pins import using
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.compare import Comparison, MetricPair, StepPair, compare
+from alignflow.tasks.store.pins import using
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A report, or any artifact: the start of a key or digest, or a path.")]
 BOTH = "[dim]the same[/dim]"

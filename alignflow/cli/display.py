@@ -14,8 +14,8 @@ from alignflow.cli.terminal import Console
 from alignflow.data.gates import GateRecord, finding
 from alignflow.data.report.metrics import key_metrics
 from alignflow.flows.pipeline import Outcome
-from alignflow.tasks.call import StageCall
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.call import StageCall
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 PLAIN_EVERY_S = 20.0
 

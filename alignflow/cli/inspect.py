@@ -38,8 +38,8 @@ from alignflow.data.inspection import (
 )
 from alignflow.data.paths import is_there
 from alignflow.data.rendering import load_tokenizer
-from alignflow.tasks.pins import using
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.pins import using
 
 KEY = re.compile(rf"({'|'.join(STAGES)})-[0-9a-f]*")
 DIGEST = re.compile(r"[0-9a-f]{6,64}")

@@ -16,7 +16,7 @@ from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import parse_setting
 from alignflow.flows.pipeline import walk_nodes
 from alignflow.flows.preference_data import Order, make_job
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Number = int | None
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from alignflow.tasks.node import join_stages
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.node import join_stages
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 
 def register(app: typer.Typer) -> None:

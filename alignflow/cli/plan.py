@@ -15,10 +15,10 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.gates import limits
 from alignflow.flows.calls import Step
 from alignflow.flows.calls import plan as plan_steps
+from alignflow.flows.capacity import Estimator, StepNeed, parts_text, size
 from alignflow.flows.gates import standing
-from alignflow.flows.needs import Estimator, StepNeed, parts_text, size
-from alignflow.tasks.machine import Machine
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.machine import Machine
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 
 def register(app: typer.Typer) -> None:

@@ -19,12 +19,12 @@ from alignflow.data.configs.smoke import smoke_recipe
 from alignflow.data.report.metrics import kept_lines
 from alignflow.flows.calls import Step
 from alignflow.flows.calls import plan as plan_steps
+from alignflow.flows.capacity import Estimator, refuse_too_large
 from alignflow.flows.gates import check_approved
 from alignflow.flows.graph import Node, nodes
-from alignflow.flows.needs import Estimator, refuse_too_large
 from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selected, walk
 from alignflow.flows.requests import Request
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe: align.options.beta=0.2.")]

@@ -15,7 +15,7 @@ from alignflow.cli.settings import configure_prefect, names_a_server
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.errors import UserError
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 commands = typer.Typer(no_args_is_help=True, help="When a server runs what by itself: list, add, pause, resume, remove.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule, as `alignflow schedule list` shows it.")]

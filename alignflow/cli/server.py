@@ -16,15 +16,15 @@ from rich.table import Table
 
 from alignflow.cli.terminal import Console
 from alignflow.server import lifecycle, processes
-from alignflow.server.elsewhere import become_worker
+from alignflow.server.discovery import running_server
 from alignflow.server.errors import ServerError
-from alignflow.server.found import running_server
-from alignflow.server.home import Home
-from alignflow.server.objects import GPU_POOL
+from alignflow.server.layout import Home
+from alignflow.server.pools import GPU_POOL
+from alignflow.server.remote_worker import become_worker
 from alignflow.server.settings import without_secrets
 from alignflow.server.status import PartStatus, Status
 from alignflow.server.status import status as find_status
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Option = typer.Option
 

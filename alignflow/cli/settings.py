@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alignflow.data.errors import StageError
-from alignflow.server.found import running_server
-from alignflow.server.home import Home
+from alignflow.server.discovery import running_server
+from alignflow.server.layout import Home
 from alignflow.server.working_directory import refuse_prefect_files
 
 DEBUG = "ALIGNFLOW_DEBUG"

@@ -16,9 +16,9 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.pipeline import Narrator, Outcome
 from alignflow.flows.requests import Request
-from alignflow.server.home import Home
-from alignflow.tasks.launch import listening
-from alignflow.tasks.store import ArtifactStore
+from alignflow.server.layout import Home
+from alignflow.tasks.launch.child import listening
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 if TYPE_CHECKING:
     from alignflow.server.temporary import TemporaryServer
@@ -115,7 +115,7 @@ class ShownRun:
             if not told:
                 with listening(self.display.progress):
                     return work(Narrator.of(self.display))
-            from alignflow.flows.showing import Story
+            from alignflow.flows.run_pages import Story
 
             with Story(self.name, self.store, self.request) as story:
 

@@ -16,13 +16,13 @@ from alignflow.data.artifacts import Manifest
 from alignflow.data.errors import StoreError, UserError
 from alignflow.data.sharing import Sharing
 from alignflow.server import processes
-from alignflow.server.home import Home
-from alignflow.tasks.gates import GateLedger, decided
-from alignflow.tasks.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
-from alignflow.tasks.leftovers import size_of
-from alignflow.tasks.pins import using
-from alignflow.tasks.store import ArtifactStore
-from alignflow.tasks.verify import Findings, inspect, set_aside, unreadable_lines, would_set_aside
+from alignflow.server.layout import Home
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.gates import GateLedger, decided
+from alignflow.tasks.store.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
+from alignflow.tasks.store.leftovers import size_of
+from alignflow.tasks.store.pins import using
+from alignflow.tasks.store.verify import Findings, inspect, set_aside, unreadable_lines, would_set_aside
 
 Reference = Annotated[str, typer.Argument(metavar="REF", help="The start of a key or digest, or a path.")]
 

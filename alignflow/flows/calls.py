@@ -10,12 +10,12 @@ from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.graph import Node, nodes
-from alignflow.tasks.call import StageCall
-from alignflow.tasks.content import ContentDigests
-from alignflow.tasks.key import nearest, stage_key
-from alignflow.tasks.precision import recipe_width
-from alignflow.tasks.runtime import resolve_runtime, sharding
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.keys.content import ContentDigests
+from alignflow.tasks.keys.key import nearest, stage_key
+from alignflow.tasks.launch.call import StageCall
+from alignflow.tasks.launch.precision import recipe_width
+from alignflow.tasks.launch.runtime import resolve_runtime, sharding
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 SECTIONS = {"init": "model", "prepare": "data"}
 """Sections of a recipe that are called otherwise than their step: what differs is named as `--set` names it."""

@@ -28,9 +28,9 @@ from alignflow.flows.inputs import find_inputs, steps_of
 from alignflow.flows.pipeline import Outcome, Selection, check_step, refuse_missing, selected, walk, walk_nodes
 from alignflow.flows.preference_data import Order, make_job, preference_form
 from alignflow.flows.requests import Request, check_size, one_run_of, recipe_path, request, served_store
-from alignflow.flows.showing import Story
-from alignflow.tasks.launch import listening
-from alignflow.tasks.store import ArtifactStore
+from alignflow.flows.run_pages import Story
+from alignflow.tasks.launch.child import listening
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Result = dict[str, ArtifactRef] | State[Any]
 STOP, FOLLOW = "only this stage", "and the stages after it"

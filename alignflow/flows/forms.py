@@ -23,7 +23,7 @@ from alignflow.data import catalogue
 from alignflow.data.configs.bounds import bounds_of
 from alignflow.data.configs.recipe import Recipe
 from alignflow.flows.calls import SECTIONS
-from alignflow.tasks.key import BINDINGS
+from alignflow.tasks.keys.key import BINDINGS
 
 STANDS_IN = {"adopt_reward": "reward"}
 """Stages that do another one's step, where the user brings the result: they have no name of their own in a run."""

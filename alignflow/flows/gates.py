@@ -14,8 +14,8 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import ApprovalNeededError, DamagedArtifactError, GateStoppedError, RecipeError
 from alignflow.data.gates import FAILED, LETS_ON, GateRecord, approval_holds, finding, passes
 from alignflow.flows.calls import Step
-from alignflow.tasks.gates import GateLedger, decided
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.gates import GateLedger, decided
 
 Answer = tuple[bool, str, str]
 """What a person said: yes or no, who, comment."""

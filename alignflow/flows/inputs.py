@@ -12,8 +12,8 @@ from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
 from alignflow.flows.calls import SECTIONS, Caller
 from alignflow.flows.graph import Link, Node, downstream, upstream
-from alignflow.tasks.call import StageCall
-from alignflow.tasks.latest import latest
+from alignflow.tasks.launch.call import StageCall
+from alignflow.tasks.store.last_good_run import latest
 
 
 @dataclass

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.gates import GateRecord
 from alignflow.flows.gates import Answer
-from alignflow.tasks.call import StageCall, StageResult
-from alignflow.tasks.stage import run_stage
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.call import StageCall, StageResult
+from alignflow.tasks.launch.stage import run_stage
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def means() -> Means:
     if not in_flow():
         return Means(do=_do, ask=lambda gate, record: None, begun=lambda: "")
     from alignflow.flows.approval import ask_in_prefect, begun
-    from alignflow.tasks.stage_task import run_as_task
+    from alignflow.tasks.launch.stage_task import run_as_task
 
     return Means(do=run_as_task, ask=ask_in_prefect, begun=begun)
 

@@ -22,10 +22,10 @@ from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.graph import Node, downstream, upstream
 from alignflow.flows.inputs import Inputs
 from alignflow.flows.means import Means, means
-from alignflow.tasks.call import StageCall
-from alignflow.tasks.latest import remember
-from alignflow.tasks.pins import WORK, Pins, stored_paths, using
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.call import StageCall
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.last_good_run import remember
+from alignflow.tasks.store.pins import WORK, Pins, stored_paths, using
 
 MOST_REPAIRS = 3
 

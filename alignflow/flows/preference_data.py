@@ -21,8 +21,8 @@ from alignflow.data.preference_copy import check_target, copy_preferences
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import Form, places_form
 from alignflow.flows.inputs import Inputs
-from alignflow.tasks.pins import using
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.pins import using
 
 if TYPE_CHECKING:
     from alignflow.flows.pipeline import Outcome

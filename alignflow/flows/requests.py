@@ -13,10 +13,10 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
 from alignflow.data.errors import RecipeError, UserError
 from alignflow.flows.calls import plan
+from alignflow.flows.capacity import Estimator, refuse_too_large
 from alignflow.flows.forms import Form
-from alignflow.flows.needs import Estimator, refuse_too_large
-from alignflow.tasks.store import ArtifactStore
-from alignflow.tasks.store_root import home_is_set
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.store_root import home_is_set
 
 
 @dataclass(frozen=True)

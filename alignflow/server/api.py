@@ -12,7 +12,7 @@ import httpx
 
 from alignflow.server.environment import trusted_certificate
 from alignflow.server.errors import ServerError
-from alignflow.server.home import Home
+from alignflow.server.layout import Home
 from alignflow.server.settings import ServerSettings
 
 TRIES = 4

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 from prefect.server.api.server import create_app
 
-from alignflow.server.home import Home
+from alignflow.server.layout import Home
 from alignflow.server.prefect_patches import patched
 from alignflow.server.settings import ServerSettings
 from alignflow.server.stack import guarded, uvicorn_options

@@ -10,8 +10,8 @@ from pathlib import Path
 from alignflow.safe_path import python
 from alignflow.server.environment import worker_environment
 from alignflow.server.errors import ServerError
-from alignflow.server.home import Home
-from alignflow.server.objects import pools
+from alignflow.server.layout import Home
+from alignflow.server.pools import pools
 from alignflow.server.settings import ServerSettings
 
 MODULE = "alignflow.flows.deployments"

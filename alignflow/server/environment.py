@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from alignflow.safe_path import SAFE_PATH, given_path
 from alignflow.server.flow_run import LOGS
-from alignflow.server.home import Home
-from alignflow.server.names import origins
+from alignflow.server.hostnames import origins
+from alignflow.server.layout import Home
 from alignflow.server.settings import SQLITE, ServerSettings, encoded
 from alignflow.server.tls import is_self_signed
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignflow.server.guard import App, Receive, Scope, Send
-from alignflow.server.objects import COMMAND, GPU_POOL, POOL
+from alignflow.server.pools import COMMAND, GPU_POOL, POOL
 
 ALLOWED = ("name", "labels", "stream_output")
 """Job variables that a request may set: none of them reaches the process of the run."""

@@ -18,9 +18,9 @@ from alignflow.server.database import check_database
 from alignflow.server.deployments import register_deployments
 from alignflow.server.environment import server_environment, worker_environment
 from alignflow.server.errors import ServerError
-from alignflow.server.home import Home
+from alignflow.server.layout import Home
 from alignflow.server.limits import raise_limits
-from alignflow.server.objects import install, pools
+from alignflow.server.pools import install, pools
 from alignflow.server.processes import Process
 from alignflow.server.settings import SQLITE, ServerSettings, changed, check_port, without_secrets
 from alignflow.server.status import WORKER, is_online

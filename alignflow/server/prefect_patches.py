@@ -19,7 +19,7 @@ from prefect.server.api import collections
 from prefect.server.database import provide_database_interface
 from prefect.server.events.actions import ActionFailed, ChangeFlowRunState
 
-from alignflow.server.objects import CRASHED_AFTER_S, ZOMBIES
+from alignflow.server.pools import CRASHED_AFTER_S, ZOMBIES
 
 WAITING = ("PAUSED", "SCHEDULED")
 """Types of states in which a run has no process: suspended, or to be started again."""
@@ -71,13 +71,13 @@ PATCHES = (
         (f"{ISSUES}10188", f"{ISSUES}18934", f"{PULLS}22967"), BOTH, "test_a_transaction_that_reads_first_cannot_write",
     ),
     Patch(
-        "server/objects.py: job_template, server/job_variables.py",
+        "server/pools.py: job_template, server/job_variables.py",
         "a run may set the command, the environment and the directory of its process, and `env` is merged into a template that has none "
         "as a variable",
         (f"{ISSUES}15908",), BOTH, "test_a_template_without_the_variable_takes_an_environment",
     ),
     Patch(
-        "server/guard.py: host, server/names.py",
+        "server/guard.py: host, server/hostnames.py",
         "a request with any Host header is answered, so a page elsewhere can point a name of its own at the server",
         (NOT_REPORTED,), BOTH, "test_a_foreign_host_is_answered",
     ),
@@ -117,7 +117,7 @@ PATCHES = (
         (f"{ISSUES}16746",), BOTH, "test_a_worker_reads_what_its_runs_print_through_a_pipe",
     ),
     Patch(
-        "server/processes.py: _interruptible, server/elsewhere.py",
+        "server/processes.py: _interruptible, server/remote_worker.py",
         "a worker that was started with SIGINT ignored, as a shell does in the background, cannot be stopped by SIGTERM",
         (NOT_REPORTED,), BOTH, "test_a_worker_turns_sigterm_into_sigint",
     ),

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from alignflow.server.environment import MARK
-from alignflow.server.home import Home, write_private
+from alignflow.server.layout import Home, write_private
 
 MOST_LOG_BYTES = 10_000_000
 RUN_ID = "PREFECT__FLOW_RUN_ID"

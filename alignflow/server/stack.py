@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from alignflow.server.guard import App, Guard
+from alignflow.server.hostnames import is_answered, is_own_origin
 from alignflow.server.job_variables import JobVariables
 from alignflow.server.logins import Logins
-from alignflow.server.names import is_answered, is_own_origin
 from alignflow.server.retries import Retries
 from alignflow.server.settings import ServerSettings
 

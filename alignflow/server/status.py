@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from alignflow.server import processes
 from alignflow.server.api import Api
 from alignflow.server.errors import ServerError
-from alignflow.server.home import Home
-from alignflow.server.objects import pools
+from alignflow.server.layout import Home
+from alignflow.server.pools import pools
 from alignflow.server.processes import Process
 
 WORKER = "worker-"

@@ -21,7 +21,7 @@ from alignflow.server.api import Api
 from alignflow.server.environment import DATABASE as THEIR_DATABASE
 from alignflow.server.environment import MARK, QUIET, server_environment, without_proxy
 from alignflow.server.errors import ServerError
-from alignflow.server.home import USER, Home
+from alignflow.server.layout import USER, Home
 from alignflow.server.limits import raise_limits
 from alignflow.server.settings import ServerSettings
 

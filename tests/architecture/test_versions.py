@@ -1,9 +1,9 @@
 """A version stands for its source: a change of code that could change results cannot go unseen."""
 
 from alignflow.data.shared_parts import PARTS
-from alignflow.tasks import versions
-from alignflow.tasks.fingerprint import Parts
-from alignflow.tasks.reach import Code
+from alignflow.tasks.keys import versions
+from alignflow.tasks.keys.fingerprint import Parts
+from alignflow.tasks.keys.reach import Code
 
 
 def test_the_lock_file_agrees_with_the_source():

@@ -4,7 +4,7 @@ import pytest
 from tests_support import as_artifact
 
 from alignflow.cli.chat import find_model
-from alignflow.tasks.pins import GATE, live_pins
+from alignflow.tasks.store.pins import GATE, live_pins
 
 
 @pytest.mark.parametrize("by", ["key", "path", "linked_home", "linked_model"])

@@ -10,7 +10,7 @@ import pytest
 from tests_support import as_artifact
 
 from alignflow.data.artifacts import SCHEMA_VERSION
-from alignflow.tasks.pins import using
+from alignflow.tasks.store.pins import using
 
 PROJECT = (
     "work/train.py", "work/data/a.csv", "staging/site/index.html", "quarantine/sample.bin", "gates/logic/and.v", "rows/table.csv", "runs/1/log.txt",

@@ -20,7 +20,7 @@ from alignflow.data.inspection import Inspection, Rendered
 from alignflow.data.parsing import Kept
 from alignflow.data.records import assistant, user, write_table
 from alignflow.data.rendering import load_tokenizer
-from alignflow.tasks.pins import GATE, live_pins
+from alignflow.tasks.store.pins import GATE, live_pins
 
 PAIR = {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
 

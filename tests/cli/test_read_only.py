@@ -15,7 +15,7 @@ from alignflow.cli.app import app
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.calls import Caller
-from alignflow.tasks.stage import run_stage
+from alignflow.tasks.launch.stage import run_stage
 
 TINY = "recipes/tiny.yaml"
 FORK = multiprocessing.get_context("fork")

@@ -13,7 +13,7 @@ from server_support import free_port
 from alignflow.cli import settings
 from alignflow.cli.settings import become_client, configure_prefect, on_a_server
 from alignflow.server.errors import ServerError
-from alignflow.server.home import Home
+from alignflow.server.layout import Home
 
 
 def alignflow(*arguments):

@@ -13,8 +13,8 @@ from alignflow.data.errors import UserError
 from alignflow.data.sharing import Sharing
 from alignflow.flows.calls import Caller
 from alignflow.server import processes
-from alignflow.server.home import Home
-from alignflow.tasks.stage import run_stage
+from alignflow.server.layout import Home
+from alignflow.tasks.launch.stage import run_stage
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from alignflow.data.configs.generation import JudgeConfig, LabelConfig
 from alignflow.data.configs.loading import changed_recipe, parse_recipe
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
-from alignflow.tasks.content import ContentDigests
-from alignflow.tasks.key import stage_key
+from alignflow.tasks.keys.content import ContentDigests
+from alignflow.tasks.keys.key import stage_key
 
 CODE = "VALUE = 1\nclass Mine:\n    value = VALUE\ndef score(prompt, completion, row):\n    return 1.0\n"
 

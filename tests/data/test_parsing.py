@@ -10,7 +10,7 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.parsing import Kept, parse_sources
 from alignflow.data.records import assistant, read_table, user, write_table
-from alignflow.tasks.key import _flatten
+from alignflow.tasks.keys.key import _flatten
 
 QA = {"id": 7, "data": {"question": "q", "turns": [{"text": "a"}]}, "reply": "a", "note": "n"}
 

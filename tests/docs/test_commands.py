@@ -152,7 +152,7 @@ WRONG = {
     ".venv/bin/alignflow stages --wrong": "No such option",
     "make tset": "no such target",
     "python -m alignflow.tasks.vresions": "No module named alignflow.tasks.vresions",
-    "python -m alignflow.tasks.versions --nuetral all x": "has no --nuetral",
+    "python -m alignflow.tasks.keys.versions --nuetral all x": "has no --nuetral",
     "python docs/nothing.py --check": "can't open file",
     "python docs/make_tables.py --chekc": "has no --chekc",
     "python -m pytest tests/nowhere": "no such file: tests/nowhere",

@@ -14,8 +14,8 @@ from alignflow.flows import pipeline
 from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.graph import Link, Node
 from alignflow.flows.inputs import Inputs
-from alignflow.tasks.gates import GateLedger
-from alignflow.tasks.gc import collect
+from alignflow.tasks.store.gates import GateLedger
+from alignflow.tasks.store.gc import collect
 
 
 @pytest.fixture

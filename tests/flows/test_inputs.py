@@ -7,7 +7,7 @@ from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.calls import Caller
 from alignflow.flows.inputs import find_inputs, steps_of
-from alignflow.tasks.latest import latest, remember
+from alignflow.tasks.store.last_good_run import latest, remember
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from alignflow.data.sharing import Sharing
 from alignflow.flows import pipeline
 from alignflow.flows.means import Means
 from alignflow.flows.pipeline import Narrator, Selection, walk
-from alignflow.tasks.call import StageResult
-from alignflow.tasks.gc import Collection, Wish
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.call import StageResult
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.gc import Collection, Wish
 
 
 def collect(store):

@@ -10,7 +10,7 @@ from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.calls import Caller, plan
 from alignflow.flows.pipeline import Narrator, Selection, walk
-from alignflow.tasks.stage import run_stage
+from alignflow.tasks.launch.stage import run_stage
 
 
 @pytest.fixture

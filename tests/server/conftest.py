@@ -3,7 +3,7 @@
 import pytest
 from tls_support import make_certificate
 
-from alignflow.server.home import Home
+from alignflow.server.layout import Home
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from alignflow.server.guard import Guard
-from alignflow.server.names import hosts, is_answered, is_own_origin, origins
+from alignflow.server.hostnames import hosts, is_answered, is_own_origin, origins
 from alignflow.server.settings import ServerSettings
 
 SETTINGS = ServerSettings()

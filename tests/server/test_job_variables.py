@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from alignflow.server.job_variables import LARGEST_BODY, JobVariables, reason
-from alignflow.server.objects import COMMAND, POOL, job_template
+from alignflow.server.pools import COMMAND, POOL, job_template
 
 BAIT = {"command": "touch bait"}, {"env": {"PYTHONPATH": "/tmp/x"}}, {"working_dir": "/tmp/x"}, {"env.LD_PRELOAD": "/tmp/x.so"}, {"image": "x"}
 ROUTES = "deployments/", "deployments/1", "deployments/1/create_flow_run", "deployments/1/create_flow_run/bulk", "flow_runs/", "flow_runs/1"

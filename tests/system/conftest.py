@@ -83,14 +83,14 @@ if os.environ.get("RAISE_VERSION"):
     name = os.environ["RAISE_VERSION"]
     catalogue.STAGES[name] = replace(catalogue.STAGES[name], version="raised")
 if os.environ.get("DIE_WHILE_PUBLISHING"):
-    from alignflow.tasks import store
-    written = store._write_synced
+    from alignflow.tasks.store import artifact_store
+    written = artifact_store._write_synced
     def write_and_die(path, text):
         if path.name == "manifest.json" and path.parent.name.startswith(os.environ["DIE_WHILE_PUBLISHING"] + "-"):
             path.with_name("manifest.json.tmp").write_text(text[: len(text) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         written(path, text)
-    store._write_synced = write_and_die
+    artifact_store._write_synced = write_and_die
 """
 
 

@@ -17,7 +17,7 @@ from waiting import wait_until
 
 from alignflow.flows.deployments import DEPLOYMENTS
 from alignflow.server import processes
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 RECIPE = str(REPOSITORY / TINY)
 GATE = "gates=[{stage: label, metric: ties, maximum: 0.01, action: warn}]"

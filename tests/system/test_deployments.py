@@ -15,7 +15,7 @@ from system_support import REPOSITORY, TINY
 
 from alignflow.data import catalogue
 from alignflow.flows.forms import STANDS_IN
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 RECIPE = str(REPOSITORY / TINY)
 FLOWS = {"pipeline", "rlaif-data", *catalogue.STAGES} - set(STANDS_IN)

@@ -19,8 +19,8 @@ from waiting import wait_until
 
 from alignflow.data.host import started
 from alignflow.server import processes
-from alignflow.server.objects import POOL
-from alignflow.tasks.store import ArtifactStore
+from alignflow.server.pools import POOL
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 # Long enough to be killed in, with a state behind it.
 SETTINGS = {"max_steps": 60, "save_steps": 5, "logging_steps": 5}

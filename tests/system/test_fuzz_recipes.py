@@ -22,7 +22,7 @@ from alignflow.data.configs.loading import load_recipe
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import AlignflowError
 from alignflow.flows.calls import Caller, plan
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 COUNT, LIMIT_S = 1000, 10

@@ -10,7 +10,7 @@ import pytest
 from system_support import REPOSITORY, TINY
 from waiting import wait_until
 
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 # Long enough to stand beside gc, with states behind it.
 LONG = ("--until", "sft", "--set", "sft.max_steps=1500", "--set", "sft.save_steps=20")

@@ -22,8 +22,8 @@ from alignflow.data.configs.training import SFTConfig
 from alignflow.data.errors import DataError, StageError
 from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.data.run import Runtime, write_whole
-from alignflow.tasks.launch import run_child
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.child import run_child
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 TESTS = Path(__file__).parents[1]
 REPOSITORY = TESTS.parent
@@ -182,8 +182,8 @@ def test_the_error_of_any_process_arrives_as_one(fail, error, text, places):
 PARENT = """
 import json, sys
 from pathlib import Path
-from alignflow.tasks.launch import run_child
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.launch.child import run_child
+from alignflow.tasks.store.artifact_store import ArtifactStore
 area = Path(sys.argv[1])
 run_child("toy", json.loads((area / "order.json").read_text()), area, None)
 """

@@ -28,7 +28,7 @@ from waiting import PATIENCE_S, wait_until
 
 from alignflow.server import processes
 from alignflow.server.errors import ServerError
-from alignflow.server.objects import POOL
+from alignflow.server.pools import POOL
 
 
 @pytest.fixture(scope="module")

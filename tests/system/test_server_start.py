@@ -11,7 +11,7 @@ import pytest
 from server_support import free_port
 from system_support import REPOSITORY
 
-from alignflow.tasks.store import ArtifactStore
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 TELLS_S = 60
 """Seconds in which the cause must be told, on a machine with other work; without such a check it takes 120 and a traceback."""

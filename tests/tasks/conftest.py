@@ -8,9 +8,9 @@ import pytest
 from alignflow.data import catalogue
 from alignflow.data.run import Runtime
 from alignflow.flows.graph import Link, Node  # noqa: F401 (for tests of this folder)
-from alignflow.tasks.call import StageCall
-from alignflow.tasks.content import ContentDigests
-from alignflow.tasks.key import stage_key
+from alignflow.tasks.keys.content import ContentDigests
+from alignflow.tasks.keys.key import stage_key
+from alignflow.tasks.launch.call import StageCall
 
 TOY = """
 import os, signal, time
@@ -77,7 +77,7 @@ def toy(tmp_path, monkeypatch):
 
     row = catalogue.Stage("toy_stage:toy", "A toy.", config=toy_stage.ToyConfig, takes=("source?",), makes="dataset")
     monkeypatch.setitem(catalogue.STAGES, "toy", row)
-    monkeypatch.setattr("alignflow.tasks.stage.fingerprint", lambda table, name: "none")
+    monkeypatch.setattr("alignflow.tasks.launch.stage.fingerprint", lambda table, name: "none")
     return toy_stage
 
 

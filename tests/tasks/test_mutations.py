@@ -5,8 +5,8 @@ import random
 import mutations
 import pytest
 
-from alignflow.tasks.fingerprint import Parts
-from alignflow.tasks.reach import Node
+from alignflow.tasks.keys.fingerprint import Parts
+from alignflow.tasks.keys.reach import Node
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ STAGES: Mapping[str, Stage] = {
         version="2",
     ),
     "align": Stage(
-        "alignflow.models.trainers.alignment:align", "Align the SFT model by a method of the catalogue.",
+        "alignflow.models.trainers.align:align", "Align the SFT model by a method of the catalogue.",
         version="4", config=training.AlignConfig,
         takes=("policy", "reference?", "preferences?", "prompts?", "reward_model?", "demonstrations?"), makes="checkpoint", trains=True,
     ),

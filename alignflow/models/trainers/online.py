@@ -17,12 +17,12 @@ from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient
 from alignflow.models.rewards.sources import Episode
 from alignflow.models.rollouts import Rollouts, answer_statistics, prompt_order, sample_rollouts
 from alignflow.models.trainers.alarms import ringing
-from alignflow.models.trainers.cast import Bound, Cast, bind, load_cast, total_updates
 from alignflow.models.trainers.event_files import EventFiles
 from alignflow.models.trainers.experience import HELDOUT, Scored, as_column, experience_sums, make_experience, score_scale
 from alignflow.models.trainers.figures import alarm_figures, point, rounded, sums_of_all
 from alignflow.models.trainers.fit import learning_rate
 from alignflow.models.trainers.kept_lines import KeptLines
+from alignflow.models.trainers.participants import Bound, Participants, bind, load_participants, total_updates
 from alignflow.models.trainers.rollout_buffer import RolloutBuffer
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.update import Rates, take_steps
@@ -45,28 +45,28 @@ def train_online(
         TrainingError: zero updates, no prompts, an update without any score, or a loss that is not finite.
     """
     bound = bind(config)
-    cast = load_cast(bound, {"policy": policy, "reference": reference, "prompts": prompts, "reward_model": reward_model,
+    participants = load_participants(bound, {"policy": policy, "reference": reference, "prompts": prompts, "reward_model": reward_model,
                              "demonstrations": demonstrations}, run)  # fmt: skip
-    total = total_updates(bound, len(cast.prompts))
+    total = total_updates(bound, len(participants.prompts))
     if total == 0:
         raise TrainingError("zero updates", where="align", do="raise max_steps, total_episodes or num_train_epochs")
-    training = OnlineTraining(bound, cast, run, total)
+    training = OnlineTraining(bound, participants, run, total)
     metrics = training.run_all()
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({bound.method.summary} arXiv {bound.method.paper}).",
-        "updates": str(int(metrics["updates"] or 0)), "rewards": ", ".join(cast.rewards.names),
+        "updates": str(int(metrics["updates"] or 0)), "rewards": ", ".join(participants.rewards.names),
         "licences of what went in": licences_of(policy, prompts, reward_model, demonstrations),
     }  # fmt: skip
-    save_model(cast.policy, run.out, card)
-    cast.close()
+    save_model(participants.policy, run.out, card)
+    participants.close()
     return metrics
 
 
 class OnlineTraining:
     """The loop, and what it carries from update to update."""
 
-    def __init__(self, bound: Bound, cast: Cast, run: Run, total: int):
-        self.bound, self.cast, self.run, self.total = bound, cast, run, total
+    def __init__(self, bound: Bound, participants: Participants, run: Run, total: int):
+        self.bound, self.participants, self.run, self.total = bound, participants, run, total
         self.config, self.options = bound.config, bound.options
         self.kl_coef: float = self.options.kl_coef
         self.scale: ScoreScale | None = None
@@ -86,15 +86,15 @@ class OnlineTraining:
         buffer = RolloutBuffer(self.run)
         stops, last = self.options.on_alarm == "stop", {}
         if stops and start == 0:
-            good.save(0, {"policy": self.cast.engines["policy"]})
+            good.save(0, {"policy": self.participants.engines["policy"]})
         for update in range(start, self.total):
             last = self._update(update, buffer)
             if stops and self.rings:
                 return self._stop(update, good, last)
             if stops:
-                good.save(update + 1, {"policy": self.cast.engines["policy"]})
+                good.save(update + 1, {"policy": self.participants.engines["policy"]})
             if update + 1 < self.total:
-                states.save(update + 1, self.cast.engines, self._extra())
+                states.save(update + 1, self.participants.engines, self._extra())
         return self._metrics(last, self.total)
 
     def _update(self, update: int, buffer: RolloutBuffer) -> dict[str, float]:
@@ -102,7 +102,7 @@ class OnlineTraining:
         if self.scale is None:
             self.scale = score_scale(scored.scores, self.options.normalize_scores)
         experience = make_experience(scored, self.bound.estimator, self.options, self.kl_coef, self.scale)
-        texts = scored.rollouts.texts(self.cast.policy.tokenizer)
+        texts = scored.rollouts.texts(self.participants.policy.tokenizer)
         repetitions = as_column([repetition(text.split()) for text in texts])
         sums = sums_of_all(experience_sums(experience, repetitions, self.options))
         if not sums["objective/scores"][1]:
@@ -111,8 +111,8 @@ class OnlineTraining:
                 do="the warnings above say what the reward did",
             )  # fmt: skip
         rates = self._rates(update)
-        sums |= take_steps(self.cast.learner, experience, update, rates, f"align, update {update + 1}")
-        self.cast.generator.sync(self.cast.policy.model)
+        sums |= take_steps(self.participants.learner, experience, update, rates, f"align, update {update + 1}")
+        self.participants.generator.sync(self.participants.policy.model)
         tokens = sum(len(row) for row in scored.rollouts.rows)
         self.run.count_tokens(tokens * self.options.num_ppo_epochs + int(scored.rollouts.lengths.sum()))
         figures = self._record(update, sums, rates)
@@ -125,35 +125,35 @@ class OnlineTraining:
         return figures
 
     def _scored(self, update: int, buffer: RolloutBuffer) -> Scored:
-        cast, options = self.cast, self.options
+        participants, options = self.participants, self.options
         rollouts = buffer.rollouts(update)
         if rollouts is None:
-            order = prompt_order(len(cast.prompts), update, self.bound.prompts_per_update, self.config.seed)
-            rollouts = sample_rollouts(cast.generator, cast.prompts, group.share(order), update, options, self.config.seed)
+            order = prompt_order(len(participants.prompts), update, self.bound.prompts_per_update, self.config.seed)
+            rollouts = sample_rollouts(participants.generator, participants.prompts, group.share(order), update, options, self.config.seed)
             buffer.keep_rollouts(update, rollouts)
         parts = self._parts(rollouts)
-        own = answer_statistics(cast.policy, rollouts.rows, ("logps", "entropy"), options.temperature)
+        own = answer_statistics(participants.policy, rollouts.rows, ("logps", "entropy"), options.temperature)
         scored = Scored(
-            rollouts, own["logps"], cast.reference_logps(rollouts.rows, options.temperature), own["entropy"], cast.values(rollouts.rows),
-            as_column(cast.rewards.combine(parts)), {name: as_column(scores) for name, scores in parts.items()},
+            rollouts, own["logps"], participants.reference_logps(rollouts.rows, options.temperature), own["entropy"], participants.values(rollouts.rows),
+            as_column(participants.rewards.combine(parts)), {name: as_column(scores) for name, scores in parts.items()},
         )  # fmt: skip
         buffer.keep_scored(update, scored)
         return scored
 
     def _parts(self, rollouts: Rollouts) -> dict[str, list[float | None]]:
         """Scores by source, and those of the judge that only watches."""
-        texts = rollouts.texts(self.cast.policy.tokenizer)
+        texts = rollouts.texts(self.participants.policy.tokenizer)
         episodes = [
-            Episode(self.cast.prompts.rows[prompt], text, ended)
+            Episode(self.participants.prompts.rows[prompt], text, ended)
             for prompt, text, ended in zip(rollouts.prompts.tolist(), texts, rollouts.ended.tolist(), strict=True)
         ]
-        parts = self.cast.rewards.score(episodes)
-        if self.cast.watcher is not None:
-            parts[HELDOUT] = self.cast.watcher.score(episodes)
+        parts = self.participants.rewards.score(episodes)
+        if self.participants.watcher is not None:
+            parts[HELDOUT] = self.participants.watcher.score(episodes)
         return parts
 
     def _rates(self, update: int) -> Rates:
-        warming = self.cast.learner.critic is not None and update < self.options.value_warmup_steps
+        warming = self.participants.learner.critic is not None and update < self.options.value_warmup_steps
         rate = None if warming else learning_rate(update, self.total, self.config)
         return Rates(rate, learning_rate(update, self.total, self.bound.value_config))
 
@@ -175,7 +175,7 @@ class OnlineTraining:
             return
         kl = (scored.logps - scored.ref_logps).split(scored.rollouts.lengths.tolist())
         for index in range(min(self.options.samples, len(texts))):
-            row = self.cast.prompts.rows[int(scored.rollouts.prompts[index])]
+            row = self.participants.prompts.rows[int(scored.rollouts.prompts[index])]
             scores = {"score": scored.scores, **{f"scores/{name}": part for name, part in scored.parts.items()}}
             shown = {name: None if values[index].isnan() else round(float(values[index]), 4) for name, values in scores.items()}
             self.files["samples"].write(step, {
@@ -204,7 +204,7 @@ class OnlineTraining:
 
     def _resume(self, states: SavedStates) -> int:
         """Take up the newest state; returns the updates that are done."""
-        saved = states.restore(self.cast.engines)
+        saved = states.restore(self.participants.engines)
         start = saved.step if saved else 0
         kept = {name: file.forget_after(start) for name, file in self.files.items()}
         if saved:
@@ -214,12 +214,12 @@ class OnlineTraining:
             self.alarms = extra.get("alarms", kept["alarms"])  # a state of an older alignflow has them in their lines alone
             for line in self.alarms:
                 self.run.warn(f"alarm {line['alarm']} at update {line['step']}: {line['text']}")
-            self.cast.generator.sync(self.cast.policy.model)
+            self.participants.generator.sync(self.participants.policy.model)
         return start
 
     def _stop(self, update: int, good: SavedStates, last: dict[str, float]) -> dict[str, float | None]:
         """End at an alarm, with the weights of the last update at which none rang."""
-        saved = good.restore({"policy": self.cast.engines["policy"]})
+        saved = good.restore({"policy": self.participants.engines["policy"]})
         assert saved is not None
         self.run.warn(f"stopped at update {update + 1} by {', '.join(self.rings)}; published: the weights after update {saved.step}")
         return self._metrics(last, saved.step) | {"stopped_at": float(update + 1)}

@@ -12,7 +12,7 @@ from alignflow.data.configs.loading import parse_recipe
 from alignflow.data.errors import DataError, UserError
 from alignflow.data.sources.files import is_pattern
 from alignflow.data.sources.reading import read_rows
-from alignflow.tasks.content import ContentDigests
+from alignflow.tasks.keys.content import ContentDigests
 
 
 def lines(*prompts):

@@ -10,7 +10,7 @@ from alignflow.data.configs.loading import parse_recipe
 from alignflow.data.errors import AlignflowError, DataError
 from alignflow.data.sources.files import inside
 from alignflow.data.sources.reading import chosen_files, read_rows
-from alignflow.tasks.content import ContentDigests
+from alignflow.tasks.keys.content import ContentDigests
 
 
 def lines(*prompts):

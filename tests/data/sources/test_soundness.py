@@ -11,7 +11,7 @@ import pytest
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import AlignflowError, DataError, UserError
 from alignflow.data.parsing import parse_sources
-from alignflow.tasks.content import ContentDigests
+from alignflow.tasks.keys.content import ContentDigests
 
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
 GOOD = [{**PAIR, "prompt": f"question {index}"} for index in range(30)]

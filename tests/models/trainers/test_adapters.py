@@ -17,8 +17,8 @@ from alignflow.models.adapters import Adapter
 from alignflow.models.policy import load_policy
 from alignflow.models.reference import compute_reference
 from alignflow.models.reward_model import load_reward_model
-from alignflow.models.trainers import align as align_trainer
-from alignflow.models.trainers.align import train_align
+from alignflow.models.trainers import pairwise as align_trainer
+from alignflow.models.trainers.pairwise import train_align
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft

@@ -13,7 +13,7 @@ from alignflow.data.records import user, write_table
 from alignflow.data.rendering import decode_completion, encode_prompt
 from alignflow.data.run import Runtime
 from alignflow.models.policy import load_policy
-from alignflow.models.trainers.alignment import align
+from alignflow.models.trainers.align import align
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 ARMS = {"ant": 0.0, "bee": 1.0, "cow": 0.2, "dog": 0.8, "elk": -0.5, "fox": 0.5}

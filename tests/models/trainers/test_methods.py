@@ -7,7 +7,7 @@ import pytest
 from alignflow.data import catalogue
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.records import read_table, write_table
-from alignflow.models.trainers.align import train_align
+from alignflow.models.trainers.pairwise import train_align
 
 METHODS = [name for name, row in catalogue.METHODS.items() if row.trainer == "pairs"]
 OPTIONS = {"gpo": {"form": "exponential"}, "f_dpo": {"f_divergence_type": "js_divergence"}}

@@ -14,8 +14,8 @@ from alignflow.data.run import Run, Runtime
 from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.policy import load_policy
 from alignflow.models.rewards.sources import WeightedRewards
-from alignflow.models.trainers import cast, online, update
-from alignflow.models.trainers.alignment import align
+from alignflow.models.trainers import online, participants, update
+from alignflow.models.trainers.align import align
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
 
@@ -274,7 +274,7 @@ def test_an_adapter_trains_alone_and_is_its_own_reference(new_run, tiny_checkpoi
     """The reference is the policy with the adapter off: no second model, and KL 0 at first."""
     pytest.importorskip("peft")
     loaded = []
-    monkeypatch.setattr(cast, "load_policy", lambda *a, real=cast.load_policy, **named: loaded.append(a) or real(*a, **named))
+    monkeypatch.setattr(participants, "load_policy", lambda *a, real=participants.load_policy, **named: loaded.append(a) or real(*a, **named))
     run = new_run()
     train(ppo(2).model_copy(update={"lora": LoRAConfig(r=2), "learning_rate": 5e-2}), run, tiny_checkpoint, data)
     first, second = lines(run)

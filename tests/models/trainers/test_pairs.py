@@ -10,7 +10,7 @@ from alignflow.data.configs.training import AlignConfig, ReferenceConfig, Reward
 from alignflow.data.errors import TrainingError
 from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.models.reference import compute_reference
-from alignflow.models.trainers.align import train_align
+from alignflow.models.trainers.pairwise import train_align
 from alignflow.models.trainers.reward import train_reward
 
 STEPS = {"learning_rate": 1e-3, "max_steps": 2, "batch_size": 10, "max_length": 64}

@@ -13,7 +13,7 @@ from alignflow.data.configs.training import AlignConfig
 from alignflow.data.records import user, write_table
 from alignflow.models.advantages import whiten
 from alignflow.models.sequences import length_mask
-from alignflow.models.trainers.alignment import align
+from alignflow.models.trainers.align import align
 
 pytestmark = pytest.mark.system  # two processes that load DeepSpeed
 
@@ -35,7 +35,7 @@ from alignflow.models.engines import group
 from alignflow.models.in_step import passes_in_step
 from alignflow.models.sequences import length_mask
 from alignflow.models.trainers import online
-from alignflow.models.trainers.alignment import align
+from alignflow.models.trainers.align import align
 from safetensors.torch import save_file
 
 

@@ -14,9 +14,9 @@ from alignflow.data.records import user, write_table
 from alignflow.data.run import Runtime
 from alignflow.models.policy import load_policy
 from alignflow.models.reward_model import load_reward_model
-from alignflow.models.trainers.align import train_align
 from alignflow.models.trainers.fit import Plan, learning_rate, step_order, total_steps
 from alignflow.models.trainers.held_out import HeldOut
+from alignflow.models.trainers.pairwise import train_align
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft

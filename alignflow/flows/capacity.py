@@ -1,0 +1,219 @@
+"""What the steps of a run will need, and which of them the machine cannot hold. No torch, nothing is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from alignflow.data.configs.recipe import EngineConfig, Recipe
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.errors import UserError
+from alignflow.data.estimate.place import GIB, MIB, Need, Phase
+from alignflow.data.estimate.remedies import remedies
+from alignflow.data.estimate.shapes import ModelShape, built_shape, read_shape
+from alignflow.data.estimate.stages import DEMANDS, Asked, Demand, Settings, demand
+from alignflow.data.estimate.tokens import implied_tokens
+from alignflow.data.run import Runtime
+from alignflow.flows.calls import Step
+from alignflow.flows.graph import Node, nodes
+from alignflow.tasks.launch.machine import Machine, this_machine
+from alignflow.tasks.launch.precision import recipe_width
+from alignflow.tasks.launch.runtime import resolve_runtime, sharding
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.past_runs import nearest_run
+
+TOLERANCE = 0.2
+"""An estimate that is over a limit by less than this share may fit after all: it is called tight, and runs."""
+SHORT_ROWS = 0.5
+"""Mean length of rows, as a share of `max_length`, that a refusal assumes; what is shown assumes the longest."""
+PASSED_ON = {"sft": "base", "align": "policy", "reward": "base"}
+"""Stage -> the input whose shape its own model has."""
+
+
+@dataclass(frozen=True)
+class StepNeed:
+    """What one step needs.
+
+    Attributes:
+        name: The step.
+        memory: Of one process; None where it holds no model, or its shape is unknown.
+        unknown: Whether it holds a model of unknown shape.
+        disk: Bytes that it leaves, and that its training states take while it runs.
+        time: How long, in words.
+        too_large: What cannot fit, and what to do, one line each; empty where it fits.
+        tight: Whether it is over a limit by less than the estimate's tolerance.
+    """
+
+    name: str
+    memory: Need | None = None
+    unknown: bool = False
+    disk: int = 0
+    time: str = ""
+    too_large: tuple[str, ...] = ()
+    tight: bool = False
+
+
+@dataclass
+class _Seen:
+    """What is known after the steps so far."""
+
+    shapes: dict[str, ModelShape | None] = field(default_factory=dict)
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+    pairs: int | None = None
+    disk: int = 0  # bytes that earlier steps of this run will have published
+
+
+class Estimator:
+    """Estimates the steps of one recipe on one machine; on this one where none is given."""
+
+    def __init__(self, recipe: Recipe, store: ArtifactStore, machine: Machine | None = None):
+        self.recipe, self.store = recipe, store
+        self.runtime: Runtime = resolve_runtime(recipe.engine, recipe_width(recipe))
+        self.machine = machine or this_machine(store.root, self.runtime.device)
+
+    def needs(self, steps: Sequence[Step], also: frozenset[str] = frozenset()) -> list[StepNeed]:
+        """One need per step, in order; empty ones for steps that do not run. `also` names cached steps that run again."""
+        seen, by_name, found = _Seen(), {step.name: step for step in steps}, []
+        for node in nodes(self.recipe):
+            step = by_name[node.name]
+            self._look(node, step, seen)
+            runs = step.state in ("run", "after") or step.name in also
+            found.append(self._need(node, seen) if runs else StepNeed(node.name))
+        return found
+
+    def _look(self, node: Node, step: Step, seen: _Seen) -> None:
+        """Take in what a step says about those after it: its model's shape, its statistics if it is made."""
+        if node.stage in PASSED_ON:
+            seen.shapes[node.name] = seen.shapes[node.inputs[PASSED_ON[node.stage]].node]
+        elif node.stage == "init":
+            config: Any = node.config
+            seen.shapes[node.name] = built_shape(config.build) if config.path is None else read_shape(config.path, config.revision)
+        elif node.stage == "adopt_reward":
+            seen.shapes[node.name] = read_shape(node.config.path)  # type: ignore[attr-defined]
+        if step.state != "cached":
+            return
+        payload = self.store.directory(step.key) / "payload"
+        if node.name in seen.shapes:  # the model that is there knows best: a trained vocabulary may be smaller than asked for
+            seen.shapes[node.name] = read_shape(payload) or seen.shapes[node.name]
+        if node.stage == "prepare":
+            seen.statistics = json.loads((payload / "statistics.json").read_text())
+        elif node.stage == "label":
+            pairs = self.store.manifest(step.key).metrics.get("pairs/train")
+            seen.pairs = int(pairs) if pairs is not None else None
+
+    def _need(self, node: Node, seen: _Seen) -> StepNeed:
+        shapes = {name: seen.shapes.get(link.node) for name, link in node.inputs.items()}
+        prompt_length = self.recipe.data.max_prompt_length
+        asked = Asked(node.config, shapes, self.runtime, prompt_length)
+        found = demand(node.stage, asked)
+        time = self._time(node, seen, next(iter(shape for shape in shapes.values() if shape), None))
+        if found is None:
+            models = [*(shape for name, shape in shapes.items() if name in MODELS), seen.shapes.get(node.name, NO_MODEL)]
+            return StepNeed(node.name, unknown=node.stage in DEMANDS and None in models, time=time)
+        need = found.need(found.settings)
+        lines, tight = self._check_memory(node, found, need)
+        lines += self._check_disk(node.name, found, seen.disk)
+        seen.disk += found.published
+        return StepNeed(node.name, need, False, found.published + found.states, time, tuple(lines), tight)
+
+    def _check_memory(self, node: Node, found: Demand, need: Need) -> tuple[list[str], bool]:
+        """Reasons and changes where it cannot fit even if rows are short and the estimate high; else whether it is tight."""
+        surely = found.need(replace(found.settings, fill=SHORT_ROWS))
+        shards = self._shards_here(node)
+        limits = self._limits(found.settings, need, shards)
+        refused = [
+            wanted * (1 - TOLERANCE) > limit for _, wanted, limit in self._limits(found.settings, surely, shards) if limit is not None
+        ]
+        over = [(what, wanted, limit) for what, wanted, limit in limits if limit is not None and wanted > limit]
+        if not any(refused):
+            return [], bool(over)
+        lines = [
+            f"{node.name} needs about {size(wanted)} of {what}, and there are {size(limit)}: {parts_text(need.peak)}"
+            for what, wanted, limit in over
+        ]
+        known = frozenset(type(node.config).model_fields) | frozenset(EngineConfig.model_fields)
+        if shards > 1:
+            lines.append(
+                f"  {node.name}.shards {shards}: each process here has the model in its memory; lower it, or see engine.dask_address"
+            )
+        for remedy in remedies(found, node.name, known, partial(self._fits, shards)):
+            much = "" if remedy.fits else ", still too much"
+            lines.append(f"  {remedy.change}: {size(remedy.need.peak.total)}{much}")
+        return lines, False
+
+    def _shards_here(self, node: Node) -> int:
+        """Processes of this machine that a step's rows are shared out to; those of a Dask cluster elsewhere are not asked after."""
+        asked = sharding(node.stage, node.config, self.recipe.engine)
+        return 1 if asked.dask_address else asked.shards
+
+    def _limits(self, settings: Settings, need: Need, shards: int) -> list[tuple[str, float, int | None]]:
+        """What is limited, what is wanted of it, and the limit; of a GPU for one process, of memory for all on this machine."""
+        place = settings.place
+        processes = place.processes_per_node * shards
+        if place.device == "cpu":
+            return [("memory", need.peak.total * processes, self.machine.memory)]
+        smallest = min(self.machine.gpus, default=None)
+        return [("GPU memory", need.peak.total, smallest), ("memory", need.host_total * processes, self.machine.memory)]
+
+    def _fits(self, shards: int, settings: Settings, need: Need) -> bool:
+        return all(limit is None or wanted <= limit for _, wanted, limit in self._limits(settings, need, shards))
+
+    def _check_disk(self, name: str, found: Demand, before: int) -> list[str]:
+        free, wanted = self.machine.free_disk, before + found.published + found.states
+        if free is None or wanted <= free or not found.published + found.states:
+            return []
+        return [
+            f"{name} needs {size(wanted)} of disk ({size(found.states)} of training states, {size(before + found.published)} of checkpoints), "
+            f"and {size(free)} are free at {self.store.root}",
+            "  free some space (`alignflow gc`), or set ALIGNFLOW_HOME to another file system",
+        ]  # fmt: skip
+
+    def _time(self, node: Node, seen: _Seen, shape: ModelShape | None) -> str:
+        parameters = shape.parameters if shape else None
+        method = node.config.method if isinstance(node.config, AlignConfig) else None
+        earlier = nearest_run(self.store, node.stage, self.runtime.device, parameters, method)
+        if earlier is None:
+            return "no earlier run"
+        tokens = implied_tokens(node.stage, node.config, seen.statistics, seen.pairs)
+        seconds = earlier.seconds(tokens.count, parameters) if tokens else None
+        if seconds is None or tokens is None:
+            return f"{duration(earlier.wall_s)} last time"
+        return f"{'under' if tokens.at_most else 'about'} {duration(seconds)}"
+
+
+MODELS = frozenset({"base", "policy", "aligned", "sft", "reward_model", "checkpoint"})
+"""Names of inputs that are models."""
+NO_MODEL = object()
+
+
+def refuse_too_large(needs: Sequence[StepNeed], chosen: frozenset[str]) -> None:
+    """Raise UserError, with every reason, where a chosen step cannot fit."""
+    lines = [line for need in needs if need.name in chosen for line in need.too_large]
+    if lines:
+        raise UserError(
+            "the run cannot fit this machine, so nothing was run\n  " + "\n  ".join(lines),
+            do="change that, or give --even-if-too-large to run all the same",
+        )  # fmt: skip
+
+
+def parts_text(phase: Phase) -> str:
+    """A phase and its largest parts."""
+    largest = sorted(phase.parts.items(), key=lambda item: -item[1])[:5]
+    return f"{phase.name}, " + ", ".join(f"{name} {size(value)}" for name, value in largest if value >= 0.01 * phase.total)
+
+
+def size(value: float) -> str:
+    """Bytes as GiB, or as MiB under one of them, to two digits or so."""
+    amount, unit = (value / GIB, "GiB") if value >= GIB else (value / MIB, "MiB")
+    return f"{amount:.0f} {unit}" if amount >= 99.5 or unit == "MiB" else f"{amount:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would say."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

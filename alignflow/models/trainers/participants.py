@@ -1,0 +1,195 @@
+"""Who takes part in a training that samples: names are bound first, then policy, reference, value model and rewards are loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alignflow.data import catalogue
+from alignflow.data.configs.online import JudgeRewardOptions, OnlineOptions
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.errors import RecipeError
+from alignflow.data.records import read_table
+from alignflow.data.run import Run
+from alignflow.models.adapters import add_adapter
+from alignflow.models.batching import EncodedRow
+from alignflow.models.engines import group
+from alignflow.models.engines.base import Engine, make_engine
+from alignflow.models.generation.base import Generator, make_live_generator
+from alignflow.models.policy import Policy, load_policy
+from alignflow.models.rewards.sources import BoundSource, JudgeSource, WeightedRewards, bind_sources
+from alignflow.models.rollouts import Prompts, answer_statistics, encode_prompts
+from alignflow.models.trainers.room import context_of, room
+from alignflow.models.trainers.sft import read_rows
+from alignflow.models.trainers.update import Learner, PolicyLoss
+from alignflow.models.value_model import ValueModel, make_value_model
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A config whose names are all bound; nothing is loaded.
+
+    Attributes:
+        config: The stage's config.
+        method: Its row of the catalogue.
+        options: The method's options.
+        needs_values: Whether the estimator works on a value model.
+        estimator: The advantage estimator.
+        loss: The policy loss.
+        sources: The rewards.
+    """
+
+    config: AlignConfig
+    method: catalogue.Method
+    options: Any
+    needs_values: bool
+    estimator: Callable[..., Any]
+    loss: PolicyLoss
+    sources: list[BoundSource]
+
+    @property
+    def prompts_per_update(self) -> int:
+        """Prompts of one update, all processes together."""
+        return self.config.batch_size // self.options.num_generations
+
+    @property
+    def value_config(self) -> AlignConfig:
+        """The config with the value model's learning rate."""
+        rate = getattr(self.options, "value_learning_rate", None)
+        return self.config if rate is None else self.config.model_copy(update={"learning_rate": rate})
+
+
+def bind(config: AlignConfig) -> Bound:
+    """Look up and import everything that the config names; raises RecipeError for a wrong name or combination."""
+    method = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
+    options: OnlineOptions = catalogue.parse_options(method, config.options, "align.options")
+    advantage = catalogue.look_up(catalogue.ADVANTAGES, options.advantage, "align.options.advantage")
+    loss = catalogue.look_up(catalogue.POLICY_LOSSES, options.policy_loss, "align.options.policy_loss")
+    for wrong, field, what, do in (
+        (config.batch_size % options.num_generations, "num_generations",
+         f"{config.batch_size} answers per update are no multiple of {options.num_generations} per prompt", "change align.batch_size"),
+        (config.batch_size < options.num_mini_batches, "num_mini_batches",
+         f"{options.num_mini_batches} mini-batches of {config.batch_size} answers", "lower it, or raise align.batch_size"),
+        (config.max_length <= options.response_length, "response_length",
+         f"{options.response_length} tokens leave no room for a prompt in align.max_length {config.max_length}", "raise align.max_length"),
+    ):  # fmt: skip
+        if wrong:
+            raise RecipeError(what, where=f"align.options.{field}", do=do)
+    if config.lora is not None and config.lora.lora_dropout:
+        raise RecipeError("dropout makes the policy another than the one that samples", where="align.lora.lora_dropout", do="set it to 0")
+    if options.heldout_judge is not None:
+        JudgeSource.check(JudgeRewardOptions(judge=options.heldout_judge))
+    return Bound(config, method, options, advantage.needs_values, advantage.resolve(), loss.resolve(), bind_sources(options.rewards))
+
+
+def total_updates(bound: Bound, prompts: int) -> int:
+    """Updates of a run: `max_steps`, or `total_episodes`, or as many as the epochs over the prompts have."""
+    config, options = bound.config, bound.options
+    if config.max_steps >= 0:
+        return config.max_steps
+    episodes = options.total_episodes or prompts * options.num_generations * config.num_train_epochs
+    return math.ceil(episodes / config.batch_size - 1e-9)
+
+
+@dataclass
+class Participants:
+    """Everything that is loaded.
+
+    Attributes:
+        policy: The model that is aligned.
+        reference: The frozen model of the KL penalty; None: the policy with its adapter switched off.
+        generator: Samples from the policy itself.
+        rewards: The sources of scores.
+        watcher: The held-out judge; None without one.
+        prompts: What answers are sampled for.
+        learner: What takes steps.
+        engines: policy, and value where there is a value model.
+    """
+
+    policy: Policy
+    reference: Policy | None
+    generator: Generator
+    rewards: WeightedRewards
+    watcher: JudgeSource | None
+    prompts: Prompts
+    learner: Learner
+    engines: dict[str, Engine]
+    _stack: ExitStack
+
+    def values(self, rows: list[EncodedRow]) -> torch.Tensor | None:
+        """(N,) values before each token; None without a value model."""
+        if self.learner.critic is None:
+            return None
+        critic = self.learner.critic[0]
+        return torch.cat(critic.values(rows, critic.runtime.micro_batch_tokens))
+
+    def reference_logps(self, rows: list[EncodedRow], temperature: float) -> torch.Tensor:
+        """(N,) fp32 log-probabilities of the answers' tokens by the reference."""
+        if self.reference is not None:
+            return answer_statistics(self.reference, rows, ("logps",), temperature)["logps"]
+        assert self.policy.adapter is not None
+        with self.policy.adapter.off():
+            return answer_statistics(self.policy, rows, ("logps",), temperature)["logps"]
+
+    def close(self) -> None:
+        """Give everything back but the policy."""
+        self._stack.close()
+
+
+def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) -> Participants:
+    """Load all models and data; raises ModelError, RecipeError or TrainingError for what cannot be used."""
+    options, runtime = bound.options, run.runtime
+    path, reward_model = paths["policy"], paths["reward_model"]
+    assert path is not None and paths["prompts"] is not None
+    if runtime.zero_stage > 2 and runtime.engine == "deepspeed":
+        raise RecipeError(
+            "methods that sample need a policy that is whole in each process", where="engine.zero_stage", do="set it to 1 or 2"
+        )
+    group.join(runtime)
+    stack = ExitStack()
+    policy = load_policy(path, runtime, trainable=True)
+    add_adapter(policy, bound.config, path)
+    own_reference = policy.adapter is not None and paths["reference"] in (None, path)
+    engines: dict[str, Engine] = {"policy": stack.enter_context(closing(make_engine(policy.model, bound.config, runtime)))}
+    critic = None
+    if bound.needs_values:
+        model: ValueModel = make_value_model(options.init_value_from, path, reward_model, runtime)
+        print(f"the value model starts from the {model.origin.replace('_', ' ')}", flush=True)
+        engines["value"] = stack.enter_context(closing(make_engine(model.model, bound.value_config, runtime)))
+        critic = (model, engines["value"])
+    if bound.config.batch_size // group.size() < options.num_mini_batches * options.num_generations:
+        raise RecipeError(
+            f"{bound.config.batch_size} answers per update are too few for {group.size()} processes and {options.num_mini_batches} mini-batches",
+            where="align.batch_size", do="raise it, or lower engine.processes",
+        )  # fmt: skip
+    longest, _ = room(bound.config.max_length, context_of(policy.model), "align.max_length")
+    prompts = encode_prompts(read_table(paths["prompts"] / "train.parquet"), policy.tokenizer, longest - options.response_length, run)
+    learner = Learner(
+        (policy, engines["policy"]), critic, bound.loss, options, _demonstrations(bound, policy, paths, run), bound.config.seed
+    )
+    heldout = options.heldout_judge
+    return Participants(
+        policy, None if own_reference else load_policy(paths["reference"] or path, runtime),
+        stack.enter_context(closing(make_live_generator(policy.model, policy.tokenizer, runtime))),
+        stack.enter_context(closing(WeightedRewards(bound.sources, reward_model, run))),
+        stack.enter_context(closing(JudgeSource(JudgeRewardOptions(judge=heldout), reward_model, run))) if heldout else None,
+        prompts, learner, engines, stack,
+    )  # fmt: skip
+
+
+def _demonstrations(bound: Bound, policy: Policy, paths: Mapping[str, Path | None], run: Run) -> Sequence[EncodedRow]:
+    """Rows of the ptx term in the order of the seed; empty where the method has none."""
+    if not bound.options.ptx_coefficient:
+        return []
+    path = paths["demonstrations"]
+    if path is None:
+        raise RecipeError("the ptx term needs demonstrations", where="align.options.ptx_coefficient", do="give data.demonstrations")
+    _, rows = read_rows(path / "train.parquet", policy.tokenizer, bound.config.max_length, run, context_of(policy.model))
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(bound.config.seed))
+    return rows.reordered(order.tolist())

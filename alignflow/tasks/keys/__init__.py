@@ -1,0 +1,1 @@
+"""Keys of stage calls: versions of code, digests of content."""

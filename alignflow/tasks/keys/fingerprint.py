@@ -1,0 +1,106 @@
+"""The source behind each version: fingerprints of the definitions that a part reaches, and which other parts it reaches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache, cached_property
+
+from alignflow.data.artifacts import digest_of
+from alignflow.data.shared_parts import PARTS, VERSIONED
+from alignflow.tasks.keys.reach import TABLES, Code, Node
+from alignflow.tasks.keys.symbols import row_name
+
+WORKER = (Node("alignflow.worker", "run_body"), Node("alignflow.worker", "prepare_process"))
+"""What runs the body of every stage."""
+
+
+def part_name(table: str, name: str) -> str:
+    """How the lock file calls a part."""
+    return f"{table}.{name}"
+
+
+def row_nodes(part: str) -> tuple[Node, ...]:
+    """Where a part's code begins: its row, which names address, config and options; none for the shared parts."""
+    table, _, name = part.partition(".")
+    module, variable = TABLES[table]
+    rows = () if table == "parts" else (Node(module, row_name(variable, name)),)
+    return (*rows, *WORKER) if table == "stages" else rows
+
+
+class Parts:
+    """Which part every definition belongs to.
+
+    A shared part owns its modules. A row of the catalogue owns the module of its address, unless other parts own some of that
+    module: then it owns what its address names. A definition that nobody owns belongs to every part that reaches it.
+    """
+
+    def __init__(self, code: Code | None = None):
+        self.code = code or Code()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All parts, as the lock file calls them."""
+        return tuple(part_name(table, name) for table, rows in VERSIONED.items() for name in rows)
+
+    @cached_property
+    def reached(self) -> set[Node]:
+        """Every definition that any part reaches."""
+        return self.code.reached(node for part in self.names for node in row_nodes(part))
+
+    @cached_property
+    def _owners(self) -> dict[str, str]:
+        """Module, or `module:name` -> the part that owns it."""
+        owners = {member: f"parts.{name}" for name, shared in PARTS.items() for member in shared.members}
+        addresses = [
+            (address, part_name(table, name)) for table, rows in VERSIONED.items() if table != "parts" for name, row in rows.items()
+            for address in (getattr(row, "address", ""), getattr(row, "fills", "")) if address
+        ]  # fmt: skip
+        holders = Counter(module for module, _ in {(address.partition(":")[0], part) for address, part in addresses})
+        holders.update(member.partition(":")[0] for member in owners)
+        for address, part in addresses:
+            module = address.partition(":")[0]
+            owners.setdefault(module if holders[module] == 1 else address, part)
+        for part in self.names:
+            owners.update({str(node): part for node in row_nodes(part) if node not in WORKER})
+        return owners
+
+    def owner(self, node: Node) -> str | None:
+        """The part that a definition belongs to; None where it belongs to every part that reaches it."""
+        return self._owners.get(str(node)) or self._owners.get(node.module)
+
+    @cached_property
+    def _owned(self) -> dict[str, set[Node]]:
+        owned: dict[str, set[Node]] = {part: set(row_nodes(part)) - set(WORKER) for part in self.names}
+        for node in self.reached:
+            if part := self.owner(node):
+                owned[part].add(node)
+        return owned
+
+    def members(self, part: str) -> frozenset[Node]:
+        """The definitions behind a part's version: its own, and what they reach that belongs to nobody."""
+        seen = set(self._owned[part])
+        queue = [*seen, *row_nodes(part)]
+        while queue:
+            new = {node for node in self.code.uses(queue.pop()) if self.owner(node) in (None, part)} - seen
+            seen |= new
+            queue.extend(new)
+        return frozenset(seen)
+
+    def fingerprint(self, part: str) -> str:
+        """Digest of the definitions behind a part's version."""
+        digests = {str(node): self.code.digest(node) for node in self.members(part)}
+        return digest_of({name: digest for name, digest in digests.items() if digest})
+
+    def reaches(self, part: str) -> list[str]:
+        """The other parts to which something belongs that a part's code reaches, however far; sorted. Empty for the shared
+        parts: a key goes by the rows that a call uses."""
+        owners = {self.owner(node) for node in self.code.reached(row_nodes(part))}
+        return sorted(owner for owner in owners if owner not in (None, part))
+
+
+@cache
+def fingerprint(table: str, name: str) -> str:
+    """Digest of every definition that a row's code reaches by itself, whichever part it belongs to: for the manifest."""
+    code = Code()
+    digests = {str(node): code.digest(node) for node in code.reached(row_nodes(part_name(table, name)))}
+    return digest_of({where: digest for where, digest in digests.items() if digest})

@@ -1,0 +1,183 @@
+"""The key of a stage: ONE function from config, inputs, runtime and code versions. Equal keys mean equal results.
+
+It returns its components too, so that `alignflow plan` can say which one of them changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from alignflow.data import binding, catalogue, own_module
+from alignflow.data.artifacts import ArtifactRef, Manifest, canonical_json, text_digest
+from alignflow.data.catalogue import Part
+from alignflow.data.configs.base import content_kind, in_key
+from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
+from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions, RewardSourceConfig
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.run import Runtime
+from alignflow.data.shared_parts import VERSIONED
+from alignflow.tasks.keys.content import ContentDigests
+from alignflow.tasks.keys.fingerprint import part_name
+from alignflow.tasks.keys.versions import reached_parts
+from alignflow.tasks.launch.runtime import key_components
+
+BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
+    (AlignConfig, "method", "methods"),
+    (JudgeConfig, "name", "judges"),
+    (SourceConfig, "format", "formats"),
+    (EvaluateConfig, "evaluators", "evaluators"),
+    (OnlineOptions, "advantage", "advantages"),
+    (OnlineOptions, "policy_loss", "policy_losses"),
+    (RewardSourceConfig, "name", "rewards"),
+    (FunctionRewardOptions, "function", "functions"),  # always the user's own
+)
+"""Which config field names parts of which table: their versions enter the key, and the source of the user's own code."""
+FIRST = "1"
+"""The version that a part begins with. Of parts that are reached and not named, it adds nothing to a key: a new one runs nothing again."""
+
+
+def stage_key(
+    stage: str, config: BaseModel, inputs: Mapping[str, ArtifactRef], runtime: Runtime, contents: ContentDigests
+) -> tuple[str, dict[str, Any]]:
+    """The key of a stage call, and the components that it was computed from.
+
+    Args:
+        stage: A name of the catalogue.
+        config: Its validated config; content paths are replaced by the digest of their bytes.
+        inputs: What it takes; only their digests count.
+
+    Returns:
+        `(key, components)`: the key is the stage's name and 40 hex digits.
+
+    Raises:
+        UserError: a path of the config does not exist.
+    """
+    row = catalogue.STAGES[stage]
+    components: dict[str, Any] = {"version.stage": row.version, **key_components(row, runtime)}
+    components.update(_flatten(config, "config", contents))
+    components.update({f"input.{name}": ref.digest for name, ref in inputs.items()})
+    for table, name, part in bound_parts(config):
+        components[f"version.{table}.{name}"] = part.version
+        if isinstance(part, catalogue.Trainer) and part.generates:
+            components["resolved.generator"] = runtime.generator
+    for name in used_parts(stage, config, runtime) - {part_name("stages", stage)}:
+        table, _, row_name = name.partition(".")
+        if (version := VERSIONED[table][row_name].version) != FIRST:
+            components[f"version.{name}"] = version
+    return f"{stage}-{text_digest(canonical_json(components))[:40]}", components
+
+
+def used_parts(stage: str, config: BaseModel, runtime: Runtime) -> set[str]:
+    """Every part whose code a call may run, as the lock file names them: the stage, what its config names, the engine and the
+    generator that the runtime names, and all that these reach."""
+    row, bound = catalogue.STAGES[stage], list(bound_parts(config))
+    used = {part_name("stages", stage), *(part_name(table, name) for table, name, _ in bound)}
+    if row.trains:
+        used.add(part_name("engines", runtime.engine))
+    if row.generates or any(isinstance(part, catalogue.Trainer) and part.generates for _, _, part in bound):
+        used.add(part_name("generators", runtime.generator))
+    reaches = reached_parts()  # an engine that does not exist is not among them: it is refused where it is made
+    return used.union(*(reaches.get(name, ()) for name in used)) & reaches.keys()
+
+
+def bound_parts(config: BaseModel) -> Iterator[tuple[str, str, Part]]:
+    """The catalogue's parts that a config names, as (table, name, row), wherever they stand in it."""
+    for holder, field, table in BINDINGS:
+        if isinstance(config, holder):
+            value = getattr(config, field)
+            for name in (value,) if isinstance(value, str) else value:
+                yield from _named_parts(table, name)
+    for value in _children(config):
+        yield from bound_parts(value)
+    options = binding.parsed_options(config, "options")
+    if options is not None:
+        yield from bound_parts(options)
+
+
+def _named_parts(table: str, name: str) -> Iterator[tuple[str, str, Part]]:
+    if ":" in name:  # the user's own code enters by its source
+        return
+    rows = catalogue.TABLES[table]
+    if name == "auto":  # whichever fits the data: any of them may have made the result
+        yield from ((table, other, part) for other, part in rows.items())
+        return
+    part = catalogue.look_up(rows, name, table)
+    yield table, name, part
+    if isinstance(part, catalogue.Method):
+        yield "trainers", part.trainer, catalogue.TRAINERS[part.trainer]
+
+
+def _children(config: BaseModel) -> Iterator[BaseModel]:
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, BaseModel):
+                yield item
+
+
+def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
+    """Dotted names and plain values of every field that changes the result and is not at its default.
+
+    A field that a new alignflow adds at a default that changes nothing must not run a user's stages again. A default
+    that does change is a change of source behind the stage's version.
+    """
+    kind = type(config)
+    for name in kind.model_fields:
+        value = getattr(config, name)
+        if name == "options" and isinstance(value, dict):
+            yield from _flatten_options(config, f"{prefix}.{name}", contents)
+        elif in_key(kind, name):
+            if isinstance(value, str) and (what := content_kind(kind, name)):
+                yield f"{prefix}.{name}", contents.of(what, value, getattr(config, "revision", None))
+            else:
+                shown = own_module.short(value) if own_module.may_name_code(kind, name) else value
+                yield from _flatten_field(kind.model_fields[name], shown, f"{prefix}.{name}", contents)
+        if isinstance(value, str) and ":" in value and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}:
+            yield f"{prefix}.{name}.source", contents.of("module", value)
+
+
+def _flatten_field(field: FieldInfo, value: Any, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
+    default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        if not isinstance(default, BaseModel):  # a section that is there, with all its fields at their defaults
+            yield prefix, "given"
+        yield from _flatten(value, prefix, contents)
+    elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        yield f"{prefix}.length", len(value)
+        for index, item in enumerate(value):
+            yield from _flatten(item, f"{prefix}.{index}", contents)
+    elif value != default:
+        yield prefix, list(value) if isinstance(value, tuple) else value
+
+
+def _flatten_options(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
+    """Options through their own model, so that a default that is written out changes nothing."""
+    options = binding.parsed_options(config, prefix)
+    if options is not None:
+        yield from _flatten(options, prefix, contents)
+    else:
+        yield prefix, config.options  # type: ignore[attr-defined]
+
+
+def difference(components: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
+    """The components in which a call differs from an earlier one, each as `name old -> new`."""
+    names = [name for name in sorted({*components, *earlier}) if components.get(name) != earlier.get(name)]
+    return [f"{name} {_short(earlier, name)} -> {_short(components, name)}" for name in names]
+
+
+def nearest(components: Mapping[str, Any], manifests: Iterator[Manifest]) -> list[str]:
+    """The shortest difference to any earlier artifact of the same stage; empty where there is none."""
+    return min((difference(components, manifest.components) for manifest in manifests), key=len, default=[])
+
+
+def _short(components: Mapping[str, Any], name: str) -> str:
+    if name not in components:
+        return "(default)" if name.startswith("config.") else "(none)"
+    text = "(none)" if components[name] is None else str(components[name])
+    return text[:12] if len(text) == 64 else text[:60]

@@ -1,0 +1,180 @@
+"""Which definitions of alignflow a piece of code reaches: names followed from module to module, without importing anything."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import alignflow
+from alignflow.data import catalogue, shared_parts
+from alignflow.data.artifacts import file_digest, text_digest
+from alignflow.tasks.keys.symbols import EFFECTS, Module, Symbol, analyse, dotted
+
+PACKAGE = "alignflow"
+ROOT = Path(alignflow.__file__).parent.parent
+WHOLE = "*"
+"""All of a module: it is used as a value, so that nobody can tell which of its names are."""
+CATALOGUE = [importlib.import_module(f"{catalogue.__name__}.{found.name}") for found in pkgutil.iter_modules(catalogue.__path__)]
+TABLES: Mapping[str, tuple[str, str]] = {
+    table: (module.__name__, name)
+    for module in (*CATALOGUE, shared_parts) for name, value in vars(module).items()
+    for table, rows in shared_parts.VERSIONED.items() if value is rows
+}  # fmt: skip
+"""Where the source of each table stands: module and name. Code that uses a table reaches no row: the key knows which are bound."""
+_ADDRESS = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
+_FILE = re.compile(r"[\w-][\w.-]*\.(j2|json|yaml|txt|html|css)")
+
+
+class Node(NamedTuple):
+    """A definition: the module, and the name in it, for which `EFFECTS` and `WHOLE` may stand."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.name}"
+
+
+class Code:
+    """The source of alignflow as a graph of definitions.
+
+    Args:
+        changed: Sources to take in place of those on disk, by module: a change can be tried without making it.
+        root: The directory that holds the package.
+    """
+
+    def __init__(self, changed: Mapping[str, str] | None = None, root: Path = ROOT):
+        self._changed, self._root = dict(changed or {}), root
+        self._modules: dict[str, Module | None] = {}
+        self._uses: dict[Node, frozenset[Node]] = {}
+        self._effects: dict[str, frozenset[Node]] = {}
+        self._loaded: dict[str, set[str]] = {}
+
+    def reached(self, start: Iterable[Node]) -> set[Node]:
+        """Every definition that `start` reaches, itself included."""
+        seen = set(start)
+        queue = list(seen)
+        while queue:
+            new = self.uses(queue.pop()) - seen
+            seen |= new
+            queue.extend(new)
+        return seen
+
+    def uses(self, node: Node) -> frozenset[Node]:
+        """The definitions that one uses directly."""
+        if node not in self._uses:
+            self._uses[node] = frozenset(self._found(node))
+        return self._uses[node]
+
+    def digest(self, node: Node) -> str:
+        """Digest of a definition: its syntax tree, what imported names in it stand for, and the files beside its module that it
+        names; empty for `WHOLE`, whose definitions have their own."""
+        symbol = self._symbol(node)
+        if symbol is None:
+            return ""
+        imports = {**self._module(node.module).imports, **symbol.names.imports}
+        names = sorted({f"{chain[0]}={imports[chain[0]]}" for chain in symbol.names.chains if chain[0] in imports})
+        files = [f"{path.name}={file_digest(path)}" for path in self._files(node.module, symbol)]
+        return text_digest("\n".join((symbol.text, *names, *files)))
+
+    def module(self, name: str) -> Module | None:
+        """The definitions of a module; None where alignflow has no such module."""
+        if name not in self._modules:
+            text = self.source(name)
+            tables = frozenset(variable for module, variable in TABLES.values() if module == name)
+            self._modules[name] = None if text is None else analyse(text, tables)
+        return self._modules[name]
+
+    def source(self, name: str) -> str | None:
+        """The source of a module; None where alignflow has no such module."""
+        if name in self._changed:
+            return self._changed[name]
+        return self.paths[name].read_text(encoding="utf-8") if name in self.paths else None
+
+    @cached_property
+    def paths(self) -> dict[str, Path]:
+        """The file of every module, packages among them."""
+        found = sorted((self._root / PACKAGE).rglob("*.py"))
+        names = {path: path.relative_to(self._root).with_suffix("").parts for path in found}
+        return {".".join(parts[:-1] if parts[-1] == "__init__" else parts): path for path, parts in names.items()}
+
+    def _module(self, name: str) -> Module:
+        return self.module(name) or Module()
+
+    def _symbol(self, node: Node) -> Symbol | None:
+        return self._module(node.module).symbols.get(node.name)
+
+    def _files(self, module: str, symbol: Symbol) -> list[Path]:
+        beside = [self._root.joinpath(*module.split(".")).parent / text for text in sorted(symbol.names.strings) if _FILE.fullmatch(text)]
+        return [path for path in beside if path.is_file()]
+
+    def _found(self, node: Node) -> Iterator[Node]:
+        yield from self._effects_of(node.module)
+        module = self._module(node.module)
+        if node.name == WHOLE:
+            rows = tuple(f"{variable}[" for place, variable in TABLES.values() if place == node.module)
+            yield from (Node(node.module, name) for name in module.symbols if not name.startswith(rows or ("[",)))
+        symbol = module.symbols.get(node.name)
+        if symbol is None:
+            return
+        imports = {**module.imports, **symbol.names.imports}
+        for chain in symbol.names.chains:
+            if chain[0] in imports:
+                yield from self._resolved(dotted(chain, imports))
+            if chain[0] in module.symbols:
+                yield Node(node.module, chain[0])
+        for text in symbol.names.strings:
+            if _ADDRESS.fullmatch(text):
+                yield from self._resolved(text.replace(":", "."))
+        for name in symbol.names.imports.values():
+            yield from (effect for place in self._run_by(name) for effect in self._effects_of(place))
+
+    def _resolved(self, name: str) -> Iterator[Node]:
+        """The definition that a dotted name stands for, followed through modules that only pass it on."""
+        module, rest = self._split(name)
+        if not module:
+            return
+        if not rest:
+            yield Node(module, WHOLE)
+            return
+        found = self._module(module)
+        if rest[0] in found.imports:
+            yield from self._resolved(dotted(tuple(rest), found.imports))
+        if rest[0] in found.symbols:
+            yield Node(module, rest[0])
+
+    def _split(self, name: str) -> tuple[str, list[str]]:
+        """The longest module that a dotted name begins with, and the rest of it; the bare package counts for none."""
+        parts = name.split(".")
+        for length in range(len(parts), 1, -1) if parts[0] == PACKAGE else ():
+            if self.module(".".join(parts[:length])) is not None:
+                return ".".join(parts[:length]), parts[length:]
+        return "", []
+
+    def _run_by(self, name: str) -> set[str]:
+        """The modules that importing a dotted name runs: its packages too."""
+        module, _ = self._split(name)
+        parts = module.split(".") if module else []
+        return {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+
+    def _loads(self, module: str) -> set[str]:
+        """The modules that importing a module runs directly."""
+        if module not in self._loaded:
+            self._loaded[module] = set().union(*map(self._run_by, set(self._module(module).imports.values())))
+        return self._loaded[module]
+
+    def _effects_of(self, name: str) -> frozenset[Node]:
+        """What importing a module does, in it and in every module that it imports."""
+        if name not in self._effects:
+            seen, queue = {name}, [name]
+            while queue:
+                new = self._loads(queue.pop()) - seen
+                seen |= new
+                queue.extend(new)
+            self._effects[name] = frozenset(Node(place, EFFECTS) for place in seen if EFFECTS in self._module(place).symbols)
+        return self._effects[name]

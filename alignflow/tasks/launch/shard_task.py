@@ -1,0 +1,133 @@
+"""Shards as Prefect tasks: a pool of threads on this machine, each of which waits for its process, or Dask's workers.
+
+Dask is imported here alone, and only where a recipe asks for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from asyncio import CancelledError
+from collections.abc import Iterator
+from typing import Any
+
+from prefect import Flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from alignflow.data.errors import AlignflowError, StageError, UserError
+from alignflow.tasks.launch.call import Sharding, StageCall
+from alignflow.tasks.launch.shards import Shard, end, fill_shard, follow, plan_shards
+
+LAST_WORDS_S = 20.0  # that shards which are told to end have for it
+
+
+@task(
+    name="shard", task_run_name="{shard[name]}", description="Computes a share of a stage's rows and journals them.",
+    cache_policy=NO_CACHE, persist_result=False, retries=0,
+)  # fmt: skip
+def run_shard(shard: dict[str, Any]) -> dict[str, Any]:
+    """Run one shard where this task runs."""
+    result = fill_shard(Shard.model_validate(shard))
+    cost = result["cost"]
+    get_run_logger().info("%s: %d rows in %.1f s on %s", shard["name"], cost["rows"], cost["wall_s"], result["host"])
+    return result
+
+
+def run_shards(call: StageCall, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Fill the row journal of a call by as many shards as it asks for, and return what each left; none for one process.
+
+    The first failure ends the others, and is raised; what they committed stays.
+
+    Raises:
+        AlignflowError: whatever stopped a shard.
+        UserError: Dask is not installed, or no scheduler answers.
+    """
+    shards = plan_shards(call, spec)
+    if not shards:
+        return []
+    with task_runner(call.sharding) as runner:
+        futures: list[Any] = []
+        try:
+            with portable_flow():
+                futures += [runner.submit(run_shard, {"shard": shard.model_dump()}) for shard in shards]
+            follow(shards, lambda: _over(futures))
+            for future, shard in zip(futures, shards, strict=True):
+                if future.wrapped_future.done() and (error := _error(future)):
+                    raise _told(error, shard) from error
+            return [future.result() for future in futures]
+        finally:
+            end(shards)
+            for future in futures:
+                with contextlib.suppress(Exception, CancelledError):
+                    future.wait(LAST_WORDS_S)
+
+
+def _over(futures: list[Any]) -> bool:
+    """Whether all are done, or one has failed."""
+    done = [future for future in futures if future.wrapped_future.done()]
+    return len(done) == len(futures) or any(_error(future) for future in done)
+
+
+def _error(future: Any) -> BaseException | None:
+    """What a future that is done ended with; None for a result."""
+    try:
+        future.result(timeout=LAST_WORDS_S)
+    except (Exception, CancelledError) as error:  # noqa: BLE001 (whatever it is, it ends the stage)
+        return error
+    return None
+
+
+def _told(error: BaseException, shard: Shard) -> AlignflowError:
+    """A shard's failure as one of our errors."""
+    if isinstance(error, AlignflowError):
+        return error
+    return StageError(
+        f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", where=shard.name,
+        do="a worker of the task runner was lost? What it committed stays: run the recipe again",
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def task_runner(sharding: Sharding) -> Iterator[TaskRunner[Any]]:
+    """The started task runner that a recipe asks for; raises UserError where Dask is missing or does not answer."""
+    if sharding.task_runner == "local":
+        with ThreadPoolTaskRunner(max_workers=sharding.shards) as pool:
+            yield pool
+        return
+    try:
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise UserError("prefect-dask is not installed", where="engine.task_runner", do="pip install 'alignflow[dask]'") from error
+    if sharding.dask_address:
+        runner = DaskTaskRunner(address=sharding.dask_address)
+    else:
+        # A dashboard would listen on all addresses of the machine, without a login.
+        place = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": logging.ERROR}
+        runner = DaskTaskRunner(cluster_kwargs={"n_workers": sharding.shards, "threads_per_worker": 1, **place})
+    with runner:
+        try:
+            runner.client  # noqa: B018 (connects)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise UserError(
+                f"no Dask scheduler answers ({error})", where=f"engine.dask_address={sharding.dask_address}",
+                do="start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`",
+            ) from error  # fmt: skip
+        yield runner
+
+
+def _carried() -> None:
+    """Stands for the flow's function on another machine, which runs a task of it and never the flow."""
+
+
+@contextlib.contextmanager
+def portable_flow() -> Iterator[None]:
+    """Let tasks be submitted from a flow whose function cannot travel: it may hold a terminal and locks."""
+    context = FlowRunContext.get()
+    if context is None or context.flow is None:
+        yield
+        return
+    carried = Flow(_carried, name=context.flow.name, persist_result=False)
+    with context.model_copy(update={"flow": carried}):
+        yield

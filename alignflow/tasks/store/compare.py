@@ -1,0 +1,187 @@
+"""What differs between two runs, step by step: settings, data, metrics, answers to the same prompts. Reads the store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from alignflow.data.artifacts import Manifest, verify_file
+from alignflow.data.records import prompt_text, read_table
+from alignflow.tasks.keys.key import difference
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.gates import row_ids, tables_of
+
+ANSWERS = (("evaluate", "answers/aligned"), ("sample", "completions/train"))
+"""Where answers to prompts are, the best first: step and table."""
+BOUNDS = ("/low", "/high")
+"""Ends of the names of metrics that bound another one's interval."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricPair(_Frozen):
+    """One metric in both runs; None: not measured, or the run does not have it.
+
+    Attributes:
+        difference: second - first; None where one of them has no value.
+        first_interval: (low, high) of the first value, where the manifest has one; `second_interval` likewise.
+    """
+
+    name: str
+    first: float | None
+    second: float | None
+    difference: float | None
+    first_interval: tuple[float, float] | None
+    second_interval: tuple[float, float] | None
+
+
+class TablePair(_Frozen):
+    """Rows of one table in both runs, told apart by their ids."""
+
+    name: str
+    first: int
+    second: int
+    common: int
+
+
+class StepPair(_Frozen):
+    """One step in both runs.
+
+    Attributes:
+        first: Key in the first run; empty where it has no such step. `second` likewise.
+        same: Whether both left the same bytes.
+        changes: Components of the key that differ, as `name first -> second`, inputs left out.
+        inputs: Names of the inputs that differ.
+        beside: What differs and is in no key: libraries and the place of computation.
+        metrics: Those that differ in value; none for one and the same artifact.
+        tables: Tables with different rows.
+    """
+
+    name: str
+    first: str
+    second: str
+    same: bool
+    changes: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    metrics: tuple[MetricPair, ...] = ()
+    tables: tuple[TablePair, ...] = ()
+
+
+class AnswerPair(_Frozen):
+    """What both runs answer to one prompt."""
+
+    prompt: str
+    first: str
+    second: str
+
+
+class Comparison(_Frozen):
+    """All that differs between two runs, which are named by the keys of the artifacts that they led to."""
+
+    first: str
+    second: str
+    steps: tuple[StepPair, ...]
+    answers: tuple[AnswerPair, ...]
+
+
+def compare(first: Manifest, second: Manifest, store: ArtifactStore, answers: int = 3) -> Comparison:
+    """Compare what led to two artifacts; `answers` is the most prompts whose answers are set side by side.
+
+    Raises:
+        StoreError: an artifact of a lineage is no longer in the store.
+    """
+    runs = (lineage(first, store), lineage(second, store))
+    names = [*runs[0], *(name for name in runs[1] if name not in runs[0])]
+    steps = tuple(_step(name, runs[0].get(name), runs[1].get(name), store) for name in names)
+    return Comparison(first=first.key, second=second.key, steps=steps, answers=tuple(_answers(runs, store, answers)))
+
+
+def lineage(end: Manifest, store: ArtifactStore) -> dict[str, Manifest]:
+    """The steps that led to an artifact, and itself, in the order of the run.
+
+    A step is called by its stage. A report knows better: a model that was brought in place of a stage bears that
+    stage's name in its inputs.
+    """
+    names = {ref.key: name for name, ref in end.inputs.items()} if end.stage == "report" else {}
+    found: dict[str, Manifest] = {}
+
+    def visit(manifest: Manifest, taken_as: str) -> None:
+        if any(known.key == manifest.key for known in found.values()):
+            return
+        for name, ref in manifest.inputs.items():
+            visit(store.manifest(ref.key), name)
+        name = names.get(manifest.key, manifest.stage)
+        found[f"{name} ({taken_as})" if name in found else name] = manifest
+
+    visit(end, "")
+    return found
+
+
+def _step(name: str, first: Manifest | None, second: Manifest | None, store: ArtifactStore) -> StepPair:
+    keys = {"first": first.key if first else "", "second": second.key if second else ""}
+    if first is None or second is None or first.key == second.key:
+        return StepPair(name=name, same=first is not None and second is not None, **keys)
+    changes = difference(second.components, first.components)
+    return StepPair(
+        name=name, same=first.digest == second.digest, **keys,
+        changes=tuple(change for change in changes if not change.startswith("input.")),
+        inputs=tuple(change.split(" ", 1)[0].removeprefix("input.") for change in changes if change.startswith("input.")),
+        beside=tuple(difference({**second.libraries, **second.runtime}, {**first.libraries, **first.runtime})),
+        metrics=tuple(_metrics(first.metrics, second.metrics)), tables=tuple(_tables(store.directory(first.key), store.directory(second.key))),
+    )  # fmt: skip
+
+
+def _metrics(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> list[MetricPair]:
+    """Metrics that differ; those that bound another one stand with it."""
+    names = [name for name in dict.fromkeys([*first, *second]) if first.get(name) != second.get(name)]
+    return [
+        MetricPair(
+            name=name, first=first.get(name), second=second.get(name), difference=_difference(first.get(name), second.get(name)),
+            first_interval=_interval(first, name), second_interval=_interval(second, name),
+        )
+        for name in names
+        if not name.endswith(BOUNDS)
+    ]  # fmt: skip
+
+
+def _difference(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else second - first
+
+
+def _interval(metrics: Mapping[str, float | None], name: str) -> tuple[float, float] | None:
+    low, high = (metrics.get(name + bound) for bound in BOUNDS)
+    return None if low is None or high is None else (low, high)
+
+
+def _tables(first: Path, second: Path) -> list[TablePair]:
+    pairs = []
+    for name in dict.fromkeys([*tables_of(first), *tables_of(second)]):
+        ids = row_ids(first, name), row_ids(second, name)
+        if ids[0] != ids[1]:
+            pairs.append(TablePair(name=name, first=len(ids[0]), second=len(ids[1]), common=len(ids[0] & ids[1])))
+    return pairs
+
+
+def _answers(runs: tuple[dict[str, Manifest], dict[str, Manifest]], store: ArtifactStore, most: int) -> list[AnswerPair]:
+    """Answers to prompts that both runs were asked, from the first place where both have some that differ."""
+    for step, table in ANSWERS:
+        if step in runs[0] and step in runs[1] and runs[0][step].digest != runs[1][step].digest:
+            given = [_answers_by_id(store.directory(run[step].key) / "payload" / f"{table}.parquet") for run in runs]
+            common = [name for name in given[0] if name in given[1] and given[0][name] != given[1][name]]
+            if common:
+                return [AnswerPair(prompt=given[0][name][0], first=given[0][name][1], second=given[1][name][1]) for name in common[:most]]
+    return []
+
+
+def _answers_by_id(path: Path) -> dict[str, tuple[str, str]]:
+    if not path.is_file():
+        return {}
+    verify_file(path)
+    rows: list[dict[str, Any]] = read_table(path)
+    return {row["id"]: (prompt_text(row["prompt"]), row["completions"][0]) for row in rows}

@@ -1,0 +1,51 @@
+"""What a store needs before several machines may share it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from alignflow.data.errors import UserError
+from alignflow.data.host import now_in
+from alignflow.tasks.store.locks import any_file_lock
+
+
+def check_can_share(root: Path) -> None:
+    """Refuse where leases cannot work.
+
+    Raises:
+        UserError: somebody holds a lock of this machine's kernel, or the file system does not keep to the rules.
+    """
+    if any_file_lock(root / "locks"):
+        raise UserError("something runs in this store", where=str(root), do="stop it (`alignflow down`), then share the store")
+    with tempfile.TemporaryDirectory(dir=root / "locks", prefix=".try-") as place:
+        for problem in _problems(Path(place)):
+            raise UserError(f"this file system cannot be shared: {problem}", where=str(root), do="use NFS 4, or another mount that can")
+
+
+def _problems(place: Path) -> list[str]:
+    """Which of the rules that leases and publishing stand on a file system breaks."""
+    found = []
+    os.close(os.open(place / "one", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    try:
+        os.close(os.open(place / "one", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        found.append("a file that must not exist is created a second time")
+    except FileExistsError:
+        pass
+    for name in ("first", "second"):
+        (place / name).mkdir()
+        (place / name / "file").write_text(name)
+    try:
+        os.rename(place / "second", place / "first")
+        found.append("a directory is renamed over one that is not empty")
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            found.append(f"a rename over a directory fails in another way ({error})")
+    before = now_in(place)
+    if now_in(place) < before:
+        found.append("its clock goes backwards")
+    shutil.rmtree(place / "first")
+    return found

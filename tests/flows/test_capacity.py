@@ -1,0 +1,152 @@
+"""A plan knows what each step needs before anything runs, and refuses what cannot fit."""
+
+import json
+
+import pytest
+from model_directory_support import write_model_directory
+
+from alignflow.data.configs.loading import load_recipe
+from alignflow.data.errors import UserError
+from alignflow.data.estimate.place import GIB, MIB
+from alignflow.data.estimate.tokens import implied_tokens
+from alignflow.data.run import Runtime
+from alignflow.flows.calls import plan
+from alignflow.flows.capacity import TOLERANCE, Estimator, duration, refuse_too_large, size
+from alignflow.tasks.launch.machine import Machine
+
+SMALL_MACHINE = Machine(memory=2 * GIB, available=GIB, free_disk=2 * GIB)
+BIG = ("model.build.hidden_size=4096", "model.build.num_hidden_layers=32", "model.build.num_attention_heads=32",
+       "model.build.num_key_value_heads=32", "model.build.intermediate_size=11008", "model.build.vocab_size=32000")  # fmt: skip
+MACHINE = Machine(memory=64 * GIB, available=60 * GIB, free_disk=10_000 * GIB)
+
+
+@pytest.fixture
+def estimates(repository, store):
+    """Name -> need of a recipe's steps on a machine."""
+
+    def make(*settings, name="tiny", machine=MACHINE):
+        recipe = load_recipe(repository / "recipes" / f"{name}.yaml", settings)
+        return {need.name: need for need in Estimator(recipe, store, machine).needs(plan(recipe, store))}
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["tiny", "quickstart"])
+def test_the_shipped_recipes_fit_a_small_machine(estimates, name):
+    found = estimates(name=name, machine=SMALL_MACHINE)
+    assert not any(need.too_large or need.tight or need.unknown for need in found.values())
+    assert all(found[stage].memory for stage in ("init", "sft", "sample", "reward", "align", "evaluate"))
+    assert found["prepare"].memory is found["label"].memory is found["report"].memory is None
+    assert found["sft"].disk > found["init"].disk > 0 and found["sft"].time == "no earlier run"
+
+
+@pytest.mark.parametrize(("name", "hidden", "layers", "heads", "keys", "inner", "vocabulary"), [
+    ("stories3m", 192, 6, 6, 2, 512, 4096), ("smollm2", 576, 30, 9, 3, 1536, 49152),
+])  # fmt: skip
+def test_the_recipes_for_real_models_fit_a_small_machine(estimates, tmp_path, name, hidden, layers, heads, keys, inner, vocabulary):
+    config = {
+        "model_type": "llama", "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": keys,
+        "intermediate_size": inner, "vocab_size": vocabulary, "tie_word_embeddings": True,
+    }  # fmt: skip
+    write_model_directory(tmp_path / "model", **config)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    data = [f"data.{kind}=[{{path: {tmp_path}/rows.jsonl}}]" for kind in ("demonstrations", "prompts", "general")]
+    found = estimates(f"model.path={tmp_path / 'model'}", *data, name=name, machine=Machine(memory=8 * GIB, free_disk=10 * GIB))
+    assert not any(need.too_large or need.unknown for need in found.values())
+
+
+def test_what_cannot_fit_is_named_with_its_parts_and_a_change(estimates):
+    found = estimates(*BIG)
+    assert not found["init"].too_large and not found["sample"].too_large
+    reason, *advice = found["sft"].too_large
+    assert "sft needs about" in reason and "memory" in reason and "optimizer" in reason and "there are 64.0 GiB" in reason
+    assert advice and all(line.startswith("  ") for line in advice)
+
+
+def test_only_a_chosen_step_stops_a_run(estimates):
+    needs = list(estimates(*BIG).values())
+    refuse_too_large(needs, frozenset({"init", "prepare", "sample"}))
+    with pytest.raises(UserError, match="cannot fit") as refusal:
+        refuse_too_large(needs, frozenset({"init", "sft"}))
+    assert "--even-if-too-large" in str(refusal.value) and refusal.value.exit_status == 2
+
+
+def test_a_need_a_little_over_the_limit_is_tight_and_runs(estimates):
+    total = estimates()["sft"].memory.peak.total
+    assert estimates(machine=Machine(memory=int(total * (1 - TOLERANCE / 2))))["sft"].tight
+    too_large = estimates(machine=Machine(memory=int(total * (1 - TOLERANCE) * 0.95)))["sft"]
+    assert too_large.too_large and not too_large.tight
+
+
+def test_a_full_disk_is_named(estimates):
+    found = estimates(machine=Machine(memory=64 * GIB, free_disk=MIB // 4))
+    assert "disk" in found["sft"].too_large[0] and "alignflow gc" in found["sft"].too_large[1]
+
+
+def test_a_machine_that_says_nothing_refuses_nothing(estimates):
+    assert not any(need.too_large for need in estimates(*BIG, machine=Machine()).values())
+
+
+def test_a_model_of_unknown_shape_is_unknown_and_refused_nowhere(estimates, tmp_path):
+    write_model_directory(tmp_path, model_type="something new")
+    found = estimates(f"model.path={tmp_path}", machine=SMALL_MACHINE)
+    assert all(found[stage].unknown for stage in ("init", "sft", "sample", "reward", "align", "evaluate"))
+    assert not found["prepare"].unknown and not found["report"].unknown and not any(need.too_large for need in found.values())
+
+
+def test_made_steps_need_nothing_and_tell_what_they_know(estimates, store, repository):
+    from alignflow.flows.calls import Caller
+    from alignflow.tasks.launch.stage import run_stage
+
+    caller = Caller(load_recipe(repository / "recipes" / "tiny.yaml"), store)
+    made = {}
+    for node in caller.nodes[:2]:
+        made[node.name] = run_stage(caller.call(node, made), store)[0]
+    statistics = json.loads((store.payload(made["prepare"]) / "statistics.json").read_text())
+    tokens = implied_tokens("sft", caller.recipe.sft, statistics, None)
+    assert tokens.count > 0 and not tokens.at_most, "the real statistics say how long rows are"
+    found = estimates()
+    assert found["init"].memory is None and found["init"].time == "" and found["sft"].memory
+    recipe = caller.recipe
+    again = Estimator(recipe, store, MACHINE).needs(plan(recipe, store), frozenset({"init"}))
+    assert again[0].memory and again[0].time.endswith("last time")
+
+
+def test_sizes_and_times_are_short():
+    assert [size(value) for value in (3 * MIB, 1.5 * GIB, 200 * GIB)] == ["3 MiB", "1.5 GiB", "200 GiB"]
+    assert [duration(value) for value in (3, 120, 7200, 300_000)] == ["3 s", "2.0 min", "2.0 h", "3.5 days"]
+
+
+def on_gpus(monkeypatch, **runtime):
+    """Let the recipe's engine come out as a GPU one, on whatever machine the test runs."""
+    chosen = Runtime(device="cuda", precision="bf16", engine="deepspeed", **runtime)
+    monkeypatch.setattr("alignflow.flows.capacity.resolve_runtime", lambda engine, width: chosen)
+
+
+def test_on_gpus_the_smallest_one_is_the_limit(estimates, monkeypatch):
+    on_gpus(monkeypatch)
+    found = estimates(*BIG, machine=Machine(memory=2000 * GIB, gpus=(80 * GIB, 40 * GIB), free_disk=10_000 * GIB))
+    assert not found["init"].too_large and not found["sample"].too_large
+    reason, *advice = found["sft"].too_large
+    assert "GPU memory, and there are 40.0 GiB" in reason
+    assert any("zero_stage: 3" in line for line in advice) and "still too much" not in " ".join(advice)
+
+
+def test_the_machines_memory_is_a_limit_of_offloading(estimates, monkeypatch):
+    on_gpus(monkeypatch, zero_stage=2, processes=8, offload="optimizer")
+    gpus = (80 * GIB,) * 8
+    assert estimates(*BIG, machine=Machine(memory=100 * GIB, gpus=gpus))["sft"].too_large
+    assert not estimates(*BIG, machine=Machine(memory=2000 * GIB, gpus=gpus))["sft"].too_large
+
+
+def test_gpus_that_do_not_tell_refuse_nothing(estimates, monkeypatch):
+    on_gpus(monkeypatch)
+    assert not any(need.too_large for need in estimates(*BIG, machine=Machine(memory=2000 * GIB)).values())
+
+
+def test_shards_on_this_machine_take_its_memory_each(estimates):
+    assert not estimates(*BIG)["sample"].too_large
+    reason, advice, *_ = estimates(*BIG, "sample.shards=4")["sample"].too_large
+    assert "there are 64.0 GiB" in reason and "sample.shards 4" in advice
+    elsewhere = ("engine.task_runner=dask", "engine.dask_address=tcp://host:8786")
+    assert not estimates(*BIG, "sample.shards=4", *elsewhere)["sample"].too_large
