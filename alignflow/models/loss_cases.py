@@ -54,7 +54,7 @@ def check_file(path: Path) -> Iterator[Verdict]:
             yield Verdict(name, "miss" if text else "pass", text)
         except NotHere as reason:
             yield Verdict(name, "not here", str(reason))
-        except Exception as error:  # noqa: BLE001 - whatever is odd about one case says nothing about the others
+        except Exception as error:  # noqa: BLE001 (whatever is odd about one case says nothing about the others)
             yield Verdict(name, "miss", f"{type(error).__name__}: {error}")
 
 

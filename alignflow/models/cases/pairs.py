@@ -51,7 +51,7 @@ class PairCase:
         found = {
             "loss": _total(output, batch), "per_example": output.loss, "chosen_rewards": shown["rewards/chosen"],
             "rejected_rewards": shown["rewards/rejected"], "margin": shown["rewards/margins"].mean(),
-            "accuracy": (shown["rewards/margins"] > 0).double().mean(),  # strictly: curves count a tie as half
+            "accuracy": shown["rewards/accuracies"].double().mean(),
             "preference_loss": output.loss.mean(), "nll": -batch.logps()[0].sum() / batch.chosen.tokens.sum().clamp(min=1),
         }  # fmt: skip
         return found | {name: figure(output) for name, figure in self.metrics.items()}
