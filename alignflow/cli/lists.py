@@ -54,10 +54,14 @@ def show_one(console: Console, name: str, row: Part) -> None:
     if isinstance(row, Method):
         reference = "a frozen reference model" if row.needs_reference else "no reference model"
         console.print(
-            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}; arXiv {row.paper}", highlight=False
+            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}{f'; arXiv {row.paper}' if row.paper else ''}", highlight=False
         )
         if row.formula:
             console.print(f"loss: {escape(row.formula)}", highlight=False)
+        if row.nll_option:
+            console.print(
+                f"its loss has the chosen answers' NLL: not with align.sft_coefficient, but options.{row.nll_option}", highlight=False
+            )
         if unread := catalogue.TRAINERS[row.trainer].unread:
             console.print(f"has no use for align.{', align.'.join(unread)}", highlight=False)
     config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge | Reward) else None

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from alignflow.data.errors import DataError
-from alignflow.models.cases.base import Arguments, Caller, NotHere
+from alignflow.models.cases.base import Arguments, Caller, Columns, NotHere
 from alignflow.models.cases.online import ONLINE
 from alignflow.models.cases.others import OTHERS
 from alignflow.models.cases.pairs import PAIRS
@@ -36,7 +36,10 @@ class Verdict:
 
 
 def check_file(path: Path) -> Iterator[Verdict]:
-    """The verdict of each case of a file; raises DataError where the file is not one of cases."""
+    """The verdict of each case of a file, each by itself: a case that fails with an error is a miss, and the next one is run.
+
+    Raises DataError where the file is not one of cases.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         tolerances = [float(content.get(name, default)) for name, default in TOLERANCES.items()]
@@ -51,6 +54,8 @@ def check_file(path: Path) -> Iterator[Verdict]:
             yield Verdict(name, "miss" if text else "pass", text)
         except NotHere as reason:
             yield Verdict(name, "not here", str(reason))
+        except Exception as error:  # noqa: BLE001 (whatever is odd about one case says nothing about the others)
+            yield Verdict(name, "miss", f"{type(error).__name__}: {error}")
 
 
 def check_case(function: str, case: Mapping[str, Any], tolerances: list[float]) -> str:
@@ -58,10 +63,13 @@ def check_case(function: str, case: Mapping[str, Any], tolerances: list[float]) 
     if function not in FUNCTIONS:
         raise NotHere(f"function {function}")
     wanted_gradients = case.get("grads") or {}
-    inputs = {name: _tensor(value, name in wanted_gradients) for name, value in case["inputs"].items()}
+    if wanted_gradients and "grad_of" not in case:
+        raise ValueError("the case wants gradients and does not say of which output: give grad_of")
+    inputs = Columns({name: _tensor(value, name in wanted_gradients) for name, value in case["inputs"].items()})
     arguments = Arguments(case.get("kwargs") or {})
     found = FUNCTIONS[function](inputs, arguments)
     arguments.check()
+    inputs.check()
     missing = [name for name in case["expected"] if name not in found]
     if missing:
         raise NotHere(f"output {', '.join(missing)}")

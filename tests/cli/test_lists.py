@@ -26,3 +26,9 @@ def test_a_method_shows_its_formula_and_every_option_with_its_default(name):
     assert row.formula and row.formula in text and row.paper in text
     for field in row.options.model_fields:
         assert field in text
+
+
+def test_a_method_whose_loss_has_the_nll_says_which_option_weighs_it():
+    assert "options.cpo_alpha" in " ".join(shown("methods", "cpo").split()) and "sft_coefficient" in shown("methods", "cpo")
+    assert "sft_coefficient" not in shown("methods", "dpo")
+    assert "arXiv" not in shown("methods", "cdpo")

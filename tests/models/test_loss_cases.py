@@ -66,6 +66,7 @@ PAIR = {
     "policy_chosen": [[-1.0, -2.0]], "policy_rejected": [[-3.0, 9.0]], "ref_chosen": [[-2.0, -2.0]], "ref_rejected": [[-1.0, 7.0]],
     "chosen_mask": [[1, 1]], "rejected_mask": [[1, 0]],
 }  # fmt: skip
+ALONE = {name: values for name, values in PAIR.items() if not name.startswith("ref_")}
 LOSSES = {  # rho(w) = 1, rho(l) = -2; lp(w) = -3, lp(l) = -3; |w| = 2, |l| = 1
     "dpo_loss": ({"beta": 1.0}, math.log1p(math.exp(-3))), "robust_dpo_loss": ({"beta": 1.0, "flip_prob": 0.0}, math.log1p(math.exp(-3))),
     "ipo_loss": ({"tau": 0.5}, (0.5 + 2 - 1) ** 2), "hinge_dpo_loss": ({"beta": 0.1}, 0.7), "gpo_loss": ({"beta": 1.0, "kind": "savage"}, (1 / (1 + math.e**3)) ** 2),
@@ -83,8 +84,50 @@ LOSSES = {  # rho(w) = 1, rho(l) = -2; lp(w) = -3, lp(l) = -3; |w| = 2, |l| = 1
 @pytest.mark.parametrize("function", LOSSES)
 def test_pairwise_losses_have_the_values_worked_out_by_hand(function):
     arguments, wanted = LOSSES[function]
-    case = {"inputs": PAIR, "kwargs": arguments, "expected": {"loss": wanted, "accuracy": 1.0 if function not in ("cpo_loss",) else 0.0}}
+    inputs = PAIR if catalogue.METHODS[PAIRS[function].method.format(kind="zero")].needs_reference else ALONE
+    case = {"inputs": inputs, "kwargs": arguments, "expected": {"loss": wanted, "accuracy": 1.0 if function not in ("cpo_loss",) else 0.0}}
     assert check_case(function, case, TOLERANCES) == ""
+
+
+@pytest.mark.parametrize(
+    ("function", "changed", "what"),
+    [
+        ("dpo_loss", {"ref_chosen": None}, "column ref_chosen is missing"), ("dpo_loss", {"chosen_mask": None}, "column chosen_mask is missing"),
+        ("wpo_loss", {}, "column chosen_weights is missing"), ("simpo_loss", {}, "column ref_chosen, ref_rejected"),
+        ("dpo_loss", {"margins": [1.0]}, "column margins"), ("ipo_loss", {"soft_labels": [0.7]}, "column soft_labels"),
+        ("slic_hf_loss", {"ref_chosen": None, "ref_rejected": None, "target_logps": [[-1.0]]}, "column target_mask is missing"),
+    ],
+)  # fmt: skip
+def test_a_column_that_is_missing_or_that_a_method_does_not_read_is_not_here(function, changed, what):
+    inputs = {name: value for name, value in {**PAIR, **changed}.items() if value is not None}
+    with pytest.raises(NotHere, match=what):
+        check_case(function, {"inputs": inputs, "kwargs": {}, "expected": {"loss": 0.0}}, TOLERANCES)
+
+
+def test_soft_labels_of_a_case_are_used_where_the_method_has_them():
+    wanted = 0.7 * math.log1p(math.exp(-3)) + 0.3 * math.log1p(math.exp(3))
+    case = {"inputs": {**PAIR, "soft_labels": [0.7]}, "kwargs": {"beta": 1.0}, "expected": {"loss": wanted}}
+    assert check_case("dpo_loss", case, TOLERANCES) == ""
+
+
+def test_without_a_target_slic_hf_takes_the_chosen_answer():
+    case = {"inputs": ALONE, "kwargs": {"delta": 1.0, "reg_coef": 0.1}, "expected": {"loss": 1.0 + 0.1 * 3}}
+    assert check_case("slic_hf_loss", case, TOLERANCES) == ""
+
+
+def test_one_odd_case_does_not_stop_those_that_follow(tmp_path):
+    good = {"function": "gae", **GAE}
+    odd = [
+        {"name": "a", "function": "dpo_loss", "inputs": {"policy_chosen": [[-1.0]]}, "expected": {"loss": 1.0}},
+        {"name": "b", "function": "gae", **GAE, "grads": {"rewards": [[1.0]]}},
+        {"name": "c", "function": "gae", "inputs": {"rewards": [[1.0], [1.0, 2.0]]}, "expected": {}},
+        {"name": "d", "function": "gae", "expected": {}},
+    ]
+    path = tmp_path / "cases.json"
+    path.write_text(json.dumps({"cases": [*odd, {"name": "last", **good}]}))
+    verdicts = {verdict.name: verdict for verdict in check_file(path)}
+    assert [verdict.outcome for verdict in verdicts.values()] == ["not here", "miss", "miss", "miss", "pass"]
+    assert "give grad_of" in verdicts["b"].text and "ValueError" in verdicts["c"].text and "inputs" in verdicts["d"].text
 
 
 def test_every_pairwise_case_names_a_method_and_options_that_exist():

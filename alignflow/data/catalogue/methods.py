@@ -20,9 +20,11 @@ class Method(PartWithOptions):
         needs: Figures per token that its loss takes: names of `token_statistics.STATISTICS`.
         needs_reference: Whether it compares with a frozen reference model.
         reference_tokens: Whether it needs the reference's log-probability of each token, and not the sums alone.
+        nll_option: The option that weighs the chosen answers' NLL against the rest, where the loss has that NLL itself; empty: it
+            has none, and `align.sft_coefficient` adds it.
         formula: What its loss is, in the symbols of the papers: rho is log pi - log pi_ref summed over an answer's tokens, lp the
             policy's log-probability likewise, avg their mean; w and l are the chosen and the rejected answer, s the sigmoid.
-        paper: arXiv id.
+        paper: arXiv id; empty where there is no paper.
     """
 
     trainer: str = "pairs"
@@ -31,6 +33,7 @@ class Method(PartWithOptions):
     needs: tuple[str, ...] = ("logps",)
     needs_reference: bool = True
     reference_tokens: bool = False
+    nll_option: str = ""
     formula: str = ""
     paper: str = ""
 
@@ -43,7 +46,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "cdpo": Method(
         "alignflow.models.losses.dpo:dpo", "Conservative DPO: DPO with smoothed labels.",
-        options=pairwise.CDPOOptions, paper="2305.18290",
+        options=pairwise.CDPOOptions,
         formula="-(1 - e) log s(z) - e log s(-z), z = beta (rho(w) - rho(l)), e = label_smoothing",
     ),
     "robust": Method(
@@ -113,7 +116,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "slic_hf": Method(
         "alignflow.models.losses.reference_free:slic_hf", "SLiC-HF: a hinge on log-probabilities, and a pull to the chosen answer.",
-        options=pairwise.SLiCOptions, paper="2305.10425", needs_reference=False,
+        options=pairwise.SLiCOptions, paper="2305.10425", needs_reference=False, nll_option="reg_coef",
         formula="max(0, delta - lp(w) + lp(l)) - reg_coef lp(w)",
     ),
     "simpo": Method(
@@ -123,12 +126,12 @@ METHODS: Mapping[str, Method] = {
     ),
     "cpo": Method(
         "alignflow.models.losses.reference_free:cpo", "Contrastive Preference Optimization: DPO without a reference, with behaviour cloning.",
-        options=pairwise.CPOOptions, paper="2401.08417", needs_reference=False,
+        options=pairwise.CPOOptions, paper="2401.08417", needs_reference=False, nll_option="cpo_alpha",
         formula="-log s(beta (lp(w) - lp(l))) + cpo_alpha NLL(w)",
     ),
     "orpo": Method(
         "alignflow.models.losses.reference_free:orpo", "Odds Ratio Preference Optimization: SFT and preferences in one step.",
-        options=pairwise.ORPOOptions, paper="2403.07691", needs_reference=False,
+        options=pairwise.ORPOOptions, paper="2403.07691", needs_reference=False, nll_option="beta",
         formula="NLL(w) - beta log s(logodds(w) - logodds(l)), odds of exp(avg lp)",
     ),
     "ppo": Method(

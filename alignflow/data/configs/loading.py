@@ -56,13 +56,17 @@ def changed_recipe(content: dict[str, Any], settings: Iterable[str | tuple[str, 
     return recipe
 
 
+OPTIONS_OF_METHODS = {"options_of": {name: tuple(row.options.model_fields) for name, row in catalogue.METHODS.items()}}
+"""Context of validation: which options each method has, for messages about fields that became options."""
+
+
 def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
     """Validate what a recipe says and make its paths absolute, starting at `base`; raises RecipeError.
 
     The user's own code that it names is not looked for: `changed_recipe` does that for a recipe that is used here.
     """
     try:
-        recipe = Recipe.model_validate(dict(content))
+        recipe = Recipe.model_validate(dict(content), context=OPTIONS_OF_METHODS)
     except ValidationError as error:
         raise explain(error, Recipe, where, STAGES) from None
     check_names(recipe)
@@ -108,7 +112,7 @@ def check_template(template: str) -> None:
 
 
 def check_unused(align: AlignConfig) -> None:
-    """Refuse fields of `align` that the trainer of its method would leave unread; raises RecipeError."""
+    """Refuse fields of `align` that the trainer of its method would leave unread, or that its loss has itself; raises RecipeError."""
     method = catalogue.look_up(catalogue.METHODS, align.method, "align.method")
     for name in catalogue.TRAINERS[method.trainer].unread:
         if name in align.model_fields_set and getattr(align, name) != type(align).model_fields[name].default:
@@ -117,6 +121,11 @@ def check_unused(align: AlignConfig) -> None:
                 where=f"align.{name}",
                 do=f"`alignflow methods {align.method}` lists its options",
             )
+    if align.sft_coefficient and method.nll_option:
+        raise RecipeError(
+            f"the loss of {align.method!r} has the chosen answers' NLL itself, and would count it twice", where="align.sft_coefficient",
+            do=f"leave it out; align.options.{method.nll_option} sets how much the NLL weighs",
+        )  # fmt: skip
 
 
 def resolve_paths(config: Any, base: Path) -> Any:

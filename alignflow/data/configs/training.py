@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from alignflow.data.configs.base import Name, StageConfig, runtime_field, seed_field
 
@@ -113,8 +113,17 @@ class AlignConfig(TrainingConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _what_is_an_option_now(cls, given: Any) -> Any:
+    def _what_is_an_option_now(cls, given: Any, info: ValidationInfo) -> Any:
         moved = [name for name in MOVED_TO_OPTIONS if isinstance(given, Mapping) and name in given]
         if moved:
-            raise ValueError("; ".join(f"{name} is an option of the method: write align.options.{name}" for name in moved))
+            method = given.get("method", cls.model_fields["method"].default)
+            known = (info.context or {}).get("options_of", {}).get(method) if isinstance(method, str) else None
+            raise ValueError("; ".join(_where_it_went(name, method, known) for name in moved))
         return given
+
+
+def _where_it_went(name: str, method: str, known: Sequence[str] | None) -> str:
+    """What to write instead of a field that became an option; `known` are the method's options, None where nothing says."""
+    if known is None or name in known:
+        return f"{name} is an option of the method: write align.options.{name}"
+    return f"{method} has no {name}; it has {', '.join(known)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ Outputs = dict[str, Any]
 
 
 class NotHere(Exception):
-    """A case asks for a function, an argument or an output that this code does not have."""
+    """A case asks for a function, an argument, a column or an output that this code does not have."""
 
 
 class Arguments:
@@ -37,6 +37,36 @@ class Arguments:
 
 Caller = Callable[[Tensors, Arguments], Outputs]
 """Calls our function with the inputs of a case."""
+
+
+class Columns(Mapping[str, torch.Tensor]):
+    """Input columns of a case; one that is missing, and one that nothing read, make the case `not here`.
+
+    Whether a column is there may be asked; only its value counts as read.
+    """
+
+    def __init__(self, values: Mapping[str, torch.Tensor]):
+        self._values, self._read = dict(values), set[str]()
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if name not in self._values:
+            raise NotHere(f"column {name} is missing")
+        self._read.add(name)
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def check(self) -> None:
+        """Raise NotHere for the columns that nothing read."""
+        if unread := sorted(set(self._values) - self._read):
+            raise NotHere(f"column {', '.join(unread)}")
 
 
 def token_statistics(values: torch.Tensor, mask: torch.Tensor) -> TokenStatistics:

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from alignflow.data import catalogue
 from alignflow.models.cases.base import Arguments, Caller, NotHere, Outputs, Tensors
 from alignflow.models.losses.base import LossOutput, OfflineBatch, PairBatch, pairs_of_tokens
-from alignflow.models.losses.reference_free import slic_hf_with_target
+from alignflow.models.losses.reference_free import slic_hf, slic_hf_with_target
 from alignflow.models.losses.weighted import wpo_weighted, wpo_weights
 
 SIDES = ("chosen", "rejected")
+SOFT = "use_soft_labels"
 
 
 @dataclass(frozen=True)
@@ -37,25 +38,27 @@ class PairCase:
     call: Callable[[PairBatch, Tensors, Any], LossOutput] | None = None
 
     def __call__(self, inputs: Tensors, arguments: Arguments) -> Outputs:
-        """The outputs of our function for a case; raises NotHere for an argument that it does not have."""
+        """The outputs of our function for a case; raises NotHere for an argument or a column that it does not have."""
         name = self.method.format(kind=arguments.take("zero", "kind")) if "{kind}" in self.method else self.method
         if name not in catalogue.METHODS:
             raise NotHere(f"method {name}")
-        row, batch = catalogue.METHODS[name], _batch(inputs)
-        options = self._options(row.options, arguments)
+        row = catalogue.METHODS[name]
+        labels = _soft_labels(inputs) if SOFT in row.options.model_fields else None
+        batch = _batch(inputs, row.needs_reference, labels)
+        options = self._options(row.options, arguments, {} if labels is None else {SOFT: True})
         output = self.call(batch, inputs, options) if self.call else row.resolve()(batch, options)
         shown = output.metrics
         found = {
             "loss": _total(output, batch), "per_example": output.loss, "chosen_rewards": shown["rewards/chosen"],
             "rejected_rewards": shown["rewards/rejected"], "margin": shown["rewards/margins"].mean(),
-            "accuracy": (shown["rewards/margins"] > 0).double().mean(),  # strictly: curves count a tie as half
+            "accuracy": shown["rewards/accuracies"].double().mean(),
             "preference_loss": output.loss.mean(), "nll": -batch.logps()[0].sum() / batch.chosen.tokens.sum().clamp(min=1),
         }  # fmt: skip
         return found | {name: figure(output) for name, figure in self.metrics.items()}
 
-    def _options(self, kind: Any, arguments: Arguments) -> Any:
+    def _options(self, kind: Any, arguments: Arguments, implied: Mapping[str, Any]) -> Any:
         names = {**{name: name for name in kind.model_fields}, **self.arguments}
-        given = {}
+        given = dict(implied)
         for theirs, ours in names.items():
             value = arguments.take(None, theirs)
             if value is not None:
@@ -66,10 +69,14 @@ class PairCase:
             raise NotHere("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())) from None
 
 
-def _batch(inputs: Tensors) -> PairBatch:
+def _soft_labels(inputs: Tensors) -> torch.Tensor | None:
+    return next((inputs[name] for name in ("soft_labels", "soft_label") if name in inputs), None)
+
+
+def _batch(inputs: Tensors, with_reference: bool, labels: torch.Tensor | None) -> PairBatch:
+    """The pairs of a case; the reference's columns are read where the method compares with one, and then must be there."""
     policy, masks = ((inputs[f"policy_{side}"] for side in SIDES), (inputs[f"{side}_mask"] for side in SIDES))
-    reference = tuple(inputs[f"ref_{side}"] for side in SIDES) if "ref_chosen" in inputs else None
-    labels = next((inputs[name] for name in ("soft_labels", "soft_label") if name in inputs), None)
+    reference = tuple(inputs[f"ref_{side}"] for side in SIDES) if with_reference else None
     return pairs_of_tokens(tuple(policy), tuple(masks), reference, labels)  # type: ignore[arg-type]
 
 
@@ -80,6 +87,8 @@ def _total(output: LossOutput, batch: PairBatch) -> torch.Tensor:
 
 
 def _slic_hf(batch: PairBatch, inputs: Tensors, options: Any) -> LossOutput:
+    if "target_logps" not in inputs:
+        return slic_hf(batch, options)  # the chosen answer is the target
     mask = inputs["target_mask"].bool()
     return slic_hf_with_target(batch, torch.where(mask, inputs["target_logps"], 0.0).sum(1), options)
 

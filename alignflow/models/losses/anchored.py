@@ -10,7 +10,7 @@ from alignflow.models.losses.base import LossOutput, PairBatch, pair_metrics
 
 
 def apo_zero(batch: PairBatch, options: BetaOptions) -> LossOutput:
-    """-sigmoid(r(w)) + sigmoid(r(l)), r = beta rho (D'Oosterlinck et al. 2024, arXiv 2408.06266, equation 5).
+    """-sigmoid(r(w)) + sigmoid(r(l)), r = beta rho (D'Oosterlinck et al. 2024, "APO-zero", arXiv 2408.06266).
 
     It raises the chosen answer and lowers the rejected one. At the reference it is 0; TRL adds 1.
     """
@@ -20,7 +20,7 @@ def apo_zero(batch: PairBatch, options: BetaOptions) -> LossOutput:
 
 
 def apo_down(batch: PairBatch, options: BetaOptions) -> LossOutput:
-    """sigmoid(r(w)) - sigmoid(r(w) - r(l)), r = beta rho (arXiv 2408.06266, equation 6).
+    """sigmoid(r(w)) - sigmoid(r(w) - r(l)), r = beta rho (D'Oosterlinck et al. 2024, "APO-down", arXiv 2408.06266).
 
     It lowers both answers, the rejected one more: for a model that is better than its chosen answers. At the reference
     it is 0; TRL adds 1.
@@ -49,7 +49,7 @@ def dpop(batch: PairBatch, options: DPOPOptions) -> LossOutput:
     paper alone. Metrics: rewards beta * rho.
     """
     rho_w, rho_l = batch.logratios()
-    z = options.beta * (rho_w - rho_l - options.dpop_lambda * (-rho_w).clamp(min=0))
+    z = options.beta * (rho_w - rho_l - options.dpop_lambda * torch.relu(-rho_w))
     return LossOutput(-logsigmoid(z), pair_metrics(batch, options.beta * rho_w, options.beta * rho_l))
 
 

@@ -188,19 +188,31 @@ def target_probability(soft_label: torch.Tensor, use_soft_labels: bool, label_sm
 
 
 def pair_metrics(batch: PairBatch, chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor) -> dict[str, torch.Tensor]:
-    """TRL's names for figures of a pair, each (pairs,); an accuracy counts a tie as half."""
+    """TRL's names for figures of a pair, each (pairs,); as in TRL, a pair with a tie is not accurate."""
     with torch.no_grad():
         margins = chosen_rewards - rejected_rewards
         return {
             "rewards/chosen": chosen_rewards.detach(),
             "rewards/rejected": rejected_rewards.detach(),
             "rewards/margins": margins.detach(),
-            "rewards/accuracies": ((margins > 0).float() + (margins >= 0).float()) / 2,
+            "rewards/accuracies": (margins > 0).float(),
             "logps/chosen": batch.chosen.logps.detach(),
             "logps/rejected": batch.rejected.logps.detach(),
         }
 
 
+CAPS = {torch.float32: 30.0, torch.float64: 690.0}
+"""Exponents beyond which an exponential goes on as its tangent, nats: in fp32, the squares of a gradient of e^30 in each of
+1e12 weights have a finite sum; in fp64, where fixed cases are computed, all but overflow is exact."""
+
+
 def exp_capped(values: torch.Tensor) -> torch.Tensor:
-    """exp of the values, of at most 8 nats below what their type can hold; above it neither value nor gradient grows."""
-    return values.clamp(max=math.log(torch.finfo(values.dtype).max) - 8).exp()
+    """e^x, and beyond a cap c its tangent e^c (1 + x - c): the gradient grows no further, and never is 0."""
+    cap = CAPS[values.dtype]
+    return torch.exp(values.clamp(max=cap)) + math.exp(cap) * torch.relu(values - cap)
+
+
+def expm1_capped(values: torch.Tensor) -> torch.Tensor:
+    """e^x - 1, exact near 0, with the tangent of `exp_capped` beyond the cap."""
+    cap = CAPS[values.dtype]
+    return torch.expm1(values.clamp(max=cap)) + math.exp(cap) * torch.relu(values - cap)

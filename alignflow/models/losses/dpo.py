@@ -11,9 +11,10 @@ from alignflow.models.losses.base import LossOutput, PairBatch, pair_metrics, ta
 def dpo(batch: PairBatch, options: DPOOptions) -> LossOutput:
     """-log sigmoid(z), z = beta (rho(w) - rho(l)), with rho summed over tokens (Rafailov et al. 2023, arXiv 2305.18290, equation 7).
 
-    With a target p below 1 (label smoothing: Mitchell 2023, "cDPO"; or the labeller's soft labels) both orders of the
-    pair are weighed: -p log sigmoid(z) - (1 - p) log sigmoid(-z). At the reference z is 0 and the loss is ln 2. No gradient
-    reaches the reference.
+    With a target p below 1 (label smoothing, or the labeller's soft labels) both orders of the pair are weighed:
+    -p log sigmoid(z) - (1 - p) log sigmoid(-z). Smoothing is the "cDPO" of a note, not a paper: Mitchell 2023, "A note on
+    DPO with noisy preferences & relationship to IPO". At the reference z is 0 and the loss is ln 2. No gradient reaches
+    the reference.
 
     Args:
         batch: Pairs with reference sums.

@@ -9,14 +9,14 @@ import torch
 from torch.nn.functional import logsigmoid, softplus
 
 from alignflow.data.configs.pairwise import EXOOptions, FDPOOptions, GPOOptions, IPOOptions, RSOOptions
-from alignflow.models.losses.base import LossOutput, PairBatch, exp_capped, pair_metrics
+from alignflow.models.losses.base import LossOutput, PairBatch, exp_capped, expm1_capped, pair_metrics
 
 FORMS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "logistic": lambda z: softplus(-z),
-    "hinge": lambda z: (1 - z).clamp(min=0),
+    "hinge": lambda z: torch.relu(1 - z),
     "squared": lambda z: (z - 1).square(),
     "exponential": lambda z: exp_capped(-z),
-    "truncated_squared": lambda z: (1 - z).clamp(min=0).square(),
+    "truncated_squared": lambda z: torch.relu(1 - z).square(),
     "savage": lambda z: torch.sigmoid(-z).square(),
 }
 """GPO's functions of the margin (arXiv 2402.05749, table 1)."""
@@ -47,15 +47,15 @@ def gpo(batch: PairBatch, options: GPOOptions) -> LossOutput:
 def rso_hinge(batch: PairBatch, options: RSOOptions) -> LossOutput:
     """max(0, 1 - z), the hinge normalised by a reference (Liu et al. 2023, arXiv 2309.06657, equation 10); TRL's `hinge`.
 
-    At the reference it is 1. No gradient beyond the margin.
+    At the reference it is 1. No gradient at the margin and beyond.
     """
     rho_w, rho_l = batch.logratios()
     rewards = options.beta * rho_w, options.beta * rho_l
-    return LossOutput((1 - (rewards[0] - rewards[1])).clamp(min=0), pair_metrics(batch, *rewards))
+    return LossOutput(torch.relu(1 - (rewards[0] - rewards[1])), pair_metrics(batch, *rewards))
 
 
 def exo(batch: PairBatch, options: EXOOptions) -> LossOutput:
-    """KL( softmax(beta rho(w), beta rho(l)) || (1 - e, e) ), e = label_smoothing (Ji et al. 2024, arXiv 2402.00856, equation 17).
+    """KL( softmax(beta rho(w), beta rho(l)) || (1 - e, e) ), e = label_smoothing (Ji et al. 2024, "EXO", arXiv 2402.00856).
 
     At the reference it is -ln 2 - (ln(1 - e) + ln e) / 2.
     """
@@ -70,8 +70,8 @@ def f_dpo(batch: PairBatch, options: FDPOOptions) -> LossOutput:
     """-log sigmoid(beta (f'(u(w)) - f'(u(l)))) with u = pi / pi_ref (Wang et al. 2023, arXiv 2309.16240, equation 10).
 
     f' is, without constants: log u (reverse KL), -1/u (forward KL), log(2u / (1 + u)) (Jensen-Shannon),
-    (u^(alpha - 1) - 1) / (alpha - 1). Ratios of whole answers overflow: their exponents are capped, and no gradient
-    passes beyond. At the reference the loss is ln 2. The alpha form rests on the paper alone. Metrics: rewards beta * rho.
+    (u^(alpha - 1) - 1) / (alpha - 1). Ratios of whole answers overflow: beyond a cap their exponentials go on
+    as tangents, see `exp_capped`. At the reference the loss is ln 2. The alpha form rests on the paper alone. Metrics: rewards beta * rho.
     """
     rho_w, rho_l = batch.logratios()
     z = options.beta * (_derivative(rho_w, options) - _derivative(rho_l, options))
@@ -86,5 +86,5 @@ def _derivative(rho: torch.Tensor, options: FDPOOptions) -> torch.Tensor:
     if kind == "js_divergence":
         return math.log(2) - softplus(-rho)
     if kind == "alpha_divergence" and power != 0:
-        return (exp_capped(power * rho) - 1) / power
+        return expm1_capped(power * rho) / power
     return rho

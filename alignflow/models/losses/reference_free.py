@@ -22,7 +22,7 @@ def slic_hf(batch: PairBatch, options: SLiCOptions) -> LossOutput:
 def slic_hf_with_target(batch: PairBatch, lp_target: torch.Tensor, options: SLiCOptions) -> LossOutput:
     """`slic_hf` with log-probabilities (pairs,) of answers of their own as the target."""
     lp_w, lp_l = batch.logps()
-    loss = (options.delta - lp_w + lp_l).clamp(min=0) - options.reg_coef * lp_target
+    loss = torch.relu(options.delta - lp_w + lp_l) - options.reg_coef * lp_target
     return LossOutput(loss, pair_metrics(batch, lp_w, lp_l))
 
 

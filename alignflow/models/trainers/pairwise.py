@@ -93,7 +93,7 @@ def train_align(config: AlignConfig, *, policy: Path, reference: Path | None, pr
     compute = pair_compute(model, pairs, references, method, config)
     metrics = fit(engine, compute, plan, config, run, lambda: evaluate_pairs(model, data["heldout"], references, method, run))
     card = {
-        f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary} arXiv {row.paper}).",
+        f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary}{f' arXiv {row.paper}' if row.paper else ''}).",
         "pairs": str(len(data["train"])), **settings_shown(options),
         "licences of what went in": licences_of(policy, preferences),
     }  # fmt: skip
@@ -117,8 +117,11 @@ def pair_compute(model: Policy, pairs: Pairs, references: References, method: Me
         paired = answers.pairs()
         output, chosen_nll = method.loss(paired), -paired.mean_logps()[0]
         total = output.loss.sum() + config.sft_coefficient * chosen_nll.sum()
-        figures = {**output.metrics, "nll_loss": chosen_nll.detach()}
-        shown = {name: (float(values.sum()), len(batch)) for name, values in figures.items()}
+        shown = {name: (float(values.sum()), float(len(batch))) for name, values in output.metrics.items()}
+        if output.token_loss is None:
+            shown["nll_loss"] = (float(chosen_nll.detach().sum()), float(len(batch)))
+        else:  # as it enters the loss: a mean over the tokens of the step
+            shown["nll_loss"] = (-float(paired.logps()[0].detach().sum()), float(paired.chosen.tokens.sum()))
         return StepOutput(total, shown, None if output.token_loss is None else output.token_loss.sum())
 
     return compute
@@ -202,14 +205,19 @@ def check_start(model: Policy, pairs: Pairs, references: References, run: Run) -
 
 @torch.no_grad()
 def evaluate_pairs(model: Policy, pairs: Pairs, references: References, method: Method, run: Run) -> dict[str, float | None]:
-    """`eval_loss` and the loss's metrics on held-out pairs, as means over pairs; a token loss is a mean over tokens."""
+    """`eval_loss`, `eval_nll_loss` and the loss's metrics on held-out pairs, as means over pairs.
+
+    A token loss is a mean over tokens, and so is the NLL of a method with one.
+    """
     sums: dict[str, Any] = {}
     tokens = max(sum(answer.supervised for answer in pairs.chosen), 1)
     for own in passes(pairs.lengths, run.runtime.micro_batch_tokens):
-        output = method.loss(offline_batch(model, pairs, own.rows, references, "heldout", method.needs).pairs())
-        shown = {"loss": output.loss, **output.metrics}
+        paired = offline_batch(model, pairs, own.rows, references, "heldout", method.needs).pairs()
+        output = method.loss(paired)
+        shown = {"loss": output.loss, "nll_loss": -paired.mean_logps()[0], **output.metrics}
         if output.token_loss is not None:
             shown["loss"] = output.loss + output.token_loss * (len(pairs) / tokens)
+            shown["nll_loss"] = -paired.logps()[0] * (len(pairs) / tokens)
         for name, values in shown.items():
             sums[f"eval_{name}"] = sums.get(f"eval_{name}", 0.0) + own.counts * float(values.sum())
     sums = group.sum_all(sums)

@@ -37,6 +37,10 @@ def load(repository):
         ("a..b=1", "not a place in a recipe"), ("evaluate.evaluators.0.x=1", "evaluate.evaluators"), ("data.prompts.²=1", "not a place in a list"),
         ("align={beta: 1, beta: 2}", "the key 'beta' is there twice"), ("align.options={beta: .inf}", "not a finite number"),
         ("align={label_smoothing: 0.1}", "label_smoothing is an option of the method: write align.options.label_smoothing"),
+        ("align={method: simpo, label_smoothing: 0.1}", "simpo has no label_smoothing; it has beta, gamma"),
+        ("align={method: simpo, beta: 1}", "beta is an option of the method: write align.options.beta"),
+        ("align={method: cpo, sft_coefficient: 0.1}", "align.options.cpo_alpha"), ("align={method: orpo, sft_coefficient: 0.1}", "would count it twice"),
+        ("align={method: slic_hf, sft_coefficient: 0.1}", "align.options.reg_coef"),
     ],
 )  # fmt: skip
 def test_what_means_nothing_is_refused_in_one_message(load, setting, what):

@@ -59,7 +59,11 @@ def test_at_the_reference_the_loss_is_ln_2(chosen, rejected, smoothing):
 def test_swapping_the_sides_mirrors_the_rewards(a, b, c, d):
     first, second = loss(a, b, c, d).metrics, loss(b, a, d, c).metrics
     assert float(first["rewards/margins"]) == pytest.approx(-float(second["rewards/margins"]), abs=1e-4)
-    assert float(first["rewards/accuracies"]) == 1 - float(second["rewards/accuracies"])
+    assert float(first["rewards/accuracies"]) + float(second["rewards/accuracies"]) == (1 if float(first["rewards/margins"]) else 0)
+
+
+def test_a_tie_is_not_accurate():
+    assert float(loss(-10, -12, -10, -12).metrics["rewards/accuracies"]) == 0
 
 
 def test_the_gradient_raises_chosen_and_lowers_rejected():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignflow.data import catalogue
-from alignflow.models.losses.base import pairs_of_tokens
+from alignflow.models.losses.base import exp_capped, expm1_capped, pairs_of_tokens
 from alignflow.models.losses.margins import FORMS
 
 LN2 = math.log(2)
@@ -202,3 +202,54 @@ def test_cpo_and_orpo_leave_their_nll_to_be_divided_by_the_tokens_of_the_step():
     assert loss_of("orpo", batch(policy_w, policy_l)).token_loss.tolist() == [3.0]
     sums = loss_of("cpo", batch(policy_w, policy_l), nll_reduction="sequence")
     assert sums.token_loss is None and float(sums.loss) == pytest.approx(3.0 + math.log1p(math.exp(-0.4)))
+
+
+FAR = [
+    ("f_dpo", {"f_divergence_type": "forward_kl"}), ("f_dpo", {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 2.0}),
+    ("gpo", {"form": "exponential", "beta": 1.0}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), FAR, ids=lambda value: value if isinstance(value, str) else next(iter(value.values())))
+@pytest.mark.parametrize("rho", [-50.0, -81.0, -200.0])
+def test_a_pair_far_from_the_reference_still_learns_and_its_gradient_can_be_clipped(name, options, rho):
+    """The exponential forms, in fp32: the chosen answer has lost -rho nats, and the rejected one has won as many."""
+    weights = torch.full((64, 64), 1.0, requires_grad=True)
+    reference, shift = torch.full((1, 64), -4.0), torch.full((1, 64), rho / 64)
+    moved = shift * weights.mean(1)[None]
+    total(loss_of(name, batch(reference + moved, reference - moved, reference, reference), **options)).backward()
+    assert (weights.grad > 0).all(), "smaller weights bring both answers back to the reference"
+    norm = torch.nn.utils.clip_grad_norm_([weights], 1.0)
+    assert torch.isfinite(norm) and norm > 0 and torch.linalg.vector_norm(weights.grad) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_an_exponential_goes_on_as_its_tangent_beyond_the_cap():
+    below, cap, beyond = 29.0, 30.0, 32.0
+    for function, offset in ((exp_capped, 0), (expm1_capped, 1)):
+        values = torch.tensor([below, cap, beyond], requires_grad=True)
+        found = function(values)
+        found.sum().backward()
+        torch.testing.assert_close(found.detach() + offset, torch.tensor([math.exp(29), math.exp(30), 3 * math.exp(30)]), rtol=1e-5, atol=0)
+        torch.testing.assert_close(values.grad, torch.tensor([math.exp(29), math.exp(30), math.exp(30)]), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("alpha", [1 - 1e-6, 1 + 1e-6])
+def test_the_alpha_divergence_near_1_is_dpo(dtype, alpha):
+    values = tensors([[-3.0, -1.0]], [[-2.0, -2.5]], [[-1.0, -1.5]], [[-2.25, -1.0]], dtype=dtype)
+    near = loss_of("f_dpo", batch(*values), f_divergence_type="alpha_divergence", f_alpha_divergence_coef=alpha)
+    torch.testing.assert_close(near.loss, loss_of("dpo", batch(*values)).loss, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "policy_w", "wanted"),
+    [  # the chosen answer's sum stands where the hinge begins: the rejected one's and both references are -1
+        ("rso", {"beta": 1.0}, 0.0, 0.0), ("gpo", {"form": "hinge", "beta": 1.0}, 0.0, 0.0), ("slic_hf", {"delta": 1.0, "reg_coef": 0.0}, 0.0, 0.0),
+        ("dpop", {"beta": 1.0, "dpop_lambda": 5.0}, -1.0, -0.5),
+    ],
+)  # fmt: skip
+def test_at_the_corner_of_a_hinge_no_gradient_passes(name, options, policy_w, wanted):
+    chosen, other = tensors([[policy_w]], [[-1.0]])
+    chosen.requires_grad_()
+    total(loss_of(name, batch(chosen, other, other, other), **options)).backward()
+    assert float(chosen.grad) == pytest.approx(wanted)
