@@ -10,10 +10,11 @@ import numpy as np
 
 from alignflow.data import near_duplicates
 from alignflow.data.measuring import FATES, HITS, KEYS, OWN, WHOLE, Measured
-from alignflow.data.near_duplicates import FEWEST, MOST, Sets
+from alignflow.data.near_duplicates import BANDS, FEWEST, MOST
 from alignflow.data.parsing import Kept
 from alignflow.data.row_texts import row_text
 from alignflow.data.row_workers import Workers
+from alignflow.data.similar_sets import Sets, find
 from alignflow.data.spool import Spool, SpooledRows
 
 
@@ -64,11 +65,11 @@ class Table:
         places = np.nonzero(self.left)[0]
         self.drop("duplicate", _at(places[repeated(self.column(lambda chunk: chunk.text)[places])], len(self.left)))
 
-    def drop_near_duplicates(self, threshold: float, spool: Spool, workers: Workers) -> None:
-        """Drop rows that are nearly equal to an earlier one, system turn or not; see near_duplicates.py."""
+    def drop_near_duplicates(self, threshold: float, spool: Spool, workers: Workers, said: Callable[[int, int], None]) -> None:
+        """Drop rows that are nearly equal to an earlier one, system turn or not; see near_duplicates.py. `said` hears of rows done, of all."""
         if threshold < 1 and self.left.any():
             places = np.nonzero(self.left)[0]
-            self.drop("near_duplicate", _at(places[_nearly_equal(self, threshold, spool, workers)], len(self.left)))
+            self.drop("near_duplicate", _at(places[_nearly_equal(self, threshold, spool, workers, said)], len(self.left)))
 
     def drop_contaminated(self, grams: int) -> int:
         """Drop rows whose prompt is an evaluation prompt, or shares a run of words with one.
@@ -128,7 +129,7 @@ def repeated(digests: np.ndarray) -> np.ndarray:
     found[order[1:]] = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)
     return found
 
-def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers) -> np.ndarray:
+def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers, said: Callable[[int, int], None]) -> np.ndarray:
     """For each row that is left whether it is nearly equal to an earlier one that was kept; memory holds the numbers of one band at a time."""
     left = table.parts(table.left)
     pairs = list(zip(table.chunks, left, strict=True))
@@ -143,7 +144,7 @@ def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers
             (chunk.path.with_suffix(OWN), chunk.shingles, mask) if chunk.whole is None and not len(common) else
             (chunk.path.with_suffix(WHOLE), chunk.shingles if chunk.whole is None else chunk.whole, mask) for chunk, mask in pairs
         ])  # fmt: skip
-    return near_duplicates.find(lambda band: np.concatenate([_keys(chunk.path, band, len(mask))[mask] for chunk, mask in pairs]), own, whole, threshold)
+    return find(lambda band: np.concatenate([_keys(chunk.path, band, len(mask))[mask] for chunk, mask in pairs]), BANDS, own, whole, threshold, said)
 
 def _write_without(path: Path, counts: np.ndarray, common: np.ndarray, keep: bool) -> np.ndarray:
     """Take the common shingles out of a chunk's own, with the numbers of its bands; `keep` the others as those of the whole texts."""

@@ -15,11 +15,12 @@ import numpy as np
 
 from alignflow.data.byte_bounds import longest_bytes
 from alignflow.data.configs.inputs import PrepareConfig
-from alignflow.data.near_duplicates import Sets, band_keys, shingles
+from alignflow.data.near_duplicates import band_keys, shingles
 from alignflow.data.records import has_weights, is_held_out, normalise_text, prompt_digest
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.row_lengths import Lengths, encoded_lengths
 from alignflow.data.row_texts import Row, is_far_too_long, last_turn_text, prompt_messages, row_text, without_system, word_ngrams
+from alignflow.data.similar_sets import Sets
 from alignflow.data.spool import read_rows, write_rows
 from alignflow.data.template_rows import fit_to_template
 from alignflow.data.tool_forms import LEFT_OUT, OTHER

@@ -1,51 +1,25 @@
 """Near-duplicate rows: word 3-gram Jaccard similarity, found by MinHash and checked exactly (Broder 1997).
 
 What most rows share, a system prompt or a template, says nothing about whether two of them are the same. So a pair must be similar
-with it and without it. Sets of shingles of many rows are held as one array, one set after the other, and the number of each.
+with it and without it. similar_sets.py looks for the pairs.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
 
 from alignflow.data.records import normalise_text
+from alignflow.data.similar_sets import Sets, find
 
 PERMUTATIONS, BANDS = 64, 16
 MOST, FEWEST = 0.5, 20
 """Shingles are common in more than MOST of at least FEWEST rows: a smaller share may be one text that is there again and again."""
 _PRIME = np.uint64((1 << 61) - 1)
 _BUCKETS = 1 << 20
-_BLOCK = 1 << 16
-"""Rows that are looked at together for candidates."""
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Sets of shingles.
-
-    Attributes:
-        flat: The shingles of one set after the other, each sorted [shingles], uint32; may be mapped from a file.
-        counts: How many of them each set has [sets].
-        starts: Where each set begins in `flat` [sets].
-    """
-
-    flat: np.ndarray
-    counts: np.ndarray
-    starts: np.ndarray
-
-    @classmethod
-    def of(cls, flat: np.ndarray, counts: np.ndarray) -> Sets:
-        """Sets of so many shingles each."""
-        counts = np.asarray(counts, dtype=np.int64)
-        return cls(flat, counts, np.cumsum(counts) - counts)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return np.asarray(self.flat[self.starts[index] : self.starts[index] + self.counts[index]])
 
 
 def shingles(texts: Iterable[str], size: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +61,7 @@ def near_duplicates(texts: Sequence[str], threshold: float, without_system: Sequ
     own = whole if without_system is None else shingles(map(normalise_text, without_system))
     own = without_common(*own, common_shingles(lambda: iter([own[0]]), len(texts)))
     keys = band_keys(*own)
-    return find(lambda band: keys[band], Sets.of(*own), Sets.of(*whole), threshold).tolist()
+    return find(lambda band: keys[band], BANDS, Sets.of(*own), Sets.of(*whole), threshold).tolist()
 
 
 def common_shingles(parts: Callable[[], Iterable[np.ndarray]], rows: int) -> np.ndarray:
@@ -144,68 +118,3 @@ def band_keys(flat: np.ndarray, counts: np.ndarray) -> np.ndarray:
         band *= np.uint64(0x9E3779B97F4A7C15)
         band ^= band >> np.uint64(29)
     return keys
-
-
-def find(keys_of: Callable[[int], np.ndarray], own: Sets, whole: Sets, threshold: float) -> np.ndarray:
-    """For each set whether it is similar to an earlier one that was kept [sets], booleans.
-
-    Only sets that share the number of a band with another are looked at. Memory: 5 bytes for each band of each set, and 12 for each band that
-    it shares.
-
-    Args:
-        keys_of: Band -> its numbers [sets], as `band_keys` gives them.
-        own: The sets that the numbers are from.
-        whole: Sets that must be similar as well.
-        threshold: The least similarity.
-    """
-    groups, sizes = _groups(keys_of, len(own.counts))
-    first = np.cumsum(sizes) - sizes
-    kept = np.empty(int(sizes.sum()), dtype=np.int32)
-    filled = np.zeros(len(sizes), dtype=np.int64)
-    found = np.zeros(len(own.counts), dtype=bool)
-    for start in range(0, len(found), _BLOCK):
-        block = groups[:, start : start + _BLOCK]
-        for index in np.nonzero((block >= 0).any(axis=0))[0].tolist():
-            mine = block[:, index]
-            mine = mine[mine >= 0]
-            others = [kept[first[group] : first[group] + filled[group]] for group in mine.tolist() if filled[group]]
-            row = start + index
-            if others and _any_similar(row, np.unique(np.concatenate(others)), own, whole, threshold):
-                found[row] = True
-                continue
-            kept[first[mine] + filled[mine]] = row
-            filled[mine] += 1
-    return found
-
-
-def _groups(keys_of: Callable[[int], np.ndarray], rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each band of each row the number of its group, -1 where it is alone [BANDS, rows], int32; and the rows of each group [groups]."""
-    groups = np.full((BANDS, rows), -1, dtype=np.int32)
-    sizes: list[np.ndarray] = []
-    made = 0
-    for band in range(BANDS):
-        keys = keys_of(band)
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        starts = np.nonzero(np.concatenate([[True], keys[1:] != keys[:-1]]) if rows else np.zeros(0, dtype=bool))[0]
-        counts = np.diff(np.append(starts, rows))
-        several = counts > 1
-        numbers = np.where(several, made + np.cumsum(several) - 1, -1).astype(np.int32)
-        groups[band, order] = np.repeat(numbers, counts)
-        sizes.append(counts[several])
-        made += int(several.sum())
-    return groups, np.concatenate(sizes)
-
-
-def _any_similar(row: int, others: np.ndarray, own: Sets, whole: Sets, threshold: float) -> bool:
-    """Whether one of some sets is similar to that of `row`, in both kinds of sets. Sizes alone rule most of them out."""
-    for sets in (own, whole):
-        size, sizes = sets.counts[row], sets.counts[others]
-        others = others[np.minimum(size, sizes) / np.maximum(size, sizes) >= threshold]
-    return any(_similarity(own[row], own[other]) >= threshold and _similarity(whole[row], whole[other]) >= threshold for other in others.tolist())
-
-
-def _similarity(first: np.ndarray, second: np.ndarray) -> float:
-    """The Jaccard similarity of two sets."""
-    shared = len(np.intersect1d(first, second, assume_unique=True))
-    return shared / (len(first) + len(second) - shared)

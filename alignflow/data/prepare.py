@@ -165,7 +165,9 @@ class _Tables:
         table, parsed = self._measured(kind, kind, kept, chunks)
         table.drop_unfit()
         table.drop_duplicates()
-        table.drop_near_duplicates(self.config.near_duplicate_threshold, self.spool, self.workers)
+        table.drop_near_duplicates(
+            self.config.near_duplicate_threshold, self.spool, self.workers, lambda done, total: self._say_rows(done, total, "rows compared")
+        )
         if self._evaluation and (shared := table.drop_contaminated(self._evaluation[1])):
             self.run.warn(f"{shared} runs of {self.config.decontaminate_ngram} words that evaluation prompts have stand in more than half of {kind}: "
                           "rows are not dropped for these")  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alignflow.data import similar_sets
 from alignflow.data.near_duplicates import near_duplicates, shingles
 from alignflow.data.records import assistant, user
 from alignflow.data.row_texts import row_text, without_system
@@ -117,11 +118,50 @@ def one_by_one(texts, threshold, bare):
 blocks = st.sampled_from(["the same begin of all", "a rule for you and me", "", "été  Σ\u00a0x"])
 
 
-@settings(max_examples=80, deadline=None)
+@pytest.mark.parametrize("few", [similar_sets.FEW, 0])
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(blocks, words, words), min_size=1, max_size=45), st.floats(0.3, 0.95))
-def test_the_rows_that_are_found_are_those_of_a_comparison_one_by_one(parts, threshold):
+def test_the_rows_that_are_found_are_those_of_a_comparison_one_by_one(few, parts, threshold):
+    """Where rows that share a band are all compared, and where they are looked up by their rarest shingles."""
     texts, bare = ([" ".join(part[start:]) for part in parts] for start in (0, 1))
-    assert near_duplicates(texts, threshold, bare) == one_by_one(texts, threshold, bare)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(similar_sets, "FEW", few)
+        assert near_duplicates(texts, threshold, bare) == one_by_one(texts, threshold, bare)
+
+
+def templated(rows, own, templates=4):
+    """Rows of a few templates of 60 words, each with so many words of its own; every tenth is nearly equal to an earlier one."""
+    draw = random.Random(1)
+    words = [f"w{number}" for number in range(5000)]
+    texts = []
+    begins = [" ".join(draw.choices(words, k=60)) for _ in range(templates)]
+    for row in range(rows):
+        new = f"{begins[row % templates]} {' '.join(draw.choices(words, k=own))}"
+        texts.append(f"{draw.choice(texts)} more" if row % 10 == 9 else new)
+    return texts
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.75, 0.9])
+def test_rows_of_a_few_templates_that_are_found_are_those_of_a_comparison_one_by_one(threshold):
+    for own in (5, 15):
+        texts = templated(160, own)
+        assert near_duplicates(texts, threshold) == one_by_one(texts, threshold, texts)
+
+
+@pytest.mark.parametrize("own", [9, 12, 20])
+def test_rows_of_a_few_templates_are_compared_with_few_others(own, monkeypatch):
+    """They share bands with most rows of their template; looked up, and compared, are those alone that may be similar."""
+    looked_up, compared = [], []
+    of, similarities = similar_sets._Rarest.of, similar_sets._similarities
+    monkeypatch.setattr(similar_sets._Rarest, "of", lambda self, row: looked_up.append(of(self, row)) or looked_up[-1])
+    monkeypatch.setattr(similar_sets, "_similarities", lambda row, others, sets: compared.append(others) or similarities(row, others, sets))
+    for rows in (500, 2000):
+        looked_up.clear()
+        compared.clear()
+        assert rows / 12 < sum(near_duplicates(templated(rows, own), 0.8)) < rows / 4
+        assert len(looked_up) > rows / 4, "the rows share bands with many others"
+        assert sum(map(len, looked_up)) < rows
+        assert rows / 12 < sum(map(len, compared)) < 2 * rows
 
 
 def test_the_shingles_of_many_texts_are_those_of_each():
