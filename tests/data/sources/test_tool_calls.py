@@ -80,6 +80,19 @@ def test_marks_that_hermes_writes_around_calls_and_results_are_taken_off():
     assert parse("sharegpt", "demonstrations", {"conversations": HERMES[:2], "tools": [TOOL]}) == {"messages": whole[:2]}
 
 
+def test_results_in_a_users_turn_after_a_call_are_those_of_the_tool():
+    def spoken(result):
+        return {"conversations": [*HERMES[:2], {"from": "human", "value": result}, HERMES[3]], "tools": [TOOL]}
+
+    whole = [*ASKED, {**CALLED, "content": "I look."}, RESULT, *assistant("It rains.")]
+    assert parse("sharegpt", "demonstrations", spoken(HERMES[2]["value"])) == {"messages": whole}
+    assert parse("sharegpt", "prompts", spoken(HERMES[2]["value"]))["prompt"] == whole[:3]
+    assert reason("sharegpt", "demonstrations", spoken("Thanks.")) == "tool_call_without_result"
+    assert reason("sharegpt", "demonstrations", spoken(HERMES[2]["value"] + " And Rome?")) == "tool_markup_in_text"
+    assert reason("sharegpt", "demonstrations", spoken(2 * HERMES[2]["value"])) == "tool_result_without_call"
+    assert reason("sharegpt", "demonstrations", {"conversations": [{"from": "human", "value": HERMES[2]["value"]}, HERMES[3]], "tools": [TOOL]}) == "tool_markup_in_text"
+
+
 def test_tools_that_the_system_turn_tells_are_not_told_twice():
     system = {"from": "system", "value": "You may call <tools> [{'name': 'weather'}] </tools>"}
     found = parse("sharegpt", "demonstrations", {"conversations": [system, *HERMES], "tools": [TOOL]})["messages"]
