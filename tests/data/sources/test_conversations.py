@@ -8,8 +8,8 @@ from alignflow.data import catalogue
 from alignflow.data.records import assistant, user
 from alignflow.data.sources import trl
 from alignflow.data.sources.base import RowError
-from alignflow.data.sources.turn_order import ordered
 from alignflow.data.sources.transcripts import is_transcript, transcript_turns
+from alignflow.data.sources.turn_order import ordered
 from alignflow.data.sources.turns import turn_list
 
 SYSTEM = [{"role": "system", "content": "In French."}]

@@ -116,6 +116,19 @@ def test_results_of_several_calls_are_matched_by_id_and_the_order_of_the_results
     assert [(turn["name"], turn["content"]) for turn in found[2:4]] == [("b", "b"), ("a", "a")]
 
 
+@pytest.mark.parametrize("more", [{"status": "ERROR 500"}, {"code": 0}, {"annotations": [{"type": "url_citation"}]}])
+def test_a_result_or_a_part_with_more_than_a_text_drops_the_row(more):
+    said = {"type": "text", "text": "rain", **more}
+    whole = [[*RAW[:2], {"role": "tool", "content": content}, RAW[3]] for content in (said, [said])]
+    for turns in (*whole, [*user("q"), {"role": "assistant", "content": [said]}], [{"role": "user", "content": [said]}, *assistant("a")]):
+        assert reason("messages", "demonstrations", {"messages": turns}) == "unknown_content"
+
+
+def test_a_part_may_have_keys_that_say_nothing():
+    said = {"type": "output_text", "text": "a", "annotations": [], "cache_control": {"type": "ephemeral"}, "image_url": None, "citations": None}
+    assert parse("messages", "demonstrations", {"messages": [*user("q"), {"role": "assistant", "content": [said]}]})["messages"][1:] == assistant("a")
+
+
 def test_one_result_without_a_name_may_be_that_of_several_calls():
     row = {"messages": [*user("q"), {**CALLED, "tool_calls": [CALL, CALL]}, {"role": "tool", "content": "x"}, *assistant("a")]}
     assert parse("messages", "demonstrations", row)["messages"][2] == {"role": "tool", "content": "x"}
