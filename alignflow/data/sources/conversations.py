@@ -6,12 +6,12 @@ columns (`system`, `history`) is put where it belongs, and an answer is joined t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignflow.data.records import assistant, normalise_text, user
 from alignflow.data.sources.base import Messages, Row, RowError, TwoValues, is_blank, text
+from alignflow.data.sources.tool_calls import parsed_json
 from alignflow.data.sources.transcripts import is_transcript, transcript_turns, without_end
 from alignflow.data.sources.turn_order import ordered
 from alignflow.data.sources.turns import raw_turns, turn_list
@@ -66,10 +66,7 @@ def _history(row: Row) -> Messages:
     if isinstance(value, TwoValues) or any(other != value for other in given):
         raise RowError("unknown_history")
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise RowError("unknown_history") from None
+        value = parsed_json(value, "unknown_history")
     if not isinstance(value, list):
         raise RowError("unknown_history")
     if all(isinstance(item, Mapping) for item in value):

@@ -1,5 +1,7 @@
 """Calls of tools, their results and an answer's thinking: one form for the shapes of all data sets, and a reason for what is broken."""
 
+import datetime
+import decimal
 import json
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.parsing import parse_sources
 from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.data.sources.base import RowError
+from alignflow.data.sources.soundness import check_row
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": PARAMETERS}}
@@ -191,6 +194,36 @@ def test_an_answer_of_a_pair_is_a_text(row, why):
 def test_plain_text_is_not_made_of_calls():
     assert reason("trl", "texts", {"prompt": "q", "completion": [RAW_CALL]}) == "tool_calls"
     assert reason("trl", "texts", {"prompt": "q", "completion": "a", "tools": [TOOL]}) == "tool_calls"
+
+
+NOT_JSON = [b"ab", datetime.datetime(2024, 1, 1), decimal.Decimal("1.5"), float("nan"), float("inf"), [float("nan")]]
+
+
+@pytest.mark.parametrize("value", NOT_JSON)
+def test_a_value_that_json_cannot_hold_drops_its_row_alone(tmp_path, value):
+    call = {"function": {"name": "weather", "arguments": {"x": value}}}
+    tool = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object", "default": value}}}
+    rows = [
+        {"messages": [*user("q"), {"role": "assistant", "content": "", "tool_calls": [call]}], "tools": None},
+        {"messages": [*user("q"), *assistant("a")], "tools": [tool]}, {"messages": [*user("q"), *assistant("b")], "tools": None},
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    kept = parse_sources([SourceConfig(path=str(tmp_path / "t.parquet"))], "demonstrations", PrepareConfig())
+    assert kept.dropped == {"bad_tool_arguments": 1, "bad_tools": 1} and [row["messages"] for row in kept.rows] == [[*user("q"), *assistant("b")]]
+
+
+@pytest.mark.parametrize("value", [{1: "a"}, [("a", 1)], [{"a": {2: 3}}]])
+def test_names_that_are_no_texts_and_maps_of_a_typed_file_are_no_arguments(value):
+    called = {**CALLED, "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {"x": value}}}]}
+    with pytest.raises(RowError, match="bad_tool_arguments"):
+        check_row({"messages": [*user("q"), called]})
+
+
+def test_an_infinite_number_of_json_is_no_argument(tmp_path):
+    row = json.dumps({"messages": [*user("q"), {**CALLED, "tool_calls": [{"function": {"name": "weather", "arguments": {"x": 0.5}}}]}]})
+    (tmp_path / "t.jsonl").write_text(row.replace("0.5", "1e999") + "\n" + row + "\n")
+    kept = parse_sources([SourceConfig(path=str(tmp_path / "t.jsonl"))], "demonstrations", PrepareConfig())
+    assert kept.dropped == {"bad_tool_arguments": 1} and len(kept.rows) == 1
 
 
 def test_two_tools_of_one_parquet_file_do_not_get_each_other_s_parameters(tmp_path):
