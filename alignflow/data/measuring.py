@@ -61,6 +61,7 @@ class Measured:
         path: File of the rows.
         fate: Place in FATES; of what is not FINE nothing else is known [rows], uint8.
         text: Digest of all text in its normal form [rows, 2], uint64.
+        meant: What is said of the text: its label, or a number for the weights of its turns [rows], uint64; 0 where nothing is.
         held_out: Whether the prompt belongs to the held-out side [rows], booleans.
         lengths: In tokens.
         controls: Whether a control token stands in the text [rows], booleans.
@@ -78,6 +79,7 @@ class Measured:
     path: Path
     fate: np.ndarray
     text: np.ndarray
+    meant: np.ndarray
     held_out: np.ndarray
     lengths: Lengths
     controls: np.ndarray
@@ -171,6 +173,7 @@ def _measured(path: Path, rows: list[Row], fate: np.ndarray, lengths: Lengths, m
     controls = _controls(measuring.tokenizer)
     return Measured(
         path=path, fate=fate, text=np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2), lengths=lengths, merged=merged,
+        meant=np.fromiter((_meant(row) if good else 0 for row, good in zip(rows, fine, strict=True)), dtype=np.uint64, count=len(rows)),
         held_out=_flags(bool(prompt) and is_held_out(prompt, measuring.config.heldout_fraction) for prompt in prompts),
         controls=_flags(controls.search(text) is not None for text in texts),
         weighted=_flags(measuring.kind == "demonstrations" and has_weights(row) for row in rows),
@@ -179,6 +182,14 @@ def _measured(path: Path, rows: list[Row], fate: np.ndarray, lengths: Lengths, m
         sources=np.array([places[row["source"]] for row in rows], dtype=np.int32), labels=labels,
         shingles=counts, whole=whole, hits=_write_hits(path, prompts, grams, measuring.config.decontaminate_ngram) if grams else None,
     )  # fmt: skip
+
+
+def _meant(row: Row) -> int:
+    """A number for the label of a row, or for the turns of it that are not trained on: two rows of one text may differ in these."""
+    silent = [place for place, turn in enumerate(row.get("messages") or ()) if turn.get("weight") is not None]
+    if silent:
+        return int.from_bytes(blake2b(json.dumps(silent).encode(), digest_size=8).digest(), "little")
+    return 1 + bool(row["label"]) if "label" in row else 0
 
 
 def _is_known(prompt: Any, digests: frozenset[str]) -> bool:
