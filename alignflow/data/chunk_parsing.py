@@ -191,13 +191,14 @@ def parse_chunk(rows: list[tuple[int, Row]], source: SourceConfig, label: str, k
             parsed = parse(WatchedRow(renamed(row, source.columns), found.read), kind)
             for each in parsed:
                 check_row(each)
+            new = [{"id": row_id(kind, each), "source": label, **each} for each in parsed]
         except RowError as error:
             _count(found, error.reason, label, at, row)
             continue
         except NOT_OF_THIS_SHAPE:
             _count(found, "malformed", label, at, row)
             continue
-        made += [{"id": row_id(kind, each), "source": label, **each} for each in parsed]
+        made += new
     chosen = made if source.weight >= 1 else [row for row in made if int(row["id"][:12], 16) < source.weight * 16**12]
     if len(chosen) < len(made):
         first = next(row for row, other in zip(made, [*chosen, None], strict=False) if row is not other)

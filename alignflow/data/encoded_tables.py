@@ -10,7 +10,6 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from alignflow.data.records import table_batches
 from alignflow.data.run import Run
 from alignflow.data.seals import SealError
 from alignflow.data.shared_parts import PARTS
+from alignflow.data.tokenizer_code import code_of
 
 BATCH_ROWS = 1024
 SHOWN_AFTER_S = 2.0
@@ -143,16 +143,9 @@ def identity_of(kind: EncodedKind, tokenizer: Any) -> str:
     about = {
         "kind": kind.name, "format": FORMAT, "versions": {name: PARTS[name].version for name in ("rendering", "records", "rows")},
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-        "class": _code_of(type(tokenizer)), "backend": {name: value for name, value in backend.items() if name not in of_calls},
+        "class": code_of(type(tokenizer)), "backend": {name: value for name, value in backend.items() if name not in of_calls},
         "template": tokenizer.chat_template, "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
         "all_special": [*map(str, tokenizer.all_special_tokens)], "eos": tokenizer.eos_token_id, "bos": tokenizer.bos_token_id,
         "split": bool(getattr(tokenizer, "split_special_tokens", False)),
     }  # fmt: skip
     return text_digest(canonical_json(about))[:32]
-
-
-def _code_of(tokenizer_class: type) -> str:
-    """A class's name, and for one that is no part of transformers the digest of its module."""
-    name = f"{tokenizer_class.__module__}.{tokenizer_class.__qualname__}"
-    file = getattr(sys.modules.get(tokenizer_class.__module__), "__file__", None)
-    return name if name.startswith("transformers.") or not file else f"{name} {file_digest(Path(file))}"

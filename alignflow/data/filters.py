@@ -61,7 +61,14 @@ class Table:
             self.drop(reason, fate == place)
 
     def drop_duplicates(self) -> None:
-        """Drop rows that are equal, in normalised text, to an earlier one."""
+        """Drop rows that are equal, in normalised text, to an earlier one.
+
+        Where rows of one text differ in their label, or in which turns are trained on, all of them are dropped: none tells which is right.
+        """
+        places = np.nonzero(self.left)[0]
+        bad = contradictory(self.column(lambda chunk: chunk.text)[places], self.column(lambda chunk: chunk.meant)[places])
+        of_weights = bool(self.column(lambda chunk: chunk.weighted).any())
+        self.drop("contradictory_weights" if of_weights else "contradictory_labels", _at(places[bad], len(self.left)))
         places = np.nonzero(self.left)[0]
         self.drop("duplicate", _at(places[repeated(self.column(lambda chunk: chunk.text)[places])], len(self.left)))
 
@@ -120,6 +127,19 @@ class Table:
 def _at(places: np.ndarray, rows: int) -> np.ndarray:
     found = np.zeros(rows, dtype=bool)
     found[places] = True
+    return found
+
+def contradictory(digests: np.ndarray, meant: np.ndarray) -> np.ndarray:
+    """For each digest [rows, 2] whether rows of it have different numbers of `meant` [rows]; [rows], booleans."""
+    if not len(digests):
+        return np.zeros(0, dtype=bool)
+    order = np.lexsort((meant, digests[:, 1], digests[:, 0]))
+    is_new = np.append(True, (digests[order[1:]] != digests[order[:-1]]).any(axis=1))
+    group = np.cumsum(is_new) - 1
+    bad = np.zeros(group[-1] + 1, dtype=bool)
+    bad[group[1:][~is_new[1:] & (meant[order[1:]] != meant[order[:-1]])]] = True
+    found = np.zeros(len(digests), dtype=bool)
+    found[order] = bad[group]
     return found
 
 def repeated(digests: np.ndarray) -> np.ndarray:

@@ -16,10 +16,10 @@ import numpy as np
 from alignflow.data.byte_bounds import longest_bytes
 from alignflow.data.configs.inputs import PrepareConfig
 from alignflow.data.near_duplicates import band_keys, shingles
-from alignflow.data.records import has_weights, is_held_out, normalise_text, prompt_digest
+from alignflow.data.records import has_weights, is_held_out, normalise_text, prompt_digest, up_to_question
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.row_lengths import Lengths, encoded_lengths
-from alignflow.data.row_texts import Row, is_far_too_long, last_turn_text, prompt_messages, row_text, without_system, word_ngrams
+from alignflow.data.row_texts import Row, asked_texts, is_far_too_long, prompt_messages, questions, row_text, without_system, word_ngrams
 from alignflow.data.similar_sets import Sets
 from alignflow.data.spool import read_rows, write_rows
 from alignflow.data.template_rows import fit_to_template
@@ -62,23 +62,25 @@ class Measured:
         path: File of the rows.
         fate: Place in FATES; of what is not FINE nothing else is known [rows], uint8.
         text: Digest of all text in its normal form [rows, 2], uint64.
+        meant: What is said of the text: its label, or a number for the weights of its turns [rows], uint64; 0 where nothing is.
         held_out: Whether the prompt belongs to the held-out side [rows], booleans.
         lengths: In tokens.
         controls: Whether a control token stands in the text [rows], booleans.
         weighted: Whether a turn has a weight [rows], booleans.
         with_tools: Whether the row has tools, calls or thinking [rows], booleans.
-        known: Whether the prompt is one for evaluation [rows], booleans.
+        known: Whether the conversation up to any of its user turns is a prompt for evaluation [rows], booleans.
         sources: Place of the row's source in `labels` [rows], int32.
         labels: Names of sources.
         shingles: Number of shingles [rows], int64.
         whole: Number of shingles with the system turn [rows], int64; None where no row has one.
-        hits: Number of n-grams that its last turn shares with the evaluation prompts [rows], int64; None where no row shares one.
+        hits: Number of n-grams that what it asks shares with the evaluation prompts [rows], int64; None where no row shares one.
         merged: System turns that were merged into a user's turn.
     """
 
     path: Path
     fate: np.ndarray
     text: np.ndarray
+    meant: np.ndarray
     held_out: np.ndarray
     lengths: Lengths
     controls: np.ndarray
@@ -124,12 +126,15 @@ def forget() -> None:
 
 
 def write_evaluation(rows: Any, size: int, path: Path) -> int:
-    """Write digests of the prompts for evaluation, and the runs of `size` words of their last turns; returns the number of runs."""
+    """Write digests of the prompts for evaluation, and the runs of `size` words of what they ask; returns the number of runs.
+
+    Both are of the last user turn: calls of tools and results that a prompt ends with make no other question of it.
+    """
     digests: set[str] = set()
     grams: set[str] = set()
     for row in rows:
-        digests.add(prompt_digest(row["prompt"]))
-        grams.update(word_ngrams(last_turn_text(row["prompt"]), size))
+        digests.add(prompt_digest(up_to_question(row["prompt"])))
+        grams.update(gram for text in asked_texts(row["prompt"], earlier=False) for gram in word_ngrams(text, size))
     path.write_text(json.dumps({"digests": sorted(digests), "grams": sorted(grams)}), encoding="utf-8")
     return len(grams)
 
@@ -169,14 +174,27 @@ def _measured(path: Path, rows: list[Row], fate: np.ndarray, lengths: Lengths, m
     controls = _controls(measuring.tokenizer)
     return Measured(
         path=path, fate=fate, text=np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2), lengths=lengths, merged=merged,
+        meant=np.fromiter((_meant(row) if good else 0 for row, good in zip(rows, fine, strict=True)), dtype=np.uint64, count=len(rows)),
         held_out=_flags(bool(prompt) and is_held_out(prompt, measuring.config.heldout_fraction) for prompt in prompts),
         controls=_flags(controls.search(text) is not None for text in texts),
         weighted=_flags(measuring.kind == "demonstrations" and has_weights(row) for row in rows),
         with_tools=_flags(has_fields([row]) for row in rows),
-        known=_flags(bool(digests_of_prompts) and bool(prompt) and prompt_digest(prompt) in digests_of_prompts for prompt in prompts),
+        known=_flags(bool(digests_of_prompts) and bool(prompt) and _is_known(prompt, digests_of_prompts) for prompt in prompts),
         sources=np.array([places[row["source"]] for row in rows], dtype=np.int32), labels=labels,
         shingles=counts, whole=whole, hits=_write_hits(path, prompts, grams, measuring.config.decontaminate_ngram) if grams else None,
     )  # fmt: skip
+
+
+def _meant(row: Row) -> int:
+    """A number for the label of a row, or for the turns of it that are not trained on: two rows of one text may differ in these."""
+    silent = [place for place, turn in enumerate(row.get("messages") or ()) if turn.get("weight") is not None]
+    if silent:
+        return int.from_bytes(blake2b(json.dumps(silent).encode(), digest_size=8).digest(), "little")
+    return 1 + bool(row["label"]) if "label" in row else 0
+
+
+def _is_known(prompt: Any, digests: frozenset[str]) -> bool:
+    return any(prompt_digest(question) in digests for question in questions(prompt))
 
 
 def _flags(values: Any) -> np.ndarray:
@@ -201,8 +219,8 @@ def _write_shingles(path: Path, rows: list[Row], fine: list[bool], normal: list[
 
 
 def _write_hits(path: Path, prompts: Sequence[Any], grams: dict[str, int], size: int) -> np.ndarray | None:
-    """Write which n-grams of the evaluation prompts the last turn of each prompt has, each once; returns their numbers."""
-    found = [{grams[gram] for gram in word_ngrams(last_turn_text(prompt), size) if gram in grams} for prompt in prompts]
+    """Write which n-grams of the evaluation prompts the user turns of each prompt have, and the results after them, each once; returns their numbers."""
+    found = [{grams[gram] for text in asked_texts(prompt, earlier=True) for gram in word_ngrams(text, size) if gram in grams} for prompt in prompts]
     counts = np.array([len(each) for each in found], dtype=np.int64)
     if not counts.any():
         return None

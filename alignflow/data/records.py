@@ -208,9 +208,14 @@ def row_id(*parts: Any) -> str:
     return hashlib.sha256(_SORTED_JSON.encode(parts).encode()).hexdigest()[:24]
 
 
+def up_to_question(messages: Sequence[dict[str, str]]) -> Sequence[dict[str, str]]:
+    """A prompt up to its last user turn, without the calls of tools and the results after it: they ask nothing of their own."""
+    return messages[: max((place for place, turn in enumerate(messages, 1) if turn["role"] == "user"), default=len(messages))]
+
+
 def is_held_out(messages: Sequence[dict[str, str]], fraction: float) -> bool:
-    """Whether a prompt belongs to the held-out side: a fixed function of its normalised text."""
-    return int(prompt_digest(messages)[:12], 16) / 16**12 < fraction
+    """Whether a prompt belongs to the held-out side: a fixed function of its normalised text up to its last user turn."""
+    return int(prompt_digest(up_to_question(messages))[:12], 16) / 16**12 < fraction
 
 
 def user(content: str) -> list[dict[str, str]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from alignflow.data.records import normalise_text, prompt_text
-from alignflow.data.tools import without_tools
+from alignflow.data.records import normalise_text, prompt_text, up_to_question
+from alignflow.data.tools import AS_JSON, without_tools
 
 Row = dict[str, Any]
 
@@ -39,9 +39,23 @@ def without_system(row: Row) -> str | None:
     return row_text({**row, name: without_tools([turn for turn in turns if turn["role"] != "system"])})
 
 
-def last_turn_text(prompt: list[dict[str, Any]]) -> str:
-    """The last turn of a prompt as text, without the tools that it may use."""
-    return prompt_text(without_tools(prompt[-1:]))
+def asked_texts(prompt: list[dict[str, Any]], *, earlier: bool) -> list[str]:
+    """What a prompt asks, one text for each turn: its last user turn, and the results of tools that follow it.
+
+    Tools and calls of them are left out: rows that use one tool share the words of its name and arguments.
+
+    Args:
+        prompt: Turns up to one of a user or a tool.
+        earlier: Whether the user turns before the last one are given, too.
+    """
+    last = len(up_to_question(prompt)) - 1
+    asked = [turn for place, turn in enumerate(prompt) if place >= last or (earlier and turn["role"] == "user")]
+    return [prompt_text([{name: value for name, value in turn.items() if name != AS_JSON}]) for turn in without_tools(asked)]
+
+
+def questions(prompt: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The conversation up to each of its user turns; a prompt without one is its own."""
+    return [prompt[:place] for place, turn in enumerate(prompt, 1) if turn["role"] == "user"] or [prompt]
 
 
 def word_ngrams(text: str, size: int) -> list[str]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests_support import small_tokenizer
 
 from alignflow.data.byte_bounds import longest_bytes
-from alignflow.data.filters import repeated
+from alignflow.data.filters import contradictory, repeated
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.row_lengths import encoded_lengths
@@ -37,3 +37,10 @@ def test_what_a_template_trims_does_not_count(tokenizer, blanks):
 def test_all_but_the_first_of_equal_digests_are_repeated(numbers):
     digests = np.array([[number % 2, number // 2] for number in numbers], dtype=np.uint64).reshape(-1, 2)
     assert repeated(digests).tolist() == [number in numbers[:place] for place, number in enumerate(numbers)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=40))
+def test_rows_of_one_digest_that_mean_different_things_are_contradictory(rows):
+    digests = np.array([[number % 2, number // 2] for number, _ in rows], dtype=np.uint64).reshape(-1, 2)
+    found = contradictory(digests, np.array([meant for _, meant in rows], dtype=np.uint64))
+    assert found.tolist() == [any(number == other and meant != another for other, another in rows) for number, meant in rows]

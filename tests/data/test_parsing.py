@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from alignflow.data.chunk_parsing import EXCERPT
+from alignflow.data.chunk_parsing import EXCERPT, parse_chunk
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.parsing import Kept, parse_sources
@@ -50,6 +50,15 @@ def test_every_reason_has_an_example_that_says_where(parse):
     assert kept.examples["not_json"] == "rows.jsonl: line 10"
     assert kept.examples["empty"] == "rows.jsonl: row 11: prompt: mine"
     assert kept.read == len(kept.rows) + sum(kept.dropped.values()) == 12
+
+
+@pytest.mark.parametrize("value", [b"x", "\ud800"])
+def test_a_row_without_an_id_stops_nothing(monkeypatch, value):
+    monkeypatch.setattr("alignflow.data.chunk_parsing.check_row", lambda row: None)
+    called = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"x": value}}}]}
+    rows = [(1, {"messages": [*user("q"), called]}), (2, {"messages": [*user("q"), *assistant("a")]})]
+    found, made = parse_chunk(rows, SourceConfig(path="rows"), "rows", "demonstrations", "messages")
+    assert found.dropped == {"malformed": 1} and found.kept == len(made) == 1
 
 
 def test_columns_that_no_parser_reads_are_named_and_so_are_keys_of_turns(parse):

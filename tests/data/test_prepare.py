@@ -197,6 +197,24 @@ def test_of_many_dropped_rows_the_run_warns_with_an_example(run_prepare, capsys)
     assert len(run_prepare.warnings[0]) < 400 and statistics(payload)["examples"]["over_long"].startswith("user: long 0")
 
 
+def test_rows_of_one_text_with_contradictory_labels_are_all_dropped(run_prepare, tmp_path):
+    labelled = [{**row, "label": True} for row in rows(20)] + [{**rows(1)[0], "label": False}, {**rows(2)[1], "label": True}]
+    (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    payload, _ = run_prepare(rows(20), unpaired=(SourceConfig(path=str(tmp_path / "labelled.jsonl")),), near_duplicate_threshold=1.0)
+    assert statistics(payload, "unpaired")["dropped"] == {"contradictory_labels": 2, "duplicate": 1}
+    assert statistics(payload, "unpaired")["kept"] == 19 and "number 0" in statistics(payload, "unpaired")["examples"]["contradictory_labels"]
+
+
+def test_equal_conversations_of_which_different_turns_are_trained_on_are_all_dropped(run_prepare):
+    def turns(number, **first):
+        said = [{"role": "assistant", "content": f"{name} {number}"} for name in ("first", "second")]
+        return {"messages": [{"role": "user", "content": f"hello {number}"}, {**said[0], **first}, {"role": "user", "content": f"more {number}"}, said[1]]}
+
+    found = [turns(number, weight=0) for number in range(20)] + [turns(0), turns(1, weight=0), turns(2, weight=1)]
+    payload, _ = run_prepare(found, near_duplicate_threshold=1.0)
+    assert statistics(payload)["dropped"] == {"contradictory_weights": 4, "duplicate": 1} and statistics(payload)["kept"] == 18
+
+
 def test_where_few_rows_are_dropped_it_is_said_and_no_warning(run_prepare, capsys):
     run_prepare(rows(38) + [{"prompt": "long " * 400, "completion": "x"}, {"prompt": "", "completion": "x"}])
     assert "demonstrations: kept 38 of 40: 1 empty, 1 over_long\n" in capsys.readouterr().out and run_prepare.warnings == []

@@ -10,7 +10,7 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.inspection import inspect_source, rendered_rows
 from alignflow.data.prepare import prepare
-from alignflow.data.records import read_table
+from alignflow.data.records import is_held_out, read_table
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Run, Runtime
 
@@ -63,6 +63,43 @@ def test_an_evaluation_prompt_with_the_same_tool_contaminates_only_itself(prepar
     evaluation = (SourceConfig(path=str(tmp_path / "evaluation.jsonl")),)
     _, statistics = prepared(TOOL_TOKENIZERS["qwen3", "byte-level"], "prompts", asked, evaluation=evaluation, decontaminate_ngram=8)
     assert statistics["prompts"]["kept"] == len(TOWNS) - 1 and statistics["prompts"]["dropped"] == {"contaminated": 1}
+
+
+ASKED = "Please tell me whether it will rain tomorrow in the beautiful old town of {} near the lake"
+
+
+def test_an_evaluation_question_contaminates_rows_that_call_a_tool_for_it(prepared, tmp_path):
+    def made(town):
+        turns = raw(town)["messages"]
+        return {"messages": [{"role": "user", "content": ASKED.format(town)}, *turns[1:]], "tools": [TOOL]}
+
+    asked = [made(town) for town in TOWNS[:3]]
+    known = [{"prompt": asked[0]["messages"][:1], "tools": [TOOL]}, {"prompt": asked[1]["messages"][:3], "tools": [TOOL]}, {"prompt": ASKED.format("Rome")}]
+    (tmp_path / "evaluation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in known))
+    evaluation = (SourceConfig(path=str(tmp_path / "evaluation.jsonl")),)
+    _, statistics = prepared(TOOL_TOKENIZERS["qwen3", "byte-level"], made=made, evaluation=evaluation, decontaminate_ngram=16, near_duplicate_threshold=1.0,
+                             max_dropped_fraction=0.5)  # fmt: skip
+    assert statistics["demonstrations"]["dropped"] == {"contaminated": 3}
+
+
+def test_an_earlier_question_of_a_conversation_contaminates_it_too(prepared, tmp_path):
+    def made(town):
+        turns = raw(town)["messages"]
+        return {"messages": [*turns, {"role": "user", "content": f"Thanks {town}"}, {"role": "assistant", "content": f"Welcome {town}"}], "tools": [TOOL]}
+
+    known = [{"prompt": raw("Bern")["messages"][:1], "tools": [TOOL]}, {"prompt": raw("Oslo")["messages"][:3], "tools": [TOOL]}]
+    (tmp_path / "evaluation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in known))
+    evaluation = (SourceConfig(path=str(tmp_path / "evaluation.jsonl")),)
+    _, statistics = prepared(TOOL_TOKENIZERS["qwen3", "byte-level"], made=made, evaluation=evaluation, decontaminate_ngram=0, max_dropped_fraction=0.5)
+    assert statistics["demonstrations"]["dropped"] == {"contaminated": 2}
+
+
+def test_calls_and_results_move_no_row_to_the_other_side_of_the_split(prepared):
+    payload, _ = prepared(TOOL_TOKENIZERS["qwen3", "byte-level"], heldout_fraction=0.5)
+    sides = {side: {row["messages"][0]["content"] for row in read_table(payload / "demonstrations" / f"{side}.parquet")} for side in ("train", "heldout")}
+    fields = [{"role": "user", "content": f"And {town}?", "tools": [TOOL]} for town in TOWNS]
+    assert sides["train"] and sides["heldout"]
+    assert sides["heldout"] == {turn["content"] for turn in fields if is_held_out([turn], 0.5)}
 
 
 def test_a_template_without_tools_drops_the_rows_with_the_reason(prepared):

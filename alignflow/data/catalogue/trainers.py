@@ -22,7 +22,7 @@ class Trainer(Part):
 
 
 TRAINERS: Mapping[str, Trainer] = {
-    "pairs": Trainer("alignflow.models.trainers.pairwise:train_align", "Steps on preference pairs."),
+    "pairs": Trainer("alignflow.models.trainers.pairwise:train_align", "Steps on preference pairs.", version="2"),
     "online": Trainer(
         "alignflow.models.trainers.online:train_online", "Samples answers, scores them, and steps on them.", generates=True,
         unread=("sft_coefficient", "eval_steps", "load_best_model_at_end", "early_stopping_patience", "metric_for_best_model"),

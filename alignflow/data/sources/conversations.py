@@ -6,15 +6,14 @@ columns (`system`, `history`) is put where it belongs, and an answer is joined t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from alignflow.data.records import assistant, normalise_text, user
 from alignflow.data.sources.base import Messages, Row, RowError, TwoValues, is_blank, text
-from alignflow.data.sources.tool_calls import answered_calls
+from alignflow.data.sources.tool_calls import parsed_json
 from alignflow.data.sources.transcripts import is_transcript, transcript_turns, without_end
+from alignflow.data.sources.turn_order import ordered
 from alignflow.data.sources.turns import raw_turns, turn_list
 from alignflow.data.tools import told
 
@@ -24,21 +23,6 @@ HISTORY = ("history", "chat_history", "conversation_history")
 """Columns that hold the turns before a prompt."""
 ASKING = ("user", "tool")
 """Roles after which an answer follows."""
-_NEXT = {"user": ("assistant", "call"), "assistant": ("user",), "call": ("tool",), "tool": ("tool", "assistant", "call")}
-"""What may follow a turn: `call` is an assistant's turn with calls of tools."""
-
-
-def ordered(messages: Messages) -> Messages:
-    """The conversation as it is; raises RowError unless a system turn stands first alone, then user and assistant in turn.
-
-    An assistant's turn with calls of tools is followed by their results, and these by the assistant again (see `answered_calls`).
-    """
-    first = 1 if messages and messages[0]["role"] == "system" else 0
-    spoken = answered_calls(messages[first:])
-    kinds = ["call" if turn.get("tool_calls") else turn["role"] for turn in spoken]
-    if kinds[:1] != ["user"] or any(after not in _NEXT.get(kind, ()) for kind, after in pairwise(kinds)):
-        raise RowError("wrong_role_order")
-    return [*messages[:first], *spoken]
 
 
 def placed(row: Row, messages: Messages) -> Messages:
@@ -82,10 +66,7 @@ def _history(row: Row) -> Messages:
     if isinstance(value, TwoValues) or any(other != value for other in given):
         raise RowError("unknown_history")
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise RowError("unknown_history") from None
+        value = parsed_json(value, "unknown_history")
     if not isinstance(value, list):
         raise RowError("unknown_history")
     if all(isinstance(item, Mapping) for item in value):

@@ -21,10 +21,20 @@ _RESPONSES = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 def without_marks(messages: Messages) -> Messages:
     """The conversation with such calls as calls, and such results as results, each in a turn of its own.
 
+    A user's turn that is results alone, and stands after a call, is the tool's. Whether each call has its result is not checked here.
+
     Raises:
-        RowError: `tool_markup_in_text`: there is other text behind a call or beside a result; `bad_tool_calls`, `bad_tool_arguments`.
+        RowError: `tool_markup_in_text`: there is other text behind a call or beside a result, or a user's turn has a result after no call;
+            `bad_tool_calls`, `bad_tool_arguments`.
     """
-    return [found for turn in messages for found in _without_marks(turn)]
+    found: Messages = []
+    for turn in messages:
+        if turn["role"] == "user" and _RESPONSE in turn["content"]:
+            if not found or not found[-1].get("tool_calls"):
+                raise RowError("tool_markup_in_text")
+            turn = {"role": "tool", "content": turn["content"]}
+        found += _without_marks(turn)
+    return found
 
 
 def is_call(text: str) -> bool:

@@ -10,6 +10,7 @@ from alignflow.data.sources.hermes import is_call, tells_tools, without_marks
 from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.labels import label_or_none
 from alignflow.data.sources.tool_calls import CALL_KEYS, REASONING_KEYS, RESULT_ROLES, TOOL_COLUMNS, refuse_unknown_tools, row_tools
+from alignflow.data.sources.turn_order import ordered
 from alignflow.data.tools import with_tools
 
 ParserTable = Mapping[str, Callable[[Row], list[Row]]]
@@ -91,7 +92,7 @@ def _given_tools(row: Row, tools: list[dict[str, Any]]) -> Row:
     if not tools:
         return row
     name = "messages" if "messages" in row else "prompt"
-    messages = without_marks(row[name])
+    messages = ordered(without_marks(row[name]))  # marks that are taken off make calls and results of texts
     answers = [*(turn["content"] for side in ("chosen", "rejected", "completion") for turn in row.get(side) or ()), *row.get("completions", ())]
     if any(is_call(answer) for answer in answers):
         raise RowError("answer_is_tool_call")

@@ -109,7 +109,8 @@ def check_row(row: Mapping[str, Any]) -> None:
 
     Raises:
         RowError: a text is empty to the eye or has a NUL, a number is not finite, a probability is over 1, a flag is no
-            boolean, `instructions` are no checks, or a text is more than text (see `refuse_traces`).
+            boolean, `instructions` are no checks, tools or calls of them are no JSON (`bad_tools`, `bad_tool_arguments`), or a text is
+            more than text (see `refuse_traces`).
     """
     for name in ("messages", "prompt", "chosen", "rejected", "completion"):
         for turn in row.get(name) or ():
@@ -144,10 +145,22 @@ def _check_text(text: str) -> None:
 
 
 def _check_fields(turn: Mapping[str, Any]) -> None:
+    for name, reason in (("tools", "bad_tools"), ("tool_calls", "bad_tool_arguments")):
+        if not _is_json(turn.get(name)):
+            raise RowError(reason)
     if any("\0" in text for name in (*TURN_FIELDS, "tools") for text in texts_in(turn.get(name))):
         raise RowError("nul_character")
     if "reasoning_content" in turn:
         _check_text(turn["reasoning_content"])
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON can hold a value as it is: a typed file may have bytes, dates, NaN, and maps (tuples), too."""
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) and _is_json(item) for name, item in value.items())
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_seen(character: str) -> bool:

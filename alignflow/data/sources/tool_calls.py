@@ -31,10 +31,10 @@ def row_tools(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     given = [row[name] for name in TOOL_COLUMNS if name in row and not is_blank(row[name])]
     if not given:
         return []
-    listed = _parsed(given[0], "bad_tools")
+    listed = parsed_json(given[0], "bad_tools")
     if len(given) > 1 or not isinstance(listed, list):
         raise RowError("bad_tools")
-    found = [_tool(_parsed(item, "bad_tools")) for item in listed]
+    found = [_tool(parsed_json(item, "bad_tools")) for item in listed]
     if len({tool["function"]["name"] for tool in found}) < len(found):
         raise RowError("bad_tools")
     return found
@@ -49,7 +49,7 @@ def _tool(item: Any) -> dict[str, Any]:
     if not isinstance(function, Mapping) or item.get("type") not in ("function", None) or not _is_name(function.get("name")):
         raise RowError("bad_tools")
     if isinstance(function.get("parameters"), str):
-        function = {**function, "parameters": _parsed(function["parameters"], "bad_tools")}
+        function = {**function, "parameters": parsed_json(function["parameters"], "bad_tools")}
     if not isinstance(function.get("parameters", {}), Mapping | None):
         raise RowError("bad_tools")
     return {"type": "function", **item, "function": dict(function)}
@@ -70,8 +70,8 @@ def turn_calls(turn: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def listed_calls(value: Any) -> list[dict[str, Any]]:
     """A call, or a list of calls, as values or as JSON; raises RowError as `turn_calls` does."""
-    value = _parsed(value, "bad_tool_calls")
-    calls = [_call(_parsed(item, "bad_tool_calls")) for item in (value if isinstance(value, list) else [value])]
+    value = parsed_json(value, "bad_tool_calls")
+    calls = [_call(parsed_json(item, "bad_tool_calls")) for item in (value if isinstance(value, list) else [value])]
     if not calls:
         raise RowError("bad_tool_calls")
     return calls
@@ -82,7 +82,7 @@ def _call(item: Any) -> dict[str, Any]:
     if not isinstance(function, Mapping) or item.get("type", "function") not in ("function", "tool_use", None) or not _is_name(function.get("name")):
         raise RowError("bad_tool_calls")
     key = next((name for name in ("arguments", "parameters", "input") if name in function), None)
-    arguments = {} if key is None or function[key] is None or function[key] == "" else _parsed(function[key], "bad_tool_arguments")
+    arguments = {} if key is None or function[key] is None or function[key] == "" else parsed_json(function[key], "bad_tool_arguments")
     if not isinstance(arguments, Mapping):
         raise RowError("bad_tool_arguments")
     call = {"type": "function", "function": {"name": function["name"], "arguments": dict(arguments)}}
@@ -93,7 +93,7 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _parsed(value: Any, reason: str) -> Any:
+def parsed_json(value: Any, reason: str) -> Any:
     """A value, read as JSON where it is a text; raises RowError with `reason` where that is no JSON that a table can hold."""
     if not isinstance(value, str):
         return value

@@ -16,6 +16,10 @@ _RESULT_REASONS = {name: reason for name, reason in STRUCTURED_REASONS.items() i
 _ANSWER_REASONS = {"tool_call_id": STRUCTURED_REASONS["tool_call_id"]}
 
 
+_PART_KEYS = frozenset({"type", "text", "cache_control"})
+"""Keys of a part of a content that is a text: `cache_control` (Anthropic's) says nothing of what is said."""
+
+
 def turn_list(values: Any) -> Messages:
     """Turns as they stand, each checked by itself; `role` or ShareGPT's `from`, `content` or `value`. An empty system turn is none.
 
@@ -118,4 +122,6 @@ def _part(part: Any) -> str:
     if kind not in (None, "text", "input_text", "output_text") or not isinstance(part.get("text"), str):
         raise RowError("unknown_content")
     refuse_meanings(part, {"image": "images", "image_url": "images", "video": "images", "audio": "audio"})
+    if any(name not in _PART_KEYS and not is_blank(value) for name, value in part.items()):
+        raise RowError("unknown_content")  # what the other keys say would be lost
     return part["text"]

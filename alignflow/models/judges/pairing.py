@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 from alignflow.data.artifacts import text_digest
-from alignflow.data.records import is_held_out, prompt_digest
+from alignflow.data.records import is_held_out, prompt_digest, up_to_question
 from alignflow.models.judges.base import Verdict
 
 # Up to so many candidates every pair is asked; beyond, each candidate meets four others.
@@ -117,10 +117,10 @@ def _reason(verdict: Verdict, min_margin: float) -> str:
 
 
 def is_label_held_out(prompt: Sequence[dict[str, str]], fraction: float) -> bool:
-    """Whether a prompt's pairs are held out from training on preferences: a fixed function of its normalised text.
+    """Whether a prompt's pairs are held out from training on preferences: a fixed function of its normalised text up to its last user turn.
 
     The prompts to sample from already lack the held-out side of `is_held_out`, so a second, independent hash splits
     them. What stands on that first side (completions that the user brought) is held out here too: evaluation asks it.
     """
-    second = int(text_digest(f"preferences/{prompt_digest(prompt)}")[:12], 16) / 16**12
+    second = int(text_digest(f"preferences/{prompt_digest(up_to_question(prompt))}")[:12], 16) / 16**12
     return second < fraction or is_held_out(prompt, fraction)

@@ -8,8 +8,8 @@ from alignflow.data import catalogue
 from alignflow.data.records import assistant, user
 from alignflow.data.sources import trl
 from alignflow.data.sources.base import RowError
-from alignflow.data.sources.conversations import ordered
 from alignflow.data.sources.transcripts import is_transcript, transcript_turns
+from alignflow.data.sources.turn_order import ordered
 from alignflow.data.sources.turns import turn_list
 
 SYSTEM = [{"role": "system", "content": "In French."}]
@@ -102,6 +102,7 @@ DROPPED = [
     ("trl", "demonstrations", {"prompt": [*SYSTEM, *user("q")], "completion": "a", "system": "In English."}, "two_system_prompts"),
     ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "history": "yesterday"}, "unknown_history"),
     ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "history": [["x", "y", "z"]]}, "unknown_history"),
+    ("alpaca", "demonstrations", {"instruction": "q", "output": "a", "history": '[["a \\ud83d b", "c"]]'}, "lone_surrogate"),
     ("messages", "demonstrations", {"messages": [*user("<image>Who?"), *assistant("a")], "images": ["0.jpg"]}, "images"),
     ("messages", "demonstrations", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, *assistant("a")]}, "images"),
     ("messages", "demonstrations", {"messages": [*user("q"), {**assistant("a")[0], "weight": 0}]}, "nothing_to_train"),

@@ -1,5 +1,7 @@
 """Calls of tools, their results and an answer's thinking: one form for the shapes of all data sets, and a reason for what is broken."""
 
+import datetime
+import decimal
 import json
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.parsing import parse_sources
 from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.data.sources.base import RowError
+from alignflow.data.sources.soundness import check_row
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": PARAMETERS}}
@@ -80,6 +83,19 @@ def test_marks_that_hermes_writes_around_calls_and_results_are_taken_off():
     assert parse("sharegpt", "demonstrations", {"conversations": HERMES[:2], "tools": [TOOL]}) == {"messages": whole[:2]}
 
 
+def test_results_in_a_users_turn_after_a_call_are_those_of_the_tool():
+    def spoken(result):
+        return {"conversations": [*HERMES[:2], {"from": "human", "value": result}, HERMES[3]], "tools": [TOOL]}
+
+    whole = [*ASKED, {**CALLED, "content": "I look."}, RESULT, *assistant("It rains.")]
+    assert parse("sharegpt", "demonstrations", spoken(HERMES[2]["value"])) == {"messages": whole}
+    assert parse("sharegpt", "prompts", spoken(HERMES[2]["value"]))["prompt"] == whole[:3]
+    assert reason("sharegpt", "demonstrations", spoken("Thanks.")) == "tool_call_without_result"
+    assert reason("sharegpt", "demonstrations", spoken(HERMES[2]["value"] + " And Rome?")) == "tool_markup_in_text"
+    assert reason("sharegpt", "demonstrations", spoken(2 * HERMES[2]["value"])) == "tool_result_without_call"
+    assert reason("sharegpt", "demonstrations", {"conversations": [{"from": "human", "value": HERMES[2]["value"]}, HERMES[3]], "tools": [TOOL]}) == "tool_markup_in_text"
+
+
 def test_tools_that_the_system_turn_tells_are_not_told_twice():
     system = {"from": "system", "value": "You may call <tools> [{'name': 'weather'}] </tools>"}
     found = parse("sharegpt", "demonstrations", {"conversations": [system, *HERMES], "tools": [TOOL]})["messages"]
@@ -101,6 +117,19 @@ def test_results_of_several_calls_are_matched_by_id_and_the_order_of_the_results
     results = [{"role": "tool", "content": name, "tool_call_id": name} for name in ("b", "a")]
     found = parse("messages", "demonstrations", {"messages": [*user("q"), {**CALLED, "tool_calls": calls}, *results, *assistant("x")]})["messages"]
     assert [(turn["name"], turn["content"]) for turn in found[2:4]] == [("b", "b"), ("a", "a")]
+
+
+@pytest.mark.parametrize("more", [{"status": "ERROR 500"}, {"code": 0}, {"annotations": [{"type": "url_citation"}]}])
+def test_a_result_or_a_part_with_more_than_a_text_drops_the_row(more):
+    said = {"type": "text", "text": "rain", **more}
+    whole = [[*RAW[:2], {"role": "tool", "content": content}, RAW[3]] for content in (said, [said])]
+    for turns in (*whole, [*user("q"), {"role": "assistant", "content": [said]}], [{"role": "user", "content": [said]}, *assistant("a")]):
+        assert reason("messages", "demonstrations", {"messages": turns}) == "unknown_content"
+
+
+def test_a_part_may_have_keys_that_say_nothing():
+    said = {"type": "output_text", "text": "a", "annotations": [], "cache_control": {"type": "ephemeral"}, "image_url": None, "citations": None}
+    assert parse("messages", "demonstrations", {"messages": [*user("q"), {"role": "assistant", "content": [said]}]})["messages"][1:] == assistant("a")
 
 
 def test_one_result_without_a_name_may_be_that_of_several_calls():
@@ -165,6 +194,36 @@ def test_an_answer_of_a_pair_is_a_text(row, why):
 def test_plain_text_is_not_made_of_calls():
     assert reason("trl", "texts", {"prompt": "q", "completion": [RAW_CALL]}) == "tool_calls"
     assert reason("trl", "texts", {"prompt": "q", "completion": "a", "tools": [TOOL]}) == "tool_calls"
+
+
+NOT_JSON = [b"ab", datetime.datetime(2024, 1, 1), decimal.Decimal("1.5"), float("nan"), float("inf"), [float("nan")]]
+
+
+@pytest.mark.parametrize("value", NOT_JSON)
+def test_a_value_that_json_cannot_hold_drops_its_row_alone(tmp_path, value):
+    call = {"function": {"name": "weather", "arguments": {"x": value}}}
+    tool = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object", "default": value}}}
+    rows = [
+        {"messages": [*user("q"), {"role": "assistant", "content": "", "tool_calls": [call]}], "tools": None},
+        {"messages": [*user("q"), *assistant("a")], "tools": [tool]}, {"messages": [*user("q"), *assistant("b")], "tools": None},
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    kept = parse_sources([SourceConfig(path=str(tmp_path / "t.parquet"))], "demonstrations", PrepareConfig())
+    assert kept.dropped == {"bad_tool_arguments": 1, "bad_tools": 1} and [row["messages"] for row in kept.rows] == [[*user("q"), *assistant("b")]]
+
+
+@pytest.mark.parametrize("value", [{1: "a"}, [("a", 1)], [{"a": {2: 3}}]])
+def test_names_that_are_no_texts_and_maps_of_a_typed_file_are_no_arguments(value):
+    called = {**CALLED, "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {"x": value}}}]}
+    with pytest.raises(RowError, match="bad_tool_arguments"):
+        check_row({"messages": [*user("q"), called]})
+
+
+def test_an_infinite_number_of_json_is_no_argument(tmp_path):
+    row = json.dumps({"messages": [*user("q"), {**CALLED, "tool_calls": [{"function": {"name": "weather", "arguments": {"x": 0.5}}}]}]})
+    (tmp_path / "t.jsonl").write_text(row.replace("0.5", "1e999") + "\n" + row + "\n")
+    kept = parse_sources([SourceConfig(path=str(tmp_path / "t.jsonl"))], "demonstrations", PrepareConfig())
+    assert kept.dropped == {"bad_tool_arguments": 1} and len(kept.rows) == 1
 
 
 def test_two_tools_of_one_parquet_file_do_not_get_each_other_s_parameters(tmp_path):

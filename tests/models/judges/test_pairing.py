@@ -83,3 +83,11 @@ def test_the_second_split_holds_out_a_share_of_what_the_first_left():
     share = sum(is_label_held_out(prompt, 0.2) for prompt in left) / len(left)
     assert share == pytest.approx(0.2, abs=0.03)
     assert all(is_label_held_out(prompt, 0.2) for prompt in prompts if is_held_out(prompt, 0.2))
+
+
+def test_the_result_of_a_tool_moves_no_prompt_to_the_other_side_of_the_second_split():
+    called = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "map", "arguments": {}}}]}
+    prompts = [user(f"prompt {number}") for number in range(50)]
+    assert all(
+        is_label_held_out([*prompt, called, {"role": "tool", "content": "x"}], 0.5) == is_label_held_out(prompt, 0.5) for prompt in prompts
+    )
