@@ -6,8 +6,9 @@ template of another manner, teach a way to call tools that it does not know.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignflow.data.sources.base import Messages, RowError
@@ -40,6 +41,34 @@ def without_marks(messages: Messages) -> Messages:
 def is_call(text: str) -> bool:
     """Whether a text has such a call in it."""
     return _CALL in text
+
+
+def with_bare_calls(messages: Messages, tools: Sequence[Mapping[str, Any]]) -> Messages:
+    """The conversation with answers that are a list of calls and nothing else (xLAM's) as calls.
+
+    Raises:
+        RowError: `tool_markup_in_text`: such a turn has calls beside its text; `bad_tool_arguments`.
+    """
+    found: Messages = []
+    for turn in messages:
+        if turn["role"] == "assistant" and is_bare_call(turn["content"], tools):
+            if "tool_calls" in turn:
+                raise RowError("tool_markup_in_text")
+            turn = {**turn, "content": "", "tool_calls": listed_calls(turn["content"])}
+        found.append(turn)
+    return found
+
+
+def is_bare_call(text: str, tools: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a text is a list of calls of some of the tools, `[{"name": ..., "arguments": {...}}]`, and nothing else."""
+    if not text.strip().startswith("["):
+        return False
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    names = [tool["function"]["name"] for tool in tools]
+    return bool(found) and all(isinstance(item, dict) and item.keys() == {"name", "arguments"} and item["name"] in names for item in found)
 
 
 def _without_marks(turn: Mapping[str, Any]) -> Messages:

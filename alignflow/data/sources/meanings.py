@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from alignflow.data.sources.base import Row, RowError, flag, is_blank
-from alignflow.data.sources.hermes import is_call, tells_tools, without_marks
+from alignflow.data.sources.hermes import is_bare_call, is_call, tells_tools, with_bare_calls, without_marks
 from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.labels import label_or_none
 from alignflow.data.sources.tool_calls import CALL_KEYS, REASONING_KEYS, RESULT_ROLES, TOOL_COLUMNS, refuse_unknown_tools, row_tools
@@ -92,9 +92,9 @@ def _given_tools(row: Row, tools: list[dict[str, Any]]) -> Row:
     if not tools:
         return row
     name = "messages" if "messages" in row else "prompt"
-    messages = ordered(without_marks(row[name]))  # marks that are taken off make calls and results of texts
+    messages = ordered(with_bare_calls(without_marks(row[name]), tools))  # texts have become calls and results
     answers = [*(turn["content"] for side in ("chosen", "rejected", "completion") for turn in row.get(side) or ()), *row.get("completions", ())]
-    if any(is_call(answer) for answer in answers):
+    if any(is_call(answer) or is_bare_call(answer, tools) for answer in answers):
         raise RowError("answer_is_tool_call")
     refuse_unknown_tools(messages, tools)
     return {**row, name: messages if tells_tools(messages) else with_tools(messages, tools)}

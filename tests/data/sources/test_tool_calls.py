@@ -96,6 +96,18 @@ def test_results_in_a_users_turn_after_a_call_are_those_of_the_tool():
     assert reason("sharegpt", "demonstrations", {"conversations": [{"from": "human", "value": HERMES[2]["value"]}, HERMES[3]], "tools": [TOOL]}) == "tool_markup_in_text"
 
 
+def test_an_answer_that_is_a_list_of_calls_of_the_rows_tools_is_calls():
+    listed = json.dumps([CALL["function"]])
+    row = {"prompt": "Bern?", "completion": listed, "tools": json.dumps([TOOL])}
+    assert parse("trl", "demonstrations", row) == {"messages": WHOLE[:2]}
+    assert reason("trl", "unpaired", {**row, "label": True}) == "answer_is_tool_call"
+    for text in ('["Bern"]', "[]", "[Bern]", listed.replace("weather", "map")):
+        assert parse("trl", "demonstrations", {**row, "completion": text})["messages"][1:] == assistant(text)
+    twice = {"messages": [*user("Bern?"), {**RAW_CALL, "content": listed}], "tools": [TOOL]}
+    assert reason("messages", "demonstrations", twice) == "tool_markup_in_text"
+    assert parse("trl", "demonstrations", {**row, "tools": None})["messages"] == [*user("Bern?"), *assistant(listed)]
+
+
 def test_tools_that_the_system_turn_tells_are_not_told_twice():
     system = {"from": "system", "value": "You may call <tools> [{'name': 'weather'}] </tools>"}
     found = parse("sharegpt", "demonstrations", {"conversations": [system, *HERMES], "tools": [TOOL]})["messages"]
