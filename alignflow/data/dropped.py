@@ -52,8 +52,9 @@ def say_dropped(kind: str, kept: Kept, parsed: Parsed, config: PrepareConfig, ru
     if not kept.rows:
         reasons = ", ".join(f"{reason} {count}" for reason, count in (+kept.dropped).most_common(5))
         raise DataError(
-            f"no {kind} are left ({reasons}){_example(kept)}", where=f"data.{kind}", do="raise the limit that dropped most of them"
-        )
+            f"no {kind} are left ({reasons}){_example(kept)}", where=f"data.{kind}",
+            do="look at the example: correct the data, or change the limit or the chat template that dropped most of them",
+        )  # fmt: skip
     share = parsed.lost_share(kept)
     if share > config.max_dropped_fraction:
         raise DataError(

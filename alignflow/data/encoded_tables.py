@@ -141,7 +141,7 @@ def identity_of(kind: EncodedKind, tokenizer: Any) -> str:
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     of_calls = ("truncation", "padding")  # every call sets them
     about = {
-        "kind": kind.name, "format": FORMAT, "versions": {name: PARTS[name].version for name in ("rendering", "records", "rows")},
+        "kind": kind.name, "answers": kind.answers, "values": kind.values, "format": FORMAT, "versions": {name: PARTS[name].version for name in ("rendering", "records", "rows")},
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
         "class": code_of(type(tokenizer)), "backend": {name: value for name, value in backend.items() if name not in of_calls},
         "template": tokenizer.chat_template, "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},

@@ -124,10 +124,12 @@ class Table:
             found.update({label: int(count) for label, count in zip(chunk.labels, counts, strict=True) if count})
         return dict(sorted(found.items()))
 
+
 def _at(places: np.ndarray, rows: int) -> np.ndarray:
     found = np.zeros(rows, dtype=bool)
     found[places] = True
     return found
+
 
 def contradictory(digests: np.ndarray, meant: np.ndarray) -> np.ndarray:
     """For each digest [rows, 2] whether rows of it have different numbers of `meant` [rows]; [rows], booleans."""
@@ -142,12 +144,14 @@ def contradictory(digests: np.ndarray, meant: np.ndarray) -> np.ndarray:
     found[order] = bad[group]
     return found
 
+
 def repeated(digests: np.ndarray) -> np.ndarray:
     """For each digest [rows, 2] whether an earlier row has it, too [rows], booleans."""
     order = np.lexsort((digests[:, 1], digests[:, 0]))  # rows of one digest stay in their order
     found = np.zeros(len(digests), dtype=bool)
     found[order[1:]] = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)
     return found
+
 
 def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers, said: Callable[[int, int], None]) -> np.ndarray:
     """For each row that is left whether it is nearly equal to an earlier one that was kept; memory holds the numbers of one band at a time."""
@@ -166,6 +170,7 @@ def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers
         ])  # fmt: skip
     return find(lambda band: np.concatenate([_keys(chunk.path, band, len(mask))[mask] for chunk, mask in pairs]), BANDS, own, whole, threshold, said)
 
+
 def _write_without(path: Path, counts: np.ndarray, common: np.ndarray, keep: bool) -> np.ndarray:
     """Take the common shingles out of a chunk's own, with the numbers of its bands; `keep` the others as those of the whole texts."""
     place = path.with_suffix(OWN)
@@ -177,11 +182,14 @@ def _write_without(path: Path, counts: np.ndarray, common: np.ndarray, keep: boo
     near_duplicates.band_keys(flat, counts).tofile(path.with_suffix(KEYS))
     return counts
 
+
 def _keys(path: Path, band: int, rows: int) -> np.ndarray:
     return np.fromfile(path.with_suffix(KEYS), dtype=np.uint64, count=rows, offset=band * rows * 8)
 
+
 def _chosen(path: Path, counts: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.fromfile(path, dtype=np.uint32)[np.repeat(mask, counts)]
+
 
 def _gathered(spool: Spool, parts: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> Sets:
     """The shingles of the rows that are left, in one file that is mapped."""
@@ -191,4 +199,3 @@ def _gathered(spool: Spool, parts: Sequence[tuple[Path, np.ndarray, np.ndarray]]
             _chosen(path, counts, mask).tofile(file)
     counts = np.concatenate([counts[mask] for _, counts, mask in parts])
     return Sets.of(np.memmap(place, dtype=np.uint32, mode="r"), counts)
-

@@ -198,7 +198,7 @@ def check_start(model: Policy, pairs: Pairs, references: References, run: Run) -
     found = float(((answers.logps - answers.reference_logps).abs() / answers.tokens.clamp(min=1)).mean())
     if not found <= START_TOLERANCE[run.runtime.precision]:
         raise TrainingError(
-            f"the first batch's log-ratios are {found:.6f} nats per token, where policy and reference are one model and 0 must stand",
+            f"the first batch's log-ratios are {found:.6f} nats per token; expected 0, since policy and reference are one model",
             where="align, step 0", do="the reference is not the model that training starts from, or log-probabilities are computed in two ways",
         )  # fmt: skip
 
@@ -210,7 +210,7 @@ def evaluate_pairs(model: Policy, pairs: Pairs, references: References, method: 
     A token loss is a mean over tokens, and so is the NLL of a method with one.
     """
     sums: dict[str, Any] = {}
-    tokens = max(sum(answer.supervised for answer in pairs.chosen), 1)
+    tokens = max(sum(pairs.chosen.supervised), 1)
     for own in passes(pairs.lengths, run.runtime.micro_batch_tokens):
         paired = offline_batch(model, pairs, own.rows, references, "heldout", method.needs).pairs()
         output = method.loss(paired)
