@@ -18,6 +18,7 @@ class Role(IntEnum):
     CHOSEN = 0
     REJECTED = 1
     OTHER = 2
+    """One of several that a score or a label orders, or a sample of the reference."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class OfflineBatch:
         soft_label: (answers,): the labeller's P(this group's chosen answer is better); NaN where it gave none.
         statistics: Figures per token that the method asked for: name -> (N,), answer after answer. The names are those of
             `token_statistics.STATISTICS`, and `reference_logps`.
+        label: (answers,): 1.0 where the answer is wanted, 0.0 where it is not; None for data without labels.
+        score: (answers,): the labeller's score, higher is better, NaN where it gave none; None for data without scores.
+        step: Scalars of the whole optimizer step over all processes that a loss needs, without gradients: KTO's z0, for one. They
+            are computed before the micro-batches, so that no result depends on how a step is cut.
     """
 
     group: torch.Tensor
@@ -44,6 +49,9 @@ class OfflineBatch:
     reference_logps: torch.Tensor | None
     soft_label: torch.Tensor
     statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    label: torch.Tensor | None = None
+    score: torch.Tensor | None = None
+    step: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def rows(self, places: torch.Tensor) -> OfflineBatch:
         """The answers at `places`, (n,) int64, in that order."""
@@ -52,7 +60,21 @@ class OfflineBatch:
             self.group[places], self.role[places], self.logps[places], self.tokens[places], self.ended[places],
             None if self.reference_logps is None else self.reference_logps[places], self.soft_label[places],
             {name: values[own] for name, values in self.statistics.items()},
+            None if self.label is None else self.label[places], None if self.score is None else self.score[places], self.step,
         )  # fmt: skip
+
+    def logratios(self) -> torch.Tensor:
+        """rho, (answers,): log pi(y) - log pi_ref(y), summed over tokens; no gradient reaches the reference."""
+        return _logratio(self)
+
+    def lengths(self) -> torch.Tensor:
+        """(answers,): numbers of tokens as divisors, at least 1, in the type of the log-probabilities."""
+        return self.tokens.clamp(min=1).to(at_least_fp32(self.logps).dtype)
+
+    def groups(self) -> tuple[int, torch.Tensor]:
+        """How many groups there are, and (answers,) int64 the place of each answer's group among them, by group number."""
+        numbers, places = self.group.unique(return_inverse=True)
+        return len(numbers), places
 
     def of(self, role: Role) -> OfflineBatch:
         """The answers of one role, in the order of their groups."""
@@ -99,12 +121,11 @@ class PairBatch:
 
     def logratios(self) -> tuple[torch.Tensor, torch.Tensor]:
         """rho(w), rho(l), both (pairs,): log pi(y) - log pi_ref(y), summed over tokens; no gradient reaches the reference."""
-        return _logratio(self.chosen), _logratio(self.rejected)
+        return self.chosen.logratios(), self.rejected.logratios()
 
     def lengths(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Numbers of tokens as divisors, both (pairs,), at least 1."""
-        like = at_least_fp32(self.chosen.logps).dtype
-        return self.chosen.tokens.clamp(min=1).to(like), self.rejected.tokens.clamp(min=1).to(like)
+        return self.chosen.lengths(), self.rejected.lengths()
 
     @property
     def soft_label(self) -> torch.Tensor:
