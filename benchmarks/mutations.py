@@ -116,7 +116,7 @@ def namable(kind: type[BaseModel]) -> frozenset[str]:
             if issubclass(config, holder) and field in config.model_fields and table in catalogue.TABLES:
                 for name, row in catalogue.TABLES[table].items():
                     found.add(f"{table}.{name}")
-                    found |= {f"trainers.{row.trainer}"} if isinstance(row, catalogue.Method) else set()
+                    found |= {f"families.{row.family}"} if isinstance(row, catalogue.Method) else set()
                     hints.append(getattr(row, "options", None))
         for inner in models_in(hints):
             if inner not in seen:

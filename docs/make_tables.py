@@ -223,10 +223,10 @@ def catalogue_page() -> str:
         NOTE, CATALOGUE_INTRODUCTION,
         "## Stages\n\nA trailing `?` marks an input that may be missing. [recipe.md](recipe.md) has the fields of each.",
         rows_of(STAGES, "takes", "makes", "trains", "generates"), *options_of(beyond, "Fields of"),
-        "## Methods\n\nNames for `align.method`; the options of one go to `align.options`. `trainer` is the family, `paper` a number of arXiv.\n"
+        "## Methods\n\nNames for `align.method`; the options of one go to `align.options`. `family` is a row of the families below, `paper` a number of arXiv.\n"
         "In a formula rho is log pi - log pi_ref summed over an answer's tokens, lp the policy's log-probability likewise, avg a mean over\n"
         "tokens, w and l the chosen and the rejected answer, s the sigmoid.",
-        rows_of(methods, "trainer", "columns", "needs_reference", "paper", "formula"), *options_of({name: row.options for name, row in methods.items()}, "Options of"),
+        rows_of(methods, "family", "needs_reference", "paper", "formula"), *options_of({name: row.options for name, row in methods.items()}, "Options of"),
         "## Judges\n\nNames for `label.judge.name` and `evaluate.judges`. `needs` is what a judge falls back on where its options name no model.",
         rows_of(judges, "needs"), *options_of({name: row.options for name, row in judges.items()}, "Options of"),
         "### Constitutions\n\nBuilt-in names for `constitution` of the judge `rubric`. A file of the same form can be given by its path.", constitutions(),
@@ -240,7 +240,8 @@ def catalogue_page() -> str:
         "## Policy losses\n\nNames for `policy_loss` of such methods.", rows_of(catalogue.POLICY_LOSSES),
         "## Rewards\n\nNames in the list `rewards` of such methods; `package.module:function` is a function of your own.",
         rows_of(catalogue.REWARDS),
-        "## Trainers\n\nWhat runs the methods of a family.", rows_of(catalogue.TRAINERS, "generates"),
+        "## Families\n\nWhat the methods of a family learn from. `reference.family` names one, and `alignflow methods` shows it for each method.",
+        rows_of(catalogue.FAMILIES, "columns", "answers", "generates"),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 

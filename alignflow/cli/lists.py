@@ -44,7 +44,7 @@ EXTRA_COLUMNS = {"stages": ("takes", "makes"), "methods": ("family", "columns", 
 
 def _extra(row: Part) -> list[str]:
     if isinstance(row, Method):
-        return [row.trainer, ", ".join(row.columns), "frozen model" if row.needs_reference else "none", row.paper]
+        return [row.family, ", ".join(row.learns_from().columns), "frozen model" if row.needs_reference else "none", row.paper]
     return [", ".join(row.takes), row.makes] if isinstance(row, Stage) else []
 
 
@@ -53,16 +53,18 @@ def show_one(console: Console, name: str, row: Part) -> None:
     console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  (version {row.version})", highlight=False)
     if isinstance(row, Method):
         reference = "a frozen reference model" if row.needs_reference else "no reference model"
-        console.print(
-            f"takes {', '.join(row.takes)}; columns {', '.join(row.columns)}; {reference}{f'; arXiv {row.paper}' if row.paper else ''}", highlight=False
-        )
+        family = row.learns_from()
+        paper = f"; arXiv {row.paper}" if row.paper else ""
+        console.print(f"family {row.family}; columns {', '.join(family.columns)}; {reference}{paper}", highlight=False)
+        for feed in family.feeds:
+            console.print(f"fed by data.{feed.kind}{f': {feed.summary}' if feed.summary else ''}", highlight=False)
         if row.formula:
             console.print(f"loss: {escape(row.formula)}", highlight=False)
         if row.nll_option:
             console.print(
                 f"its loss has the chosen answers' NLL: not with align.sft_coefficient, but options.{row.nll_option}", highlight=False
             )
-        if unread := catalogue.TRAINERS[row.trainer].unread:
+        if unread := row.learns_from().unread:
             console.print(f"has no use for align.{', align.'.join(unread)}", highlight=False)
     config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge | Reward) else None
     if config is not None and config.model_fields:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.bounds import bounds_of
-from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.configs.inputs import SOURCE_KINDS, SourceConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 
@@ -66,7 +66,7 @@ def kind_of(data: str) -> str:
     from alignflow.data.sources.detect import kinds_of
 
     found = kinds_of(SourceConfig(path=str(Path(data).expanduser())))
-    order = ("preferences", "demonstrations", "completions", "unpaired", "prompts")
+    order = ("preferences", "demonstrations", "completions", "unpaired", "rankings", "prompts")
     use = "unpaired" if found[:1] == ["unpaired"] else next((kind for kind in order if kind in found), None)
     if use is None and "texts" in found:
         raise UserError(
@@ -105,9 +105,9 @@ def recipe_text(model: str, data: str, kind: str) -> str:
         "      # weight: 1.0  # share of the rows to keep",
         *_fields(
             Recipe.model_fields["data"].annotation,
-            skip=("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general"),
+            skip=SOURCE_KINDS,
         ),
-        "  # more sources, each a list as above: demonstrations, prompts, preferences, completions, unpaired, evaluation, general",
+        f"  # more sources, each a list as above: {', '.join(SOURCE_KINDS)}",
         "# replace:  # what you already have, in place of a stage",
         "#   sft: path/to/model",
         "#   reward: path/to/reward_model",

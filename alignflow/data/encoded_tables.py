@@ -98,8 +98,9 @@ class EncodedTable:
             total = file.metadata.num_rows
         started, done = time.monotonic(), 0
         for rows in table_batches(self._table, BATCH_ROWS):
-            answers = self._kind.encode(self._tokenizer, rows)
-            writer.write([EncodedRow(row["id"], found, self._values(row)) for row, found in zip(rows, answers, strict=True)])
+            parts = [part for row in rows for part in self._kind.expand(row)]
+            answers = self._kind.encode(self._tokenizer, parts)
+            writer.write([EncodedRow(row["id"], found, self._values(row)) for row, found in zip(parts, answers, strict=True)])
             done += len(rows)
             if time.monotonic() - started > SHOWN_AFTER_S:
                 self._run.progress(done, total, "rows encoded")

@@ -33,7 +33,7 @@ from alignflow.data.sources.reading import chosen_files, read_rows
 from alignflow.data.sources.splits import listed
 
 KINDS = tuple(kind for kind in SCHEMAS if any(kind in row.kinds for row in catalogue.FORMATS.values()))
-TABLES = ("demonstrations", "preferences", "unpaired", "completions", "prompts", "evaluation", "general")
+TABLES = ("demonstrations", "preferences", "unpaired", "rankings", "completions", "prompts", "evaluation", "general")
 """Tables of artifacts, in the order in which one is chosen where none is named."""
 SIDES = ("train", "heldout")
 WARNED_SHARE = 0.1

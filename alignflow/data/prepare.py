@@ -34,7 +34,7 @@ from alignflow.data.sources.reading import chosen_files
 from alignflow.data.sources.splits import listed
 from alignflow.data.spool import Spool, read_rows, write_rows
 
-SPLIT = ("demonstrations", "prompts", "preferences", "unpaired")
+SPLIT = ("demonstrations", "prompts", "preferences", "unpaired", "rankings")
 SHOWN = 3
 SAID_AFTER_S = 2.0
 """A table that takes less says nothing of its rows while it is made."""

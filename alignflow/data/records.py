@@ -58,17 +58,31 @@ PREFERENCES = pa.schema(
         ("score_rejected", pa.float64()),
     ]
 )
-RANKINGS = pa.schema([*_ID, ("prompt", MESSAGES), ("completions", pa.list_(pa.string())), ("scores", pa.list_(pa.float64()))])
-UNPAIRED = pa.schema([*_ID, ("prompt", MESSAGES), ("completion", MESSAGES), ("label", pa.bool_())])
+RANKINGS = pa.schema(
+    [
+        *_ID,
+        ("prompt", MESSAGES),
+        ("completions", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float64())),  # higher is better
+        ("ended", pa.list_(pa.bool_())),  # null: all of them end by themselves
+    ]
+)
+UNPAIRED = pa.schema(
+    [
+        *_ID,
+        ("prompt", MESSAGES),
+        ("completion", MESSAGES),
+        ("label", pa.bool_()),  # whether the answer is wanted
+        ("ended", pa.bool_()),  # null: it ends by itself
+    ]
+)
 REFERENCES = pa.schema(
     [
-        ("id", pa.string()),
-        ("chosen_logps", pa.float32()),  # sums over the answer's tokens, nats
-        ("rejected_logps", pa.float32()),
-        ("chosen_tokens", pa.int32()),
-        ("rejected_tokens", pa.int32()),
-        ("chosen_token_logps", pa.list_(pa.float32())),  # of each token, or null
-        ("rejected_token_logps", pa.list_(pa.float32())),
+        ("id", pa.string()),  # of the row that has the answer; its answers follow each other as the trainer reads them
+        ("tokens", pa.int32()),
+        ("logps", pa.float32()),  # sum over the answer's tokens, nats
+        ("token_logps", pa.list_(pa.float32())),  # of each token, or null
+        ("mismatched_logps", pa.float32()),  # sum over the tokens of another row's answer to this row's prompt, or null
     ]
 )
 TEXTS = pa.schema([*_ID, ("text", pa.string())])

@@ -28,7 +28,7 @@ class Shared:
     version: str = "1"
 
 
-CATALOGUE = ("base", "evaluators", "formats", "judges", "methods", "rewards", "stages", "trainers", "updates")
+CATALOGUE = ("base", "evaluators", "families", "formats", "judges", "methods", "rewards", "stages", "updates")
 """The modules of the catalogue: what its rows are; a row itself stands behind its own version."""
 
 ENGINES: Mapping[str, Part] = {
@@ -103,9 +103,10 @@ PARTS: Mapping[str, Shared] = {
         (
             "alignflow.data.encoded_rows", "alignflow.data.encoded_tables", "alignflow.data.encoded_place",
             "alignflow.models.stored_rows", "alignflow.models.trainers.pairs", "alignflow.models.losses.base", "alignflow.models.trainers.sft:read_rows",
-            "alignflow.models.reference:read_references", "alignflow.models.reference:is_of",
+            "alignflow.models.trainers.offline_rows", "alignflow.models.trainers.answer_batches",
+            "alignflow.models.trainers.reference_scores", "alignflow.models.trainers.own_reference", "alignflow.models.trainers.whole_step",
         ),
-        "Demonstrations, pairs and what a reference says of them as a trainer reads them, and what losses over pairs share.", version="2",
+        "Demonstrations, pairs, labelled and ranked answers and what a reference says of them as a trainer reads them, and what offline losses share.", version="2",
     ),
     "journal": Shared(("alignflow.models.generation.journal",), "The journal of rows."),
     "generation": Shared(("alignflow.models.generation.base",), "What all generators share: settings and seeds of rows."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import PurePath
 
-from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
+from alignflow.data.configs.inputs import SOURCE_KINDS, PrepareConfig, SourceConfig
 
 Place = tuple[str, str]
 """Path or Hub id, and split."""
@@ -17,7 +17,7 @@ def source_names(config: PrepareConfig, sources: Iterable[SourceConfig] = ()) ->
     A name is the last part of the path, with as many folders before it as tell it from the other paths. Two splits of one path
     are told apart by the split in brackets. One path under several kinds has one name.
     """
-    kinds = (config.demonstrations, config.prompts, config.preferences, config.unpaired, config.completions, config.evaluation, config.general)
+    kinds = [getattr(config, kind) for kind in SOURCE_KINDS]
     places = dict.fromkeys((source.path, source.split) for given in (*kinds, tuple(sources)) for source in given)
     paths = dict.fromkeys(path for path, _ in places)
     short: dict[str, str] = {}

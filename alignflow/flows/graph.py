@@ -10,13 +10,14 @@ from pydantic import BaseModel
 
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.inputs import AdoptConfig, BuildConfig, InitConfig, SourceConfig
-from alignflow.data.configs.online import OnlineOptions, PPOOptions, RewardSourceConfig
+from alignflow.data.configs.inputs import SOURCE_KINDS, AdoptConfig, BuildConfig, InitConfig, SourceConfig
+from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
+from alignflow.flows.method_inputs import LABELLED, MISSING, needed_inputs, needed_model
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,7 @@ class _Steps:
                 corpus = tuple(SourceConfig(**source.model_dump(include={"path", "split", "revision", "licence"})) for source in sources)
                 given = model.model_copy(update={"corpus": corpus})
             self.policy = self.add("init", "init", given)
-        if any(
-            getattr(data, kind) for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")
-        ):
+        if any(getattr(data, kind) for kind in SOURCE_KINDS):
             self.add("prepare", "prepare", data, tokenizer=Link(self.policy, "tokenizer"))
         else:
             raise RecipeError("the recipe names no data", where="data", do="give data.demonstrations, data.prompts or data.preferences")
@@ -152,7 +151,7 @@ class _Steps:
         if recipe.align is None or recipe.replace.align:
             return True
         method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
-        return "preferences" in method.takes or (recipe.reward is not None and not recipe.replace.reward)
+        return self._feed(method) is None and bool(method.learns_from().feeds) or (recipe.reward is not None and not recipe.replace.reward)
 
     def reward_model(self) -> None:
         recipe = self.recipe
@@ -190,29 +189,46 @@ class _Steps:
 
     def _inputs_of(self, method: catalogue.Method, max_length: int) -> dict[str, Link | None]:
         """Where the inputs of the method come from; raises RecipeError for one that it needs and the recipe does not have."""
-        data = self.recipe.data
+        data, family = self.recipe.data, method.learns_from()
         sources = {
-            "policy": Link(self.policy), "reference": Link(self.policy), "preferences": self.preference_data,
+            "policy": Link(self.policy), "reference": Link(self.policy),
             "prompts": Link("prepare", "prompts") if data.prompts or data.demonstrations or data.preferences else None,
             "reward_model": Link(self.reward) if self.reward else None,
             "demonstrations": Link("prepare", "demonstrations") if data.demonstrations else None,
         }  # fmt: skip
-        wanted = [name.rstrip("?") for name in method.takes if not name.endswith("?") or name.rstrip("?") in self.needs]
+        if family.feeds:
+            fed = self._feed(method) or self._labelled(method)
+            wanted_kind = family.feeds[0].kind if fed is None else fed[0]
+            sources[wanted_kind] = None if fed is None else fed[1]
+        wanted = [name.rstrip("?") for name in family.takes if not name.endswith("?") or name.rstrip("?") in self.needs]
+        wanted += [wanted_kind] if family.feeds else []
         for name in wanted:
             if sources[name] is None:
                 where, what, do = MISSING[name]
                 raise RecipeError(f"{self.recipe.align.method} needs {what}", where=where, do=do)  # type: ignore[union-attr]
-        if "reference" in wanted and "preferences" in wanted:
-            sources["reference"] = self._reference(method, max_length)
+        if "reference" in wanted and family.feeds:
+            sources["reference"] = self._reference(method, max_length, {wanted_kind: sources[wanted_kind]})
         return {name: sources[name] for name in wanted}
 
-    def _reference(self, method: catalogue.Method, max_length: int) -> Link:
-        """The reference's log-probabilities of the pairs, apart from alignment: no other beta or rate computes them again.
+    def _feed(self, method: catalogue.Method) -> tuple[str, Link] | None:
+        """Data of the recipe's own that can feed a method: kind and link; the most direct kind first. None where there is none."""
+        kinds = [feed.kind for feed in method.learns_from().feeds]
+        return next(((kind, Link("prepare", kind)) for kind in kinds if getattr(self.recipe.data, kind)), None)
+
+    def _labelled(self, method: catalogue.Method) -> tuple[str, Link] | None:
+        """What the step `label` makes that can feed a method; None where the recipe labels nothing."""
+        kinds = [feed.kind for feed in method.learns_from().feeds]
+        return next(((kind, Link("label", kind)) for kind in kinds if kind in LABELLED), None) if "label" in self.made else None
+
+    def _reference(self, method: catalogue.Method, max_length: int, data: dict[str, Link | None]) -> Link:
+        """The reference's log-probabilities of the answers, apart from alignment: no other beta or rate computes them again.
 
         A method that samples takes the reference itself, and asks it as it goes.
         """
-        config = ReferenceConfig(max_length=max_length, per_token=method.reference_tokens)
-        return Link(self.add("reference", "reference", config, checkpoint=Link(self.policy), preferences=self.preference_data))
+        config = ReferenceConfig(
+            max_length=max_length, per_token=method.reference_tokens, family=method.family, mismatched=method.mismatched
+        )
+        return Link(self.add("reference", "reference", config, checkpoint=Link(self.policy), **data))
 
     def evaluation(self) -> None:
         recipe, data = self.recipe, self.recipe.data
@@ -244,42 +260,6 @@ def taken_in(path: str, model: InitConfig) -> InitConfig:
     return InitConfig(
         path=path, chat_template=model.chat_template, trust_remote_code=model.trust_remote_code, licence=model.licence, seed=0
     )
-
-
-def needed_model(judge: JudgeConfig) -> str:
-    """What a judge falls back on: policy, reward_model, or nothing where its options name a model."""
-    row = catalogue.JUDGES.get(judge.name)
-    return row.needs if row and not judge.options.get("model") else ""
-
-
-MISSING = {
-    "preferences": ("data", "preferences", "give data.prompts, data.demonstrations or data.preferences"),
-    "prompts": ("data", "prompts to sample answers for", "give data.prompts, data.demonstrations or data.preferences"),
-    "reward_model": (
-        "align.options.rewards", "a reward model, and the recipe makes none",
-        "set reward with data to label, or replace.reward, or reward by a judge or a function",
-    ),
-    "demonstrations": ("align.options.ptx_coefficient", "demonstrations for its ptx term", "give data.demonstrations, or set it to 0"),
-}  # fmt: skip
-"""Input of a method -> what to say where the recipe does not have it: place, what, what to do."""
-
-
-def needed_inputs(recipe: Recipe) -> set[str]:
-    """The optional inputs that the recipe's method works on, by its options."""
-    if recipe.align is None or recipe.replace.align:
-        return set()
-    method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
-    needs = {"reference"} if method.needs_reference else set()
-    for _, part in binding.configs_in(recipe.align, "align"):
-        if isinstance(part, RewardSourceConfig):
-            needs.add(catalogue.REWARDS[part.name].needs)
-        elif isinstance(part, JudgeConfig):
-            needs.add(needed_model(part))
-        elif isinstance(part, OnlineOptions) and part.ptx_coefficient:
-            needs.add("demonstrations")
-        if isinstance(part, PPOOptions) and part.init_value_from == "reward_model":
-            needs.add("reward_model")
-    return needs
 
 
 def check_independence(first: JudgeConfig | None, second: JudgeConfig, where: str) -> None:

@@ -1,72 +1,66 @@
-"""Log-probabilities of preference pairs under a frozen reference: computed once per (reference, data), read by every alignment."""
+"""Log-probabilities of answers under a frozen reference: computed once per (reference, answer), read by every alignment."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from torch.utils.data import ConcatDataset
 
 from alignflow.data.artifacts import identity
 from alignflow.data.configs.training import ReferenceConfig
-from alignflow.data.errors import TrainingError
-from alignflow.data.records import row_id, table_batches, write_table
+from alignflow.data.records import row_id, write_table
 from alignflow.data.run import Run, write_json
 from alignflow.models.batching import EncodedRow, prompt_groups
 from alignflow.models.engines import group
 from alignflow.models.generation.journal import RowJournal, plan
+from alignflow.models.losses.base import Role
 from alignflow.models.policy import Policy, completion_logps, load_policy
-from alignflow.models.trainers.pairs import Pairs, read_pairs
+from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.passes import deal
-from alignflow.models.trainers.room import context_of
+from alignflow.models.trainers.reference_scores import ABOUT, answer_names, mismatched_rows, read_references, read_sides
 
-SIDES = ("train", "heldout")
-ANSWERS = ("chosen", "rejected")
-ABOUT = "reference.json"
 ANSWERS_PER_COMMIT = 256
-ROWS_AT_ONCE = 1024  # the log-probabilities of each token stand beside the sums
 
 Answers = ConcatDataset[EncodedRow]
-"""The chosen answers of train.parquet, then the rejected ones, then those of heldout.parquet; each is read when it is asked for."""
-References = dict[str, torch.Tensor]
-"""`train/chosen`, `train/rejected`, `heldout/chosen`, `heldout/rejected` -> (rows,) fp32: sums of log-probabilities, nats."""
+"""The answers of train.parquet as its reader gives them, those with another prompt's answers, then those of heldout.parquet."""
 
 
-def compute_reference(config: ReferenceConfig, *, checkpoint: Path, preferences: Path, run: Run) -> dict[str, float | None]:
-    """Score both answers of every pair with `checkpoint`; what was scored before a kill is not scored again.
+def compute_reference(
+    config: ReferenceConfig, *, checkpoint: Path, preferences: Path | None = None, unpaired: Path | None = None,
+    rankings: Path | None = None, run: Run,
+) -> dict[str, float | None]:  # fmt: skip
+    """Score all answers of the data with `checkpoint`; what was scored before a kill, or for other data, is not scored again.
 
     Several processes share the answers, and under ZeRO 3 the model; the first one keeps the journal and writes. It writes
-    train.parquet and heldout.parquet, one row per pair in the order of the preferences: sums, numbers of tokens, and with
-    `per_token` the log-probability of each token. Metrics, its alone: `pairs`, and `logps/chosen` and `logps/rejected` as
-    means over the pairs of train.parquet.
+    train.parquet and heldout.parquet, one row per answer in the order in which `config.family` reads them: sums, numbers of tokens,
+    with `per_token` the log-probability of each token, and with `mismatched` the sum of another row's answer. Metrics, its alone:
+    `rows`, and `logps/chosen`, `logps/rejected` and `logps/other` as means over the answers of train.parquet.
 
     Raises:
-        TrainingError: no pair is left.
+        TrainingError: no row is left.
     """
     group.join(run.runtime)
     policy = load_policy(checkpoint, run.runtime, in_parts=True)
     digest = identity(checkpoint)[1]
-    context = context_of(policy.model)
-    sides = {
-        side: read_pairs(preferences / f"{side}.parquet", policy.tokenizer, config.max_length, run, "reference", context) for side in SIDES
-    }  # fmt: skip
-    if not len(sides["train"]):
-        raise TrainingError("no preference pairs to learn from", where="reference", do="raise align.max_length, or label more candidates")
-    answers = ConcatDataset([rows for pairs in sides.values() for rows in (pairs.chosen, pairs.rejected)])
+    data = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
+    kind, directory = next((kind, path) for kind, path in data.items() if path is not None)
+    sides = read_sides(config.family, kind, directory, policy, config.max_length, run, "reference", config.mismatched)
+    answers = ConcatDataset([part for rows in sides.values() for part in (rows.answers, mismatched_rows(rows)) if len(part)])
     scored = iter(_score(policy, answers, digest, config, run))
     if not run.main:
         return {}
-    for side, pairs in sides.items():
-        found = {name: [next(scored) for _ in range(len(pairs))] for name in ANSWERS}
-        write_table(_rows(pairs, found), "references", run.out / f"{side}.parquet")
+    for side, rows in sides.items():
+        write_table(_rows(rows, scored), "references", run.out / f"{side}.parquet")
     write_json(run.out / ABOUT, {"checkpoint": digest, "max_length": config.max_length})
-    means = {f"logps/{name}": float(sums.mean()) for name, sums in _sums(run.out / "train.parquet", sides["train"]).items()}
-    return {"pairs": float(sum(map(len, sides.values()))), **means}
+    sums = read_references(run.out, {"train": sides["train"]})["train"].sums
+    roles = sides["train"].role
+    means = {f"logps/{role.name.lower()}": float(sums[roles == int(role)].mean()) for role in Role if (roles == int(role)).any()}
+    return {"rows": float(sum(map(len, sides.values()))), **means}
 
 
 def _score(policy: Policy, answers: Answers, digest: str, config: ReferenceConfig, run: Run) -> list[dict[str, Any]]:
@@ -133,42 +127,13 @@ def _dealt(rows: Sequence[EncodedRow]) -> list[list[int]]:
     return [sorted(place for number in share for place in prompts[number]) for share in shares]
 
 
-def _rows(pairs: Pairs, found: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    tokens = {"chosen": pairs.chosen.supervised, "rejected": pairs.rejected.supervised}
-    for index, name in enumerate(pairs.ids):
-        yield (
-            {"id": name}
-            | {f"{answer}_logps": found[answer][index]["sum"] for answer in ANSWERS}
-            | {f"{answer}_tokens": tokens[answer][index] for answer in ANSWERS}
-            | {f"{answer}_token_logps": found[answer][index]["tokens"] for answer in ANSWERS}
-        )
-
-
-def read_references(directory: Path, data: dict[str, Pairs]) -> References:
-    """The sums that `compute_reference` wrote, for the same pairs.
-
-    Raises:
-        TrainingError: they are of other pairs, or of other tokens.
-    """
-    return {f"{side}/{name}": sums for side, pairs in data.items() for name, sums in _sums(directory / f"{side}.parquet", pairs).items()}
-
-
-def _sums(path: Path, pairs: Pairs) -> dict[str, torch.Tensor]:
-    tokens = zip(pairs.ids, pairs.chosen.supervised, pairs.rejected.supervised, strict=True)
-    sums: dict[str, list[float]] = {name: [] for name in ANSWERS}
-    same = True
-    for row in (row for batch in table_batches(path, ROWS_AT_ONCE) for row in batch):
-        same = same and (row["id"], row["chosen_tokens"], row["rejected_tokens"]) == next(tokens, None)
-        for name, found in sums.items():
-            found.append(row[f"{name}_logps"])
-    if not same or next(tokens, None) is not None:
-        raise TrainingError(
-            "the reference's log-probabilities are of other pairs or of other tokens", where=str(path),
-            do="compute them from the same preferences, with the same tokenizer and max_length",
-        )  # fmt: skip
-    return {name: torch.tensor(found, dtype=torch.float32) for name, found in sums.items()}
-
-
-def is_of(directory: Path, checkpoint: Path) -> bool:
-    """Whether the log-probabilities in `directory` are those of `checkpoint`, byte for byte."""
-    return json.loads((directory / ABOUT).read_text())["checkpoint"] == identity(checkpoint)[1]
+def _rows(rows: OfflineRows, scored: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The table of one side; `scored` gives its answers' scores and then those of the answers of other prompts."""
+    own = [next(scored) for _ in range(len(rows.answers))]
+    others = {int(place): next(scored)["sum"] for place in np.flatnonzero(rows.mismatched >= 0)} if rows.mismatched is not None else {}
+    names = answer_names(rows)
+    for place, found in enumerate(own):
+        yield {
+            "id": names[place], "tokens": int(rows.answer_tokens[place]), "logps": found["sum"], "token_logps": found["tokens"],
+            "mismatched_logps": others.get(place),
+        }  # fmt: skip

@@ -74,7 +74,7 @@ def test_nothing_about_the_training_is_part_of_the_reference(other):
 
 
 @pytest.mark.parametrize(("changes", "made"), [
-    ({"needs_reference": False}, False), ({"takes": ("policy", "prompts")}, False), ({"reference_tokens": True}, True),
+    ({"needs_reference": False}, False), ({"reference_tokens": True}, True),
 ])  # fmt: skip
 def test_a_method_without_pairs_or_without_a_reference_has_no_such_step(changes, made, monkeypatch):
     monkeypatch.setitem(catalogue.METHODS, "dpo", replace(catalogue.METHODS["dpo"], **changes))

@@ -12,8 +12,9 @@ from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.data.run import Runtime
 from alignflow.models import reference as module
 from alignflow.models.policy import completion_logps, load_policy
-from alignflow.models.reference import compute_reference, is_of, read_references
-from alignflow.models.trainers.pairs import read_pairs
+from alignflow.models.reference import compute_reference
+from alignflow.models.trainers.offline_rows import read_paired
+from alignflow.models.trainers.reference_scores import is_of, read_references
 
 CONFIG = ReferenceConfig(max_length=64)
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain"]
@@ -32,7 +33,7 @@ def preferences(tmp_path):
 
 def pairs_of(checkpoint, preferences, run, max_length=64):
     tokenizer = load_policy(checkpoint, Runtime()).tokenizer
-    return {side: read_pairs(preferences / f"{side}.parquet", tokenizer, max_length, run, "test") for side in ("train", "heldout")}
+    return {side: read_paired(preferences / f"{side}.parquet", tokenizer, max_length, run, "test") for side in ("train", "heldout")}
 
 
 def digests(directory):
@@ -45,10 +46,10 @@ def test_the_sums_are_those_of_the_model(tiny_checkpoint, preferences, new_run):
     policy, data = load_policy(tiny_checkpoint, Runtime()), pairs_of(tiny_checkpoint, preferences, run)
     found = read_references(run.out, data)
     for side, pairs in data.items():
-        for name in ("chosen", "rejected"):
-            wanted = torch.stack([row.sum() for row in completion_logps(policy, getattr(pairs, name), 8192)])
-            torch.testing.assert_close(found[f"{side}/{name}"], wanted, atol=1e-5, rtol=1e-5)
-    assert metrics["pairs"] == 8 and metrics["logps/chosen"] == pytest.approx(float(found["train/chosen"].mean())) and run.tokens > 0
+        wanted = torch.stack([row.sum() for row in completion_logps(policy, pairs.answers, 8192)])
+        torch.testing.assert_close(found[side].sums, wanted, atol=1e-5, rtol=1e-5)
+    chosen = float(found["train"].sums[: len(WORDS)].mean())
+    assert metrics["rows"] == 8 and metrics["logps/chosen"] == pytest.approx(chosen) and run.tokens > 0
 
 
 def test_each_tokens_are_kept_where_they_are_wanted(tiny_checkpoint, preferences, new_run):
@@ -56,9 +57,9 @@ def test_each_tokens_are_kept_where_they_are_wanted(tiny_checkpoint, preferences
         run = new_run(str(wanted))
         compute_reference(CONFIG.model_copy(update={"per_token": wanted}), checkpoint=tiny_checkpoint, preferences=preferences, run=run)
         for row in read_table(run.out / "train.parquet"):
-            tokens = row["chosen_token_logps"]
-            assert (tokens is not None) is wanted
-            assert not wanted or (len(tokens) == row["chosen_tokens"] and sum(tokens) == pytest.approx(row["chosen_logps"], abs=1e-4))
+            tokens = row["token_logps"]
+            assert (tokens is not None) is wanted and row["mismatched_logps"] is None
+            assert not wanted or (len(tokens) == row["tokens"] and sum(tokens) == pytest.approx(row["logps"], abs=1e-4))
 
 
 def test_what_was_scored_before_a_kill_is_not_scored_again_and_the_bytes_are_the_same(tiny_checkpoint, preferences, new_run, monkeypatch):
@@ -101,7 +102,7 @@ def test_it_is_refused_for_anything_but_its_own_pairs(change, tiny_checkpoint, p
     elif change == "other tokens":
         rows[0]["chosen"] = assistant("cat cat cat cat")
     write_table(rows, "preferences", preferences / "train.parquet")
-    with pytest.raises(TrainingError, match="of other pairs or of other tokens"):
+    with pytest.raises(TrainingError, match="of other rows or of other tokens"):
         read_references(run.out, pairs_of(tiny_checkpoint, preferences, run, 12 if change == "other length" else 64))
 
 

@@ -9,22 +9,22 @@ from collections.abc import Mapping
 
 from alignflow.data.catalogue.base import Part, PartWithOptions, look_up, parse_options
 from alignflow.data.catalogue.evaluators import EVALUATORS, Evaluator
+from alignflow.data.catalogue.families import FAMILIES, Family, Feed
 from alignflow.data.catalogue.formats import FORMATS, Format
 from alignflow.data.catalogue.judges import JUDGES, Judge
 from alignflow.data.catalogue.methods import METHODS, Method
 from alignflow.data.catalogue.rewards import REWARDS, Reward
 from alignflow.data.catalogue.stages import STAGES, Stage
-from alignflow.data.catalogue.trainers import TRAINERS, Trainer
 from alignflow.data.catalogue.updates import ADVANTAGES, POLICY_LOSSES, Advantage
 from alignflow.data.configs.explaining import suggest
 
 TABLES: Mapping[str, Mapping[str, Part]] = {
-    "stages": STAGES, "methods": METHODS, "judges": JUDGES, "formats": FORMATS, "evaluators": EVALUATORS, "trainers": TRAINERS,
+    "stages": STAGES, "methods": METHODS, "judges": JUDGES, "formats": FORMATS, "evaluators": EVALUATORS, "families": FAMILIES,
     "advantages": ADVANTAGES, "policy_losses": POLICY_LOSSES, "rewards": REWARDS,
 }  # fmt: skip
 
 __all__ = [
-    "ADVANTAGES", "EVALUATORS", "FORMATS", "JUDGES", "METHODS", "POLICY_LOSSES", "REWARDS", "STAGES", "TABLES", "TRAINERS",
-    "Advantage", "Evaluator", "Format", "Judge", "Method", "Part", "PartWithOptions", "Reward", "Stage", "Trainer",
+    "ADVANTAGES", "EVALUATORS", "FAMILIES", "FORMATS", "JUDGES", "METHODS", "POLICY_LOSSES", "REWARDS", "STAGES", "TABLES",
+    "Advantage", "Evaluator", "Family", "Feed", "Format", "Judge", "Method", "Part", "PartWithOptions", "Reward", "Stage",
     "look_up", "parse_options", "suggest",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import PartWithOptions
+from alignflow.data.catalogue.families import FAMILIES, Family
 from alignflow.data.configs import online, pairwise
 
 
@@ -14,12 +15,13 @@ class Method(PartWithOptions):
     """One alignment method: its loss is a pure function over named batches.
 
     Attributes:
-        trainer: The row of TRAINERS that runs it.
-        takes: Names of the inputs of `align` that it works on; a trailing `?` marks one that its options decide about.
-        columns: Columns of the data that it reads.
+        family: The row of FAMILIES that it belongs to: its data, and what runs it.
         needs: Figures per token that its loss takes: names of `token_statistics.STATISTICS`.
         needs_reference: Whether it compares with a frozen reference model.
-        reference_tokens: Whether it needs the reference's log-probability of each token, and not the sums alone.
+        reference_tokens: Whether it needs the reference's log-probability of each token (`reference_logps`), and not the sums alone.
+        whole_step: Address of what makes the scalars of `OfflineBatch.step`, from the answers of a whole optimizer step of all
+            processes: (answers, options, state) -> scalars and figures per row, and the state for the next step.
+        mismatched: Whether `whole_step` works on answers to other prompts, and not on the step's own.
         nll_option: The option that weighs the chosen answers' NLL against the rest, where the loss has that NLL itself; empty: it
             has none, and `align.sft_coefficient` adds it.
         formula: What its loss is, in the symbols of the papers: rho is log pi - log pi_ref summed over an answer's tokens, lp the
@@ -27,15 +29,19 @@ class Method(PartWithOptions):
         paper: arXiv id; empty where there is no paper.
     """
 
-    trainer: str = "pairs"
-    takes: tuple[str, ...] = ("policy", "reference?", "preferences")
-    columns: tuple[str, ...] = ("prompt", "chosen", "rejected")
+    family: str = "pairs"
     needs: tuple[str, ...] = ("logps",)
     needs_reference: bool = True
     reference_tokens: bool = False
+    whole_step: str = ""
+    mismatched: bool = False
     nll_option: str = ""
     formula: str = ""
     paper: str = ""
+
+    def learns_from(self) -> Family:
+        """The family's row."""
+        return FAMILIES[self.family]
 
 
 METHODS: Mapping[str, Method] = {
@@ -136,8 +142,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "ppo": Method(
         "alignflow.models.losses.ppo:total_loss", "Proximal Policy Optimization: RLHF with a value model.",
-        options=online.PPOOptions, trainer="online", takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"),
-        columns=("prompt",), paper="1707.06347",
+        options=online.PPOOptions, family="online", paper="1707.06347",
         formula="max(-A r, -A clip(r, 1 - cliprange, 1 + cliprange)) per token, r = pi / pi_old",
     ),
 }  # fmt: skip

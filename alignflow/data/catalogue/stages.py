@@ -40,7 +40,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "prepare": Stage(
         "alignflow.data.prepare:prepare", "Parse, clean, split and describe the data.",
-        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset", version="4",
+        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset", version="5",
     ),
     "sft": Stage(
         "alignflow.models.trainers.sft:train_sft", "Supervised fine-tuning on assistant tokens.",
@@ -54,21 +54,21 @@ STAGES: Mapping[str, Stage] = {
     "label": Stage(
         "alignflow.models.judges.label:label", "An AI judge turns candidates into preference data.",
         config=generation.LabelConfig, takes=("completions", "policy?", "reward_model?"), makes="dataset", generates=True,
-        version="2", fills="alignflow.models.judges.label:fill_labels",
+        version="3", fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(
         "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
         config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True, version="4",
     ),
     "reference": Stage(
-        "alignflow.models.reference:compute_reference", "Log-probabilities of the pairs under the frozen reference.",
-        config=training.ReferenceConfig, takes=("checkpoint", "preferences"), makes="dataset", scores=True,
-        version="2",
+        "alignflow.models.reference:compute_reference", "Log-probabilities of the answers under the frozen reference.",
+        config=training.ReferenceConfig, takes=("checkpoint", "preferences?", "unpaired?", "rankings?"), makes="dataset", scores=True,
+        version="3",
     ),
     "align": Stage(
         "alignflow.models.trainers.align:align", "Align the SFT model by a method of the catalogue.",
         version="4", config=training.AlignConfig,
-        takes=("policy", "reference?", "preferences?", "prompts?", "reward_model?", "demonstrations?"), makes="checkpoint", trains=True,
+        takes=("policy", "reference?", "preferences?", "unpaired?", "rankings?", "prompts?", "reward_model?", "demonstrations?"), makes="checkpoint", trains=True,
     ),
     "evaluate": Stage(
         "alignflow.models.evaluators.evaluate:evaluate", "Aligned against SFT on held-out prompts.",

@@ -99,6 +99,7 @@ class PrepareConfig(StageConfig):
     )
     completions: tuple[SourceConfig, ...] = Field(default=(), description="Completions that you already have: sampling is then left out.")
     unpaired: tuple[SourceConfig, ...] = Field(default=(), description="Answers with a good or bad label, for methods that take them.")
+    rankings: tuple[SourceConfig, ...] = Field(default=(), description="Several answers to a prompt with scores, for methods that take lists.")
     evaluation: tuple[SourceConfig, ...] = Field(default=(), description="Prompts for evaluation; empty: the held-out side of the prompts.")
     general: tuple[SourceConfig, ...] = Field(default=(), description="General text for the held-out NLL; empty: held-out demonstrations.")
     system: Literal["keep", "merge"] = Field(
@@ -128,6 +129,10 @@ class PrepareConfig(StageConfig):
         description="Stop when more than this share of a table's rows is dropped; equal rows, weight and max_rows do not count.",
     )
     truncate: bool = Field(default=False, description="Cut over-long prompts from the left instead of refusing them at sampling.")
+
+
+SOURCE_KINDS = tuple(name for name, field in PrepareConfig.model_fields.items() if field.annotation == tuple[SourceConfig, ...])
+"""Fields of `data` that name sources."""
 
 
 class AdoptConfig(StageConfig):

@@ -15,6 +15,7 @@ from alignflow.data.chat_templates import TEMPLATES
 from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.settings import apply_setting, parse_setting
@@ -87,7 +88,7 @@ def check_names(recipe: Recipe) -> None:
                 catalogue.look_up(catalogue.POLICY_LOSSES, part.policy_loss, f"{where}.policy_loss")
     for name in recipe.evaluate.evaluators if recipe.evaluate is not None else ():
         catalogue.look_up(catalogue.EVALUATORS, name, "evaluate.evaluators")
-    for kind in ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general"):
+    for kind in SOURCE_KINDS:
         for index, source in enumerate(getattr(recipe.data, kind)):
             if source.format != "auto":
                 catalogue.look_up(catalogue.FORMATS, source.format, f"data.{kind}.{index}.format")
@@ -114,7 +115,7 @@ def check_template(template: str) -> None:
 def check_unused(align: AlignConfig) -> None:
     """Refuse fields of `align` that the trainer of its method would leave unread, or that its loss has itself; raises RecipeError."""
     method = catalogue.look_up(catalogue.METHODS, align.method, "align.method")
-    for name in catalogue.TRAINERS[method.trainer].unread:
+    for name in method.learns_from().unread:
         if name in align.model_fields_set and getattr(align, name) != type(align).model_fields[name].default:
             raise RecipeError(
                 f"the method {align.method!r} has no use for it",

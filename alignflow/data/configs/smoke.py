@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from alignflow.data import binding
+from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig
 
 ROWS, STEPS = 32, 4
-SOURCES = ("demonstrations", "prompts", "preferences", "completions", "unpaired", "evaluation", "general")
 
 
 def smoke_recipe(recipe: Recipe) -> Recipe:
     """The recipe with ROWS rows of each source and STEPS steps of each training; other values, so other keys."""
-    sources = {kind: _few(getattr(recipe.data, kind)) for kind in SOURCES}
+    sources = {kind: _few(getattr(recipe.data, kind)) for kind in SOURCE_KINDS}
     # Of so few rows a small share may leave none to evaluate on.
     data = recipe.data.model_copy(
         update={**sources, "heldout_fraction": max(recipe.data.heldout_fraction, 0.3), "max_dropped_fraction": 1.0}

@@ -94,10 +94,12 @@ class RewardConfig(TrainingConfig):
 
 
 class ReferenceConfig(StageConfig):
-    """Log-probabilities of the pairs under the frozen reference; filled from the alignment that takes them."""
+    """Log-probabilities of the answers under the frozen reference; filled from the alignment that takes them."""
 
     max_length: int = Field(default=512, ge=8, le=10_000_000, description="Longest row, prompt and completion, tokens.")
     per_token: bool = Field(default=False, description="Keep the log-probability of each token beside the sums.")
+    family: Name = Field(default="pairs", description="The family of methods that reads the answers.")
+    mismatched: bool = Field(default=False, description="Score an answer of another prompt beside each answer, too.")
 
 
 class AlignConfig(TrainingConfig):

@@ -145,12 +145,13 @@ def _reward(asked: Asked) -> Demand | None:
 
 def _align(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
-    return TRAINER_DEMANDS[catalogue.METHODS[config.method].trainer](asked)
+    return FAMILY_DEMANDS.get(catalogue.METHODS[config.method].family, _offline)(asked)
 
 
-def _pairs(asked: Asked) -> Demand | None:
+def _offline(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
-    return _training(asked, asked.shapes["policy"], config, 2 * config.max_length, scores=False)
+    answers = catalogue.METHODS[config.method].learns_from().answers
+    return _training(asked, asked.shapes["policy"], config, answers * config.max_length, scores=False)
 
 
 def _training(asked: Asked, shape: ModelShape | None, config: TrainingConfig, longest_row: int, scores: bool) -> Demand | None:
@@ -299,5 +300,5 @@ DEMANDS: Mapping[str, Rule] = {
 }  # fmt: skip
 """Stage of the catalogue -> what it needs; a stage that is not here holds no model."""
 
-TRAINER_DEMANDS: Mapping[str, Rule] = {"pairs": _pairs, "online": _online}
-"""Trainer of the catalogue -> what `align` needs with it."""
+FAMILY_DEMANDS: Mapping[str, Rule] = {"online": _online}
+"""Family of the catalogue -> what `align` needs for its methods; `_offline` for one that is not here."""

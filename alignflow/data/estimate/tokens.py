@@ -80,6 +80,17 @@ def _pairs(config: Any, statistics: Mapping[str, Any], pairs: int | None) -> Tok
     return training_tokens(config, rows if pairs is None else Rows(pairs, None, 2 * config.max_length))
 
 
+def _align(config: Any, statistics: Mapping[str, Any], pairs: int | None) -> Tokens | None:
+    """Of data of the family's own kind, else of the pairs that stand in for it, each of whose answers it reads once."""
+    family = catalogue.METHODS[config.method].learns_from()
+    if not family.feeds:
+        return None
+    own = family.feeds[0].kind
+    if own == "preferences" or own not in statistics.get("tables", {}):
+        return _pairs(config, statistics, pairs)
+    return training_tokens(config, rows_of(statistics, own, family.answers * config.max_length, answers=family.answers))
+
+
 def _prompts(statistics: Mapping[str, Any], kind: str) -> int | None:
     return rows_of(statistics, kind, 0).number
 
@@ -87,9 +98,7 @@ def _prompts(statistics: Mapping[str, Any], kind: str) -> int | None:
 RULES: Mapping[str, Callable[[Any, Mapping[str, Any], int | None], Tokens | None]] = {
     "sft": _sft,
     "reward": _pairs,
-    "align": lambda config, statistics, pairs: (
-        _pairs(config, statistics, pairs) if catalogue.METHODS[config.method].trainer == "pairs" else None
-    ),
+    "align": _align,
     "sample": lambda config, statistics, pairs: sampled_tokens(config, _prompts(statistics, "prompts")),
     "evaluate": lambda config, statistics, pairs: evaluated_tokens(config, _prompts(statistics, "evaluation")),
 }

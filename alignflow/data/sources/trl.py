@@ -55,6 +55,11 @@ def _ends(row: Row) -> Row:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _unpaired(row: Row) -> list[Row]:
+    ended = flag(row.get("ended"))
+    return [{**unpaired(_whole(row, "completion"), label(row)), **({} if ended is None else {"ended": ended})}]
+
+
 def _completions(row: Row) -> list[Row]:
     prompt, texts, answers = comparison.several(row)
     ended = row.get("ended")
@@ -78,7 +83,7 @@ PARSERS = {
     "demonstrations": _demonstration,
     "prompts": lambda row: [prompt_row(_asked(row), row)],
     "preferences": _preference,
-    "unpaired": lambda row: [unpaired(_whole(row, "completion"), label(row))],
+    "unpaired": _unpaired,
     "rankings": lambda row: [dict(zip(("prompt", "completions", "scores"), comparison.scored(row), strict=True))],
     "completions": _completions,
     "texts": lambda row: [{"text": text(row["text"]) if row.get("text") is not None else _joined(row)}],

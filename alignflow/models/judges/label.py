@@ -62,7 +62,7 @@ def label(
         pointwise = judge.pointwise
     statistics = label_statistics(labelled, pointwise)
     _check_pairs(statistics, config)
-    _write(labelled, pointwise, run)
+    _write(labelled, run)
     write_json(run.out / "statistics.json", statistics)
     _warn(statistics, run)
     return _metrics(statistics)
@@ -175,21 +175,36 @@ def _preference(labelled: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
 
 
 def _ranking(labelled: LabelledPrompt) -> dict[str, Any]:
+    """The candidates that have a score and are no blanks; those of a pairwise judge have their mean probability of being better."""
     row = labelled.row
-    scored = [(text, score) for text, score in zip(row["completions"], labelled.scores, strict=True) if score is not None]
+    scores = labelled.scores if any(score is not None for score in labelled.scores) else _win_rates(labelled)
+    scored = [
+        (candidate, score) for candidate, score in zip(_candidates(row), scores, strict=True)
+        if score is not None and not is_blank(candidate.text)
+    ]  # fmt: skip
     return {
-        "id": row["id"], "source": row["source"], "prompt": row["prompt"],
-        "completions": [text for text, _ in scored], "scores": [score for _, score in scored],
+        "id": row["id"], "source": row["source"], "prompt": row["prompt"], "completions": [candidate.text for candidate, _ in scored],
+        "scores": [score for _, score in scored], "ended": [candidate.ended for candidate, _ in scored],
     }  # fmt: skip
 
 
-def _write(labelled: Sequence[LabelledPrompt], pointwise: bool, run: Run) -> None:
+def _win_rates(labelled: LabelledPrompt) -> list[float | None]:
+    """For each candidate the mean probability, over the pairs that a judge decided, that it is the better one; None where it is in none
+    (Liu et al. 2024, "LiPO", arXiv 2402.01878, without the comparison with itself)."""
+    found: list[list[float]] = [[] for _ in labelled.row["completions"]]
+    for pair in labelled.judged:
+        if pair.verdict.probability is not None:
+            found[pair.first].append(pair.verdict.probability)
+            found[pair.second].append(1 - pair.verdict.probability)
+    return [sum(rates) / len(rates) if rates else None for rates in found]
+
+
+def _write(labelled: Sequence[LabelledPrompt], run: Run) -> None:
     for side in _SIDES:
         prompts = [prompt for prompt in labelled if prompt.held_out == (side == "heldout")]
         pairs = (_preference(prompt, pair) for prompt in prompts for pair in prompt.kept)
         write_table(pairs, "preferences", run.out / "preferences" / f"{side}.parquet")
-        if pointwise:
-            write_table(map(_ranking, prompts), "rankings", run.out / "rankings" / f"{side}.parquet")
+        write_table(map(_ranking, prompts), "rankings", run.out / "rankings" / f"{side}.parquet")
     if any(prompt.flags is not None for prompt in labelled):
         write_json(run.out / "flagged.json", [row for prompt in labelled for row in _flagged(prompt)])
 

@@ -10,8 +10,8 @@ from alignflow.data.run import Run
 
 
 def align(
-    config: AlignConfig, *, policy: Path, reference: Path | None = None, preferences: Path | None = None, prompts: Path | None = None,
-    reward_model: Path | None = None, demonstrations: Path | None = None, run: Run,
+    config: AlignConfig, *, policy: Path, reference: Path | None = None, preferences: Path | None = None, unpaired: Path | None = None,
+    rankings: Path | None = None, prompts: Path | None = None, reward_model: Path | None = None, demonstrations: Path | None = None, run: Run,
 ) -> dict[str, float | None]:  # fmt: skip
     """Align the checkpoint `policy` by `config.method`, on the inputs that the method takes.
 
@@ -20,8 +20,9 @@ def align(
     method = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
     catalogue.parse_options(method, config.options, "align.options")
     given = {
-        "policy": policy, "reference": reference, "preferences": preferences, "prompts": prompts, "reward_model": reward_model,
-        "demonstrations": demonstrations,
+        "policy": policy, "reference": reference, "preferences": preferences, "unpaired": unpaired, "rankings": rankings, "prompts": prompts,
+        "reward_model": reward_model, "demonstrations": demonstrations,
     }  # fmt: skip
-    trainer = catalogue.TRAINERS[method.trainer].resolve()
-    return trainer(config, **{name.rstrip("?"): given[name.rstrip("?")] for name in method.takes}, run=run)
+    family = method.learns_from()
+    names = [*(name.rstrip("?") for name in family.takes), *(feed.kind for feed in family.feeds)]
+    return family.resolve()(config, **{name: given[name] for name in names}, run=run)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -37,6 +37,24 @@ class StepOutput:
     token_loss: torch.Tensor | None = None
 
 
+Sums = dict[str, tuple[float, float]]
+"""Name of a metric -> its sum and count."""
+
+
+class WholeStep(Protocol):
+    """What a loss needs from all rows of an optimizer step, over all processes, before its micro-batches: so no result depends on
+    how a step is cut. Its state is saved with the training."""
+
+    def before(self, rows: list[int]) -> Sums:
+        """Look at the rows of a step; returns metrics of the step, the same in every process."""
+
+    def state(self) -> dict[str, float]:
+        """What a resumed run must know."""
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from `state`; an empty one is the beginning."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What `fit` trains on.
@@ -47,6 +65,7 @@ class Plan:
         weights: What each row adds to a step's denominator: its supervised tokens, or 1.
         ids: Names of the rows, for messages.
         tokens: What each row adds to the denominator of a `token_loss`; empty where there is none.
+        whole_step: What a loss needs from the whole of a step; None where it needs nothing.
     """
 
     stage: str
@@ -54,10 +73,11 @@ class Plan:
     weights: Sequence[float]
     ids: Sequence[str]
     tokens: Sequence[float] = ()
+    whole_step: WholeStep | None = None
 
 
-Sums = dict[str, tuple[float, float]]
-"""Name of a metric -> its sum and count."""
+WHOLE_STEP = "whole_step"
+"""Name of the state of `Plan.whole_step` in a saved state."""
 
 Compute = Callable[[list[int]], StepOutput]
 """Rows (positions) of one micro-batch -> their summed loss and metrics."""
@@ -88,8 +108,13 @@ def fit(
     log = _Log(run, config, total)
     log.restore(start, saved.extra if saved else {})
     held_out.restore(saved.extra if saved else {})
+    whole = plan.whole_step
+    if whole is not None:
+        whole.restore(saved.extra.get(WHOLE_STEP, {}) if saved else {})
     for step in range(start, total):
         rows = order(step)
+        if whole is not None:
+            log.add(whole.before(rows))
         log.add(_gradients(engine, compute, plan, run, rows, step))
         rate = learning_rate(step, total, config)
         norm = engine.step(rate)
@@ -105,7 +130,8 @@ def fit(
         if held_out.stopped:
             break
         if (step + 1) % config.save_steps == 0 and step + 1 < total:
-            states.save(step + 1, engines, held_out.state() | log.state())
+            of_steps = {} if whole is None else {WHOLE_STEP: whole.state()}
+            states.save(step + 1, engines, held_out.state() | log.state() | of_steps)
     events.close()
     return log.last | held_out.finish()
 

@@ -19,7 +19,7 @@ from alignflow.data.configs.base import content_kind, in_key
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions, RewardSourceConfig
-from alignflow.data.configs.training import AlignConfig
+from alignflow.data.configs.training import AlignConfig, ReferenceConfig
 from alignflow.data.run import Runtime
 from alignflow.data.shared_parts import VERSIONED
 from alignflow.tasks.keys.content import ContentDigests
@@ -32,6 +32,7 @@ BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (JudgeConfig, "name", "judges"),
     (SourceConfig, "format", "formats"),
     (EvaluateConfig, "evaluators", "evaluators"),
+    (ReferenceConfig, "family", "families"),
     (OnlineOptions, "advantage", "advantages"),
     (OnlineOptions, "policy_loss", "policy_losses"),
     (RewardSourceConfig, "name", "rewards"),
@@ -64,7 +65,7 @@ def stage_key(
     components.update({f"input.{name}": ref.digest for name, ref in inputs.items()})
     for table, name, part in bound_parts(config):
         components[f"version.{table}.{name}"] = part.version
-        if isinstance(part, catalogue.Trainer) and part.generates:
+        if isinstance(part, catalogue.Family) and part.generates:
             components["resolved.generator"] = runtime.generator
     for name in used_parts(stage, config, runtime) - {part_name("stages", stage)}:
         table, _, row_name = name.partition(".")
@@ -80,7 +81,7 @@ def used_parts(stage: str, config: BaseModel, runtime: Runtime) -> set[str]:
     used = {part_name("stages", stage), *(part_name(table, name) for table, name, _ in bound)}
     if row.trains:
         used.add(part_name("engines", runtime.engine))
-    if row.generates or any(isinstance(part, catalogue.Trainer) and part.generates for _, _, part in bound):
+    if row.generates or any(isinstance(part, catalogue.Family) and part.generates for _, _, part in bound):
         used.add(part_name("generators", runtime.generator))
     reaches = reached_parts()  # an engine that does not exist is not among them: it is refused where it is made
     return used.union(*(reaches.get(name, ()) for name in used)) & reaches.keys()
@@ -110,7 +111,7 @@ def _named_parts(table: str, name: str) -> Iterator[tuple[str, str, Part]]:
     part = catalogue.look_up(rows, name, table)
     yield table, name, part
     if isinstance(part, catalogue.Method):
-        yield "trainers", part.trainer, catalogue.TRAINERS[part.trainer]
+        yield "families", part.family, part.learns_from()
 
 
 def _children(config: BaseModel) -> Iterator[BaseModel]:

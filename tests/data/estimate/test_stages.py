@@ -10,7 +10,7 @@ from alignflow.data.estimate.disk import state_bytes
 from alignflow.data.estimate.memory import Learner, training_need
 from alignflow.data.estimate.place import Place
 from alignflow.data.estimate.shapes import ModelShape
-from alignflow.data.estimate.stages import DEMANDS, TRAINER_DEMANDS, Asked, demand, place_of
+from alignflow.data.estimate.stages import DEMANDS, FAMILY_DEMANDS, Asked, demand, place_of
 from alignflow.data.run import Runtime
 
 SHAPE = ModelShape("llama", 192, 6, 6, 2, 32, 512, 4096, tied=True)
@@ -101,5 +101,6 @@ def test_an_adapters_base_is_its_reference_and_the_value_model_has_no_adapter():
     assert found.states == state_bytes([Learner(SHAPE, 1, 1, lora_rank=4), Learner(SHAPE, 1)])
 
 
-def test_every_trainer_of_the_catalogue_has_its_rule():
-    assert set(TRAINER_DEMANDS) == set(catalogue.TRAINERS)
+def test_a_family_that_samples_has_a_rule_of_its_own_and_all_others_count_their_answers():
+    assert set(FAMILY_DEMANDS) == {name for name, row in catalogue.FAMILIES.items() if not row.feeds}
+    assert all(row.answers >= 1 for row in catalogue.FAMILIES.values())

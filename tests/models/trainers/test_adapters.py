@@ -18,7 +18,7 @@ from alignflow.models.policy import load_policy
 from alignflow.models.reference import compute_reference
 from alignflow.models.reward_model import load_reward_model
 from alignflow.models.trainers import pairwise as align_trainer
-from alignflow.models.trainers.pairwise import train_align
+from alignflow.models.trainers.offline import train_offline
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft
@@ -30,7 +30,7 @@ DPO = AlignConfig(learning_rate=1e-2, options={"beta": 0.1}, **COMMON)
 BODIES = {
     "sft": lambda run, base, demonstrations, preferences: train_sft(SFT, base=base, demonstrations=demonstrations, run=run),
     "reward": lambda run, base, demonstrations, preferences: train_reward(REWARD, base=base, preferences=preferences, run=run),
-    "align": lambda run, base, demonstrations, preferences: train_align(DPO, policy=base, reference=None, preferences=preferences, run=run),
+    "align": lambda run, base, demonstrations, preferences: train_offline(DPO, policy=base, reference=None, preferences=preferences, run=run),
 }
 
 
@@ -106,7 +106,7 @@ def test_dpo_starts_from_ln_2_and_switched_off_it_is_the_sft_model(
     loaded = []
     monkeypatch.setattr(align_trainer, "load_policy", lambda path, *a, **k: loaded.append(path) or load_policy(path, *a, **k))
     run = new_run("align")
-    metrics = train_align(DPO, policy=policy, reference=sums, preferences=preferences, run=run)
+    metrics = train_offline(DPO, policy=policy, reference=sums, preferences=preferences, run=run)
     assert len(started) == 1 and len(switched) == (reference == "itself")
     assert loaded == [policy], "no second copy"
     assert metrics["eval_rewards/accuracies"] == 1.0 and metrics["eval_loss"] < 0.95 * math.log(2)
@@ -119,11 +119,11 @@ def test_a_reference_that_is_not_the_start_is_refused_where_it_says_it_is(new_ru
         align_trainer, "own_sums", lambda *a: {name: value - (2.0 if "chosen" in name else 0.0) for name, value in true_sums(*a).items()}
     )
     with pytest.raises(TrainingError, match="log-ratios are 0.3"):
-        train_align(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run())
+        train_offline(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run())
 
 
 def test_the_log_probabilities_of_another_model_are_a_reference_too(new_run, tiny_checkpoint, sft_adapter, preferences):
     compute_reference(ReferenceConfig(max_length=64), checkpoint=sft_adapter, preferences=preferences, run=new_run("reference"))
     short = DPO.model_copy(update={"max_steps": 1})
-    metrics = train_align(short, policy=tiny_checkpoint, reference=new_run("reference").out, preferences=preferences, run=new_run())
+    metrics = train_offline(short, policy=tiny_checkpoint, reference=new_run("reference").out, preferences=preferences, run=new_run())
     assert abs(metrics["loss"] - math.log(2)) > 1e-3

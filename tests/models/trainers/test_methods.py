@@ -8,9 +8,9 @@ import pytest
 from alignflow.data import catalogue
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.records import read_table, write_table
-from alignflow.models.trainers.pairwise import train_align
+from alignflow.models.trainers.offline import train_offline
 
-METHODS = [name for name, row in catalogue.METHODS.items() if row.trainer == "pairs"]
+METHODS = [name for name, row in catalogue.METHODS.items() if row.family == "pairs"]
 OPTIONS = {"gpo": {"form": "exponential"}, "f_dpo": {"f_divergence_type": "js_divergence"}}
 """Where the default of a method is another one, which has a row of its own."""
 WITH_NLL = {"cpo", "orpo"}
@@ -31,7 +31,7 @@ def test_it_fits_16_pairs_by_its_own_reward(method, new_run, tiny_checkpoint, si
     config = AlignConfig(
         method=method, options=OPTIONS.get(method, {}), learning_rate=5e-3, max_steps=16, batch_size=16, max_length=64, logging_steps=1
     )
-    found = train_align(config, policy=tiny_checkpoint, reference=None, preferences=sixteen, run=run)
+    found = train_offline(config, policy=tiny_checkpoint, reference=None, preferences=sixteen, run=run)
     assert found["eval_rewards/accuracies"] > 0.9 and found["eval_rewards/margins"] > 0
     assert found["eval_loss"] < first_loss(run) and all(math.isfinite(value) for value in found.values())
     assert {"rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected"} <= set(found)
@@ -49,7 +49,7 @@ def test_a_step_is_the_same_for_any_split_into_micro_batches(method, new_run, ti
     found, norms = [], []
     for tokens in (8192, 48):
         run = new_run(str(tokens), micro_batch_tokens=tokens)
-        found.append(train_align(config, policy=tiny_checkpoint, reference=None, preferences=sixteen, run=run))
+        found.append(train_offline(config, policy=tiny_checkpoint, reference=None, preferences=sixteen, run=run))
         norms.append(json.loads((run.side / "curves.jsonl").read_text().splitlines()[0])["grad_norm"])
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
     for name in ("loss", "nll_loss", "eval_logps/chosen", "eval_logps/rejected", "eval_nll_loss", "eval_loss"):  # eval: after the step
@@ -64,7 +64,7 @@ def test_the_nll_that_is_shown_is_the_mean_over_tokens_that_enters_the_loss(meth
         method=method, options=options, learning_rate=1e-2, max_steps=1, batch_size=16, max_length=64, max_grad_norm=0, logging_steps=1
     )
     run = new_run("nll", micro_batch_tokens=256)
-    found = train_align(config, policy=tiny_checkpoint, reference=None, preferences=sixteen, run=run)
+    found = train_offline(config, policy=tiny_checkpoint, reference=None, preferences=sixteen, run=run)
     preference = {"cpo": math.log(2), "orpo": 0.0}[method]
     assert found["nll_loss"] == pytest.approx(found["loss"] - preference, rel=1e-5)
     assert found["eval_nll_loss"] == pytest.approx(found["eval_loss"] - preference, rel=1e-5)

@@ -10,12 +10,12 @@ from alignflow.data.configs.training import AlignConfig, ReferenceConfig, Reward
 from alignflow.data.errors import TrainingError
 from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.models.reference import compute_reference
-from alignflow.models.trainers.pairwise import train_align
+from alignflow.models.trainers.offline import train_offline
 from alignflow.models.trainers.reward import train_reward
 
 STEPS = {"learning_rate": 1e-3, "max_steps": 2, "batch_size": 10, "max_length": 64}
 BODIES = {
-    "align": lambda base, pairs, run: train_align(AlignConfig(**STEPS), policy=base, reference=None, preferences=pairs, run=run),
+    "align": lambda base, pairs, run: train_offline(AlignConfig(**STEPS), policy=base, reference=None, preferences=pairs, run=run),
     "reward": lambda base, pairs, run: train_reward(RewardConfig(check_rows=4, **STEPS), base=base, preferences=pairs, run=run),
     "reference": lambda base, pairs, run: compute_reference(ReferenceConfig(max_length=STEPS["max_length"]), checkpoint=base, preferences=pairs, run=run),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from alignflow.models.policy import load_policy
 from alignflow.models.reward_model import load_reward_model
 from alignflow.models.trainers.fit import Plan, learning_rate, step_order, total_steps
 from alignflow.models.trainers.held_out import HeldOut
-from alignflow.models.trainers.pairwise import train_align
+from alignflow.models.trainers.offline import train_offline
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft
@@ -52,7 +52,7 @@ def test_the_reward_model_learns_the_preference(new_run, tiny_checkpoint, prefer
 
 def test_dpo_raises_the_margin_from_ln_2(new_run, tiny_checkpoint, preferences):
     run = new_run()
-    metrics = train_align(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=run)
+    metrics = train_offline(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=run)
     assert metrics["eval_rewards/accuracies"] == 1.0 and metrics["eval_loss"] < 0.9 * math.log(2)
     assert metrics["rewards/margins"] > 0
 
@@ -62,7 +62,7 @@ BODIES = {
         SFT, base=base, demonstrations=demonstrations, run=new_run(name, **runtime)),
     "reward": lambda new_run, name, base, demonstrations, preferences, **runtime: train_reward(
         REWARD, base=base, preferences=preferences, run=new_run(name, **runtime)),
-    "align": lambda new_run, name, base, demonstrations, preferences, **runtime: train_align(
+    "align": lambda new_run, name, base, demonstrations, preferences, **runtime: train_offline(
         DPO, policy=base, reference=None, preferences=preferences, run=new_run(name, **runtime)),
 }  # fmt: skip
 
@@ -73,7 +73,7 @@ STOPPING_BODIES = {  # SFT at a rate that ruins it; accuracies that reach 1 and 
         SFT.model_copy(update=STOPPING | {"learning_rate": 3.0}), base=base, demonstrations=demonstrations, run=run),
     "eval_accuracy": lambda run, base, demonstrations, preferences: train_reward(
         REWARD.model_copy(update=STOPPING | {"metric_for_best_model": "eval_accuracy"}), base=base, preferences=preferences, run=run),
-    "eval_rewards/accuracies": lambda run, base, demonstrations, preferences: train_align(
+    "eval_rewards/accuracies": lambda run, base, demonstrations, preferences: train_offline(
         DPO.model_copy(update=STOPPING | {"metric_for_best_model": "eval_rewards/accuracies"}),
         policy=base, reference=None, preferences=preferences, run=run),
 }  # fmt: skip
@@ -145,7 +145,7 @@ def test_small_micro_batches_change_results_by_rounding_only(stage, new_run, tin
 def test_bf16_products_pass_the_start_and_reload_checks(new_run, tiny_checkpoint, preferences):
     """The reference is packed otherwise than the training batches; in bf16 the two differ by more than fp32 rounding."""
     short = {"max_steps": 2, "batch_size": 8}
-    aligned = train_align(
+    aligned = train_offline(
         DPO.model_copy(update=short), policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run("dpo", precision="bf16")
     )
     assert math.isfinite(aligned["eval_loss"])

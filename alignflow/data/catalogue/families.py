@@ -1,0 +1,76 @@
+"""The families of methods: what data a family learns from, how it is read, and what runs its methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alignflow.data.catalogue.base import Part
+
+
+@dataclass(frozen=True)
+class Feed(Part):
+    """A kind of table that can feed a family: the address is that of its reader, the summary says what its columns become.
+
+    Attributes:
+        kind: Name of the table, and of the input of `align`.
+    """
+
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Family(Part):
+    """Methods that learn from one kind of data: the address is that of the stage's trainer.
+
+    Attributes:
+        columns: Columns of the data.
+        feeds: Tables that can feed it, the most direct first; empty: its methods sample their own answers.
+        takes: Names of further inputs of `align`; a trailing `?` marks one that the method or its options decide about.
+        answers: Answers of a row, for what a step needs of memory.
+        headline: Metrics that a report shows first.
+        generates: Whether it runs a generator, whose name then enters the key.
+        unread: Fields of `align` that it has no use for: a recipe that sets one is refused.
+    """
+
+    columns: tuple[str, ...] = ()
+    feeds: tuple[Feed, ...] = ()
+    takes: tuple[str, ...] = ("policy", "reference?")
+    answers: int = 1
+    headline: tuple[str, ...] = ("loss",)
+    generates: bool = False
+    unread: tuple[str, ...] = ()
+
+    def feed(self, kind: str) -> Feed:
+        """The feed of a kind of table; raises KeyError where it cannot feed the family."""
+        return {feed.kind: feed for feed in self.feeds}[kind]
+
+
+_ROWS = "alignflow.models.trainers.offline_rows"
+_OFFLINE = "alignflow.models.trainers.offline:train_offline"
+
+FAMILIES: Mapping[str, Family] = {
+    "pairs": Family(
+        _OFFLINE, "Pairs of a better and a worse answer.", columns=("prompt", "chosen", "rejected"), answers=2,
+        feeds=(Feed(f"{_ROWS}:read_paired", "", kind="preferences"),), headline=("rewards/accuracies", "rewards/margins"),
+    ),
+    "unpaired": Family(
+        _OFFLINE, "Single answers with a good or bad label.", columns=("prompt", "completion", "label"), unread=("sft_coefficient",),
+        feeds=(
+            Feed(f"{_ROWS}:read_unpaired", "", kind="unpaired"),
+            Feed(f"{_ROWS}:read_halves", "each pair becomes two rows: chosen with the label true, rejected with false", kind="preferences"),
+        ), headline=("rewards/chosen", "rewards/rejected"),
+    ),
+    "lists": Family(
+        _OFFLINE, "Lists of answers with scores.", columns=("prompt", "completions", "scores"), answers=4, unread=("sft_coefficient",),
+        feeds=(
+            Feed(f"{_ROWS}:read_rankings", "", kind="rankings"),
+            Feed(f"{_ROWS}:read_two_of_list", "each pair becomes a list of two with the scores 1 and 0", kind="preferences"),
+        ), headline=("rewards/accuracies", "rewards/margins"),
+    ),
+    "online": Family(
+        "alignflow.models.trainers.online:train_online", "Samples answers, scores them, and steps on them.", columns=("prompt",),
+        takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"), generates=True,
+        unread=("sft_coefficient", "eval_steps", "load_best_model_at_end", "early_stopping_patience", "metric_for_best_model"),
+    ),
+}  # fmt: skip

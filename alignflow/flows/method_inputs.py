@@ -1,0 +1,48 @@
+"""Which inputs the method of a recipe works on, and what to say of one that the recipe does not have."""
+
+from __future__ import annotations
+
+from alignflow.data import binding, catalogue
+from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.online import OnlineOptions, PPOOptions, RewardSourceConfig
+from alignflow.data.configs.recipe import Recipe
+
+
+def needed_model(judge: JudgeConfig) -> str:
+    """What a judge falls back on: policy, reward_model, or nothing where its options name a model."""
+    row = catalogue.JUDGES.get(judge.name)
+    return row.needs if row and not judge.options.get("model") else ""
+
+
+LABELLED = ("preferences", "rankings")
+"""Tables that the stage `label` writes."""
+MISSING = {
+    "preferences": ("data", "preferences", "give data.prompts, data.demonstrations or data.preferences"),
+    "unpaired": ("data", "answers with labels", "give data.unpaired, data.preferences, or data.prompts to sample and label"),
+    "rankings": ("data", "lists of answers with scores", "give data.rankings, data.preferences, or data.prompts to sample and label"),
+    "prompts": ("data", "prompts to sample answers for", "give data.prompts, data.demonstrations or data.preferences"),
+    "reward_model": (
+        "align.options.rewards", "a reward model, and the recipe makes none",
+        "set reward with data to label, or replace.reward, or reward by a judge or a function",
+    ),
+    "demonstrations": ("align.options.ptx_coefficient", "demonstrations for its ptx term", "give data.demonstrations, or set it to 0"),
+}  # fmt: skip
+"""Input of a method -> what to say where the recipe does not have it: place, what, what to do."""
+
+
+def needed_inputs(recipe: Recipe) -> set[str]:
+    """The optional inputs that the recipe's method works on, by its options."""
+    if recipe.align is None or recipe.replace.align:
+        return set()
+    method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
+    needs = {"reference"} if method.needs_reference else set()
+    for _, part in binding.configs_in(recipe.align, "align"):
+        if isinstance(part, RewardSourceConfig):
+            needs.add(catalogue.REWARDS[part.name].needs)
+        elif isinstance(part, JudgeConfig):
+            needs.add(needed_model(part))
+        elif isinstance(part, OnlineOptions) and part.ptx_coefficient:
+            needs.add("demonstrations")
+        if isinstance(part, PPOOptions) and part.init_value_from == "reward_model":
+            needs.add("reward_model")
+    return needs

@@ -1,0 +1,72 @@
+"""Rows of answers as the batches that losses take: what the policy says of them, and what the reference said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from alignflow.models.losses.base import OfflineBatch
+from alignflow.models.policy import Policy
+from alignflow.models.sequences import chosen_tokens
+from alignflow.models.trainers.offline_rows import OfflineRows
+from alignflow.models.trainers.reference_scores import Scores
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One side of the data with the policy that is trained.
+
+    Attributes:
+        policy: The model that is trained.
+        rows: The groups of answers.
+        reference: The frozen reference's scores; None for methods without a reference.
+        needs: Figures per token that the loss takes: names of `token_statistics.STATISTICS`.
+    """
+
+    policy: Policy
+    rows: OfflineRows
+    reference: Scores | None
+    needs: tuple[str, ...] = ("logps",)
+
+    def batch(self, rows: Sequence[int], step: Mapping[str, torch.Tensor] | None = None) -> OfflineBatch:
+        """The answers of some rows with the figures per token that a loss needs, from one forward pass.
+
+        Args:
+            rows: Positions of the rows; row i of them has the group number i.
+            step: Scalars of the whole step.
+        """
+        data, (places, owners) = self.rows, self.rows.places(rows)
+        found = self.policy.token_statistics([data.answers[int(place)] for place in places], self.needs)
+        sums = found.sums()
+        device, at = sums.device, torch.from_numpy(places)
+
+        def moved(values: torch.Tensor | None) -> torch.Tensor | None:
+            return None if values is None else values[at].to(device)
+
+        statistics = dict(found.values)
+        if self.reference is not None and self.reference.tokens is not None:
+            statistics["reference_logps"] = self.reference_tokens(at).to(device)
+        return OfflineBatch(
+            group=owners.to(device), role=moved(data.role), logps=sums, tokens=found.counts().long(), ended=moved(data.ended),  # type: ignore[arg-type]
+            reference_logps=moved(self.reference.sums) if self.reference else None, soft_label=moved(data.soft_label),  # type: ignore[arg-type]
+            statistics=statistics, label=moved(data.label), score=moved(data.score),
+            step={name: value.to(device) for name, value in (step or {}).items()},
+        )  # fmt: skip
+
+    def reference_tokens(self, places: torch.Tensor) -> torch.Tensor:
+        """(N,) fp32: the reference's log-probability of each token of the answers at `places`, answer after answer."""
+        assert self.reference is not None and self.reference.tokens is not None
+        return self.reference.tokens[chosen_tokens(torch.from_numpy(self.rows.answer_tokens), places)]
+
+    def wanted(self, rows: Sequence[int]) -> torch.Tensor:
+        """(answers,) int64: places in the batch of `rows` of the answers that SFT would train on."""
+        places, _ = self.rows.places(rows)
+        return torch.from_numpy(np.flatnonzero(self.rows.wanted[places])).to(self.policy.device)
+
+    def nll_of_tokens(self, answers: OfflineBatch, rows: Sequence[int]) -> tuple[float, float]:
+        """Sum and count of the NLL of the wanted answers' tokens, nats."""
+        wanted = self.wanted(rows)
+        return -float(answers.logps.detach()[wanted].sum()), float(answers.tokens[wanted].sum())

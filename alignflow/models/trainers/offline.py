@@ -1,0 +1,186 @@
+"""Aligns a policy on data that is there: the trainer knows groups of answers and a loss, no method's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from alignflow.data import catalogue
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.errors import TrainingError
+from alignflow.data.run import Run
+from alignflow.models.adapters import add_adapter, save_model
+from alignflow.models.batching import make_micro_batches
+from alignflow.models.checkpoints import licences_of
+from alignflow.models.engines import group
+from alignflow.models.engines.base import make_engine
+from alignflow.models.losses.base import LossOutput, OfflineBatch
+from alignflow.models.policy import load_policy
+from alignflow.models.trainers.answer_batches import Answers
+from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
+from alignflow.models.trainers.own_reference import own_scores
+from alignflow.models.trainers.passes import passes
+from alignflow.models.trainers.reference_scores import References, is_of, read_references, read_sides
+from alignflow.models.trainers.whole_step import StepScalars
+
+START_TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
+"""Largest mean over answers of |log pi - log pi_ref| per token, nats, where both are one model: what rounding makes of it."""
+
+Loss = Callable[[Any], LossOutput]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method bound to its options.
+
+    Attributes:
+        loss: Its pure function over the view of its family.
+        paired: Whether that view is pairs.
+        whole_step: What it takes from whole steps; None: nothing.
+    """
+
+    loss: Loss
+    paired: bool = True
+    whole_step: StepScalars | None = None
+
+    def __call__(self, answers: OfflineBatch) -> LossOutput:
+        """The loss of a batch of answers, by group."""
+        return self.loss(answers.pairs() if self.paired else answers)
+
+
+def train_offline(
+    config: AlignConfig, *, policy: Path, reference: Path | None = None, preferences: Path | None = None, unpaired: Path | None = None,
+    rankings: Path | None = None, run: Run,
+) -> dict[str, float | None]:  # fmt: skip
+    """Align the checkpoint `policy` by `config.method` on train.parquet of the data that is given.
+
+    Args:
+        config: The method, its options and the common fields.
+        policy: The checkpoint to start from.
+        reference: What the stage `reference` made of the same data; None: the reference is `policy` itself, and scores
+            it here before training.
+        preferences: Directory of pairs.
+        unpaired: Directory of answers with labels.
+        rankings: Directory of lists of answers with scores.
+        run: Where to write.
+
+    Metrics: those of the method's loss for the last logged steps, and `eval_` ones on heldout.parquet.
+
+    Raises:
+        TrainingError: no rows, zero steps, a loss that is not finite, or log-ratios of a first batch that are not 0 though
+            policy and reference are the same model.
+    """
+    row = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
+    options = catalogue.parse_options(row, config.options, "align.options")
+    given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
+    kind, directory = next((kind, path) for kind, path in given.items() if path is not None)
+    group.join(run.runtime)
+    model = load_policy(policy, run.runtime, trainable=True)
+    add_adapter(model, config, policy)
+    data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
+    engine = make_engine(model.model, config, run.runtime)
+    references: References = {}
+    if row.needs_reference:
+        references = read_references(reference, data, row.reference_tokens) if reference else own_scores(model, data, row.reference_tokens, run)
+    sides = {side: Answers(model, rows, references.get(side), row.needs) for side, rows in data.items()}
+    train = sides["train"]
+    if row.needs_reference and (reference is None or is_of(reference, policy)):
+        check_start(train, run)
+    scalars = StepScalars(row, options, sides, run) if row.whole_step else None
+    function = row.resolve()
+    method = Method(lambda batch: function(batch, options), row.family == "pairs", scalars)
+    rows = data["train"]
+    plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), scalars)
+    metrics = fit(engine, offline_compute(train, method, config), plan, config, run, lambda: evaluate_rows(sides["heldout"], method, run))
+    card = {
+        f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary}{f' arXiv {row.paper}' if row.paper else ''}).",
+        kind if kind != "preferences" else "pairs": str(len(rows)), **settings_shown(options),
+        "licences of what went in": licences_of(policy, directory),
+    }  # fmt: skip
+    save_model(model, run.out, card)
+    engine.close()
+    return metrics
+
+
+def settings_shown(options: BaseModel) -> dict[str, str]:
+    """The options for the model card: beta, and what is not at its default."""
+    changed = options.model_dump(exclude_defaults=True)
+    return {name: str(value) for name, value in options.model_dump().items() if name == "beta" or name in changed}
+
+
+def offline_compute(train: Answers, method: Method, config: AlignConfig) -> Compute:
+    """What `fit` runs on each micro-batch of training rows; `sft_coefficient` weighs the chosen answers' NLL per token
+    (RPO, arXiv 2404.19733)."""
+
+    def compute(rows: list[int]) -> StepOutput:
+        answers = train.batch(rows, method.whole_step.of(rows) if method.whole_step else {})
+        output, nll = method(answers), chosen_nll(train, answers, rows)
+        total = output.loss.sum()
+        if config.sft_coefficient:
+            total = total + config.sft_coefficient * nll.sum()
+        shown = {name: counted(values) for name, values in output.metrics.items()}
+        if output.token_loss is None:
+            shown["nll_loss"] = counted(nll)
+        else:  # as it enters the loss: a mean over the tokens of the step
+            shown["nll_loss"] = train.nll_of_tokens(answers, rows)
+        return StepOutput(total, shown, None if output.token_loss is None else output.token_loss.sum())
+
+    return compute
+
+
+def counted(values: torch.Tensor) -> tuple[float, float]:
+    """Sum and count of figures per row; NaN stands for a row that has none."""
+    known = ~values.detach().isnan()
+    return float(values.detach()[known].sum()), float(known.sum())
+
+
+def chosen_nll(side: Answers, answers: OfflineBatch, rows: list[int]) -> torch.Tensor:
+    """(wanted answers,): the NLL per token of those answers of a batch that SFT would train on."""
+    return -(answers.logps / answers.lengths())[side.wanted(rows)]
+
+
+@torch.no_grad()
+def check_start(train: Answers, run: Run) -> None:
+    """At the start policy and reference are one model, and every log-ratio must be 0 up to rounding; raises TrainingError."""
+    rows = make_micro_batches(train.rows.lengths[:32], run.runtime.micro_batch_tokens)[0]
+    answers = train.batch(rows)
+    found = float((answers.logratios().abs() / answers.lengths()).mean())
+    if not found <= START_TOLERANCE[run.runtime.precision]:
+        raise TrainingError(
+            f"the first batch's log-ratios are {found:.6f} nats per token; expected 0, since policy and reference are one model",
+            where="align, step 0", do="the reference is not the model that training starts from, or log-probabilities are computed in two ways",
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def evaluate_rows(side: Answers, method: Method, run: Run) -> dict[str, float | None]:
+    """`eval_loss`, `eval_nll_loss` and the loss's metrics on held-out rows, as means over rows.
+
+    A token loss is a mean over tokens, and so is the NLL of a method with one.
+    """
+    rows = side.rows
+    if not len(rows):
+        return {}
+    scalars = method.whole_step.held_out() if method.whole_step else None
+    sums: dict[str, tuple[float, float]] = {}
+    tokens = float(max(sum(rows.wanted_tokens()), 1))
+    for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
+        answers = side.batch(own.rows, scalars(own.rows) if scalars else {})
+        output = method(answers)
+        shown = {name: counted(values) for name, values in {"loss": output.loss, **output.metrics}.items()}
+        shown["nll_loss"] = counted(chosen_nll(side, answers, own.rows)) if output.token_loss is None else side.nll_of_tokens(answers, own.rows)
+        if output.token_loss is not None:
+            shown["token_loss"] = float(output.token_loss.sum()), 0.0
+        for name, (total, count) in shown.items() if own.counts else ():
+            known = sums.get(name, (0.0, 0.0))
+            sums[name] = known[0] + total, known[1] + count
+    totals = group.sum_all({f"{part}/{name}": pair[part] for name, pair in sums.items() for part in (0, 1)})
+    found = {name: (totals[f"0/{name}"], totals[f"1/{name}"]) for name in sums}
+    token_loss = found.pop("token_loss", (0.0, 0.0))[0] / tokens
+    means = {f"eval_{name}": total / count if count else None for name, (total, count) in found.items()}
+    return {**means, "eval_loss": (means["eval_loss"] or 0.0) + token_loss}

@@ -1,0 +1,260 @@
+"""Answers in groups as offline methods train on them: pairs, single answers with a label, lists of scored answers.
+
+A row is a group: the optimizer counts groups, and a group is never divided between forward passes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import ConcatDataset
+
+from alignflow.data.encoded_kinds import RANKINGS, UNPAIRED
+from alignflow.data.encoded_rows import EncodedRows
+from alignflow.data.errors import TrainingError
+from alignflow.data.run import Run
+from alignflow.models.batching import EncodedRow
+from alignflow.models.losses.base import Role
+from alignflow.models.stored_rows import Picked, StoredRows, open_rows, plain
+from alignflow.models.trainers.pairs import Pairs, read_pairs
+from alignflow.models.trainers.room import room
+
+
+@dataclass(frozen=True)
+class OfflineRows:
+    """Groups of answers; token ids are read from a file when they are asked for.
+
+    Attributes:
+        answers: (answers,) all answers; scores of a reference have this order.
+        answer_lengths: (answers,) int64: tokens of each, its prompt included.
+        answer_tokens: (answers,) int64: tokens of each that count.
+        members: (answers,) int64: positions in `answers`, group after group.
+        starts: (groups + 1,) int64: where each group begins in `members`.
+        lengths: Tokens of each group in one forward pass; a prompt that its answers share counts once.
+        ids: Names of the groups.
+        role: (answers,) int64, values of `Role`.
+        ended: (answers,) bool: whether the answer comes to its end.
+        soft_label: (answers,) fp32: the labeller's P(this group's chosen answer is better); NaN where it gave none.
+        label: (answers,) fp32: 1 where the answer is wanted, 0 where it is not; None for data without labels.
+        score: (answers,) fp32: higher is better; NaN where there is none; None for data without scores.
+        mismatched: (answers,) int64: an answer of another prompt for each; -1 where none fits, and None where nothing asks for them.
+    """
+
+    answers: Sequence[EncodedRow]
+    answer_lengths: np.ndarray
+    answer_tokens: np.ndarray
+    members: np.ndarray
+    starts: np.ndarray
+    lengths: array[int]
+    ids: Sequence[str]
+    role: torch.Tensor
+    ended: torch.Tensor
+    soft_label: torch.Tensor
+    label: torch.Tensor | None = None
+    score: torch.Tensor | None = None
+    mismatched: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def places(self, rows: Sequence[int]) -> tuple[np.ndarray, torch.Tensor]:
+        """Positions in `answers` of the answers of some rows, and for each the place of its row in `rows`, both (n,).
+
+        Chosen answers come first, then rejected ones, then others: each part in the order of `rows`.
+        """
+        found = [self.members[self.starts[row] : self.starts[row + 1]] for row in rows]
+        flat = np.concatenate([np.empty(0, np.int64), *found]).astype(np.int64)
+        owners = np.repeat(np.arange(len(rows)), [len(part) for part in found])
+        order = np.argsort(self.role.numpy()[flat], kind="stable")
+        return flat[order], torch.from_numpy(owners[order])
+
+    @cached_property
+    def wanted(self) -> np.ndarray:
+        """(answers,) bool: those that SFT would train on: chosen ones, those with a good label, the best of each list."""
+        if self.label is not None:
+            return self.label.numpy() == 1
+        return self.role.numpy() == int(Role.CHOSEN)
+
+    def wanted_tokens(self) -> array[int]:
+        """(groups,): tokens of the wanted answers of each group."""
+        counted = np.where(self.wanted, self.answer_tokens, 0)[self.members]
+        return plain(np.diff(np.concatenate([[0], counted.cumsum()])[self.starts]))
+
+    def with_mismatched(self, longest: int) -> OfflineRows:
+        """The same with an answer to another prompt for each answer: the next one whose prompt differs, and which fits in `longest` tokens."""
+        return replace(self, mismatched=_mismatched(self, longest))
+
+    def mismatched_row(self, place: int) -> EncodedRow | None:
+        """The prompt of the answer at `place` with the answer to another prompt; None where none fits."""
+        other = -1 if self.mismatched is None else int(self.mismatched[place])
+        return None if other < 0 else EncodedRow(self.answers[place].prompt_ids, self.answers[other].completion_ids)
+
+
+TRIED = 64
+"""Answers that are looked at in the search for one of another prompt."""
+
+
+def _mismatched(rows: OfflineRows, longest: int) -> np.ndarray:
+    count = len(rows.answers)
+    prompts = [hashlib.sha256(array("i", row.prompt_ids)).digest() for row in (rows.answers[place] for place in range(count))]
+    tokens = [len(rows.answers[place].completion_ids) for place in range(count)]
+    prompt_lengths = [int(total) - own for total, own in zip(rows.answer_lengths, tokens, strict=True)]
+    found = np.full(count, -1, np.int64)
+    for position, place in enumerate(rows.members):
+        for step in range(1, min(TRIED, count)):
+            other = int(rows.members[(position + step) % count])
+            if prompts[other] != prompts[place] and prompt_lengths[place] + tokens[other] <= longest:
+                found[place] = other
+                break
+    return found
+
+
+def rows_of_pairs(pairs: Pairs) -> OfflineRows:
+    """Pairs as groups of a chosen and a rejected answer."""
+    count = len(pairs)
+    tokens = np.concatenate([np.asarray(pairs.chosen.supervised), np.asarray(pairs.rejected.supervised)])
+    lengths = np.concatenate([np.asarray(pairs.chosen.lengths), np.asarray(pairs.rejected.lengths)])
+    return OfflineRows(
+        ConcatDataset([pairs.chosen, pairs.rejected]) if count else [], lengths.astype(np.int64), tokens.astype(np.int64),  # type: ignore[arg-type]
+        np.arange(2 * count).reshape(2, count).T.flatten(), np.arange(0, 2 * count + 1, 2), pairs.lengths, pairs.ids,
+        torch.tensor([int(Role.CHOSEN), int(Role.REJECTED)]).repeat_interleave(count), pairs.ended.flatten(), pairs.soft_label.repeat(2),
+    )  # fmt: skip
+
+
+def read_paired(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+    """The pairs of a preference table; see `read_pairs`."""
+    return rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
+
+
+def read_halves(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+    """The pairs of a preference table as single answers: the chosen ones are wanted, the rejected ones are not."""
+    pairs = rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
+    label = (pairs.role == int(Role.CHOSEN)).float()
+    ids = Picked(pairs.members, _Named(pairs))
+    return replace(
+        pairs, starts=np.arange(len(pairs.members) + 1), lengths=plain(pairs.answer_lengths[pairs.members]), ids=ids, label=label,
+        role=torch.full_like(pairs.role, int(Role.OTHER)),
+    )  # fmt: skip
+
+
+class _Named:
+    """The name of an answer of a pair, by its position among all answers."""
+
+    def __init__(self, pairs: OfflineRows):
+        self._ids, self._count = pairs.ids, len(pairs)
+
+    def __getitem__(self, place: int) -> str:
+        return f"{self._ids[place % self._count]}/{'chosen' if place < self._count else 'rejected'}"
+
+
+def read_unpaired(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+    """The rows of a table of answers with a label; those over `max_length` tokens or the model's `context` are left out and counted.
+
+    Every process of a stage must call it.
+
+    Raises:
+        TrainingError: an answer has no token.
+    """
+    encoded = open_rows(path, UNPAIRED, tokenizer, run)
+    longest, limit = room(max_length, context, "max_length")
+    fits = encoded.lengths("completion") <= longest
+    _refuse_empty(encoded, fits, stage)
+    _say_left_out(int(np.count_nonzero(~fits)), "answers", path, limit, run)
+    positions = np.flatnonzero(fits)
+    answers = StoredRows(encoded, "completion", positions)
+    count = len(positions)
+    return OfflineRows(
+        answers, encoded.lengths("completion")[positions].astype(np.int64), encoded.supervised["completion"][positions].astype(np.int64),
+        np.arange(count), np.arange(count + 1), answers.lengths, Picked(positions, encoded.names),
+        torch.full((count,), int(Role.OTHER)), torch.tensor(encoded.values["ended"][positions] != 0.0), torch.full((count,), float("nan")),
+        label=torch.tensor(encoded.values["label"][positions], dtype=torch.float32),
+    )  # fmt: skip
+
+
+def read_rankings(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+    """The lists of a table of rankings, without answers that have no score or are over `max_length` tokens or the model's `context`.
+
+    A list of which fewer than two different scores are left is left out. All that is left out is counted. The best answer of a list
+    has the role CHOSEN (of equal ones the first), the others OTHER. The order within a list is shuffled by its name: LiPO's ranks
+    follow it where the policy's scores are equal, as they are at the start.
+
+    Every process of a stage must call it.
+
+    Raises:
+        TrainingError: an answer has no token.
+    """
+    encoded = open_rows(path, RANKINGS, tokenizer, run)
+    longest, limit = room(max_length, context, "max_length")
+    score = encoded.values["score"]
+    fits = encoded.lengths("completion") <= longest
+    _refuse_empty(encoded, fits, stage)
+    _say_left_out(int(np.count_nonzero(~fits)), "answers", path, limit, run)
+    if unscored := int(np.count_nonzero(fits & np.isnan(score))):
+        run.warn(f"{unscored} answers of {path.stem} have no score and were left out")
+    groups, small = _lists(encoded, fits & ~np.isnan(score))
+    if small:
+        run.warn(f"{small} lists of {path.stem} have fewer than two answers of different scores and were left out")
+    return _of_lists(encoded, groups)
+
+
+def _lists(encoded: EncodedRows, usable: np.ndarray) -> tuple[list[np.ndarray], int]:
+    """Positions of the answers of each list, and how many lists have no two scores that differ."""
+    score, begins = encoded.values["score"], np.flatnonzero(encoded.values["place"] == 0)
+    groups, small = [], 0
+    for first, last in zip(begins, np.append(begins, len(encoded))[1:], strict=True):
+        own = np.arange(first, last)[usable[first:last]]
+        if len(np.unique(score[own])) < 2:
+            small += 1
+            continue
+        digest = hashlib.sha256(encoded.names[int(first)].encode()).digest()
+        groups.append(np.random.default_rng(int.from_bytes(digest[:8], "big")).permutation(own))
+    return groups, small
+
+
+def _of_lists(encoded: EncodedRows, groups: Sequence[np.ndarray]) -> OfflineRows:
+    positions = np.concatenate([np.empty(0, np.int64), *groups]).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum([len(own) for own in groups])]).astype(np.int64)
+    score = torch.tensor(encoded.values["score"][positions], dtype=torch.float32)
+    role = torch.full((len(positions),), int(Role.OTHER))
+    lengths = encoded.lengths("completion").astype(np.int64)
+    totals = []
+    for first, own in zip(starts, groups, strict=False):
+        role[int(first) + int(np.argmax(encoded.values["score"][own]))] = int(Role.CHOSEN)
+        totals.append(int(lengths[own].sum()) - (len(own) - 1) * int(encoded.prompt_lengths["completion"][own[0]]))
+    answers = StoredRows(encoded, "completion", positions)
+    return OfflineRows(
+        answers, lengths[positions], encoded.supervised["completion"][positions].astype(np.int64), np.arange(len(positions)), starts,
+        array("i", totals), Picked(np.array([own[0] for own in groups], dtype=np.int64), encoded.names), role,
+        torch.tensor(encoded.values["ended"][positions] != 0.0), torch.full((len(positions),), float("nan")), score=score,
+    )  # fmt: skip
+
+
+def read_two_of_list(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+    """The pairs of a preference table as lists of two: the chosen answer has the score 1, the rejected one 0."""
+    pairs = rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
+    chosen = pairs.role == int(Role.CHOSEN)
+    return replace(pairs, score=chosen.float(), role=torch.where(chosen, pairs.role, int(Role.OTHER)))
+
+
+Reader = Callable[[Path, Any, int, Run, str, int | None], OfflineRows]
+"""Table, tokenizer, longest row in tokens, run, name of the stage, the model's context -> its rows."""
+
+
+def _refuse_empty(encoded: EncodedRows, fits: np.ndarray, stage: str) -> None:
+    for position in np.flatnonzero(fits & (encoded.completion_lengths["completion"] == 0))[:1]:
+        raise TrainingError(
+            "an answer without a single token", where=f"{stage}, row {encoded.names[int(position)]}", do="drop empty answers from the data"
+        )
+
+
+def _say_left_out(number: int, what: str, path: Path, limit: str, run: Run) -> None:
+    if number:
+        run.warn(f"{number} {what} of {path.stem} are over {limit} and were left out")

@@ -1,0 +1,107 @@
+"""The scores of a reference that is the policy itself before training: computed at the start, and kept for a resumed run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from alignflow.data.artifacts import file_digest
+from alignflow.data.run import Run
+from alignflow.models.batching import EncodedRow
+from alignflow.models.engines import group
+from alignflow.models.policy import Policy
+from alignflow.models.trainers.offline_rows import OfflineRows
+from alignflow.models.trainers.passes import passes
+from alignflow.models.trainers.reference_scores import References, Scores
+
+REFERENCE_FILE = "reference_logps"
+
+
+def own_scores(model: Policy, data: dict[str, OfflineRows], per_token: bool, run: Run) -> References:
+    """What the policy says of every answer before training, in every process; an adapter is switched off."""
+    kept = _kept(run)
+    if not group.anywhere(kept is None):
+        assert kept is not None
+        return _of_tensors(load_file(kept))
+    found: dict[str, torch.Tensor] = {}
+    with model.adapter.off() if model.adapter else nullcontext():
+        for done, (side, rows) in enumerate(data.items()):
+            run.progress(done, len(data), "reference passes")
+            found |= {f"{side}/{name}": values for name, values in _scores(model, rows, per_token, run).items()}
+            run.count_tokens(sum(rows.lengths))
+    if run.main:
+        run.work.mkdir(parents=True, exist_ok=True)
+        temporary = run.work / f"{REFERENCE_FILE}.tmp"
+        save_file(found, temporary)
+        os.replace(temporary, run.work / f"{REFERENCE_FILE}-{file_digest(temporary)}.safetensors")
+    return _of_tensors(found)
+
+
+def _of_tensors(found: dict[str, torch.Tensor]) -> References:
+    sides = sorted({name.partition("/")[0] for name in found})
+    return {side: Scores(found[f"{side}/sums"], found.get(f"{side}/tokens"), found.get(f"{side}/mismatched")) for side in sides}
+
+
+def _kept(run: Run) -> Path | None:
+    """The file that an earlier start kept: its name has the digest of its bytes. None where there is none that is whole."""
+    for path in sorted(run.work.glob(f"{REFERENCE_FILE}-*.safetensors")):
+        if path.stem == f"{REFERENCE_FILE}-{file_digest(path)}":
+            return path
+        if run.main:
+            run.note("the reference's kept log-probabilities are damaged: they are computed again")
+    return None
+
+
+@torch.no_grad()
+def _scores(policy: Policy, rows: OfflineRows, per_token: bool, run: Run) -> dict[str, torch.Tensor]:
+    """The tensors of `Scores` for one side, in every process. Each process runs its share of the rows; the answers of a row stand in
+    one pass, where they share their prompt.
+    """
+    count = len(rows.answers)
+    starts = np.concatenate([[0], rows.answer_tokens.cumsum()])
+    sums, tokens = torch.zeros(count), torch.zeros(int(starts[-1]) if per_token else 0)
+    for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
+        places, _ = rows.places(own.rows)
+        found = policy.token_statistics([rows.answers[int(place)] for place in places])
+        if not own.counts:
+            continue
+        sums[torch.from_numpy(places)] = found.sums().cpu()
+        if per_token:
+            for place, logps in zip(places, found.values["logps"].cpu().split(found.counts().tolist()), strict=True):
+                tokens[int(starts[place]) : int(starts[place + 1])] = logps
+    shared = {"sums": group.sum_tensor(sums)}
+    if per_token:
+        shared["tokens"] = group.sum_tensor(tokens)
+    if rows.mismatched is not None:
+        shared["mismatched"] = mismatched_sums(policy, rows, range(count), run)
+    return shared
+
+
+@torch.no_grad()
+def mismatched_sums(policy: Policy, rows: OfflineRows, places: Sequence[int], run: Run) -> torch.Tensor:
+    """(places,) fp32, in every process: the summed log-probability of another prompt's answer after the prompt of each answer; NaN
+    where there is none."""
+    known = [(number, row) for number, row in ((number, rows.mismatched_row(place)) for number, place in enumerate(places)) if row is not None]
+    sums = torch.zeros(len(places))
+    if known:
+        sums = answer_sums(policy, [row for _, row in known], [number for number, _ in known], len(places), run)
+    missing = torch.ones(len(places), dtype=torch.bool)
+    missing[[number for number, _ in known]] = False
+    return sums.masked_fill(missing, float("nan"))
+
+
+@torch.no_grad()
+def answer_sums(policy: Policy, answers: Sequence[EncodedRow], numbers: Sequence[int], count: int, run: Run) -> torch.Tensor:
+    """(count,) fp32, in every process: summed log-probabilities of `answers`, each at its number, 0 elsewhere."""
+    sums = torch.zeros(count)
+    for own in passes([len(row) for row in answers], run.runtime.micro_batch_tokens):
+        found = policy.token_statistics([answers[place] for place in own.rows]).sums().cpu()
+        if own.counts:
+            sums[[numbers[place] for place in own.rows]] = found
+    return group.sum_tensor(sums)
