@@ -46,27 +46,34 @@ class Family(Part):
         return {feed.kind: feed for feed in self.feeds}[kind]
 
 
-_ROWS = "alignflow.models.trainers.offline_rows"
-_OFFLINE = "alignflow.models.trainers.offline:train_offline"
-
 FAMILIES: Mapping[str, Family] = {
     "pairs": Family(
-        _OFFLINE, "Pairs of a better and a worse answer.", columns=("prompt", "chosen", "rejected"), answers=2,
-        feeds=(Feed(f"{_ROWS}:read_paired", "", kind="preferences"),), headline=("rewards/accuracies", "rewards/margins"),
+        "alignflow.models.trainers.offline:train_offline", "Pairs of a better and a worse answer.",
+        columns=("prompt", "chosen", "rejected"), answers=2, headline=("rewards/accuracies", "rewards/margins"),
+        feeds=(Feed("alignflow.models.trainers.offline_rows:read_paired", "", kind="preferences"),),
     ),
     "unpaired": Family(
-        _OFFLINE, "Single answers with a good or bad label.", columns=("prompt", "completion", "label"), unread=("sft_coefficient",),
+        "alignflow.models.trainers.offline:train_offline", "Single answers with a good or bad label.",
+        columns=("prompt", "completion", "label"), headline=("rewards/chosen", "rewards/rejected"), unread=("sft_coefficient",),
         feeds=(
-            Feed(f"{_ROWS}:read_unpaired", "", kind="unpaired"),
-            Feed(f"{_ROWS}:read_halves", "each pair becomes two rows: chosen with the label true, rejected with false", kind="preferences"),
-        ), headline=("rewards/chosen", "rewards/rejected"),
+            Feed("alignflow.models.trainers.offline_rows:read_unpaired", "", kind="unpaired"),
+            Feed(
+                "alignflow.models.trainers.offline_rows:read_halves",
+                "each pair becomes two rows: chosen with the label true, rejected with false", kind="preferences",
+            ),
+        ),
     ),
     "lists": Family(
-        _OFFLINE, "Lists of answers with scores.", columns=("prompt", "completions", "scores"), answers=4, unread=("sft_coefficient",),
+        "alignflow.models.trainers.offline:train_offline", "Lists of answers with scores.",
+        columns=("prompt", "completions", "scores"), answers=4, headline=("rewards/accuracies", "rewards/margins"),
+        unread=("sft_coefficient",),
         feeds=(
-            Feed(f"{_ROWS}:read_rankings", "", kind="rankings"),
-            Feed(f"{_ROWS}:read_two_of_list", "each pair becomes a list of two with the scores 1 and 0", kind="preferences"),
-        ), headline=("rewards/accuracies", "rewards/margins"),
+            Feed("alignflow.models.trainers.offline_rows:read_rankings", "", kind="rankings"),
+            Feed(
+                "alignflow.models.trainers.offline_rows:read_two_of_list", "each pair becomes a list of two with the scores 1 and 0",
+                kind="preferences",
+            ),
+        ),
     ),
     "online": Family(
         "alignflow.models.trainers.online:train_online", "Samples answers, scores them, and steps on them.", columns=("prompt",),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from alignflow.data.catalogue import families
 from alignflow.data.catalogue.base import PartWithOptions
-from alignflow.data.catalogue.families import FAMILIES, Family
 from alignflow.data.configs import online, pairwise
 
 
@@ -39,9 +39,9 @@ class Method(PartWithOptions):
     formula: str = ""
     paper: str = ""
 
-    def learns_from(self) -> Family:
+    def learns_from(self) -> families.Family:
         """The family's row."""
-        return FAMILIES[self.family]
+        return families.FAMILIES[self.family]
 
 
 METHODS: Mapping[str, Method] = {

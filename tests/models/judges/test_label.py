@@ -150,12 +150,16 @@ def test_a_pointwise_judge_fills_scores_margins_and_rankings(tmp_path, make_run,
     assert statistics["principles"] == {"worth": pytest.approx(4 / 3)}
 
 
-def test_a_pairwise_judge_has_margins_from_probabilities_and_no_rankings(tmp_path, make_run, monkeypatch):
+def test_a_pairwise_judge_has_margins_from_probabilities_and_ranks_by_mean_probability(tmp_path, make_run, monkeypatch):
     run = make_run()
     _, pairs, _ = labelled(PairOracle(), [[0, 1]] * 30, tmp_path, run, monkeypatch)
     assert all(pair["margin"] == pytest.approx(2 * sigmoid(1.0) - 1) for pair in pairs)
     assert {pair["score_chosen"] for pair in pairs} == {None}
-    assert not (run.out / "rankings").exists()
+    ranked = read_table(run.out / "rankings" / "train.parquet")
+    high, low = sigmoid(1.0), 1 - sigmoid(1.0)
+    assert ranked and {tuple(row["ended"]) for row in ranked} == {(True, False)}, "as the completions say"
+    for row in ranked:
+        assert sorted(row["scores"]) == pytest.approx([low, high])
 
 
 def test_prompts_never_stand_on_both_sides_and_each_has_its_share(tmp_path, make_run, monkeypatch):

@@ -164,10 +164,10 @@ def test_options_that_only_show_do_not_change_the_key(key):
 
 def test_the_versions_of_bound_parts_enter(key):
     names = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig())}
-    assert names == {"methods.dpo", "trainers.pairs"}
+    assert names == {"methods.dpo", "families.pairs"}
     ppo = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig(method="ppo", options={"rewards": [JUDGED, MEASURED]}))}
     assert ppo == {
-        "methods.ppo", "trainers.online", "advantages.gae", "policy_losses.clip", "rewards.judge", "rewards.function", "judges.rubric",
+        "methods.ppo", "families.online", "advantages.gae", "policy_losses.clip", "rewards.judge", "rewards.function", "judges.rubric",
     }  # fmt: skip
     evaluate = EvaluateConfig(judges=(JudgeConfig(name="llm"),), evaluators=("kl",))
     assert {f"{table}.{name}" for table, name, _ in bound_parts(evaluate)} == {"judges.llm", "evaluators.kl"}
