@@ -8,7 +8,7 @@ from typing import Any
 from alignflow.models import merging
 from alignflow.models.cases.base import Arguments, Caller, NotHere, Outputs, Tensors
 
-TOLERANCES = ("tolerance", "tol")
+TOLERANCES = ("tolerance", "tol", "atol", "eps")
 
 
 def _legal(merge: Callable[[], Any]) -> Outputs:

@@ -17,12 +17,12 @@ def _chunk(logits: torch.Tensor, reference: torch.Tensor | None = None, targets:
 
 def _logsumexp(inputs: Tensors, arguments: Arguments) -> Outputs:
     logits = inputs["x"]
-    return {"value": _chunk(logits.flatten(0, -2)).normaliser.view(logits.shape[:-1])}
+    return {"value": _chunk(logits.reshape(-1, logits.shape[-1])).normaliser.view(logits.shape[:-1])}
 
 
 def _entropy(inputs: Tensors, arguments: Arguments) -> Outputs:
     logits = inputs["logits"]
-    return {"value": STATISTICS["entropy"].value(_chunk(logits.flatten(0, -2))).view(logits.shape[:-1])}
+    return {"value": STATISTICS["entropy"].value(_chunk(logits.reshape(-1, logits.shape[-1]))).view(logits.shape[:-1])}
 
 
 def _gather_token_logps(inputs: Tensors, arguments: Arguments) -> Outputs:

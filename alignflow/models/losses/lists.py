@@ -18,7 +18,7 @@ class Lists:
     Attributes:
         places: (lists, K) int64: the place in the batch of each answer, 0 in padding.
         mask: (lists, K) bool: where an answer stands; padding is at the end of a list.
-        labels: (lists, K) fp32 or wider, higher is better, 0 in padding.
+        labels: (lists, K) fp32 or wider, without gradients; higher is better; 0 in padding.
     """
 
     places: torch.Tensor
@@ -89,7 +89,7 @@ def make_lists(group: torch.Tensor, labels: torch.Tensor) -> Lists:
     places = torch.zeros(len(numbers), longest, dtype=torch.long, device=group.device)
     places[owners, columns] = answers
     mask = torch.arange(longest, device=group.device) < sizes[:, None]
-    values = at_least_fp32(labels)
+    values = at_least_fp32(labels).detach()
     return Lists(places, mask, torch.where(mask, values[places], values.new_zeros(())))
 
 

@@ -87,7 +87,7 @@ def pro(batch: OfflineBatch, options: PROOptions) -> LossOutput:
     lists, logps = lists_of(batch), at_least_fp32(batch.logps)
     scores, sums = lists.grid(logps / batch.lengths()), lists.grid(logps)
     rank, sft = pro_terms(scores, lists.labels, lists.mask).sum(1), -lists.best(sums)
-    weight = options.sft_coefficient * (lists.sizes() - 1).clamp(min=0).square()
+    weight = options.sft_coefficient * (lists.sizes() - 1).clamp(min=0).square().to(sft.dtype)
     return LossOutput(rank + weight * sft, lists.metrics(scores, sums)).showing({"rank_loss": rank, "sft_loss": sft})
 
 
