@@ -87,7 +87,7 @@ def pro(batch: OfflineBatch, options: PROOptions) -> LossOutput:
     lists, logps = lists_of(batch), at_least_fp32(batch.logps)
     scores, sums = lists.grid(logps / batch.lengths()), lists.grid(logps)
     rank, sft = pro_terms(scores, lists.labels, lists.mask).sum(1), -lists.best(sums)
-    weight = options.sft_coefficient * (lists.sizes() - 1).clamp(min=0).square().to(sft.dtype)
+    weight = options.sft_coefficient * (lists.sizes() - 1).square().to(sft.dtype)
     return LossOutput(rank + weight * sft, lists.metrics(scores, sums)).showing({"rank_loss": rank, "sft_loss": sft})
 
 
@@ -149,7 +149,7 @@ def plackett_luce_nll(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Te
     """
     order = best_first(labels, mask)
     there = mask.gather(-1, order)
-    ordered = torch.where(there, scores.gather(-1, order), 0.0)
+    ordered = scores.gather(-1, order)
     left = masked_logsumexp(ordered[..., None, :].expand(*ordered.shape, ordered.shape[-1]), _from_row_on(there))
     return torch.where(there, left - ordered, 0.0).sum(-1)
 
@@ -176,7 +176,7 @@ def pro_terms(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) ->
     own = torch.eye(mask.shape[-1], dtype=torch.bool, device=mask.device)
     exponents = ordered[..., None, :] * torch.where(own, gaps.amax(-1, keepdim=True), gaps)
     terms = masked_logsumexp(exponents, competing) - exponents.diagonal(dim1=-2, dim2=-1)
-    return torch.where(there & (competing.sum(-1) > 1), terms, 0.0)
+    return torch.where(there, terms, 0.0)
 
 
 def _from_row_on(there: torch.Tensor) -> torch.Tensor:

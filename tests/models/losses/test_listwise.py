@@ -70,6 +70,19 @@ def test_for_two_answers_lipo_and_list_mle_are_dpo(first, second, label):
     torch.testing.assert_close(run("lipo", batch).loss[0], constant * dpo, rtol=1e-10, atol=1e-12)
 
 
+def test_the_sft_term_of_rrhf_is_a_sum_over_tokens_or_their_mean():
+    batch = answers([0, 0], [1.0, 0.0], [-4.0, -1.0], [2, 1])
+    assert [run("rrhf", batch, sft_reduction=kind).loss.tolist() for kind in ("sum", "mean")] == [[1 + 4], [1 + 2]]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_scores_of_a_wider_type_widen_no_loss(name):
+    batch = random_batch(torch.float32)
+    wide = replace(batch, score=random_batch().score)
+    assert run(name, wide).loss.dtype == torch.float32
+    torch.testing.assert_close(run(name, wide).loss, run(name, batch).loss)
+
+
 def test_raxs_reduction_is_the_mean_over_the_pairs_times_the_number_of_answers():
     sums, rax = (run("lipo", random_batch(ties=True), reduction=kind).loss for kind in ("sum", "rax"))
     torch.testing.assert_close(rax, sums * torch.tensor([4 / 5, 1.0, 3.0]))  # 5 strict pairs; none in the others, whose sum is 0
@@ -187,7 +200,7 @@ def test_a_step_along_the_gradient_lowers_the_loss_and_raises_the_best_answer_ab
 
 def test_lipos_weights_get_no_gradient_and_what_is_masked_is_not_looked_at():
     scores = torch.tensor([[0.3, 0.1, NAN], [0.2, 0.4, 0.1]], dtype=torch.float64, requires_grad=True)
-    labels, mask = torch.tensor([[1.0, 0.0, 1e300], [1.0, 0.5, 0.0]]).double(), torch.tensor([[True, True, False], [True] * 3])
+    labels, mask = torch.tensor([[1.0, 0.0, 1e300], [1.0, 0.5, 0.0]]).double().requires_grad_(), torch.tensor([[True, True, False], [True] * 3])
     weights = lambda_weights(scores, labels, mask)
     assert not weights.requires_grad and torch.isfinite(weights).all()
     assert weights[0, 0, 1] == pytest.approx(1 - 1 / math.log2(3)) and weights[0, 2].tolist() == [0, 0, 0]
