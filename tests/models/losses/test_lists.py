@@ -28,11 +28,11 @@ def test_an_answer_without_a_label_stands_in_no_list_and_its_group_stays():
 
 
 def test_no_gradient_and_no_nan_come_from_padding():
-    lists = make_lists(torch.tensor([0, 0, 1]), torch.tensor([NAN, 1.0, 2.0]))
-    values = torch.tensor([NAN, 2.0, 3.0], requires_grad=True)
+    lists = make_lists(torch.tensor([0, 0, 1, 1]), torch.tensor([NAN, 1.0, 2.0, 3.0]))
+    values = torch.tensor([NAN, 2.0, 3.0, 4.0], requires_grad=True)
     grid = lists.grid(values)
     grid.sum().backward()
-    assert grid.tolist() == [[2.0], [3.0]] and values.grad.tolist() == [0, 1, 1]
+    assert grid.tolist() == [[2.0, 0.0], [3.0, 4.0]] and values.grad.tolist() == [0, 1, 1, 1]
 
 
 def test_a_batch_without_scores_is_refused():
@@ -52,6 +52,12 @@ def test_the_best_come_first_equal_ones_in_the_order_of_the_list_and_padding_las
 def test_equal_labels_are_no_pair_and_a_pair_is_counted_once():
     lists = make_lists(torch.tensor([0, 0, 0]), torch.tensor([1.0, 2.0, 1.0]))
     assert lists.better().nonzero().tolist() == [[0, 1, 0], [0, 1, 2]]
+
+
+def test_padding_is_neither_the_best_nor_the_worst_answer():
+    lists = make_lists(torch.tensor([0, 0, 0, 1, 1, 2, 2]), torch.tensor([1.0, 2.0, 3.0, -1.0, -2.0, 5.0, 4.0]))
+    grid = lists.grid(torch.arange(1.0, 8.0))
+    assert lists.best(grid).tolist() == [3, 4, 6] and lists.worst(grid).tolist() == [1, 5, 7]
 
 
 def test_metrics_are_those_of_the_best_and_the_worst_answer_and_the_share_of_pairs_in_order():

@@ -76,6 +76,8 @@ def test_each_prompt_weighs_the_same_whatever_the_number_of_its_answers():
     scores = torch.zeros(6, dtype=torch.float64, requires_grad=True)
     output = ranking(scores, [0.0, 1.0, 0.0, 1.0, 2.0, 3.0], [0, 0, 1, 1, 1, 1])
     assert output.loss.tolist() == pytest.approx([math.log(2)] * 2)
+    ones = ranking(scores.detach() + 1, [0.0, 1.0, 0.0, 1.0, 2.0, 3.0], [0, 0, 1, 1, 1, 1], l2_coefficient=0.5, center_rewards_coefficient=0.25)
+    assert ones.loss.tolist() == pytest.approx([math.log(2) + 0.5 + 1] * 2)
     output.loss.sum().backward()
     assert scores.grad.tolist() == pytest.approx([0.5, -0.5, 0.25, 0.25 / 3, -0.25 / 3, -0.25])
 
