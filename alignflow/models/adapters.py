@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) through peft: the one file that imports it.
+"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) through peft: beside `merging` the one file that imports it.
 
 An adapter lives inside the model that it was added to, so that whoever runs the model need not know of it. On disk it
 stands without its base; loading merges the two in memory, and a base may itself be an adapter on its own base.

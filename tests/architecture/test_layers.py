@@ -28,7 +28,7 @@ HEAVY = {
         "tasks/keys/cache.py", "tasks/launch/stage_task.py", "tasks/launch/shard_task.py", "flows/approval.py", "flows/deployed.py", "flows/deployments.py", "flows/run_pages.py",
         "flows/schedules.py", "cli/shown.py", "server/app.py", "server/prefect_patches.py",
     },
-    "prefect_dask": {"tasks/launch/shard_task.py"}, "distributed": set(), "dask": set(), "vllm": set(), "peft": {"models/adapters.py"}, "tensorboard": set(),
+    "prefect_dask": {"tasks/launch/shard_task.py"}, "distributed": set(), "dask": set(), "vllm": set(), "peft": {"models/adapters.py", "models/merging.py"}, "tensorboard": set(),
 }  # fmt: skip
 
 
