@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alignflow.data.catalogue import families
 from alignflow.data.catalogue.base import PartWithOptions
-from alignflow.data.configs import online, pairwise
+from alignflow.data.configs import lists, online, pairwise
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,28 @@ METHODS: Mapping[str, Method] = {
         "alignflow.models.losses.reference_free:orpo", "Odds Ratio Preference Optimization: SFT and preferences in one step.",
         options=pairwise.ORPOOptions, paper="2403.07691", needs_reference=False, nll_option="beta",
         formula="NLL(w) - beta log s(logodds(w) - logodds(l)), odds of exp(avg lp)",
+    ),
+    "lipo": Method(
+        "alignflow.models.losses.listwise:lipo", "LiPO-lambda: pairs of a list, weighed by what their exchange does to the DCG.",
+        options=lists.LiPOOptions, family="lists", paper="2402.01878",
+        formula="-sum over psi_i > psi_j of |2^psi_i - 2^psi_j| |1 / log2(1 + rank_i) - 1 / log2(1 + rank_j)| log s(beta (rho_i - rho_j)), "
+        "psi the label, rank by the current rho",
+    ),
+    "list_mle": Method(
+        "alignflow.models.losses.listwise:list_mle", "ListMLE: the likelihood of the whole order.",
+        options=lists.ListMLEOptions, family="lists", paper="2402.01878",
+        formula="sum over k of log [sum over i >= k of exp(beta rho_i)] - beta rho_k, best answer first",
+    ),
+    "rrhf": Method(
+        "alignflow.models.losses.listwise:rrhf", "RRHF: a hinge on mean log-probabilities, and SFT on the best answer.",
+        options=lists.RRHFOptions, family="lists", paper="2304.05302", needs_reference=False,
+        formula="rank_weight sum over r_i < r_j of max(0, avg lp_i - avg lp_j) - lp(best), r the score",
+    ),
+    "pro": Method(
+        "alignflow.models.losses.listwise:pro", "Preference Ranking Optimization: each answer against those below it, and SFT on the best.",
+        options=lists.PROOptions, family="lists", paper="2306.17492", needs_reference=False,
+        formula="sum over k < K of log [exp(p_k / T_kk) + sum over i > k of exp(p_i / T_ki)] - p_k / T_kk - sft_coefficient (K - 1)^2 lp(best), "
+        "p = avg lp, 1 / T_ki = r_k - r_i, 1 / T_kk the largest of them, best answer first",
     ),
     "ppo": Method(
         "alignflow.models.losses.ppo:total_loss", "Proximal Policy Optimization: RLHF with a value model.",

@@ -15,9 +15,9 @@ class LiPOOptions(StageConfig):
 
     beta: float = beta_field(0.05)
     labels: Literal["scores", "win_rates"] = Field(
-        default="scores",
-        description="What the gain 2^label - 1 is made of: the scores as they are, for scores between 0 and 1; or an answer's mean "
-        "probability to beat the answers of its list, sigmoid(score difference), for scores of any range, as of a reward model.",
+        default="win_rates",
+        description="What the gain 2^label - 1 is made of: win_rates, an answer's mean probability to beat the answers of its list, "
+        "sigmoid(score difference), for scores of any range; or the scores as they are, which must be between 0 and 1.",
     )
     reduction: Literal["sum", "rax"] = Field(
         default="sum", description="Sum over a prompt's pairs; rax: as in the authors' library, their mean times the number of answers."

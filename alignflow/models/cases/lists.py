@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from alignflow.data.catalogue.list_methods import LIST_METHODS
+from alignflow.data.catalogue import METHODS
 from alignflow.data.configs.training import RewardConfig
 from alignflow.models.cases.base import Arguments, Caller, NotHere, Outputs, Tensors, token_statistics
 from alignflow.models.losses.base import LossOutput, OfflineBatch
@@ -51,7 +51,7 @@ def _batch(inputs: Tensors, with_reference: bool) -> OfflineBatch:
 
 def _loss(name: str, inputs: Tensors, options: Mapping[str, Any]) -> tuple[LossOutput, OfflineBatch, Lists]:
     """A method's output for a case; raises NotHere for an option that it does not have."""
-    row = LIST_METHODS[name]
+    row = METHODS[name]
     batch = _batch(inputs, row.needs_reference)
     try:
         given = row.options.model_validate({option: value for option, value in options.items() if value is not None})
@@ -68,7 +68,7 @@ def _grid(inputs: Tensors, values: torch.Tensor) -> torch.Tensor:
 def _lipo(inputs: Tensors, arguments: Arguments) -> Outputs:
     beta = arguments.take(0.05, "beta")
     reduction = arguments.take("sum", *RAX)
-    output, batch, lists = _loss("lipo", inputs, {"beta": beta, "reduction": reduction})
+    output, batch, lists = _loss("lipo", inputs, {"beta": beta, "labels": "scores", "reduction": reduction})
     scores = beta * batch.logratios()
     weights = torch.where(lists.better(), lambda_weights(lists.grid(scores), lists.labels, lists.mask), 0.0)
     found = {"loss": output.loss.mean(), "per_example": output.loss, "scores": _grid(inputs, scores)}

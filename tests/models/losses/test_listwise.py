@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignflow.data import catalogue
-from alignflow.data.catalogue.list_methods import LIST_METHODS
+from alignflow.data.catalogue import METHODS
 from alignflow.models.losses.base import OfflineBatch
 from alignflow.models.losses.listwise import lambda_weights, ordinal_ranks, plackett_luce_nll, pro_terms, win_rates
 
 NAN, INF, LN2 = float("nan"), float("inf"), math.log(2)
-METHODS = list(LIST_METHODS)
-WITH_REFERENCE = [name for name, row in LIST_METHODS.items() if row.needs_reference]
+METHODS = list(METHODS)
+WITH_REFERENCE = [name for name, row in METHODS.items() if row.needs_reference]
 TYPES = [torch.float32, torch.float64]
 
 
@@ -31,7 +31,7 @@ def answers(group, score, logps, tokens=None, reference=None, dtype=torch.float6
 
 
 def run(name, batch, **options):
-    row = LIST_METHODS[name]
+    row = METHODS[name]
     return row.resolve()(batch, catalogue.parse_options(row, options, "options"))
 
 
