@@ -24,13 +24,26 @@ def top_others(logits: torch.Tensor, tokens: torch.Tensor, k: int) -> tuple[torc
         Ids (N, k) int64, falling by probability, and probabilities (N, k) that sum to 1. No gradient.
     """
     left = logits.scatter(-1, tokens[:, None], -torch.inf)  # a copy
+    count = min(k, logits.shape[-1] - 1)
+    values, ids = left.topk(count + 1, -1)  # which of equal values these are differs between devices
+    tied = values[:, count - 1] == values[:, count]
+    ids, order = ids[:, :count].sort(-1)
+    values, order = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
+    ids = ids.gather(-1, order)
+    if tied.any():
+        values[tied], ids[tied] = _one_by_one(left[tied], count)
+    return ids, values.softmax(-1)
+
+
+def _one_by_one(left: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest values of each row with their places, of equal values the first: slower than `topk`, and the same everywhere."""
     values, ids = [], []
-    for _ in range(min(k, logits.shape[-1] - 1)):
-        value, place = left.max(-1, keepdim=True)  # of equal values the first
+    for _ in range(count):
+        value, place = left.max(-1, keepdim=True)
         values.append(value)
         ids.append(place)
         left.scatter_(-1, place, -torch.inf)
-    return torch.cat(ids, -1), torch.cat(values, -1).softmax(-1)
+    return torch.cat(values, -1), torch.cat(ids, -1)
 
 
 @torch.no_grad()

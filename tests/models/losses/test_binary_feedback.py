@@ -106,9 +106,11 @@ def test_garbage_outside_of_masks_with_holes_changes_nothing_and_gets_no_gradien
 def test_an_answer_without_tokens_is_finite_and_has_no_gradient(name, options):
     policy = rows(3, 2).requires_grad_()
     mask = torch.tensor([[1, 1], [0, 0], [1, 0]])
-    output = loss_of(name, answers(policy, rows(3, 2, seed=1), mask), **(options if name == "dro_v" else {}))
+    values = torch.ones(3, dtype=torch.float64)
+    output = loss_of(name, answers(policy, rows(3, 2, seed=1), mask, values), **(options if name == "dro_v" else {}))
     output.loss.sum().backward()
     assert torch.isfinite(output.loss).all() and torch.equal(policy.grad != 0, mask.bool())
+    assert output.metrics.get("values", torch.tensor([1.0, 0.0, 1.0])).tolist() == [1.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("name", LOSSES)

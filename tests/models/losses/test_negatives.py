@@ -90,7 +90,7 @@ def test_d2o_at_the_reference_is_ln_2_raises_samples_and_lowers_the_negative():
     assert output.metrics["rewards/accuracies"].tolist() == [0.0]
 
 
-@pytest.mark.parametrize("role", [[SAMPLE, SAMPLE], [NEGATIVE, NEGATIVE], [SAMPLE, NEGATIVE, NEGATIVE]])
+@pytest.mark.parametrize("role", [[NEGATIVE], [SAMPLE, SAMPLE], [NEGATIVE, NEGATIVE], [SAMPLE, NEGATIVE, NEGATIVE]])
 def test_a_group_without_a_negative_or_without_samples_is_refused(role):
     policy = rows(len(role), 2)
     with pytest.raises(ValueError, match="exactly one rejected"):
