@@ -103,7 +103,7 @@ PARTS: Mapping[str, Shared] = {
         (
             "alignflow.data.encoded_rows", "alignflow.data.encoded_tables", "alignflow.data.encoded_place",
             "alignflow.models.stored_rows", "alignflow.models.trainers.pairs", "alignflow.models.losses.base", "alignflow.models.trainers.sft:read_rows",
-            "alignflow.models.trainers.offline_rows", "alignflow.models.trainers.answer_batches",
+            "alignflow.models.losses.lists", "alignflow.models.trainers.offline_rows", "alignflow.models.trainers.answer_batches",
             "alignflow.models.trainers.reference_scores", "alignflow.models.trainers.own_reference", "alignflow.models.trainers.whole_step",
         ),
         "Demonstrations, pairs, labelled and ranked answers and what a reference says of them as a trainer reads them, and what offline losses share.", version="2",

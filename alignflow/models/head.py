@@ -95,12 +95,14 @@ class Request:
         targets: (tokens,) int64.
         top_k: For the statistics of the most probable tokens.
         reference: For those that compare.
+        uniform: (tokens,) fp64 in [0, 1), for the one that draws.
     """
 
     which: tuple[str, ...]
     targets: torch.Tensor
     top_k: int = 8
     reference: Reference | None = None
+    uniform: torch.Tensor | None = None
 
     def chunk(self, head: Head, raw: torch.Tensor, part: slice) -> Chunk:
         """The tokens `part`, whose product of the head is `raw`."""
@@ -108,7 +110,8 @@ class Request:
         if self.reference is not None and any(STATISTICS[name].compares for name in self.which):
             with torch.no_grad():
                 other = self.reference.head.scaling.apply(product(self.reference.head, self.reference.hidden[part]))
-        return Chunk(head.scaling.apply(raw), self.targets[part], self.top_k, other)
+        uniform = None if self.uniform is None else self.uniform[part]
+        return Chunk(head.scaling.apply(raw), self.targets[part], self.top_k, other, uniform)
 
 
 def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple[torch.Tensor, ...]:

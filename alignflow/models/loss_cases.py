@@ -1,7 +1,8 @@
 """Fixed cases of inputs and wanted outputs, run through the functions that training calls, in fp64 with gradients.
 
 A file of cases is JSON: `rtol`, `atol`, `grad_rtol`, `grad_atol`, and `cases`, each with `name`, `function`, `inputs`
-(arrays), `kwargs`, `expected` (output -> value) and, where gradients are wanted, `grad_of` (an output) and `grads`.
+(arrays), `kwargs`, `expected` (output -> value) and, where gradients are wanted, `grad_of` (an output) and `grads`,
+and in `frozen` the names of what is held fixed for them.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from alignflow.models.cases.online import ONLINE
 from alignflow.models.cases.others import OTHERS
 from alignflow.models.cases.pairs import PAIRS
 from alignflow.models.cases.token_figures import TOKEN_FIGURES
+from alignflow.models.cases.unpaired import UNPAIRED
 
-FUNCTIONS: Mapping[str, Caller] = {**LISTS, **MERGES, **ONLINE, **OTHERS, **PAIRS, **TOKEN_FIGURES}
+FUNCTIONS: Mapping[str, Caller] = {**LISTS, **MERGES, **ONLINE, **OTHERS, **PAIRS, **TOKEN_FIGURES, **UNPAIRED}
 """Name that a case carries -> what calls our function with its inputs."""
 
 TOLERANCES = {"rtol": 1e-10, "atol": 1e-10, "grad_rtol": 1e-6, "grad_atol": 1e-8}
@@ -69,7 +71,7 @@ def check_case(function: str, case: Mapping[str, Any], tolerances: list[float]) 
     if wanted_gradients and "grad_of" not in case:
         raise ValueError("the case wants gradients and does not say of which output: give grad_of")
     inputs = Columns({name: _tensor(value, name in wanted_gradients) for name, value in case["inputs"].items()})
-    arguments = Arguments(case.get("kwargs") or {})
+    arguments = Arguments(case.get("kwargs") or {}, case.get("frozen") or {})
     found = FUNCTIONS[function](inputs, arguments)
     arguments.check()
     inputs.check()

@@ -45,7 +45,7 @@ class Policy:
 
     def token_statistics(
         self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), *, reference: Policy | None = None,
-        temperature: float = 1.0, top_k: int = 8,
+        temperature: float = 1.0, top_k: int = 8, uniform: torch.Tensor | None = None,
     ) -> TokenStatistics:  # fmt: skip
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 
@@ -57,17 +57,21 @@ class Policy:
             which: Names of `token_statistics.STATISTICS`.
             reference: A second model with the same vocabulary, for the statistics that compare; it gets no gradient.
             temperature: Of the distribution that all statistics are about.
-            top_k: How many tokens `top_logps` and `top_ids` give.
+            top_k: How many tokens `top_logps` and `top_ids` give, and of how many `cringe_positive` draws one.
+            uniform: (N,) fp64 numbers in [0, 1) for `cringe_positive`, one per token that counts, row after row
+                (`cringe_picks.uniform_numbers`).
 
         Raises:
-            ModelError: an unknown name, or a statistic that compares without a reference.
+            ModelError: an unknown name, a statistic that compares without a reference, or one that draws without a number for each token.
         """
         which = tuple(which)
         _check(which, reference)
         packed = pack(rows, self.device)
+        if any(STATISTICS[name].draws for name in which):
+            uniform = _numbers_of(uniform, packed)
         hidden = hidden_states(self.model, packed, self.runtime)[packed.predicting]
         compared = reference._compared(packed, temperature) if reference is not None else None
-        values = head_statistics(self.head(temperature), hidden, Request(which, packed.targets, top_k, compared))
+        values = head_statistics(self.head(temperature), hidden, Request(which, packed.targets, top_k, compared, uniform))
         return TokenStatistics(packed.owners, len(rows), dict(zip(which, values, strict=True)))
 
     @torch.no_grad()
@@ -105,6 +109,16 @@ def _check(which: Sequence[str], reference: Policy | None) -> None:
             raise ModelError(f"no statistic named {name!r}", where="token_statistics", do=suggest(name, STATISTICS))
         if STATISTICS[name].compares and reference is None:
             raise ModelError(f"{name} compares with a second model", where="token_statistics", do="give it as `reference`")
+
+
+def _numbers_of(uniform: torch.Tensor | None, packed: Packed) -> torch.Tensor:
+    found = None if uniform is None else tuple(uniform.shape)
+    if uniform is None or found != tuple(packed.targets.shape):
+        raise ModelError(
+            f"cringe_positive draws a token for each of {len(packed.targets)}, and numbers for it have the shape {found}",
+            where="token_statistics", do="give `uniform` one number per token",
+        )  # fmt: skip
+    return uniform.to(packed.targets.device)
 
 
 def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts: bool = False) -> Policy:

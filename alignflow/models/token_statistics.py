@@ -8,6 +8,8 @@ from functools import cached_property
 
 import torch
 
+from alignflow.models.cringe_picks import draw_picks
+
 
 @dataclass(frozen=True)
 class TokenStatistics:
@@ -45,10 +47,14 @@ class Chunk:
         targets: (tokens,) int64: the tokens that stand there.
         top_k: How many of the most probable tokens are asked for.
         reference_logits: (tokens, vocabulary) fp32 of a second model, or None.
+        uniform: (tokens,) fp64 in [0, 1) for the statistic that draws, or None.
     """
 
-    def __init__(self, logits: torch.Tensor, targets: torch.Tensor, top_k: int, reference_logits: torch.Tensor | None):
-        self.logits, self.targets, self.top_k, self.reference_logits = logits, targets, top_k, reference_logits
+    def __init__(
+        self, logits: torch.Tensor, targets: torch.Tensor, top_k: int, reference_logits: torch.Tensor | None,
+        uniform: torch.Tensor | None = None,
+    ):  # fmt: skip
+        self.logits, self.targets, self.top_k, self.reference_logits, self.uniform = logits, targets, top_k, reference_logits, uniform
 
     @cached_property
     def normaliser(self) -> torch.Tensor:
@@ -86,11 +92,13 @@ class Statistic:
         gradient: (chunk, values, gradient of the values) -> (tokens, vocabulary) gradient of the logits; None where
             nothing is learnt through it.
         compares: Whether it needs a reference.
+        draws: Whether it needs uniform numbers.
     """
 
     value: Callable[[Chunk], Values]
     gradient: Callable[[Chunk, Values, torch.Tensor], torch.Tensor] | None = None
     compares: bool = False
+    draws: bool = False
 
 
 def _logps(chunk: Chunk) -> Values:
@@ -155,6 +163,20 @@ def _reference_logps(chunk: Chunk) -> Values:
     return chunk.reference.gather(-1, chunk.targets[:, None])[:, 0]
 
 
+def _picks(chunk: Chunk) -> torch.Tensor:
+    assert chunk.uniform is not None, "a statistic that draws needs uniform numbers"
+    return draw_picks(chunk.logits, chunk.targets, chunk.top_k, chunk.uniform)[:, None]
+
+
+def _cringe_positive(chunk: Chunk) -> Values:
+    return (chunk.logits.gather(-1, _picks(chunk)) - chunk.normaliser)[:, 0]
+
+
+def _cringe_positive_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    found = chunk.probabilities * -gradient[:, None]
+    return found.scatter_add_(-1, _picks(chunk), gradient[:, None])
+
+
 STATISTICS: Mapping[str, Statistic] = {
     "logps": Statistic(_logps, _logps_gradient),
     "entropy": Statistic(_entropy, _entropy_gradient),
@@ -165,6 +187,7 @@ STATISTICS: Mapping[str, Statistic] = {
     "forward_kl": Statistic(_forward_kl, _forward_kl_gradient, compares=True),
     "reverse_kl": Statistic(_reverse_kl, _reverse_kl_gradient, compares=True),
     "reference_logps": Statistic(_reference_logps, compares=True),
+    "cringe_positive": Statistic(_cringe_positive, _cringe_positive_gradient, draws=True),
 }
 """What a loss may ask for, per token:
 
@@ -176,4 +199,5 @@ top_logps, top_ids: log-probabilities and ids of the `top_k` most probable token
 forward_kl: KL(reference || policy) over the whole vocabulary, nats (TDPO's, arXiv 2404.11999).
 reverse_kl: KL(policy || reference) likewise.
 reference_logps: the reference's log-probability of the token that stands there.
+cringe_positive: log-probability of a token drawn from the `top_k` most probable ones but the one that stands there (CRINGE's, arXiv 2211.05826).
 """

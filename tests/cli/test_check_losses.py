@@ -19,15 +19,15 @@ def run(repository, tmp_path, cases, *more):
 
 
 def test_a_line_per_case_and_a_status(repository, tmp_path):
-    wrong, unknown = {**CASE, "name": "gae/y", "expected": {"advantages": [[2.0]]}}, {**CASE, "name": "kto_loss/z", "function": "kto_loss"}
+    wrong, unknown = {**CASE, "name": "gae/y", "expected": {"advantages": [[2.0]]}}, {**CASE, "name": "no_such_loss/z", "function": "no_such_loss"}
     status, output = run(repository, tmp_path, [CASE, wrong, unknown])
     assert status == 1
-    assert "ok   gae/x" in output and "MISS gae/y" in output and "--   kto_loss/z  not here" in output
+    assert "ok   gae/x" in output and "MISS gae/y" in output and "--   no_such_loss/z  not here" in output
     assert "1 pass, 1 miss, 1 not here" in output
 
 
 def test_what_is_not_here_fails_only_where_it_is_asked_to(repository, tmp_path):
-    unknown = {**CASE, "function": "kto_loss"}
+    unknown = {**CASE, "function": "no_such_loss"}
     assert run(repository, tmp_path, [CASE, unknown])[0] == 0
     assert run(repository, tmp_path, [CASE, unknown], "--strict")[0] == 1
 

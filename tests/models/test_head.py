@@ -5,10 +5,12 @@ import torch
 from torch.autograd import gradcheck
 
 from alignflow.models import head as head_module
+from alignflow.models.cringe_picks import draw_picks
 from alignflow.models.head import Head, Reference, Request, Scaling, head_statistics
 from alignflow.models.token_statistics import STATISTICS
 
 TOKENS, WIDTH, VOCABULARY, TOP = 7, 5, 11, 3
+UNIFORM = torch.rand(TOKENS, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 SCALINGS = [Scaling(), Scaling(factor=0.7, cap=2.0, temperature=1.3)]
 
 
@@ -48,6 +50,7 @@ def plain(hidden, module, scaling, targets, reference):
         "correct": (logps.argmax(-1) == targets).to(p.dtype), "top_logps": logps.topk(TOP).values, "top_ids": logps.topk(TOP).indices,
         "forward_kl": (q.exp() * (q - logps)).sum(-1), "reverse_kl": (p * (logps - q)).sum(-1),
         "reference_logps": q.gather(-1, targets[:, None])[:, 0],
+        "cringe_positive": logps.gather(-1, draw_picks(logps, targets, TOP, UNIFORM)[:, None])[:, 0],
     }  # fmt: skip
 
 
@@ -61,7 +64,7 @@ def test_every_statistic_has_a_definition_here():
 def test_it_is_what_its_definition_says_and_so_is_its_gradient(name, scaling):
     hidden, module, targets, reference = parts()
     wanted = plain(hidden, module, scaling, targets, reference)[name]
-    found = head_statistics(Head(module, scaling, torch.float64), hidden, Request((name,), targets, TOP, reference))[0]
+    found = head_statistics(Head(module, scaling, torch.float64), hidden, Request((name,), targets, TOP, reference, UNIFORM))[0]
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
     assert found.requires_grad == (STATISTICS[name].gradient is not None)
     if found.requires_grad:
@@ -78,7 +81,7 @@ def test_its_gradient_is_the_numerical_one(name, scaling):
 
     def values(states, weight, bias):
         head = Head(module, scaling, torch.float64)
-        return head_module._Statistics.apply(states, weight, bias, head, Request((name,), targets, TOP, reference))
+        return head_module._Statistics.apply(states, weight, bias, head, Request((name,), targets, TOP, reference, UNIFORM))
 
     assert gradcheck(values, (hidden, module.weight, module.bias))
 
@@ -100,7 +103,7 @@ def test_a_head_that_is_no_plain_matrix_gives_the_same_by_checkpointing():
         def forward(self, states):
             return module(states)
 
-    request = Request(("logps", "entropy", "top_logps"), targets, TOP, reference)
+    request = Request(("logps", "entropy", "top_logps", "cringe_positive"), targets, TOP, reference, UNIFORM)
     results = [head_statistics(Head(head, Scaling(), torch.float64), hidden, request) for head in (module, Adapted())]
     gradients = [torch.autograd.grad(sum(value.sum() for value in found), (hidden, module.weight)) for found in results]
     for one, other in zip((*results[0], *gradients[0]), (*results[1], *gradients[1]), strict=True):

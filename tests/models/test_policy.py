@@ -10,6 +10,7 @@ from alignflow.data.errors import ModelError
 from alignflow.data.run import Runtime
 from alignflow.models import attention
 from alignflow.models.batching import EncodedRow, make_micro_batches, pack
+from alignflow.models.cringe_picks import uniform_numbers
 from alignflow.models.policy import completion_logps, load_policy
 
 ROWS = [
@@ -172,3 +173,21 @@ def test_micro_batches_hold_each_row_once_and_keep_the_budget():
     batches = make_micro_batches(lengths, 16)
     assert sorted(index for batch in batches for index in batch) == list(range(6))
     assert all(len(batch) == 1 or sum(lengths[index] for index in batch) <= 16 for batch in batches)
+
+
+def picks(policy, rows, names, step=0):
+    uniform = uniform_numbers(names, [row.supervised for row in rows], seed=3, step=step)
+    return policy.token_statistics(rows, ("logps", "cringe_positive"), top_k=4, uniform=uniform).values["cringe_positive"]
+
+
+def test_positive_picks_are_those_of_the_row_whatever_its_neighbours_and_change_with_the_step(policy):
+    alone, together = picks(policy, ROWS[:1], ["a"]), picks(policy, [ROWS[2], ROWS[0], ROWS[1]], ["c", "a", "b"])[1:4]
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+    steps = torch.stack([picks(policy, ROWS, list("abcd"), step) for step in range(8)])
+    assert (steps.detach().std(0) > 0).any() and steps.requires_grad
+
+
+@pytest.mark.parametrize("uniform", [None, torch.zeros(3, dtype=torch.float64)])
+def test_a_statistic_that_draws_needs_a_number_for_each_token(policy, uniform):
+    with pytest.raises(ModelError, match="draws a token for each of 12"):
+        policy.token_statistics(ROWS, ("cringe_positive",), uniform=uniform)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,10 +19,15 @@ class NotHere(Exception):
 
 
 class Arguments:
-    """Keyword arguments of a case; one that nothing asked for makes the case `not here`."""
+    """Keyword arguments of a case; one that nothing asked for makes the case `not here`.
 
-    def __init__(self, values: Mapping[str, Any]):
+    Attributes:
+        frozen: What the case holds fixed for its gradients, by name: a weight that gets none.
+    """
+
+    def __init__(self, values: Mapping[str, Any], frozen: Collection[str] = ()):
         self._values = dict(values)
+        self.frozen = frozenset(frozen)
 
     def take(self, default: Any, *names: str) -> Any:
         """The argument of any of these names."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Any
 
 import torch
 
@@ -145,16 +146,29 @@ def pairs_of_tokens(
         reference: The frozen reference's, or None.
         soft_label: (pairs,) P(chosen is better), or None.
     """
+    shared = {} if soft_label is None else {"soft_label": soft_label}
     sides = [
-        _answers(role, policy[role], masks[role].bool(), None if reference is None else reference[role], soft_label)
+        answers_of_tokens(
+            policy[role], masks[role], None if reference is None else reference[role],
+            role=torch.full((len(masks[role]),), int(role), device=masks[role].device), **shared,
+        )
         for role in (Role.CHOSEN, Role.REJECTED)
-    ]
+    ]  # fmt: skip
     return PairBatch(*sides)
 
 
-def _answers(
-    role: Role, logps: torch.Tensor, mask: torch.Tensor, reference: torch.Tensor | None, soft_label: torch.Tensor | None
-) -> OfflineBatch:
+def answers_of_tokens(logps: torch.Tensor, mask: torch.Tensor, reference: torch.Tensor | None = None, **columns: Any) -> OfflineBatch:
+    """Answers from padded log-probabilities per token; what stands outside of the mask is not looked at.
+
+    Args:
+        logps: The policy's, (answers, time).
+        mask: 1 on the tokens of the answers, the same shape.
+        reference: The frozen reference's, or None.
+        columns: Other columns of the batch by name (label, score, group, role, step); `statistics` are added to the
+            log-probabilities. By default each answer is its own group, of the role OTHER, and ended.
+    """
+    mask = mask.bool()
+
     def sums(values: torch.Tensor) -> torch.Tensor:
         return torch.where(mask, at_least_fp32(values), 0.0).sum(1)
 
@@ -162,11 +176,12 @@ def _answers(
     statistics = {"logps": at_least_fp32(logps)[mask]}
     if reference is not None:
         statistics["reference_logps"] = at_least_fp32(reference)[mask]
-    return OfflineBatch(
-        torch.arange(count, device=mask.device), torch.full((count,), int(role), device=mask.device), sums(logps), mask.sum(1),
+    found = OfflineBatch(
+        torch.arange(count, device=mask.device), torch.full((count,), int(Role.OTHER), device=mask.device), sums(logps), mask.sum(1),
         torch.ones(count, dtype=torch.bool, device=mask.device), None if reference is None else sums(reference),
-        at_least_fp32(logps.new_full((count,), float("nan"))) if soft_label is None else soft_label, statistics,
+        at_least_fp32(logps.detach().new_full((count,), float("nan"))), {**statistics, **columns.pop("statistics", {})},
     )  # fmt: skip
+    return replace(found, **columns)
 
 
 @dataclass(frozen=True)
@@ -175,7 +190,8 @@ class LossOutput:
 
     Attributes:
         loss: (rows,) fp32 or wider; the trainer divides its sum by the rows of the whole optimizer step.
-        metrics: Name -> (rows,) without gradients; shown as means over rows.
+        metrics: Name -> (rows,) without gradients; shown as means over rows, without those where a figure is NaN, which it is not
+            about (a figure of desirable answers has NaN on the others).
         token_loss: (rows,) or None: a second term, summed over the tokens of each row's chosen answer; the trainer divides its
             sum by the chosen answers' tokens of the whole optimizer step, and adds it.
     """

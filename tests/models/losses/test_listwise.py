@@ -14,7 +14,7 @@ from alignflow.models.losses.base import OfflineBatch
 from alignflow.models.losses.listwise import lambda_weights, ordinal_ranks, plackett_luce_nll, pro_terms, win_rates
 
 NAN, INF, LN2 = float("nan"), float("inf"), math.log(2)
-METHODS = list(METHODS)
+METHODS = {name: row for name, row in METHODS.items() if row.family == "lists"}
 WITH_REFERENCE = [name for name, row in METHODS.items() if row.needs_reference]
 TYPES = [torch.float32, torch.float64]
 
