@@ -95,12 +95,14 @@ class Request:
         targets: (tokens,) int64.
         top_k: For the statistics of the most probable tokens.
         reference: For those that compare.
+        jsd_beta: For `generalized_jsd`.
     """
 
     which: tuple[str, ...]
     targets: torch.Tensor
     top_k: int = 8
     reference: Reference | None = None
+    jsd_beta: float = 0.5
 
     def chunk(self, head: Head, raw: torch.Tensor, part: slice) -> Chunk:
         """The tokens `part`, whose product of the head is `raw`."""
@@ -108,7 +110,7 @@ class Request:
         if self.reference is not None and any(STATISTICS[name].compares for name in self.which):
             with torch.no_grad():
                 other = self.reference.head.scaling.apply(product(self.reference.head, self.reference.hidden[part]))
-        return Chunk(head.scaling.apply(raw), self.targets[part], self.top_k, other)
+        return Chunk(head.scaling.apply(raw), self.targets[part], self.top_k, other, self.jsd_beta)
 
 
 def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple[torch.Tensor, ...]:

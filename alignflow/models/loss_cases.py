@@ -19,8 +19,9 @@ from alignflow.models.cases.base import Arguments, Caller, Columns, NotHere
 from alignflow.models.cases.online import ONLINE
 from alignflow.models.cases.others import OTHERS
 from alignflow.models.cases.pairs import PAIRS
+from alignflow.models.cases.token_level import TOKEN_LEVEL
 
-FUNCTIONS: Mapping[str, Caller] = {**ONLINE, **OTHERS, **PAIRS}
+FUNCTIONS: Mapping[str, Caller] = {**ONLINE, **OTHERS, **PAIRS, **TOKEN_LEVEL}
 """Name that a case carries -> what calls our function with its inputs."""
 
 TOLERANCES = {"rtol": 1e-10, "atol": 1e-10, "grad_rtol": 1e-6, "grad_atol": 1e-8}
