@@ -41,7 +41,7 @@ class BetaDPOOptions(StageConfig):
     )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Of the moving averages of the gaps' mean and standard deviation.")
     scale_gap_by_beta: bool = Field(
-        default=False, description="Gaps as differences of rewards, beta * log-ratio, as in the paper; false: of log-ratios, as in its code."
+        default=False, description="Gaps as differences of rewards, beta * log-ratio; false: of log-ratios, as in the authors' code."
     )
 
 
