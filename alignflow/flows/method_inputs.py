@@ -35,7 +35,7 @@ def needed_inputs(recipe: Recipe) -> set[str]:
     if recipe.align is None or recipe.replace.align:
         return set()
     method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
-    needs = {"reference"} if method.needs_reference else set()
+    needs = {"reference"} if method.needs_reference and not method.live_reference else set()
     for _, part in binding.configs_in(recipe.align, "align"):
         if isinstance(part, RewardSourceConfig):
             needs.add(catalogue.REWARDS[part.name].needs)

@@ -78,6 +78,10 @@ class Adapter:
         """Inside it the model is what it was without the adapter: the reference, without a second copy."""
         return self._wrapped.disable_adapter()
 
+    def without(self, module: torch.nn.Module) -> torch.nn.Module:
+        """A module of the model as it is without the adapter, also outside of `off`."""
+        return getattr(module, "base_layer", module)
+
     def save(self, tokenizer: Any, out: Path, card: Mapping[str, str]) -> None:
         """Write weights, config, the reference to the base, tokenizer and card to the directory `out`."""
         weights = _peft().get_peft_model_state_dict(self._wrapped, save_embedding_layers=False)

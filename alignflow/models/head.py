@@ -96,6 +96,7 @@ class Request:
         top_k: For the statistics of the most probable tokens.
         reference: For those that compare.
         uniform: (tokens,) fp64 in [0, 1), for the one that draws.
+        jsd_beta: For `generalized_jsd`.
     """
 
     which: tuple[str, ...]
@@ -103,6 +104,7 @@ class Request:
     top_k: int = 8
     reference: Reference | None = None
     uniform: torch.Tensor | None = None
+    jsd_beta: float = 0.5
 
     def chunk(self, head: Head, raw: torch.Tensor, part: slice) -> Chunk:
         """The tokens `part`, whose product of the head is `raw`."""
@@ -111,7 +113,7 @@ class Request:
             with torch.no_grad():
                 other = self.reference.head.scaling.apply(product(self.reference.head, self.reference.hidden[part]))
         uniform = None if self.uniform is None else self.uniform[part]
-        return Chunk(head.scaling.apply(raw), self.targets[part], self.top_k, other, uniform)
+        return Chunk(head.scaling.apply(raw), self.targets[part], self.top_k, other, uniform, self.jsd_beta)
 
 
 def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple[torch.Tensor, ...]:

@@ -45,7 +45,7 @@ class Policy:
 
     def token_statistics(
         self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), *, reference: Policy | None = None,
-        temperature: float = 1.0, top_k: int = 8, uniform: torch.Tensor | None = None,
+        temperature: float = 1.0, top_k: int = 8, uniform: torch.Tensor | None = None, jsd_beta: float = 0.5,
     ) -> TokenStatistics:  # fmt: skip
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 
@@ -55,29 +55,42 @@ class Policy:
         Args:
             rows: Prompts and completions.
             which: Names of `token_statistics.STATISTICS`.
-            reference: A second model with the same vocabulary, for the statistics that compare; it gets no gradient.
-            temperature: Of the distribution that all statistics are about.
+            reference: A second model with the same vocabulary, for the statistics that compare; it gets no gradient. The policy
+                itself stands for what it is without its adapter. It runs first, so that its activations are gone when the policy's
+                are kept.
+            temperature: Of the distributions that all statistics are about, the reference's too.
             top_k: How many tokens `top_logps` and `top_ids` give, and of how many `cringe_positive` draws one.
             uniform: (N,) fp64 numbers in [0, 1) for `cringe_positive`, one per token that counts, row after row
                 (`cringe_picks.uniform_numbers`).
+            jsd_beta: The reference's weight in the mixture of `generalized_jsd`.
 
         Raises:
-            ModelError: an unknown name, a statistic that compares without a reference, or one that draws without a number for each token.
+            ModelError: an unknown name, a statistic that compares without a reference or with one of another vocabulary, or one
+                that draws without a number for each token.
         """
         which = tuple(which)
         _check(which, reference)
         packed = pack(rows, self.device)
         if any(STATISTICS[name].draws for name in which):
             uniform = _numbers_of(uniform, packed)
+        compared = None
+        if reference is not None:
+            _check_sizes(self, reference)
+            compared = reference._compared(packed, temperature, without_adapter=reference is self)
         hidden = hidden_states(self.model, packed, self.runtime)[packed.predicting]
-        compared = reference._compared(packed, temperature) if reference is not None else None
-        values = head_statistics(self.head(temperature), hidden, Request(which, packed.targets, top_k, compared, uniform))
+        values = head_statistics(self.head(temperature), hidden, Request(which, packed.targets, top_k, compared, uniform, jsd_beta))
         return TokenStatistics(packed.owners, len(rows), dict(zip(which, values, strict=True)))
 
     @torch.no_grad()
-    def _compared(self, packed: Packed, temperature: float) -> Reference:
-        """This model as the reference of another one's statistics."""
-        return Reference(self.head(temperature), hidden_states(self.model, packed, self.runtime)[packed.predicting])
+    def _compared(self, packed: Packed, temperature: float, without_adapter: bool) -> Reference:
+        """This model as the reference of another one's statistics, or without its adapter as that of its own."""
+        head = self.head(temperature)
+        if self.adapter is None or not without_adapter:
+            return Reference(head, hidden_states(self.model, packed, self.runtime)[packed.predicting])
+        with self.adapter.off():
+            hidden = hidden_states(self.model, packed, self.runtime)[packed.predicting]
+        # the head runs again in the backward pass, when the adapter is on
+        return Reference(replace(head, module=self.adapter.without(head.module)), hidden)
 
     def head(self, temperature: float = 1.0) -> Head:
         """The model's head, for the distribution at a temperature; raises ModelError for one that is not understood."""
@@ -119,6 +132,38 @@ def _numbers_of(uniform: torch.Tensor | None, packed: Packed) -> torch.Tensor:
             where="token_statistics", do="give `uniform` one number per token",
         )  # fmt: skip
     return uniform.to(packed.targets.device)
+
+
+def _check_sizes(policy: Policy, reference: Policy) -> None:
+    """Raise ModelError where two models score vocabularies of different sizes."""
+    ours, theirs = (model.model.config.get_text_config(decoder=True).vocab_size for model in (policy, reference))
+    if ours != theirs:
+        raise ModelError(
+            f"the policy scores {ours} tokens and the reference {theirs}: their distributions cannot be compared",
+            where="token_statistics", do="give a reference of the same family of models",
+        )  # fmt: skip
+
+
+def check_same_vocabulary(policy: Policy, other: Policy, where: str) -> None:
+    """Check once that two models mean the same by every token id, which divergences between them suppose.
+
+    Args:
+        policy: The model that learns.
+        other: Its reference or teacher.
+        where: The field of the recipe that names `other`, for the message.
+
+    Raises:
+        ModelError: they do not.
+    """
+    _check_sizes(policy, other)
+    ours, theirs = policy.tokenizer.get_vocab(), other.tokenizer.get_vocab()
+    if ours != theirs:
+        different = sorted(set(ours.items()) ^ set(theirs.items()), key=lambda entry: (entry[1], entry[0]))
+        token, number = different[0]
+        raise ModelError(
+            f"the two models give token ids different meanings: {token!r} has id {number} in one of them only",
+            where=where, do="give a model with the same tokenizer",
+        )  # fmt: skip
 
 
 def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts: bool = False) -> Policy:

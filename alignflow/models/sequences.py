@@ -29,6 +29,17 @@ def row_numbers(lengths: torch.Tensor) -> torch.Tensor:
     return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
 
 
+def token_places(lengths: torch.Tensor) -> torch.Tensor:
+    """(N,) int64: the place of each token of the flat shape in its row, from 0."""
+    starts = lengths.cumsum(0) - lengths
+    return torch.arange(int(lengths.sum()), device=lengths.device) - torch.repeat_interleave(starts, lengths)
+
+
+def prefix_sums(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """(N,): for each token of flat values (N,) the sum over its row up to it, itself included."""
+    return flattened(padded(values, lengths).cumsum(1), lengths)
+
+
 def chosen_tokens(lengths: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Places in the flat shape of the tokens of `rows` (positions), in their order."""
     starts = lengths.cumsum(0) - lengths

@@ -48,13 +48,15 @@ class Chunk:
         top_k: How many of the most probable tokens are asked for.
         reference_logits: (tokens, vocabulary) fp32 of a second model, or None.
         uniform: (tokens,) fp64 in [0, 1) for the statistic that draws, or None.
+        jsd_beta: The reference's weight in the mixture of `generalized_jsd`, from 0 to 1.
     """
 
     def __init__(
         self, logits: torch.Tensor, targets: torch.Tensor, top_k: int, reference_logits: torch.Tensor | None,
-        uniform: torch.Tensor | None = None,
+        uniform: torch.Tensor | None = None, jsd_beta: float = 0.5,
     ):  # fmt: skip
         self.logits, self.targets, self.top_k, self.reference_logits, self.uniform = logits, targets, top_k, reference_logits, uniform
+        self.jsd_beta = jsd_beta
 
     @cached_property
     def normaliser(self) -> torch.Tensor:
@@ -75,9 +77,20 @@ class Chunk:
 
     @cached_property
     def reference(self) -> torch.Tensor:
-        """(tokens, vocabulary): the second model's log-probabilities."""
+        """(tokens, vocabulary): the second model's log-probabilities, rounded as the first one's: equal models differ by exactly 0."""
         assert self.reference_logits is not None, "a statistic that compares needs a reference"
-        return self.reference_logits.log_softmax(-1)
+        return self.reference_logits - self.reference_logits.logsumexp(-1, keepdim=True)
+
+    @cached_property
+    def reference_probabilities(self) -> torch.Tensor:
+        """(tokens, vocabulary)."""
+        return self.reference.exp()
+
+    @cached_property
+    def mixture(self) -> torch.Tensor:
+        """(tokens, vocabulary): log(jsd_beta q + (1 - jsd_beta) p), q the reference; 0 where both probabilities are 0."""
+        mixed = self.jsd_beta * self.reference_probabilities + (1 - self.jsd_beta) * self.probabilities
+        return mixed.masked_fill(mixed == 0, 1.0).log()
 
 
 Values = torch.Tensor
@@ -101,6 +114,11 @@ class Statistic:
     draws: bool = False
 
 
+def _weighted(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """weights * values, and 0 where the weight is 0, whatever the value: logits of -inf give 0 * inf, which would be NaN."""
+    return weights * values.masked_fill(weights == 0, 0.0)
+
+
 def _logps(chunk: Chunk) -> Values:
     return (chunk.logits.gather(-1, chunk.targets[:, None]) - chunk.normaliser)[:, 0]
 
@@ -111,11 +129,11 @@ def _logps_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> tor
 
 
 def _entropy(chunk: Chunk) -> Values:
-    return -(chunk.probabilities * chunk.log_probabilities).sum(-1)
+    return -_weighted(chunk.probabilities, chunk.log_probabilities).sum(-1)
 
 
 def _entropy_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
-    return chunk.probabilities * (chunk.log_probabilities + values[:, None]) * -gradient[:, None]
+    return _weighted(chunk.probabilities, chunk.log_probabilities + values[:, None]) * -gradient[:, None]
 
 
 def _squared_probability(chunk: Chunk) -> Values:
@@ -144,19 +162,36 @@ def _top_ids(chunk: Chunk) -> Values:
 
 
 def _forward_kl(chunk: Chunk) -> Values:
-    return (chunk.reference.exp() * (chunk.reference - chunk.log_probabilities)).sum(-1)
+    return _weighted(chunk.reference_probabilities, chunk.reference - chunk.log_probabilities).sum(-1)
 
 
 def _forward_kl_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
-    return (chunk.probabilities - chunk.reference.exp()) * gradient[:, None]
+    return (chunk.probabilities - chunk.reference_probabilities) * gradient[:, None]
 
 
 def _reverse_kl(chunk: Chunk) -> Values:
-    return (chunk.probabilities * (chunk.log_probabilities - chunk.reference)).sum(-1)
+    return _weighted(chunk.probabilities, chunk.log_probabilities - chunk.reference).sum(-1)
 
 
 def _reverse_kl_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
-    return chunk.probabilities * (chunk.log_probabilities - chunk.reference - values[:, None]) * gradient[:, None]
+    return _weighted(chunk.probabilities, chunk.log_probabilities - chunk.reference - values[:, None]) * gradient[:, None]
+
+
+def _generalized_jsd(chunk: Chunk) -> Values:
+    beta = chunk.jsd_beta
+    if beta in (0, 1):
+        return _reverse_kl(chunk) if beta else _forward_kl(chunk)
+    of_reference = _weighted(chunk.reference_probabilities, chunk.reference - chunk.mixture).sum(-1)
+    return beta * of_reference + (1 - beta) * _weighted(chunk.probabilities, chunk.log_probabilities - chunk.mixture).sum(-1)
+
+
+def _generalized_jsd_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
+    beta = chunk.jsd_beta
+    if beta in (0, 1):
+        return (_reverse_kl_gradient if beta else _forward_kl_gradient)(chunk, values, gradient)
+    ratio = chunk.log_probabilities - chunk.mixture
+    to_mixture = _weighted(chunk.probabilities, ratio).sum(-1, keepdim=True)  # KL(policy || mixture)
+    return _weighted(chunk.probabilities, ratio - to_mixture) * ((1 - beta) * gradient[:, None])
 
 
 def _reference_logps(chunk: Chunk) -> Values:
@@ -186,6 +221,7 @@ STATISTICS: Mapping[str, Statistic] = {
     "top_ids": Statistic(_top_ids),
     "forward_kl": Statistic(_forward_kl, _forward_kl_gradient, compares=True),
     "reverse_kl": Statistic(_reverse_kl, _reverse_kl_gradient, compares=True),
+    "generalized_jsd": Statistic(_generalized_jsd, _generalized_jsd_gradient, compares=True),
     "reference_logps": Statistic(_reference_logps, compares=True),
     "cringe_positive": Statistic(_cringe_positive, _cringe_positive_gradient, draws=True),
 }
@@ -196,8 +232,13 @@ entropy: of the distribution, nats.
 squared_probability: sum of p squared over the vocabulary; its log, which WPO takes, is safe: at least 1 / vocabulary.
 correct: 1 where the most probable token stands there.
 top_logps, top_ids: log-probabilities and ids of the `top_k` most probable tokens, falling.
-forward_kl: KL(reference || policy) over the whole vocabulary, nats (TDPO's, arXiv 2404.11999).
+forward_kl: KL(reference || policy) over the whole vocabulary, nats (TDPO's, arXiv 2404.11999); infinite where the policy rules out a
+    token that the reference does not.
 reverse_kl: KL(policy || reference) likewise.
+generalized_jsd: beta KL(reference || m) + (1 - beta) KL(policy || m), m = beta reference + (1 - beta) policy, beta = `jsd_beta`: GKD's
+    Jensen-Shannon divergence (arXiv 2306.13649), finite for any two models. At 0 it is `forward_kl` and at 1 `reverse_kl`, as in TRL;
+    they are the limits of its value divided by beta, and by 1 - beta, and not of its value, which goes to 0.
 reference_logps: the reference's log-probability of the token that stands there.
 cringe_positive: log-probability of a token drawn from the `top_k` most probable ones but the one that stands there (CRINGE's, arXiv 2211.05826).
+The reference gets no gradient. A token that has a logit of -inf in both models adds nothing to a sum over the vocabulary.
 """

@@ -1,5 +1,7 @@
 """Statistics of the head equal plain log_softmax, and their written-out gradients equal numerical ones."""
 
+import math
+
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -45,10 +47,12 @@ def plain(hidden, module, scaling, targets, reference):
     logits = scaling.cap * torch.tanh(logits / scaling.cap) if scaling.cap else logits
     logps = (logits / scaling.temperature).log_softmax(-1)
     p, q = logps.exp(), reference.head.module(reference.hidden).log_softmax(-1)
+    half = torch.logaddexp(logps, q) - math.log(2)
     return {
         "logps": logps.gather(-1, targets[:, None])[:, 0], "entropy": -(p * logps).sum(-1), "squared_probability": (p * p).sum(-1),
         "correct": (logps.argmax(-1) == targets).to(p.dtype), "top_logps": logps.topk(TOP).values, "top_ids": logps.topk(TOP).indices,
         "forward_kl": (q.exp() * (q - logps)).sum(-1), "reverse_kl": (p * (logps - q)).sum(-1),
+        "generalized_jsd": (q.exp() * (q - half)).sum(-1) / 2 + (p * (logps - half)).sum(-1) / 2,
         "reference_logps": q.gather(-1, targets[:, None])[:, 0],
         "cringe_positive": logps.gather(-1, draw_picks(logps, targets, TOP, UNIFORM)[:, None])[:, 0],
     }  # fmt: skip
@@ -84,6 +88,40 @@ def test_its_gradient_is_the_numerical_one(name, scaling):
         return head_module._Statistics.apply(states, weight, bias, head, Request((name,), targets, TOP, reference, UNIFORM))
 
     assert gradcheck(values, (hidden, module.weight, module.bias))
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("beta", [0.0, 0.2, 0.9, 1.0])
+def test_the_gradient_of_the_jensen_shannon_divergence_is_the_numerical_one_for_any_beta(beta, scaling):
+    hidden, module, targets, reference = parts()
+
+    def values(states, weight, bias):
+        request = Request(("generalized_jsd",), targets, TOP, reference, jsd_beta=beta)
+        return head_module._Statistics.apply(states, weight, bias, Head(module, scaling, torch.float64), request)
+
+    assert gradcheck(values, (hidden, module.weight, module.bias))
+
+
+COMPARING = [name for name, row in STATISTICS.items() if row.compares]
+
+
+@pytest.mark.parametrize("name", COMPARING)
+@pytest.mark.parametrize("adapted", [False, True], ids=["written_out", "checkpointed"])
+def test_the_size_of_a_chunk_changes_neither_value_nor_gradient_and_the_reference_gets_none(name, adapted, monkeypatch):
+    hidden, module, targets, reference = parts()
+    reference.head.module.requires_grad_()
+    head = Head(torch.nn.Sequential(module) if adapted else module, Scaling(cap=2.0), torch.float64)
+    results = []
+    for tokens in (1, 2, TOKENS, 100):
+        monkeypatch.setattr(head_module, "CHUNK_TOKENS", {"cpu": tokens})
+        found = head_statistics(head, hidden, Request((name,), targets, TOP, reference, jsd_beta=0.3))[0]
+        gradients = torch.autograd.grad(found.square().sum(), (hidden, module.weight)) if found.requires_grad else ()
+        results.append((found, *gradients))
+    for result in results[1:]:
+        for one, other in zip(results[0], result, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-13, rtol=1e-13)
+    assert reference.head.module.weight.grad is None
+    assert len(results[0]) == (1 if STATISTICS[name].gradient is None else 3)
 
 
 def test_several_at_once_add_their_gradients():
@@ -129,10 +167,11 @@ def test_bf16_products_give_fp32_log_probabilities_and_gradients_near_those_of_f
     torch.testing.assert_close(gradients[1], gradients[0], atol=0.05, rtol=0.05)
 
 
-def test_logits_of_all_tokens_are_never_in_memory():
+@pytest.mark.parametrize("names", [("logps", "entropy"), ("logps", "forward_kl", "generalized_jsd")], ids="+".join)
+def test_logits_of_all_tokens_are_never_in_memory(names):
     """The largest tensor that autograd keeps is the hidden states or the matrix, not (tokens, vocabulary)."""
-    hidden, module, targets, _ = parts()
+    hidden, module, targets, reference = parts()
     sizes = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor):
-        head_statistics(Head(module, Scaling(), torch.float64), hidden, Request(("logps", "entropy"), targets))
+        head_statistics(Head(module, Scaling(), torch.float64), hidden, Request(names, targets, TOP, reference))
     assert sizes and max(sizes) <= max(TOKENS * WIDTH, WIDTH * VOCABULARY) < TOKENS * VOCABULARY

@@ -6,12 +6,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from alignflow.data.configs.training import LoRAConfig, SFTConfig
 from alignflow.data.errors import ModelError
 from alignflow.data.run import Runtime
 from alignflow.models import attention
+from alignflow.models import policy as policy_module
+from alignflow.models.adapters import add_adapter
 from alignflow.models.batching import EncodedRow, make_micro_batches, pack
 from alignflow.models.cringe_picks import uniform_numbers
-from alignflow.models.policy import completion_logps, load_policy
+from alignflow.models.policy import check_same_vocabulary, completion_logps, load_policy
 
 ROWS = [
     EncodedRow((4, 9, 20), (30, 31, 1)),
@@ -121,6 +124,66 @@ def test_divergence_to_another_model_is_over_the_whole_vocabulary(policy, tiny_c
     torch.testing.assert_close(found["reverse_kl"], (logps.exp() * (logps - reference)).sum(-1), atol=1e-5, rtol=1e-4)
     found["forward_kl"].sum().backward()
     assert other.model.get_output_embeddings().weight.grad is None and policy.model.get_output_embeddings().weight.grad is not None
+
+
+def test_the_jensen_shannon_divergence_is_that_of_the_teacher_at_the_temperature(policy, tiny_checkpoint):
+    teacher = load_policy(tiny_checkpoint, Runtime())
+    with torch.no_grad():
+        teacher.model.get_output_embeddings().weight.mul_(1.5)
+    names = ("generalized_jsd", "forward_kl", "reverse_kl")
+    found = {
+        beta: policy.token_statistics(ROWS, names, reference=teacher, temperature=2.0, jsd_beta=beta).values for beta in (0.0, 0.4, 1.0)
+    }  # fmt: skip
+    assert torch.equal(found[0.0]["generalized_jsd"], found[0.0]["forward_kl"])
+    assert torch.equal(found[1.0]["generalized_jsd"], found[1.0]["reverse_kl"])
+    assert (found[0.4]["generalized_jsd"] < torch.minimum(*[found[0.4][name] for name in names[1:]])).all()
+    cold = policy.token_statistics(ROWS, names, reference=teacher, temperature=0.5, jsd_beta=0.4).values
+    assert (cold["generalized_jsd"] > found[0.4]["generalized_jsd"]).all()
+
+
+def test_the_reference_is_done_before_the_activations_of_the_policy_are_kept(policy, tiny_checkpoint, monkeypatch):
+    other, order = load_policy(tiny_checkpoint, Runtime()), []
+    plain = policy_module.hidden_states
+    monkeypatch.setattr(policy_module, "hidden_states", lambda model, *rest: order.append((model, torch.is_grad_enabled())) or plain(model, *rest))
+    policy.head(), other.head()
+    order.clear()
+    policy.token_statistics(ROWS, ("forward_kl",), reference=other)
+    assert order == [(other.model, False), (policy.model, True)]
+
+
+@pytest.mark.parametrize("modules", ["all-linear", ("q_proj", "lm_head")])
+def test_a_policy_with_an_adapter_is_compared_with_what_it_is_without_it(policy, tiny_checkpoint, modules):
+    """Values and gradients are those with a copy of the base as the reference, also where the head has an adapter."""
+    pytest.importorskip("peft")
+    policy.model.config.tie_word_embeddings = False
+    base = load_policy(tiny_checkpoint, Runtime())
+    add_adapter(policy, SFTConfig(lora=LoRAConfig(r=4, target_modules=modules)), tiny_checkpoint)
+    trained = {name: value for name, value in policy.model.named_parameters() if value.requires_grad}
+    with torch.no_grad():
+        for name, value in trained.items():
+            value.copy_(torch.randn(value.shape, generator=torch.Generator().manual_seed(len(name))) * 0.1)
+    results = []
+    for reference in (base, policy):
+        found = policy.token_statistics(ROWS, ("forward_kl", "reference_logps"), reference=reference).values
+        results.append((*found.values(), *torch.autograd.grad(found["forward_kl"].sum(), list(trained.values()))))
+    assert float(results[0][0].detach().abs().min()) > 1e-6
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_a_reference_with_another_vocabulary_is_refused(policy, tiny_checkpoint):
+    other = load_policy(tiny_checkpoint, Runtime())
+    check_same_vocabulary(policy, other, "align.options.teacher")
+    other.tokenizer.add_tokens(["<another>"])
+    with pytest.raises(ModelError, match="different meanings: '<another>'"):
+        check_same_vocabulary(policy, other, "align.options.teacher")
+    other.model.resize_token_embeddings(other.model.config.vocab_size + 1)
+    for refused in (
+        lambda: check_same_vocabulary(policy, other, "align.options.teacher"),
+        lambda: policy.token_statistics(ROWS, ("forward_kl",), reference=other),
+    ):
+        with pytest.raises(ModelError, match="cannot be compared"):
+            refused()
 
 
 @contextlib.contextmanager

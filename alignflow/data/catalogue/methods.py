@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from alignflow.data.catalogue import families
 from alignflow.data.catalogue.base import PartWithOptions
-from alignflow.data.configs import lists, online, pairwise
+from alignflow.data.configs import lists, online, pairwise, token_level, unpaired
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,11 @@ class Method(PartWithOptions):
         needs: Figures per token that its loss takes: names of `token_statistics.STATISTICS`.
         needs_reference: Whether it compares with a frozen reference model.
         reference_tokens: Whether it needs the reference's log-probability of each token (`reference_logps`), and not the sums alone.
-        whole_step: Address of what makes the scalars of `OfflineBatch.step`, from the answers of a whole optimizer step of all
-            processes: (answers, options, state) -> scalars and figures per row, and the state for the next step.
-        mismatched: Whether `whole_step` works on answers to other prompts, and not on the step's own.
+        live_reference: Whether it compares whole distributions, so that the reference runs beside the policy in every step.
+        whole_step: Address of what makes the figures of `OfflineBatch.step` from the answers of a whole optimizer step; see
+            `models/losses/step_scalars.py`.
+        step_reads: What of the answers `whole_step` looks at: labels alone, their log-probabilities, or those of answers to other
+            prompts.
         nll_option: The option that weighs the chosen answers' NLL against the rest, where the loss has that NLL itself; empty: it
             has none, and `align.sft_coefficient` adds it.
         formula: What its loss is, in the symbols of the papers: rho is log pi - log pi_ref summed over an answer's tokens, lp the
@@ -33,11 +36,17 @@ class Method(PartWithOptions):
     needs: tuple[str, ...] = ("logps",)
     needs_reference: bool = True
     reference_tokens: bool = False
+    live_reference: bool = False
     whole_step: str = ""
-    mismatched: bool = False
+    step_reads: Literal["labels", "logps", "mismatched"] = "logps"
     nll_option: str = ""
     formula: str = ""
     paper: str = ""
+
+    @property
+    def mismatched(self) -> bool:
+        """Whether it needs what the reference says of answers to other prompts."""
+        return bool(self.whole_step) and self.step_reads == "mismatched"
 
     def learns_from(self) -> families.Family:
         """The family's row."""
@@ -161,6 +170,61 @@ METHODS: Mapping[str, Method] = {
         options=lists.PROOptions, family="lists", paper="2306.17492", needs_reference=False,
         formula="sum over k < K of log [exp(p_k / T_kk) + sum over i > k of exp(p_i / T_ki)] - p_k / T_kk - sft_coefficient (K - 1)^2 lp(best), "
         "p = avg lp, 1 / T_ki = r_k - r_i, 1 / T_kk the largest of them, best answer first",
+    ),
+    "kto": Method(
+        "alignflow.models.losses.binary_feedback:kto", "Kahneman-Tversky Optimization: good and bad answers, without pairs.",
+        options=unpaired.KTOOptions, family="unpaired", paper="2402.01306",
+        whole_step="alignflow.models.losses.step_scalars:kto_step", step_reads="mismatched",
+        formula="desirable_weight s(beta (z0 - rho)) if good, undesirable_weight s(beta (rho - z0)) if bad, "
+                "z0 = max(0, mean rho of mismatched prompts and answers)",
+    ),
+    "bco": Method(
+        "alignflow.models.losses.binary_feedback:bco", "Binary Classifier Optimization: the reward classifies good and bad answers.",
+        options=unpaired.BCOOptions, family="unpaired", paper="2404.04656",
+        whole_step="alignflow.models.losses.step_scalars:bco_step",
+        formula="-log s(r - delta) if good, -log s(delta - r) if bad, r = beta rho, delta = a running mean of r",
+    ),
+    "cringe": Method(
+        "alignflow.models.losses.cringe:cringe", "CRINGE: NLL of good answers; tokens of bad ones against probable others.",
+        options=unpaired.CRINGEOptions, family="unpaired", needs=("logps", "cringe_positive"), needs_reference=False, nll_option="alpha",
+        paper="2211.05826",
+        whole_step="alignflow.models.losses.step_scalars:share_step", step_reads="labels",
+        formula="NLL(good) + alpha sum_t -log(e^(s*) / (e^(s*) + e^s)) over the tokens of bad answers, s* drawn from the top_k other tokens",
+    ),
+    "pairwise_cringe": Method(
+        "alignflow.models.losses.cringe:pairwise_cringe", "Pairwise CRINGE: CRINGE for pairs, with a gate that closes at a margin.",
+        options=unpaired.PairwiseCRINGEOptions, needs=("logps", "cringe_positive"),
+        needs_reference=False, nll_option="alpha", paper="2312.16682",
+        formula="g (NLL(w) + alpha Cringe(l)), g = s((b - M) / tau), M = lp(w) - lp(l)",
+    ),
+    "npo": Method(
+        "alignflow.models.losses.negatives:npo", "Negative Preference Optimization: forgets bad answers, holds good ones.",
+        options=unpaired.NPOOptions, family="unpaired", nll_option="retain_weight", paper="2404.05868",
+        whole_step="alignflow.models.losses.step_scalars:share_step", step_reads="labels",
+        formula="-(2 / beta) log s(-beta rho(bad)) + retain_weight NLL(good)",
+    ),
+    "tdpo1": Method(
+        "alignflow.models.losses.token_level:tdpo1", "Token-level DPO, first form: the answers' KLs to the reference enter the margin.",
+        options=token_level.TDPO1Options, paper="2404.11999", live_reference=True,
+        needs=("logps", "forward_kl", "reference_logps"),
+        formula="-log s(beta (rho(w) - rho(l)) - beta (SeqKL(l) - SeqKL(w))), SeqKL = sum_t KL(ref || pi)",
+    ),
+    "tdpo2": Method(
+        "alignflow.models.losses.token_level:tdpo2", "Token-level DPO, second form: the chosen answer's KL takes no gradient.",
+        options=token_level.TDPO2Options, paper="2404.11999", live_reference=True,
+        needs=("logps", "forward_kl", "reference_logps"),
+        formula="-log s(beta (rho(w) - rho(l)) - alpha beta (SeqKL(l) - sg(SeqKL(w)))), SeqKL = sum_t KL(ref || pi)",
+    ),
+    "ld_dpo": Method(
+        "alignflow.models.losses.token_level:ld_dpo", "Length-desensitised DPO: tokens beyond the shorter answer's length weigh less.",
+        options=token_level.LDDPOOptions, paper="2409.06411", reference_tokens=True,
+        formula="-log s(beta (rho(w) - rho(l))), tokens beyond min(|w|, |l|) weighed by ld_alpha",
+    ),
+    "beta_dpo": Method(
+        "alignflow.models.losses.beta_dpo:beta_dpo", "DPO with a beta for each step, and without pairs far from the usual gap.",
+        options=token_level.BetaDPOOptions, paper="2407.08639",
+        whole_step="alignflow.models.losses.step_scalars:beta_dpo_step",
+        formula="-v log s(b (rho(w) - rho(l))), b = beta (1 + alpha (avg gap - M0)), v = 0 for pairs left out",
     ),
     "ppo": Method(
         "alignflow.models.losses.ppo:total_loss", "Proximal Policy Optimization: RLHF with a value model.",

@@ -154,13 +154,18 @@ def cache_bytes(shape: ModelShape, rollout: Rollout, precision: str) -> float:
     return 2 * shape.num_hidden_layers * shape.key_value_width * width * rollout.rows * length
 
 
-def training_need(learner: Learner, place: Place) -> Need:
-    """SFT, reward model, and alignment on pairs, whose reference was asked before training starts."""
+def training_need(learner: Learner, place: Place, frozen: int = 0) -> Need:
+    """SFT, reward model, and alignment on data that is there, whose reference was asked before training starts.
+
+    Args:
+        frozen: Weights of a reference that runs in every step.
+    """
     own = states(learner.weights, learner.trainable, learner.head, place)
-    need = _phases([own], {}, [passes(learner, place)], _saved_copy([learner], place), place)
+    on_device: Parts = {"frozen": FP32 * frozen / place.shares} if frozen else {}
+    need = _phases([own], on_device, [passes(learner, place)], _saved_copy([learner], place), place)
     tokens = learner.evaluated_tokens
     looked = forward_only(learner.shape, tokens, 0 if learner.scores else tokens, place)
-    return Need((*need.phases, Phase("evaluation", add(own.resident, looked, _base(place)))), need.host)
+    return Need((*need.phases, Phase("evaluation", add(own.resident, on_device, looked, _base(place)))), need.host)
 
 
 def online_need(policy: Learner, value: Learner | None, frozen: Sequence[int], rollout: Rollout, place: Place) -> Need:

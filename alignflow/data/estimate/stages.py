@@ -135,7 +135,7 @@ def _taking_in(asked: Asked, weights: int) -> Demand:
 
 def _sft(asked: Asked) -> Demand | None:
     config: SFTConfig = asked.config
-    return _training(asked, asked.shapes["base"], config, config.max_length, scores=False)
+    return _training(asked, asked.shapes["base"], config, config.max_length)
 
 
 def _reward(asked: Asked) -> Demand | None:
@@ -150,12 +150,16 @@ def _align(asked: Asked) -> Demand | None:
 
 def _offline(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
-    answers = catalogue.METHODS[config.method].learns_from().answers
-    return _training(asked, asked.shapes["policy"], config, answers * config.max_length, scores=False)
+    method, shape = catalogue.METHODS[config.method], asked.shapes["policy"]
+    # The base of an adapter is its reference.
+    frozen = shape.parameters if shape is not None and method.live_reference and config.lora is None else 0
+    return _training(asked, shape, config, method.learns_from().answers * config.max_length, frozen=frozen)
 
 
-def _training(asked: Asked, shape: ModelShape | None, config: TrainingConfig, longest_row: int, scores: bool) -> Demand | None:
-    """One model that learns from rows (or pairs) of at most `longest_row` tokens."""
+def _training(
+    asked: Asked, shape: ModelShape | None, config: TrainingConfig, longest_row: int, *, scores: bool = False, frozen: int = 0
+) -> Demand | None:  # fmt: skip
+    """One model that learns from rows (or pairs) of at most `longest_row` tokens, beside `frozen` weights that do not."""
     if shape is None:
         return None
 
@@ -165,7 +169,7 @@ def _training(asked: Asked, shape: ModelShape | None, config: TrainingConfig, lo
     settings = settings_of(config, asked.runtime)
     own = learner(settings)
     return Demand(
-        settings, lambda changed: training_need(learner(changed), changed.place), longest_row, published_bytes(own),
+        settings, lambda changed: training_need(learner(changed), changed.place, frozen), longest_row, published_bytes(own),
         kept_bytes(config, own),
     )  # fmt: skip
 

@@ -40,6 +40,8 @@ class OfflineBatch:
         score: (answers,): the labeller's score, higher is better, NaN where it gave none; None for data without scores.
         step: Scalars of the whole optimizer step over all processes that a loss needs, without gradients: KTO's z0, for one. They
             are computed before the micro-batches, so that no result depends on how a step is cut.
+        weight: (answers,) at least 0: what an answer's loss is multiplied with, both answers of a pair alike, without gradients; None: 1.
+            They too are those of the whole step. The trainer divides by all rows, so that weights with a mean of 1 give a mean.
     """
 
     group: torch.Tensor
@@ -53,6 +55,7 @@ class OfflineBatch:
     label: torch.Tensor | None = None
     score: torch.Tensor | None = None
     step: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    weight: torch.Tensor | None = None
 
     def rows(self, places: torch.Tensor) -> OfflineBatch:
         """The answers at `places`, (n,) int64, in that order."""
@@ -62,6 +65,7 @@ class OfflineBatch:
             None if self.reference_logps is None else self.reference_logps[places], self.soft_label[places],
             {name: values[own] for name, values in self.statistics.items()},
             None if self.label is None else self.label[places], None if self.score is None else self.score[places], self.step,
+            None if self.weight is None else self.weight[places],
         )  # fmt: skip
 
     def logratios(self) -> torch.Tensor:
@@ -132,6 +136,13 @@ class PairBatch:
     def soft_label(self) -> torch.Tensor:
         """(pairs,): the labeller's P(chosen is better); NaN where it gave none."""
         return self.chosen.soft_label
+
+    def weighted(self, loss: torch.Tensor) -> torch.Tensor:
+        """A loss per pair, (pairs,), times the pairs' weights; exactly 0, without gradient, where the weight is 0."""
+        if self.chosen.weight is None:
+            return loss
+        weight = self.chosen.weight.to(loss.dtype).detach()
+        return weight * loss.masked_fill(weight == 0, 0.0)
 
 
 def pairs_of_tokens(

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from alignflow.models.cringe_picks import uniform_numbers
 from alignflow.models.losses.base import OfflineBatch
 from alignflow.models.policy import Policy
 from alignflow.models.sequences import chosen_tokens
+from alignflow.models.token_statistics import STATISTICS, TokenStatistics
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.reference_scores import Scores
+
+STEP = "step"
+"""Figure of a whole step: its number."""
 
 
 @dataclass(frozen=True)
@@ -24,23 +29,34 @@ class Answers:
         rows: The groups of answers.
         reference: The frozen reference's scores; None for methods without a reference.
         needs: Figures per token that the loss takes: names of `token_statistics.STATISTICS`.
+        live: A reference that runs beside the policy, for figures that compare distributions; the policy itself stands for what it
+            is without its adapter.
+        top_k: For figures that are about the most probable tokens.
+        seed: For figures that draw.
     """
 
     policy: Policy
     rows: OfflineRows
     reference: Scores | None
     needs: tuple[str, ...] = ("logps",)
+    live: Policy | None = None
+    top_k: int = 8
+    seed: int = 0
 
     def batch(self, rows: Sequence[int], step: Mapping[str, torch.Tensor] | None = None) -> OfflineBatch:
         """The answers of some rows with the figures per token that a loss needs, from one forward pass.
 
         Args:
             rows: Positions of the rows; row i of them has the group number i.
-            step: Scalars of the whole step.
+            step: Figures of the whole step; `STEP` is its number, `weight` that of each row.
         """
         data, (places, owners) = self.rows, self.rows.places(rows)
-        found = self.policy.token_statistics([data.answers[int(place)] for place in places], self.needs)
-        sums = found.sums()
+        figures = dict(step or {})
+        found = self.policy.token_statistics(
+            [data.answers[int(place)] for place in places], self.needs, reference=self.live, top_k=self.top_k,
+            uniform=self._uniform(places, figures.pop(STEP, None)),
+        )  # fmt: skip
+        sums, weight = found.sums(), figures.pop("weight", None)
         device, at = sums.device, torch.from_numpy(places)
 
         def moved(values: torch.Tensor | None) -> torch.Tensor | None:
@@ -51,10 +67,22 @@ class Answers:
             statistics["reference_logps"] = self.reference_tokens(at).to(device)
         return OfflineBatch(
             group=owners.to(device), role=moved(data.role), logps=sums, tokens=found.counts().long(), ended=moved(data.ended),  # type: ignore[arg-type]
-            reference_logps=moved(self.reference.sums) if self.reference else None, soft_label=moved(data.soft_label),  # type: ignore[arg-type]
+            reference_logps=self._reference_sums(found, at), soft_label=moved(data.soft_label),  # type: ignore[arg-type]
             statistics=statistics, label=moved(data.label), score=moved(data.score),
-            step={name: value.to(device) for name, value in (step or {}).items()},
+            step={name: value.to(device) for name, value in figures.items()}, weight=None if weight is None else weight[owners].to(device),
         )  # fmt: skip
+
+    def _reference_sums(self, found: TokenStatistics, places: torch.Tensor) -> torch.Tensor | None:
+        if self.live is not None:
+            return found.sums("reference_logps")
+        return None if self.reference is None else self.reference.sums[places].to(self.policy.device)
+
+    def _uniform(self, places: np.ndarray, step: torch.Tensor | None) -> torch.Tensor | None:
+        """Numbers for figures that draw: those of an answer depend on seed, step and its place in the data alone."""
+        if not any(STATISTICS[name].draws for name in self.needs):
+            return None
+        names = [str(int(place)) for place in places]
+        return uniform_numbers(names, self.rows.answer_tokens[places].tolist(), self.seed, -1 if step is None else int(step))
 
     def reference_tokens(self, places: torch.Tensor) -> torch.Tensor:
         """(N,) fp32: the reference's log-probability of each token of the answers at `places`, answer after answer."""

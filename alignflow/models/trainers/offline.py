@@ -20,13 +20,13 @@ from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput, OfflineBatch
-from alignflow.models.policy import load_policy
+from alignflow.models.policy import Policy, load_policy
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
 from alignflow.models.trainers.own_reference import own_scores
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.reference_scores import References, is_of, read_references, read_sides
-from alignflow.models.trainers.whole_step import StepScalars
+from alignflow.models.trainers.whole_step import StepFigures
 
 START_TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
 """Largest mean over answers of |log pi - log pi_ref| per token, nats, where both are one model: what rounding makes of it."""
@@ -41,12 +41,12 @@ class Method:
     Attributes:
         loss: Its pure function over the view of its family.
         paired: Whether that view is pairs.
-        whole_step: What it takes from whole steps; None: nothing.
+        whole_step: What it takes from whole steps.
     """
 
     loss: Loss
-    paired: bool = True
-    whole_step: StepScalars | None = None
+    paired: bool
+    whole_step: StepFigures
 
     def __call__(self, answers: OfflineBatch) -> LossOutput:
         """The loss of a batch of answers, by group."""
@@ -85,17 +85,18 @@ def train_offline(
     data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
-    if row.needs_reference:
+    if row.needs_reference and not row.live_reference:
         references = read_references(reference, data, row.reference_tokens) if reference else own_scores(model, data, row.reference_tokens, run)
-    sides = {side: Answers(model, rows, references.get(side), row.needs) for side, rows in data.items()}
+    live = live_reference(model, policy, run) if row.live_reference else None
+    top_k = getattr(options, "top_k", 8)
+    sides = {side: Answers(model, rows, references.get(side), row.needs, live, top_k, config.seed) for side, rows in data.items()}
     train = sides["train"]
     if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(train, run)
-    scalars = StepScalars(row, options, sides, run) if row.whole_step else None
-    function = row.resolve()
-    method = Method(lambda batch: function(batch, options), row.family == "pairs", scalars)
+    figures, function = StepFigures(row, options, sides, config.seed, run), row.resolve()
+    method = Method(lambda batch: function(batch, options), row.family == "pairs", figures)
     rows = data["train"]
-    plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), scalars)
+    plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), figures)
     metrics = fit(engine, offline_compute(train, method, config), plan, config, run, lambda: evaluate_rows(sides["heldout"], method, run))
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary}{f' arXiv {row.paper}' if row.paper else ''}).",
@@ -105,6 +106,11 @@ def train_offline(
     save_model(model, run.out, card)
     engine.close()
     return metrics
+
+
+def live_reference(model: Policy, path: Path, run: Run) -> Policy:
+    """The reference that runs beside the policy: the policy without its adapter, else a frozen copy of the checkpoint `path`."""
+    return model if model.adapter else load_policy(path, run.runtime, in_parts=True)
 
 
 def settings_shown(options: BaseModel) -> dict[str, str]:
@@ -118,7 +124,7 @@ def offline_compute(train: Answers, method: Method, config: AlignConfig) -> Comp
     (RPO, arXiv 2404.19733)."""
 
     def compute(rows: list[int]) -> StepOutput:
-        answers = train.batch(rows, method.whole_step.of(rows) if method.whole_step else {})
+        answers = train.batch(rows, method.whole_step.of(rows))
         output, nll = method(answers), chosen_nll(train, answers, rows)
         total = output.loss.sum()
         if config.sft_coefficient:
@@ -166,11 +172,11 @@ def evaluate_rows(side: Answers, method: Method, run: Run) -> dict[str, float | 
     rows = side.rows
     if not len(rows):
         return {}
-    scalars = method.whole_step.held_out() if method.whole_step else None
+    figures = method.whole_step.held_out()
     sums: dict[str, tuple[float, float]] = {}
     tokens = float(max(sum(rows.wanted_tokens()), 1))
     for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
-        answers = side.batch(own.rows, scalars(own.rows) if scalars else {})
+        answers = side.batch(own.rows, figures(own.rows))
         output = method(answers)
         shown = {name: counted(values) for name, values in {"loss": output.loss, **output.metrics}.items()}
         shown["nll_loss"] = counted(chosen_nll(side, answers, own.rows)) if output.token_loss is None else side.nll_of_tokens(answers, own.rows)

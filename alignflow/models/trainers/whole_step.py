@@ -1,4 +1,4 @@
-"""Scalars that a loss needs from all rows of an optimizer step: computed before its micro-batches, the same in every process."""
+"""Figures that a loss needs from all rows of an optimizer step: computed before its micro-batches, the same in every process."""
 
 from __future__ import annotations
 
@@ -13,67 +13,73 @@ from alignflow.data.catalogue import Method
 from alignflow.data.run import Run
 from alignflow.models.engines import group
 from alignflow.models.losses.base import OfflineBatch
-from alignflow.models.trainers.answer_batches import Answers
+from alignflow.models.trainers.answer_batches import STEP, Answers
 from alignflow.models.trainers.fit import Sums
 from alignflow.models.trainers.own_reference import mismatched_sums
 from alignflow.models.trainers.passes import passes
 
-State = dict[str, float]
-MakeScalars = Callable[[OfflineBatch, Any, State], tuple[dict[str, torch.Tensor], State]]
-"""The answers of a step, options, state -> scalars and (rows,) figures of the step, state for the next."""
-Of = Callable[[Sequence[int]], dict[str, torch.Tensor]]
-"""Rows of a micro-batch -> their scalars, and their share of the figures per row."""
+Figures = dict[str, torch.Tensor]
+State = Mapping[str, float]
+MakeFigures = Callable[[OfflineBatch, Any, State, bool], tuple[Figures, State]]
+"""See `models/losses/step_scalars.py`."""
+Of = Callable[[Sequence[int]], Figures]
+"""Rows of a micro-batch -> the step's scalars, and their share of its figures per row."""
 
 
-class StepScalars:
-    """Makes `OfflineBatch.step` for a method.
+class StepFigures:
+    """Makes `OfflineBatch.step` and `weight` for a method, and counts the steps.
 
     Args:
-        method: Its row, with the address of what makes the scalars.
+        method: Its row, with the address of what makes the figures; empty: only the step's number is one.
         options: Its options.
         sides: The answers of both sides of the data.
+        seed: Of the training.
         run: For the limit of a forward pass.
     """
 
-    def __init__(self, method: Method, options: Any, sides: Mapping[str, Answers], run: Run):
+    def __init__(self, method: Method, options: Any, sides: Mapping[str, Answers], seed: int, run: Run):
         module, _, name = method.whole_step.partition(":")
-        self._make: MakeScalars = getattr(importlib.import_module(module), name)
-        self._method, self._options, self._sides, self._run = method, options, sides, run
-        self._state: State = {}
+        self._make: MakeFigures = getattr(importlib.import_module(module), name) if module else _nothing
+        self._reads = method.step_reads if module else "labels"
+        self._options, self._sides, self._run = options, sides, run
+        self._state: State = {"seed": seed, "step": 0}
         self.of: Of = lambda rows: {}
 
     def before(self, rows: list[int]) -> Sums:
-        """Make the scalars of a step; returns them as metrics."""
-        found, self._state = self._make(self._answers("train", rows), self._options, dict(self._state))
-        self.of = _placed(found, rows)
+        """Make the figures of a step; returns its scalars as metrics."""
+        found, state = self._make(self._answers("train", rows), self._options, self._state, True)
+        self.of = _placed({**found, STEP: torch.tensor(self._state["step"])}, rows)
+        self._state = {**state, "step": self._state["step"] + 1}
         return {name: (float(value), 1.0) for name, value in found.items() if not value.ndim}
 
     def held_out(self) -> Of:
-        """The scalars of the held-out rows, as if they were one step; the state stays as it is."""
+        """The figures of the held-out rows, as if they were one step; the state stays as it is."""
         rows = list(range(len(self._sides["heldout"].rows)))
-        found, _ = self._make(self._answers("heldout", rows), self._options, dict(self._state))
+        found, _ = self._make(self._answers("heldout", rows), self._options, self._state, False)
         return _placed(found, rows)
 
-    def state(self) -> State:
+    def state(self) -> dict[str, float]:
         """See `fit.WholeStep`."""
-        return self._state
+        return dict(self._state)
 
     def restore(self, state: Mapping[str, float]) -> None:
         """See `fit.WholeStep`."""
-        self._state = dict(state)
+        self._state = {**self._state, **state}
 
     @torch.no_grad()
     def _answers(self, name: str, rows: list[int]) -> OfflineBatch:
-        """The answers of a step, or with `mismatched` those of other prompts, with sums and without figures per token, in every process."""
+        """The answers of a step, or those of other prompts beside them, with sums and without figures per token, in every process."""
         side = self._sides[name]
         data, (places, owners) = side.rows, side.rows.places(rows)
-        at = torch.from_numpy(places)
-        if self._method.mismatched:
+        at, scores, reference = torch.from_numpy(places), side.reference, None
+        if self._reads == "mismatched":
             sums = mismatched_sums(side.policy, data, places.tolist(), self._run)
-            reference = None if side.reference is None or side.reference.mismatched is None else side.reference.mismatched[at]
-        else:
+            reference = None if scores is None or scores.mismatched is None else scores.mismatched[at]
+        elif self._reads == "logps":
             sums = self._own_sums(side, rows, places)
-            reference = None if side.reference is None else side.reference.sums[at]
+            reference = None if scores is None else scores.sums[at]
+        else:
+            sums = torch.full((len(places),), float("nan"))
 
         def chosen(values: torch.Tensor | None) -> torch.Tensor | None:
             return None if values is None else values[at]
@@ -96,11 +102,15 @@ class StepScalars:
         return group.sum_tensor(sums)[torch.from_numpy(numbers)]
 
 
+def _nothing(answers: OfflineBatch, options: Any, state: State, training: bool) -> tuple[Figures, State]:
+    return {}, state
+
+
 def _placed(found: Mapping[str, torch.Tensor], rows: Sequence[int]) -> Of:
     """Scalars as they are, and figures per row by the rows of a micro-batch."""
     numbers = {row: number for number, row in enumerate(rows)}
 
-    def of(own: Sequence[int]) -> dict[str, torch.Tensor]:
+    def of(own: Sequence[int]) -> Figures:
         places = [numbers[row] for row in own]
         return {name: value if not value.ndim else value[places] for name, value in found.items()}
 

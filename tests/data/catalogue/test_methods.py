@@ -3,8 +3,11 @@
 import pytest
 
 from alignflow.data import catalogue
+from alignflow.data.errors import RecipeError
 
 METHODS = catalogue.METHODS
+REQUIRED = {"cringe": {"alpha": 0.5, "top_k": 3}, "pairwise_cringe": {"alpha": 0.5, "top_k": 3, "b": 1.0, "tau": 2.0}}
+"""Options that are tuned per task, so that they have no default."""
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -12,7 +15,8 @@ def test_a_row_resolves_and_is_described(name):
     row = METHODS[name]
     assert callable(row.resolve()) and row.summary.endswith(".") and row.formula and row.family in catalogue.FAMILIES
     assert not row.whole_step or callable(catalogue.Part(row.whole_step, "").resolve())
-    assert row.whole_step or not row.mismatched
+    assert not row.nll_option or row.nll_option in row.options.model_fields
+    assert all(field.description for field in row.options.model_fields.values()) and row.options(**REQUIRED.get(name, {}))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -37,3 +41,24 @@ def test_what_feeds_a_family_is_a_reader_and_says_what_columns_become(name):
     for number, feed in enumerate(family.feeds):
         assert callable(feed.resolve()) and family.feed(feed.kind) is feed
         assert bool(feed.summary) == (number > 0), "the first is the family's own data"
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_what_is_tuned_per_task_has_to_be_given(name):
+    for missing in REQUIRED[name]:
+        values = {field: value for field, value in REQUIRED[name].items() if field != missing}
+        with pytest.raises(RecipeError, match=missing):
+            catalogue.parse_options(METHODS[name], values, "align.options")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("kto", {"beta": 0.0}), ("kto", {"undesirable_weight": -1.0}), ("kto", {"desirable_weight": 1e9}), ("bco", {"delta_momentum": 1.0}),
+        ("bco", {"delta_kind": "median"}), ("npo", {"retain": "kl"}), ("npo", {"retain_weight": -1.0}),
+        ("cringe", {"alpha": 0.5, "top_k": 0}), ("pairwise_cringe", {**REQUIRED["pairwise_cringe"], "tau": 0.0}),
+    ],
+)  # fmt: skip
+def test_options_out_of_bounds_are_refused(name, values):
+    with pytest.raises(RecipeError, match=list(values)[-1]):
+        catalogue.parse_options(METHODS[name], values, "align.options")
