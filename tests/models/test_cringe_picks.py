@@ -29,7 +29,9 @@ def test_a_token_that_cannot_stand_there_is_never_drawn():
     logits = torch.tensor([[0.0, -INF, -INF, 1.0]])
     ids, probabilities = top_others(logits, torch.tensor([3]), 3)
     assert probabilities[0].tolist() == [1.0, 0.0, 0.0] and int(ids[0, 0]) == 0
-    assert draw_picks(logits, torch.tensor([3]), 3, torch.tensor([1 - 1e-16])).tolist() == [0]
+    nearly = torch.tensor([[0.0, -800.0, -900.0, 1.0]])  # the others' probability is 0 in the type; rounding may lead to the very end
+    for others in (logits, nearly):
+        assert draw_picks(others, torch.tensor([3]), 3, torch.tensor([1.0])).tolist() == [0]
 
 
 def test_margins_of_600_nats_and_a_negative_token_that_has_all_probability_leave_finite_picks():
@@ -49,6 +51,11 @@ def test_draws_have_the_frequencies_of_the_softmax_and_get_no_gradient():
 def test_one_pick_of_one_is_the_most_probable_other_token():
     logits = torch.tensor([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]])
     assert draw_picks(logits, torch.tensor([1, 0]), 1, torch.tensor([0.99, 0.0])).tolist() == [2, 1]
+
+
+def test_each_pick_has_the_numbers_from_where_the_one_before_it_ends():
+    uniform = torch.tensor([0.0, 0.49, 0.5, 0.99], dtype=torch.float64)
+    assert draw_picks(torch.zeros(4, 3), torch.zeros(4).long(), 2, uniform).tolist() == [1, 1, 2, 2]
 
 
 def test_an_answer_has_its_numbers_whatever_stands_beside_it():

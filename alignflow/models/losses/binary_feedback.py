@@ -14,9 +14,9 @@ NAN = float("nan")
 
 
 def kto(batch: OfflineBatch, options: KTOOptions) -> LossOutput:
-    """lambda_D s(beta (z0 - rho)) for desirable, lambda_U s(beta (rho - z0)) for undesirable answers (Ethayarajh et al. 2024, arXiv 2402.01306).
+    """lambda_D s(beta (z0 - rho)) for desirable, lambda_U s(beta (rho - z0)) for undesirable answers, s the sigmoid.
 
-    s is the sigmoid; the loss is the paper's lambda_y minus the value, which is not negative. z0 is `batch.step["kl"]` of
+    (Ethayarajh et al. 2024, "KTO", arXiv 2402.01306.) The loss is the paper's lambda_y minus the value, which is not negative. z0 is `batch.step["kl"]` of
     `kto_kl` and gets no gradient. Where policy and reference are one model, z0 is 0 and the loss half the weight.
 
     Args:

@@ -24,9 +24,9 @@ def token_terms(negative: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
 
 
 def cringe(batch: OfflineBatch, options: CRINGEOptions) -> LossOutput:
-    """NLL of the desirable answers plus alpha sum_t -log(e^(s*) / (e^(s*) + e^s)) of the undesirable ones (Adolphs et al. 2022, arXiv 2211.05826).
+    """NLL of the desirable answers plus alpha sum_t -log(e^(s*) / (e^(s*) + e^s)) of the undesirable ones.
 
-    Sums over tokens, and for each class a mean over its answers. No reference.
+    (Adolphs et al. 2022, "The CRINGE Loss", arXiv 2211.05826.) Sums over tokens, and for each class a mean over its answers. No reference.
 
     Args:
         batch: Answers with labels; of the undesirable ones' tokens `statistics["cringe_positive"]` (log-probability of the pick

@@ -11,8 +11,9 @@ from alignflow.models.losses.binary_feedback import NAN, label_metrics, wanted
 
 
 def npo(batch: OfflineBatch, options: NPOOptions) -> LossOutput:
-    """-(2 / beta) log s(-beta rho), a mean over undesirable answers, plus retain_weight NLL of the others (Zhang et al. 2024, arXiv 2404.05868).
+    """-(2 / beta) log s(-beta rho), a mean over undesirable answers, plus retain_weight NLL of the others.
 
+    (Zhang et al. 2024, "Negative Preference Optimization", arXiv 2404.05868.)
     Log-ratios are sums over tokens. At the reference an undesirable answer has (2 / beta) ln 2. As beta goes to 0 the gradient
     goes to that of lp (gradient ascent on its NLL); the weight of that gradient is 2 s(beta rho), at most 2. The paper's other retain
     term, a KL to the reference, is not here.
@@ -40,8 +41,9 @@ def npo(batch: OfflineBatch, options: NPOOptions) -> LossOutput:
 
 
 def d2o(batch: OfflineBatch, options: D2OOptions) -> LossOutput:
-    """-log s((beta / K) sum_i rho(y_i) - alpha rho(y_l)), y_i samples of the model, y_l the negative answer (Duan et al. 2024, arXiv 2403.03419).
+    """-log s((beta / K) sum_i rho(y_i) - alpha rho(y_l)), y_i samples of the model, y_l the negative answer.
 
+    (Duan et al. 2024, "Negating Negatives", arXiv 2403.03419.)
     The samples are fixed texts: the gradient goes through their log-probabilities. At the reference the loss is ln 2. With one sample and
     alpha = beta it is DPO on (sample, negative). It rests on the paper alone.
 
