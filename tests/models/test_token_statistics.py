@@ -93,7 +93,7 @@ def test_values_worked_out_by_hand():
 def test_values_and_gradients_are_finite_at_the_limits_of_the_type(name, policy, reference, dtype):
     assert value(name, policy, reference, 0.3, dtype).isfinite().all() and gradient(name, policy, reference, 0.3, dtype).isfinite().all()
     leaf = torch.tensor([policy], dtype=dtype, requires_grad=True)
-    STATISTICS[name].value(Chunk(leaf, torch.tensor([0]), 1, torch.tensor([reference], dtype=dtype), 0.3)).sum().backward()
+    STATISTICS[name].value(Chunk(leaf, torch.tensor([0]), 1, torch.tensor([reference], dtype=dtype), jsd_beta=0.3)).sum().backward()
     torch.testing.assert_close(leaf.grad, gradient(name, policy, reference, 0.3, dtype), atol=1e-6, rtol=1e-5)
 
 

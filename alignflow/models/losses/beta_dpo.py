@@ -12,6 +12,8 @@ from alignflow.data.configs.token_level import BetaDPOOptions
 from alignflow.models.losses.base import LossOutput, PairBatch, pair_metrics
 
 MIN_BETA = 1e-3
+ROUNDING = 1e-3
+"""Standard deviation of gaps, nats, below which they say nothing: sums over tokens in fp32 differ by as much."""
 Number = TypeVar("Number", float, torch.Tensor)
 
 
@@ -114,9 +116,9 @@ def ema_update(previous: Number, new: Number, momentum: float) -> Number:
 
 
 def filter_log_weights(gaps: torch.Tensor, averages: GapAverages) -> torch.Tensor:
-    """-(M - M0)^2 / (2 sigma^2), (pairs,): logarithms, since the weights of far gaps are 0 in any type. All 0 where sigma is 0:
-    so far all gaps of a step were equal."""
-    if averages.deviation == 0:
+    """-(M - M0)^2 / (2 sigma^2), (pairs,): logarithms, since the weights of far gaps are 0 in any type. All 0 where sigma is that of
+    rounding: so far all gaps of a step were equal, and what is left of them depends on how the step is cut."""
+    if averages.deviation < ROUNDING:
         return torch.zeros_like(gaps)
     return -((gaps - averages.mean) / averages.deviation).square() / 2
 

@@ -73,7 +73,7 @@ def _scores(policy: Policy, rows: OfflineRows, per_token: bool, run: Run) -> dic
             continue
         sums[torch.from_numpy(places)] = found.sums().cpu()
         if per_token:
-            for place, logps in zip(places, found.values["logps"].cpu().split(found.counts().tolist()), strict=True):
+            for place, logps in zip(places, found.values["logps"].cpu().split(found.counts().long().tolist()), strict=True):
                 tokens[int(starts[place]) : int(starts[place + 1])] = logps
     shared = {"sums": group.sum_tensor(sums)}
     if per_token:
