@@ -119,6 +119,11 @@ def _weighted(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return weights * values.masked_fill(weights == 0, 0.0)
 
 
+def _weighted_logs(weights: torch.Tensor, logs: torch.Tensor) -> torch.Tensor:
+    """`_weighted` in one pass less, for values that are -inf where the weight is 0, and never inf or NaN."""
+    return weights * logs.clamp(min=torch.finfo(logs.dtype).min)
+
+
 def _logps(chunk: Chunk) -> Values:
     return (chunk.logits.gather(-1, chunk.targets[:, None]) - chunk.normaliser)[:, 0]
 
@@ -129,11 +134,11 @@ def _logps_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> tor
 
 
 def _entropy(chunk: Chunk) -> Values:
-    return -_weighted(chunk.probabilities, chunk.log_probabilities).sum(-1)
+    return -_weighted_logs(chunk.probabilities, chunk.log_probabilities).sum(-1)
 
 
 def _entropy_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
-    return _weighted(chunk.probabilities, chunk.log_probabilities + values[:, None]) * -gradient[:, None]
+    return _weighted_logs(chunk.probabilities, chunk.log_probabilities + values[:, None]) * -gradient[:, None]
 
 
 def _squared_probability(chunk: Chunk) -> Values:
@@ -181,8 +186,8 @@ def _generalized_jsd(chunk: Chunk) -> Values:
     beta = chunk.jsd_beta
     if beta in (0, 1):
         return _reverse_kl(chunk) if beta else _forward_kl(chunk)
-    of_reference = _weighted(chunk.reference_probabilities, chunk.reference - chunk.mixture).sum(-1)
-    return beta * of_reference + (1 - beta) * _weighted(chunk.probabilities, chunk.log_probabilities - chunk.mixture).sum(-1)
+    of_reference = _weighted_logs(chunk.reference_probabilities, chunk.reference - chunk.mixture).sum(-1)
+    return beta * of_reference + (1 - beta) * _weighted_logs(chunk.probabilities, chunk.log_probabilities - chunk.mixture).sum(-1)
 
 
 def _generalized_jsd_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
@@ -190,8 +195,8 @@ def _generalized_jsd_gradient(chunk: Chunk, values: Values, gradient: torch.Tens
     if beta in (0, 1):
         return (_reverse_kl_gradient if beta else _forward_kl_gradient)(chunk, values, gradient)
     ratio = chunk.log_probabilities - chunk.mixture
-    to_mixture = _weighted(chunk.probabilities, ratio).sum(-1, keepdim=True)  # KL(policy || mixture)
-    return _weighted(chunk.probabilities, ratio - to_mixture) * ((1 - beta) * gradient[:, None])
+    to_mixture = _weighted_logs(chunk.probabilities, ratio).sum(-1, keepdim=True)  # KL(policy || mixture)
+    return _weighted_logs(chunk.probabilities, ratio - to_mixture) * ((1 - beta) * gradient[:, None])
 
 
 def _reference_logps(chunk: Chunk) -> Values:
