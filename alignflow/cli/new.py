@@ -31,6 +31,8 @@ GATES = (
     "#   - {stage: evaluate, metric: 'win_rate/rubric:helpful', minimum: 0.5, action: ask}",
 )
 """Examples of gates, with the names that stages write."""
+METHODS = {"unpaired": "kto", "rankings": "lipo"}
+"""Kind of the data -> the method that a new recipe has, where it is not the default."""
 SECTIONS = ("sft", "sample", "label", "reward", "align", "evaluate", "report", "engine")
 
 
@@ -54,20 +56,22 @@ def new(
     base = output.absolute().parent
     output.write_text(recipe_text(_from(model, base), _from(data, base), kind))
     Console().print(
-        f"wrote {output} ({data} read as {kind})\n  alignflow run {output} --smoke   every stage in small\n"
+        f"wrote {output} ({data} read as {kind}{f'; method {METHODS[kind]}' if kind in METHODS else ''})\n  alignflow run {output} --smoke   every stage in small\n"
         f"  alignflow plan {output}\n  alignflow run {output}", highlight=False, soft_wrap=True,
     )  # fmt: skip
 
 
 def kind_of(data: str) -> str:
-    """The best use of a data source: preferences, demonstrations or prompts, by its columns; demonstrations for a Hub id."""
+    """The best use of a data source by its columns; demonstrations for a Hub id."""
     if not Path(data).expanduser().exists():
         return "demonstrations"
     from alignflow.data.sources.detect import kinds_of
 
     found = kinds_of(SourceConfig(path=str(Path(data).expanduser())))
     order = ("preferences", "demonstrations", "completions", "unpaired", "rankings", "prompts")
-    use = "unpaired" if found[:1] == ["unpaired"] else next((kind for kind in order if kind in found), None)
+    if found[:1] == ["unpaired"] or ("rankings" in found and found[0] in ("rankings", "preferences")):
+        return "unpaired" if found[0] == "unpaired" else "rankings"
+    use = next((kind for kind in order if kind in found), None)
     if use is None and "texts" in found:
         raise UserError(
             "plain text, and nothing in it says what of it is a prompt", where=data,
@@ -114,6 +118,8 @@ def recipe_text(model: str, data: str, kind: str) -> str:
     ]
     for section in SECTIONS:
         first, *others = _fields(_config_of(section))
+        if section == "align" and kind in METHODS:
+            others = [f"  method: {METHODS[kind]}" if line.startswith("  # method:") else line for line in others]
         # Its first field stands, so that the section is no empty one, which would turn the stage off. A reward section
         # asks for a reward model where pairs of one's own would do without.
         lines += ["", *([f"{section}:", first.replace("# ", "", 1)] if section != "reward" else ["# reward:", first]), *others]

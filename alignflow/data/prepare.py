@@ -35,6 +35,8 @@ from alignflow.data.sources.splits import listed
 from alignflow.data.spool import Spool, read_rows, write_rows
 
 SPLIT = ("demonstrations", "prompts", "preferences", "unpaired", "rankings")
+PROMPTED = ("demonstrations", "preferences", "unpaired", "rankings")
+"""Kinds whose prompts stand in where the config names none: the first of these that it has."""
 SHOWN = 3
 SAID_AFTER_S = 2.0
 """A table that takes less says nothing of its rows while it is made."""
@@ -58,8 +60,8 @@ def prepare(config: PrepareConfig, *, tokenizer: Path, run: Run) -> dict[str, fl
         work.evaluation()
         for kind in kinds:
             work.table(kind, getattr(config, kind))
-        if not config.prompts and (config.demonstrations or config.preferences):
-            work.prompts_of("demonstrations" if config.demonstrations else "preferences")
+        if not config.prompts and (with_prompts := [kind for kind in PROMPTED if kind in kinds]):
+            work.prompts_of(with_prompts[0])
         work.heldout_prompts()
         work.general()
     write_json(run.out / "statistics.json", {"tables": work.statistics, "licences": licences(config)})

@@ -151,7 +151,10 @@ class _Steps:
         if recipe.align is None or recipe.replace.align:
             return True
         method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
-        return self._feed(method) is None and bool(method.learns_from().feeds) or (recipe.reward is not None and not recipe.replace.reward)
+        learnt = recipe.reward is not None and not recipe.replace.reward
+        if not method.learns_from().feeds:
+            return learnt
+        return self._feed(method) is None or (learnt and ("reward" in recipe.model_fields_set or "reward_model" in self.needs))
 
     def reward_model(self) -> None:
         recipe = self.recipe

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import OnlineOptions, PPOOptions, RewardSourceConfig
 from alignflow.data.configs.recipe import Recipe
+
+
+def conversion(recipe: Recipe, inputs: Collection[str]) -> str:
+    """What the columns of the step `align` become, where its data is of another kind than its method's own; else empty."""
+    if recipe.align is None or recipe.replace.align:
+        return ""
+    family = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method").learns_from()
+    read = next((feed for feed in family.feeds if feed.kind in inputs), None)
+    return f"align: {recipe.align.method} reads {read.kind}: {read.summary}" if read and read.summary else ""
 
 
 def needed_model(judge: JudgeConfig) -> str:

@@ -82,6 +82,8 @@ def train_offline(
     group.join(run.runtime)
     model = load_policy(policy, run.runtime, trainable=True)
     add_adapter(model, config, policy)
+    if summary := row.learns_from().feed(kind).summary:
+        run.note(f"{config.method} reads {kind}: {summary}")
     data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
