@@ -26,7 +26,7 @@ from alignflow.models.batching import make_micro_batches
 from alignflow.models.engines.base import make_optimizer
 from alignflow.models.initialise import initialise
 from alignflow.models.policy import load_policy
-from alignflow.models.trainers import pairwise, reward, sft
+from alignflow.models.trainers import offline, reward, sft
 from alignflow.models.trainers.pairs import read_pairs
 
 FOLDER = Path(sys.argv[1])
@@ -181,11 +181,11 @@ def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict
                 RewardConfig(**shared, check_rows=1), base=base, preferences=FOLDER / "preferences", run=new_run(task, engine)
             )
     else:
-        with measured(watch, pairwise, "fit", "own_sums"):
-            pairwise.train_align(
+        with measured(watch, offline, "fit", "own_scores"):
+            offline.train_offline(
                 AlignConfig(**shared), policy=base, reference=None, preferences=FOLDER / "preferences", run=new_run(task, engine)
             )
-    seconds = watch.seconds["fit"] + (watch.seconds["own_sums"] if reference else 0.0)
+    seconds = watch.seconds["fit"] + (watch.seconds["own_scores"] if reference else 0.0)
     return {"seconds": seconds, "tokens": supervised, "memory_mb": watch.peak}
 
 

@@ -78,6 +78,7 @@ FAMILIES: Mapping[str, Family] = {
     "online": Family(
         "alignflow.models.trainers.online:train_online", "Samples answers, scores them, and steps on them.", columns=("prompt",),
         takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"), generates=True,
-        unread=("sft_coefficient", "eval_steps", "load_best_model_at_end", "early_stopping_patience", "metric_for_best_model"),
+        headline=("objective/rlhf_reward", "objective/kl", "completions/mean_length", "alarms"),
+        unread=("sft_coefficient", "max_logps_drop", "eval_steps", "load_best_model_at_end", "early_stopping_patience", "metric_for_best_model"),
     ),
 }  # fmt: skip

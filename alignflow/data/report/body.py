@@ -18,7 +18,7 @@ CURVES = {
     "sft": ("loss", "mean_token_accuracy"),
     "reward": ("loss", "accuracy", "margin"),
     "align": (
-        "loss", "rewards/accuracies", "rewards/margins", "logps/chosen",
+        "loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "logps/chosen", "kl",
         "objective/scores", "objective/heldout_judge", "objective/kl", "policy/entropy_avg", "completions/mean_length",
         "completions/repetition", "policy/clipfrac_avg", "val/explained_variance",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alignflow.data.artifacts import Manifest
+from alignflow.data.catalogue import FAMILIES
 from alignflow.data.dropped import kept_line
 
 MOST_METRICS = 4
@@ -15,16 +16,8 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "sample": ("completions", "stop_rate", "tokens/completion_mean"),
     "label": ("pairs/train", "ties", "flip_rate", "flagged_rate", "longer_wins_rate"),
     "reward": ("eval_accuracy", "eval_loss"),
-    "reference": ("pairs", "logps"),
-    "align": (
-        "rewards/accuracies",
-        "rewards/margins",
-        "objective/rlhf_reward",
-        "objective/kl",
-        "completions/mean_length",
-        "alarms",
-        "loss",
-    ),
+    "reference": ("rows", "logps"),
+    "align": tuple(dict.fromkeys([*(metric for family in FAMILIES.values() for metric in family.headline), "loss"])),
     "evaluate": ("win_rate", "kl", "heldout_nll/change"),
 }
 """Start of the names of the metrics that are shown for a stage; any others, where it has none of these."""

@@ -22,6 +22,7 @@ from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput, OfflineBatch
 from alignflow.models.policy import Policy, load_policy
 from alignflow.models.trainers.answer_batches import Answers
+from alignflow.models.trainers.displacement import wanted_logps, warn_of_displacement
 from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
 from alignflow.models.trainers.own_reference import own_scores
 from alignflow.models.trainers.passes import passes
@@ -99,7 +100,9 @@ def train_offline(
     method = Method(lambda batch: function(batch, options), row.family == "pairs", figures)
     rows = data["train"]
     plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), figures)
+    before = wanted_logps(sides["heldout"], run)
     metrics = fit(engine, offline_compute(train, method, config), plan, config, run, lambda: evaluate_rows(sides["heldout"], method, run))
+    warn_of_displacement(before, sides["heldout"], metrics, config.max_logps_drop, run)
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary}{f' arXiv {row.paper}' if row.paper else ''}).",
         kind if kind != "preferences" else "pairs": str(len(rows)), **settings_shown(options),

@@ -1,6 +1,7 @@
 """Every training stage trains an adapter as it trains a model: it learns, survives kills, and DPO starts at log-ratios of 0."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from alignflow.models.adapters import Adapter
 from alignflow.models.policy import load_policy
 from alignflow.models.reference import compute_reference
 from alignflow.models.reward_model import load_reward_model
-from alignflow.models.trainers import pairwise as align_trainer
+from alignflow.models.trainers import offline as align_trainer
 from alignflow.models.trainers.offline import train_offline
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
@@ -114,11 +115,11 @@ def test_dpo_starts_from_ln_2_and_switched_off_it_is_the_sft_model(
 
 
 def test_a_reference_that_is_not_the_start_is_refused_where_it_says_it_is(new_run, tiny_checkpoint, preferences, monkeypatch):
-    true_sums = align_trainer.own_sums
+    true_scores = align_trainer.own_scores
     monkeypatch.setattr(
-        align_trainer, "own_sums", lambda *a: {name: value - (2.0 if "chosen" in name else 0.0) for name, value in true_sums(*a).items()}
+        align_trainer, "own_scores", lambda *a: {side: replace(found, sums=found.sums - 2.0) for side, found in true_scores(*a).items()}
     )
-    with pytest.raises(TrainingError, match="log-ratios are 0.3"):
+    with pytest.raises(TrainingError, match="log-ratios are 0.59"):
         train_offline(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run())
 
 
