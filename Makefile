@@ -19,7 +19,7 @@ test: check
 	$(BIN)/python -m pytest -m "not system" -n $(TEST_PROCESSES) --dist worksteal
 
 test-system: setup
-	$(BIN)/python -m pytest -m "system and not long" -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -m "system and not long" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-long: setup
 	$(BIN)/python -m pytest -m long -n $(TEST_PROCESSES) --dist loadfile

@@ -1,6 +1,7 @@
 """Every test has a store of its own, Prefect writes to a temporary home, and nothing phones home."""
 
 import os
+import signal
 import tempfile
 
 _HOME = tempfile.mkdtemp(prefix="alignflow-prefect-")
@@ -10,6 +11,7 @@ os.environ.update(
     PREFECT_LOGGING_TO_API_ENABLED="false", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false",
 )  # fmt: skip
 os.environ.pop("PREFECT_API_URL", None)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it, and so would what tests start
 
 import shutil  # noqa: E402
 from pathlib import Path  # noqa: E402

@@ -13,10 +13,27 @@ import pytest
 from filelock import FileLock
 from system_support import STAGES, Runner
 
+HERE = Path(__file__).parent
+
+
+LONGEST_FIRST = (
+    "test_quickstart", "test_server", "test_kills", "test_adapters", "test_pipeline", "test_deployments", "test_working_directory", "test_faults",
+    "test_browser", "test_processes", "test_temporary_server", "test_schedule", "test_real_data", "test_server_start", "test_gc", "test_gates",
+    "test_byte_flips", "test_shards",
+)  # fmt: skip
+"""Files of this folder by the minutes that they take. A process takes the next file (`--no-loadscope-reorder`), so that the short ones even out the end."""
+
+
+def place(item):
+    """Where a test stands in the order; what is not in the list comes last, in the order in which it was found."""
+    name = Path(item.fspath).stem
+    return LONGEST_FIRST.index(name) if name in LONGEST_FIRST and Path(item.fspath).parent == HERE else len(LONGEST_FIRST)
+
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=place)
     for item in items:
-        if Path(__file__).parent in Path(item.fspath).parents:
+        if HERE in Path(item.fspath).parents:
             item.add_marker(pytest.mark.system)
             if item.get_closest_marker("timeout") is None:  # whole runs on a machine that may have other work
                 item.add_marker(pytest.mark.timeout(1200))
