@@ -1,6 +1,7 @@
 """Real runs of the command line against a real Prefect server; one finished tiny run that tests copy."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -40,12 +41,27 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory):
+def history(tmp_path_factory, worker_id):
+    """An empty database of Prefect with all its tables, one for all processes that run tests; a server makes them in three seconds of CPU."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "history"
+    with FileLock(f"{home}.lock"):
+        if not home.exists():
+            environment = {**os.environ, "PREFECT_HOME": str(home)}
+            subprocess.run(
+                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"], env=environment, check=True, capture_output=True
+            )
+    return home / "prefect.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory, history):
     """The URL of a Prefect server that lives as long as the session."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     home = tmp_path_factory.mktemp("prefect")
+    shutil.copy(history, home)
     environment = {
         **os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": port,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",

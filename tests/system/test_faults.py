@@ -13,7 +13,7 @@ import sys
 import threading
 
 import pytest
-from server_support import Server
+from server_support import Server, give_history
 from system_support import REPOSITORY, TINY
 from waiting import wait_until
 
@@ -28,10 +28,11 @@ SETS = [f"--set=align.{name}={value}" for name, value in SETTINGS.items()]
 
 
 @pytest.fixture(scope="module")
-def server(finished, tmp_path_factory):
+def server(finished, tmp_path_factory, history):
     """A server that is up on a copy of the finished store."""
     made = Server(tmp_path_factory.mktemp("faults"))
     finished.copy(made.home.store)
+    give_history(made.home.store, history)
     made("up", "--port", made.port)
     yield made
     made("down")

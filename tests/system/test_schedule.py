@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import yaml
-from server_support import Server
+from server_support import Server, give_history
 from system_support import REPOSITORY, TINY
 from waiting import wait_until
 
@@ -16,9 +16,10 @@ PATIENCE_S = 400
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, history):
     """A server that is up on an empty store, a folder of prompts, and a short recipe that takes them."""
     made = Server(tmp_path_factory.mktemp("schedule"))
+    give_history(made.home.store, history)
     tiny = yaml.safe_load((REPOSITORY / TINY).read_text())
     examples = REPOSITORY / "examples" / "quickstart"
     with gzip.open(examples / "prompts.jsonl.gz", "rt") as file:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from server_support import Server
+from server_support import Server, give_history
 from system_support import REPOSITORY
 
 RECIPE = REPOSITORY / "recipes" / "tiny.yaml"
@@ -87,12 +87,13 @@ def test_labelling_executes_no_file_of_the_working_directory(folder, call):
     assert "sample  ran" in done.stdout, done.stdout + done.stderr
 
 
-def test_up_and_the_runs_of_its_worker_execute_no_file_of_the_working_directory(folder):
+def test_up_and_the_runs_of_its_worker_execute_no_file_of_the_working_directory(folder, history):
     marker = set_traps(folder)
     clone = folder / "alignflow"  # as `git clone` leaves it in its parent directory
     clone.mkdir()
     (clone / "__init__.py").write_text(TRAP.format(marker=str(marker), name="alignflow"))
     server = Server(folder)
+    give_history(server.home.store, history)
 
     def say(*arguments):
         done = subprocess.run(
