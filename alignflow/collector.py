@@ -18,7 +18,7 @@ def pause() -> None:
 
 
 def resume() -> None:
-    """Start the collector where it was stopped. What exists by now is never looked at again."""
+    """Start the collector where it was stopped. What exists by now is never looked at again, so call it once, after the imports."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
@@ -26,9 +26,11 @@ def resume() -> None:
 
 @contextlib.contextmanager
 def paused() -> Iterator[None]:
-    """Imports inside are not interrupted by the collector."""
-    pause()
+    """Imports inside are not interrupted by the collector. Afterwards it runs again where it ran before, and looks at everything."""
+    ran = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
-        resume()
+        if ran:
+            gc.enable()

@@ -21,10 +21,24 @@ def as_before():
     gc.enable()
 
 
-def test_it_does_not_run_inside_the_block_and_never_looks_at_what_was_made_there():
+def test_it_does_not_run_inside_the_block():
     with collector.paused():
         made = [[] for _ in range(100_000)]
-        assert not gc.isenabled() and gc.get_count()[0] > 100_000, "nothing was collected meanwhile"
+        assert not gc.isenabled() and gc.get_count()[0] >= len(made), "nothing was collected meanwhile"
+    assert gc.isenabled() and gc.get_freeze_count() == 0
+
+
+def test_a_block_inside_of_another_pause_does_not_end_it():
+    collector.pause()
+    with collector.paused():
+        pass
+    assert not gc.isenabled()
+
+
+def test_it_never_looks_at_what_there_was_before_it_was_resumed():
+    collector.pause()
+    made = [[] for _ in range(100_000)]
+    collector.resume()
     assert gc.isenabled() and gc.get_freeze_count() > len(made)
 
 
