@@ -165,6 +165,6 @@ def test_cancelling_leaves_no_process_and_no_lock(server):
     key = next((server.home.store / "staging").glob("align-*/spec.json")).parent.name.partition(".")[0]
     assert ArtifactStore(server.home.store).is_locked(key)
     server.api.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-    wait_until(lambda: process_of(f"alignflow.worker {server.home.store}") is None, 30)
-    assert not started(child) and server.ended(run)["type"] == "CANCELLED"
+    wait_until(lambda: process_of(f"alignflow.worker {server.home.store}") is None and not started(child), 30)  # ended, and reaped
+    assert server.ended(run)["type"] == "CANCELLED"
     assert not ArtifactStore(server.home.store).is_locked(key)

@@ -109,7 +109,7 @@ def test_up_and_the_runs_of_its_worker_execute_no_file_of_the_working_directory(
         assert not marks(marker)
         assert state["type"] == "COMPLETED", (state, (server.home.run_logs / f"{run}.log").read_text())
     finally:
-        server("down")
+        say("down")  # not as `python -m alignflow`: that runs a package of this name in the working directory before our first line
 
 
 HOSTILE = {
