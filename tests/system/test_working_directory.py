@@ -51,8 +51,8 @@ def store(tmp_path_factory):
 @pytest.fixture
 def call(folder, store):
     def called(command, *arguments, **environment):
-        settings = {**os.environ, "ALIGNFLOW_HOME": str(store), **environment}
-        return _run(folder, command, arguments, settings)
+        shell = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}  # which a test that imports our commands sets
+        return _run(folder, command, arguments, {**shell, "ALIGNFLOW_HOME": str(store), **environment})
 
     return called
 
