@@ -3,6 +3,8 @@
 A stage's process must run the code of the process that started it. Putting the folder above the package on PYTHONPATH
 would do that, and would let everything else in that folder be imported too. So the package itself is bound, and
 nothing beside it. Standard library only, because this runs before anything else.
+
+The garbage collector is paused: the module calls `collector.resume` when it has imported what it needs.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ def main() -> None:
     """Run the module that the first argument names as `__main__`, with the other arguments."""
     del sys.argv[0]
     bind_package()
+    importlib.import_module(f"{PACKAGE.name}.collector").pause()
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 

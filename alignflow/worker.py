@@ -50,11 +50,12 @@ import resource  # noqa: E402
 import shutil  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
-from collections.abc import Mapping  # noqa: E402
+from collections.abc import Callable, Mapping  # noqa: E402
 from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+from alignflow import collector  # noqa: E402
 from alignflow.data import catalogue, errors  # noqa: E402
 from alignflow.data.adapters import verify_model  # noqa: E402
 from alignflow.data.errors import AlignflowError, StageError, StoreError  # noqa: E402
@@ -84,6 +85,7 @@ def main() -> int:
         if runtime.world_size > 1 and rank is None:
             from alignflow.torchrun import run_processes
 
+            collector.resume()
             return run_processes(given.spec, spec, runtime)
         write_whole(told(given.spec, "result", rank), run_body(spec, runtime, rank or 0))
         return 0
@@ -121,11 +123,18 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
     check_inputs(inputs)
     if "share" in spec:  # one of several that fill the row journal, before the stage itself finds all rows there
         share = Share.model_validate(spec["share"])
-        metrics = replace(stage, address=stage.fills).resolve()(config, **inputs, run=run, share=share) or {}
+        metrics = import_body(replace(stage, address=stage.fills))(config, **inputs, run=run, share=share) or {}
     else:
-        metrics = stage.resolve()(config, **inputs, run=run)
+        metrics = import_body(stage)(config, **inputs, run=run)
     wall = time.monotonic() - started
     return {"metrics": metrics, "warnings": run.warnings, "notes": run.notes, "cost": cost(run, wall, time.process_time() - cpu_started)}
+
+
+def import_body(stage: catalogue.Stage) -> Callable[..., Any]:
+    """The function of a stage. Its imports are this process's heavy ones; after them the garbage collector runs again."""
+    body = stage.resolve()
+    collector.resume()
+    return body
 
 
 def check_inputs(inputs: Mapping[str, Path | None]) -> None:

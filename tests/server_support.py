@@ -1,6 +1,7 @@
 """A store with the server of `alignflow up`, driven by the command line and looked at through its API."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from alignflow.server.api import Api
 from alignflow.server.environment import MARK, worker_environment
 from alignflow.server.layout import Home
 from alignflow.server.pools import POOL
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 WATCH = """
 import os, sys
@@ -31,6 +33,19 @@ def listen(event, arguments):
 sys.addaudithook(listen)
 """
 """Has every Python process write down whom it connects to or asks the address of, before it does."""
+
+
+def give_history(store, history):
+    """Begin a store, or go on with one, in which the tables of Prefect's database are made already.
+
+    Args:
+        store: The directory.
+        history: The database: the fixture `history`.
+    """
+    ArtifactStore(store)
+    home = Home(store)
+    home.make()
+    shutil.copy(history, home.alone)
 
 
 def free_port():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from alignflow import collector
 from alignflow.cli.display import Display
 from alignflow.cli.interrupt import Interruption, ends_when_told
 from alignflow.cli.settings import become_client, names_a_server, on_a_server
@@ -35,7 +36,7 @@ def start_own_server(store: ArtifactStore, say: Callable[[str], None]) -> Tempor
     from alignflow.server.temporary import TemporaryServer
 
     server = TemporaryServer(Home(store.root), say)
-    with become_client(server.client_environment):
+    with become_client(server.client_environment), collector.paused():
         import prefect
         import prefect.main  # noqa: F401
     return server
@@ -107,7 +108,8 @@ class ShownRun:
 
     def _in_flow(self, work: Work, interruption: Interruption, told: bool) -> list[Outcome]:
         """Do the work inside a flow; `told`: its progress, log and pages are shown by the server that the user named."""
-        from prefect import flow
+        with collector.paused():
+            from prefect import flow
 
         @flow(name=self.flow, flow_run_name=self.name, persist_result=False)
         def flow_from_the_command_line() -> list[Outcome]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignflow import collector
 from alignflow.data.chat_templates import Messages
 from alignflow.data.errors import ModelError
 from alignflow.data.template_turns import blanks_around, earlier_turns, end_text, last_turn, opening_ids
@@ -70,10 +71,11 @@ class Placed:
 
 def load_tokenizer(path: Path | str, trust_remote_code: bool = False, revision: str | None = None) -> Any:
     """The tokenizer at `path` (a directory or Hub id); raises ModelError where there is none, or it has no EOS."""
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code, revision=revision or "main")
+        with collector.paused():
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code, revision=revision or "main")
     except (OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(

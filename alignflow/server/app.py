@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 from prefect.server.api.server import create_app
 
+from alignflow import collector
 from alignflow.server.layout import Home
 from alignflow.server.prefect_patches import patched
 from alignflow.server.settings import ServerSettings
@@ -35,6 +36,7 @@ def serve(settings: ServerSettings, login: str, listening: socket.socket | None 
         listening: The socket of a run's own server, which is already bound; such a server has no pages, schedules or automations.
     """
     app = patched(create_app(final=True, ephemeral=listening is not None), lasting=listening is None)
+    collector.resume()
     options = uvicorn_options(settings)
     if listening:
         options["timeout_graceful_shutdown"] = TEMPORARY_SHUTDOWN_S

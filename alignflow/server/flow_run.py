@@ -10,6 +10,7 @@ import runpy
 import sys
 from pathlib import Path
 
+from alignflow import collector
 from alignflow.data.errors import UserError
 from alignflow.server.working_directory import refuse_prefect_files
 
@@ -35,7 +36,8 @@ def main() -> None:
         refuse_prefect_files(Path.cwd())
     except UserError as error:
         sys.exit(f"alignflow: {error}")
-    importlib.import_module(FLOWS)
+    with collector.paused():
+        importlib.import_module(FLOWS)
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 

@@ -14,20 +14,9 @@ from typer.testing import CliRunner
 from alignflow.cli.app import app
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
-from alignflow.flows.calls import Caller
-from alignflow.tasks.launch.stage import run_stage
 
 TINY = "recipes/tiny.yaml"
 FORK = multiprocessing.get_context("fork")
-
-
-@pytest.fixture
-def made(store, repository):
-    """The first two stages of the tiny recipe, for real."""
-    caller, refs = Caller(load_recipe(repository / TINY), store), {}
-    for node in caller.nodes[:2]:
-        refs[node.name] = run_stage(caller.call(node, refs), store)[0]
-    return refs
 
 
 @pytest.fixture

@@ -4,27 +4,13 @@ import os
 import subprocess
 import sys
 
-import pytest
 from typer.testing import CliRunner
 
 from alignflow.cli.app import app
-from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.data.sharing import Sharing
-from alignflow.flows.calls import Caller
 from alignflow.server import processes
 from alignflow.server.layout import Home
-from alignflow.tasks.launch.stage import run_stage
-
-
-@pytest.fixture
-def made(store, repository):
-    """The first two stages of the tiny recipe."""
-    caller = Caller(load_recipe(repository / "recipes" / "tiny.yaml"), store)
-    refs = {}
-    for node in caller.nodes[:2]:
-        refs[node.name] = run_stage(caller.call(node, refs), store)[0]
-    return refs
 
 
 def alignflow(*arguments, text=None):

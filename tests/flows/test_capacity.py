@@ -94,20 +94,13 @@ def test_a_model_of_unknown_shape_is_unknown_and_refused_nowhere(estimates, tmp_
     assert not found["prepare"].unknown and not found["report"].unknown and not any(need.too_large for need in found.values())
 
 
-def test_made_steps_need_nothing_and_tell_what_they_know(estimates, store, repository):
-    from alignflow.flows.calls import Caller
-    from alignflow.tasks.launch.stage import run_stage
-
-    caller = Caller(load_recipe(repository / "recipes" / "tiny.yaml"), store)
-    made = {}
-    for node in caller.nodes[:2]:
-        made[node.name] = run_stage(caller.call(node, made), store)[0]
+def test_made_steps_need_nothing_and_tell_what_they_know(estimates, store, made, repository):
+    recipe = load_recipe(repository / "recipes" / "tiny.yaml")
     statistics = json.loads((store.payload(made["prepare"]) / "statistics.json").read_text())
-    tokens = implied_tokens("sft", caller.recipe.sft, statistics, None)
+    tokens = implied_tokens("sft", recipe.sft, statistics, None)
     assert tokens.count > 0 and not tokens.at_most, "the real statistics say how long rows are"
     found = estimates()
     assert found["init"].memory is None and found["init"].time == "" and found["sft"].memory
-    recipe = caller.recipe
     again = Estimator(recipe, store, MACHINE).needs(plan(recipe, store), frozenset({"init"}))
     assert again[0].memory and again[0].time.endswith("last time")
 

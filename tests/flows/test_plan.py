@@ -1,5 +1,6 @@
 """A plan says what a run would do, and why; without doing it."""
 
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,6 @@ from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.calls import Caller, plan
 from alignflow.flows.pipeline import Narrator, Selection, walk
-from alignflow.tasks.launch.stage import run_stage
 
 
 @pytest.fixture
@@ -27,25 +27,21 @@ def test_on_an_empty_store_the_first_stage_runs_and_the_others_come_after(load, 
     assert found["init"] == ("run", "first time") and found["prepare"] == ("after", "init") and found["report"][0] == "after"
 
 
-def test_a_made_stage_is_cached_and_a_changed_one_names_what_differs(load, store):
-    caller = Caller(load(), store)
-    run_stage(caller.call(caller.nodes[0], {}), store)
+def test_a_made_stage_is_cached_and_a_changed_one_names_what_differs(load, store, made):
+    shutil.rmtree(store.directory(made["prepare"].key))
     assert states(load(), store)["init"][0] == "cached" and states(load(), store)["prepare"] == ("run", "first time")
     changed = states(load("model.build.hidden_size=64"), store)
     assert changed["init"] == ("run", "config.model.build.hidden_size 32 -> 64")
 
 
-def test_shards_change_neither_keys_nor_the_plan(load, store):
+def test_shards_change_neither_keys_nor_the_plan(load, store, made):
     shared = ("sample.shards=3", "label.shards=2", "evaluate.shards=2", "engine.task_runner=dask", "engine.dask_address=tcp://host:8786")
-    caller = Caller(load(), store)
-    made = {"init": run_stage(caller.call(caller.nodes[0], {}), store)[0]}
-    call, other = (Caller(load(*settings), store).call(caller.nodes[1], made) for settings in ((), shared))
+    prepare = Caller(load(), store).nodes[1]
+    call, other = (Caller(load(*settings), store).call(prepare, {"init": made["init"]}) for settings in ((), shared))
     assert call.key == other.key and plan(load(), store) == plan(load(*shared), store)
 
 
-def test_a_raised_version_is_what_differs(load, store, monkeypatch):
-    caller = Caller(load(), store)
-    run_stage(caller.call(caller.nodes[0], {}), store)
+def test_a_raised_version_is_what_differs(load, store, made, monkeypatch):
     row = catalogue.STAGES["init"]
     monkeypatch.setitem(catalogue.STAGES, "init", type(row)(**{**row.__dict__, "version": "99"}))
     assert states(load(), store)["init"] == ("run", f"version.stage {row.version} -> 99")
@@ -56,11 +52,8 @@ def test_a_missing_file_blocks_its_stage_and_what_follows(load, store):
     assert found["init"][0] == "blocked" and "nowhere" in found["init"][1] and found["prepare"] == ("blocked", "by init")
 
 
-def test_a_part_that_the_data_does_not_have_is_named(load, store, monkeypatch):
+def test_a_part_that_the_data_does_not_have_is_named(load, store, made):
     caller = Caller(load(), store)
-    made = {}
-    for node in caller.nodes[:2]:
-        made[node.name] = run_stage(caller.call(node, made), store)[0]
     with pytest.raises(UserError, match="the data has no unpaired"):
         caller._part(made["prepare"], "unpaired")
 

@@ -1,6 +1,7 @@
 """Real runs of the command line against a real Prefect server; one finished tiny run that tests copy."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,22 +14,54 @@ import pytest
 from filelock import FileLock
 from system_support import STAGES, Runner
 
+HERE = Path(__file__).parent
+
+
+LONGEST_FIRST = (
+    "test_quickstart", "test_server", "test_kills", "test_adapters", "test_pipeline", "test_deployments", "test_working_directory", "test_faults",
+    "test_browser", "test_processes", "test_temporary_server", "test_schedule", "test_real_data", "test_server_start", "test_gc", "test_gates",
+    "test_byte_flips", "test_shards",
+)  # fmt: skip
+"""Files of this folder by the minutes that they take. A process takes the next file (`--no-loadscope-reorder`), so that the short ones even out the end."""
+
+
+def place(item):
+    """Where a test stands in the order; what is not in the list comes last, in the order in which it was found."""
+    name = Path(item.fspath).stem
+    return LONGEST_FIRST.index(name) if name in LONGEST_FIRST and Path(item.fspath).parent == HERE else len(LONGEST_FIRST)
+
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=place)
     for item in items:
-        if Path(__file__).parent in Path(item.fspath).parents:
+        if HERE in Path(item.fspath).parents:
             item.add_marker(pytest.mark.system)
             if item.get_closest_marker("timeout") is None:  # whole runs on a machine that may have other work
                 item.add_marker(pytest.mark.timeout(1200))
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory):
+def history(tmp_path_factory, worker_id):
+    """An empty database of Prefect with all its tables, one for all processes that run tests; a server makes them in three seconds of CPU."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "history"
+    with FileLock(f"{home}.lock"):
+        if not home.exists():
+            environment = {**os.environ, "PREFECT_HOME": str(home)}
+            subprocess.run(
+                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"], env=environment, check=True, capture_output=True
+            )
+    return home / "prefect.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory, history):
     """The URL of a Prefect server that lives as long as the session."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     home = tmp_path_factory.mktemp("prefect")
+    shutil.copy(history, home)
     environment = {
         **os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": port,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",

@@ -1,10 +1,14 @@
-"""Nonsense on the real command line: exit status 2, one message on stderr, no traceback, and nothing is left in the store."""
+"""Nonsense on the command line: exit status 2, one message on stderr, no traceback, and nothing is left in the store.
 
-import os
+The command runs in this process, and once for each kind of nonsense in a process of its own.
+"""
+
 import subprocess
 import sys
 
 import pytest
+
+from alignflow.cli.app import main
 
 pytestmark = pytest.mark.system
 TINY = "recipes/tiny.yaml"
@@ -22,38 +26,50 @@ FILES = [
 ]  # fmt: skip
 
 
-def check(repository, store, what, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "alignflow", *map(str, arguments)], cwd=repository, capture_output=True, text=True, errors="replace",
-        timeout=60, env={**os.environ, "ALIGNFLOW_HOME": str(store)},
-    )  # fmt: skip
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert what in done.stderr and done.stderr.count("alignflow: ") == 1 and "Traceback" not in done.stderr and len(done.stderr) < 1500
-    assert not store.exists(), "a refused recipe makes no store"
+@pytest.fixture
+def check(repository, store_root, monkeypatch, capfd):
+    """Call a command that must be refused, in this process or in one of its own; what its message has in it."""
+    monkeypatch.chdir(repository)
+
+    def here(words):
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capfd.readouterr().err
+
+    def elsewhere(words):
+        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, errors="replace", timeout=60)
+        return done.returncode, done.stderr
+
+    def refused(what, *arguments, process=False):
+        status, said = (elsewhere if process else here)(["alignflow", *map(str, arguments)])
+        assert status == 2, said
+        assert what in said and said.count("alignflow: ") == 1 and "Traceback" not in said and len(said) < 1500
+        assert not store_root.exists(), "a refused recipe makes no store"
+
+    return refused
 
 
 @pytest.mark.parametrize(("setting", "what"), SETTINGS, ids=[setting[:40] for setting, _ in SETTINGS])
-def test_a_setting_that_means_nothing(repository, tmp_path, setting, what):
-    check(repository, tmp_path / "store", what, "plan", TINY, "--set", setting)
+def test_a_setting_that_means_nothing(check, setting, what):
+    check(what, "plan", TINY, "--set", setting, process=setting == SETTINGS[0][0])
 
 
 @pytest.mark.parametrize(("content", "what"), FILES, ids=[what for _, what in FILES])
-def test_a_file_that_is_no_recipe(repository, tmp_path, content, what):
+def test_a_file_that_is_no_recipe(check, tmp_path, content, what):
     (tmp_path / "recipe.yaml").write_bytes(content)
-    check(repository, tmp_path / "store", what, "run", tmp_path / "recipe.yaml")
+    check(what, "run", tmp_path / "recipe.yaml", process=content == BOMB.encode())
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "x" * 300 + ".yaml", "recipes"])
-def test_a_recipe_that_is_no_file(repository, tmp_path, path):
-    check(repository, tmp_path / "store", "", "run", path)
+def test_a_recipe_that_is_no_file(check, path):
+    check("", "run", path, process=path == "/dev/zero")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "what"), [("a.json", b"null", "holds null"), ("a.jsonl.gz", b"no", "gzip"), ("a.json", b"[" * 100_000, "not JSON")]
 )
-def test_data_that_is_none(repository, tmp_path, name, content, what):
+def test_data_that_is_none(check, tmp_path, name, content, what):
     (tmp_path / name).write_bytes(content)
-    check(
-        repository, tmp_path / "store", what, "new", "--model", "some/model", "--data", tmp_path / name, "--output", tmp_path / "out.yaml"
-    )
+    check(what, "new", "--model", "some/model", "--data", tmp_path / name, "--output", tmp_path / "out.yaml", process=name == "a.json")
     assert not (tmp_path / "out.yaml").exists()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from browser_support import PATIENCE_MS, Visitor, chromium
-from server_support import Server
+from server_support import Server, give_history
 from system_support import REPOSITORY, TINY
 from waiting import wait_until
 
@@ -30,10 +30,11 @@ RUNS_S = 300
 
 
 @pytest.fixture(scope="module")
-def server(finished, tmp_path_factory):
+def server(finished, tmp_path_factory, history):
     """A server on a copy of the finished run; `login` is what `alignflow status --login` prints."""
     made = Server(tmp_path_factory.mktemp("visited"))
     finished.copy(made.home.store)
+    give_history(made.home.store, history)
     try:
         made("up", "--port", made.port)
         made.login = re.search(r"alignflow:\S+", made("status", "--login")).group()

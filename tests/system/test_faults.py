@@ -13,7 +13,7 @@ import sys
 import threading
 
 import pytest
-from server_support import Server
+from server_support import Server, give_history
 from system_support import REPOSITORY, TINY
 from waiting import wait_until
 
@@ -28,10 +28,11 @@ SETS = [f"--set=align.{name}={value}" for name, value in SETTINGS.items()]
 
 
 @pytest.fixture(scope="module")
-def server(finished, tmp_path_factory):
+def server(finished, tmp_path_factory, history):
     """A server that is up on a copy of the finished store."""
     made = Server(tmp_path_factory.mktemp("faults"))
     finished.copy(made.home.store)
+    give_history(made.home.store, history)
     made("up", "--port", made.port)
     yield made
     made("down")
@@ -164,6 +165,6 @@ def test_cancelling_leaves_no_process_and_no_lock(server):
     key = next((server.home.store / "staging").glob("align-*/spec.json")).parent.name.partition(".")[0]
     assert ArtifactStore(server.home.store).is_locked(key)
     server.api.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-    wait_until(lambda: process_of(f"alignflow.worker {server.home.store}") is None, 30)
-    assert not started(child) and server.ended(run)["type"] == "CANCELLED"
+    wait_until(lambda: process_of(f"alignflow.worker {server.home.store}") is None and not started(child), 30)  # ended, and reaped
+    assert server.ended(run)["type"] == "CANCELLED"
     assert not ArtifactStore(server.home.store).is_locked(key)

@@ -14,6 +14,7 @@ import time
 
 import psutil
 import pytest
+from server_support import give_history
 from system_support import REPOSITORY
 from tiny_model import make_checkpoint
 from waiting import wait_until
@@ -108,8 +109,9 @@ class Run:
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, history):
     runs = []
+    give_history(tmp_path / "store", history)
 
     def started(*arguments, **more):
         runs.append(Run(tmp_path, *arguments, **more))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from server_support import Server
+from server_support import Server, give_history
 from system_support import REPOSITORY
 
 RECIPE = REPOSITORY / "recipes" / "tiny.yaml"
@@ -42,43 +42,58 @@ def folder(tmp_path):
     return place
 
 
-def call(folder, command, *arguments, **environment):
-    settings = {**os.environ, "ALIGNFLOW_HOME": str(folder.parent / "store"), **environment}
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """One store for the file: each test has the stage forced that it is about, and finds those before it."""
+    return tmp_path_factory.mktemp("store") / "store"
+
+
+@pytest.fixture
+def call(folder, store):
+    def called(command, *arguments, **environment):
+        shell = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}  # which a test that imports our commands sets
+        return _run(folder, command, arguments, {**shell, "ALIGNFLOW_HOME": str(store), **environment})
+
+    return called
+
+
+def _run(folder, command, arguments, settings):
     return subprocess.run([*command, *map(str, arguments)], cwd=folder, env=settings, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("how", COMMANDS)
-def test_a_run_executes_no_file_of_the_working_directory(folder, how):
+def test_a_run_executes_no_file_of_the_working_directory(folder, call, how):
     marker = set_traps(folder)
     for name in ("sitecustomize", "usercustomize"):  # Python runs these itself, before our first line, where PYTHONPATH has an empty entry
         (folder / f"{name}.py").unlink()
-    done = call(folder, COMMANDS[how], "run", RECIPE, "--until", "sample", PYTHONPATH=os.pathsep)  # `$NOTHING:` names no folder
+    done = call(COMMANDS[how], "run", RECIPE, "--until", "sample", "--force", "sample", PYTHONPATH=os.pathsep)  # `$NOTHING:` names no folder
     assert not marks(marker)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0 and "sample  ran" in done.stdout, done.stdout + done.stderr
 
 
-def test_no_rank_of_torchrun_executes_a_file_of_the_working_directory(folder):
+def test_no_rank_of_torchrun_executes_a_file_of_the_working_directory(folder, call):
     marker = set_traps(folder)
-    done = call(folder, COMMANDS["command"], "run", RECIPE, "--until", "sft", "--set", "engine.processes=2")
+    done = call(COMMANDS["command"], "run", RECIPE, "--until", "sft", "--force", "sft", "--set", "engine.processes=2")
     assert not marks(marker)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0 and "sft  ran" in done.stdout, done.stdout + done.stderr
 
 
-def test_labelling_executes_no_file_of_the_working_directory(folder):
+def test_labelling_executes_no_file_of_the_working_directory(folder, call):
     marker = set_traps(folder)
     (folder / "prompts.jsonl").write_text("".join(f'{{"prompt": "What is {number}?"}}\n' for number in range(8)))
-    call(folder, COMMANDS["command"], "run", RECIPE, "--until", "init")
-    done = call(folder, COMMANDS["command"], "label", "--prompts", "prompts.jsonl", "--model", "init-", "--n", 2, "--max-new-tokens", 4)
+    call(COMMANDS["command"], "run", RECIPE, "--until", "init")
+    done = call(COMMANDS["command"], "label", "--prompts", "prompts.jsonl", "--model", "init-", "--n", 2, "--max-new-tokens", 4)
     assert not marks(marker)
     assert "sample  ran" in done.stdout, done.stdout + done.stderr
 
 
-def test_up_and_the_runs_of_its_worker_execute_no_file_of_the_working_directory(folder):
+def test_up_and_the_runs_of_its_worker_execute_no_file_of_the_working_directory(folder, history):
     marker = set_traps(folder)
     clone = folder / "alignflow"  # as `git clone` leaves it in its parent directory
     clone.mkdir()
     (clone / "__init__.py").write_text(TRAP.format(marker=str(marker), name="alignflow"))
     server = Server(folder)
+    give_history(server.home.store, history)
 
     def say(*arguments):
         done = subprocess.run(
@@ -94,7 +109,7 @@ def test_up_and_the_runs_of_its_worker_execute_no_file_of_the_working_directory(
         assert not marks(marker)
         assert state["type"] == "COMPLETED", (state, (server.home.run_logs / f"{run}.log").read_text())
     finally:
-        server("down")
+        say("down")  # not as `python -m alignflow`: that runs a package of this name in the working directory before our first line
 
 
 HOSTILE = {
@@ -116,18 +131,18 @@ root: {{handlers: [console]}}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_folder_whose_files_would_steer_prefect_is_refused(folder, name):
+def test_a_folder_whose_files_would_steer_prefect_is_refused(folder, call, name):
     marker, content = folder / "ran", HOSTILE[name]
     name = name.partition(" ")[0]
     (folder / name).write_bytes(content.encode())
     (folder / "logging.yml").write_text(LOGGING.format(marker=marker))
-    done = call(folder, COMMANDS["command"], "run", RECIPE, "--until", "init")
+    done = call(COMMANDS["command"], "run", RECIPE, "--until", "init", "--force", "init")
     assert not marker.exists()
     assert done.returncode == 2 and name in done.stderr and "start in another folder" in done.stderr
 
 
-def test_files_of_those_names_that_say_nothing_to_prefect_are_none_of_our_business(folder):
+def test_files_of_those_names_that_say_nothing_to_prefect_are_none_of_our_business(folder, call):
     (folder / ".env").write_text("PORT=80\n")
     (folder / "pyproject.toml").write_text('[project]\nname = "mine"\n')
-    done = call(folder, COMMANDS["command"], "run", RECIPE, "--until", "init")
-    assert done.returncode == 0, done.stderr
+    done = call(COMMANDS["command"], "run", RECIPE, "--until", "init", "--force", "init")
+    assert done.returncode == 0 and "init  ran" in done.stdout, done.stderr

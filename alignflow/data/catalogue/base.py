@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from alignflow import collector
 from alignflow.data.configs import options
 from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.explaining import explain, suggest
@@ -32,7 +33,8 @@ class Part:
     def resolve(self) -> Callable[..., Any]:
         """Import and return what the address names."""
         module, _, name = self.address.partition(":")
-        return getattr(importlib.import_module(module), name)
+        with collector.paused():
+            return getattr(importlib.import_module(module), name)
 
 
 @dataclass(frozen=True)
