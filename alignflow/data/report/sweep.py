@@ -1,0 +1,87 @@
+"""A sweep as a table and as a picture of reward against KL."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from alignflow.data.report.plots import literal
+
+
+class Member(Protocol):
+    """What came of one member of a sweep; see `flows/sweep.py`."""
+
+    method: str
+    family: str
+    learning_rate: float
+    metrics: dict[str, float | None]
+    seconds: float | None
+    error: str
+
+
+COLUMNS = ("method", "family", "learning rate", "accuracy or rewards", "win rate", "KL", "length", "seconds")
+
+
+def cells(member: Member) -> list[str]:
+    """The row of a member: its family's own measure on held-out rows, win rates with intervals, KL per answer (nats), mean tokens beside SFT's."""
+    found = member.metrics
+    start = [member.method, member.family, f"{member.learning_rate:g}"]
+    if member.error:
+        return [*start, member.error, *[""] * (len(COLUMNS) - 4)]
+    lengths = _number(found.get("tokens_mean/aligned")), _number(found.get("tokens_mean/sft"))
+    seconds = "" if member.seconds is None else f"{member.seconds:.0f}"
+    return [*start, own_measure(found), win_rates(found), _number(found.get("kl")), f"{lengths[0]} / {lengths[1]}" if all(lengths) else "", seconds]
+
+
+def own_measure(found: Mapping[str, float | None]) -> str:
+    """Held-out accuracy of the implicit reward; for single answers the mean rewards of good and of bad ones."""
+    if (accuracy := found.get("eval_rewards/accuracies")) is not None:
+        return f"{accuracy:.3f}"
+    good, bad = (_number(found.get(f"eval_rewards/{side}")) for side in ("chosen", "rejected"))
+    return f"{good} / {bad}" if good or bad else ""
+
+
+def win_rates(found: Mapping[str, float | None]) -> str:
+    """Each judge's win rate over SFT, with its interval."""
+    shown = []
+    for name, value in found.items():
+        if name.startswith("win_rate/") and value is not None and not name.endswith(("/low", "/high")):
+            shown.append(f"{name.removeprefix('win_rate/')} {value:.3f} ({_number(found.get(f'{name}/low'))}-{_number(found.get(f'{name}/high'))})")
+    return "; ".join(shown)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def markdown(name: str, members: Sequence[Member]) -> str:
+    """The table as Markdown."""
+    lines = [f"# Sweep {name}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(member)) + " |" for member in members]
+    return "\n".join(lines) + "\n"
+
+
+def picture(members: Sequence[Member]) -> bytes | None:
+    """Win rate against KL, one point per member with both, as a PNG; None where there is no such point. The first judge's rate is drawn."""
+    points = []
+    for member in members:
+        rate = next((value for name, value in member.metrics.items() if name.startswith("win_rate/") and value is not None), None)
+        kl = member.metrics.get("kl")
+        if rate is not None and kl is not None and not member.error:
+            points.append((kl, rate, f"{member.method} {member.learning_rate:g}"))
+    if not points:
+        return None
+    from matplotlib.figure import Figure  # half a second
+
+    figure = Figure(figsize=(9, 6))
+    axis = figure.add_subplot()
+    axis.scatter([point[0] for point in points], [point[1] for point in points], s=14)
+    for kl, rate, name in points:
+        axis.annotate(literal(name), (kl, rate), fontsize=6, xytext=(3, 2), textcoords="offset points")
+    axis.set(xlabel="KL to the SFT model, nats per answer", ylabel="win rate over the SFT model, first judge")
+    axis.axhline(0.5, linestyle="--", linewidth=1, color="#8b949e")
+    axis.grid(alpha=0.25)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", metadata={"Software": None})
+    return buffer.getvalue()
