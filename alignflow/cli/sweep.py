@@ -23,6 +23,8 @@ from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.sweep import Member, Result, members, run_members
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
+SHOWN = (0, 2, 3, 4, 5, 7)
+"""Columns of the table on the terminal."""
 Many = Annotated[str, typer.Option("--methods", metavar="NAMES", help="Methods, with commas; empty: all that learn from data that is there.")]
 Rates = Annotated[str, typer.Option("--learning-rates", metavar="RATES", help="Learning rates, with commas; empty: the recipe's.")]
 Option = Annotated[list[str] | None, typer.Option("--option", metavar="METHOD.NAME=VALUE", help="An option of one method: kto.beta=0.2.")]
@@ -90,10 +92,11 @@ def options_of(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def table_of(results: Sequence[Result]) -> Table:
-    """One line per member."""
-    table = Table(*COLUMNS)
+    """One line per member, as narrow as a terminal; sweep.md has the rest."""
+    table = Table(*(COLUMNS[number] for number in SHOWN))
     for result in results:
-        table.add_row(*(escape(cell) for cell in cells(result)))
+        row = cells(result)
+        table.add_row(*(escape(row[number].replace("; ", "\n")) for number in SHOWN))
     return table
 
 
