@@ -14,6 +14,8 @@ from typing import Any
 
 from alignflow.data.template_memory import remembered
 
+ROLES = frozenset({"system", "user", "assistant"})
+"""Those of messages that a shape is looked for."""
 _BLANK, _FIRST, _LAST = "\u2003", "\ue0f0", "\ue0f1"
 _MARKED = re.compile(f"({_BLANK}?){_FIRST}([0-9]+){_LAST}({_BLANK}?)")
 """A mark in the place of a text: the blanks at its ends are gone where the template trims it."""

@@ -13,14 +13,13 @@ from typing import Any
 
 from alignflow.data.chat_templates import Messages
 from alignflow.data.template_memory import remembered
-from alignflow.data.template_shapes import Shape, shape_of
+from alignflow.data.template_shapes import ROLES, Shape, shape_of
 from alignflow.data.template_turns import end_in, lead_before, text_after
 from alignflow.data.text_pieces import Ways, as_called, can_encode, ways_of
 from alignflow.data.token_ids import controls_of
 
 PLAIN = frozenset({"role", "content", "weight"})
 """What a message may have whose text alone the chat template is given."""
-ROLES = frozenset({"system", "user", "assistant"})
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-STRUCTURED = ("tools", "tool_calls", "reasoning_content")
-"""Keys of a turn that say more than its text."""
 AS_JSON = "tool_calls"
 TURN_FIELDS = ("tool_calls", "tool_call_id", "name", "reasoning_content")
 """Keys of a turn that a table with tools has beside role, content and weight."""
@@ -22,7 +20,10 @@ CONVERSATIONS = ("messages", "prompt", "chosen", "rejected", "completion")
 
 def is_structured(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a conversation has more than texts: tools, calls of tools and their results, or an answer's thinking."""
-    return any(message["role"] == "tool" or any(message.get(name) for name in STRUCTURED) for message in messages)
+    for message in messages:  # of every row, several times
+        if message["role"] == "tool" or message.get("tools") or message.get("tool_calls") or message.get("reasoning_content"):
+            return True
+    return False
 
 
 def with_tools(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> list[dict[str, Any]]:
