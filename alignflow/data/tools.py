@@ -62,6 +62,8 @@ def texts_in(value: Any) -> list[str]:
 
 def told(message: Mapping[str, Any]) -> str:
     """All that a turn says as one text: its thinking, its text, its calls and the tools that it brings as JSON."""
+    if len(message) == 2 and "role" in message:  # as most turns are
+        return message["content"]
     parts = [message.get("reasoning_content"), message["content"], *(message.get("tool_calls") or ()), *(message.get("tools") or ())]
     return "\n".join(part if isinstance(part, str) else as_text(part) for part in parts if part)
 
@@ -73,7 +75,11 @@ def as_text(value: Any) -> str:
 
 def has_fields(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a conversation of some rows has more than texts."""
-    return any(is_structured(row[name]) for row in rows for name in CONVERSATIONS if row.get(name))
+    for row in rows:
+        for name in CONVERSATIONS:
+            if (turns := row.get(name)) and is_structured(turns):
+                return True
+    return False
 
 
 def to_columns(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def check_row(row: Mapping[str, Any]) -> None:
 def _check_text(text: str) -> None:
     if "\0" in text:
         raise RowError("nul_character")
-    if not any(_is_seen(character) for character in text):
+    if not ("!" <= text[:1] <= "~" or any(_is_seen(character) for character in text)):
         raise RowError("empty")
 
 
