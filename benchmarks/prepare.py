@@ -3,8 +3,8 @@
 `python benchmarks/prepare.py [--rows 100000] [--processes 2] [--rounds 1] [--tokenizer DIRECTORY]`: makes chats of about 150 tokens (some of
 them equal or nearly equal to an earlier one; the same rows every time), then runs both in turn, each in a process of its own. `prepare`
 parses, checks, cleans (near duplicates as well), splits and writes; `datasets.map` applies the chat template and tokenizes, and does nothing
-else. Memory is the highest sum of the memory of a process and its children, pages that several of them share counted once (PSS). CPU seconds hold all of these processes, so that other
-work on the machine counts as little as it can.
+else. Memory is the highest sum of the memory of a process and its children, where pages that several of them share count once (PSS). CPU
+seconds hold all of these processes, so that other work on the machine counts as little as it can.
 """
 
 from __future__ import annotations

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from alignflow.data.chunk_parsing import PUT_TOGETHER, Assembled, Chunk, ParsedChunk, Row, in_chunks, left_out_example, parse_chunk, shortened
+from alignflow.data.chunk_parsing import (
+    PUT_TOGETHER,
+    Assembled,
+    Chunk,
+    ParsedChunk,
+    Row,
+    in_chunks,
+    left_out_example,
+    parse_chunk,
+    shortened,
+)
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.row_workers import Workers

@@ -10,7 +10,7 @@ leave_torch_out()
 
 import transformers.tokenization_utils_tokenizers  # noqa: E402, F401
 
-import alignflow.data.prepare  # noqa: E402, F401
+import alignflow.data.prepare  # noqa: E402
 import alignflow.data.sources.reading  # noqa: E402, F401
 
 gc.freeze()  # what is loaded stays, and its pages stay shared

@@ -83,5 +83,5 @@ def read_rows(path: Path, mask: np.ndarray | None = None) -> Iterator[Row]:
     """The rows of a chunk, which is held; of a `mask` [rows], those at which it is true."""
     if mask is not None and not mask.any():
         return
-    rows = marshal.loads(path.read_bytes())  # noqa: S302 - this program wrote it
+    rows = marshal.loads(path.read_bytes())
     yield from rows if mask is None else compress(rows, mask)

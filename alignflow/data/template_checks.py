@@ -120,9 +120,9 @@ def refused(tokenizer: Any, messages: Any) -> bool:
 
 def refusal(tokenizer: Any, messages: Any) -> str:
     """Why the template cannot write a conversation, as a reason of tool_forms.LEFT_OUT; empty where it can."""
-    if all(message.keys() == {"role", "content"} and message["role"] in ROLES and isinstance(message["content"], str) for message in messages):
-        if shape_of(tokenizer, tuple(message["role"] for message in messages), False) is not None:
-            return ""  # it writes every text, whatever it says
+    are_texts = all(message.keys() == {"role", "content"} and message["role"] in ROLES and isinstance(message["content"], str) for message in messages)
+    if are_texts and shape_of(tokenizer, tuple(message["role"] for message in messages), False) is not None:
+        return ""  # it writes every text, whatever it says
     if reason := left_out(tokenizer, messages):
         return reason
     try:

@@ -41,7 +41,7 @@ class Ways:
 
     def has_control(self, text: str) -> bool:
         """Whether one of the control tokens stands in a text."""
-        return any([opening in text for opening in self.openings]) and self.border.search(text) is not None
+        return any(opening in text for opening in self.openings) and self.border.search(text) is not None
 
 
 _WAYS: weakref.WeakKeyDictionary[Any, Ways] = weakref.WeakKeyDictionary()

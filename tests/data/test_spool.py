@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 
 from alignflow.data.spool import Spool, SpooledRows, read_rows, write_rows
 
-rows_of_tables = st.lists(st.fixed_dictionaries({"id": st.text(max_size=5), "score": st.none() | st.floats(allow_nan=False), "n": st.integers(), "turns": st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=2), max_size=3)}), max_size=8)
+turns = st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=2), max_size=3)
+rows_of_tables = st.lists(
+    st.fixed_dictionaries({"id": st.text(max_size=5), "score": st.none() | st.floats(allow_nan=False), "n": st.integers(), "turns": turns}), max_size=8
+)
 
 
 @given(rows_of_tables, st.randoms())
