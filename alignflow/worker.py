@@ -60,6 +60,7 @@ from alignflow.data import catalogue, errors  # noqa: E402
 from alignflow.data.adapters import verify_model  # noqa: E402
 from alignflow.data.errors import AlignflowError, StageError, StoreError  # noqa: E402
 from alignflow.data.run import Run, Runtime, Share, write_whole  # noqa: E402
+from alignflow.data.without_torch import leave_torch_out  # noqa: E402
 
 SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
@@ -118,6 +119,8 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
     encoded = Path(spec["encoded"]) if spec.get("encoded") else None
     run = Run(out=out, side=side, work=Path(spec["work"]), rows=Path(spec["rows"]), runtime=runtime, main=rank == 0, encoded=encoded)
     stage = catalogue.STAGES[spec["stage"]]
+    if stage.without_torch:
+        leave_torch_out()
     config = stage.config.model_validate(spec["config"])
     inputs = {name: Path(path) if path else None for name, path in spec["inputs"].items()}
     check_inputs(inputs)

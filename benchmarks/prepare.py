@@ -3,13 +3,14 @@
 `python benchmarks/prepare.py [--rows 100000] [--processes 2] [--rounds 1] [--tokenizer DIRECTORY]`: makes chats of about 150 tokens (some of
 them equal or nearly equal to an earlier one; the same rows every time), then runs both in turn, each in a process of its own. `prepare`
 parses, checks, cleans (near duplicates as well), splits and writes; `datasets.map` applies the chat template and tokenizes, and does nothing
-else. Memory is the highest sum of the resident memory of a process and its children. CPU seconds hold all of these processes, so that other
-work on the machine counts as little as it can.
+else. Memory is the highest sum of the memory of a process and its children, where pages that several of them share count once (PSS). CPU
+seconds hold all of these processes, so that other work on the machine counts as little as it can.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -23,7 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-WORDS, PAGE = 6000, os.sysconf("SC_PAGE_SIZE")
+WORDS = 6000
 EQUAL, NEARLY_EQUAL = 0.03, 0.04
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -42,6 +43,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.one:
         return one_side(arguments.one[0], Path(arguments.one[1]), arguments.processes)
+    _adopt_orphans()
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         with open(folder / "rows.jsonl", "w", encoding="utf-8") as file:
@@ -102,6 +104,10 @@ def train_tokenizer(folder: Path) -> None:
 def one_side(side: str, folder: Path, processes: int) -> int:
     """Run one side in this process, and print what became of the rows."""
     if side == "alignflow":
+        from alignflow.data.without_torch import leave_torch_out
+
+        leave_torch_out()  # as the process of a stage does
+
         from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
         from alignflow.data.prepare import prepare
         from alignflow.data.run import Run, Runtime
@@ -136,10 +142,25 @@ def measured(side: str, folder: Path, processes: int) -> dict[str, float]:
     watcher.start()
     said, _ = child.communicate()
     watcher.join()
+    _wait_for_orphans()
     if child.returncode:
         raise SystemExit(f"{side} failed")
     print(f"{side}: " + "; ".join(line for line in said.splitlines() if "kept" in line or "mapped" in line), flush=True)
     return {"wall": time.monotonic() - started, "cpu": _cpu() - before, "memory": peak[0] / 1e6}
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what a side leaves behind (Linux): the server from which alignflow's processes are forked ends after it."""
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+
+def _wait_for_orphans() -> None:
+    """So that their CPU time is counted."""
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        return
 
 
 def _cpu() -> float:
@@ -150,7 +171,7 @@ def _cpu() -> float:
 def _watch(child: subprocess.Popen[str], peak: list[int]) -> None:
     while child.poll() is None:
         peak[0] = max(peak[0], sum(map(_resident, _tree(child.pid))))
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 def _tree(root: int) -> list[int]:
@@ -169,10 +190,12 @@ def _tree(root: int) -> list[int]:
 
 
 def _resident(process: int) -> int:
+    """Bytes of a process's memory, and its share of those that it shares with others."""
     try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def report(rows: int, rounds: list[dict[str, dict[str, float]]]) -> None:

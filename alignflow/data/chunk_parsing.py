@@ -14,9 +14,10 @@ from alignflow.data import catalogue
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.printable import printable
 from alignflow.data.records import row_id
-from alignflow.data.sources.base import RowError, is_blank
+from alignflow.data.sources.base import BrokenLine, RawLine, RowError, is_blank
 from alignflow.data.sources.columns import CARRIED, WatchedRow, left_behind, renamed, root_of
 from alignflow.data.sources.detect import assembled
+from alignflow.data.sources.json_files import decoded
 from alignflow.data.sources.meanings import unread_keys
 from alignflow.data.sources.oasst import is_message
 from alignflow.data.sources.soundness import check_row
@@ -82,6 +83,7 @@ class ParsedChunk:
         examples: Reason -> the first row that was dropped for it.
         over_weight: Rows that the source's weight leaves out.
         over_weight_example: The first of them.
+        broken: Lines that turned out to be no rows, where they were decoded here.
         read: Columns that a parser looked at.
         seen: Columns with something in them.
     """
@@ -92,6 +94,7 @@ class ParsedChunk:
     examples: dict[str, str] = field(default_factory=dict)
     over_weight: int = 0
     over_weight_example: str = ""
+    broken: list[BrokenLine] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
     seen: Seen = field(default_factory=Seen)
 
@@ -103,6 +106,7 @@ class ParsedChunk:
         self.examples = {**later.examples, **self.examples}
         self.over_weight += later.over_weight
         self.over_weight_example = self.over_weight_example or later.over_weight_example
+        self.broken += later.broken
         self.read |= later.read
         self.seen.add(later.seen)
 
@@ -156,13 +160,13 @@ class Assembled:
             yield at, row
 
 
-def in_chunks(rows: Iterable[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]]:
+def in_chunks(rows: Iterable[tuple[int, Row | RawLine]]) -> Iterator[list[tuple[int, Row | RawLine]]]:
     """Numbered rows in lists of CHUNK_ROWS at most, which end early where their texts are long."""
-    chunk: list[tuple[int, Row]] = []
+    chunk: list[tuple[int, Row | RawLine]] = []
     size = 0
     for numbered in rows:
         chunk.append(numbered)
-        size += _characters(numbered[1])
+        size += len(numbered[1].data) if isinstance(numbered[1], RawLine) else _characters(numbered[1])
         if len(chunk) >= CHUNK_ROWS or size >= CHUNK_CHARACTERS:
             yield chunk
             chunk, size = [], 0
@@ -176,7 +180,7 @@ def _characters(value: Any) -> int:
     return sum(map(_characters, value.values() if isinstance(value, dict) else value)) if isinstance(value, dict | list) else 8
 
 
-def parse_chunk(rows: list[tuple[int, Row]], source: SourceConfig, label: str, kind: str, name: str) -> tuple[ParsedChunk, list[Row]]:
+def parse_chunk(rows: list[tuple[int, Row | RawLine]], source: SourceConfig, label: str, kind: str, name: str) -> tuple[ParsedChunk, list[Row]]:
     """Numbered raw rows as rows of the table `kind`, by the parser of the format `name`, without those that the source's weight leaves out.
 
     `label` is the source's name in the rows and in examples.
@@ -184,7 +188,11 @@ def parse_chunk(rows: list[tuple[int, Row]], source: SourceConfig, label: str, k
     found = ParsedChunk()
     made: list[Row] = []
     parse = catalogue.FORMATS[name].resolve()
-    for at, row in rows:
+    for at, line in rows:
+        row = decoded(line) if isinstance(line, RawLine) else line
+        if isinstance(row, BrokenLine):
+            found.broken.append(row)
+            continue
         if name not in PUT_TOGETHER:
             found.seen.look(row, source)
         try:

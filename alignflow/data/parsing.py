@@ -11,14 +11,25 @@ from pathlib import Path
 
 import numpy as np
 
-from alignflow.data.chunk_parsing import Assembled, Chunk, ParsedChunk, Row, in_chunks, left_out_example, parse_chunk, shortened
+from alignflow.data.chunk_parsing import (
+    PUT_TOGETHER,
+    Assembled,
+    Chunk,
+    ParsedChunk,
+    Row,
+    in_chunks,
+    left_out_example,
+    parse_chunk,
+    shortened,
+)
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.row_workers import Workers
 from alignflow.data.source_names import source_names
-from alignflow.data.sources.base import BrokenLine
+from alignflow.data.sources.base import BrokenLine, RawLine
 from alignflow.data.sources.detect import LOOKED_AT, detect, with_names
-from alignflow.data.sources.reading import read_rows as read_source
+from alignflow.data.sources.json_files import decoded
+from alignflow.data.sources.reading import read_lines
 from alignflow.data.spool import Spool, SpooledRows, read_rows, write_rows
 
 LISTED = 5
@@ -62,25 +73,34 @@ class NumberedLines:
 
     Attributes:
         read: Lines so far, broken ones included.
+        decodes: Whether lines of JSON are decoded here; otherwise they are given as RawLine, and those that are broken have to be `add`ed.
     """
 
     def __init__(self, source: SourceConfig, label: str):
         self._source, self._label = source, label
-        self._lines = read_source(source)
+        self._lines = read_lines(source)
         self.read = 0
+        self.decodes = True
         self._broken: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
         self._first: list[BrokenLine] = []
 
-    def __iter__(self) -> Iterator[tuple[int, Row]]:
+    def __iter__(self) -> Iterator[tuple[int, Row | RawLine]]:
         for line in self._lines:
             self.read += 1
+            if self.decodes and isinstance(line, RawLine):
+                line = decoded(line)
             if isinstance(line, BrokenLine):
-                self._broken[line.reason] += 1
-                self._examples.setdefault(line.reason, f"{self._label}: line {line.number}")
-                self._first += [line] if len(self._first) < LISTED else []
+                self.add([line])
             else:
                 yield self.read, line
+
+    def add(self, broken: Sequence[BrokenLine]) -> None:
+        """Count broken lines, in their order."""
+        for line in broken:
+            self._broken[line.reason] += 1
+            self._examples.setdefault(line.reason, f"{self._label}: line {line.number}")
+            self._first += [line] if len(self._first) < LISTED else []
 
     def finish(self, kept: Kept, config: PrepareConfig) -> None:
         """Read on to the end, and count the lines.
@@ -88,6 +108,7 @@ class NumberedLines:
         Raises:
             DataError: more of them than `max_broken_fraction` are broken.
         """
+        self.decodes = True
         for _ in self:
             pass
         kept.take(self._broken, self._examples)
@@ -170,6 +191,7 @@ def _parse_source(
     except DataError:
         lines.finish(kept, config)  # too many broken lines are the nearer reason
         raise
+    lines.decodes = name in PUT_TOGETHER
     trees = Assembled(name, chain(first, lines), source)
     jobs = ((spool.new(), rows, source, label, kind, name) for rows in in_chunks(trees))
     found = ParsedChunk(seen=trees.seen)
@@ -178,6 +200,7 @@ def _parse_source(
         chunks.append(Chunk(path, part.kept, part.ids))
         found.add(part)
         say(lines.read)
+    lines.add(found.broken)
     lines.finish(kept, config)
     kept.read -= trees.put_together
     kept.formats[label] = ", ".join(dict.fromkeys((*kept.formats.get(label, name).split(", "), name)))
@@ -202,7 +225,7 @@ def capped(chunks: list[Chunk], source: SourceConfig, kept: Kept) -> list[Chunk]
     return [replace(chunk, chosen=part, size=int(part.sum())) for chunk, part in zip(chunks, parts, strict=True)]
 
 
-def _parse_to_file(path: Path, rows: list[tuple[int, Row]], source: SourceConfig, label: str, kind: str, name: str) -> tuple[Path, ParsedChunk]:
+def _parse_to_file(path: Path, rows: list[tuple[int, Row | RawLine]], source: SourceConfig, label: str, kind: str, name: str) -> tuple[Path, ParsedChunk]:
     """Parse a chunk, in whatever process, and write its rows."""
     found, made = parse_chunk(rows, source, label, kind, name)
     write_rows(path, made)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 
 from alignflow.data.chat_templates import write_conversation
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
@@ -218,6 +217,8 @@ class _Tables:
 
     def _finish(self, kind: str, table: Table, encoded: bool = True) -> None:
         """Statistics, samples and warnings of a table."""
+        import pandas  # here, since the processes that work on rows need none
+
         kept, left = table.kept, table.left
         sides = {side: int(mask.sum()) for side, mask in self.sides.get(kind, {}).items()}
         lengths = {name: table.column(lambda chunk, name=name: getattr(chunk.lengths, name))[left] for name in ("prompt", "total", "merged")}

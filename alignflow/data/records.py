@@ -224,7 +224,10 @@ def row_id(*parts: Any) -> str:
 
 def up_to_question(messages: Sequence[dict[str, str]]) -> Sequence[dict[str, str]]:
     """A prompt up to its last user turn, without the calls of tools and the results after it: they ask nothing of their own."""
-    return messages[: max((place for place, turn in enumerate(messages, 1) if turn["role"] == "user"), default=len(messages))]
+    for place in range(len(messages), 0, -1):
+        if messages[place - 1]["role"] == "user":
+            return messages[:place]
+    return messages[:]
 
 
 def is_held_out(messages: Sequence[dict[str, str]], fraction: float) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,12 +14,13 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from alignflow.data.errors import StageError
+from alignflow.data.without_torch import leave_torch_out
 
 Result = TypeVar("Result")
 FEW = 8
 """Chunks that this process works on itself before it starts others: a process needs seconds to begin."""
 MOST = 16
-"""Processes at most: each of them holds libraries, a tokenizer and some chunks, about half a gigabyte (docs/benchmarks.md)."""
+"""Processes at most: each of them holds a tokenizer and some chunks, about 75 MB of its own (docs/benchmarks.md)."""
 AHEAD = 2
 """Chunks that wait for each process, so that memory does not grow with the number of rows."""
 
@@ -28,7 +28,8 @@ AHEAD = 2
 class Workers:
     """Applies functions of modules to chunks, in `processes` processes once there are more than FEW chunks.
 
-    The processes begin fresh (spawn), die with this one, and end when the `with` block ends.
+    They are forked from a server that has loaded what they need (`row_process`), or begin fresh where there is none. They share its memory, die
+    with this process, and end when the `with` block ends.
     """
 
     def __init__(self, processes: int):
@@ -57,7 +58,7 @@ class Workers:
             if first is None:
                 return
             jobs = chain([first], jobs)
-            self._pool = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"), _begin, (os.getpid(),))
+            self._pool = ProcessPoolExecutor(self.processes, _context(), _begin)
         waiting: deque[Future[Result]] = deque()
         for job in jobs:
             waiting.append(self._pool.submit(function, *job))
@@ -82,10 +83,23 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _begin(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux), and leave interrupts to the parent."""
+def _context() -> Any:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["alignflow.data.row_process"])
+    return context
+
+
+def _begin() -> None:
+    """Leave torch out, and interrupts to the parent; end this process as soon as its parent is gone."""
+    leave_torch_out()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # it was gone before this line
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # it waits for the end of a pipe; what the kernel could tell is the end of the server
         os._exit(1)

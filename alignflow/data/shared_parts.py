@@ -58,6 +58,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.batch_rendering", "alignflow.data.text_pieces", "alignflow.data.word_ids", "alignflow.data.encoded_kinds",
             "alignflow.data.encoded_rows:AnswerIds",
             "alignflow.data.written", "alignflow.data.tool_forms", "alignflow.data.tool_turns", "alignflow.data.template_memory",
+            "alignflow.data.template_shapes", "alignflow.data.token_counts",
         ),
         "Conversations to token ids and back.", version="3",
     ),

@@ -8,6 +8,7 @@ from alignflow.data.chat_templates import write_conversation
 from alignflow.data.errors import ModelError, TemplateRefusedError
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import encode_turn, encode_turns
+from alignflow.data.template_shapes import ROLES, shape_of
 from alignflow.data.template_turns import end_text, end_token, follows
 from alignflow.data.token_ids import controls_of
 from alignflow.data.tool_forms import OTHER, left_out
@@ -119,6 +120,9 @@ def refused(tokenizer: Any, messages: Any) -> bool:
 
 def refusal(tokenizer: Any, messages: Any) -> str:
     """Why the template cannot write a conversation, as a reason of tool_forms.LEFT_OUT; empty where it can."""
+    are_texts = all(message.keys() == {"role", "content"} and message["role"] in ROLES and isinstance(message["content"], str) for message in messages)
+    if are_texts and shape_of(tokenizer, tuple(message["role"] for message in messages), False) is not None:
+        return ""  # it writes every text, whatever it says
     if reason := left_out(tokenizer, messages):
         return reason
     try:

@@ -1,4 +1,4 @@
-"""What is remembered of a tokenizer's chat template about tools: found once, and again where the template is set anew."""
+"""What is remembered of a tokenizer's chat template: found once, and again where the template is set anew."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ class Memory:
         form: See tool_forms.
         left_out: See tool_forms: kinds of turns -> what is left out.
         ends: See tool_turns: kind of a turn of calls -> how it ends.
+        is_blind: See template_shapes: whether the template is known not to look at the texts; None before anyone asked.
+        shapes: See template_shapes: roles, and whether an answer is to follow -> what is written around the texts.
+        sizes: See token_counts: what is known of conversations of some roles.
     """
 
     template: Any
     form: Any = None
     left_out: dict[Any, str] = field(default_factory=dict)
     ends: dict[Any, tuple[str, str]] = field(default_factory=dict)
+    is_blind: bool | None = None
+    shapes: dict[Any, Any] = field(default_factory=dict)
+    sizes: dict[Any, Any] = field(default_factory=dict)
 
 
 _REMEMBERED: weakref.WeakKeyDictionary[Any, Memory] = weakref.WeakKeyDictionary()

@@ -50,19 +50,19 @@ def end_text(tokenizer: Any) -> str:
     A template that ends a turn by the header of the next one (GLM) is read with a further user turn.
     """
     for roles in (ONE_TURN, TWO_TURNS):
-        after = _after(tokenizer, roles)[1]
-        if after and (end := _end_in(tokenizer, after)):
+        after = text_after(tokenizer, roles)[1]
+        if after and (end := end_in(tokenizer, after)):
             return after[:end]
     return ""
 
 
-def _end_in(tokenizer: Any, after: str) -> int:
+def end_in(tokenizer: Any, after: str) -> int:
     """Where a turn's end stops in the text after its content: behind the first control token, and further ones that end every turn; 0 for none."""
     control = controls_of(tokenizer).any
     found = control.search(after)
     if found is None:
         return 0
-    last, middle = (_after(tokenizer, roles)[1] for roles in (ONE_TURN, TWO_TURNS))
+    last, middle = (text_after(tokenizer, roles)[1] for roles in (ONE_TURN, TWO_TURNS))
     always = (last or "")[: shared(last or "", last or "" if middle is None else middle)]
     end = found.end()
     while (further := control.match(after, end)) and after[: further.end()] == always[: further.end()]:
@@ -86,20 +86,20 @@ def earlier_turns(tokenizer: Any, messages: Messages, places: Sequence[int], who
     if not places:
         return []
     if is_structured(messages):
-        return [structured_turn(tokenizer, messages, place, whole, _end_in) for place in places]
+        return [structured_turn(tokenizer, messages, place, whole, end_in) for place in places]
     mark = free_mark(messages)
     turns = [{**message, "content": mark} if index in places else message for index, message in enumerate(messages)]
     pieces = write_conversation(tokenizer, turns, False).split(mark)
-    after = _after(tokenizer, tuple(str(message["role"]) for message in messages))
+    after = text_after(tokenizer, tuple(str(message["role"]) for message in messages))
     found, at = [], 0
     for number, index in enumerate(places):
         start = at + len(pieces[number]) if len(pieces) == len(places) + 1 else -1
         content = next((text for text in _forms(messages[index]["content"]) if start >= 0 and whole.text.startswith(text + pieces[number + 1], start)), None)
-        lead = None if content is None or not whole.text.startswith(pieces[number], at) else _lead(tokenizer, messages, whole.text, start)
+        lead = None if content is None or not whole.text.startswith(pieces[number], at) else lead_before(tokenizer, messages, whole.text, start)
         if lead is None:
             return [turn_in(tokenizer, messages, place, whole) for place in places]
         at = start + len(content or "")
-        end = _end_in(tokenizer, after[index] or "")
+        end = end_in(tokenizer, after[index] or "")
         found.append(Turn(start - lead, at, at + end if end and whole.text.startswith((after[index] or "")[:end], at) else at))
     return found
 
@@ -110,9 +110,9 @@ def _forms(content: str) -> tuple[str, ...]:
     return content, content.strip(), answer, answer.lstrip("\n"), answer.strip()
 
 
-def _lead(tokenizer: Any, messages: Messages, text: str, start: int) -> int | None:
+def lead_before(tokenizer: Any, messages: Messages, text: str, start: int) -> int | None:
     """How many characters before an earlier answer's content, which begins at `start`, the model writes; None where that is not known."""
-    prompt = _generation_prompt(tokenizer)
+    prompt = generation_prompt(tokenizer)
     if prompt and text.endswith(prompt, 0, start):
         return 0
     roles = [message["role"] for message in messages]
@@ -148,7 +148,7 @@ def _between(text: str, question: str, turn: Turn, answer: str) -> tuple[str, in
     return (text[asked:start], start - turn.start) if asked <= turn.start <= start and text.startswith(answer, start) else ("", 0)
 
 
-def _generation_prompt(tokenizer: Any) -> str:
+def generation_prompt(tokenizer: Any) -> str:
     """What the template adds after a user's turn for an answer to follow."""
     remembered = _remembered(tokenizer)
     if remembered.prompt is None:
@@ -160,7 +160,7 @@ def _generation_prompt(tokenizer: Any) -> str:
 
 def follows(tokenizer: Any, roles: tuple[str, ...]) -> bool:
     """Whether the chat template writes every turn of a conversation of such roles."""
-    return None not in _after(tokenizer, roles)
+    return None not in text_after(tokenizer, roles)
 
 
 def opening_ids(tokenizer: Any) -> list[int]:
@@ -182,7 +182,7 @@ def _opening(tokenizer: Any) -> str:
 def last_turn(tokenizer: Any, messages: Messages, whole: Written, prompt: Written | None = None) -> tuple[Written, Turn]:
     """The last turn's place in a text that ends with it, and the text, with the turn's end where the template left that to the next turn."""
     if is_structured(messages):
-        return structured_last(tokenizer, messages, whole, end_text(tokenizer) or tokenizer.eos_token, _end_in)
+        return structured_last(tokenizer, messages, whole, end_text(tokenizer) or tokenizer.eos_token, end_in)
     turn = turn_in(tokenizer, messages, len(messages) - 1, whole, prompt)
     if turn.end > turn.content_end:
         return whole, turn
@@ -192,7 +192,7 @@ def last_turn(tokenizer: Any, messages: Messages, whole: Written, prompt: Writte
 
 def turn_in(tokenizer: Any, messages: Messages, index: int, whole: Written, prompt: Written | None = None) -> Turn:
     """Where the assistant's turn `index` stands in the text of all messages."""
-    after = _after(tokenizer, tuple(str(message["role"]) for message in messages))[index]
+    after = text_after(tokenizer, tuple(str(message["role"]) for message in messages))[index]
     marked = None
     if index == len(messages) - 1 and after is not None and whole.text.endswith(after):
         content_end = len(whole.text) - len(after)
@@ -200,7 +200,7 @@ def turn_in(tokenizer: Any, messages: Messages, index: int, whole: Written, prom
         marked = _marked(tokenizer, messages, index)
         content_end = len(whole.text) - shared(marked[1][::-1], whole.text[::-1])
     end = content_end
-    found = _end_in(tokenizer, after or "")
+    found = end_in(tokenizer, after or "")
     if found and whole.text.startswith((after or "")[:found], content_end):
         end = content_end + found
     prompt = prompt or write_shielded(tokenizer, messages[:index], True)
@@ -223,7 +223,7 @@ def _parting(
     return max([history, *ends, line])
 
 
-def _after(tokenizer: Any, roles: tuple[str, ...]) -> list[str | None]:
+def text_after(tokenizer: Any, roles: tuple[str, ...]) -> list[str | None]:
     """For each turn of a conversation of such roles, the text between its content and the next one's; None where it is not written."""
     remembered = _remembered(tokenizer)
     if roles not in remembered.after:

@@ -22,16 +22,29 @@ _NOWHERE = re.compile(r"((?!))")
 
 
 @dataclass(frozen=True)
-class _Ways:
-    """How texts of a tokenizer can be cut: at which control tokens, and then into words; `size` tells whether tokens were added since."""
+class Ways:
+    """How texts of a tokenizer can be cut.
+
+    Attributes:
+        border: Finds the control tokens at which they are cut.
+        controls: These tokens, and the ids of each.
+        words: How a piece between them is cut into words; None where that is not known, or there are other added tokens.
+        size: Tokens of the tokenizer, which tell whether some were added since.
+        openings: The characters that those control tokens begin with.
+    """
 
     border: re.Pattern[str]
     controls: dict[str, list[int]]
     words: Words | None
     size: int
+    openings: tuple[str, ...]
+
+    def has_control(self, text: str) -> bool:
+        """Whether one of the control tokens stands in a text."""
+        return any(opening in text for opening in self.openings) and self.border.search(text) is not None
 
 
-_WAYS: weakref.WeakKeyDictionary[Any, _Ways] = weakref.WeakKeyDictionary()
+_WAYS: weakref.WeakKeyDictionary[Any, Ways] = weakref.WeakKeyDictionary()
 
 
 class Pieces:
@@ -43,7 +56,7 @@ class Pieces:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        ways = _ways_of(tokenizer)
+        ways = ways_of(tokenizer)
         self._border, self._words = ways.border, ways.words
         self._wanted: dict[str, None] = {}
         self._known: dict[str, Any] = {}
@@ -59,8 +72,7 @@ class Pieces:
     def encode(self) -> None:
         """Encode all pieces that were cut."""
         texts = [text for text in self._wanted if text and text not in self._ids]
-        backend = self._tokenizer._tokenizer
-        _as_called(self._tokenizer, backend)
+        backend = as_called(self._tokenizer)
         if self._words is not None:
             self._ids.update(self._words.encode(texts))
             texts = [text for text in texts if text not in self._ids]
@@ -126,17 +138,20 @@ def can_encode(tokenizer: Any) -> bool:
     )
 
 
-def _as_called(tokenizer: Any, backend: Any) -> None:
-    """Set the backend as a call of the tokenizer without further arguments sets it: nothing is cut or filled up, control tokens are found."""
+def as_called(tokenizer: Any) -> Any:
+    """The backend, set as a call of the tokenizer without further arguments sets it: nothing is cut or filled up, control tokens are found."""
+    backend = tokenizer._tokenizer
     if backend.truncation is not None:
         backend.no_truncation()
     if backend.padding is not None:
         backend.no_padding()
     if backend.encode_special_tokens != tokenizer.split_special_tokens:
         backend.encode_special_tokens = tokenizer.split_special_tokens
+    return backend
 
 
-def _ways_of(tokenizer: Any) -> _Ways:
+def ways_of(tokenizer: Any) -> Ways:
+    """How texts of this tokenizer can be cut; looked up once."""
     found = _WAYS.get(tokenizer)
     if found is None or found.size != len(tokenizer):
         added = list(tokenizer.added_tokens_decoder.values())
@@ -144,7 +159,7 @@ def _ways_of(tokenizer: Any) -> _Ways:
         border = re.compile(f"({'|'.join(map(re.escape, cuts))})") if cuts else _NOWHERE
         controls = {text: [tokenizer.convert_tokens_to_ids(text)] for text in cuts}
         words = words_of(tokenizer) if len(cuts) == len(added) else None  # no piece has an added token
-        found = _WAYS[tokenizer] = _Ways(border, controls, words, len(tokenizer))
+        found = _WAYS[tokenizer] = Ways(border, controls, words, len(tokenizer), tuple({text[0] for text in cuts}))
     return found
 
 

@@ -19,11 +19,13 @@ class ControlTokens:
         special: Finds those that must never come from a user's text.
         any: Finds these, and the other tokens that were added as a whole (such as `</think>`).
         ids: Ids of the special ones.
+        texts: The special ones.
     """
 
     special: re.Pattern[str]
     any: re.Pattern[str]
     ids: frozenset[int]
+    texts: frozenset[str]
 
 
 _MARKUP = re.compile(r"<\|.*\|>", re.DOTALL)
@@ -39,7 +41,7 @@ def controls_of(tokenizer: Any) -> ControlTokens:
         controls = {number: str(token) for number, token in added.items() if token.special or _MARKUP.fullmatch(str(token))}
         special = {*map(str, tokenizer.all_special_tokens), *controls.values()}
         whole = special | {str(token) for token in added.values() if str(token).strip()}  # not the runs of blanks that Gemma adds
-        found = ControlTokens(_any_of(special), _any_of(whole), frozenset({*controls, *tokenizer.all_special_ids}))
+        found = ControlTokens(_any_of(special), _any_of(whole), frozenset({*controls, *tokenizer.all_special_ids}), frozenset(filter(None, special)))
         _CONTROLS[tokenizer] = found
     return found
 

@@ -12,8 +12,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-STRUCTURED = ("tools", "tool_calls", "reasoning_content")
-"""Keys of a turn that say more than its text."""
 AS_JSON = "tool_calls"
 TURN_FIELDS = ("tool_calls", "tool_call_id", "name", "reasoning_content")
 """Keys of a turn that a table with tools has beside role, content and weight."""
@@ -22,7 +20,10 @@ CONVERSATIONS = ("messages", "prompt", "chosen", "rejected", "completion")
 
 def is_structured(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a conversation has more than texts: tools, calls of tools and their results, or an answer's thinking."""
-    return any(message["role"] == "tool" or any(message.get(name) for name in STRUCTURED) for message in messages)
+    for message in messages:  # noqa: SIM110 - asked several times of every row, and a loop takes half the time
+        if message["role"] == "tool" or message.get("tools") or message.get("tool_calls") or message.get("reasoning_content"):
+            return True
+    return False
 
 
 def with_tools(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> list[dict[str, Any]]:
@@ -61,6 +62,8 @@ def texts_in(value: Any) -> list[str]:
 
 def told(message: Mapping[str, Any]) -> str:
     """All that a turn says as one text: its thinking, its text, its calls and the tools that it brings as JSON."""
+    if len(message) == 2 and "role" in message:  # as most turns are
+        return message["content"]
     parts = [message.get("reasoning_content"), message["content"], *(message.get("tool_calls") or ()), *(message.get("tools") or ())]
     return "\n".join(part if isinstance(part, str) else as_text(part) for part in parts if part)
 
@@ -72,7 +75,11 @@ def as_text(value: Any) -> str:
 
 def has_fields(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a conversation of some rows has more than texts."""
-    return any(is_structured(row[name]) for row in rows for name in CONVERSATIONS if row.get(name))
+    for row in rows:
+        for name in CONVERSATIONS:
+            if (turns := row.get(name)) and is_structured(turns):
+                return True
+    return False
 
 
 def to_columns(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Ids of ASCII texts word by word, for the byte-level tokenizers whose division of a text into words is known.
 
 A byte-level BPE divides a text into words by a regular expression, and encodes each word without a look at the others. Most words of a
-batch were seen before, so that only new ones are given to the tokenizer. Only ASCII texts are divided here: for them the classes of
-characters of the tokenizer's regular expressions are plain, whatever version of Unicode it follows.
+batch were seen before, so that only new ones are given to the tokenizer. Only ASCII texts are divided into words here: for them the classes
+of characters of the tokenizer's regular expressions are plain, whatever version of Unicode it follows. Where numbers of tokens are all that is
+wanted, other texts are divided as well, at places where every such expression begins a new word: before a single blank, and after a single line break.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ _ALTERNATIVES = frozenset(
 )  # fmt: skip
 """What the regular expressions of GPT-2, Llama-3, Qwen2 and their like are made of."""
 
-_ROOM = 8_000_000
-"""Characters of words that are remembered; then the memory is emptied."""
+_ROOM, _ROOM_FOR_SIZES = 8_000_000, 2_000_000
+"""Characters of words that are remembered with their ids, and with the number of these; then the memory is emptied."""
+
+_SURE = re.compile(r"(?<=\S)(?= \S)|(?<=\S\n)(?=\S)")
+"""Places between two words in each of these expressions, which may be cut without a change of the words beside them: a blank between two other
+characters begins a word, and a line break between two ends one. What Python takes for no blank (\\S) is none to the tokenizer, and no normal form
+joins characters across such a place."""
 
 
 class Words:
@@ -34,6 +40,9 @@ class Words:
     Args:
         tokenizer: The tokenizer.
         pattern: Finds the words of an ASCII text; see `pattern_of`.
+
+    Attributes:
+        sizes: The tokens of each word that was counted so far.
     """
 
     def __init__(self, tokenizer: Any, pattern: re.Pattern[str]) -> None:
@@ -42,6 +51,8 @@ class Words:
         self._known: dict[str, list[int]] = {}
         self._lengths: dict[int, int] = {}
         self._size = 0
+        self.sizes: dict[str, int] = {}
+        self._room = _ROOM_FOR_SIZES
 
     def encode(self, texts: Sequence[str]) -> dict[str, list[int]]:
         """Ids of texts without control tokens; those are left out that are not ASCII, or have a word whose tokens are not its characters."""
@@ -58,6 +69,25 @@ class Words:
             except KeyError:
                 continue
         return found
+
+    def divide(self, text: str) -> list[str]:
+        """The words of a text without control tokens; where it is not ASCII, some of them may stay together."""
+        if text.isascii():
+            return self._pattern.findall(text)
+        return [word for part in _SURE.split(text) for word in (self._pattern.findall(part) if part.isascii() else [part])]
+
+    def make_room(self) -> None:
+        """Forget the sizes of words where they are too many."""
+        if self._room < 0:
+            self.sizes, self._room = {}, _ROOM_FOR_SIZES
+
+    def learn_sizes(self, words: Iterable[str]) -> None:
+        """Count the tokens of new words that `divide` gave; those have no size that are not encoded for themselves."""
+        new = [word for word in words if word not in self.sizes and (not word.isascii() or self._pattern.findall(word) == [word])]
+        for word, found in zip(new, self._backend.encode_batch_fast(new, add_special_tokens=False), strict=True):
+            if not word.isascii() or sum(map(self._length, found.ids)) == len(word):
+                self.sizes[word] = len(found)
+                self._room -= len(word)
 
     def places(self, ids: Iterable[int]) -> list[tuple[int, int]]:
         """The characters from which each token of a text comes that `encode` encoded."""

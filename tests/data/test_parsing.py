@@ -10,6 +10,7 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.parsing import Kept, parse_sources
 from alignflow.data.records import assistant, read_table, user, write_table
+from alignflow.data.sources.detect import LOOKED_AT
 from alignflow.tasks.keys.key import _flatten
 
 QA = {"id": 7, "data": {"question": "q", "turns": [{"text": "a"}]}, "reply": "a", "note": "n"}
@@ -165,3 +166,20 @@ def test_the_weight_of_a_turn_is_kept_in_the_table_and_tables_without_one_are_as
     assert read_table(tmp_path / "with.parquet") == [plain, weighted] and read_table(tmp_path / "without.parquet") == [plain]
     write_table([{"id": "3", "source": "s", "prompt": weighted["messages"][:3]}], "prompts", tmp_path / "prompts.parquet")
     assert all(set(turn) == {"role", "content"} for turn in read_table(tmp_path / "prompts.parquet")[0]["prompt"])
+
+
+def test_a_broken_line_far_from_the_first_is_counted_under_its_own_number(parse):
+    rows = [{"messages": [*user(f"q{number}"), *assistant("a")]} for number in range(LOOKED_AT)]
+    found = parse([*rows, '{"messages": 1, "messages": 2}', "", "[]", '{"messages": [{"role": "user", "content": "\\ud800"}]}', "{", *rows, "{"])
+    assert found.read == 2 * LOOKED_AT + 5
+    assert found.dropped == {"repeated_key": 1, "not_a_row": 1, "lone_surrogate": 1, "not_json": 2}
+    assert found.examples == {
+        "repeated_key": f"rows.jsonl: line {LOOKED_AT + 1}", "not_a_row": f"rows.jsonl: line {LOOKED_AT + 3}",
+        "lone_surrogate": f"rows.jsonl: line {LOOKED_AT + 4}", "not_json": f"rows.jsonl: line {LOOKED_AT + 5}",
+    }  # fmt: skip
+
+
+def test_too_many_broken_lines_are_refused_wherever_they_stand(parse):
+    rows = [{"messages": [*user("q"), *assistant("a")]}] * LOOKED_AT
+    with pytest.raises(DataError, match=rf"{LOOKED_AT + 1} of {2 * LOOKED_AT + 1} lines are broken \(line {LOOKED_AT + 1}: not_json; .*; \.\.\.\)"):
+        parse([*rows, *["{"] * (LOOKED_AT + 1)])

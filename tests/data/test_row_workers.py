@@ -71,7 +71,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends them")
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 def test_processes_die_with_the_one_that_started_them(tmp_path):
     script = tmp_path / "sleeper.py"
     script.write_text(SLEEPER.replace("Spool(sys.argv[1])", "Spool(__import__('pathlib').Path(sys.argv[1]))"))

@@ -7,12 +7,15 @@ from hypothesis import strategies as st
 
 from alignflow.data.spool import Spool, SpooledRows, read_rows, write_rows
 
-rows_of_tables = st.lists(st.fixed_dictionaries({"id": st.text(max_size=5), "score": st.none() | st.floats(allow_nan=False), "n": st.integers()}), max_size=8)
+turns = st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=2), max_size=3)
+rows_of_tables = st.lists(
+    st.fixed_dictionaries({"id": st.text(max_size=5), "score": st.none() | st.floats(allow_nan=False), "n": st.integers(), "turns": turns}), max_size=8
+)
 
 
 @given(rows_of_tables, st.randoms())
 def test_rows_come_back_as_they_were_and_a_mask_chooses(tmp_path_factory, rows, rng):
-    path = tmp_path_factory.getbasetemp() / "rows.jsonl"
+    path = tmp_path_factory.getbasetemp() / "chunk.rows"
     write_rows(path, rows)
     mask = np.array([rng.random() < 0.5 for _ in rows], dtype=bool)
     chosen = [row for row, stays in zip(rows, mask, strict=True) if stays]
@@ -21,10 +24,18 @@ def test_rows_come_back_as_they_were_and_a_mask_chooses(tmp_path_factory, rows, 
     assert len(spooled) == len(rows) and list(spooled)[: len(chosen)] == chosen == [spooled.row(number) for number in range(len(chosen))]
 
 
+def test_a_kind_of_list_of_its_own_becomes_a_list(tmp_path):
+    class Own(list):
+        pass
+
+    write_rows(tmp_path / "chunk.rows", [{"scores": Own([1.0, 2.0])}])
+    assert list(read_rows(tmp_path / "chunk.rows")) == [{"scores": [1.0, 2.0]}]
+
+
 def test_an_error_removes_the_rows_and_what_a_killed_process_left_is_removed_at_the_beginning(tmp_path):
     place = tmp_path / "spool"
     place.mkdir()
-    (place / "left.jsonl").touch()
+    (place / "left.rows").touch()
     with pytest.raises(ValueError, match="stop"), Spool(place) as spool:
         assert list(place.iterdir()) == []
         write_rows(spool.new(), [{"id": "1"}])

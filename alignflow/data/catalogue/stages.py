@@ -21,6 +21,7 @@ class Stage(Part):
         trains: Whether it runs on the training engine.
         generates: Whether it runs a generator.
         scores: Whether it runs a model to score what is there, in the processes that train.
+        without_torch: Whether its body needs no torch, so that its process does not load it with transformers.
         fills: Address of what journals a share of its rows, `(config, *, <inputs>, run, share)`; empty: it is not shared out.
     """
 
@@ -30,6 +31,7 @@ class Stage(Part):
     trains: bool = False
     generates: bool = False
     scores: bool = False
+    without_torch: bool = False
     fills: str = ""
 
 
@@ -40,7 +42,7 @@ STAGES: Mapping[str, Stage] = {
     ),
     "prepare": Stage(
         "alignflow.data.prepare:prepare", "Parse, clean, split and describe the data.",
-        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset", version="5",
+        config=inputs.PrepareConfig, takes=("tokenizer",), makes="dataset", version="5", without_torch=True,
     ),
     "sft": Stage(
         "alignflow.models.trainers.sft:train_sft", "Supervised fine-tuning on assistant tokens.",

@@ -24,6 +24,14 @@ class BrokenLine:
     reason: str
 
 
+@dataclass(frozen=True)
+class RawLine:
+    """A line of JSON that was not decoded yet, of at most soundness.MOST_BYTES; `number` is where it stands, from 1."""
+
+    number: int
+    data: bytes
+
+
 class RowError(Exception):
     """A row that cannot be used; `reason` is one of a few words that are counted."""
 

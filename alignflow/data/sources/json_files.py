@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from alignflow.data.errors import DataError, cut, quoted
 from alignflow.data.sources import soundness
-from alignflow.data.sources.base import BrokenLine, Row
+from alignflow.data.sources.base import BrokenLine, RawLine, Row
 from alignflow.data.sources.decoding import BOM, as_utf8
 from alignflow.data.sources.soundness import TOO_LARGE, checked
 from alignflow.data.sources.splits import same_split, split_of
@@ -24,6 +24,11 @@ _OF_A_TURN = frozenset({"role", "from"})
 
 def json_lines(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
     """One row in each line; a line that is none is broken, with its number."""
+    return (line if isinstance(line, BrokenLine) else decoded(line) for line in raw_lines(file, where))
+
+
+def raw_lines(file: IO[bytes], where: str) -> Iterator[RawLine | BrokenLine]:
+    """The lines with something in them, not decoded; one that is too large is broken."""
     opened = as_utf8(file, where)
     for number, line in enumerate(iter(lambda: _line(opened), b""), 1):
         if len(line) > soundness.MOST_BYTES:
@@ -34,7 +39,7 @@ def json_lines(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
             continue
         if number <= 20:
             _refuse_html(line, where)
-        yield _json_row(line, number)
+        yield RawLine(number, line)
 
 
 def _line(file: IO[bytes]) -> bytes:
@@ -45,9 +50,11 @@ def _line(file: IO[bytes]) -> bytes:
     return line
 
 
-def _json_row(line: bytes, number: int) -> Row | BrokenLine:
+def decoded(line: RawLine) -> Row | BrokenLine:
+    """The row that a line is, checked as `soundness.checked` does; or a broken line."""
+    data, number = line.data, line.number
     try:
-        row = _DECODER.decode(line.decode("utf-8"))
+        row = _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError:
         return BrokenLine(number, "not_utf8")
     except _RepeatedKey:
@@ -56,6 +63,8 @@ def _json_row(line: bytes, number: int) -> Row | BrokenLine:
         return BrokenLine(number, "too_deep")
     except ValueError:
         return BrokenLine(number, "not_json")
+    if isinstance(row, dict) and b"\\u" not in data and data.count(b"[") + data.count(b"{") <= soundness.MAX_DEPTH:
+        return row  # decoded UTF-8 has a lone surrogate only where one is written as \\u, and no value is deeper than its brackets
     return checked(row, number)
 
 

@@ -26,6 +26,8 @@ def label_or_none(row: Mapping[str, Any]) -> bool | None:
     Raises:
         RowError: `unknown_label`: it is no label that is known here, or two columns disagree.
     """
+    if row.keys().isdisjoint(COLUMNS):
+        return None
     found = {_label(row[name]) for name in COLUMNS if name in row and not _is_missing(row[name])}
     if len(found) > 1:
         raise RowError("unknown_label")

@@ -15,10 +15,10 @@ import pyarrow as pa
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import AlignflowError, DataError, cut, quoted
 from alignflow.data.sources.arrow import arrow_rows, parquet_rows
-from alignflow.data.sources.base import BrokenLine, Row
+from alignflow.data.sources.base import BrokenLine, RawLine, Row
 from alignflow.data.sources.delimited import table
 from alignflow.data.sources.files import hidden_inside, inside, is_pattern, matched, odd_files, own_suffix, pattern_root
-from alignflow.data.sources.json_files import json_lines, json_value
+from alignflow.data.sources.json_files import decoded, json_lines, json_value, raw_lines
 from alignflow.data.sources.passages import passages
 from alignflow.data.sources.soundness import bounded, checked, without_nulls
 from alignflow.data.sources.splits import Chosen, choose_files
@@ -32,13 +32,18 @@ READERS: Mapping[str, Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]] = 
 
 def read_rows(source: SourceConfig) -> Iterator[Row | BrokenLine]:
     """All rows of a source; raises DataError where it is missing, empty, or not what its name says."""
+    return (decoded(row) if isinstance(row, RawLine) else row for row in read_lines(source))
+
+
+def read_lines(source: SourceConfig) -> Iterator[Row | RawLine | BrokenLine]:
+    """As `read_rows`, with the lines of one file of JSON lines as they stand there, so that whoever works on a row may decode it."""
     path = Path(source.path)
     try:
         is_dir, is_file, is_there = path.is_dir(), path.is_file(), path.exists()
     except (OSError, ValueError) as error:
         raise DataError(f"cannot be read ({error})", where=cut(source.path), do="check the path and its permissions") from None
     if is_file:
-        yield from read_file(path, source.split)
+        yield from read_file(path, source.split, raw=True)
     elif is_dir and _is_saved(path):
         yield from _saved(path, source)
     elif is_dir or is_pattern(source.path):
@@ -66,8 +71,11 @@ def chosen_files(source: SourceConfig) -> Chosen:
     return choose_files(inside(path), source.split, READERS, source.path, hidden_inside(path))
 
 
-def read_file(path: Path, split: str = "train") -> Iterator[Row | BrokenLine]:
-    """All rows of one file, by its suffix; those of one split where the file is JSON that names several."""
+def read_file(path: Path, split: str = "train", *, raw: bool = False) -> Iterator[Any]:
+    """All rows of one file, by its suffix; those of one split where the file is JSON that names several.
+
+    Rows are dictionaries or BrokenLine; with `raw` those of a file of JSON lines are RawLine.
+    """
     suffix = own_suffix(path, list(READERS))
     kind = suffix.removesuffix(".gz")
     if kind not in READERS:
@@ -79,7 +87,8 @@ def read_file(path: Path, split: str = "train") -> Iterator[Row | BrokenLine]:
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=str(path), do="check where it came from")
         with gzip.open(path, "rb") if suffix.endswith(".gz") else open(path, "rb") as file:
-            yield from bounded(read(file, str(path)))
+            # A text of a line is no longer than the line, whose bytes are bounded.
+            yield from raw_lines(file, str(path)) if raw and read is json_lines else bounded(read(file, str(path)))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"not a whole gzip file ({error})", where=str(path), do="fetch it again") from None
     except (

@@ -13,6 +13,7 @@ from typing import Any
 
 from alignflow.data.sources.base import Messages, RowError, is_blank
 from alignflow.data.sources.soundness import unsound
+from alignflow.data.tools import is_structured
 
 CALL_ROLES = frozenset({"function_call", "tool_call", "tool_calls"})
 """Speakers whose text is a call, or a list of calls, as JSON."""
@@ -135,6 +136,8 @@ def answered_calls(messages: Messages) -> Messages:
         RowError: `tool_result_without_call`: a result that belongs to no call of the turn before it; `tool_call_without_result`: calls that
             the conversation goes on from without the result of each. One result without name and id may be that of all.
     """
+    if not is_structured(messages):
+        return messages
     found: Messages = []
     while len(found) < len(messages):
         turn = messages[len(found)]

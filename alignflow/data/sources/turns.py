@@ -16,6 +16,7 @@ _RESULT_REASONS = {name: reason for name, reason in STRUCTURED_REASONS.items() i
 _ANSWER_REASONS = {"tool_call_id": STRUCTURED_REASONS["tool_call_id"]}
 
 
+_PLAIN, _PLAIN_ROLES = frozenset({"role", "content"}), ("user", "assistant", "system")
 _PART_KEYS = frozenset({"type", "text", "cache_control"})
 """Keys of a part of a content that is a text: `cache_control` (Anthropic's) says nothing of what is said."""
 
@@ -46,6 +47,8 @@ def _is_empty_system(value: Mapping[str, Any]) -> bool:
 
 def raw_turns(value: Mapping[str, Any], otherwise: str = "") -> Messages:
     """The turn that a value is; with Anthropic's parts also the results of tools that stand in a user's turn, as turns of their own."""
+    if value.keys() == _PLAIN and value["role"] in _PLAIN_ROLES and isinstance(value["content"], str):  # as most turns are
+        return [{"role": value["role"], "content": text(value["content"])}]
     name = next((value[key] for key in ("role", "from") if value.get(key) is not None), otherwise)
     name = marked_role(name) if isinstance(name, str) else ""
     refuse_meanings(value, TURN_REASONS)
