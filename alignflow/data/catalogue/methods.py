@@ -178,6 +178,11 @@ METHODS: Mapping[str, Method] = {
         formula="desirable_weight s(beta (z0 - rho)) if good, undesirable_weight s(beta (rho - z0)) if bad, "
                 "z0 = max(0, mean rho of mismatched prompts and answers)",
     ),
+    "apo_zero_unpaired": Method(
+        "alignflow.models.losses.binary_feedback:apo_zero_unpaired", "Anchored Preference Optimization without pairs.",
+        options=pairwise.BetaOptions, family="unpaired", paper="2408.06266",
+        formula="s(-beta rho) if good, s(beta rho) if bad",
+    ),
     "bco": Method(
         "alignflow.models.losses.binary_feedback:bco", "Binary Classifier Optimization: the reward classifies good and bad answers.",
         options=unpaired.BCOOptions, family="unpaired", paper="2404.04656",

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import logsigmoid
 
+from alignflow.data.configs.pairwise import BetaOptions
 from alignflow.data.configs.unpaired import BCOOptions, DROVOptions, KTOOptions
 from alignflow.models.losses.base import LossOutput, OfflineBatch, at_least_fp32
 
@@ -46,6 +47,23 @@ def kto_kl(logratios: torch.Tensor) -> torch.Tensor:
     """
     rho = at_least_fp32(logratios.detach())
     return (rho.sum() / max(len(rho), 1)).clamp(min=0)
+
+
+def apo_zero_unpaired(batch: OfflineBatch, options: BetaOptions) -> LossOutput:
+    """s(-beta rho) for desirable, s(beta rho) for undesirable answers: APO-zero without pairs, TRL's `apo_zero_unpaired`
+    (D'Oosterlinck et al. 2024, arXiv 2408.06266).
+
+    It is KTO with z0 = 0 and both weights 1. Where policy and reference are one model the loss is 1/2.
+
+    Args:
+        batch: Answers with labels and reference sums.
+        options: beta (1/nats).
+
+    Returns:
+        Loss (answers,), and `label_metrics` of the rewards beta * rho.
+    """
+    rewards = options.beta * batch.logratios()
+    return LossOutput(torch.sigmoid(torch.where(wanted(batch), -rewards, rewards)), label_metrics(batch, rewards))
 
 
 def bco(batch: OfflineBatch, options: BCOOptions) -> LossOutput:

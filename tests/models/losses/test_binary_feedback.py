@@ -7,12 +7,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alignflow.data.configs.pairwise import BetaOptions
 from alignflow.data.configs.unpaired import BCOOptions, DROVOptions, KTOOptions
 from alignflow.models.losses.base import answers_of_tokens
-from alignflow.models.losses.binary_feedback import NAN, bco, bco_delta, dro_v, dro_v_terms, ema_update, kto, kto_kl, score_scale
+from alignflow.models.losses.binary_feedback import (
+    NAN,
+    apo_zero_unpaired,
+    bco,
+    bco_delta,
+    dro_v,
+    dro_v_terms,
+    ema_update,
+    kto,
+    kto_kl,
+    score_scale,
+)
 
 TYPES = [torch.float32, torch.float64]
-LOSSES = {"kto": (kto, KTOOptions), "bco": (bco, BCOOptions), "dro_v": (dro_v, DROVOptions)}
+LOSSES = {"kto": (kto, KTOOptions), "apo_zero_unpaired": (apo_zero_unpaired, BetaOptions), "bco": (bco, BCOOptions), "dro_v": (dro_v, DROVOptions)}
 STEP = {"kl": 0.0, "delta": 0.0, "score_mean": 0.0, "score_std": 1.0}
 
 
@@ -43,7 +55,7 @@ def test_at_the_reference_kto_is_half_the_weight_bco_is_ln_2_and_dro_v_is_half_t
     torch.testing.assert_close(loss_of("dro_v", batch).loss, batch.score.square() / 2)
 
 
-@pytest.mark.parametrize("name", ["kto", "bco"])
+@pytest.mark.parametrize("name", ["kto", "bco", "apo_zero_unpaired"])
 @settings(max_examples=40, deadline=None)
 @given(st.floats(-300, 0), st.floats(-300, 0), st.floats(-50, 50))
 def test_a_good_answer_is_raised_and_a_bad_one_is_lowered(name, policy, reference, shift):
@@ -53,6 +65,12 @@ def test_a_good_answer_is_raised_and_a_bad_one_is_lowered(name, policy, referenc
     output = loss_of(name, batch)
     output.loss.sum().backward()
     assert logps.grad[0] <= 0 <= logps.grad[1] and bool((output.loss >= 0).all())
+
+
+def test_apo_zero_without_pairs_is_kto_without_its_kl():
+    batch = answers(rows(4, 5), rows(4, 5, seed=1), step={"kl": 0.0})
+    found, kto_loss = (loss_of(name, batch, beta=0.3).loss for name in ("apo_zero_unpaired", "kto"))
+    torch.testing.assert_close(found, kto_loss)
 
 
 def test_kto_is_worked_out_by_hand():
