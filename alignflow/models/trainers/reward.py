@@ -32,7 +32,7 @@ def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Ru
         TrainingError: no pairs, zero steps, or a loss that is not finite.
     """
     group.join(run.runtime)
-    reward = build_reward_model(base, config.seed, run.runtime)
+    reward = build_reward_model(base, run.runtime)
     add_adapter(reward, config, base)
     pairs = read_pairs(preferences / "train.parquet", reward.tokenizer, config.max_length, run, "reward", reward.context_length)
     heldout = read_pairs(preferences / "heldout.parquet", reward.tokenizer, config.max_length, run, "reward", reward.context_length)
