@@ -76,6 +76,20 @@ class SFTConfig(TrainingConfig):
 
     num_train_epochs: float = Field(default=3.0, gt=0, le=100_000, description="Passes over the demonstrations.")
     metric_for_best_model: Literal["eval_loss", "eval_mean_token_accuracy"] = Field(default="eval_loss", description=BEST)
+    loss_reduction: Literal["token_mean", "sequence_mean"] = Field(
+        default="token_mean",
+        description="token_mean: the mean NLL over all assistant tokens of a step, so that long answers weigh more. sequence_mean: the mean "
+        "over a step's rows of each row's mean NLL per token. Both are over all processes and micro-batches, and eval_loss is the same mean.",
+    )
+    train_on: Literal["all_assistant_turns", "last_turn"] = Field(
+        default="all_assistant_turns",
+        description="Which assistant turns of a conversation are learnt, and evaluated: all of them, or the last one that has a weight.",
+    )
+    neftune_noise_alpha: float | None = Field(
+        default=None, gt=0, le=1000,
+        description="NEFTune (arXiv 2310.05914): uniform noise of at most alpha / sqrt(tokens of the row * width) on the embeddings in "
+        "training, 5 to 15 in the paper; empty: none. A row's noise depends on seed, step and row, not on micro-batches or processes.",
+    )  # fmt: skip
 
 
 class RewardConfig(TrainingConfig):
