@@ -1,8 +1,11 @@
 """A tiny model with a real byte-level tokenizer, and hands for stage bodies."""
 
+import torch
+
 from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
 from alignflow.data.run import Run, Runtime
 from alignflow.models.initialise import initialise
+from alignflow.models.reward_model import build_reward_model
 
 TEXT = "the cat sat on the mat and the dog ran to the red house with a small bird while rain fell on green hills. "
 
@@ -26,3 +29,11 @@ def make_checkpoint(root):
     run = make_run(root / "init")
     initialise(InitConfig(build=shape, corpus=(SourceConfig(path=str(corpus), format="text"),)), run=run)
     return run.out
+
+
+def make_reward_model(base, seed=0, runtime=None):
+    """A reward model whose head is not the zeros that it starts with, so that its scores tell rows apart."""
+    reward = build_reward_model(base, runtime or Runtime())
+    with torch.no_grad():
+        reward.model.score.weight.normal_(0, 0.2, generator=torch.Generator().manual_seed(seed))
+    return reward

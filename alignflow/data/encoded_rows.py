@@ -154,6 +154,17 @@ class EncodedRows:
         prompt = _list_at(batch, f"{asked}/prompt_ids", place) if with_prompt else ()
         return AnswerIds(prompt, _list_at(batch, f"{name}/completion_ids", place), _mask(_list_at(batch, f"{name}/runs", place)))
 
+    def last_runs(self, answer: str) -> np.ndarray:
+        """(rows,) int32: how many tokens the last stretch of tokens that count has, for each row's answer; 0 where none counts."""
+        found = self.completion_lengths[answer].copy()
+        for number, start in enumerate(self._starts[:-1]):
+            runs = self._reader.get_batch(number).column(f"{answer}/runs")
+            offsets, lengths = runs.offsets.to_numpy(), runs.values.to_numpy()
+            counted = np.diff(offsets)
+            rows = np.flatnonzero(counted)
+            found[start + rows] = lengths[offsets[rows + 1] - 1 - (counted[rows] % 2 == 0)]  # a stretch that counts has an even place
+        return found
+
     def place(self, index: int) -> tuple[pa.RecordBatch, int]:
         """The record batch that has a row, and the row's position in it; raises IndexError where there is no such row."""
         if not 0 <= index < len(self):

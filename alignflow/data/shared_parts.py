@@ -91,7 +91,7 @@ PARTS: Mapping[str, Shared] = {
         ),
         "Packed rows through a model: log-probabilities and other figures of tokens.",
     ),
-    "reward_model": Shared(("alignflow.models.reward_model",), "Scores of a reward model."),
+    "reward_model": Shared(("alignflow.models.reward_model",), "Scores of a reward model.", version="2"),
     "training": Shared(
         (
             "alignflow.models.trainers.fit", "alignflow.models.trainers.passes", "alignflow.models.trainers.held_out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from alignflow.data.configs.inputs import SOURCE_KINDS, AdoptConfig, BuildConfig
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
-from alignflow.data.configs.training import AlignConfig, ReferenceConfig
+from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
 from alignflow.flows.method_inputs import LABELLED, MISSING, needed_inputs, needed_model
@@ -84,7 +85,6 @@ class _Steps:
         self.recipe = recipe
         self.made: dict[str, Node] = {}
         self.policy = ""  # the node whose model is aligned
-        self.preference_data: Link | None = None
         self.reward = ""
         self.needs = needed_inputs(recipe)
 
@@ -126,7 +126,6 @@ class _Steps:
         if recipe.replace.align and not recipe.replace.label and "reward" not in recipe.model_fields_set:
             return  # nothing is left to learn from preferences
         if data.preferences:
-            self.preference_data = Link("prepare", "preferences")
             return
         if data.completions:
             completions = Link("prepare", "completions")
@@ -143,18 +142,18 @@ class _Steps:
             policy=Link(self.policy) if needs == "policy" else None,
             reward_model=Link("reward") if needs == "reward_model" else None,
         )  # fmt: skip
-        self.preference_data = Link("label", "preferences")
 
     def _preferences_wanted(self) -> bool:
         """Whether anything learns from labelled samples: the method, or a reward model; without a method they are the result."""
         recipe = self.recipe
         if recipe.align is None or recipe.replace.align:
             return True
-        method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
-        learnt = recipe.reward is not None and not recipe.replace.reward
-        if not method.learns_from().feeds:
+        kinds = kinds_of(catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method"))
+        learnt = recipe.reward is not None and not recipe.replace.reward and self._prepared(recipe.reward.about_loss.kinds) is None
+        if not kinds:
             return learnt
-        return self._feed(method) is None or (learnt and ("reward" in recipe.model_fields_set or "reward_model" in self.needs))
+        asked = "reward" in recipe.model_fields_set or "reward_model" in self.needs
+        return self._prepared(kinds) is None or (learnt and asked)
 
     def reward_model(self) -> None:
         recipe = self.recipe
@@ -162,8 +161,15 @@ class _Steps:
         wanted = recipe.reward is not None and ("label" in self.made or asked)
         if recipe.replace.reward:
             self._adopt_reward("replace.reward")
-        elif wanted and self.preference_data:
-            self.reward = self.add("reward", "reward", recipe.reward, base=Link(self.policy), preferences=self.preference_data)  # type: ignore[arg-type]
+        elif wanted:
+            config: RewardConfig = recipe.reward  # type: ignore[assignment]
+            kinds = config.about_loss.kinds
+            if fed := self._prepared(kinds) or self._labelled(kinds):
+                self.reward = self.add("reward", "reward", config, base=Link(self.policy), **dict([fed]))
+            elif "reward" in recipe.model_fields_set:
+                own = ", ".join(f"data.{kind}" for kind in kinds)
+                do = f"give {own}, or data.prompts to sample and label; or set reward to null"
+                raise RecipeError(f"reward.loss {config.loss} needs {config.about_loss.what}", where="data", do=do)
 
     def _adopt_reward(self, where: str) -> None:
         path = self.recipe.replace.reward
@@ -200,7 +206,7 @@ class _Steps:
             "demonstrations": Link("prepare", "demonstrations") if data.demonstrations else None,
         }  # fmt: skip
         if family.feeds:
-            fed = self._feed(method) or self._labelled(method)
+            fed = self._prepared(kinds_of(method)) or self._labelled(kinds_of(method))
             wanted_kind = family.feeds[0].kind if fed is None else fed[0]
             sources[wanted_kind] = None if fed is None else fed[1]
         wanted = [name.rstrip("?") for name in family.takes if not name.endswith("?") or name.rstrip("?") in self.needs]
@@ -213,14 +219,12 @@ class _Steps:
             sources["reference"] = self._reference(method, max_length, {wanted_kind: sources[wanted_kind]})
         return {name: sources[name] for name in wanted}
 
-    def _feed(self, method: catalogue.Method) -> tuple[str, Link] | None:
-        """Data of the recipe's own that can feed a method: kind and link; the most direct kind first. None where there is none."""
-        kinds = [feed.kind for feed in method.learns_from().feeds]
+    def _prepared(self, kinds: Sequence[str]) -> tuple[str, Link] | None:
+        """Data of the recipe's own of one of these kinds: kind and link; the first kind goes before the others. None where there is none."""
         return next(((kind, Link("prepare", kind)) for kind in kinds if getattr(self.recipe.data, kind)), None)
 
-    def _labelled(self, method: catalogue.Method) -> tuple[str, Link] | None:
-        """What the step `label` makes that can feed a method; None where the recipe labels nothing."""
-        kinds = [feed.kind for feed in method.learns_from().feeds]
+    def _labelled(self, kinds: Sequence[str]) -> tuple[str, Link] | None:
+        """What the step `label` makes that is of one of these kinds; None where the recipe labels nothing."""
         return next(((kind, Link("label", kind)) for kind in kinds if kind in LABELLED), None) if "label" in self.made else None
 
     def _reference(self, method: catalogue.Method, max_length: int, data: dict[str, Link | None]) -> Link:
@@ -256,6 +260,11 @@ class _Steps:
         if self.recipe.report is not None:
             inputs = {name: Link(name) for name in self.made}
             self.add("report", "report", self.recipe.report, **inputs)
+
+
+def kinds_of(method: catalogue.Method) -> list[str]:
+    """Kinds of tables that can feed a method, the most direct first; none for one that samples its own answers."""
+    return [feed.kind for feed in method.learns_from().feeds]
 
 
 def taken_in(path: str, model: InitConfig) -> InitConfig:

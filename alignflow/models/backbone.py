@@ -13,6 +13,7 @@ import torch
 from alignflow.data.run import Runtime
 from alignflow.models import attention, flash
 from alignflow.models.batching import EncodedRow, Packed, group_similar, pack, row_places
+from alignflow.models.embedding_noise import Noise, added_to_embeddings
 
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """Largest difference of hidden states, as a share of their largest value, at which two ways count as one."""
@@ -34,11 +35,11 @@ def backbone(model: Any) -> Any:
     return model.base_model if model.base_model is not model else model.model
 
 
-def hidden_states(model: Any, packed: Packed, runtime: Runtime) -> torch.Tensor:
-    """The last hidden states of packed rows, (T, width)."""
+def hidden_states(model: Any, packed: Packed, runtime: Runtime, noise: Noise | None = None) -> torch.Tensor:
+    """The last hidden states of packed rows, (T, width), on request with noise on the embeddings."""
     if not packs(model):
-        return _padded_hidden_states(model, packed, runtime)
-    with attention.rows_of(packed), autocast(runtime):
+        return _padded_hidden_states(model, packed, runtime, noise)
+    with attention.rows_of(packed), autocast(runtime), added_to_embeddings(model, noise):
         output = backbone(model)(input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False)
     return output.last_hidden_state[0]
 
@@ -115,7 +116,7 @@ def _agrees(model: Any, rows: Sequence[EncodedRow], alone: Sequence[torch.Tensor
     return difference <= AGREEMENT[dtype] * largest and layout.asked <= layout.windows | {None}
 
 
-def _padded_hidden_states(model: Any, packed: Packed, runtime: Runtime) -> torch.Tensor:
+def _padded_hidden_states(model: Any, packed: Packed, runtime: Runtime, noise: Noise | None) -> torch.Tensor:
     """The same from rows of similar length side by side, each with its own copy of its prompt, padded at the right."""
     segments = packed.segments
     takes = inspect.signature(backbone(model).forward).parameters
@@ -123,7 +124,7 @@ def _padded_hidden_states(model: Any, packed: Packed, runtime: Runtime) -> torch
     for group in group_similar(range(len(segments)), lambda index: segments[index].total, attention.SPARE, runtime.micro_batch_tokens):
         where, there = row_places([segments[index] for index in group], packed.input_ids.device)
         arguments = {"input_ids": packed.input_ids[0][where], "attention_mask": there.long(), "position_ids": packed.position_ids[0][where]}
-        with autocast(runtime):
+        with autocast(runtime), added_to_embeddings(model, noise, where):
             output = backbone(model)(**{name: value for name, value in arguments.items() if name in takes}, use_cache=False)
         prefixes = torch.tensor([segments[index].prefix_length for index in group], device=where.device)
         own = there & (torch.arange(where.shape[1], device=where.device)[None, :] >= prefixes[:, None])  # a prompt: from one copy

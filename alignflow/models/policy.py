@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from alignflow.models import attention
 from alignflow.models.adapters import Adapter, from_pretrained
 from alignflow.models.backbone import hidden_states, trial_rows, without_dropout
 from alignflow.models.batching import EncodedRow, Packed, pack, row_micro_batches
+from alignflow.models.embedding_noise import MakeNoise
 from alignflow.models.engines.base import share_out_frozen
 from alignflow.models.head import Head, Reference, Request, head_statistics, product, scaling_of
 from alignflow.models.in_step import in_step
@@ -41,7 +43,17 @@ class Policy:
         self.adapter: Adapter | None = None
         self.device = next(model.parameters()).device
         self._head_is_known = False
+        self._noise: MakeNoise | None = None
         attention.install(model)
+
+    @contextlib.contextmanager
+    def with_noise(self, noise: MakeNoise) -> Iterator[None]:
+        """Have `token_statistics` add noise to the embeddings for a while; a second model that they compare with gets none."""
+        self._noise = noise
+        try:
+            yield
+        finally:
+            self._noise = None
 
     def token_statistics(
         self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), *, reference: Policy | None = None,
@@ -77,7 +89,8 @@ class Policy:
         if reference is not None:
             _check_sizes(self, reference)
             compared = reference._compared(packed, temperature, without_adapter=reference is self)
-        hidden = hidden_states(self.model, packed, self.runtime)[packed.predicting]
+        noise = None if self._noise is None else self._noise(packed)
+        hidden = hidden_states(self.model, packed, self.runtime, noise)[packed.predicting]
         values = head_statistics(self.head(temperature), hidden, Request(which, packed.targets, top_k, compared, uniform, jsd_beta))
         return TokenStatistics(packed.owners, len(rows), dict(zip(which, values, strict=True)))
 

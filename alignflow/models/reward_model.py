@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,19 +71,18 @@ class RewardModel:
         return scores
 
 
-def build_reward_model(base: Path, seed: int, runtime: Runtime) -> RewardModel:
-    """A trainable reward model on a causal model's backbone; its head is drawn from the seed, N(0, 1 / (width + 1)).
+def build_reward_model(base: Path, runtime: Runtime) -> RewardModel:
+    """A trainable reward model on a causal model's backbone with a head of zeros: every score is 0, and a loss of pairs starts at ln 2.
 
-    (Stiennon et al. 2020, arXiv 2009.01325, for the head's variance.) Raises ModelError where the architecture has no such head.
+    A random head gives scores that depend on the scale of the hidden states, and the first steps only undo them. The first step
+    moves the head alone, since no gradient passes a head of zeros. Raises ModelError where the architecture has no such head.
     """
     verify_files(base)
     tokenizer = load_tokenizer(base)
     model = _load(base, runtime, in_parts=True, num_labels=1)
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
         raise ModelError(f"{type(model).__name__} has no linear head named score", where=str(base), do="use another base model")
-    width = model.score.in_features
-    generator = torch.Generator().manual_seed(seed)
-    fill(model.score.weight, torch.randn(1, width, generator=generator) / math.sqrt(width + 1))
+    fill(model.score.weight, torch.zeros(1, model.score.in_features))
     _set_pad(model, tokenizer)
     return RewardModel(model.to(runtime.device).eval().requires_grad_(True), tokenizer, runtime)
 

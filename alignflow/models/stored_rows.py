@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -93,7 +94,31 @@ class StoredRows(Sequence[EncodedRow]):
 
     def reordered(self, order: Sequence[int]) -> StoredRows:
         """The rows at these places, in this order."""
-        return StoredRows(self._encoded, self._answer, self._positions[list(order)])
+        return type(self)(self._encoded, self._answer, self._positions[list(order)])
+
+
+class LastTurns(StoredRows):
+    """The same rows, of which only the last stretch of tokens that count does: the last assistant turn of a conversation.
+
+    Turns between which the chat template writes nothing that does not count are one stretch.
+    """
+
+    def _row(self, position: int) -> EncodedRow:
+        row = super()._row(position)
+        counts = row.mask or (True,) * len(row.completion_ids)
+        last = max((place for place, counted in enumerate(counts) if counted), default=-1)
+        first = next((place + 1 for place in range(last, -1, -1) if not counts[place]), 0)
+        return replace(row, mask=tuple(first <= place <= last for place in range(len(counts))))
+
+    @property
+    def supervised(self) -> array[int]:
+        """Tokens that count of each row, without reading its ids."""
+        return plain(self._encoded.last_runs(self._answer)[self._positions])
+
+    @classmethod
+    def of(cls, rows: StoredRows) -> LastTurns:
+        """The last turns of `rows`."""
+        return cls(rows._encoded, rows._answer, rows._positions)
 
 
 def plain(numbers: np.ndarray) -> array[int]:

@@ -1,5 +1,7 @@
 """What is read from a file of token ids is what was written, a row at a time; lengths are known without reading ids."""
 
+from itertools import dropwhile, takewhile
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -82,3 +84,18 @@ def test_what_is_mapped_is_not_in_memory(tmp_path):
     assert found.row(999)[0].completion_ids == (2,) * 10000
     assert pa.total_allocated_bytes() - before < 1e6
     assert sum(array.nbytes for array in (*found.prompt_lengths.values(), *found.completion_lengths.values(), *found.supervised.values())) == 6 * 4000
+
+
+def last_run(answer):
+    """How many tokens the last stretch of counted ones has, told by reading the mask from its end."""
+    reversed_counts = counts(answer)[::-1]
+    kept = list(dropwhile(lambda counted: not counted, reversed_counts))
+    return len(list(takewhile(bool, kept)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=rows_of_pairs(), batch=st.integers(1, 4))
+def test_the_last_stretch_of_tokens_that_count_is_known_without_reading_ids(rows, batch, tmp_path_factory):
+    found = written(tmp_path_factory.mktemp("runs") / "rows.arrow", rows, batch)
+    for place, name in enumerate(found.answers):
+        assert found.last_runs(name).tolist() == [last_run(row.answers[place]) for row in rows]

@@ -105,6 +105,41 @@ def test_ppo_takes_what_its_options_need():
     assert align_of(align={"method": "ppo", "options": started}).inputs["reward_model"] == Link("reward")
 
 
+REWARD_DATA = [
+    ({"loss": "ranking"}, {"demonstrations": SOURCE}, ("label", "rankings")),
+    ({"loss": "pointwise"}, {"demonstrations": SOURCE}, ("label", "rankings")),
+    ({"loss": "binary"}, {"demonstrations": SOURCE}, ("label", "preferences")),
+    ({"loss": "bradley_terry"}, {"demonstrations": SOURCE}, ("label", "preferences")),
+    ({"loss": "ranking"}, {"rankings": SOURCE, "preferences": SOURCE}, ("prepare", "rankings")),
+    ({"loss": "ranking"}, {"preferences": SOURCE}, ("prepare", "preferences")),
+    ({"loss": "pointwise"}, {"rankings": SOURCE, "preferences": SOURCE}, ("prepare", "rankings")),
+    ({"loss": "binary"}, {"unpaired": SOURCE, "demonstrations": SOURCE}, ("prepare", "unpaired")),
+]
+
+
+@pytest.mark.parametrize(("reward", "data", "wanted"), REWARD_DATA)
+def test_a_reward_model_takes_the_data_of_its_loss_the_recipes_own_first(reward, data, wanted):
+    steps = {node.name: node for node in nodes(recipe(reward=reward, data=data, model={"path": "m"}))}
+    policy = "sft" if "demonstrations" in data else "init"
+    assert steps["reward"].inputs == {"base": Link(policy), wanted[1]: Link(*wanted)}
+
+
+def test_nothing_is_labelled_for_a_reward_model_that_has_data_of_its_own():
+    data = {"unpaired": SOURCE, "demonstrations": SOURCE}
+    order = names(reward={"loss": "binary"}, data=data, align={"method": "kto"}, evaluate=None)
+    assert order == ["init", "prepare", "sft", "reward", "reference", "align", "report"]
+
+
+@pytest.mark.parametrize(("reward", "data", "said"), [
+    ({"loss": "pointwise"}, {"preferences": SOURCE}, "pointwise needs scored answers"),
+    ({}, {"unpaired": SOURCE}, "bradley_terry needs preference pairs"),
+])  # fmt: skip
+def test_a_reward_model_whose_data_is_missing_is_refused_once(reward, data, said):
+    with pytest.raises(RecipeError, match=f"reward.loss {said}") as refused:
+        nodes(recipe(reward=reward, data=data, model={"path": "m"}, align=None))
+    assert "or data.prompts to sample and label" in str(refused.value)
+
+
 def test_a_reward_model_judge_labels_with_the_users_reward_model():
     steps = nodes(recipe(label={"judge": {"name": "reward_model"}}, replace={"reward": "mine"}))
     order = [node.name for node in steps]

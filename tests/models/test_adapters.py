@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 pytest.importorskip("peft")
 
 import peft
+from tiny_model import make_reward_model
 
 from alignflow.data.artifacts import payload_files
 from alignflow.data.configs.training import LoRAConfig, RewardConfig, SFTConfig
@@ -24,7 +25,7 @@ from alignflow.models.export import export
 from alignflow.models.generation.base import Sampling, make_generator
 from alignflow.models.policy import load_policy
 from alignflow.models.recompute import recompute_layers
-from alignflow.models.reward_model import build_reward_model, load_reward_model, save_reward_model
+from alignflow.models.reward_model import load_reward_model, save_reward_model
 
 ROWS = [EncodedRow((4, 9, 20), (30, 31, 1)), EncodedRow((4,), (7, 8, 9, 10, 11, 1))]
 SCORED = [(user("the cat"), "sat on the mat", True), (user("a dog"), "ran", False)]
@@ -280,7 +281,7 @@ def untied(tiny_checkpoint, tmp_path):
 
 @pytest.fixture
 def reward(tiny_checkpoint, new_run):
-    made = build_reward_model(tiny_checkpoint, 3, Runtime())
+    made = make_reward_model(tiny_checkpoint, 3)
     add_adapter(made, config(RewardConfig), tiny_checkpoint)
     disturb(made)
     return made
@@ -310,7 +311,7 @@ def test_tied_weights_can_have_no_adapter(adapted):
 
 def test_a_reward_model_may_stand_on_a_policys_adapter(adapted, new_run, untied):
     _, base = adapted(base=untied, target_modules=("q_proj", "lm_head"))  # the backbone has no place for the head's
-    made = build_reward_model(base, 3, Runtime())
+    made = make_reward_model(base, 3)
     add_adapter(made, config(RewardConfig), base)
     disturb(made, 1)
     out = new_run("reward").out

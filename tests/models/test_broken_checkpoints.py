@@ -128,7 +128,7 @@ def test_a_policy_and_a_fresh_reward_model_refuse_it_too(case, zero_stage, varia
     change, config, _ = BROKEN[case]
     path = variant(change, **config)
     runtime = Runtime(engine="deepspeed", zero_stage=3) if zero_stage else Runtime()
-    for load in (lambda: load_policy(path, runtime, trainable=True), lambda: build_reward_model(path, 0, runtime)):
+    for load in (lambda: load_policy(path, runtime, trainable=True), lambda: build_reward_model(path, runtime)):
         with pytest.raises(ModelError):
             load()
 

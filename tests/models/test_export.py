@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 pytest.importorskip("peft")
 
+from tiny_model import make_reward_model
+
 from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.training import LoRAConfig, RewardConfig, SFTConfig
 from alignflow.data.errors import DamagedArtifactError, UserError
@@ -20,7 +22,7 @@ from alignflow.models.adapters import add_adapter, save_model
 from alignflow.models.batching import EncodedRow
 from alignflow.models.export import export
 from alignflow.models.policy import load_policy
-from alignflow.models.reward_model import build_reward_model, load_reward_model, save_reward_model
+from alignflow.models.reward_model import load_reward_model, save_reward_model
 
 ROWS = [EncodedRow((4, 9, 20), (30, 31, 1))]
 SCORED = [(user("the cat"), "sat on the mat", True), (user("a dog"), "ran", False)]
@@ -66,7 +68,7 @@ def test_an_adapter_becomes_a_whole_model_that_transformers_loads(adapter, store
 
 def test_a_reward_models_adapter_keeps_its_check_rows(store, new_run, tmp_path):
     base = store / "artifacts" / "init-1" / "payload"
-    reward = build_reward_model(base, 0, Runtime())
+    reward = make_reward_model(base)
     add_adapter(reward, RewardConfig(lora=LoRAConfig(r=2)), base)
     disturb(reward)
     save_reward_model(reward, new_run("reward").out, SCORED, {"Reward model": "for a test"})

@@ -63,9 +63,9 @@ def test_a_model_over_the_size_of_a_file_is_several_files_that_transformers_read
     assert digests(new_run("second").out) == digests(new_run().out)
 
 
-def test_a_reward_head_is_drawn_the_same_when_it_is_shared_out(tiny_checkpoint, new_run):
+def test_a_reward_head_starts_the_same_when_it_is_shared_out(tiny_checkpoint, new_run):
     for name, runtime in (("plain", Runtime(engine="torch")), ("shared", ZERO3)):
-        reward = build_reward_model(tiny_checkpoint, 3, runtime)
+        reward = build_reward_model(tiny_checkpoint, runtime)
         save_checkpoint(reward.model, reward.tokenizer, new_run(name).out, CARD)
     assert digests(new_run("plain").out) == digests(new_run("shared").out)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_model import make_reward_model
 from torch.utils import checkpoint as torch_checkpoint
 
 from alignflow.data.configs.training import SFTConfig
@@ -11,7 +12,6 @@ from alignflow.models.batching import EncodedRow
 from alignflow.models.engines.base import ENGINES, make_engine
 from alignflow.models.policy import load_policy
 from alignflow.models.recompute import recompute_layers
-from alignflow.models.reward_model import build_reward_model
 
 ROWS = [EncodedRow((4, 9, 20), (30, 31, 1)), EncodedRow((4,), (7, 8, 9, 10, 11, 1))]
 
@@ -47,7 +47,7 @@ def test_each_layer_keeps_its_input_alone(tiny_checkpoint):
 def test_the_config_asks_for_it_whatever_the_engine_and_the_model(engine, tiny_checkpoint, monkeypatch):
     called = []
     monkeypatch.setattr("alignflow.models.recompute.checkpoint", lambda *a, **k: called.append(1) or torch_checkpoint.checkpoint(*a, **k))
-    reward = build_reward_model(tiny_checkpoint, 0, Runtime())
+    reward = make_reward_model(tiny_checkpoint)
     made = make_engine(reward.model, SFTConfig(gradient_checkpointing=True), Runtime(engine=engine))
     made.backward(reward.scores_packed(ROWS).sum())
     assert len(called) == 2 and made.step(1e-3) > 0

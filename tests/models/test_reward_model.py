@@ -1,17 +1,21 @@
 """A reward model reloads with its trained head, in our loader and in transformers'."""
 
 import json
+import math
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_model import make_reward_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from alignflow.data.configs.inputs import AdoptConfig
+from alignflow.data.configs.training import RewardConfig
 from alignflow.data.errors import ModelError
 from alignflow.data.records import user
 from alignflow.data.run import Runtime
 from alignflow.models.adopt import adopt_reward_model
+from alignflow.models.losses.reward import bradley_terry
 from alignflow.models.reward_model import build_reward_model, load_reward_model, save_reward_model
 
 ROWS = [(user("the cat"), "sat on the mat", True), (user("a dog"), "ran", False), (user("rain <|end|>"), "fell", True)]
@@ -19,7 +23,7 @@ ROWS = [(user("the cat"), "sat on the mat", True), (user("a dog"), "ran", False)
 
 @pytest.fixture
 def saved(tiny_checkpoint, tmp_path):
-    reward = build_reward_model(tiny_checkpoint, 3, Runtime())
+    reward = make_reward_model(tiny_checkpoint, 3)
     out = tmp_path / "reward"
     out.mkdir()
     save_reward_model(reward, out, ROWS, {"Reward model": "for a test"})
@@ -70,9 +74,15 @@ def test_another_tokenizer_is_refused(saved):
         load_reward_model(out, Runtime())
 
 
-def test_the_head_is_drawn_from_the_seed(tiny_checkpoint):
-    heads = [build_reward_model(tiny_checkpoint, seed, Runtime()).model.score.weight for seed in (1, 1, 2)]
-    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+def test_it_starts_with_a_head_of_zeros_so_that_the_loss_of_pairs_is_ln_2(tiny_checkpoint):
+    reward = build_reward_model(tiny_checkpoint, Runtime())
+    scores = reward.scores_packed([reward.encode(row) for row in ROWS])
+    assert scores.tolist() == [0.0, 0.0, 0.0]
+    none = torch.full((1,), torch.nan)
+    loss = bradley_terry(scores[:1], scores[1:2], none, none, RewardConfig()).loss
+    assert loss.tolist() == pytest.approx([math.log(2)], abs=1e-7)
+    loss.sum().backward()
+    assert reward.model.score.weight.grad.any(), "the first step moves the head"
 
 
 def test_the_score_of_a_cut_answer_is_read_at_its_last_token(saved):

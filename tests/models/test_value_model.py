@@ -3,12 +3,13 @@
 import pytest
 import torch
 from tests_support import small_tokenizer
+from tiny_model import make_reward_model
 from transformers import AutoModelForSequenceClassification
 
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
 from alignflow.models.batching import EncodedRow
-from alignflow.models.reward_model import build_reward_model, save_reward_model
+from alignflow.models.reward_model import save_reward_model
 from alignflow.models.value_model import make_value_model, same_tokenizer
 
 ROWS = [EncodedRow((4, 9, 20), (30, 31, 1)), EncodedRow((4,), (7, 8))]
@@ -17,7 +18,7 @@ ROWS = [EncodedRow((4, 9, 20), (30, 31, 1)), EncodedRow((4,), (7, 8))]
 @pytest.fixture(scope="module")
 def reward_path(tmp_path_factory, tiny_checkpoint):
     path = tmp_path_factory.mktemp("reward")
-    save_reward_model(build_reward_model(tiny_checkpoint, 0, Runtime()), path, [], {"Reward model": "for a test"})
+    save_reward_model(make_reward_model(tiny_checkpoint), path, [], {"Reward model": "for a test"})
     return path
 
 

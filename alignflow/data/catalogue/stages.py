@@ -59,8 +59,8 @@ STAGES: Mapping[str, Stage] = {
         version="3", fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(
-        "alignflow.models.trainers.reward:train_reward", "Bradley-Terry reward model.",
-        config=training.RewardConfig, takes=("base", "preferences"), makes="reward_model", trains=True, version="4",
+        "alignflow.models.trainers.reward:train_reward", "Reward model, from pairs, lists, scores or labels.",
+        config=training.RewardConfig, takes=("base", "preferences?", "unpaired?", "rankings?"), makes="reward_model", trains=True, version="5",
     ),
     "reference": Stage(
         "alignflow.models.reference:compute_reference", "Log-probabilities of the answers under the frozen reference.",

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, model_validator
 
 from alignflow.data.configs.base import Name, StageConfig, runtime_field, seed_field
+from alignflow.data.configs.reward_losses import REWARD_LOSSES, RewardLoss
 
 GREATER_IS_BETTER: Mapping[str, bool] = {
     "eval_loss": False, "eval_mean_token_accuracy": True, "eval_accuracy": True, "eval_rewards/accuracies": True,
-    "eval_rewards/margins": True,
+    "eval_rewards/margins": True, "eval_pearson": True,
 }  # fmt: skip
 MOVED_TO_OPTIONS = ("beta", "label_smoothing", "use_soft_labels")
 """Fields that `align` had for all methods before each method had options of its own."""
@@ -75,22 +76,62 @@ class SFTConfig(TrainingConfig):
 
     num_train_epochs: float = Field(default=3.0, gt=0, le=100_000, description="Passes over the demonstrations.")
     metric_for_best_model: Literal["eval_loss", "eval_mean_token_accuracy"] = Field(default="eval_loss", description=BEST)
+    loss_reduction: Literal["token_mean", "sequence_mean"] = Field(
+        default="token_mean",
+        description="token_mean: the mean NLL over all assistant tokens of a step, so that long answers weigh more. sequence_mean: the mean "
+        "over a step's rows of each row's mean NLL per token. Both are over all processes and micro-batches, and eval_loss is the same mean.",
+    )
+    train_on: Literal["all_assistant_turns", "last_turn"] = Field(
+        default="all_assistant_turns",
+        description="Which assistant turns of a conversation are learnt, and evaluated: all of them, or the last one that has a weight.",
+    )
+    neftune_noise_alpha: float | None = Field(
+        default=None, gt=0, le=1000,
+        description="NEFTune (arXiv 2310.05914): uniform noise of at most alpha / sqrt(tokens of the row * width) on the embeddings in "
+        "training, 5 to 15 in the paper; empty: none. A row's noise depends on seed, step and row, not on micro-batches or processes.",
+    )  # fmt: skip
 
 
 class RewardConfig(TrainingConfig):
-    """Bradley-Terry reward model."""
+    """Reward model: one score per answer, which starts at 0."""
 
-    learning_rate: float = Field(default=1e-5, gt=0, le=10, description="Peak learning rate, after warm-up.")
-    metric_for_best_model: Literal["eval_loss", "eval_accuracy"] = Field(default="eval_loss", description=BEST)
-    l2_coefficient: float = Field(default=0.001, ge=0, le=1000, description="Weight of the mean square of both scores.")
-    center_rewards_coefficient: float = Field(
-        default=0.0, ge=0, le=1000, description="Weight of (r_chosen + r_rejected)^2, which removes the free constant."
+    loss: Literal["bradley_terry", "ranking", "pointwise", "binary"] = Field(
+        default="bradley_terry",
+        description="bradley_terry: pairs. ranking: all pairs of each prompt's list of answers, in one batch element. pointwise: squared "
+        "error to the answers' scores, which are taken as they are: scale them yourself where they are far from 0 and 1. binary: "
+        "log-odds that an answer is wanted, from labelled answers, or from pairs as a wanted and an unwanted one.",
     )
-    use_margin: bool = Field(default=False, description="Subtract the pair's margin inside the sigmoid.")
-    use_soft_labels: bool = Field(default=True, description="Use the labeller's probabilities where the data has them.")
+    learning_rate: float = Field(default=1e-5, gt=0, le=10, description="Peak learning rate, after warm-up.")
+    metric_for_best_model: Literal["eval_loss", "eval_accuracy", "eval_pearson"] = Field(
+        default="eval_loss", description=f"{BEST} pointwise has eval_pearson, the correlation of scores and targets; others eval_accuracy."
+    )
+    l2_coefficient: float = Field(
+        default=0.001, ge=0, le=1000, description="bradley_terry, ranking: weight of the mean square of a row's scores."
+    )
+    center_rewards_coefficient: float = Field(
+        default=0.0, ge=0, le=1000,
+        description="bradley_terry, ranking: weight of (r_chosen + r_rejected)^2, which removes the free constant.",
+    )  # fmt: skip
+    use_margin: bool = Field(default=False, description="bradley_terry: subtract the pair's margin inside the sigmoid.")
+    use_soft_labels: bool = Field(default=True, description="bradley_terry: use the labeller's probabilities where the data has them.")
     check_rows: int = Field(
         default=16, ge=1, le=1_000_000, description="Rows whose scores are stored and must match when the model is loaded."
     )
+
+    @property
+    def about_loss(self) -> RewardLoss:
+        """What feeds the loss, and what it is measured by."""
+        return REWARD_LOSSES[self.loss]
+
+    @model_validator(mode="after")
+    def _the_loss_reads_what_is_set(self) -> RewardConfig:
+        row = REWARD_LOSSES[self.loss]
+        unread = [name for name in row.unread if getattr(self, name) != type(self).model_fields[name].default]
+        if unread:
+            raise ValueError(f"the loss {self.loss} does not read {', '.join(unread)}: leave it out")
+        if self.metric_for_best_model not in row.metrics:
+            raise ValueError(f"the loss {self.loss} has no {self.metric_for_best_model}: metric_for_best_model is one of {', '.join(row.metrics)}")
+        return self
 
 
 class ReferenceConfig(StageConfig):

@@ -140,7 +140,7 @@ def _sft(asked: Asked) -> Demand | None:
 
 def _reward(asked: Asked) -> Demand | None:
     config: RewardConfig = asked.config
-    return _training(asked, asked.shapes["base"], config, 2 * config.max_length, scores=True)
+    return _training(asked, asked.shapes["base"], config, config.about_loss.answers * config.max_length, scores=True)
 
 
 def _align(asked: Asked) -> Demand | None:

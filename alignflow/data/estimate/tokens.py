@@ -8,7 +8,7 @@ from typing import Any
 
 from alignflow.data import catalogue
 from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
-from alignflow.data.configs.training import TrainingConfig
+from alignflow.data.configs.training import RewardConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,22 @@ def _pairs(config: Any, statistics: Mapping[str, Any], pairs: int | None) -> Tok
 def _align(config: Any, statistics: Mapping[str, Any], pairs: int | None) -> Tokens | None:
     """Of data of the family's own kind, else of the pairs that stand in for it, each of whose answers it reads once."""
     family = catalogue.METHODS[config.method].learns_from()
-    if not family.feeds:
-        return None
-    own = family.feeds[0].kind
+    return _answers(family.feeds[0].kind, family.answers, config, statistics, pairs) if family.feeds else None
+
+
+def _reward(config: RewardConfig, statistics: Mapping[str, Any], pairs: int | None) -> Tokens | None:
+    """Rows of a regression are single answers, which nothing has counted."""
+    loss = config.about_loss
+    if config.loss == "pointwise":
+        return training_tokens(config, Rows(None, None, config.max_length))
+    return _answers(loss.kinds[0], loss.answers, config, statistics, pairs)
+
+
+def _answers(own: str, answers: int, config: Any, statistics: Mapping[str, Any], pairs: int | None) -> Tokens | None:
+    """Of the table `own` with so many answers in a row; of pairs where the data has no such table."""
     if own == "preferences" or own not in statistics.get("tables", {}):
         return _pairs(config, statistics, pairs)
-    return training_tokens(config, rows_of(statistics, own, family.answers * config.max_length, answers=family.answers))
+    return training_tokens(config, rows_of(statistics, own, answers * config.max_length, answers=answers))
 
 
 def _prompts(statistics: Mapping[str, Any], kind: str) -> int | None:
@@ -97,7 +107,7 @@ def _prompts(statistics: Mapping[str, Any], kind: str) -> int | None:
 
 RULES: Mapping[str, Callable[[Any, Mapping[str, Any], int | None], Tokens | None]] = {
     "sft": _sft,
-    "reward": _pairs,
+    "reward": _reward,
     "align": _align,
     "sample": lambda config, statistics, pairs: sampled_tokens(config, _prompts(statistics, "prompts")),
     "evaluate": lambda config, statistics, pairs: evaluated_tokens(config, _prompts(statistics, "evaluation")),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from alignflow.data.encoded_kinds import PREFERENCES
 from alignflow.data.encoded_rows import EncodedRows
 from alignflow.data.errors import TrainingError
-from alignflow.data.records import table_batches
 from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
 from alignflow.models.stored_rows import Picked, StoredRows, open_rows, plain
@@ -70,12 +68,6 @@ class Pairs:
         """The chosen sides of `rows`, then their rejected sides: one forward pass holds both."""
         read = [self.encoded.row(int(self.positions[row])) for row in rows]
         return [EncodedRow(*sides[number]) for number in range(2) for sides in read]
-
-    def first_records(self, count: int) -> list[dict[str, Any]]:
-        """The table's rows that the first `count` pairs are."""
-        wanted = set(self.positions[:count].tolist())
-        rows = (row for batch in table_batches(self.table, 1024) for row in batch)
-        return [row for number, row in enumerate(islice(rows, max(wanted, default=-1) + 1)) if number in wanted]
 
 
 def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> Pairs:

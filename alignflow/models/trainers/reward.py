@@ -1,11 +1,12 @@
-"""Trains a Bradley-Terry reward model on preference pairs."""
+"""Trains a reward model: on pairs, on lists of answers, on answers with scores or with labels."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import torch
-from scipy.stats import binomtest
 
 from alignflow.data.configs.training import RewardConfig
 from alignflow.data.errors import TrainingError
@@ -14,78 +15,113 @@ from alignflow.models.adapters import add_adapter
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
-from alignflow.models.losses.base import LossOutput
-from alignflow.models.losses.reward import bradley_terry
-from alignflow.models.reward_model import RewardModel, ScoredRow, build_reward_model, save_reward_model
+from alignflow.models.evaluators.base import wilson
+from alignflow.models.reward_model import RewardModel, build_reward_model, save_reward_model
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
-from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.passes import passes
+from alignflow.models.trainers.reward_rows import RewardRows, check_rows, read_reward_rows
 
 
-def train_reward(config: RewardConfig, *, base: Path, preferences: Path, run: Run) -> dict[str, float | None]:
-    """Train a reward model on `preferences`/train.parquet, on the backbone of the checkpoint `base`.
+def train_reward(
+    config: RewardConfig, *, base: Path, preferences: Path | None = None, unpaired: Path | None = None, rankings: Path | None = None, run: Run
+) -> dict[str, float | None]:  # fmt: skip
+    """Train a reward model on train.parquet of the data that is given, on the backbone of the checkpoint `base`.
 
-    Metrics: `loss` of the last logged steps; on heldout.parquet `eval_accuracy` (a tie is half) with its 95% Wilson
-    interval `eval_accuracy/low` and `/high`, `eval_loss` and `eval_margin`.
+    Metrics: `loss` of the last logged steps, and on heldout.parquet those of `evaluate_reward`.
+
+    Args:
+        config: The loss and the common fields.
+        base: The checkpoint whose backbone it gets; its head starts at zero.
+        preferences: Directory of pairs.
+        unpaired: Directory of answers with labels.
+        rankings: Directory of lists of answers with scores.
+        run: Where to write.
 
     Raises:
-        TrainingError: no pairs, zero steps, or a loss that is not finite.
+        TrainingError: the loss cannot learn from the data that is given, no rows, zero steps, or a loss that is not finite.
     """
+    given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
+    kind, directory = next(((kind, given[kind]) for kind in config.about_loss.kinds if given[kind] is not None), ("", None))
+    if directory is None:
+        raise TrainingError(
+            f"reward.loss {config.loss} learns from {config.about_loss.what}", where="reward", do=f"give {' or '.join(config.about_loss.kinds)}"
+        )
     group.join(run.runtime)
-    reward = build_reward_model(base, config.seed, run.runtime)
+    reward = build_reward_model(base, run.runtime)
     add_adapter(reward, config, base)
-    pairs = read_pairs(preferences / "train.parquet", reward.tokenizer, config.max_length, run, "reward", reward.context_length)
-    heldout = read_pairs(preferences / "heldout.parquet", reward.tokenizer, config.max_length, run, "reward", reward.context_length)
-    if not len(pairs):
-        raise TrainingError("no preference pairs to learn from", where="reward", do="raise reward.max_length, or label more candidates")
+    sides = {side: read_reward_rows(config, kind, directory / f"{side}.parquet", reward, run) for side in ("train", "heldout")}
+    rows, heldout = sides["train"], sides["heldout"]
+    if not len(rows):
+        what = config.about_loss.what
+        raise TrainingError(f"no {what} to learn from", where="reward", do="raise reward.max_length, or label more candidates")
     engine = make_engine(reward.model, config, run.runtime)
 
     def compute(batch: list[int]) -> StepOutput:
-        output = pair_loss(reward, pairs, batch, config)
+        output = rows.loss(reward, batch)
         return StepOutput(output.loss.sum(), {name: (float(values.sum()), len(batch)) for name, values in output.metrics.items()})
 
-    plan = Plan("reward", pairs.lengths, [1.0] * len(pairs), pairs.ids)
-    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_pairs(reward, heldout, config, run))
+    plan = Plan("reward", rows.lengths, [1.0] * len(rows), rows.ids)
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_reward(reward, heldout, run))
     card = {
-        "Reward model": "Bradley-Terry reward model, trained by alignflow; one score per answer, read at its last token.",
-        "pairs": str(len(pairs)), "licences of what went in": licences_of(base, preferences),
+        "Reward model": f"Reward model ({config.loss}), trained by alignflow; one score per answer, read at its last token.",
+        rows.noun: str(len(rows)), "licences of what went in": licences_of(base, directory),
     }  # fmt: skip
-    save_reward_model(reward, run.out, check_rows(heldout if len(heldout) else pairs, config.check_rows), card)
+    shown = "heldout" if len(heldout) else "train"
+    save_reward_model(reward, run.out, check_rows(directory / f"{shown}.parquet", kind, sides[shown].ids, config.check_rows), card)
     engine.close()
     return metrics
 
 
-def pair_loss(reward: RewardModel, pairs: Pairs, batch: list[int], config: RewardConfig) -> LossOutput:
-    """Bradley-Terry loss of some pairs, both sides in one forward pass."""
-    chosen, rejected = reward.scores_packed(pairs.both(batch)).chunk(2)
-    margin, soft_label = (values[batch].to(chosen.device) for values in (pairs.margin, pairs.soft_label))
-    return bradley_terry(chosen, rejected, margin, soft_label, config)
-
-
 @torch.no_grad()
-def evaluate_pairs(reward: RewardModel, pairs: Pairs, config: RewardConfig, run: Run) -> dict[str, float | None]:
-    """Accuracy with its interval, loss and margin on held-out pairs; None where there are none."""
-    names = ("eval_accuracy", "eval_accuracy/low", "eval_accuracy/high", "eval_loss", "eval_margin", "eval_pairs")
-    if not len(pairs):
-        return {**dict.fromkeys(names), "eval_pairs": 0.0}
-    sums = {"loss": 0.0, "accuracy": 0.0, "margin": 0.0}
-    for own in passes(pairs.lengths, run.runtime.micro_batch_tokens):
-        output = pair_loss(reward, pairs, own.rows, config)
-        if own.counts:
-            sums["loss"] += float(output.loss.sum())
-            for name in ("accuracy", "margin"):
-                sums[name] += float(output.metrics[name].sum())
-    sums = group.sum_all(sums)
-    interval = binomtest(round(sums["accuracy"]), len(pairs)).proportion_ci(0.95, method="wilson")
-    values = (sums["accuracy"], interval.low * len(pairs), interval.high * len(pairs), sums["loss"], sums["margin"], len(pairs) ** 2)
-    return {name: value / len(pairs) for name, value in zip(names, values, strict=True)}
+def evaluate_reward(reward: RewardModel, rows: RewardRows, run: Run) -> dict[str, float | None]:
+    """Figures on held-out rows; None where there are no rows, or where the loss has no such figure.
+
+    - `eval_loss`: the mean over rows.
+    - `eval_accuracy` (a tie is half): of pairs and of lists the share of pairs in the right order, of labelled answers the share
+      whose score has the label's sign; with its 95% Wilson interval `eval_accuracy/low` and `/high`. The interval counts a list
+      as one observation, since the pairs of a list share answers. A regression has none.
+    - `eval_margin`: the mean score difference of pairs (of a list the mean over its pairs); pairs and lists alone.
+    - `eval_pearson`: the correlation of scores and targets of a regression; None where either is constant.
+    - `eval_pairs`, `eval_lists` or `eval_answers`: how many rows there were.
+    """
+    count, names = len(rows), ("eval_accuracy", "eval_accuracy/low", "eval_accuracy/high", "eval_loss")
+    figures: dict[str, float | None] = {**dict.fromkeys(names), f"eval_{rows.noun}": float(count)}
+    if rows.noun != "answers":
+        figures["eval_margin"] = None
+    if rows.targets is not None:
+        figures["eval_pearson"] = None
+    if not count:
+        return figures
+    sums, scores = _held_out_sums(reward, rows, run)
+    figures["eval_loss"] = sums["loss"] / count
+    if "margin" in sums:
+        figures["eval_margin"] = sums["margin"] / count
+    if rows.targets is not None:
+        figures["eval_pearson"] = pearson(scores, rows.targets)
+        return figures
+    accuracy = sums["accuracy"] / float(rows.comparisons.sum())
+    return figures | dict(zip(names, (accuracy, *wilson(accuracy * count, count, 0.95)), strict=False))
 
 
-def check_rows(pairs: Pairs, count: int) -> list[ScoredRow]:
-    """Rows whose scores are stored beside the model: both sides of the first pairs."""
-    rows: list[ScoredRow] = []
-    for row in pairs.first_records((count + 1) // 2):
-        for side in ("chosen", "rejected"):
-            *before, last = row[side]
-            rows.append(([*row["prompt"], *before], last["content"], row[f"{side}_ended"] is not False))
-    return rows[:count]
+def _held_out_sums(reward: RewardModel, rows: RewardRows, run: Run) -> tuple[dict[str, float], torch.Tensor]:
+    """Sums over all processes: losses, margins, right comparisons; and the score of each row, where the loss has one per row."""
+    sums, scores = {"loss": 0.0}, torch.zeros(len(rows), dtype=torch.float64)
+    for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
+        output = rows.loss(reward, own.rows)
+        found = {"loss": output.loss, **{name: output.metrics[name] for name in ("margin",) if name in output.metrics}}
+        if "accuracy" in output.metrics:
+            found["accuracy"] = output.metrics["accuracy"] * rows.comparisons[own.rows].to(output.loss.device)
+        for name, values in found.items():
+            sums[name] = sums.get(name, 0.0) + (float(values.sum()) if own.counts else 0.0)
+        if own.counts and "score" in output.metrics:
+            scores[own.rows] = output.metrics["score"].double().cpu()
+    return group.sum_all(sums), group.sum_tensor(scores)
+
+
+def pearson(scores: torch.Tensor, targets: torch.Tensor) -> float | None:
+    """Pearson's correlation of two series (rows,); None for fewer than two rows, and where one is constant."""
+    pair = np.stack([scores.double().numpy(), targets.double().numpy()])
+    if pair.shape[1] < 2 or (pair == pair[:, :1]).all(1).any():
+        return None
+    found = float(np.corrcoef(pair)[0, 1])
+    return found if math.isfinite(found) else None

@@ -14,18 +14,22 @@ from alignflow.data.encoded_kinds import DEMONSTRATIONS
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
 from alignflow.models.adapters import add_adapter, save_model
+from alignflow.models.batching import EncodedRow
 from alignflow.models.checkpoints import licences_of
+from alignflow.models.embedding_noise import EmbeddingNoise, MakeNoise, whole
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.policy import Policy, load_policy
-from alignflow.models.stored_rows import Picked, StoredRows, open_rows
+from alignflow.models.stored_rows import LastTurns, Picked, StoredRows, open_rows
+from alignflow.models.token_statistics import TokenStatistics
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.room import context_of, room
 
 
 def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) -> dict[str, float | None]:
-    """Fine-tune `base` on `demonstrations`/train.parquet: mean NLL per assistant token, over the whole step's tokens.
+    """Fine-tune `base` on `demonstrations`/train.parquet: mean NLL per assistant token, over the whole step's tokens, or, with
+    `sequence_mean`, over each row's tokens and then over the step's rows.
 
     Metrics: `loss` and `mean_token_accuracy` of the last logged steps, `eval_loss` (nats per token) and
     `eval_mean_token_accuracy` on heldout.parquet.
@@ -38,15 +42,20 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     add_adapter(policy, config, base)
     ids, rows = read_rows(demonstrations / "train.parquet", policy.tokenizer, config.max_length, run, context_of(policy.model))
     _, heldout = read_rows(demonstrations / "heldout.parquet", policy.tokenizer, config.max_length, run, context_of(policy.model))
+    if config.train_on == "last_turn":
+        rows, heldout = LastTurns.of(rows), LastTurns.of(heldout)
     engine = make_engine(policy.model, config, run.runtime)
+    noise = None if config.neftune_noise_alpha is None else EmbeddingNoise(config.neftune_noise_alpha, config.seed)
+    by_row = config.loss_reduction == "sequence_mean"
 
     def compute(batch: list[int]) -> StepOutput:
-        statistics = policy.token_statistics([rows[index] for index in batch], ("logps", "correct"))
+        statistics = _statistics(policy, [rows[index] for index in batch], noise and noise.of([ids[index] for index in batch]))
         tokens = float(len(statistics.logps))
-        return StepOutput(-statistics.logps.sum(), {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)})
+        nll = row_means(statistics).sum() if by_row else -statistics.logps.sum()
+        return StepOutput(nll, {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)})
 
-    plan = Plan("sft", rows.lengths, rows.supervised, ids)
-    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_rows(policy, heldout, run))
+    plan = Plan("sft", rows.lengths, [1.0] * len(rows) if by_row else rows.supervised, ids, whole_step=noise)
+    metrics = fit(engine, compute, plan, config, run, lambda: evaluate_rows(policy, heldout, run, by_row))
     card = {
         "Supervised fine-tuning": "Fine-tuned by alignflow on the assistant tokens of demonstrations.",
         "rows": str(len(rows)), "licences of what went in": licences_of(base, demonstrations),
@@ -54,6 +63,19 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     save_model(policy, run.out, card)
     engine.close()
     return metrics
+
+
+def _statistics(policy: Policy, rows: list[EncodedRow], noise: MakeNoise | None) -> TokenStatistics:
+    """Figures of the tokens that count; with noise no two rows share the computation of a prompt, since each has noise of its own."""
+    if noise is None:
+        return policy.token_statistics(rows, ("logps", "correct"))
+    with policy.with_noise(noise):
+        return policy.token_statistics([whole(row) for row in rows], ("logps", "correct"))
+
+
+def row_means(statistics: TokenStatistics) -> torch.Tensor:
+    """(rows,) fp32: the mean NLL of each row's tokens, nats; each row has at least one."""
+    return -statistics.sums() / statistics.counts()
 
 
 def read_rows(
@@ -87,16 +109,20 @@ def read_rows(
 
 
 @torch.no_grad()
-def evaluate_rows(policy: Policy, rows: StoredRows, run: Run) -> dict[str, float | None]:
-    """Held-out NLL per token in nats, and accuracy of the most probable token; None where there are no rows."""
-    sums = {"logps": 0.0, "correct": 0.0, "tokens": 0.0}
+def evaluate_rows(policy: Policy, rows: StoredRows, run: Run, by_row: bool = False) -> dict[str, float | None]:
+    """Held-out NLL per token in nats, and accuracy of the most probable token; None where there are no rows.
+
+    The NLL is a mean over all tokens, or, `by_row`, over rows of each one's mean over its tokens.
+    """
+    sums = {"nll": 0.0, "correct": 0.0, "tokens": 0.0, "rows": 0.0}
     for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
         statistics = policy.token_statistics([rows[index] for index in own.rows], ("logps", "correct"))
         if own.counts:
-            sums["logps"] += float(statistics.logps.sum())
+            sums["nll"] += float(row_means(statistics).sum()) if by_row else -float(statistics.logps.sum())
             sums["correct"] += float(statistics.values["correct"].sum())
             sums["tokens"] += len(statistics.logps)
+            sums["rows"] += len(own.rows)
     sums = group.sum_all(sums)
     if not sums["tokens"]:
         return {"eval_loss": None, "eval_mean_token_accuracy": None}
-    return {"eval_loss": -sums["logps"] / sums["tokens"], "eval_mean_token_accuracy": sums["correct"] / sums["tokens"]}
+    return {"eval_loss": sums["nll"] / sums["rows" if by_row else "tokens"], "eval_mean_token_accuracy": sums["correct"] / sums["tokens"]}

@@ -1,7 +1,7 @@
 """Tokens that a recipe implies, and bytes on disk: by hand."""
 
 from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
-from alignflow.data.configs.training import AlignConfig, SFTConfig
+from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.estimate.disk import published_bytes, state_bytes
 from alignflow.data.estimate.memory import Learner
 from alignflow.data.estimate.shapes import ModelShape
@@ -27,7 +27,9 @@ def test_steps_need_no_rows_but_bound_their_length():
 
 
 def test_labelled_pairs_are_counted_and_their_length_bounded():
-    assert implied_tokens("reward", AlignConfig(max_length=100), {}, 12) == Tokens(12 * 2 * 100, True)
+    assert implied_tokens("reward", RewardConfig(max_length=100), {}, 12) == Tokens(12 * 2 * 100, True)
+    assert implied_tokens("reward", RewardConfig(loss="pointwise", max_steps=2, batch_size=3, max_length=100), {}, 12) == Tokens(2 * 3 * 100, True)
+    assert implied_tokens("reward", RewardConfig(loss="pointwise"), {}, 12) is None, "nothing has counted the answers of rankings"
 
 
 def test_answers_are_bounded_by_their_longest():

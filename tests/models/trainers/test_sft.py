@@ -1,5 +1,6 @@
 """SFT learns from whole rows or not at all, and what it saves under ZeRO 3 is the whole model."""
 
+import json
 import math
 
 import pytest
@@ -12,6 +13,8 @@ from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.training import SFTConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.records import assistant, read_table, user, write_table
+from alignflow.data.rendering import encode_turns
+from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft
 
 CONFIG = SFTConfig(learning_rate=5e-3, max_steps=3, batch_size=14, max_length=64)
@@ -95,3 +98,96 @@ def test_a_model_trained_and_saved_under_zero_3_has_no_empty_tensor_and_loads_eq
         loaded, expected = (AutoModelForCausalLM.from_pretrained(new_run(name).out)(ids).logits for name in ("shared", "plain"))
     torch.testing.assert_close(loaded, expected, atol=1e-3, rtol=1e-3)
     assert all(torch.allclose(value, plain[name], atol=1e-4) for name, value in shared.items())
+
+
+TURNS = [
+    {"id": "two", "source": "t", "messages": [*user("the cat"), *assistant("cat hill"), *user("the dog"), *assistant("dog")]},
+    {"id": "one", "source": "t", "messages": [*user("a bird in the rain"), *assistant("bird bird bird bird bird bird")]},
+]
+
+
+def stepped(new_run, name, base, data, runtime=None, **fields):
+    """One step on all rows; its run and metrics."""
+    run = new_run(name, **(runtime or {}))
+    return run, train_sft(CONFIG.model_copy(update={"max_steps": 1, "batch_size": 2, **fields}), base=base, demonstrations=data, run=run)
+
+
+def nll_of_turns(base):
+    """Row -> the NLL of each assistant turn's tokens, from the whole conversation with plain transformers."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base).eval(), AutoTokenizer.from_pretrained(base)
+    found = {}
+    for row in TURNS:
+        encoded = encode_turns(tokenizer, row["messages"])
+        with torch.no_grad():
+            logps = model(torch.tensor([encoded.ids])).logits[0].log_softmax(-1)
+        turns, before = [], False
+        for place, counted in enumerate(encoded.supervised):
+            turns += [[]] if counted and not before else []
+            if counted:
+                turns[-1].append(-float(logps[place - 1, encoded.ids[place]]))
+            before = counted
+        found[row["id"]] = turns
+    return found
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("tokens", [64, 8192])
+@pytest.mark.parametrize("train_on", ["all_assistant_turns", "last_turn"])
+@pytest.mark.parametrize("reduction", ["token_mean", "sequence_mean"])
+def test_the_loss_is_the_mean_over_tokens_or_rows_of_all_turns_or_the_last(reduction, train_on, tokens, tiny_checkpoint, tmp_path, new_run):
+    data = written(TURNS, TURNS, tmp_path / "data")
+    run, _ = stepped(
+        new_run, "run", tiny_checkpoint, data, {"micro_batch_tokens": tokens}, loss_reduction=reduction, train_on=train_on, logging_steps=1
+    )
+    turns = nll_of_turns(tiny_checkpoint)
+    assert [len(found) for found in turns.values()] == [2, 1]
+    rows = [found[-1] if train_on == "last_turn" else sum(found, []) for found in turns.values()]
+    wanted = mean([mean(row) for row in rows]) if reduction == "sequence_mean" else mean(sum(rows, []))
+    loss = json.loads((run.side / "curves.jsonl").read_text().splitlines()[0])["loss"]
+    assert loss == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_held_out_loss_is_the_same_mean(tiny_checkpoint, tmp_path, new_run):
+    data = written(TURNS, TURNS, tmp_path / "data")
+    fields = {"loss_reduction": "sequence_mean", "train_on": "last_turn", "learning_rate": 1e-12}
+    _, metrics = stepped(new_run, "run", tiny_checkpoint, data, **fields)
+    assert metrics["eval_loss"] == pytest.approx(mean([mean(found[-1]) for found in nll_of_turns(tiny_checkpoint).values()]), rel=1e-5)
+
+
+NOISY = {"neftune_noise_alpha": 5.0, "max_steps": 6, "batch_size": 14, "save_steps": 2}
+
+
+def test_noise_changes_what_is_learnt_and_not_what_is_evaluated(tiny_checkpoint, demonstrations, new_run):
+    plain, noisy, again = (
+        stepped(new_run, name, tiny_checkpoint, demonstrations, **fields, learning_rate=1e-12)[1]
+        for name, fields in (("plain", {}), ("noisy", {"neftune_noise_alpha": 15.0}), ("again", {"neftune_noise_alpha": 15.0}))
+    )
+    assert noisy == again and abs(noisy["loss"] - plain["loss"]) > 1e-4
+    assert noisy["eval_loss"] == pytest.approx(plain["eval_loss"], rel=1e-6)
+
+
+def test_a_training_with_noise_that_was_killed_ends_with_the_same_bytes(tiny_checkpoint, demonstrations, new_run, monkeypatch):
+    whole = stepped(new_run, "whole", tiny_checkpoint, demonstrations, **NOISY)[1]
+    saved = SavedStates.save
+
+    def save_then_die(self, step, *arguments):
+        saved(self, step, *arguments)
+        if step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(SavedStates, "save", save_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        stepped(new_run, "killed", tiny_checkpoint, demonstrations, **NOISY)
+    monkeypatch.undo()
+    assert stepped(new_run, "killed", tiny_checkpoint, demonstrations, **NOISY)[1] == whole
+    assert digests(new_run("killed").out) == digests(new_run("whole").out)
+
+
+def test_noise_does_not_depend_on_micro_batches(tiny_checkpoint, demonstrations, new_run):
+    found = [
+        stepped(new_run, str(tokens), tiny_checkpoint, demonstrations, {"micro_batch_tokens": tokens}, **NOISY)[1] for tokens in (64, 8192)
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)

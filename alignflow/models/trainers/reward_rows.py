@@ -1,0 +1,176 @@
+"""The rows that a reward model learns from, by loss: which answers a row has, and what their scores cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from alignflow.data.configs.training import RewardConfig
+from alignflow.data.encoded_kinds import RANKINGS
+from alignflow.data.records import assistant, table_batches
+from alignflow.data.run import Run
+from alignflow.models.losses.base import LossOutput, Role
+from alignflow.models.losses.lists import make_lists
+from alignflow.models.losses.reward import bradley_terry, reward_binary, reward_pointwise, reward_ranking
+from alignflow.models.reward_model import RewardModel, ScoredRow
+from alignflow.models.stored_rows import Picked, StoredRows, open_rows
+from alignflow.models.trainers.offline_rows import OfflineRows, read_halves, read_rankings, read_two_of_list, read_unpaired
+from alignflow.models.trainers.pairs import Pairs, read_pairs
+from alignflow.models.trainers.room import room
+
+Loss = Callable[[RewardModel, list[int]], LossOutput]
+"""Model, positions of rows -> loss and metrics per row, differentiable; one forward pass holds all answers of the rows."""
+
+
+@dataclass(frozen=True)
+class RewardRows:
+    """One side of the data.
+
+    Attributes:
+        noun: What a row is, for the model card and the names of figures: pairs, lists or answers.
+        lengths: Tokens of each row in a forward pass.
+        ids: Names of the rows.
+        loss: Their loss.
+        comparisons: (rows,) how many comparisons of two answers, or signs of one, the accuracy of a row is a mean of.
+        targets: (rows,) what the scores of a regression should be; None for other losses.
+    """
+
+    noun: str
+    lengths: Sequence[int]
+    ids: Sequence[str]
+    loss: Loss
+    comparisons: torch.Tensor
+    targets: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read_reward_rows(config: RewardConfig, kind: str, path: Path, reward: RewardModel, run: Run) -> RewardRows:
+    """The rows of a table of `kind` for the config's loss; what does not fit is left out and counted in a warning.
+
+    Every process of a stage must call it.
+
+    Raises:
+        TrainingError: an answer has no token.
+    """
+    arguments = (path, reward.tokenizer, config.max_length, run, "reward", reward.context_length)
+    if config.loss == "bradley_terry":
+        return _of_pairs(read_pairs(*arguments), config)
+    if config.loss == "ranking":
+        return _of_lists({"rankings": read_rankings, "preferences": read_two_of_list}[kind](*arguments), config)
+    if config.loss == "binary":
+        return _labelled({"unpaired": read_unpaired, "preferences": read_halves}[kind](*arguments))
+    return _scored(read_scored(*arguments))
+
+
+def _of_pairs(pairs: Pairs, config: RewardConfig) -> RewardRows:
+    def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
+        chosen, rejected = reward.scores_packed(pairs.both(rows)).chunk(2)
+        margin, soft_label = (values[rows].to(chosen.device) for values in (pairs.margin, pairs.soft_label))
+        return bradley_terry(chosen, rejected, margin, soft_label, config)
+
+    return RewardRows("pairs", pairs.lengths, pairs.ids, loss, torch.ones(len(pairs)))
+
+
+def _of_lists(data: OfflineRows, config: RewardConfig) -> RewardRows:
+    scores = data.score[torch.from_numpy(data.members)]  # type: ignore[index]
+    owners = torch.repeat_interleave(torch.arange(len(data)), torch.from_numpy(np.diff(data.starts)))
+
+    def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
+        found, places, group = _scores(reward, data, rows)
+        return reward_ranking(found, data.score[places].to(found.device), group.to(found.device), config)  # type: ignore[index]
+
+    return RewardRows("lists", data.lengths, data.ids, loss, make_lists(owners, scores).better().sum((1, 2)).float())
+
+
+def _labelled(data: OfflineRows) -> RewardRows:
+    def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
+        found, places, _ = _scores(reward, data, rows)
+        return reward_binary(found, data.label[places].to(found.device))  # type: ignore[index]
+
+    return RewardRows("answers", data.lengths, data.ids, loss, torch.ones(len(data)))
+
+
+def _scored(data: OfflineRows) -> RewardRows:
+    def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
+        found, places, _ = _scores(reward, data, rows)
+        return reward_pointwise(found, data.score[places].to(found.device))  # type: ignore[index]
+
+    return RewardRows("answers", data.lengths, data.ids, loss, torch.zeros(len(data)), data.score)
+
+
+def _scores(reward: RewardModel, data: OfflineRows, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(answers,) scores of the answers of some rows, their places in the data, and the place of each one's row in `rows`."""
+    places, owners = data.places(rows)
+    return reward.scores_packed([data.answers[int(place)] for place in places]), torch.from_numpy(places), owners
+
+
+def read_scored(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+    """The answers of a table of rankings that have a score, each a row of its own, also the only one of its list.
+
+    Those without a score, those without a token, and those over `max_length` tokens or the model's `context` are left out and counted.
+
+    Every process of a stage must call it.
+    """
+    encoded = open_rows(path, RANKINGS, tokenizer, run)
+    longest, limit = room(max_length, context, "max_length")
+    lengths, score = encoded.lengths("completion"), encoded.values["score"]
+    reasons = {
+        f"are over {limit}": lengths > longest, "have no score": np.isnan(score), "have no token": encoded.completion_lengths["completion"] == 0,
+    }  # fmt: skip
+    kept = np.ones(len(encoded), bool)
+    for reason, found in reasons.items():
+        if number := int(np.count_nonzero(kept & found)):
+            run.warn(f"{number} answers of {path.stem} {reason} and were left out")
+        kept &= ~found
+    positions = np.flatnonzero(kept)
+    answers, count = StoredRows(encoded, "completion", positions), len(positions)
+    return OfflineRows(
+        answers, lengths[positions].astype(np.int64), encoded.supervised["completion"][positions].astype(np.int64), np.arange(count),
+        np.arange(count + 1), answers.lengths, Picked(positions, encoded.names), torch.full((count,), int(Role.OTHER)),
+        torch.tensor(encoded.values["ended"][positions] != 0.0), torch.full((count,), float("nan")),
+        score=torch.tensor(score[positions], dtype=torch.float32),
+    )  # fmt: skip
+
+
+def check_rows(table: Path, kind: str, ids: Sequence[str], count: int) -> list[ScoredRow]:
+    """Rows whose scores are stored beside the model: the answers of the first of the rows `ids`, in the order of the table.
+
+    Args:
+        table: File of `kind`.
+        kind: preferences, unpaired or rankings.
+        ids: Names of rows that were trained on or evaluated; half of a pair is called ID/chosen or ID/rejected.
+        count: How many answers.
+    """
+    wanted = {name for given in ids[:count] for name in (given, *(given.removesuffix(f"/{side}") for side in ("chosen", "rejected")))}
+    rows: list[ScoredRow] = []
+    for row in (row for batch in table_batches(table, 1024) for row in batch):
+        if row["id"] in wanted:
+            rows += ANSWERS_OF[kind](row)
+        if len(rows) >= count:
+            break
+    return rows[:count]
+
+
+def _answer(row: Mapping[str, Any], answer: Sequence[Mapping[str, Any]], ended: bool | None) -> ScoredRow:
+    *before, last = answer
+    return [*row["prompt"], *before], last["content"], ended is not False
+
+
+def _answers_of_ranking(row: Mapping[str, Any]) -> list[ScoredRow]:
+    ended = row["ended"] or [None] * len(row["completions"])
+    return [_answer(row, assistant(text), flag) for text, flag in zip(row["completions"], ended, strict=True)]
+
+
+ANSWERS_OF: Mapping[str, Callable[[Mapping[str, Any]], list[ScoredRow]]] = {
+    "preferences": lambda row: [_answer(row, row[side], row[f"{side}_ended"]) for side in ("chosen", "rejected")],
+    "unpaired": lambda row: [_answer(row, row["completion"], row["ended"])],
+    "rankings": _answers_of_ranking,
+}
+"""Kind of table -> the answers of one of its rows."""
