@@ -17,7 +17,7 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
-from alignflow.flows.method_inputs import LABELLED, MISSING, needed_inputs, needed_model
+from alignflow.flows.method_inputs import LABELLED, MISSING, NO_DATA, needed_inputs, needed_model
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,9 @@ class _Steps:
         if recipe.align is None or recipe.replace.align:
             return True
         method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
-        return self._feed(method) is None and bool(method.learns_from().feeds) or (recipe.reward is not None and not recipe.replace.reward)
+        fed = self._feed(method) is not None  # then the default section `reward` alone is no reason to sample and label
+        rewarded = recipe.reward is not None and not recipe.replace.reward and (not fed or "reward" in recipe.model_fields_set)
+        return rewarded or (not fed and bool(method.learns_from().feeds))
 
     def reward_model(self) -> None:
         recipe = self.recipe
@@ -204,7 +206,7 @@ class _Steps:
         wanted += [wanted_kind] if family.feeds else []
         for name in wanted:
             if sources[name] is None:
-                where, what, do = MISSING[name]
+                where, what, do = (NO_DATA if family.feeds and name == wanted_kind else MISSING)[name]
                 raise RecipeError(f"{self.recipe.align.method} needs {what}", where=where, do=do)  # type: ignore[union-attr]
         if "reference" in wanted and family.feeds:
             sources["reference"] = self._reference(method, max_length, {wanted_kind: sources[wanted_kind]})

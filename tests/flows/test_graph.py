@@ -67,6 +67,18 @@ def test_dpo_takes_its_references_log_probabilities_as_an_artifact():
     assert steps["reference"].config.max_length == 99
 
 
+TEACHER = {"method": "gkd", "options": {"teacher": "m"}}
+
+
+def test_gkd_takes_demonstrations_and_no_reference_and_nothing_is_labelled_for_it():
+    assert names(align=TEACHER) == "init prepare sft align evaluate report".split()
+    assert align_of(align=TEACHER).inputs == {"policy": Link("sft"), "demonstrations": Link("prepare", "demonstrations")}
+
+
+def test_a_reward_section_that_is_asked_for_is_trained_beside_a_method_that_has_its_own_data():
+    assert names(align=TEACHER, reward={}) == "init prepare sft sample label reward align evaluate report".split()
+
+
 @pytest.mark.parametrize("other", [{"options": {"beta": 0.2}}, {"learning_rate": 1e-3}, {"lora": {"r": 2}}, {"eval_steps": 5}, {"seed": 3}])
 def test_nothing_about_the_training_is_part_of_the_reference(other):
     configs = [next(node.config for node in nodes(recipe(align=fields)) if node.name == "reference") for fields in ({}, other)]
@@ -133,6 +145,7 @@ def test_the_seed_of_the_recipe_reaches_stages_that_set_none():
         ({"data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "needs preferences"),
         ({"align": {"method": "ppo"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "ppo needs prompts to sample answers for"),
         ({"align": {"method": "ppo"}, "reward": None}, "ppo needs a reward model"),
+        ({"align": TEACHER, "data": {"prompts": SOURCE}, "model": {"path": "m"}}, "gkd needs demonstrations"),
         (
             {"align": {"method": "ppo", "options": {"ptx_coefficient": 1.0}}, "data": {"prompts": SOURCE}, "model": {"path": "m"}},
             "ppo needs demonstrations",

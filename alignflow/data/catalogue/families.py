@@ -75,6 +75,11 @@ FAMILIES: Mapping[str, Family] = {
             ),
         ),
     ),
+    "demonstrations": Family(
+        "alignflow.models.trainers.offline:train_offline", "Conversations to imitate, with what a teacher says of each of their tokens.",
+        columns=("messages",), headline=("divergence",), unread=("sft_coefficient",),
+        feeds=(Feed("alignflow.models.trainers.offline_rows:read_demonstrations", "", kind="demonstrations"),),
+    ),
     "online": Family(
         "alignflow.models.trainers.online:train_online", "Samples answers, scores them, and steps on them.", columns=("prompt",),
         takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"), generates=True,

@@ -21,6 +21,8 @@ class Method(PartWithOptions):
         needs_reference: Whether it compares with a frozen reference model.
         reference_tokens: Whether it needs the reference's log-probability of each token (`reference_logps`), and not the sums alone.
         live_reference: Whether it compares whole distributions, so that the reference runs beside the policy in every step.
+        teacher: The option that names a second checkpoint, which runs beside the policy in every step; empty: there is none.
+        measured_with: Arguments of `Policy.token_statistics` that its options give, as (argument, option).
         whole_step: Address of what makes the figures of `OfflineBatch.step` from the answers of a whole optimizer step; see
             `models/losses/step_scalars.py`.
         step_reads: What of the answers `whole_step` looks at: labels alone, their log-probabilities, or those of answers to other
@@ -37,6 +39,8 @@ class Method(PartWithOptions):
     needs_reference: bool = True
     reference_tokens: bool = False
     live_reference: bool = False
+    teacher: str = ""
+    measured_with: tuple[tuple[str, str], ...] = ()
     whole_step: str = ""
     step_reads: Literal["labels", "logps", "mismatched"] = "logps"
     nll_option: str = ""
@@ -187,14 +191,14 @@ METHODS: Mapping[str, Method] = {
     "cringe": Method(
         "alignflow.models.losses.cringe:cringe", "CRINGE: NLL of good answers; tokens of bad ones against probable others.",
         options=unpaired.CRINGEOptions, family="unpaired", needs=("logps", "cringe_positive"), needs_reference=False, nll_option="alpha",
-        paper="2211.05826",
+        paper="2211.05826", measured_with=(("top_k", "top_k"),),
         whole_step="alignflow.models.losses.step_scalars:share_step", step_reads="labels",
         formula="NLL(good) + alpha sum_t -log(e^(s*) / (e^(s*) + e^s)) over the tokens of bad answers, s* drawn from the top_k other tokens",
     ),
     "pairwise_cringe": Method(
         "alignflow.models.losses.cringe:pairwise_cringe", "Pairwise CRINGE: CRINGE for pairs, with a gate that closes at a margin.",
         options=unpaired.PairwiseCRINGEOptions, needs=("logps", "cringe_positive"),
-        needs_reference=False, nll_option="alpha", paper="2312.16682",
+        needs_reference=False, nll_option="alpha", paper="2312.16682", measured_with=(("top_k", "top_k"),),
         formula="g (NLL(w) + alpha Cringe(l)), g = s((b - M) / tau), M = lp(w) - lp(l)",
     ),
     "npo": Method(
@@ -225,6 +229,12 @@ METHODS: Mapping[str, Method] = {
         options=token_level.BetaDPOOptions, paper="2407.08639",
         whole_step="alignflow.models.losses.step_scalars:beta_dpo_step",
         formula="-v log s(b (rho(w) - rho(l))), b = beta (1 + alpha (avg gap - M0)), v = 0 for pairs left out",
+    ),
+    "gkd": Method(
+        "alignflow.models.losses.token_level:gkd", "Generalized Knowledge Distillation: the divergence from a teacher on given answers.",
+        options=token_level.GKDTrainingOptions, family="demonstrations", paper="2306.13649", needs=("logps", "generalized_jsd"),
+        needs_reference=False, teacher="teacher", measured_with=(("jsd_beta", "beta"), ("temperature", "temperature")),
+        formula="avg over tokens of beta KL(teacher || m) + (1 - beta) KL(pi || m), m = beta teacher + (1 - beta) pi",
     ),
     "ppo": Method(
         "alignflow.models.losses.ppo:total_loss", "Proximal Policy Optimization: RLHF with a value model.",

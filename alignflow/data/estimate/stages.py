@@ -153,6 +153,12 @@ def _offline(asked: Asked) -> Demand | None:
     method, shape = catalogue.METHODS[config.method], asked.shapes["policy"]
     # The base of an adapter is its reference.
     frozen = shape.parameters if shape is not None and method.live_reference and config.lora is None else 0
+    if method.teacher:
+        options = catalogue.parse_options(method, config.options, "align.options")
+        teacher = read_shape(getattr(options, method.teacher))
+        if teacher is None:
+            return None
+        frozen = teacher.parameters
     return _training(asked, shape, config, method.learns_from().answers * config.max_length, frozen=frozen)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +30,9 @@ class Answers:
         rows: The groups of answers.
         reference: The frozen reference's scores; None for methods without a reference.
         needs: Figures per token that the loss takes: names of `token_statistics.STATISTICS`.
-        live: A reference that runs beside the policy, for figures that compare distributions; the policy itself stands for what it
-            is without its adapter.
-        top_k: For figures that are about the most probable tokens.
+        live: A reference or teacher that runs beside the policy, for figures that compare distributions; the policy itself stands for
+            what it is without its adapter.
+        settings: Further arguments of `Policy.token_statistics`.
         seed: For figures that draw.
     """
 
@@ -40,7 +41,7 @@ class Answers:
     reference: Scores | None
     needs: tuple[str, ...] = ("logps",)
     live: Policy | None = None
-    top_k: int = 8
+    settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
 
     def batch(self, rows: Sequence[int], step: Mapping[str, torch.Tensor] | None = None) -> OfflineBatch:
@@ -53,8 +54,8 @@ class Answers:
         data, (places, owners) = self.rows, self.rows.places(rows)
         figures = dict(step or {})
         found = self.policy.token_statistics(
-            [data.answers[int(place)] for place in places], self.needs, reference=self.live, top_k=self.top_k,
-            uniform=self._uniform(places, figures.pop(STEP, None)),
+            [data.answers[int(place)] for place in places], self.needs, reference=self.live,
+            uniform=self._uniform(places, figures.pop(STEP, None)), **self.settings,
         )  # fmt: skip
         sums, weight = found.sums(), figures.pop("weight", None)
         device, at = sums.device, torch.from_numpy(places)
@@ -73,7 +74,7 @@ class Answers:
         )  # fmt: skip
 
     def _reference_sums(self, found: TokenStatistics, places: torch.Tensor) -> torch.Tensor | None:
-        if self.live is not None:
+        if self.live is not None and "reference_logps" in self.needs:
             return found.sums("reference_logps")
         return None if self.reference is None else self.reference.sums[places].to(self.policy.device)
 
@@ -88,6 +89,11 @@ class Answers:
         """(N,) fp32: the reference's log-probability of each token of the answers at `places`, answer after answer."""
         assert self.reference is not None and self.reference.tokens is not None
         return self.reference.tokens[chosen_tokens(torch.from_numpy(self.rows.answer_tokens), places)]
+
+    @property
+    def tells_nll(self) -> bool:
+        """Whether its log-probabilities are those of the model itself; at another temperature they are not."""
+        return float(self.settings.get("temperature", 1.0)) == 1.0
 
     def wanted(self, rows: Sequence[int]) -> torch.Tensor:
         """(answers,) int64: places in the batch of `rows` of the answers that SFT would train on."""

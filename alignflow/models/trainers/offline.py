@@ -11,6 +11,8 @@ import torch
 from pydantic import BaseModel
 
 from alignflow.data import catalogue
+from alignflow.data.artifacts import identity
+from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
@@ -20,7 +22,7 @@ from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput, OfflineBatch
-from alignflow.models.policy import Policy, load_policy
+from alignflow.models.policy import Policy, check_same_vocabulary, load_policy
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
 from alignflow.models.trainers.own_reference import own_scores
@@ -55,7 +57,7 @@ class Method:
 
 def train_offline(
     config: AlignConfig, *, policy: Path, reference: Path | None = None, preferences: Path | None = None, unpaired: Path | None = None,
-    rankings: Path | None = None, run: Run,
+    rankings: Path | None = None, demonstrations: Path | None = None, run: Run,
 ) -> dict[str, float | None]:  # fmt: skip
     """Align the checkpoint `policy` by `config.method` on train.parquet of the data that is given.
 
@@ -67,6 +69,7 @@ def train_offline(
         preferences: Directory of pairs.
         unpaired: Directory of answers with labels.
         rankings: Directory of lists of answers with scores.
+        demonstrations: Directory of conversations.
         run: Where to write.
 
     Metrics: those of the method's loss for the last logged steps, and `eval_` ones on heldout.parquet.
@@ -74,10 +77,11 @@ def train_offline(
     Raises:
         TrainingError: no rows, zero steps, a loss that is not finite, or log-ratios of a first batch that are not 0 though
             policy and reference are the same model.
+        ModelError: a teacher has another vocabulary.
     """
     row = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
     options = catalogue.parse_options(row, config.options, "align.options")
-    given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
+    given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
     kind, directory = next((kind, path) for kind, path in given.items() if path is not None)
     group.join(run.runtime)
     model = load_policy(policy, run.runtime, trainable=True)
@@ -87,9 +91,13 @@ def train_offline(
     references: References = {}
     if row.needs_reference and not row.live_reference:
         references = read_references(reference, data, row.reference_tokens) if reference else own_scores(model, data, row.reference_tokens, run)
-    live = live_reference(model, policy, run) if row.live_reference else None
-    top_k = getattr(options, "top_k", 8)
-    sides = {side: Answers(model, rows, references.get(side), row.needs, live, top_k, config.seed) for side, rows in data.items()}
+    live, teacher = None, Path(getattr(options, row.teacher)) if row.teacher else None
+    if teacher is not None:
+        live = load_teacher(teacher, model, row.teacher, run)
+    elif row.live_reference:
+        live = live_reference(model, policy, run)
+    settings = {argument: getattr(options, option) for argument, option in row.measured_with}
+    sides = {side: Answers(model, rows, references.get(side), row.needs, live, settings, config.seed) for side, rows in data.items()}
     train = sides["train"]
     if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(train, run)
@@ -101,7 +109,7 @@ def train_offline(
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary}{f' arXiv {row.paper}' if row.paper else ''}).",
         kind if kind != "preferences" else "pairs": str(len(rows)), **settings_shown(options),
-        "licences of what went in": licences_of(policy, directory),
+        "licences of what went in": licences_of(policy, directory, teacher),
     }  # fmt: skip
     save_model(model, run.out, card)
     engine.close()
@@ -113,10 +121,22 @@ def live_reference(model: Policy, path: Path, run: Run) -> Policy:
     return model if model.adapter else load_policy(path, run.runtime, in_parts=True)
 
 
+def load_teacher(path: Path, policy: Policy, option: str, run: Run) -> Policy:
+    """A frozen model that means the same as the policy by every token id; raises ModelError for one that does not."""
+    teacher = load_policy(path, run.runtime, in_parts=True)
+    check_same_vocabulary(policy, teacher, f"align.options.{option}")
+    return teacher
+
+
 def settings_shown(options: BaseModel) -> dict[str, str]:
-    """The options for the model card: beta, and what is not at its default."""
+    """The options for the model card: beta, and what is not at its default. A directory shows as the digest of its content, since
+    its path is not in the key."""
     changed = options.model_dump(exclude_defaults=True)
-    return {name: str(value) for name, value in options.model_dump().items() if name == "beta" or name in changed}
+    shown = {name: value for name, value in options.model_dump().items() if name == "beta" or name in changed}
+    for name, value in shown.items():
+        if content_kind(type(options), name) and Path(str(value)).is_dir():
+            shown[name] = f"checkpoint with the digest {identity(Path(str(value)))[1]}"
+    return {name: str(value) for name, value in shown.items()}
 
 
 def offline_compute(train: Answers, method: Method, config: AlignConfig) -> Compute:
@@ -125,15 +145,13 @@ def offline_compute(train: Answers, method: Method, config: AlignConfig) -> Comp
 
     def compute(rows: list[int]) -> StepOutput:
         answers = train.batch(rows, method.whole_step.of(rows))
-        output, nll = method(answers), chosen_nll(train, answers, rows)
+        output = method(answers)
         total = output.loss.sum()
         if config.sft_coefficient:
-            total = total + config.sft_coefficient * nll.sum()
+            total = total + config.sft_coefficient * chosen_nll(train, answers, rows).sum()
         shown = {name: counted(values) for name, values in output.metrics.items()}
-        if output.token_loss is None:
-            shown["nll_loss"] = counted(nll)
-        else:  # as it enters the loss: a mean over the tokens of the step
-            shown["nll_loss"] = train.nll_of_tokens(answers, rows)
+        if train.tells_nll:
+            shown["nll_loss"] = shown_nll(train, answers, rows, output)
         return StepOutput(total, shown, None if output.token_loss is None else output.token_loss.sum())
 
     return compute
@@ -148,6 +166,11 @@ def counted(values: torch.Tensor) -> tuple[float, float]:
 def chosen_nll(side: Answers, answers: OfflineBatch, rows: list[int]) -> torch.Tensor:
     """(wanted answers,): the NLL per token of those answers of a batch that SFT would train on."""
     return -(answers.logps / answers.lengths())[side.wanted(rows)]
+
+
+def shown_nll(side: Answers, answers: OfflineBatch, rows: list[int], output: LossOutput) -> tuple[float, float]:
+    """Sum and count of the NLL that is shown: a mean over answers, or beside a token loss, as it enters it, over the step's tokens."""
+    return counted(chosen_nll(side, answers, rows)) if output.token_loss is None else side.nll_of_tokens(answers, rows)
 
 
 @torch.no_grad()
@@ -179,7 +202,8 @@ def evaluate_rows(side: Answers, method: Method, run: Run) -> dict[str, float | 
         answers = side.batch(own.rows, figures(own.rows))
         output = method(answers)
         shown = {name: counted(values) for name, values in {"loss": output.loss, **output.metrics}.items()}
-        shown["nll_loss"] = counted(chosen_nll(side, answers, own.rows)) if output.token_loss is None else side.nll_of_tokens(answers, own.rows)
+        if side.tells_nll:
+            shown["nll_loss"] = shown_nll(side, answers, own.rows, output)
         if output.token_loss is not None:
             shown["token_loss"] = float(output.token_loss.sum()), 0.0
         for name, (total, count) in shown.items() if own.counts else ():

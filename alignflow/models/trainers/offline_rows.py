@@ -1,4 +1,4 @@
-"""Answers in groups as offline methods train on them: pairs, single answers with a label, lists of scored answers.
+"""Answers in groups as offline methods train on them: pairs, single answers with a label, lists of scored answers, demonstrations.
 
 A row is a group: the optimizer counts groups, and a group is never divided between forward passes.
 """
@@ -26,6 +26,7 @@ from alignflow.models.losses.base import Role
 from alignflow.models.stored_rows import Picked, StoredRows, open_rows, plain
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.room import room
+from alignflow.models.trainers.sft import read_rows
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,16 @@ def read_two_of_list(path: Path, tokenizer: Any, max_length: int, run: Run, stag
     pairs = rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
     chosen = pairs.role == int(Role.CHOSEN)
     return replace(pairs, score=chosen.float(), role=torch.where(chosen, pairs.role, int(Role.OTHER)))
+
+
+def read_demonstrations(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+    """The conversations of a table of demonstrations, as `train_sft` reads them: the tokens of assistant turns count, and all are wanted."""
+    ids, answers = read_rows(path, tokenizer, max_length, run, context, stage)
+    count, lengths = len(answers), answers.lengths
+    return OfflineRows(
+        answers, np.array(lengths, dtype=np.int64), np.array(answers.supervised, dtype=np.int64), np.arange(count), np.arange(count + 1),
+        lengths, ids, torch.full((count,), int(Role.CHOSEN)), torch.ones(count, dtype=torch.bool), torch.full((count,), float("nan")),
+    )  # fmt: skip
 
 
 Reader = Callable[[Path, Any, int, Run, str, int | None], OfflineRows]

@@ -2,13 +2,20 @@
 
 import json
 import math
+import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from alignflow.data import catalogue
 from alignflow.data.configs.training import AlignConfig, LoRAConfig
+from alignflow.data.errors import ModelError
 from alignflow.data.records import assistant, read_table, user, write_table
+from alignflow.data.run import Runtime
+from alignflow.models.policy import load_policy
 from alignflow.models.trainers.offline import train_offline
+from alignflow.models.trainers.offline_rows import read_demonstrations
 
 METHODS = {name: row for name, row in catalogue.METHODS.items() if row.learns_from().feeds}
 CRINGE = {"alpha": 0.5, "top_k": 3}
@@ -18,8 +25,10 @@ OPTIONS = {
 }  # fmt: skip
 WITH_NLL = {"cpo", "orpo"}
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
-STEPS = {"pairs": 16, "unpaired": 16, "lists": 48}
-KINDS = {"pairs": "preferences", "unpaired": "unpaired", "lists": "rankings"}
+STEPS = {"pairs": 16, "unpaired": 16, "lists": 48, "demonstrations": 96}
+KINDS = {"pairs": "preferences", "unpaired": "unpaired", "lists": "rankings", "demonstrations": "demonstrations"}
+ALWAYS_THERE = {"demonstrations": set()}
+"""Metrics that all methods of a family show, where these are not those of the NLL."""
 
 
 @pytest.fixture
@@ -35,12 +44,28 @@ def sixteen(preferences, tmp_path):
          "completions": [f"cat {WORDS[i % 5]}", f"bird {WORDS[i % 5]}", f"dog {WORDS[i % 5]}"], "ended": [True, i % 2 == 0, True]}
         for i in range(16)
     ]  # fmt: skip
+    demonstrations = [
+        {"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i % 7]}"), *assistant(f"{WORDS[i % 5]} {WORDS[i % 3]}")]}
+        for i in range(16)
+    ]  # fmt: skip
     found = {}
-    for kind, rows in {"preferences": pairs, "unpaired": unpaired, "rankings": rankings}.items():
+    kinds = {"preferences": pairs, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
+    for kind, rows in kinds.items():
         found[kind] = tmp_path / "sixteen" / kind
         for side in ("train", "heldout"):
             write_table(rows, kind, found[kind] / f"{side}.parquet")
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def teacher(tiny_checkpoint, tmp_path_factory):
+    """The same model with noise on its weights: 0.05 nats from the student's distributions."""
+    path = tmp_path_factory.mktemp("models") / "teacher"
+    shutil.copytree(tiny_checkpoint, path)
+    weights, generator = load_file(path / "model.safetensors"), torch.Generator().manual_seed(0)
+    save_file({name: w + 0.1 * torch.randn(w.shape, generator=generator) for name, w in weights.items()}, path / "model.safetensors", {"format": "pt"})
+    OPTIONS["gkd"] = {"teacher": str(path)}
+    return path
 
 
 def config_of(method, **changes):
@@ -60,10 +85,11 @@ def curve(run):
 @pytest.mark.parametrize("method", METHODS)
 def test_it_fits_16_rows_by_the_criterion_of_its_family(method, new_run, tiny_checkpoint, sixteen):
     run = new_run()
-    found = trained(config_of(method, max_steps=STEPS[METHODS[method].family]), tiny_checkpoint, sixteen, run)
+    family = METHODS[method].family
+    found = trained(config_of(method, max_steps=STEPS[family]), tiny_checkpoint, sixteen, run)
     CRITERIA[METHODS[method].family](method, found, curve(run)[0])
     assert all(math.isfinite(value) for value in found.values())
-    assert "nll_loss" in found and "eval_nll_loss" in found
+    assert ALWAYS_THERE.get(METHODS[method].family, {"nll_loss", "eval_nll_loss"}) <= set(found)
 
 
 def orders_answers(method, found, first):
@@ -80,9 +106,15 @@ def tells_good_from_bad(method, found, first):
     assert found["eval_logps/chosen"] > first["logps/chosen"] - 1.0
 
 
-CRITERIA = {"pairs": orders_answers, "lists": orders_answers, "unpaired": tells_good_from_bad}
+def becomes_its_teacher(method, found, first):
+    """Distillation: nearly nothing is left of the divergence, which is the loss. Its log-probabilities at temperature 0.9 are not shown."""
+    assert first["divergence"] > 0.04 and found["eval_divergence"] < 0.005 and found["eval_loss"] < 0.005
+    assert "nll_loss" not in found and "eval_nll_loss" not in found
 
-SPLIT = ["dpo", "wpo", "kto", "bco", "npo", "cringe", "lipo", "pro", "beta_dpo", "tdpo2", "ld_dpo", "pairwise_cringe", *sorted(WITH_NLL)]
+
+CRITERIA = {"pairs": orders_answers, "lists": orders_answers, "unpaired": tells_good_from_bad, "demonstrations": becomes_its_teacher}
+
+SPLIT = ["dpo", "wpo", "kto", "bco", "npo", "cringe", "lipo", "pro", "beta_dpo", "tdpo2", "ld_dpo", "pairwise_cringe", "gkd", *sorted(WITH_NLL)]
 
 
 @pytest.mark.parametrize("method", SPLIT)
@@ -96,7 +128,9 @@ def test_a_step_is_the_same_for_any_split_into_micro_batches(method, new_run, ti
         norms.append([point["grad_norm"] for point in curve(run) if "grad_norm" in point])
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
     assert set(found[0]) == set(found[1])
-    for name in ("loss", "nll_loss", "eval_logps/chosen", "eval_logps/rejected", "eval_nll_loss", "eval_loss"):  # eval: after the step
+    compared = {"loss", "nll_loss", "eval_logps/chosen", "eval_logps/rejected", "eval_nll_loss", "eval_loss", "eval_divergence"}
+    assert len(compared & set(found[0])) >= 3
+    for name in compared & set(found[0]):  # eval: after the step
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-3, abs=1e-6), name
 
 
@@ -139,6 +173,45 @@ def test_with_an_adapter_the_live_reference_is_the_base(new_run, tiny_checkpoint
     run = new_run()
     found = trained(config_of("tdpo2", lora=LoRAConfig(r=4)), tiny_checkpoint, sixteen, run)
     assert curve(run)[0]["loss"] == pytest.approx(math.log(2), abs=2e-4) and found["eval_rewards/accuracies"] > 0.9
+
+
+@pytest.mark.parametrize(("beta", "statistic"), [(0.0, "forward_kl"), (1.0, "reverse_kl")])
+def test_beta_and_temperature_of_gkd_are_those_of_its_divergence(beta, statistic, new_run, tiny_checkpoint, sixteen, teacher):
+    """The first loss is the mean over all tokens of assistant turns, and not one over answers."""
+    run, options = new_run(), {**OPTIONS["gkd"], "beta": beta, "temperature": 2.0}
+    student, other = load_policy(tiny_checkpoint, Runtime()), load_policy(teacher, Runtime())
+    rows = read_demonstrations(sixteen["demonstrations"] / "train.parquet", student.tokenizer, 64, run, "align")
+    expected = student.token_statistics(list(rows.answers), (statistic,), reference=other, temperature=2.0).values[statistic]
+    trained(config_of("gkd", max_steps=1).model_copy(update={"options": options}), tiny_checkpoint, sixteen, run)
+    assert curve(run)[0]["loss"] == pytest.approx(float(expected.detach().mean()), rel=1e-4)
+
+
+def test_gkd_with_an_adapter_leaves_the_teacher_as_it_is(new_run, tiny_checkpoint, sixteen):
+    """The teacher is not the student's base, so the first divergence is that of a training of all weights."""
+    whole, adapted = new_run("whole"), new_run("adapted")
+    trained(config_of("gkd", max_steps=1), tiny_checkpoint, sixteen, whole)
+    trained(config_of("gkd", max_steps=4, lora=LoRAConfig(r=4)), tiny_checkpoint, sixteen, adapted)
+    losses = [point["loss"] for point in curve(adapted) if "loss" in point]
+    assert losses[0] == pytest.approx(curve(whole)[0]["loss"], rel=1e-4) and losses[-1] < losses[0]
+
+
+def test_a_teacher_of_another_vocabulary_is_refused(new_run, tiny_checkpoint, sixteen, teacher, tmp_path):
+    other = shutil.copytree(teacher, tmp_path / "other")
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    first, second = list(tokenizer["model"]["vocab"])[-2:]
+    ids = tokenizer["model"]["vocab"]
+    ids[first], ids[second] = ids[second], ids[first]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    config = config_of("gkd").model_copy(update={"options": {"teacher": str(other)}})
+    with pytest.raises(ModelError, match="different meanings.*align.options.teacher|align.options.teacher.*different meanings"):
+        trained(config, tiny_checkpoint, sixteen, new_run())
+
+
+def test_the_model_card_names_the_teacher_by_its_content_and_not_by_its_path(new_run, tiny_checkpoint, sixteen, teacher):
+    run = new_run()
+    trained(config_of("gkd", max_steps=1), tiny_checkpoint, sixteen, run)
+    card = (run.out / "README.md").read_text()
+    assert "checkpoint with the digest" in card and str(teacher) not in card
 
 
 @pytest.mark.parametrize("method", ["kto", "bco", "beta_dpo", "cringe"])
