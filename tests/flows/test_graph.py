@@ -75,6 +75,17 @@ def test_gkd_takes_demonstrations_and_no_reference_and_nothing_is_labelled_for_i
     assert align_of(align=TEACHER).inputs == {"policy": Link("sft"), "demonstrations": Link("prepare", "demonstrations")}
 
 
+@pytest.mark.parametrize(("data", "link"), [
+    ({"rankings": SOURCE, "preferences": SOURCE}, Link("prepare", "rankings")), ({"preferences": SOURCE}, Link("prepare", "preferences")),
+    ({"prompts": SOURCE}, Link("label", "rankings")),
+])  # fmt: skip
+def test_d2o_takes_lists_before_pairs_with_the_references_scores_of_the_same(data, link):
+    steps = {node.name: node for node in nodes(recipe(align={"method": "d2o"}, data=data, model={"path": "m"}))}
+    kind = link.part
+    assert steps["align"].inputs == {"policy": Link("init"), "reference": Link("reference"), kind: link}
+    assert steps["reference"].inputs == {"checkpoint": Link("init"), kind: link} and steps["reference"].config.family == "negatives"
+
+
 def test_a_reward_section_that_is_asked_for_is_trained_beside_a_method_that_has_its_own_data():
     assert names(align=TEACHER, reward={}) == "init prepare sft sample label reward align evaluate report".split()
 

@@ -207,6 +207,11 @@ METHODS: Mapping[str, Method] = {
         whole_step="alignflow.models.losses.step_scalars:share_step", step_reads="labels",
         formula="-(2 / beta) log s(-beta rho(bad)) + retain_weight NLL(good)",
     ),
+    "d2o": Method(
+        "alignflow.models.losses.negatives:d2o", "Distributional Dispreference Optimization: a bad answer against samples of the model.",
+        options=unpaired.D2OOptions, family="negatives", paper="2403.03419",
+        formula="-log s((beta / K) sum over samples of rho(y_i) - alpha rho(l)), K the number of samples",
+    ),
     "tdpo1": Method(
         "alignflow.models.losses.token_level:tdpo1", "Token-level DPO, first form: the answers' KLs to the reference enter the margin.",
         options=token_level.TDPO1Options, paper="2404.11999", live_reference=True,

@@ -25,8 +25,8 @@ OPTIONS = {
 }  # fmt: skip
 WITH_NLL = {"cpo", "orpo"}
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
-STEPS = {"pairs": 16, "unpaired": 16, "lists": 48, "demonstrations": 96}
-KINDS = {"pairs": "preferences", "unpaired": "unpaired", "lists": "rankings", "demonstrations": "demonstrations"}
+STEPS = {"pairs": 16, "unpaired": 16, "lists": 48, "demonstrations": 96, "negatives": 16}
+KINDS = {"pairs": "preferences", "unpaired": "unpaired", "lists": "rankings", "demonstrations": "demonstrations", "negatives": "rankings"}
 ALWAYS_THERE = {"demonstrations": set()}
 """Metrics that all methods of a family show, where these are not those of the NLL."""
 
@@ -112,9 +112,19 @@ def becomes_its_teacher(method, found, first):
     assert "nll_loss" not in found and "eval_nll_loss" not in found
 
 
-CRITERIA = {"pairs": orders_answers, "lists": orders_answers, "unpaired": tells_good_from_bad, "demonstrations": becomes_its_teacher}
+def lowers_the_negative(method, found, first):
+    """Negatives: the log-probability of the negative answer falls, and the samples, which nothing replaces, hold."""
+    assert found["eval_logps/rejected"] < first["logps/rejected"] - 1.0
+    assert found["eval_logps/chosen"] > first["logps/chosen"] - 1.0
+    assert found["eval_rewards/accuracies"] > 0.9 and found["eval_loss"] < first["loss"]
 
-SPLIT = ["dpo", "wpo", "kto", "bco", "npo", "cringe", "lipo", "pro", "beta_dpo", "tdpo2", "ld_dpo", "pairwise_cringe", "gkd", *sorted(WITH_NLL)]
+
+CRITERIA = {
+    "pairs": orders_answers, "lists": orders_answers, "unpaired": tells_good_from_bad, "demonstrations": becomes_its_teacher,
+    "negatives": lowers_the_negative,
+}  # fmt: skip
+
+SPLIT = ["dpo", "wpo", "kto", "bco", "npo", "cringe", "lipo", "pro", "beta_dpo", "tdpo2", "ld_dpo", "pairwise_cringe", "gkd", "d2o", *sorted(WITH_NLL)]
 
 
 @pytest.mark.parametrize("method", SPLIT)
@@ -148,7 +158,7 @@ def test_the_nll_that_is_shown_is_the_mean_over_tokens_that_enters_the_loss(meth
 
 AT_THE_START = {
     "dpo": math.log(2), "ipo": 1 / (4 * 0.1**2), "apo_zero": 0.0, "kto": 0.5, "bco": math.log(2), "npo": None, "tdpo1": math.log(2),
-    "tdpo2": math.log(2), "ld_dpo": math.log(2), "beta_dpo": math.log(2),
+    "tdpo2": math.log(2), "ld_dpo": math.log(2), "beta_dpo": math.log(2), "d2o": math.log(2),
 }  # fmt: skip
 """The first loss where policy and reference are one model; None: 2 ln 2 / beta on what is forgotten, beside the NLL of the rest."""
 
@@ -162,7 +172,7 @@ def test_the_first_loss_is_what_the_formula_says(method, new_run, tiny_checkpoin
     assert first["loss"] == pytest.approx(expected, abs=2e-4)
 
 
-@pytest.mark.parametrize(("method", "kind"), [("kto", "preferences"), ("lipo", "preferences")])
+@pytest.mark.parametrize(("method", "kind"), [("kto", "preferences"), ("lipo", "preferences"), ("d2o", "preferences")])
 def test_pairs_feed_a_method_of_another_family(method, kind, new_run, tiny_checkpoint, sixteen):
     run = new_run()
     found = trained(config_of(method), tiny_checkpoint, sixteen, run, kind)
