@@ -75,6 +75,11 @@ def test_gkd_takes_demonstrations_and_no_reference_and_nothing_is_labelled_for_i
     assert align_of(align=TEACHER).inputs == {"policy": Link("sft"), "demonstrations": Link("prepare", "demonstrations")}
 
 
+def test_dro_v_takes_what_the_step_label_scored():
+    align = align_of(align={"method": "dro_v"}, data={"prompts": SOURCE}, model={"path": "m"})
+    assert align.inputs == {"policy": Link("init"), "reference": Link("reference"), "rankings": Link("label", "rankings")}
+
+
 @pytest.mark.parametrize(("data", "link"), [
     ({"rankings": SOURCE, "preferences": SOURCE}, Link("prepare", "rankings")), ({"preferences": SOURCE}, Link("prepare", "preferences")),
     ({"prompts": SOURCE}, Link("label", "rankings")),

@@ -75,6 +75,13 @@ FAMILIES: Mapping[str, Family] = {
             ),
         ),
     ),
+    "scored": Family(
+        "alignflow.models.trainers.offline:train_offline", "Single answers with a score.",
+        columns=("prompt", "completions", "scores"), headline=("rewards", "values"), unread=("sft_coefficient",),
+        feeds=(
+            Feed("alignflow.models.trainers.offline_rows:read_scored", "each answer of a list becomes a row of its own", kind="rankings"),
+        ),
+    ),
     "negatives": Family(
         "alignflow.models.trainers.offline:train_offline", "A negative answer against samples of the model itself.",
         columns=("prompt", "completions", "scores"), answers=4, headline=("rewards/accuracies", "logps/rejected"),

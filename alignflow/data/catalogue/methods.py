@@ -22,6 +22,8 @@ class Method(PartWithOptions):
         reference_tokens: Whether it needs the reference's log-probability of each token (`reference_logps`), and not the sums alone.
         live_reference: Whether it compares whole distributions, so that the reference runs beside the policy in every step.
         teacher: The option that names a second checkpoint, which runs beside the policy in every step; empty: there is none.
+        value_network: Whether a network of its own estimates the value of each token's state (`statistics["values"]`), and learns beside
+            the policy.
         measured_with: Arguments of `Policy.token_statistics` that its options give, as (argument, option).
         whole_step: Address of what makes the figures of `OfflineBatch.step` from the answers of a whole optimizer step; see
             `models/losses/step_scalars.py`.
@@ -40,6 +42,7 @@ class Method(PartWithOptions):
     reference_tokens: bool = False
     live_reference: bool = False
     teacher: str = ""
+    value_network: bool = False
     measured_with: tuple[tuple[str, str], ...] = ()
     whole_step: str = ""
     step_reads: Literal["labels", "logps", "mismatched"] = "logps"
@@ -187,6 +190,11 @@ METHODS: Mapping[str, Method] = {
         options=unpaired.BCOOptions, family="unpaired", paper="2404.04656",
         whole_step="alignflow.models.losses.step_scalars:bco_step",
         formula="-log s(r - delta) if good, -log s(delta - r) if bad, r = beta rho, delta = a running mean of r",
+    ),
+    "dro_v": Method(
+        "alignflow.models.losses.binary_feedback:dro_v", "Direct Reward Optimisation: a regression on scores, with a value network.",
+        options=unpaired.DROVOptions, family="scored", paper="2405.19107", value_network=True,
+        formula="(r - V - tau rho)^2 / 2, r the score, V the value network's estimate at the prompt's end; the policy's gradient divided by tau",
     ),
     "cringe": Method(
         "alignflow.models.losses.cringe:cringe", "CRINGE: NLL of good answers; tokens of bad ones against probable others.",

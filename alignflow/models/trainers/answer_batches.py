@@ -16,6 +16,7 @@ from alignflow.models.sequences import chosen_tokens
 from alignflow.models.token_statistics import STATISTICS, TokenStatistics
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.reference_scores import Scores
+from alignflow.models.value_model import ValueModel
 
 STEP = "step"
 """Figure of a whole step: its number."""
@@ -34,6 +35,8 @@ class Answers:
             what it is without its adapter.
         settings: Further arguments of `Policy.token_statistics`.
         seed: For figures that draw.
+        value: A network that estimates the value of each token's state, for `statistics["values"]`; it learns beside the policy.
+        constants: Scalars that are the same in every step, for `OfflineBatch.step`.
     """
 
     policy: Policy
@@ -43,6 +46,8 @@ class Answers:
     live: Policy | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    value: ValueModel | None = None
+    constants: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def batch(self, rows: Sequence[int], step: Mapping[str, torch.Tensor] | None = None) -> OfflineBatch:
         """The answers of some rows with the figures per token that a loss needs, from one forward pass.
@@ -52,9 +57,10 @@ class Answers:
             step: Figures of the whole step; `STEP` is its number, `weight` that of each row.
         """
         data, (places, owners) = self.rows, self.rows.places(rows)
-        figures = dict(step or {})
+        figures = {**self.constants, **(step or {})}
+        answers = [data.answers[int(place)] for place in places]
         found = self.policy.token_statistics(
-            [data.answers[int(place)] for place in places], self.needs, reference=self.live,
+            answers, self.needs, reference=self.live,
             uniform=self._uniform(places, figures.pop(STEP, None)), **self.settings,
         )  # fmt: skip
         sums, weight = found.sums(), figures.pop("weight", None)
@@ -66,6 +72,8 @@ class Answers:
         statistics = dict(found.values)
         if self.reference is not None and self.reference.tokens is not None:
             statistics["reference_logps"] = self.reference_tokens(at).to(device)
+        if self.value is not None:
+            statistics["values"] = self.value.values_packed(answers)
         return OfflineBatch(
             group=owners.to(device), role=moved(data.role), logps=sums, tokens=found.counts().long(), ended=moved(data.ended),  # type: ignore[arg-type]
             reference_logps=self._reference_sums(found, at), soft_label=moved(data.soft_label),  # type: ignore[arg-type]
@@ -92,8 +100,9 @@ class Answers:
 
     @property
     def tells_nll(self) -> bool:
-        """Whether its log-probabilities are those of the model itself; at another temperature they are not."""
-        return float(self.settings.get("temperature", 1.0)) == 1.0
+        """Whether there is an answer that SFT would train on, and its log-probabilities are those of the model itself, and not at
+        another temperature."""
+        return float(self.settings.get("temperature", 1.0)) == 1.0 and self.rows.any_wanted
 
     def wanted(self, rows: Sequence[int]) -> torch.Tensor:
         """(answers,) int64: places in the batch of `rows` of the answers that SFT would train on."""

@@ -96,6 +96,15 @@ def test_ppo_needs_two_learning_models_and_the_frozen_ones():
     assert ppo(reward_model=None) is None
 
 
+def test_a_value_network_learns_beside_the_policy_and_is_no_adapter():
+    without, found = (demand("align", asked(AlignConfig(method=name))) for name in ("kto", "dro_v"))
+    weights = [each.need(each.settings).peak.total for each in (without, found)]
+    assert weights[1] - weights[0] > 16 * SHAPE.scoring_parameters, "weights, moments and gradients of a second network"
+    assert found.states == state_bytes([Learner(SHAPE, 1, 1), Learner(SHAPE, 1)]) and found.whole and not without.whole
+    adapted = demand("align", asked(AlignConfig(method="dro_v", lora=LoRAConfig(r=4))))
+    assert adapted.need(adapted.settings).peak.total > 16 * SHAPE.scoring_parameters
+
+
 def test_a_teacher_stands_beside_the_student_even_of_an_adapter(tmp_path):
     """Its shape comes from its own config.json; of one that is not known nothing is said."""
     (tmp_path / "config.json").write_text(json.dumps({

@@ -25,9 +25,9 @@ OPTIONS = {
 }  # fmt: skip
 WITH_NLL = {"cpo", "orpo"}
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
-STEPS = {"pairs": 16, "unpaired": 16, "lists": 48, "demonstrations": 96, "negatives": 16}
-KINDS = {"pairs": "preferences", "unpaired": "unpaired", "lists": "rankings", "demonstrations": "demonstrations", "negatives": "rankings"}
-ALWAYS_THERE = {"demonstrations": set()}
+STEPS = {"pairs": 16, "unpaired": 16, "lists": 48, "demonstrations": 96, "negatives": 16, "scored": 48}
+KINDS = {"pairs": "preferences", "unpaired": "unpaired", "lists": "rankings", "demonstrations": "demonstrations", "negatives": "rankings", "scored": "rankings"}
+ALWAYS_THERE = {"demonstrations": set(), "scored": set()}
 """Metrics that all methods of a family show, where these are not those of the NLL."""
 
 
@@ -119,12 +119,20 @@ def lowers_the_negative(method, found, first):
     assert found["eval_rewards/accuracies"] > 0.9 and found["eval_loss"] < first["loss"]
 
 
+def regresses_on_scores(method, found, first):
+    """Scores: the residual r - V - tau rho, whose square the loss is, goes; V starts at 0 and ends at what the scores are."""
+    assert first["values"] == 0 and first["rewards"] == pytest.approx(0, abs=1e-3)
+    assert first["loss"] == pytest.approx(0.5, abs=0.05), "the variance of scores of mean 0 and variance 1, halved"
+    assert found["eval_loss"] < 0.2 * first["loss"] and abs(found["eval_residuals"]) < 0.2
+    assert "nll_loss" not in found, "no answer is good or bad"
+
+
 CRITERIA = {
     "pairs": orders_answers, "lists": orders_answers, "unpaired": tells_good_from_bad, "demonstrations": becomes_its_teacher,
-    "negatives": lowers_the_negative,
+    "negatives": lowers_the_negative, "scored": regresses_on_scores,
 }  # fmt: skip
 
-SPLIT = ["dpo", "wpo", "kto", "bco", "npo", "cringe", "lipo", "pro", "beta_dpo", "tdpo2", "ld_dpo", "pairwise_cringe", "gkd", "d2o", *sorted(WITH_NLL)]
+SPLIT = ["dpo", "wpo", "kto", "bco", "npo", "cringe", "lipo", "pro", "beta_dpo", "tdpo2", "ld_dpo", "pairwise_cringe", "gkd", "d2o", "dro_v", *sorted(WITH_NLL)]
 
 
 @pytest.mark.parametrize("method", SPLIT)
@@ -138,7 +146,7 @@ def test_a_step_is_the_same_for_any_split_into_micro_batches(method, new_run, ti
         norms.append([point["grad_norm"] for point in curve(run) if "grad_norm" in point])
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
     assert set(found[0]) == set(found[1])
-    compared = {"loss", "nll_loss", "eval_logps/chosen", "eval_logps/rejected", "eval_nll_loss", "eval_loss", "eval_divergence"}
+    compared = {"loss", "nll_loss", "eval_logps/chosen", "eval_logps/rejected", "eval_nll_loss", "eval_loss", "eval_divergence", "eval_values", "eval_rewards"}
     assert len(compared & set(found[0])) >= 3
     for name in compared & set(found[0]):  # eval: after the step
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-3, abs=1e-6), name
@@ -224,7 +232,7 @@ def test_the_model_card_names_the_teacher_by_its_content_and_not_by_its_path(new
     assert "checkpoint with the digest" in card and str(teacher) not in card
 
 
-@pytest.mark.parametrize("method", ["kto", "bco", "beta_dpo", "cringe"])
+@pytest.mark.parametrize("method", ["kto", "bco", "beta_dpo", "cringe", "dro_v"])
 def test_what_is_kept_from_step_to_step_survives_a_kill(method, new_run, tiny_checkpoint, sixteen, monkeypatch):
     """The continued run has the figures of an undisturbed one."""
     config = config_of(method, max_steps=4, batch_size=8, save_steps=1)
