@@ -71,7 +71,7 @@ TEACHER = {"method": "gkd", "options": {"teacher": "m"}}
 
 
 def test_gkd_takes_demonstrations_and_no_reference_and_nothing_is_labelled_for_it():
-    assert names(align=TEACHER) == "init prepare sft align evaluate report".split()
+    assert names(align=TEACHER) == ["init", "prepare", "sft", "align", "evaluate", "report"]
     assert align_of(align=TEACHER).inputs == {"policy": Link("sft"), "demonstrations": Link("prepare", "demonstrations")}
 
 
@@ -92,7 +92,7 @@ def test_d2o_takes_lists_before_pairs_with_the_references_scores_of_the_same(dat
 
 
 def test_a_reward_section_that_is_asked_for_is_trained_beside_a_method_that_has_its_own_data():
-    assert names(align=TEACHER, reward={}) == "init prepare sft sample label reward align evaluate report".split()
+    assert names(align=TEACHER, reward={}) == ["init", "prepare", "sft", "sample", "label", "reward", "align", "evaluate", "report"]
 
 
 @pytest.mark.parametrize("other", [{"options": {"beta": 0.2}}, {"learning_rate": 1e-3}, {"lora": {"r": 2}}, {"eval_steps": 5}, {"seed": 3}])
