@@ -160,8 +160,7 @@ def _offline(asked: Asked) -> Demand | None:
             return None
         frozen = teacher.parameters
     longest_row = method.learns_from().answers * config.max_length
-    found = _training(asked, shape, config, longest_row, frozen=frozen, values=method.value_network)
-    return replace(found, whole=method.value_network) if found is not None else None
+    return _training(asked, shape, config, longest_row, frozen=frozen, values=method.value_network)
 
 
 def _training(
@@ -183,7 +182,7 @@ def _training(
     own, beside = learner(settings), value(settings)
     return Demand(
         settings, lambda changed: training_need(learner(changed), changed.place, frozen, value(changed)), longest_row, published_bytes(own),
-        kept_bytes(config, *([own] if beside is None else [own, beside])),
+        kept_bytes(config, *([own] if beside is None else [own, beside])), values,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from alignflow.data import catalogue
 from alignflow.data.artifacts import identity
 from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.training import AlignConfig
-from alignflow.data.errors import RecipeError, TrainingError
+from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
 from alignflow.models.adapters import add_adapter, save_model
 from alignflow.models.batching import make_micro_batches
@@ -23,15 +23,15 @@ from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput, OfflineBatch
 from alignflow.models.losses.binary_feedback import score_scale
-from alignflow.models.policy import Policy, check_same_vocabulary, load_policy
+from alignflow.models.policy import load_policy
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.own_reference import own_scores
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.reference_scores import References, is_of, read_references, read_sides
+from alignflow.models.trainers.second_models import live_model, teacher_of, value_network
 from alignflow.models.trainers.whole_step import StepFigures
-from alignflow.models.value_model import ValueModel, make_value_model
 
 START_TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
 """Largest mean over answers of |log pi - log pi_ref| per token, nats, where both are one model: what rounding makes of it."""
@@ -97,57 +97,29 @@ def train_offline(
     references: References = {}
     if row.needs_reference and not row.live_reference:
         references = read_references(reference, data, row.reference_tokens) if reference else own_scores(model, data, row.reference_tokens, run)
-    value = value_network(policy, run) if row.value_network else None
-    live, teacher = None, Path(getattr(options, row.teacher)) if row.teacher else None
-    if teacher is not None:
-        live = load_teacher(teacher, model, row.teacher, run)
-    elif row.live_reference:
-        live = live_reference(model, policy, run)
+    live, value = live_model(row, options, model, policy, run), value_network(row, policy, run)
     settings = {argument: getattr(options, option) for argument, option in row.measured_with}
-    constants = score_constants(data["train"])
     sides = {
-        side: Answers(model, rows, references.get(side), row.needs, live, settings, config.seed, value, constants)
+        side: Answers(model, rows, references.get(side), row.needs, live, settings, config.seed, value, score_constants(data["train"]))
         for side, rows in data.items()
     }
-    train = sides["train"]
     if row.needs_reference and (reference is None or is_of(reference, policy)):
-        check_start(train, run)
+        check_start(sides["train"], run)
     figures, function = StepFigures(row, options, sides, config.seed, run), row.resolve()
     method = Method(lambda batch: function(batch, options), row.family == "pairs", figures)
     rows = data["train"]
     beside = {VALUE: make_engine(value.model, config.model_copy(update={"lora": None}), run.runtime)} if value is not None else {}
     plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), figures, beside)
-    metrics = fit(engine, offline_compute(train, method, config), plan, config, run, lambda: evaluate_rows(sides["heldout"], method, run))
+    metrics = fit(engine, offline_compute(sides["train"], method, config), plan, config, run, lambda: evaluate_rows(sides["heldout"], method, run))
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary}{f' arXiv {row.paper}' if row.paper else ''}).",
         kind if kind != "preferences" else "pairs": str(len(rows)), **settings_shown(options),
-        "licences of what went in": licences_of(policy, directory, teacher),
+        "licences of what went in": licences_of(policy, directory, teacher_of(row, options)),
     }  # fmt: skip
     save_model(model, run.out, card)
     for each in (engine, *beside.values()):
         each.close()
     return metrics
-
-
-def live_reference(model: Policy, path: Path, run: Run) -> Policy:
-    """The reference that runs beside the policy: the policy without its adapter, else a frozen copy of the checkpoint `path`."""
-    return model if model.adapter else load_policy(path, run.runtime, in_parts=True)
-
-
-def load_teacher(path: Path, policy: Policy, option: str, run: Run) -> Policy:
-    """A frozen model that means the same as the policy by every token id; raises ModelError for one that does not."""
-    teacher = load_policy(path, run.runtime, in_parts=True)
-    check_same_vocabulary(policy, teacher, f"align.options.{option}")
-    return teacher
-
-
-def value_network(policy: Path, run: Run) -> ValueModel:
-    """A value model on the policy's backbone, whose estimates are 0 at first; raises RecipeError under ZeRO 3, which would divide it."""
-    if run.runtime.engine == "deepspeed" and run.runtime.zero_stage > 2:
-        raise RecipeError(
-            "a value network that is whole in each process cannot learn beside the policy", where="engine.zero_stage", do="set it to 1 or 2"
-        )
-    return make_value_model("policy", policy, None, run.runtime)
 
 
 def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:

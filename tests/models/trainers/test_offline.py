@@ -9,13 +9,12 @@ import torch
 from alignflow.data import catalogue
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.unpaired import DROVOptions
-from alignflow.data.errors import RecipeError
 from alignflow.data.records import user, write_table
 from alignflow.data.run import Runtime
 from alignflow.models.losses.base import OfflineBatch, Role
 from alignflow.models.losses.binary_feedback import dro_v
 from alignflow.models.policy import load_policy
-from alignflow.models.trainers.offline import Method, parted_losses, score_constants, settings_shown, train_offline, value_network
+from alignflow.models.trainers.offline import Method, parted_losses, score_constants, settings_shown, train_offline
 from alignflow.models.trainers.offline_rows import read_scored
 
 SCORED = [("the cat", ["cat mat", "bird mat", "dog mat"]), ("the hill", ["cat rain", "bird rain", "dog rain"])]
@@ -60,12 +59,6 @@ def test_a_method_without_a_value_network_has_one_loss():
 def test_scores_are_taken_relative_to_the_training_set(scores, expected):
     found = score_constants(SimpleNamespace(score=None if scores is None else torch.tensor(scores)))
     assert found == ({} if expected is None else {"score_mean": expected[0], "score_std": expected[1]})
-
-
-def test_a_value_network_is_not_divided_among_processes(tiny_checkpoint, new_run):
-    run = SimpleNamespace(runtime=Runtime(engine="deepspeed", zero_stage=3))
-    with pytest.raises(RecipeError, match="engine.zero_stage"):
-        value_network(tiny_checkpoint, run)
 
 
 def test_what_is_at_its_default_is_not_on_the_model_card():
