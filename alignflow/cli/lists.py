@@ -44,15 +44,21 @@ EXTRA_COLUMNS = {"stages": ("takes", "makes"), "methods": ("family", "columns", 
 
 def _extra(row: Part) -> list[str]:
     if isinstance(row, Method):
-        return [row.family, ", ".join(row.learns_from().columns), "frozen model" if row.needs_reference else "none", row.paper]
+        return [row.family, ", ".join(row.learns_from().columns), _second_model(row), row.paper]
     return [", ".join(row.takes), row.makes] if isinstance(row, Stage) else []
+
+
+def _second_model(row: Method) -> str:
+    if row.teacher:
+        return "teacher"
+    return "frozen model" if row.needs_reference else "none"
 
 
 def show_one(console: Console, name: str, row: Part) -> None:
     """One row with every option, its default and its bounds."""
     console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  (version {row.version})", highlight=False)
     if isinstance(row, Method):
-        reference = "a frozen reference model" if row.needs_reference else "no reference model"
+        reference = {"none": "no reference model", "teacher": "a frozen teacher"}.get(_second_model(row), "a frozen reference model")
         family = row.learns_from()
         paper = f"; arXiv {row.paper}" if row.paper else ""
         console.print(f"family {row.family}; columns {', '.join(family.columns)}; {reference}{paper}", highlight=False)

@@ -18,7 +18,7 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
-from alignflow.flows.method_inputs import LABELLED, MISSING, needed_inputs, needed_model
+from alignflow.flows.method_inputs import LABELLED, MISSING, NO_DATA, needed_inputs, needed_model
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class _Steps:
         wanted += [wanted_kind] if family.feeds else []
         for name in wanted:
             if sources[name] is None:
-                where, what, do = MISSING[name]
+                where, what, do = (NO_DATA if family.feeds and name == wanted_kind else MISSING)[name]
                 raise RecipeError(f"{self.recipe.align.method} needs {what}", where=where, do=do)  # type: ignore[union-attr]
         if "reference" in wanted and family.feeds:
             sources["reference"] = self._reference(method, max_length, {wanted_kind: sources[wanted_kind]})

@@ -27,10 +27,14 @@ def needed_model(judge: JudgeConfig) -> str:
 
 LABELLED = ("preferences", "rankings")
 """Tables that the stage `label` writes."""
-MISSING = {
+NO_DATA = {
     "preferences": ("data", "preferences", "give data.prompts, data.demonstrations or data.preferences"),
     "unpaired": ("data", "answers with labels", "give data.unpaired, data.preferences, or data.prompts to sample and label"),
     "rankings": ("data", "lists of answers with scores", "give data.rankings, data.preferences, or data.prompts to sample and label"),
+    "demonstrations": ("data", "demonstrations", "give data.demonstrations"),
+}  # fmt: skip
+"""Kind of data that feeds a method -> what to say where the recipe does not have it: place, what, what to do."""
+MISSING = {
     "prompts": ("data", "prompts to sample answers for", "give data.prompts, data.demonstrations or data.preferences"),
     "reward_model": (
         "align.options.rewards", "a reward model, and the recipe makes none",
@@ -38,7 +42,7 @@ MISSING = {
     ),
     "demonstrations": ("align.options.ptx_coefficient", "demonstrations for its ptx term", "give data.demonstrations, or set it to 0"),
 }  # fmt: skip
-"""Input of a method -> what to say where the recipe does not have it: place, what, what to do."""
+"""Any other input of a method -> the same."""
 
 
 def needed_inputs(recipe: Recipe) -> set[str]:

@@ -18,6 +18,7 @@ def test_methods_are_listed_with_family_columns_reference_and_paper():
     assert set(lines) == set(catalogue.METHODS)
     assert all(text in lines["simpo"] for text in ("pairs", "prompt, chosen, rejected", "none", "2405.14734"))
     assert all(text in lines["ppo"] for text in ("online", "frozen model", "1707.06347"))
+    assert all(text in lines["gkd"] for text in ("demonstrations", "messages", "teacher", "2306.13649"))
 
 
 @pytest.mark.parametrize("name", catalogue.METHODS)
@@ -26,6 +27,11 @@ def test_a_method_shows_its_formula_and_every_option_with_its_default(name):
     assert row.formula and row.formula in text and row.paper in text
     for field in row.options.model_fields:
         assert field in text
+
+
+def test_a_teacher_is_no_reference():
+    text = " ".join(shown("methods", "gkd").split())
+    assert "columns messages; a frozen teacher; arXiv 2306.13649" in text and "fed by data.demonstrations" in text
 
 
 def test_a_method_whose_loss_has_the_nll_says_which_option_weighs_it():

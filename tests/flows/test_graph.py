@@ -67,6 +67,34 @@ def test_dpo_takes_its_references_log_probabilities_as_an_artifact():
     assert steps["reference"].config.max_length == 99
 
 
+TEACHER = {"method": "gkd", "options": {"teacher": "m"}}
+
+
+def test_gkd_takes_demonstrations_and_no_reference_and_nothing_is_labelled_for_it():
+    assert names(align=TEACHER) == ["init", "prepare", "sft", "align", "evaluate", "report"]
+    assert align_of(align=TEACHER).inputs == {"policy": Link("sft"), "demonstrations": Link("prepare", "demonstrations")}
+
+
+def test_dro_v_takes_what_the_step_label_scored():
+    align = align_of(align={"method": "dro_v"}, data={"prompts": SOURCE}, model={"path": "m"})
+    assert align.inputs == {"policy": Link("init"), "reference": Link("reference"), "rankings": Link("label", "rankings")}
+
+
+@pytest.mark.parametrize(("data", "link"), [
+    ({"rankings": SOURCE, "preferences": SOURCE}, Link("prepare", "rankings")), ({"preferences": SOURCE}, Link("prepare", "preferences")),
+    ({"prompts": SOURCE}, Link("label", "rankings")),
+])  # fmt: skip
+def test_d2o_takes_lists_before_pairs_with_the_references_scores_of_the_same(data, link):
+    steps = {node.name: node for node in nodes(recipe(align={"method": "d2o"}, data=data, model={"path": "m"}))}
+    kind = link.part
+    assert steps["align"].inputs == {"policy": Link("init"), "reference": Link("reference"), kind: link}
+    assert steps["reference"].inputs == {"checkpoint": Link("init"), kind: link} and steps["reference"].config.family == "negatives"
+
+
+def test_a_reward_section_that_is_asked_for_is_trained_beside_a_method_that_has_its_own_data():
+    assert names(align=TEACHER, reward={}) == ["init", "prepare", "sft", "sample", "label", "reward", "align", "evaluate", "report"]
+
+
 @pytest.mark.parametrize("other", [{"options": {"beta": 0.2}}, {"learning_rate": 1e-3}, {"lora": {"r": 2}}, {"eval_steps": 5}, {"seed": 3}])
 def test_nothing_about_the_training_is_part_of_the_reference(other):
     configs = [next(node.config for node in nodes(recipe(align=fields)) if node.name == "reference") for fields in ({}, other)]
@@ -168,6 +196,7 @@ def test_the_seed_of_the_recipe_reaches_stages_that_set_none():
         ({"data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "needs preferences"),
         ({"align": {"method": "ppo"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "ppo needs prompts to sample answers for"),
         ({"align": {"method": "ppo"}, "reward": None}, "ppo needs a reward model"),
+        ({"align": TEACHER, "data": {"prompts": SOURCE}, "model": {"path": "m"}}, "gkd needs demonstrations"),
         (
             {"align": {"method": "ppo", "options": {"ptx_coefficient": 1.0}}, "data": {"prompts": SOURCE}, "model": {"path": "m"}},
             "ppo needs demonstrations",

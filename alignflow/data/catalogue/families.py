@@ -75,6 +75,33 @@ FAMILIES: Mapping[str, Family] = {
             ),
         ),
     ),
+    "scored": Family(
+        "alignflow.models.trainers.offline:train_offline", "Single answers with a score.",
+        columns=("prompt", "completions", "scores"), headline=("rewards", "values"), unread=("sft_coefficient",),
+        feeds=(
+            Feed("alignflow.models.trainers.offline_rows:read_scored", "each answer of a list becomes a row of its own", kind="rankings"),
+        ),
+    ),
+    "negatives": Family(
+        "alignflow.models.trainers.offline:train_offline", "A negative answer against samples of the model itself.",
+        columns=("prompt", "completions", "scores"), answers=4, headline=("rewards/accuracies", "logps/rejected"),
+        unread=("sft_coefficient",),
+        feeds=(
+            Feed(
+                "alignflow.models.trainers.negative_rows:read_lowest_as_negative",
+                "the answer with the lowest score of a list is the negative one, the others are the samples", kind="rankings",
+            ),
+            Feed(
+                "alignflow.models.trainers.negative_rows:read_rejected_as_negative",
+                "the rejected answer is the negative one, the chosen one the only sample", kind="preferences",
+            ),
+        ),
+    ),
+    "demonstrations": Family(
+        "alignflow.models.trainers.offline:train_offline", "Conversations to imitate, with what a teacher says of each of their tokens.",
+        columns=("messages",), headline=("divergence",), unread=("sft_coefficient",),
+        feeds=(Feed("alignflow.models.trainers.offline_rows:read_demonstrations", "", kind="demonstrations"),),
+    ),
     "online": Family(
         "alignflow.models.trainers.online:train_online", "Samples answers, scores them, and steps on them.", columns=("prompt",),
         takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"), generates=True,

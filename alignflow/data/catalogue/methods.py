@@ -21,6 +21,10 @@ class Method(PartWithOptions):
         needs_reference: Whether it compares with a frozen reference model.
         reference_tokens: Whether it needs the reference's log-probability of each token (`reference_logps`), and not the sums alone.
         live_reference: Whether it compares whole distributions, so that the reference runs beside the policy in every step.
+        teacher: The option that names a second checkpoint, which runs beside the policy in every step; empty: there is none.
+        value_network: Whether a network of its own estimates the value of each token's state (`statistics["values"]`), and learns beside
+            the policy.
+        measured_with: Arguments of `Policy.token_statistics` that its options give, as (argument, option).
         whole_step: Address of what makes the figures of `OfflineBatch.step` from the answers of a whole optimizer step; see
             `models/losses/step_scalars.py`.
         step_reads: What of the answers `whole_step` looks at: labels alone, their log-probabilities, or those of answers to other
@@ -37,6 +41,9 @@ class Method(PartWithOptions):
     needs_reference: bool = True
     reference_tokens: bool = False
     live_reference: bool = False
+    teacher: str = ""
+    value_network: bool = False
+    measured_with: tuple[tuple[str, str], ...] = ()
     whole_step: str = ""
     step_reads: Literal["labels", "logps", "mismatched"] = "logps"
     nll_option: str = ""
@@ -189,17 +196,22 @@ METHODS: Mapping[str, Method] = {
         whole_step="alignflow.models.losses.step_scalars:bco_step",
         formula="-log s(r - delta) if good, -log s(delta - r) if bad, r = beta rho, delta = a running mean of r",
     ),
+    "dro_v": Method(
+        "alignflow.models.losses.binary_feedback:dro_v", "Direct Reward Optimisation: a regression on scores, with a value network.",
+        options=unpaired.DROVOptions, family="scored", paper="2405.19107", value_network=True,
+        formula="(r - V - tau rho)^2 / 2, r the score, V the value network's estimate at the prompt's end; the policy's gradient divided by tau",
+    ),
     "cringe": Method(
         "alignflow.models.losses.cringe:cringe", "CRINGE: NLL of good answers; tokens of bad ones against probable others.",
         options=unpaired.CRINGEOptions, family="unpaired", needs=("logps", "cringe_positive"), needs_reference=False, nll_option="alpha",
-        paper="2211.05826",
+        paper="2211.05826", measured_with=(("top_k", "top_k"),),
         whole_step="alignflow.models.losses.step_scalars:share_step", step_reads="labels",
         formula="NLL(good) + alpha sum_t -log(e^(s*) / (e^(s*) + e^s)) over the tokens of bad answers, s* drawn from the top_k other tokens",
     ),
     "pairwise_cringe": Method(
         "alignflow.models.losses.cringe:pairwise_cringe", "Pairwise CRINGE: CRINGE for pairs, with a gate that closes at a margin.",
         options=unpaired.PairwiseCRINGEOptions, needs=("logps", "cringe_positive"),
-        needs_reference=False, nll_option="alpha", paper="2312.16682",
+        needs_reference=False, nll_option="alpha", paper="2312.16682", measured_with=(("top_k", "top_k"),),
         formula="g (NLL(w) + alpha Cringe(l)), g = s((b - M) / tau), M = lp(w) - lp(l)",
     ),
     "npo": Method(
@@ -207,6 +219,11 @@ METHODS: Mapping[str, Method] = {
         options=unpaired.NPOOptions, family="unpaired", nll_option="retain_weight", paper="2404.05868",
         whole_step="alignflow.models.losses.step_scalars:share_step", step_reads="labels",
         formula="-(2 / beta) log s(-beta rho(bad)) + retain_weight NLL(good)",
+    ),
+    "d2o": Method(
+        "alignflow.models.losses.negatives:d2o", "Distributional Dispreference Optimization: a bad answer against samples of the model.",
+        options=unpaired.D2OOptions, family="negatives", paper="2403.03419",
+        formula="-log s((beta / K) sum over samples of rho(y_i) - alpha rho(l)), K the number of samples",
     ),
     "tdpo1": Method(
         "alignflow.models.losses.token_level:tdpo1", "Token-level DPO, first form: the answers' KLs to the reference enter the margin.",
@@ -230,6 +247,12 @@ METHODS: Mapping[str, Method] = {
         options=token_level.BetaDPOOptions, paper="2407.08639",
         whole_step="alignflow.models.losses.step_scalars:beta_dpo_step",
         formula="-v log s(b (rho(w) - rho(l))), b = beta (1 + alpha (avg gap - M0)), v = 0 for pairs left out",
+    ),
+    "gkd": Method(
+        "alignflow.models.losses.token_level:gkd", "Generalized Knowledge Distillation: the divergence from a teacher on given answers.",
+        options=token_level.GKDTrainingOptions, family="demonstrations", paper="2306.13649", needs=("logps", "generalized_jsd"),
+        needs_reference=False, teacher="teacher", measured_with=(("jsd_beta", "beta"), ("temperature", "temperature")),
+        formula="avg over tokens of beta KL(teacher || m) + (1 - beta) KL(pi || m), m = beta teacher + (1 - beta) pi",
     ),
     "ppo": Method(
         "alignflow.models.losses.ppo:total_loss", "Proximal Policy Optimization: RLHF with a value model.",

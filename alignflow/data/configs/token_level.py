@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from alignflow.data.configs.base import StageConfig, Temperature
+from alignflow.data.configs.base import ModelPath, StageConfig, Temperature
 from alignflow.data.configs.pairwise import beta_field
 
 
@@ -54,3 +54,9 @@ class GKDOptions(StageConfig):
     )  # fmt: skip
     temperature: Temperature = Field(default=0.9, gt=0, le=1000, description="What both models' logits are divided by.")
     lmbda: float = Field(default=0.0, ge=0, le=0, description="Share of answers that the student samples; 0, since they are given here.")
+
+
+class GKDTrainingOptions(GKDOptions):
+    """What a training by GKD has beside the options of its loss."""
+
+    teacher: ModelPath = Field(description="Directory or Hub id of the teacher, which has the student's tokenizer; its weights stay as they are.")

@@ -154,18 +154,23 @@ def cache_bytes(shape: ModelShape, rollout: Rollout, precision: str) -> float:
     return 2 * shape.num_hidden_layers * shape.key_value_width * width * rollout.rows * length
 
 
-def training_need(learner: Learner, place: Place, frozen: int = 0) -> Need:
+def training_need(learner: Learner, place: Place, frozen: int = 0, value: Learner | None = None) -> Need:
     """SFT, reward model, and alignment on data that is there, whose reference was asked before training starts.
 
     Args:
-        frozen: Weights of a reference that runs in every step.
+        frozen: Weights of a reference or teacher that runs in every step.
+        value: A value network that learns beside it. Both look at a micro-batch before either has its backward pass, so that what
+            its layers keep stands beside the other's.
     """
-    own = states(learner.weights, learner.trainable, learner.head, place)
+    learners = [learner] if value is None else [learner, value]
+    own = [states(model.weights, model.trainable, model.head, place) for model in learners]
     on_device: Parts = {"frozen": FP32 * frozen / place.shares} if frozen else {}
-    need = _phases([own], on_device, [passes(learner, place)], _saved_copy([learner], place), place)
+    kept = on_device if value is None else add(on_device, passes(value, place)[0].parts)
+    need = _phases(own, kept, [passes(model, place) for model in learners], _saved_copy(learners, place), place)
     tokens = learner.evaluated_tokens
     looked = forward_only(learner.shape, tokens, 0 if learner.scores else tokens, place)
-    return Need((*need.phases, Phase("evaluation", add(own.resident, on_device, looked, _base(place)))), need.host)
+    resident = add(on_device, *(model.resident for model in own))
+    return Need((*need.phases, Phase("evaluation", add(resident, looked, _base(place)))), need.host)
 
 
 def online_need(policy: Learner, value: Learner | None, frozen: Sequence[int], rollout: Rollout, place: Place) -> Need:

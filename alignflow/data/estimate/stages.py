@@ -153,24 +153,36 @@ def _offline(asked: Asked) -> Demand | None:
     method, shape = catalogue.METHODS[config.method], asked.shapes["policy"]
     # The base of an adapter is its reference.
     frozen = shape.parameters if shape is not None and method.live_reference and config.lora is None else 0
-    return _training(asked, shape, config, method.learns_from().answers * config.max_length, frozen=frozen)
+    if method.teacher:
+        options = catalogue.parse_options(method, config.options, "align.options")
+        teacher = read_shape(getattr(options, method.teacher))
+        if teacher is None:
+            return None
+        frozen = teacher.parameters
+    longest_row = method.learns_from().answers * config.max_length
+    return _training(asked, shape, config, longest_row, frozen=frozen, values=method.value_network)
 
 
 def _training(
-    asked: Asked, shape: ModelShape | None, config: TrainingConfig, longest_row: int, *, scores: bool = False, frozen: int = 0
+    asked: Asked, shape: ModelShape | None, config: TrainingConfig, longest_row: int, *, scores: bool = False, frozen: int = 0,
+    values: bool = False,
 ) -> Demand | None:  # fmt: skip
-    """One model that learns from rows (or pairs) of at most `longest_row` tokens, beside `frozen` weights that do not."""
+    """One model that learns from rows (or pairs) of at most `longest_row` tokens, beside `frozen` weights that do not; with `values`
+    a value network on its backbone, which never is an adapter, learns too."""
     if shape is None:
         return None
 
     def learner(settings: Settings) -> Learner:
         return _learner(shape, settings, config, longest_row, scores)
 
+    def value(settings: Settings) -> Learner | None:
+        return _learner(shape, replace(settings, lora_rank=None), config, longest_row, True) if values else None
+
     settings = settings_of(config, asked.runtime)
-    own = learner(settings)
+    own, beside = learner(settings), value(settings)
     return Demand(
-        settings, lambda changed: training_need(learner(changed), changed.place, frozen), longest_row, published_bytes(own),
-        kept_bytes(config, own),
+        settings, lambda changed: training_need(learner(changed), changed.place, frozen, value(changed)), longest_row, published_bytes(own),
+        kept_bytes(config, *([own] if beside is None else [own, beside])), values,
     )  # fmt: skip
 
 

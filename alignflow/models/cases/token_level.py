@@ -36,7 +36,7 @@ def _statistics(logits: Distributions, which: tuple[str, ...], targets: torch.Te
     if targets is None:
         targets = torch.zeros(len(policy)).long()
     compared = None if reference is None else Reference(head, reference.detach())
-    request = Request(which, targets, 1, compared, getattr(options, "beta", 0.5))
+    request = Request(which, targets, 1, compared, jsd_beta=getattr(options, "beta", 0.5))
     return dict(zip(which, head_statistics(head, policy, request), strict=True))
 
 

@@ -39,7 +39,7 @@ class OfflineBatch:
         label: (answers,): 1.0 where the answer is wanted, 0.0 where it is not; None for data without labels.
         score: (answers,): the labeller's score, higher is better, NaN where it gave none; None for data without scores.
         step: Scalars of the whole optimizer step over all processes that a loss needs, without gradients: KTO's z0, for one. They
-            are computed before the micro-batches, so that no result depends on how a step is cut.
+            are computed before the micro-batches, so that no result depends on how a step is cut. Scalars of the whole training set, too.
         weight: (answers,) at least 0: what an answer's loss is multiplied with, both answers of a pair alike, without gradients; None: 1.
             They too are those of the whole step. The trainer divides by all rows, so that weights with a mean of 1 give a mean.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from alignflow.models.sequences import chosen_tokens
 from alignflow.models.token_statistics import STATISTICS, TokenStatistics
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.reference_scores import Scores
+from alignflow.models.value_model import ValueModel
 
 STEP = "step"
 """Figure of a whole step: its number."""
@@ -29,10 +31,12 @@ class Answers:
         rows: The groups of answers.
         reference: The frozen reference's scores; None for methods without a reference.
         needs: Figures per token that the loss takes: names of `token_statistics.STATISTICS`.
-        live: A reference that runs beside the policy, for figures that compare distributions; the policy itself stands for what it
-            is without its adapter.
-        top_k: For figures that are about the most probable tokens.
+        live: A reference or teacher that runs beside the policy, for figures that compare distributions; the policy itself stands for
+            what it is without its adapter.
+        settings: Further arguments of `Policy.token_statistics`.
         seed: For figures that draw.
+        value: A network that estimates the value of each token's state, for `statistics["values"]`; it learns beside the policy.
+        constants: Scalars that are the same in every step, for `OfflineBatch.step`.
     """
 
     policy: Policy
@@ -40,8 +44,10 @@ class Answers:
     reference: Scores | None
     needs: tuple[str, ...] = ("logps",)
     live: Policy | None = None
-    top_k: int = 8
+    settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    value: ValueModel | None = None
+    constants: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def batch(self, rows: Sequence[int], step: Mapping[str, torch.Tensor] | None = None) -> OfflineBatch:
         """The answers of some rows with the figures per token that a loss needs, from one forward pass.
@@ -51,10 +57,11 @@ class Answers:
             step: Figures of the whole step; `STEP` is its number, `weight` that of each row.
         """
         data, (places, owners) = self.rows, self.rows.places(rows)
-        figures = dict(step or {})
+        figures = {**self.constants, **(step or {})}
+        answers = [data.answers[int(place)] for place in places]
         found = self.policy.token_statistics(
-            [data.answers[int(place)] for place in places], self.needs, reference=self.live, top_k=self.top_k,
-            uniform=self._uniform(places, figures.pop(STEP, None)),
+            answers, self.needs, reference=self.live,
+            uniform=self._uniform(places, figures.pop(STEP, None)), **self.settings,
         )  # fmt: skip
         sums, weight = found.sums(), figures.pop("weight", None)
         device, at = sums.device, torch.from_numpy(places)
@@ -65,6 +72,8 @@ class Answers:
         statistics = dict(found.values)
         if self.reference is not None and self.reference.tokens is not None:
             statistics["reference_logps"] = self.reference_tokens(at).to(device)
+        if self.value is not None:
+            statistics["values"] = self.value.values_packed(answers)
         return OfflineBatch(
             group=owners.to(device), role=moved(data.role), logps=sums, tokens=found.counts().long(), ended=moved(data.ended),  # type: ignore[arg-type]
             reference_logps=self._reference_sums(found, at), soft_label=moved(data.soft_label),  # type: ignore[arg-type]
@@ -73,7 +82,7 @@ class Answers:
         )  # fmt: skip
 
     def _reference_sums(self, found: TokenStatistics, places: torch.Tensor) -> torch.Tensor | None:
-        if self.live is not None:
+        if self.live is not None and "reference_logps" in self.needs:
             return found.sums("reference_logps")
         return None if self.reference is None else self.reference.sums[places].to(self.policy.device)
 
@@ -88,6 +97,12 @@ class Answers:
         """(N,) fp32: the reference's log-probability of each token of the answers at `places`, answer after answer."""
         assert self.reference is not None and self.reference.tokens is not None
         return self.reference.tokens[chosen_tokens(torch.from_numpy(self.rows.answer_tokens), places)]
+
+    @property
+    def tells_nll(self) -> bool:
+        """Whether there is an answer that SFT would train on, and its log-probabilities are those of the model itself, and not at
+        another temperature."""
+        return float(self.settings.get("temperature", 1.0)) == 1.0 and self.rows.any_wanted
 
     def wanted(self, rows: Sequence[int]) -> torch.Tensor:
         """(answers,) int64: places in the batch of `rows` of the answers that SFT would train on."""

@@ -30,11 +30,14 @@ class StepOutput:
         loss: Scalar: the micro-batch's sum of losses; `fit` divides by the denominator of the whole step.
         metrics: Name -> (sum, count): shown as ratios of the sums over a step's micro-batches.
         token_loss: Scalar or None: a second sum of losses, which `fit` divides by `Plan.tokens` of the whole step.
+        beside: Name of an engine of `Plan.beside` -> scalar: the sum of its losses, divided like `loss`. Each reaches the parameters
+            of its own engine alone, since each engine has a backward pass of its own.
     """
 
     loss: torch.Tensor
     metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
     token_loss: torch.Tensor | None = None
+    beside: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 Sums = dict[str, tuple[float, float]]
@@ -66,6 +69,8 @@ class Plan:
         ids: Names of the rows, for messages.
         tokens: What each row adds to the denominator of a `token_loss`; empty where there is none.
         whole_step: What a loss needs from the whole of a step; None where it needs nothing.
+        beside: Engines of networks that learn beside the model, by name: at the same rate, and saved with it. Each micro-batch has a
+            loss for each.
     """
 
     stage: str
@@ -74,10 +79,13 @@ class Plan:
     ids: Sequence[str]
     tokens: Sequence[float] = ()
     whole_step: WholeStep | None = None
+    beside: Mapping[str, Engine] = field(default_factory=dict)
 
 
 WHOLE_STEP = "whole_step"
 """Name of the state of `Plan.whole_step` in a saved state."""
+MODEL = "model"
+"""Name of the engine of the model that is trained and published."""
 
 Compute = Callable[[list[int]], StepOutput]
 """Rows (positions) of one micro-batch -> their summed loss and metrics."""
@@ -101,7 +109,7 @@ def fit(
     if config.batch_size < group.size():
         run.warn(f"{group.size()} processes share {config.batch_size} rows a step: some only keep step; raise {plan.stage}.batch_size")
     torch.manual_seed((config.seed * 1_000_003 + group.rank()) % 2**63)  # dropout, different in each process
-    states, engines = SavedStates(run.work, run.warn, run.note), {"model": engine}
+    states, engines = SavedStates(run.work, run.warn, run.note), {MODEL: engine, **plan.beside}
     held_out, events = HeldOut(evaluate, engine, config, run), EventFiles(run)
     saved = states.restore(engines, held_out.has_best_of)
     start = saved.step if saved else 0
@@ -115,13 +123,10 @@ def fit(
         rows = order(step)
         if whole is not None:
             log.add(whole.before(rows))
-        log.add(_gradients(engine, compute, plan, run, rows, step))
+        log.add(_gradients(engines, compute, plan, run, rows, step))
         rate = learning_rate(step, total, config)
-        norm = engine.step(rate)
-        if not math.isfinite(norm):
-            raise TrainingError(
-                "the gradient is not finite", where=f"{plan.stage}, step {step + 1}", do="lower learning_rate, or set max_grad_norm"
-            )
+        norm = _step(engine, rate, plan, step)
+        log.add({f"{name}/grad_norm": (_step(other, rate, plan, step), 1.0) for name, other in plan.beside.items()})
         tokens = sum(plan.lengths[row] for row in rows)
         run.count_tokens(tokens)
         log.step(step + 1, tokens, rate, norm)
@@ -136,7 +141,17 @@ def fit(
     return log.last | held_out.finish()
 
 
-def _gradients(engine: Engine, compute: Compute, plan: Plan, run: Run, rows: list[int], step: int) -> Sums:
+def _step(engine: Engine, rate: float, plan: Plan, step: int) -> float:
+    """Step, and return the gradient's norm; raises TrainingError where it is not finite."""
+    norm = engine.step(rate)
+    if not math.isfinite(norm):
+        raise TrainingError(
+            "the gradient is not finite", where=f"{plan.stage}, step {step + 1}", do="lower learning_rate, or set max_grad_norm"
+        )
+    return norm
+
+
+def _gradients(engines: Mapping[str, Engine], compute: Compute, plan: Plan, run: Run, rows: list[int], step: int) -> Sums:
     """Run the forward and backward passes of a step; returns the sums of its metrics over all processes.
 
     Raises:
@@ -152,11 +167,12 @@ def _gradients(engine: Engine, compute: Compute, plan: Plan, run: Run, rows: lis
         loss = output.loss / denominator
         if output.token_loss is not None:
             loss = loss + output.token_loss / token_denominator
-        engine.backward(loss if own.counts else loss * 0.0)
+        losses = {MODEL: loss, **{name: of_other / denominator for name, of_other in output.beside.items()}}
+        for name, engine in engines.items():
+            engine.backward(losses[name] if own.counts else losses[name] * 0.0)
         if not own.counts:
             continue
-        if not torch.isfinite(loss):
-            broken.append((str(float(loss.detach())), chosen))
+        broken += [(str(float(value.detach())), chosen) for value in losses.values() if not torch.isfinite(value)]
         shown = float(output.loss.detach()) / denominator if output.token_loss is None else float(loss.detach())
         sums.append({"loss": (shown, 0.0), **output.metrics})
     everyone = group.gather({"sums": {} if broken else _added(sums), "broken": broken[:1]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from pydantic import BaseModel
 
 from alignflow.data import catalogue
+from alignflow.data.artifacts import identity
+from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
@@ -20,17 +22,23 @@ from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput, OfflineBatch
-from alignflow.models.policy import Policy, load_policy
+from alignflow.models.losses.binary_feedback import score_scale
+from alignflow.models.policy import load_policy
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.displacement import wanted_logps, warn_of_displacement
 from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
+from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.own_reference import own_scores
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.reference_scores import References, is_of, read_references, read_sides
+from alignflow.models.trainers.second_models import live_model, teacher_of, value_network
 from alignflow.models.trainers.whole_step import StepFigures
 
 START_TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
 """Largest mean over answers of |log pi - log pi_ref| per token, nats, where both are one model: what rounding makes of it."""
+
+VALUE = "value"
+"""Name of the engine of a value network."""
 
 Loss = Callable[[Any], LossOutput]
 
@@ -56,7 +64,7 @@ class Method:
 
 def train_offline(
     config: AlignConfig, *, policy: Path, reference: Path | None = None, preferences: Path | None = None, unpaired: Path | None = None,
-    rankings: Path | None = None, run: Run,
+    rankings: Path | None = None, demonstrations: Path | None = None, run: Run,
 ) -> dict[str, float | None]:  # fmt: skip
     """Align the checkpoint `policy` by `config.method` on train.parquet of the data that is given.
 
@@ -68,6 +76,7 @@ def train_offline(
         preferences: Directory of pairs.
         unpaired: Directory of answers with labels.
         rankings: Directory of lists of answers with scores.
+        demonstrations: Directory of conversations.
         run: Where to write.
 
     Metrics: those of the method's loss for the last logged steps, and `eval_` ones on heldout.parquet.
@@ -75,10 +84,11 @@ def train_offline(
     Raises:
         TrainingError: no rows, zero steps, a loss that is not finite, or log-ratios of a first batch that are not 0 though
             policy and reference are the same model.
+        ModelError: a teacher has another vocabulary.
     """
     row = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
     options = catalogue.parse_options(row, config.options, "align.options")
-    given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
+    given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
     kind, directory = next((kind, path) for kind, path in given.items() if path is not None)
     group.join(run.runtime)
     model = load_policy(policy, run.runtime, trainable=True)
@@ -90,38 +100,62 @@ def train_offline(
     references: References = {}
     if row.needs_reference and not row.live_reference:
         references = read_references(reference, data, row.reference_tokens) if reference else own_scores(model, data, row.reference_tokens, run)
-    live = live_reference(model, policy, run) if row.live_reference else None
-    top_k = getattr(options, "top_k", 8)
-    sides = {side: Answers(model, rows, references.get(side), row.needs, live, top_k, config.seed) for side, rows in data.items()}
-    train = sides["train"]
+    live, value = live_model(row, options, model, policy, run), value_network(row, policy, run)
+    settings = {argument: getattr(options, option) for argument, option in row.measured_with}
+    sides = {
+        side: Answers(model, rows, references.get(side), row.needs, live, settings, config.seed, value, score_constants(data["train"]))
+        for side, rows in data.items()
+    }
     if row.needs_reference and (reference is None or is_of(reference, policy)):
-        check_start(train, run)
+        check_start(sides["train"], run)
     figures, function = StepFigures(row, options, sides, config.seed, run), row.resolve()
     method = Method(lambda batch: function(batch, options), row.family == "pairs", figures)
     rows = data["train"]
-    plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), figures)
+    beside = {VALUE: make_engine(value.model, config.model_copy(update={"lora": None}), run.runtime)} if value is not None else {}
+    plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), figures, beside)
     before = wanted_logps(sides["heldout"], run)
-    metrics = fit(engine, offline_compute(train, method, config), plan, config, run, lambda: evaluate_rows(sides["heldout"], method, run))
+    metrics = fit(engine, offline_compute(sides["train"], method, config), plan, config, run, lambda: evaluate_rows(sides["heldout"], method, run))
     warn_of_displacement(before, sides["heldout"], metrics, config.max_logps_drop, run)
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary}{f' arXiv {row.paper}' if row.paper else ''}).",
         kind if kind != "preferences" else "pairs": str(len(rows)), **settings_shown(options),
-        "licences of what went in": licences_of(policy, directory),
+        "licences of what went in": licences_of(policy, directory, teacher_of(row, options)),
     }  # fmt: skip
     save_model(model, run.out, card)
-    engine.close()
+    for each in (engine, *beside.values()):
+        each.close()
     return metrics
 
 
-def live_reference(model: Policy, path: Path, run: Run) -> Policy:
-    """The reference that runs beside the policy: the policy without its adapter, else a frozen copy of the checkpoint `path`."""
-    return model if model.adapter else load_policy(path, run.runtime, in_parts=True)
+def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:
+    """`score_mean` and `score_std` of a training set with scores, for losses that take them as they are relative to it."""
+    if train.score is None:
+        return {}
+    mean, deviation = score_scale(train.score)
+    return {"score_mean": mean, "score_std": deviation}
+
+
+def parted_losses(method: Method, answers: OfflineBatch) -> tuple[LossOutput, dict[str, torch.Tensor]]:
+    """The loss with gradients of the policy alone and, where a value network learns beside it, its sum with those of that network
+    alone: two engines, two graphs.
+    """
+    values = answers.statistics.get("values")
+    if values is None:
+        return method(answers), {}
+    of_policy = replace(answers, statistics={**answers.statistics, "values": values.detach()})
+    of_values = replace(answers, logps=answers.logps.detach())
+    return method(of_policy), {VALUE: method(of_values).loss.sum()}
 
 
 def settings_shown(options: BaseModel) -> dict[str, str]:
-    """The options for the model card: beta, and what is not at its default."""
+    """The options for the model card: beta, and what is not at its default. A directory shows as the digest of its content, since
+    its path is not in the key."""
     changed = options.model_dump(exclude_defaults=True)
-    return {name: str(value) for name, value in options.model_dump().items() if name == "beta" or name in changed}
+    shown = {name: value for name, value in options.model_dump().items() if name == "beta" or name in changed}
+    for name, value in shown.items():
+        if content_kind(type(options), name) and Path(str(value)).is_dir():
+            shown[name] = f"checkpoint with the digest {identity(Path(str(value)))[1]}"
+    return {name: str(value) for name, value in shown.items()}
 
 
 def offline_compute(train: Answers, method: Method, config: AlignConfig) -> Compute:
@@ -130,16 +164,14 @@ def offline_compute(train: Answers, method: Method, config: AlignConfig) -> Comp
 
     def compute(rows: list[int]) -> StepOutput:
         answers = train.batch(rows, method.whole_step.of(rows))
-        output, nll = method(answers), chosen_nll(train, answers, rows)
+        output, beside = parted_losses(method, answers)
         total = output.loss.sum()
         if config.sft_coefficient:
-            total = total + config.sft_coefficient * nll.sum()
+            total = total + config.sft_coefficient * chosen_nll(train, answers, rows).sum()
         shown = {name: counted(values) for name, values in output.metrics.items()}
-        if output.token_loss is None:
-            shown["nll_loss"] = counted(nll)
-        else:  # as it enters the loss: a mean over the tokens of the step
-            shown["nll_loss"] = train.nll_of_tokens(answers, rows)
-        return StepOutput(total, shown, None if output.token_loss is None else output.token_loss.sum())
+        if train.tells_nll:
+            shown["nll_loss"] = shown_nll(train, answers, rows, output)
+        return StepOutput(total, shown, None if output.token_loss is None else output.token_loss.sum(), beside)
 
     return compute
 
@@ -153,6 +185,11 @@ def counted(values: torch.Tensor) -> tuple[float, float]:
 def chosen_nll(side: Answers, answers: OfflineBatch, rows: list[int]) -> torch.Tensor:
     """(wanted answers,): the NLL per token of those answers of a batch that SFT would train on."""
     return -(answers.logps / answers.lengths())[side.wanted(rows)]
+
+
+def shown_nll(side: Answers, answers: OfflineBatch, rows: list[int], output: LossOutput) -> tuple[float, float]:
+    """Sum and count of the NLL that is shown: a mean over answers, or beside a token loss, as it enters it, over the step's tokens."""
+    return counted(chosen_nll(side, answers, rows)) if output.token_loss is None else side.nll_of_tokens(answers, rows)
 
 
 @torch.no_grad()
@@ -184,12 +221,13 @@ def evaluate_rows(side: Answers, method: Method, run: Run) -> dict[str, float | 
         answers = side.batch(own.rows, figures(own.rows))
         output = method(answers)
         shown = {name: counted(values) for name, values in {"loss": output.loss, **output.metrics}.items()}
-        shown["nll_loss"] = counted(chosen_nll(side, answers, own.rows)) if output.token_loss is None else side.nll_of_tokens(answers, own.rows)
+        if side.tells_nll:
+            shown["nll_loss"] = shown_nll(side, answers, own.rows, output)
         if output.token_loss is not None:
             shown["token_loss"] = float(output.token_loss.sum()), 0.0
-        for name, (total, count) in shown.items() if own.counts else ():
+        for name, (total, count) in shown.items():  # a process without rows has the same names
             known = sums.get(name, (0.0, 0.0))
-            sums[name] = known[0] + total, known[1] + count
+            sums[name] = (known[0] + total, known[1] + count) if own.counts else known
     totals = group.sum_all({f"{part}/{name}": pair[part] for name, pair in sums.items() for part in (0, 1)})
     found = {name: (totals[f"0/{name}"], totals[f"1/{name}"]) for name in sums}
     token_loss = found.pop("token_loss", (0.0, 0.0))[0] / tokens

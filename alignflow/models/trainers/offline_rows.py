@@ -1,4 +1,4 @@
-"""Answers in groups as offline methods train on them: pairs, single answers with a label, lists of scored answers.
+"""Answers in groups as offline methods train on them: pairs, single answers with a label, lists of scored answers, demonstrations.
 
 A row is a group: the optimizer counts groups, and a group is never divided between forward passes.
 """
@@ -26,6 +26,7 @@ from alignflow.models.losses.base import Role
 from alignflow.models.stored_rows import Picked, StoredRows, open_rows, plain
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.room import room
+from alignflow.models.trainers.sft import read_rows
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class OfflineRows:
         if self.label is not None:
             return self.label.numpy() == 1
         return self.role.numpy() == int(Role.CHOSEN)
+
+    @cached_property
+    def any_wanted(self) -> bool:
+        """Whether there is an answer that SFT would train on; of answers with scores alone there is none."""
+        return bool(self.wanted.any())
 
     def wanted_tokens(self) -> array[int]:
         """(groups,): tokens of the wanted answers of each group."""
@@ -191,6 +197,43 @@ def read_rankings(path: Path, tokenizer: Any, max_length: int, run: Run, stage: 
     Raises:
         TrainingError: an answer has no token.
     """
+    encoded, usable = _scored_answers(path, tokenizer, max_length, run, stage, context)
+    groups, small = _lists(encoded, usable)
+    if small:
+        run.warn(f"{small} lists of {path.stem} have fewer than two answers of different scores and were left out")
+    return _of_lists(encoded, groups)
+
+
+def read_scored(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+    """The answers of a table of rankings as rows of their own, each with its score; equal scores and lists of one are kept.
+
+    Answers that have no score or are over `max_length` tokens or the model's `context` are left out and counted.
+
+    Every process of a stage must call it.
+
+    Raises:
+        TrainingError: an answer has no token.
+    """
+    encoded, usable = _scored_answers(path, tokenizer, max_length, run, stage, context)
+    positions = np.flatnonzero(usable)
+    rows = _of_lists(encoded, [np.array([position]) for position in positions])
+    return replace(rows, role=torch.full_like(rows.role, int(Role.OTHER)), ids=Picked(positions, _Placed(encoded)))
+
+
+class _Placed:
+    """The name of an answer of a list: the list's, and its place in it."""
+
+    def __init__(self, encoded: EncodedRows):
+        self._encoded = encoded
+
+    def __getitem__(self, position: int) -> str:
+        return f"{self._encoded.names[position]}/{int(self._encoded.values['place'][position])}"
+
+
+def _scored_answers(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None
+) -> tuple[EncodedRows, np.ndarray]:  # fmt: skip
+    """The answers of a table of rankings, and which of them have a score and fit; the others are counted."""
     encoded = open_rows(path, RANKINGS, tokenizer, run)
     longest, limit = room(max_length, context, "max_length")
     score = encoded.values["score"]
@@ -199,10 +242,7 @@ def read_rankings(path: Path, tokenizer: Any, max_length: int, run: Run, stage: 
     _say_left_out(int(np.count_nonzero(~fits)), "answers", path, limit, run)
     if unscored := int(np.count_nonzero(fits & np.isnan(score))):
         run.warn(f"{unscored} answers of {path.stem} have no score and were left out")
-    groups, small = _lists(encoded, fits & ~np.isnan(score))
-    if small:
-        run.warn(f"{small} lists of {path.stem} have fewer than two answers of different scores and were left out")
-    return _of_lists(encoded, groups)
+    return encoded, fits & ~np.isnan(score)
 
 
 def _lists(encoded: EncodedRows, usable: np.ndarray) -> tuple[list[np.ndarray], int]:
@@ -242,6 +282,16 @@ def read_two_of_list(path: Path, tokenizer: Any, max_length: int, run: Run, stag
     pairs = rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
     chosen = pairs.role == int(Role.CHOSEN)
     return replace(pairs, score=chosen.float(), role=torch.where(chosen, pairs.role, int(Role.OTHER)))
+
+
+def read_demonstrations(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+    """The conversations of a table of demonstrations, as `train_sft` reads them: the tokens of assistant turns count, and all are wanted."""
+    ids, answers = read_rows(path, tokenizer, max_length, run, context, stage)
+    count, lengths = len(answers), answers.lengths
+    return OfflineRows(
+        answers, np.array(lengths, dtype=np.int64), np.array(answers.supervised, dtype=np.int64), np.arange(count), np.arange(count + 1),
+        lengths, ids, torch.full((count,), int(Role.CHOSEN)), torch.ones(count, dtype=torch.bool), torch.full((count,), float("nan")),
+    )  # fmt: skip
 
 
 Reader = Callable[[Path, Any, int, Run, str, int | None], OfflineRows]

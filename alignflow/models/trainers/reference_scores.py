@@ -24,7 +24,7 @@ from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.room import context_of, room
 
 SIDES = ("train", "heldout")
-NOUNS = {"preferences": "preference pairs", "unpaired": "labelled answers", "rankings": "lists of scored answers"}
+NOUNS = {"preferences": "preference pairs", "unpaired": "labelled answers", "rankings": "lists of scored answers", "demonstrations": "demonstrations"}
 ABOUT = "reference.json"
 ROWS_AT_ONCE = 1024  # the log-probabilities of each token stand beside the sums
 

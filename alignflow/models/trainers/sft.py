@@ -79,7 +79,7 @@ def row_means(statistics: TokenStatistics) -> torch.Tensor:
 
 
 def read_rows(
-    path: Path, tokenizer: Any, max_length: int, run: Run, context: int | None = None
+    path: Path, tokenizer: Any, max_length: int, run: Run, context: int | None = None, stage: str = "sft"
 ) -> tuple[Sequence[str], StoredRows]:  # fmt: skip
     """Names and ids of conversations; those over `max_length` tokens or the model's `context` are left out and counted in a warning.
 
@@ -89,7 +89,7 @@ def read_rows(
         TrainingError: nothing is left, or rows have no token to learn from.
     """
     encoded = open_rows(path, DEMONSTRATIONS, tokenizer, run)
-    longest, limit = room(max_length, context, "sft.max_length")
+    longest, limit = room(max_length, context, f"{stage}.max_length")
     lengths, learnt = encoded.lengths("completion"), encoded.supervised["completion"] > 0
     fits = lengths <= longest
     kept = learnt & fits & (encoded.prompt_lengths["completion"] > 0)
@@ -97,14 +97,14 @@ def read_rows(
     too_long = int(np.count_nonzero(~fits))
     if silent:
         raise TrainingError(
-            f"{len(silent)} rows have no supervised token: {', '.join(silent[:4])}", where=f"sft, {path.name}",
+            f"{len(silent)} rows have no supervised token: {', '.join(silent[:4])}", where=f"{stage}, {path.name}",
             do="demonstrations need an assistant turn, and a chat template that starts before it",
         )  # fmt: skip
     if too_long:
         run.warn(f"{too_long} rows of {path.name} are over {limit} and were left out")
     positions = np.flatnonzero(kept)
     if not len(positions) and path.stem == "train":
-        raise TrainingError("no demonstrations to learn from", where="sft", do="raise sft.max_length, or give more data")
+        raise TrainingError("no demonstrations to learn from", where=stage, do=f"raise {stage}.max_length, or give more data")
     return Picked(positions, encoded.names), StoredRows(encoded, "completion", positions)
 
 

@@ -1,5 +1,7 @@
 """From a stage's config, inputs and runtime to what it needs."""
 
+import json
+
 import pytest
 
 from alignflow.data import catalogue
@@ -9,7 +11,7 @@ from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceCo
 from alignflow.data.estimate.disk import state_bytes
 from alignflow.data.estimate.memory import Learner, training_need
 from alignflow.data.estimate.place import Place
-from alignflow.data.estimate.shapes import ModelShape
+from alignflow.data.estimate.shapes import ModelShape, read_shape
 from alignflow.data.estimate.stages import DEMANDS, FAMILY_DEMANDS, Asked, demand, place_of
 from alignflow.data.run import Runtime
 
@@ -92,6 +94,30 @@ def test_ppo_needs_two_learning_models_and_the_frozen_ones():
     assert totals[1] - totals[0] > 16 * SHAPE.scoring_parameters, "a value model that learns"
     assert with_reward.states == state_bytes([Learner(SHAPE, 1, 1), Learner(SHAPE, 1)])
     assert ppo(reward_model=None) is None
+
+
+def test_a_value_network_learns_beside_the_policy_and_is_no_adapter():
+    without, found = (demand("align", asked(AlignConfig(method=name))) for name in ("kto", "dro_v"))
+    weights = [each.need(each.settings).peak.total for each in (without, found)]
+    assert weights[1] - weights[0] > 16 * SHAPE.scoring_parameters, "weights, moments and gradients of a second network"
+    assert found.states == state_bytes([Learner(SHAPE, 1, 1), Learner(SHAPE, 1)]) and found.whole and not without.whole
+    adapted = demand("align", asked(AlignConfig(method="dro_v", lora=LoRAConfig(r=4))))
+    assert adapted.need(adapted.settings).peak.total > 16 * SHAPE.scoring_parameters
+
+
+def test_a_teacher_stands_beside_the_student_even_of_an_adapter(tmp_path):
+    """Its shape comes from its own config.json; of one that is not known nothing is said."""
+    (tmp_path / "config.json").write_text(json.dumps({
+        "model_type": "llama", "hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 6, "num_key_value_heads": 2,
+        "intermediate_size": 512, "vocab_size": 4096, "tie_word_embeddings": True,
+    }))  # fmt: skip
+    teacher = read_shape(tmp_path)
+    assert teacher.parameters > SHAPE.parameters
+    for lora in (None, LoRAConfig(r=4)):
+        found = demand("align", asked(AlignConfig(method="gkd", options={"teacher": str(tmp_path)}, lora=lora)))
+        peak = found.need(found.settings).peak
+        assert peak.parts["frozen"] == 4 * teacher.parameters
+    assert demand("align", asked(AlignConfig(method="gkd", options={"teacher": str(tmp_path / "nowhere")}))) is None
 
 
 def test_an_adapters_base_is_its_reference_and_the_value_model_has_no_adapter():

@@ -2,13 +2,19 @@
 
 import json
 import math
+import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from alignflow.data import catalogue
 from alignflow.data.configs.training import AlignConfig, LoRAConfig
 from alignflow.data.records import assistant, read_table, user, write_table
+from alignflow.data.run import Runtime
+from alignflow.models.policy import load_policy
 from alignflow.models.trainers.offline import train_offline
+from alignflow.models.trainers.offline_rows import read_demonstrations
 
 METHODS = {name: row for name, row in catalogue.METHODS.items() if row.learns_from().feeds}
 CRINGE = {"alpha": 0.5, "top_k": 3}
@@ -18,8 +24,10 @@ OPTIONS = {
 }  # fmt: skip
 WITH_NLL = {"cpo", "orpo"}
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
-STEPS = {"pairs": 16, "unpaired": 16, "lists": 48}
-KINDS = {"pairs": "preferences", "unpaired": "unpaired", "lists": "rankings"}
+STEPS = {"pairs": 16, "unpaired": 16, "lists": 48, "demonstrations": 96, "negatives": 16, "scored": 48}
+KINDS = {"pairs": "preferences", "unpaired": "unpaired", "lists": "rankings", "demonstrations": "demonstrations", "negatives": "rankings", "scored": "rankings"}
+ALWAYS_THERE = {"demonstrations": set(), "scored": set()}
+"""Metrics that all methods of a family show, where these are not those of the NLL."""
 
 
 @pytest.fixture
@@ -35,12 +43,28 @@ def sixteen(preferences, tmp_path):
          "completions": [f"cat {WORDS[i % 5]}", f"bird {WORDS[i % 5]}", f"dog {WORDS[i % 5]}"], "ended": [True, i % 2 == 0, True]}
         for i in range(16)
     ]  # fmt: skip
+    demonstrations = [
+        {"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i % 7]}"), *assistant(f"{WORDS[i % 5]} {WORDS[i % 3]}")]}
+        for i in range(16)
+    ]  # fmt: skip
     found = {}
-    for kind, rows in {"preferences": pairs, "unpaired": unpaired, "rankings": rankings}.items():
+    kinds = {"preferences": pairs, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
+    for kind, rows in kinds.items():
         found[kind] = tmp_path / "sixteen" / kind
         for side in ("train", "heldout"):
             write_table(rows, kind, found[kind] / f"{side}.parquet")
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def teacher(tiny_checkpoint, tmp_path_factory):
+    """The same model with noise on its weights: 0.05 nats from the student's distributions."""
+    path = tmp_path_factory.mktemp("models") / "teacher"
+    shutil.copytree(tiny_checkpoint, path)
+    weights, generator = load_file(path / "model.safetensors"), torch.Generator().manual_seed(0)
+    save_file({name: w + 0.1 * torch.randn(w.shape, generator=generator) for name, w in weights.items()}, path / "model.safetensors", {"format": "pt"})
+    OPTIONS["gkd"] = {"teacher": str(path)}
+    return path
 
 
 def config_of(method, **changes):
@@ -60,10 +84,11 @@ def curve(run):
 @pytest.mark.parametrize("method", METHODS)
 def test_it_fits_16_rows_by_the_criterion_of_its_family(method, new_run, tiny_checkpoint, sixteen):
     run = new_run()
-    found = trained(config_of(method, max_steps=STEPS[METHODS[method].family]), tiny_checkpoint, sixteen, run)
+    family = METHODS[method].family
+    found = trained(config_of(method, max_steps=STEPS[family]), tiny_checkpoint, sixteen, run)
     CRITERIA[METHODS[method].family](method, found, curve(run)[0])
     assert all(math.isfinite(value) for value in found.values())
-    assert "nll_loss" in found and "eval_nll_loss" in found
+    assert ALWAYS_THERE.get(METHODS[method].family, {"nll_loss", "eval_nll_loss"}) <= set(found)
 
 
 def orders_answers(method, found, first):
@@ -80,9 +105,33 @@ def tells_good_from_bad(method, found, first):
     assert found["eval_logps/chosen"] > first["logps/chosen"] - 1.0
 
 
-CRITERIA = {"pairs": orders_answers, "lists": orders_answers, "unpaired": tells_good_from_bad}
+def becomes_its_teacher(method, found, first):
+    """Distillation: nearly nothing is left of the divergence, which is the loss. Its log-probabilities at temperature 0.9 are not shown."""
+    assert first["divergence"] > 0.04 and found["eval_divergence"] < 0.005 and found["eval_loss"] < 0.005
+    assert "nll_loss" not in found and "eval_nll_loss" not in found
 
-SPLIT = ["dpo", "wpo", "kto", "bco", "npo", "cringe", "lipo", "pro", "beta_dpo", "tdpo2", "ld_dpo", "pairwise_cringe", *sorted(WITH_NLL)]
+
+def lowers_the_negative(method, found, first):
+    """Negatives: the log-probability of the negative answer falls, and the samples, which nothing replaces, hold."""
+    assert found["eval_logps/rejected"] < first["logps/rejected"] - 1.0
+    assert found["eval_logps/chosen"] > first["logps/chosen"] - 1.0
+    assert found["eval_rewards/accuracies"] > 0.9 and found["eval_loss"] < first["loss"]
+
+
+def regresses_on_scores(method, found, first):
+    """Scores: the residual r - V - tau rho, whose square the loss is, goes; V starts at 0 and ends at what the scores are."""
+    assert first["values"] == 0 and first["rewards"] == pytest.approx(0, abs=1e-3)
+    assert first["loss"] == pytest.approx(0.5, abs=0.05), "the variance of scores of mean 0 and variance 1, halved"
+    assert found["eval_loss"] < 0.2 * first["loss"] and abs(found["eval_residuals"]) < 0.2
+    assert "nll_loss" not in found, "no answer is good or bad"
+
+
+CRITERIA = {
+    "pairs": orders_answers, "lists": orders_answers, "unpaired": tells_good_from_bad, "demonstrations": becomes_its_teacher,
+    "negatives": lowers_the_negative, "scored": regresses_on_scores,
+}  # fmt: skip
+
+SPLIT = ["dpo", "wpo", "kto", "bco", "npo", "cringe", "lipo", "pro", "beta_dpo", "tdpo2", "ld_dpo", "pairwise_cringe", "gkd", "d2o", "dro_v", *sorted(WITH_NLL)]
 
 
 @pytest.mark.parametrize("method", SPLIT)
@@ -96,7 +145,9 @@ def test_a_step_is_the_same_for_any_split_into_micro_batches(method, new_run, ti
         norms.append([point["grad_norm"] for point in curve(run) if "grad_norm" in point])
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
     assert set(found[0]) == set(found[1])
-    for name in ("loss", "nll_loss", "eval_logps/chosen", "eval_logps/rejected", "eval_nll_loss", "eval_loss"):  # eval: after the step
+    compared = {"loss", "nll_loss", "eval_logps/chosen", "eval_logps/rejected", "eval_nll_loss", "eval_loss", "eval_divergence", "eval_values", "eval_rewards"}
+    assert len(compared & set(found[0])) >= 3
+    for name in compared & set(found[0]):  # eval: after the step
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-3, abs=1e-6), name
 
 
@@ -114,7 +165,7 @@ def test_the_nll_that_is_shown_is_the_mean_over_tokens_that_enters_the_loss(meth
 
 AT_THE_START = {
     "dpo": math.log(2), "ipo": 1 / (4 * 0.1**2), "apo_zero": 0.0, "kto": 0.5, "bco": math.log(2), "npo": None, "tdpo1": math.log(2),
-    "tdpo2": math.log(2), "ld_dpo": math.log(2), "beta_dpo": math.log(2),
+    "tdpo2": math.log(2), "ld_dpo": math.log(2), "beta_dpo": math.log(2), "d2o": math.log(2),
 }  # fmt: skip
 """The first loss where policy and reference are one model; None: 2 ln 2 / beta on what is forgotten, beside the NLL of the rest."""
 
@@ -128,7 +179,7 @@ def test_the_first_loss_is_what_the_formula_says(method, new_run, tiny_checkpoin
     assert first["loss"] == pytest.approx(expected, abs=2e-4)
 
 
-@pytest.mark.parametrize(("method", "kind"), [("kto", "preferences"), ("lipo", "preferences")])
+@pytest.mark.parametrize(("method", "kind"), [("kto", "preferences"), ("lipo", "preferences"), ("d2o", "preferences")])
 def test_pairs_feed_a_method_of_another_family(method, kind, new_run, tiny_checkpoint, sixteen):
     run = new_run()
     found = trained(config_of(method), tiny_checkpoint, sixteen, run, kind)
@@ -141,7 +192,34 @@ def test_with_an_adapter_the_live_reference_is_the_base(new_run, tiny_checkpoint
     assert curve(run)[0]["loss"] == pytest.approx(math.log(2), abs=2e-4) and found["eval_rewards/accuracies"] > 0.9
 
 
-@pytest.mark.parametrize("method", ["kto", "bco", "beta_dpo", "cringe"])
+@pytest.mark.parametrize(("beta", "statistic"), [(0.0, "forward_kl"), (1.0, "reverse_kl")])
+def test_beta_and_temperature_of_gkd_are_those_of_its_divergence(beta, statistic, new_run, tiny_checkpoint, sixteen, teacher):
+    """The first loss is the mean over all tokens of assistant turns, and not one over answers."""
+    run, options = new_run(), {**OPTIONS["gkd"], "beta": beta, "temperature": 2.0}
+    student, other = load_policy(tiny_checkpoint, Runtime()), load_policy(teacher, Runtime())
+    rows = read_demonstrations(sixteen["demonstrations"] / "train.parquet", student.tokenizer, 64, run, "align")
+    expected = student.token_statistics(list(rows.answers), (statistic,), reference=other, temperature=2.0).values[statistic]
+    trained(config_of("gkd", max_steps=1).model_copy(update={"options": options}), tiny_checkpoint, sixteen, run)
+    assert curve(run)[0]["loss"] == pytest.approx(float(expected.detach().mean()), rel=1e-4)
+
+
+def test_gkd_with_an_adapter_leaves_the_teacher_as_it_is(new_run, tiny_checkpoint, sixteen):
+    """The teacher is not the student's base, so the first divergence is that of a training of all weights."""
+    whole, adapted = new_run("whole"), new_run("adapted")
+    trained(config_of("gkd", max_steps=1), tiny_checkpoint, sixteen, whole)
+    trained(config_of("gkd", max_steps=4, lora=LoRAConfig(r=4)), tiny_checkpoint, sixteen, adapted)
+    losses = [point["loss"] for point in curve(adapted) if "loss" in point]
+    assert losses[0] == pytest.approx(curve(whole)[0]["loss"], rel=1e-4) and losses[-1] < losses[0]
+
+
+def test_the_model_card_names_the_teacher_by_its_content_and_not_by_its_path(new_run, tiny_checkpoint, sixteen, teacher):
+    run = new_run()
+    trained(config_of("gkd", max_steps=1), tiny_checkpoint, sixteen, run)
+    card = (run.out / "README.md").read_text()
+    assert "checkpoint with the digest" in card and str(teacher) not in card
+
+
+@pytest.mark.parametrize("method", ["kto", "bco", "beta_dpo", "cringe", "dro_v"])
 def test_what_is_kept_from_step_to_step_survives_a_kill(method, new_run, tiny_checkpoint, sixteen, monkeypatch):
     """The continued run has the figures of an undisturbed one."""
     config = config_of(method, max_steps=4, batch_size=8, save_steps=1)

@@ -10,7 +10,16 @@ from alignflow.data.records import assistant, user, write_table
 from alignflow.data.run import Runtime
 from alignflow.models.losses.base import Role
 from alignflow.models.policy import load_policy
-from alignflow.models.trainers.offline_rows import read_halves, read_paired, read_rankings, read_two_of_list, read_unpaired
+from alignflow.models.trainers.offline_rows import (
+    read_demonstrations,
+    read_halves,
+    read_paired,
+    read_rankings,
+    read_scored,
+    read_two_of_list,
+    read_unpaired,
+)  # fmt: skip
+from alignflow.models.trainers.sft import read_rows
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +154,29 @@ def test_pairs_are_lists_of_two(preferences, tokenizer, new_run):
     places, _ = rows.places([0])
     assert rows.score[places].tolist() == [1.0, 0.0] and rows.role[places].tolist() == [Role.CHOSEN, Role.OTHER]
     assert math.isnan(rows.soft_label[0])
+
+
+def test_scored_answers_are_rows_of_their_own_and_ties_are_kept(rankings, tokenizer, new_run, capsys):
+    rows = read_scored(rankings, tokenizer, 64, new_run(), "align")
+    assert list(rows.ids) == ["r0/0", "r0/1", "r0/2", "r1/0", "r1/1", "r2/0", "r2/2", "r3/0", "r3/2"]
+    assert rows.score.tolist() == pytest.approx([0.1, 0.9, 0.5, 2.0, 2.0, 1.0, 0.0, 1.0, 3.0]) and rows.ended.tolist()[:3] == [True, True, False]
+    assert [answers_of(rows, row, tokenizer) for row in range(3)] == [["a"], ["b"], ["c"]]
+    assert not rows.any_wanted and sum(rows.wanted_tokens()) == 0 and list(rows.lengths) == rows.answer_lengths.tolist()
+    said = capsys.readouterr().out
+    assert "1 answers of train are over max_length 64" in said and "1 answers of train have no score" in said and "lists" not in said
+
+
+def test_demonstrations_are_conversations_whose_assistant_turns_count(demonstrations, tokenizer, new_run):
+    ids, answers = read_rows(demonstrations / "train.parquet", tokenizer, 64, new_run())
+    rows = read_demonstrations(demonstrations / "train.parquet", tokenizer, 64, new_run(), "align")
+    assert list(rows.ids) == list(ids) and list(rows.answers) == list(answers) and rows.wanted.all() and rows.any_wanted
+    assert rows.answer_tokens.tolist() == [row.supervised for row in answers] and list(rows.lengths) == [len(row) for row in answers]
+    assert list(rows.wanted_tokens()) == rows.answer_tokens.tolist()
+
+
+def test_demonstrations_that_do_not_fit_are_told_by_the_stage_that_reads_them(demonstrations, tokenizer, new_run):
+    with pytest.raises(TrainingError, match="align.max_length"):
+        read_demonstrations(demonstrations / "train.parquet", tokenizer, 4, new_run(), "align")
 
 
 @pytest.mark.parametrize("reader", [read_unpaired, read_rankings])

@@ -3,15 +3,17 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_directory_support import write_weights
+from safetensors.torch import save_file
 
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, ReportConfig, SampleConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig, SourceConfig
 from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, SFTConfig
-from alignflow.data.errors import UserError
+from alignflow.data.errors import ModelError, UserError
 from alignflow.data.run import Runtime
 from alignflow.data.shared_parts import VERSIONED
 from alignflow.tasks.keys import versions
@@ -122,6 +124,21 @@ def test_a_rubric_counts_by_its_content_with_its_lexicons(key, tmp_path):
     before = key("label", config)
     lexicon.write_text("good\t1\nbad\t-1\n")
     assert key("label", config) != before
+
+
+def test_a_teacher_counts_by_its_content_and_not_by_its_path(key, tmp_path):
+    def of(name, content):
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        save_file({"w": torch.full((1,), content)}, directory / "model.safetensors")
+        (directory / "config.json").write_text('{"model_type": "llama"}')
+        (directory / "tokenizer.json").write_text("{}")
+        return key("align", AlignConfig(method="gkd", options={"teacher": str(directory)}))
+
+    assert of("one", 1.0) == of("two", 1.0) != of("three", 2.0)
+    (tmp_path / "one" / "config.json").unlink()
+    with pytest.raises(ModelError, match="no config.json"):
+        key("align", AlignConfig(method="gkd", options={"teacher": str(tmp_path / "one")}))
 
 
 def test_a_users_own_judge_enters_by_its_source(key, tmp_path, monkeypatch):
