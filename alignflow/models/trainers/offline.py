@@ -100,12 +100,13 @@ def train_offline(
     references: References = {}
     if row.needs_reference and not row.live_reference:
         references = read_references(reference, data, row.reference_tokens) if reference else own_scores(model, data, row.reference_tokens, run)
-    live, value = live_model(row, options, model, policy, run), value_network(row, policy, run)
-    settings = {argument: getattr(options, option) for argument, option in row.measured_with}
-    sides = {
-        side: Answers(model, rows, references.get(side), row.needs, live, settings, config.seed, value, score_constants(data["train"]))
-        for side, rows in data.items()
-    }
+    value = value_network(row, policy, run)
+    settings: dict[str, Any] = {
+        "needs": row.needs, "live": live_model(row, options, model, policy, run), "seed": config.seed, "value": value,
+        "settings": {argument: getattr(options, option) for argument, option in row.measured_with},
+        "constants": score_constants(data["train"]),
+    }  # fmt: skip
+    sides = {side: Answers(model, rows, references.get(side), **settings) for side, rows in data.items()}
     if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(sides["train"], run)
     figures, function = StepFigures(row, options, sides, config.seed, run), row.resolve()
@@ -116,15 +117,19 @@ def train_offline(
     before = wanted_logps(sides["heldout"], run)
     metrics = fit(engine, offline_compute(sides["train"], method, config), plan, config, run, lambda: evaluate_rows(sides["heldout"], method, run))
     warn_of_displacement(before, sides["heldout"], metrics, config.max_logps_drop, run)
-    card = {
-        f"Aligned by {config.method}": f"Aligned by alignflow ({row.summary}{f' arXiv {row.paper}' if row.paper else ''}).",
-        kind if kind != "preferences" else "pairs": str(len(rows)), **settings_shown(options),
-        "licences of what went in": licences_of(policy, directory, teacher_of(row, options)),
-    }  # fmt: skip
-    save_model(model, run.out, card)
+    went_in = licences_of(policy, directory, teacher_of(row, options))
+    save_model(model, run.out, card_of(config.method, options, {kind if kind != "preferences" else "pairs": str(len(rows))}, went_in))
     for each in (engine, *beside.values()):
         each.close()
     return metrics
+
+
+def card_of(method: str, options: BaseModel, rows: dict[str, str], licences: str) -> dict[str, str]:
+    """What the model card says of the training."""
+    row = catalogue.METHODS[method]
+    paper = f" arXiv {row.paper}" if row.paper else ""
+    aligned = {f"Aligned by {method}": f"Aligned by alignflow ({row.summary}{paper})."}
+    return {**aligned, **rows, **settings_shown(options), "licences of what went in": licences}
 
 
 def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:
