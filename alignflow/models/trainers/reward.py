@@ -67,7 +67,8 @@ def train_reward(
         rows.noun: str(len(rows)), "licences of what went in": licences_of(base, directory),
     }  # fmt: skip
     shown = "heldout" if len(heldout) else "train"
-    save_reward_model(reward, run.out, check_rows(directory / f"{shown}.parquet", kind, sides[shown].ids, config.check_rows), card)
+    names = sides[shown].table_names(config.check_rows)
+    save_reward_model(reward, run.out, check_rows(directory / f"{shown}.parquet", kind, names, config.check_rows), card)
     engine.close()
     return metrics
 

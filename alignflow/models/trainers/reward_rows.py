@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,14 @@ import numpy as np
 import torch
 
 from alignflow.data.configs.training import RewardConfig
-from alignflow.data.encoded_kinds import RANKINGS
 from alignflow.data.records import assistant, table_batches
 from alignflow.data.run import Run
-from alignflow.models.losses.base import LossOutput, Role
+from alignflow.models.losses.base import LossOutput
 from alignflow.models.losses.lists import make_lists
 from alignflow.models.losses.reward import bradley_terry, reward_binary, reward_pointwise, reward_ranking
 from alignflow.models.reward_model import RewardModel, ScoredRow
-from alignflow.models.stored_rows import Picked, StoredRows, open_rows
-from alignflow.models.trainers.offline_rows import OfflineRows, read_halves, read_rankings, read_two_of_list, read_unpaired
+from alignflow.models.trainers.offline_rows import OfflineRows, read_halves, read_rankings, read_scored, read_two_of_list, read_unpaired
 from alignflow.models.trainers.pairs import Pairs, read_pairs
-from alignflow.models.trainers.room import room
 
 Loss = Callable[[RewardModel, list[int]], LossOutput]
 """Model, positions of rows -> loss and metrics per row, differentiable; one forward pass holds all answers of the rows."""
@@ -38,6 +35,7 @@ class RewardRows:
         loss: Their loss.
         comparisons: (rows,) how many comparisons of two answers, or signs of one, the accuracy of a row is a mean of.
         targets: (rows,) what the scores of a regression should be; None for other losses.
+        parts: Whether a row is a part of a row of its table, and is called NAME/PART.
     """
 
     noun: str
@@ -46,9 +44,14 @@ class RewardRows:
     loss: Loss
     comparisons: torch.Tensor
     targets: torch.Tensor | None = None
+    parts: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def table_names(self, count: int) -> set[str]:
+        """Names of the rows of the table that the first `count` rows are of."""
+        return {name.rpartition("/")[0] if self.parts else name for name in self.ids[:count]}
 
 
 def read_reward_rows(config: RewardConfig, kind: str, path: Path, reward: RewardModel, run: Run) -> RewardRows:
@@ -65,7 +68,7 @@ def read_reward_rows(config: RewardConfig, kind: str, path: Path, reward: Reward
     if config.loss == "ranking":
         return _of_lists({"rankings": read_rankings, "preferences": read_two_of_list}[kind](*arguments), config)
     if config.loss == "binary":
-        return _labelled({"unpaired": read_unpaired, "preferences": read_halves}[kind](*arguments))
+        return _labelled({"unpaired": read_unpaired, "preferences": read_halves}[kind](*arguments), parts=kind == "preferences")
     return _scored(read_scored(*arguments))
 
 
@@ -89,12 +92,12 @@ def _of_lists(data: OfflineRows, config: RewardConfig) -> RewardRows:
     return RewardRows("lists", data.lengths, data.ids, loss, make_lists(owners, scores).better().sum((1, 2)).float())
 
 
-def _labelled(data: OfflineRows) -> RewardRows:
+def _labelled(data: OfflineRows, parts: bool) -> RewardRows:
     def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
         found, places, _ = _scores(reward, data, rows)
         return reward_binary(found, data.label[places].to(found.device))  # type: ignore[index]
 
-    return RewardRows("answers", data.lengths, data.ids, loss, torch.ones(len(data)))
+    return RewardRows("answers", data.lengths, data.ids, loss, torch.ones(len(data)), parts=parts)
 
 
 def _scored(data: OfflineRows) -> RewardRows:
@@ -102,7 +105,7 @@ def _scored(data: OfflineRows) -> RewardRows:
         found, places, _ = _scores(reward, data, rows)
         return reward_pointwise(found, data.score[places].to(found.device))  # type: ignore[index]
 
-    return RewardRows("answers", data.lengths, data.ids, loss, torch.zeros(len(data)), data.score)
+    return RewardRows("answers", data.lengths, data.ids, loss, torch.zeros(len(data)), data.score, parts=True)
 
 
 def _scores(reward: RewardModel, data: OfflineRows, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -111,47 +114,11 @@ def _scores(reward: RewardModel, data: OfflineRows, rows: list[int]) -> tuple[to
     return reward.scores_packed([data.answers[int(place)] for place in places]), torch.from_numpy(places), owners
 
 
-def read_scored(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
-    """The answers of a table of rankings that have a score, each a row of its own, also the only one of its list.
-
-    Those without a score, those without a token, and those over `max_length` tokens or the model's `context` are left out and counted.
-
-    Every process of a stage must call it.
-    """
-    encoded = open_rows(path, RANKINGS, tokenizer, run)
-    longest, limit = room(max_length, context, "max_length")
-    lengths, score = encoded.lengths("completion"), encoded.values["score"]
-    reasons = {
-        f"are over {limit}": lengths > longest, "have no score": np.isnan(score), "have no token": encoded.completion_lengths["completion"] == 0,
-    }  # fmt: skip
-    kept = np.ones(len(encoded), bool)
-    for reason, found in reasons.items():
-        if number := int(np.count_nonzero(kept & found)):
-            run.warn(f"{number} answers of {path.stem} {reason} and were left out")
-        kept &= ~found
-    positions = np.flatnonzero(kept)
-    answers, count = StoredRows(encoded, "completion", positions), len(positions)
-    return OfflineRows(
-        answers, lengths[positions].astype(np.int64), encoded.supervised["completion"][positions].astype(np.int64), np.arange(count),
-        np.arange(count + 1), answers.lengths, Picked(positions, encoded.names), torch.full((count,), int(Role.OTHER)),
-        torch.tensor(encoded.values["ended"][positions] != 0.0), torch.full((count,), float("nan")),
-        score=torch.tensor(score[positions], dtype=torch.float32),
-    )  # fmt: skip
-
-
-def check_rows(table: Path, kind: str, ids: Sequence[str], count: int) -> list[ScoredRow]:
-    """Rows whose scores are stored beside the model: the answers of the first of the rows `ids`, in the order of the table.
-
-    Args:
-        table: File of `kind`.
-        kind: preferences, unpaired or rankings.
-        ids: Names of rows that were trained on or evaluated; half of a pair is called ID/chosen or ID/rejected.
-        count: How many answers.
-    """
-    wanted = {name for given in ids[:count] for name in (given, *(given.removesuffix(f"/{side}") for side in ("chosen", "rejected")))}
+def check_rows(table: Path, kind: str, names: Collection[str], count: int) -> list[ScoredRow]:
+    """Rows whose scores are stored beside the model: the first `count` answers of the rows `names` of a table of `kind`, in its order."""
     rows: list[ScoredRow] = []
     for row in (row for batch in table_batches(table, 1024) for row in batch):
-        if row["id"] in wanted:
+        if row["id"] in names:
             rows += ANSWERS_OF[kind](row)
         if len(rows) >= count:
             break

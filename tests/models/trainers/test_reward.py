@@ -18,7 +18,7 @@ from alignflow.models.evaluators.base import wilson
 from alignflow.models.losses.base import LossOutput
 from alignflow.models.reward_model import build_reward_model, load_reward_model
 from alignflow.models.trainers.reward import evaluate_reward, pearson, train_reward
-from alignflow.models.trainers.reward_rows import check_rows, read_reward_rows
+from alignflow.models.trainers.reward_rows import RewardRows, check_rows, read_reward_rows
 
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
 STEPS = {"learning_rate": 5e-3, "max_steps": 24, "batch_size": 16, "max_length": 64, "logging_steps": 1, "check_rows": 4}
@@ -154,10 +154,16 @@ def test_each_loss_takes_inputs_of_the_stage_and_has_metrics_that_say_what_is_be
     assert all(set(row.unread) <= fields.keys() for row in REWARD_LOSSES.values())
 
 
-def test_the_check_rows_of_halves_of_pairs_are_answers_of_these_pairs(sixteen):
+def test_check_rows_are_answers_of_the_rows_that_are_named(sixteen):
     table = sixteen["preferences"] / "train.parquet"
-    rows = check_rows(table, "preferences", ["p1/rejected", "p3/chosen", "p4/chosen"], 3)
+    rows = check_rows(table, "preferences", {"p1", "p3", "p4"}, 3)
     assert [(text, ended) for _, text, ended in rows] == [("cat dog", True), ("dog dog", False), ("cat house", True)]
+
+
+def test_a_row_that_is_a_part_of_a_row_of_its_table_knows_whose():
+    rows = RewardRows("answers", [1, 1], ["a/b/chosen", "c/0"], loss=None, comparisons=torch.ones(2), parts=True)
+    assert rows.table_names(2) == {"a/b", "c"} and rows.table_names(1) == {"a/b"}
+    assert replace(rows, parts=False).table_names(2) == {"a/b/chosen", "c/0"}
 
 
 def test_correlation_is_none_where_a_series_is_constant_or_too_short():
