@@ -99,7 +99,7 @@ def named_parts(stage: str) -> set[str]:
     found = {f"stages.{stage}"} | namable(row.config)
     if row.trains:
         found |= {f"engines.{name}" for name in VERSIONED["engines"]}
-    if row.generates or "trainers.online" in found:
+    if row.generates or "families.online" in found:
         found |= {f"generators.{name}" for name in VERSIONED["generators"]}
     return found
 

@@ -71,4 +71,5 @@ def test_unused_additions_are_flagged_for_nobody(parts, stages):
 def test_every_reached_module_has_something_to_change(parts, stages):
     changed = {change.module for change in mutations.mutations(stages, parts.code, random.Random(0))}
     bare = {node.module for node in stages.reached} - changed
-    assert bare <= {"alignflow.data.shared_parts"}, "a module of tables has nothing else"
+    of_imports = {"alignflow.data.row_process"}  # it imports what its processes need, and has no definition
+    assert bare - of_imports <= {"alignflow.data.shared_parts"}, "a module of tables has nothing else"

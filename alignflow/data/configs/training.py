@@ -152,10 +152,10 @@ class AlignConfig(TrainingConfig):
         default="eval_loss", description=BEST
     )
     sft_coefficient: float = Field(default=0.0, ge=0, le=1000, description="Weight of the NLL per token of the chosen answers (RPO term).")
+    options: dict[str, Any] = Field(default_factory=dict, description="What this method alone has; see `alignflow methods METHOD`.")
     max_logps_drop: float = runtime_field(
         default=0.5, gt=0, le=1_000_000, description="Warn where held-out answers that are wanted lose more than this, nats per token."
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="What this method alone has; see `alignflow methods METHOD`.")
 
     @model_validator(mode="before")
     @classmethod

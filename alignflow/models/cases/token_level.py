@@ -14,7 +14,7 @@ from alignflow.data.configs.token_level import BetaDPOOptions, GKDOptions, LDDPO
 from alignflow.models.cases.base import Arguments, Caller, NotHere, Outputs, Tensors
 from alignflow.models.head import Head, Reference, Request, Scaling, head_statistics
 from alignflow.models.losses.base import LossOutput, OfflineBatch, PairBatch, Role, pairs_of_tokens
-from alignflow.models.losses.beta_dpo import GapAverages, batch_beta, beta_dpo, ema_update, filter_log_weights, gaps_of
+from alignflow.models.losses.beta_dpo import GapAverages, batch_beta, beta_dpo, filter_log_weights, gaps_of
 from alignflow.models.losses.token_level import gkd, ld_dpo, sequential_kl, tdpo1, tdpo2, token_logratios, token_rewards
 from alignflow.models.sequences import prefix_sums
 from alignflow.models.token_statistics import Chunk, TokenStatistics
@@ -168,7 +168,6 @@ TOKEN_LEVEL: Mapping[str, Caller] = {
     "beta_dpo_filter_weights": _beta_dpo_filter_weights,
     "beta_dpo_loss": _beta_dpo_loss,
     "dpo_token_rewards": _dpo_token_rewards,
-    "ema_update": lambda inputs, arguments: {"value": ema_update(inputs["prev"], inputs["new"], arguments.take(0.9, "momentum"))},
     "entropy_from_logits": _entropy_from_logits,
     "full_kl": _full_kl,
     "gather_token_logps": _gather_token_logps,

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from alignflow.data.configs import unpaired
 from alignflow.models.cases.base import Arguments, Caller, NotHere, Outputs, Tensors
 from alignflow.models.cringe_picks import top_others
-from alignflow.models.losses.base import OfflineBatch, PairBatch, Role, answers_of_tokens
-from alignflow.models.losses.binary_feedback import bco, bco_delta, dro_v_terms, ema_update, kto, kto_kl
+from alignflow.models.losses.base import OfflineBatch, PairBatch, Role, answers_of_tokens, ema_update
+from alignflow.models.losses.binary_feedback import bco, bco_delta, dro_v_terms, kto, kto_kl
 from alignflow.models.losses.cringe import answer_terms, cringe, pairwise_cringe, token_terms
 from alignflow.models.losses.negatives import d2o, npo
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -214,6 +214,14 @@ class LossOutput:
     def showing(self, metrics: Mapping[str, torch.Tensor]) -> LossOutput:
         """The same with further metrics."""
         return replace(self, metrics={**self.metrics, **{name: values.detach() for name, values in metrics.items()}})
+
+
+Number = TypeVar("Number", float, torch.Tensor)
+
+
+def ema_update(previous: Number, new: Number, momentum: float) -> Number:
+    """momentum * previous + (1 - momentum) * new: one step of an exponential moving average, over any shape."""
+    return momentum * previous + (1 - momentum) * new
 
 
 def at_least_fp32(values: torch.Tensor) -> torch.Tensor:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch.nn.functional import logsigmoid
 
 from alignflow.data.configs.token_level import BetaDPOOptions
-from alignflow.models.losses.base import LossOutput, PairBatch, pair_metrics
+from alignflow.models.losses.base import LossOutput, PairBatch, ema_update, pair_metrics
 
 MIN_BETA = 1e-3
 ROUNDING = 1e-3
 """Standard deviation of gaps, nats, below which they say nothing: sums over tokens in fp32 differ by as much."""
-Number = TypeVar("Number", float, torch.Tensor)
 
 
 def beta_dpo(batch: PairBatch, options: BetaDPOOptions) -> LossOutput:
@@ -108,11 +106,6 @@ def step_of_gaps(gaps: torch.Tensor, before: GapAverages, options: BetaDPOOption
 def batch_beta(gaps: torch.Tensor, mean: float, options: BetaDPOOptions) -> torch.Tensor:
     """beta (1 + alpha (mean of gaps - M0)), at least 0.001; a scalar of the gaps' type, 1/nats."""
     return (options.beta * (1 + options.alpha * (gaps.mean() - mean))).clamp(min=MIN_BETA).detach()
-
-
-def ema_update(previous: Number, new: Number, momentum: float) -> Number:
-    """momentum * previous + (1 - momentum) * new."""
-    return momentum * previous + (1 - momentum) * new
 
 
 def filter_log_weights(gaps: torch.Tensor, averages: GapAverages) -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from alignflow.data.configs.pairwise import BetaOptions
 from alignflow.data.configs.unpaired import BCOOptions, DROVOptions, KTOOptions
-from alignflow.models.losses.base import LossOutput, OfflineBatch, at_least_fp32
+from alignflow.models.losses.base import LossOutput, OfflineBatch, at_least_fp32, ema_update
 
 NAN = float("nan")
 
@@ -114,11 +114,6 @@ def bco_delta(
 
 def _mean(values: torch.Tensor) -> torch.Tensor:
     return values.mean() if len(values) else values.new_tensor(NAN)
-
-
-def ema_update(previous: torch.Tensor, new: torch.Tensor, momentum: float) -> torch.Tensor:
-    """momentum * previous + (1 - momentum) * new: one step of an exponential moving average, over any shape."""
-    return momentum * previous + (1 - momentum) * new
 
 
 class DROTerms(NamedTuple):

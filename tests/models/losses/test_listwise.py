@@ -31,7 +31,9 @@ def answers(group, score, logps, tokens=None, reference=None, dtype=torch.float6
 
 
 def run(name, batch, **options):
+    """The loss of a method; LiPO's labels are the scores unless a test says otherwise."""
     row = METHODS[name]
+    options = {"labels": "scores", **options} if name == "lipo" else options
     return row.resolve()(batch, catalogue.parse_options(row, options, "options"))
 
 

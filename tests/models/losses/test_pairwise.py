@@ -17,7 +17,11 @@ AT_THE_REFERENCE = {
     "f_dpo": LN2, "apo_zero": 0.0, "apo_down": 0.0, "nca": 2 * LN2, "dpop": LN2, "rdpo": LN2, "dpo_length_normalised": LN2, "wpo": LN2,
 }  # fmt: skip
 """Loss of each method with a reference where that is the policy and both answers have as many tokens (methods.md, section 0, rule 5)."""
-METHODS = [name for name, row in catalogue.METHODS.items() if row.family == "pairs"]
+METHODS = [
+    name for name, row in catalogue.METHODS.items()
+    if row.family == "pairs" and not (row.live_reference or row.reference_tokens or row.whole_step or "cringe_positive" in row.needs)
+]
+"""Methods that take sums of log-probabilities; those that take more have files of their own."""
 WITH_REFERENCE = [name for name in METHODS if catalogue.METHODS[name].needs_reference]
 TYPES = [torch.float32, torch.float64]
 SUMS = st.floats(-300, 0)
