@@ -11,7 +11,7 @@ from rich.table import Table
 
 from alignflow.cli.terminal import Console
 from alignflow.data import catalogue
-from alignflow.data.catalogue import Judge, Method, Part, Reward, Stage
+from alignflow.data.catalogue import Family, Judge, Method, Part, Reward, Stage
 from alignflow.data.configs.bounds import bounds_of
 
 
@@ -38,13 +38,17 @@ def _command(table: str, rows: Any) -> Any:
     return show
 
 
-EXTRA_COLUMNS = {"stages": ("takes", "makes"), "methods": ("family", "columns", "reference", "arXiv")}
+EXTRA_COLUMNS = {
+    "stages": ("takes", "makes"), "methods": ("family", "columns", "reference", "arXiv"), "families": ("columns", "fed by"),
+}  # fmt: skip
 """What a list shows of a table beside name and summary."""
 
 
 def _extra(row: Part) -> list[str]:
     if isinstance(row, Method):
         return [row.family, ", ".join(row.learns_from().columns), _second_model(row), row.paper]
+    if isinstance(row, Family):
+        return [", ".join(row.columns), ", ".join(f"data.{feed.kind}" for feed in row.feeds) or "its own samples"]
     return [", ".join(row.takes), row.makes] if isinstance(row, Stage) else []
 
 
