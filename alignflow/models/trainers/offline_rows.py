@@ -95,7 +95,11 @@ class OfflineRows:
         return plain(np.diff(np.concatenate([[0], counted.cumsum()])[self.starts]))
 
     def with_mismatched(self, longest: int) -> OfflineRows:
-        """The same with an answer to another prompt for each answer: the next one whose prompt differs, and which fits in `longest` tokens."""
+        """The same with an answer to another prompt for each answer, which fits in `longest` tokens.
+
+        It is the next one in a shuffled order, a function of the rows alone: in the order of the data the next answer after either half
+        of a pair is a chosen one, and z0 of KTO would be that of good answers.
+        """
         return replace(self, mismatched=_mismatched(self, longest))
 
     def mismatched_row(self, place: int) -> EncodedRow | None:
@@ -114,9 +118,10 @@ def _mismatched(rows: OfflineRows, longest: int) -> np.ndarray:
     tokens = [len(rows.answers[place].completion_ids) for place in range(count)]
     prompt_lengths = [int(total) - own for total, own in zip(rows.answer_lengths, tokens, strict=True)]
     found = np.full(count, -1, np.int64)
-    for position, place in enumerate(rows.members):
+    order = np.random.default_rng(0).permutation(rows.members)
+    for position, place in enumerate(order):
         for step in range(1, min(TRIED, count)):
-            other = int(rows.members[(position + step) % count])
+            other = int(order[(position + step) % count])
             if prompts[other] != prompts[place] and prompt_lengths[place] + tokens[other] <= longest:
                 found[place] = other
                 break

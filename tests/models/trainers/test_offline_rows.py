@@ -94,6 +94,12 @@ def test_pairs_become_two_labelled_answers_each(preferences, tokenizer, new_run)
     assert sum(rows.lengths) == int(rows.answer_lengths.sum())
 
 
+def test_answers_of_other_prompts_are_of_both_classes(preferences, tokenizer, new_run):
+    """The next answer after either half of a pair is the next pair's chosen one: z0 would be that of good answers alone."""
+    rows = read_halves(preferences / "train.parquet", tokenizer, 64, new_run(), "align").with_mismatched(64)
+    assert 0.3 < rows.label[rows.mismatched].mean() < 0.7 and len(set(rows.mismatched.tolist())) > 60
+
+
 def test_chosen_answers_come_first_whatever_the_rows(preferences, tokenizer, new_run):
     pairs = read_paired(preferences / "train.parquet", tokenizer, 64, new_run(), "align")
     places, owners = pairs.places([3, 1])
