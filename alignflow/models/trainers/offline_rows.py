@@ -69,11 +69,14 @@ class OfflineRows:
     def places(self, rows: Sequence[int]) -> tuple[np.ndarray, torch.Tensor]:
         """Positions in `answers` of the answers of some rows, and for each the place of its row in `rows`, both (n,).
 
-        Chosen answers come first, then rejected ones, then others: each part in the order of `rows`.
+        Chosen answers come first, then rejected ones, then others: each part in the order of `rows`. Answers with scores stand as
+        their lists have them, row after row: a best answer that came first would have rank 1 wherever the policy's scores are equal.
         """
         found = [self.members[self.starts[row] : self.starts[row + 1]] for row in rows]
         flat = np.concatenate([np.empty(0, np.int64), *found]).astype(np.int64)
         owners = np.repeat(np.arange(len(rows)), [len(part) for part in found])
+        if self.score is not None:
+            return flat, torch.from_numpy(owners)
         order = np.argsort(self.role.numpy()[flat], kind="stable")
         return flat[order], torch.from_numpy(owners[order])
 
