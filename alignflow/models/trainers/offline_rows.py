@@ -255,7 +255,7 @@ def _scored_answers(
 
 def _lists(encoded: EncodedRows, usable: np.ndarray) -> tuple[list[np.ndarray], int]:
     """Positions of the answers of each list, and how many lists have no two scores that differ."""
-    score, begins = encoded.values["score"], np.flatnonzero(encoded.values["place"] == 0)
+    score, begins = _scores(encoded), np.flatnonzero(encoded.values["place"] == 0)
     groups, small = [], 0
     for first, last in zip(begins, np.append(begins, len(encoded))[1:], strict=True):
         own = np.arange(first, last)[usable[first:last]]
@@ -267,15 +267,21 @@ def _lists(encoded: EncodedRows, usable: np.ndarray) -> tuple[list[np.ndarray], 
     return groups, small
 
 
+def _scores(encoded: EncodedRows) -> np.ndarray:
+    """(answers,) fp32, as losses see them: mean probabilities that differ by rounding in fp64 are equal, and make no pair."""
+    return encoded.values["score"].astype(np.float32)
+
+
 def _of_lists(encoded: EncodedRows, groups: Sequence[np.ndarray]) -> OfflineRows:
     positions = np.concatenate([np.empty(0, np.int64), *groups]).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum([len(own) for own in groups])]).astype(np.int64)
-    score = torch.tensor(encoded.values["score"][positions], dtype=torch.float32)
+    values = _scores(encoded)
+    score = torch.from_numpy(values[positions])
     role = torch.full((len(positions),), int(Role.OTHER))
     lengths = encoded.lengths("completion").astype(np.int64)
     totals = []
     for first, own in zip(starts, groups, strict=False):
-        role[int(first) + int(np.argmax(encoded.values["score"][own]))] = int(Role.CHOSEN)
+        role[int(first) + int(np.argmax(values[own]))] = int(Role.CHOSEN)
         totals.append(int(lengths[own].sum()) - (len(own) - 1) * int(encoded.prompt_lengths["completion"][own[0]]))
     answers = StoredRows(encoded, "completion", positions)
     return OfflineRows(

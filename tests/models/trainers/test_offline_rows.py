@@ -137,6 +137,14 @@ def test_the_best_of_a_list_is_the_chosen_one(rankings, tokenizer, new_run):
         assert rows.score[places][rows.role[places] == Role.CHOSEN] == rows.score[places].max()
 
 
+def test_scores_that_differ_by_rounding_make_no_pair(tmp_path, tokenizer, new_run):
+    """Losses have fp32: the accuracy of such a list would be NaN, and with it that of all lists."""
+    row = {"id": "r", "source": "t", "prompt": user("the cat"), "completions": ["a", "b"], "scores": [0.6, 0.1 + 0.2 + 0.3]}
+    assert row["scores"][0] != row["scores"][1]
+    write_table([row], "rankings", tmp_path / "train.parquet")
+    assert len(read_rankings(tmp_path / "train.parquet", tokenizer, 64, new_run(), "align")) == 0
+
+
 def test_a_prompt_counts_once_in_the_length_of_a_list(rankings, tokenizer, new_run):
     rows = read_rankings(rankings, tokenizer, 64, new_run(), "align")
     places, _ = rows.places([0])
