@@ -225,7 +225,8 @@ def evaluate_rows(side: Answers, method: Method, run: Run) -> dict[str, float | 
     for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
         answers = side.batch(own.rows, figures(own.rows))
         output = method(answers)
-        shown = {name: counted(values) for name, values in {"loss": output.loss, **output.metrics}.items()}
+        shown = {name: counted(values) for name, values in output.metrics.items()}
+        shown["loss"] = float(output.loss.sum()), float(len(output.loss))  # every row has one: NaN is no absent figure, but a broken model
         if side.tells_nll:
             shown["nll_loss"] = shown_nll(side, answers, own.rows, output)
         if output.token_loss is not None:
