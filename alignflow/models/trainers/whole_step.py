@@ -107,11 +107,18 @@ def _nothing(answers: OfflineBatch, options: Any, state: State, training: bool) 
 
 
 def _placed(found: Mapping[str, torch.Tensor], rows: Sequence[int]) -> Of:
-    """Scalars as they are, and figures per row by the rows of a micro-batch."""
-    numbers = {row: number for number, row in enumerate(rows)}
+    """Scalars as they are, and figures per row by the rows of a micro-batch.
+
+    A row that a step across the end of an epoch has twice gets the mean of its figures, so that their sum is that of the step.
+    """
+    different, numbers = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
+    places, times = torch.from_numpy(numbers), torch.from_numpy(np.bincount(numbers, minlength=len(different)))
+    of_rows = {
+        name: value.new_zeros(len(different)).index_add(0, places, value) / times.to(value.dtype) for name, value in found.items() if value.ndim
+    }
 
     def of(own: Sequence[int]) -> Figures:
-        places = [numbers[row] for row in own]
-        return {name: value if not value.ndim else value[places] for name, value in found.items()}
+        at = torch.from_numpy(np.searchsorted(different, np.asarray(own, dtype=np.int64)))
+        return {name: of_rows[name][at] if name in of_rows else value for name, value in found.items()}
 
     return of
