@@ -110,6 +110,12 @@ class OfflineRows:
         other = -1 if self.mismatched is None else int(self.mismatched[place])
         return None if other < 0 else EncodedRow(self.answers[place].prompt_ids, self.answers[other].completion_ids)
 
+    def mismatched_length(self, place: int) -> int:
+        """Tokens of `mismatched_row`, without reading its ids. There must be one, and all tokens of the answers count."""
+        assert self.mismatched is not None
+        other = int(self.mismatched[place])
+        return int(self.answer_lengths[place] - self.answer_tokens[place] + self.answer_tokens[other])
+
 
 TRIED = 64
 """Answers that are looked at in the search for one of another prompt."""

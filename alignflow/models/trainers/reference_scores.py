@@ -71,7 +71,12 @@ def read_sides(
 
 def mismatched_rows(rows: OfflineRows) -> Sequence[EncodedRow]:
     """The answers of other prompts that `rows` has, in the order of its answers; none where nothing asks for them."""
-    return [] if rows.mismatched is None else Picked(np.flatnonzero(rows.mismatched >= 0), _Mismatched(rows))
+    return [] if rows.mismatched is None else mismatched_at(rows, np.flatnonzero(rows.mismatched >= 0))
+
+
+def mismatched_at(rows: OfflineRows, places: np.ndarray) -> Sequence[EncodedRow]:
+    """The answers of other prompts of the answers at `places`, which all have one; each is read when it is asked for."""
+    return Picked(places, _Mismatched(rows))
 
 
 class _Mismatched:

@@ -68,6 +68,7 @@ def test_an_answer_of_another_prompt_stands_beside_each(unpaired, tokenizer, new
         row, own = rows.mismatched_row(place), rows.answers[place]
         other = int(rows.mismatched[place])
         assert row.prompt_ids == own.prompt_ids and row.completion_ids == rows.answers[other].completion_ids
+        assert rows.mismatched_length(place) == len(row)
         assert rows.answers[other].prompt_ids != own.prompt_ids
 
 
