@@ -124,8 +124,8 @@ TRIED = 64
 def _mismatched(rows: OfflineRows, longest: int) -> np.ndarray:
     count = len(rows.answers)
     prompts = [hashlib.sha256(array("i", row.prompt_ids)).digest() for row in (rows.answers[place] for place in range(count))]
-    tokens = [len(rows.answers[place].completion_ids) for place in range(count)]
-    prompt_lengths = [int(total) - own for total, own in zip(rows.answer_lengths, tokens, strict=True)]
+    tokens = rows.answer_tokens.tolist()  # all tokens of the answers count
+    prompt_lengths = (rows.answer_lengths - rows.answer_tokens).tolist()
     found = np.full(count, -1, np.int64)
     order = np.random.default_rng(0).permutation(rows.members)
     for position, place in enumerate(order):
