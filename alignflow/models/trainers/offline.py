@@ -30,7 +30,7 @@ from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.own_reference import own_scores
 from alignflow.models.trainers.passes import passes
-from alignflow.models.trainers.reference_scores import References, is_of, read_references, read_sides
+from alignflow.models.trainers.reference_scores import References, fed_by, is_of, read_references, read_sides
 from alignflow.models.trainers.second_models import live_model, teacher_of, value_network
 from alignflow.models.trainers.whole_step import StepFigures
 
@@ -89,7 +89,7 @@ def train_offline(
     row = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
     options = catalogue.parse_options(row, config.options, "align.options")
     given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
-    kind, directory = next((kind, path) for kind, path in given.items() if path is not None)
+    kind, directory = fed_by(row.family, given, "align")
     group.join(run.runtime)
     model = load_policy(policy, run.runtime, trainable=True)
     add_adapter(model, config, policy)

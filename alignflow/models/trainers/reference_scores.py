@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,19 @@ class Scores:
 
 References = dict[str, Scores]
 """`train`, `heldout` -> the scores of that side."""
+
+
+def fed_by(family: str, given: Mapping[str, Path | None], stage: str) -> tuple[str, Path]:
+    """Kind and directory of the data that a family learns from: of several that are given the most direct one, as the catalogue has them.
+
+    Raises:
+        TrainingError: none that it can read is given.
+    """
+    kinds = [feed.kind for feed in catalogue.FAMILIES[family].feeds]
+    for kind in kinds:
+        if (directory := given.get(kind)) is not None:
+            return kind, directory
+    raise TrainingError(f"no {NOUNS[kinds[0]]} to learn from", where=stage, do=f"give {' or '.join(kinds)}")
 
 
 def read_sides(

@@ -10,6 +10,7 @@ import torch
 from alignflow.data import catalogue
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.unpaired import DROVOptions
+from alignflow.data.errors import TrainingError
 from alignflow.data.records import user, write_table
 from alignflow.data.run import Runtime
 from alignflow.models.losses.base import LossOutput, OfflineBatch, Role
@@ -18,6 +19,7 @@ from alignflow.models.policy import load_policy
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.offline import Method, evaluate_rows, parted_losses, score_constants, settings_shown, train_offline
 from alignflow.models.trainers.offline_rows import read_scored
+from alignflow.models.trainers.reference_scores import fed_by
 
 SCORED = [("the cat", ["cat mat", "bird mat", "dog mat"]), ("the hill", ["cat rain", "bird rain", "dog rain"])]
 
@@ -66,6 +68,14 @@ def test_a_held_out_loss_that_is_not_a_number_is_told(rankings, tiny_checkpoint,
     method = Method(lambda batch: LossOutput(losses, {"rewards": losses}), False, figures)
     found = evaluate_rows(side, method, run)
     assert math.isnan(found["eval_loss"]) and found["eval_rewards"] == 1.0
+
+
+def test_of_several_tables_the_most_direct_one_is_read_and_one_that_it_cannot_read_is_refused(tmp_path):
+    pairs, labels = tmp_path / "pairs", tmp_path / "labels"
+    given = {"preferences": pairs, "unpaired": labels, "rankings": None}
+    assert fed_by("unpaired", given, "align") == ("unpaired", labels) and fed_by("lists", given, "align") == ("preferences", pairs)
+    with pytest.raises(TrainingError, match="give rankings"):
+        fed_by("scored", given, "align")
 
 
 @pytest.mark.parametrize(("scores", "expected"), [([1.0, 3.0], (2.0, 1.0)), ([2.0, 2.0], (2.0, 1.0)), (None, None)])
