@@ -24,6 +24,7 @@ from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
 from alignflow.models.losses.base import Role
 from alignflow.models.stored_rows import Picked, StoredRows, open_rows, plain
+from alignflow.models.trainers.mismatched import find_mismatched
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.room import room
 from alignflow.models.trainers.sft import read_rows
@@ -98,12 +99,8 @@ class OfflineRows:
         return plain(np.diff(np.concatenate([[0], counted.cumsum()])[self.starts]))
 
     def with_mismatched(self, longest: int) -> OfflineRows:
-        """The same with an answer to another prompt for each answer, which fits in `longest` tokens.
-
-        It is the next one in a shuffled order, a function of the rows alone: in the order of the data the next answer after either half
-        of a pair is a chosen one, and z0 of KTO would be that of good answers.
-        """
-        return replace(self, mismatched=_mismatched(self, longest))
+        """The same with an answer to another prompt for each answer, which fits in `longest` tokens; see `find_mismatched`."""
+        return replace(self, mismatched=find_mismatched(self.answers, self.members, self.answer_lengths, self.answer_tokens, longest))
 
     def mismatched_row(self, place: int) -> EncodedRow | None:
         """The prompt of the answer at `place` with the answer to another prompt; None where none fits."""
@@ -115,26 +112,6 @@ class OfflineRows:
         assert self.mismatched is not None
         other = int(self.mismatched[place])
         return int(self.answer_lengths[place] - self.answer_tokens[place] + self.answer_tokens[other])
-
-
-TRIED = 64
-"""Answers that are looked at in the search for one of another prompt."""
-
-
-def _mismatched(rows: OfflineRows, longest: int) -> np.ndarray:
-    count = len(rows.answers)
-    prompts = [hashlib.sha256(array("i", row.prompt_ids)).digest() for row in (rows.answers[place] for place in range(count))]
-    tokens = rows.answer_tokens.tolist()  # all tokens of the answers count
-    prompt_lengths = (rows.answer_lengths - rows.answer_tokens).tolist()
-    found = np.full(count, -1, np.int64)
-    order = np.random.default_rng(0).permutation(rows.members)
-    for position, place in enumerate(order):
-        for step in range(1, min(TRIED, count)):
-            other = int(order[(position + step) % count])
-            if prompts[other] != prompts[place] and prompt_lengths[place] + tokens[other] <= longest:
-                found[place] = other
-                break
-    return found
 
 
 def rows_of_pairs(pairs: Pairs) -> OfflineRows:
