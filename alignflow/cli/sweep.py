@@ -17,7 +17,7 @@ from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.configs.settings import parse_setting
-from alignflow.data.errors import RecipeError
+from alignflow.data.errors import AlignflowError, RecipeError
 from alignflow.data.report.sweep import COLUMNS, cells, markdown, picture
 from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.sweep import Member, Result, members, run_members
@@ -62,13 +62,21 @@ def sweep(
         said = f"[red]failed[/red] {escape(result.error)}" if result.error else escape("  ".join(cells(result)[3:]))
         console.print(f"[bold]{escape(member.name)}[/bold]  {len(results)} of {len(found)}  {said}", highlight=False, soft_wrap=True)
 
-    there = all(step.state == "cached" for member in found for step in plan_steps(member.recipe, store))
+    there = all(is_there(member, store) for member in found)
     shown = ShownRun("sweep", base.name, store, console)
     shown.do(lambda narrator: run_members(found, store, narrator, done), there, server)
     console.print(table_of(results))
     console.print(f"table, figures and picture: {escape(str(output.absolute()))}", highlight=False, soft_wrap=True)
     if all(result.error for result in results):
         raise typer.Exit(1)
+
+
+def is_there(member: Member, store: ArtifactStore) -> bool:
+    """Whether nothing of a member is left to run; of one whose recipe lacks data nothing is, and running it says why."""
+    try:
+        return all(step.state == "cached" for step in plan_steps(member.recipe, store))
+    except AlignflowError:
+        return True
 
 
 def numbers(text: str) -> list[float]:

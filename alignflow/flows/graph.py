@@ -18,7 +18,7 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
-from alignflow.flows.method_inputs import LABELLED, MISSING, NO_DATA, needed_inputs, needed_model
+from alignflow.flows.method_inputs import LABELLED, MISSING, NO_DATA, SCORES_ALONE, SCORES_BESIDE_PAIRS, needed_inputs, needed_model
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,8 @@ class _Steps:
         for name in wanted:
             if sources[name] is None:
                 where, what, do = (NO_DATA if family.feeds and name == wanted_kind else MISSING)[name]
+                if (family.feeds and name == wanted_kind == "rankings") and "preferences" not in kinds_of(method):
+                    do = SCORES_BESIDE_PAIRS if data.preferences else SCORES_ALONE
                 raise RecipeError(f"{self.recipe.align.method} needs {what}", where=where, do=do)  # type: ignore[union-attr]
         if "reference" in wanted and family.feeds:
             sources["reference"] = self._reference(method, max_length, {wanted_kind: sources[wanted_kind]})

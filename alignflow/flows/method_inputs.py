@@ -34,6 +34,9 @@ NO_DATA = {
     "demonstrations": ("data", "demonstrations", "give data.demonstrations"),
 }  # fmt: skip
 """Kind of data that feeds a method -> what to say where the recipe does not have it: place, what, what to do."""
+SCORES_ALONE = "give data.rankings, or data.prompts to sample and label"
+SCORES_BESIDE_PAIRS = "give data.rankings: pairs have no scores, and beside data.preferences nothing is sampled and labelled"
+"""What to do, of a method that learns from scores and gets no pairs."""
 MISSING = {
     "prompts": ("data", "prompts to sample answers for", "give data.prompts, data.demonstrations or data.preferences"),
     "reward_model": (

@@ -70,7 +70,8 @@ class Result:
 def members(load: Load, methods: Sequence[str], rates: Sequence[float], options: Mapping[str, Mapping[str, Any]]) -> list[Member]:
     """The members of a sweep, by method and then by learning rate; every recipe is checked before anything runs.
 
-    A field of `align` that a method has no use for is left at its default for that method.
+    A field of `align` that a method has no use for is left at its default for that method. The recipe's options are those of its own
+    method, which keeps them; `options` go before them.
 
     Args:
         load: Gives the recipe.
@@ -94,8 +95,9 @@ def members(load: Load, methods: Sequence[str], rates: Sequence[float], options:
         given = {f"align.{name}": _default(name) for name in unread if name in base.align.model_fields_set}
         if catalogue.METHODS[method].nll_option and base.align.sft_coefficient:
             given["align.sft_coefficient"] = 0.0
+        own = base.align.options if method == base.align.method else {}
         for rate in rates:
-            settings = {**given, "align.method": method, "align.learning_rate": rate, "align.options": dict(options.get(method, {}))}
+            settings = {**given, "align.method": method, "align.learning_rate": rate, "align.options": {**own, **options.get(method, {})}}
             found.append(Member(method, rate, load(settings)))
     return found
 
@@ -133,5 +135,8 @@ def _take(result: Result, manifests: Mapping[str, Manifest]) -> None:
         if name in manifests:
             result.metrics |= manifests[name].metrics
             result.warnings += manifests[name].warnings
+    if "align" not in manifests:
+        result.error = f"a gate ended it after {list(manifests)[-1]}, before align"
+        return
     result.key = manifests["align"].key
     result.seconds = manifests["align"].cost.get("wall_s")

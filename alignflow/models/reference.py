@@ -22,7 +22,7 @@ from alignflow.models.losses.base import Role
 from alignflow.models.policy import Policy, completion_logps, load_policy
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.passes import deal
-from alignflow.models.trainers.reference_scores import ABOUT, answer_names, mismatched_rows, read_references, read_sides
+from alignflow.models.trainers.reference_scores import ABOUT, answer_names, fed_by, mismatched_rows, read_references, read_sides
 
 ANSWERS_PER_COMMIT = 256
 
@@ -48,7 +48,7 @@ def compute_reference(
     policy = load_policy(checkpoint, run.runtime, in_parts=True)
     digest = identity(checkpoint)[1]
     data = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
-    kind, directory = next((kind, path) for kind, path in data.items() if path is not None)
+    kind, directory = fed_by(config.family, data, "reference")
     sides = read_sides(config.family, kind, directory, policy, config.max_length, run, "reference", config.mismatched)
     answers = ConcatDataset([part for rows in sides.values() for part in (rows.answers, mismatched_rows(rows)) if len(part)])
     scored = iter(_score(policy, answers, digest, config, run))

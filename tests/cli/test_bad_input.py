@@ -31,6 +31,7 @@ CASES = [
     (["plan", TINY, "--set", "align.options.beta=much"], "align.options.beta", "number"),
     (["plan", TINY, "--set", "align.method=dop"], "unknown name 'dop'", "did you mean 'dpop'?"),
     (["plan", TINY, "--set", "align.method=ppo", "--set", "align.sft_coefficient=0.2"], "no use for it", "alignflow methods ppo"),
+    (["plan", TINY, "--set", "align.method=kto", "--set", "align.metric_for_best_model=eval_rewards/margins"], "no use for it", "alignflow methods kto"),
     (["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={klcoef: 1}"], "align.options.klcoef", "did you mean 'kl_coef'?"),
     (["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={advantage: gea}"], "unknown name 'gea'", "did you mean 'gae'?"),
     (

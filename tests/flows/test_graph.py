@@ -197,6 +197,11 @@ def test_the_seed_of_the_recipe_reaches_stages_that_set_none():
         ({"align": {"method": "ppo"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "ppo needs prompts to sample answers for"),
         ({"align": {"method": "ppo"}, "reward": None}, "ppo needs a reward model"),
         ({"align": TEACHER, "data": {"prompts": SOURCE}, "model": {"path": "m"}}, "gkd needs demonstrations"),
+        ({"align": {"method": "dro_v"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}}, "give data.rankings: pairs have no scores"),
+        (
+            {"align": {"method": "dro_v"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}},
+            "give data.rankings, or data.prompts to sample and label$",
+        ),
         (
             {"align": {"method": "ppo", "options": {"ptx_coefficient": 1.0}}, "data": {"prompts": SOURCE}, "model": {"path": "m"}},
             "ppo needs demonstrations",

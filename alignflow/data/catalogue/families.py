@@ -30,7 +30,8 @@ class Family(Part):
         answers: Answers of a row, for what a step needs of memory.
         headline: Metrics that a report shows first.
         generates: Whether it runs a generator, whose name then enters the key.
-        unread: Fields of `align` that it has no use for: a recipe that sets one is refused.
+        unread: Fields of `align` that it has no use for: a recipe that sets one is refused. Where `eval_loss` is the one metric that can
+            say which step is the best, `metric_for_best_model` is among them.
     """
 
     columns: tuple[str, ...] = ()
@@ -54,7 +55,8 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "unpaired": Family(
         "alignflow.models.trainers.offline:train_offline", "Single answers with a good or bad label.",
-        columns=("prompt", "completion", "label"), headline=("rewards/chosen", "rewards/rejected"), unread=("sft_coefficient",),
+        columns=("prompt", "completion", "label"), headline=("rewards/chosen", "rewards/rejected"),
+        unread=("sft_coefficient", "metric_for_best_model"),
         feeds=(
             Feed("alignflow.models.trainers.offline_rows:read_unpaired", "", kind="unpaired"),
             Feed(
@@ -77,7 +79,8 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "scored": Family(
         "alignflow.models.trainers.offline:train_offline", "Single answers with a score.",
-        columns=("prompt", "completions", "scores"), headline=("rewards", "values"), unread=("sft_coefficient",),
+        columns=("prompt", "completions", "scores"), headline=("rewards", "values"),
+        unread=("sft_coefficient", "metric_for_best_model"),
         feeds=(
             Feed("alignflow.models.trainers.offline_rows:read_scored", "each answer of a list becomes a row of its own", kind="rankings"),
         ),
@@ -99,7 +102,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "demonstrations": Family(
         "alignflow.models.trainers.offline:train_offline", "Conversations to imitate, with what a teacher says of each of their tokens.",
-        columns=("messages",), headline=("divergence",), unread=("sft_coefficient",),
+        columns=("messages",), headline=("divergence",), unread=("sft_coefficient", "metric_for_best_model"),
         feeds=(Feed("alignflow.models.trainers.offline_rows:read_demonstrations", "", kind="demonstrations"),),
     ),
     "online": Family(

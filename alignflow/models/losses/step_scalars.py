@@ -2,7 +2,8 @@
 
 Each is `(answers, options, state, training) -> (figures, state)`. `answers` are those of all rows of the step, of all processes, in
 their order, without gradients. `state` has `seed` and `step`, and what the function keeps from step to step. `training` is False on
-held-out rows, whose state is not kept. Figures are scalars, or have one number for each group.
+held-out rows, whose state is not kept, and whose own log-probabilities are NaN (those of answers to other prompts are there).
+Figures are scalars, or have one number for each group.
 """
 
 from __future__ import annotations

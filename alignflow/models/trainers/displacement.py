@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from alignflow.data.run import Run
+from alignflow.models.stored_rows import Picked
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.own_reference import answer_sums
 
@@ -22,8 +23,7 @@ def wanted_logps(side: Answers, run: Run) -> float | None:
     tokens = int(side.rows.answer_tokens[places].sum())
     if not tokens:
         return None
-    answers = [side.rows.answers[int(place)] for place in places]
-    sums = answer_sums(side.policy, answers, range(len(answers)), len(answers), run)
+    sums = answer_sums(side.policy, Picked(places, side.rows.answers), side.rows.answer_lengths[places].tolist(), run)
     return float(sums.double().sum()) / tokens
 
 

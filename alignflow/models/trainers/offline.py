@@ -30,7 +30,7 @@ from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.own_reference import own_scores
 from alignflow.models.trainers.passes import passes
-from alignflow.models.trainers.reference_scores import References, is_of, read_references, read_sides
+from alignflow.models.trainers.reference_scores import References, fed_by, is_of, read_references, read_sides
 from alignflow.models.trainers.second_models import live_model, teacher_of, value_network
 from alignflow.models.trainers.whole_step import StepFigures
 
@@ -89,7 +89,7 @@ def train_offline(
     row = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
     options = catalogue.parse_options(row, config.options, "align.options")
     given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
-    kind, directory = next((kind, path) for kind, path in given.items() if path is not None)
+    kind, directory = fed_by(row.family, given, "align")
     group.join(run.runtime)
     model = load_policy(policy, run.runtime, trainable=True)
     add_adapter(model, config, policy)
@@ -225,7 +225,8 @@ def evaluate_rows(side: Answers, method: Method, run: Run) -> dict[str, float | 
     for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
         answers = side.batch(own.rows, figures(own.rows))
         output = method(answers)
-        shown = {name: counted(values) for name, values in {"loss": output.loss, **output.metrics}.items()}
+        shown = {name: counted(values) for name, values in output.metrics.items()}
+        shown["loss"] = float(output.loss.sum()), float(len(output.loss))  # every row has one: NaN is no absent figure, but a broken model
         if side.tells_nll:
             shown["nll_loss"] = shown_nll(side, answers, own.rows, output)
         if output.token_loss is not None:

@@ -24,6 +24,7 @@ from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
 from alignflow.models.losses.base import Role
 from alignflow.models.stored_rows import Picked, StoredRows, open_rows, plain
+from alignflow.models.trainers.mismatched import find_mismatched
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.room import room
 from alignflow.models.trainers.sft import read_rows
@@ -69,11 +70,14 @@ class OfflineRows:
     def places(self, rows: Sequence[int]) -> tuple[np.ndarray, torch.Tensor]:
         """Positions in `answers` of the answers of some rows, and for each the place of its row in `rows`, both (n,).
 
-        Chosen answers come first, then rejected ones, then others: each part in the order of `rows`.
+        Chosen answers come first, then rejected ones, then others: each part in the order of `rows`. Answers with scores stand as
+        their lists have them, row after row: a best answer that came first would have rank 1 wherever the policy's scores are equal.
         """
         found = [self.members[self.starts[row] : self.starts[row + 1]] for row in rows]
         flat = np.concatenate([np.empty(0, np.int64), *found]).astype(np.int64)
         owners = np.repeat(np.arange(len(rows)), [len(part) for part in found])
+        if self.score is not None:
+            return flat, torch.from_numpy(owners)
         order = np.argsort(self.role.numpy()[flat], kind="stable")
         return flat[order], torch.from_numpy(owners[order])
 
@@ -95,32 +99,19 @@ class OfflineRows:
         return plain(np.diff(np.concatenate([[0], counted.cumsum()])[self.starts]))
 
     def with_mismatched(self, longest: int) -> OfflineRows:
-        """The same with an answer to another prompt for each answer: the next one whose prompt differs, and which fits in `longest` tokens."""
-        return replace(self, mismatched=_mismatched(self, longest))
+        """The same with an answer to another prompt for each answer, which fits in `longest` tokens; see `find_mismatched`."""
+        return replace(self, mismatched=find_mismatched(self.answers, self.members, self.answer_lengths, self.answer_tokens, longest))
 
     def mismatched_row(self, place: int) -> EncodedRow | None:
         """The prompt of the answer at `place` with the answer to another prompt; None where none fits."""
         other = -1 if self.mismatched is None else int(self.mismatched[place])
         return None if other < 0 else EncodedRow(self.answers[place].prompt_ids, self.answers[other].completion_ids)
 
-
-TRIED = 64
-"""Answers that are looked at in the search for one of another prompt."""
-
-
-def _mismatched(rows: OfflineRows, longest: int) -> np.ndarray:
-    count = len(rows.answers)
-    prompts = [hashlib.sha256(array("i", row.prompt_ids)).digest() for row in (rows.answers[place] for place in range(count))]
-    tokens = [len(rows.answers[place].completion_ids) for place in range(count)]
-    prompt_lengths = [int(total) - own for total, own in zip(rows.answer_lengths, tokens, strict=True)]
-    found = np.full(count, -1, np.int64)
-    for position, place in enumerate(rows.members):
-        for step in range(1, min(TRIED, count)):
-            other = int(rows.members[(position + step) % count])
-            if prompts[other] != prompts[place] and prompt_lengths[place] + tokens[other] <= longest:
-                found[place] = other
-                break
-    return found
+    def mismatched_length(self, place: int) -> int:
+        """Tokens of `mismatched_row`, without reading its ids. There must be one, and all tokens of the answers count."""
+        assert self.mismatched is not None
+        other = int(self.mismatched[place])
+        return int(self.answer_lengths[place] - self.answer_tokens[place] + self.answer_tokens[other])
 
 
 def rows_of_pairs(pairs: Pairs) -> OfflineRows:
@@ -247,7 +238,7 @@ def _scored_answers(
 
 def _lists(encoded: EncodedRows, usable: np.ndarray) -> tuple[list[np.ndarray], int]:
     """Positions of the answers of each list, and how many lists have no two scores that differ."""
-    score, begins = encoded.values["score"], np.flatnonzero(encoded.values["place"] == 0)
+    score, begins = _scores(encoded), np.flatnonzero(encoded.values["place"] == 0)
     groups, small = [], 0
     for first, last in zip(begins, np.append(begins, len(encoded))[1:], strict=True):
         own = np.arange(first, last)[usable[first:last]]
@@ -259,15 +250,21 @@ def _lists(encoded: EncodedRows, usable: np.ndarray) -> tuple[list[np.ndarray], 
     return groups, small
 
 
+def _scores(encoded: EncodedRows) -> np.ndarray:
+    """(answers,) fp32, as losses see them: mean probabilities that differ by rounding in fp64 are equal, and make no pair."""
+    return encoded.values["score"].astype(np.float32)
+
+
 def _of_lists(encoded: EncodedRows, groups: Sequence[np.ndarray]) -> OfflineRows:
     positions = np.concatenate([np.empty(0, np.int64), *groups]).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum([len(own) for own in groups])]).astype(np.int64)
-    score = torch.tensor(encoded.values["score"][positions], dtype=torch.float32)
+    values = _scores(encoded)
+    score = torch.from_numpy(values[positions])
     role = torch.full((len(positions),), int(Role.OTHER))
     lengths = encoded.lengths("completion").astype(np.int64)
     totals = []
     for first, own in zip(starts, groups, strict=False):
-        role[int(first) + int(np.argmax(encoded.values["score"][own]))] = int(Role.CHOSEN)
+        role[int(first) + int(np.argmax(values[own]))] = int(Role.CHOSEN)
         totals.append(int(lengths[own].sum()) - (len(own) - 1) * int(encoded.prompt_lengths["completion"][own[0]]))
     answers = StoredRows(encoded, "completion", positions)
     return OfflineRows(

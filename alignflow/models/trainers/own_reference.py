@@ -18,7 +18,7 @@ from alignflow.models.engines import group
 from alignflow.models.policy import Policy
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.passes import passes
-from alignflow.models.trainers.reference_scores import References, Scores
+from alignflow.models.trainers.reference_scores import References, Scores, mismatched_at
 
 REFERENCE_FILE = "reference_logps"
 
@@ -87,21 +87,28 @@ def _scores(policy: Policy, rows: OfflineRows, per_token: bool, run: Run) -> dic
 def mismatched_sums(policy: Policy, rows: OfflineRows, places: Sequence[int], run: Run) -> torch.Tensor:
     """(places,) fp32, in every process: the summed log-probability of another prompt's answer after the prompt of each answer; NaN
     where there is none."""
-    known = [(number, row) for number, row in ((number, rows.mismatched_row(place)) for number, place in enumerate(places)) if row is not None]
-    sums = torch.zeros(len(places))
-    if known:
-        sums = answer_sums(policy, [row for _, row in known], [number for number, _ in known], len(places), run)
-    missing = torch.ones(len(places), dtype=torch.bool)
-    missing[[number for number, _ in known]] = False
-    return sums.masked_fill(missing, float("nan"))
+    known = np.array([number for number, place in enumerate(places) if rows.mismatched is not None and rows.mismatched[place] >= 0], dtype=np.int64)
+    sums = torch.full((len(places),), float("nan"))
+    if len(known):
+        at = np.asarray(places, dtype=np.int64)[known]
+        lengths = [rows.mismatched_length(int(place)) for place in at]
+        sums[torch.from_numpy(known)] = answer_sums(policy, mismatched_at(rows, at), lengths, run)
+    return sums
 
 
 @torch.no_grad()
-def answer_sums(policy: Policy, answers: Sequence[EncodedRow], numbers: Sequence[int], count: int, run: Run) -> torch.Tensor:
-    """(count,) fp32, in every process: summed log-probabilities of `answers`, each at its number, 0 elsewhere."""
-    sums = torch.zeros(count)
-    for own in passes([len(row) for row in answers], run.runtime.micro_batch_tokens):
+def answer_sums(policy: Policy, answers: Sequence[EncodedRow], lengths: Sequence[int], run: Run) -> torch.Tensor:
+    """(answers,) fp32, in every process: summed log-probabilities of answers, which are read as their pass comes.
+
+    Args:
+        policy: The model.
+        answers: Each with its prompt.
+        lengths: Tokens of each, its prompt included.
+        run: For the limit of a forward pass.
+    """
+    sums = torch.zeros(len(answers))
+    for own in passes(lengths, run.runtime.micro_batch_tokens):
         found = policy.token_statistics([answers[place] for place in own.rows]).sums().cpu()
         if own.counts:
-            sums[[numbers[place] for place in own.rows]] = found
+            sums[own.rows] = found
     return group.sum_tensor(sums)

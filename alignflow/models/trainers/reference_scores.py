@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,19 @@ References = dict[str, Scores]
 """`train`, `heldout` -> the scores of that side."""
 
 
+def fed_by(family: str, given: Mapping[str, Path | None], stage: str) -> tuple[str, Path]:
+    """Kind and directory of the data that a family learns from: of several that are given the most direct one, as the catalogue has them.
+
+    Raises:
+        TrainingError: none that it can read is given.
+    """
+    kinds = [feed.kind for feed in catalogue.FAMILIES[family].feeds]
+    for kind in kinds:
+        if (directory := given.get(kind)) is not None:
+            return kind, directory
+    raise TrainingError(f"no {NOUNS[kinds[0]]} to learn from", where=stage, do=f"give {' or '.join(kinds)}")
+
+
 def read_sides(
     family: str, kind: str, directory: Path, policy: Policy, max_length: int, run: Run, stage: str, mismatched: bool = False
 ) -> dict[str, OfflineRows]:  # fmt: skip
@@ -71,7 +84,12 @@ def read_sides(
 
 def mismatched_rows(rows: OfflineRows) -> Sequence[EncodedRow]:
     """The answers of other prompts that `rows` has, in the order of its answers; none where nothing asks for them."""
-    return [] if rows.mismatched is None else Picked(np.flatnonzero(rows.mismatched >= 0), _Mismatched(rows))
+    return [] if rows.mismatched is None else mismatched_at(rows, np.flatnonzero(rows.mismatched >= 0))
+
+
+def mismatched_at(rows: OfflineRows, places: np.ndarray) -> Sequence[EncodedRow]:
+    """The answers of other prompts of the answers at `places`, which all have one; each is read when it is asked for."""
+    return Picked(places, _Mismatched(rows))
 
 
 class _Mismatched:

@@ -14,7 +14,6 @@ from alignflow.data.configs.training import RewardConfig
 from alignflow.data.records import assistant, table_batches
 from alignflow.data.run import Run
 from alignflow.models.losses.base import LossOutput
-from alignflow.models.losses.lists import make_lists
 from alignflow.models.losses.reward import bradley_terry, reward_binary, reward_pointwise, reward_ranking
 from alignflow.models.reward_model import RewardModel, ScoredRow
 from alignflow.models.trainers.offline_rows import OfflineRows, read_halves, read_rankings, read_scored, read_two_of_list, read_unpaired
@@ -82,14 +81,20 @@ def _of_pairs(pairs: Pairs, config: RewardConfig) -> RewardRows:
 
 
 def _of_lists(data: OfflineRows, config: RewardConfig) -> RewardRows:
-    scores = data.score[torch.from_numpy(data.members)]  # type: ignore[index]
-    owners = torch.repeat_interleave(torch.arange(len(data)), torch.from_numpy(np.diff(data.starts)))
-
     def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
         found, places, group = _scores(reward, data, rows)
         return reward_ranking(found, data.score[places].to(found.device), group.to(found.device), config)  # type: ignore[index]
 
-    return RewardRows("lists", data.lengths, data.ids, loss, make_lists(owners, scores).better().sum((1, 2)).float())
+    return RewardRows("lists", data.lengths, data.ids, loss, torch.tensor(strict_pairs(data), dtype=torch.float32))
+
+
+def strict_pairs(data: OfflineRows) -> list[int]:
+    """How many pairs of different scores each list has; lists stay apart, since all of them as one grid grow with the longest one's square."""
+    scores, found = data.score.numpy()[data.members], []  # type: ignore[union-attr]
+    for first, last in zip(data.starts[:-1], data.starts[1:], strict=True):
+        equal = np.unique(scores[first:last], return_counts=True)[1]
+        found.append(((last - first) * (last - first - 1) - int((equal * (equal - 1)).sum())) // 2)
+    return found
 
 
 def _labelled(data: OfflineRows, parts: bool) -> RewardRows:

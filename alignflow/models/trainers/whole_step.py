@@ -47,15 +47,16 @@ class StepFigures:
 
     def before(self, rows: list[int]) -> Sums:
         """Make the figures of a step; returns its scalars as metrics."""
-        found, state = self._make(self._answers("train", rows), self._options, self._state, True)
+        found, state = self._make(self._answers("train", rows, True), self._options, self._state, True)
         self.of = _placed({**found, STEP: torch.tensor(self._state["step"])}, rows)
         self._state = {**state, "step": self._state["step"] + 1}
         return {name: (float(value), 1.0) for name, value in found.items() if not value.ndim}
 
     def held_out(self) -> Of:
-        """The figures of the held-out rows, as if they were one step; the state stays as it is."""
+        """The figures of the held-out rows, as if they were one step; the state stays as it is. Log-probabilities of the answers
+        themselves are not computed: what follows them follows those of training."""
         rows = list(range(len(self._sides["heldout"].rows)))
-        found, _ = self._make(self._answers("heldout", rows), self._options, self._state, False)
+        found, _ = self._make(self._answers("heldout", rows, False), self._options, self._state, False)
         return _placed(found, rows)
 
     def state(self) -> dict[str, float]:
@@ -67,8 +68,9 @@ class StepFigures:
         self._state = {**self._state, **state}
 
     @torch.no_grad()
-    def _answers(self, name: str, rows: list[int]) -> OfflineBatch:
-        """The answers of a step, or those of other prompts beside them, with sums and without figures per token, in every process."""
+    def _answers(self, name: str, rows: list[int], training: bool) -> OfflineBatch:
+        """The answers of a step, or those of other prompts beside them, with sums and without figures per token, in every process.
+        Sums that nothing reads are NaN."""
         side = self._sides[name]
         data, (places, owners) = side.rows, side.rows.places(rows)
         at, scores, reference = torch.from_numpy(places), side.reference, None
@@ -76,7 +78,7 @@ class StepFigures:
             sums = mismatched_sums(side.policy, data, places.tolist(), self._run)
             reference = None if scores is None or scores.mismatched is None else scores.mismatched[at]
         elif self._reads == "logps":
-            sums = self._own_sums(side, rows, places)
+            sums = self._own_sums(side, rows, places) if training else torch.full((len(places),), float("nan"))
             reference = None if scores is None else scores.sums[at]
         else:
             sums = torch.full((len(places),), float("nan"))
@@ -107,11 +109,18 @@ def _nothing(answers: OfflineBatch, options: Any, state: State, training: bool) 
 
 
 def _placed(found: Mapping[str, torch.Tensor], rows: Sequence[int]) -> Of:
-    """Scalars as they are, and figures per row by the rows of a micro-batch."""
-    numbers = {row: number for number, row in enumerate(rows)}
+    """Scalars as they are, and figures per row by the rows of a micro-batch.
+
+    A row that a step across the end of an epoch has twice gets the mean of its figures, so that their sum is that of the step.
+    """
+    different, numbers = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
+    places, times = torch.from_numpy(numbers), torch.from_numpy(np.bincount(numbers, minlength=len(different)))
+    of_rows = {
+        name: value.new_zeros(len(different)).index_add(0, places, value) / times.to(value.dtype) for name, value in found.items() if value.ndim
+    }
 
     def of(own: Sequence[int]) -> Figures:
-        places = [numbers[row] for row in own]
-        return {name: value if not value.ndim else value[places] for name, value in found.items()}
+        at = torch.from_numpy(np.searchsorted(different, np.asarray(own, dtype=np.int64)))
+        return {name: of_rows[name][at] if name in of_rows else value for name, value in found.items()}
 
     return of

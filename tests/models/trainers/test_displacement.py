@@ -1,5 +1,7 @@
 """A training that makes wanted answers less likely says so; one that does not is silent."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -20,6 +22,30 @@ def test_it_is_the_mean_over_tokens_of_the_chosen_answers(heldout, new_run):
     chosen = list(heldout.rows.answers)[: len(heldout.rows)]
     logps = torch.cat(completion_logps(heldout.policy, chosen, 8192))
     assert wanted_logps(heldout, new_run()) == pytest.approx(float(logps.mean()), rel=1e-5)
+
+
+def test_answers_are_read_as_their_pass_comes(heldout, new_run, monkeypatch):
+    """Held-out answers of a large table do not fit into memory as Python's numbers."""
+    asked, most = [], []
+    statistics = heldout.policy.token_statistics
+
+    class Watched:
+        def __init__(self, answers):
+            self.answers = answers
+
+        def __getitem__(self, place):
+            asked.append(place)
+            return self.answers[place]
+
+    def count(rows, *others, **more):
+        most.append(len(asked))
+        asked.clear()
+        return statistics(rows, *others, **more)
+
+    monkeypatch.setattr(heldout.policy, "token_statistics", count)
+    side = replace(heldout, rows=replace(heldout.rows, answers=Watched(heldout.rows.answers)))
+    wanted_logps(side, new_run("run", micro_batch_tokens=16))
+    assert sum(most) == len(heldout.rows) and max(most) < len(heldout.rows)
 
 
 @pytest.mark.parametrize(("drop", "said"), [(0.6, True), (0.4, False), (-1.0, False)])

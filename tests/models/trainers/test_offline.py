@@ -1,5 +1,6 @@
 """Two networks that learn beside each other have graphs of their own; scores become what a loss takes them relative to."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,13 +10,16 @@ import torch
 from alignflow.data import catalogue
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.unpaired import DROVOptions
+from alignflow.data.errors import TrainingError
 from alignflow.data.records import user, write_table
 from alignflow.data.run import Runtime
-from alignflow.models.losses.base import OfflineBatch, Role
+from alignflow.models.losses.base import LossOutput, OfflineBatch, Role
 from alignflow.models.losses.binary_feedback import dro_v
 from alignflow.models.policy import load_policy
-from alignflow.models.trainers.offline import Method, parted_losses, score_constants, settings_shown, train_offline
+from alignflow.models.trainers.answer_batches import Answers
+from alignflow.models.trainers.offline import Method, evaluate_rows, parted_losses, score_constants, settings_shown, train_offline
 from alignflow.models.trainers.offline_rows import read_scored
+from alignflow.models.trainers.reference_scores import fed_by
 
 SCORED = [("the cat", ["cat mat", "bird mat", "dog mat"]), ("the hill", ["cat rain", "bird rain", "dog rain"])]
 
@@ -53,6 +57,25 @@ def test_a_method_without_a_value_network_has_one_loss():
     method = Method(lambda batch: SimpleNamespace(loss=batch.logps), False, None)
     batch = batch_of(torch.zeros(3), torch.zeros(6))
     assert parted_losses(method, OfflineBatch(**{**vars(batch), "statistics": {}}))[1] == {}
+
+
+def test_a_held_out_loss_that_is_not_a_number_is_told(rankings, tiny_checkpoint, new_run):
+    """A figure that is NaN is one that a row does not have; a loss is not: without it the other rows would make a broken model the best."""
+    policy, run = load_policy(tiny_checkpoint, Runtime()), new_run()
+    side = Answers(policy, read_scored(rankings(1.0, 0.5, 0.0) / "heldout.parquet", policy.tokenizer, 64, run, "align"), None)
+    figures = SimpleNamespace(held_out=lambda: lambda rows: {})
+    losses = torch.tensor([1.0, float("nan"), 1.0, 1.0, 1.0, 1.0])
+    method = Method(lambda batch: LossOutput(losses, {"rewards": losses}), False, figures)
+    found = evaluate_rows(side, method, run)
+    assert math.isnan(found["eval_loss"]) and found["eval_rewards"] == 1.0
+
+
+def test_of_several_tables_the_most_direct_one_is_read_and_one_that_it_cannot_read_is_refused(tmp_path):
+    pairs, labels = tmp_path / "pairs", tmp_path / "labels"
+    given = {"preferences": pairs, "unpaired": labels, "rankings": None}
+    assert fed_by("unpaired", given, "align") == ("unpaired", labels) and fed_by("lists", given, "align") == ("preferences", pairs)
+    with pytest.raises(TrainingError, match="give rankings"):
+        fed_by("scored", given, "align")
 
 
 @pytest.mark.parametrize(("scores", "expected"), [([1.0, 3.0], (2.0, 1.0)), ([2.0, 2.0], (2.0, 1.0)), (None, None)])

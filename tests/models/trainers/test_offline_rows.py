@@ -9,6 +9,7 @@ from alignflow.data.errors import TrainingError
 from alignflow.data.records import assistant, user, write_table
 from alignflow.data.run import Runtime
 from alignflow.models.losses.base import Role
+from alignflow.models.losses.lists import make_lists
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers.offline_rows import (
     read_demonstrations,
@@ -67,6 +68,7 @@ def test_an_answer_of_another_prompt_stands_beside_each(unpaired, tokenizer, new
         row, own = rows.mismatched_row(place), rows.answers[place]
         other = int(rows.mismatched[place])
         assert row.prompt_ids == own.prompt_ids and row.completion_ids == rows.answers[other].completion_ids
+        assert rows.mismatched_length(place) == len(row)
         assert rows.answers[other].prompt_ids != own.prompt_ids
 
 
@@ -92,6 +94,12 @@ def test_pairs_become_two_labelled_answers_each(preferences, tokenizer, new_run)
     assert answers_of(rows, 0, tokenizer) + answers_of(rows, 1, tokenizer) == answers_of(pairs, 0, tokenizer)
     assert (rows.ids[0], rows.ids[1]) == (f"{pairs.ids[0]}/chosen", f"{pairs.ids[0]}/rejected")
     assert sum(rows.lengths) == int(rows.answer_lengths.sum())
+
+
+def test_answers_of_other_prompts_are_of_both_classes(preferences, tokenizer, new_run):
+    """The next answer after either half of a pair is the next pair's chosen one: z0 would be that of good answers alone."""
+    rows = read_halves(preferences / "train.parquet", tokenizer, 64, new_run(), "align").with_mismatched(64)
+    assert 0.3 < rows.label[rows.mismatched].mean() < 0.7 and len(set(rows.mismatched.tolist())) > 60
 
 
 def test_chosen_answers_come_first_whatever_the_rows(preferences, tokenizer, new_run):
@@ -126,8 +134,16 @@ def test_the_best_of_a_list_is_the_chosen_one(rankings, tokenizer, new_run):
     rows = read_rankings(rankings, tokenizer, 64, new_run(), "align")
     for row in range(3):
         places, _ = rows.places([row])
-        assert rows.role[places].tolist() == [Role.CHOSEN] + [Role.OTHER] * (len(places) - 1)
-        assert rows.score[places][0] == rows.score[places].max()
+        assert sorted(rows.role[places].tolist()) == [Role.CHOSEN] + [Role.OTHER] * (len(places) - 1)
+        assert rows.score[places][rows.role[places] == Role.CHOSEN] == rows.score[places].max()
+
+
+def test_scores_that_differ_by_rounding_make_no_pair(tmp_path, tokenizer, new_run):
+    """Losses have fp32: the accuracy of such a list would be NaN, and with it that of all lists."""
+    row = {"id": "r", "source": "t", "prompt": user("the cat"), "completions": ["a", "b"], "scores": [0.6, 0.1 + 0.2 + 0.3]}
+    assert row["scores"][0] != row["scores"][1]
+    write_table([row], "rankings", tmp_path / "train.parquet")
+    assert len(read_rankings(tmp_path / "train.parquet", tokenizer, 64, new_run(), "align")) == 0
 
 
 def test_a_prompt_counts_once_in_the_length_of_a_list(rankings, tokenizer, new_run):
@@ -145,8 +161,9 @@ def test_the_order_within_a_list_is_not_that_of_the_file(tmp_path, tokenizer, ne
     ]
     write_table(rows, "rankings", tmp_path / "train.parquet")
     read = read_rankings(tmp_path / "train.parquet", tokenizer, 64, new_run(), "align")
-    orders = {tuple(read.score[read.members[read.starts[row] : read.starts[row + 1]]].tolist()) for row in range(20)}
-    assert len(orders) > 5
+    places, owners = read.places(range(20))
+    labels = make_lists(owners, read.score[places]).labels  # as the losses see them
+    assert len({tuple(row) for row in labels.tolist()}) > 5 and len(set(labels[:, 0].tolist())) > 1
 
 
 def test_pairs_are_lists_of_two(preferences, tokenizer, new_run):

@@ -16,9 +16,11 @@ from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.data.run import Runtime
 from alignflow.models.evaluators.base import wilson
 from alignflow.models.losses.base import LossOutput
+from alignflow.models.losses.lists import make_lists
 from alignflow.models.reward_model import build_reward_model, load_reward_model
+from alignflow.models.trainers.offline_rows import read_rankings
 from alignflow.models.trainers.reward import evaluate_reward, pearson, train_reward
-from alignflow.models.trainers.reward_rows import RewardRows, check_rows, read_reward_rows
+from alignflow.models.trainers.reward_rows import RewardRows, check_rows, read_reward_rows, strict_pairs
 
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
 STEPS = {"learning_rate": 5e-3, "max_steps": 24, "batch_size": 16, "max_length": 64, "logging_steps": 1, "check_rows": 4}
@@ -102,6 +104,20 @@ def test_a_list_counts_once_for_the_interval_and_each_of_its_pairs_for_the_accur
     metrics = evaluate_reward(reward, fixed, run)
     assert (metrics["eval_accuracy"], metrics["eval_lists"], metrics["eval_margin"]) == (0.75, 2, 0.5)
     assert (metrics["eval_accuracy/low"], metrics["eval_accuracy/high"]) == wilson(1.5, 2, 0.95)
+
+
+def test_pairs_of_lists_are_counted_without_those_of_equal_scores(tiny_checkpoint, new_run, tmp_path):
+    """As `Lists.better` counts them; but a grid of 100,000 lists, one of them with 1,000 answers, would have 1e11 places."""
+    scores = [[3.0, 1.0, 2.0], [1.0, 1.0, 0.0, 0.0, 2.0], [0.0, 1.0]]
+    rows = [
+        {"id": f"r{i}", "source": "t", "prompt": user("the cat"), "completions": list("abcdefgh"[: len(own)]), "scores": own}
+        for i, own in enumerate(scores)
+    ]
+    write_table(rows, "rankings", tmp_path / "train.parquet")
+    read = read_rankings(tmp_path / "train.parquet", build_reward_model(tiny_checkpoint, Runtime()).tokenizer, 64, new_run(), "reward")
+    owners = torch.repeat_interleave(torch.arange(3), torch.tensor([3, 5, 2]))
+    grid = make_lists(owners, read.score[torch.from_numpy(read.members)]).better().sum((1, 2))
+    assert strict_pairs(read) == grid.tolist() == [3, 8, 1]
 
 
 def test_a_regression_learns_from_the_only_answer_of_a_list_and_counts_what_has_no_score(sixteen, tiny_checkpoint, new_run, tmp_path):
