@@ -25,7 +25,7 @@ from alignflow.models.engines import group
 from alignflow.models.engines.partitioned import is_partitioned
 from alignflow.models.loading import load_whole
 
-HEADS = ("score",)  # of a reward model: trained in full beside the adapter, since it starts at random
+HEADS = ("score",)  # of a reward model: trained in full beside the adapter, since the base has none
 
 
 class Holder(Protocol):
