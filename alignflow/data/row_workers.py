@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
+from multiprocessing import forkserver
 from typing import Any, TypeVar
 
 from alignflow.data.errors import StageError
@@ -88,6 +89,10 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["alignflow.data.row_process"])
+    try:
+        forkserver.ensure_running()
+    except OSError:  # no socket can be made: the path of the directory for temporary files is too long, or its file system has none
+        return multiprocessing.get_context("spawn")
     return context
 
 

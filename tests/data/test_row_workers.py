@@ -55,6 +55,24 @@ def test_a_process_that_dies_is_said(monkeypatch):
         list(workers.map(end, [(1,), (2,)]))
 
 
+COUNTER = """
+from alignflow.data import row_workers
+if __name__ == "__main__":
+    row_workers.FEW = 0
+    with row_workers.Workers(2) as workers:
+        print(list(workers.map(abs, [(-1,), (2,)])))
+"""
+
+
+def test_where_no_socket_can_be_made_the_processes_begin_fresh(tmp_path):
+    place = tmp_path / ("long" * 25)  # a socket's path has 107 bytes at most
+    place.mkdir()
+    script = tmp_path / "counter.py"
+    script.write_text(COUNTER)
+    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(place)})
+    assert (found.stdout.strip(), found.returncode) == ("[1, 2]", 0), found.stderr
+
+
 SLEEPER = """
 import sys, time
 from alignflow.data import row_workers
