@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any, TypeVar
 
 from alignflow.data.errors import StageError
@@ -30,11 +32,11 @@ class Workers:
     """Applies functions of modules to chunks, in `processes` processes once there are more than FEW chunks.
 
     They are forked from a server that has loaded what they need (`row_process`), or begin fresh where there is none. They share its memory, die
-    with this process, and end when the `with` block ends.
+    with this process, and end when the `with` block ends. There are none where they would import another package of this one's name.
     """
 
     def __init__(self, processes: int):
-        self.processes = min(processes, MOST)
+        self.processes = min(processes, MOST) if _is_found() else 1
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
@@ -82,6 +84,13 @@ def _result(future: Future[Result]) -> Result:
 def usable_cores() -> int:
     """The cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_found() -> bool:
+    """Whether a process of its own imports this package, and not another of its name or none (see start.py, which binds this one)."""
+    package = Path(__file__).resolve().parents[1]
+    spec = next(filter(None, (finder.find_spec(package.name, None) for finder in sys.meta_path)), None)
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent == package
 
 
 def _context() -> Any:

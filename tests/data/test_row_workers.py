@@ -1,6 +1,7 @@
 """Processes that work on chunks: results in order, errors as they were, no process left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,6 +72,22 @@ def test_where_no_socket_can_be_made_the_processes_begin_fresh(tmp_path):
     script.write_text(COUNTER)
     found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(place)})
     assert (found.stdout.strip(), found.returncode) == ("[1, 2]", 0), found.stderr
+
+
+SAYS_WHERE = """
+from alignflow.data import row_workers
+if __name__ == "__main__":
+    row_workers.FEW = 0
+    with row_workers.Workers(2) as workers:
+        print(*workers.map(eval, [("__import__('alignflow.data.row_workers').data.row_workers.__file__",)] * 2), sep="\\n")
+"""
+
+
+def test_no_process_works_with_the_code_of_another_package_of_this_name(tmp_path):
+    package = shutil.copytree(Path(row_workers.__file__).parents[1], tmp_path / "alignflow", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "torchrun.py").write_text(SAYS_WHERE)  # a module that the other package has, too: a process that begins fresh imports the main one
+    found = subprocess.run([sys.executable, "-P", str(package / "start.py"), "alignflow.torchrun"], capture_output=True, text=True, cwd=tmp_path)
+    assert found.stdout.split() == [str(package / "data" / "row_workers.py")] * 2, found.stderr
 
 
 SLEEPER = """
