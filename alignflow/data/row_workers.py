@@ -61,10 +61,19 @@ class Workers:
             if first is None:
                 return
             jobs = chain([first], jobs)
-            self._pool = ProcessPoolExecutor(self.processes, _context(), _begin)
+            try:
+                self._pool = ProcessPoolExecutor(self.processes, _context(), _begin)
+            except OSError:  # there is no place for semaphores, such as a /dev/shm that can be written
+                self.processes = 1
+                for job in jobs:
+                    yield function(*job)
+                return
         waiting: deque[Future[Result]] = deque()
         for job in jobs:
-            waiting.append(self._pool.submit(function, *job))
+            try:
+                waiting.append(self._pool.submit(function, *job))
+            except (BrokenProcessPool, EOFError, OSError):  # one died before this job was given, or the server did
+                raise _died() from None
             if len(waiting) > AHEAD * self.processes:
                 yield _result(waiting.popleft())
         while waiting:
@@ -75,10 +84,14 @@ def _result(future: Future[Result]) -> Result:
     try:
         return future.result()
     except BrokenProcessPool:
-        raise StageError(
-            "a process that works on rows died", where="prepare",
-            do="the machine may be out of memory: lower engine.threads, which is the number of these processes",
-        ) from None  # fmt: skip
+        raise _died() from None
+
+
+def _died() -> StageError:
+    return StageError(
+        "a process that works on rows died", where="prepare",
+        do="the machine may be out of memory: lower engine.threads, which is the number of these processes",
+    )  # fmt: skip
 
 
 def usable_cores() -> int:

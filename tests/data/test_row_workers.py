@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,36 @@ def test_a_process_that_dies_is_said(monkeypatch):
     monkeypatch.setattr(row_workers, "FEW", 0)
     with Workers(2) as workers, pytest.raises(StageError, match="a process that works on rows died"):
         list(workers.map(end, [(1,), (2,)]))
+
+
+def test_a_process_that_died_before_the_next_job_is_said(monkeypatch):
+    monkeypatch.setattr(row_workers, "FEW", 0)
+    with Workers(2) as workers, pytest.raises(StageError, match="a process that works on rows died"):
+        for _, process in workers.map(double, ((number,) for number in range(12))):
+            os.kill(process, signal.SIGKILL)
+            time.sleep(0.5)
+
+
+def test_a_server_that_dies_is_said(monkeypatch):
+    monkeypatch.setattr(row_workers, "FEW", 0)
+    with Workers(2) as workers, pytest.raises(StageError, match="a process that works on rows died"):
+        monkeypatch.setattr(row_workers, "ProcessPoolExecutor", dying_server)
+        list(workers.map(double, [(1,), (2,)]))
+
+
+def dying_server(*arguments):
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    return ProcessPoolExecutor(*arguments)
+
+
+def test_without_semaphores_no_process_is_started(monkeypatch):
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(row_workers, "FEW", 0)
+    monkeypatch.setattr(row_workers, "ProcessPoolExecutor", refuse)
+    with Workers(2) as workers:
+        assert list(workers.map(double, [(1,), (2,)])) == [(2, os.getpid()), (4, os.getpid())]
 
 
 COUNTER = """
