@@ -138,6 +138,8 @@ class _Reading:
         if over not in (_TURNS, _FREE) or node.recursive or (over == _TURNS and type(node.target).__name__ != "Name"):
             raise _UnknownError("For")
         for target in getattr(node.target, "items", [node.target]):
+            if type(target).__name__ != "Name":
+                raise _UnknownError("For")
             self._bind(target.name, _TURN if over == _TURNS else _FREE)
         if node.test is not None:
             self._condition(node.test)
