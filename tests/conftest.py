@@ -62,7 +62,8 @@ def first_stages(tmp_path_factory, worker_id):
 def made(first_stages, store):
     """References to `init` and `prepare` of the tiny recipe, which this test's store has."""
     root, refs = first_stages
-    shutil.copytree(root, store.root, dirs_exist_ok=True)
+    with FileLock(f"{root}.lock"):  # another process may be looking into it, which writes what it remembers of files
+        shutil.copytree(root, store.root, dirs_exist_ok=True)
     return dict(refs)
 
 

@@ -99,14 +99,13 @@ class ParsedChunk:
     seen: Seen = field(default_factory=Seen)
 
     def add(self, later: ParsedChunk) -> None:
-        """Take in the counts of a later chunk."""
+        """Take in the counts of a later chunk, but for its broken lines, which whoever reads the lines counts."""
         self.kept += later.kept
         for reason, count in later.dropped.items():  # the order of first occurrence decides between reasons of one number
             self.dropped[reason] += count
         self.examples = {**later.examples, **self.examples}
         self.over_weight += later.over_weight
         self.over_weight_example = self.over_weight_example or later.over_weight_example
-        self.broken += later.broken
         self.read |= later.read
         self.seen.add(later.seen)
 

@@ -63,7 +63,7 @@ class Table:
     def drop_duplicates(self) -> None:
         """Drop rows that are equal, in normalised text, to an earlier one.
 
-        Where rows of one text differ in their label, or in which turns are trained on, all of them are dropped: none tells which is right.
+        Where rows of one text differ in their label, their order of answers, or in which turns are trained on, all of them are dropped: none tells which is right.
         """
         places = np.nonzero(self.left)[0]
         bad = contradictory(self.column(lambda chunk: chunk.text)[places], self.column(lambda chunk: chunk.meant)[places])

@@ -62,7 +62,7 @@ class Measured:
         path: File of the rows.
         fate: Place in FATES; of what is not FINE nothing else is known [rows], uint8.
         text: Digest of all text in its normal form [rows, 2], uint64.
-        meant: What is said of the text: its label, or a number for the weights of its turns [rows], uint64; 0 where nothing is.
+        meant: What is said of the text: its label, or a number for its order or the weights of its turns [rows], uint64; 0 where nothing is.
         held_out: Whether the prompt belongs to the held-out side [rows], booleans.
         lengths: In tokens.
         controls: Whether a control token stands in the text [rows], booleans.
@@ -186,11 +186,18 @@ def _measured(path: Path, rows: list[Row], fate: np.ndarray, lengths: Lengths, m
 
 
 def _meant(row: Row) -> int:
-    """A number for the label of a row, or for the turns of it that are not trained on: two rows of one text may differ in these."""
+    """A number for the label of a row, the order of its answers, or the turns of it that are not trained on: two rows of one text may differ in these."""
     silent = [place for place, turn in enumerate(row.get("messages") or ()) if turn.get("weight") is not None]
     if silent:
-        return int.from_bytes(blake2b(json.dumps(silent).encode(), digest_size=8).digest(), "little")
+        return _number(silent)
+    if "scores" in row:  # of a ranking, which answers are better than which
+        found = sorted(set(row["scores"]))
+        return _number([found.index(score) for score in row["scores"]])
     return 1 + bool(row["label"]) if "label" in row else 0
+
+
+def _number(places: list[int]) -> int:
+    return int.from_bytes(blake2b(json.dumps(places).encode(), digest_size=8).digest(), "little")
 
 
 def _is_known(prompt: Any, digests: frozenset[str]) -> bool:

@@ -96,11 +96,12 @@ class NumberedLines:
                 yield self.read, line
 
     def add(self, broken: Sequence[BrokenLine]) -> None:
-        """Count broken lines, in their order."""
+        """Count broken lines; those of one reason in their order."""
         for line in broken:
             self._broken[line.reason] += 1
             self._examples.setdefault(line.reason, f"{self._label}: line {line.number}")
-            self._first += [line] if len(self._first) < LISTED else []
+            # A line that is broken by its size is known before those in front of it are decoded.
+            self._first = sorted([*self._first, line], key=lambda broken: broken.number)[:LISTED]
 
     def finish(self, kept: Kept, config: PrepareConfig) -> None:
         """Read on to the end, and count the lines.
@@ -198,9 +199,9 @@ def _parse_source(
     chunks: list[Chunk] = []
     for path, part in workers.map(_parse_to_file, jobs):
         chunks.append(Chunk(path, part.kept, part.ids))
+        lines.add(part.broken)
         found.add(part)
         say(lines.read)
-    lines.add(found.broken)
     lines.finish(kept, config)
     kept.read -= trees.put_together
     kept.formats[label] = ", ".join(dict.fromkeys((*kept.formats.get(label, name).split(", "), name)))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any, TypeVar
 
 from alignflow.data.errors import StageError
@@ -29,11 +32,11 @@ class Workers:
     """Applies functions of modules to chunks, in `processes` processes once there are more than FEW chunks.
 
     They are forked from a server that has loaded what they need (`row_process`), or begin fresh where there is none. They share its memory, die
-    with this process, and end when the `with` block ends.
+    with this process, and end when the `with` block ends. There are none where they would import another package of this one's name.
     """
 
     def __init__(self, processes: int):
-        self.processes = min(processes, MOST)
+        self.processes = min(processes, MOST) if _is_found() else 1
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
@@ -58,10 +61,19 @@ class Workers:
             if first is None:
                 return
             jobs = chain([first], jobs)
-            self._pool = ProcessPoolExecutor(self.processes, _context(), _begin)
+            try:
+                self._pool = ProcessPoolExecutor(self.processes, _context(), _begin)
+            except OSError:  # there is no place for semaphores, such as a /dev/shm that can be written
+                self.processes = 1
+                for job in jobs:
+                    yield function(*job)
+                return
         waiting: deque[Future[Result]] = deque()
         for job in jobs:
-            waiting.append(self._pool.submit(function, *job))
+            try:
+                waiting.append(self._pool.submit(function, *job))
+            except (BrokenProcessPool, EOFError, OSError):  # one died before this job was given, or the server did
+                raise _died() from None
             if len(waiting) > AHEAD * self.processes:
                 yield _result(waiting.popleft())
         while waiting:
@@ -72,10 +84,14 @@ def _result(future: Future[Result]) -> Result:
     try:
         return future.result()
     except BrokenProcessPool:
-        raise StageError(
-            "a process that works on rows died", where="prepare",
-            do="the machine may be out of memory: lower engine.threads, which is the number of these processes",
-        ) from None  # fmt: skip
+        raise _died() from None
+
+
+def _died() -> StageError:
+    return StageError(
+        "a process that works on rows died", where="prepare",
+        do="the machine may be out of memory: lower engine.threads, which is the number of these processes",
+    )  # fmt: skip
 
 
 def usable_cores() -> int:
@@ -83,11 +99,22 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _is_found() -> bool:
+    """Whether a process of its own imports this package, and not another of its name or none (see start.py, which binds this one)."""
+    package = Path(__file__).resolve().parents[1]
+    spec = next(filter(None, (finder.find_spec(package.name, None) for finder in sys.meta_path)), None)
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent == package
+
+
 def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["alignflow.data.row_process"])
+    try:
+        forkserver.ensure_running()
+    except OSError:  # no socket can be made: the path of the directory for temporary files is too long, or its file system has none
+        return multiprocessing.get_context("spawn")
     return context
 
 

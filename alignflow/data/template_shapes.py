@@ -134,11 +134,11 @@ class _Reading:
                 raise _UnknownError(kind)
 
     def _loop(self, node: Any) -> None:
-        over = self._kind(node.iter)
+        over, targets = self._kind(node.iter), getattr(node.target, "items", [node.target])
         if over not in (_TURNS, _FREE) or node.recursive or (over == _TURNS and type(node.target).__name__ != "Name"):
             raise _UnknownError("For")
-        for target in getattr(node.target, "items", [node.target]):
-            self._bind(target.name, _TURN if over == _TURNS else _FREE)
+        for target in targets:
+            self._bind(getattr(target, "name", "loop"), _TURN if over == _TURNS else _FREE)  # names inside of names are not known
         if node.test is not None:
             self._condition(node.test)
         self.body([*node.body, *node.else_])

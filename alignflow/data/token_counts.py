@@ -22,6 +22,12 @@ PLAIN = frozenset({"role", "content", "weight"})
 """What a message may have whose text alone the chat template is given."""
 
 
+_IN_TURN = ("user", "assistant") * 32
+_MOST_OTHERS = 8
+"""The longest conversations that are counted: those in which users and assistant take turns, and others. A plan takes the square of the turns in
+time and memory, and is kept for each sequence of roles, of which there are few of these."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Tokens of a conversation.
@@ -120,7 +126,7 @@ def _count(tokenizer: Any, conversations: Sequence[Messages], make: Callable[...
     later: list[tuple[int, _Plan, list[str]]] = []
     for number, messages in enumerate(conversations):
         roles = _plain_roles(messages)
-        if roles is None:
+        if roles is None or not _is_usual(roles):
             continue
         key = make, roles
         if key not in plans:
@@ -149,6 +155,12 @@ def _plain_roles(messages: Messages) -> tuple[str, ...] | None:
     if messages and messages[0]["role"] == "system" and not messages[0]["content"].strip():  # some templates take an empty one for none
         return None
     return tuple([message["role"] for message in messages]) or None
+
+
+def _is_usual(roles: tuple[str, ...]) -> bool:
+    """Whether a sequence of roles is one of a limited number."""
+    turns = roles[roles[0] == "system" :]
+    return len(roles) <= _MOST_OTHERS or turns == _IN_TURN[: len(turns)]
 
 
 def _sizes(plan: _Plan, contents: Sequence[str], ways: Ways) -> Sizes | None:

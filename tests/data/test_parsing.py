@@ -1,6 +1,7 @@
 """Parsing accounts for every row and column: examples of what was dropped, columns that nobody read, names that the recipe maps."""
 
 import json
+import re
 
 import pytest
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.parsing import Kept, parse_sources
 from alignflow.data.records import assistant, read_table, user, write_table
+from alignflow.data.sources import soundness
 from alignflow.data.sources.detect import LOOKED_AT
 from alignflow.tasks.keys.key import _flatten
 
@@ -183,3 +185,11 @@ def test_too_many_broken_lines_are_refused_wherever_they_stand(parse):
     rows = [{"messages": [*user("q"), *assistant("a")]}] * LOOKED_AT
     with pytest.raises(DataError, match=rf"{LOOKED_AT + 1} of {2 * LOOKED_AT + 1} lines are broken \(line {LOOKED_AT + 1}: not_json; .*; \.\.\.\)"):
         parse([*rows, *["{"] * (LOOKED_AT + 1)])
+
+
+def test_broken_lines_are_listed_in_their_order_whoever_finds_them(parse, monkeypatch):
+    monkeypatch.setattr(soundness, "MOST_BYTES", 200)
+    rows = [{"messages": [*user("q"), *assistant("a")]}] * LOOKED_AT
+    listed = [f"line {LOOKED_AT + place}: {reason}" for place, reason in ((1, "not_json"), (2, "over_16_MiB"), (3, "not_a_row"), (4, "over_16_MiB"))]
+    with pytest.raises(DataError, match=re.escape("; ".join(listed))):
+        parse([*rows, "{", "x" * 300, "[]", "y" * 300, *["{"] * LOOKED_AT])

@@ -205,6 +205,14 @@ def test_rows_of_one_text_with_contradictory_labels_are_all_dropped(run_prepare,
     assert statistics(payload, "unpaired")["kept"] == 19 and "number 0" in statistics(payload, "unpaired")["examples"]["contradictory_labels"]
 
 
+def test_rankings_of_the_same_answers_in_another_order_are_dropped_and_in_the_same_order_once(run_prepare, tmp_path):
+    ranked = [{"prompt": f"Which one is it, number {number}?", "completions": ["this", f"that {number}"], "scores": [1, 2]} for number in range(20)]
+    others = [{**ranked[0], "scores": [2, 1]}, {**ranked[1], "scores": [1, 1]}, {**ranked[2], "scores": [0.5, 7]}]
+    (tmp_path / "ranked.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in [*ranked, *others]))
+    payload, _ = run_prepare(rows(20), rankings=(SourceConfig(path=str(tmp_path / "ranked.jsonl")),), near_duplicate_threshold=1.0)
+    assert statistics(payload, "rankings")["dropped"] == {"contradictory_labels": 4, "duplicate": 1}
+
+
 def test_equal_conversations_of_which_different_turns_are_trained_on_are_all_dropped(run_prepare):
     def turns(number, **first):
         said = [{"role": "assistant", "content": f"{name} {number}"} for name in ("first", "second")]

@@ -1,10 +1,13 @@
 """Processes that work on chunks: results in order, errors as they were, no process left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,70 @@ def test_a_process_that_dies_is_said(monkeypatch):
     monkeypatch.setattr(row_workers, "FEW", 0)
     with Workers(2) as workers, pytest.raises(StageError, match="a process that works on rows died"):
         list(workers.map(end, [(1,), (2,)]))
+
+
+def test_a_process_that_died_before_the_next_job_is_said(monkeypatch):
+    monkeypatch.setattr(row_workers, "FEW", 0)
+    with Workers(2) as workers, pytest.raises(StageError, match="a process that works on rows died"):
+        for _, process in workers.map(double, ((number,) for number in range(12))):
+            os.kill(process, signal.SIGKILL)
+            time.sleep(0.5)
+
+
+def test_a_server_that_dies_is_said(monkeypatch):
+    monkeypatch.setattr(row_workers, "FEW", 0)
+    with Workers(2) as workers, pytest.raises(StageError, match="a process that works on rows died"):
+        monkeypatch.setattr(row_workers, "ProcessPoolExecutor", dying_server)
+        list(workers.map(double, [(1,), (2,)]))
+
+
+def dying_server(*arguments):
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    return ProcessPoolExecutor(*arguments)
+
+
+def test_without_semaphores_no_process_is_started(monkeypatch):
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(row_workers, "FEW", 0)
+    monkeypatch.setattr(row_workers, "ProcessPoolExecutor", refuse)
+    with Workers(2) as workers:
+        assert list(workers.map(double, [(1,), (2,)])) == [(2, os.getpid()), (4, os.getpid())]
+
+
+COUNTER = """
+from alignflow.data import row_workers
+if __name__ == "__main__":
+    row_workers.FEW = 0
+    with row_workers.Workers(2) as workers:
+        print(list(workers.map(abs, [(-1,), (2,)])))
+"""
+
+
+def test_where_no_socket_can_be_made_the_processes_begin_fresh(tmp_path):
+    place = tmp_path / ("long" * 25)  # a socket's path has 107 bytes at most
+    place.mkdir()
+    script = tmp_path / "counter.py"
+    script.write_text(COUNTER)
+    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(place)})
+    assert (found.stdout.strip(), found.returncode) == ("[1, 2]", 0), found.stderr
+
+
+SAYS_WHERE = """
+from alignflow.data import row_workers
+if __name__ == "__main__":
+    row_workers.FEW = 0
+    with row_workers.Workers(2) as workers:
+        print(*workers.map(eval, [("__import__('alignflow.data.row_workers').data.row_workers.__file__",)] * 2), sep="\\n")
+"""
+
+
+def test_no_process_works_with_the_code_of_another_package_of_this_name(tmp_path):
+    package = shutil.copytree(Path(row_workers.__file__).parents[1], tmp_path / "alignflow", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "torchrun.py").write_text(SAYS_WHERE)  # a module that the other package has, too: a process that begins fresh imports the main one
+    found = subprocess.run([sys.executable, "-P", str(package / "start.py"), "alignflow.torchrun"], capture_output=True, text=True, cwd=tmp_path)
+    assert found.stdout.split() == [str(package / "data" / "row_workers.py")] * 2, found.stderr
 
 
 SLEEPER = """

@@ -74,6 +74,7 @@ def test_a_text_that_could_decide_anything_is_looked_at(part):
 def test_what_cannot_be_parsed_is_not_known():
     assert not is_blind_to_texts("{% for m in messages %}")
     assert not is_blind_to_texts("{% generation %}{% endgeneration %}")
+    assert not is_blind_to_texts("{% for name, (first, second) in tools %}{{ first }}{% endfor %}")
 
 
 @pytest.mark.parametrize("name", BLIND)

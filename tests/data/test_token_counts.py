@@ -69,6 +69,13 @@ def test_usual_conversations_are_counted_and_not_encoded(family, text):
     assert count_prompts(TOKENIZERS[family, "byte-level"], [messages[:-1]])[0] is not None
 
 
+@pytest.mark.parametrize(("turns", "roles"), [(64, "ua"), (66, "ua"), (8, "uua"), (12, "uua"), (20_000, "ua")])
+def test_no_plan_is_made_for_many_turns_or_rare_sequences(turns, roles):
+    names = {"u": "user", "a": "assistant"}
+    messages = [{"role": names[roles[place % len(roles)]], "content": "x"} for place in range(turns - 1)] + assistant("x")
+    assert (count_conversations(TOKENIZERS["qwen2.5", "byte-level"], [messages])[0] is not None) == ((turns, roles) in ((64, "ua"), (8, "uua")))
+
+
 @pytest.mark.parametrize(
     "messages",
     [

@@ -62,13 +62,26 @@ def _unpaired(row: Row) -> list[Row]:
 
 def _completions(row: Row) -> list[Row]:
     prompt, texts, answers = comparison.several(row)
+    return [{"prompt": prompt, "completions": texts, "ended": _each_ended(row, len(answers)) or [True] * len(answers)}]
+
+
+def _rankings(row: Row) -> list[Row]:
+    found = dict(zip(("prompt", "completions", "scores"), comparison.scored(row), strict=True))
+    ended = _each_ended(row, len(found["completions"]))
+    return [found if ended is None else {**found, "ended": ended}]
+
+
+def _each_ended(row: Row, answers: int) -> list[bool] | None:
+    """Whether each of several answers ended by itself; None where the row does not say it."""
     ended = row.get("ended")
-    if ended is not None and (not isinstance(ended, Sequence) or isinstance(ended, str) or len(ended) != len(answers)):
+    if ended is None:
+        return None
+    if not isinstance(ended, Sequence) or isinstance(ended, str) or len(ended) != answers:
         raise RowError("not_a_boolean")
-    known = [True] * len(answers) if ended is None else [flag(value) for value in ended]
-    if None in known:
+    flags = [known for value in ended if (known := flag(value)) is not None]
+    if len(flags) < answers:
         raise RowError("not_a_boolean")
-    return [{"prompt": prompt, "completions": texts, "ended": known}]
+    return flags
 
 
 def _joined(row: Row) -> str:
@@ -84,7 +97,7 @@ PARSERS = {
     "prompts": lambda row: [prompt_row(_asked(row), row)],
     "preferences": _preference,
     "unpaired": _unpaired,
-    "rankings": lambda row: [dict(zip(("prompt", "completions", "scores"), comparison.scored(row), strict=True))],
+    "rankings": _rankings,
     "completions": _completions,
     "texts": lambda row: [{"text": text(row["text"]) if row.get("text") is not None else _joined(row)}],
 }

@@ -107,6 +107,22 @@ def test_whether_answers_ended_may_be_written_as_numbers(parse):
     assert parse("a.jsonl", content, "completions", format="trl") == (1, {"not_a_boolean": 3})
 
 
+def test_whether_ranked_answers_ended_is_kept(tmp_path):
+    row = {"prompt": "q", "completions": ["a", "b"], "scores": [1, 2]}
+    (tmp_path / "a.jsonl").write_text(lines({**row, "ended": [True, 0]}, row, {**row, "ended": [True]}, {**row, "ended": [True, None]}))
+    found = parse_sources([SourceConfig(path=str(tmp_path / "a.jsonl"))], "rankings", PrepareConfig())
+    assert [each.get("ended") for each in found.rows] == [[True, False], None]
+    assert dict(+found.dropped) == {"not_a_boolean": 2} and found.unused == {"a.jsonl": []}
+
+
+def test_whether_one_answer_ended_is_kept_as_the_row_says(tmp_path):
+    row = {"prompt": "q", "completion": "a", "label": True}
+    (tmp_path / "a.jsonl").write_text(lines(*({**row, "ended": value} for value in (True, False, None, 1, 2)), row))
+    found = parse_sources([SourceConfig(path=str(tmp_path / "a.jsonl"))], "unpaired", PrepareConfig())
+    assert [each.get("ended") for each in found.rows] == [True, False, None, True, None]
+    assert dict(+found.dropped) == {"not_a_boolean": 1}
+
+
 def test_checks_in_a_table_of_text_are_kept(parse):
     text = 'prompt\tinstructions\nq\t"[{""id"": ""a:b"", ""kwargs"": {}}]"\nr\t\n'
     assert parse("p.tsv", text, "prompts", format="trl") == (2, {})
