@@ -37,7 +37,7 @@ FORMATS: Mapping[str, Format] = {
         kinds=("rankings", "preferences", "completions", "prompts", "demonstrations"),
     ),
     "trl": Format(
-        "alignflow.data.sources.trl:parse", "TRL's columns: prompt, completion, chosen, rejected, label, completions.", version="3",
+        "alignflow.data.sources.trl:parse", "TRL's columns: prompt, completion, chosen, rejected, label, completions.", version="4",
         kinds=("preferences", "demonstrations", "unpaired", "completions", "rankings", "prompts", "texts"),
     ),
     "oasst": Format(
