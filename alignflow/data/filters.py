@@ -153,8 +153,16 @@ def repeated(digests: np.ndarray) -> np.ndarray:
     return found
 
 
+APART = np.uint64(0x9E3779B97F4A7C15)
+"""An odd number: numbers of bands of rows with different meanings differ by a multiple of it."""
+
+
 def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers, said: Callable[[int, int], None]) -> np.ndarray:
-    """For each row that is left whether it is nearly equal to an earlier one that was kept; memory holds the numbers of one band at a time."""
+    """For each row that is left whether it is nearly equal to an earlier one that was kept; memory holds the numbers of one band at a time.
+
+    Rows that say another thing of their text (a label, an order, weights of turns) are not compared: a long prompt with "Yes." and with
+    "No." is nearly one text, and one answer is good where the other is not.
+    """
     left = table.parts(table.left)
     pairs = list(zip(table.chunks, left, strict=True))
     common = near_duplicates.common_shingles(lambda: (_chosen(chunk.path.with_suffix(OWN), chunk.shingles, mask) for chunk, mask in pairs), int(table.left.sum()))
@@ -168,7 +176,11 @@ def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers
             (chunk.path.with_suffix(OWN), chunk.shingles, mask) if chunk.whole is None and not len(common) else
             (chunk.path.with_suffix(WHOLE), chunk.shingles if chunk.whole is None else chunk.whole, mask) for chunk, mask in pairs
         ])  # fmt: skip
-    return find(lambda band: np.concatenate([_keys(chunk.path, band, len(mask))[mask] for chunk, mask in pairs]), BANDS, own, whole, threshold, said)
+
+    def keys_of(band: int) -> np.ndarray:
+        return np.concatenate([(_keys(chunk.path, band, len(mask)) ^ chunk.meant * APART)[mask] for chunk, mask in pairs])
+
+    return find(keys_of, BANDS, own, whole, threshold, said)
 
 
 def _write_without(path: Path, counts: np.ndarray, common: np.ndarray, keep: bool) -> np.ndarray:

@@ -205,6 +205,17 @@ def test_rows_of_one_text_with_contradictory_labels_are_all_dropped(run_prepare,
     assert statistics(payload, "unpaired")["kept"] == 19 and "number 0" in statistics(payload, "unpaired")["examples"]["contradictory_labels"]
 
 
+@pytest.mark.parametrize(("label", "dropped"), [(False, {}), (True, {"near_duplicate": 1})])
+def test_nearly_equal_rows_of_another_label_are_no_near_duplicates(run_prepare, tmp_path, label, dropped):
+    """A long prompt with another short answer is nearly one text, and one of the two answers is good."""
+    long = " ".join(f"word{number}" for number in range(80))
+    labelled = [{**row, "label": True} for row in rows(20)]
+    labelled += [{"prompt": long, "completion": "Yes.", "label": True}, {"prompt": long, "completion": "No.", "label": label}]
+    (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    payload, _ = run_prepare(rows(20), unpaired=(SourceConfig(path=str(tmp_path / "labelled.jsonl")),), max_prompt_length=2000, max_length=2000)
+    assert statistics(payload, "unpaired")["dropped"] == dropped
+
+
 def test_rankings_of_the_same_answers_in_another_order_are_dropped_and_in_the_same_order_once(run_prepare, tmp_path):
     ranked = [{"prompt": f"Which one is it, number {number}?", "completions": ["this", f"that {number}"], "scores": [1, 2]} for number in range(20)]
     others = [{**ranked[0], "scores": [2, 1]}, {**ranked[1], "scores": [1, 1]}, {**ranked[2], "scores": [0.5, 7]}]
