@@ -30,7 +30,7 @@ def align_of(runner):
 def test_ppo_runs_end_to_end_and_is_reported(whole):
     artifact, manifest = align_of(whole)
     assert manifest["metrics"]["updates"] == 6 and set(manifest["inputs"]) == {"policy", "reference", "prompts", "reward_model"}
-    assert {"trainers.online", "methods.ppo", "advantages.gae", "rewards.reward_model"} <= manifest["versions"].keys()
+    assert {"families.online", "methods.ppo", "advantages.gae", "rewards.reward_model"} <= manifest["versions"].keys()
     assert (artifact / "side" / "samples.jsonl").read_text() and (artifact / "side" / "alarms.jsonl").exists()
     report = sorted((whole.store / "artifacts").glob("report-*"), key=lambda path: path.stat().st_mtime)[-1]
     page = (report / "side" / "report.html").read_text()
