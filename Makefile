@@ -26,11 +26,13 @@ test-long: setup
 	$(BIN)/python -m pytest -m long -n $(TEST_PROCESSES) --dist loadfile
 
 check: setup
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m alignflow.tasks.keys.versions
 
 fmt: setup
 	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
 docs: setup
 	$(BIN)/python docs/make_tables.py

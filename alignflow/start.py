@@ -22,7 +22,9 @@ def bind_package() -> None:
     found = importlib.util.find_spec(PACKAGE.name)
     if found is not None and found.origin and Path(found.origin).resolve().parent == PACKAGE:
         return
-    spec = importlib.util.spec_from_file_location(PACKAGE.name, PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)])
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE.name, PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE.name] = module

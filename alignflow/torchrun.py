@@ -21,7 +21,16 @@ START = Path(__file__).with_name("start.py")
 PARENT = "ALIGNFLOW_TORCHRUN"  # environment variable: the process that a rank must be a child of
 LOOPBACK = ("localhost", "127.0.0.1")
 # What a process says when it is another one that ended: true, and of no use to a person.
-SECONDARY = ("connection closed by peer", "connection reset by peer", "gloo", "nccl", "broken pipe", "socket", "store", "timed out")
+SECONDARY = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "gloo",
+    "nccl",
+    "broken pipe",
+    "socket",
+    "store",
+    "timed out",
+)
 
 
 def run_processes(spec_path: Path, spec: dict[str, Any], runtime: Runtime) -> int:
@@ -53,14 +62,23 @@ def arguments(spec_path: Path, spec: dict[str, Any], runtime: Runtime) -> list[s
     alone = runtime.nodes == 1
     place = "localhost:0" if alone else str(runtime.rendezvous)
     found = [
-        f"--nnodes={runtime.nodes}", f"--nproc-per-node={runtime.processes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={place}",
-        f"--rdzv-id={spec['launch']}", "--max-restarts=0",
-    ]  # fmt: skip
+        f"--nnodes={runtime.nodes}",
+        f"--nproc-per-node={runtime.processes}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={place}",
+        f"--rdzv-id={spec['launch']}",
+        "--max-restarts=0",
+    ]
     if not alone:
         found += [f"--node-rank={runtime.node_rank}", f"--rdzv-conf=is_host={int(runtime.node_rank == 0)}"]
     if place.rpartition(":")[0] in LOOPBACK:
         found.append("--local-addr=127.0.0.1")
-    return [*found, str(START), "alignflow.worker", str(spec_path)]  # the environment has PYTHONSAFEPATH: torchrun cannot pass -P on
+    return [
+        *found,
+        str(START),
+        "alignflow.worker",
+        str(spec_path),
+    ]  # the environment has PYTHONSAFEPATH: torchrun cannot pass -P on
 
 
 def first_failure(area: Path, stage: str, runtime: Runtime, ended: dict[int, int]) -> AlignflowError:
@@ -77,19 +95,23 @@ def first_failure(area: Path, stage: str, runtime: Runtime, ended: dict[int, int
     for found in raised:
         if not is_secondary(found["error"]):
             return errors.from_json(found["error"])
-    killed = {rank: status for rank, status in ended.items() if status < 0 and rank >= 0 and status != -signal.SIGTERM}  # torchrun's own
+    killed = {
+        rank: status for rank, status in ended.items() if status < 0 and rank >= 0 and status != -signal.SIGTERM
+    }  # torchrun's own
     if killed:
         rank, status = min(killed.items())
         return StageError(
-            f"process {rank} of {runtime.world_size} was killed by signal {-status} and left no result", where=stage,
+            f"process {rank} of {runtime.world_size} was killed by signal {-status} and left no result",
+            where=stage,
             do="out of memory? A rerun goes on from its last checkpoint",
-        )  # fmt: skip
+        )
     if raised:
         return errors.from_json(raised[0]["error"])
     return StageError(
-        f"its {runtime.world_size} processes ended without a result", where=stage,
+        f"its {runtime.world_size} processes ended without a result",
+        where=stage,
         do="did a node or a process end, or was the rendezvous not reached? The end of the log says more",
-    )  # fmt: skip
+    )
 
 
 def is_secondary(error: dict[str, str]) -> bool:
@@ -101,5 +123,8 @@ def joined_result(area: Path, runtime: Runtime) -> dict[str, Any]:
     """The result of the first process, with the CPU and GPU seconds and the peak memory of all of them."""
     results = [json.loads((area / f"result-{rank:05d}.json").read_text()) for rank in range(runtime.world_size)]
     costs = [result["cost"] for result in results]
-    summed = {name: None if costs[0][name] is None else sum(cost[name] for cost in costs) for name in ("cpu_s", "gpu_s", "peak_memory_mb")}
+    summed = {
+        name: None if costs[0][name] is None else sum(cost[name] for cost in costs)
+        for name in ("cpu_s", "gpu_s", "peak_memory_mb")
+    }
     return {**results[0], "cost": {**costs[0], **summed}}

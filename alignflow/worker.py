@@ -63,13 +63,19 @@ from alignflow.data.run import Run, Runtime, Share, write_whole  # noqa: E402
 from alignflow.data.without_torch import leave_torch_out  # noqa: E402
 
 SETTINGS = {
-    "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
     # Threads that wait for work must not spin: with another process on the same cores a stage took 15 times as long.
     "OMP_WAIT_POLICY": "PASSIVE",
     "THP_MEM_ALLOC_ENABLE": "1",  # large tensors on large pages, where Linux allows it: backward passes on a CPU are up to a fifth faster
-    "MPLBACKEND": "Agg", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "DS_SKIP_CUDA_CHECK": "1",
-}  # fmt: skip
+    "MPLBACKEND": "Agg",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "DS_SKIP_CUDA_CHECK": "1",
+}
 
 
 def main() -> int:
@@ -117,7 +123,15 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
         for directory in (out, side):
             directory.mkdir(parents=True)
     encoded = Path(spec["encoded"]) if spec.get("encoded") else None
-    run = Run(out=out, side=side, work=Path(spec["work"]), rows=Path(spec["rows"]), runtime=runtime, main=rank == 0, encoded=encoded)
+    run = Run(
+        out=out,
+        side=side,
+        work=Path(spec["work"]),
+        rows=Path(spec["rows"]),
+        runtime=runtime,
+        main=rank == 0,
+        encoded=encoded,
+    )
     stage = catalogue.STAGES[spec["stage"]]
     if stage.without_torch:
         leave_torch_out()
@@ -130,7 +144,12 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
     else:
         metrics = import_body(stage)(config, **inputs, run=run)
     wall = time.monotonic() - started
-    return {"metrics": metrics, "warnings": run.warnings, "notes": run.notes, "cost": cost(run, wall, time.process_time() - cpu_started)}
+    return {
+        "metrics": metrics,
+        "warnings": run.warnings,
+        "notes": run.notes,
+        "cost": cost(run, wall, time.process_time() - cpu_started),
+    }
 
 
 def import_body(stage: catalogue.Stage) -> Callable[..., Any]:
@@ -170,9 +189,14 @@ def cost(run: Run, wall: float, cpu: float) -> dict[str, float | None]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     on_gpu = run.runtime.device == "cuda"
     return {
-        "wall_s": wall, "cpu_s": cpu, "gpu_s": wall if on_gpu else None, "tokens": float(run.tokens) if run.tokens else None, "rows": float(run.computed),
-        "tokens_per_s": run.tokens / wall if run.tokens and wall > 0 else None, "peak_memory_mb": peak,
-    }  # fmt: skip
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "gpu_s": wall if on_gpu else None,
+        "tokens": float(run.tokens) if run.tokens else None,
+        "rows": float(run.computed),
+        "tokens_per_s": run.tokens / wall if run.tokens and wall > 0 else None,
+        "peak_memory_mb": peak,
+    }
 
 
 def as_known_error(error: BaseException, stage: str) -> AlignflowError:
@@ -180,12 +204,15 @@ def as_known_error(error: BaseException, stage: str) -> AlignflowError:
     if isinstance(error, AlignflowError):
         return error
     if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
-        return StoreError("the disk is full; nothing was published", where=stage, do="free some space (`alignflow gc`) and run again")
+        return StoreError(
+            "the disk is full; nothing was published", where=stage, do="free some space (`alignflow gc`) and run again"
+        )
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return StageError(
-            f"out of memory: {_first_line(error)}", where=stage,
+            f"out of memory: {_first_line(error)}",
+            where=stage,
             do="lower engine.micro_batch_tokens or the stage's batch_size, or shorten max_length",
-        )  # fmt: skip
+        )
     return StageError(f"{type(error).__name__}: {_first_line(error)}", where=stage, do="the end of the log says where")
 
 

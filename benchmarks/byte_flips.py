@@ -50,9 +50,18 @@ from alignflow.tasks.store.last_good_run import latest
 from alignflow.tasks.store.verify import inspect, set_aside
 
 ROOT = Path(__file__).parents[1]
-content.constitution_files = cache(content.constitution_files)  # the package's own rubrics do not change: half of a plan's time
-GATES = [{"stage": "sft", "metric": "loss", "maximum": 1e9}, {"stage": "label", "metric": "new/preferences/train", "minimum": 1}]
-NOT_OURS = ("prefect", "store.json", "locks")  # Prefect's own files; the mark of a store, which is checked as it is opened
+content.constitution_files = cache(
+    content.constitution_files
+)  # the package's own rubrics do not change: half of a plan's time
+GATES = [
+    {"stage": "sft", "metric": "loss", "maximum": 1e9},
+    {"stage": "label", "metric": "new/preferences/train", "minimum": 1},
+]
+NOT_OURS = (
+    "prefect",
+    "store.json",
+    "locks",
+)  # Prefect's own files; the mark of a store, which is checked as it is opened
 PAYLOAD = ("weights", "tables", "tokenizers", "other payload")
 MODELS = ("checkpoint", "reward_model")
 
@@ -114,7 +123,11 @@ def draw(root: Path, count: int, seed: int) -> Iterator[Flip]:
 def damaged_copy(finished: Path, target: Path, flip: Flip) -> None:
     """A copy of the store with one byte changed; files that nothing writes in place are hard links."""
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(finished, target, copy_function=lambda source, copy: (shutil.copy2 if "sqlite" in source else os.link)(source, copy))
+    shutil.copytree(
+        finished,
+        target,
+        copy_function=lambda source, copy: (shutil.copy2 if "sqlite" in source else os.link)(source, copy),
+    )
     file = target / flip.file
     changed, before = bytearray(file.read_bytes()), file.stat()
     changed[flip.offset] = flip.value
@@ -150,7 +163,10 @@ def readers(recipe: Recipe, store: ArtifactStore, keys: dict[str, str]) -> dict[
     """All that is read from small files: rows, verdicts, the keys that a recipe took last; one entry for each."""
     found: dict[str, Any] = {}
     for directory in sorted((store.root / "rows").iterdir()):
-        found |= {f"row {directory.name} {name}": row for name, row in RowJournal(directory, lambda text: None).known().items()}
+        found |= {
+            f"row {directory.name} {name}": row
+            for name, row in RowJournal(directory, lambda text: None).known().items()
+        }
     ledger = GateLedger(store)
     for key in keys.values():
         found |= {f"verdict {record.gate} {record.at}": record for record in ledger.records(key)}
@@ -226,12 +242,17 @@ class Trial:
         if not after.clean:
             self.flip.wrong = f"still damaged: {after.damaged} {after.caches} {after.verdicts}"
         for manifest in self.store.manifests():
-            if manifest.model_copy(update={"seal": ""}) != self.truth.manifests[manifest.key].model_copy(update={"seal": ""}):
+            if manifest.model_copy(update={"seal": ""}) != self.truth.manifests[manifest.key].model_copy(
+                update={"seal": ""}
+            ):
                 self.flip.wrong = f"the manifest of {manifest.key} says something else"
 
     def _expected(self) -> None:
         """Payloads and manifests must be found by all that use them, and not by `verify` alone."""
-        flip, taken = self.flip, any(ref.key == self.flip.key for call in self.truth.calls for ref in call.inputs.values())
+        flip, taken = (
+            self.flip,
+            any(ref.key == self.flip.key for call in self.truth.calls for ref in call.inputs.values()),
+        )
         wanted = {"verify"} if flip.kind in (*PAYLOAD, "manifests", "row journal", "verdicts", "runs/latest") else set()
         if flip.kind == "manifests" or (flip.kind in PAYLOAD and not flip.old_time):
             wanted.add("plan")
@@ -246,12 +267,16 @@ class Trial:
         """Whether some stage takes the file: all of the artifact, or the part that the file lies in."""
         file = Path(self.flip.file)
         return any(
-            ref.key == self.flip.key and file.is_relative_to(self.truth.store.payload(ref).relative_to(self.truth.store.root))
-            for call in self.truth.calls for ref in call.inputs.values()
-        )  # fmt: skip
+            ref.key == self.flip.key
+            and file.is_relative_to(self.truth.store.payload(ref).relative_to(self.truth.store.root))
+            for call in self.truth.calls
+            for ref in call.inputs.values()
+        )
 
 
-def in_process(truth: Truth, flips: list[Flip], place: Path, tell: Callable[[Flip], object] = lambda flip: None) -> None:
+def in_process(
+    truth: Truth, flips: list[Flip], place: Path, tell: Callable[[Flip], object] = lambda flip: None
+) -> None:
     """Take each change through the functions that the commands call; `tell` hears of each one that is done."""
     root = place / "store"
     for number, flip in enumerate(flips, 1):
@@ -263,7 +288,11 @@ def in_process(truth: Truth, flips: list[Flip], place: Path, tell: Callable[[Fli
                 flip.wrong = f"{type(error).__name__}: {error}"
         tell(flip)
         if number % 100 == 0:
-            print(f"{number} of {len(flips)} changes, {sum(bool(flip.wrong) for flip in flips)} wrong", file=sys.stderr, flush=True)
+            print(
+                f"{number} of {len(flips)} changes, {sum(bool(flip.wrong) for flip in flips)} wrong",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def by_command(truth: Truth, flip: Flip, recipe: Path, place: Path) -> None:
@@ -274,7 +303,9 @@ def by_command(truth: Truth, flip: Flip, recipe: Path, place: Path) -> None:
     checked = alignflow(root, "verify")
     again = alignflow(root, "run", str(recipe)) if checked.returncode else first
     last = alignflow(root, "verify")
-    flip.found += ["run"] * any(" ran " in line for line in first.stdout.splitlines()) + ["verify"] * bool(checked.returncode)
+    flip.found += ["run"] * any(" ran " in line for line in first.stdout.splitlines()) + ["verify"] * bool(
+        checked.returncode
+    )
     if first.returncode or again.returncode or last.returncode:
         flip.wrong = f"ended with {first.returncode}, {again.returncode}, {last.returncode}: {first.stdout[-300:]}{last.stdout[-300:]}"
     expected = {key: manifest.digest for key, manifest in truth.manifests.items()}
@@ -287,7 +318,12 @@ def alignflow(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command on a store."""
     environment = {**os.environ, "ALIGNFLOW_HOME": str(store)}
     return subprocess.run(
-        [sys.executable, "-m", "alignflow", *arguments], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "alignflow", *arguments],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 
@@ -303,14 +339,19 @@ def write_recipe(path: Path) -> Path:
 
 def table(flips: list[Flip]) -> str:
     """By kind of file: changes, who found them, how many nothing uses, how many were missed."""
-    lines = ["| kind of file | changes | found by | healed | used by nothing | missed |", "| --- | ---: | --- | ---: | ---: | ---: |"]
+    lines = [
+        "| kind of file | changes | found by | healed | used by nothing | missed |",
+        "| --- | ---: | --- | ---: | ---: | ---: |",
+    ]
     for kind in [*sorted({flip.kind for flip in flips}), "all"]:
         mine = [flip for flip in flips if kind in (flip.kind, "all")]
         who = Counter(name for flip in mine for name in flip.found)
         found = ", ".join(f"{name} {count}" for name, count in who.most_common())
         healed = sum(bool(flip.found) and not flip.wrong for flip in mine)
         unused = sum(not flip.found and not flip.wrong for flip in mine)
-        lines.append(f"| {kind} | {len(mine)} | {found} | {healed} | {unused} | {sum(bool(flip.wrong) for flip in mine)} |")
+        lines.append(
+            f"| {kind} | {len(mine)} | {found} | {healed} | {unused} | {sum(bool(flip.wrong) for flip in mine)} |"
+        )
     return "\n".join(lines)
 
 

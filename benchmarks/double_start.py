@@ -38,9 +38,13 @@ ROOT = Path(__file__).parents[1]
 RECIPE = str(ROOT / "recipes" / "tiny.yaml")
 POOLS = ("gpu", "cpu")
 SMALL = (
-    "sft.max_steps=2", "reward.max_steps=2", "align.max_steps=2", "sample.max_new_tokens=8", "evaluate.max_new_tokens=8",
+    "sft.max_steps=2",
+    "reward.max_steps=2",
+    "align.max_steps=2",
+    "sample.max_new_tokens=8",
+    "evaluate.max_new_tokens=8",
     "evaluate.max_prompts=4",
-)  # fmt: skip
+)
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED")
 ROUND_S = 1200.0
 
@@ -117,7 +121,9 @@ class Api:
         name = f"{flow} in {pool}"
         if name not in known:
             fields = ("flow_id", "entrypoint", "parameter_openapi_schema", "enforce_parameter_schema", "path")
-            known[name] = self.ask("/deployments/", {**{key: original[key] for key in fields}, "name": name, "work_pool_name": pool})
+            known[name] = self.ask(
+                "/deployments/", {**{key: original[key] for key in fields}, "name": name, "work_pool_name": pool}
+            )
         return known[name]["id"]
 
     def begin(self, start: Start) -> str:
@@ -180,7 +186,10 @@ def whole(seed: int, until: str | None = None, pools: Sequence[str] = POOLS) -> 
 
 def single(number: int) -> list[Start]:
     """One stage by itself, once in each pool; it takes what it needs from the latest good run."""
-    changes = {"prepare": f"data.heldout_fraction={0.2 + number / 1000}", "sft": f"sft.learning_rate={1e-3 + number * 1e-6}"}
+    changes = {
+        "prepare": f"data.heldout_fraction={0.2 + number / 1000}",
+        "sft": f"sft.learning_rate={1e-3 + number * 1e-6}",
+    }
     stage = tuple(changes)[number // 2 % 2]
     return [Start(stage, pool, {"recipe": RECIPE, "more": [*SMALL, changes[stage]]}) for pool in POOLS]
 
@@ -189,9 +198,14 @@ def single(number: int) -> list[Start]:
 def served(root: Path, url: str | None = None) -> Iterator[Api]:
     """A server on a free port (or the one at `url`), its two pools with a worker each, and every flow registered."""
     environment = {
-        **os.environ, "PREFECT_HOME": str(root / "prefect"), "ALIGNFLOW_HOME": str(root / "store"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "1", "DO_NOT_TRACK": "1", "PREFECT_LOGGING_LEVEL": "WARNING",
-    }  # fmt: skip
+        **os.environ,
+        "PREFECT_HOME": str(root / "prefect"),
+        "ALIGNFLOW_HOME": str(root / "store"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+    }
     prefect = [sys.executable, "-m", "prefect"]
     with contextlib.ExitStack() as stack, open(root / "processes.log", "w") as log:
 
@@ -206,7 +220,12 @@ def served(root: Path, url: str | None = None) -> Iterator[Api]:
             _wait_for(url)
         environment["PREFECT_API_URL"] = url
         for pool in POOLS:
-            subprocess.run([*prefect, "work-pool", "create", "--type", "process", pool], env=environment, check=True, capture_output=True)
+            subprocess.run(
+                [*prefect, "work-pool", "create", "--type", "process", pool],
+                env=environment,
+                check=True,
+                capture_output=True,
+            )
         register = [sys.executable, "-m", "alignflow.flows.deployments", *(f"{pool}={pool}" for pool in POOLS)]
         subprocess.run(register, env=environment, check=True, capture_output=True, cwd=ROOT)
         for pool in POOLS:
@@ -245,7 +264,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def differing(store: ArtifactStore, root: Path, until: str | None) -> list[str]:
     """Keys of the first round whose digest an undisturbed run of its recipe in an empty store does not have."""
     alone = root / "alone"
-    environment = {**os.environ, "ALIGNFLOW_HOME": str(alone), "PREFECT_HOME": str(root / "prefect-alone"), "DO_NOT_TRACK": "1"}
+    environment = {
+        **os.environ,
+        "ALIGNFLOW_HOME": str(alone),
+        "PREFECT_HOME": str(root / "prefect-alone"),
+        "DO_NOT_TRACK": "1",
+    }
     settings = [word for setting in ("seed=1", *SMALL) for word in ("--set", setting)]
     settings += ["--until", until] if until else []
     command = [sys.executable, "-m", "alignflow", "run", RECIPE, *settings]
@@ -262,7 +286,16 @@ def row(number: int, round_: Round) -> str:
     """A round as a line of the table."""
     wrong = sum(round_.made.get(step) != times for step, times in round_.expected.items())
     completed = f"{round_.runs.count('COMPLETED')} of {len(round_.runs)}"
-    cells = (number, round_.started, completed, sum(round_.made.values()), wrong, round_.found, round_.second, f"{round_.seconds:.0f}")
+    cells = (
+        number,
+        round_.started,
+        completed,
+        sum(round_.made.values()),
+        wrong,
+        round_.found,
+        round_.second,
+        f"{round_.seconds:.0f}",
+    )
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -292,7 +325,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if asked.table:
                     asked.table.write_text("\n".join(lines) + "\n")
         other = differing(store, root, asked.until)
-    print(f"{asked.rounds - bad} of {asked.rounds} rounds were good; digests that differ from a run alone: {len(other)} {' '.join(other)}")
+    print(
+        f"{asked.rounds - bad} of {asked.rounds} rounds were good; digests that differ from a run alone: {len(other)} {' '.join(other)}"
+    )
     return int(bool(bad or other))
 
 

@@ -63,31 +63,55 @@ def make_tables(rows: int, words: int, turns: int) -> dict[str, list[Any]]:
         "demonstrations": [[*prompt, *assistant(text(0.65))] for prompt in prompts],
         "answers": [(prompt, text(0.65), True) for prompt in prompts for _ in range(2)],
         "prompts": prompts,
-        "long": [[turn for _ in range(turns) for turn in (*user(text(0.35)), *assistant(text(0.65)))] for _ in range(4)],
+        "long": [
+            [turn for _ in range(turns) for turn in (*user(text(0.35)), *assistant(text(0.65)))] for _ in range(4)
+        ],
     }
 
 
 def ways_of(tokenizer: Any, tables: dict[str, list[Any]]) -> dict[str, list[tuple[str, Callable[[], Any], int]]]:
     """For each table its ways, each with its name, what it does, and how many rows that is."""
 
-    def ways(rows: list[Any], one: Callable[[Any], Any], many: Callable[[list[Any]], Any], plain: list[Any], prompt: bool = False) -> list[Any]:
+    def ways(
+        rows: list[Any],
+        one: Callable[[Any], Any],
+        many: Callable[[list[Any]], Any],
+        plain: list[Any],
+        prompt: bool = False,
+    ) -> list[Any]:
         return [
             ("one by one", lambda: [one(row) for row in rows], len(rows)),
             ("at once", lambda: many(rows), len(rows)),
-            ("apply_chat_template", lambda: tokenizer.apply_chat_template(plain, tokenize=True, add_generation_prompt=prompt), len(plain)),
+            (
+                "apply_chat_template",
+                lambda: tokenizer.apply_chat_template(plain, tokenize=True, add_generation_prompt=prompt),
+                len(plain),
+            ),
         ]
 
     answers = tables["answers"]
     wholes = [[*prompt, *assistant(answer)] for prompt, answer, _ in answers]
     found = {
-        f"{name}": ways(tables[name], lambda row: encode_turns(tokenizer, row), lambda rows: encode_conversations(tokenizer, rows), tables[name])
+        f"{name}": ways(
+            tables[name],
+            lambda row: encode_turns(tokenizer, row),
+            lambda rows: encode_conversations(tokenizer, rows),
+            tables[name],
+        )
         for name in ("demonstrations", "long")
     }
     found["answers, 2 a prompt"] = ways(
-        answers, lambda row: encode_turn(tokenizer, row[0], row[1], ended=row[2]), lambda rows: encode_answers(tokenizer, rows), wholes
+        answers,
+        lambda row: encode_turn(tokenizer, row[0], row[1], ended=row[2]),
+        lambda rows: encode_answers(tokenizer, rows),
+        wholes,
     )
     found["prompts"] = ways(
-        tables["prompts"], lambda row: encode_prompt(tokenizer, row), lambda rows: encode_prompts(tokenizer, rows), tables["prompts"], True
+        tables["prompts"],
+        lambda row: encode_prompt(tokenizer, row),
+        lambda rows: encode_prompts(tokenizer, rows),
+        tables["prompts"],
+        True,
     )
     return found
 

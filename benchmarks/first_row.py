@@ -45,7 +45,11 @@ def main() -> None:
         write(given, work / "train.parquet")
         for which in ("first", "second"):
             command = [sys.executable, __file__, given.model, "--read", "--kind", given.kind, "--work", str(work)]
-            print(which, subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1], flush=True)
+            print(
+                which,
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1],
+                flush=True,
+            )
 
 
 def write(given: argparse.Namespace, table: Path) -> None:
@@ -60,11 +64,24 @@ def write(given: argparse.Namespace, table: Path) -> None:
     def row(number: int) -> dict[str, object]:
         prompt = user(text(given.words // 3))
         if given.kind == "demonstrations":
-            return {"id": f"row{number}", "source": "generated", "messages": [*prompt, *assistant(text(given.words * 2 // 3))]}
+            return {
+                "id": f"row{number}",
+                "source": "generated",
+                "messages": [*prompt, *assistant(text(given.words * 2 // 3))],
+            }
         sides = {side: assistant(text(given.words * 2 // 3)) for side in ("chosen", "rejected")}
-        return {"id": f"row{number}", "source": "generated", "prompt": prompt, **sides, "chosen_ended": True, "rejected_ended": True}
+        return {
+            "id": f"row{number}",
+            "source": "generated",
+            "prompt": prompt,
+            **sides,
+            "chosen_ended": True,
+            "rejected_ended": True,
+        }
 
-    write_table(map(row, range(given.rows)), "demonstrations" if given.kind == "demonstrations" else "preferences", table)
+    write_table(
+        map(row, range(given.rows)), "demonstrations" if given.kind == "demonstrations" else "preferences", table
+    )
 
 
 def read(given: argparse.Namespace) -> dict[str, float]:
@@ -85,9 +102,13 @@ def read(given: argparse.Namespace) -> dict[str, float]:
         step = rows.both(range(STEP))
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     return {
-        "rows": len(rows), "tokens_of_step": sum(map(len, step)), "wall_s": round(wall, 2), "cpu_s": round(cpu, 2),
-        "memory_before_mb": round(before), "memory_after_mb": round(own_megabytes()),
-    }  # fmt: skip
+        "rows": len(rows),
+        "tokens_of_step": sum(map(len, step)),
+        "wall_s": round(wall, 2),
+        "cpu_s": round(cpu, 2),
+        "memory_before_mb": round(before),
+        "memory_after_mb": round(own_megabytes()),
+    }
 
 
 def own_megabytes() -> float:

@@ -20,10 +20,20 @@ WORDS = ("cat", "dog", "bird", "house", "hill", "rain", "mat")
 TEXT = "the cat sat on the mat and the dog ran to the red house with a small bird while rain fell on green hills. "
 COMMON = {"learning_rate": 1e-3, "batch_size": 8, "max_length": 64, "logging_steps": 3, "save_steps": 2}
 ONLINE = {
-    "response_length": 12, "num_ppo_epochs": 2, "num_mini_batches": 2, "rollout_batch_size": 4, "normalize_scores": "mean_std",
-    "adaptive_kl": True, "ptx_coefficient": 0.1, "samples_steps": 2, "heldout_judge": {"name": "rubric"},
-}  # fmt: skip
-ANY, WRITING = "any", "writing a state"  # what a kill may wait for beside a phase: nothing, and a state that is half-written
+    "response_length": 12,
+    "num_ppo_epochs": 2,
+    "num_mini_batches": 2,
+    "rollout_batch_size": 4,
+    "normalize_scores": "mean_std",
+    "adaptive_kl": True,
+    "ptx_coefficient": 0.1,
+    "samples_steps": 2,
+    "heldout_judge": {"name": "rubric"},
+}
+ANY, WRITING = (
+    "any",
+    "writing a state",
+)  # what a kill may wait for beside a phase: nothing, and a state that is half-written
 
 
 @dataclass(frozen=True)
@@ -40,21 +50,40 @@ class Kind:
 TRAINING = ((ANY, WRITING, ANY, "evaluation", ANY), (ANY, ANY, WRITING, ANY, "publishing"))
 KINDS = {
     "sft": Kind(
-        "sft", {"base": "checkpoint", "demonstrations": "demonstrations"},
-        COMMON | {"eval_steps": 6, "load_best_model_at_end": True}, 60, TRAINING,
+        "sft",
+        {"base": "checkpoint", "demonstrations": "demonstrations"},
+        COMMON | {"eval_steps": 6, "load_best_model_at_end": True},
+        60,
+        TRAINING,
     ),
-    "reward": Kind("reward", {"base": "checkpoint", "preferences": "preferences"}, COMMON | {"eval_steps": 6, "check_rows": 4}, 60, TRAINING),
+    "reward": Kind(
+        "reward",
+        {"base": "checkpoint", "preferences": "preferences"},
+        COMMON | {"eval_steps": 6, "check_rows": 4},
+        60,
+        TRAINING,
+    ),
     "dpo": Kind(
-        "align", {"policy": "checkpoint", "preferences": "preferences"},
-        COMMON | {"method": "dpo", "eval_steps": 6}, 60, TRAINING,
+        "align",
+        {"policy": "checkpoint", "preferences": "preferences"},
+        COMMON | {"method": "dpo", "eval_steps": 6},
+        60,
+        TRAINING,
     ),
     "ppo": Kind(
         "align",
-        {"policy": "checkpoint", "reference": "checkpoint", "prompts": "prompts", "reward_model": "reward_model", "demonstrations": "demonstrations"},
-        COMMON | {"method": "ppo", "options": ONLINE, "logging_steps": 1}, 12,
+        {
+            "policy": "checkpoint",
+            "reference": "checkpoint",
+            "prompts": "prompts",
+            "reward_model": "reward_model",
+            "demonstrations": "demonstrations",
+        },
+        COMMON | {"method": "ppo", "options": ONLINE, "logging_steps": 1},
+        12,
         ((ANY, "rollout", ANY, "scoring", "update"), (ANY, WRITING, ANY, "update", "publishing")),
     ),
-}  # fmt: skip
+}
 PHASES = ("start-up", "before the first state", "training", "rollout", "scoring", "update", "evaluation", "publishing")
 
 
@@ -71,7 +100,13 @@ class Cell:
     """
 
     def __init__(
-        self, root: Path, inputs: Mapping[str, Path], kind: str, processes: int, engine: str = "deepspeed", steps: int | None = None
+        self,
+        root: Path,
+        inputs: Mapping[str, Path],
+        kind: str,
+        processes: int,
+        engine: str = "deepspeed",
+        steps: int | None = None,
     ):
         self.name, self.kind, self.processes = f"{kind}-{processes}", KINDS[kind], processes
         self.steps = steps or self.kind.steps
@@ -79,18 +114,26 @@ class Cell:
         row = catalogue.STAGES[self.kind.stage]
         given = {name: str(inputs[made]) for name, made in self.kind.inputs.items()}
         self._spec = {
-            "stage": self.kind.stage, "config": row.config(**self.kind.config, max_steps=self.steps).model_dump(mode="json"),
+            "stage": self.kind.stage,
+            "config": row.config(**self.kind.config, max_steps=self.steps).model_dump(mode="json"),
             "runtime": Runtime(engine=engine, processes=processes).model_dump(),
             "inputs": {name.rstrip("?"): given.get(name.rstrip("?")) for name in row.takes},
-        }  # fmt: skip
+        }
 
     def launch(self, key: str, timeout_s: float = 900) -> dict[str, Any]:
         """Run the stage under a key, as `alignflow.tasks.launch.stage` does: a fresh staging area, the key's own work directory."""
         area = self._store.stage_area(key)
-        places = {"out": area / "payload", "side": area / "side", "work": self.work(key), "rows": self._store.root / "rows" / key}
+        places = {
+            "out": area / "payload",
+            "side": area / "side",
+            "work": self.work(key),
+            "rows": self._store.root / "rows" / key,
+        }
         for place in places.values():
             place.mkdir(parents=True, exist_ok=True)
-        return run_child(self.name, {**self._spec, **{name: str(path) for name, path in places.items()}}, area, timeout_s)
+        return run_child(
+            self.name, {**self._spec, **{name: str(path) for name, path in places.items()}}, area, timeout_s
+        )
 
     def area(self, key: str) -> Path:
         """The staging area of a key."""
@@ -174,21 +217,34 @@ def make_inputs(root: Path) -> dict[str, Path]:
     tables: dict[str, list[dict[str, Any]]] = {
         "demonstrations": [{"messages": [*user(f"the {a}"), *assistant(" ".join([a] * n))]} for a, b, n in rows],
         "preferences": [
-            {"prompt": user(f"the {a}"), "chosen": assistant(" ".join([a] * n)), "rejected": assistant(f"{b} {a}"), "chosen_ended": True,
-             "rejected_ended": n % 2 == 0} for a, b, n in rows
+            {
+                "prompt": user(f"the {a}"),
+                "chosen": assistant(" ".join([a] * n)),
+                "rejected": assistant(f"{b} {a}"),
+                "chosen_ended": True,
+                "rejected_ended": n % 2 == 0,
+            }
+            for a, b, n in rows
         ],
         "prompts": [{"prompt": user(f"the {a} {b}"), "instructions": None} for a, b, _ in rows],
-    }  # fmt: skip
+    }
     for name, table in tables.items():
         named = [{"id": f"{name}-{number}", "source": "made", **row} for number, row in enumerate(table)]
         write_table(named, name, root / name / "train.parquet")
         write_table(named[::4], name, root / name / "heldout.parquet")
     (root / "corpus.txt").write_text((TEXT * 3 + "\n\n") * 4)
     build = {
-        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64,
-        "vocab_size": 320, "max_position_embeddings": 128,
-    }  # fmt: skip
-    config = catalogue.STAGES["init"].config(build=build, corpus=({"path": str(root / "corpus.txt"), "format": "text"},))
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 64,
+        "vocab_size": 320,
+        "max_position_embeddings": 128,
+    }
+    config = catalogue.STAGES["init"].config(
+        build=build, corpus=({"path": str(root / "corpus.txt"), "format": "text"},)
+    )
     area = ArtifactStore(root / "init").stage_area("init")
     spec = {"stage": "init", "config": config.model_dump(mode="json"), "runtime": Runtime().model_dump(), "inputs": {}}
     places = {"out": area / "payload", "side": area / "side", "work": area, "rows": area}

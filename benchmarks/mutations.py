@@ -38,10 +38,26 @@ from alignflow.tasks.keys.symbols import EFFECTS
 
 ROOT = Path(__file__).parents[1]
 COMPARISONS = {
-    ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
-}  # fmt: skip
-OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.And: ast.Or, ast.Or: ast.And}
+    ast.Lt: ast.GtE,
+    ast.GtE: ast.Lt,
+    ast.Gt: ast.LtE,
+    ast.LtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
 ADDITIONS = (
     "\n\ndef {name}(value):\n    return value * 7 + {number}\n",
     "\n\nclass {name}:\n    number = {number}\n\n    def method(self):\n        return self.number\n",
@@ -79,7 +95,10 @@ class Stages:
         self.fingerprints = {part: parts.fingerprint(part) for part in parts.names}
         named = {stage: named_parts(stage) for stage in catalogue.STAGES}
         self.parts = {stage: found.union(*map(parts.reaches, found)) for stage, found in named.items()}
-        self.nodes = {stage: parts.code.reached(node for part in found for node in row_nodes(part)) for stage, found in named.items()}
+        self.nodes = {
+            stage: parts.code.reached(node for part in found for node in row_nodes(part))
+            for stage, found in named.items()
+        }
         self.reached = set().union(*self.nodes.values())
 
     def that_reach(self, node: Node) -> set[str]:
@@ -137,7 +156,12 @@ def models_in(hints: list[Any]) -> Iterator[type[BaseModel]]:
 def mutate(module: str, source: str, names: set[str], rng: random.Random) -> Change | None:
     """One changed constant, operator or removed statement inside a definition of `names`; None where there is nothing to change."""
     tree = ast.parse(source)
-    places = [(kind, top, node) for top, statement in enumerate(tree.body) if defined(statement) & names for kind, node in mutable(statement)]
+    places = [
+        (kind, top, node)
+        for top, statement in enumerate(tree.body)
+        if defined(statement) & names
+        for kind, node in mutable(statement)
+    ]
     if not places:
         return None
     kind = rng.choice(sorted({kind for kind, _, _ in places}))
@@ -169,14 +193,22 @@ def defined(statement: ast.stmt) -> set[str]:
 def mutable(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     """What can be changed below a node, with the kind of change; nothing that only people read, and no annotation."""
     for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns") or (isinstance(node, ast.keyword) and node.arg in ("description", "title", "examples")):
+        if name in ("annotation", "returns") or (
+            isinstance(node, ast.keyword) and node.arg in ("description", "title", "examples")
+        ):
             continue
         for inner in value if isinstance(value, list) else [value]:
-            if not isinstance(inner, ast.AST) or (isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant)):
+            if not isinstance(inner, ast.AST) or (
+                isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant)
+            ):
                 continue
             if isinstance(inner, ast.stmt) and name in ("body", "orelse") and removable(node, inner):
                 yield "statement", inner
-            if isinstance(inner, ast.Constant) and isinstance(inner.value, int | float | str) and not isinstance(node, ast.JoinedStr):
+            if (
+                isinstance(inner, ast.Constant)
+                and isinstance(inner.value, int | float | str)
+                and not isinstance(node, ast.JoinedStr)
+            ):
                 yield "constant", inner
             elif isinstance(inner, ast.Compare) and type(inner.ops[0]) in COMPARISONS:
                 yield "comparison", inner
@@ -188,7 +220,11 @@ def mutable(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 def removable(holder: ast.AST, statement: ast.stmt) -> bool:
     """Whether a statement does something that is missed: one in a function, and no import, whose names other statements use."""
     bare = isinstance(statement, ast.AnnAssign) and statement.value is None
-    return not isinstance(holder, ast.ClassDef | ast.Module) and not bare and not isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass)
+    return (
+        not isinstance(holder, ast.ClassDef | ast.Module)
+        and not bare
+        and not isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass)
+    )
 
 
 def change_in_place(node: ast.AST, kind: str, tree: ast.Module) -> None:
@@ -241,7 +277,10 @@ def check_mutations(stages: Stages, code: Code, seed: int, rounds: int) -> int:
             modules.add(change.module)
             wrong = f" MISSED: {', '.join(sorted(reach - flagged))}" if reach - flagged else ""
             cell = change.where.replace("|", "\\|")
-            print(f"| {change.module.removeprefix('alignflow.')} | `{cell}` | {len(reach)} | {len(flagged & reach)}{wrong} | {', '.join(sorted(parts))} |", flush=True)
+            print(
+                f"| {change.module.removeprefix('alignflow.')} | `{cell}` | {len(reach)} | {len(flagged & reach)}{wrong} | {', '.join(sorted(parts))} |",
+                flush=True,
+            )
     print(f"\n{done} changes in {len(modules)} modules, {missed} missed")
     return missed
 
@@ -275,8 +314,13 @@ def traced(settings: list[Any], root: Path) -> dict[str, set[Node]]:
             sys.setprofile(None)
         # the body of a module or a class runs when it is imported, without anything of it being used: it is not optimised code
         ours = [code for code in seen if code.co_filename.startswith(package) and code.co_flags & inspect.CO_OPTIMIZED]
-        places = [(Path(code.co_filename).relative_to(ROOT).with_suffix("").parts, code.co_qualname.partition(".")[0]) for code in ours]
-        ran[spec["stage"]] = {Node(".".join(parts[:-1] if parts[-1] == "__init__" else parts), top) for parts, top in places}
+        places = [
+            (Path(code.co_filename).relative_to(ROOT).with_suffix("").parts, code.co_qualname.partition(".")[0])
+            for code in ours
+        ]
+        ran[spec["stage"]] = {
+            Node(".".join(parts[:-1] if parts[-1] == "__init__" else parts), top) for parts, top in places
+        }
         return result
 
     original, stage.run_child = stage.run_child, run_here  # type: ignore[assignment]
@@ -292,13 +336,19 @@ def traced(settings: list[Any], root: Path) -> dict[str, set[Node]]:
 def check_traced(stages: Stages, code: Code) -> int:
     """Print how many functions ran in each stage, and those that stand behind no version of its key; returns how many those are."""
     missed = 0
-    for settings in ([], [("align", {"method": "ppo", "max_steps": 2, "batch_size": 4, "learning_rate": 1e-5, "max_length": 160})]):
+    for settings in (
+        [],
+        [("align", {"method": "ppo", "max_steps": 2, "batch_size": 4, "learning_rate": 1e-5, "max_length": 160})],
+    ):
         with tempfile.TemporaryDirectory() as store:
             for stage, ran in traced(copy.deepcopy(settings), Path(store)).items():
                 behind = {node for node in ran if (found := code.module(node.module)) and node.name in found.symbols}
                 outside = sorted(map(str, behind - stages.nodes[stage]))
                 missed += len(outside)
-                print(f"{stage}: {len(behind)} definitions ran, {len(outside)} behind no version {', '.join(outside)}", flush=True)
+                print(
+                    f"{stage}: {len(behind)} definitions ran, {len(outside)} behind no version {', '.join(outside)}",
+                    flush=True,
+                )
     return missed
 
 
@@ -312,7 +362,9 @@ def main() -> int:
     started = time.perf_counter()
     parts = Parts()
     stages = Stages(parts)
-    print(f"{len(parts.names)} parts, {len(stages.reached)} definitions, checked in {time.perf_counter() - started:.1f} s\n")
+    print(
+        f"{len(parts.names)} parts, {len(stages.reached)} definitions, checked in {time.perf_counter() - started:.1f} s\n"
+    )
     wrong = check_mutations(stages, parts.code, given.seed, given.rounds)
     wrong += check_neutral(stages, list(additions(stages, parts.code, random.Random(given.seed))), "unused additions")
     wrong += check_neutral(stages, list(layouts(stages, parts.code)), "other layouts")

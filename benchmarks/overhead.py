@@ -48,7 +48,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "store"
         command = [sys.executable, "-m", "alignflow", "run", given.recipe]
-        subprocess.run(command, cwd=ROOT, env={**os.environ, "ALIGNFLOW_HOME": str(root)}, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "ALIGNFLOW_HOME": str(root)}, check=True, stdout=subprocess.DEVNULL
+        )
         store = ArtifactStore(root)
         calls = made_calls(given.recipe, store)
         if given.imports:

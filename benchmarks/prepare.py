@@ -38,7 +38,9 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--tokenizer", help="directory of a tokenizer with a chat template; default: one is trained on the rows")
+    parser.add_argument(
+        "--tokenizer", help="directory of a tokenizer with a chat template; default: one is trained on the rows"
+    )
     parser.add_argument("--one", nargs=2, metavar=("SIDE", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -52,7 +54,10 @@ def main() -> int:
             (folder / "tokenizer").symlink_to(Path(arguments.tokenizer).resolve())
         else:
             train_tokenizer(folder)
-        found = [{side: measured(side, folder, arguments.processes) for side in ("alignflow", "datasets")} for _ in range(arguments.rounds)]
+        found = [
+            {side: measured(side, folder, arguments.processes) for side in ("alignflow", "datasets")}
+            for _ in range(arguments.rounds)
+        ]
         report(arguments.rows, found)
     return 0
 
@@ -79,7 +84,12 @@ def chats(rows: int) -> Iterator[list[dict[str, str]]]:
             turns = [{"role": "system", "content": "You are a helpful assistant."}] if draw.random() < 0.3 else []
             for _ in range(draw.randint(1, 2)):
                 turns.append({"role": "user", "content": f"{sentence(5, 30)}?"})
-                turns.append({"role": "assistant", "content": ". ".join(sentence(8, 25) for _ in range(draw.randint(1, 4))) + "."})
+                turns.append(
+                    {
+                        "role": "assistant",
+                        "content": ". ".join(sentence(8, 25) for _ in range(draw.randint(1, 4))) + ".",
+                    }
+                )
         last = [*last[-999:], turns]
         yield turns
 
@@ -93,10 +103,15 @@ def train_tokenizer(folder: Path) -> None:
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     special = ["<|im_start|>", "<|im_end|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=8192, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=8192,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     core.train_from_iterator((turn["content"] for turns in chats(3000) for turn in turns), trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", additional_special_tokens=special)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", additional_special_tokens=special
+    )
     tokenizer.chat_template = CHATML
     tokenizer.save_pretrained(folder / "tokenizer")
 
@@ -115,15 +130,22 @@ def one_side(side: str, folder: Path, processes: int) -> int:
         places = {name: folder / "alignflow" / name for name in ("out", "side", "work", "rows")}
         for place in places.values():
             place.mkdir(parents=True)
-        config = PrepareConfig(demonstrations=(SourceConfig(path=str(folder / "rows.jsonl")),), max_length=2048, max_prompt_length=1536)
+        config = PrepareConfig(
+            demonstrations=(SourceConfig(path=str(folder / "rows.jsonl")),), max_length=2048, max_prompt_length=1536
+        )
         prepare(config, tokenizer=folder / "tokenizer", run=Run(**places, runtime=Runtime(threads=processes)))
     else:
         import datasets
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-        rows = datasets.load_dataset("json", data_files=str(folder / "rows.jsonl"), split="train", cache_dir=str(folder / "cache"))
-        mapped = rows.map(lambda row: tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=True), num_proc=processes)
+        rows = datasets.load_dataset(
+            "json", data_files=str(folder / "rows.jsonl"), split="train", cache_dir=str(folder / "cache")
+        )
+        mapped = rows.map(
+            lambda row: tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=True),
+            num_proc=processes,
+        )
         size = sum(map(len, mapped[:1000]["input_ids"])) / min(1000, len(mapped))
         print(f"mapped {len(mapped)} rows of {size:.0f} tokens on average")
     return 0
@@ -135,7 +157,13 @@ def measured(side: str, folder: Path, processes: int) -> dict[str, float]:
         subprocess.run(["rm", "-rf", str(folder / left)], check=True)
     before, started = _cpu(), time.monotonic()
     command = [sys.executable, __file__, "--one", side, str(folder), "--processes", str(processes)]
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     peak = [0]
     watcher = threading.Thread(target=_watch, args=(child, peak), daemon=True)
@@ -200,8 +228,13 @@ def _resident(process: int) -> int:
 
 def report(rows: int, rounds: list[dict[str, dict[str, float]]]) -> None:
     """Print the table; a ratio is that of the median round."""
-    median = {side: {name: statistics.median(found[side][name] for found in rounds) for name in ("wall", "cpu", "memory")} for side in rounds[0]}
-    print(f"\n{rows:,} rows, {len(rounds)} rounds in turn\n\n| run | rows per second | rows per CPU second | peak memory, MB |\n| --- | ---: | ---: | ---: |")
+    median = {
+        side: {name: statistics.median(found[side][name] for found in rounds) for name in ("wall", "cpu", "memory")}
+        for side in rounds[0]
+    }
+    print(
+        f"\n{rows:,} rows, {len(rounds)} rounds in turn\n\n| run | rows per second | rows per CPU second | peak memory, MB |\n| --- | ---: | ---: | ---: |"
+    )
     for side, found in median.items():
         print(f"| {side} | {rows / found['wall']:,.0f} | {rows / found['cpu']:,.0f} | {found['memory']:,.0f} |")
     ours, theirs = median["alignflow"], median["datasets"]

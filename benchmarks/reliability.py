@@ -118,7 +118,11 @@ def kill_and_resume(cell: Cell, expected: Undisturbed, kills: int, seed: int, re
         seed: Of all moments and victims.
         reach: A moment is drawn up to this share of the time that a run is expected to need still.
     """
-    outcome, chance, began = Outcome(cell.name, seed, round(expected.total_s, 1)), random.Random(f"{seed}/{cell.name}"), time.monotonic()
+    outcome, chance, began = (
+        Outcome(cell.name, seed, round(expected.total_s, 1)),
+        random.Random(f"{seed}/{cell.name}"),
+        time.monotonic(),
+    )
     draw_up_to = Pace(expected, reach)
     while len(outcome.kills) < kills:
         key = f"killed-{outcome.runs}"
@@ -144,7 +148,11 @@ def _chain(cell: Cell, key: str, draws: list[Draw], outcome: Outcome) -> dict[st
             return result
         assert kill is not None
         outcome.kills.append(kill)
-        print(f"{cell.name} kill {len(outcome.kills)}: {kill.whom} in {kill.phase} after {kill.after_s:.1f} s", file=sys.stderr, flush=True)
+        print(
+            f"{cell.name} kill {len(outcome.kills)}: {kill.whom} in {kill.phase} after {kill.after_s:.1f} s",
+            file=sys.stderr,
+            flush=True,
+        )
     raise AssertionError("the last run is not killed")
 
 
@@ -208,13 +216,19 @@ def _kill(attempt: Attempt, draw: Draw, share: float) -> Kill | None:
     """Wait for the drawn moment of an attempt that has this share of the steps to do, and kill; None where it ended before."""
     cell, key, chance = attempt.cell, attempt.key, draw.chance
     moment = chance.uniform(0.0, draw.pace.seconds(share) * draw.pace.reach)
-    extra, whom, pick = chance.uniform(0.0, AFTER_S), chance.choices(list(VICTIMS), list(VICTIMS.values()))[0], chance.random()
+    extra, whom, pick = (
+        chance.uniform(0.0, AFTER_S),
+        chance.choices(list(VICTIMS), list(VICTIMS.values()))[0],
+        chance.random(),
+    )
     while attempt.seconds < moment and not attempt.ended:
         time.sleep(min(0.05, max(0.0, moment - attempt.seconds)))
     if draw.aim != ANY:
         while not attempt.ended and cell.doing(key)[0] == "start-up":
             time.sleep(START_POLL_S)
-    while not (found := attempt.processes()) and not attempt.ended:  # takes some milliseconds, in which a phase may pass
+    while (
+        not (found := attempt.processes()) and not attempt.ended
+    ):  # takes some milliseconds, in which a phase may pass
         pass
     if draw.aim != ANY:
         while not attempt.ended and not _is(draw.aim, cell.doing(key)):
@@ -224,7 +238,9 @@ def _kill(attempt: Attempt, draw: Draw, share: float) -> Kill | None:
     if attempt.ended or not found:
         return None
     group = (
-        [pid for pid, role in found.items() if role == whom] or [pid for pid, role in found.items() if role != "supervisor"] or list(found)
+        [pid for pid, role in found.items() if role == whom]
+        or [pid for pid, role in found.items() if role != "supervisor"]
+        or list(found)
     )
     victims = list(found) if whom == "all" else [sorted(group)[int(pick * len(group))]]
     for pid in victims:
@@ -285,7 +301,9 @@ def main() -> int:
     outcomes = [json.loads(line) for line in record.read_text().splitlines()] if record and record.exists() else []
     with tempfile.TemporaryDirectory() as home:
         root, wanted = Path(home), [(kind, count) for kind in given.kinds for count in given.processes]
-        missing = [pair for pair in wanted if not any(outcome["cell"] == f"{pair[0]}-{pair[1]}" for outcome in outcomes)]
+        missing = [
+            pair for pair in wanted if not any(outcome["cell"] == f"{pair[0]}-{pair[1]}" for outcome in outcomes)
+        ]
         inputs = make_inputs(root) if missing else {}
         for kind, count in missing:
             cell = Cell(root, inputs, kind, count, given.engine)
@@ -303,19 +321,47 @@ def main() -> int:
 
 def tables(outcomes: Sequence[Mapping[str, Any]]) -> str:
     """Three tables in Markdown: what came out, what the runs were doing when they were killed, and who was hit."""
-    order = {f"{kind}-{count}": number for number, (count, kind) in enumerate((count, kind) for kind in KINDS for count in range(1, 9))}
+    order = {
+        f"{kind}-{count}": number
+        for number, (count, kind) in enumerate((count, kind) for kind in KINDS for count in range(1, 9))
+    }
     outcomes = sorted(outcomes, key=lambda outcome: order[outcome["cell"]])
-    columns = ("seed", "kills", "runs", "digests equal", "figures equal", "orphans", "drawn again", "undisturbed, s", "all runs, s")
+    columns = (
+        "seed",
+        "kills",
+        "runs",
+        "digests equal",
+        "figures equal",
+        "orphans",
+        "drawn again",
+        "undisturbed, s",
+        "all runs, s",
+    )
     first = [
-        [outcome["seed"], len(outcome["kills"]), outcome["runs"], outcome["equal"], outcome["figures_equal"], outcome["orphans"],
-         outcome["late"], round(outcome["undisturbed_s"]), round(outcome["seconds"])] for outcome in outcomes
-    ]  # fmt: skip
-    doing, hit = ([Counter(kill[name] for kill in outcome["kills"]) for outcome in outcomes] for name in ("phase", "whom"))
+        [
+            outcome["seed"],
+            len(outcome["kills"]),
+            outcome["runs"],
+            outcome["equal"],
+            outcome["figures_equal"],
+            outcome["orphans"],
+            outcome["late"],
+            round(outcome["undisturbed_s"]),
+            round(outcome["seconds"]),
+        ]
+        for outcome in outcomes
+    ]
+    doing, hit = (
+        [Counter(kill[name] for kill in outcome["kills"]) for outcome in outcomes] for name in ("phase", "whom")
+    )
     writing = [sum(kill["writing"] for kill in outcome["kills"]) for outcome in outcomes]
     second = [[*(counts[phase] for phase in PHASES), number] for counts, number in zip(doing, writing, strict=True)]
     third = [[counts[whom] for whom in VICTIMS] for counts in hit]
     names = [outcome["cell"] for outcome in outcomes]
-    return "\n".join(_table(names, *pair) for pair in ((columns, first), ((*PHASES, "writing a state"), second), (tuple(VICTIMS), third)))
+    return "\n".join(
+        _table(names, *pair)
+        for pair in ((columns, first), ((*PHASES, "writing a state"), second), (tuple(VICTIMS), third))
+    )
 
 
 def _table(names: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -61,11 +61,23 @@ def measured(folder: Path, flows: int, tasks: int) -> dict[str, object]:
 
     alignflow("up", "--port", str(port))
     try:
-        lines = [line.removeprefix("export ").partition("=") for line in alignflow("status", "--environment").splitlines()]
-        client = {**environment, **{name: value.strip("'") for name, _, value in lines}, "PREFECT_LOGGING_LEVEL": "ERROR"}
+        lines = [
+            line.removeprefix("export ").partition("=") for line in alignflow("status", "--environment").splitlines()
+        ]
+        client = {
+            **environment,
+            **{name: value.strip("'") for name, _, value in lines},
+            "PREFECT_LOGGING_LEVEL": "ERROR",
+        }
         begun = time.monotonic()
         started = [
-            subprocess.Popen([sys.executable, script, str(tasks), str(index)], env=client, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.Popen(
+                [sys.executable, script, str(tasks), str(index)],
+                env=client,
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             for index in range(flows)
         ]
         failed = sum(process.wait() != 0 for process in started)
@@ -75,10 +87,15 @@ def measured(folder: Path, flows: int, tasks: int) -> dict[str, object]:
         alignflow("down")
     log = (folder / "store/prefect/logs/server.log").read_text(errors="replace")
     return {
-        **versions(), "flows": flows, "tasks": tasks, "seconds": round(seconds, 1), "failed flows": failed,
+        **versions(),
+        "flows": flows,
+        "tasks": tasks,
+        "seconds": round(seconds, 1),
+        "failed flows": failed,
         "locked": sum("OperationalError" in line and "database is locked" in line for line in log.splitlines()),
-        "tracebacks": log.count("Traceback (most recent call last)"), "bulk DML errors": log.count("Can't evaluate bulk DML"),
-    }  # fmt: skip
+        "tracebacks": log.count("Traceback (most recent call last)"),
+        "bulk DML errors": log.count("Can't evaluate bulk DML"),
+    }
 
 
 def versions() -> dict[str, str]:

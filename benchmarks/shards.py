@@ -38,14 +38,19 @@ def main() -> int:
         path.write_text(yaml.safe_dump(_recipe(arguments)))
         _run(path, store, "--until", "sample")
         rows = []
-        print("| pair | 1 process, s | shards, s | tokens/s | tokens/s by shards | ratio |\n| --- | --- | --- | --- | --- | --- |")
+        print(
+            "| pair | 1 process, s | shards, s | tokens/s | tokens/s by shards | ratio |\n| --- | --- | --- | --- | --- | --- |"
+        )
         digests = set()
         for number in range(arguments.pairs):
             alone = _sample(path, store, 1, arguments.runner)
             several = _sample(path, store, arguments.shards, arguments.runner)
             digests |= {alone[2], several[2]}
             rows.append(alone[0] / several[0])
-            print(f"| {number + 1} | {alone[0]:.1f} | {several[0]:.1f} | {alone[1]:.0f} | {several[1]:.0f} | {rows[-1]:.2f} |", flush=True)
+            print(
+                f"| {number + 1} | {alone[0]:.1f} | {several[0]:.1f} | {alone[1]:.0f} | {several[1]:.0f} | {rows[-1]:.2f} |",
+                flush=True,
+            )
     print(
         f"\n{arguments.shards} shards: {statistics.median(rows):.2f} times as fast (median of {len(rows)} pairs); one digest: {len(digests) == 1}"
     )
@@ -54,15 +59,23 @@ def main() -> int:
 
 def _recipe(arguments: argparse.Namespace) -> dict:
     return {
-        "name": "shards", "model": {"path": str(Path(arguments.model).absolute()), "chat_template": "plain"},
-        "data": {"prompts": [{"path": str(ROOT / "examples" / "quickstart" / "prompts.jsonl.gz"), "max_rows": arguments.prompts}]},
-        "sample": {"n": 4, "max_new_tokens": 80}, **dict.fromkeys(("sft", "reward", "align", "evaluate", "report")),
-    }  # fmt: skip
+        "name": "shards",
+        "model": {"path": str(Path(arguments.model).absolute()), "chat_template": "plain"},
+        "data": {
+            "prompts": [
+                {"path": str(ROOT / "examples" / "quickstart" / "prompts.jsonl.gz"), "max_rows": arguments.prompts}
+            ]
+        },
+        "sample": {"n": 4, "max_new_tokens": 80},
+        **dict.fromkeys(("sft", "reward", "align", "evaluate", "report")),
+    }
 
 
 def _run(path: Path, store: Path, *more: str) -> str:
     command = [sys.executable, "-m", "alignflow", "run", str(path), *more]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "ALIGNFLOW_HOME": str(store)}, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "ALIGNFLOW_HOME": str(store)}, capture_output=True, text=True
+    )
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     return done.stdout

@@ -36,7 +36,9 @@ def conversations(path: Path, most: int) -> Iterator[list[dict[str, Any]]]:
             if kind == "demonstrations":
                 yield row["messages"]
             else:
-                yield from ([*row["prompt"], *row[side]] for side in ("chosen", "rejected", "completion") if side in row)
+                yield from (
+                    [*row["prompt"], *row[side]] for side in ("chosen", "rejected", "completion") if side in row
+                )
 
 
 def compare(tokenizer: Any, messages: list[dict[str, Any]], counts: Counter[str]) -> None:
@@ -52,7 +54,9 @@ def compare(tokenizer: Any, messages: list[dict[str, Any]], counts: Counter[str]
         return
     own = tokenizer.apply_chat_template([{**turn} for turn in messages], tokenize=True, return_dict=False)
     counts["compared"] += 1
-    behind = [token for token in own[len(found.ids) :] if token != tokenizer.unk_token_id]  # blanks that a small tokenizer does not know
+    behind = [
+        token for token in own[len(found.ids) :] if token != tokenizer.unk_token_id
+    ]  # blanks that a small tokenizer does not know
     if found.ids == own[: len(found.ids)] and not tokenizer.decode(behind).strip():
         counts["equal"] += 1
     elif found.merged:
@@ -70,7 +74,11 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=3000, help="rows of a file and kind that are compared at most")
     given = parser.parse_args()
     files = [file for place in given.data for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
-    files = [file for file in files if file.is_file() and "".join(file.suffixes[-1:]).replace(".gz", Path(file.stem).suffix) in READERS]
+    files = [
+        file
+        for file in files
+        if file.is_file() and "".join(file.suffixes[-1:]).replace(".gz", Path(file.stem).suffix) in READERS
+    ]
     tokenizers = {path.name: load_tokenizer(path) for path in given.model}
     for tokenizer in tokenizers.values():
         with_template(tokenizer)

@@ -25,25 +25,47 @@ from typing import Any
 HERE = Path(__file__).parent
 MARKS = ("<!-- training: begin -->", "<!-- training: end -->")
 CASES: dict[str, tuple[str, list[tuple[str, str, dict[str, Any]]]]] = {
-    "SFT": ("sft", [
-        ("alignflow", "ours", {}), ("TRL", "theirs", {}), ("TRL, grouped by length", "theirs", {"grouped": True}),
-        ("TRL, padding_free", "theirs", {"padding_free": True}), ("TRL, packing", "theirs", {"packing": True}),
-    ]),
-    "reward": ("reward", [
-        ("alignflow", "ours", {}), ("TRL", "theirs", {}),
-    ]),
-    "DPO, reference passes included": ("dpo", [
-        ("alignflow", "ours", {"reference": True}), ("TRL", "theirs", {}),
-        ("TRL, precomputed", "theirs", {"precompute": True, "reference": True}),
-    ]),
-    "DPO, reference known": ("dpo", [
-        ("alignflow", "ours", {"reference": False}), ("TRL, precomputed", "theirs", {"precompute": True, "reference": False}),
-    ]),
-    "engine over a plain loop (SFT)": ("sft", [
-        ("alignflow, DeepSpeed", "ours", {}), ("alignflow, torch engine", "ours", {"engine": "torch"}),
-        ("plain torch loop", "ours", {"engine": "plain"}),
-    ]),
-}  # fmt: skip
+    "SFT": (
+        "sft",
+        [
+            ("alignflow", "ours", {}),
+            ("TRL", "theirs", {}),
+            ("TRL, grouped by length", "theirs", {"grouped": True}),
+            ("TRL, padding_free", "theirs", {"padding_free": True}),
+            ("TRL, packing", "theirs", {"packing": True}),
+        ],
+    ),
+    "reward": (
+        "reward",
+        [
+            ("alignflow", "ours", {}),
+            ("TRL", "theirs", {}),
+        ],
+    ),
+    "DPO, reference passes included": (
+        "dpo",
+        [
+            ("alignflow", "ours", {"reference": True}),
+            ("TRL", "theirs", {}),
+            ("TRL, precomputed", "theirs", {"precompute": True, "reference": True}),
+        ],
+    ),
+    "DPO, reference known": (
+        "dpo",
+        [
+            ("alignflow", "ours", {"reference": False}),
+            ("TRL, precomputed", "theirs", {"precompute": True, "reference": False}),
+        ],
+    ),
+    "engine over a plain loop (SFT)": (
+        "sft",
+        [
+            ("alignflow, DeepSpeed", "ours", {}),
+            ("alignflow, torch engine", "ours", {"engine": "torch"}),
+            ("plain torch loop", "ours", {"engine": "plain"}),
+        ],
+    ),
+}
 """Case -> (task, what is run in turn: label, side, setting); ratios are to the first of each."""
 
 
@@ -51,7 +73,12 @@ class Worker:
     """A process that has its libraries loaded and does one run per line."""
 
     def __init__(self, python: str, script: str, folder: Path, threads: int):
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+        }
         environment["THP_MEM_ALLOC_ENABLE"] = "1"  # as our stages have it; TRL gets it too
         environment["PYTHONPATH"] = str(HERE.parent) if python == sys.executable else ""
         self._log = open(folder / f"{script}.log", "w")  # noqa: SIM115 (closed with the worker)
@@ -72,7 +99,9 @@ class Worker:
         for line in self._process.stdout:
             if line.startswith("RESULT "):
                 return json.loads(line.removeprefix("RESULT "))
-        raise RuntimeError(f"the worker ended; its log is {self._log.name}:\n{Path(self._log.name).read_text()[-3000:]}")
+        raise RuntimeError(
+            f"the worker ended; its log is {self._log.name}:\n{Path(self._log.name).read_text()[-3000:]}"
+        )
 
     def close(self) -> None:
         """End the process."""
@@ -94,9 +123,13 @@ def main() -> None:
         facts = workers["ours"].run(task="prepare")
         chosen = {name: case for name, case in CASES.items() if arguments.case in name}
         if any(side == "theirs" for _, runs in chosen.values() for _, side, _ in runs):
-            workers["theirs"] = Worker(arguments.trl_python or make_environment(folder), "training_trl.py", folder, arguments.threads)
+            workers["theirs"] = Worker(
+                arguments.trl_python or make_environment(folder), "training_trl.py", folder, arguments.threads
+            )
             stack.callback(workers["theirs"].close)
-        text = report(arguments, facts, {name: measure(case, workers, arguments.rounds) for name, case in chosen.items()})
+        text = report(
+            arguments, facts, {name: measure(case, workers, arguments.rounds) for name, case in chosen.items()}
+        )
     print(text)
     if arguments.write:
         write(Path(arguments.write), text)
@@ -133,7 +166,9 @@ def make_environment(folder: Path) -> str:
     subprocess.run([sys.executable, "-m", "venv", str(folder / "trl")], check=True)
     pinned = [f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "transformers")]
     python = folder / "trl" / "bin" / "python"
-    subprocess.run([str(python), "-m", "pip", "install", "-q", *pinned, f"trl=={settings['trl']}"], check=True, stdout=sys.stderr)
+    subprocess.run(
+        [str(python), "-m", "pip", "install", "-q", *pinned, f"trl=={settings['trl']}"], check=True, stdout=sys.stderr
+    )
     return str(python)
 
 
@@ -150,16 +185,21 @@ def measure(
     return found
 
 
-def report(arguments: argparse.Namespace, facts: dict[str, Any], cases: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+def report(
+    arguments: argparse.Namespace, facts: dict[str, Any], cases: dict[str, dict[str, list[dict[str, Any]]]]
+) -> str:
     """Markdown tables."""
     lines = [
-        f"`python benchmarks/training.py {' '.join(shown(sys.argv[1:]))}`", "",
+        f"`python benchmarks/training.py {' '.join(shown(sys.argv[1:]))}`",
+        "",
         f"{facts['model']}; {facts['text']}; {arguments.precision}, {arguments.threads} thread, batch {arguments.batch_size}, "
         f"{arguments.rounds} rounds in turn; {facts['versions']}, trl {arguments.trl}. Speed: supervised tokens per CPU second, median "
         "(lowest to highest). Memory: peak above the loaded model. Ratio: speed of the first line over this one, median of the rounds "
-        "(lowest to highest).", "",
-        "| case | run | tokens per CPU second | peak memory, MB | ratio |", "| --- | --- | ---: | ---: | ---: |",
-    ]  # fmt: skip
+        "(lowest to highest).",
+        "",
+        "| case | run | tokens per CPU second | peak memory, MB | ratio |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
     for name, runs in cases.items():
         first = next(iter(runs.values()))
         for label, results in runs.items():

@@ -71,18 +71,27 @@ def prepare() -> dict[str, Any]:
     initialise(InitConfig(path=SETTINGS["model"]), run=run)
     shutil.copytree(run.out, FOLDER / "base", dirs_exist_ok=True)
     draw = random.Random(0)
-    tables = {name: pandas.read_parquet(SETTINGS[name]).to_dict("records") for name in ("demonstrations", "preferences")}
+    tables = {
+        name: pandas.read_parquet(SETTINGS[name]).to_dict("records") for name in ("demonstrations", "preferences")
+    }
     for rows in tables.values():
         draw.shuffle(rows)
     demonstrations = [
         {"id": f"d{n}", "source": "b", "messages": [*user(str(row["prompt"])), *assistant(str(row["completion"]))]}
         for n, row in enumerate(tables["demonstrations"])
-    ]  # fmt: skip
+    ]
     preferences = [
-        {"id": f"p{n}", "source": "b", "prompt": user(str(row["prompt"])), "chosen": assistant(str(row["chosen"])),
-         "rejected": assistant(str(row["rejected"])), "chosen_ended": True, "rejected_ended": True}
+        {
+            "id": f"p{n}",
+            "source": "b",
+            "prompt": user(str(row["prompt"])),
+            "chosen": assistant(str(row["chosen"])),
+            "rejected": assistant(str(row["rejected"])),
+            "chosen_ended": True,
+            "rejected_ended": True,
+        }
         for n, row in enumerate(tables["preferences"])
-    ]  # fmt: skip
+    ]
     tokenizer = load_policy(FOLDER / "base", runtime()).tokenizer
     demonstrations, preferences = fitting(demonstrations, preferences, tokenizer)
     for name, rows in (("demonstrations", demonstrations), ("preferences", preferences)):
@@ -90,24 +99,32 @@ def prepare() -> dict[str, Any]:
         write_table(rows[:2], name, FOLDER / name / "heldout.parquet")
     encoded = sft.read_rows(FOLDER / "demonstrations" / "train.parquet", tokenizer, SETTINGS["max_length"], run)[1]
     pairs = read_pairs(FOLDER / "preferences" / "train.parquet", tokenizer, SETTINGS["max_length"], run, "benchmark")
-    supervised = {"sft": sum(row.supervised for row in encoded), "dpo": sum(row.supervised for row in (*pairs.chosen, *pairs.rejected))}
+    supervised = {
+        "sft": sum(row.supervised for row in encoded),
+        "dpo": sum(row.supervised for row in (*pairs.chosen, *pairs.rejected)),
+    }
     supervised["reward"] = supervised["dpo"]
     ids = {
         "sft": [{"input_ids": [*row.prompt_ids, *row.completion_ids], "labels": labels(row)} for row in encoded],
         "pairs": [
-            {"prompt_ids": list(one.prompt_ids), "chosen_ids": list(one.completion_ids), "rejected_ids": list(other.completion_ids)}
+            {
+                "prompt_ids": list(one.prompt_ids),
+                "chosen_ids": list(one.completion_ids),
+                "rejected_ids": list(other.completion_ids),
+            }
             for one, other in zip(pairs.chosen, pairs.rejected, strict=True)
         ],
         "supervised": supervised,
-    }  # fmt: skip
+    }
     (FOLDER / "rows.json").write_text(json.dumps(ids))
     lengths = sorted(map(len, encoded))
     both = sorted(len(row) for row in (*pairs.chosen, *pairs.rejected))
     return {
-        "model": Path(SETTINGS["model"]).name, "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
+        "model": Path(SETTINGS["model"]).name,
+        "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
         "text": f"{len(encoded)} demonstrations of {lengths[0]} to {lengths[-1]} tokens (median {lengths[len(lengths) // 2]}), "
         f"{len(pairs)} pairs with sides of {both[0]} to {both[-1]} (median {both[len(both) // 2]})",
-    }  # fmt: skip
+    }
 
 
 def fitting(demonstrations: list[Any], preferences: list[Any], tokenizer: Any) -> tuple[list[Any], list[Any]]:
@@ -129,13 +146,18 @@ def fitting(demonstrations: list[Any], preferences: list[Any], tokenizer: Any) -
 def labels(row: Any) -> list[int]:
     """TRL's labels of a row: its ids where they count, -100 elsewhere."""
     counts = row.mask or (True,) * len(row.completion_ids)
-    return [-100] * len(row.prompt_ids) + [token if counted else -100 for token, counted in zip(row.completion_ids, counts, strict=True)]
+    return [-100] * len(row.prompt_ids) + [
+        token if counted else -100 for token, counted in zip(row.completion_ids, counts, strict=True)
+    ]
 
 
 def runtime(engine: str = "deepspeed") -> Runtime:
     """How ours runs."""
     return Runtime(
-        precision=SETTINGS["precision"], engine=engine, threads=SETTINGS["threads"], micro_batch_tokens=SETTINGS["micro_batch_tokens"]
+        precision=SETTINGS["precision"],
+        engine=engine,
+        threads=SETTINGS["threads"],
+        micro_batch_tokens=SETTINGS["micro_batch_tokens"],
     )
 
 
@@ -165,25 +187,37 @@ def measured(watch: Watch, module: Any, *names: str) -> Iterator[None]:
 def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict[str, float]:
     """One epoch of a task by the stage's own body; what is measured is its loop (and the reference's passes)."""
     shared = {
-        "num_train_epochs": 1.0, "batch_size": SETTINGS["batch_size"], "learning_rate": RATE, "max_length": SETTINGS["max_length"],
+        "num_train_epochs": 1.0,
+        "batch_size": SETTINGS["batch_size"],
+        "learning_rate": RATE,
+        "max_length": SETTINGS["max_length"],
         "save_steps": 10**6,
-    }  # fmt: skip
+    }
     watch, base = Watch(), FOLDER / "base"
     supervised = json.loads((FOLDER / "rows.json").read_text())["supervised"][task]
     if engine == "plain":
         watch.wrap("fit", plain_loop)(SFTConfig(**shared))
     elif task == "sft":
         with measured(watch, sft, "fit"):
-            sft.train_sft(SFTConfig(**shared), base=base, demonstrations=FOLDER / "demonstrations", run=new_run(task, engine))
+            sft.train_sft(
+                SFTConfig(**shared), base=base, demonstrations=FOLDER / "demonstrations", run=new_run(task, engine)
+            )
     elif task == "reward":
         with measured(watch, reward, "fit"):
             reward.train_reward(
-                RewardConfig(**shared, check_rows=1), base=base, preferences=FOLDER / "preferences", run=new_run(task, engine)
+                RewardConfig(**shared, check_rows=1),
+                base=base,
+                preferences=FOLDER / "preferences",
+                run=new_run(task, engine),
             )
     else:
         with measured(watch, offline, "fit", "own_scores"):
             offline.train_offline(
-                AlignConfig(**shared), policy=base, reference=None, preferences=FOLDER / "preferences", run=new_run(task, engine)
+                AlignConfig(**shared),
+                policy=base,
+                reference=None,
+                preferences=FOLDER / "preferences",
+                run=new_run(task, engine),
             )
     seconds = watch.seconds["fit"] + (watch.seconds["own_scores"] if reference else 0.0)
     return {"seconds": seconds, "tokens": supervised, "memory_mb": watch.peak}
@@ -192,7 +226,9 @@ def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict
 def plain_loop(config: SFTConfig) -> None:
     """The same micro-batches and the same forward pass in a loop of ten lines: what an engine may add to."""
     policy = load_policy(FOLDER / "base", runtime(), trainable=True)
-    rows = sft.read_rows(FOLDER / "demonstrations" / "train.parquet", policy.tokenizer, config.max_length, new_run("plain"))[1]
+    rows = sft.read_rows(
+        FOLDER / "demonstrations" / "train.parquet", policy.tokenizer, config.max_length, new_run("plain")
+    )[1]
     optimizer = make_optimizer(policy.model, config)
     for start in range(0, len(rows), config.batch_size):
         step = rows[start : start + config.batch_size]

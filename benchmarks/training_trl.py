@@ -38,11 +38,21 @@ def memory(field: str) -> float:
 def arguments_of(grouped: bool) -> dict[str, Any]:
     """What all of TRL's configs share. Gradient checkpointing, on by default, is off: it would cost a forward pass."""
     shared: dict[str, Any] = {
-        "output_dir": str(FOLDER / "theirs"), "per_device_train_batch_size": ROWS_AT_A_TIME,
-        "gradient_accumulation_steps": max(1, SETTINGS["batch_size"] // ROWS_AT_A_TIME), "num_train_epochs": 1, "learning_rate": 1e-5,
-        "max_length": SETTINGS["max_length"], "use_cpu": True, "bf16": SETTINGS["precision"] == "bf16", "gradient_checkpointing": False,
-        "save_strategy": "no", "report_to": [], "logging_steps": 5, "disable_tqdm": True, "seed": 0,
-    }  # fmt: skip
+        "output_dir": str(FOLDER / "theirs"),
+        "per_device_train_batch_size": ROWS_AT_A_TIME,
+        "gradient_accumulation_steps": max(1, SETTINGS["batch_size"] // ROWS_AT_A_TIME),
+        "num_train_epochs": 1,
+        "learning_rate": 1e-5,
+        "max_length": SETTINGS["max_length"],
+        "use_cpu": True,
+        "bf16": SETTINGS["precision"] == "bf16",
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "report_to": [],
+        "logging_steps": 5,
+        "disable_tqdm": True,
+        "seed": 0,
+    }
     return {**shared, "train_sampling_strategy": "group_by_length"} if grouped else shared
 
 
@@ -55,17 +65,28 @@ def make_trainer(task: str, options: dict[str, Any], rows: dict[str, Any]) -> An
         shared["max_length"] = None  # TRL's own demand; the rows fit already
     if task == "sft":
         model = AutoModelForCausalLM.from_pretrained(FOLDER / "base", dtype=torch.float32)
-        return SFTTrainer(model, SFTConfig(**shared, **chosen), train_dataset=Dataset.from_list(rows["sft"]), processing_class=tokenizer)
+        return SFTTrainer(
+            model,
+            SFTConfig(**shared, **chosen),
+            train_dataset=Dataset.from_list(rows["sft"]),
+            processing_class=tokenizer,
+        )
     if task == "reward":
-        whole = [{side: row["prompt_ids"] + row[side] for side in ("chosen_ids", "rejected_ids")} for row in rows["pairs"]]
+        whole = [
+            {side: row["prompt_ids"] + row[side] for side in ("chosen_ids", "rejected_ids")} for row in rows["pairs"]
+        ]
         if tokenizer.pad_token_id == tokenizer.eos_token_id:
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token
         model = AutoModelForSequenceClassification.from_pretrained(FOLDER / "base", num_labels=1, dtype=torch.float32)
         model.config.pad_token_id = tokenizer.pad_token_id
-        return RewardTrainer(model, RewardConfig(**shared), train_dataset=Dataset.from_list(whole), processing_class=tokenizer)
+        return RewardTrainer(
+            model, RewardConfig(**shared), train_dataset=Dataset.from_list(whole), processing_class=tokenizer
+        )
     model = AutoModelForCausalLM.from_pretrained(FOLDER / "base", dtype=torch.float32)
     config = DPOConfig(**shared, precompute_ref_log_probs=options.get("precompute", False))
-    return PreparedDPOTrainer(model, args=config, train_dataset=Dataset.from_list(rows["pairs"]), processing_class=tokenizer)
+    return PreparedDPOTrainer(
+        model, args=config, train_dataset=Dataset.from_list(rows["pairs"]), processing_class=tokenizer
+    )
 
 
 def train(task: str, **options: Any) -> dict[str, float]:

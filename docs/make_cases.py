@@ -61,33 +61,79 @@ KEPT_WHOLE = "kept as if nothing stood there"
 CONVERSATIONS = (
     Case("`history` and `system` of Alpaca", "alpaca_history_system.jsonl", "both were not read"),
     Case("`system` beside pairs", "pairs_system_column.jsonl", "`system` was not read"),
-    Case("whole conversations in `chosen` and `rejected`", "pairs_whole_conversations.jsonl", "the system turn and the turns in the middle were lost"),
-    Case("sides that end with a user turn", "pairs_end_with_user.jsonl", "the user turn became the answer: `chosen: Thanks.`", "preferences"),
-    Case("pairs with `messages` beside them, read as pairs", "pairs_beside_messages.jsonl", "taken for `messages`, and refused", "preferences"),
-    Case("the same file, nothing named", "pairs_beside_messages.jsonl", "demonstrations; the pairs were left out without a word"),
-    Case("`completion` of several turns", "completion_of_several_turns.jsonl", "only the last turn was kept, as the answer to the first question"),
+    Case(
+        "whole conversations in `chosen` and `rejected`",
+        "pairs_whole_conversations.jsonl",
+        "the system turn and the turns in the middle were lost",
+    ),
+    Case(
+        "sides that end with a user turn",
+        "pairs_end_with_user.jsonl",
+        "the user turn became the answer: `chosen: Thanks.`",
+        "preferences",
+    ),
+    Case(
+        "pairs with `messages` beside them, read as pairs",
+        "pairs_beside_messages.jsonl",
+        "taken for `messages`, and refused",
+        "preferences",
+    ),
+    Case(
+        "the same file, nothing named",
+        "pairs_beside_messages.jsonl",
+        "demonstrations; the pairs were left out without a word",
+    ),
+    Case(
+        "`completion` of several turns",
+        "completion_of_several_turns.jsonl",
+        "only the last turn was kept, as the answer to the first question",
+    ),
     Case("`weight: 0` on a turn", "weight_zero.jsonl", "the wrong answer was trained on"),
     Case("`train: false` on a turn", "train_false.jsonl", "the wrong answer was trained on"),
     Case("`reasoning_content`", "reasoning_content.jsonl", KEPT_WHOLE),
     Case("`tool_calls` beside text", "tool_calls_beside_text.jsonl", KEPT_WHOLE),
     Case("a call without text, and its result", "tool_result.jsonl", "refused"),
     Case("calls and results as ShareGPT has them", "sharegpt_tools.jsonl", "refused"),
-    Case("an unknown tool, arguments that are no JSON, a result of no call, a call without a result", "broken_tools.jsonl", "refused, like all calls"),
+    Case(
+        "an unknown tool, arguments that are no JSON, a result of no call, a call without a result",
+        "broken_tools.jsonl",
+        "refused, like all calls",
+    ),
     Case("a pair with a call as an answer", "pair_of_calls.jsonl", "refused, like all rows with tools", "preferences"),
     Case("`refusal` on a turn", "refusal.jsonl", KEPT_WHOLE),
     Case("images", "images.jsonl", "trained on without the image"),
     Case("content as text parts", "content_parts.jsonl", "refused"),
     Case("content parts, one an image", "content_parts_with_image.jsonl", "refused"),
     Case("a transcript in `prompt`", "transcript_in_prompt.jsonl", "the whole transcript was one user turn"),
-    Case("`text` with `### Human:`", "guanaco_text.jsonl", "cut at the first sentence: `### Human: I like maps.` was the prompt", "demonstrations"),
-    Case("OASST, one message a row", "oasst_flat.jsonl", "every message was cut at its first sentence: parts of questions became answers", "demonstrations"),
+    Case(
+        "`text` with `### Human:`",
+        "guanaco_text.jsonl",
+        "cut at the first sentence: `### Human: I like maps.` was the prompt",
+        "demonstrations",
+    ),
+    Case(
+        "OASST, one message a row",
+        "oasst_flat.jsonl",
+        "every message was cut at its first sentence: parts of questions became answers",
+        "demonstrations",
+    ),
     Case("OASST, one message a row, as pairs", "oasst_flat.jsonl", "refused", "preferences"),
     Case("OASST trees", "oasst_trees.jsonl", "refused", "preferences"),
-    Case("plain text, nothing named", "text_only.jsonl", "the first sentence became the prompt, the rest the answer", "demonstrations"),
+    Case(
+        "plain text, nothing named",
+        "text_only.jsonl",
+        "the first sentence became the prompt, the rest the answer",
+        "demonstrations",
+    ),
     Case("plain text, its format named", "text_only.jsonl", "as now", "demonstrations", format="text"),
-)  # fmt: skip
+)
 VALUES = (
-    Case("`label: false` read as demonstrations", "label_false.jsonl", "the bad answers became demonstrations", "demonstrations"),
+    Case(
+        "`label: false` read as demonstrations",
+        "label_false.jsonl",
+        "the bad answers became demonstrations",
+        "demonstrations",
+    ),
     Case("labels as words", "unpaired_words.jsonl", "refused: `no_label`", "unpaired"),
     Case("labels as words in a CSV", "unpaired.csv", "refused: `no_label`", "unpaired"),
     Case("`kto_tag`", "kto_tag.jsonl", "refused: `no_label`", "unpaired"),
@@ -95,24 +141,47 @@ VALUES = (
     Case("scores as text", "scores_as_text.jsonl", "refused: `no_scores`", "preferences"),
     Case("a soft label of 1.7", "soft_label.jsonl", "used in the loss of the reward model", "preferences"),
     Case("a lone surrogate", "lone_surrogate.jsonl", "`UnicodeEncodeError` ended the stage"),
-    Case("names of one's own, one of them nested", "own_names.jsonl", "refused: no known format", columns={"prompt": "question", "completion": "reply.text"}),
+    Case(
+        "names of one's own, one of them nested",
+        "own_names.jsonl",
+        "refused: no known format",
+        columns={"prompt": "question", "completion": "reply.text"},
+    ),
     Case("columns and keys that nothing reads", "unused_columns.jsonl", "not a word about them"),
-    Case("one long system prompt in all rows", "shared_system.jsonl", "24 of 25 rows dropped as near duplicates", is_prepared=True),
+    Case(
+        "one long system prompt in all rows",
+        "shared_system.jsonl",
+        "24 of 25 rows dropped as near duplicates",
+        is_prepared=True,
+    ),
     Case("most rows dropped", "mostly_dropped.jsonl", "not a word on the terminal", "preferences", is_prepared=True),
-)  # fmt: skip
+)
 FILES = (
     Case("a byte order mark", "bom.jsonl", "the first row was lost, as a broken line"),
     Case("UTF-16", "utf16.txt", "read as U+FFFD and NUL characters"),
     Case("bytes that are no UTF-8", "not_utf8.jsonl", "refused as a format that is not known"),
-    Case("a quote that is not closed in a CSV", "unclosed_quote.csv", "all lines after it became one answer, nothing was counted"),
-    Case("CSV cells that look like JSON", "json_cells.csv", "`[1, 2]` was read as a list, and the row dropped", "demonstrations"),
+    Case(
+        "a quote that is not closed in a CSV",
+        "unclosed_quote.csv",
+        "all lines after it became one answer, nothing was counted",
+    ),
+    Case(
+        "CSV cells that look like JSON",
+        "json_cells.csv",
+        "`[1, 2]` was read as a list, and the row dropped",
+        "demonstrations",
+    ),
     Case("a .json that is one row", "one_row.json", "its turns were taken for rows, and refused"),
     Case("a .json with its rows under one of several lists", "list_under_a_key.json", "refused"),
     Case("a folder with `train` and `test` files", "split_folder", "both were read"),
     Case("two tools with other parameters in one Parquet file", "two_tools.parquet", "refused"),
     Case("a column that is null in the first file and text in the second", "null_then_text", "as now"),
     Case("a link beside its file", "linked_twice", "every row was read twice"),
-    Case("a link into a cache of the Hub", "hub_cache/snapshots/1/train.jsonl", "named in a recipe, it lost its suffix and was refused"),
+    Case(
+        "a link into a cache of the Hub",
+        "hub_cache/snapshots/1/train.jsonl",
+        "named in a recipe, it lost its suffix and was refused",
+    ),
     Case("a file that is no data beside data", "skipped_files", "not a word about it"),
 )
 SECTIONS = {"Conversations": CONVERSATIONS, "Values and columns": VALUES, "Files": FILES}
@@ -146,10 +215,17 @@ The end of an assistant's turn and what `init` says are those of the byte-level 
 """
 SYSTEM = {"role": "system", "content": "Be kind."}
 TURNS = (
-    {"role": "user", "content": "What is this?"}, {"role": "assistant", "content": "A fox."},
-    {"role": "user", "content": "Is it quick?"}, {"role": "assistant", "content": "It is."},
-)  # fmt: skip
-EQUAL_BEFORE = {"phi": "equal, others", "cohere": "equal, equal", "zephyr": "equal, others", "mistral": "refused, refused"}
+    {"role": "user", "content": "What is this?"},
+    {"role": "assistant", "content": "A fox."},
+    {"role": "user", "content": "Is it quick?"},
+    {"role": "assistant", "content": "It is."},
+)
+EQUAL_BEFORE = {
+    "phi": "equal, others",
+    "cohere": "equal, equal",
+    "zephyr": "equal, others",
+    "mistral": "refused, refused",
+}
 """Those of which the ids were not others with both tokenizers."""
 
 
@@ -164,9 +240,15 @@ def command(case: Case) -> str:
 
 def now(case: Case) -> str:
     """What comes out, in one line."""
-    found = inspect_source(SourceConfig(path=str(ROOT / CASES / case.file), format=case.format, columns=dict(case.columns)), case.kind)
+    found = inspect_source(
+        SourceConfig(path=str(ROOT / CASES / case.file), format=case.format, columns=dict(case.columns)), case.kind
+    )
     counted = found.counted
-    parts = [f"{found.format or 'no format'}, {found.kind}: kept {len(counted.rows)} of {counted.read}"] if counted.read else []
+    parts = (
+        [f"{found.format or 'no format'}, {found.kind}: kept {len(counted.rows)} of {counted.read}"]
+        if counted.read
+        else []
+    )
     parts += [f"dropped {count} `{reason}`" for reason, count in found.dropped.items()]
     parts += [code(line) for line in found.warnings if line != found.error_line and not line.startswith("dropped: ")]
     parts += [f"refused: {code(refusal(found))}"] if found.error is not None else []
@@ -180,12 +262,20 @@ def prepared(counted: Kept) -> str:
     config, parsed = PrepareConfig(), Parsed.of(counted)
     different = list({normalise_text(row_text(row)): row for row in reversed(counted.rows)}.values())[::-1]
     texts = [row_text(row) for row in different]
-    near = near_duplicates(texts, config.near_duplicate_threshold, [without_system(row) or text for row, text in zip(different, texts, strict=True)])
+    near = near_duplicates(
+        texts,
+        config.near_duplicate_threshold,
+        [without_system(row) or text for row, text in zip(different, texts, strict=True)],
+    )
     counted.count("duplicate", "", len(counted.rows) - len(different))
     counted.count("near_duplicate", "", sum(near))
     counted.rows = [row for row, is_near in zip(different, near, strict=True) if not is_near]
     share = parsed.lost_share(counted)
-    stops = f", and stops: {share:.0%} are lost, more than `max_dropped_fraction`" if share > config.max_dropped_fraction else ""
+    stops = (
+        f", and stops: {share:.0%} are lost, more than `max_dropped_fraction`"
+        if share > config.max_dropped_fraction
+        else ""
+    )
     return f"`prepare` has {len(counted.rows)} after its search for duplicates{stops}"
 
 
@@ -207,7 +297,10 @@ def shown_row(row: Mapping[str, Any]) -> str:
 def licence_line() -> str:
     """What `prepare` records of two sources whose files have one name."""
     stated = {"a": "MIT", "b": "CC0"}
-    sources = tuple(SourceConfig(path=str(ROOT / TWO_LICENCES / place / "train.jsonl"), licence=licence) for place, licence in stated.items())
+    sources = tuple(
+        SourceConfig(path=str(ROOT / TWO_LICENCES / place / "train.jsonl"), licence=licence)
+        for place, licence in stated.items()
+    )
     recorded = licences(PrepareConfig(demonstrations=sources))
     return (
         f"Two sources of one file name, `a/train.jsonl` under {stated['a']} and `b/train.jsonl` under {stated['b']} (`{TWO_LICENCES}`): before, the "
@@ -241,7 +334,15 @@ def templates() -> str:
         messages = [*([SYSTEM] if family.system else []), *TURNS]
         said = [line.replace("<", "&lt;").replace("\n", "⏎") for line in check_template(pair[0], name)]
         equal = ", ".join(compared(tokenizer, messages) for tokenizer in pair)
-        rows.append([name, EQUAL_BEFORE.get(name, "others, others"), equal, code(end_text(pair[0])), "<br>".join(said) or "nothing"])
+        rows.append(
+            [
+                name,
+                EQUAL_BEFORE.get(name, "others, others"),
+                equal,
+                code(end_text(pair[0])),
+                "<br>".join(said) or "nothing",
+            ]
+        )
     return table(["in the manner of", "before", "now", "end of a turn", "`init` says"], rows)
 
 

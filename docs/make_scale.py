@@ -31,12 +31,22 @@ MODELS: Mapping[str, ModelShape] = {
     "70B": ModelShape("llama", 8192, 80, 64, 8, 128, 28672, 128256),
 }
 NAMES = {
-    "1B": "Llama 3.2 1B", "3B": "Llama 3.2 3B", "8B": "Llama 3.1 8B", "14B": "Qwen2.5 14B", "32B": "Qwen2.5 32B", "70B": "Llama 3.1 70B",
-}  # fmt: skip
+    "1B": "Llama 3.2 1B",
+    "3B": "Llama 3.2 3B",
+    "8B": "Llama 3.1 8B",
+    "14B": "Qwen2.5 14B",
+    "32B": "Qwen2.5 32B",
+    "70B": "Llama 3.1 70B",
+}
 COLUMNS: Sequence[tuple[str, int, str]] = (
-    ("ZeRO 1", 1, "none"), ("1, optimizer", 1, "optimizer"), ("ZeRO 2", 2, "none"), ("2, optimizer", 2, "optimizer"),
-    ("ZeRO 3", 3, "none"), ("3, optimizer", 3, "optimizer"), ("3, all", 3, "all"),
-)  # fmt: skip
+    ("ZeRO 1", 1, "none"),
+    ("1, optimizer", 1, "optimizer"),
+    ("ZeRO 2", 2, "none"),
+    ("2, optimizer", 2, "optimizer"),
+    ("ZeRO 3", 3, "none"),
+    ("3, optimizer", 3, "optimizer"),
+    ("3, all", 3, "all"),
+)
 
 INTRODUCTION = f"""\
 <!-- Written by docs/make_scale.py: do not edit, run `make docs`. -->
@@ -69,9 +79,18 @@ def shapes_table() -> str:
     rows = []
     for label, shape in MODELS.items():
         weights, adapter = shape.parameters, shape.lora_parameters(RANK)
-        rows.append([
-            label, NAMES[label], f"{weights:,}", gib(4 * weights), gib(8 * weights), f"{adapter:,}", gib(4 * weights), gib(3 * 12 * weights),
-        ])  # fmt: skip
+        rows.append(
+            [
+                label,
+                NAMES[label],
+                f"{weights:,}",
+                gib(4 * weights),
+                gib(8 * weights),
+                f"{adapter:,}",
+                gib(4 * weights),
+                gib(3 * 12 * weights),
+            ]
+        )
     head = [
         "",
         "shape of",
@@ -98,7 +117,9 @@ def reward(shape: ModelShape, rank: int | None, place: Place) -> Need:
 def ppo(shape: ModelShape, rank: int | None, place: Place) -> Need:
     """Policy and value model learn; reference and reward model of the same shape are frozen. An adapter's base is its reference."""
     frozen = [*([] if rank else [shape.parameters]), shape.scoring_parameters]
-    return online_need(Learner(shape, TOKENS, TOKENS, rank, True), Learner(shape, TOKENS, 0, None, True), frozen, ROLLOUT, place)
+    return online_need(
+        Learner(shape, TOKENS, TOKENS, rank, True), Learner(shape, TOKENS, 0, None, True), frozen, ROLLOUT, place
+    )
 
 
 SECTIONS: Sequence[tuple[str, str, Callable[[ModelShape, int | None, Place], Need]]] = (
@@ -171,7 +192,14 @@ def page() -> str:
         example(),
     ]
     for title, text, rule in SECTIONS:
-        parts += [f"## {title}", text, "### All weights", needs_table(rule, None), f"### LoRA, r = {RANK}", needs_table(rule, RANK)]
+        parts += [
+            f"## {title}",
+            text,
+            "### All weights",
+            needs_table(rule, None),
+            f"### LoRA, r = {RANK}",
+            needs_table(rule, RANK),
+        ]
     return "\n\n".join(parts) + "\n"
 
 

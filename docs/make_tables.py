@@ -26,8 +26,23 @@ from alignflow.tasks.launch.runtime import key_components
 
 DIRECTORY = Path(__file__).parent
 NOTE = "<!-- Written by docs/make_tables.py: do not edit, run `make docs`. -->"
-NAMES: Mapping[Any, str] = {bool: "true or false", int: "integer", float: "number", str: "text", Any: "any value", NoneType: "`null`"}
-SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches", "min_length": "length >=", "max_length": "length <="}
+NAMES: Mapping[Any, str] = {
+    bool: "true or false",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Any: "any value",
+    NoneType: "`null`",
+}
+SIGNS = {
+    "ge": ">=",
+    "gt": ">",
+    "le": "<=",
+    "lt": "<",
+    "pattern": "matches",
+    "min_length": "length >=",
+    "max_length": "length <=",
+}
 RESOLVED = {"training": "engine"}  # fields of the engine that stand in the key under another name
 
 RECIPE_INTRODUCTION = """\
@@ -78,7 +93,9 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in models_in(argument)]
 
 
-def places(config: type[BaseModel] = Recipe, place: str = "", found: dict[Any, list[str]] | None = None) -> dict[Any, list[str]]:
+def places(
+    config: type[BaseModel] = Recipe, place: str = "", found: dict[Any, list[str]] | None = None
+) -> dict[Any, list[str]]:
     """Every config of the recipe, with the places at which it stands."""
     found = {} if found is None else found
     found.setdefault(config, []).append(place)
@@ -142,7 +159,12 @@ def _plain(value: Any) -> Any:
 
 def bounds(field: Any) -> str:
     """A field's bounds; empty where it has none."""
-    found = [(name, getattr(part, name)) for part in field.metadata for name in SIGNS if getattr(part, name, None) is not None]
+    found = [
+        (name, getattr(part, name))
+        for part in field.metadata
+        for name in SIGNS
+        if getattr(part, name, None) is not None
+    ]
     return "".join(f", {SIGNS[name]} {f'`{value}`' if name == 'pattern' else value}" for name, value in found)
 
 
@@ -179,7 +201,9 @@ def recipe_page() -> str:
     parts = [NOTE, RECIPE_INTRODUCTION]
     for config, where in PLACES.items():
         title = heading(config) if where[0] else "top level"
-        listed = f" Stands at {', '.join(f'`{place}`' for place in where)}." if title not in ("top level", where[0]) else ""
+        listed = (
+            f" Stands at {', '.join(f'`{place}`' for place in where)}." if title not in ("top level", where[0]) else ""
+        )
         parts += [f"## {title}", (config.__doc__ or "").splitlines()[0] + listed, fields(config)]
     return "\n\n".join(parts) + "\n"
 
@@ -190,7 +214,13 @@ def rows_of(rows: Mapping[str, Part], *columns: str) -> str:
     def cell(value: Any) -> str:
         if isinstance(value, bool):
             return "yes" if value else "no"
-        return ", ".join(f"`{item}`" for item in value) if isinstance(value, tuple) else "" if value is None else str(value)
+        return (
+            ", ".join(f"`{item}`" for item in value)
+            if isinstance(value, tuple)
+            else ""
+            if value is None
+            else str(value)
+        )
 
     body = [
         [f"`{name}`", prose(row.summary), *(cell(getattr(row, column)) for column in columns), f"`{row.address}`"]
@@ -210,7 +240,8 @@ def constitutions() -> str:
     """The built-in constitutions."""
     files = {path.stem: read_constitution(path) for path in sorted(BUILT_IN.glob("*.yaml"))}
     rows = [
-        [f"`{name}`", file["description"], ", ".join(f"`{entry['kind']}`" for entry in file["principles"])] for name, file in files.items()
+        [f"`{name}`", file["description"], ", ".join(f"`{entry['kind']}`" for entry in file["principles"])]
+        for name, file in files.items()
     ]
     return table(["name", "summary", "kinds of its principles"], rows)
 
@@ -220,29 +251,37 @@ def catalogue_page() -> str:
     beyond = {name: row.config for name, row in STAGES.items() if row.config not in PLACES}
     methods, judges = catalogue.METHODS, catalogue.JUDGES
     parts = [
-        NOTE, CATALOGUE_INTRODUCTION,
+        NOTE,
+        CATALOGUE_INTRODUCTION,
         "## Stages\n\nA trailing `?` marks an input that may be missing. [recipe.md](recipe.md) has the fields of each.",
-        rows_of(STAGES, "takes", "makes", "trains", "generates"), *options_of(beyond, "Fields of"),
+        rows_of(STAGES, "takes", "makes", "trains", "generates"),
+        *options_of(beyond, "Fields of"),
         "## Methods\n\nNames for `align.method`; the options of one go to `align.options`. `family` is a row of the families below, `paper` a number of arXiv.\n"
         "In a formula rho is log pi - log pi_ref summed over an answer's tokens, lp the policy's log-probability likewise, avg a mean over\n"
         "tokens, w and l the chosen and the rejected answer, s the sigmoid.",
-        rows_of(methods, "family", "needs_reference", "paper", "formula"), *options_of({name: row.options for name, row in methods.items()}, "Options of"),
+        rows_of(methods, "family", "needs_reference", "paper", "formula"),
+        *options_of({name: row.options for name, row in methods.items()}, "Options of"),
         "## Judges\n\nNames for `label.judge.name` and `evaluate.judges`. `needs` is what a judge falls back on where its options name no model.",
-        rows_of(judges, "needs"), *options_of({name: row.options for name, row in judges.items()}, "Options of"),
-        "### Constitutions\n\nBuilt-in names for `constitution` of the judge `rubric`. A file of the same form can be given by its path.", constitutions(),
+        rows_of(judges, "needs"),
+        *options_of({name: row.options for name, row in judges.items()}, "Options of"),
+        "### Constitutions\n\nBuilt-in names for `constitution` of the judge `rubric`. A file of the same form can be given by its path.",
+        constitutions(),
         KINDS_INTRODUCTION,
         table(["kind", "summary"], [[f"`{name}`", prose(kind.summary)] for name, kind in PRINCIPLES.items()]),
         *options_of({name: kind.options for name, kind in PRINCIPLES.items()}, "Options of the kind", with_key=False),
-        "## Formats\n\nNames for the `format` of a source. `kinds` are the tables that its rows can become.", rows_of(catalogue.FORMATS, "kinds"),
+        "## Formats\n\nNames for the `format` of a source. `kinds` are the tables that its rows can become.",
+        rows_of(catalogue.FORMATS, "kinds"),
         "## Evaluators\n\nNames for `evaluate.evaluators`. One whose `needs` the recipe lacks is left out, and the result says so.",
         rows_of(catalogue.EVALUATORS, "needs"),
-        "## Advantages\n\nNames for `advantage` of methods that sample while they train.", rows_of(catalogue.ADVANTAGES),
-        "## Policy losses\n\nNames for `policy_loss` of such methods.", rows_of(catalogue.POLICY_LOSSES),
+        "## Advantages\n\nNames for `advantage` of methods that sample while they train.",
+        rows_of(catalogue.ADVANTAGES),
+        "## Policy losses\n\nNames for `policy_loss` of such methods.",
+        rows_of(catalogue.POLICY_LOSSES),
         "## Rewards\n\nNames in the list `rewards` of such methods; `package.module:function` is a function of your own.",
         rows_of(catalogue.REWARDS),
         "## Families\n\nWhat the methods of a family learn from. `reference.family` names one, and `alignflow methods` shows it for each method.",
         rows_of(catalogue.FAMILIES, "columns", "answers", "generates"),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -252,7 +291,9 @@ PAGES = {"recipe.md": recipe_page, "catalogue.md": catalogue_page}
 def out_of_date(directory: Path) -> list[str]:
     """Names of the pages that are missing in a directory, or not what would be written now."""
     return [
-        name for name, page in PAGES.items() if not (directory / name).is_file() or (directory / name).read_text(encoding="utf-8") != page()
+        name
+        for name, page in PAGES.items()
+        if not (directory / name).is_file() or (directory / name).read_text(encoding="utf-8") != page()
     ]
 
 
@@ -262,7 +303,10 @@ def main(arguments: Sequence[str], directory: Path = DIRECTORY) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is out of date")
     if parser.parse_args(arguments).check:
         stale = out_of_date(directory)
-        print("\n".join(f"docs/{name} is out of date: run `make docs`" for name in stale) or "the tables of the docs are up to date")
+        print(
+            "\n".join(f"docs/{name} is out of date: run `make docs`" for name in stale)
+            or "the tables of the docs are up to date"
+        )
         return 1 if stale else 0
     for name, page in PAGES.items():
         (directory / name).write_text(page(), encoding="utf-8")

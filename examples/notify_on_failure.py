@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("url", help="where to post to")
     parser.add_argument("--events", nargs="+", default=["Failed", "Crashed", "Suspended"], help="names of states")
     given = parser.parse_args()
-    block = CustomWebhookNotificationBlock(name="alignflow", url=given.url, method="POST", json_data={"text": "{{subject}}\n{{body}}"})
+    block = CustomWebhookNotificationBlock(
+        name="alignflow", url=given.url, method="POST", json_data={"text": "{{subject}}\n{{body}}"}
+    )
     block_id = block.save(BLOCK, overwrite=True)
     with get_client(sync_client=True) as client:
         for known in client.read_automations_by_name(NAME):
@@ -40,10 +42,12 @@ def main() -> None:
         trigger=EventTrigger(
             expect={f"prefect.flow-run.{name}" for name in given.events},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            for_each={"prefect.resource.id"}, posture=Posture.Reactive, threshold=1,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
         ),
         actions=[SendNotification(block_document_id=block_id, subject=SUBJECT, body=BODY)],
-    ).create()  # fmt: skip
+    ).create()
     print(f"automation {made.name!r} posts to the given address")
 
 

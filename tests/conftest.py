@@ -6,12 +6,21 @@ import tempfile
 
 _HOME = tempfile.mkdtemp(prefix="alignflow-prefect-")
 os.environ.update(
-    PREFECT_HOME=_HOME, OMP_WAIT_POLICY="PASSIVE", DO_NOT_TRACK="1", PREFECT_SERVER_ANALYTICS_ENABLED="false", PREFECT_LOGGING_LEVEL="CRITICAL",
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180", PREFECT_RESULTS_DEFAULT_SERIALIZER="json",
-    PREFECT_LOGGING_TO_API_ENABLED="false", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false",
-)  # fmt: skip
+    PREFECT_HOME=_HOME,
+    OMP_WAIT_POLICY="PASSIVE",
+    DO_NOT_TRACK="1",
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    PREFECT_LOGGING_LEVEL="CRITICAL",
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
+    PREFECT_RESULTS_DEFAULT_SERIALIZER="json",
+    PREFECT_LOGGING_TO_API_ENABLED="false",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TOKENIZERS_PARALLELISM="false",
+)
 os.environ.pop("PREFECT_API_URL", None)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it, and so would what tests start
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's job in the background ignores it, and so would what tests start
 
 import shutil  # noqa: E402
 from pathlib import Path  # noqa: E402

@@ -20,11 +20,25 @@ def publish(store, call, content="", warnings=(), metrics=None):
         (area / "payload" / part / "train.txt").write_text(f"{call.key} {part} {content}")
     files = {name: file_digest(area / "payload" / name) for name in payload_files(area / "payload")}
     manifest = Manifest(
-        kind=catalogue.STAGES[call.stage].makes, key=call.key, digest=digest_of(files), stage=call.stage, files=files,
-        parts=part_digests(files), components=call.components, config=call.config, inputs=call.inputs, versions={}, fingerprint="",
-        libraries={}, runtime=call.runtime.model_dump(), seed=0, metrics=metrics or {}, warnings=list(warnings),
-        cost={"wall_s": 1.5}, created="2026-01-01T00:00:00",
-    )  # fmt: skip
+        kind=catalogue.STAGES[call.stage].makes,
+        key=call.key,
+        digest=digest_of(files),
+        stage=call.stage,
+        files=files,
+        parts=part_digests(files),
+        components=call.components,
+        config=call.config,
+        inputs=call.inputs,
+        versions={},
+        fingerprint="",
+        libraries={},
+        runtime=call.runtime.model_dump(),
+        seed=0,
+        metrics=metrics or {},
+        warnings=list(warnings),
+        cost={"wall_s": 1.5},
+        created="2026-01-01T00:00:00",
+    )
     store.publish(area, manifest)
     return manifest
 

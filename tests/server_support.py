@@ -65,15 +65,23 @@ class Server:
 
     @property
     def environment(self):
-        mine = {"ALIGNFLOW_HOME": str(self.home.store), "PYTHONPATH": str(self.folder / "patches"), "ALIGNFLOW_WATCHED_PEERS": str(self.peers)}
-        outer = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}  # as a person has it
+        mine = {
+            "ALIGNFLOW_HOME": str(self.home.store),
+            "PYTHONPATH": str(self.folder / "patches"),
+            "ALIGNFLOW_WATCHED_PEERS": str(self.peers),
+        }
+        outer = {
+            name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")
+        }  # as a person has it
         return {**outer, **mine, "COLUMNS": "200"}
 
     def command(self, *arguments):
         return [sys.executable, "-m", "alignflow", *map(str, arguments)]
 
     def __call__(self, *arguments, status=0):
-        done = subprocess.run(self.command(*arguments), env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=400)
+        done = subprocess.run(
+            self.command(*arguments), env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=400
+        )
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -103,4 +111,7 @@ class Server:
         return self.api.get(f"/flow_runs/{run}")["state"]
 
     def ended(self, run, seconds=PATIENCE_S):
-        return wait_until(lambda: self.state(run)["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") and self.state(run), seconds)
+        return wait_until(
+            lambda: self.state(run)["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") and self.state(run),
+            seconds,
+        )

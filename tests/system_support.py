@@ -26,9 +26,13 @@ class Runner:
 
     def start(self, *arguments, **environment):
         return subprocess.Popen(
-            [sys.executable, "-m", "alignflow", *map(str, arguments)], cwd=REPOSITORY, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.environment(**environment),
-        )  # fmt: skip
+            [sys.executable, "-m", "alignflow", *map(str, arguments)],
+            cwd=REPOSITORY,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.environment(**environment),
+        )
 
     def __call__(self, *arguments, status=0, **environment):
         process = self.start(*arguments, **environment)

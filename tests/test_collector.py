@@ -62,7 +62,12 @@ def test_a_process_starts_without_it(tmp_path):
     (tmp_path / "asks.py").write_text("import gc, json; print(json.dumps(gc.isenabled()))")
     start = Path(alignflow.__file__).with_name("start.py")
     done = subprocess.run(
-        [sys.executable, "-P", start, "asks"], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-P", start, "asks"],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert json.loads(done.stdout) is False
 

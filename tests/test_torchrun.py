@@ -42,7 +42,9 @@ def test_a_lost_connection_is_told_where_there_is_nothing_better(tmp_path):
 def test_a_result_is_the_first_process_s_with_everybody_s_cost(tmp_path):
     cost = {"wall_s": 2.0, "cpu_s": 1.5, "gpu_s": None, "tokens": 7.0, "tokens_per_s": 3.5, "peak_memory_mb": 100.0}
     for rank in (0, 1):
-        (tmp_path / f"result-{rank:05d}.json").write_text(json.dumps({"metrics": {"rank": rank}, "warnings": [], "cost": cost}))
+        (tmp_path / f"result-{rank:05d}.json").write_text(
+            json.dumps({"metrics": {"rank": rank}, "warnings": [], "cost": cost})
+        )
     result = joined_result(tmp_path, TWO)
     assert result["metrics"] == {"rank": 0}
     assert result["cost"] == {**cost, "cpu_s": 3.0, "peak_memory_mb": 200.0}
@@ -51,16 +53,26 @@ def test_a_result_is_the_first_process_s_with_everybody_s_cost(tmp_path):
 @pytest.mark.parametrize(
     ("runtime", "wanted", "unwanted"),
     [
-        (TWO, ("--nnodes=1", "--nproc-per-node=2", "--rdzv-endpoint=localhost:0", "--local-addr=127.0.0.1"), ("--node-rank",)),
+        (
+            TWO,
+            ("--nnodes=1", "--nproc-per-node=2", "--rdzv-endpoint=localhost:0", "--local-addr=127.0.0.1"),
+            ("--node-rank",),
+        ),
         (
             Runtime(nodes=2, node_rank=1, rendezvous="127.0.0.1:7000"),
             ("--nnodes=2", "--node-rank=1", "--rdzv-conf=is_host=0", "--local-addr=127.0.0.1"),
             (),
         ),
-        (Runtime(nodes=2, rendezvous="node0:7000"), ("--rdzv-endpoint=node0:7000", "--rdzv-conf=is_host=1"), ("--local-addr",)),
+        (
+            Runtime(nodes=2, rendezvous="node0:7000"),
+            ("--rdzv-endpoint=node0:7000", "--rdzv-conf=is_host=1"),
+            ("--local-addr",),
+        ),
     ],
 )
-def test_one_node_meets_on_a_free_port_of_its_own_and_several_where_the_recipe_says(tmp_path, runtime, wanted, unwanted):
+def test_one_node_meets_on_a_free_port_of_its_own_and_several_where_the_recipe_says(
+    tmp_path, runtime, wanted, unwanted
+):
     found = arguments(tmp_path / "spec.json", {"launch": "abc"}, runtime)
     assert set(wanted) <= set(found) and not any(argument.startswith(unwanted) for argument in found if unwanted)
     assert found[-3:] == [str(START), "alignflow.worker", str(tmp_path / "spec.json")] and "--rdzv-id=abc" in found

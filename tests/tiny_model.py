@@ -23,9 +23,14 @@ def make_checkpoint(root):
     corpus = root / "corpus.txt"
     corpus.write_text((TEXT * 3 + "\n\n") * 4)
     shape = BuildConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=64, vocab_size=320,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=64,
+        vocab_size=320,
         max_position_embeddings=128,
-    )  # fmt: skip
+    )
     run = make_run(root / "init")
     initialise(InitConfig(build=shape, corpus=(SourceConfig(path=str(corpus), format="text"),)), run=run)
     return run.out

@@ -22,7 +22,9 @@ def whole_state(engine):
     """The whole state in every process, for models that fit: name -> tensor of its own shape on the CPU. Every process must call it."""
     parts = engine.parts()
     shapes = {
-        name: shape for found in group.gather({name: list(part.shape) for name, part in parts.items()}) for name, shape in found.items()
+        name: shape
+        for found in group.gather({name: list(part.shape) for name, part in parts.items()})
+        for name, shape in found.items()
     }
     whole = {}
     for name in sorted(shapes):
@@ -43,9 +45,16 @@ def build(config):
     """A two-layer Llama, drawn from the seed."""
     torch.manual_seed(0)
     shape = LlamaConfig(
-        vocab_size=320, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-        max_position_embeddings=128, tie_word_embeddings=config.tied, attention_dropout=config.dropout,
-    )  # fmt: skip
+        vocab_size=320,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        tie_word_embeddings=config.tied,
+        attention_dropout=config.dropout,
+    )
     return LlamaForCausalLM(shape).train(config.dropout > 0)
 
 
@@ -69,9 +78,17 @@ def toy_training(config, *, run):
         if config.fail and group.rank() == group.size() - 1:
             FAILURES[config.fail]()
         statistics = policy.token_statistics([rows[index] for index in batch], ("logps", "correct"))
-        return StepOutput(-statistics.logps.sum(), {"accuracy": (float(statistics.values["correct"].sum()), float(len(statistics.logps)))})
+        return StepOutput(
+            -statistics.logps.sum(),
+            {"accuracy": (float(statistics.values["correct"].sum()), float(len(statistics.logps)))},
+        )
 
-    plan = Plan("toy", [len(row) for row in rows], [row.supervised for row in rows], [f"row {index}" for index in range(len(rows))])
+    plan = Plan(
+        "toy",
+        [len(row) for row in rows],
+        [row.supervised for row in rows],
+        [f"row {index}" for index in range(len(rows))],
+    )
     metrics = fit(engine, compute, plan, config, run)
     state = whole_state(engine)
     if run.main:
@@ -122,7 +139,10 @@ def largest_difference(state, expected):
 def share_of_update(state, expected, config):
     """How far two trainings ended from each other, as a share of how far the second one went; for bf16, where Adam makes
     a whole step of the sign of a gradient that rounds to either side of 0."""
-    start = {f"weights/{name}": parameter.detach() for name, parameter in build(ToyTrainingConfig(**config)).named_parameters()}
+    start = {
+        f"weights/{name}": parameter.detach()
+        for name, parameter in build(ToyTrainingConfig(**config)).named_parameters()
+    }
     apart = sum(float((state[name] - expected[name]).square().sum()) for name in start)
     return (apart / sum(float((expected[name] - value).square().sum()) for name, value in start.items())) ** 0.5
 
@@ -145,10 +165,16 @@ def group_figures():
     rank = group.rank()
     whole = group.sum_tensor(torch.arange(3) + rank)
     return {
-        "rank": rank, "size": group.size(), "main": group.is_main(), "share": group.share(list("abcde")),
-        "sum_all": group.sum_all({"b": rank + 1.0, "a": 0.1}), "sum_tensor": whole.tolist(), "type": str(whole.dtype),
-        "gather": group.gather({"rank": rank, "text": "é" * (1 + 3 * rank)}), "anywhere": [group.anywhere(rank == 1), group.anywhere(False)],
-    }  # fmt: skip
+        "rank": rank,
+        "size": group.size(),
+        "main": group.is_main(),
+        "share": group.share(list("abcde")),
+        "sum_all": group.sum_all({"b": rank + 1.0, "a": 0.1}),
+        "sum_tensor": whole.tolist(),
+        "type": str(whole.dtype),
+        "gather": group.gather({"rank": rank, "text": "é" * (1 + 3 * rank)}),
+        "anywhere": [group.anywhere(rank == 1), group.anywhere(False)],
+    }
 
 
 if __name__ == "__main__":  # under torchrun: python training_support.py CELLS.json ROOT

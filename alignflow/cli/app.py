@@ -8,16 +8,51 @@ import traceback
 
 import typer
 
-from alignflow.cli import chat, check_losses, compare, export, inspect, label, lists, new, node, plan, run, schedule, server, stored, sweep
+from alignflow.cli import (
+    chat,
+    check_losses,
+    compare,
+    export,
+    inspect,
+    label,
+    lists,
+    new,
+    node,
+    plan,
+    run,
+    schedule,
+    server,
+    stored,
+    sweep,
+)
 from alignflow.cli.settings import DEBUG
 from alignflow.data.errors import AlignflowError
 from alignflow.data.printable import printable
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="A pipeline for RLHF and RLAIF: from raw data to an aligned and evaluated model, every stage cached.",
-)  # fmt: skip
-for module in (run, plan, sweep, node, new, lists, stored, compare, chat, export, inspect, check_losses, label, schedule, server):
+)
+for module in (
+    run,
+    plan,
+    sweep,
+    node,
+    new,
+    lists,
+    stored,
+    compare,
+    chat,
+    export,
+    inspect,
+    check_losses,
+    label,
+    schedule,
+    server,
+):
     module.register(app)
 
 

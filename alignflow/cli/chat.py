@@ -90,9 +90,10 @@ def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> Iterator
     manifest = store.resolve(reference)
     if manifest.kind not in kinds:
         raise UserError(
-            f"{manifest.key[:24]} is a {manifest.kind}, not a {' or '.join(kinds)}", where=command,
+            f"{manifest.key[:24]} is a {manifest.kind}, not a {' or '.join(kinds)}",
+            where=command,
             do="`alignflow list align` shows aligned models",
-        )  # fmt: skip
+        )
     with using(store, manifest.key):
         yield manifest.key[:16], store.payload(store.manifest(manifest.key).ref())  # raises where gc was faster
 

@@ -17,8 +17,12 @@ def register(app: typer.Typer) -> None:
 
 
 def check_losses(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of cases: inputs, arguments, wanted outputs and gradients.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 also where a case asks for what is not here.")] = False,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="JSON of cases: inputs, arguments, wanted outputs and gradients.")
+    ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 also where a case asks for what is not here.")
+    ] = False,
 ) -> None:
     """Run fixed cases through the loss functions, in fp64; exits 1 on a miss."""
     from alignflow.models.loss_cases import check_file  # torch, which other commands do without

@@ -10,11 +10,15 @@ from alignflow.tasks.store.leftovers import AREAS, Entry
 
 MOST_NAMED = 10
 WHAT = {
-    "artifacts": "artifacts that no kept one needs", "gates": "verdicts of gates on artifacts that are not kept",
-    "quarantine": "damaged, replaced or half-removed artifacts", "staging": "unfinished output of dead runs",
-    "work": "half-done work of dead runs", "rows": "journals of rows that no kept artifact can use",
-    "encoded": "token ids of tables that nobody trains on", "runs": "old logs and notes of runs",
-}  # fmt: skip
+    "artifacts": "artifacts that no kept one needs",
+    "gates": "verdicts of gates on artifacts that are not kept",
+    "quarantine": "damaged, replaced or half-removed artifacts",
+    "staging": "unfinished output of dead runs",
+    "work": "half-done work of dead runs",
+    "rows": "journals of rows that no kept artifact can use",
+    "encoded": "token ids of tables that nobody trains on",
+    "runs": "old logs and notes of runs",
+}
 
 
 def waste_lines(waste: Sequence[Entry], sizes: Mapping[Path, int]) -> Iterator[str]:
@@ -25,7 +29,9 @@ def waste_lines(waste: Sequence[Entry], sizes: Mapping[Path, int]) -> Iterator[s
         sizes: Bytes of each path.
     """
     for area in AREAS:
-        entries = sorted((entry for entry in waste if entry.area == area), key=lambda entry: sizes[entry.path], reverse=True)
+        entries = sorted(
+            (entry for entry in waste if entry.area == area), key=lambda entry: sizes[entry.path], reverse=True
+        )
         if not entries:
             continue
         yield f"{megabytes(sum(sizes[entry.path] for entry in entries)):>12}  {area}/: {len(entries)} ({WHAT[area]})"

@@ -13,7 +13,9 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.compare import Comparison, MetricPair, StepPair, compare
 from alignflow.tasks.store.pins import using
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A report, or any artifact: the start of a key or digest, or a path.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="A report, or any artifact: the start of a key or digest, or a path.")
+]
 BOTH = "[dim]the same[/dim]"
 
 
@@ -23,10 +25,11 @@ def register(app: typer.Typer) -> None:
 
 
 def compare_runs(
-    first: Run, second: Run,
+    first: Run,
+    second: Run,
     samples: Annotated[int, typer.Option(min=0, max=100, metavar="N", help="Answers side by side, at most.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """What differs between two runs: settings, data, metrics, and answers to the same prompts."""
     store = ArtifactStore(for_reading=True)
     runs = store.resolve(first), store.resolve(second)
@@ -36,7 +39,9 @@ def compare_runs(
         typer.echo(found.model_dump_json(indent=1))
         return
     console = Console()
-    console.print(f"first:  {escape(str(found.first))}\nsecond: {escape(str(found.second))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"first:  {escape(str(found.first))}\nsecond: {escape(str(found.second))}", highlight=False, soft_wrap=True
+    )
     for table in (steps_table(found), data_table(found), metrics_table(found), answers_table(found)):
         if table.row_count:
             console.print(table)
@@ -65,7 +70,17 @@ def _differs(step: StepPair) -> list[str]:
 
 def data_table(found: Comparison) -> Table:
     """Rows of each table that differs, by their ids."""
-    table = Table("step", "table", "first", "second", "in both", "only first", "only second", title="data, in rows", title_justify="left")
+    table = Table(
+        "step",
+        "table",
+        "first",
+        "second",
+        "in both",
+        "only first",
+        "only second",
+        title="data, in rows",
+        title_justify="left",
+    )
     for step in found.steps:
         for rows in step.tables:
             counts = (rows.first, rows.second, rows.common, rows.first - rows.common, rows.second - rows.common)
@@ -94,7 +109,9 @@ def _value(value: float | None, interval: tuple[float, float] | None) -> str:
 
 def answers_table(found: Comparison) -> Table:
     """Answers to the same prompts; what models wrote is text and neither markup nor commands to the terminal."""
-    table = Table("prompt", "first", "second", title="answers to the same prompts", title_justify="left", show_lines=True)
+    table = Table(
+        "prompt", "first", "second", title="answers to the same prompts", title_justify="left", show_lines=True
+    )
     for answer in found.answers:
         table.add_row(*(escape(plain(text)) for text in (answer.prompt, answer.first, answer.second)))
     return table
@@ -102,4 +119,6 @@ def answers_table(found: Comparison) -> Table:
 
 def plain(text: str) -> str:
     """The text with every character that a terminal might act on replaced."""
-    return "".join(character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )

@@ -61,13 +61,17 @@ class Display:
     def repairs(self, name: str, why: str) -> None:
         """An artifact was damaged: its producer runs again."""
         self.stop()
-        self.console.print(f"[yellow]{name} was damaged and runs again[/yellow]: {escape(' '.join(why.split()))}", highlight=False)
+        self.console.print(
+            f"[yellow]{name} was damaged and runs again[/yellow]: {escape(' '.join(why.split()))}", highlight=False
+        )
 
     def gates(self, record: GateRecord) -> None:
         """A gate was passed, or was not."""
         self.verdicts.append(record)
         colour = VERDICT_COLOURS.get(record.verdict, "red")
-        self.console.print(f"  gate {escape(gate_line(record))}: [{colour}]{record.verdict}[/{colour}]", highlight=False)
+        self.console.print(
+            f"  gate {escape(gate_line(record))}: [{colour}]{record.verdict}[/{colour}]", highlight=False
+        )
 
     def stop(self) -> None:
         """Take the live line away."""
@@ -99,7 +103,10 @@ def final_table(outcomes: list[Outcome], store: ArtifactStore) -> Table:
     for outcome in outcomes:
         manifest = store.manifest(outcome.ref.key)
         table.add_row(
-            outcome.name, "ran" if outcome.ran else "cached", f"{outcome.seconds:.1f}", escape("\n".join(key_metrics(outcome.name, manifest)))
+            outcome.name,
+            "ran" if outcome.ran else "cached",
+            f"{outcome.seconds:.1f}",
+            escape("\n".join(key_metrics(outcome.name, manifest))),
         )
     return table
 

@@ -20,12 +20,17 @@ def register(app: typer.Typer) -> None:
 
 def export_model(
     reference: Annotated[str, typer.Argument(metavar="REF", help="Key or path of a checkpoint or reward model.")],
-    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where to write it; must not exist, or be empty.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="Where to write it; must not exist, or be empty.")
+    ],
 ) -> None:
     """Write a model as a Hugging Face directory that needs nothing beside it; an adapter is merged into its base."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     console = Console()
-    with find_model(reference, "export", ("checkpoint", "reward_model")) as (name, path), console.status(f"writing {name}"):
+    with (
+        find_model(reference, "export", ("checkpoint", "reward_model")) as (name, path),
+        console.status(f"writing {name}"),
+    ):
         from alignflow.models.export import export
 
         export(path, directory)

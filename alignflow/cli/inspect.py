@@ -52,16 +52,46 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder or pattern of files, a saved data set, a Hub id, or an artifact of prepare, sample or label.")],
-    model: Annotated[str, typer.Option(metavar="MODEL", help="Write the rows with its tokenizer: a directory, a Hub id, or a model of the store.")] = "",
-    kind: Annotated[str, typer.Option("--as", metavar="KIND", help=f"What to read it as: {', '.join(KINDS)}; of an artifact, one of its tables.")] = "",
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A file, a folder or pattern of files, a saved data set, a Hub id, or an artifact of prepare, sample or label.",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL", help="Write the rows with its tokenizer: a directory, a Hub id, or a model of the store."
+        ),
+    ] = "",
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--as", metavar="KIND", help=f"What to read it as: {', '.join(KINDS)}; of an artifact, one of its tables."
+        ),
+    ] = "",
     n: Annotated[int, typer.Option("-n", min=0, max=100_000, help="How many rows are shown.")] = 3,
-    data_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="A name of `alignflow formats`, or auto to detect it.")] = "auto",
+    data_format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="A name of `alignflow formats`, or auto to detect it.")
+    ] = "auto",
     split: Annotated[str, typer.Option(metavar="SPLIT", help="The split to read, where there are several.")] = "train",
-    columns: Annotated[list[str] | None, typer.Option("--column", metavar="NAME=PATH", help="A column under another name, e.g. prompt=data.question; several times.")] = None,
-    max_length: Annotated[int | None, typer.Option(min=1, max=10_000_000, metavar="TOKENS", help="Count the rows that are longer than this. Needs --model.")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="NAME=PATH",
+            help="A column under another name, e.g. prompt=data.question; several times.",
+        ),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10_000_000, metavar="TOKENS", help="Count the rows that are longer than this. Needs --model."
+        ),
+    ] = None,
     as_object: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Show how data is read: its format, its columns, which rows are dropped and why, and rows token by token with the supervised ones marked."""
     if max_length is not None and not model:
         raise UserError("tokens are counted by a model's tokenizer", where="--max-length", do="give --model")
@@ -85,7 +115,11 @@ def _mapping(columns: list[str]) -> dict[str, str]:
     """Options `NAME=PATH` as the recipe's `columns`; raises UserError for one without an equals sign."""
     for given in columns:
         if "=" not in given:
-            raise UserError(f"{quoted(given)} names no column of the file", where="--column", do="write NAME=PATH, such as prompt=question")
+            raise UserError(
+                f"{quoted(given)} names no column of the file",
+                where="--column",
+                do="write NAME=PATH, such as prompt=question",
+            )
     return dict(given.split("=", 1) for given in columns)
 
 
@@ -118,7 +152,11 @@ def _artifact(path: Path) -> Path | None:
 def _data_set(manifest: Manifest) -> Manifest:
     """The manifest itself; raises UserError for anything but data."""
     if manifest.kind != "dataset":
-        raise UserError(f"{manifest.key[:24]} is a {manifest.kind}, not a dataset", where="inspect", do="`alignflow list prepare` shows prepared data")
+        raise UserError(
+            f"{manifest.key[:24]} is a {manifest.kind}, not a dataset",
+            where="inspect",
+            do="`alignflow list prepare` shows prepared data",
+        )
     return manifest
 
 
@@ -137,7 +175,9 @@ def _tokenizer(model: str) -> Any:
 
 def _of_directory(path: Path) -> Any:
     if path.is_file():
-        raise ModelError("a file, and not the directory of a model", where=str(path), do=f"give its directory, {path.parent}")
+        raise ModelError(
+            "a file, and not the directory of a model", where=str(path), do=f"give its directory, {path.parent}"
+        )
     verify_inputs(path)
     bare = is_adapter(path) and not (path / "tokenizer_config.json").is_file()
     return load_tokenizer(find_base(path) if bare else path)
@@ -153,7 +193,9 @@ def _patience(text: str) -> Iterator[None]:
             return
         if not console.is_terminal:
             while True:
-                console.print(f"{text}: {time.monotonic() - started:.0f} s", highlight=False, markup=False, soft_wrap=True)
+                console.print(
+                    f"{text}: {time.monotonic() - started:.0f} s", highlight=False, markup=False, soft_wrap=True
+                )
                 if over.wait(REPEATED_S):
                     return
         with console.status("") as status:

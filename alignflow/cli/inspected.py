@@ -25,7 +25,9 @@ LONGEST_RUN = 120
 LEGEND = f"{SUPERVISED} supervised tokens, {CONTEXT} the others; ␣ blank, ⏎ line end"
 
 
-def show(console: Console, data: str, found: Inspection, n: int, tokenizer: Any, rendered: Sequence[dict[str, Rendered]]) -> None:
+def show(
+    console: Console, data: str, found: Inspection, n: int, tokenizer: Any, rendered: Sequence[dict[str, Rendered]]
+) -> None:
     """Print the summary and the first `n` rows, by their tokens where there is a tokenizer."""
     console.print(_safe(data, style="bold"), soft_wrap=True)
     table = Table.grid(padding=(0, 2))
@@ -78,8 +80,14 @@ def _cut(text: str) -> str:
 
 def _figures(row: Row) -> str:
     """What a row has beside texts: its source, labels and scores."""
-    given = {name: value for name, value in row.items() if name not in ("id", "text") and isinstance(value, str | bool | int | float)}
-    return ", ".join(f"{name} {f'{value:.4g}' if isinstance(value, float) else _cut(str(value))}" for name, value in given.items())
+    given = {
+        name: value
+        for name, value in row.items()
+        if name not in ("id", "text") and isinstance(value, str | bool | int | float)
+    }
+    return ", ".join(
+        f"{name} {f'{value:.4g}' if isinstance(value, float) else _cut(str(value))}" for name, value in given.items()
+    )
 
 
 def _text_lines(row: Row) -> Iterator[Table]:
@@ -92,7 +100,11 @@ def _text_lines(row: Row) -> Iterator[Table]:
         items = value if isinstance(value, list) else [value] if name == "text" else []
         for number, item in enumerate(items):
             label, text = _labelled(item, "" if name == "text" else str(number))
-            table.add_row(_safe(f"  {name}" if not number else ""), _safe(label), _safe(_cut(text), COLOUR if label == "assistant" else ""))
+            table.add_row(
+                _safe(f"  {name}" if not number else ""),
+                _safe(label),
+                _safe(_cut(text), COLOUR if label == "assistant" else ""),
+            )
     yield table
 
 

@@ -27,19 +27,41 @@ def register(app: typer.Typer) -> None:
 
 
 def label(
-    prompts: Annotated[str, typer.Option(metavar="PROMPTS", help="Prompts to answer: a file, a saved data set, or a Hub id.")],
-    model: Annotated[str, typer.Option(metavar="MODEL", help="Who answers: a directory, a Hub id, or the key of a model in the store.")],
-    judge: Annotated[str, typer.Option(metavar="JUDGE", help="Who labels: a name of `alignflow judges`, path/to/file.py:Class or package.module:Class.")] = "rubric",
-    option: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the judge: constitution=reader.")] = None,
+    prompts: Annotated[
+        str, typer.Option(metavar="PROMPTS", help="Prompts to answer: a file, a saved data set, or a Hub id.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="Who answers: a directory, a Hub id, or the key of a model in the store."),
+    ],
+    judge: Annotated[
+        str,
+        typer.Option(
+            metavar="JUDGE",
+            help="Who labels: a name of `alignflow judges`, path/to/file.py:Class or package.module:Class.",
+        ),
+    ] = "rubric",
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the judge: constitution=reader.")
+    ] = None,
     n: Annotated[Number, typer.Option("--n", help="Answers per prompt.")] = None,
     pairs: Annotated[Number, typer.Option(help="Pairs kept per prompt, widest margin first.")] = None,
     max_prompts: Annotated[Number, typer.Option(help="At most this many prompts, chosen by hash.")] = None,
     max_new_tokens: Annotated[Number, typer.Option(help="Longest answer, tokens.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other value: sample.temperature=0.7.")] = None,
-    out: Annotated[str, typer.Option(metavar="DIRECTORY", help="Copy the data there; it must not exist, or be empty.")] = "",
-) -> None:  # fmt: skip
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other value: sample.temperature=0.7.")
+    ] = None,
+    out: Annotated[
+        str, typer.Option(metavar="DIRECTORY", help="Copy the data there; it must not exist, or be empty.")
+    ] = "",
+) -> None:
     """Sample answers to prompts, let a judge label them, and report; what was computed before is not computed again."""
-    given = {"sample.n": n, "label.pairs_per_prompt": pairs, "sample.max_prompts": max_prompts, "sample.max_new_tokens": max_new_tokens}
+    given = {
+        "sample.n": n,
+        "label.pairs_per_prompt": pairs,
+        "sample.max_prompts": max_prompts,
+        "sample.max_new_tokens": max_new_tokens,
+    }
     chosen = [(place, value) for place, value in given.items() if value is not None]
     chosen += [parse_setting(text) for text in settings or ()]
     options = tuple(parse_setting(text) for text in option or ())
@@ -48,7 +70,9 @@ def label(
     server, console = configure_prefect(store.root), Console()
     if not server:
         refuse_far_workers(job.recipe)
-    console.print(f"[bold]{escape(job.recipe.name)}[/bold]  store {escape(str(store.root))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]{escape(job.recipe.name)}[/bold]  store {escape(str(store.root))}", highlight=False, soft_wrap=True
+    )
     shown = ShownRun("rlaif-data", job.recipe.name, store, console)
     work = partial(walk_nodes, job.caller, job.caller.nodes, set(), inputs=job.inputs)
     outcomes = shown.do(work, job.found(), server)

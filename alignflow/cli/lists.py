@@ -19,9 +19,9 @@ def register(app: typer.Typer) -> None:
     """Add one command per table of the catalogue."""
     for table, rows in catalogue.TABLES.items():
         shown = table.replace("_", "-")
-        app.command(shown, help=f"List the {table.replace('_', ' ')} that a recipe may name, or show one with its options.")(
-            _command(table, rows)
-        )
+        app.command(
+            shown, help=f"List the {table.replace('_', ' ')} that a recipe may name, or show one with its options."
+        )(_command(table, rows))
 
 
 def _command(table: str, rows: Any) -> Any:
@@ -39,8 +39,10 @@ def _command(table: str, rows: Any) -> Any:
 
 
 EXTRA_COLUMNS = {
-    "stages": ("takes", "makes"), "methods": ("family", "columns", "reference", "arXiv"), "families": ("columns", "fed by"),
-}  # fmt: skip
+    "stages": ("takes", "makes"),
+    "methods": ("family", "columns", "reference", "arXiv"),
+    "families": ("columns", "fed by"),
+}
 """What a list shows of a table beside name and summary."""
 
 
@@ -62,7 +64,9 @@ def show_one(console: Console, name: str, row: Part) -> None:
     """One row with every option, its default and its bounds."""
     console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  (version {row.version})", highlight=False)
     if isinstance(row, Method):
-        reference = {"none": "no reference model", "teacher": "a frozen teacher"}.get(_second_model(row), "a frozen reference model")
+        reference = {"none": "no reference model", "teacher": "a frozen teacher"}.get(
+            _second_model(row), "a frozen reference model"
+        )
         family = row.learns_from()
         paper = f"; arXiv {row.paper}" if row.paper else ""
         console.print(f"family {row.family}; columns {', '.join(family.columns)}; {reference}{paper}", highlight=False)
@@ -72,7 +76,8 @@ def show_one(console: Console, name: str, row: Part) -> None:
             console.print(f"loss: {escape(row.formula)}", highlight=False)
         if row.nll_option:
             console.print(
-                f"its loss has the chosen answers' NLL: not with align.sft_coefficient, but options.{row.nll_option}", highlight=False
+                f"its loss has the chosen answers' NLL: not with align.sft_coefficient, but options.{row.nll_option}",
+                highlight=False,
             )
         if unread := row.learns_from().unread:
             console.print(f"has no use for align.{', align.'.join(unread)}", highlight=False)

@@ -57,8 +57,10 @@ def new(
     output.write_text(recipe_text(_from(model, base), _from(data, base), kind))
     Console().print(
         f"wrote {output} ({data} read as {kind}{f'; method {METHODS[kind]}' if kind in METHODS else ''})\n  alignflow run {output} --smoke   every stage in small\n"
-        f"  alignflow plan {output}\n  alignflow run {output}", highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        f"  alignflow plan {output}\n  alignflow run {output}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def kind_of(data: str) -> str:
@@ -74,9 +76,10 @@ def kind_of(data: str) -> str:
     use = next((kind for kind in order if kind in found), None)
     if use is None and "texts" in found:
         raise UserError(
-            "plain text, and nothing in it says what of it is a prompt", where=data,
+            "plain text, and nothing in it says what of it is a prompt",
+            where=data,
             do="write a recipe with `format: text` for it: the first sentence is then the prompt, and the rest the answer",
-        )  # fmt: skip
+        )
     if use is None:
         raise UserError("no row of it can be used", where=data, do="`alignflow formats` lists what rows may look like")
     return use
@@ -122,7 +125,11 @@ def recipe_text(model: str, data: str, kind: str) -> str:
             others = [f"  method: {METHODS[kind]}" if line.startswith("  # method:") else line for line in others]
         # Its first field stands, so that the section is no empty one, which would turn the stage off. A reward section
         # asks for a reward model where pairs of one's own would do without.
-        lines += ["", *([f"{section}:", first.replace("# ", "", 1)] if section != "reward" else ["# reward:", first]), *others]
+        lines += [
+            "",
+            *([f"{section}:", first.replace("# ", "", 1)] if section != "reward" else ["# reward:", first]),
+            *others,
+        ]
     return "\n".join([*lines, *GATES]) + "\n"
 
 
@@ -138,6 +145,8 @@ def _fields(config: Any, skip: tuple[str, ...] = ()) -> Iterator[str]:
         value = field.get_default(call_default_factory=True)
         if isinstance(value, BaseModel):
             value = value.model_dump(mode="json")
-        shown = yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=1000).splitlines()[0]
+        shown = yaml.safe_dump(
+            list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=1000
+        ).splitlines()[0]
         limits = bounds_of(field)
         yield f"  # {name}: {shown}  # {field.description or ''}{f' ({limits})' if limits else ''}"

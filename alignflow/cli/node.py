@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def node(
-    node_rank: Annotated[int, typer.Option("--node-rank", metavar="N", help="Number of this machine: 1, 2, ... Node 0 runs the recipe.")],
+    node_rank: Annotated[
+        int, typer.Option("--node-rank", metavar="N", help="Number of this machine: 1, 2, ... Node 0 runs the recipe.")
+    ],
     once: Annotated[bool, typer.Option("--once", help="Join one stage, then end.")] = False,
 ) -> None:
     """Join the training of a recipe that another machine runs with engine.nodes; ALIGNFLOW_HOME is the store that both see."""

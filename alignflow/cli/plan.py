@@ -29,9 +29,11 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    recipe: RecipePath, settings: Settings = None, smoke: Smoke = False,
+    recipe: RecipePath,
+    settings: Settings = None,
+    smoke: Smoke = False,
     estimate: Annotated[bool, typer.Option(help="Memory, disk and time of each stage.")] = True,
-) -> None:  # fmt: skip
+) -> None:
     """What a run would do: run, cached, after another stage, or blocked; why; and what it would need."""
     loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
     steps = plan_steps(loaded, store)
@@ -49,7 +51,9 @@ def plan(
         console.print(footer(needs, estimator.machine, estimator.runtime.device), highlight=False)
         for line in (line for need in needs for line in need.too_large):
             console.print(
-                f"[red]too large[/red] {escape(line)}" if not line.startswith(" ") else escape(line), highlight=False, soft_wrap=True
+                f"[red]too large[/red] {escape(line)}" if not line.startswith(" ") else escape(line),
+                highlight=False,
+                soft_wrap=True,
             )
         if any(need.too_large for need in needs):
             raise typer.Exit(2)
@@ -92,7 +96,10 @@ def footer(needs: Sequence[StepNeed], machine: Machine, device: str) -> str:
     has = [f"memory {_has(machine.memory)} ({_has(machine.available)} free)", f"disk {_has(machine.free_disk)} free"]
     if device == "cuda":
         has.insert(0, "GPUs " + (", ".join(size(memory) for memory in machine.gpus) or "unknown"))
-    lines = [f"memory is that of one process ({device}) at its largest moment, by arithmetic", f"this machine: {'; '.join(has)}"]
+    lines = [
+        f"memory is that of one process ({device}) at its largest moment, by arithmetic",
+        f"this machine: {'; '.join(has)}",
+    ]
     known = [need for need in needs if need.memory]
     if known:
         largest = max(known, key=lambda need: need.memory.peak.total if need.memory else 0)

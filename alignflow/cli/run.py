@@ -27,7 +27,10 @@ from alignflow.flows.requests import Request
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe: align.options.beta=0.2.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe: align.options.beta=0.2."),
+]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Every stage on 32 rows and 4 steps, under keys of its own.")]
 
 
@@ -37,14 +40,26 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    recipe: RecipePath, settings: Settings = None, smoke: Smoke = False,
-    only: Annotated[str | None, typer.Option(metavar="STAGE", help="Just this stage; what it takes must be in the store.")] = None,
+    recipe: RecipePath,
+    settings: Settings = None,
+    smoke: Smoke = False,
+    only: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="Just this stage; what it takes must be in the store.")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="This stage and what it needs.")] = None,
-    start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="This stage and all after it again.")] = None,
-    force: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="This stage again, whatever the store has.")] = None,
-    approve: Annotated[list[str] | None, typer.Option(metavar="GATE", help="Go on past this gate, whatever it measures.")] = None,
-    even_if_too_large: Annotated[bool, typer.Option("--even-if-too-large", help="Run although a stage cannot fit by the estimate.")] = False,
-) -> None:  # fmt: skip
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="This stage and all after it again.")
+    ] = None,
+    force: Annotated[
+        list[str] | None, typer.Option(metavar="STAGE", help="This stage again, whatever the store has.")
+    ] = None,
+    approve: Annotated[
+        list[str] | None, typer.Option(metavar="GATE", help="Go on past this gate, whatever it measures.")
+    ] = None,
+    even_if_too_large: Annotated[
+        bool, typer.Option("--even-if-too-large", help="Run although a stage cannot fit by the estimate.")
+    ] = False,
+) -> None:
     """Run a recipe: what is in the store already is not done again."""
     loaded = load(recipe, settings, smoke)
     check_approved(loaded, approve or ())
@@ -53,14 +68,18 @@ def run(
     if not server:
         refuse_far_workers(loaded)
     console = Console()
-    console.print(f"[bold]{escape(loaded.name)}[/bold]  store {escape(str(store.root))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]{escape(loaded.name)}[/bold]  store {escape(str(store.root))}", highlight=False, soft_wrap=True
+    )
     selection = Selection(only=only, until=until, start=start, force=tuple(force or ()), approve=tuple(approve or ()))
     refuse_missing(loaded, selection, store, "--only")
     chosen, forced = selected(nodes(loaded), selection)
     steps = plan_steps(loaded, store)
     found = all_found(steps, chosen, forced)
     if not even_if_too_large and not found:
-        refuse_too_large(Estimator(loaded, store).needs(steps, frozenset(forced)), frozenset(node.name for node in chosen))
+        refuse_too_large(
+            Estimator(loaded, store).needs(steps, frozenset(forced)), frozenset(node.name for node in chosen)
+        )
     request = Request(str(recipe.absolute()), tuple(parse_setting(text) for text in settings or ()), smoke)
     shown = ShownRun("pipeline", loaded.name, store, console, request)
     outcomes = shown.do(lambda narrator: walk(loaded, selection, store, narrator), found, server)

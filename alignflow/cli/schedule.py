@@ -17,8 +17,12 @@ from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.errors import UserError
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
-commands = typer.Typer(no_args_is_help=True, help="When a server runs what by itself: list, add, pause, resume, remove.")
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule, as `alignflow schedule list` shows it.")]
+commands = typer.Typer(
+    no_args_is_help=True, help="When a server runs what by itself: list, add, pause, resume, remove."
+)
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the schedule, as `alignflow schedule list` shows it.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,21 +38,37 @@ def list_schedules() -> None:
     with schedules.server() as client:
         for scheduled in schedules.listed(client):
             parameters = yaml.safe_dump(dict(scheduled.parameters), default_flow_style=True, width=10**6).strip()
-            table.add_row(escape(scheduled.slug), escape(scheduled.flow), escape(scheduled.when), "active" if scheduled.active else "paused", escape(parameters))
+            table.add_row(
+                escape(scheduled.slug),
+                escape(scheduled.flow),
+                escape(scheduled.when),
+                "active" if scheduled.active else "paused",
+                escape(parameters),
+            )
     Console().print(table)
 
 
 @commands.command()
 def add(
     deployment: Annotated[str, typer.Argument(metavar="FLOW", help="pipeline, a stage, or rlaif-data.")],
-    recipe: Annotated[Path | None, typer.Option(metavar="RECIPE", help="The recipe's file, for every flow but rlaif-data.")] = None,
-    cron: Annotated[str | None, typer.Option(metavar="CRON", help='A cron line: "0 2 * * *" is every night at two.')] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="RECIPE", help="The recipe's file, for every flow but rlaif-data.")
+    ] = None,
+    cron: Annotated[
+        str | None, typer.Option(metavar="CRON", help='A cron line: "0 2 * * *" is every night at two.')
+    ] = None,
     every: Annotated[float | None, typer.Option(metavar="SECONDS", min=1, help="Seconds between runs.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the schedule; empty: after the recipe.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe.")] = None,
-    parameter: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the flow, as its form has it.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the schedule; empty: after the recipe.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the flow, as its form has it.")
+    ] = None,
     timezone: Annotated[str, typer.Option(metavar="ZONE", help="Time zone of the cron line.")] = "UTC",
-) -> None:  # fmt: skip
+) -> None:
     """Run a flow again and again; a run of a recipe that is due while another of it goes on waits for it."""
     parameters: dict[str, Any] = dict(parse_setting(text) for text in parameter or ())
     if recipe is not None:
@@ -94,9 +114,10 @@ def _schedules() -> Any:
     configure_prefect(store.root)
     if not names_a_server():
         raise UserError(
-            "no server is up, and a schedule needs one that goes on running", where=str(store.root),
+            "no server is up, and a schedule needs one that goes on running",
+            where=str(store.root),
             do="`alignflow up` starts one; or set PREFECT_API_URL to the address of yours",
-        )  # fmt: skip
+        )
     from alignflow.flows import schedules
 
     return schedules

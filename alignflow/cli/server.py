@@ -38,22 +38,38 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    host: Annotated[str | None, Option(envvar="ALIGNFLOW_HOST", help="Address to listen on; 127.0.0.1 at first.")] = None,
+    host: Annotated[
+        str | None, Option(envvar="ALIGNFLOW_HOST", help="Address to listen on; 127.0.0.1 at first.")
+    ] = None,
     port: Annotated[int | None, Option(envvar="ALIGNFLOW_PORT", help="Port to listen on; 4200 at first.")] = None,
-    database: Annotated[str | None, Option(envvar="ALIGNFLOW_DATABASE", help="`sqlite`, or postgresql+asyncpg://user:password@host/name.")] = None,
-    insecure: Annotated[bool | None, Option("--insecure", help="Listen on an address that others reach, without TLS.")] = None,
+    database: Annotated[
+        str | None,
+        Option(envvar="ALIGNFLOW_DATABASE", help="`sqlite`, or postgresql+asyncpg://user:password@host/name."),
+    ] = None,
+    insecure: Annotated[
+        bool | None, Option("--insecure", help="Listen on an address that others reach, without TLS.")
+    ] = None,
     tls_certificate: Annotated[Path | None, Option(metavar="FILE", help="Certificate chain in PEM, for https.")] = None,
     tls_key: Annotated[Path | None, Option(metavar="FILE", help="Its private key in PEM.")] = None,
-    allow_host: Annotated[list[str] | None, Option(metavar="NAME", help="A further name to answer to, such as that of a proxy.")] = None,
-    gpu_pool: Annotated[bool | None, Option("--gpu-pool/--no-gpu-pool", help="A second pool and worker, for one GPU run at a time.")] = None,
+    allow_host: Annotated[
+        list[str] | None, Option(metavar="NAME", help="A further name to answer to, such as that of a proxy.")
+    ] = None,
+    gpu_pool: Annotated[
+        bool | None, Option("--gpu-pool/--no-gpu-pool", help="A second pool and worker, for one GPU run at a time.")
+    ] = None,
     foreground: Annotated[bool, Option("--foreground", help="Stay in the terminal; Ctrl-C stops everything.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Start Prefect's server and the workers of this store. Options are remembered for the next time."""
     given = {
-        "host": host, "port": port, "database": database, "insecure": insecure, "gpu_pool": gpu_pool,
-        "tls_certificate": tls_certificate and tls_certificate.absolute(), "tls_key": tls_key and tls_key.absolute(),
+        "host": host,
+        "port": port,
+        "database": database,
+        "insecure": insecure,
+        "gpu_pool": gpu_pool,
+        "tls_certificate": tls_certificate and tls_certificate.absolute(),
+        "tls_key": tls_key and tls_key.absolute(),
         "allowed_hosts": tuple(allow_host) if allow_host else None,
-    }  # fmt: skip
+    }
     home, console = Home(ArtifactStore().root), Console(stderr=False)
     if foreground:
         for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have set them aside for a job in the background
@@ -87,7 +103,9 @@ def down() -> None:
 
 def worker(
     pool: Annotated[str, Option("--pool", help="The work pool whose runs it does.")] = GPU_POOL,
-    url: Annotated[str, Option("--url", help="Where the server answers this machine; empty: where it says itself.")] = "",
+    url: Annotated[
+        str, Option("--url", help="Where the server answers this machine; empty: where it says itself.")
+    ] = "",
 ) -> None:
     """Do the flow runs of a work pool on this machine, for a server on another one that shares the store. Ctrl-C ends it."""
     become_worker(Home(ArtifactStore().root), pool, url)
@@ -102,7 +120,9 @@ def _stop(home: Home, console: Console) -> None:
 def status(
     as_json: Annotated[bool, Option("--json", help="For programs.")] = False,
     login: Annotated[bool, Option("--login", help="Show the login, also where the output is no terminal.")] = False,
-    environment: Annotated[bool, Option("--environment", help="Lines for a shell that make `prefect` talk to this server.")] = False,
+    environment: Annotated[
+        bool, Option("--environment", help="Lines for a shell that make `prefect` talk to this server.")
+    ] = False,
 ) -> None:
     """Show what is up, where, and whether it is healthy. Exit status 1 where it is not.
 
@@ -157,7 +177,10 @@ def _rows(found: Status, home: Home, login: bool) -> Iterator[tuple[str, str]]:
     for worker in found.workers:
         yield "worker", f"{worker.name}  {_health(worker)}"
     for pool in found.pools:
-        yield "pool", pool.name + (f", {pool.limit} run at a time" if pool.limit else "") + (", paused" if pool.paused else "")
+        yield (
+            "pool",
+            pool.name + (f", {pool.limit} run at a time" if pool.limit else "") + (", paused" if pool.paused else ""),
+        )
     if found.runs is not None:
         yield "deployments", str(found.deployments)
         yield "flow runs", ", ".join(f"{number} {name}" for name, number in found.runs.items())

@@ -91,9 +91,10 @@ def _check_server(url: str) -> None:
             return
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise StageError(
-            f"no Prefect server answers ({error})", where=f"PREFECT_API_URL={url}",
+            f"no Prefect server answers ({error})",
+            where=f"PREFECT_API_URL={url}",
             do="start it with `prefect server start`, or unset PREFECT_API_URL",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def _profile_names_a_server() -> bool:

@@ -47,9 +47,10 @@ def refuse_far_workers(recipe: Recipe) -> None:
     address = recipe.engine.dask_address or ""
     if recipe.engine.task_runner == "dask" and (urlsplit(address).hostname or "") not in LOOPBACK:
         raise UserError(
-            "Dask workers on other machines need a Prefect server that they reach", where=f"engine.dask_address={address}",
+            "Dask workers on other machines need a Prefect server that they reach",
+            where=f"engine.dask_address={address}",
             do="start one with `alignflow up --host ADDRESS`, or set PREFECT_API_URL to the address of yours",
-        )  # fmt: skip
+        )
 
 
 @dataclass
@@ -133,7 +134,10 @@ class ShownRun:
     def _rerun_line(self) -> str:
         """From where a rerun continues."""
         if call := self.display.running:
-            saved = max((int(path.name[5:]) for path in self.store.work(call.key).glob("step-*") if path.name[5:].isdigit()), default=None)
+            saved = max(
+                (int(path.name[5:]) for path in self.store.work(call.key).glob("step-*") if path.name[5:].isdigit()),
+                default=None,
+            )
             after = f", after training step {saved}" if saved is not None else ""
             return f"interrupted in {call.name}; run it again to continue with {call.name}{after}"
         if self.display.ended:

@@ -84,7 +84,10 @@ def verify() -> None:
     keys = [path.name for path in (store.root / "artifacts").iterdir()]
     with console.status("hashing") as status, using(store, *keys):  # gc removes none of them meanwhile
         found = inspect(store, lambda name: status.update(f"hashing {name[:24]}"))
-    done = [*(set_aside(store, found) if store.writable else would_set_aside(found)), *unreadable_lines(found, store.root)]
+    done = [
+        *(set_aside(store, found) if store.writable else would_set_aside(found)),
+        *unreadable_lines(found, store.root),
+    ]
     console.print(_counted(found.whole, "artifact is whole", "artifacts are whole"), highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
@@ -98,16 +101,21 @@ def verify() -> None:
     )
     what = ", ".join(_counted(*count) for count in counts if count[0])
     raise StoreError(
-        what + ":\n  " + "\n  ".join(done), where=str(store.root),
+        what + ":\n  " + "\n  ".join(done),
+        where=str(store.root),
         do="; ".join(_what_to_do(store, found)),
-    )  # fmt: skip
+    )
 
 
 def _what_to_do(store: ArtifactStore, found: Findings) -> Iterator[str]:
     if found.unreadable:
         yield "check the disk and the permissions of what cannot be read, then verify again"
     if found.damaged or found.verdicts or found.caches:
-        yield "run the recipe again" if store.writable else "nothing was set aside, because the store is read-only: verify it where it can be written"
+        yield (
+            "run the recipe again"
+            if store.writable
+            else "nothing was set aside, because the store is read-only: verify it where it can be written"
+        )
 
 
 def _counted(number: int, one: str, many: str) -> str:
@@ -115,16 +123,22 @@ def _counted(number: int, one: str, many: str) -> str:
 
 
 def gc(
-    keep: Annotated[list[str] | None, typer.Option(metavar="REF", help="Keep this artifact and what led to it.")] = None,
-    keep_last: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the last N reports and what led to them.")] = 3,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="REF", help="Keep this artifact and what led to it.")
+    ] = None,
+    keep_last: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Keep the last N reports and what led to them.")
+    ] = 3,
     unused_for: Annotated[
-        float, typer.Option(
-            min=0, metavar="DAYS",
+        float,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
             help="Remove journals of rows and logs that no kept artifact can use, token ids of tables, and what was set aside, once that is so long ago.",
         ),
     ] = UNUSED_FOR_DAYS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Remove what no kept artifact refers to, and half-done work of dead runs; what running stages use stays. Asks first."""
     store, console = ArtifactStore(), Console()
     wish = Wish(tuple(store.resolve(text).key for text in keep or ()), keep_last, unused_for * DAY_S)
@@ -136,22 +150,32 @@ def gc(
     if not plan.waste:
         console.print("nothing to remove")
         return
-    if not yes and not typer.confirm(f"remove {len(plan.waste)} entries, {megabytes(sum(sizes[entry.path] for entry in plan.waste))}?"):
+    if not yes and not typer.confirm(
+        f"remove {len(plan.waste)} entries, {megabytes(sum(sizes[entry.path] for entry in plan.waste))}?"
+    ):
         raise typer.Exit(1)
     removed, failed = 0, []
     for entry, why in collection.remove(plan.waste):
         removed += 0 if why else sizes[entry.path]
         if why:
-            console.print(f"stays: {entry.path.relative_to(store.root)}: {why}", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"stays: {entry.path.relative_to(store.root)}: {why}", markup=False, highlight=False, soft_wrap=True
+            )
         failed += [why] if why not in ("", *STAYS) else []
     console.print(f"removed {megabytes(removed)}", highlight=False)
     if failed:
-        raise StoreError(f"{len(failed)} entries could not be removed: {failed[0]}", where=str(store.root), do="check the permissions, and run it again")
+        raise StoreError(
+            f"{len(failed)} entries could not be removed: {failed[0]}",
+            where=str(store.root),
+            do="check the permissions, and run it again",
+        )
 
 
 def share_store(
-    expiry_s: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="A machine that is silent for so long has lost its locks.")] = 60.0,
-) -> None:  # fmt: skip
+    expiry_s: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="A machine that is silent for so long has lost its locks.")
+    ] = 60.0,
+) -> None:
     """Let several machines use this store over one mounted folder, from now on. Nothing may run in it meanwhile."""
     store = ArtifactStore()
     home, shared = Home(store.root), store.sharing is not None
@@ -159,6 +183,8 @@ def share_store(
         raise UserError("the server or a worker of this store runs", where=str(store.root), do="`alignflow down` first")
     if not shared:
         store.share(Sharing(beat_s=expiry_s / 6, expiry_s=expiry_s))
-    if home.alone.is_dir() and not home.prefect.exists():  # history, schedules and automations of this host stay with it
+    if (
+        home.alone.is_dir() and not home.prefect.exists()
+    ):  # history, schedules and automations of this host stay with it
         home.alone.rename(home.prefect)
     print("it is shared already" if shared else f"{store.root} may be used by several machines")

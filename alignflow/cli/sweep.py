@@ -25,10 +25,22 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 
 SHOWN = (0, 2, 3, 4, 5, 7)
 """Columns of the table on the terminal."""
-Many = Annotated[str, typer.Option("--methods", metavar="NAMES", help="Methods, with commas; empty: all that learn from data that is there.")]
-Rates = Annotated[str, typer.Option("--learning-rates", metavar="RATES", help="Learning rates, with commas; empty: the recipe's.")]
-Option = Annotated[list[str] | None, typer.Option("--option", metavar="METHOD.NAME=VALUE", help="An option of one method: kto.beta=0.2.")]
-Output = Annotated[Path, typer.Option("--output", metavar="DIRECTORY", help="Where to write sweep.json, sweep.md and sweep.png.")]
+Many = Annotated[
+    str,
+    typer.Option(
+        "--methods", metavar="NAMES", help="Methods, with commas; empty: all that learn from data that is there."
+    ),
+]
+Rates = Annotated[
+    str, typer.Option("--learning-rates", metavar="RATES", help="Learning rates, with commas; empty: the recipe's.")
+]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="METHOD.NAME=VALUE", help="An option of one method: kto.beta=0.2."),
+]
+Output = Annotated[
+    Path, typer.Option("--output", metavar="DIRECTORY", help="Where to write sweep.json, sweep.md and sweep.png.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +49,13 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(
-    recipe: RecipePath, methods: Many = "", learning_rates: Rates = "", option: Option = None, settings: Settings = None,
+    recipe: RecipePath,
+    methods: Many = "",
+    learning_rates: Rates = "",
+    option: Option = None,
+    settings: Settings = None,
     output: Output = Path("sweep"),
-) -> None:  # fmt: skip
+) -> None:
     """Run a recipe under many methods and learning rates; what they share runs once, and a rerun goes on where it ended."""
     given = [parse_setting(text) for text in settings or ()]
 
@@ -54,13 +70,21 @@ def sweep(
     if not server:
         refuse_far_workers(base)
     console, results = Console(), list[Result]()
-    console.print(f"[bold]{escape(base.name)}[/bold]  {len(found)} members  store {escape(str(store.root))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]{escape(base.name)}[/bold]  {len(found)} members  store {escape(str(store.root))}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
     def done(member: Member, result: Result) -> None:
         results.append(result)
         write(output, base.name, results)
         said = f"[red]failed[/red] {escape(result.error)}" if result.error else escape("  ".join(cells(result)[3:]))
-        console.print(f"[bold]{escape(member.name)}[/bold]  {len(results)} of {len(found)}  {said}", highlight=False, soft_wrap=True)
+        console.print(
+            f"[bold]{escape(member.name)}[/bold]  {len(results)} of {len(found)}  {said}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
     there = all(is_there(member, store) for member in found)
     shown = ShownRun("sweep", base.name, store, console)
@@ -84,7 +108,9 @@ def numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.replace(",", " ").split()]
     except ValueError:
-        raise RecipeError(f"{text!r} is not a list of numbers", where="--learning-rates", do="for example 1e-5,1e-4") from None
+        raise RecipeError(
+            f"{text!r} is not a list of numbers", where="--learning-rates", do="for example 1e-5,1e-4"
+        ) from None
 
 
 def options_of(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -94,7 +120,9 @@ def options_of(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         name, value = parse_setting(text)
         method, separator, field = name.partition(".")
         if not separator:
-            raise RecipeError(f"{text!r} is not of the form METHOD.NAME=VALUE", where="--option", do="for example kto.beta=0.2")
+            raise RecipeError(
+                f"{text!r} is not of the form METHOD.NAME=VALUE", where="--option", do="for example kto.beta=0.2"
+            )
         found.setdefault(method, {})[field] = value
     return found
 
@@ -111,7 +139,9 @@ def table_of(results: Sequence[Result]) -> Table:
 def write(directory: Path, name: str, results: Sequence[Result]) -> None:
     """Write what is known so far: it is whole after each member."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "sweep.json").write_text(json.dumps([result.as_json() for result in results], indent=1, sort_keys=True) + "\n")
+    (directory / "sweep.json").write_text(
+        json.dumps([result.as_json() for result in results], indent=1, sort_keys=True) + "\n"
+    )
     (directory / "sweep.md").write_text(markdown(name, results))
     if image := picture(results):
         (directory / "sweep.png").write_bytes(image)

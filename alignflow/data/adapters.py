@@ -42,18 +42,24 @@ def find_base(path: Path) -> Path | str:
     if not (path / BASE).is_file():
         return _named_by_config(path)
     known = json.loads((path / BASE).read_text())
-    base = _in_store(path, known["key"], known["digest"]) if "key" in known else Path(os.path.normpath(path / known["path"]))
+    base = (
+        _in_store(path, known["key"], known["digest"])
+        if "key" in known
+        else Path(os.path.normpath(path / known["path"]))
+    )
     if base is None or not base.is_dir():
         raise ModelError(
-            f"its base checkpoint {known.get('key') or base} is missing", where=str(path),
+            f"its base checkpoint {known.get('key') or base} is missing",
+            where=str(path),
             do="run the recipe that made it again; `alignflow export` writes an adapter with its base as one model",
-        )  # fmt: skip
+        )
     found = identity(base)[1]
     if found != known["digest"]:
         raise ModelError(
             f"its base checkpoint has changed: it was trained on {known['digest'][:12]}, and there is {found[:12]} at {base}",
-            where=str(path), do="restore the base that it was trained on, or train the adapter again",
-        )  # fmt: skip
+            where=str(path),
+            do="restore the base that it was trained on, or train the adapter again",
+        )
     return base
 
 
@@ -89,6 +95,10 @@ def _in_store(path: Path, key: str, digest: str) -> Path | None:
 def _named_by_config(path: Path) -> Path | str:
     name = json.loads((path / ADAPTER_CONFIG).read_text()).get("base_model_name_or_path")
     if not name:
-        raise ModelError("the adapter names no base model", where=str(path), do="set base_model_name_or_path in its adapter_config.json")
+        raise ModelError(
+            "the adapter names no base model",
+            where=str(path),
+            do="set base_model_name_or_path in its adapter_config.json",
+        )
     places = [place for place in (path / name, Path(name)) if place.is_dir()]
     return places[0].absolute() if places else str(name)

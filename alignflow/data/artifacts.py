@@ -23,9 +23,15 @@ MANIFEST = "manifest.json"
 STAT = "stat.json"
 WEIGHTS = ".safetensors"
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json",
-    "merges.txt", "tokenizer.model", "added_tokens.json",
-)  # fmt: skip
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "added_tokens.json",
+)
 
 
 class ArtifactRef(BaseModel):
@@ -123,7 +129,9 @@ def part_digests(files: Mapping[str, str]) -> dict[str, str]:
 
 def manifest_text(manifest: Manifest) -> str:
     """A manifest as it is written: JSON that carries the digest of its own bytes."""
-    return sealed_text(manifest.model_copy(update={"schema_version": SCHEMA_VERSION, "seal": ""}).model_dump_json(indent=1))
+    return sealed_text(
+        manifest.model_copy(update={"schema_version": SCHEMA_VERSION, "seal": ""}).model_dump_json(indent=1)
+    )
 
 
 def read_manifest(artifact: Path) -> Manifest:
@@ -166,7 +174,9 @@ def artifact_of(path: Path) -> Path | None:
     """The artifact directory that a payload path lies in; None for a path outside a store."""
     for parent in (path, *path.parents):
         artifact = parent.parent
-        if parent.name == "payload" and ((artifact / MANIFEST).is_file() or (artifact / STAT).is_file()):  # one whose manifest is lost is one
+        if parent.name == "payload" and (
+            (artifact / MANIFEST).is_file() or (artifact / STAT).is_file()
+        ):  # one whose manifest is lost is one
             return artifact
     return None
 
@@ -256,7 +266,9 @@ def _refuse_extra(path: Path) -> None:
     if artifact is None:
         return
     payload = artifact / "payload"
-    extra = [name for name in extra_files(payload, checked_manifest(artifact).files) if (payload / name).is_relative_to(path)]
+    extra = [
+        name for name in extra_files(payload, checked_manifest(artifact).files) if (payload / name).is_relative_to(path)
+    ]
     if extra:
         raise _damaged(artifact, f"{extra[0]} is not in its manifest")
 
@@ -270,7 +282,10 @@ def _place(path: Path) -> tuple[Path | None, Path]:
 
 def _damaged(artifact: Path, what: str) -> DamagedArtifactError:
     return DamagedArtifactError(
-        what, key=artifact.absolute().name, where=str(artifact), do="a run sets it aside and makes it again; `alignflow verify` sets it aside too"
+        what,
+        key=artifact.absolute().name,
+        where=str(artifact),
+        do="a run sets it aside and makes it again; `alignflow verify` sets it aside too",
     )
 
 

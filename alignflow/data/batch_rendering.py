@@ -88,10 +88,14 @@ def encode_every_prompt(tokenizer: Any, prompts: Sequence[Messages]) -> list[lis
         ModelError: the tokenizer has no chat template.
     """
     found = encode_prompts(tokenizer, prompts)
-    return [encode_prompt(tokenizer, messages) if ids is None else ids for messages, ids in zip(prompts, found, strict=True)]
+    return [
+        encode_prompt(tokenizer, messages) if ids is None else ids for messages, ids in zip(prompts, found, strict=True)
+    ]
 
 
-def _in_parts(tokenizer: Any, items: Sequence[Any], many: Callable[[_Part, Sequence[Any]], list[Any]], one: Callable[[Any], Any]) -> list[Any]:
+def _in_parts(
+    tokenizer: Any, items: Sequence[Any], many: Callable[[_Part, Sequence[Any]], list[Any]], one: Callable[[Any], Any]
+) -> list[Any]:
     """The results for all items, some at a time; `many` leaves _ALONE for what goes one by one."""
     if tokenizer.chat_template is None or not can_encode(tokenizer):
         return [_or_none(one, item) for item in items]
@@ -99,7 +103,9 @@ def _in_parts(tokenizer: Any, items: Sequence[Any], many: Callable[[_Part, Seque
     for start in range(0, len(items), AT_ONCE):
         some = items[start : start + AT_ONCE]
         results = many(_Part(tokenizer), some)
-        found += [_or_none(one, item) if result is _ALONE else result for item, result in zip(some, results, strict=True)]
+        found += [
+            _or_none(one, item) if result is _ALONE else result for item, result in zip(some, results, strict=True)
+        ]
     return found
 
 
@@ -137,16 +143,30 @@ class _Part:
     def written(self, keys: Iterable[Key], add_generation_prompt: bool) -> dict[Key, Written | None]:
         """What the chat template writes for each conversation; None where it refuses one."""
         kinds: dict[tuple[str, ...], list[Key]] = {}
-        for key in dict.fromkeys(keys):  # what a template refuses depends mostly on the roles, and one refusal ends a call
+        for key in dict.fromkeys(
+            keys
+        ):  # what a template refuses depends mostly on the roles, and one refusal ends a call
             kinds.setdefault(tuple(role for role, _ in key), []).append(key)
-        return {key: found for some in kinds.values() for key, found in zip(some, self._texts(some, add_generation_prompt), strict=True)}
+        return {
+            key: found
+            for some in kinds.values()
+            for key, found in zip(some, self._texts(some, add_generation_prompt), strict=True)
+        }
 
     def _texts(self, keys: Sequence[Key], add_generation_prompt: bool) -> list[Written | None]:
         turns = [[{"role": role, "content": content} for role, content in key] for key in keys]
         try:
-            return [Written(text) for text in self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)]
+            return [
+                Written(text)
+                for text in self.tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=add_generation_prompt
+                )
+            ]
         except Exception:  # noqa: BLE001 - whatever a template raises: which conversations it refuses is found one by one
-            return [_or_none(lambda some: Written(write_conversation(self.tokenizer, some, add_generation_prompt)), some) for some in turns]
+            return [
+                _or_none(lambda some: Written(write_conversation(self.tokenizer, some, add_generation_prompt)), some)
+                for some in turns
+            ]
 
     def cut(self, placed: Placed) -> tuple[list[str], list[str]]:
         """The pieces of a text before its border, and those of the text from where the last of them begins."""
@@ -175,7 +195,9 @@ def _encode_prompts(part: _Part, prompts: Sequence[Messages]) -> list[Any]:
 
 def _encode_answers(part: _Part, turns: Sequence[Answer], sampled: bool) -> list[Any]:
     keys = [(part.key(messages), part.key([{"role": "assistant", "content": text}])) for messages, text, _ in turns]
-    known = [(prompt, prompt + answer) if prompt is not None and answer is not None else None for prompt, answer in keys]
+    known = [
+        (prompt, prompt + answer) if prompt is not None and answer is not None else None for prompt, answer in keys
+    ]
     prompts = part.written([key[0] for key in known if key is not None], True)
     wholes = part.written([key[1] for key in known if key is not None], False)
 
@@ -186,9 +208,15 @@ def _encode_answers(part: _Part, turns: Sequence[Answer], sampled: bool) -> list
         if prompt is None or whole is None:
             return None
         messages, text, ended = turn
-        return _placed(lambda: place_answer(part.tokenizer, messages, text, ended=ended, sampled=sampled, whole=whole, prompt=prompt))
+        return _placed(
+            lambda: place_answer(
+                part.tokenizer, messages, text, ended=ended, sampled=sampled, whole=whole, prompt=prompt
+            )
+        )
 
-    return _divided(part, [place(key, turn) for key, turn in zip(known, turns, strict=True)], lambda divided, *_: divided)
+    return _divided(
+        part, [place(key, turn) for key, turn in zip(known, turns, strict=True)], lambda divided, *_: divided
+    )
 
 
 def _encode_conversations(part: _Part, conversations: Sequence[Messages]) -> list[Any]:
@@ -219,14 +247,16 @@ def _placed(place: Callable[[], Placed]) -> Any:
     return _ALONE if found.whole.literal else found
 
 
-def _divided(part: _Part, places: Sequence[Any], finish: Callable[[EncodedTurn, Placed, Sequence[str]], Any]) -> list[Any]:
+def _divided(
+    part: _Part, places: Sequence[Any], finish: Callable[[EncodedTurn, Placed, Sequence[str]], Any]
+) -> list[Any]:
     """Cut all texts, encode them, and make each one's result; what is no Placed stays as it is."""
     cut = [part.cut(placed) if isinstance(placed, Placed) else None for placed in places]
     part.pieces.encode()
     return [
         placed if pieces is None else finish(part.divided(placed, *pieces), placed, pieces[0])
         for placed, pieces in zip(places, cut, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _marked(part: _Part, placed: Placed, head: Sequence[str]) -> tuple[list[bool], bool]:
@@ -235,7 +265,11 @@ def _marked(part: _Part, placed: Placed, head: Sequence[str]) -> tuple[list[bool
     across = False
     for begin, end, spans in part.pieces.places(head):
         learnt = [turn for turn in placed.learnt if turn.start < end and begin < turn.end]
-        supervised += [any(turn.start <= start < turn.end for turn in learnt) for start, _ in spans] if learnt else [False] * len(spans)
+        supervised += (
+            [any(turn.start <= start < turn.end for turn in learnt) for start, _ in spans]
+            if learnt
+            else [False] * len(spans)
+        )
         borders = [turn.start for turn in placed.earlier if begin < turn.start < end]
         across = across or any(start < border < stop for border in borders for start, stop in spans)
     return supervised, across

@@ -40,7 +40,9 @@ TEMPLATES: Mapping[str, str] = {
 RESERVED = frozenset({"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "loop"})
 """Names that a template is given by whoever calls it, so that an argument of these names means nothing."""
 
-_DATE = re.compile(r"""strftime_now\(\s*(?:format\s*=\s*)?(?P<quote>['"])(?P<format>(?:(?!(?P=quote)).)*)(?P=quote)\s*\)""")
+_DATE = re.compile(
+    r"""strftime_now\(\s*(?:format\s*=\s*)?(?P<quote>['"])(?P<format>(?:(?!(?P=quote)).)*)(?P=quote)\s*\)"""
+)
 
 
 def write_conversation(tokenizer: Any, messages: Messages, add_generation_prompt: bool) -> str:
@@ -52,13 +54,17 @@ def write_conversation(tokenizer: Any, messages: Messages, add_generation_prompt
         ModelError: the tokenizer has no template.
     """
     if tokenizer.chat_template is None:
-        raise ModelError("the tokenizer has no chat template", where="chat_template", do="set model.chat_template to instruction")
+        raise ModelError(
+            "the tokenizer has no chat template", where="chat_template", do="set model.chat_template to instruction"
+        )
     has_more = is_structured(messages)
     if has_more and (missing := left_out(tokenizer, messages)):
         raise _refusal(messages, f"{LEFT_OUT[missing]} ({missing})")
     known = shaped(messages, form_of(tokenizer) if has_more else Form())
     try:
-        return tokenizer.apply_chat_template(known, tools=tools_of(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
+        return tokenizer.apply_chat_template(
+            known, tools=tools_of(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+        )
     except Exception as error:  # whatever a template raises
         raise _refusal(messages, str(error)) from error
 
@@ -66,8 +72,9 @@ def write_conversation(tokenizer: Any, messages: Messages, add_generation_prompt
 def _refusal(messages: Messages, why: str) -> TemplateRefusedError:
     return TemplateRefusedError(
         f"the chat template cannot render these turns ({cut(', '.join(str(turn['role']) for turn in messages))}): {cut(why)}",
-        where="chat_template", do="set model.chat_template to instruction, or to a Jinja file of your own",
-    )  # fmt: skip
+        where="chat_template",
+        do="set model.chat_template to instruction, or to a Jinja file of your own",
+    )
 
 
 def change_template(tokenizer: Any, change: Any) -> None:
@@ -82,7 +89,9 @@ def change_template(tokenizer: Any, change: Any) -> None:
 def with_arguments(template: str, arguments: Mapping[str, Any]) -> str:
     """The template with fixed values for some of its variables, such as `enable_thinking`: every program then writes the same text."""
     fixed = "".join(f"{{% set {name} = {_literal(value)} %}}" for name, value in sorted(arguments.items()))
-    return f"{fixed}{{{{ '' }}}}{template}" if fixed else template  # the expression keeps a line break at the template's start
+    return (
+        f"{fixed}{{{{ '' }}}}{template}" if fixed else template
+    )  # the expression keeps a line break at the template's start
 
 
 def with_date(template: str, now: datetime) -> str:
@@ -95,8 +104,9 @@ def with_date(template: str, now: datetime) -> str:
     if re.search(r"strftime_now\s*\(", fixed):
         raise ModelError(
             "the chat template writes today's date in a format that it computes, so its text would change from day to day",
-            where="chat_template", do="set model.chat_template to a Jinja file that writes a fixed date",
-        )  # fmt: skip
+            where="chat_template",
+            do="set model.chat_template to a Jinja file that writes a fixed date",
+        )
     return fixed
 
 

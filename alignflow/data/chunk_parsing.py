@@ -67,7 +67,11 @@ class Seen:
 
     def unread(self, read: Collection[str], columns: Mapping[str, str]) -> set[str]:
         """The columns that no parser looked at, such keys of the turns in those that one did, and what mapped names hide."""
-        used = {path for path in self.behind if (name := path.rpartition(".")[2]) in CARRIED and name not in columns and name in read}
+        used = {
+            path
+            for path in self.behind
+            if (name := path.rpartition(".")[2]) in CARRIED and name not in columns and name in read
+        }
         keys = {key for name, found in self.keys.items() if name in read for key in found}
         return {name for name in self.names if name not in read} | keys | self.behind - used
 
@@ -101,7 +105,10 @@ class ParsedChunk:
     def add(self, later: ParsedChunk) -> None:
         """Take in the counts of a later chunk, but for its broken lines, which whoever reads the lines counts."""
         self.kept += later.kept
-        for reason, count in later.dropped.items():  # the order of first occurrence decides between reasons of one number
+        for (
+            reason,
+            count,
+        ) in later.dropped.items():  # the order of first occurrence decides between reasons of one number
             self.dropped[reason] += count
         self.examples = {**later.examples, **self.examples}
         self.over_weight += later.over_weight
@@ -176,10 +183,16 @@ def in_chunks(rows: Iterable[tuple[int, Row | RawLine]]) -> Iterator[list[tuple[
 def _characters(value: Any) -> int:
     if isinstance(value, str):
         return len(value)
-    return sum(map(_characters, value.values() if isinstance(value, dict) else value)) if isinstance(value, dict | list) else 8
+    return (
+        sum(map(_characters, value.values() if isinstance(value, dict) else value))
+        if isinstance(value, dict | list)
+        else 8
+    )
 
 
-def parse_chunk(rows: list[tuple[int, Row | RawLine]], source: SourceConfig, label: str, kind: str, name: str) -> tuple[ParsedChunk, list[Row]]:
+def parse_chunk(
+    rows: list[tuple[int, Row | RawLine]], source: SourceConfig, label: str, kind: str, name: str
+) -> tuple[ParsedChunk, list[Row]]:
     """Numbered raw rows as rows of the table `kind`, by the parser of the format `name`, without those that the source's weight leaves out.
 
     `label` is the source's name in the rows and in examples.
@@ -230,7 +243,7 @@ def left_out_example(row: Row) -> str:
 
 
 def _excerpt(row: Row) -> str:
-    return ", ".join(f"{name}: {str(value)[:EXCERPT // 2]}" for name, value in row.items() if not is_blank(value))
+    return ", ".join(f"{name}: {str(value)[: EXCERPT // 2]}" for name, value in row.items() if not is_blank(value))
 
 
 def shortened(example: str) -> str:

@@ -64,7 +64,10 @@ def column_uses(rows: Sequence[Row], parse: Parse, unused: Collection[str] = ())
     trials: dict[str, _Trial] = {}
     for row in usable:
         _try_row(row, parse, trials)
-    uses = Uses(list(dict.fromkeys(str(name) for row in rows for name in row)), {column: list(trial.places) for column, trial in trials.items() if trial.places})
+    uses = Uses(
+        list(dict.fromkeys(str(name) for row in rows for name in row)),
+        {column: list(trial.places) for column, trial in trials.items() if trial.places},
+    )
     for column in dict.fromkeys([*(str(name) for row in usable for name in row), *trials, *unused]):
         if column in uses.became:
             continue
@@ -86,15 +89,22 @@ def _try_row(row: Row, parse: Parse, trials: dict[str, _Trial]) -> None:
     for column in (name for name, value in row.items() if not _is_empty(value)):
         trial = here[str(column)] = _Trial()
         for name, changed in _variants(row[column], str(column), mark):
-            after = _tried(parse, {**row, column: changed} if changed is not _ABSENT else {key: row[key] for key in row if key != column})
+            after = _tried(
+                parse,
+                {**row, column: changed} if changed is not _ABSENT else {key: row[key] for key in row if key != column},
+            )
             for touched in (trial, here.setdefault(name, _Trial())):
                 touched.changes |= after != before
-            trial.places |= {place: None for prepared in after or () for place, value in _places(prepared) if mark in str(value)}
+            trial.places |= {
+                place: None for prepared in after or () for place, value in _places(prepared) if mark in str(value)
+            }
             trial.places |= dict.fromkeys(_figure_that_differs(before, after or []))
     explained = {place for trial in here.values() for place in trial.places}
     left = [(place, value) for prepared in before for place, value in _places(prepared) if place not in explained]
     for name, trial in here.items():
-        if trial.changes and name in row:  # what breaks when it is marked, such as a prompt that has to be the same in two columns
+        if (
+            trial.changes and name in row
+        ):  # what breaks when it is marked, such as a prompt that has to be the same in two columns
             trial.places |= {place: None for place, value in left if _holds(row[name], value)}
         known = trials.setdefault(name, _Trial())
         known.places |= trial.places
@@ -105,7 +115,12 @@ def _figure_that_differs(before: list[Row], after: list[Row]) -> list[str]:
     """The one place that differs, where it holds a figure, a flag or checks; no place where a text differs, which may only have been chosen anew."""
     if len(before) != len(after):
         return []
-    places = {name for row, other in zip(before, after, strict=True) for name in row.keys() | other.keys() if row.get(name) != other.get(name)}
+    places = {
+        name
+        for row, other in zip(before, after, strict=True)
+        for name in row.keys() | other.keys()
+        if row.get(name) != other.get(name)
+    }
     return [*places] if len(places) == 1 and not places & set(_OF_TEXT) else []
 
 
@@ -122,9 +137,15 @@ def _variants(value: Any, column: str, mark: str) -> Iterator[tuple[str, Any]]:
             yield _name(column, way), _replaced(value, way, marked)
     items = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
     for key in dict.fromkeys(key for item in items for key, inside in item.items() if not _is_empty(inside)):
-        yield _name(column, (0, key)), [{name: item[name] for name in item if name != key} if isinstance(item, dict) else item for item in value]
+        yield (
+            _name(column, (0, key)),
+            [{name: item[name] for name in item if name != key} if isinstance(item, dict) else item for item in value],
+        )
         if any(isinstance(item.get(key), bool | int | float) for item in items):
-            yield _name(column, (0, key)), [{**item, key: _other(item.get(key))} if isinstance(item, dict) else item for item in value]
+            yield (
+                _name(column, (0, key)),
+                [{**item, key: _other(item.get(key))} if isinstance(item, dict) else item for item in value],
+            )
 
 
 def _name(column: str, way: Way) -> str:
@@ -144,7 +165,9 @@ def _tried(parse: Parse, row: Row) -> list[Row] | None:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str | list | dict) and not (value.strip() if isinstance(value, str) else value))
+    return value is None or (
+        isinstance(value, str | list | dict) and not (value.strip() if isinstance(value, str) else value)
+    )
 
 
 def _texts(value: Any, way: Way = ()) -> Iterator[tuple[Way, str]]:
@@ -181,7 +204,9 @@ def _places(prepared: Row) -> Iterator[tuple[str, Any]]:
 def _holds(raw: Any, prepared: Any) -> bool:
     """Whether a raw column has a prepared text in it, or every text of a prepared list, or a prepared figure or flag as it is."""
     if isinstance(prepared, dict | list):
-        return all(_holds(raw, text) for way, text in _texts(prepared) if way[-1:] != ("type",))  # some formats write no types
+        return all(
+            _holds(raw, text) for way, text in _texts(prepared) if way[-1:] != ("type",)
+        )  # some formats write no types
     if isinstance(prepared, str):
         return bool(prepared.strip()) and any(prepared.strip() in text for _, text in _texts(raw))
     if isinstance(raw, dict | list):

@@ -43,8 +43,12 @@ def constitution_files(name_or_path: str) -> list[Path]:
     """All files that a constitution's scores depend on: the YAML first, then the lexicons that it names."""
     path = constitution_path(name_or_path)
     entries = read_constitution(path).get("principles")
-    options = [entry.get("options") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    named = {choice["lexicon"] for choice in options if isinstance(choice, dict) and isinstance(choice.get("lexicon"), str)}
+    options = (
+        [entry.get("options") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    )
+    named = {
+        choice["lexicon"] for choice in options if isinstance(choice, dict) and isinstance(choice.get("lexicon"), str)
+    }
     return [path, *(lexicon_path(path, lexicon) for lexicon in sorted(named))]
 
 
@@ -53,5 +57,13 @@ def shared_principles(first: str, second: str) -> set[str]:
     marks = []
     for name in (first, second):
         entries = read_constitution(constitution_path(name)).get("principles") or []
-        marks.append({str(entry[field]) for entry in entries if isinstance(entry, dict) for field in ("name", "kind") if field in entry})
+        marks.append(
+            {
+                str(entry[field])
+                for entry in entries
+                if isinstance(entry, dict)
+                for field in ("name", "kind")
+                if field in entry
+            }
+        )
     return marks[0] & marks[1]

@@ -52,22 +52,26 @@ def say_dropped(kind: str, kept: Kept, parsed: Parsed, config: PrepareConfig, ru
     if not kept.rows:
         reasons = ", ".join(f"{reason} {count}" for reason, count in (+kept.dropped).most_common(5))
         raise DataError(
-            f"no {kind} are left ({reasons}){_example(kept)}", where=f"data.{kind}",
+            f"no {kind} are left ({reasons}){_example(kept)}",
+            where=f"data.{kind}",
             do="look at the example: correct the data, or change the limit or the chat template that dropped most of them",
-        )  # fmt: skip
+        )
     share = parsed.lost_share(kept)
     if share > config.max_dropped_fraction:
         raise DataError(
-            f"too many rows are dropped, {share:.0%}: {line}{_example(kept)}", where=f"data.{kind}",
+            f"too many rows are dropped, {share:.0%}: {line}{_example(kept)}",
+            where=f"data.{kind}",
             do=f"correct the data or the limit that drops them, or raise data.max_dropped_fraction above {config.max_dropped_fraction:g}",
-        )  # fmt: skip
+        )
     if share > WARNED_ABOVE:
         run.warn(f"{line}{_example(kept)}")
 
 
 def kept_line(kind: str, kept: int, dropped: Mapping[str, float]) -> str:
     """`demonstrations: kept 20 of 40: 18 over_long, 2 empty`."""
-    counts = sorted(((int(count), reason) for reason, count in dropped.items() if count), key=lambda pair: (-pair[0], pair[1]))
+    counts = sorted(
+        ((int(count), reason) for reason, count in dropped.items() if count), key=lambda pair: (-pair[0], pair[1])
+    )
     why = ", ".join(f"{count} {reason}" for count, reason in counts)
     return f"{kind}: kept {kept} of {kept + sum(count for count, _ in counts)}{f': {why}' if why else ''}"
 

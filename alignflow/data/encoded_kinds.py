@@ -42,11 +42,15 @@ def encode_demonstrations(tokenizer: Any, rows: Sequence[Row]) -> list[tuple[Ans
     """
     spoken = [index for index, row in enumerate(rows) if any(turn["role"] == "assistant" for turn in row["messages"])]
     answers = [NO_ANSWER] * len(rows)
-    for index, found in zip(spoken, encode_conversations(tokenizer, [rows[index]["messages"] for index in spoken]), strict=True):
+    for index, found in zip(
+        spoken, encode_conversations(tokenizer, [rows[index]["messages"] for index in spoken]), strict=True
+    ):
         found = found or encode_turns(tokenizer, rows[index]["messages"])  # says why the template refuses it
         if any(found.supervised):
             first = found.supervised.index(True)
-            answers[index] = AnswerIds(tuple(found.ids[:first]), tuple(found.ids[first:]), tuple(found.supervised[first:]))
+            answers[index] = AnswerIds(
+                tuple(found.ids[:first]), tuple(found.ids[first:]), tuple(found.supervised[first:])
+            )
     return [(answer,) for answer in answers]
 
 
@@ -70,14 +74,24 @@ def encode_completions(tokenizer: Any, rows: Sequence[Row]) -> list[tuple[Answer
     Raises:
         TemplateRefusedError: the chat template refuses a conversation.
     """
-    return [(answer,) for answer in _encoded(tokenizer, [_turn(row["prompt"], row["completion"], row["ended"]) for row in rows])]
+    return [
+        (answer,)
+        for answer in _encoded(tokenizer, [_turn(row["prompt"], row["completion"], row["ended"]) for row in rows])
+    ]
 
 
 def each_completion(row: Row) -> list[Row]:
     """The answers of a ranking as rows of their own; `place` is 0 for the first answer of each ranking."""
     ended = row["ended"] or [None] * len(row["completions"])
     return [
-        {"id": row["id"], "prompt": row["prompt"], "completion": assistant(text), "ended": flag, "score": score, "place": place}
+        {
+            "id": row["id"],
+            "prompt": row["prompt"],
+            "completion": assistant(text),
+            "ended": flag,
+            "score": score,
+            "place": place,
+        }
         for place, (text, score, flag) in enumerate(zip(row["completions"], row["scores"], ended, strict=True))
     ]
 
@@ -99,6 +113,11 @@ def _encoded(tokenizer: Any, turns: Sequence[Turn]) -> list[AnswerIds]:
 
 
 DEMONSTRATIONS = EncodedKind("demonstrations", ("completion",), encode_demonstrations)
-PREFERENCES = EncodedKind("preferences", ("chosen", "rejected"), encode_preferences, ("soft_label", "margin", "chosen_ended", "rejected_ended"))
+PREFERENCES = EncodedKind(
+    "preferences",
+    ("chosen", "rejected"),
+    encode_preferences,
+    ("soft_label", "margin", "chosen_ended", "rejected_ended"),
+)
 UNPAIRED = EncodedKind("unpaired", ("completion",), encode_completions, ("label", "ended"))
 RANKINGS = EncodedKind("rankings", ("completion",), encode_completions, ("place", "score", "ended"), each_completion)

@@ -63,7 +63,12 @@ class EncodedRowWriter:
         self._answers, self._values = tuple(answers), tuple(values)
         columns: list[tuple[str, pa.DataType]] = [("id", pa.string()), *((name, pa.float64()) for name in values)]
         for answer in answers:
-            columns += [(f"{answer}/prompt_ids", _IDS), (f"{answer}/completion_ids", _IDS), (f"{answer}/runs", _IDS), (f"{answer}/supervised", pa.int32())]
+            columns += [
+                (f"{answer}/prompt_ids", _IDS),
+                (f"{answer}/completion_ids", _IDS),
+                (f"{answer}/runs", _IDS),
+                (f"{answer}/supervised", pa.int32()),
+            ]
         self._schema = pa.schema(columns, {"answers": " ".join(self._answers), "values": " ".join(self._values)})
         self._file = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_file(self._file, self._schema)
@@ -144,15 +149,22 @@ class EncodedRows:
     def row(self, index: int) -> tuple[AnswerIds, ...]:
         """The answers of a row, in the order of `answers`; those with the first one's prompt share the tuple of its ids."""
         first, *others = (self.answer(index, name, with_prompt=not self.repeats[name][index]) for name in self.answers)
-        return (first, *(each._replace(prompt_ids=first.prompt_ids) if self.repeats[name][index] else each
-                         for name, each in zip(self.answers[1:], others, strict=True)))  # fmt: skip
+        return (
+            first,
+            *(
+                each._replace(prompt_ids=first.prompt_ids) if self.repeats[name][index] else each
+                for name, each in zip(self.answers[1:], others, strict=True)
+            ),
+        )
 
     def answer(self, index: int, name: str, with_prompt: bool = True) -> AnswerIds:
         """One answer of a row, on request without the ids before it."""
         batch, place = self.place(index)
         asked = self.answers[0] if self.repeats[name][index] else name
         prompt = _list_at(batch, f"{asked}/prompt_ids", place) if with_prompt else ()
-        return AnswerIds(prompt, _list_at(batch, f"{name}/completion_ids", place), _mask(_list_at(batch, f"{name}/runs", place)))
+        return AnswerIds(
+            prompt, _list_at(batch, f"{name}/completion_ids", place), _mask(_list_at(batch, f"{name}/runs", place))
+        )
 
     def last_runs(self, answer: str) -> np.ndarray:
         """(rows,) int32: how many tokens the last stretch of tokens that count has, for each row's answer; 0 where none counts."""
@@ -162,7 +174,9 @@ class EncodedRows:
             offsets, lengths = runs.offsets.to_numpy(), runs.values.to_numpy()
             counted = np.diff(offsets)
             rows = np.flatnonzero(counted)
-            found[start + rows] = lengths[offsets[rows + 1] - 1 - (counted[rows] % 2 == 0)]  # a stretch that counts has an even place
+            found[start + rows] = lengths[
+                offsets[rows + 1] - 1 - (counted[rows] % 2 == 0)
+            ]  # a stretch that counts has an even place
         return found
 
     def place(self, index: int) -> tuple[pa.RecordBatch, int]:
@@ -216,5 +230,3 @@ def _runs(mask: Sequence[bool]) -> list[int]:
 
 def _mask(runs: Sequence[int]) -> tuple[bool, ...]:
     return tuple(value for number, length in enumerate(runs) for value in [number % 2 == 0] * length)
-
-

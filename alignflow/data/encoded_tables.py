@@ -90,7 +90,9 @@ class EncodedTable:
                 continue
             except SealError:
                 path.unlink(missing_ok=True)
-                self._run.note(f"the token ids of {self._table.name} were damaged on disk and were dropped: they are made again")
+                self._run.note(
+                    f"the token ids of {self._table.name} were damaged on disk and were dropped: they are made again"
+                )
         return False
 
     def _write(self, writer: EncodedRowWriter) -> Iterator[None]:
@@ -100,7 +102,9 @@ class EncodedTable:
         for rows in table_batches(self._table, BATCH_ROWS):
             parts = [part for row in rows for part in self._kind.expand(row)]
             answers = self._kind.encode(self._tokenizer, parts)
-            writer.write([EncodedRow(row["id"], found, self._values(row)) for row, found in zip(parts, answers, strict=True)])
+            writer.write(
+                [EncodedRow(row["id"], found, self._values(row)) for row, found in zip(parts, answers, strict=True)]
+            )
             done += len(rows)
             if time.monotonic() - started > SHOWN_AFTER_S:
                 self._run.progress(done, total, "rows encoded")
@@ -142,11 +146,19 @@ def identity_of(kind: EncodedKind, tokenizer: Any) -> str:
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     of_calls = ("truncation", "padding")  # every call sets them
     about = {
-        "kind": kind.name, "answers": kind.answers, "values": kind.values, "format": FORMAT, "versions": {name: PARTS[name].version for name in ("rendering", "records", "rows")},
+        "kind": kind.name,
+        "answers": kind.answers,
+        "values": kind.values,
+        "format": FORMAT,
+        "versions": {name: PARTS[name].version for name in ("rendering", "records", "rows")},
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-        "class": code_of(type(tokenizer)), "backend": {name: value for name, value in backend.items() if name not in of_calls},
-        "template": tokenizer.chat_template, "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
-        "all_special": [*map(str, tokenizer.all_special_tokens)], "eos": tokenizer.eos_token_id, "bos": tokenizer.bos_token_id,
+        "class": code_of(type(tokenizer)),
+        "backend": {name: value for name, value in backend.items() if name not in of_calls},
+        "template": tokenizer.chat_template,
+        "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        "all_special": [*map(str, tokenizer.all_special_tokens)],
+        "eos": tokenizer.eos_token_id,
+        "bos": tokenizer.bos_token_id,
         "split": bool(getattr(tokenizer, "split_special_tokens", False)),
-    }  # fmt: skip
+    }
     return text_digest(canonical_json(about))[:32]

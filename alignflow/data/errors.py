@@ -108,10 +108,20 @@ class GateStoppedError(AlignflowError):
 BY_NAME: dict[str, type[AlignflowError]] = {
     error.__name__: error
     for error in (
-        AlignflowError, UserError, RecipeError, DataError, ModelError, TemplateRefusedError, StoreError, StageError, TrainingError,
-        DamagedArtifactError, ApprovalNeededError, GateStoppedError,
+        AlignflowError,
+        UserError,
+        RecipeError,
+        DataError,
+        ModelError,
+        TemplateRefusedError,
+        StoreError,
+        StageError,
+        TrainingError,
+        DamagedArtifactError,
+        ApprovalNeededError,
+        GateStoppedError,
     )
-}  # fmt: skip
+}
 
 
 def to_json(error: AlignflowError) -> dict[str, str]:

@@ -66,17 +66,23 @@ class Table:
         Where rows of one text differ in their label, their order of answers, or in which turns are trained on, all of them are dropped: none tells which is right.
         """
         places = np.nonzero(self.left)[0]
-        bad = contradictory(self.column(lambda chunk: chunk.text)[places], self.column(lambda chunk: chunk.meant)[places])
+        bad = contradictory(
+            self.column(lambda chunk: chunk.text)[places], self.column(lambda chunk: chunk.meant)[places]
+        )
         of_weights = bool(self.column(lambda chunk: chunk.weighted).any())
         self.drop("contradictory_weights" if of_weights else "contradictory_labels", _at(places[bad], len(self.left)))
         places = np.nonzero(self.left)[0]
         self.drop("duplicate", _at(places[repeated(self.column(lambda chunk: chunk.text)[places])], len(self.left)))
 
-    def drop_near_duplicates(self, threshold: float, spool: Spool, workers: Workers, said: Callable[[int, int], None]) -> None:
+    def drop_near_duplicates(
+        self, threshold: float, spool: Spool, workers: Workers, said: Callable[[int, int], None]
+    ) -> None:
         """Drop rows that are nearly equal to an earlier one, system turn or not; see near_duplicates.py. `said` hears of rows done, of all."""
         if threshold < 1 and self.left.any():
             places = np.nonzero(self.left)[0]
-            self.drop("near_duplicate", _at(places[_nearly_equal(self, threshold, spool, workers, said)], len(self.left)))
+            self.drop(
+                "near_duplicate", _at(places[_nearly_equal(self, threshold, spool, workers, said)], len(self.left))
+            )
 
     def drop_contaminated(self, grams: int) -> int:
         """Drop rows whose prompt is an evaluation prompt, or shares a run of words with one.
@@ -157,7 +163,9 @@ APART = np.uint64(0x9E3779B97F4A7C15)
 """An odd number: numbers of bands of rows with different meanings differ by a multiple of it."""
 
 
-def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers, said: Callable[[int, int], None]) -> np.ndarray:
+def _nearly_equal(
+    table: Table, threshold: float, spool: Spool, workers: Workers, said: Callable[[int, int], None]
+) -> np.ndarray:
     """For each row that is left whether it is nearly equal to an earlier one that was kept; memory holds the numbers of one band at a time.
 
     Rows that say another thing of their text (a label, an order, weights of turns) are not compared: a long prompt with "Yes." and with
@@ -165,20 +173,36 @@ def _nearly_equal(table: Table, threshold: float, spool: Spool, workers: Workers
     """
     left = table.parts(table.left)
     pairs = list(zip(table.chunks, left, strict=True))
-    common = near_duplicates.common_shingles(lambda: (_chosen(chunk.path.with_suffix(OWN), chunk.shingles, mask) for chunk, mask in pairs), int(table.left.sum()))
+    common = near_duplicates.common_shingles(
+        lambda: (_chosen(chunk.path.with_suffix(OWN), chunk.shingles, mask) for chunk, mask in pairs),
+        int(table.left.sum()),
+    )
     counts = [chunk.shingles for chunk in table.chunks]
     if len(common):
-        counts = list(workers.map(_write_without, ((chunk.path, chunk.shingles, common, chunk.whole is None) for chunk in table.chunks)))
-    own = _gathered(spool, [(chunk.path.with_suffix(OWN), count, mask) for (chunk, mask), count in zip(pairs, counts, strict=True)])
+        counts = list(
+            workers.map(
+                _write_without, ((chunk.path, chunk.shingles, common, chunk.whole is None) for chunk in table.chunks)
+            )
+        )
+    own = _gathered(
+        spool, [(chunk.path.with_suffix(OWN), count, mask) for (chunk, mask), count in zip(pairs, counts, strict=True)]
+    )
     whole = own
     if len(common) or any(chunk.whole is not None for chunk in table.chunks):
-        whole = _gathered(spool, [
-            (chunk.path.with_suffix(OWN), chunk.shingles, mask) if chunk.whole is None and not len(common) else
-            (chunk.path.with_suffix(WHOLE), chunk.shingles if chunk.whole is None else chunk.whole, mask) for chunk, mask in pairs
-        ])  # fmt: skip
+        whole = _gathered(
+            spool,
+            [
+                (chunk.path.with_suffix(OWN), chunk.shingles, mask)
+                if chunk.whole is None and not len(common)
+                else (chunk.path.with_suffix(WHOLE), chunk.shingles if chunk.whole is None else chunk.whole, mask)
+                for chunk, mask in pairs
+            ],
+        )
 
     def keys_of(band: int) -> np.ndarray:
-        return np.concatenate([(_keys(chunk.path, band, len(mask)) ^ chunk.meant * APART)[mask] for chunk, mask in pairs])
+        return np.concatenate(
+            [(_keys(chunk.path, band, len(mask)) ^ chunk.meant * APART)[mask] for chunk, mask in pairs]
+        )
 
     return find(keys_of, BANDS, own, whole, threshold, said)
 

@@ -68,8 +68,9 @@ def measured(gate: GateConfig, metrics: Mapping[str, float | None]) -> float | N
     if gate.metric not in metrics:
         raise RecipeError(
             f"{gate.stage} has no metric {gate.metric!r}; it has {', '.join(metrics) or 'none'}",
-            where=f"gate {gate.label}", do=suggest(gate.metric, metrics),
-        )  # fmt: skip
+            where=f"gate {gate.label}",
+            do=suggest(gate.metric, metrics),
+        )
     return metrics[gate.metric]
 
 

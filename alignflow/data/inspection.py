@@ -72,7 +72,6 @@ class Inspection:
         """Reason -> number, the most first; reasons that dropped nothing are left out."""
         return dict((+self.counted.dropped).most_common())
 
-
     @property
     def unused_line(self) -> str:
         """The columns that are not used."""
@@ -130,7 +129,9 @@ def _parse(source: SourceConfig, found: Inspection) -> DataError | None:
     try:
         parse_sources([source], found.kind, PrepareConfig(), found.counted)
     except DataError as error:
-        if found.counted.read and not found.counted.formats:  # too many lines are broken, or no format fits; the first leaves some to look at
+        if (
+            found.counted.read and not found.counted.formats
+        ):  # too many lines are broken, or no format fits; the first leaves some to look at
             found.counted = Kept()
             with contextlib.suppress(DataError):
                 parse_sources([source], found.kind, PrepareConfig(max_broken_fraction=1.0), found.counted)
@@ -141,7 +142,11 @@ def _parse(source: SourceConfig, found: Inspection) -> DataError | None:
 def _uses(source: SourceConfig, found: Inspection) -> Uses:
     parser = catalogue.FORMATS[found.format].resolve()
     rows = [row for row in islice(read_rows(source), _SEARCHED) if not isinstance(row, BrokenLine)]
-    return column_uses(rows, lambda row: parser(renamed(row, source.columns), found.kind), [name for names in found.counted.unused.values() for name in names])
+    return column_uses(
+        rows,
+        lambda row: parser(renamed(row, source.columns), found.kind),
+        [name for names in found.counted.unused.values() for name in names],
+    )
 
 
 def _warnings(found: Inspection) -> list[str]:
@@ -170,18 +175,29 @@ def inspect_table(payload: Path, kind: str = "") -> Inspection:
     folders = {file.parent.name for file in payload.glob("*/*.parquet")}
     tables = [name for name in TABLES if name in folders]
     if not tables:
-        raise UserError("the artifact has no table of rows", where=str(payload.parent.name), do="`alignflow list prepare` shows prepared data")
+        raise UserError(
+            "the artifact has no table of rows",
+            where=str(payload.parent.name),
+            do="`alignflow list prepare` shows prepared data",
+        )
     if kind and kind not in tables:
         raise UserError(f"the artifact has no table {quoted(kind)}", where="--as", do=suggest(kind, tables))
     table = kind or tables[0]
-    files = sorted((payload / table).glob("*.parquet"), key=lambda file: [side != file.stem for side in SIDES] + [file.name])
+    files = sorted(
+        (payload / table).glob("*.parquet"), key=lambda file: [side != file.stem for side in SIDES] + [file.name]
+    )
     for file in files:
         verify_file(file)
     rows = [row for file in files for row in read_table(file)]
     known = _statistics(payload).get(table, {})
     formats = {str(name): str(value) for name, value in known.get("formats", {}).items()}
     counted = Kept(
-        rows, known.get("read", len(rows)), Counter(known.get("dropped", {})), formats, known.get("examples", {}), known.get("unused", {})
+        rows,
+        known.get("read", len(rows)),
+        Counter(known.get("dropped", {})),
+        formats,
+        known.get("examples", {}),
+        known.get("unused", {}),
     )
     found = Inspection(table, tables, ", ".join(sorted(set(formats.values()))) or "alignflow", counted)
     found.warnings = _warnings(found)
@@ -231,7 +247,9 @@ def render(tokenizer: Any, row: Row) -> dict[str, Rendered]:
         ids = encode_prompt(tokenizer, row["prompt"])
         return {"": Rendered(ids, [False] * len(ids))}
     return {
-        side if len(sides) > 1 else "": _answered(tokenizer, row["prompt"], row[side][-1]["content"], row.get(f"{side}_ended") is not False)
+        side if len(sides) > 1 else "": _answered(
+            tokenizer, row["prompt"], row[side][-1]["content"], row.get(f"{side}_ended") is not False
+        )
         for side in sides
     }
 
@@ -239,7 +257,9 @@ def render(tokenizer: Any, row: Row) -> dict[str, Rendered]:
 def _answered(tokenizer: Any, prompt: Sequence[Mapping[str, str]], answer: str, ended: bool) -> Rendered:
     """A prompt with an answer, which alone is supervised."""
     turn = encode_turn(tokenizer, prompt, answer, ended=ended)
-    return Rendered([*turn.prompt_ids, *turn.completion_ids], [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids))
+    return Rendered(
+        [*turn.prompt_ids, *turn.completion_ids], [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
+    )
 
 
 def rendered_rows(tokenizer: Any, rows: Sequence[Row], warnings: list[str]) -> list[dict[str, Rendered]]:
@@ -253,7 +273,9 @@ def rendered_rows(tokenizer: Any, rows: Sequence[Row], warnings: list[str]) -> l
             warnings.append(f"row {number} cannot be written: {error.what}")
         unknown = sum(side.ids.count(tokenizer.unk_token_id) for side in found[-1].values())
         if unknown:
-            warnings.append(f"row {number} has {unknown} times {tokenizer.unk_token}: the tokenizer does not know what stands there")
+            warnings.append(
+                f"row {number} has {unknown} times {tokenizer.unk_token}: the tokenizer does not know what stands there"
+            )
     return found
 
 
@@ -283,19 +305,31 @@ def _over(tokenizer: Any, rows: Sequence[Row], max_length: int) -> tuple[int, in
     return longer, refused
 
 
-def as_json(found: Inspection, shown: int, tokenizer: Any = None, rendered: Sequence[dict[str, Rendered]] = ()) -> dict[str, Any]:
+def as_json(
+    found: Inspection, shown: int, tokenizer: Any = None, rendered: Sequence[dict[str, Rendered]] = ()
+) -> dict[str, Any]:
     """The inspection as one object, with its first `shown` rows.
 
     With a tokenizer a row has `ids`, `tokens` and `supervised`: lists, or one list for each answer where a row has several.
     """
     rows: list[Row] = []
     for row, sides in zip(found.counted.rows[:shown], rendered or [{}] * shown, strict=False):
-        columns = [(name, {side: _column(name, given, tokenizer) for side, given in sides.items()}) for name in ("ids", "tokens", "supervised")]
+        columns = [
+            (name, {side: _column(name, given, tokenizer) for side, given in sides.items()})
+            for name in ("ids", "tokens", "supervised")
+        ]
         rows.append({**row, **{name: values.get("", values) for name, values in columns if values}})
     return {
-        "format": found.format, "kind": found.kind, "read": found.counted.read, "kept": len(found.counted.rows), "dropped": found.dropped,
-        "examples": found.counted.examples, "columns": asdict(found.uses), "warnings": found.warnings, "rows": rows,
-    }  # fmt: skip
+        "format": found.format,
+        "kind": found.kind,
+        "read": found.counted.read,
+        "kept": len(found.counted.rows),
+        "dropped": found.dropped,
+        "examples": found.counted.examples,
+        "columns": asdict(found.uses),
+        "warnings": found.warnings,
+        "rows": rows,
+    }
 
 
 def _column(name: str, given: Rendered, tokenizer: Any) -> list[Any]:

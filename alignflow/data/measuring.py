@@ -19,7 +19,16 @@ from alignflow.data.near_duplicates import band_keys, shingles
 from alignflow.data.records import has_weights, is_held_out, normalise_text, prompt_digest, up_to_question
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.row_lengths import Lengths, encoded_lengths
-from alignflow.data.row_texts import Row, asked_texts, is_far_too_long, prompt_messages, questions, row_text, without_system, word_ngrams
+from alignflow.data.row_texts import (
+    Row,
+    asked_texts,
+    is_far_too_long,
+    prompt_messages,
+    questions,
+    row_text,
+    without_system,
+    word_ngrams,
+)
 from alignflow.data.similar_sets import Sets
 from alignflow.data.spool import read_rows, write_rows
 from alignflow.data.template_rows import fit_to_template
@@ -159,7 +168,9 @@ def measure_file(path: Path, chosen: np.ndarray | None, measuring: Measuring) ->
     return _measured(path, rows, fate, lengths, merged, measuring)
 
 
-def _measured(path: Path, rows: list[Row], fate: np.ndarray, lengths: Lengths, merged: int, measuring: Measuring) -> Measured:
+def _measured(
+    path: Path, rows: list[Row], fate: np.ndarray, lengths: Lengths, merged: int, measuring: Measuring
+) -> Measured:
     fine = (fate == FINE).tolist()
     texts = [row_text(row) if good else "" for row, good in zip(rows, fine, strict=True)]
     normal = [normalise_text(text) for text in texts]
@@ -173,16 +184,27 @@ def _measured(path: Path, rows: list[Row], fate: np.ndarray, lengths: Lengths, m
     places = {label: place for place, label in enumerate(labels)}
     controls = _controls(measuring.tokenizer)
     return Measured(
-        path=path, fate=fate, text=np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2), lengths=lengths, merged=merged,
-        meant=np.fromiter((_meant(row) if good else 0 for row, good in zip(rows, fine, strict=True)), dtype=np.uint64, count=len(rows)),
+        path=path,
+        fate=fate,
+        text=np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
+        lengths=lengths,
+        merged=merged,
+        meant=np.fromiter(
+            (_meant(row) if good else 0 for row, good in zip(rows, fine, strict=True)), dtype=np.uint64, count=len(rows)
+        ),
         held_out=_flags(bool(prompt) and is_held_out(prompt, measuring.config.heldout_fraction) for prompt in prompts),
         controls=_flags(controls.search(text) is not None for text in texts),
         weighted=_flags(measuring.kind == "demonstrations" and has_weights(row) for row in rows),
         with_tools=_flags(has_fields([row]) for row in rows),
-        known=_flags(bool(digests_of_prompts) and bool(prompt) and _is_known(prompt, digests_of_prompts) for prompt in prompts),
-        sources=np.array([places[row["source"]] for row in rows], dtype=np.int32), labels=labels,
-        shingles=counts, whole=whole, hits=_write_hits(path, prompts, grams, measuring.config.decontaminate_ngram) if grams else None,
-    )  # fmt: skip
+        known=_flags(
+            bool(digests_of_prompts) and bool(prompt) and _is_known(prompt, digests_of_prompts) for prompt in prompts
+        ),
+        sources=np.array([places[row["source"]] for row in rows], dtype=np.int32),
+        labels=labels,
+        shingles=counts,
+        whole=whole,
+        hits=_write_hits(path, prompts, grams, measuring.config.decontaminate_ngram) if grams else None,
+    )
 
 
 def _meant(row: Row) -> int:
@@ -208,10 +230,14 @@ def _flags(values: Any) -> np.ndarray:
     return np.fromiter(values, dtype=bool)
 
 
-def _write_shingles(path: Path, rows: list[Row], fine: list[bool], normal: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
+def _write_shingles(
+    path: Path, rows: list[Row], fine: list[bool], normal: list[str]
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Write the rows' shingles without and with their system turns; returns the numbers of both, None for the second where no row has one."""
     bare = [without_system(row) if good else None for row, good in zip(rows, fine, strict=True)]
-    own, counts = shingles(text if other is None else normalise_text(other) for text, other in zip(normal, bare, strict=True))
+    own, counts = shingles(
+        text if other is None else normalise_text(other) for text, other in zip(normal, bare, strict=True)
+    )
     own.tofile(path.with_suffix(OWN))
     band_keys(own, counts).tofile(path.with_suffix(KEYS))
     instructed = [number for number, text in enumerate(bare) if text is not None]
@@ -227,7 +253,10 @@ def _write_shingles(path: Path, rows: list[Row], fine: list[bool], normal: list[
 
 def _write_hits(path: Path, prompts: Sequence[Any], grams: dict[str, int], size: int) -> np.ndarray | None:
     """Write which n-grams of the evaluation prompts the user turns of each prompt have, and the results after them, each once; returns their numbers."""
-    found = [{grams[gram] for text in asked_texts(prompt, earlier=True) for gram in word_ngrams(text, size) if gram in grams} for prompt in prompts]
+    found = [
+        {grams[gram] for text in asked_texts(prompt, earlier=True) for gram in word_ngrams(text, size) if gram in grams}
+        for prompt in prompts
+    ]
     counts = np.array([len(each) for each in found], dtype=np.int64)
     if not counts.any():
         return None

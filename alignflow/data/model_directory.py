@@ -21,7 +21,9 @@ def check_model_path(path: Path) -> None:
     if path.is_dir():
         check_model_directory(path)
     elif path.is_file():
-        raise ModelError("a file, and not the directory of a model", where=str(path), do=f"give its directory, {path.parent}")
+        raise ModelError(
+            "a file, and not the directory of a model", where=str(path), do=f"give its directory, {path.parent}"
+        )
 
 
 def check_model_directory(path: Path) -> None:
@@ -32,16 +34,24 @@ def check_model_directory(path: Path) -> None:
     """
     if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
         if not (path / ADAPTER_WEIGHTS).is_file():
-            raise ModelError(f"the adapter has no {ADAPTER_WEIGHTS}", where=str(path), do="save it with peft's save_pretrained")
+            raise ModelError(
+                f"the adapter has no {ADAPTER_WEIGHTS}", where=str(path), do="save it with peft's save_pretrained"
+            )
         _check_file(path / ADAPTER_WEIGHTS)
         return
     if not (path / "config.json").is_file():
-        raise ModelError(f"no model: it has no config.json{_instead(path)}", where=str(path), do="give a Hugging Face model directory")
+        raise ModelError(
+            f"no model: it has no config.json{_instead(path)}",
+            where=str(path),
+            do="give a Hugging Face model directory",
+        )
     _check_config(path / "config.json")
     for file in _weight_files(path):
         _check_file(file)
     if not any((path / name).is_file() for name in TOKENIZERS):
-        raise ModelError("the directory has no tokenizer", where=str(path), do="save the model's tokenizer beside its weights")
+        raise ModelError(
+            "the directory has no tokenizer", where=str(path), do="save the model's tokenizer beside its weights"
+        )
 
 
 def _instead(path: Path) -> str:
@@ -57,31 +67,45 @@ def _instead(path: Path) -> str:
 def _check_config(file: Path) -> None:
     config = _read_json(file)
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise ModelError("config.json names no model_type", where=str(file), do="give the config.json that belongs to the weights")
+        raise ModelError(
+            "config.json names no model_type", where=str(file), do="give the config.json that belongs to the weights"
+        )
 
 
 def _weight_files(path: Path) -> list[Path]:
     if (path / INDEX).is_file():
         index = _read_json(path / INDEX)
         places = index.get("weight_map") if isinstance(index, dict) else None
-        if not isinstance(places, dict) or not all(isinstance(place, str) and Path(place).name == place for place in places.values()):
-            raise ModelError("the index of the weights has no weight_map of file names", where=str(path / INDEX), do="save the model again")
+        if not isinstance(places, dict) or not all(
+            isinstance(place, str) and Path(place).name == place for place in places.values()
+        ):
+            raise ModelError(
+                "the index of the weights has no weight_map of file names",
+                where=str(path / INDEX),
+                do="save the model again",
+            )
         missing = sorted({place for place in places.values() if not (path / place).is_file()})
         if missing:
             raise ModelError(
-                f"{len(missing)} of {len(set(places.values()))} weight files are missing: {', '.join(missing[:3])}", where=str(path),
+                f"{len(missing)} of {len(set(places.values()))} weight files are missing: {', '.join(missing[:3])}",
+                where=str(path),
                 do="complete the download or the copy",
-            )  # fmt: skip
+            )
         return sorted({path / place for place in places.values()})
     if (path / WEIGHTS).is_file():
         return [path / WEIGHTS]
     pickled = sorted(file.name for pattern in PICKLED for file in path.glob(pattern))
     if pickled:
         raise ModelError(
-            f"its weights are pickled ({pickled[0]}), and unpickling can run code", where=str(path),
+            f"its weights are pickled ({pickled[0]}), and unpickling can run code",
+            where=str(path),
             do="convert them once, where you trust them: load the model with transformers and save_pretrained",
-        )  # fmt: skip
-    raise ModelError(f"the directory has no weights: no {WEIGHTS} and no {INDEX}", where=str(path), do="give a directory with safetensors")
+        )
+    raise ModelError(
+        f"the directory has no weights: no {WEIGHTS} and no {INDEX}",
+        where=str(path),
+        do="give a directory with safetensors",
+    )
 
 
 def _check_file(file: Path) -> None:
@@ -97,14 +121,24 @@ def _check_file(file: Path) -> None:
         wanted = 8 + length + max(ends, default=0)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         pointer = start.startswith(b"version ")  # the text that Git LFS leaves in place of a file
-        what = "a Git LFS pointer and not the file itself" if pointer else "no safetensors file: its header cannot be read"
-        raise ModelError(what, where=str(file), do="fetch the file itself (`git lfs pull`), or save the model again") from None
+        what = (
+            "a Git LFS pointer and not the file itself" if pointer else "no safetensors file: its header cannot be read"
+        )
+        raise ModelError(
+            what, where=str(file), do="fetch the file itself (`git lfs pull`), or save the model again"
+        ) from None
     if size != wanted:
-        raise ModelError(f"it has {size:,} bytes, and its header says {wanted:,}", where=str(file), do="complete the download or the copy")
+        raise ModelError(
+            f"it has {size:,} bytes, and its header says {wanted:,}",
+            where=str(file),
+            do="complete the download or the copy",
+        )
 
 
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"it cannot be read as JSON ({type(error).__name__})", where=str(file), do="restore the file") from None
+        raise ModelError(
+            f"it cannot be read as JSON ({type(error).__name__})", where=str(file), do="restore the file"
+        ) from None

@@ -31,12 +31,20 @@ def shingles(texts: Iterable[str], size: int = 3) -> tuple[np.ndarray, np.ndarra
     sizes: list[int] = []
     for text in texts:
         data, words = text.encode(), text.split(" ")
-        ends = np.cumsum(np.fromiter(map(len, words) if text.isascii() else (len(word.encode()) for word in words), np.int64, len(words)) + 1)
-        starts, stops = [0, *ends[: -size].tolist()], (ends[size - 1 :] - 1).tolist() or [len(data)]
+        ends = np.cumsum(
+            np.fromiter(
+                map(len, words) if text.isascii() else (len(word.encode()) for word in words), np.int64, len(words)
+            )
+            + 1
+        )
+        starts, stops = [0, *ends[:-size].tolist()], (ends[size - 1 :] - 1).tolist() or [len(data)]
         hashes += [crc32(data[start:stop]) for start, stop in zip(starts, stops, strict=False)]
         sizes.append(len(stops))
     counts = np.array(sizes, dtype=np.int64)
-    keyed = np.sort((np.repeat(np.arange(len(counts), dtype=np.uint64), counts) << np.uint64(32)) | np.array(hashes, dtype=np.uint64))
+    keyed = np.sort(
+        (np.repeat(np.arange(len(counts), dtype=np.uint64), counts) << np.uint64(32))
+        | np.array(hashes, dtype=np.uint64)
+    )
     first = np.ones(len(keyed), dtype=bool)
     first[1:] = keyed[1:] != keyed[:-1]
     keyed = keyed[first]

@@ -47,7 +47,9 @@ def check_judge(name: str, where: str) -> None:
         return
     if not isinstance(found.node, ast.ClassDef):
         raise RecipeError(
-            f"{quoted(name)} is not a class, and a judge is one", where=where, do=f"name a class, {FORM.removeprefix('name it ')}"
+            f"{quoted(name)} is not a class, and a judge is one",
+            where=where,
+            do=f"name a class, {FORM.removeprefix('name it ')}",
         )
     has, whole = _members(found, where, MOST_IMPORTS)
     lacks = [part for part in (*METHODS, *ATTRIBUTES) if part not in has]
@@ -65,7 +67,9 @@ def check_reward(name: str, where: str) -> None:
     node = _find(name, where, "function").node
     made = _is_made(node) or isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Lambda)
     if not made and not isinstance(node, ast.FunctionDef):
-        raise RecipeError(f"{quoted(name)} is not a function", where=where, do="name a function(prompt, completion, row)")
+        raise RecipeError(
+            f"{quoted(name)} is not a function", where=where, do="name a function(prompt, completion, row)"
+        )
     if isinstance(node, ast.FunctionDef) and not _takes(node.args, 3):
         what = f"{quoted(name)} cannot be called with prompt, completion and row"
         raise RecipeError(what, where=where, do="name a function(prompt, completion, row)")
@@ -102,15 +106,21 @@ def _prefixes(module: str) -> Iterator[str]:
 
 def _find(name: str, where: str, what: str) -> _Found:
     module, _, attribute = name.rpartition(":")
-    if not attribute.isidentifier() or not (module.endswith(".py") or all(part.isidentifier() for part in module.split("."))):
-        raise RecipeError(f"{quoted(name)} is not of the form file.py:NAME or package.module:NAME", where=where, do=FORM)
+    if not attribute.isidentifier() or not (
+        module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
+    ):
+        raise RecipeError(
+            f"{quoted(name)} is not of the form file.py:NAME or package.module:NAME", where=where, do=FORM
+        )
     file = module_file(module)
     if file is None:
         missing = "no such file" if module.endswith(".py") else "no such Python module with a source file"
         raise RecipeError(f"no {what} {quoted(name)}: {missing}", where=where, do=advice(module))
     found = _bound(file, attribute, where, MOST_IMPORTS)
     if found is None:
-        raise RecipeError(f"no {what} {quoted(name)}: {file} defines no {attribute} at its top level", where=where, do=FORM)
+        raise RecipeError(
+            f"no {what} {quoted(name)}: {file} defines no {attribute} at its top level", where=where, do=FORM
+        )
     return found
 
 
@@ -164,7 +174,9 @@ def _parsed(file: Path, where: str) -> ast.Module:
         return ast.parse(file.read_bytes(), str(file))
     except (SyntaxError, ValueError, RecursionError, MemoryError, OSError) as error:
         raise RecipeError(
-            f"the Python file cannot be read: {type(error).__name__}: {error}", where=f"{where}, {file}", do="correct it"
+            f"the Python file cannot be read: {type(error).__name__}: {error}",
+            where=f"{where}, {file}",
+            do="correct it",
         ) from None
 
 
@@ -179,7 +191,11 @@ def _members(found: _Found, where: str, depth: int) -> tuple[set[str], bool]:
             has.add(statement.name)
         elif isinstance(statement, ast.Assign):
             has.update(target.id for target in statement.targets if isinstance(target, ast.Name))
-        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value is not None:
+        elif (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and statement.value is not None
+        ):
             has.add(statement.target.id)
     whole = not node.decorator_list and not node.keywords
     for base in node.bases:

@@ -83,7 +83,11 @@ def load(name: str) -> Any:
             raise RecipeError(f"no function or class {short(name)!r}: {error}", where=name, do=advice(place)) from error
         what = f"{short(name)!r} cannot be imported: {type(error).__name__}: {error}"
         raise RecipeError(what, where=name, do=_remedy(error)) from error
-    raise RecipeError(f"no function or class {short(name)!r}: {Path(place).name} defines no {attribute}", where=name, do="check the name")
+    raise RecipeError(
+        f"no function or class {short(name)!r}: {Path(place).name} defines no {attribute}",
+        where=name,
+        do="check the name",
+    )
 
 
 def _remedy(error: BaseException) -> str:
@@ -97,7 +101,9 @@ def _remedy(error: BaseException) -> str:
 
 def _module_of_file(path: Path) -> ModuleType:
     """The module of a file, imported once; its bytes are in its name, so that a changed file is another module."""
-    called = f"alignflow_own_{path.stem}_{text_digest(str(path) + path.read_text(encoding='utf-8', errors='replace'))[:12]}"
+    called = (
+        f"alignflow_own_{path.stem}_{text_digest(str(path) + path.read_text(encoding='utf-8', errors='replace'))[:12]}"
+    )
     if called in sys.modules:
         return sys.modules[called]
     spec = importlib.util.spec_from_file_location(called, path)

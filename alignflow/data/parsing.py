@@ -118,9 +118,10 @@ class NumberedLines:
         if broken > config.max_broken_fraction * self.read:
             listed = "; ".join(f"line {line.number}: {line.reason}" for line in self._first)
             raise DataError(
-                f"{broken} of {self.read} lines are broken ({listed}{'; ...' if broken > LISTED else ''})", where=self._source.path,
+                f"{broken} of {self.read} lines are broken ({listed}{'; ...' if broken > LISTED else ''})",
+                where=self._source.path,
                 do="repair the file, or raise data.max_broken_fraction",
-            )  # fmt: skip
+            )
 
 
 def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareConfig, kept: Kept | None = None) -> Kept:
@@ -143,9 +144,14 @@ def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareCon
 
 
 def parse_to_spool(
-    sources: Sequence[SourceConfig], kind: str, config: PrepareConfig, kept: Kept, spool: Spool, workers: Workers,
+    sources: Sequence[SourceConfig],
+    kind: str,
+    config: PrepareConfig,
+    kept: Kept,
+    spool: Spool,
+    workers: Workers,
     say: Callable[[int], None] = lambda rows: None,
-) -> Iterator[Chunk]:  # fmt: skip
+) -> Iterator[Chunk]:
     """Parse sources, and give their rows as chunks on disk, source by source; what is counted goes to `kept`.
 
     Rows are read one after the other and held for some chunks at a time, but for those of a `.json` with one value and for messages
@@ -171,24 +177,39 @@ def parse_to_spool(
         if not any(chunk.size for chunk in chunks):
             found = (kept.dropped - dropped).most_common(4)
             reasons = ", ".join(f"{reason} {count}" for reason, count in found)
-            example = f"; an example of {found[0][0]}: {kept.examples[found[0][0]]}" if found and found[0][0] in kept.examples else ""
+            example = (
+                f"; an example of {found[0][0]}: {kept.examples[found[0][0]]}"
+                if found and found[0][0] in kept.examples
+                else ""
+            )
             raise DataError(
-                f"not one row can be used as {kind} ({reasons or 'no rows'}{example})", where=source.path,
+                f"not one row can be used as {kind} ({reasons or 'no rows'}{example})",
+                where=source.path,
                 do=f"it was read as {kept.formats[label]}; `alignflow formats` says what each format can become",
-            )  # fmt: skip
+            )
         yield from chunks
 
 
 def _parse_source(
-    source: SourceConfig, label: str, kind: str, config: PrepareConfig, kept: Kept, spool: Spool, workers: Workers,
+    source: SourceConfig,
+    label: str,
+    kind: str,
+    config: PrepareConfig,
+    kept: Kept,
+    spool: Spool,
+    workers: Workers,
     say: Callable[[int], None],
-) -> list[Chunk]:  # fmt: skip
+) -> list[Chunk]:
     lines = NumberedLines(source, label)
     first = list(islice(lines, LOOKED_AT))
     if not lines.read:
         raise DataError("no rows in it", where=source.path, do="check where it came from")
     try:
-        name = detect(with_names([row for _, row in first], source), source.path, kind) if source.format == "auto" else source.format
+        name = (
+            detect(with_names([row for _, row in first], source), source.path, kind)
+            if source.format == "auto"
+            else source.format
+        )
     except DataError:
         lines.finish(kept, config)  # too many broken lines are the nearer reason
         raise
@@ -226,7 +247,9 @@ def capped(chunks: list[Chunk], source: SourceConfig, kept: Kept) -> list[Chunk]
     return [replace(chunk, chosen=part, size=int(part.sum())) for chunk, part in zip(chunks, parts, strict=True)]
 
 
-def _parse_to_file(path: Path, rows: list[tuple[int, Row | RawLine]], source: SourceConfig, label: str, kind: str, name: str) -> tuple[Path, ParsedChunk]:
+def _parse_to_file(
+    path: Path, rows: list[tuple[int, Row | RawLine]], source: SourceConfig, label: str, kind: str, name: str
+) -> tuple[Path, ParsedChunk]:
     """Parse a chunk, in whatever process, and write its rows."""
     found, made = parse_chunk(rows, source, label, kind, name)
     write_rows(path, made)

@@ -60,5 +60,7 @@ def _expanded(text: str) -> str:
         return text
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
-        raise ValueError(f"the path {quoted(text)} names the home of a user that this machine does not have: write the path in full")
+        raise ValueError(
+            f"the path {quoted(text)} names the home of a user that this machine does not have: write the path in full"
+        )
     return expanded

@@ -12,7 +12,11 @@ from alignflow.data.errors import UserError
 def check_target(directory: Path) -> Path:
     """The directory, if it can take a copy; raises UserError where something is there already."""
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
-        raise UserError("something is there already", where=str(directory), do="name a directory that does not exist, or an empty one")
+        raise UserError(
+            "something is there already",
+            where=str(directory),
+            do="name a directory that does not exist, or an empty one",
+        )
     return directory
 
 

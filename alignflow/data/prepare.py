@@ -65,7 +65,9 @@ def prepare(config: PrepareConfig, *, tokenizer: Path, run: Run) -> dict[str, fl
         work.general()
     write_json(run.out / "statistics.json", {"tables": work.statistics, "licences": licences(config)})
     write_json(run.out / "samples.json", work.samples)
-    return {name: float(value) for kind, found in work.statistics.items() for name, value in _metrics(kind, found).items()}
+    return {
+        name: float(value) for kind, found in work.statistics.items() for name, value in _metrics(kind, found).items()
+    }
 
 
 def _metrics(kind: str, found: dict[str, Any]) -> dict[str, int]:
@@ -101,7 +103,9 @@ class _Tables:
         if not self.config.evaluation:
             return
         kept = Kept()
-        table, parsed = self._measured("evaluation", "prompts", kept, self._parsed(self.config.evaluation, "prompts", kept), near=False)
+        table, parsed = self._measured(
+            "evaluation", "prompts", kept, self._parsed(self.config.evaluation, "prompts", kept), near=False
+        )
         table.drop_unfit()
         table.drop_duplicates()
         self._drop_over_long(table)
@@ -122,7 +126,17 @@ class _Tables:
         for source in sources:
             if left_out := chosen_files(source).left_out:
                 self._tell(f"{source_names(self.config)[source.path, source.split]}: not read: {listed(left_out)}")
-        chunks = list(parse_to_spool(sources, kind, self.config, kept, self.spool, self.workers, lambda rows: self._say_rows(rows, rows, "rows read")))
+        chunks = list(
+            parse_to_spool(
+                sources,
+                kind,
+                self.config,
+                kept,
+                self.spool,
+                self.workers,
+                lambda rows: self._say_rows(rows, rows, "rows read"),
+            )
+        )
         for name, columns in kept.unused.items():
             if columns:
                 self._tell(f"{name}: columns that are not used: {cut(', '.join(columns))}")
@@ -130,7 +144,7 @@ class _Tables:
 
     def _measured(
         self, name: str, kind: str, kept: Kept, chunks: Sequence[Chunk], *, encoded: bool = True, near: bool = True
-    ) -> tuple[Table, Parsed]:  # fmt: skip
+    ) -> tuple[Table, Parsed]:
         """A table with all that the filters need to know, and how many rows were lost by now."""
         near = near and self.config.near_duplicate_threshold < 1
         evaluation = self._evaluation[0] if self._evaluation else None
@@ -141,7 +155,9 @@ class _Tables:
             done += len(found.fate)
             self._say_rows(done, total, "rows")
         if merged := sum(found.merged for found in measured):
-            self.run.warn(f"{merged} system turns of {name} were merged into the first user turn, since the chat template takes none")
+            self.run.warn(
+                f"{merged} system turns of {name} were merged into the first user turn, since the chat template takes none"
+            )
         table = Table(measured, kept)
         return table, Parsed.of(kept)
 
@@ -155,7 +171,11 @@ class _Tables:
         """The prompts of another table, where the config has none of their own."""
         self._advance()
         table = self.tables[kind]
-        parts = [(chunk, mask) for side in ("train", "heldout") for chunk, mask in zip(table.chunks, table.parts(self.sides[kind][side]), strict=True)]
+        parts = [
+            (chunk, mask)
+            for side in ("train", "heldout")
+            for chunk, mask in zip(table.chunks, table.parts(self.sides[kind][side]), strict=True)
+        ]
         jobs = [(chunk.path, mask, self.spool.new()) for chunk, mask in parts if mask.any()]
         chunks = [Chunk(path, int(mask.sum())) for (_, mask, path) in jobs]
         for _ in self.workers.map(_write_prompts, jobs):
@@ -167,11 +187,16 @@ class _Tables:
         table.drop_unfit()
         table.drop_duplicates()
         table.drop_near_duplicates(
-            self.config.near_duplicate_threshold, self.spool, self.workers, lambda done, total: self._say_rows(done, total, "rows compared")
+            self.config.near_duplicate_threshold,
+            self.spool,
+            self.workers,
+            lambda done, total: self._say_rows(done, total, "rows compared"),
         )
         if self._evaluation and (shared := table.drop_contaminated(self._evaluation[1])):
-            self.run.warn(f"{shared} runs of {self.config.decontaminate_ngram} words that evaluation prompts have stand in more than half of {kind}: "
-                          "rows are not dropped for these")  # fmt: skip
+            self.run.warn(
+                f"{shared} runs of {self.config.decontaminate_ngram} words that evaluation prompts have stand in more than half of {kind}: "
+                "rows are not dropped for these"
+            )
         self._drop_over_long(table)
         say_dropped(kind, kept, parsed, self.config, self.run)
         self.tables[kind], self.sides[kind] = table, self._split(table, kind)
@@ -191,13 +216,19 @@ class _Tables:
             held = np.zeros_like(held)
         if not (table.left & ~held).any():
             raise DataError(
-                f"every row of {kind} fell on the held-out side", where=f"data.{kind}", do="give more rows, or lower heldout_fraction"
+                f"every row of {kind} fell on the held-out side",
+                where=f"data.{kind}",
+                do="give more rows, or lower heldout_fraction",
             )
         return {"train": table.left & ~held, "heldout": held}
 
     def heldout_prompts(self) -> None:
         """Evaluation prompts where the config names none: the held-out side of the prompts, of which no two are equal in normalised text."""
-        if self._evaluation is None and "prompts" in self.tables and (count := int(self.sides["prompts"]["heldout"].sum())):
+        if (
+            self._evaluation is None
+            and "prompts" in self.tables
+            and (count := int(self.sides["prompts"]["heldout"].sum()))
+        ):
             _copy(self.run.out / "prompts" / "heldout.parquet", self.run.out / "evaluation" / "prompts.parquet")
             self.statistics["evaluation"] = {"kept": count, "read": count, "dropped": {}, "formats": {}, "lengths": {}}
 
@@ -213,7 +244,9 @@ class _Tables:
             self._finish("general", table, encoded=False)
             _write(table, table.left, "texts", self.run.out / "general" / "texts.parquet")
         elif "demonstrations" in self.sides:
-            _copy(self.run.out / "demonstrations" / "heldout.parquet", self.run.out / "general" / "demonstrations.parquet")
+            _copy(
+                self.run.out / "demonstrations" / "heldout.parquet", self.run.out / "general" / "demonstrations.parquet"
+            )
 
     def _finish(self, kind: str, table: Table, encoded: bool = True) -> None:
         """Statistics, samples and warnings of a table."""
@@ -221,22 +254,41 @@ class _Tables:
 
         kept, left = table.kept, table.left
         sides = {side: int(mask.sum()) for side, mask in self.sides.get(kind, {}).items()}
-        lengths = {name: table.column(lambda chunk, name=name: getattr(chunk.lengths, name))[left] for name in ("prompt", "total", "merged")}
-        described = pandas.DataFrame({name: lengths[name] for name in ("prompt", "total")}).describe(percentiles=[0.5, 0.95]).to_dict() if encoded else {}
+        lengths = {
+            name: table.column(lambda chunk, name=name: getattr(chunk.lengths, name))[left]
+            for name in ("prompt", "total", "merged")
+        }
+        described = (
+            pandas.DataFrame({name: lengths[name] for name in ("prompt", "total")})
+            .describe(percentiles=[0.5, 0.95])
+            .to_dict()
+            if encoded
+            else {}
+        )
         across = int(lengths["merged"].sum())
         with_controls = int((table.column(lambda chunk: chunk.controls) & left).sum())
         self.statistics[kind] = {
-            "read": kept.read, "kept": len(kept.rows), "dropped": {name: count for name, count in sorted(kept.dropped.items()) if count},
-            "formats": kept.formats, "sides": sides, "lengths": described, "control_tokens_in_text": with_controls,
+            "read": kept.read,
+            "kept": len(kept.rows),
+            "dropped": {name: count for name, count in sorted(kept.dropped.items()) if count},
+            "formats": kept.formats,
+            "sides": sides,
+            "lengths": described,
+            "control_tokens_in_text": with_controls,
             "tokens_across_the_border": across,
-            "unused": dict(sorted(kept.unused.items())), "examples": {reason: cut(text) for reason, text in sorted(kept.examples.items())},
+            "unused": dict(sorted(kept.unused.items())),
+            "examples": {reason: cut(text) for reason, text in sorted(kept.examples.items())},
             "sources": table.sources(),
-        }  # fmt: skip
+        }
         if across:
-            self.run.warn(f"{across} rows of {kind} have a token of the chat template's own encoding across the border before an answer: "
-                          "prompt and answer are encoded apart, as the model that samples sees them")  # fmt: skip
+            self.run.warn(
+                f"{across} rows of {kind} have a token of the chat template's own encoding across the border before an answer: "
+                "prompt and answer are encoded apart, as the model that samples sees them"
+            )
         if with_controls:
-            self.run.warn(f"{with_controls} rows of {kind} have control tokens in their text; they are encoded as plain text")
+            self.run.warn(
+                f"{with_controls} rows of {kind} have control tokens in their text; they are encoded as plain text"
+            )
         self.samples[kind] = [rendered(row, tokenizer_of(self.tokenizer)) for row in _first(iter(kept.rows))]
         for text in self.samples[kind]:
             print(f"--- {kind}\n{text}", flush=True)
@@ -244,7 +296,9 @@ class _Tables:
 
 def _write(table: Table, mask: np.ndarray, kind: str, path: Path) -> None:
     """Write some rows of a table, with places for weights and tools where one of them has any."""
-    weighted, with_tools = (bool((table.column(get) & mask).any()) for get in (lambda chunk: chunk.weighted, lambda chunk: chunk.with_tools))
+    weighted, with_tools = (
+        bool((table.column(get) & mask).any()) for get in (lambda chunk: chunk.weighted, lambda chunk: chunk.with_tools)
+    )
     write_table(table.rows(mask), kind, path, weighted=weighted, with_tools=with_tools)
 
 
@@ -259,7 +313,9 @@ def _first(rows: Iterator[Row]) -> list[Row]:
 
 def _write_prompts(path: Path, mask: np.ndarray, target: Path) -> None:
     """Write the prompts of some rows of a chunk as rows of their own."""
-    prompts = ({"prompt": prompt_messages(row), "source": row["source"], "instructions": None} for row in read_rows(path, mask))
+    prompts = (
+        {"prompt": prompt_messages(row), "source": row["source"], "instructions": None} for row in read_rows(path, mask)
+    )
     write_rows(target, ({"id": row_id("prompts", row["prompt"]), **row} for row in prompts))
 
 

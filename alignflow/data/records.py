@@ -118,8 +118,13 @@ def schema_for(kind: str, *, weighted: bool = False, with_tools: bool = False) -
 
 
 def write_table(
-    rows: Iterable[dict[str, Any]], kind: str, path: Path, *, weighted: bool | None = None, with_tools: bool | None = None
-) -> int:  # fmt: skip
+    rows: Iterable[dict[str, Any]],
+    kind: str,
+    path: Path,
+    *,
+    weighted: bool | None = None,
+    with_tools: bool | None = None,
+) -> int:
     """Write `rows` as the table `kind` of SCHEMAS to a Parquet file; return their number.
 
     Columns that a row lacks become null. The bytes depend on the rows alone: a table has places for weights of turns, or for tools, only
@@ -180,16 +185,25 @@ def table_batches(path: Path, size: int = 65536) -> Iterator[list[dict[str, Any]
         DataError: it is not one, and is the user's.
     """
     try:
-        with pq.ParquetFile(path) as file:  # pq.read_table would import pandas and data sets first: half a second of every stage
+        with pq.ParquetFile(
+            path
+        ) as file:  # pq.read_table would import pandas and data sets first: half a second of every stage
             types = [field.type for field in file.schema_arrow]
             with_tools = TOOL_MESSAGES in types or WEIGHTED_TOOL_MESSAGES in types
-            weighted = file.schema_arrow.names == WEIGHTED_DEMONSTRATIONS.names and file.schema_arrow.field("messages").type == WEIGHTED_MESSAGES
+            weighted = (
+                file.schema_arrow.names == WEIGHTED_DEMONSTRATIONS.names
+                and file.schema_arrow.field("messages").type == WEIGHTED_MESSAGES
+            )
             for batch in file.iter_batches(size):
                 rows = batch.to_pylist()
                 if with_tools:
                     yield [from_columns(row) for row in rows]
                 else:
-                    yield [{**row, "messages": [_without_null_weight(turn) for turn in row["messages"]]} for row in rows] if weighted else rows
+                    yield (
+                        [{**row, "messages": [_without_null_weight(turn) for turn in row["messages"]]} for row in rows]
+                        if weighted
+                        else rows
+                    )
     except (OSError, pa.ArrowException) as error:
         refuse_damaged(path, f"{path.name} is not a readable Parquet table ({' '.join(str(error).split())[:200]})")
         raise DataError(f"not a readable Parquet table ({error})", where=str(path)) from error

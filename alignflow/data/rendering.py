@@ -75,17 +75,25 @@ def load_tokenizer(path: Path | str, trust_remote_code: bool = False, revision: 
         with collector.paused():
             from transformers import AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code, revision=revision or "main")
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(path), trust_remote_code=trust_remote_code, revision=revision or "main"
+            )
     except (OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
-            f"no tokenizer that can be loaded: {first}", where=str(path), do="give a Hugging Face directory with tokenizer.json"
+            f"no tokenizer that can be loaded: {first}",
+            where=str(path),
+            do="give a Hugging Face directory with tokenizer.json",
         ) from error
     if not tokenizer.is_fast:
-        raise ModelError("the tokenizer cannot say where its tokens stand in a text", where=str(path), do="give it as tokenizer.json")
+        raise ModelError(
+            "the tokenizer cannot say where its tokens stand in a text", where=str(path), do="give it as tokenizer.json"
+        )
     if tokenizer.eos_token_id is None:
         raise ModelError(
-            "the tokenizer has no EOS token, so no answer could ever end", where=str(path), do="set eos_token in tokenizer_config.json"
+            "the tokenizer has no EOS token, so no answer could ever end",
+            where=str(path),
+            do="set eos_token in tokenizer_config.json",
         )
     return tokenizer
 
@@ -115,7 +123,14 @@ def encode_turn(tokenizer: Any, messages: Messages, text: str, *, ended: bool, s
 
 
 def place_answer(
-    tokenizer: Any, messages: Messages, text: str, *, ended: bool, sampled: bool, whole: Written | None = None, prompt: Written | None = None
+    tokenizer: Any,
+    messages: Messages,
+    text: str,
+    *,
+    ended: bool,
+    sampled: bool,
+    whole: Written | None = None,
+    prompt: Written | None = None,
 ) -> Placed:
     """The text of a conversation and the answer to it, and where the prompt ends; see `encode_turn`.
 
@@ -166,7 +181,9 @@ def up_to_last_answer(messages: Messages) -> Messages:
     return messages[: last + 1]
 
 
-def place_turns(tokenizer: Any, messages: Messages, whole: Written | None = None, prompt: Written | None = None) -> Placed:
+def place_turns(
+    tokenizer: Any, messages: Messages, whole: Written | None = None, prompt: Written | None = None
+) -> Placed:
     """The text of a conversation that ends with an assistant's turn, and where those turns stand in it; see `place_answer`."""
     whole = whole or write_shielded(tokenizer, messages, False)
     spoken = [index for index, message in enumerate(messages[:-1]) if message["role"] == "assistant"]
@@ -176,11 +193,15 @@ def place_turns(tokenizer: Any, messages: Messages, whole: Written | None = None
     return Placed(whole.before(last.end), last.start, earlier, learnt, messages[-1].get("weight") != 0)
 
 
-def joined(divided: EncodedTurn, placed: Placed, supervised: Sequence[bool] | None = None, across: bool = False) -> EncodedConversation:
+def joined(
+    divided: EncodedTurn, placed: Placed, supervised: Sequence[bool] | None = None, across: bool = False
+) -> EncodedConversation:
     """The ids of a divided text as one row; `supervised` and `across` are those of the part before the last answer, where earlier ones stand."""
     before = [False] * len(divided.prompt_ids) if supervised is None else supervised
     own = [placed.last_learnt] * len(divided.completion_ids)
-    return EncodedConversation([*divided.prompt_ids, *divided.completion_ids], [*before, *own], divided.merged or across)
+    return EncodedConversation(
+        [*divided.prompt_ids, *divided.completion_ids], [*before, *own], divided.merged or across
+    )
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -213,7 +234,9 @@ def _lacks_text(tokenizer: Any, ids: Sequence[int], opening: Sequence[int]) -> b
     controls = [number for number in opening if number in controls_of(tokenizer).ids]
     if not controls or opening[0] != controls[0] or list(ids[:1]) != controls[:1]:
         return False
-    return not tokenizer.convert_ids_to_tokens(controls[-1]).startswith("</") or controls[-1] not in ids  # thinking that was closed has a text after it
+    return (
+        not tokenizer.convert_ids_to_tokens(controls[-1]).startswith("</") or controls[-1] not in ids
+    )  # thinking that was closed has a text after it
 
 
 def divide(tokenizer: Any, whole: Written, border: int) -> EncodedTurn:
@@ -245,6 +268,8 @@ def _continues(tokenizer: Any, prompt: Written, whole: Written, text: str, ended
 
 def _place_continuation(tokenizer: Any, prompt: Written, text: str, ended: bool) -> Placed:
     border = len(prompt.text)
-    spans = tuple((border + found.start(), border + found.end()) for found in controls_of(tokenizer).special.finditer(text))
+    spans = tuple(
+        (border + found.start(), border + found.end()) for found in controls_of(tokenizer).special.finditer(text)
+    )
     end = (end_text(tokenizer) or tokenizer.eos_token) if ended else ""
     return Placed(Written(f"{prompt.text}{text}{end}", (*prompt.literal, *spans)), border)

@@ -43,7 +43,9 @@ def encoded_lengths(rows: Sequence[Row], which: Sequence[int], tokenizer: Any) -
     asked = [index for index in which if "prompt" in rows[index]]
     prompts = [rows[index]["prompt"] for index in asked]
     sizes = [None if size is None else size.total for size in count_prompts(tokenizer, prompts)]
-    encoded = iter(encode_prompts(tokenizer, [prompt for prompt, size in zip(prompts, sizes, strict=True) if size is None]))
+    encoded = iter(
+        encode_prompts(tokenizer, [prompt for prompt, size in zip(prompts, sizes, strict=True) if size is None])
+    )
     for index, size in zip(asked, sizes, strict=True):
         if size is None and (ids := next(encoded)) is not None:
             size = len(ids)
@@ -54,17 +56,27 @@ def encoded_lengths(rows: Sequence[Row], which: Sequence[int], tokenizer: Any) -
     return found, written
 
 
-def _add_conversations(rows: Sequence[Row], spoken: Sequence[int], tokenizer: Any, found: Lengths, written: np.ndarray) -> None:
+def _add_conversations(
+    rows: Sequence[Row], spoken: Sequence[int], tokenizer: Any, found: Lengths, written: np.ndarray
+) -> None:
     """The lengths of rows that are whole conversations."""
     rest = []
-    for index, sizes in zip(spoken, count_conversations(tokenizer, [rows[index]["messages"] for index in spoken]), strict=True):
+    for index, sizes in zip(
+        spoken, count_conversations(tokenizer, [rows[index]["messages"] for index in spoken]), strict=True
+    ):
         if sizes is None or (first := _first_learnt(rows[index]["messages"])) is None:
             rest.append(index)
         else:
             found.prompt[index], found.total[index], written[index] = sizes.starts[first], sizes.total, True
-    for index, turns in zip(rest, encode_conversations(tokenizer, [rows[index]["messages"] for index in rest]), strict=True):
+    for index, turns in zip(
+        rest, encode_conversations(tokenizer, [rows[index]["messages"] for index in rest]), strict=True
+    ):
         if turns is not None:
-            found.prompt[index], found.total[index], found.merged[index] = turns.supervised.index(True), len(turns.ids), turns.merged
+            found.prompt[index], found.total[index], found.merged[index] = (
+                turns.supervised.index(True),
+                len(turns.ids),
+                turns.merged,
+            )
             written[index] = True
 
 
@@ -74,7 +86,9 @@ def _first_learnt(messages: Sequence[dict[str, Any]]) -> int | None:
     return next((place for place, weight in enumerate(weights) if weight != 0), None)
 
 
-def _add_answers(rows: Sequence[Row], asked: Sequence[int], tokenizer: Any, found: Lengths, written: np.ndarray) -> None:
+def _add_answers(
+    rows: Sequence[Row], asked: Sequence[int], tokenizer: Any, found: Lengths, written: np.ndarray
+) -> None:
     """Put the longest answer into the lengths of rows with a prompt."""
     answers = [(index, text) for index in asked for text in answer_texts(rows[index])]
     longest: dict[int, int] = {}
@@ -85,7 +99,9 @@ def _add_answers(rows: Sequence[Row], asked: Sequence[int], tokenizer: Any, foun
             rest.append(answer)
         else:
             longest[answer[0]] = max(longest.get(answer[0], 0), sizes.total)
-    for (index, _), turn in zip(rest, encode_answers(tokenizer, [(rows[index]["prompt"], text, True) for index, text in rest]), strict=True):
+    for (index, _), turn in zip(
+        rest, encode_answers(tokenizer, [(rows[index]["prompt"], text, True) for index, text in rest]), strict=True
+    ):
         if turn is None:
             written[index] = False
         else:

@@ -50,7 +50,9 @@ def asked_texts(prompt: list[dict[str, Any]], *, earlier: bool) -> list[str]:
     """
     last = len(up_to_question(prompt)) - 1
     asked = [turn for place, turn in enumerate(prompt) if place >= last or (earlier and turn["role"] == "user")]
-    return [prompt_text([{name: value for name, value in turn.items() if name != AS_JSON}]) for turn in without_tools(asked)]
+    return [
+        prompt_text([{name: value for name, value in turn.items() if name != AS_JSON}]) for turn in without_tools(asked)
+    ]
 
 
 def questions(prompt: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

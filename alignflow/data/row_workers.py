@@ -89,9 +89,10 @@ def _result(future: Future[Result]) -> Result:
 
 def _died() -> StageError:
     return StageError(
-        "a process that works on rows died", where="prepare",
+        "a process that works on rows died",
+        where="prepare",
         do="the machine may be out of memory: lower engine.threads, which is the number of these processes",
-    )  # fmt: skip
+    )
 
 
 def usable_cores() -> int:
@@ -113,7 +114,9 @@ def _context() -> Any:
     context.set_forkserver_preload(["alignflow.data.row_process"])
     try:
         forkserver.ensure_running()
-    except OSError:  # no socket can be made: the path of the directory for temporary files is too long, or its file system has none
+    except (
+        OSError
+    ):  # no socket can be made: the path of the directory for temporary files is too long, or its file system has none
         return multiprocessing.get_context("spawn")
     return context
 

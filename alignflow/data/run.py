@@ -31,7 +31,9 @@ class Runtime(BaseModel):
     node_rank: int = 0
     rendezvous: str | None = None  # HOST:PORT of node 0
     environment: tuple[str, ...] = ()  # names of variables that the process gets beside the usual ones
-    gpu: str = ""  # the only GPU that the process may see, as CUDA_VISIBLE_DEVICES names it; empty: those that it sees anyway
+    gpu: str = (
+        ""  # the only GPU that the process may see, as CUDA_VISIBLE_DEVICES names it; empty: those that it sees anyway
+    )
 
     @property
     def world_size(self) -> int:
@@ -103,10 +105,13 @@ class Run:
             self._phase = (unit, total, now, done)
         elapsed, made = now - self._phase[2], done - self._phase[3]
         state = {
-            "done": done, "total": total, "unit": unit, "elapsed_s": round(elapsed, 1),
+            "done": done,
+            "total": total,
+            "unit": unit,
+            "elapsed_s": round(elapsed, 1),
             "left_s": round(elapsed / made * (total - done), 1) if made else None,
             "figures": {name: round(float(value), 5) for name, value in figures.items()},
-        }  # fmt: skip
+        }
         temporary = self.side / ".progress.tmp"
         temporary.write_text(json.dumps(state))
         os.replace(temporary, self.side / "progress.json")

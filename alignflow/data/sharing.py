@@ -19,7 +19,9 @@ class Sharing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     beat_s: float = Field(default=10.0, gt=0, description="Seconds between two heartbeats of a lock's holder.")
-    expiry_s: float = Field(default=60.0, gt=0, description="Seconds without a heartbeat after which a lock may be taken over.")
+    expiry_s: float = Field(
+        default=60.0, gt=0, description="Seconds without a heartbeat after which a lock may be taken over."
+    )
 
 
 def sharing_of(root: Path) -> Sharing | None:
@@ -32,6 +34,7 @@ def sharing_of(root: Path) -> Sharing | None:
         return None
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise StoreError(
-            f"the store does not say whether machines share it ({error})", where=str(file),
+            f"the store does not say whether machines share it ({error})",
+            where=str(file),
             do="check the mount; where the file is damaged, `alignflow list` says how to heal it",
-        ) from None  # fmt: skip
+        ) from None

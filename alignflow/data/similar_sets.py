@@ -66,7 +66,11 @@ class _Kept:
     def of(self, groups: np.ndarray) -> list[np.ndarray]:
         """The rows of each of some groups that has any."""
         filled, first = self._filled[groups], self._first[groups]
-        return [self._rows[start : start + count] for start, count in zip(first.tolist(), filled.tolist(), strict=True) if count]
+        return [
+            self._rows[start : start + count]
+            for start, count in zip(first.tolist(), filled.tolist(), strict=True)
+            if count
+        ]
 
 
 class _Rarest:
@@ -89,7 +93,9 @@ class _Rarest:
         short = np.arange(len(groups)) - np.repeat(starts, more) < np.repeat(few, more)
         self._rows, self._groups, self._starts, self._few, self._more = rows, groups, starts, few, more
         several = groups >= 0
-        self._of_few, self._of_more = (_Kept(np.bincount(groups[several & chosen], minlength=len(sizes))) for chosen in (short, ~short))
+        self._of_few, self._of_more = (
+            _Kept(np.bincount(groups[several & chosen], minlength=len(sizes))) for chosen in (short, ~short)
+        )
 
     def _first(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """The groups of a row's first members, few of them and the rest."""
@@ -111,8 +117,13 @@ class _Rarest:
 
 
 def find(
-    keys_of: Callable[[int], np.ndarray], bands: int, own: Sets, whole: Sets, threshold: float, said: Callable[[int, int], None] | None = None
-) -> np.ndarray:  # fmt: skip
+    keys_of: Callable[[int], np.ndarray],
+    bands: int,
+    own: Sets,
+    whole: Sets,
+    threshold: float,
+    said: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
     """For each set whether it is similar to an earlier one that was kept [sets], booleans.
 
     Only sets that share the number of a band with another are looked at. Memory: 5 bytes for each band of each set, 12 for each band that
@@ -129,7 +140,11 @@ def find(
     groups, sizes = _groups(keys_of, bands, len(own.counts))
     large = np.append(sizes > FEW, False)  # the last one is that of no group, -1
     kept = _Kept(np.where(large[:-1], 0, sizes))
-    rarest = _Rarest(own, np.nonzero(np.logical_or.reduce([large[band] for band in groups]))[0], threshold) if large.any() else None
+    rarest = (
+        _Rarest(own, np.nonzero(np.logical_or.reduce([large[band] for band in groups]))[0], threshold)
+        if large.any()
+        else None
+    )
     found = np.zeros(len(own.counts), dtype=bool)
     for start in range(0, len(found), _BLOCK):
         for row in (start + np.nonzero((groups[:, start : start + _BLOCK] >= 0).any(axis=0))[0]).tolist():
@@ -177,7 +192,9 @@ def _grouped(keys: np.ndarray, made: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def _prefix(counts: np.ndarray, share: float) -> np.ndarray:
     """How many first members of each set [sets] hold one of any `share` of its members."""
-    least = np.ceil(counts * (share * (1 - 1e-12)))  # a similarity is a rounded number: one member more rather than less
+    least = np.ceil(
+        counts * (share * (1 - 1e-12))
+    )  # a similarity is a rounded number: one member more rather than less
     return np.minimum(counts - least.astype(np.int64) + 1, counts)
 
 

@@ -24,7 +24,9 @@ def source_names(config: PrepareConfig, sources: Iterable[SourceConfig] = ()) ->
     for path in paths:
         short[path] = short_name(path, [other for other in paths if other != path], short.values())
     splits = {path: {split for other, split in places if other == path} for path in paths}
-    return {(path, split): f"{short[path]} [{split}]" if len(splits[path]) > 1 else short[path] for path, split in places}
+    return {
+        (path, split): f"{short[path]} [{split}]" if len(splits[path]) > 1 else short[path] for path, split in places
+    }
 
 
 def short_name(path: str, others: Iterable[str], taken: Collection[str] = ()) -> str:

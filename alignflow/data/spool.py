@@ -32,7 +32,9 @@ class Spool:
         self.place.mkdir(parents=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         shutil.rmtree(self.place, ignore_errors=True)
 
     def new(self, suffix: str = ".rows") -> Path:

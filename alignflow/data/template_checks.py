@@ -27,7 +27,9 @@ def check_template(tokenizer: Any, where: str) -> list[str]:
     """
     _refuse_no_header(tokenizer, where)
     if not end_text(tokenizer):
-        raise ModelError("the chat template does not end an assistant's turn with a control token", where=where, do=INSTRUCTION)
+        raise ModelError(
+            "the chat template does not end an assistant's turn with a control token", where=where, do=INSTRUCTION
+        )
     _refuse_control_tokens(tokenizer, where)
     return [line for look in (_end, _opening, _turns, _system, _thinking, _blanks) for line in look(tokenizer)]
 
@@ -41,8 +43,9 @@ def _refuse_no_header(tokenizer: Any, where: str) -> None:
     if header.strip():
         raise ModelError(
             f"the chat template ignores add_generation_prompt: it writes {header!r} before an answer, and a model that answers would not see it",
-            where=where, do="add {% if add_generation_prompt %} with that header at the template's end, or " + INSTRUCTION,
-        )  # fmt: skip
+            where=where,
+            do="add {% if add_generation_prompt %} with that header at the template's end, or " + INSTRUCTION,
+        )
 
 
 def _refuse_control_tokens(tokenizer: Any, where: str) -> None:
@@ -54,13 +57,19 @@ def _refuse_control_tokens(tokenizer: Any, where: str) -> None:
 
     for token in tokenizer.all_special_tokens:
         if count(f"a {token} b") != count("a b"):
-            raise ModelError(f"a text with {token!r} in it becomes a control token", where=where, do="give the tokenizer as tokenizer.json")
+            raise ModelError(
+                f"a text with {token!r} in it becomes a control token",
+                where=where,
+                do="give the tokenizer as tokenizer.json",
+            )
 
 
 def _end(tokenizer: Any) -> list[str]:
     if end_token(tokenizer) == tokenizer.eos_token_id:
         return []
-    return [f"an answer ends with {end_text(tokenizer)!r}, not with EOS ({tokenizer.eos_token!r}): it is learnt, and generation stops at both"]
+    return [
+        f"an answer ends with {end_text(tokenizer)!r}, not with EOS ({tokenizer.eos_token!r}): it is learnt, and generation stops at both"
+    ]
 
 
 def _opening(tokenizer: Any) -> list[str]:
@@ -81,7 +90,9 @@ def _turns(tokenizer: Any) -> list[str]:
     if not follows(tokenizer, roles):
         return ["it refuses, or leaves out, a second turn: rows with several turns are dropped"]
     first = write_conversation(tokenizer, [*user(ASKED), *assistant(ANSWERED)], False)
-    both = write_conversation(tokenizer, [*user(ASKED), *assistant(ANSWERED), *user(ASKED), *assistant(ANSWERED)], False)
+    both = write_conversation(
+        tokenizer, [*user(ASKED), *assistant(ANSWERED), *user(ASKED), *assistant(ANSWERED)], False
+    )
     end = first.rfind(ANSWERED) + len(ANSWERED)
     if not both.startswith(first[:end]):
         return ["it writes a turn otherwise when others follow it"]
@@ -94,7 +105,9 @@ def _turns(tokenizer: Any) -> list[str]:
 def _system(tokenizer: Any) -> list[str]:
     if follows(tokenizer, ("system", "user", "assistant")):
         return []
-    return ["it takes no system turn: rows with one are dropped, or put before the first user turn by data.system: merge"]
+    return [
+        "it takes no system turn: rows with one are dropped, or put before the first user turn by data.system: merge"
+    ]
 
 
 def _thinking(tokenizer: Any) -> list[str]:
@@ -120,7 +133,10 @@ def refused(tokenizer: Any, messages: Any) -> bool:
 
 def refusal(tokenizer: Any, messages: Any) -> str:
     """Why the template cannot write a conversation, as a reason of tool_forms.LEFT_OUT; empty where it can."""
-    are_texts = all(message.keys() == {"role", "content"} and message["role"] in ROLES and isinstance(message["content"], str) for message in messages)
+    are_texts = all(
+        message.keys() == {"role", "content"} and message["role"] in ROLES and isinstance(message["content"], str)
+        for message in messages
+    )
     if are_texts and shape_of(tokenizer, tuple(message["role"] for message in messages), False) is not None:
         return ""  # it writes every text, whatever it says
     if reason := left_out(tokenizer, messages):
@@ -128,7 +144,9 @@ def refusal(tokenizer: Any, messages: Any) -> str:
     try:
         if is_structured(messages) and any(message["role"] == "assistant" for message in messages):
             encode_turns(tokenizer, messages)  # which finds the assistant's turns, or refuses
-        elif not is_structured(messages) and not follows(tokenizer, tuple(str(message["role"]) for message in messages)):
+        elif not is_structured(messages) and not follows(
+            tokenizer, tuple(str(message["role"]) for message in messages)
+        ):
             return OTHER
         write_conversation(tokenizer, messages, False)
     except TemplateRefusedError:

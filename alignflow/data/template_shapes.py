@@ -63,7 +63,9 @@ def shape_of(tokenizer: Any, roles: tuple[str, ...], add_generation_prompt: bool
 
 
 def _look_for_shape(tokenizer: Any, roles: tuple[str, ...], add_generation_prompt: bool) -> Shape | None:
-    messages = [{"role": role, "content": f"{_BLANK}{_FIRST}{place}{_LAST}{_BLANK}"} for place, role in enumerate(roles)]
+    messages = [
+        {"role": role, "content": f"{_BLANK}{_FIRST}{place}{_LAST}{_BLANK}"} for place, role in enumerate(roles)
+    ]
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
     except Exception:  # noqa: BLE001 - whatever a template raises: whoever asks renders the conversation, and is told
@@ -100,9 +102,28 @@ _PASSES = 8
 _FREE, _CONTENT, _TEXT, _TURN, _TURNS = "free", "content", "text", "turn", "turns"
 """Kinds of values: without any text of a message in it; a message's text; such a text joined to others; a message; a list of messages."""
 _TEXTS = frozenset({_FREE, _CONTENT, _TEXT})
-_SAME_FOR_ALL_TEXTS = frozenset({"defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "boolean"})
+_SAME_FOR_ALL_TEXTS = frozenset(
+    {"defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "boolean"}
+)
 """Tests whose result is the same for every text."""
-_FILTERS = frozenset({"trim", "upper", "lower", "capitalize", "title", "length", "count", "default", "d", "int", "string", "tojson", "join", "replace"})
+_FILTERS = frozenset(
+    {
+        "trim",
+        "upper",
+        "lower",
+        "capitalize",
+        "title",
+        "length",
+        "count",
+        "default",
+        "d",
+        "int",
+        "string",
+        "tojson",
+        "join",
+        "replace",
+    }
+)
 _FUNCTIONS = frozenset({"raise_exception", "namespace", "range"})
 _OF_LOOP = frozenset({"first", "last", "index", "index0", "revindex", "revindex0", "length", "depth", "depth0"})
 _OF_DICT = frozenset(dir(dict))
@@ -138,7 +159,9 @@ class _Reading:
         if over not in (_TURNS, _FREE) or node.recursive or (over == _TURNS and type(node.target).__name__ != "Name"):
             raise _UnknownError("For")
         for target in targets:
-            self._bind(getattr(target, "name", "loop"), _TURN if over == _TURNS else _FREE)  # names inside of names are not known
+            self._bind(
+                getattr(target, "name", "loop"), _TURN if over == _TURNS else _FREE
+            )  # names inside of names are not known
         if node.test is not None:
             self._condition(node.test)
         self.body([*node.body, *node.else_])
@@ -229,7 +252,13 @@ class _Reading:
             raise _UnknownError("Call")
         called, given = node.node, [*node.args, *(keyword.value for keyword in node.kwargs)]
         is_method = type(called).__name__ == "Getattr"
-        if is_method and called.attr == "get" and self._kind(called.node) == _TURN and given and isinstance(getattr(given[0], "value", None), str):
+        if (
+            is_method
+            and called.attr == "get"
+            and self._kind(called.node) == _TURN
+            and given
+            and isinstance(getattr(given[0], "value", None), str)
+        ):
             if given[0].value == "content":
                 return _either(_CONTENT, self._allow(given[1:], _TEXTS))
             return self._allow(given, {_FREE})
@@ -275,7 +304,9 @@ class _Reading:
     def _and(self, node: Any) -> str:
         try:
             return self._allow([node.left, node.right], {_FREE})
-        except _UnknownError:  # `messages and messages[0].role == ...` is as good as a condition where its left side is no text
+        except (
+            _UnknownError
+        ):  # `messages and messages[0].role == ...` is as good as a condition where its left side is no text
             self._condition(node)
             return self._allow([node.right], {_FREE})
 
@@ -304,10 +335,33 @@ class _Reading:
     _tuple = _list
 
 
-_EXPRESSIONS = frozenset({
-    "Const", "TemplateData", "Name", "Getattr", "Getitem", "Call", "Filter", "Test", "Compare", "CondExpr", "Not", "And", "Or", "Add", "Concat",
-    "Sub", "Mod", "Mul", "FloorDiv", "Div", "Neg", "List", "Tuple",
-})  # fmt: skip
+_EXPRESSIONS = frozenset(
+    {
+        "Const",
+        "TemplateData",
+        "Name",
+        "Getattr",
+        "Getitem",
+        "Call",
+        "Filter",
+        "Test",
+        "Compare",
+        "CondExpr",
+        "Not",
+        "And",
+        "Or",
+        "Add",
+        "Concat",
+        "Sub",
+        "Mod",
+        "Mul",
+        "FloorDiv",
+        "Div",
+        "Neg",
+        "List",
+        "Tuple",
+    }
+)
 
 
 def _either(one: str, other: str) -> str:

@@ -94,13 +94,26 @@ def earlier_turns(tokenizer: Any, messages: Messages, places: Sequence[int], who
     found, at = [], 0
     for number, index in enumerate(places):
         start = at + len(pieces[number]) if len(pieces) == len(places) + 1 else -1
-        content = next((text for text in _forms(messages[index]["content"]) if start >= 0 and whole.text.startswith(text + pieces[number + 1], start)), None)
-        lead = None if content is None or not whole.text.startswith(pieces[number], at) else lead_before(tokenizer, messages, whole.text, start)
+        content = next(
+            (
+                text
+                for text in _forms(messages[index]["content"])
+                if start >= 0 and whole.text.startswith(text + pieces[number + 1], start)
+            ),
+            None,
+        )
+        lead = (
+            None
+            if content is None or not whole.text.startswith(pieces[number], at)
+            else lead_before(tokenizer, messages, whole.text, start)
+        )
         if lead is None:
             return [turn_in(tokenizer, messages, place, whole) for place in places]
         at = start + len(content or "")
         end = end_in(tokenizer, after[index] or "")
-        found.append(Turn(start - lead, at, at + end if end and whole.text.startswith((after[index] or "")[:end], at) else at))
+        found.append(
+            Turn(start - lead, at, at + end if end and whole.text.startswith((after[index] or "")[:end], at) else at)
+        )
     return found
 
 
@@ -117,7 +130,9 @@ def lead_before(tokenizer: Any, messages: Messages, text: str, start: int) -> in
         return 0
     roles = [message["role"] for message in messages]
     turns = roles[roles[0] == "system" :]
-    empty = len(turns) < len(roles) and not messages[0]["content"].strip()  # some templates take an empty system turn for none
+    empty = (
+        len(turns) < len(roles) and not messages[0]["content"].strip()
+    )  # some templates take an empty system turn for none
     if empty or turns != [("user", "assistant")[index % 2] for index in range(len(turns))]:
         return None
     header, lead = _header(tokenizer, roles[0] == "system")
@@ -135,7 +150,12 @@ def _header(tokenizer: Any, system: bool) -> tuple[str, int]:
         messages = [*([{"role": "system", "content": "x-y"}] if system else []), *exchanges]
         try:
             whole = write_shielded(tokenizer, messages, False)
-            found = {_between(whole.text, f"x{number - 1}y", turn_in(tokenizer, messages, number + system, whole), f"x{number}y") for number in (1, 3)}
+            found = {
+                _between(
+                    whole.text, f"x{number - 1}y", turn_in(tokenizer, messages, number + system, whole), f"x{number}y"
+                )
+                for number in (1, 3)
+            }
         except (TemplateRefusedError, ModelError):
             found = set()
         remembered.headers[system] = found.pop() if len(found) == 1 else ("", 0)
@@ -145,7 +165,11 @@ def _header(tokenizer: Any, system: bool) -> tuple[str, int]:
 def _between(text: str, question: str, turn: Turn, answer: str) -> tuple[str, int]:
     start = turn.content_end - len(answer)
     asked = text.rfind(question, 0, start) + len(question)
-    return (text[asked:start], start - turn.start) if asked <= turn.start <= start and text.startswith(answer, start) else ("", 0)
+    return (
+        (text[asked:start], start - turn.start)
+        if asked <= turn.start <= start and text.startswith(answer, start)
+        else ("", 0)
+    )
 
 
 def generation_prompt(tokenizer: Any) -> str:
@@ -179,7 +203,9 @@ def _opening(tokenizer: Any) -> str:
     return before.removeprefix(prompt) if before.startswith(prompt) else ""
 
 
-def last_turn(tokenizer: Any, messages: Messages, whole: Written, prompt: Written | None = None) -> tuple[Written, Turn]:
+def last_turn(
+    tokenizer: Any, messages: Messages, whole: Written, prompt: Written | None = None
+) -> tuple[Written, Turn]:
     """The last turn's place in a text that ends with it, and the text, with the turn's end where the template left that to the next turn."""
     if is_structured(messages):
         return structured_last(tokenizer, messages, whole, end_text(tokenizer) or tokenizer.eos_token, end_in)
@@ -187,7 +213,9 @@ def last_turn(tokenizer: Any, messages: Messages, whole: Written, prompt: Writte
     if turn.end > turn.content_end:
         return whole, turn
     end = end_text(tokenizer) or tokenizer.eos_token
-    return whole.before(turn.content_end).followed_by(end), Turn(turn.start, turn.content_end, turn.content_end + len(end))
+    return whole.before(turn.content_end).followed_by(end), Turn(
+        turn.start, turn.content_end, turn.content_end + len(end)
+    )
 
 
 def turn_in(tokenizer: Any, messages: Messages, index: int, whole: Written, prompt: Written | None = None) -> Turn:
@@ -206,12 +234,16 @@ def turn_in(tokenizer: Any, messages: Messages, index: int, whole: Written, prom
     prompt = prompt or write_shielded(tokenizer, messages[:index], True)
     if whole.text.startswith(prompt.text) and len(prompt.text) <= content_end:
         return Turn(len(prompt.text), content_end, end)
-    return Turn(_parting(tokenizer, messages, index, whole, prompt, marked or _marked(tokenizer, messages, index)), content_end, end)
+    return Turn(
+        _parting(tokenizer, messages, index, whole, prompt, marked or _marked(tokenizer, messages, index)),
+        content_end,
+        end,
+    )
 
 
 def _parting(
     tokenizer: Any, messages: Messages, index: int, whole: Written, prompt: Written, marked: tuple[str, str]
-) -> int:  # fmt: skip
+) -> int:
     """Where the turn begins whose text the generation prompt is no beginning of: after what both have of the header."""
     content = shared(marked[0], whole.text)
     history = len(write_shielded(tokenizer, messages[:index], False).text) if index else 0
@@ -258,5 +290,7 @@ def _marked(tokenizer: Any, messages: Messages, index: int) -> tuple[str, str]:
     turns = [{**message, "content": mark} if place == index else message for place, message in enumerate(messages)]
     before, found, after = write_conversation(tokenizer, turns, False).partition(mark)
     if not found:
-        raise ModelError("the chat template leaves a message out", where="chat_template", do="set model.chat_template to instruction")
+        raise ModelError(
+            "the chat template leaves a message out", where="chat_template", do="set model.chat_template to instruction"
+        )
     return before, after

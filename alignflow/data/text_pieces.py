@@ -179,7 +179,11 @@ def _settings(part: Any) -> str:
 def _cuts(added: Sequence[Any]) -> list[str]:
     """The added tokens that are always found where they stand."""
     texts = {token.content for token in added}
-    return sorted(token.content for token in added if _takes_itself_alone(token) and not any(_disturbs(text, token.content) for text in texts))
+    return sorted(
+        token.content
+        for token in added
+        if _takes_itself_alone(token) and not any(_disturbs(text, token.content) for text in texts)
+    )
 
 
 def _takes_itself_alone(token: Any) -> bool:

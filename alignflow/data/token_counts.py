@@ -63,7 +63,10 @@ class _Parts:
         """The text for messages with such contents."""
         if len(self._places) == 1:
             return self._texts[0] + contents[self._places[0]] + self._texts[1]
-        return "".join([text + contents[place] for text, place in zip(self._texts, self._places, strict=False)]) + self._texts[-1]
+        return (
+            "".join([text + contents[place] for text, place in zip(self._texts, self._places, strict=False)])
+            + self._texts[-1]
+        )
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,9 @@ def _plain_roles(messages: Messages) -> tuple[str, ...] | None:
     for message in messages:
         if not message.keys() <= PLAIN or type(message.get("content")) is not str or message.get("role") not in ROLES:
             return None
-    if messages and messages[0]["role"] == "system" and not messages[0]["content"].strip():  # some templates take an empty one for none
+    if (
+        messages and messages[0]["role"] == "system" and not messages[0]["content"].strip()
+    ):  # some templates take an empty one for none
         return None
     return tuple([message["role"] for message in messages]) or None
 
@@ -204,10 +209,16 @@ def _plan_of_answers(tokenizer: Any, ways: Ways, roles: tuple[str, ...]) -> _Pla
     for place in answers:
         prompt = shape_of(tokenizer, roles[:place], True)
         before = shape.texts[place]
-        same = prompt is not None and prompt.texts[:-1] == shape.texts[:place] and prompt.trimmed == shape.trimmed[:place]
+        same = (
+            prompt is not None and prompt.texts[:-1] == shape.texts[:place] and prompt.trimmed == shape.trimmed[:place]
+        )
         if not same or not before.startswith(prompt.texts[-1]) or after[place] != shape.texts[place + 1]:
             return None
-        lead = lead_before(tokenizer, turns, before, len(before)) if place != answers[-1] else len(before) - len(prompt.texts[-1])
+        lead = (
+            lead_before(tokenizer, turns, before, len(before))
+            if place != answers[-1]
+            else len(before) - len(prompt.texts[-1])
+        )
         if lead is None:
             return None
         borders[place] = len(before) - lead

@@ -38,10 +38,19 @@ def controls_of(tokenizer: Any) -> ControlTokens:
     found = _CONTROLS.get(tokenizer)
     if found is None:
         added = tokenizer.added_tokens_decoder
-        controls = {number: str(token) for number, token in added.items() if token.special or _MARKUP.fullmatch(str(token))}
+        controls = {
+            number: str(token) for number, token in added.items() if token.special or _MARKUP.fullmatch(str(token))
+        }
         special = {*map(str, tokenizer.all_special_tokens), *controls.values()}
-        whole = special | {str(token) for token in added.values() if str(token).strip()}  # not the runs of blanks that Gemma adds
-        found = ControlTokens(_any_of(special), _any_of(whole), frozenset({*controls, *tokenizer.all_special_ids}), frozenset(filter(None, special)))
+        whole = special | {
+            str(token) for token in added.values() if str(token).strip()
+        }  # not the runs of blanks that Gemma adds
+        found = ControlTokens(
+            _any_of(special),
+            _any_of(whole),
+            frozenset({*controls, *tokenizer.all_special_ids}),
+            frozenset(filter(None, special)),
+        )
         _CONTROLS[tokenizer] = found
     return found
 
@@ -99,10 +108,14 @@ def without_gaps(offsets: Iterable[Sequence[int]], last: int = 0) -> list[Span]:
 def inner_ids(tokenizer: Any, text: str) -> list[int]:
     """Ids of a text, without control tokens, in the middle of another: SentencePiece would put a blank before it where it stands alone."""
     known = controls_of(tokenizer).ids
-    if known.intersection(text_ids(tokenizer, text)) and len(text) > 1:  # a control token that the tokenizer calls ordinary
+    if (
+        known.intersection(text_ids(tokenizer, text)) and len(text) > 1
+    ):  # a control token that the tokenizer calls ordinary
         return [*inner_ids(tokenizer, text[:1]), *inner_ids(tokenizer, text[1:])]
     for before in ("\n", "a", ")", "\u4e00"):  # one of them makes no token together with the text's beginning
-        found = tokenizer(before + text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+        found = tokenizer(
+            before + text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
         places = without_gaps(found["offset_mapping"])
         first = next((index for index, (start, _) in enumerate(places) if start >= len(before)), None)
         if first and places[first][0] == places[first - 1][1] == len(before):

@@ -18,13 +18,21 @@ from alignflow.data.tools import as_text, is_structured, tools_of
 Message = Mapping[str, Any]
 
 TOOLS, CALLS, RESULTS, TEXT, REASONING, OTHER = (
-    "tools_not_in_template", "tool_calls_not_in_template", "tool_results_not_in_template", "text_beside_calls_not_in_template",
-    "reasoning_not_in_template", "refused_by_template",
-)  # fmt: skip
+    "tools_not_in_template",
+    "tool_calls_not_in_template",
+    "tool_results_not_in_template",
+    "text_beside_calls_not_in_template",
+    "reasoning_not_in_template",
+    "refused_by_template",
+)
 LEFT_OUT: Mapping[str, str] = {
-    TOOLS: "it leaves the tools out", CALLS: "it leaves calls of tools out", RESULTS: "it leaves the results of tools out",
-    TEXT: "it leaves the text beside calls of tools out", REASONING: "it leaves an answer's reasoning_content out", OTHER: "it refuses them",
-}  # fmt: skip
+    TOOLS: "it leaves the tools out",
+    CALLS: "it leaves calls of tools out",
+    RESULTS: "it leaves the results of tools out",
+    TEXT: "it leaves the text beside calls of tools out",
+    REASONING: "it leaves an answer's reasoning_content out",
+    OTHER: "it refuses them",
+}
 """Why a row is dropped -> what the chat template does, in words."""
 _MARKS = ("\ue0f0", "\ue0f1")  # private-use characters: no template has them
 _ID = "call{:05d}"  # Mistral's templates take ids of nine letters and digits alone
@@ -50,7 +58,9 @@ def form_of(tokenizer: Any) -> Form:
     known = remembered(tokenizer)
     if known.form is None:
         choices = itertools.product((False, True), (False, True))
-        found = next((Form(as_json, none) for none, as_json in choices if _writes_calls(tokenizer, Form(as_json, none))), Form())
+        found = next(
+            (Form(as_json, none) for none, as_json in choices if _writes_calls(tokenizer, Form(as_json, none))), Form()
+        )
         names = ("reasoning_content", "thinking", "reasoning")
         reasoning = next((name for name in names if _writes_reasoning(tokenizer, name)), "")
         known.form = Form(found.arguments_are_text, found.no_text_is_none, reasoning)
@@ -61,9 +71,10 @@ def _writes_calls(tokenizer: Any, form: Form) -> bool:
     name, key, value, said = (f"{_MARKS[0]}{number}{_MARKS[1]}" for number in range(4))
     call = {"id": _ID.format(0), "type": "function", "function": {"name": name, "arguments": {key: value}}}
     turns = [
-        {"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": said, "name": name, "tool_call_id": _ID.format(0)},
-    ]  # fmt: skip
+    ]
     text = _text_or_none(tokenizer, shaped(turns, form), [sample_tool(name, key)])
     return text is not None and name in text and _has_arguments(text, key, value)
 
@@ -97,13 +108,18 @@ def shaped(messages: Sequence[Message], form: Form) -> list[dict[str, Any]]:
 
 
 def _shaped(message: Message, form: Form) -> dict[str, Any]:
-    turn = {name: value for name, value in message.items() if value is not None and name not in ("weight", "tools", "reasoning_content")}
+    turn = {
+        name: value
+        for name, value in message.items()
+        if value is not None and name not in ("weight", "tools", "reasoning_content")
+    }
     if message.get("reasoning_content") and form.reasoning:
         turn[form.reasoning] = message["reasoning_content"]
     if message.get("tool_calls"):
         if form.arguments_are_text:
             turn["tool_calls"] = [
-                {**call, "function": {**call["function"], "arguments": as_text(call["function"]["arguments"])}} for call in message["tool_calls"]
+                {**call, "function": {**call["function"], "arguments": as_text(call["function"]["arguments"])}}
+                for call in message["tool_calls"]
             ]
         turn["content"] = message["content"] or (None if form.no_text_is_none else "")
     return turn
@@ -127,12 +143,16 @@ def _kinds(messages: Sequence[Message]) -> tuple[Any, ...]:
         len(tools_of(messages) or ()),
         *(
             (
-                turn["role"], bool(turn["content"]), bool(turn.get("reasoning_content")), "name" in turn, "tool_call_id" in turn,
+                turn["role"],
+                bool(turn["content"]),
+                bool(turn.get("reasoning_content")),
+                "name" in turn,
+                "tool_call_id" in turn,
                 tuple("id" in call for call in turn.get("tool_calls") or ()),
             )
             for turn in messages
         ),
-    )  # fmt: skip
+    )
 
 
 def _left_out(tokenizer: Any, messages: Sequence[Message]) -> str:
@@ -172,9 +192,10 @@ def _marked(turn: Message, is_last: bool, mark: Any) -> dict[str, Any]:
     if turn.get("tool_calls"):
         found["tool_calls"] = [
             {
-                **({"id": _ID.format(number)} if "id" in call else {}), "type": "function",
+                **({"id": _ID.format(number)} if "id" in call else {}),
+                "type": "function",
                 "function": {"name": mark(CALLS), "arguments": {mark(CALLS): mark(CALLS)}},
             }
             for number, call in enumerate(turn["tool_calls"])
-        ]  # fmt: skip
+        ]
     return found

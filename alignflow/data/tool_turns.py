@@ -65,7 +65,9 @@ def structured_turn(tokenizer: Any, messages: Messages, index: int, whole: Writt
     return Turn(start, content_end - marked.longer, content_end - marked.longer + length)
 
 
-def structured_last(tokenizer: Any, messages: Messages, whole: Written, end_of_text: str, end_in: EndIn) -> tuple[Written, Turn]:
+def structured_last(
+    tokenizer: Any, messages: Messages, whole: Written, end_of_text: str, end_in: EndIn
+) -> tuple[Written, Turn]:
     """The text up to the end of the last turn, and where that turn stands; a template may leave the end to the next turn.
 
     Args:
@@ -82,7 +84,9 @@ def structured_last(tokenizer: Any, messages: Messages, whole: Written, end_of_t
     if turn.end > turn.content_end:
         return whole, turn
     end = _end_of_calls(tokenizer, messages[-1])[1] if messages[-1].get("tool_calls") else end_of_text
-    return whole.before(turn.content_end).followed_by(end), Turn(turn.start, turn.content_end, turn.content_end + len(end))
+    return whole.before(turn.content_end).followed_by(end), Turn(
+        turn.start, turn.content_end, turn.content_end + len(end)
+    )
 
 
 def _marked(tokenizer: Any, messages: Messages, index: int, whole: Written) -> _Marked:
@@ -97,7 +101,9 @@ def _marked(tokenizer: Any, messages: Messages, index: int, whole: Written) -> _
     if mark not in text:
         raise _refusal("the template leaves a turn out")
     met = len(text) - shared(text[::-1], whole.text[::-1])
-    return _Marked(text, text.find(mark), text.rfind(mark) + 1, len(text) - len(whole.text), shared(text, whole.text), met)
+    return _Marked(
+        text, text.find(mark), text.rfind(mark) + 1, len(text) - len(whole.text), shared(text, whole.text), met
+    )
 
 
 def _with_marks(turn: Mapping[str, Any], mark: str) -> dict[str, Any]:
@@ -106,7 +112,9 @@ def _with_marks(turn: Mapping[str, Any], mark: str) -> dict[str, Any]:
     if turn.get("reasoning_content"):
         found["reasoning_content"] = mark
     if turn.get("tool_calls"):
-        found["tool_calls"] = [{**call, "function": {**call["function"], "arguments": {mark: mark}}} for call in turn["tool_calls"]]
+        found["tool_calls"] = [
+            {**call, "function": {**call["function"], "arguments": {mark: mark}}} for call in turn["tool_calls"]
+        ]
     return found
 
 
@@ -146,7 +154,11 @@ def _end_of_calls(tokenizer: Any, turn: Mapping[str, Any]) -> tuple[str, str]:
         TemplateRefusedError: there is none.
     """
     calls = turn["tool_calls"]
-    kind = (bool(turn["content"]), bool(turn.get("reasoning_content")), tuple((call["function"]["name"], "id" in call) for call in calls))
+    kind = (
+        bool(turn["content"]),
+        bool(turn.get("reasoning_content")),
+        tuple((call["function"]["name"], "id" in call) for call in calls),
+    )
     known = remembered(tokenizer).ends
     if kind not in known:
         known[kind] = _look_for_end(tokenizer, turn)
@@ -170,9 +182,14 @@ def _look_for_end(tokenizer: Any, turn: Mapping[str, Any]) -> tuple[str, str]:
     asked = {"role": "user", "content": "x", "tools": [sample_tool(name) for name in _names(turn)]}
     marked = _with_marks({name: value for name, value in turn.items() if name not in ("weight", "tools")}, mark)
     results = [
-        {"role": "tool", "content": said, "name": call["function"]["name"], **({"tool_call_id": call["id"]} if "id" in call else {})}
+        {
+            "role": "tool",
+            "content": said,
+            "name": call["function"]["name"],
+            **({"tool_call_id": call["id"]} if "id" in call else {}),
+        }
         for call in turn["tool_calls"]
-    ]  # fmt: skip
+    ]
     last = write_conversation(tokenizer, [asked, marked], False).rpartition(mark)[2]
     middle = _or_none(tokenizer, [asked, marked, *results])
     followed = last if middle is None else middle.rpartition(mark)[2].partition(said)[0]
@@ -210,5 +227,7 @@ def _or_none(tokenizer: Any, messages: Messages) -> str | None:
 
 def _refusal(why: str) -> TemplateRefusedError:
     return TemplateRefusedError(
-        f"the tokens of an answer cannot be told from others: {why}", where="chat_template", do="set model.chat_template to a Jinja file of your own"
+        f"the tokens of an answer cannot be told from others: {why}",
+        where="chat_template",
+        do="set model.chat_template to a Jinja file of your own",
     )

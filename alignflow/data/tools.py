@@ -21,7 +21,12 @@ CONVERSATIONS = ("messages", "prompt", "chosen", "rejected", "completion")
 def is_structured(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a conversation has more than texts: tools, calls of tools and their results, or an answer's thinking."""
     for message in messages:  # noqa: SIM110 - asked several times of every row, and a loop takes half the time
-        if message["role"] == "tool" or message.get("tools") or message.get("tool_calls") or message.get("reasoning_content"):
+        if (
+            message["role"] == "tool"
+            or message.get("tools")
+            or message.get("tool_calls")
+            or message.get("reasoning_content")
+        ):
             return True
     return False
 
@@ -64,7 +69,12 @@ def told(message: Mapping[str, Any]) -> str:
     """All that a turn says as one text: its thinking, its text, its calls and the tools that it brings as JSON."""
     if len(message) == 2 and "role" in message:  # as most turns are
         return message["content"]
-    parts = [message.get("reasoning_content"), message["content"], *(message.get("tool_calls") or ()), *(message.get("tools") or ())]
+    parts = [
+        message.get("reasoning_content"),
+        message["content"],
+        *(message.get("tool_calls") or ()),
+        *(message.get("tools") or ()),
+    ]
     return "\n".join(part if isinstance(part, str) else as_text(part) for part in parts if part)
 
 
@@ -94,7 +104,11 @@ def to_columns(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_fields(turn: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: as_text(value) if name == AS_JSON and value is not None else value for name, value in turn.items() if name != "tools"}
+    return {
+        name: as_text(value) if name == AS_JSON and value is not None else value
+        for name, value in turn.items()
+        if name != "tools"
+    }
 
 
 def from_columns(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,9 +20,14 @@ _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)
 
 _ALTERNATIVES = frozenset(
     [
-        *_GPT2.split("|"), r"[^\r\n\p{L}\p{N}]?\p{L}+", r"\p{N}{1,3}", r"\p{N}", r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"\s*[\r\n]+",
+        *_GPT2.split("|"),
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",
+        r"\p{N}{1,3}",
+        r"\p{N}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+        r"\s*[\r\n]+",
     ]
-)  # fmt: skip
+)
 """What the regular expressions of GPT-2, Llama-3, Qwen2 and their like are made of."""
 
 _ROOM, _ROOM_FOR_SIZES = 8_000_000, 2_000_000
@@ -74,7 +79,9 @@ class Words:
         """The words of a text without control tokens; where it is not ASCII, some of them may stay together."""
         if text.isascii():
             return self._pattern.findall(text)
-        return [word for part in _SURE.split(text) for word in (self._pattern.findall(part) if part.isascii() else [part])]
+        return [
+            word for part in _SURE.split(text) for word in (self._pattern.findall(part) if part.isascii() else [part])
+        ]
 
     def make_room(self) -> None:
         """Forget the sizes of words where they are too many."""
@@ -83,7 +90,11 @@ class Words:
 
     def learn_sizes(self, words: Iterable[str]) -> None:
         """Count the tokens of new words that `divide` gave; those have no size that are not encoded for themselves."""
-        new = [word for word in words if word not in self.sizes and (not word.isascii() or self._pattern.findall(word) == [word])]
+        new = [
+            word
+            for word in words
+            if word not in self.sizes and (not word.isascii() or self._pattern.findall(word) == [word])
+        ]
         for word, found in zip(new, self._backend.encode_batch_fast(new, add_special_tokens=False), strict=True):
             if not word.isascii() or sum(map(self._length, found.ids)) == len(word):
                 self.sizes[word] = len(found)
@@ -117,7 +128,9 @@ def words_of(tokenizer: Any) -> Words | None:
     """The words of a tokenizer; None where its division of a text into words is not known, or a word is not encoded for itself."""
     backend = tokenizer._tokenizer
     model = backend.model
-    plain = type(model).__name__ == "BPE" and not (model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix or model.unk_token)
+    plain = type(model).__name__ == "BPE" and not (
+        model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix or model.unk_token
+    )
     if not plain or (backend.normalizer is not None and _settings(backend.normalizer) != {"type": "NFC"}):
         return None
     pattern = _pattern_of(_settings(backend.pre_tokenizer)) if backend.pre_tokenizer is not None else None
@@ -138,12 +151,17 @@ def _pattern_of(settings: dict[str, Any]) -> str | None:
         return ascii_pattern(_GPT2) if last["use_regex"] else None
     first = parts[0]
     if first == {"type": "Digits", "individual_digits": True} and last["use_regex"]:
-        return ascii_pattern(_GPT2.replace(r" ?\p{N}+", r"\p{N}").replace(r"(?!\S)", r"(?![^\s\p{N}])", 1))  # a text ends at each digit
+        return ascii_pattern(
+            _GPT2.replace(r" ?\p{N}+", r"\p{N}").replace(r"(?!\S)", r"(?![^\s\p{N}])", 1)
+        )  # a text ends at each digit
     if first["type"] != "Split" or first["behavior"] != "Isolated" or first["invert"] or last["use_regex"]:
         return None
     pattern = first["pattern"].get("Regex", "")
     alternatives = set(pattern.removeprefix(_FOLDED + "|").split("|"))
-    whole = all(any(kind in text for text in alternatives) for kind in (r"\p{L}+", r"\p{N}", r"[^\s\p{L}\p{N}]+")) and r"\s+" in alternatives
+    whole = (
+        all(any(kind in text for text in alternatives) for kind in (r"\p{L}+", r"\p{N}", r"[^\s\p{L}\p{N}]+"))
+        and r"\s+" in alternatives
+    )
     return ascii_pattern(pattern) if whole and alternatives <= _ALTERNATIVES else None
 
 

@@ -51,7 +51,10 @@ def write_shielded(tokenizer: Any, messages: Messages, add_generation_prompt: bo
     def hide(value: str) -> str:
         return special.sub(lambda found: f"{mark}{hidden.append(found.group()) or len(hidden) - 1}{mark}", value)
 
-    shielded = [{name: value if name == "role" else mapped(value, hide) for name, value in message.items()} for message in messages]
+    shielded = [
+        {name: value if name == "role" else mapped(value, hide) for name, value in message.items()}
+        for message in messages
+    ]
     pieces = write_conversation(tokenizer, shielded, add_generation_prompt).split(mark)
     text, spans = pieces[0], []
     for number, piece in zip(pieces[1::2], pieces[2::2], strict=True):

@@ -105,7 +105,9 @@ class _Loader(yaml.SafeLoader):
         try:
             value = self.yaml_constructors[node.tag](self, node)
         except (ValueError, KeyError, OverflowError):
-            raise YamlError(f"{_line(node)}: {quoted(node.value)} cannot be read as {node.tag.removeprefix(_CORE)}") from None
+            raise YamlError(
+                f"{_line(node)}: {quoted(node.value)} cannot be read as {node.tag.removeprefix(_CORE)}"
+            ) from None
         if isinstance(value, float) and not math.isfinite(value):
             raise YamlError(f"{_line(node)}: {quoted(node.value)} is not a finite number")
         return value

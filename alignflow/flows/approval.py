@@ -19,8 +19,15 @@ from alignflow.data.report.markdown import escaped
 class Approval(RunInput):
     """The form that the web page shows for a suspended run."""
 
-    approve: Literal["yes", "no"] = Field(title="Approve", description="yes: the run goes on. no: it ends here, as failed.")
-    who: str = Field(min_length=1, max_length=100, title="Who decides", description="Your name; it is kept in the artifact's lineage.")
+    approve: Literal["yes", "no"] = Field(
+        title="Approve", description="yes: the run goes on. no: it ends here, as failed."
+    )
+    who: str = Field(
+        min_length=1,
+        max_length=100,
+        title="Who decides",
+        description="Your name; it is kept in the artifact's lineage.",
+    )
     comment: str = Field(default="", max_length=1000, title="Comment", description="Why; it is kept with your name.")
 
 
@@ -53,11 +60,15 @@ def question(gate: GateConfig, record: GateRecord) -> str:
     """What the person reads, in Markdown."""
     value = "not measured" if record.value is None else f"{record.value:.6g}"
     lines = [
-        f"## Gate {escaped(gate.label)}", "",
+        f"## Gate {escaped(gate.label)}",
+        "",
         *([escaped(gate.why), ""] if gate.why else []),
-        "| step | metric | measured | should be |", "| --- | --- | --- | --- |",
-        f"| {escaped(gate.stage)} | {escaped(gate.metric)} | **{value}** | {limits(gate)} |", "",
-        f"Artifact `{record.key}`", "",
+        "| step | metric | measured | should be |",
+        "| --- | --- | --- | --- |",
+        f"| {escaped(gate.stage)} | {escaped(gate.metric)} | **{value}** | {limits(gate)} |",
+        "",
+        f"Artifact `{record.key}`",
+        "",
         "With *yes* the run goes on from here; nothing is computed again. With *no* it ends, and nothing after this step is run.",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)

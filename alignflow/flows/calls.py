@@ -29,7 +29,9 @@ class Caller:
         self.nodes = nodes(recipe)
         width = recipe_width(recipe)
         self.runtime = resolve_runtime(recipe.engine, width)
-        self._alone = resolve_runtime(recipe.engine.model_copy(update={"processes": 1, "nodes": 1, "rendezvous": None}), width)
+        self._alone = resolve_runtime(
+            recipe.engine.model_copy(update={"processes": 1, "nodes": 1, "rendezvous": None}), width
+        )
         self._contents = ContentDigests(store.root, shared=store.sharing is not None)
 
     def call(self, node: Node, made: Mapping[str, ArtifactRef]) -> StageCall | None:
@@ -41,10 +43,16 @@ class Caller:
         runtime = self.runtime if stage.trains or stage.scores else self._alone
         key, components = stage_key(node.stage, node.config, inputs, runtime, self._contents)
         return StageCall(
-            name=node.name, stage=node.stage, config=node.config.model_dump(mode="json"), inputs=inputs,
-            runtime=runtime, key=key, components=components, timeout_s=self.recipe.engine.timeout_s,
+            name=node.name,
+            stage=node.stage,
+            config=node.config.model_dump(mode="json"),
+            inputs=inputs,
+            runtime=runtime,
+            key=key,
+            components=components,
+            timeout_s=self.recipe.engine.timeout_s,
             sharding=sharding(node.stage, node.config, self.recipe.engine),
-        )  # fmt: skip
+        )
 
     def check(self, node: Node) -> None:
         """Look up every name and path of a node's config, before anything runs; raises UserError for one that is not there."""
@@ -56,9 +64,10 @@ class Caller:
         manifest = self.store.manifest(ref.key)
         if part not in manifest.parts:
             raise UserError(
-                f"the data has no {part}", where=ref.key,
+                f"the data has no {part}",
+                where=ref.key,
                 do=f"its parts: {', '.join(sorted(manifest.parts))}; give the sources of {part} in the recipe's data",
-            )  # fmt: skip
+            )
         return manifest.ref(part)
 
 
@@ -114,6 +123,9 @@ def why_missed(call: StageCall, store: ArtifactStore) -> str:
     if call.key in store.reasons:
         return store.reasons[call.key]
     section = SECTIONS.get(call.name, call.name)
-    changes = [change.replace("config.", f"config.{section}.", 1) for change in nearest(call.components, store.manifests(call.stage))]
+    changes = [
+        change.replace("config.", f"config.{section}.", 1)
+        for change in nearest(call.components, store.manifests(call.stage))
+    ]
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     return "; ".join(changes[:3]) + more if changes else "first time"

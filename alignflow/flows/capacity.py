@@ -90,13 +90,17 @@ class Estimator:
             seen.shapes[node.name] = seen.shapes[node.inputs[PASSED_ON[node.stage]].node]
         elif node.stage == "init":
             config: Any = node.config
-            seen.shapes[node.name] = built_shape(config.build) if config.path is None else read_shape(config.path, config.revision)
+            seen.shapes[node.name] = (
+                built_shape(config.build) if config.path is None else read_shape(config.path, config.revision)
+            )
         elif node.stage == "adopt_reward":
             seen.shapes[node.name] = read_shape(node.config.path)  # type: ignore[attr-defined]
         if step.state != "cached":
             return
         payload = self.store.directory(step.key) / "payload"
-        if node.name in seen.shapes:  # the model that is there knows best: a trained vocabulary may be smaller than asked for
+        if (
+            node.name in seen.shapes
+        ):  # the model that is there knows best: a trained vocabulary may be smaller than asked for
             seen.shapes[node.name] = read_shape(payload) or seen.shapes[node.name]
         if node.stage == "prepare":
             seen.statistics = json.loads((payload / "statistics.json").read_text())
@@ -111,7 +115,10 @@ class Estimator:
         found = demand(node.stage, asked)
         time = self._time(node, seen, next(iter(shape for shape in shapes.values() if shape), None))
         if found is None:
-            models = [*(shape for name, shape in shapes.items() if name in MODELS), seen.shapes.get(node.name, NO_MODEL)]
+            models = [
+                *(shape for name, shape in shapes.items() if name in MODELS),
+                seen.shapes.get(node.name, NO_MODEL),
+            ]
             return StepNeed(node.name, unknown=node.stage in DEMANDS and None in models, time=time)
         need = found.need(found.settings)
         lines, tight = self._check_memory(node, found, need)
@@ -125,7 +132,9 @@ class Estimator:
         shards = self._shards_here(node)
         limits = self._limits(found.settings, need, shards)
         refused = [
-            wanted * (1 - TOLERANCE) > limit for _, wanted, limit in self._limits(found.settings, surely, shards) if limit is not None
+            wanted * (1 - TOLERANCE) > limit
+            for _, wanted, limit in self._limits(found.settings, surely, shards)
+            if limit is not None
         ]
         over = [(what, wanted, limit) for what, wanted, limit in limits if limit is not None and wanted > limit]
         if not any(refused):
@@ -169,7 +178,7 @@ class Estimator:
             f"{name} needs {size(wanted)} of disk ({size(found.states)} of training states, {size(before + found.published)} of checkpoints), "
             f"and {size(free)} are free at {self.store.root}",
             "  free some space (`alignflow gc`), or set ALIGNFLOW_HOME to another file system",
-        ]  # fmt: skip
+        ]
 
     def _time(self, node: Node, seen: _Seen, shape: ModelShape | None) -> str:
         parameters = shape.parameters if shape else None
@@ -196,13 +205,15 @@ def refuse_too_large(needs: Sequence[StepNeed], chosen: frozenset[str]) -> None:
         raise UserError(
             "the run cannot fit this machine, so nothing was run\n  " + "\n  ".join(lines),
             do="change that, or give --even-if-too-large to run all the same",
-        )  # fmt: skip
+        )
 
 
 def parts_text(phase: Phase) -> str:
     """A phase and its largest parts."""
     largest = sorted(phase.parts.items(), key=lambda item: -item[1])[:5]
-    return f"{phase.name}, " + ", ".join(f"{name} {size(value)}" for name, value in largest if value >= 0.01 * phase.total)
+    return f"{phase.name}, " + ", ".join(
+        f"{name} {size(value)}" for name, value in largest if value >= 0.01 * phase.total
+    )
 
 
 def size(value: float) -> str:

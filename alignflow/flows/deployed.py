@@ -75,9 +75,13 @@ def answered(work: Callable[[ArtifactStore], Sequence[Outcome]]) -> Result:
 
 @flow(name="pipeline", flow_run_name=run_name, persist_result=False)
 def pipeline(
-    recipe: str, settings: PipelineSettings = PipelineSettings(), more: list[str] = [], selection: Selection = Selection(),  # noqa: B006, B008
-    smoke: bool = False, wait: bool = True,
-) -> Result:  # fmt: skip
+    recipe: str,
+    settings: PipelineSettings = PipelineSettings(),  # noqa: B008
+    more: list[str] = [],  # noqa: B006
+    selection: Selection = Selection(),  # noqa: B008
+    smoke: bool = False,
+    wait: bool = True,
+) -> Result:
     """Align a model as a recipe says; every stage that is in the store already is found there.
 
     Args:
@@ -108,16 +112,35 @@ def stage_flow(stage: str) -> Flow[..., Any]:
     no_settings, no_inputs = stage_form(stage)(), inputs_form(stage)()
 
     def run(
-        recipe: str, settings: Any = no_settings, more: list[str] = [], inputs: Any = no_inputs,  # noqa: B006
-        then: Then = STOP, force: bool = False,
-    ) -> Result:  # fmt: skip
+        recipe: str,
+        settings: Any = no_settings,
+        more: list[str] = [],  # noqa: B006
+        inputs: Any = no_inputs,
+        then: Then = STOP,
+        force: bool = False,
+    ) -> Result:
         named = inputs.given()
-        return answered(lambda store: run_alone(stage, request(recipe, settings, more), dict(named), then == FOLLOW, force, store))
+        return answered(
+            lambda store: run_alone(stage, request(recipe, settings, more), dict(named), then == FOLLOW, force, store)
+        )
 
-    kinds = {"recipe": str, "settings": stage_form(stage), "more": list[str], "inputs": inputs_form(stage), "then": Then, "force": bool}
-    empty = {name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Form) and not kind.model_fields}
+    kinds = {
+        "recipe": str,
+        "settings": stage_form(stage),
+        "more": list[str],
+        "inputs": inputs_form(stage),
+        "then": Then,
+        "force": bool,
+    }
+    empty = {
+        name
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, Form) and not kind.model_fields
+    }
     whole = inspect.signature(run)
-    shown = [parameter.replace(annotation=kinds[name]) for name, parameter in whole.parameters.items() if name not in empty]
+    shown = [
+        parameter.replace(annotation=kinds[name]) for name, parameter in whole.parameters.items() if name not in empty
+    ]
     run.__signature__ = whole.replace(parameters=shown, return_annotation=Any)  # type: ignore[attr-defined]
     run.__annotations__ = {name: kind for name, kind in kinds.items() if name not in empty}
     run.__name__ = run.__qualname__ = stage
@@ -142,7 +165,13 @@ def inputs_form(stage: str) -> type[Form]:
     """The form that names artifacts for the inputs of a stage."""
     names = [name.rstrip("?") for name in catalogue.STAGES[stage].takes]
     fields: dict[str, Any] = {
-        name: (str, empty_unless_given(title=name, description="The start of a key or digest. Empty: the recipe's own, else that of the latest good run."))
+        name: (
+            str,
+            empty_unless_given(
+                title=name,
+                description="The start of a key or digest. Empty: the recipe's own, else that of the latest good run.",
+            ),
+        )
         for name in names
     }
     form = create_model(f"{stage.capitalize()}Inputs", __base__=Form, **fields)
@@ -152,7 +181,7 @@ def inputs_form(stage: str) -> type[Form]:
 
 def run_alone(
     stage: str, asked: Request, named: dict[str, str], follow: bool, force: bool, store: ArtifactStore
-) -> list[Outcome]:  # fmt: skip
+) -> list[Outcome]:
     """Run one step of a recipe, and those after it where they follow; everything that they take is found first."""
     caller = Caller(asked.recipe(), store)
     check_step(caller.nodes, stage)
@@ -169,9 +198,13 @@ def run_alone(
 
 @flow(name="rlaif-data", flow_run_name=preference_run_name, persist_result=False)
 def rlaif_data(
-    prompts: str, model: str, judge: JudgeName = "rubric", judge_options: dict[str, Any] = {},  # noqa: B006
-    settings: PreferenceSettings = PreferenceSettings(), out: str = "",  # noqa: B008
-) -> Result:  # fmt: skip
+    prompts: str,
+    model: str,
+    judge: JudgeName = "rubric",
+    judge_options: dict[str, Any] = {},  # noqa: B006
+    settings: PreferenceSettings = PreferenceSettings(),  # noqa: B008
+    out: str = "",
+) -> Result:
     """Preference data on demand: sample answers to prompts, let a judge label them, report; nothing is trained.
 
     Args:
@@ -186,7 +219,11 @@ def rlaif_data(
     def work(store: ArtifactStore) -> list[Outcome]:
         order = Order(prompts, model, judge, tuple(judge_options.items()), (*settings.given(),), out)
         job = make_job(order, store, store.root.parent)
-        with one_run_of(job.recipe, store, get_run_logger().info), Story(job.recipe.name, store) as story, listening(story.progress):
+        with (
+            one_run_of(job.recipe, store, get_run_logger().info),
+            Story(job.recipe.name, store) as story,
+            listening(story.progress),
+        ):
             outcomes = walk_nodes(job.caller, job.caller.nodes, set(), story.narrator, job.inputs)
         for line in job.deliver(outcomes):
             get_run_logger().info("%s", line)

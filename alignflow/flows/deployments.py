@@ -33,7 +33,8 @@ class Deployed:
 def _stages() -> dict[str, Deployed]:
     rows = {name: (catalogue.STAGES[name], deployed.stage_flow(name)) for name in deployed.STAGE_FLOWS}
     return {
-        name: Deployed(flow, GPU if row.trains or row.generates or row.scores else CPU, ("stage",)) for name, (row, flow) in rows.items()
+        name: Deployed(flow, GPU if row.trains or row.generates or row.scores else CPU, ("stage",))
+        for name, (row, flow) in rows.items()
     }
 
 
@@ -60,7 +61,9 @@ def register(pools: Mapping[str, str]) -> list[str]:
     with get_client(sync_client=True) as client:
         there = sorted(pool.name for pool in client.read_work_pools())
         for name in sorted(set(pools.values()) - set(there)):
-            raise UserError(f"the server has no work pool {name!r}", where="pools", do=f"it has: {', '.join(there) or 'none'}")
+            raise UserError(
+                f"the server has no work pool {name!r}", where="pools", do=f"it has: {', '.join(there) or 'none'}"
+            )
         for name, entry in DEPLOYMENTS.items():
             _register(client, name, entry, pool_of(entry.role, pools))
     return list(DEPLOYMENTS)
@@ -77,9 +80,12 @@ def _register(client: SyncPrefectClient, name: str, entry: Deployed, pool: str) 
     """Creating a deployment that exists would delete its schedules, so that one is updated field by field."""
     schema = parameter_schema(entry.flow).model_dump_for_openapi() | {"additionalProperties": False}
     fields: dict[str, Any] = {
-        "entrypoint": f"{deployed.__name__}.{entry.flow.fn.__name__}", "work_pool_name": pool, "parameter_openapi_schema": schema,
-        "enforce_parameter_schema": True, "description": (entry.flow.description or "").split("\n\nArgs:")[0],
-    }  # fmt: skip
+        "entrypoint": f"{deployed.__name__}.{entry.flow.fn.__name__}",
+        "work_pool_name": pool,
+        "parameter_openapi_schema": schema,
+        "enforce_parameter_schema": True,
+        "description": (entry.flow.description or "").split("\n\nArgs:")[0],
+    }
     flow = client.create_flow_from_name(entry.flow.name)
     of_flow = client.read_deployments(flow_filter=FlowFilter(id=FlowFilterId(any_=[flow])))
     for known in of_flow:  # its own, and those that were made for schedules
@@ -90,11 +96,17 @@ def _register(client: SyncPrefectClient, name: str, entry: Deployed, pool: str) 
 
 def main(arguments: list[str]) -> int:
     """Register everything and print the names; the exit status is 2 for a wrong argument."""
-    parser = argparse.ArgumentParser("alignflow.flows.deployments", description="Create or update every deployment on the server.")
+    parser = argparse.ArgumentParser(
+        "alignflow.flows.deployments", description="Create or update every deployment on the server."
+    )
     parser.add_argument(
-        "pools", nargs="*", metavar="ROLE=POOL", type=_role_and_pool, default=[(DEFAULT, DEFAULT)],
+        "pools",
+        nargs="*",
+        metavar="ROLE=POOL",
+        type=_role_and_pool,
+        default=[(DEFAULT, DEFAULT)],
         help="work pool of a role: gpu, cpu, or default; without any, every flow goes to the pool `default`",
-    )  # fmt: skip
+    )
     try:
         print("\n".join(register(dict(parser.parse_args(arguments).pools))))
     except AlignflowError as error:

@@ -30,10 +30,23 @@ STANDS_IN = {"adopt_reward": "reward"}
 FILLED = frozenset({"corpus", "labelling_judge"})
 """Fields that are filled from elsewhere in the recipe."""
 COMMON = (
-    "seed", "data.max_length", "sft.learning_rate", "sft.num_train_epochs", "sample.n", "sample.temperature", "sample.max_new_tokens",
-    "label.judge.name", "label.judge.options", "label.pairs_per_prompt", "align.method", "align.learning_rate",
-    "align.num_train_epochs", "align.max_steps", "align.options", "evaluate.max_prompts",
-)  # fmt: skip
+    "seed",
+    "data.max_length",
+    "sft.learning_rate",
+    "sft.num_train_epochs",
+    "sample.n",
+    "sample.temperature",
+    "sample.max_new_tokens",
+    "label.judge.name",
+    "label.judge.options",
+    "label.pairs_per_prompt",
+    "align.method",
+    "align.learning_rate",
+    "align.num_train_epochs",
+    "align.max_steps",
+    "align.options",
+    "evaluate.max_prompts",
+)
 """Places of the recipe that the form of the whole pipeline shows; any other is given as NAME=VALUE."""
 
 AS_IN_THE_RECIPE = "as in the recipe"
@@ -61,7 +74,9 @@ class Form(Fields):
     def given(self) -> list[tuple[str, Any]]:
         """The places that were filled in, and their values."""
         filled = self.model_dump(mode="json", exclude_unset=True)
-        return [(self.places[name], value == "yes" if name in self.switches else value) for name, value in filled.items()]
+        return [
+            (self.places[name], value == "yes" if name in self.switches else value) for name, value in filled.items()
+        ]
 
 
 def empty_unless_given(**arguments: Any) -> Any:
@@ -137,10 +152,15 @@ def make_form(name: str, shown: Iterable[Leaf], prefix: str = "", otherwise: str
         field_name = short.replace(".", "_")
         places[field_name] = leaf.place
         kind = Annotated[form_type(leaf), None, *_bounds(leaf.field)]
-        fields[field_name] = (kind | SkipJsonSchema[None], empty_unless_given(title=short, description=described(leaf, otherwise)))
+        fields[field_name] = (
+            kind | SkipJsonSchema[None],
+            empty_unless_given(title=short, description=described(leaf, otherwise)),
+        )
     form = create_model(name, __base__=Form, **fields)
     form.places = places
-    form.switches = frozenset(name for name, leaf in zip(fields, leaves_shown, strict=True) if form_type(leaf) is YesOrNo)
+    form.switches = frozenset(
+        name for name, leaf in zip(fields, leaves_shown, strict=True) if form_type(leaf) is YesOrNo
+    )
     return form
 
 

@@ -37,9 +37,13 @@ class Gatekeeper:
     """
 
     def __init__(
-        self, recipe: Recipe, approved: tuple[str, ...], store: ArtifactStore, hears: Callable[[GateRecord], None],
+        self,
+        recipe: Recipe,
+        approved: tuple[str, ...],
+        store: ArtifactStore,
+        hears: Callable[[GateRecord], None],
         ask: Callable[[GateConfig, GateRecord], Answer | None],
-    ):  # fmt: skip
+    ):
         self._recipe, self._approved, self._store, self._hears, self._ask = recipe, approved, store, hears, ask
         self._ledger = GateLedger(store)
         self._heard: set[tuple[str, str]] = set()
@@ -91,12 +95,15 @@ class Gatekeeper:
             return False
         if record.verdict == "asked":
             raise ApprovalNeededError(
-                f"{text}: a person has to decide", where=f"gate {gate.label}",
+                f"{text}: a person has to decide",
+                where=f"gate {gate.label}",
                 do=f"look at the artifact {record.key[:24]}, then run again with --approve {gate.label}",
-            )  # fmt: skip
+            )
         if record.verdict == "refused":
             raise GateStoppedError(
-                f"refused by {record.who}: {text}", where=f"gate {gate.label}", do=record.comment or "run again to be asked again"
+                f"refused by {record.who}: {text}",
+                where=f"gate {gate.label}",
+                do=record.comment or "run again to be asked again",
             )
         raise GateStoppedError(
             text,
@@ -117,14 +124,26 @@ def check_approved(recipe: Recipe, names: Sequence[str]) -> None:
 def new_record(gate: GateConfig, manifest: Manifest, value: float | None, run: str) -> GateRecord:
     """The record of a gate that passed; what else became of it is put in by whoever decides."""
     return GateRecord(
-        gate=gate.label, stage=gate.stage, metric=gate.metric, key=manifest.key, digest=manifest.digest, value=value,
-        minimum=gate.minimum, maximum=gate.maximum, action=gate.action, verdict="passed", run=run, at=now(),
-    )  # fmt: skip
+        gate=gate.label,
+        stage=gate.stage,
+        metric=gate.metric,
+        key=manifest.key,
+        digest=manifest.digest,
+        value=value,
+        minimum=gate.minimum,
+        maximum=gate.maximum,
+        action=gate.action,
+        verdict="passed",
+        run=run,
+        at=now(),
+    )
 
 
 def _answered(record: GateRecord, answer: Answer) -> GateRecord:
     yes, who, comment = answer
-    return record.model_copy(update={"verdict": "approved" if yes else "refused", "who": who, "comment": comment, "at": now()})
+    return record.model_copy(
+        update={"verdict": "approved" if yes else "refused", "who": who, "comment": comment, "at": now()}
+    )
 
 
 def now() -> str:

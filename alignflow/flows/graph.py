@@ -18,7 +18,15 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
-from alignflow.flows.method_inputs import LABELLED, MISSING, NO_DATA, SCORES_ALONE, SCORES_BESIDE_PAIRS, needed_inputs, needed_model
+from alignflow.flows.method_inputs import (
+    LABELLED,
+    MISSING,
+    NO_DATA,
+    SCORES_ALONE,
+    SCORES_BESIDE_PAIRS,
+    needed_inputs,
+    needed_model,
+)
 
 
 @dataclass(frozen=True)
@@ -106,20 +114,33 @@ class _Steps:
             else:
                 sources = (*data.demonstrations, *data.prompts, *data.general)
                 if not sources:
-                    raise RecipeError("nothing to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
+                    raise RecipeError(
+                        "nothing to train a tokenizer on",
+                        where="model",
+                        do="set model.path, or give data.demonstrations",
+                    )
                 # Whole, since caps move no tokenizer; with its licence, since the manifests of all that follows name what went in.
-                corpus = tuple(SourceConfig(**source.model_dump(include={"path", "split", "revision", "licence"})) for source in sources)
+                corpus = tuple(
+                    SourceConfig(**source.model_dump(include={"path", "split", "revision", "licence"}))
+                    for source in sources
+                )
                 given = model.model_copy(update={"corpus": corpus})
             self.policy = self.add("init", "init", given)
         if any(getattr(data, kind) for kind in SOURCE_KINDS):
             self.add("prepare", "prepare", data, tokenizer=Link(self.policy, "tokenizer"))
         else:
-            raise RecipeError("the recipe names no data", where="data", do="give data.demonstrations, data.prompts or data.preferences")
+            raise RecipeError(
+                "the recipe names no data",
+                where="data",
+                do="give data.demonstrations, data.prompts or data.preferences",
+            )
 
     def supervised(self) -> None:
         recipe = self.recipe
         if recipe.sft is not None and not recipe.replace.sft and recipe.data.demonstrations:
-            self.policy = self.add("sft", "sft", recipe.sft, base=Link(self.policy), demonstrations=Link("prepare", "demonstrations"))
+            self.policy = self.add(
+                "sft", "sft", recipe.sft, base=Link(self.policy), demonstrations=Link("prepare", "demonstrations")
+            )
 
     def preferences(self) -> None:
         recipe, data = self.recipe, self.recipe.data
@@ -138,10 +159,13 @@ class _Steps:
         if needs == "reward_model":
             self._adopt_reward("label.judge")
         self.add(
-            "label", "label", recipe.label, completions=completions,
+            "label",
+            "label",
+            recipe.label,
+            completions=completions,
             policy=Link(self.policy) if needs == "policy" else None,
             reward_model=Link("reward") if needs == "reward_model" else None,
-        )  # fmt: skip
+        )
 
     def _preferences_wanted(self) -> bool:
         """Whether anything learns from labelled samples: the method, or a reward model; without a method they are the result."""
@@ -149,7 +173,11 @@ class _Steps:
         if recipe.align is None or recipe.replace.align:
             return True
         kinds = kinds_of(catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method"))
-        learnt = recipe.reward is not None and not recipe.replace.reward and self._prepared(recipe.reward.about_loss.kinds) is None
+        learnt = (
+            recipe.reward is not None
+            and not recipe.replace.reward
+            and self._prepared(recipe.reward.about_loss.kinds) is None
+        )
         if not kinds:
             return learnt
         asked = "reward" in recipe.model_fields_set or "reward_model" in self.needs
@@ -174,7 +202,9 @@ class _Steps:
     def _adopt_reward(self, where: str) -> None:
         path = self.recipe.replace.reward
         if path is None:
-            raise RecipeError("a judge needs a reward model", where=where, do="set replace.reward, or the judge's options.model")
+            raise RecipeError(
+                "a judge needs a reward model", where=where, do="set replace.reward, or the judge's options.model"
+            )
         if not self.reward:
             self.reward = self.add("reward", "adopt_reward", AdoptConfig(path=path))
 
@@ -191,7 +221,9 @@ class _Steps:
         """The judge that watches a training must not be one that teaches it."""
         options = binding.parsed_options(config, "align")
         if isinstance(options, OnlineOptions) and options.heldout_judge is not None:
-            parts = [part for source in options.rewards for _, part in binding.configs_in(source, "align.options.rewards")]
+            parts = [
+                part for source in options.rewards for _, part in binding.configs_in(source, "align.options.rewards")
+            ]
             teaching = [part for part in parts if isinstance(part, JudgeConfig)]
             for judge in (*teaching, *([self.recipe.label.judge] if "label" in self.made else [])):
                 check_independence(judge, options.heldout_judge, "align.options.heldout_judge")
@@ -200,11 +232,12 @@ class _Steps:
         """Where the inputs of the method come from; raises RecipeError for one that it needs and the recipe does not have."""
         data, family = self.recipe.data, method.learns_from()
         sources = {
-            "policy": Link(self.policy), "reference": Link(self.policy),
+            "policy": Link(self.policy),
+            "reference": Link(self.policy),
             "prompts": Link("prepare", "prompts") if data.prompts or data.demonstrations or data.preferences else None,
             "reward_model": Link(self.reward) if self.reward else None,
             "demonstrations": Link("prepare", "demonstrations") if data.demonstrations else None,
-        }  # fmt: skip
+        }
         if family.feeds:
             fed = self._prepared(kinds_of(method)) or self._labelled(kinds_of(method))
             wanted_kind = family.feeds[0].kind if fed is None else fed[0]
@@ -227,7 +260,11 @@ class _Steps:
 
     def _labelled(self, kinds: Sequence[str]) -> tuple[str, Link] | None:
         """What the step `label` makes that is of one of these kinds; None where the recipe labels nothing."""
-        return next(((kind, Link("label", kind)) for kind in kinds if kind in LABELLED), None) if "label" in self.made else None
+        return (
+            next(((kind, Link("label", kind)) for kind in kinds if kind in LABELLED), None)
+            if "label" in self.made
+            else None
+        )
 
     def _reference(self, method: catalogue.Method, max_length: int, data: dict[str, Link | None]) -> Link:
         """The reference's log-probabilities of the answers, apart from alignment: no other beta or rate computes them again.
@@ -249,14 +286,21 @@ class _Steps:
             check_independence(labelling, judge, f"evaluate.judges.{index}")
         if any(needed_model(judge) == "reward_model" for judge in judges) and not self.reward:
             raise RecipeError(
-                "a judge needs a reward model", where="evaluate.judges", do="set reward, replace.reward, or the judge's options.model"
+                "a judge needs a reward model",
+                where="evaluate.judges",
+                do="set reward, replace.reward, or the judge's options.model",
             )
         general = Link("prepare", "general") if data.general or data.demonstrations else None
         self.add(
-            "evaluate", "evaluate", recipe.evaluate.model_copy(update={"labelling_judge": labelling}),
-            aligned=Link("align"), sft=Link(self.policy), prompts=Link("prepare", "evaluation"), general=general,
+            "evaluate",
+            "evaluate",
+            recipe.evaluate.model_copy(update={"labelling_judge": labelling}),
+            aligned=Link("align"),
+            sft=Link(self.policy),
+            prompts=Link("prepare", "evaluation"),
+            general=general,
             reward_model=Link(self.reward) if self.reward else None,
-        )  # fmt: skip
+        )
 
     def report(self) -> None:
         if self.recipe.report is not None:
@@ -272,7 +316,11 @@ def kinds_of(method: catalogue.Method) -> list[str]:
 def taken_in(path: str, model: InitConfig) -> InitConfig:
     """The config that takes in a model in place of a stage; what the recipe says of its model holds for it too."""
     return InitConfig(
-        path=path, chat_template=model.chat_template, trust_remote_code=model.trust_remote_code, licence=model.licence, seed=0
+        path=path,
+        chat_template=model.chat_template,
+        trust_remote_code=model.trust_remote_code,
+        licence=model.licence,
+        seed=0,
     )
 
 
@@ -284,8 +332,9 @@ def check_independence(first: JudgeConfig | None, second: JudgeConfig, where: st
     if shared := shared_principles(given, watching):
         raise RecipeError(
             f"{Path(watching).stem} shares {', '.join(sorted(shared))} with the rubric {Path(given).stem} that it is to check",
-            where=where, do="judge with principles that gave no labels and no rewards",
-        )  # fmt: skip
+            where=where,
+            do="judge with principles that gave no labels and no rewards",
+        )
 
 
 def seeded(config: Any, seed: int) -> Any:

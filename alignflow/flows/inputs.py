@@ -44,7 +44,9 @@ def steps_of(caller: Caller, stage: str, follow: bool) -> set[str]:
     """
     nodes = {node.name: node for node in caller.nodes}
     wanted = {stage} | (downstream(caller.nodes, stage) if follow else set())
-    links = [link.node for name in wanted if name != "report" for link in nodes[name].inputs.values()]  # a report only reads
+    links = [
+        link.node for name in wanted if name != "report" for link in nodes[name].inputs.values()
+    ]  # a report only reads
     return wanted | {name for name in links if SECTIONS.get(name, name) not in Recipe.model_fields}
 
 
@@ -74,15 +76,20 @@ def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str,
         manifest = _named(nodes, stage, name, text, caller)
         step = nodes[stage].inputs[name].node
         if given.setdefault(step, manifest.key) != manifest.key:
-            raise UserError(f"{name} comes from {step}, which was given another artifact", where=f"inputs.{name}", do="give both the same")
+            raise UserError(
+                f"{name} comes from {step}, which was given another artifact",
+                where=f"inputs.{name}",
+                do="give both the same",
+            )
         found.take(step, manifest, f"named for {name}")
     for node in caller.nodes:
         for name, link in node.inputs.items() if node.name in steps else ():
             if link.node not in steps and link.node not in found.calls:
                 raise UserError(
                     f"{node.name} takes {name} from {link.node}, and the store has none of this recipe",
-                    where=f"inputs.{name}", do=f"run {link.node} first, or name an artifact for it (`alignflow list` shows them)",
-                )  # fmt: skip
+                    where=f"inputs.{name}",
+                    do=f"run {link.node} first, or name an artifact for it (`alignflow list` shows them)",
+                )
     return found
 
 
@@ -111,14 +118,17 @@ def _named(nodes: Mapping[str, Node], stage: str, name: str, text: str, caller: 
     """The artifact that a person named for an input; raises UserError unless it is what the input takes."""
     links = nodes[stage].inputs
     if name not in links:
-        raise UserError(f"{stage} takes no {name!r} in this recipe", where=f"inputs.{name}", do=catalogue.suggest(name, links))
+        raise UserError(
+            f"{stage} takes no {name!r} in this recipe", where=f"inputs.{name}", do=catalogue.suggest(name, links)
+        )
     manifest, link = caller.store.resolve(text), links[name]
     kind = catalogue.STAGES[nodes[link.node].stage].makes
     if manifest.kind != kind or not _has(manifest, link):
         raise UserError(
             f"{manifest.key[:24]} is a {manifest.kind} of the stage {manifest.stage}, and not a {kind}{f' with {link.part}' if link.part else ''}",
-            where=f"inputs.{name}", do=f"`alignflow list {link.node}` shows what that stage made",
-        )  # fmt: skip
+            where=f"inputs.{name}",
+            do=f"`alignflow list {link.node}` shows what that stage made",
+        )
     return manifest
 
 
@@ -129,6 +139,11 @@ def _has(manifest: Manifest, link: Link) -> bool:
 def call_of(step: str, manifest: Manifest) -> StageCall:
     """The call that an artifact is the result of, under the name of a step: its task finds it."""
     return StageCall(
-        name=step, stage=manifest.stage, config=manifest.config, inputs=manifest.inputs, runtime=Runtime.model_validate(manifest.runtime),
-        key=manifest.key, components=manifest.components,
-    )  # fmt: skip
+        name=step,
+        stage=manifest.stage,
+        config=manifest.config,
+        inputs=manifest.inputs,
+        runtime=Runtime.model_validate(manifest.runtime),
+        key=manifest.key,
+        components=manifest.components,
+    )

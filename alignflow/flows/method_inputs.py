@@ -29,22 +29,37 @@ LABELLED = ("preferences", "rankings")
 """Tables that the stage `label` writes."""
 NO_DATA = {
     "preferences": ("data", "preferences", "give data.prompts, data.demonstrations or data.preferences"),
-    "unpaired": ("data", "answers with labels", "give data.unpaired, data.preferences, or data.prompts to sample and label"),
-    "rankings": ("data", "lists of answers with scores", "give data.rankings, data.preferences, or data.prompts to sample and label"),
+    "unpaired": (
+        "data",
+        "answers with labels",
+        "give data.unpaired, data.preferences, or data.prompts to sample and label",
+    ),
+    "rankings": (
+        "data",
+        "lists of answers with scores",
+        "give data.rankings, data.preferences, or data.prompts to sample and label",
+    ),
     "demonstrations": ("data", "demonstrations", "give data.demonstrations"),
-}  # fmt: skip
+}
 """Kind of data that feeds a method -> what to say where the recipe does not have it: place, what, what to do."""
 SCORES_ALONE = "give data.rankings, or data.prompts to sample and label"
-SCORES_BESIDE_PAIRS = "give data.rankings: pairs have no scores, and beside data.preferences nothing is sampled and labelled"
+SCORES_BESIDE_PAIRS = (
+    "give data.rankings: pairs have no scores, and beside data.preferences nothing is sampled and labelled"
+)
 """What to do, of a method that learns from scores and gets no pairs."""
 MISSING = {
     "prompts": ("data", "prompts to sample answers for", "give data.prompts, data.demonstrations or data.preferences"),
     "reward_model": (
-        "align.options.rewards", "a reward model, and the recipe makes none",
+        "align.options.rewards",
+        "a reward model, and the recipe makes none",
         "set reward with data to label, or replace.reward, or reward by a judge or a function",
     ),
-    "demonstrations": ("align.options.ptx_coefficient", "demonstrations for its ptx term", "give data.demonstrations, or set it to 0"),
-}  # fmt: skip
+    "demonstrations": (
+        "align.options.ptx_coefficient",
+        "demonstrations for its ptx term",
+        "give data.demonstrations, or set it to 0",
+    ),
+}
 """Any other input of a method -> the same."""
 
 

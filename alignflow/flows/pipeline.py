@@ -33,13 +33,21 @@ MOST_REPAIRS = 3
 class Selection(Fields):
     """Which part of a recipe a run is about; empty: all of it, and only what is missing."""
 
-    only: str | SkipJsonSchema[None] = empty_unless_given(title="only", description="Just this step; what it takes must be in the store.")
-    until: str | SkipJsonSchema[None] = empty_unless_given(title="until", description="This step and what it needs.")
-    start: str | SkipJsonSchema[None] = empty_unless_given(title="from", description="Do this step and everything after it again.")
-    force: tuple[str, ...] = Field(
-        default=(), title="force", description="Do these steps again; what follows runs again where their digest changed."
+    only: str | SkipJsonSchema[None] = empty_unless_given(
+        title="only", description="Just this step; what it takes must be in the store."
     )
-    approve: tuple[str, ...] = Field(default=(), title="approve", description="Go on past these gates, whatever they measure.")
+    until: str | SkipJsonSchema[None] = empty_unless_given(title="until", description="This step and what it needs.")
+    start: str | SkipJsonSchema[None] = empty_unless_given(
+        title="from", description="Do this step and everything after it again."
+    )
+    force: tuple[str, ...] = Field(
+        default=(),
+        title="force",
+        description="Do these steps again; what follows runs again where their digest changed.",
+    )
+    approve: tuple[str, ...] = Field(
+        default=(), title="approve", description="Go on past these gates, whatever they measure."
+    )
 
 
 class Outcome(BaseModel):
@@ -84,9 +92,13 @@ def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: N
 
 
 def walk_nodes(
-    caller: Caller, chosen: list[Node], forced: set[str], narrator: Narrator, inputs: Inputs | None = None,
+    caller: Caller,
+    chosen: list[Node],
+    forced: set[str],
+    narrator: Narrator,
+    inputs: Inputs | None = None,
     approved: tuple[str, ...] = (),
-) -> list[Outcome]:  # fmt: skip
+) -> list[Outcome]:
     """Run these steps in order, `forced` ones whatever the store has; what `inputs` knows is taken as it says.
 
     Gates are passed after each step; `approved` ones let the run on.
@@ -133,7 +145,9 @@ def _walk_all(walk: _Walk) -> list[Outcome]:
             if repairs > MOST_REPAIRS:
                 raise
             caller.store.quarantine(damage.key, damage.what)
-            producer = next((name for name, outcome in done.items() if outcome.ref.key == damage.key), "an earlier step")
+            producer = next(
+                (name for name, outcome in done.items() if outcome.ref.key == damage.key), "an earlier step"
+            )
             walk.narrator.repairs(producer, str(damage))
 
 
@@ -156,7 +170,9 @@ def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
     for node in walk.chosen:
         call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
         assert call is not None, f"{node.name} came before its inputs"
-        outcome = _do(call, node.name in walk.forced and not _made_since(call.key, walk.by.begun(), walk.caller.store), walk)
+        outcome = _do(
+            call, node.name in walk.forced and not _made_since(call.key, walk.by.begun(), walk.caller.store), walk
+        )
         made[node.name] = outcome.ref
         known = done.get(node.name)
         if known is None or outcome.ran:  # a second pass finds what the first one made: that stays `ran`
@@ -194,7 +210,9 @@ def selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[s
     if selection.start:
         forced |= {selection.start, *downstream(steps, selection.start)}
     last = selection.only or selection.until
-    chosen = steps if last is None else [node for node in steps if node.name == last or node.name in upstream(steps, last)]
+    chosen = (
+        steps if last is None else [node for node in steps if node.name == last or node.name in upstream(steps, last)]
+    )
     return chosen, forced
 
 
@@ -227,6 +245,7 @@ def refuse_missing(recipe: Recipe, selection: Selection, store: ArtifactStore, w
     """Raise UserError where a run of `only` one step lacks what that step takes."""
     if selection.only and (missing := missing_for(recipe, selection.only, store)):
         raise UserError(
-            f"{selection.only} takes from {', '.join(missing)}, which the store does not have", where=where,
+            f"{selection.only} takes from {', '.join(missing)}, which the store does not have",
+            where=where,
             do=f"run without {where} first",
-        )  # fmt: skip
+        )

@@ -28,10 +28,20 @@ if TYPE_CHECKING:
     from alignflow.flows.pipeline import Outcome
 
 SETTINGS = (
-    "sample.n", "sample.max_prompts", "sample.max_new_tokens", "sample.max_prompt_length", "sample.temperature", "sample.top_p",
-    "label.pairs_per_prompt", "label.min_margin", "label.heldout_fraction", "data.max_prompt_length", "data.max_length",
-    "replace.reward", "seed",
-)  # fmt: skip
+    "sample.n",
+    "sample.max_prompts",
+    "sample.max_new_tokens",
+    "sample.max_prompt_length",
+    "sample.temperature",
+    "sample.top_p",
+    "label.pairs_per_prompt",
+    "label.min_margin",
+    "label.heldout_fraction",
+    "data.max_prompt_length",
+    "data.max_length",
+    "replace.reward",
+    "seed",
+)
 """Places of the recipe that its form shows."""
 
 
@@ -115,7 +125,12 @@ def make_job(order: Order, store: ArtifactStore, base: Path) -> Job:
 
 def content(order: Order, model: str) -> dict[str, Any]:
     """The recipe as a file would say it: preferences are its result."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(order.prompts).name.split('.')[0]}-by-{short(order.judge)}").strip("-._")[:64] or "rlaif-data"
+    name = (
+        re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(order.prompts).name.split('.')[0]}-by-{short(order.judge)}").strip(
+            "-._"
+        )[:64]
+        or "rlaif-data"
+    )
     return {
         "name": name,
         "model": {"path": model},
@@ -141,6 +156,8 @@ def model_in_store(text: str, store: ArtifactStore, base: Path) -> Manifest | No
         return None  # of another store: a directory like any other
     if manifest.kind != "checkpoint":
         raise UserError(
-            f"{manifest.key[:24]} is a {manifest.kind}, and no model that answers", where="model", do="`alignflow list sft` shows models"
+            f"{manifest.key[:24]} is a {manifest.kind}, and no model that answers",
+            where="model",
+            do="`alignflow list sft` shows models",
         )
     return manifest

@@ -56,7 +56,9 @@ def recipe_path(text: str) -> Path:
     places = [path] if path.is_absolute() else [path.absolute(), ArtifactStore(for_reading=True).root.parent / path]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        raise RecipeError("no such recipe", where=" or ".join(dict.fromkeys(map(str, places))), do="`alignflow new` writes one")
+        raise RecipeError(
+            "no such recipe", where=" or ".join(dict.fromkeys(map(str, places))), do="`alignflow new` writes one"
+        )
     return found
 
 
@@ -64,9 +66,10 @@ def served_store() -> ArtifactStore:
     """The store of the machine that runs flows; raises UserError where nobody said which: it would be lost with the run."""
     if not home_is_set():
         raise UserError(
-            "the worker does not say where the store is", where="ALIGNFLOW_HOME",
+            "the worker does not say where the store is",
+            where="ALIGNFLOW_HOME",
             do="start the worker by `alignflow up`, or with ALIGNFLOW_HOME set to the store's directory",
-        )  # fmt: skip
+        )
     return ArtifactStore()
 
 

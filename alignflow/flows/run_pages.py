@@ -138,7 +138,11 @@ class Story:
         self._log.info("%s runs: %s", call.name, why)
         self._whys[call.name] = why
         log = self._store.area(call.key) / "side" / "log.txt"
-        self._running = _Running(call.name, Tail(log, lambda line: self._log.info("%s: %s", call.name, printable(line))), logged=time.monotonic())
+        self._running = _Running(
+            call.name,
+            Tail(log, lambda line: self._log.info("%s: %s", call.name, printable(line))),
+            logged=time.monotonic(),
+        )
 
     def progress(self, name: str, state: dict[str, Any]) -> None:
         """How far the running step is; shown every two seconds at most, and logged every fifteen."""
@@ -161,14 +165,21 @@ class Story:
         running = self._stop()
         if running and running.told:
             self._show_progress(running, 100.0, f"{outcome.name}: done in {outcome.seconds:.1f} s")
-        self._log.info("%s %s: %s", outcome.name, f"ran in {outcome.seconds:.1f} s" if outcome.ran else "cached", outcome.ref.key)
+        self._log.info(
+            "%s %s: %s", outcome.name, f"ran in {outcome.seconds:.1f} s" if outcome.ran else "cached", outcome.ref.key
+        )
         manifest = self._store.manifest(outcome.ref.key)
         for warning in manifest.warnings if outcome.ran else ():
             self._log.warning("%s: %s", outcome.name, warning)
         self._lines.append(
-            {"name": outcome.name, "ran": outcome.ran, "seconds": outcome.seconds, "key": outcome.ref.key,
-             "metrics": key_metrics(outcome.name, manifest)}
-        )  # fmt: skip
+            {
+                "name": outcome.name,
+                "ran": outcome.ran,
+                "seconds": outcome.seconds,
+                "key": outcome.ref.key,
+                "metrics": key_metrics(outcome.name, manifest),
+            }
+        )
         if outcome.ran:
             gates = tuple(self._gates) if manifest.stage == "report" else ()  # all others are asked after their step
             self._writer.later(lambda client: self._write_stage(client, outcome, manifest, gates))
@@ -181,7 +192,9 @@ class Story:
 
     def gates(self, record: GateRecord) -> None:
         """A gate was passed, or was not; what it did is told on the overview too."""
-        line = f"gate {record.gate}: {finding(record, record.value)}: {record.verdict}" + (f" by {record.who}" if record.who else "")
+        line = f"gate {record.gate}: {finding(record, record.value)}: {record.verdict}" + (
+            f" by {record.who}" if record.who else ""
+        )
         self._log.info("%s", line)
         self._gates.append(record)
 
@@ -201,14 +214,21 @@ class Story:
             else:
                 key = f"{slug(self._recipe)}-{slug(running.name)}-progress"
                 made = ArtifactCreate(
-                    type="progress", key=key, data=percent, description=line, flow_run_id=self._run.id, task_run_id=task_run
+                    type="progress",
+                    key=key,
+                    data=percent,
+                    description=line,
+                    flow_run_id=self._run.id,
+                    task_run_id=task_run,
                 )
                 running.artifact = client.create_artifact(made).id
 
         running.told = True
         self._writer.later(write)
 
-    def _write_stage(self, client: SyncPrefectClient, outcome: Outcome, manifest: Manifest, gates: Sequence[GateRecord]) -> None:
+    def _write_stage(
+        self, client: SyncPrefectClient, outcome: Outcome, manifest: Manifest, gates: Sequence[GateRecord]
+    ) -> None:
         """Pages of what was taken where the server has none, the page of what was made, and tables."""
         name, path = outcome.name, self._store.payload(manifest.ref())
         self._find_pages(client, [ref.key for ref in manifest.inputs.values()])
@@ -219,7 +239,14 @@ class Story:
                 self._write_page(client, taken.key, page, f"{input_name} of {name}: summary")
         report = str(path.parent / "side" / "report.html") if manifest.stage == "report" else ""
         circumstances = Circumstances(
-            self._recipe, self._whys.get(name, ""), outcome.seconds, self._notes, self._again(client, name), self._pages, gates, report
+            self._recipe,
+            self._whys.get(name, ""),
+            outcome.seconds,
+            self._notes,
+            self._again(client, name),
+            self._pages,
+            gates,
+            report,
         )
         self._write_page(client, manifest.key, stage_page(name, manifest, path, circumstances), f"{name}: summary")
         for title, rows in tables(name, path).items():
@@ -231,13 +258,17 @@ class Story:
         own = self._own_form(client)
         links = {"Run this again with these parameters": own} if own else {}
         page = overview(f"{self._recipe}: {self._flow}", self._lines, links, self._notes, self._gates, self._pages)
-        self._write(client, "markdown", f"{slug(self._recipe)}-{slug(self._flow)}-overview", page, "overview of the run")
+        self._write(
+            client, "markdown", f"{slug(self._recipe)}-{slug(self._flow)}-overview", page, "overview of the run"
+        )
 
     def _find_pages(self, client: SyncPrefectClient, keys: Sequence[str]) -> None:
         """Look up the pages that the server has of these artifacts, and that are not known yet."""
         wanted = {page_key(key): key for key in keys if key not in self._pages}
         if wanted:
-            for found in client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=list(wanted)))):
+            for found in client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=list(wanted)))
+            ):
                 self._pages[wanted[found.key or ""]] = ARTIFACT.format(id=found.id)
 
     def _write_page(self, client: SyncPrefectClient, key: str, page: str, description: str) -> None:

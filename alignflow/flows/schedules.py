@@ -61,10 +61,16 @@ def server() -> Iterator[SyncPrefectClient]:
         with get_client(sync_client=True) as client:
             yield client
     except httpx.HTTPStatusError as error:
-        said = "the server wants a login (PREFECT_API_AUTH_STRING)" if error.response.status_code == 401 else _detail(error.response)
+        said = (
+            "the server wants a login (PREFECT_API_AUTH_STRING)"
+            if error.response.status_code == 401
+            else _detail(error.response)
+        )
         raise StageError(said, where=str(error.request.url), do="`alignflow status` says where the server is") from None
     except httpx.TransportError as error:
-        raise StageError(f"no server answers ({error})", where="PREFECT_API_URL", do="`alignflow up` starts one") from None
+        raise StageError(
+            f"no server answers ({error})", where="PREFECT_API_URL", do="`alignflow up` starts one"
+        ) from None
 
 
 def _detail(response: httpx.Response) -> str:
@@ -78,12 +84,17 @@ def listed(client: SyncPrefectClient) -> list[Scheduled]:
     """All schedules of all deployments, by name."""
     found = [
         Scheduled(
-            schedule.slug or str(schedule.id)[:8], flow_of(deployment), when(schedule), schedule.active,
-            {**deployment.parameters, **(schedule.parameters or {})}, deployment, schedule.id,
+            schedule.slug or str(schedule.id)[:8],
+            flow_of(deployment),
+            when(schedule),
+            schedule.active,
+            {**deployment.parameters, **(schedule.parameters or {})},
+            deployment,
+            schedule.id,
         )
         for deployment in _deployments(client)
         for schedule in deployment.schedules
-    ]  # fmt: skip
+    ]
     return sorted(found, key=lambda scheduled: scheduled.slug)
 
 
@@ -108,20 +119,28 @@ def rule(cron: str | None, every: float | None, timezone: str) -> SCHEDULE_TYPES
     """The rule that a person gave: a cron line in a time zone, or seconds between runs; raises UserError."""
     if (cron is None) == (every is None):
         raise UserError(
-            "a schedule needs --cron or --every, one of them", where="schedule add", do='--cron "0 2 * * *" is every night at two'
+            "a schedule needs --cron or --every, one of them",
+            where="schedule add",
+            do='--cron "0 2 * * *" is every night at two',
         )
     try:
         if cron is not None:
             return CronSchedule(cron=cron, timezone=timezone)
-        return IntervalSchedule(interval=timedelta(seconds=every or 0), anchor_date=datetime.now(UTC), timezone=timezone)
+        return IntervalSchedule(
+            interval=timedelta(seconds=every or 0), anchor_date=datetime.now(UTC), timezone=timezone
+        )
     except ValidationError as error:
         said = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UserError(
-            said, where="--cron" if cron is not None else "--every", do='for example --cron "0 2 * * *", or --every 3600'
+            said,
+            where="--cron" if cron is not None else "--every",
+            do='for example --cron "0 2 * * *", or --every 3600',
         ) from None
 
 
-def add(client: SyncPrefectClient, deployment: str, schedule: SCHEDULE_TYPES, parameters: dict[str, Any], slug: str) -> None:
+def add(
+    client: SyncPrefectClient, deployment: str, schedule: SCHEDULE_TYPES, parameters: dict[str, Any], slug: str
+) -> None:
     """Add a schedule; raises UserError for a deployment that is not there, a name that is taken, or a wrong parameter."""
     try:
         found = client.read_deployment_by_name(f"{deployment}/{deployment}")
@@ -130,17 +149,28 @@ def add(client: SyncPrefectClient, deployment: str, schedule: SCHEDULE_TYPES, pa
         advice = suggest(deployment, known) if known else "`alignflow up` makes the deployments"
         raise UserError(f"the server has no deployment {deployment!r}", where="schedule add", do=advice) from None
     if slug in {scheduled.slug for scheduled in listed(client)} | {each.name for each in _deployments(client)}:
-        raise UserError(f"the server has a {slug!r} already", where="--name", do="give another name, or remove it first")
+        raise UserError(
+            f"the server has a {slug!r} already", where="--name", do="give another name, or remove it first"
+        )
     for error in validate({**found.parameters, **parameters}, found.parameter_openapi_schema or {}):
         place = ".".join(map(str, error.absolute_path))
         raise UserError(
-            error.message, where=f"{deployment}{f': {place}' if place else ''}", do="the form of the deployment lists its fields"
+            error.message,
+            where=f"{deployment}{f': {place}' if place else ''}",
+            do="the form of the deployment lists its fields",
         )
     client.create_deployment(
-        found.flow_id, slug, entrypoint=found.entrypoint, work_pool_name=found.work_pool_name, parameters=parameters,
-        parameter_openapi_schema=found.parameter_openapi_schema, enforce_parameter_schema=True, description=found.description,
-        tags=["alignflow", SCHEDULE, f"{FLOW}{deployment}"], schedules=[DeploymentScheduleCreate(schedule=schedule, active=True, slug=slug)],
-    )  # fmt: skip
+        found.flow_id,
+        slug,
+        entrypoint=found.entrypoint,
+        work_pool_name=found.work_pool_name,
+        parameters=parameters,
+        parameter_openapi_schema=found.parameter_openapi_schema,
+        enforce_parameter_schema=True,
+        description=found.description,
+        tags=["alignflow", SCHEDULE, f"{FLOW}{deployment}"],
+        schedules=[DeploymentScheduleCreate(schedule=schedule, active=True, slug=slug)],
+    )
 
 
 def flow_of(deployment: DeploymentResponse) -> str:
@@ -153,7 +183,9 @@ def one(client: SyncPrefectClient, slug: str) -> Scheduled:
     found = {scheduled.slug: scheduled for scheduled in listed(client)}
     if slug not in found:
         raise UserError(
-            f"there is no schedule {slug!r}", where="schedule", do=suggest(slug, found) if found else "`alignflow schedule add` makes one"
+            f"there is no schedule {slug!r}",
+            where="schedule",
+            do=suggest(slug, found) if found else "`alignflow schedule add` makes one",
         )
     return found[slug]
 

@@ -67,7 +67,9 @@ class Result:
         return asdict(self)
 
 
-def members(load: Load, methods: Sequence[str], rates: Sequence[float], options: Mapping[str, Mapping[str, Any]]) -> list[Member]:
+def members(
+    load: Load, methods: Sequence[str], rates: Sequence[float], options: Mapping[str, Mapping[str, Any]]
+) -> list[Member]:
     """The members of a sweep, by method and then by learning rate; every recipe is checked before anything runs.
 
     A field of `align` that a method has no use for is left at its default for that method. The recipe's options are those of its own
@@ -88,7 +90,11 @@ def members(load: Load, methods: Sequence[str], rates: Sequence[float], options:
     for name in (*methods, *options):
         catalogue.look_up(catalogue.METHODS, name, "--methods")
     if unused := sorted(set(options) - set(methods or _all(options))):
-        raise RecipeError(f"options of {', '.join(map(quoted, unused))}, which the sweep does not have", where="--option", do="name it in --methods")
+        raise RecipeError(
+            f"options of {', '.join(map(quoted, unused))}, which the sweep does not have",
+            where="--option",
+            do="name it in --methods",
+        )
     found = []
     for method in methods or _all(options):
         unread = catalogue.METHODS[method].learns_from().unread
@@ -97,7 +103,12 @@ def members(load: Load, methods: Sequence[str], rates: Sequence[float], options:
             given["align.sft_coefficient"] = 0.0
         own = base.align.options if method == base.align.method else {}
         for rate in rates:
-            settings = {**given, "align.method": method, "align.learning_rate": rate, "align.options": {**own, **options.get(method, {})}}
+            settings = {
+                **given,
+                "align.method": method,
+                "align.learning_rate": rate,
+                "align.options": {**own, **options.get(method, {})},
+            }
             found.append(Member(method, rate, load(settings)))
     return found
 
@@ -105,9 +116,11 @@ def members(load: Load, methods: Sequence[str], rates: Sequence[float], options:
 def _all(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Methods that learn from data that is there; one with an option that has no default only where `options` has it."""
     return [
-        name for name, row in catalogue.METHODS.items()
-        if row.learns_from().feeds and (name in options or not any(field.is_required() for field in row.options.model_fields.values()))
-    ]  # fmt: skip
+        name
+        for name, row in catalogue.METHODS.items()
+        if row.learns_from().feeds
+        and (name in options or not any(field.is_required() for field in row.options.model_fields.values()))
+    ]
 
 
 def _default(name: str) -> Any:
@@ -116,7 +129,7 @@ def _default(name: str) -> Any:
 
 def run_members(
     found: Sequence[Member], store: ArtifactStore, narrator: Narrator, done: Callable[[Member, Result], None]
-) -> list[Outcome]:  # fmt: skip
+) -> list[Outcome]:
     """Run each member; one that fails does not stop the others. `done` hears of each as it ends. Returns the last member's outcomes."""
     outcomes: list[Outcome] = []
     for member in found:

@@ -57,15 +57,20 @@ class Adapter:
         if not isinstance(modules, str):
             _refuse_unmatched(model, modules)
         settings = _peft().LoraConfig(
-            r=config.r, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout,
-            target_modules=modules if isinstance(modules, str) else list(modules), modules_to_save=heads or None,
+            r=config.r,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=modules if isinstance(modules, str) else list(modules),
+            modules_to_save=heads or None,
             task_type="SEQ_CLS" if heads else "CAUSAL_LM",
-        )  # fmt: skip
+        )
         try:
             self._wrapped = _peft().get_peft_model(model, settings)
         except ValueError as error:
             raise ModelError(
-                f"no adapter fits: {str(error).splitlines()[0][:200]}", where="lora.target_modules", do="name modules of the model"
+                f"no adapter fits: {str(error).splitlines()[0][:200]}",
+                where="lora.target_modules",
+                do="name modules of the model",
             ) from None
         _refuse_tied(model)
         for module in model.modules():
@@ -88,8 +93,16 @@ class Adapter:
         weights = {name: value.detach().cpu().contiguous() for name, value in sorted(weights.items())}
         save_file(weights, out / ADAPTER_WEIGHTS, metadata={"format": "pt"})
         settings = self._wrapped.peft_config["default"].to_dict()
-        plain = {name: sorted(value) if isinstance(value, set) else value for name, value in settings.items() if value is not None}
-        for name in ("base_model_name_or_path", "revision", "peft_version"):  # places and versions are no part of the result
+        plain = {
+            name: sorted(value) if isinstance(value, set) else value
+            for name, value in settings.items()
+            if value is not None
+        }
+        for name in (
+            "base_model_name_or_path",
+            "revision",
+            "peft_version",
+        ):  # places and versions are no part of the result
             plain.pop(name, None)
         write_json(out / ADAPTER_CONFIG, {**plain, "inference_mode": True})
         write_base(out, self._base)
@@ -102,11 +115,16 @@ def _refuse_unmatched(model: Any, names: Sequence[str]) -> None:
     modules = dict(model.named_modules())
     unmatched = [name for name in names if not any(module == name or module.endswith(f".{name}") for module in modules)]
     if unmatched:
-        leaves = {module.rpartition(".")[2] for module, value in modules.items() if not list(value.children()) and hasattr(value, "weight")}
+        leaves = {
+            module.rpartition(".")[2]
+            for module, value in modules.items()
+            if not list(value.children()) and hasattr(value, "weight")
+        }
         raise ModelError(
-            f"no adapter fits: no module is called {', '.join(unmatched)}", where="lora.target_modules",
+            f"no adapter fits: no module is called {', '.join(unmatched)}",
+            where="lora.target_modules",
             do=f"the model has {', '.join(sorted(leaves - set(HEADS)))}",
-        )  # fmt: skip
+        )
 
 
 def _refuse_tied(model: Any) -> None:
@@ -114,7 +132,9 @@ def _refuse_tied(model: Any) -> None:
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     if model.config.get_text_config(decoder=True).tie_word_embeddings and any(hasattr(end, "lora_A") for end in ends):
         raise ModelError(
-            "embeddings and head share their weights, so neither can have an adapter", where="lora.target_modules", do="leave them out"
+            "embeddings and head share their weights, so neither can have an adapter",
+            where="lora.target_modules",
+            do="leave them out",
         )
 
 
@@ -130,7 +150,9 @@ def add_adapter(holder: Holder, config: TrainingConfig, base: Path) -> None:
     if config.lora is not None:
         if any(is_partitioned(parameter) for parameter in holder.model.parameters()):
             raise ModelError(
-                "LoRA and ZeRO stage 3 do not go together here", where="engine.zero_stage", do="set it to 1 or 2; an adapter is small"
+                "LoRA and ZeRO stage 3 do not go together here",
+                where="engine.zero_stage",
+                do="set it to 1 or 2; an adapter is small",
             )
         holder.adapter = Adapter(holder.model, config.lora, base, config.seed)
 
@@ -173,7 +195,9 @@ def merge(model: Any, path: Path) -> Any:
     """`model` with the adapter at `path` added to its weights, and no trace of peft; raises ModelError where it does not fit."""
     settings = _peft().PeftConfig.from_pretrained(str(path))
     if settings.peft_type != "LORA":
-        raise ModelError(f"an adapter of the kind {settings.peft_type}", where=str(path), do="give a LoRA adapter, or a whole model")
+        raise ModelError(
+            f"an adapter of the kind {settings.peft_type}", where=str(path), do="give a LoRA adapter, or a whole model"
+        )
     settings.task_type = None  # a causal model's adapter may go onto the backbone of a reward model
     weights = load_file(path / ADAPTER_WEIGHTS)
     try:
@@ -187,7 +211,9 @@ def merge(model: Any, path: Path) -> Any:
         ) from None
     expected = _peft().get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     missing = sorted(expected.keys() - weights.keys())
-    strange = found.unexpected_keys if model.get_output_embeddings() is not None else ()  # a backbone has no place for a head's
+    strange = (
+        found.unexpected_keys if model.get_output_embeddings() is not None else ()
+    )  # a backbone has no place for a head's
     if missing or strange:
         raise ModelError(
             f"the adapter does not fit its base: {', '.join([*missing, *strange][:3])}",

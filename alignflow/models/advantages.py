@@ -58,7 +58,9 @@ def gae_advantages(batch: RewardBatch, options: PPOOptions) -> Advantages:
     return Advantages(advantages, returns)
 
 
-def gae(rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, gamma: float, lam: float) -> tuple[torch.Tensor, torch.Tensor]:
+def gae(
+    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, gamma: float, lam: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Generalized advantage estimation (Schulman et al. 2015, arXiv 1506.02438, equation 16).
 
     delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}, backwards in time; V after a row's last
@@ -89,7 +91,11 @@ def discounted_returns(rewards: torch.Tensor, mask: torch.Tensor, gamma: float) 
 
 
 def whiten(
-    values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True, unbiased: bool = True, total: Total = group.sum_tensor
+    values: torch.Tensor,
+    mask: torch.Tensor,
+    shift_mean: bool = True,
+    unbiased: bool = True,
+    total: Total = group.sum_tensor,
 ) -> torch.Tensor:
     """(x - mean) / sqrt(variance + 1e-8) over the tokens of the mask in all processes; 0 elsewhere.
 

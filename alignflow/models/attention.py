@@ -20,7 +20,9 @@ NAME = "packed_rows"
 SPARE = 0.25  # rows of lengths this near to one another make one rectangle: measured, docs/benchmarks.md
 LARGEST_RECTANGLE = 16384  # tokens
 FAR = 2**40  # position of a place that is not there: no query sees it
-NEUTRAL = frozenset({"position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "is_causal"})
+NEUTRAL = frozenset(
+    {"position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "is_causal"}
+)
 """Arguments of an attention function that say nothing about the product."""
 
 
@@ -126,9 +128,16 @@ def rows_of(packed: Packed) -> Iterator[Layout]:
 
 
 def packed_attention(
-    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any,
-    scaling: float | None = None, dropout: float = 0.0, sliding_window: int | None = None, **others: Any,
-) -> tuple[torch.Tensor, None]:  # fmt: skip
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: Any,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
     """Causal attention within each row of the layout that `rows_of` set.
 
     Args:
@@ -156,9 +165,15 @@ def packed_attention(
     parts = []
     for rectangle, mask in zip(layout.rectangles, layout.masks_for(sliding_window), strict=True):
         mixed = scaled_dot_product_attention(
-            laid(query, rectangle.queries), laid(key, rectangle.keys), laid(value, rectangle.keys), attn_mask=mask,
-            is_causal=mask is None, dropout_p=dropout, scale=scaling, enable_gqa=query.shape[1] != key.shape[1],
-        )  # fmt: skip
+            laid(query, rectangle.queries),
+            laid(key, rectangle.keys),
+            laid(value, rectangle.keys),
+            attn_mask=mask,
+            is_causal=mask is None,
+            dropout_p=dropout,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
         parts.append(mixed.transpose(1, 2).flatten(0, 1).index_select(0, rectangle.wanted))
     return torch.cat(parts).index_select(0, layout.order)[None], None
 

@@ -27,7 +27,9 @@ def autocast(runtime: Runtime) -> torch.autocast:
     Its cache of bf16 weights would keep every weight that ZeRO 3 gathers for a moment, until the pass ends.
     """
     gathers = runtime.engine == "deepspeed" and runtime.zero_stage == 3
-    return torch.autocast(runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16", cache_enabled=not gathers)
+    return torch.autocast(
+        runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16", cache_enabled=not gathers
+    )
 
 
 def backbone(model: Any) -> Any:
@@ -92,7 +94,10 @@ def trial_rows(model: Any) -> list[EncodedRow]:
     """Two short rows with one prompt and one of another length, so that sharing and packing are both tried."""
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     prompt = tuple(number % vocabulary for number in range(3, 10))
-    ends = [tuple(number % vocabulary for number in range(first, first + length)) for first, length in ((20, 5), (40, 9), (60, 12))]
+    ends = [
+        tuple(number % vocabulary for number in range(first, first + length))
+        for first, length in ((20, 5), (40, 9), (60, 12))
+    ]
     return [EncodedRow(prompt, ends[0]), EncodedRow(prompt, ends[1]), EncodedRow(prompt[:2], ends[2])]
 
 
@@ -121,13 +126,23 @@ def _padded_hidden_states(model: Any, packed: Packed, runtime: Runtime, noise: N
     segments = packed.segments
     takes = inspect.signature(backbone(model).forward).parameters
     states, places = [], []
-    for group in group_similar(range(len(segments)), lambda index: segments[index].total, attention.SPARE, runtime.micro_batch_tokens):
+    for group in group_similar(
+        range(len(segments)), lambda index: segments[index].total, attention.SPARE, runtime.micro_batch_tokens
+    ):
         where, there = row_places([segments[index] for index in group], packed.input_ids.device)
-        arguments = {"input_ids": packed.input_ids[0][where], "attention_mask": there.long(), "position_ids": packed.position_ids[0][where]}
+        arguments = {
+            "input_ids": packed.input_ids[0][where],
+            "attention_mask": there.long(),
+            "position_ids": packed.position_ids[0][where],
+        }
         with autocast(runtime), added_to_embeddings(model, noise, where):
-            output = backbone(model)(**{name: value for name, value in arguments.items() if name in takes}, use_cache=False)
+            output = backbone(model)(
+                **{name: value for name, value in arguments.items() if name in takes}, use_cache=False
+            )
         prefixes = torch.tensor([segments[index].prefix_length for index in group], device=where.device)
-        own = there & (torch.arange(where.shape[1], device=where.device)[None, :] >= prefixes[:, None])  # a prompt: from one copy
+        own = there & (
+            torch.arange(where.shape[1], device=where.device)[None, :] >= prefixes[:, None]
+        )  # a prompt: from one copy
         states.append(output.last_hidden_state[own])
         places.append(where[own])
     return torch.cat(states).index_select(0, torch.cat(places).argsort())

@@ -107,10 +107,14 @@ def pack(rows: Sequence[EncodedRow], device: str | torch.device = "cpu") -> Pack
         return torch.tensor(values, dtype=torch.long, device=device)
 
     return Packed(
-        input_ids=tensor(flat)[None], position_ids=tensor(positions)[None], segments=tuple(segments),
-        predicting=tensor(predicting), targets=tensor(targets), owners=tensor(owners),
+        input_ids=tensor(flat)[None],
+        position_ids=tensor(positions)[None],
+        segments=tuple(segments),
+        predicting=tensor(predicting),
+        targets=tensor(targets),
+        owners=tensor(owners),
         last=tensor([_last(segment) for segment in segments]),
-    )  # fmt: skip
+    )
 
 
 def _last(segment: Segment) -> int:
@@ -145,7 +149,10 @@ def prompt_groups(rows: Sequence[EncodedRow]) -> list[list[int]]:
 
 def packed_length(rows: Sequence[EncodedRow]) -> int:
     """Tokens of these rows in one forward pass: a shared prompt counts once."""
-    return sum(len(rows[group[0]].prompt_ids) + sum(len(rows[index].completion_ids) for index in group) for group in prompt_groups(rows))
+    return sum(
+        len(rows[group[0]].prompt_ids) + sum(len(rows[index].completion_ids) for index in group)
+        for group in prompt_groups(rows)
+    )
 
 
 def make_micro_batches(lengths: Sequence[int], micro_batch_tokens: int) -> list[list[int]]:
@@ -203,7 +210,9 @@ def row_places(segments: Sequence[Segment], device: torch.device) -> tuple[torch
     start, prefix_start, prefix_length, total = torch.tensor(numbers, device=device).T[:, :, None]
     offsets = torch.arange(max(segment.total for segment in segments), device=device)[None, :]
     columns = torch.minimum(offsets, total - 1)
-    return torch.where(columns < prefix_length, prefix_start + columns, start + columns - prefix_length), offsets < total
+    return torch.where(
+        columns < prefix_length, prefix_start + columns, start + columns - prefix_length
+    ), offsets < total
 
 
 def group_similar(items: Sequence[int], size: Callable[[int], int], spare: float, most: int) -> list[list[int]]:

@@ -76,7 +76,9 @@ def _save_shared_out(model: Any, out: Path) -> None:
         model.config.save_pretrained(out)
         if model.can_generate():
             model.generation_config.save_pretrained(out)
-    shards = plan_shards({name: shape_of(tensor).numel() * tensor.element_size() for name, tensor in tensors.items()}, SHARD_BYTES)
+    shards = plan_shards(
+        {name: shape_of(tensor).numel() * tensor.element_size() for name, tensor in tensors.items()}, SHARD_BYTES
+    )
     for file, names in shards.items():
         content = dict(_gathered_tensors(tensors, names))
         if group.is_main():

@@ -59,7 +59,9 @@ class EmbeddingNoise:
         for name, segment in zip(names, packed.segments, strict=True):
             numbers = uniform_numbers([name], [segment.length * width], self._seed, step)
             scale = self._alpha / (segment.length * width) ** 0.5
-            noise[segment.start : segment.start + segment.length] = ((2 * numbers - 1) * scale).float().view(segment.length, width)
+            noise[segment.start : segment.start + segment.length] = (
+                ((2 * numbers - 1) * scale).float().view(segment.length, width)
+            )
         return noise
 
 

@@ -79,6 +79,14 @@ def attention(
     call = kernel()
     assert call is not None
     return call(
-        query.contiguous(), key.contiguous(), value.contiguous(), rows.query_starts, rows.key_starts, rows.longest_query,
-        rows.longest_key, scale=scaling, window_size=(-1 if window is None else window - 1, 0), enable_gqa=query.shape[1] != key.shape[1],
-    )  # fmt: skip
+        query.contiguous(),
+        key.contiguous(),
+        value.contiguous(),
+        rows.query_starts,
+        rows.key_starts,
+        rows.longest_query,
+        rows.longest_key,
+        scale=scaling,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )

@@ -201,7 +201,11 @@ class _Statistics(torch.autograd.Function):
 
 
 def _of_logits(
-    chunk: Chunk, which: Sequence[str], values: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None], part: slice
+    chunk: Chunk,
+    which: Sequence[str],
+    values: Sequence[torch.Tensor],
+    gradients: Sequence[torch.Tensor | None],
+    part: slice,
 ) -> torch.Tensor | None:
     """The gradient of a chunk's logits, summed over the statistics that have one; None for none."""
     total = None

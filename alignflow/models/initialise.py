@@ -46,7 +46,10 @@ def initialise(config: InitConfig, *, run: Run) -> dict[str, float | None]:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     context = check(model, tokenizer, str(config.path or "model.build"), run)
-    card = {"Base model": "Built small by alignflow." if config.path is None else "Taken in by alignflow.", "licence": config.licence}
+    card = {
+        "Base model": "Built small by alignflow." if config.path is None else "Taken in by alignflow.",
+        "licence": config.licence,
+    }
     save_checkpoint(model, tokenizer, run.out, card)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"parameters": float(parameters), "vocabulary": float(len(tokenizer)), "context_length": float(context)}
@@ -62,16 +65,21 @@ def load(config: InitConfig) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(find_base(Path(path)) if bare else path, config.trust_remote_code, config.revision)
     revision = {} if adapter else {"revision": config.revision or "main"}
     try:
-        model = from_pretrained(AutoModelForCausalLM, path, torch.float32, trust_remote_code=config.trust_remote_code, **revision)
+        model = from_pretrained(
+            AutoModelForCausalLM, path, torch.float32, trust_remote_code=config.trust_remote_code, **revision
+        )
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
-            f"no causal language model that can be loaded: {first}", where=path,
+            f"no causal language model that can be loaded: {first}",
+            where=path,
             do="give a Hugging Face directory with config.json and safetensors weights; code of the model's own needs model.trust_remote_code: true",
-        ) from error  # fmt: skip
+        ) from error
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ModelError(
-            "the Hub id is an adapter's, not a model's", where=path, do="give a local directory of the adapter, or merge it before"
+            "the Hub id is an adapter's, not a model's",
+            where=path,
+            do="give a local directory of the adapter, or merge it before",
         )
     refuse_not_finite(model, path)
     return model, tokenizer
@@ -86,10 +94,14 @@ def build(config: InitConfig, run: Run) -> tuple[Any, Any]:
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(
         LlamaConfig(
-            **shape.model_dump(exclude={"vocab_size"}), vocab_size=len(tokenizer), tie_word_embeddings=True,
-            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            **shape.model_dump(exclude={"vocab_size"}),
+            vocab_size=len(tokenizer),
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
-    )  # fmt: skip
+    )
     return model, tokenizer
 
 
@@ -106,14 +118,19 @@ def train_tokenizer(config: InitConfig, run: Run) -> Any:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=config.build.vocab_size, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=config.build.vocab_size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
-    )  # fmt: skip
+    )
     core.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token=EOS, pad_token=PAD, clean_up_tokenization_spaces=False,
+        tokenizer_object=core,
+        eos_token=EOS,
+        pad_token=PAD,
+        clean_up_tokenization_spaces=False,
         model_max_length=config.build.max_position_embeddings,
-    )  # fmt: skip
+    )
     tokenizer.chat_template = TEMPLATES["turns"]
     return tokenizer
 
@@ -126,10 +143,14 @@ def _corpus(config: InitConfig, run: Run) -> list[str]:
     rows = f"{counts.total()} rows of the corpus" if counts.total() > 1 else "1 row of the corpus"
     if not any(texts) and counts:
         raise DataError(
-            f"no text to train a tokenizer on: {rows} cannot be used ({reasons})", where="model", do="repair the data, or set model.path"
+            f"no text to train a tokenizer on: {rows} cannot be used ({reasons})",
+            where="model",
+            do="repair the data, or set model.path",
         )
     if not any(texts):
-        raise DataError("no text to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations")
+        raise DataError(
+            "no text to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations"
+        )
     if counts:
         run.warn(f"the tokenizer was trained without {rows}: {reasons}")
     return texts
@@ -141,7 +162,9 @@ def set_template(tokenizer: Any, config: InitConfig, run: Run) -> None:
     if asks_for_date(tokenizer.chat_template):
         now = datetime.now()
         change_template(tokenizer, lambda text: with_date(text, now))
-        run.warn(f"chat template: it writes today's date, which is {now:%Y-%m-%d} from now on, in training and wherever the model is used")
+        run.warn(
+            f"chat template: it writes today's date, which is {now:%Y-%m-%d} from now on, in training and wherever the model is used"
+        )
     change_template(tokenizer, lambda text: with_arguments(text, config.chat_template_kwargs))
 
 
@@ -166,12 +189,16 @@ def check(model: Any, tokenizer: Any, where: str, run: Run) -> int:
     context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     if not context:
         raise ModelError("the model's config has no max_position_embeddings", where=where, do="set it in config.json")
-    rows, largest = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    rows, largest = (
+        model.get_input_embeddings().num_embeddings,
+        max(tokenizer.get_vocab().items(), key=lambda entry: entry[1]),
+    )
     if largest[1] >= rows:
         raise ModelError(
-            f"the tokenizer gives {largest[0]!r} the id {largest[1]}, and the model has embeddings for ids up to {rows - 1}", where=where,
+            f"the tokenizer gives {largest[0]!r} the id {largest[1]}, and the model has embeddings for ids up to {rows - 1}",
+            where=where,
             do="give the tokenizer that belongs to the model, or resize the model's embeddings",
-        )  # fmt: skip
+        )
     for line in check_template(tokenizer, where):
         run.warn(f"chat template: {line}")
     return int(context)

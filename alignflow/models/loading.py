@@ -52,20 +52,29 @@ def load_whole(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any
         OSError, ValueError: what `kind` raises.
     """
     try:
-        model, report = kind.from_pretrained(str(path), use_safetensors=True, dtype=dtype, output_loading_info=True, **arguments)
+        model, report = kind.from_pretrained(
+            str(path), use_safetensors=True, dtype=dtype, output_loading_info=True, **arguments
+        )
     except RuntimeError as error:
         if "mismatch" not in str(error):  # memory that ran out, for example
             raise
-        shapes = _other_shapes(kind, Path(path)) if Path(path).is_dir() and not arguments.get("trust_remote_code") else ""
+        shapes = (
+            _other_shapes(kind, Path(path)) if Path(path).is_dir() and not arguments.get("trust_remote_code") else ""
+        )
         raise ModelError(
-            f"the weights do not fit config.json: {shapes or 'tensors have other shapes'}", where=str(path),
+            f"the weights do not fit config.json: {shapes or 'tensors have other shapes'}",
+            where=str(path),
             do="give the config that belongs to the weights",
-        ) from None  # fmt: skip
-    refuse_other_tensors(model, report["missing_keys"], report["unexpected_keys"], str(path), fresh_head="num_labels" in arguments)
+        ) from None
+    refuse_other_tensors(
+        model, report["missing_keys"], report["unexpected_keys"], str(path), fresh_head="num_labels" in arguments
+    )
     return model
 
 
-def refuse_other_tensors(model: Any, missing: Collection[str], unexpected: Collection[str], where: str, fresh_head: bool) -> None:
+def refuse_other_tensors(
+    model: Any, missing: Collection[str], unexpected: Collection[str], where: str, fresh_head: bool
+) -> None:
     """Raise ModelError where a checkpoint lacks tensors of the model, or has others, except the heads that `load_whole` names."""
     backbone = f"{model.base_model_prefix}."
     unexpected = not_computed(model, unexpected)
@@ -73,18 +82,24 @@ def refuse_other_tensors(model: Any, missing: Collection[str], unexpected: Colle
         unexpected = [name for name in unexpected if not name.startswith(HEADS)]
         missing = [name for name in missing if name.startswith(backbone)]
     if missing or unexpected:
-        what = [f"{len(names)} {kind} ({_some(names)})" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        what = [
+            f"{len(names)} {kind} ({_some(names)})"
+            for kind, names in (("missing", missing), ("unexpected", unexpected))
+            if names
+        ]
         raise ModelError(
-            f"the checkpoint does not have the model's tensors: {'; '.join(what)}", where=where,
+            f"the checkpoint does not have the model's tensors: {'; '.join(what)}",
+            where=where,
             do=likely_cause(missing, unexpected, model.config),
-        )  # fmt: skip
+        )
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     tied = getattr(model.config.get_text_config(decoder=True), "tie_word_embeddings", False)
     if tied and ends[1] is not None and ends[0].weight is not ends[1].weight:
         raise ModelError(
-            "config.json ties embeddings and head, and the checkpoint has two different matrices for them", where=where,
+            "config.json ties embeddings and head, and the checkpoint has two different matrices for them",
+            where=where,
             do="set tie_word_embeddings to false in config.json, if the model was trained with a head of its own",
-        )  # fmt: skip
+        )
 
 
 def likely_cause(missing: Collection[str], unexpected: Collection[str], config: Any) -> str:
@@ -94,14 +109,14 @@ def likely_cause(missing: Collection[str], unexpected: Collection[str], config: 
         if bare:
             return f"the names start with {prefix!r}, which {wrapper} adds: save the model inside the wrapper, or strip the prefix"
     depth = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
-    layers = sorted({int(found[1]) for name in missing if (found := re.search(r"(?:^|\.)(?:layers?|h|blocks)\.(\d+)\.", name))})
+    layers = sorted(
+        {int(found[1]) for name in missing if (found := re.search(r"(?:^|\.)(?:layers?|h|blocks)\.(\d+)\.", name))}
+    )
     if layers and depth:
         named = ", ".join(map(str, layers[:MOST_NAMED])) + (", ..." if len(layers) > MOST_NAMED else "")
         return f"config.json has {depth} layers, and layers {named} are not whole: give all weight files"
     if set(missing) == {"lm_head.weight"}:
-        return (
-            "the head is missing: a reward model has none; a model that shares it with its embeddings has tie_word_embeddings true in config.json"
-        )
+        return "the head is missing: a reward model has none; a model that shares it with its embeddings has tie_word_embeddings true in config.json"
     if set(missing) == {"score.weight"}:
         return "the head of a reward model would be a fresh one: give a trained reward model"
     if unexpected and all(name.startswith("lm_head.") for name in unexpected):
@@ -116,9 +131,10 @@ def refuse_not_finite(model: Any, where: str) -> None:
     broken = [name for name, values in model.named_parameters() if not torch.isfinite(values).all()]
     if broken:
         raise ModelError(
-            f"{len(broken)} tensors have weights that are NaN or infinite ({_some(broken)})", where=where,
+            f"{len(broken)} tensors have weights that are NaN or infinite ({_some(broken)})",
+            where=where,
             do="give a checkpoint from before the training diverged; weights saved in fp16 can overflow, save them in bf16 or fp32",
-        )  # fmt: skip
+        )
 
 
 def not_computed(model: Any, names: Collection[str]) -> list[str]:
@@ -135,12 +151,21 @@ def _some(names: Collection[str]) -> str:
 def _other_shapes(kind: Any, path: Path) -> str:
     """The tensors of a local checkpoint whose shape is not what its config asks for."""
     with torch.device("meta"):
-        expected = {name: tuple(value.shape) for name, value in kind.from_config(AutoConfig.from_pretrained(str(path))).state_dict().items()}
+        expected = {
+            name: tuple(value.shape)
+            for name, value in kind.from_config(AutoConfig.from_pretrained(str(path))).state_dict().items()
+        }
     found = {}
     for name, file in tensor_files(path).items():
         with safe_open(path / file, "pt") as tensors:
             found[name] = tuple(tensors.get_slice(name).get_shape())
-    return _some([f"{name} is {found[name]} and not {expected[name]}" for name in found.keys() & expected.keys() if found[name] != expected[name]])
+    return _some(
+        [
+            f"{name} is {found[name]} and not {expected[name]}"
+            for name in found.keys() & expected.keys()
+            if found[name] != expected[name]
+        ]
+    )
 
 
 def load_model(kind: Any, path: Path, runtime: Runtime, in_parts: bool, **changes: Any) -> Any:
@@ -160,7 +185,10 @@ def load_model(kind: Any, path: Path, runtime: Runtime, in_parts: bool, **change
     if in_parts and runtime.engine == "deepspeed" and runtime.zero_stage == 3:
         if (model := _load_shared_out(kind, path, runtime, changes)) is not None:
             return model
-        print("the checkpoint's tensors are not the model's own: every process loads it whole before it is shared out", flush=True)
+        print(
+            "the checkpoint's tensors are not the model's own: every process loads it whole before it is shared out",
+            flush=True,
+        )
     return load_whole(kind, path, torch.float32, **changes)
 
 
@@ -179,7 +207,9 @@ def _load_shared_out(kind: Any, path: Path, runtime: Runtime, changes: Mapping[s
     if not _tied_alike(model, path, files):
         return None
     backbone = f"{model.base_model_prefix}."
-    if any(name.startswith(backbone) for name in [*missing, *unexpected]) or any(name in files for name, _ in model.named_buffers()):
+    if any(name.startswith(backbone) for name in [*missing, *unexpected]) or any(
+        name in files for name, _ in model.named_buffers()
+    ):
         return None
     refuse_other_tensors(model, missing, unexpected, str(path), fresh_head="num_labels" in changes)
     for file in sorted(set(files.values())):

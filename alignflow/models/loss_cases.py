@@ -51,7 +51,9 @@ def check_file(path: Path) -> Iterator[Verdict]:
         cases = [(case["name"], case["function"], case) for case in content["cases"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"not a file of loss cases ({type(error).__name__}: {error})", where=str(path), do="its form is in docs/methods/ppo.md"
+            f"not a file of loss cases ({type(error).__name__}: {error})",
+            where=str(path),
+            do="its form is in docs/methods/ppo.md",
         ) from None
     for name, function, case in cases:
         try:
@@ -99,4 +101,8 @@ def _difference(name: str, found: Any, wanted: Any, rtol: float, atol: float) ->
     if torch.allclose(ours, theirs, rtol=rtol, atol=atol, equal_nan=True):
         return ""
     error = (ours - theirs).abs().max()
-    return f"{name} is off by {float(error):.3g}" if ours.numel() > 1 else f"{name} is {float(ours):.12g}, wanted {float(theirs):.12g}"
+    return (
+        f"{name} is off by {float(error):.3g}"
+        if ours.numel() > 1
+        else f"{name} is {float(ours):.12g}, wanted {float(theirs):.12g}"
+    )

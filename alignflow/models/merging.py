@@ -41,7 +41,10 @@ def magnitude_trim(delta: torch.Tensor, density: float) -> torch.Tensor:
 
 
 def ties_merge(
-    deltas: Sequence[torch.Tensor], weights: Sequence[float], density: float, divisor: Literal["count", "weight"] = "count"
+    deltas: Sequence[torch.Tensor],
+    weights: Sequence[float],
+    density: float,
+    divisor: Literal["count", "weight"] = "count",
 ) -> torch.Tensor:
     """TIES: trim each delta, elect a sign for each entry, merge the entries that have it (Yadav et al. 2023, arXiv 2306.01708).
 
@@ -165,7 +168,11 @@ def cosine(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float | None:
     product = first_square = second_square = 0.0
     for first, second in pairs:
         a, b = first.double().flatten(), second.double().flatten()
-        product, first_square, second_square = product + float(a @ b), first_square + float(a @ a), second_square + float(b @ b)
+        product, first_square, second_square = (
+            product + float(a @ b),
+            first_square + float(a @ a),
+            second_square + float(b @ b),
+        )
     return product / (first_square**0.5 * second_square**0.5) if first_square and second_square else None
 
 

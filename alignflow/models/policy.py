@@ -56,9 +56,16 @@ class Policy:
             self._noise = None
 
     def token_statistics(
-        self, rows: Sequence[EncodedRow], which: Collection[str] = ("logps",), *, reference: Policy | None = None,
-        temperature: float = 1.0, top_k: int = 8, uniform: torch.Tensor | None = None, jsd_beta: float = 0.5,
-    ) -> TokenStatistics:  # fmt: skip
+        self,
+        rows: Sequence[EncodedRow],
+        which: Collection[str] = ("logps",),
+        *,
+        reference: Policy | None = None,
+        temperature: float = 1.0,
+        top_k: int = 8,
+        uniform: torch.Tensor | None = None,
+        jsd_beta: float = 0.5,
+    ) -> TokenStatistics:
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 
         Rows with equal prompts share the prompt's computation. The head runs only where a token that counts is
@@ -91,7 +98,9 @@ class Policy:
             compared = reference._compared(packed, temperature, without_adapter=reference is self)
         noise = None if self._noise is None else self._noise(packed)
         hidden = hidden_states(self.model, packed, self.runtime, noise)[packed.predicting]
-        values = head_statistics(self.head(temperature), hidden, Request(which, packed.targets, top_k, compared, uniform, jsd_beta))
+        values = head_statistics(
+            self.head(temperature), hidden, Request(which, packed.targets, top_k, compared, uniform, jsd_beta)
+        )
         return TokenStatistics(packed.owners, len(rows), dict(zip(which, values, strict=True)))
 
     @torch.no_grad()
@@ -120,13 +129,16 @@ def _check_head(model: Any, head: Head) -> None:
     """Compare the head's logits with the model's own, once, on a few tokens."""
     packed = pack(trial_rows(model)[:1], next(model.parameters()).device)
     with without_dropout(model), attention.rows_of(packed):
-        ours = head.scaling.apply(product(head, hidden_states(model, packed, Runtime(device=packed.input_ids.device.type))))
+        ours = head.scaling.apply(
+            product(head, hidden_states(model, packed, Runtime(device=packed.input_ids.device.type)))
+        )
         theirs = model(input_ids=packed.input_ids, use_cache=False).logits[0].float()
     if theirs.isfinite().all() and not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max())):
         raise ModelError(
-            f"{type(model).__name__} does something to its head's output that is not known here", where="token_statistics",
+            f"{type(model).__name__} does something to its head's output that is not known here",
+            where="token_statistics",
             do="use another architecture, or teach models/head.py its scaling",
-        )  # fmt: skip
+        )
 
 
 def _check(which: Sequence[str], reference: Policy | None) -> None:
@@ -134,7 +146,9 @@ def _check(which: Sequence[str], reference: Policy | None) -> None:
         if name not in STATISTICS:
             raise ModelError(f"no statistic named {name!r}", where="token_statistics", do=suggest(name, STATISTICS))
         if STATISTICS[name].compares and reference is None:
-            raise ModelError(f"{name} compares with a second model", where="token_statistics", do="give it as `reference`")
+            raise ModelError(
+                f"{name} compares with a second model", where="token_statistics", do="give it as `reference`"
+            )
 
 
 def _numbers_of(uniform: torch.Tensor | None, packed: Packed) -> torch.Tensor:
@@ -142,8 +156,9 @@ def _numbers_of(uniform: torch.Tensor | None, packed: Packed) -> torch.Tensor:
     if uniform is None or found != tuple(packed.targets.shape):
         raise ModelError(
             f"cringe_positive draws a token for each of {len(packed.targets)}, and numbers for it have the shape {found}",
-            where="token_statistics", do="give `uniform` one number per token",
-        )  # fmt: skip
+            where="token_statistics",
+            do="give `uniform` one number per token",
+        )
     return uniform.to(packed.targets.device)
 
 
@@ -153,8 +168,9 @@ def _check_sizes(policy: Policy, reference: Policy) -> None:
     if ours != theirs:
         raise ModelError(
             f"the policy scores {ours} tokens and the reference {theirs}: their distributions cannot be compared",
-            where="token_statistics", do="give a reference of the same family of models",
-        )  # fmt: skip
+            where="token_statistics",
+            do="give a reference of the same family of models",
+        )
 
 
 def check_same_vocabulary(policy: Policy, other: Policy, where: str) -> None:
@@ -175,8 +191,9 @@ def check_same_vocabulary(policy: Policy, other: Policy, where: str) -> None:
         token, number = different[0]
         raise ModelError(
             f"the two models give token ids different meanings: {token!r} has id {number} in one of them only",
-            where=where, do="give a model with the same tokenizer",
-        )  # fmt: skip
+            where=where,
+            do="give a model with the same tokenizer",
+        )
 
 
 def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts: bool = False) -> Policy:
@@ -201,7 +218,9 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts:
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
-            f"no causal language model that can be loaded: {first}", where=str(path), do="give a directory with safetensors"
+            f"no causal language model that can be loaded: {first}",
+            where=str(path),
+            do="give a directory with safetensors",
         ) from error
     model = model.to(runtime.device).eval().requires_grad_(trainable)
     if in_parts and not trainable:

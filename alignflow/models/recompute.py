@@ -25,7 +25,9 @@ def recompute_layers(model: torch.nn.Module) -> None:
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
         raise ModelError(
-            f"{type(model).__name__} has no layers that can be checkpointed", where="gradient_checkpointing", do="set it to false"
+            f"{type(model).__name__} has no layers that can be checkpointed",
+            where="gradient_checkpointing",
+            do="set it to false",
         )
     for layer in layers:
         if "forward" not in vars(layer):

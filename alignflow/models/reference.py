@@ -22,7 +22,14 @@ from alignflow.models.losses.base import Role
 from alignflow.models.policy import Policy, completion_logps, load_policy
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.passes import deal
-from alignflow.models.trainers.reference_scores import ABOUT, answer_names, fed_by, mismatched_rows, read_references, read_sides
+from alignflow.models.trainers.reference_scores import (
+    ABOUT,
+    answer_names,
+    fed_by,
+    mismatched_rows,
+    read_references,
+    read_sides,
+)
 
 ANSWERS_PER_COMMIT = 256
 
@@ -31,9 +38,14 @@ Answers = ConcatDataset[EncodedRow]
 
 
 def compute_reference(
-    config: ReferenceConfig, *, checkpoint: Path, preferences: Path | None = None, unpaired: Path | None = None,
-    rankings: Path | None = None, run: Run,
-) -> dict[str, float | None]:  # fmt: skip
+    config: ReferenceConfig,
+    *,
+    checkpoint: Path,
+    preferences: Path | None = None,
+    unpaired: Path | None = None,
+    rankings: Path | None = None,
+    run: Run,
+) -> dict[str, float | None]:
     """Score all answers of the data with `checkpoint`; what was scored before a kill, or for other data, is not scored again.
 
     Several processes share the answers, and under ZeRO 3 the model; the first one keeps the journal and writes. It writes
@@ -50,7 +62,9 @@ def compute_reference(
     data = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
     kind, directory = fed_by(config.family, data, "reference")
     sides = read_sides(config.family, kind, directory, policy, config.max_length, run, "reference", config.mismatched)
-    answers = ConcatDataset([part for rows in sides.values() for part in (rows.answers, mismatched_rows(rows)) if len(part)])
+    answers = ConcatDataset(
+        [part for rows in sides.values() for part in (rows.answers, mismatched_rows(rows)) if len(part)]
+    )
     scored = iter(_score(policy, answers, digest, config, run))
     if not run.main:
         return {}
@@ -59,7 +73,11 @@ def compute_reference(
     write_json(run.out / ABOUT, {"checkpoint": digest, "max_length": config.max_length})
     sums = read_references(run.out, {"train": sides["train"]})["train"].sums
     roles = sides["train"].role
-    means = {f"logps/{role.name.lower()}": float(sums[roles == int(role)].mean()) for role in Role if (roles == int(role)).any()}
+    means = {
+        f"logps/{role.name.lower()}": float(sums[roles == int(role)].mean())
+        for role in Role
+        if (roles == int(role)).any()
+    }
     return {"rows": float(sum(map(len, sides.values()))), **means}
 
 
@@ -72,13 +90,17 @@ def _score(policy: Policy, answers: Answers, digest: str, config: ReferenceConfi
         return _together(policy, [answers[order[place]] for place in batch], config.per_token, run)
 
     journal = RowJournal(run.rows, run.note)
-    known = journal.known() if run.main else {}  # read once: other runs write too, and all processes must go by one plan
+    known = (
+        journal.known() if run.main else {}
+    )  # read once: other runs write too, and all processes must go by one plan
     planned = group.gather(list(plan(ids, known, ANSWERS_PER_COMMIT)) if run.main else None)[0]
     if not run.main:
         for batch in planned:
             compute(batch)
         return []
-    results = journal.compute(ids, ANSWERS_PER_COMMIT, compute, lambda done, total: run.progress(done, total, "answers"), known)
+    results = journal.compute(
+        ids, ANSWERS_PER_COMMIT, compute, lambda done, total: run.progress(done, total, "answers"), known
+    )
     by_answer = dict(zip(order, results, strict=True))
     return [by_answer[index] for index in range(len(answers))]
 
@@ -99,7 +121,12 @@ def _names_and_order(answers: Answers, digest: str, config: ReferenceConfig) -> 
     order: list[int] = []
     for _, indices in sorted(alike.items()):
         first = {prompts[index]: index for index in reversed(indices)}
-        rank = {prompt: number for number, prompt in enumerate(sorted(first, key=lambda prompt, first=first: answers[first[prompt]].prompt_ids))}
+        rank = {
+            prompt: number
+            for number, prompt in enumerate(
+                sorted(first, key=lambda prompt, first=first: answers[first[prompt]].prompt_ids)
+            )
+        }
         order += sorted(indices, key=lambda index, rank=rank: (rank[prompts[index]], index))
     return names, order
 
@@ -112,7 +139,9 @@ def _together(policy: Policy, rows: Sequence[EncodedRow], per_token: bool, run: 
     """The scores of all rows, in every process; each computes those that fall to it."""
     own = _dealt(rows)[group.rank()]
     run.count_tokens(sum(map(len, rows)))  # of all processes, as in training
-    shown = own or [min(range(len(rows)), key=lambda place: len(rows[place]))]  # under ZeRO 3 the others' passes need one of it
+    shown = own or [
+        min(range(len(rows)), key=lambda place: len(rows[place]))
+    ]  # under ZeRO 3 the others' passes need one of it
     logps = completion_logps(policy, [rows[place] for place in shown], run.runtime.micro_batch_tokens)
     scores = [{"sum": float(row.sum()), "tokens": row.tolist() if per_token else None} for row in logps[: len(own)]]
     everyone = group.gather({"places": own, "scores": scores})
@@ -130,10 +159,17 @@ def _dealt(rows: Sequence[EncodedRow]) -> list[list[int]]:
 def _rows(rows: OfflineRows, scored: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The table of one side; `scored` gives its answers' scores and then those of the answers of other prompts."""
     own = [next(scored) for _ in range(len(rows.answers))]
-    others = {int(place): next(scored)["sum"] for place in np.flatnonzero(rows.mismatched >= 0)} if rows.mismatched is not None else {}
+    others = (
+        {int(place): next(scored)["sum"] for place in np.flatnonzero(rows.mismatched >= 0)}
+        if rows.mismatched is not None
+        else {}
+    )
     names = answer_names(rows)
     for place, found in enumerate(own):
         yield {
-            "id": names[place], "tokens": int(rows.answer_tokens[place]), "logps": found["sum"], "token_logps": found["tokens"],
+            "id": names[place],
+            "tokens": int(rows.answer_tokens[place]),
+            "logps": found["sum"],
+            "token_logps": found["tokens"],
             "mismatched_logps": others.get(place),
-        }  # fmt: skip
+        }

@@ -81,7 +81,9 @@ def build_reward_model(base: Path, runtime: Runtime) -> RewardModel:
     tokenizer = load_tokenizer(base)
     model = _load(base, runtime, in_parts=True, num_labels=1)
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
-        raise ModelError(f"{type(model).__name__} has no linear head named score", where=str(base), do="use another base model")
+        raise ModelError(
+            f"{type(model).__name__} has no linear head named score", where=str(base), do="use another base model"
+        )
     fill(model.score.weight, torch.zeros(1, model.score.in_features))
     _set_pad(model, tokenizer)
     return RewardModel(model.to(runtime.device).eval().requires_grad_(True), tokenizer, runtime)
@@ -94,7 +96,9 @@ def _set_pad(model: Any, tokenizer: Any) -> None:
         free = [token for token in others if token != tokenizer.eos_token]
         if not free:
             raise ModelError(
-                "the tokenizer has no token but EOS to pad with", where="tokenizer", do="set pad_token to one that texts do not have"
+                "the tokenizer has no token but EOS to pad with",
+                where="tokenizer",
+                do="set pad_token to one that texts do not have",
             )
         tokenizer.pad_token = free[0]
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -107,7 +111,13 @@ def save_reward_model(reward: RewardModel, out: Path, checks: Sequence[ScoredRow
     write_json(
         out / CHECK_ROWS,
         [
-            {"messages": list(messages), "completion": text, "ended": ended, "ids": [*row.prompt_ids, *row.completion_ids], "score": score}
+            {
+                "messages": list(messages),
+                "completion": text,
+                "ended": ended,
+                "ids": [*row.prompt_ids, *row.completion_ids],
+                "score": score,
+            }
             for (messages, text, ended), row, score in zip(checks, rows, scores, strict=True)
         ],
     )
@@ -130,7 +140,9 @@ def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
         _set_pad(model, tokenizer)
     if model.config.num_labels != 1 or not isinstance(getattr(model, "score", None), torch.nn.Linear):
         raise ModelError(
-            f"not a reward model: {model.config.num_labels} labels", where=str(path), do="give a model with num_labels 1 and a linear head"
+            f"not a reward model: {model.config.num_labels} labels",
+            where=str(path),
+            do="give a model with num_labels 1 and a linear head",
         )
     reward = RewardModel(model.to(runtime.device).eval().requires_grad_(False), tokenizer, runtime)
     if (path / CHECK_ROWS).is_file():
@@ -142,14 +154,20 @@ def _load(path: Path, runtime: Runtime, in_parts: bool = False, **changes: Any) 
     try:
         if is_adapter(path):  # its base has the backbone alone
             if not has_head(path) and not changes:
-                raise ModelError("the adapter has no reward model's head, and a fresh one means nothing", where=str(path), do="give a trained reward model")
+                raise ModelError(
+                    "the adapter has no reward model's head, and a fresh one means nothing",
+                    where=str(path),
+                    do="give a trained reward model",
+                )
             model = from_pretrained(AutoModelForSequenceClassification, path, torch.float32, num_labels=1)
         else:
             model = load_model(AutoModelForSequenceClassification, path, runtime, in_parts, **changes)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
-            f"no sequence classification model that can be loaded: {first}", where=str(path), do="give a Hugging Face directory"
+            f"no sequence classification model that can be loaded: {first}",
+            where=str(path),
+            do="give a Hugging Face directory",
         ) from error
     return model
 
@@ -158,11 +176,16 @@ def _check(reward: RewardModel, checks: list[dict[str, Any]], path: Path) -> Non
     rows = [reward.encode((check["messages"], check["completion"], check["ended"])) for check in checks]
     for row, check in zip(rows, checks, strict=True):
         if [*row.prompt_ids, *row.completion_ids] != check["ids"]:
-            raise ModelError("its tokenizer writes other ids than when it was saved", where=str(path), do="restore its tokenizer files")
+            raise ModelError(
+                "its tokenizer writes other ids than when it was saved",
+                where=str(path),
+                do="restore its tokenizer files",
+            )
     tolerance = TOLERANCE[reward.runtime.precision]
     for score, check in zip(reward.score_encoded(rows), checks, strict=True):
         if abs(score - check["score"]) > tolerance * max(1.0, abs(check["score"])):
             raise ModelError(
-                f"a stored row scored {check['score']:.6f} when it was saved and {score:.6f} now", where=str(path),
+                f"a stored row scored {check['score']:.6f} when it was saved and {score:.6f} now",
+                where=str(path),
                 do="its head or weights are not those that were trained",
-            )  # fmt: skip
+            )

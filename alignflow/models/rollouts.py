@@ -65,18 +65,25 @@ class Rollouts:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything as tensors, for a state on disk."""
         return {
-            "prompts": self.prompts, "ended": self.ended, "lengths": self.lengths,
+            "prompts": self.prompts,
+            "ended": self.ended,
+            "lengths": self.lengths,
             "prompt_lengths": torch.tensor([len(row.prompt_ids) for row in self.rows], dtype=torch.long),
             "prompt_ids": torch.tensor([token for row in self.rows for token in row.prompt_ids], dtype=torch.long),
-            "completion_ids": torch.tensor([token for row in self.rows for token in row.completion_ids], dtype=torch.long),
-        }  # fmt: skip
+            "completion_ids": torch.tensor(
+                [token for row in self.rows for token in row.completion_ids], dtype=torch.long
+            ),
+        }
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, torch.Tensor]) -> Rollouts:
         """What `tensors` described."""
         prompts = tensors["prompt_ids"].split(tensors["prompt_lengths"].tolist())
         completions = tensors["completion_ids"].split(tensors["lengths"].tolist())
-        rows = [EncodedRow(tuple(prompt.tolist()), tuple(answer.tolist())) for prompt, answer in zip(prompts, completions, strict=True)]
+        rows = [
+            EncodedRow(tuple(prompt.tolist()), tuple(answer.tolist()))
+            for prompt, answer in zip(prompts, completions, strict=True)
+        ]
         return Rollouts(tensors["prompts"], rows, tensors["ended"])
 
 
@@ -89,9 +96,13 @@ def encode_prompts(rows: list[dict[str, Any]], tokenizer: Any, room: int, run: R
     ids = [tuple(found) for found in encode_every_prompt(tokenizer, [row["prompt"] for row in rows])]
     kept = [index for index in range(len(rows)) if 0 < len(ids[index]) <= room]
     if len(kept) < len(rows):
-        run.warn(f"{len(rows) - len(kept)} prompts are over {room} tokens (align.max_length less response_length) and were left out")
+        run.warn(
+            f"{len(rows) - len(kept)} prompts are over {room} tokens (align.max_length less response_length) and were left out"
+        )
     if not kept:
-        raise TrainingError("no prompts to sample answers for", where="align", do="raise align.max_length, or give shorter prompts")
+        raise TrainingError(
+            "no prompts to sample answers for", where="align", do="raise align.max_length, or give shorter prompts"
+        )
     return Prompts([rows[index] for index in kept], [ids[index] for index in kept])
 
 
@@ -116,14 +127,21 @@ def _shuffled(count: int, seed: int) -> list[int]:
 
 
 def sample_rollouts(
-    generator: Generator, prompts: Prompts, chosen: Sequence[tuple[int, int]], update: int, options: OnlineOptions, seed: int
+    generator: Generator,
+    prompts: Prompts,
+    chosen: Sequence[tuple[int, int]],
+    update: int,
+    options: OnlineOptions,
+    seed: int,
 ) -> Rollouts:
     """`num_generations` answers for each of the `chosen` prompts, drawn from the policy itself: no top-p, no top-k.
 
     A row's numbers come from seed, update, the prompt's id and the answer's number alone, whichever process draws it.
     """
     tasks = [(prompt, repeat, number) for prompt, repeat in chosen for number in range(options.num_generations)]
-    seeds = [row_seed(seed, f"{update}/{repeat}/{prompts.rows[prompt]['id']}", number) for prompt, repeat, number in tasks]
+    seeds = [
+        row_seed(seed, f"{update}/{repeat}/{prompts.rows[prompt]['id']}", number) for prompt, repeat, number in tasks
+    ]
     sampling = Sampling(options.response_length, options.temperature)
     made: list[EncodedRow] = [EncodedRow((), ())] * len(tasks)
     ended = torch.zeros(len(tasks), dtype=torch.bool)
@@ -131,14 +149,18 @@ def sample_rollouts(
     for start in range(0, len(order), options.rollout_batch_size):
         batch = order[start : start + options.rollout_batch_size]
         ids = [prompts.ids[tasks[index][0]] for index in batch]
-        for index, prompt, answer in zip(batch, ids, generator.generate(ids, sampling, [seeds[index] for index in batch]), strict=True):
+        for index, prompt, answer in zip(
+            batch, ids, generator.generate(ids, sampling, [seeds[index] for index in batch]), strict=True
+        ):
             stop = () if answer.stop is None else (answer.stop,)
             made[index], ended[index] = EncodedRow(prompt, (*answer.ids, *stop)), answer.ended
     return Rollouts(torch.tensor([prompt for prompt, _, _ in tasks], dtype=torch.long), made, ended)
 
 
 @torch.no_grad()
-def answer_statistics(policy: Policy, rows: Sequence[EncodedRow], which: Sequence[str], temperature: float) -> dict[str, torch.Tensor]:
+def answer_statistics(
+    policy: Policy, rows: Sequence[EncodedRow], which: Sequence[str], temperature: float
+) -> dict[str, torch.Tensor]:
     """Statistics of the answers' tokens by a model, as training computes them: name -> (N,) fp32 on the CPU, row after row."""
     parts: list[dict[str, torch.Tensor]] = [{}] * len(rows)
     for batch, _ in passes_in_step([len(row) for row in rows], policy.runtime.micro_batch_tokens):

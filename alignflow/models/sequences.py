@@ -44,5 +44,7 @@ def chosen_tokens(lengths: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Places in the flat shape of the tokens of `rows` (positions), in their order."""
     starts = lengths.cumsum(0) - lengths
     sizes = lengths[rows]
-    within = torch.arange(int(sizes.sum()), device=lengths.device) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+    within = torch.arange(int(sizes.sum()), device=lengths.device) - torch.repeat_interleave(
+        sizes.cumsum(0) - sizes, sizes
+    )
     return torch.repeat_interleave(starts[rows], sizes) + within

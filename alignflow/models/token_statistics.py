@@ -52,10 +52,21 @@ class Chunk:
     """
 
     def __init__(
-        self, logits: torch.Tensor, targets: torch.Tensor, top_k: int, reference_logits: torch.Tensor | None,
-        uniform: torch.Tensor | None = None, jsd_beta: float = 0.5,
-    ):  # fmt: skip
-        self.logits, self.targets, self.top_k, self.reference_logits, self.uniform = logits, targets, top_k, reference_logits, uniform
+        self,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        top_k: int,
+        reference_logits: torch.Tensor | None,
+        uniform: torch.Tensor | None = None,
+        jsd_beta: float = 0.5,
+    ):
+        self.logits, self.targets, self.top_k, self.reference_logits, self.uniform = (
+            logits,
+            targets,
+            top_k,
+            reference_logits,
+            uniform,
+        )
         self.jsd_beta = jsd_beta
 
     @cached_property
@@ -179,7 +190,9 @@ def _reverse_kl(chunk: Chunk) -> Values:
 
 
 def _reverse_kl_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:
-    return _weighted(chunk.probabilities, chunk.log_probabilities - chunk.reference - values[:, None]) * gradient[:, None]
+    return (
+        _weighted(chunk.probabilities, chunk.log_probabilities - chunk.reference - values[:, None]) * gradient[:, None]
+    )
 
 
 def _generalized_jsd(chunk: Chunk) -> Values:
@@ -187,7 +200,9 @@ def _generalized_jsd(chunk: Chunk) -> Values:
     if beta in (0, 1):
         return _reverse_kl(chunk) if beta else _forward_kl(chunk)
     of_reference = _weighted_logs(chunk.reference_probabilities, chunk.reference - chunk.mixture).sum(-1)
-    return beta * of_reference + (1 - beta) * _weighted_logs(chunk.probabilities, chunk.log_probabilities - chunk.mixture).sum(-1)
+    return beta * of_reference + (1 - beta) * _weighted_logs(
+        chunk.probabilities, chunk.log_probabilities - chunk.mixture
+    ).sum(-1)
 
 
 def _generalized_jsd_gradient(chunk: Chunk, values: Values, gradient: torch.Tensor) -> torch.Tensor:

@@ -64,7 +64,11 @@ def make_value_model(origin: str, policy: Path, reward_model: Path | None, runti
     """
     same = reward_model is not None and same_tokenizer(policy, reward_model)
     if origin == "reward_model" and not same:
-        what = "the recipe has no reward model" if reward_model is None else "the reward model has another tokenizer than the policy"
+        what = (
+            "the recipe has no reward model"
+            if reward_model is None
+            else "the reward model has another tokenizer than the policy"
+        )
         raise RecipeError(f"{what}, so the value model cannot start as it", where=CLUE, do="set it to policy")
     if same and origin != "policy":
         assert reward_model is not None
@@ -77,7 +81,9 @@ def _on_backbone(policy: Path, runtime: Runtime) -> Any:
     verify_files(policy)
     model = from_pretrained(AutoModelForSequenceClassification, policy, torch.float32, num_labels=1)
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
-        raise ModelError(f"{type(model).__name__} has no linear head named score", where=str(policy), do="use another base model")
+        raise ModelError(
+            f"{type(model).__name__} has no linear head named score", where=str(policy), do="use another base model"
+        )
     with torch.no_grad():
         model.score.weight.zero_()
     attention.install(model)

@@ -30,7 +30,11 @@ class Api:
         user, _, password = (login or home.login()).partition(":")
         self.url = f"{url.rstrip('/') or settings.url}/api"
         self._client = httpx.Client(
-            base_url=self.url, auth=(user, password), timeout=timeout_s, verify=verification(trusted_certificate(settings)), trust_env=False
+            base_url=self.url,
+            auth=(user, password),
+            timeout=timeout_s,
+            verify=verification(trusted_certificate(settings)),
+            trust_env=False,
         )
         self._client_id = str(uuid.uuid4())
         self._token = ""
@@ -65,7 +69,9 @@ class Api:
                 response = self._client.request(method, path, json=body, headers=headers)
             except httpx.HTTPError as error:
                 if attempt == TRIES:
-                    raise ServerError(f"the server does not answer ({error})", where=self.url, do="`alignflow status` shows why") from None
+                    raise ServerError(
+                        f"the server does not answer ({error})", where=self.url, do="`alignflow status` shows why"
+                    ) from None
             else:
                 if response.status_code not in BUSY or attempt == TRIES:
                     return self._read(response, path)
@@ -81,9 +87,13 @@ class Api:
         if response.status_code == 404:
             return None
         if response.status_code == 401:
-            raise ServerError("the server refuses this store's login", where=self.url, do="another program's server may listen there")
+            raise ServerError(
+                "the server refuses this store's login", where=self.url, do="another program's server may listen there"
+            )
         if response.is_error:
-            raise ServerError(f"the server answers {response.status_code}: {response.text[:500]}", where=f"{self.url}{path}")
+            raise ServerError(
+                f"the server answers {response.status_code}: {response.text[:500]}", where=f"{self.url}{path}"
+            )
         return response.json() if response.content else None
 
 

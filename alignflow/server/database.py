@@ -20,14 +20,24 @@ def check_database(settings: ServerSettings) -> None:
 
     async def ask() -> None:
         url = sqlalchemy.make_url(with_driver(settings.database))
-        connection = await asyncpg.connect(**url.translate_connect_args(username="user"), **url.query, timeout=TIMEOUT_S)
+        connection = await asyncpg.connect(
+            **url.translate_connect_args(username="user"), **url.query, timeout=TIMEOUT_S
+        )
         await connection.close()
 
     try:
         asyncio.run(ask())
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlalchemy.exc.ArgumentError, TypeError, ValueError) as error:
+    except (
+        OSError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        sqlalchemy.exc.ArgumentError,
+        TypeError,
+        ValueError,
+    ) as error:
         said = without_secrets(str(error) or type(error).__name__, settings.database)
         raise UserError(
-            f"the database cannot be used ({said})", where=f"--database {settings.shown_database}",
+            f"the database cannot be used ({said})",
+            where=f"--database {settings.shown_database}",
             do="start it, create the database and its user, or give --database sqlite",
-        ) from None  # fmt: skip
+        ) from None

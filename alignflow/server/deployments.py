@@ -29,9 +29,13 @@ def register_deployments(home: Home, settings: ServerSettings, directory: Path) 
     command = python("-m", MODULE, *(f"{role}={pool}" for role, pool in pools(settings).items()))
     environment = {**worker_environment(home, settings), "PREFECT_LOGGING_LEVEL": "ERROR"}
     try:
-        done = subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run(
+            command, env=environment, cwd=directory, capture_output=True, text=True, timeout=TIMEOUT_S
+        )
     except subprocess.TimeoutExpired:
         raise ServerError(f"registering the deployments took longer than {TIMEOUT_S} s", where=MODULE) from None
     if done.returncode:
-        raise ServerError("the deployments could not be registered", where=MODULE, do=os.linesep.join(done.stderr.splitlines()[-15:]))
+        raise ServerError(
+            "the deployments could not be registered", where=MODULE, do=os.linesep.join(done.stderr.splitlines()[-15:])
+        )
     return done.stdout.split()

@@ -28,6 +28,8 @@ def running_server(home: Home) -> dict[str, str] | None:
     end = time.monotonic() + PATIENCE_S
     while not api.answers():
         if time.monotonic() > end:
-            raise ServerError("the server of this store runs but does not answer", where=settings.url, do="`alignflow up` mends it")
+            raise ServerError(
+                "the server of this store runs but does not answer", where=settings.url, do="`alignflow up` mends it"
+            )
         time.sleep(0.5)
     return client_environment(home, settings)

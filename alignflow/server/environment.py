@@ -37,7 +37,11 @@ HEARTBEAT_S = 30
 
 def server_environment(home: Home, settings: ServerSettings, login: str = "") -> dict[str, str]:
     """The environment of the server: nothing phones home, everything asks for the login (of the home, unless one is given), leases survive."""
-    database = {} if settings.database == SQLITE else {"PREFECT_SERVER_DATABASE_CONNECTION_URL": with_driver(settings.database)}
+    database = (
+        {}
+        if settings.database == SQLITE
+        else {"PREFECT_SERVER_DATABASE_CONNECTION_URL": with_driver(settings.database)}
+    )
     return {
         **_inherited(),
         **QUIET,
@@ -60,7 +64,9 @@ def server_environment(home: Home, settings: ServerSettings, login: str = "") ->
 
 def client_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
     """What a client of the server needs beyond its own environment."""
-    trust = {"PREFECT_API_SSL_CERT_FILE": str(settings.tls_certificate)} if is_self_signed(settings.tls_certificate) else {}
+    trust = (
+        {"PREFECT_API_SSL_CERT_FILE": str(settings.tls_certificate)} if is_self_signed(settings.tls_certificate) else {}
+    )
     return {
         **QUIET,
         **trust,
@@ -91,7 +97,9 @@ def worker_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
         MARK: str(home.root),
         "ALIGNFLOW_HOME": str(home.store),
         LOGS: str(home.run_logs),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),  # of the pool's command
+        "PATH": os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        ),  # of the pool's command
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_LOGGING_TO_API_ENABLED": "true",
         "PREFECT_LOGGING_LEVEL": "INFO",

@@ -25,7 +25,11 @@ path while it imports a flow's module, so that a `pandas.py` there would be run.
 
 def main() -> None:
     """Leave the worker's pipe and group, and run Prefect's engine in this process."""
-    log = os.open(Path(os.environ[LOGS]) / f"{os.environ['PREFECT__FLOW_RUN_ID']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(
+        Path(os.environ[LOGS]) / f"{os.environ['PREFECT__FLOW_RUN_ID']}.log",
+        os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+        0o600,
+    )
     sys.stdout.flush()
     for stream in (1, 2):
         os.dup2(log, stream)

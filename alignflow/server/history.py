@@ -31,19 +31,40 @@ DAMAGED = re.compile(
     r"malformed|not a database|file is encrypted|no such (table|column)|Can't locate revision|database corruption|Could not decode to UTF-8"
 )
 CAUSES = (
-    (re.compile(r"database or disk is full|No space left|Errno 28\b|Disk quota|Errno 122\b"), "the disk is full", "free some space (`alignflow gc`)"),
-    (re.compile(r"File too large|Errno 27\b"), "a limit on the size of files is reached", "raise it: `ulimit -f unlimited`"),
+    (
+        re.compile(r"database or disk is full|No space left|Errno 28\b|Disk quota|Errno 122\b"),
+        "the disk is full",
+        "free some space (`alignflow gc`)",
+    ),
+    (
+        re.compile(r"File too large|Errno 27\b"),
+        "a limit on the size of files is reached",
+        "raise it: `ulimit -f unlimited`",
+    ),
     (re.compile(r"Too many open files|Errno 24\b"), "the limit on open files is too low", "raise it: `ulimit -n 1024`"),
     (
         re.compile(r"can't start new thread|Resource temporarily unavailable|Errno 11\b"),
-        "the limit on processes and threads is reached", "end other programs, or raise it: `ulimit -u`",
+        "the limit on processes and threads is reached",
+        "end other programs, or raise it: `ulimit -u`",
     ),
-    (re.compile(r"MemoryError|Cannot allocate memory|Errno 12\b"), "there is not enough memory", "end other programs, or raise `ulimit -v`"),
+    (
+        re.compile(r"MemoryError|Cannot allocate memory|Errno 12\b"),
+        "there is not enough memory",
+        "end other programs, or raise `ulimit -v`",
+    ),
     (re.compile(r"database is locked"), "another process has locked the database", "end that process"),
-    (re.compile(r"readonly database|Permission denied|Errno 13\b|Read-only file system|Errno 30\b"), "the database may not be written", "check who owns it"),
-    (re.compile(r"disk I/O error"), "the disk reports errors, or is full", "look at the system's log; free some space (`alignflow gc`)"),
+    (
+        re.compile(r"readonly database|Permission denied|Errno 13\b|Read-only file system|Errno 30\b"),
+        "the database may not be written",
+        "check who owns it",
+    ),
+    (
+        re.compile(r"disk I/O error"),
+        "the disk reports errors, or is full",
+        "look at the system's log; free some space (`alignflow gc`)",
+    ),
     (re.compile(r"address already in use|Errno 98\b"), "another program listens on the port", "choose another port"),
-)  # fmt: skip
+)
 """What a server's log says, what that means, and what to do."""
 
 
@@ -69,7 +90,9 @@ def mend(directory: Path) -> str:
     except (OSError, sqlite3.Error) as error:
         what, do = cause(str(error)) or (str(error), "")
         raise (LockedError if "locked" in what else ServerError)(
-            f"the Prefect server cannot start: {what}", where=str(database), do=do + _holders(database) if "locked" in what else do
+            f"the Prefect server cannot start: {what}",
+            where=str(database),
+            do=do + _holders(database) if "locked" in what else do,
         ) from None
 
 
@@ -114,7 +137,9 @@ def _problem(database: Path) -> str:
     if not os.access(database, os.R_OK | os.W_OK):
         raise PermissionError(13, "Permission denied", str(database))
     try:
-        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCKED_S)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCKED_S)
+        ) as connection:
             connection.isolation_level = None
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -127,7 +152,10 @@ def _problem(database: Path) -> str:
             finally:
                 connection.execute("ROLLBACK")
     except sqlite3.DatabaseError as error:
-        if shows_damage(str(error)) or getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if shows_damage(str(error)) or getattr(error, "sqlite_errorcode", 0) in (
+            sqlite3.SQLITE_CORRUPT,
+            sqlite3.SQLITE_NOTADB,
+        ):
             return str(error)
         raise
 

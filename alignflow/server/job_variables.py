@@ -42,7 +42,9 @@ class JobVariables:
         if scope["type"] == "websocket":
             await self.app(scope, _refusing(receive) if scope["path"].startswith(POOLS) else receive, send)
         elif scope["type"] == "http" and scope["method"] == "DELETE" and _pool_of(scope["path"]) in (POOL, GPU_POOL):
-            await _answer(send, 403, f"the work pool {_pool_of(scope['path'])} belongs to `alignflow up` and cannot be deleted")
+            await _answer(
+                send, 403, f"the work pool {_pool_of(scope['path'])} belongs to `alignflow up` and cannot be deleted"
+            )
         elif scope["type"] == "http" and scope["method"] in METHODS and not scope["path"].startswith(WITHOUT_VARIABLES):
             await self._checked(scope, receive, send)
         else:
@@ -115,7 +117,11 @@ def template_problem(template: Any, ours: bool) -> str:
             return f"{what}: the one of this pool is made by `alignflow up` and stays as it is. Limits and pauses can be changed."
         return ""
     for name in ("command", "env"):
-        if configuration.get(name) not in (None, "", {}, f"{{{{ {name} }}}}", COMMAND) or defaults.get(name) not in (None, "", {}):
+        if configuration.get(name) not in (None, "", {}, f"{{{{ {name} }}}}", COMMAND) or defaults.get(name) not in (
+            None,
+            "",
+            {},
+        ):
             return f"{what} (it sets {name!r}). Set it in the environment of the worker that you start for that pool."
     return ""
 

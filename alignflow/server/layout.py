@@ -90,7 +90,9 @@ class Home:
             return ServerSettings.model_validate_json(self.settings_file.read_text())
         except ValidationError as error:
             what = f"the remembered settings cannot be read ({error.errors()[0]['msg']})"
-            raise UserError(what, where=str(self.settings_file), do="remove the file, and give the options again") from None
+            raise UserError(
+                what, where=str(self.settings_file), do="remove the file, and give the options again"
+            ) from None
 
     def remember(self, settings: ServerSettings) -> None:
         """Write the settings for the next `up`."""

@@ -152,9 +152,13 @@ def _settings(home: Home, given: dict[str, Any]) -> ServerSettings:
     remembered = home.settings()
     settings = changed(remembered, given)
     if _runs(home, SERVER) and settings != remembered:
-        different = [name for name in ServerSettings.model_fields if getattr(settings, name) != getattr(remembered, name)]
+        different = [
+            name for name in ServerSettings.model_fields if getattr(settings, name) != getattr(remembered, name)
+        ]
         raise UserError(
-            f"it is up already, with another {', '.join(different).replace('_', ' ')}", where=remembered.url, do="`alignflow down` first"
+            f"it is up already, with another {', '.join(different).replace('_', ' ')}",
+            where=remembered.url,
+            do="`alignflow down` first",
         )
     return settings
 
@@ -187,7 +191,11 @@ def _start_on_its_database(home: Home, settings: ServerSettings, started: list[P
     if not _started(home, settings, started):
         say(history.set_aside(home.prefect / history.NAME, "found by the server as it started"))
         if not _started(home, settings, started):
-            raise ServerError("the server finds its new database damaged too", where=str(home.prefect), do=processes.end_of_log(home, SERVER))
+            raise ServerError(
+                "the server finds its new database damaged too",
+                where=str(home.prefect),
+                do=processes.end_of_log(home, SERVER),
+            )
 
 
 def _started(home: Home, settings: ServerSettings, started: list[Process]) -> bool:
@@ -233,6 +241,8 @@ def _wait_for_worker(home: Home, api: Api, process: Process, pool: str) -> None:
         if not process.alive or time.monotonic() > end:
             what = "did not come up in time" if process.alive else "ended while it started"
             raise ServerError(
-                f"{process.name} {what}", where=str(home.logs / f"{process.name}.log"), do=processes.end_of_log(home, process.name)
+                f"{process.name} {what}",
+                where=str(home.logs / f"{process.name}.log"),
+                do=processes.end_of_log(home, process.name),
             )
         time.sleep(0.3)

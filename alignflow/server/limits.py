@@ -19,10 +19,20 @@ def raise_limits() -> None:
     Raises:
         ServerError: one stays too low for a server.
     """
-    _raise(resource.RLIMIT_NOFILE, WANTED_FILES, OPEN_FILES, "the limit on open files is {now}", f"raise it: `ulimit -n {WANTED_FILES}`")
+    _raise(
+        resource.RLIMIT_NOFILE,
+        WANTED_FILES,
+        OPEN_FILES,
+        "the limit on open files is {now}",
+        f"raise it: `ulimit -n {WANTED_FILES}`",
+    )
     unlimited = resource.RLIM_INFINITY
     _raise(
-        resource.RLIMIT_FSIZE, unlimited, LARGEST_FILE, "the limit on the size of files is {now} bytes", "raise it: `ulimit -f unlimited`"
+        resource.RLIMIT_FSIZE,
+        unlimited,
+        LARGEST_FILE,
+        "the limit on the size of files is {now} bytes",
+        "raise it: `ulimit -f unlimited`",
     )
 
 

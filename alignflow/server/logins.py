@@ -50,7 +50,14 @@ class Account:
 class Logins:
     """Checks the login of every request and websocket that brings one, before `app` does; what brings none is left to `app`."""
 
-    def __init__(self, app: App, login: str, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], Any] = asyncio.sleep):
+    def __init__(
+        self,
+        app: App,
+        login: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+    ):
         self.app, self._login = app, login.encode()
         self._clock, self._sleep = clock, sleep
         self._accounts: OrderedDict[str, Account] = OrderedDict()
@@ -62,7 +69,9 @@ class Logins:
         if scope["type"] == "websocket":
             await self.app(scope, _FirstMessage(self, scope, receive), send)
             return
-        given = [value for name, value in scope["headers"] if name == b"authorization"] if scope["type"] == "http" else []
+        given = (
+            [value for name, value in scope["headers"] if name == b"authorization"] if scope["type"] == "http" else []
+        )
         verdict = await self.verdict(scope, _of_header(given)) if given else True
         if verdict is None:
             await _refuse(send, 429, [(b"retry-after", str(round(LONGEST_WAIT_S)).encode())])
@@ -74,7 +83,10 @@ class Logins:
     def _as_prefect_reads_it(self, scope: Scope) -> Scope:
         """The request with the login that was checked, in the one spelling that Prefect accepts: it compares the scheme with `Basic` exactly."""
         header = b"Basic " + base64.b64encode(self._login)
-        return {**scope, "headers": [(name, header if name == b"authorization" else value) for name, value in scope["headers"]]}
+        return {
+            **scope,
+            "headers": [(name, header if name == b"authorization" else value) for name, value in scope["headers"]],
+        }
 
     async def verdict(self, scope: Scope, given: bytes) -> bool | None:
         """Whether `given` is the login, after the wait that the address has to take; None where too many tries of it wait."""
@@ -85,7 +97,9 @@ class Logins:
         self._proven.pop(connection, None)
         name = account_name(scope)
         account = self._account(name)
-        if wait := max(self._wait(account, FREE, LONGEST_WAIT_S), self._wait(self._everybody, FREE_OVERALL, LONGEST_WAIT_OVERALL_S)):
+        if wait := max(
+            self._wait(account, FREE, LONGEST_WAIT_S), self._wait(self._everybody, FREE_OVERALL, LONGEST_WAIT_OVERALL_S)
+        ):
             if account.waiting >= MOST_WAITING:
                 return None
             account.waiting += 1
@@ -116,7 +130,9 @@ class Logins:
     def _count(self, name: str, account: Account) -> None:
         for each in (account, self._everybody):
             each.wrong, each.last = each.wrong + 1, self._clock()
-        if account.wrong <= EACH_LOGGED or account.wrong & (account.wrong - 1) == 0:  # then at powers of two: a log must not fill up
+        if (
+            account.wrong <= EACH_LOGGED or account.wrong & (account.wrong - 1) == 0
+        ):  # then at powers of two: a log must not fill up
             print(f"wrong login from {name}, number {account.wrong}", file=sys.stderr, flush=True)
 
 

@@ -43,7 +43,9 @@ def job_template(workers: dict[str, Any], directory: Path) -> dict[str, Any]:
     configuration = {**template["job_configuration"], "command": COMMAND, "working_dir": str(directory)}
     del configuration["env"]
     variables = template["variables"]
-    properties = {name: value for name, value in variables["properties"].items() if name not in ("command", "env", "working_dir")}
+    properties = {
+        name: value for name, value in variables["properties"].items() if name not in ("command", "env", "working_dir")
+    }
     return {"job_configuration": configuration, "variables": {**variables, "properties": properties}}
 
 

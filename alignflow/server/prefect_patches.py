@@ -53,75 +53,103 @@ PATCHES = (
     Patch(
         "server/prefect_patches.py: stay_offline",
         "the lists of worker and block types are asked for on the internet before the package's own file is read",
-        (f"{ISSUES}10343", f"{PULLS}11503"), BOTH, "test_lists_are_asked_for_on_the_internet_first",
+        (f"{ISSUES}10343", f"{PULLS}11503"),
+        BOTH,
+        "test_lists_are_asked_for_on_the_internet_first",
     ),
     Patch(
         "server/prefect_patches.py: spare_runs_that_wait",
         "the automation against dead runs may mark a run Crashed that waits for a person and has no process",
-        (f"{ISSUES}18653", f"{ISSUES}21932"), BOTH, "test_a_paused_run_can_be_marked_crashed",
+        (f"{ISSUES}18653", f"{ISSUES}21932"),
+        BOTH,
+        "test_a_paused_run_can_be_marked_crashed",
     ),
     Patch(
         "server/prefect_patches.py: renew_windows",
         "a window of heartbeats that ended while the server was away is closed at its start, before the run can be heard again",
-        (NOT_REPORTED,), BOTH, "test_a_window_that_ended_during_an_outage_is_closed_at_once",
+        (NOT_REPORTED,),
+        BOTH,
+        "test_a_window_that_ended_during_an_outage_is_closed_at_once",
     ),
     Patch(
         "server/retries.py",
         "on SQLite a transaction that reads and then writes fails at once where another one wrote in between (503)",
-        (f"{ISSUES}10188", f"{ISSUES}18934", f"{PULLS}22967"), BOTH, "test_a_transaction_that_reads_first_cannot_write",
+        (f"{ISSUES}10188", f"{ISSUES}18934", f"{PULLS}22967"),
+        BOTH,
+        "test_a_transaction_that_reads_first_cannot_write",
     ),
     Patch(
         "server/pools.py: job_template, server/job_variables.py",
         "a run may set the command, the environment and the directory of its process, and `env` is merged into a template that has none "
         "as a variable",
-        (f"{ISSUES}15908",), BOTH, "test_a_template_without_the_variable_takes_an_environment",
+        (f"{ISSUES}15908",),
+        BOTH,
+        "test_a_template_without_the_variable_takes_an_environment",
     ),
     Patch(
         "server/guard.py: host, server/hostnames.py",
         "a request with any Host header is answered, so a page elsewhere can point a name of its own at the server",
-        (NOT_REPORTED,), BOTH, "test_a_foreign_host_is_answered",
+        (NOT_REPORTED,),
+        BOTH,
+        "test_a_foreign_host_is_answered",
     ),
     Patch(
         "server/guard.py: POLICY",
         "the pages under /v2 contact an analytics service from the browser, whatever the settings say",
-        (NOT_REPORTED,), BOTH, "test_pages_name_a_service_elsewhere_and_no_policy_forbids_it",
+        (NOT_REPORTED,),
+        BOTH,
+        "test_pages_name_a_service_elsewhere_and_no_policy_forbids_it",
     ),
     Patch(
         "server/guard.py: DESCRIPTIONS",
         "descriptions of the API are served without the login",
-        (NOT_REPORTED,), BOTH, "test_the_api_is_described_without_a_login",
+        (NOT_REPORTED,),
+        BOTH,
+        "test_the_api_is_described_without_a_login",
     ),
     Patch(
         "server/logins.py",
         "wrong logins may be tried without a limit, and one that is not ASCII ends in an error of the server",
-        (NOT_REPORTED,), BOTH, "test_wrong_logins_are_not_slowed_down",
+        (NOT_REPORTED,),
+        BOTH,
+        "test_wrong_logins_are_not_slowed_down",
     ),
     Patch(
         "server/environment.py: PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
         "leases are kept in memory: after a restart of the server slots stay taken, and limited runs are ended",
-        (f"{PULLS}20090", f"{PULLS}20091"), BOTH, "test_leases_are_kept_in_memory",
+        (f"{PULLS}20090", f"{PULLS}20091"),
+        BOTH,
+        "test_leases_are_kept_in_memory",
     ),
     Patch(
         "flows/schedules.py: a deployment for each schedule",
         "the parameters of a schedule are emptied when it is switched on or off",
-        (f"{ISSUES}17380", f"{ISSUES}17982"), BOTH, "test_parameters_of_a_schedule_are_lost_when_it_is_switched",
+        (f"{ISSUES}17380", f"{ISSUES}17982"),
+        BOTH,
+        "test_parameters_of_a_schedule_are_lost_when_it_is_switched",
     ),
     Patch(
         "flows/deployments.py: _register",
         "registering a deployment again deletes its schedules",
-        (f"{PULLS}23175",), BOTH, "test_registering_again_deletes_schedules",
+        (f"{PULLS}23175",),
+        BOTH,
+        "test_registering_again_deletes_schedules",
     ),
     Patch(
         "server/flow_run.py, server/processes.py: marked",
         "a run of a worker that was killed stays Running, and dies at the next line that it prints into the worker's pipe",
-        (f"{ISSUES}16746",), BOTH, "test_a_worker_reads_what_its_runs_print_through_a_pipe",
+        (f"{ISSUES}16746",),
+        BOTH,
+        "test_a_worker_reads_what_its_runs_print_through_a_pipe",
     ),
     Patch(
         "server/processes.py: _interruptible, server/remote_worker.py",
         "a worker that was started with SIGINT ignored, as a shell does in the background, cannot be stopped by SIGTERM",
-        (NOT_REPORTED,), BOTH, "test_a_worker_turns_sigterm_into_sigint",
+        (NOT_REPORTED,),
+        BOTH,
+        "test_a_worker_turns_sigterm_into_sigint",
     ),
-)  # fmt: skip
+)
 
 
 def patched(app: Any, *, lasting: bool = True) -> Any:
@@ -141,7 +169,9 @@ def patched(app: Any, *, lasting: bool = True) -> Any:
 def stay_offline() -> None:
     """Have the lists of worker and block types read from the package: Prefect asks a host on the internet first."""
     for view in collections.KNOWN_VIEWS:
-        collections.KNOWN_VIEWS[view] = ""  # no URL: its request fails before any connection, and it falls back to the file
+        collections.KNOWN_VIEWS[view] = (
+            ""  # no URL: its request fails before any connection, and it falls back to the file
+        )
 
 
 def spare_runs_that_wait() -> None:

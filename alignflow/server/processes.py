@@ -53,9 +53,14 @@ def start(home: Home, name: str, command: list[str], environment: Mapping[str, s
     try:
         with _interruptible():
             started = subprocess.Popen(
-                command, env=dict(environment), cwd=directory, stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor,
+                command,
+                env=dict(environment),
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
                 start_new_session=True,
-            )  # fmt: skip
+            )
     finally:
         os.close(descriptor)
     process = Process(name, started.pid, birth(started.pid) or "", datetime.now(UTC).isoformat(timespec="seconds"))
@@ -145,7 +150,10 @@ def _marked(home: Home) -> dict[int, tuple[Process, str]]:
                 variables = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
                 if mark in variables and (born := birth(int(entry.name))):
                     run = next((value.partition("=")[2] for value in variables if value.startswith(f"{RUN_ID}=")), "")
-                    found[int(entry.name)] = (Process((entry / "comm").read_text().strip(), int(entry.name), born, ""), run)
+                    found[int(entry.name)] = (
+                        Process((entry / "comm").read_text().strip(), int(entry.name), born, ""),
+                        run,
+                    )
     return found
 
 

@@ -25,17 +25,27 @@ def become_worker(home: Home, pool: str, url: str) -> NoReturn:
     """
     if not home.login_file.exists():
         raise UserError(
-            "this store has no server", where=str(home.store), do="`alignflow up` on the server's machine, with the same store"
+            "this store has no server",
+            where=str(home.store),
+            do="`alignflow up` on the server's machine, with the same store",
         )
     refuse_prefect_files(Path.cwd())
     settings = home.settings()
     api = Api(home, settings, url=url)
     if api.get(f"/work_pools/{pool}") is None:
         known = ", ".join(found["name"] for found in api.post("/work_pools/filter", {}))
-        raise UserError(f"the server has no work pool {pool!r}", where=api.url, do=f"it has {known}; `alignflow up --gpu-pool` makes alignflow-gpu")
+        raise UserError(
+            f"the server has no work pool {pool!r}",
+            where=api.url,
+            do=f"it has {known}; `alignflow up --gpu-pool` makes alignflow-gpu",
+        )
     home.make()
     environment = {**worker_environment(home, settings), "PREFECT_API_URL": api.url}
     environment.pop(MARK)  # `alignflow down` must not take it for a process of the server's machine
-    command = python("-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{socket.gethostname()}-{os.getpid()}")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell in the background ignores it, and Prefect's worker would not end then
+    command = python(
+        "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{socket.gethostname()}-{os.getpid()}"
+    )
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a shell in the background ignores it, and Prefect's worker would not end then
     os.execve(command[0], [*command, "--type", "process", "--install-policy", "never"], environment)

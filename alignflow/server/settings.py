@@ -32,12 +32,18 @@ class ServerSettings(BaseModel):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=4200, ge=1, le=65535, description="Port to listen on.")
-    database: str = Field(default=SQLITE, description="`sqlite`, in the store, or postgresql://user:password@host/name.")
+    database: str = Field(
+        default=SQLITE, description="`sqlite`, in the store, or postgresql://user:password@host/name."
+    )
     insecure: bool = Field(default=False, description="Listen on an address that others reach, without TLS.")
     tls_certificate: Path | None = Field(default=None, description="Certificate chain in PEM.")
     tls_key: Path | None = Field(default=None, description="Private key of the certificate in PEM.")
-    allowed_hosts: tuple[str, ...] = Field(default=(), description="Further names under which the server answers, such as a proxy's.")
-    gpu_pool: bool = Field(default=False, description="A pool of its own for stages that want a GPU, one run at a time.")
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="Further names under which the server answers, such as a proxy's."
+    )
+    gpu_pool: bool = Field(
+        default=False, description="A pool of its own for stages that want a GPU, one run at a time."
+    )
 
     @property
     def loopback(self) -> bool:
@@ -90,8 +96,21 @@ def without_secrets(text: str, database: str) -> str:
     """A text, such as an error of the database's driver, in which neither the database's URL nor a part of its login is left."""
     user_info, _, place = _login_and_place(database.partition("://")[2])
     _, _, password = user_info.partition(":")
-    secrets = [database, database.partition("://")[2], user_info, password, unquote(password), unquote(user_info), encoded(database)]
-    secrets += [value for pair in place.partition("?")[2].split("&") if "pass" in pair.partition("=")[0].lower() for value in _both(pair)]
+    secrets = [
+        database,
+        database.partition("://")[2],
+        user_info,
+        password,
+        unquote(password),
+        unquote(user_info),
+        encoded(database),
+    ]
+    secrets += [
+        value
+        for pair in place.partition("?")[2].split("&")
+        if "pass" in pair.partition("=")[0].lower()
+        for value in _both(pair)
+    ]
     for secret in sorted({each for each in secrets if each and each != SQLITE}, key=len, reverse=True):
         text = text.replace(secret, "***")
     return text
@@ -147,7 +166,9 @@ def changed(remembered: ServerSettings, given: dict[str, Any]) -> ServerSettings
         settings = ServerSettings.model_validate({**kept, **given})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{first['input']!r}: {first['msg']}", where=f"--{str(first['loc'][0]).replace('_', '-')}") from None
+        raise UserError(
+            f"{first['input']!r}: {first['msg']}", where=f"--{str(first['loc'][0]).replace('_', '-')}"
+        ) from None
     check(settings)
     return settings
 
@@ -161,7 +182,9 @@ def check(settings: ServerSettings) -> None:
     """
     certificate, key = settings.tls_certificate, settings.tls_key
     if bool(certificate) != bool(key):
-        raise UserError("TLS needs both files", where="--tls-certificate, --tls-key", do="give the certificate and its private key")
+        raise UserError(
+            "TLS needs both files", where="--tls-certificate, --tls-key", do="give the certificate and its private key"
+        )
     for option, path in (("--tls-certificate", certificate), ("--tls-key", key)):
         if path and not path.is_file():
             raise UserError("no such file", where=f"{option} {path}", do="give a file in PEM")
@@ -169,18 +192,21 @@ def check(settings: ServerSettings) -> None:
     if certificate and not is_for(certificate, name):
         raise UserError(
             f"the certificate is not for {name}, by which commands on this machine reach the server",
-            where=f"--tls-certificate {certificate}", do="give one that names it too, as subjectAltName",
-        )  # fmt: skip
+            where=f"--tls-certificate {certificate}",
+            do="give one that names it too, as subjectAltName",
+        )
     if not settings.loopback and not certificate and not settings.insecure:
         raise UserError(
-            "others reach this address, and the login and all data would cross the network as they are", where=f"--host {settings.host}",
+            "others reach this address, and the login and all data would cross the network as they are",
+            where=f"--host {settings.host}",
             do="give --tls-certificate and --tls-key, or --insecure where the network itself is trusted",
-        )  # fmt: skip
+        )
     if settings.database != SQLITE and not POSTGRESQL.match(settings.database):
         raise UserError(
-            "no database of this kind", where=f"--database {settings.shown_database}",
+            "no database of this kind",
+            where=f"--database {settings.shown_database}",
             do="give `sqlite`, or postgresql://user:password@host/name",
-        )  # fmt: skip
+        )
 
 
 def check_port(settings: ServerSettings) -> None:
@@ -193,7 +219,14 @@ def check_port(settings: ServerSettings) -> None:
         raise UserError("this machine has no such address", where=where, do="give one of its own with --host")
     if isinstance(problem, PermissionError):
         raise UserError("you may not listen on this port", where=where, do="take one from 1024 on with --port")
-    free = next((port for port in range(settings.port + 1, min(settings.port + 100, 65536)) if not _bind_error(settings.host, port)), None)
+    free = next(
+        (
+            port
+            for port in range(settings.port + 1, min(settings.port + 100, 65536))
+            if not _bind_error(settings.host, port)
+        ),
+        None,
+    )
     raise UserError(
         "another program listens on this port",
         where=where,

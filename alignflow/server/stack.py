@@ -24,13 +24,20 @@ def guarded(app: App, settings: ServerSettings, login: str) -> App:
         login: `user:password`, the one that Prefect was given as well.
     """
     checked = Logins(JobVariables(Retries(app)), login)
-    return Guard(checked, lambda host: is_answered(host, settings), lambda origin, host: is_own_origin(origin, host, settings))
+    return Guard(
+        checked, lambda host: is_answered(host, settings), lambda origin, host: is_own_origin(origin, host, settings)
+    )
 
 
 def uvicorn_options(settings: ServerSettings) -> dict[str, Any]:
     """How uvicorn serves it. Only behind a proxy are headers believed that say whose request it is: others could forge them."""
     return {
-        "host": settings.host, "port": settings.port, "ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key,
-        "log_level": "warning", "server_header": False, "timeout_graceful_shutdown": SHUTDOWN_S,
+        "host": settings.host,
+        "port": settings.port,
+        "ssl_certfile": settings.tls_certificate,
+        "ssl_keyfile": settings.tls_key,
+        "log_level": "warning",
+        "server_header": False,
+        "timeout_graceful_shutdown": SHUTDOWN_S,
         "proxy_headers": bool(settings.allowed_hosts),
-    }  # fmt: skip
+    }

@@ -57,10 +57,15 @@ def status(home: Home) -> Status:
     settings = home.settings()
     known = processes.known(home)
     found = Status(
-        healthy=False, url=settings.url, database=settings.shown_database, store=str(home.store), logs=str(home.logs),
-        login_file=str(home.login_file), server=_part("server", known),
+        healthy=False,
+        url=settings.url,
+        database=settings.shown_database,
+        store=str(home.store),
+        logs=str(home.logs),
+        login_file=str(home.login_file),
+        server=_part("server", known),
         workers=[_part(f"{WORKER}{pool}", known) for pool in sorted(set(pools(settings).values()))],
-    )  # fmt: skip
+    )
     if found.server.healthy:
         api = Api(home, settings, timeout_s=5)
         try:
@@ -94,7 +99,8 @@ def _ask(api: Api, found: Status, known: dict[str, Process]) -> None:
             worker.healthy, worker.problem = False, "runs, but the server has not heard from it"
     found.deployments = api.post("/deployments/count", {})
     found.runs = {
-        name: api.post("/flow_runs/count", {"flow_runs": {"state": {"type": {"any_": [state]}}}}) for name, state in RUN_STATES.items()
+        name: api.post("/flow_runs/count", {"flow_runs": {"state": {"type": {"any_": [state]}}}})
+        for name, state in RUN_STATES.items()
     }
 
 
@@ -103,6 +109,8 @@ def is_online(api: Api, pool: str, process: Process) -> bool:
     workers = api.post(f"/work_pools/{pool}/workers/filter", {}) or []
     since = datetime.fromisoformat(process.since)
     return any(
-        worker["name"] == process.name and worker["status"] == "ONLINE" and datetime.fromisoformat(worker["last_heartbeat_time"]) >= since
+        worker["name"] == process.name
+        and worker["status"] == "ONLINE"
+        and datetime.fromisoformat(worker["last_heartbeat_time"]) >= since
         for worker in workers
     )

@@ -69,9 +69,12 @@ class TemporaryServer:
     def client_environment(self) -> dict[str, str]:
         """What makes this process a client of the server. It holds the login: no child may inherit it."""
         return {
-            **QUIET, **without_proxy(self._settings),
-            "PREFECT_HOME": str(self._directory), "PREFECT_API_URL": f"{self._settings.url}/api", "PREFECT_API_AUTH_STRING": self._login,
-        }  # fmt: skip
+            **QUIET,
+            **without_proxy(self._settings),
+            "PREFECT_HOME": str(self._directory),
+            "PREFECT_API_URL": f"{self._settings.url}/api",
+            "PREFECT_API_AUTH_STRING": self._login,
+        }
 
     def wait(self) -> None:
         """Return when the server answers; a database that turns out to be damaged is set aside once.
@@ -94,9 +97,12 @@ class TemporaryServer:
                 return
         ended = self._process.poll() is not None
         error = history.explained(
-            "the temporary Prefect server ended while it started" if ended else f"the temporary Prefect server did not answer in {STARTING_S:g} s",
-            self._home.logs / f"{self._log}.log", self._said(),
-        )  # fmt: skip
+            "the temporary Prefect server ended while it started"
+            if ended
+            else f"the temporary Prefect server did not answer in {STARTING_S:g} s",
+            self._home.logs / f"{self._log}.log",
+            self._said(),
+        )
         self._end(0.0)
         raise error
 
@@ -115,7 +121,9 @@ class TemporaryServer:
                     log.unlink(missing_ok=True)
         except OSError as error:
             what, do = history.cause(str(error)) or (str(error), "")
-            raise ServerError(f"the Prefect server cannot start: {what} ({error})", where=str(self._home.root), do=do) from None
+            raise ServerError(
+                f"the Prefect server cannot start: {what} ({error})", where=str(self._home.root), do=do
+            ) from None
 
     @staticmethod
     def _has_other_database() -> bool:
@@ -130,7 +138,9 @@ class TemporaryServer:
                 self._say(done)
         except history.LockedError as error:
             self._database = {DATABASE: IN_MEMORY}
-            self._say(f"this run will not appear in the history: {error.what.rpartition(': ')[2]} ({error.where}{_after(error.do)})")
+            self._say(
+                f"this run will not appear in the history: {error.what.rpartition(': ')[2]} ({error.where}{_after(error.do)})"
+            )
 
     def _start(self, port: int = 0) -> None:
         try:
@@ -146,17 +156,25 @@ class TemporaryServer:
 
     def _launch(self, listening: socket.socket) -> subprocess.Popen[bytes]:
         environment = {
-            **server_environment(self._home, self._settings, self._login), **self._database,
-            "PREFECT_HOME": str(self._directory), "PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1",
-        }  # fmt: skip
+            **server_environment(self._home, self._settings, self._login),
+            **self._database,
+            "PREFECT_HOME": str(self._directory),
+            "PREFECT_UI_ENABLED": "false",
+            "PREFECT__SERVER_EPHEMERAL": "1",
+        }
         environment.pop(MARK)  # `alignflow down` is not meant to end it
         log = processes.open_log(self._home, self._log)
         try:
             return subprocess.Popen(
-                python(str(START), "alignflow.server.tied", str(listening.fileno()), str(self._settings.port)), env=environment,
+                python(str(START), "alignflow.server.tied", str(listening.fileno()), str(self._settings.port)),
+                env=environment,
                 cwd=self._home.root,  # not the person's: alembic puts the working directory first in the module search path
-                stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=(listening.fileno(),), start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(listening.fileno(),),
+                start_new_session=True,
+            )
         finally:
             os.close(log)
 

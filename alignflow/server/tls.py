@@ -52,4 +52,6 @@ def _load(certificate: Path | None):
     try:
         return x509.load_pem_x509_certificate(certificate.read_bytes())
     except (OSError, ValueError) as error:
-        raise UserError(f"not a certificate in PEM ({error})", where=str(certificate), do="give another with --tls-certificate") from None
+        raise UserError(
+            f"not a certificate in PEM ({error})", where=str(certificate), do="give another with --tls-certificate"
+        ) from None

@@ -21,9 +21,10 @@ def refuse_prefect_files(directory: Path) -> None:
         path = directory / name
         if (path.is_file() or path.is_fifo()) and (what := found(path)):
             raise UserError(
-                f"Prefect would take {what} from this file, and code could be run by that", where=str(path),
+                f"Prefect would take {what} from this file, and code could be run by that",
+                where=str(path),
                 do="start in another folder; settings that you want belong in the environment (export PREFECT_...=...)",
-            )  # fmt: skip
+            )
 
 
 def _any(path: Path) -> str:
@@ -38,9 +39,10 @@ def _dotenv(path: Path) -> str:
         names = dotenv_values(path, interpolate=False, encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
         raise UserError(
-            f"Prefect would take settings from this file, and what it says cannot be checked: {error}", where=str(path),
+            f"Prefect would take settings from this file, and what it says cannot be checked: {error}",
+            where=str(path),
             do="start in another folder, or save the file as UTF-8 text that you may read",
-        ) from None  # fmt: skip
+        ) from None
     return next((name for name in names if name.strip().upper().startswith("PREFECT_")), "")
 
 

@@ -160,14 +160,19 @@ def write(path: Path, rows: Iterable[dict[str, object]]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
         file.write(text.encode())
-    print(f"{path.name}  {path.stat().st_size} bytes  sha256 of the lines {hashlib.sha256(text.encode()).hexdigest()[:16]}")
+    print(
+        f"{path.name}  {path.stat().st_size} bytes  sha256 of the lines {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    )
 
 
 def main(directory: Path) -> None:
     """Write the four files."""
     rng = random.Random(SEED)
     asked = requests(rng)
-    evaluation = [{"prompt": text, **checks(pattern, slots)} for _, pattern, slots, text in (next(asked) for _ in range(EVALUATION))]
+    evaluation = [
+        {"prompt": text, **checks(pattern, slots)}
+        for _, pattern, slots, text in (next(asked) for _ in range(EVALUATION))
+    ]
     prompts = [{"prompt": next(asked)[3]} for _ in range(PROMPTS)]
     demonstrations = []
     for _ in range(DEMONSTRATIONS):

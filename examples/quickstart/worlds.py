@@ -418,45 +418,96 @@ FAMILIES: dict[str, Family] = {
 }
 
 PROBLEMS: dict[str, tuple[str, str]] = {
-    "cannot sleep": ("Go to bed at the same hour and keep the room dark.", "A cup of warm milk and a calm book help to sleep."),
-    "is afraid of the dark": ("Keep a small lamp near the bed.", "Say out loud what you see, and the dark grows small."),
-    "is late for work": ("Put out your clothes the night before work.", "Set the clock ten minutes early and call ahead."),
+    "cannot sleep": (
+        "Go to bed at the same hour and keep the room dark.",
+        "A cup of warm milk and a calm book help to sleep.",
+    ),
+    "is afraid of the dark": (
+        "Keep a small lamp near the bed.",
+        "Say out loud what you see, and the dark grows small.",
+    ),
+    "is late for work": (
+        "Put out your clothes the night before work.",
+        "Set the clock ten minutes early and call ahead.",
+    ),
     "broke a cup": ("Sweep up the pieces of the cup with care.", "Tell the owner at once and offer a new cup."),
     "has a cold": ("Drink hot tea with honey for the cold.", "Stay in bed for a day and keep your feet warm."),
     "feels lonely": ("Talk to one person each day, even if you feel shy.", "Join a group that sings or walks."),
-    "has a loud neighbour": ("Knock on the door and speak in a calm voice to the neighbour.", "Agree on quiet hours for the night."),
-    "forgot a birthday": ("Call today and say that you forgot the birthday.", "Write the next one in a book by the phone."),
-    "has too much work": ("Write all the work on a list and pick one thing.", "Rest ten minutes for each hour of work."),
+    "has a loud neighbour": (
+        "Knock on the door and speak in a calm voice to the neighbour.",
+        "Agree on quiet hours for the night.",
+    ),
+    "forgot a birthday": (
+        "Call today and say that you forgot the birthday.",
+        "Write the next one in a book by the phone.",
+    ),
+    "has too much work": (
+        "Write all the work on a list and pick one thing.",
+        "Rest ten minutes for each hour of work.",
+    ),
     "got lost in the city": (
         "Look for a map at the next station of the city.",
         "Ask in a shop for the way and walk along the large streets.",
     ),
-    "wants to save money": ("Write down what you buy for a week.", "Put some money in a box on the first day of the month."),
+    "wants to save money": (
+        "Write down what you buy for a week.",
+        "Put some money in a box on the first day of the month.",
+    ),
     "must give a speech": ("Practise the speech in front of a mirror.", "Speak slowly and look at one face you know."),
-    "wants to learn to cook": ("Begin with soup, which is easy to cook.", "Cook the same dish three times before a new one."),
+    "wants to learn to cook": (
+        "Begin with soup, which is easy to cook.",
+        "Cook the same dish three times before a new one.",
+    ),
     "has a sad friend": ("Listen to your friend before you speak.", "Take the friend for a short walk."),
     "is moving to a new town": ("Walk around the new town on the first day.", "Say hello to the people next door."),
     "cannot find a job": ("Ask everybody you know about a job.", "Write a short letter and visit two places a week."),
 }
 
 FACTS: dict[str, tuple[str, str]] = {
-    "bread needs yeast": ("Yeast eats sugar and makes small bubbles of gas.", "The bubbles make the bread soft and high."),
-    "leaves fall in autumn": ("In autumn a tree saves water for the winter.", "It lets the leaves fall, since they would freeze."),
+    "bread needs yeast": (
+        "Yeast eats sugar and makes small bubbles of gas.",
+        "The bubbles make the bread soft and high.",
+    ),
+    "leaves fall in autumn": (
+        "In autumn a tree saves water for the winter.",
+        "It lets the leaves fall, since they would freeze.",
+    ),
     "ice floats": ("Water takes more room when it turns to ice.", "So ice is lighter than water and floats on top."),
     "the moon shines": ("The moon has no light of its own.", "It shines because the sun lights it up."),
-    "bees make honey": ("Bees bring sweet juice from flowers to the hive.", "They dry it to honey and eat it in winter."),
+    "bees make honey": (
+        "Bees bring sweet juice from flowers to the hive.",
+        "They dry it to honey and eat it in winter.",
+    ),
     "boats float": ("A boat pushes water away to the sides.", "The water pushes back, and that makes boats float."),
-    "birds fly south": ("In winter birds find little food in the north.", "So they fly south, where it is warm and food is near."),
-    "soap cleans hands": ("Soap holds on to oil and to water.", "So the dirt leaves the hands when you wash off the soap."),
-    "the sky is blue": ("Light of the sun has all colours in it.", "The air spreads the blue light most, so the sky looks blue."),
+    "birds fly south": (
+        "In winter birds find little food in the north.",
+        "So they fly south, where it is warm and food is near.",
+    ),
+    "soap cleans hands": (
+        "Soap holds on to oil and to water.",
+        "So the dirt leaves the hands when you wash off the soap.",
+    ),
+    "the sky is blue": (
+        "Light of the sun has all colours in it.",
+        "The air spreads the blue light most, so the sky looks blue.",
+    ),
     "we need sleep": ("In sleep the body mends itself.", "The head sorts what it saw, so we need sleep to learn."),
-    "plants need light": ("Plants make their food out of air and water.", "They need light for it, as a mill needs wind."),
+    "plants need light": (
+        "Plants make their food out of air and water.",
+        "They need light for it, as a mill needs wind.",
+    ),
     "cats purr": ("A small part in the throat of cats shakes.", "Cats purr when they rest, and also to calm down."),
     "salt melts ice": ("Salt goes into the thin water on the ice.", "Salt water freezes later, so the ice melts."),
-    "thunder comes after lightning": ("Light is much faster than sound.", "So you see the lightning first and hear the thunder later."),
+    "thunder comes after lightning": (
+        "Light is much faster than sound.",
+        "So you see the lightning first and hear the thunder later.",
+    ),
     "wool keeps us warm": ("Wool has many small holes full of air.", "Air holds the heat, and so wool keeps us warm."),
     "onions make us cry": ("A cut in onions lets out a sharp gas.", "The eyes make tears to wash it away, so we cry."),
-    "a shadow moves": ("A shadow falls on the side away from the sun.", "The sun goes over the sky, so the shadow moves too."),
+    "a shadow moves": (
+        "A shadow falls on the side away from the sun.",
+        "The sun goes over the sky, so the shadow moves too.",
+    ),
     "iron gets rusty": ("Iron meets water and air.", "The three make a red powder, and so the iron gets rusty."),
 }
 

@@ -28,7 +28,9 @@ def test_a_raised_version_must_be_recorded():
 def test_what_a_part_reaches_must_be_recorded():
     now = versions.current()
     more = {**now, "methods.dpo": {**now["methods.dpo"], "reaches": ["parts.common"]}}
-    assert versions.problems(more, now) == ["methods.dpo: the parts that it reaches are not recorded (run with --update)"]
+    assert versions.problems(more, now) == [
+        "methods.dpo: the parts that it reaches are not recorded (run with --update)"
+    ]
 
 
 def test_update_keeps_a_problem_until_someone_answers_for_it(tmp_path, monkeypatch):
@@ -38,7 +40,9 @@ def test_update_keeps_a_problem_until_someone_answers_for_it(tmp_path, monkeypat
     assert versions.update() == []
     now["methods.dpo"] = {**now["methods.dpo"], "fingerprint": "other", "reaches": ["parts.common"]}
     assert len(versions.update()) == 1, "an update alone does not make a change good"
-    assert versions.recorded()["methods.dpo"]["reaches"] == ["parts.common"], "keys must not go by what was reached before"
+    assert versions.recorded()["methods.dpo"]["reaches"] == ["parts.common"], (
+        "keys must not go by what was reached before"
+    )
     assert versions.update("methods.dpo", "renamed a local variable") == []
     assert versions.recorded()["methods.dpo"]["neutral"] == ["renamed a local variable"]
 
@@ -67,6 +71,8 @@ def test_a_stage_reaches_the_parts_that_do_its_work():
     parts = Parts()
     assert "stages.sample" in parts.reaches("stages.evaluate"), "it samples"
     assert {"parts.training", "parts.forward", "parts.rendering"} <= set(parts.reaches("stages.sft"))
-    assert not any("engines." in other for stage in ("sft", "reward") for other in parts.reaches(f"stages.{stage}")), "the runtime names one"
+    assert not any("engines." in other for stage in ("sft", "reward") for other in parts.reaches(f"stages.{stage}")), (
+        "the runtime names one"
+    )
     drawing = {str(node) for node in parts.members("generators.transformers")}
     assert {"alignflow.models.generation.drawing:draw", "alignflow.models.generation.kv_cache:make_cache"} <= drawing

@@ -16,9 +16,12 @@ def alignflow(repository):
 
     def run(*arguments, **environment):
         return subprocess.run(
-            [sys.executable, "-m", "alignflow", *map(str, arguments)], cwd=repository, capture_output=True, text=True,
+            [sys.executable, "-m", "alignflow", *map(str, arguments)],
+            cwd=repository,
+            capture_output=True,
+            text=True,
             env={**os.environ, **environment},
-        )  # fmt: skip
+        )
 
     return run
 
@@ -30,17 +33,40 @@ CASES = [
     (["plan", TINY, "--set", "align.options.beta=-1"], "align.options.beta", "greater than 0"),
     (["plan", TINY, "--set", "align.options.beta=much"], "align.options.beta", "number"),
     (["plan", TINY, "--set", "align.method=dop"], "unknown name 'dop'", "did you mean 'dpop'?"),
-    (["plan", TINY, "--set", "align.method=ppo", "--set", "align.sft_coefficient=0.2"], "no use for it", "alignflow methods ppo"),
-    (["plan", TINY, "--set", "align.method=kto", "--set", "align.metric_for_best_model=eval_rewards/margins"], "no use for it", "alignflow methods kto"),
-    (["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={klcoef: 1}"], "align.options.klcoef", "did you mean 'kl_coef'?"),
-    (["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={advantage: gea}"], "unknown name 'gea'", "did you mean 'gae'?"),
+    (
+        ["plan", TINY, "--set", "align.method=ppo", "--set", "align.sft_coefficient=0.2"],
+        "no use for it",
+        "alignflow methods ppo",
+    ),
+    (
+        ["plan", TINY, "--set", "align.method=kto", "--set", "align.metric_for_best_model=eval_rewards/margins"],
+        "no use for it",
+        "alignflow methods kto",
+    ),
+    (
+        ["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={klcoef: 1}"],
+        "align.options.klcoef",
+        "did you mean 'kl_coef'?",
+    ),
+    (
+        ["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={advantage: gea}"],
+        "unknown name 'gea'",
+        "did you mean 'gae'?",
+    ),
     (
         ["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={rewards: [{name: reward_modle}]}"],
         "align.options.rewards.0.name",
         "did you mean 'reward_model'?",
     ),
     (
-        ["plan", TINY, "--set", "align.method=ppo", "--set", "align.options={rewards: [{name: judge, options: {judge: {name: rubrik}}}]}"],
+        [
+            "plan",
+            TINY,
+            "--set",
+            "align.method=ppo",
+            "--set",
+            "align.options={rewards: [{name: judge, options: {judge: {name: rubrik}}}]}",
+        ],
         "align.options.rewards.0.options.judge.name",
         "did you mean 'rubric'?",
     ),
@@ -60,11 +86,23 @@ CASES = [
     (["schedule", "add", "pipeline", "--recipe", "nowhere.yaml", "--every", "60"], "no such recipe", "alignflow new"),
     (["label", "--prompts", "nowhere.jsonl", "--model", "./nowhere"], "nowhere", ""),
     (["label", "--prompts", "nowhere.jsonl", "--model", "sft-0000"], "no artifact matches", "alignflow list"),
-    (["label", "--prompts", "x.jsonl", "--model", "m", "--judge", "rubrik"], "unknown name 'rubrik'", "did you mean 'rubric'?"),
+    (
+        ["label", "--prompts", "x.jsonl", "--model", "m", "--judge", "rubrik"],
+        "unknown name 'rubrik'",
+        "did you mean 'rubric'?",
+    ),
     (["plan", "nowhere.yaml"], "no such recipe", "alignflow new"),
-    (["plan", TINY, "--set", "gates=[{stage: rewrad, metric: x, minimum: 1}]"], "no step 'rewrad' for a gate", "did you mean 'reward'?"),
+    (
+        ["plan", TINY, "--set", "gates=[{stage: rewrad, metric: x, minimum: 1}]"],
+        "no step 'rewrad' for a gate",
+        "did you mean 'reward'?",
+    ),
     (["plan", TINY, "--set", "gates=[{stage: reward, metric: x}]"], "gates.0: a gate needs a minimum or a maximum", ""),
-    (["plan", TINY, "--set", "gates=[{stage: reward, metric: x, minimun: 1}]"], "unknown key 'gates.0.minimun'", "did you mean 'minimum'?"),
+    (
+        ["plan", TINY, "--set", "gates=[{stage: reward, metric: x, minimun: 1}]"],
+        "unknown key 'gates.0.minimun'",
+        "did you mean 'minimum'?",
+    ),
     (["run", TINY, "--approve", "reward.accuracy"], "no gate 'reward.accuracy' to approve", "the recipe has no gates"),
     (["run", TINY, "--only", "algin"], "has no step 'algin'", "did you mean 'align'?"),
     (["run", TINY, "--only", "align"], "init", "--only"),
@@ -82,7 +120,9 @@ def test_one_clear_message_and_status_2(alignflow, arguments, what, advice):
     assert what in done.stderr and advice in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("text", "what"), [("a: [1\n", "not readable as YAML"), ("- 1\n", "must be a mapping"), ("", "must be a mapping")])
+@pytest.mark.parametrize(
+    ("text", "what"), [("a: [1\n", "not readable as YAML"), ("- 1\n", "must be a mapping"), ("", "must be a mapping")]
+)
 def test_a_file_that_is_no_recipe(alignflow, tmp_path, text, what):
     (tmp_path / "recipe.yaml").write_text(text)
     done = alignflow("plan", tmp_path / "recipe.yaml")
@@ -136,11 +176,20 @@ def test_a_new_recipe_is_valid_and_fits_the_data(alignflow, tmp_path, repository
     model.mkdir()
     output = tmp_path / "mine.yaml"
     done = alignflow(
-        "new", "--model", model, "--data", repository / "examples" / "quickstart" / "demonstrations.jsonl.gz", "--output", output
+        "new",
+        "--model",
+        model,
+        "--data",
+        repository / "examples" / "quickstart" / "demonstrations.jsonl.gz",
+        "--output",
+        output,
     )
     assert done.returncode == 0, done.stderr
     text = output.read_text()
-    assert "demonstrations:" in text and "\n  learning_rate: 2.0e-05  # Peak learning rate, after warm-up. (> 0, <= 10)\n" in text
+    assert (
+        "demonstrations:" in text
+        and "\n  learning_rate: 2.0e-05  # Peak learning rate, after warm-up. (> 0, <= 10)\n" in text
+    )
     assert alignflow("plan", output).returncode in (0, 2)
     again = alignflow("new", "--model", model, "--data", model, "--output", output)
     assert again.returncode == 2 and "exists already" in again.stderr
@@ -158,8 +207,14 @@ def test_every_line_of_a_new_recipe_can_be_uncommented(kind):
     text = recipe_text("model", "data.jsonl", kind)
     as_it_stands = Recipe.model_validate(yaml.safe_load(text))
     assert getattr(as_it_stands.data, kind)[0].path == "data.jsonl"
-    assert as_it_stands.sft == Recipe().sft and as_it_stands.align == Recipe().align and "reward" not in as_it_stands.model_fields_set
-    lines = [re.sub(r"^( *)# (?=[ -]*\{?[a-z_]+:)", r"\1", line) for line in text.splitlines() if "more sources" not in line]
+    assert (
+        as_it_stands.sft == Recipe().sft
+        and as_it_stands.align == Recipe().align
+        and "reward" not in as_it_stands.model_fields_set
+    )
+    lines = [
+        re.sub(r"^( *)# (?=[ -]*\{?[a-z_]+:)", r"\1", line) for line in text.splitlines() if "more sources" not in line
+    ]
     everything = "\n".join(lines[2:]).partition("replace:")[0] + "\n".join(lines).partition("reward_model\n")[2]
     uncommented = Recipe.model_validate(yaml.safe_load(everything))
     assert uncommented.align == Recipe().align and len(uncommented.gates) == text.count("{stage:")

@@ -5,9 +5,12 @@ import subprocess
 import sys
 
 CASE = {
-    "name": "gae/x", "function": "gae", "inputs": {"rewards": [[1.0]], "values": [[0.0]], "mask": [[1]]}, "kwargs": {},
+    "name": "gae/x",
+    "function": "gae",
+    "inputs": {"rewards": [[1.0]], "values": [[0.0]], "mask": [[1]]},
+    "kwargs": {},
     "expected": {"advantages": [[1.0]]},
-}  # fmt: skip
+}
 
 
 def run(repository, tmp_path, cases, *more):
@@ -19,7 +22,10 @@ def run(repository, tmp_path, cases, *more):
 
 
 def test_a_line_per_case_and_a_status(repository, tmp_path):
-    wrong, unknown = {**CASE, "name": "gae/y", "expected": {"advantages": [[2.0]]}}, {**CASE, "name": "no_such_loss/z", "function": "no_such_loss"}
+    wrong, unknown = (
+        {**CASE, "name": "gae/y", "expected": {"advantages": [[2.0]]}},
+        {**CASE, "name": "no_such_loss/z", "function": "no_such_loss"},
+    )
     status, output = run(repository, tmp_path, [CASE, wrong, unknown])
     assert status == 1
     assert "ok   gae/x" in output and "MISS gae/y" in output and "--   no_such_loss/z  not here" in output

@@ -23,7 +23,9 @@ def alignflow(*arguments):
 
 def test_a_checkpoint_is_written_and_a_full_directory_refused(checkpoint, tmp_path):
     done = alignflow("export", "align", tmp_path / "out")
-    assert done.returncode == 0 and (tmp_path / "out" / "model.safetensors").read_text() == "model.safetensors", done.stderr
+    assert done.returncode == 0 and (tmp_path / "out" / "model.safetensors").read_text() == "model.safetensors", (
+        done.stderr
+    )
     again = alignflow("export", "align", tmp_path / "out")
     assert again.returncode == 2 and "not an empty directory" in again.stderr
 

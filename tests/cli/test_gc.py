@@ -13,16 +13,28 @@ from alignflow.data.artifacts import SCHEMA_VERSION
 from alignflow.tasks.store.pins import using
 
 PROJECT = (
-    "work/train.py", "work/data/a.csv", "staging/site/index.html", "quarantine/sample.bin", "gates/logic/and.v", "rows/table.csv", "runs/1/log.txt",
-    "artifacts/model.bin", "store.py", "README.md",
-)  # fmt: skip
+    "work/train.py",
+    "work/data/a.csv",
+    "staging/site/index.html",
+    "quarantine/sample.bin",
+    "gates/logic/and.v",
+    "rows/table.csv",
+    "runs/1/log.txt",
+    "artifacts/model.bin",
+    "store.py",
+    "README.md",
+)
 
 
 def alignflow(*arguments, cwd=None, text=None, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "alignflow", *map(str, arguments)], capture_output=True, text=True, input=text, cwd=cwd,
+        [sys.executable, "-m", "alignflow", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        input=text,
+        cwd=cwd,
         env={**os.environ, "COLUMNS": "200", **environment},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -43,13 +55,21 @@ def test_an_empty_variable_does_not_make_the_working_directory_a_store(project):
     for command in (["list"], ["gc", "--yes", "--keep-last", "0"]):
         done = alignflow(*command, cwd=project, ALIGNFLOW_HOME="")
         assert done.returncode == 0, done.stderr
-    assert whole(project) and {path.name for path in project.iterdir()} - {name.split("/")[0] for name in PROJECT} == {".alignflow"}
+    assert whole(project) and {path.name for path in project.iterdir()} - {name.split("/")[0] for name in PROJECT} == {
+        ".alignflow"
+    }
 
 
-@pytest.mark.parametrize("command", [["list"], ["gc", "--yes"], ["verify"], ["plan", "recipes/tiny.yaml"], ["status"], ["down"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "command",
+    [["list"], ["gc", "--yes"], ["verify"], ["plan", "recipes/tiny.yaml"], ["status"], ["down"]],
+    ids=lambda words: words[0],
+)
 def test_a_project_that_is_named_as_the_store_is_refused_and_stays_as_it_is(project, command, repository):
     done = alignflow(*command, cwd=repository, ALIGNFLOW_HOME=str(project))
-    assert done.returncode == 2 and "is not a store of alignflow" in done.stderr and str(project) in done.stderr, done.stdout + done.stderr
+    assert done.returncode == 2 and "is not a store of alignflow" in done.stderr and str(project) in done.stderr, (
+        done.stdout + done.stderr
+    )
     assert len(done.stderr.splitlines()) == 2 and "Traceback" not in done.stderr
     assert whole(project) and {path.name for path in project.iterdir()} == {name.split("/")[0] for name in PROJECT}
 
@@ -57,7 +77,9 @@ def test_a_project_that_is_named_as_the_store_is_refused_and_stays_as_it_is(proj
 def test_a_project_that_an_earlier_alignflow_took_for_its_store_keeps_every_file(project):
     (project / "store.json").write_text(json.dumps({"schema_version": 1}))
     done = alignflow("gc", "--yes", "--keep-last", "0", "--unused-for", "0", ALIGNFLOW_HOME=str(project))
-    assert done.returncode == 0 and "left alone: 8 entries" in done.stdout and "work/train.py" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "left alone: 8 entries" in done.stdout and "work/train.py" in done.stdout, (
+        done.stdout + done.stderr
+    )
     assert whole(project)
 
 
@@ -79,7 +101,16 @@ def test_it_says_what_and_how_much_before_it_asks_and_names_the_largest_alone(st
 def test_a_damaged_store_json_gives_the_same_message_whatever_the_command(store, repository):
     whole = json.dumps({"schema_version": SCHEMA_VERSION})
     (store.root / "store.json").write_text("{")
-    for command in (["list"], ["gc", "--yes"], ["plan", "recipes/tiny.yaml"], ["run", "recipes/tiny.yaml"], ["export", "sft", "out"], ["up"]):
+    for command in (
+        ["list"],
+        ["gc", "--yes"],
+        ["plan", "recipes/tiny.yaml"],
+        ["run", "recipes/tiny.yaml"],
+        ["export", "sft", "out"],
+        ["up"],
+    ):
         done = alignflow(*command, cwd=repository)
-        assert done.returncode == 1 and "store.json is damaged: it is not JSON" in done.stderr and whole in done.stderr, done.stderr
+        assert (
+            done.returncode == 1 and "store.json is damaged: it is not JSON" in done.stderr and whole in done.stderr
+        ), done.stderr
         assert "Traceback" not in done.stderr

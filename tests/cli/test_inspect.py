@@ -33,7 +33,9 @@ def model(tmp_path_factory):
 @pytest.fixture
 def pairs(tmp_path):
     file = tmp_path / "pairs.jsonl"
-    file.write_text("".join(json.dumps({**PAIR, "prompt": f"Why {number}?", "topic": "brevity"}) + "\n" for number in range(5)))
+    file.write_text(
+        "".join(json.dumps({**PAIR, "prompt": f"Why {number}?", "topic": "brevity"}) + "\n" for number in range(5))
+    )
     return file
 
 
@@ -66,7 +68,11 @@ def test_supervised_tokens_have_a_mark_of_their_own_without_colour(pairs, model)
     first = next(index for index, line in enumerate(shown) if line.startswith("chosen:"))
     assert shown[first + 1].startswith("| <|user|> W h y ␣ 0") and shown[first + 1].endswith("<|end|> <|assistant|>")
     assert shown[first + 2] == "+ S o . <|end|>"
-    assert shown[first + 3].startswith("rejected:") and shown[first + 4].startswith("| (as above,") and shown[first + 5] == "+ N o . <|end|>"
+    assert (
+        shown[first + 3].startswith("rejected:")
+        and shown[first + 4].startswith("| (as above,")
+        and shown[first + 5] == "+ N o . <|end|>"
+    )
 
 
 def test_supervised_tokens_are_in_colour_on_a_terminal(tmp_path, model):
@@ -75,7 +81,14 @@ def test_supervised_tokens_are_in_colour_on_a_terminal(tmp_path, model):
     with open(tmp_path / "out", "w+") as out:
         tokenizer = load_tokenizer(model)
         ids = tokenizer("ab")["input_ids"]
-        show(Console(file=out, force_terminal=True, color_system="standard"), "a.jsonl", found, 1, tokenizer, [{"": Rendered(ids, [False, True])}])
+        show(
+            Console(file=out, force_terminal=True, color_system="standard"),
+            "a.jsonl",
+            found,
+            1,
+            tokenizer,
+            [{"": Rendered(ids, [False, True])}],
+        )
         out.seek(0)
         shown = out.read()
     assert "\x1b[32m  + b\x1b[0m" in shown and "\x1b[32m  | a" not in shown and "  | a" in shown
@@ -99,7 +112,12 @@ def test_json_is_one_object(pairs, model):
     assert found["warnings"] == ["rejected, topic: not used", "over 4 tokens, prompt and answer together: 5 of 5 rows"]
     (row,) = found["rows"]
     assert row["messages"][1]["content"] == "So."
-    assert [token for token, flag in zip(row["tokens"], row["supervised"], strict=True) if flag] == ["S", "o", ".", "<|end|>"]
+    assert [token for token, flag in zip(row["tokens"], row["supervised"], strict=True) if flag] == [
+        "S",
+        "o",
+        ".",
+        "<|end|>",
+    ]
     assert len(row["ids"]) == len(row["tokens"])
 
 
@@ -130,7 +148,13 @@ def test_where_nothing_can_be_used_what_is_known_comes_before_the_message(pairs,
     printed = raised.value.printed
     if as_json:
         found = json.loads(printed)
-        assert (found["format"], found["read"], found["kept"], found["dropped"], found["rows"]) == ("trl", 5, 0, {"missing_column": 5}, [])
+        assert (found["format"], found["read"], found["kept"], found["dropped"], found["rows"]) == (
+            "trl",
+            5,
+            0,
+            {"missing_column": 5},
+            [],
+        )
         assert any("not one row can be used as unpaired" in warning for warning in found["warnings"])
     else:
         assert "rows kept 0 of 5: 5 missing_column" in lines(printed) and "not one row" not in printed
@@ -158,7 +182,10 @@ def test_data_cannot_steer_the_terminal(tmp_path, model):
 @pytest.fixture
 def prepared(store, tmp_path):
     """An artifact with two tables; its payload."""
-    for kind, row in {"demonstrations": {"messages": [*user("a"), *assistant("b")]}, "prompts": {"prompt": user("c")}}.items():
+    for kind, row in {
+        "demonstrations": {"messages": [*user("a"), *assistant("b")]},
+        "prompts": {"prompt": user("c")},
+    }.items():
         write_table([{"id": "1", "source": "a.jsonl", **row}], kind, tmp_path / "made" / kind / "train.parquet")
     return as_artifact(tmp_path / "made", store.root, "prepare-1", "dataset")
 
@@ -228,7 +255,17 @@ def test_the_example_of_the_docs_is_what_the_command_prints(repository):
 
 def test_a_column_may_be_given_another_name(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps({"data": {"question": "Why?"}, "answer": "So."}) + "\n")
-    shown = lines(inspect(tmp_path / "a.jsonl", "--as", "demonstrations", "--column", "prompt=data.question", "--column", "completion=answer"))
+    shown = lines(
+        inspect(
+            tmp_path / "a.jsonl",
+            "--as",
+            "demonstrations",
+            "--column",
+            "prompt=data.question",
+            "--column",
+            "completion=answer",
+        )
+    )
     assert "rows kept 1 of 1" in shown
     with pytest.raises(UserError, match="names no column"):
         inspect(tmp_path / "a.jsonl", "--column", "prompt")

@@ -37,7 +37,9 @@ def test_one_line_and_the_status_of_the_signal(number, status, hangs):
 
 
 def test_a_signal_that_a_shell_set_aside_stays_aside():
-    program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + PROGRAM.format(hangs=0).replace("sleep(60)", "sleep(0.5)")
+    program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + PROGRAM.format(hangs=0).replace(
+        "sleep(60)", "sleep(0.5)"
+    )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)

@@ -35,6 +35,8 @@ def test_a_teacher_is_no_reference():
 
 
 def test_a_method_whose_loss_has_the_nll_says_which_option_weighs_it():
-    assert "options.cpo_alpha" in " ".join(shown("methods", "cpo").split()) and "sft_coefficient" in shown("methods", "cpo")
+    assert "options.cpo_alpha" in " ".join(shown("methods", "cpo").split()) and "sft_coefficient" in shown(
+        "methods", "cpo"
+    )
     assert "sft_coefficient" not in shown("methods", "dpo")
     assert "arXiv" not in shown("methods", "cdpo")

@@ -6,9 +6,20 @@ import sys
 import pytest
 
 TINY = "recipes/tiny.yaml"
-HUGE = ["--set", "model.build.hidden_size=4096", "--set", "model.build.num_hidden_layers=64", "--set", "model.build.num_attention_heads=32",
-        "--set", "model.build.num_key_value_heads=32", "--set", "model.build.intermediate_size=65536",
-        "--set", "engine.micro_batch_tokens=1000000000"]  # fmt: skip
+HUGE = [
+    "--set",
+    "model.build.hidden_size=4096",
+    "--set",
+    "model.build.num_hidden_layers=64",
+    "--set",
+    "model.build.num_attention_heads=32",
+    "--set",
+    "model.build.num_key_value_heads=32",
+    "--set",
+    "model.build.intermediate_size=65536",
+    "--set",
+    "engine.micro_batch_tokens=1000000000",
+]
 """The largest model that a recipe may build, all rows of a batch at once: 56e9 parameters, and more than 1,000 TiB of activations."""
 
 
@@ -42,5 +53,10 @@ def test_a_plan_that_cannot_fit_ends_with_status_2(alignflow):
 
 def test_a_run_that_cannot_fit_is_refused_before_anything_runs(alignflow, store_root):
     done = alignflow("run", TINY, *HUGE)
-    assert done.returncode == 2 and "cannot fit" in done.stderr and "--even-if-too-large" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2
+        and "cannot fit" in done.stderr
+        and "--even-if-too-large" in done.stderr
+        and "Traceback" not in done.stderr
+    )
     assert not any((store_root / "artifacts").iterdir())

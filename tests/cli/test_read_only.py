@@ -25,7 +25,11 @@ def read_only(store, tmp_path):
     root = tmp_path / "mounted"
     root.mkdir()
     steps = [["mount", "--bind", store.root, root], ["mount", "-o", "remount,ro,bind", root]]
-    if os.geteuid() != 0 or not shutil.which("mount") or any(subprocess.run(step, capture_output=True).returncode for step in steps):
+    if (
+        os.geteuid() != 0
+        or not shutil.which("mount")
+        or any(subprocess.run(step, capture_output=True).returncode for step in steps)
+    ):
         subprocess.run(["umount", root], capture_output=True)
         pytest.skip("a read-only mount needs root, and a sandbox that lets it mount")
     yield root
@@ -77,12 +81,20 @@ def test_damage_is_told_and_nothing_is_set_aside(alignflow, made, store):
     assert store.directory(made["init"].key).is_dir() and not list((store.root / "quarantine").iterdir())
 
 
-@pytest.mark.parametrize("command", [["run", TINY], ["gc", "--yes"], ["up"], ["share-store"], ["label", "--prompts", "x", "--model", "y"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "command",
+    [["run", TINY], ["gc", "--yes"], ["up"], ["share-store"], ["label", "--prompts", "x", "--model", "y"]],
+    ids=lambda words: words[0],
+)
 def test_what_must_write_is_refused_with_one_message(read_only, command, monkeypatch, repository):
     monkeypatch.chdir(repository)
     monkeypatch.setenv("ALIGNFLOW_HOME", str(read_only))
     refused = CliRunner().invoke(app, command).exception
-    assert isinstance(refused, UserError) and "the store cannot be written (it is read-only" in str(refused) and str(read_only) in str(refused)
+    assert (
+        isinstance(refused, UserError)
+        and "the store cannot be written (it is read-only" in str(refused)
+        and str(read_only) in str(refused)
+    )
 
 
 def test_another_user_who_may_only_read_lists_and_verifies(store, repository):
@@ -90,7 +102,11 @@ def test_another_user_who_may_only_read_lists_and_verifies(store, repository):
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     publish_all(load_recipe(repository / TINY), store)
-    above = [place for place in store.root.parents if place.is_relative_to(tempfile.gettempdir()) and place.stat().st_uid == os.geteuid()]
+    above = [
+        place
+        for place in store.root.parents
+        if place.is_relative_to(tempfile.gettempdir()) and place.stat().st_uid == os.geteuid()
+    ]
     for place in (store.root, *store.root.rglob("*"), *above[:-1]):
         place.chmod(place.stat().st_mode | (0o055 if place.is_dir() else 0o044))
     told = FORK.Queue()

@@ -35,7 +35,9 @@ def alignflow(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments):
-        return subprocess.run([sys.executable, "-c", WITHOUT_PREFECT, *arguments], cwd=repository, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-c", WITHOUT_PREFECT, *arguments], cwd=repository, capture_output=True, text=True
+        )
 
     return run
 
@@ -52,11 +54,20 @@ def test_a_run_that_finds_every_step_imports_no_prefect_and_starts_no_server(rec
 
 
 def test_what_became_of_the_rows_of_each_table_is_printed_for_a_found_step_too(recipe, store, alignflow):
-    metrics = {"prompts/kept": 40.0, "prompts/dropped": 0.0, "demonstrations/kept": 20.0, "demonstrations/dropped": 20.0,
-               "demonstrations/dropped/empty": 2.0, "demonstrations/dropped/over_long": 18.0}  # fmt: skip
+    metrics = {
+        "prompts/kept": 40.0,
+        "prompts/dropped": 0.0,
+        "demonstrations/kept": 20.0,
+        "demonstrations/dropped": 20.0,
+        "demonstrations/dropped/empty": 2.0,
+        "demonstrations/dropped/over_long": 18.0,
+    }
     publish_all(recipe, store, metrics={"prepare": metrics})
     done = alignflow("run", TINY)
-    assert "\ndemonstrations: kept 20 of 40: 18 over_long, 2 empty\n" in done.stdout and "\nprompts: kept 40 of 40\n" in done.stdout
+    assert (
+        "\ndemonstrations: kept 20 of 40: 18 over_long, 2 empty\n" in done.stdout
+        and "\nprompts: kept 40 of 40\n" in done.stdout
+    )
 
 
 def test_a_gate_of_a_found_step_decides_as_in_any_run(recipe, store, alignflow):
@@ -69,7 +80,8 @@ STEPS = [Step("init", "cached"), Step("sft", "cached"), Step("align", "run")]
 
 
 @pytest.mark.parametrize(
-    ("chosen", "forced", "found"), [({"init", "sft"}, set(), True), ({"init", "sft"}, {"sft"}, False), ({"init", "align"}, set(), False)]
+    ("chosen", "forced", "found"),
+    [({"init", "sft"}, set(), True), ({"init", "sft"}, {"sft"}, False), ({"init", "align"}, set(), False)],
 )
 def test_a_forced_or_missing_step_among_the_chosen_needs_a_server(recipe, chosen, forced, found):
     assert all_found(STEPS, [node for node in nodes(recipe) if node.name in chosen], forced) is found
@@ -77,7 +89,9 @@ def test_a_forced_or_missing_step_among_the_chosen_needs_a_server(recipe, chosen
 
 def test_dask_workers_elsewhere_need_a_server_that_they_reach(recipe):
     def with_address(address):
-        return recipe.model_copy(update={"engine": recipe.engine.model_copy(update={"task_runner": "dask", "dask_address": address})})
+        return recipe.model_copy(
+            update={"engine": recipe.engine.model_copy(update={"task_runner": "dask", "dask_address": address})}
+        )
 
     refuse_far_workers(with_address(""))
     refuse_far_workers(with_address("tcp://127.0.0.1:8786"))

@@ -34,7 +34,11 @@ def test_list_lineage_verify_and_gc(made, store):
     content[-1] ^= 1
     weights.write_bytes(content)
     damaged = alignflow("verify")
-    assert damaged.returncode == 1 and "0 artifacts are whole" in damaged.stdout and "1 artifact is damaged:" in damaged.stderr
+    assert (
+        damaged.returncode == 1
+        and "0 artifacts are whole" in damaged.stdout
+        and "1 artifact is damaged:" in damaged.stderr
+    )
     assert f"{made['init'].key}: model.safetensors changed on disk; set aside" in damaged.stderr
     assert "run the recipe again" in damaged.stderr
     assert not store.directory(made["init"].key).exists() and len(list((store.root / "quarantine").iterdir())) == 1
@@ -44,9 +48,15 @@ def test_a_store_with_a_server_is_not_shared_and_its_history_stays_with_the_host
     home = Home(store.root)
     home.make()
     (home.prefect / "prefect.db").write_text("history")
-    server = processes.start(home, "server", [sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ), tmp_path)
+    server = processes.start(
+        home, "server", [sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ), tmp_path
+    )
     refused = CliRunner().invoke(app, ["share-store"])
-    assert isinstance(refused.exception, UserError) and "`alignflow down` first" in str(refused.exception) and not store.sharing
+    assert (
+        isinstance(refused.exception, UserError)
+        and "`alignflow down` first" in str(refused.exception)
+        and not store.sharing
+    )
     processes.stop(server, 5)
     assert CliRunner().invoke(app, ["share-store"]).exit_code == 0
     assert home.prefect.name != "home" and (home.prefect / "prefect.db").read_text() == "history"

@@ -51,7 +51,10 @@ def test_in_a_store_the_base_is_known_by_key_and_digest_and_no_path(in_store):
 
 def test_a_store_may_move(in_store, tmp_path):
     shutil.move(tmp_path / "anywhere", tmp_path / "elsewhere")
-    assert find_base(tmp_path / "elsewhere" / "artifacts" / "sft-1" / "payload") == tmp_path / "elsewhere/artifacts/init-1/payload"
+    assert (
+        find_base(tmp_path / "elsewhere" / "artifacts" / "sft-1" / "payload")
+        == tmp_path / "elsewhere/artifacts/init-1/payload"
+    )
 
 
 def test_the_same_bytes_under_another_key_do_as_well(in_store):

@@ -17,7 +17,7 @@ from alignflow.data.artifacts import (
     verify_files,
     verify_inputs,
     verify_whole,
-)  # fmt: skip
+)
 from alignflow.data.errors import DamagedArtifactError, DataError
 from alignflow.data.records import read_table, user, write_table
 
@@ -26,7 +26,11 @@ from alignflow.data.records import read_table, user, write_table
 def payload(tmp_path):
     """A payload with a table, a tokenizer and weights."""
     source = tmp_path / "source"
-    write_table([{"id": str(n), "prompt": user(f"question {n}")} for n in range(40)], "prompts", source / "prompts" / "train.parquet")
+    write_table(
+        [{"id": str(n), "prompt": user(f"question {n}")} for n in range(40)],
+        "prompts",
+        source / "prompts" / "train.parquet",
+    )
     (source / "tokenizer.json").write_text('{"a": 1}')
     (source / "model.safetensors").write_text("weights")
     return as_artifact(source, tmp_path, "prepare-1")

@@ -7,15 +7,49 @@ from chat_template_support import CORPUS, FAMILIES, TOKENIZERS, make_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alignflow.data.batch_rendering import AT_ONCE, encode_answers, encode_conversations, encode_every_prompt, encode_prompts
+from alignflow.data.batch_rendering import (
+    AT_ONCE,
+    encode_answers,
+    encode_conversations,
+    encode_every_prompt,
+    encode_prompts,
+)
 from alignflow.data.errors import TemplateRefusedError
 from alignflow.data.records import assistant, user
 from alignflow.data.rendering import encode_prompt, encode_turn, encode_turns
 
 EVERY = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=["-".join(key) for key in TOKENIZERS])
 FEW = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-CONTROLS = ["<|im_end|>", "</s>", "<|end|>", "<end_of_turn>", "<|eot_id|>", "<|user|>", "<|assistant|>", "<|return|>", "<SPECIAL_12>", "[gMASK]"]
-WORDS = ["hello", " world", "\n", "\n\n", "  ", "é", "日本", "🙂", "\u0301", "<think>\nSo.\n</think>\n\n", "</think>", "[/INST]", "42", "'s", ":", *CONTROLS]
+CONTROLS = [
+    "<|im_end|>",
+    "</s>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|eot_id|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|return|>",
+    "<SPECIAL_12>",
+    "[gMASK]",
+]
+WORDS = [
+    "hello",
+    " world",
+    "\n",
+    "\n\n",
+    "  ",
+    "é",
+    "日本",
+    "🙂",
+    "\u0301",
+    "<think>\nSo.\n</think>\n\n",
+    "</think>",
+    "[/INST]",
+    "42",
+    "'s",
+    ":",
+    *CONTROLS,
+]
 
 texts = st.lists(st.sampled_from(WORDS), max_size=5).map("".join)
 system = st.one_of(st.just([]), texts.map(lambda text: [{"role": "system", "content": text}]))
@@ -27,7 +61,11 @@ def conversations(draw):
     """A system turn or none, and exchanges, of which some are not to be learnt."""
     messages = draw(system)
     for question, answer, weight in draw(turns):
-        messages = [*messages, *user(question), {**assistant(answer)[0], **({} if weight is None else {"weight": weight})}]
+        messages = [
+            *messages,
+            *user(question),
+            {**assistant(answer)[0], **({} if weight is None else {"weight": weight})},
+        ]
     return messages
 
 
@@ -80,7 +118,9 @@ def test_refused_turns_are_none_and_the_order_is_kept():
 
 def test_every_prompt_raises_what_one_alone_raises():
     tokenizer, refused = TOKENIZERS["gemma", "byte-level"], [{"role": "system", "content": "s"}, *user("a")]
-    assert encode_every_prompt(tokenizer, [user("a"), user("b")]) == [encode_prompt(tokenizer, user(text)) for text in "ab"]
+    assert encode_every_prompt(tokenizer, [user("a"), user("b")]) == [
+        encode_prompt(tokenizer, user(text)) for text in "ab"
+    ]
     with pytest.raises(TemplateRefusedError) as alone:
         encode_prompt(tokenizer, refused)
     with pytest.raises(TemplateRefusedError) as found:
@@ -121,8 +161,13 @@ def test_nothing_to_encode():
 
 def test_messages_with_more_than_a_text_are_written_with_all_that_they_have():
     tokenizer = make_tokenizer(FAMILIES["llama3"], "byte-level")
-    tokenizer.chat_template = tokenizer.chat_template.replace("m.content | trim", "(m.reasoning_content or '') + m.content")
-    rows = [[*user("hello"), {**assistant("world")[0], "reasoning_content": "Answer"}], [*user("hello"), *assistant("world")]]
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "m.content | trim", "(m.reasoning_content or '') + m.content"
+    )
+    rows = [
+        [*user("hello"), {**assistant("world")[0], "reasoning_content": "Answer"}],
+        [*user("hello"), *assistant("world")],
+    ]
     found = encode_conversations(tokenizer, rows)
     assert found == [encode_turns(tokenizer, row) for row in rows]
     assert found[0] != found[1]

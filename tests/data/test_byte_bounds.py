@@ -26,12 +26,20 @@ def made(vocabulary, normalizer=None, pre_tokenizer=None, **arguments):
 
 BOUND = {
     "bytes": lambda: made(BYTES, pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=False)),
-    "bytes of composed characters": lambda: made(BYTES, normalizers.NFKC(), pre_tokenizers.ByteLevel(add_prefix_space=False)),
+    "bytes of composed characters": lambda: made(
+        BYTES, normalizers.NFKC(), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    ),
     "bytes of small letters": lambda: made(
-        BYTES, normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase()]), pre_tokenizers.ByteLevel(add_prefix_space=False)
+        BYTES,
+        normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase()]),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
     ),
     "sentencepiece": lambda: made(
-        FALLBACK, normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), byte_fallback=True, unk_token="<unk>", fuse_unk=True
+        FALLBACK,
+        normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]),
+        byte_fallback=True,
+        unk_token="<unk>",
+        fuse_unk=True,
     ),
     "characters": lambda: made({"<unk>": 0, "a": 1}, unk_token="<unk>"),
 }
@@ -41,9 +49,14 @@ UNBOUND = {
     "spaces are lost": lambda: made(BYTES, pre_tokenizer=pre_tokenizers.Whitespace()),
     "ends are stripped": lambda: made(BYTES, normalizers.Strip(), pre_tokenizers.ByteLevel()),
     "spaces are collapsed": lambda: made(BYTES, normalizers.Replace("  ", " "), pre_tokenizers.ByteLevel()),
-    "words": lambda: PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))),
+    "words": lambda: PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
+    ),
 }
-HOSTILE = st.text(st.sampled_from("aA e\u0301\u0327\u1100\u1161\u11a8\u212a\ufb01\U0001d400\u1f82\u0130ß\t\n\u200d🏳️‍🌈")) | st.text()
+HOSTILE = (
+    st.text(st.sampled_from("aA e\u0301\u0327\u1100\u1161\u11a8\u212a\ufb01\U0001d400\u1f82\u0130ß\t\n\u200d🏳️‍🌈"))
+    | st.text()
+)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,9 @@ def test_a_text_that_must_be_the_same_in_two_columns_comes_from_both():
 
 
 def test_a_passage_that_is_divided_becomes_both_parts():
-    assert uses("text", "demonstrations", {"text": "One. Two."}).became == {"text": ["messages: user", "messages: assistant"]}
+    assert uses("text", "demonstrations", {"text": "One. Two."}).became == {
+        "text": ["messages: user", "messages: assistant"]
+    }
 
 
 def test_a_label_and_a_figure_become_the_columns_that_hold_them():
@@ -66,11 +68,17 @@ def test_a_column_that_only_decides_which_answer_is_the_best_is_read():
 
 
 def test_all_rows_that_can_be_used_are_looked_at_and_the_columns_of_the_others_are_seen():
-    rows = [{"instruction": "a"}, {"instruction": "b", "output": "c"}, {"instruction": "d", "input": "e", "output": "f", "odd": 1}]
+    rows = [
+        {"instruction": "a"},
+        {"instruction": "b", "output": "c"},
+        {"instruction": "d", "input": "e", "output": "f", "odd": 1},
+    ]
     found = uses("alpaca", "demonstrations", *rows)
     assert found.seen == ["instruction", "output", "input", "odd"]
     assert found.became["input"] == ["messages: user"] and found.unused == ["odd"]
-    assert uses("alpaca", "demonstrations", rows[0]).became == {} and uses("alpaca", "demonstrations", rows[0]).seen == ["instruction"]
+    assert uses("alpaca", "demonstrations", rows[0]).became == {} and uses(
+        "alpaca", "demonstrations", rows[0]
+    ).seen == ["instruction"]
 
 
 def test_what_is_known_of_later_rows_is_added_and_what_is_seen_to_be_used_is_not_overruled():

@@ -21,7 +21,9 @@ def rows_of_pairs(draw):
         answers = []
         for _ in range(2):
             completion = draw(IDS)
-            mask = draw(st.just(()) | st.lists(st.booleans(), min_size=len(completion), max_size=len(completion)).map(tuple))
+            mask = draw(
+                st.just(()) | st.lists(st.booleans(), min_size=len(completion), max_size=len(completion)).map(tuple)
+            )
             answers.append(AnswerIds(draw(st.just(prompt) | IDS), completion, mask))
         rows.append(EncodedRow(f"é{number}", tuple(answers), (draw(st.none() | st.floats(-1, 1)),)))
     return rows
@@ -73,7 +75,10 @@ def test_there_is_no_row_before_the_first_or_after_the_last(tmp_path):
 
 def test_what_is_mapped_is_not_in_memory(tmp_path):
     """A file of 80 MB is opened and one row of it read, and Arrow has allocated next to nothing for it."""
-    rows = [EncodedRow(str(number), (AnswerIds((1,) * 10000, (2,) * 10000), AnswerIds((1,) * 10000, (3,))), (None,)) for number in range(4)]
+    rows = [
+        EncodedRow(str(number), (AnswerIds((1,) * 10000, (2,) * 10000), AnswerIds((1,) * 10000, (3,))), (None,))
+        for number in range(4)
+    ]
     path = tmp_path / "rows.arrow"
     with EncodedRowWriter(path, ("chosen", "rejected"), ("margin",)) as writer:
         for _ in range(250):
@@ -83,7 +88,17 @@ def test_what_is_mapped_is_not_in_memory(tmp_path):
     found = EncodedRows(path)
     assert found.row(999)[0].completion_ids == (2,) * 10000
     assert pa.total_allocated_bytes() - before < 1e6
-    assert sum(array.nbytes for array in (*found.prompt_lengths.values(), *found.completion_lengths.values(), *found.supervised.values())) == 6 * 4000
+    assert (
+        sum(
+            array.nbytes
+            for array in (
+                *found.prompt_lengths.values(),
+                *found.completion_lengths.values(),
+                *found.supervised.values(),
+            )
+        )
+        == 6 * 4000
+    )
 
 
 def last_run(answer):

@@ -27,15 +27,30 @@ def tokenizer(tmp_path_factory):
 
 def demonstrations(count=5):
     return [
-        {"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i]}"), *assistant(f"{WORDS[i]} cat"), *user("and"), *assistant("dog " * i)]} for i in range(count)
+        {
+            "id": f"d{i}",
+            "source": "t",
+            "messages": [*user(f"the {WORDS[i]}"), *assistant(f"{WORDS[i]} cat"), *user("and"), *assistant("dog " * i)],
+        }
+        for i in range(count)
     ]
 
 
 def pairs(count=5):
     return [
-        {"id": f"p{i}", "source": "t", "prompt": user(f"the {WORDS[i]}"), "chosen": [*assistant("cat"), *user("more"), *assistant("red " * (i + 1))],
-         "rejected": assistant("no"), "chosen_ended": i % 2 == 0, "rejected_ended": None, "soft_label": 0.5 if i else None, "margin": None} for i in range(count)
-    ]  # fmt: skip
+        {
+            "id": f"p{i}",
+            "source": "t",
+            "prompt": user(f"the {WORDS[i]}"),
+            "chosen": [*assistant("cat"), *user("more"), *assistant("red " * (i + 1))],
+            "rejected": assistant("no"),
+            "chosen_ended": i % 2 == 0,
+            "rejected_ended": None,
+            "soft_label": 0.5 if i else None,
+            "margin": None,
+        }
+        for i in range(count)
+    ]
 
 
 def table(rows, kind, path):
@@ -60,7 +75,11 @@ def encoded(monkeypatch):
     """The number of rows of each call that encodes."""
     calls = []
     for kind in (DEMONSTRATIONS, PREFERENCES):
-        monkeypatch.setitem(globals(), kind.name.upper(), replace(kind, encode=lambda *given, kind=kind: calls.append(len(given[1])) or kind.encode(*given)))
+        monkeypatch.setitem(
+            globals(),
+            kind.name.upper(),
+            replace(kind, encode=lambda *given, kind=kind: calls.append(len(given[1])) or kind.encode(*given)),
+        )
     return calls
 
 
@@ -75,7 +94,10 @@ def test_conversations_have_the_ids_of_rendering(tmp_path, tokenizer, open_table
     for index, row in enumerate(rows):
         (answer,), wanted = found.row(index), encode_turns(tokenizer, row["messages"])
         assert [*answer.prompt_ids, *answer.completion_ids] == wanted.ids
-        assert [*[False] * len(answer.prompt_ids), *(answer.mask or [True] * len(answer.completion_ids))] == wanted.supervised
+        assert [
+            *[False] * len(answer.prompt_ids),
+            *(answer.mask or [True] * len(answer.completion_ids)),
+        ] == wanted.supervised
         assert answer.mask and answer.mask[0]  # two turns, with a user's between them
 
 
@@ -85,14 +107,26 @@ def test_pairs_have_the_ids_of_rendering_and_their_numbers(tmp_path, tokenizer, 
     for index, row in enumerate(rows):
         for side, answer in zip(("chosen", "rejected"), found.row(index), strict=True):
             *before, last = row[side]
-            wanted = encode_turn(tokenizer, [*row["prompt"], *before], last["content"], ended=row[f"{side}_ended"] is not False)
-            assert (list(answer.prompt_ids), list(answer.completion_ids), answer.mask) == (wanted.prompt_ids, wanted.completion_ids, ())
-    assert str(found.values["soft_label"].tolist()) == "[nan, 0.5, 0.5, 0.5, 0.5]" and list(found.names) == [row["id"] for row in rows]
+            wanted = encode_turn(
+                tokenizer, [*row["prompt"], *before], last["content"], ended=row[f"{side}_ended"] is not False
+            )
+            assert (list(answer.prompt_ids), list(answer.completion_ids), answer.mask) == (
+                wanted.prompt_ids,
+                wanted.completion_ids,
+                (),
+            )
+    assert str(found.values["soft_label"].tolist()) == "[nan, 0.5, 0.5, 0.5, 0.5]" and list(found.names) == [
+        row["id"] for row in rows
+    ]
 
 
 def test_a_conversation_without_a_supervised_token_has_no_ids(tmp_path, open_table):
     unlearnt = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "no", "weight": 0}]
-    rows = [{"id": "silent", "source": "t", "messages": user("the cat")}, {"id": "unlearnt", "source": "t", "messages": unlearnt}, *demonstrations(1)]
+    rows = [
+        {"id": "silent", "source": "t", "messages": user("the cat")},
+        {"id": "unlearnt", "source": "t", "messages": unlearnt},
+        *demonstrations(1),
+    ]
     found = open_table(table(rows, DEMONSTRATIONS, tmp_path / "train.parquet"), DEMONSTRATIONS)
     assert found.supervised["completion"][:2].tolist() == [0, 0] and found.lengths("completion")[:2].tolist() == [0, 0]
     assert found.supervised["completion"][2] > 0
@@ -113,7 +147,9 @@ def test_the_same_rows_are_encoded_once(tmp_path, open_table, encoded):
     assert len(files(tmp_path)) == 1
 
 
-def test_other_rows_another_template_and_another_token_have_files_of_their_own(tmp_path, tokenizer, open_table, encoded):
+def test_other_rows_another_template_and_another_token_have_files_of_their_own(
+    tmp_path, tokenizer, open_table, encoded
+):
     path = table(demonstrations(), DEMONSTRATIONS, tmp_path / "train.parquet")
     open_table(path, DEMONSTRATIONS)
     open_table(table(demonstrations(4), DEMONSTRATIONS, tmp_path / "fewer.parquet"), DEMONSTRATIONS)
@@ -129,7 +165,9 @@ def test_other_rows_another_template_and_another_token_have_files_of_their_own(t
 def test_another_version_of_rendering_encodes_again(tmp_path, open_table, encoded, monkeypatch):
     path = table(demonstrations(), DEMONSTRATIONS, tmp_path / "train.parquet")
     open_table(path, DEMONSTRATIONS)
-    monkeypatch.setattr(module, "PARTS", {**module.PARTS, "rendering": replace(module.PARTS["rendering"], version="later")})
+    monkeypatch.setattr(
+        module, "PARTS", {**module.PARTS, "rendering": replace(module.PARTS["rendering"], version="later")}
+    )
     open_table(path, DEMONSTRATIONS)
     assert encoded == [5, 5] and len(files(tmp_path)) == 2
 
@@ -176,7 +214,10 @@ def test_a_killed_process_leaves_nothing_that_counts_and_what_it_left_goes(tmp_p
 
 def test_a_row_that_the_template_refuses_is_told_as_by_rendering_and_leaves_no_file(tmp_path, tokenizer, open_table):
     refusing = copy.deepcopy(tokenizer)
-    refusing.chat_template = "{% if messages[0]['content'] == 'the dog' %}{{ raise_exception('no dogs') }}{% endif %}" + tokenizer.chat_template
+    refusing.chat_template = (
+        "{% if messages[0]['content'] == 'the dog' %}{{ raise_exception('no dogs') }}{% endif %}"
+        + tokenizer.chat_template
+    )
     rows = [*demonstrations(2), {"id": "dog", "source": "t", "messages": [*user("the dog"), *assistant("cat")]}]
     with pytest.raises(TemplateRefusedError, match="no dogs"):
         open_table(table(rows, DEMONSTRATIONS, tmp_path / "train.parquet"), DEMONSTRATIONS, refusing)
@@ -196,7 +237,11 @@ def _make(path, tokenizer, root, gate):
 
 
 def test_two_processes_that_make_it_at_once_end_with_one_whole_file(tmp_path, tokenizer):
-    path = table([{**row, "id": f"{row['id']}-{n}"} for n in range(40) for row in demonstrations()], DEMONSTRATIONS, tmp_path / "train.parquet")
+    path = table(
+        [{**row, "id": f"{row['id']}-{n}"} for n in range(40) for row in demonstrations()],
+        DEMONSTRATIONS,
+        tmp_path / "train.parquet",
+    )
     fork = multiprocessing.get_context("fork")
     gate = fork.Barrier(2)
     processes = [fork.Process(target=_make, args=(path, tokenizer, tmp_path / "run", gate)) for _ in range(2)]

@@ -43,4 +43,6 @@ def test_all_but_the_first_of_equal_digests_are_repeated(numbers):
 def test_rows_of_one_digest_that_mean_different_things_are_contradictory(rows):
     digests = np.array([[number % 2, number // 2] for number, _ in rows], dtype=np.uint64).reshape(-1, 2)
     found = contradictory(digests, np.array([meant for _, meant in rows], dtype=np.uint64))
-    assert found.tolist() == [any(number == other and meant != another for other, another in rows) for number, meant in rows]
+    assert found.tolist() == [
+        any(number == other and meant != another for other, another in rows) for number, meant in rows
+    ]

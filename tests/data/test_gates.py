@@ -22,9 +22,18 @@ def gate(**fields):
 
 def record(of, digest="d", verdict="approved", **fields):
     return GateRecord(
-        gate=of.label, stage=of.stage, metric=of.metric, key="reward-1", digest=digest, value=0.5, minimum=of.minimum, maximum=of.maximum,
-        action=of.action, verdict=verdict, **fields,
-    )  # fmt: skip
+        gate=of.label,
+        stage=of.stage,
+        metric=of.metric,
+        key="reward-1",
+        digest=digest,
+        value=0.5,
+        minimum=of.minimum,
+        maximum=of.maximum,
+        action=of.action,
+        verdict=verdict,
+        **fields,
+    )
 
 
 def _grid(value):
@@ -45,7 +54,9 @@ def test_a_larger_value_passes_a_minimum_that_a_smaller_one_passes(value, low, m
     assert passes(gate(minimum=low), value + more) or not passes(gate(minimum=low), value)
 
 
-@pytest.mark.parametrize(("value", "wanted"), [(0.6, True), (0.6 - 1e-9, False), (0.0, False), (None, False), (math.nan, False)])
+@pytest.mark.parametrize(
+    ("value", "wanted"), [(0.6, True), (0.6 - 1e-9, False), (0.0, False), (None, False), (math.nan, False)]
+)
 def test_the_limit_itself_passes_and_what_was_not_measured_does_not(value, wanted):
     assert passes(gate(), value) is wanted
     assert passes(gate(minimum=-1.0), 0.0), "a measured zero is a value"
@@ -65,7 +76,14 @@ def test_a_metric_that_the_stage_does_not_have_is_refused_with_those_that_it_has
 
 @pytest.mark.parametrize(
     "fields",
-    [{"minimum": None}, {"minimum": 2.0, "maximum": 1.0}, {"minimum": math.nan}, {"action": "halt"}, {"name": "two words"}, {"limit": 1}],
+    [
+        {"minimum": None},
+        {"minimum": 2.0, "maximum": 1.0},
+        {"minimum": math.nan},
+        {"action": "halt"},
+        {"name": "two words"},
+        {"limit": 1},
+    ],
 )
 def test_a_gate_that_means_nothing_is_refused(fields):
     with pytest.raises(ValidationError):
@@ -87,8 +105,15 @@ def test_a_gate_on_a_step_that_the_recipe_does_not_have_is_refused():
 
 @pytest.mark.parametrize(
     ("now", "holds"),
-    [({}, True), ({"minimum": 0.5}, True), ({"minimum": 0.7}, False), ({"maximum": 0.9}, False), ({"metric": "loss"}, False), ({"name": "x"}, False)],
-)  # fmt: skip
+    [
+        ({}, True),
+        ({"minimum": 0.5}, True),
+        ({"minimum": 0.7}, False),
+        ({"maximum": 0.9}, False),
+        ({"metric": "loss"}, False),
+        ({"name": "x"}, False),
+    ],
+)
 def test_an_approval_holds_for_the_same_gate_with_limits_that_are_no_stricter(now, holds):
     assert approval_holds(record(gate()), gate(**now), "d") is holds
 
@@ -98,8 +123,16 @@ def test_an_approval_holds_for_the_artifact_that_was_looked_at():
     assert not approval_holds(record(gate(), verdict="refused"), gate(), "d")
 
 
-@given(low=st.none() | NUMBERS, high=st.none() | NUMBERS, low_now=st.none() | NUMBERS, high_now=st.none() | NUMBERS, value=NUMBERS)
-def test_whatever_passes_the_approved_limits_passes_those_that_the_approval_still_holds_for(low, high, low_now, high_now, value):
+@given(
+    low=st.none() | NUMBERS,
+    high=st.none() | NUMBERS,
+    low_now=st.none() | NUMBERS,
+    high_now=st.none() | NUMBERS,
+    value=NUMBERS,
+)
+def test_whatever_passes_the_approved_limits_passes_those_that_the_approval_still_holds_for(
+    low, high, low_now, high_now, value
+):
     def make(minimum, maximum):
         return gate(minimum=minimum, maximum=maximum) if (minimum, maximum) != (None, None) else None
 

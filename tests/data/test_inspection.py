@@ -9,7 +9,16 @@ from tests_support import as_artifact, small_tokenizer
 
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DamagedArtifactError, RecipeError, UserError
-from alignflow.data.inspection import as_json, inspect_source, inspect_table, render, rendered_rows, token_warnings, visible, with_template
+from alignflow.data.inspection import (
+    as_json,
+    inspect_source,
+    inspect_table,
+    render,
+    rendered_rows,
+    token_warnings,
+    visible,
+    with_template,
+)
 from alignflow.data.records import assistant, user, write_table
 from alignflow.data.rendering import encode_conversation, encode_prompt, load_tokenizer
 
@@ -47,7 +56,9 @@ def test_a_kind_that_is_named_is_the_one_that_it_is_read_as(written):
 
 
 def test_dropped_rows_are_counted_by_reason_and_a_tenth_is_warned_of(written):
-    few = inspect_source(written(*[{**PAIR, "prompt": f"{number}?"} for number in range(19)], {**PAIR, "rejected": "So."}))
+    few = inspect_source(
+        written(*[{**PAIR, "prompt": f"{number}?"} for number in range(19)], {**PAIR, "rejected": "So."})
+    )
     assert few.dropped == {"identical_pair": 1} and few.warnings == []
     many = inspect_source(written(PAIR, PAIR, {**PAIR, "rejected": "So."}))
     assert many.warnings == ["dropped: 1 of 3 rows"] and len(many.counted.rows) == 2
@@ -121,12 +132,20 @@ def test_the_answers_of_pairs_and_unpaired_rows_are_supervised_and_their_prompt_
     assert list(sides) == (list(names) if len(names) > 1 else [""])
     prompt = encode_prompt(tokenizer, row["prompt"])
     for name, side in zip(names, sides.values(), strict=True):
-        assert side.ids[: len(prompt)] == prompt and side.supervised == [False] * len(prompt) + [True] * (len(side.ids) - len(prompt))
+        assert side.ids[: len(prompt)] == prompt and side.supervised == [False] * len(prompt) + [True] * (
+            len(side.ids) - len(prompt)
+        )
         assert tokenizer.decode(side.ids[len(prompt) :]) == f"{name}.<|end|>"
 
 
 def test_an_answer_that_was_cut_has_no_end(tokenizer):
-    pair = {"prompt": user("Why?"), "chosen": assistant("So"), "rejected": assistant("No"), "chosen_ended": False, "rejected_ended": None}
+    pair = {
+        "prompt": user("Why?"),
+        "chosen": assistant("So"),
+        "rejected": assistant("No"),
+        "chosen_ended": False,
+        "rejected_ended": None,
+    }
     sides = render(tokenizer, pair)
     assert sides["chosen"].ids[-1] != tokenizer.eos_token_id and sides["rejected"].ids[-1] == tokenizer.eos_token_id
     sides = render(tokenizer, {"prompt": user("Why?"), "completions": ["So", "No"], "ended": [True, False]})
@@ -154,12 +173,17 @@ def test_json_has_a_flag_and_a_token_for_each_id_and_a_list_for_each_side_of_a_p
 def test_json_without_a_tokenizer_has_the_prepared_columns_alone(written):
     found = as_json(inspect_source(written(PAIR, PAIR)), 1)
     assert [set(row) for row in found["rows"]] == [set(found["rows"][0])] and "ids" not in found["rows"][0]
-    assert {"format", "read", "kept", "dropped", "warnings", "rows"} <= set(found) and (found["read"], found["kept"]) == (2, 2)
+    assert {"format", "read", "kept", "dropped", "warnings", "rows"} <= set(found) and (
+        found["read"],
+        found["kept"],
+    ) == (2, 2)
 
 
 def test_a_row_that_the_template_refuses_is_named_and_the_others_are_written(tmp_path):
     tokenizer = load_tokenizer(small_tokenizer(tmp_path))
-    tokenizer.chat_template = "{{ raise_exception('no system turn') if messages[0]['role'] == 'system' }}" + tokenizer.chat_template
+    tokenizer.chat_template = (
+        "{{ raise_exception('no system turn') if messages[0]['role'] == 'system' }}" + tokenizer.chat_template
+    )
     rows = [{"prompt": [{"role": "system", "content": "Be brief."}, *user("Why?")]}, {"prompt": user("Why?")}]
     warnings = []
     refused, fine = rendered_rows(tokenizer, rows, warnings)
@@ -199,10 +223,17 @@ def test_no_token_steers_a_terminal_and_a_part_of_a_character_has_its_own_name(t
 @pytest.fixture
 def payload(store, tmp_path):
     """The payload of an artifact like those of `prepare`."""
-    rows = [{"id": str(index), "source": "a.jsonl", "messages": [*user(f"{index}?"), *assistant("So.")]} for index in range(3)]
+    rows = [
+        {"id": str(index), "source": "a.jsonl", "messages": [*user(f"{index}?"), *assistant("So.")]}
+        for index in range(3)
+    ]
     for side, chosen in {"heldout": rows[:1], "train": rows[1:]}.items():
         write_table(chosen, "demonstrations", tmp_path / "made" / "demonstrations" / f"{side}.parquet")
-    write_table([{"id": "9", "source": "a.jsonl", "prompt": user("9?")}], "prompts", tmp_path / "made" / "evaluation" / "prompts.parquet")
+    write_table(
+        [{"id": "9", "source": "a.jsonl", "prompt": user("9?")}],
+        "prompts",
+        tmp_path / "made" / "evaluation" / "prompts.parquet",
+    )
     known = {"read": 5, "kept": 3, "dropped": {"duplicate": 2}, "formats": {"a.jsonl": "alpaca"}}
     (tmp_path / "made" / "statistics.json").write_text(json.dumps({"tables": {"demonstrations": known}}))
     return as_artifact(tmp_path / "made", store.root, "prepare-1", "dataset")

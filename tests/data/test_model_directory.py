@@ -22,7 +22,9 @@ def test_a_whole_one_passes(whole):
 
 def shards(path):
     (path / "model.safetensors").unlink()
-    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    (path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}})
+    )
     write_weights(path / "model-1.safetensors")
 
 
@@ -51,9 +53,12 @@ BROKEN = {
     "a shard outside": (outside, "no weight_map of file names"),
     "cut off": (lambda path: write_weights(path / "model.safetensors", b"\0" * 5), "its header says"),
     "empty": (lambda path: (path / "model.safetensors").write_bytes(b""), "header cannot be read"),
-    "a pointer": (lambda path: (path / "model.safetensors").write_text("version https://git-lfs\noid 1\n"), "Git LFS pointer"),
+    "a pointer": (
+        lambda path: (path / "model.safetensors").write_text("version https://git-lfs\noid 1\n"),
+        "Git LFS pointer",
+    ),
     "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "no tokenizer"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -29,33 +29,53 @@ def kept_of(rows, threshold=0.9):
 
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 40, 400])
 def test_a_system_prompt_of_all_rows_makes_no_two_of_them_alike(count):
-    rows = [{"messages": [{"role": "system", "content": LONG}, *user(question(n)), *assistant(f"{n} times so many")]} for n in range(count)]
+    rows = [
+        {"messages": [{"role": "system", "content": LONG}, *user(question(n)), *assistant(f"{n} times so many")]}
+        for n in range(count)
+    ]
     assert kept_of(rows) == count
 
 
 @pytest.mark.parametrize("systems", [1, 2, 5, 20, 60])
 def test_a_few_system_prompts_make_no_two_rows_alike(systems):
-    rows = [{"prompt": [{"role": "system", "content": f"{LONG} {n % systems}"}, *user(question(n))]} for n in range(120)]
+    rows = [
+        {"prompt": [{"role": "system", "content": f"{LONG} {n % systems}"}, *user(question(n))]} for n in range(120)
+    ]
     assert kept_of(rows) == 120
 
 
 @pytest.mark.parametrize(("count", "share"), [(20, 1.0), (40, 0.6), (400, 1.0), (400, 0.6)])
 def test_a_template_of_most_rows_makes_no_two_of_them_alike(count, share):
     """In a template in the user's turn, as Alpaca's; the other rows have none."""
-    rows = [{"messages": [*user(f"{LONG} {question(n)} {LONG[::-1]}" if n < share * count else question(n)), *assistant(f"{n} times")]} for n in range(count)]
+    rows = [
+        {
+            "messages": [
+                *user(f"{LONG} {question(n)} {LONG[::-1]}" if n < share * count else question(n)),
+                *assistant(f"{n} times"),
+            ]
+        }
+        for n in range(count)
+    ]
     assert kept_of(rows) == count
 
 
 def test_rows_that_are_nearly_the_same_are_found_under_a_shared_system_prompt():
     rng = random.Random(0)
     texts = [" ".join(rng.choices([f"w{word}" for word in range(500)], k=60)) for _ in range(30)]
-    rows = [{"messages": [{"role": "system", "content": LONG}, *user(text), *assistant("yes")]} for text in [*texts, texts[3] + " more", "x " + texts[7]]]
+    rows = [
+        {"messages": [{"role": "system", "content": LONG}, *user(text), *assistant("yes")]}
+        for text in [*texts, texts[3] + " more", "x " + texts[7]]
+    ]
     assert kept_of(rows) == 30
 
 
 def test_the_same_text_under_two_templates_is_not_the_same_row():
     texts = [f"{word} " * 3 for word in ("sun", "moon", "star", "sea")]
-    rows = [{"messages": [*user(f"{order} this sentence: {text}"), *assistant("done")]} for order in ("translate to french", "count the words of") for text in texts]
+    rows = [
+        {"messages": [*user(f"{order} this sentence: {text}"), *assistant("done")]}
+        for order in ("translate to french", "count the words of")
+        for text in texts
+    ]
     assert kept_of(rows) == 8
 
 
@@ -85,7 +105,9 @@ def test_a_text_that_is_there_again_and_again_is_found_however_often(rows, again
     draw = random.Random(0)
     words = [f"w{number}" for number in range(3000)]
     long = " ".join(draw.choices(words, k=120))
-    texts = [f"{long} number {number}" for number in range(again)] + [" ".join(draw.choices(words, k=60)) for _ in range(rows - again)]
+    texts = [f"{long} number {number}" for number in range(again)] + [
+        " ".join(draw.choices(words, k=60)) for _ in range(rows - again)
+    ]
     assert sum(near_duplicates(texts, 0.8)) == again - 1
 
 
@@ -105,12 +127,23 @@ def one_by_one(texts, threshold, bare):
     counts = Counter(shingle for members in own for shingle in members)
     common = {shingle for shingle, count in counts.items() if len(texts) >= 20 and count > len(texts) / 2}
     own = [members - common or members for members in own]
-    signatures = [[min((shingle * factor + offset) % PRIME for shingle in members) for factor, offset in zip(factors, offsets, strict=True)] for members in own]
+    signatures = [
+        [
+            min((shingle * factor + offset) % PRIME for shingle in members)
+            for factor, offset in zip(factors, offsets, strict=True)
+        ]
+        for members in own
+    ]
     bands = [[tuple(signature[start : start + 4]) for start in range(0, 64, 4)] for signature in signatures]
     found, kept = [], []
     for row in range(len(texts)):
         alike = [other for other in kept if any(one == two for one, two in zip(bands[row], bands[other], strict=True))]
-        found.append(any(min(len(sets[row] & sets[other]) / len(sets[row] | sets[other]) for sets in (own, whole)) >= threshold for other in alike))
+        found.append(
+            any(
+                min(len(sets[row] & sets[other]) / len(sets[row] | sets[other]) for sets in (own, whole)) >= threshold
+                for other in alike
+            )
+        )
         kept += [] if found[-1] else [row]
     return found
 
@@ -154,7 +187,11 @@ def test_rows_of_a_few_templates_are_compared_with_few_others(own, monkeypatch):
     looked_up, compared = [], []
     of, similarities = similar_sets._Rarest.of, similar_sets._similarities
     monkeypatch.setattr(similar_sets._Rarest, "of", lambda self, row: looked_up.append(of(self, row)) or looked_up[-1])
-    monkeypatch.setattr(similar_sets, "_similarities", lambda row, others, sets: compared.append(others) or similarities(row, others, sets))
+    monkeypatch.setattr(
+        similar_sets,
+        "_similarities",
+        lambda row, others, sets: compared.append(others) or similarities(row, others, sets),
+    )
     for rows in (500, 2000):
         looked_up.clear()
         compared.clear()
@@ -167,4 +204,6 @@ def test_rows_of_a_few_templates_are_compared_with_few_others(own, monkeypatch):
 def test_the_shingles_of_many_texts_are_those_of_each():
     texts = ["", "a", "a b", "a b c", "a b c d a b c d", "ünï çödé wörds here", "one two three"]
     flat, counts = shingles(texts)
-    assert [sorted(shingles_of(text)) for text in texts] == [part.tolist() for part in np.split(flat, np.cumsum(counts)[:-1])]
+    assert [sorted(shingles_of(text)) for text in texts] == [
+        part.tolist() for part in np.split(flat, np.cumsum(counts)[:-1])
+    ]

@@ -23,7 +23,14 @@ def project(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "of_a_file"),
-    [("mine.py:Mine", True), ("a/b.py:Mine", True), ("mine:Mine", False), ("package.py:Mine", True), ("rubric", False), ("package.module:Mine", False)],
+    [
+        ("mine.py:Mine", True),
+        ("a/b.py:Mine", True),
+        ("mine:Mine", False),
+        ("package.py:Mine", True),
+        ("rubric", False),
+        ("package.module:Mine", False),
+    ],
 )
 def test_a_file_is_told_from_a_module_by_its_suffix(name, of_a_file):
     assert own_module.is_file(name) is of_a_file
@@ -37,10 +44,18 @@ def test_a_path_starts_at_the_recipes_directory(project):
     assert recipe.align.options["rewards"][0]["options"]["function"] == f"{project / 'mine.py'}:score"
 
 
-@pytest.mark.parametrize("content", [
-    {"label": {"judge": {"name": "none.py:Mine"}}},
-    {"align": {"method": "ppo", "options": {"rewards": [{"name": "function", "options": {"function": "nowhere_for_test:score"}}]}}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"label": {"judge": {"name": "none.py:Mine"}}},
+        {
+            "align": {
+                "method": "ppo",
+                "options": {"rewards": [{"name": "function", "options": {"function": "nowhere_for_test:score"}}]},
+            }
+        },
+    ],
+)
 def test_a_recipe_that_is_used_is_refused_where_it_names_code_that_is_not_there(project, content):
     with pytest.raises(RecipeError, match="no (judge|function) "):
         changed_recipe(content, (), project, "recipe.yaml")
@@ -61,7 +76,12 @@ def test_a_changed_file_is_loaded_anew(project):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("{}/none.py:Mine", "no such file"), ("{}/mine.py:Other", "Other"), ("{}/broken.py:Mine", "cannot be imported"), ("no_such_module:Mine", "PYTHONPATH")],
+    [
+        ("{}/none.py:Mine", "no such file"),
+        ("{}/mine.py:Other", "Other"),
+        ("{}/broken.py:Mine", "cannot be imported"),
+        ("no_such_module:Mine", "PYTHONPATH"),
+    ],
 )
 def test_what_is_not_there_is_the_recipes_error(project, name, said):
     (project / "broken.py").write_text("class Mine(:")
@@ -75,20 +95,25 @@ def test_what_is_not_there_is_the_recipes_error(project, name, said):
     [
         ("import os\nKEY = os.environ['NO_SUCH_KEY_HERE']\n", ("KeyError", "NO_SUCH_KEY_HERE", "engine.environment")),
         ("import no_such_library_here\n", ("no_such_library_here", "install what it imports", "is not searched")),
-        ("1 / 0\n", ("ZeroDivisionError", "correct the code")), ("raise SystemExit(0)\n", ("SystemExit", "correct the code")),
+        ("1 / 0\n", ("ZeroDivisionError", "correct the code")),
+        ("raise SystemExit(0)\n", ("SystemExit", "correct the code")),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("form", ["file", "module"])
 def test_code_that_fails_while_it_is_imported_is_named_with_the_remedy(project, monkeypatch, code, said, form):
     (project / "failing_for_test.py").write_text(code + CODE)
     monkeypatch.syspath_prepend(project)
     with pytest.raises(RecipeError) as caught:
         own_module.load(f"{project / 'failing_for_test.py'}:Mine" if form == "file" else "failing_for_test:Mine")
-    assert all(part in str(caught.value) for part in ("cannot be imported", *said)) and "name the file itself" not in str(caught.value)
+    assert all(
+        part in str(caught.value) for part in ("cannot be imported", *said)
+    ) and "name the file itself" not in str(caught.value)
 
 
 def test_the_remedy_for_a_file_that_is_not_there_is_to_check_its_path(project):
-    assert own_module.advice(str(project / "none.py")) == "check the path; a relative one starts at the recipe's directory"
+    assert (
+        own_module.advice(str(project / "none.py")) == "check the path; a relative one starts at the recipe's directory"
+    )
 
 
 def test_a_module_of_the_working_directory_is_not_found_and_the_message_says_how_to_name_it(project, monkeypatch):

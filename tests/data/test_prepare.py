@@ -29,7 +29,10 @@ def run_prepare(tmp_path, tokenizer):
         file = tmp_path / f"{name}.jsonl"
         file.parent.mkdir(exist_ok=True)
         file.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
-        places = {place: tmp_path / "runs" / (f"{name}-folder" if path else name) / place for place in ("out", "side", "work", "rows")}
+        places = {
+            place: tmp_path / "runs" / (f"{name}-folder" if path else name) / place
+            for place in ("out", "side", "work", "rows")
+        }
         for place in places.values():
             place.mkdir(parents=True)
         run = Run(**places, runtime=Runtime())
@@ -91,28 +94,43 @@ def test_equal_input_gives_equal_digests(tmp_path, tokenizer):
         places = {place: tmp_path / name / place for place in ("out", "side", "work", "rows")}
         for place in places.values():
             place.mkdir(parents=True)
-        prepare(PrepareConfig(demonstrations=(SourceConfig(path=str(source)),)), tokenizer=tokenizer, run=Run(**places, runtime=Runtime()))
+        prepare(
+            PrepareConfig(demonstrations=(SourceConfig(path=str(source)),)),
+            tokenizer=tokenizer,
+            run=Run(**places, runtime=Runtime()),
+        )
         digests.append({name: file_digest(places["out"] / name) for name in payload_files(places["out"])})
     assert digests[0] == digests[1]
 
 
 def test_every_dropped_row_is_counted_under_one_reason(run_prepare):
     bad = [
-        {"prompt": "p", "completion": ""}, {"prompt": "p"}, rows(1)[0], {"prompt": "long " * 400, "completion": "x"},
-        {"prompt": "question number 0 about thing 0?", "completion": "the answer is 0 "}, {"prompt": 3, "completion": "x"},
-    ]  # fmt: skip
+        {"prompt": "p", "completion": ""},
+        {"prompt": "p"},
+        rows(1)[0],
+        {"prompt": "long " * 400, "completion": "x"},
+        {"prompt": "question number 0 about thing 0?", "completion": "the answer is 0 "},
+        {"prompt": 3, "completion": "x"},
+    ]
     payload, metrics = run_prepare(rows(40) + bad + ["not json\n"], near_duplicate_threshold=1.0)
     found = statistics(payload)
-    assert found["dropped"] == {"duplicate": 2, "empty": 1, "missing_column": 1, "not_json": 1, "not_text": 0, "over_long": 1} | {
-        name: count for name, count in found["dropped"].items() if name in ("not_text", "malformed")
-    }
+    assert found["dropped"] == {
+        "duplicate": 2,
+        "empty": 1,
+        "missing_column": 1,
+        "not_json": 1,
+        "not_text": 0,
+        "over_long": 1,
+    } | {name: count for name, count in found["dropped"].items() if name in ("not_text", "malformed")}
     assert found["read"] == 47 == found["kept"] + sum(found["dropped"].values())
     assert metrics["demonstrations/kept"] == found["kept"] == 40
 
 
 def test_near_duplicates_are_dropped(run_prepare):
     words = " ".join(f"w{index}" for index in range(60))
-    payload, _ = run_prepare(rows(20) + [{"prompt": words, "completion": "same"}, {"prompt": words + " more", "completion": "same"}])
+    payload, _ = run_prepare(
+        rows(20) + [{"prompt": words, "completion": "same"}, {"prompt": words + " more", "completion": "same"}]
+    )
     assert statistics(payload)["dropped"]["near_duplicate"] == 1
 
 
@@ -190,19 +208,33 @@ def test_a_text_that_is_too_long_by_its_bytes_is_dropped_before_it_is_looked_at_
 
 
 def test_of_many_dropped_rows_the_run_warns_with_an_example(run_prepare, capsys):
-    payload, metrics = run_prepare(rows(30) + [{"prompt": f"long {number} " * 300, "completion": "x"} for number in range(10)])
+    payload, metrics = run_prepare(
+        rows(30) + [{"prompt": f"long {number} " * 300, "completion": "x"} for number in range(10)]
+    )
     assert "demonstrations: kept 30 of 40: 10 over_long\n" in capsys.readouterr().out
     assert (metrics["demonstrations/dropped"], metrics["demonstrations/dropped/over_long"]) == (10, 10)
-    assert run_prepare.warnings[0].startswith("demonstrations: kept 30 of 40: 10 over_long; an example of over_long: 'user: long 0 long 0")
-    assert len(run_prepare.warnings[0]) < 400 and statistics(payload)["examples"]["over_long"].startswith("user: long 0")
+    assert run_prepare.warnings[0].startswith(
+        "demonstrations: kept 30 of 40: 10 over_long; an example of over_long: 'user: long 0 long 0"
+    )
+    assert len(run_prepare.warnings[0]) < 400 and statistics(payload)["examples"]["over_long"].startswith(
+        "user: long 0"
+    )
 
 
 def test_rows_of_one_text_with_contradictory_labels_are_all_dropped(run_prepare, tmp_path):
-    labelled = [{**row, "label": True} for row in rows(20)] + [{**rows(1)[0], "label": False}, {**rows(2)[1], "label": True}]
+    labelled = [{**row, "label": True} for row in rows(20)] + [
+        {**rows(1)[0], "label": False},
+        {**rows(2)[1], "label": True},
+    ]
     (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
-    payload, _ = run_prepare(rows(20), unpaired=(SourceConfig(path=str(tmp_path / "labelled.jsonl")),), near_duplicate_threshold=1.0)
+    payload, _ = run_prepare(
+        rows(20), unpaired=(SourceConfig(path=str(tmp_path / "labelled.jsonl")),), near_duplicate_threshold=1.0
+    )
     assert statistics(payload, "unpaired")["dropped"] == {"contradictory_labels": 2, "duplicate": 1}
-    assert statistics(payload, "unpaired")["kept"] == 19 and "number 0" in statistics(payload, "unpaired")["examples"]["contradictory_labels"]
+    assert (
+        statistics(payload, "unpaired")["kept"] == 19
+        and "number 0" in statistics(payload, "unpaired")["examples"]["contradictory_labels"]
+    )
 
 
 @pytest.mark.parametrize(("label", "dropped"), [(False, {}), (True, {"near_duplicate": 1})])
@@ -210,39 +242,67 @@ def test_nearly_equal_rows_of_another_label_are_no_near_duplicates(run_prepare, 
     """A long prompt with another short answer is nearly one text, and one of the two answers is good."""
     long = " ".join(f"word{number}" for number in range(80))
     labelled = [{**row, "label": True} for row in rows(20)]
-    labelled += [{"prompt": long, "completion": "Yes.", "label": True}, {"prompt": long, "completion": "No.", "label": label}]
+    labelled += [
+        {"prompt": long, "completion": "Yes.", "label": True},
+        {"prompt": long, "completion": "No.", "label": label},
+    ]
     (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
-    payload, _ = run_prepare(rows(20), unpaired=(SourceConfig(path=str(tmp_path / "labelled.jsonl")),), max_prompt_length=2000, max_length=2000)
+    payload, _ = run_prepare(
+        rows(20),
+        unpaired=(SourceConfig(path=str(tmp_path / "labelled.jsonl")),),
+        max_prompt_length=2000,
+        max_length=2000,
+    )
     assert statistics(payload, "unpaired")["dropped"] == dropped
 
 
 def test_rankings_of_the_same_answers_in_another_order_are_dropped_and_in_the_same_order_once(run_prepare, tmp_path):
-    ranked = [{"prompt": f"Which one is it, number {number}?", "completions": ["this", f"that {number}"], "scores": [1, 2]} for number in range(20)]
+    ranked = [
+        {"prompt": f"Which one is it, number {number}?", "completions": ["this", f"that {number}"], "scores": [1, 2]}
+        for number in range(20)
+    ]
     others = [{**ranked[0], "scores": [2, 1]}, {**ranked[1], "scores": [1, 1]}, {**ranked[2], "scores": [0.5, 7]}]
     (tmp_path / "ranked.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in [*ranked, *others]))
-    payload, _ = run_prepare(rows(20), rankings=(SourceConfig(path=str(tmp_path / "ranked.jsonl")),), near_duplicate_threshold=1.0)
+    payload, _ = run_prepare(
+        rows(20), rankings=(SourceConfig(path=str(tmp_path / "ranked.jsonl")),), near_duplicate_threshold=1.0
+    )
     assert statistics(payload, "rankings")["dropped"] == {"contradictory_labels": 4, "duplicate": 1}
 
 
 def test_equal_conversations_of_which_different_turns_are_trained_on_are_all_dropped(run_prepare):
     def turns(number, **first):
         said = [{"role": "assistant", "content": f"{name} {number}"} for name in ("first", "second")]
-        return {"messages": [{"role": "user", "content": f"hello {number}"}, {**said[0], **first}, {"role": "user", "content": f"more {number}"}, said[1]]}
+        return {
+            "messages": [
+                {"role": "user", "content": f"hello {number}"},
+                {**said[0], **first},
+                {"role": "user", "content": f"more {number}"},
+                said[1],
+            ]
+        }
 
     found = [turns(number, weight=0) for number in range(20)] + [turns(0), turns(1, weight=0), turns(2, weight=1)]
     payload, _ = run_prepare(found, near_duplicate_threshold=1.0)
-    assert statistics(payload)["dropped"] == {"contradictory_weights": 4, "duplicate": 1} and statistics(payload)["kept"] == 18
+    assert (
+        statistics(payload)["dropped"] == {"contradictory_weights": 4, "duplicate": 1}
+        and statistics(payload)["kept"] == 18
+    )
 
 
 def test_where_few_rows_are_dropped_it_is_said_and_no_warning(run_prepare, capsys):
     run_prepare(rows(38) + [{"prompt": "long " * 400, "completion": "x"}, {"prompt": "", "completion": "x"}])
-    assert "demonstrations: kept 38 of 40: 1 empty, 1 over_long\n" in capsys.readouterr().out and run_prepare.warnings == []
+    assert (
+        "demonstrations: kept 38 of 40: 1 empty, 1 over_long\n" in capsys.readouterr().out
+        and run_prepare.warnings == []
+    )
 
 
 @pytest.mark.parametrize("bad", [{"prompt": "long {0} " * 300, "completion": "x"}, {"prompt": "{0}", "completion": ""}])
 def test_above_the_limit_the_stage_stops_with_the_reasons_and_the_limit_can_be_raised(run_prepare, bad):
     found = rows(20) + [{name: text.format(number) for name, text in bad.items()} for number in range(25)]
-    with pytest.raises(DataError, match=r"too many rows are dropped, 56%: demonstrations: kept 20 of 45: 25 (over_long|empty)") as error:
+    with pytest.raises(
+        DataError, match=r"too many rows are dropped, 56%: demonstrations: kept 20 of 45: 25 (over_long|empty)"
+    ) as error:
         run_prepare(found)
     assert "data.max_dropped_fraction above 0.5" in str(error.value) and error.value.exit_status == 2
     assert statistics(run_prepare(found, name="two", max_dropped_fraction=0.6)[0])["kept"] == 20
@@ -266,7 +326,10 @@ def test_rows_that_were_never_cleaned_do_not_hide_or_swell_the_loss(run_prepare)
 
 def test_rows_of_one_long_system_prompt_are_all_kept(run_prepare):
     system = {"role": "system", "content": " ".join(f"rule{number}" for number in range(120))}
-    different = [{"messages": [system, *user(f"question {n}?"), {"role": "assistant", "content": f"answer {n}"}]} for n in range(40)]
+    different = [
+        {"messages": [system, *user(f"question {n}?"), {"role": "assistant", "content": f"answer {n}"}]}
+        for n in range(40)
+    ]
     payload, _ = run_prepare(different, max_length=4000, max_prompt_length=4000)
     assert statistics(payload)["kept"] == 40
 
@@ -297,7 +360,9 @@ def test_words_that_most_rows_begin_with_contaminate_none_of_them(run_prepare, t
     training = [{"prompt": f"{COMMON} {row['prompt']}", "completion": row["completion"]} for row in rows(30)]
     payload, _ = run_prepare([*training, shared], evaluation=(SourceConfig(path=str(evaluation)),))
     assert statistics(payload)["dropped"] == {"contaminated": 1}
-    said = "6 runs of 8 words that evaluation prompts have stand in more than half of {}: rows are not dropped for these"
+    said = (
+        "6 runs of 8 words that evaluation prompts have stand in more than half of {}: rows are not dropped for these"
+    )
     assert run_prepare.warnings == [said.format("demonstrations"), said.format("prompts")]
 
 

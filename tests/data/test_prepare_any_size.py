@@ -38,7 +38,10 @@ def source(tmp_path_factory):
         system = [{"role": "system", "content": "be kind to all who ask"}] if number % 3 == 0 else []
         turns = [*system, {"role": "user", "content": text(3, 20)}, answer]
         if number % 11 == 0:
-            turns += [{"role": "user", "content": text(2, 5)}, {"role": "assistant", "content": text(2, 5), "weight": 0}]
+            turns += [
+                {"role": "user", "content": text(2, 5)},
+                {"role": "assistant", "content": text(2, 5), "weight": 0},
+            ]
         made.append({"messages": turns} | ({"late": 1} if number > 100 else {}))
         if number % 5 == 4:
             made.append(json.loads(json.dumps(made[draw.randrange(len(made))])))
@@ -47,7 +50,11 @@ def source(tmp_path_factory):
         if number % 19 == 0:
             made.append({"messages": [{"role": "user", "content": "?"}]})
     path = tmp_path_factory.mktemp("source") / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in made[:60]) + "{\n" + "".join(json.dumps(row) + "\n" for row in made[60:]))
+    path.write_text(
+        "".join(json.dumps(row) + "\n" for row in made[:60])
+        + "{\n"
+        + "".join(json.dumps(row) + "\n" for row in made[60:])
+    )
     return path
 
 
@@ -63,7 +70,9 @@ def run_it(tmp_path, tokenizer, source, monkeypatch):
         given = {"demonstrations": [{"path": str(source)}], "near_duplicate_threshold": 0.7, **fields}
         run = Run(**places, runtime=Runtime(threads=processes))
         metrics = prepare(PrepareConfig.model_validate(given), tokenizer=tokenizer, run=run)
-        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["out", "rows", "side", "work"], "the rows on disk are gone"
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["out", "rows", "side", "work"], (
+            "the rows on disk are gone"
+        )
         return {each: file_digest(places["out"] / each) for each in payload_files(places["out"])}, metrics, run.warnings
 
     return run
@@ -71,7 +80,13 @@ def run_it(tmp_path, tokenizer, source, monkeypatch):
 
 def test_the_artifact_does_not_depend_on_where_chunks_end(run_it, source):
     whole = run_it("whole")
-    assert {reason.rpartition("/")[2] for reason in whole[1]} >= {"duplicate", "near_duplicate", "over_long", "not_json", "no_answer"}
+    assert {reason.rpartition("/")[2] for reason in whole[1]} >= {
+        "duplicate",
+        "near_duplicate",
+        "over_long",
+        "not_json",
+        "no_answer",
+    }
     assert [run_it(f"chunks-{size}", size) for size in (1, 7, 50)] == [whole] * 3
 
 
@@ -88,13 +103,22 @@ def test_the_artifact_does_not_depend_on_the_number_of_processes(run_it):
 
 def test_equal_rows_of_two_chunks_are_found_and_a_chunk_of_which_nothing_is_left_is_no_harm(run_it, tmp_path):
     path = tmp_path / "twice.jsonl"
-    rows = [{"prompt": f"what is {WORDS[number]} {number}?", "completion": f"it is {number} {WORDS[-number]}"} for number in range(30)]
+    rows = [
+        {"prompt": f"what is {WORDS[number]} {number}?", "completion": f"it is {number} {WORDS[-number]}"}
+        for number in range(30)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *[{"prompt": "", "completion": ""}] * 10, *rows]))
     _, metrics, _ = run_it("twice", 10, demonstrations=[{"path": str(path)}])
-    assert (metrics["demonstrations/kept"], metrics["demonstrations/dropped/duplicate"], metrics["demonstrations/dropped/empty"]) == (30, 30, 10)
+    assert (
+        metrics["demonstrations/kept"],
+        metrics["demonstrations/dropped/duplicate"],
+        metrics["demonstrations/dropped/empty"],
+    ) == (30, 30, 10)
 
 
-def test_an_error_of_a_process_is_the_error_of_the_stage_and_leaves_no_rows_on_disk(run_it, tmp_path, tokenizer, monkeypatch):
+def test_an_error_of_a_process_is_the_error_of_the_stage_and_leaves_no_rows_on_disk(
+    run_it, tmp_path, tokenizer, monkeypatch
+):
     def lost(path):
         raise ModelError("no tokenizer", where=str(path))
 
@@ -110,7 +134,10 @@ def test_rows_of_a_few_chunks_alone_are_held_at_a_time(run_it, tmp_path, monkeyp
     path = tmp_path / "many.jsonl"
     with open(path, "w") as file:
         for number in range(300):
-            turns = [{"role": "user", "content": f"{number} {WORDS[number]}"}, {"role": "assistant", "content": f"{WORDS[-number]} {number}"}]
+            turns = [
+                {"role": "user", "content": f"{number} {WORDS[number]}"},
+                {"role": "assistant", "content": f"{WORDS[-number]} {number}"},
+            ]
             file.write(json.dumps({"messages": turns}) + "\n")
     alive = []
 

@@ -15,11 +15,31 @@ from alignflow.data.report.plots import bars_plot, interval_plot
 STEERING = "\x1b\x00\x07\x08\x7f\x9b\u202e\u2066\u200f\u061c\u2028\ufeff\ud800\U000e0041"
 HOSTILE = st.lists(
     st.sampled_from(
-        [*STEERING, "\x1b[2J", "\x1b]8;;http://evil\x07", "\r", "\n", "[red]", "[/]", "[link=http://evil]", "<script>", "<img src=x onerror=y>", "](http://evil)",
-         "![](http://evil)", "```", "~~~", "|", "$\\frac{", "{{ 7*7 }}", "&lt;", "\\", "a"]
+        [
+            *STEERING,
+            "\x1b[2J",
+            "\x1b]8;;http://evil\x07",
+            "\r",
+            "\n",
+            "[red]",
+            "[/]",
+            "[link=http://evil]",
+            "<script>",
+            "<img src=x onerror=y>",
+            "](http://evil)",
+            "![](http://evil)",
+            "```",
+            "~~~",
+            "|",
+            "$\\frac{",
+            "{{ 7*7 }}",
+            "&lt;",
+            "\\",
+            "a",
+        ]
     )
     | st.text(max_size=5)
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 def steers(text):
@@ -69,7 +89,9 @@ def test_markdown_of_a_text_is_one_line_without_markup(text):
     line = escaped(text)
     assert "\n" not in line and not steers(line)  # that nothing of it becomes markup: test_markdown.py
     body = fenced(text)
-    assert not steers(body) and body.count("\n" + body.partition("text")[0]) == 1  # nothing but its end closes the fence
+    assert (
+        not steers(body) and body.count("\n" + body.partition("text")[0]) == 1
+    )  # nothing but its end closes the fence
 
 
 @settings(deadline=None)

@@ -19,7 +19,7 @@ from alignflow.data.rendering import (
     encode_turn,
     encode_turns,
     load_tokenizer,
-)  # fmt: skip
+)
 from alignflow.data.template_turns import end_token
 
 SPECIAL = ["<|pad|>", "<|end|>", "<s>", "<|im_start|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|system|>"]
@@ -30,7 +30,8 @@ def make_built_in(template):
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     core.train_from_iterator(
-        ["hello world " * 20], trainers.BpeTrainer(vocab_size=300, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+        ["hello world " * 20],
+        trainers.BpeTrainer(vocab_size=300, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False),
     )
     eos = "<|im_end|>" if template == "chatml" else "<|end|>"
     tokenizer = PreTrainedTokenizerFast(
@@ -42,7 +43,9 @@ def make_built_in(template):
 
 BUILT_IN = {name: make_built_in(name) for name in TEMPLATES}
 PLAIN = st.text(st.sampled_from("abc xyzé🎉\n.,?!"), min_size=1, max_size=30).filter(str.strip)
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40) | st.sampled_from(["<|end|>", "a <|im_end|> b", "<s>"])
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40) | st.sampled_from(
+    ["<|end|>", "a <|im_end|> b", "<s>"]
+)
 
 
 @pytest.fixture(params=list(TEMPLATES))
@@ -67,11 +70,16 @@ def learnt(tokenizer, ids, mask):
 def is_its_own(tokenizer, messages, found, end):
     """The template's own ids, up to the turn's end, which a template that leaves it to the next turn (GLM) does not write yet."""
     own = template_ids(tokenizer, messages)
-    return found.ids == own[: len(found.ids)] or (found.ids[:-1] == own and found.ids[-1:] == tokenizer.convert_tokens_to_ids([end]))
+    return found.ids == own[: len(found.ids)] or (
+        found.ids[:-1] == own and found.ids[-1:] == tokenizer.convert_tokens_to_ids([end])
+    )
 
 
 CONVERSATIONS = st.lists(PLAIN, min_size=2, max_size=6).map(
-    lambda texts: [{"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(texts[: len(texts) // 2 * 2])]
+    lambda texts: [
+        {"role": ("user", "assistant")[index % 2], "content": text}
+        for index, text in enumerate(texts[: len(texts) // 2 * 2])
+    ]
 )
 
 
@@ -112,9 +120,13 @@ def test_an_answer_has_its_header_before_it(family):
     kind, tokenizer = family
     turn = encode_turn(tokenizer, user("What is this?"), "hello world", ended=False)
     whole = tokenizer.decode(turn.prompt_ids + turn.completion_ids)
-    assert whole.replace(" ", "").rstrip().endswith((kind.header + "hello world").replace(" ", "")) or "<think>" in whole
+    assert (
+        whole.replace(" ", "").rstrip().endswith((kind.header + "hello world").replace(" ", "")) or "<think>" in whole
+    )
     prompt = encode_prompt(tokenizer, user("What is this?"))
-    assert prompt[: len(turn.prompt_ids)] == turn.prompt_ids, "sampling starts from what training sees, or from what that begins with"
+    assert prompt[: len(turn.prompt_ids)] == turn.prompt_ids, (
+        "sampling starts from what training sees, or from what that begins with"
+    )
 
 
 def test_a_text_with_control_tokens_is_encoded_without_them(family):
@@ -129,7 +141,9 @@ def test_a_text_with_control_tokens_is_encoded_without_them(family):
 def test_a_sampled_answer_is_encoded_again_as_it_was_sampled(family):
     kind, tokenizer = family
     turn = encode_turn(tokenizer, user("What is this?"), "hello world", ended=True)
-    text = decode_completion(tokenizer, encode_turn(tokenizer, user("What is this?"), "hello world", ended=False).completion_ids)
+    text = decode_completion(
+        tokenizer, encode_turn(tokenizer, user("What is this?"), "hello world", ended=False).completion_ids
+    )
     assert text.strip().removeprefix("</think>").strip() == "hello world"
     assert encode_turn(tokenizer, user("What is this?"), text.strip(), ended=True).completion_ids == turn.completion_ids
 
@@ -140,7 +154,9 @@ def test_an_answer_that_closes_the_thinking_which_the_prompt_opened_follows_the_
     turn = encode_turn(tokenizer, user("What is this?"), "good question\n</think>hello", ended=True)
     assert turn.prompt_ids == encode_prompt(tokenizer, user("What is this?"))
     plain = encode_turn(tokenizer, user("What is this?"), "hello", ended=True)
-    assert "think" not in tokenizer.decode(plain.prompt_ids + plain.completion_ids), "the template writes answers without thinking"
+    assert "think" not in tokenizer.decode(plain.prompt_ids + plain.completion_ids), (
+        "the template writes answers without thinking"
+    )
     cut = encode_turn(tokenizer, user("What is this?"), "good quest", ended=False)
     assert cut.prompt_ids == turn.prompt_ids and tokenizer.eos_token_id not in cut.completion_ids
 
@@ -152,7 +168,12 @@ def test_the_channel_that_a_template_writes_before_an_answer_is_no_part_of_its_t
 
 
 @pytest.mark.parametrize(
-    "text", ["<|channel|>analysis<|message|>it as", "<|channel|>analysis<|message|>it asks<|end|><|start|>assistant<|channel|>comm", "<|channel|>"]
+    "text",
+    [
+        "<|channel|>analysis<|message|>it as",
+        "<|channel|>analysis<|message|>it asks<|end|><|start|>assistant<|channel|>comm",
+        "<|channel|>",
+    ],
 )
 def test_an_answer_that_never_came_to_the_final_channel_has_no_text(text):
     tokenizer = TOKENIZERS["gpt-oss", "byte-level"]
@@ -181,10 +202,17 @@ def test_a_token_across_the_border_is_counted_and_the_prompt_is_encoded_alone():
 
 def test_a_turn_of_weight_0_is_not_learnt(family):
     _, tokenizer = family
-    turns = [*user("What is this?"), {**assistant("hello world")[0], "weight": 0}, *user("And?"), *assistant("the quick fox")]
+    turns = [
+        *user("What is this?"),
+        {**assistant("hello world")[0], "weight": 0},
+        *user("And?"),
+        *assistant("the quick fox"),
+    ]
     ids, mask = encode_conversation(tokenizer, turns)
     assert "hello" not in learnt(tokenizer, ids, mask) and "quick" in learnt(tokenizer, ids, mask)
-    assert ids == encode_conversation(tokenizer, [{name: turn[name] for name in ("role", "content")} for turn in turns])[0]
+    assert (
+        ids == encode_conversation(tokenizer, [{name: turn[name] for name in ("role", "content")} for turn in turns])[0]
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -217,7 +245,13 @@ def test_a_prompt_has_at_most_one_bos(tokenizer):
 
 
 def test_every_assistant_turn_is_supervised_and_no_other(tokenizer):
-    turns = [{"role": "system", "content": "be kind"}, *user("q"), *assistant("first"), *user("r"), *assistant("second")]
+    turns = [
+        {"role": "system", "content": "be kind"},
+        *user("q"),
+        *assistant("first"),
+        *user("r"),
+        *assistant("second"),
+    ]
     ids, mask = encode_conversation(tokenizer, turns)
     text = learnt(tokenizer, ids, mask)
     assert "first" in text and "second" in text and "kind" not in text and mask.count(True) < len(mask)
@@ -265,7 +299,9 @@ def test_an_answer_that_brings_its_own_thinking_does_not_open_it_twice():
 def test_a_cut_answer_inside_of_thinking_that_the_prompt_opened_follows_the_prompt():
     tokenizer = TOKENIZERS["qwen3.5", "byte-level"]
     turn = encode_turn(tokenizer, user("q"), "good quest", ended=False)
-    assert turn.prompt_ids == encode_prompt(tokenizer, user("q")) and tokenizer.decode(turn.completion_ids) == "good quest"
+    assert (
+        turn.prompt_ids == encode_prompt(tokenizer, user("q")) and tokenizer.decode(turn.completion_ids) == "good quest"
+    )
 
 
 def with_template(template, special=(), ordinary=()):
@@ -279,8 +315,9 @@ def with_template(template, special=(), ordinary=()):
 def test_an_end_of_two_control_tokens_is_learnt_whole_in_every_turn():
     tokenizer = with_template(
         "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|stop|><|im_end|>' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}", special=["<|stop|>"],
-    )  # fmt: skip
+        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
+        special=["<|stop|>"],
+    )
     ids, mask = encode_conversation(tokenizer, [*user("q"), *assistant("a"), *user("r"), *assistant("b")])
     assert learnt(tokenizer, ids, mask) == "a<|stop|><|im_end|>b<|stop|><|im_end|>"
 

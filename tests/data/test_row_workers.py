@@ -29,7 +29,9 @@ def end(number):
 
 def test_few_chunks_start_no_process():
     with Workers(2) as workers:
-        assert list(workers.map(double, ((number,) for number in range(row_workers.FEW)))) == [(2 * number, os.getpid()) for number in range(row_workers.FEW)]
+        assert list(workers.map(double, ((number,) for number in range(row_workers.FEW)))) == [
+            (2 * number, os.getpid()) for number in range(row_workers.FEW)
+        ]
 
 
 def test_results_of_processes_come_in_order_and_an_error_is_the_one_that_was_raised(monkeypatch):
@@ -102,7 +104,9 @@ def test_where_no_socket_can_be_made_the_processes_begin_fresh(tmp_path):
     place.mkdir()
     script = tmp_path / "counter.py"
     script.write_text(COUNTER)
-    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(place)})
+    found = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(place)}
+    )
     assert (found.stdout.strip(), found.returncode) == ("[1, 2]", 0), found.stderr
 
 
@@ -116,9 +120,18 @@ if __name__ == "__main__":
 
 
 def test_no_process_works_with_the_code_of_another_package_of_this_name(tmp_path):
-    package = shutil.copytree(Path(row_workers.__file__).parents[1], tmp_path / "alignflow", ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "torchrun.py").write_text(SAYS_WHERE)  # a module that the other package has, too: a process that begins fresh imports the main one
-    found = subprocess.run([sys.executable, "-P", str(package / "start.py"), "alignflow.torchrun"], capture_output=True, text=True, cwd=tmp_path)
+    package = shutil.copytree(
+        Path(row_workers.__file__).parents[1], tmp_path / "alignflow", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (package / "torchrun.py").write_text(
+        SAYS_WHERE
+    )  # a module that the other package has, too: a process that begins fresh imports the main one
+    found = subprocess.run(
+        [sys.executable, "-P", str(package / "start.py"), "alignflow.torchrun"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert found.stdout.split() == [str(package / "data" / "row_workers.py")] * 2, found.stderr
 
 
@@ -142,7 +155,12 @@ if __name__ == "__main__":
 def test_processes_die_with_the_one_that_started_them(tmp_path):
     script = tmp_path / "sleeper.py"
     script.write_text(SLEEPER.replace("Spool(sys.argv[1])", "Spool(__import__('pathlib').Path(sys.argv[1]))"))
-    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path / "spool")], stdout=subprocess.PIPE, text=True, cwd=Path(row_workers.__file__).parents[2])
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "spool")],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(row_workers.__file__).parents[2],
+    )
     children = [int(parent.stdout.readline()) for _ in range(2)]
     parent.send_signal(signal.SIGKILL)
     parent.wait()

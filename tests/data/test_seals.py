@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from alignflow.data.seals import SealError, UnsealedError, check_text, sealed, sealed_text, unsealed
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
 
 
 @given(JSON)

@@ -16,30 +16,43 @@ PATHS = st.builds(lambda root, parts: root + "/".join(parts), st.sampled_from(["
 
 def named(*places, **kinds):
     sources = {kind: tuple(SourceConfig(path=path) for path in paths) for kind, paths in kinds.items()}
-    return list(source_names(PrepareConfig(**sources), [SourceConfig(path=path, split=split) for path, split in places]).values())
+    return list(
+        source_names(
+            PrepareConfig(**sources), [SourceConfig(path=path, split=split) for path, split in places]
+        ).values()
+    )
 
 
 @pytest.mark.parametrize(
     ("places", "wanted"),
-    [([("/home/me/train.jsonl", "train")], ["train.jsonl"]),
-     ([("/x/a/train.jsonl", "train"), ("/x/b/train.jsonl", "train")], ["a/train.jsonl", "b/train.jsonl"]),
-     ([("org/set", "train"), ("org/set", "test")], ["set [train]", "set [test]"]),
-     ([("/data/t.csv", "train"), ("/old/data/t.csv", "train")], ["data/t.csv", "old/data/t.csv"]),
-     ([("/data/t.csv", "train"), ("data/t.csv", "train")], ["data/t.csv", "data/t.csv (2)"]), ([(".", "train")], ["."])],
-)  # fmt: skip
+    [
+        ([("/home/me/train.jsonl", "train")], ["train.jsonl"]),
+        ([("/x/a/train.jsonl", "train"), ("/x/b/train.jsonl", "train")], ["a/train.jsonl", "b/train.jsonl"]),
+        ([("org/set", "train"), ("org/set", "test")], ["set [train]", "set [test]"]),
+        ([("/data/t.csv", "train"), ("/old/data/t.csv", "train")], ["data/t.csv", "old/data/t.csv"]),
+        ([("/data/t.csv", "train"), ("data/t.csv", "train")], ["data/t.csv", "data/t.csv (2)"]),
+        ([(".", "train")], ["."]),
+    ],
+)
 def test_a_name_is_as_short_as_tells_it_from_the_others(places, wanted):
     assert named(*places) == wanted
 
 
 def test_sources_of_other_kinds_count_too_and_one_that_is_there_twice_has_one_name():
-    assert named(("/x/a/t.csv", "train"), demonstrations=["/x/a/t.csv"], evaluation=["/x/b/t.csv"]) == ["a/t.csv", "b/t.csv"]
+    assert named(("/x/a/t.csv", "train"), demonstrations=["/x/a/t.csv"], evaluation=["/x/b/t.csv"]) == [
+        "a/t.csv",
+        "b/t.csv",
+    ]
 
 
 @given(st.lists(PATHS, unique=True, max_size=6))
 def test_no_two_paths_have_one_name_and_each_name_is_an_end_of_its_path(paths):
     names = named(*((path, "train") for path in paths))
     assert len(set(names)) == len(paths)
-    assert all(path.endswith(name.removesuffix(" (2)").removesuffix(" (3)")) and not name.startswith("/") for path, name in zip(paths, names, strict=True))
+    assert all(
+        path.endswith(name.removesuffix(" (2)").removesuffix(" (3)")) and not name.startswith("/")
+        for path, name in zip(paths, names, strict=True)
+    )
 
 
 def test_a_name_that_is_taken_is_made_longer():

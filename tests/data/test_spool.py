@@ -9,7 +9,10 @@ from alignflow.data.spool import Spool, SpooledRows, read_rows, write_rows
 
 turns = st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=5), max_size=2), max_size=3)
 rows_of_tables = st.lists(
-    st.fixed_dictionaries({"id": st.text(max_size=5), "score": st.none() | st.floats(allow_nan=False), "n": st.integers(), "turns": turns}), max_size=8
+    st.fixed_dictionaries(
+        {"id": st.text(max_size=5), "score": st.none() | st.floats(allow_nan=False), "n": st.integers(), "turns": turns}
+    ),
+    max_size=8,
 )
 
 
@@ -21,7 +24,9 @@ def test_rows_come_back_as_they_were_and_a_mask_chooses(tmp_path_factory, rows, 
     chosen = [row for row, stays in zip(rows, mask, strict=True) if stays]
     spooled = SpooledRows([(path, mask), (path, ~mask)])
     assert list(read_rows(path)) == rows and list(read_rows(path, mask)) == chosen
-    assert len(spooled) == len(rows) and list(spooled)[: len(chosen)] == chosen == [spooled.row(number) for number in range(len(chosen))]
+    assert len(spooled) == len(rows) and list(spooled)[: len(chosen)] == chosen == [
+        spooled.row(number) for number in range(len(chosen))
+    ]
 
 
 def test_a_kind_of_list_of_its_own_becomes_a_list(tmp_path):

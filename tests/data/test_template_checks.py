@@ -13,13 +13,21 @@ from alignflow.data.template_checks import check_template, refused
 CHATML = TEMPLATES["chatml"]
 SYSTEM = [{"role": "system", "content": "be kind"}]
 SAYS = {
-    "llama2": ["it trims the blanks"], "llama3": ["not with EOS", "it trims"], "gemma": ["not with EOS", "takes no system turn", "it trims"],
-    "mistral": ["it trims"], "qwen2.5": ["not with EOS"], "qwen3": ["begins with '<think>", "otherwise", "earlier answers"],
-    "qwen3.5": ["begins with '\\n</think>", "otherwise", "earlier answers"], "phi": ["not with EOS"],
-    "deepseek": ["the generation prompt '<|Assistant|><think>\\n' is not how", "thinking of every answer"], "glm": ["not with EOS"],
-    "nemotron": ["not with EOS", "is not how", "thinking of every answer", "it trims"], "gpt-oss": ["begins with '<|channel|>final", "others follow with '<|end|>'"],
-    "cohere": ["it trims"], "zephyr": [],
-}  # fmt: skip
+    "llama2": ["it trims the blanks"],
+    "llama3": ["not with EOS", "it trims"],
+    "gemma": ["not with EOS", "takes no system turn", "it trims"],
+    "mistral": ["it trims"],
+    "qwen2.5": ["not with EOS"],
+    "qwen3": ["begins with '<think>", "otherwise", "earlier answers"],
+    "qwen3.5": ["begins with '\\n</think>", "otherwise", "earlier answers"],
+    "phi": ["not with EOS"],
+    "deepseek": ["the generation prompt '<|Assistant|><think>\\n' is not how", "thinking of every answer"],
+    "glm": ["not with EOS"],
+    "nemotron": ["not with EOS", "is not how", "thinking of every answer", "it trims"],
+    "gpt-oss": ["begins with '<|channel|>final", "others follow with '<|end|>'"],
+    "cohere": ["it trims"],
+    "zephyr": [],
+}
 
 
 def chatml(template):
@@ -42,13 +50,20 @@ def test_a_template_without_a_header_for_the_answer_is_refused():
 
 def test_a_template_that_ends_no_turn_is_refused():
     with pytest.raises(ModelError, match="does not end an assistant's turn"):
-        check_template(chatml("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}{{ 'assistant: ' if add_generation_prompt }}"), "m")
+        check_template(
+            chatml(
+                "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}{{ 'assistant: ' if add_generation_prompt }}"
+            ),
+            "m",
+        )
 
 
 def test_a_conversation_that_the_template_refuses_or_cuts_is_told():
     assert refused(TOKENIZERS["gemma", "byte-level"], [*SYSTEM, *user("q")])
     assert not refused(TOKENIZERS["llama3", "byte-level"], [*SYSTEM, *user("q"), *assistant("a")])
-    assert refused(chatml("{{ messages[-1]['content'] + '<|im_end|>' }}"), [*user("one"), *assistant("two"), *user("three")])
+    assert refused(
+        chatml("{{ messages[-1]['content'] + '<|im_end|>' }}"), [*user("one"), *assistant("two"), *user("three")]
+    )
 
 
 def test_arguments_are_written_into_a_template():
@@ -60,7 +75,9 @@ def test_arguments_are_written_into_a_template():
 
 @pytest.mark.parametrize("value", [None, True, 3, 0.5, 'a "quoted" \\ text\nin é 🎉 {% raw %}', "{{ 1 }}"])
 def test_an_argument_arrives_as_it_was_given(value):
-    template = with_arguments("\n{{ messages[0].content if given == wanted else 'lost' }}<|im_end|>", {"given": value, "wanted": value})
+    template = with_arguments(
+        "\n{{ messages[0].content if given == wanted else 'lost' }}<|im_end|>", {"given": value, "wanted": value}
+    )
     shown = with_arguments("{{ given }}", {"given": value})
     assert write_conversation(chatml(template), user("kept"), False) == "\nkept<|im_end|>"
     assert write_conversation(chatml(shown), user("q"), False) == str(value)
@@ -85,7 +102,16 @@ def test_a_template_that_writes_the_same_tail_with_and_without_a_generation_prom
 
 
 def test_an_end_that_differs_where_others_follow_is_said():
-    differing = [name for name in FAMILIES if any("and one that others follow with" in line for line in check_template(TOKENIZERS[name, "byte-level"], "model"))]
+    differing = [
+        name
+        for name in FAMILIES
+        if any(
+            "and one that others follow with" in line
+            for line in check_template(TOKENIZERS[name, "byte-level"], "model")
+        )
+    ]
     assert differing == ["gpt-oss"]
-    line = next(line for line in check_template(TOKENIZERS["gpt-oss", "byte-level"], "model") if "others follow" in line)
+    line = next(
+        line for line in check_template(TOKENIZERS["gpt-oss", "byte-level"], "model") if "others follow" in line
+    )
     assert line == "it ends an answer with '<|return|>', and one that others follow with '<|end|>'"

@@ -46,12 +46,16 @@ def test_merging_keeps_the_other_turns():
     assert merge_system(turns) == [{"role": "user", "content": "be kind\n\nq"}, *turns[2:]]
 
 
-TOOL = {"type": "function", "function": {"name": "map", "parameters": {"type": "object", "properties": {"town": {"type": "string"}}}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "map", "parameters": {"type": "object", "properties": {"town": {"type": "string"}}}},
+}
 CALL = {"id": "call00001", "type": "function", "function": {"name": "map", "arguments": {"town": "Bern"}}}
 WITH_TOOLS = [
-    {**user("Bern?")[0], "tools": [TOOL]}, {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {**user("Bern?")[0], "tools": [TOOL]},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
     {"role": "tool", "content": "Aare", "name": "map", "tool_call_id": "call00001"},
-]  # fmt: skip
+]
 TOOL_ROWS = {
     "demonstrations": {"messages": [*WITH_TOOLS, *assistant("The Aare.")]},
     "prompts": {"prompt": WITH_TOOLS, "instructions": None},
@@ -65,16 +69,28 @@ def reasons_of(kind, tokenizer, *rows):
 
 @pytest.mark.parametrize("kind", sorted(TOOL_ROWS))
 def test_what_a_template_leaves_out_drops_the_row_with_a_reason_of_its_own(kind):
-    assert reasons_of(kind, TOKENIZERS["qwen3", "byte-level"], TOOL_ROWS[kind], ROWS[kind]) == ["tools_not_in_template", ""]
+    assert reasons_of(kind, TOKENIZERS["qwen3", "byte-level"], TOOL_ROWS[kind], ROWS[kind]) == [
+        "tools_not_in_template",
+        "",
+    ]
     assert reasons_of(kind, TOOL_TOKENIZERS["qwen3", "byte-level"], TOOL_ROWS[kind], ROWS[kind]) == ["", ""]
 
 
 def test_each_row_has_its_own_reason():
     thought = {"messages": [*user("q"), {**assistant("a")[0], "reasoning_content": "hm"}]}
     called = {"messages": [*user("q"), *WITH_TOOLS[1:], *assistant("a")]}
-    reasons = reasons_of("demonstrations", TOKENIZERS["llama3", "byte-level"], thought, TOOL_ROWS["demonstrations"], called, ROWS["demonstrations"])
+    reasons = reasons_of(
+        "demonstrations",
+        TOKENIZERS["llama3", "byte-level"],
+        thought,
+        TOOL_ROWS["demonstrations"],
+        called,
+        ROWS["demonstrations"],
+    )
     assert reasons == ["reasoning_not_in_template", "tools_not_in_template", "tool_calls_not_in_template", ""]
 
 
 def test_merging_a_system_turn_keeps_the_tools():
-    assert merge_system([{**SYSTEM[0], "tools": [TOOL]}, *user("q")]) == [{"role": "user", "content": "be kind\n\nq", "tools": [TOOL]}]
+    assert merge_system([{**SYSTEM[0], "tools": [TOOL]}, *user("q")]) == [
+        {"role": "user", "content": "be kind\n\nq", "tools": [TOOL]}
+    ]

@@ -96,7 +96,9 @@ def test_a_shape_writes_what_the_template_writes(key, data):
     if shape is not None:
         texts = [data.draw(TEXTS) for _ in roles]
         messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
-        assert shape.written(texts) == TOKENIZERS[key].apply_chat_template(messages, tokenize=False, add_generation_prompt=asked)
+        assert shape.written(texts) == TOKENIZERS[key].apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=asked
+        )
 
 
 @pytest.mark.parametrize(
@@ -123,4 +125,7 @@ def test_a_template_that_is_set_anew_is_looked_at_again():
     tokenizer.chat_template = TEMPLATES["turns"]
     after = shape_of(tokenizer, ("user", "assistant"), False)
     messages = [*user("a"), *assistant("b")]
-    assert [shape.written(["a", "b"]) for shape in (before, after)] == ["ab" + tokenizer.eos_token, tokenizer.apply_chat_template(messages, tokenize=False)]
+    assert [shape.written(["a", "b"]) for shape in (before, after)] == [
+        "ab" + tokenizer.eos_token,
+        tokenizer.apply_chat_template(messages, tokenize=False),
+    ]

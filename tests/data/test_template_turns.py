@@ -12,7 +12,21 @@ from alignflow.data.template_turns import earlier_turns, turn_in, write_shielded
 
 BYTE_LEVEL = {name: found for (name, kind), found in TOKENIZERS.items() if kind == "byte-level"}
 EVERY = pytest.mark.parametrize("tokenizer", BYTE_LEVEL.values(), ids=BYTE_LEVEL)
-WORDS = ["hello", " world", "\n", "  ", "é", "<think>\nSo.\n</think>\n\n", "</think>", "[/INST]", "</s>", "<|im_end|>", "<|assistant|>\n", "x1y", "\ue100"]
+WORDS = [
+    "hello",
+    " world",
+    "\n",
+    "  ",
+    "é",
+    "<think>\nSo.\n</think>\n\n",
+    "</think>",
+    "[/INST]",
+    "</s>",
+    "<|im_end|>",
+    "<|assistant|>\n",
+    "x1y",
+    "\ue100",
+]
 texts = st.lists(st.sampled_from(WORDS), max_size=5).map("".join)
 
 
@@ -36,7 +50,9 @@ def test_turns_are_those_found_one_by_one(tokenizer, messages):
         whole = write_shielded(tokenizer, messages, False)
     except TemplateRefusedError:
         return
-    assert earlier_turns(tokenizer, messages, places, whole) == [turn_in(tokenizer, messages, place, whole) for place in places]
+    assert earlier_turns(tokenizer, messages, places, whole) == [
+        turn_in(tokenizer, messages, place, whole) for place in places
+    ]
 
 
 @EVERY
@@ -51,7 +67,11 @@ def test_a_long_conversation_is_written_as_often_as_a_short_one(tokenizer, monke
     monkeypatch.setattr(template_turns, "write_conversation", counting)
 
     def times(exchanges):
-        messages = [turn for number in range(exchanges) for turn in (*user(f"What is {number}?"), *assistant(f"{answer}{number}"))]
+        messages = [
+            turn
+            for number in range(exchanges)
+            for turn in (*user(f"What is {number}?"), *assistant(f"{answer}{number}"))
+        ]
         whole = write_shielded(tokenizer, messages, False)
         places = list(range(1, len(messages) - 1, 2))
         earlier_turns(tokenizer, messages, places, whole)  # what is remembered of these roles

@@ -12,9 +12,36 @@ from alignflow.data.token_counts import count_conversations, count_prompts
 EVERY = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=["-".join(key) for key in TOKENIZERS])
 FEW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 WORDS = [
-    "hello", " world", "\n", "\n\n", "  ", " ", "é", "日本", " 🙂", "\u0301", "\u00a0", "\u2003", "a\u0301", "</think>", "42", " 7", "'s", "'LL", ":", " (", "\t", "²", "٣",
-    "<|im_end|>", "</s>", "<|end|>", "<|", "assistant", *CORPUS[0].split()[:4],
-]  # fmt: skip
+    "hello",
+    " world",
+    "\n",
+    "\n\n",
+    "  ",
+    " ",
+    "é",
+    "日本",
+    " 🙂",
+    "\u0301",
+    "\u00a0",
+    "\u2003",
+    "a\u0301",
+    "</think>",
+    "42",
+    " 7",
+    "'s",
+    "'LL",
+    ":",
+    " (",
+    "\t",
+    "²",
+    "٣",
+    "<|im_end|>",
+    "</s>",
+    "<|end|>",
+    "<|",
+    "assistant",
+    *CORPUS[0].split()[:4],
+]
 
 texts = st.lists(st.sampled_from(WORDS), max_size=7).map("".join)
 system = st.one_of(st.just([]), texts.map(lambda text: [{"role": "system", "content": text}]))
@@ -26,7 +53,11 @@ def conversations(draw):
     """A system turn or none, and exchanges, of which some are not to be learnt."""
     messages = draw(system)
     for question, answer, weight in draw(turns):
-        messages = [*messages, *user(question), {**assistant(answer)[0], **({} if weight is None else {"weight": weight})}]
+        messages = [
+            *messages,
+            *user(question),
+            {**assistant(answer)[0], **({} if weight is None else {"weight": weight})},
+        ]
     return messages
 
 
@@ -36,7 +67,9 @@ def conversations(draw):
 def test_a_conversation_has_as_many_tokens_as_when_it_is_encoded(tokenizer, rows):
     for messages, sizes in zip(rows, count_conversations(tokenizer, rows), strict=True):
         if sizes is not None:
-            encoded = encode_turns(tokenizer, [{name: value for name, value in turn.items() if name != "weight"} for turn in messages])
+            encoded = encode_turns(
+                tokenizer, [{name: value for name, value in turn.items() if name != "weight"} for turn in messages]
+            )
             assert sizes.total == len(encoded.ids)
             assert sizes.starts[0] == encoded.supervised.index(True)
             assert not encoded.merged
@@ -57,7 +90,12 @@ def test_each_answer_has_the_tokens_before_it():
     tokenizer = TOKENIZERS["qwen2.5", "byte-level"]
     messages = [*user("Who is it?"), *assistant("It is I."), *user("Why?"), *assistant("So.")]
     (found,) = count_conversations(tokenizer, [messages])
-    learnt = [encode_turns(tokenizer, [*messages[:1], {**messages[1], "weight": weight}, *messages[2:]]).supervised.index(True) for weight in (1, 0)]
+    learnt = [
+        encode_turns(tokenizer, [*messages[:1], {**messages[1], "weight": weight}, *messages[2:]]).supervised.index(
+            True
+        )
+        for weight in (1, 0)
+    ]
     assert found.starts == learnt
 
 
@@ -72,8 +110,12 @@ def test_usual_conversations_are_counted_and_not_encoded(family, text):
 @pytest.mark.parametrize(("turns", "roles"), [(64, "ua"), (66, "ua"), (8, "uua"), (12, "uua"), (20_000, "ua")])
 def test_no_plan_is_made_for_many_turns_or_rare_sequences(turns, roles):
     names = {"u": "user", "a": "assistant"}
-    messages = [{"role": names[roles[place % len(roles)]], "content": "x"} for place in range(turns - 1)] + assistant("x")
-    assert (count_conversations(TOKENIZERS["qwen2.5", "byte-level"], [messages])[0] is not None) == ((turns, roles) in ((64, "ua"), (8, "uua")))
+    messages = [{"role": names[roles[place % len(roles)]], "content": "x"} for place in range(turns - 1)] + assistant(
+        "x"
+    )
+    assert (count_conversations(TOKENIZERS["qwen2.5", "byte-level"], [messages])[0] is not None) == (
+        (turns, roles) in ((64, "ua"), (8, "uua"))
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,12 @@ from alignflow.data.tokenizer_code import code_of
 
 FILES = {
     "base.py": "from transformers import PreTrainedTokenizerFast\nfrom .words import WORDS\nclass Base(PreTrainedTokenizerFast):\n    pass\n",
-    "words.py": "WORDS = ['a']\n", "own.py": "import json\nfrom . import marks\nfrom .base import Base\nclass Own(Base):\n    pass\n", "marks.py": "MARK = '<'\n",
-    "model.py": "SIZE = 1\n", "__init__.py": "",
-}  # fmt: skip
+    "words.py": "WORDS = ['a']\n",
+    "own.py": "import json\nfrom . import marks\nfrom .base import Base\nclass Own(Base):\n    pass\n",
+    "marks.py": "MARK = '<'\n",
+    "model.py": "SIZE = 1\n",
+    "__init__.py": "",
+}
 
 
 @pytest.fixture
@@ -32,7 +35,10 @@ def own(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize(("file", "counts"), [("own.py", True), ("base.py", True), ("words.py", True), ("marks.py", True), ("model.py", False)])
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [("own.py", True), ("base.py", True), ("words.py", True), ("marks.py", True), ("model.py", False)],
+)
 def test_the_files_of_a_class_its_bases_and_what_they_import_count(own, file, counts):
     folder, made = own
     before = code_of(made)
@@ -43,7 +49,9 @@ def test_the_files_of_a_class_its_bases_and_what_they_import_count(own, file, co
 
 def test_two_modules_of_one_folder_without_a_package_belong_together(tmp_path, monkeypatch):
     (tmp_path / "words_of_mine.py").write_text("WORDS = ['a']\n")
-    (tmp_path / "class_of_mine.py").write_text("try:\n    from .words_of_mine import WORDS\nexcept ImportError:\n    from words_of_mine import WORDS\nclass Own:\n    pass\n")
+    (tmp_path / "class_of_mine.py").write_text(
+        "try:\n    from .words_of_mine import WORDS\nexcept ImportError:\n    from words_of_mine import WORDS\nclass Own:\n    pass\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     import class_of_mine
 
@@ -54,4 +62,7 @@ def test_two_modules_of_one_folder_without_a_package_belong_together(tmp_path, m
 
 
 def test_a_class_of_transformers_is_its_name_alone():
-    assert code_of(PreTrainedTokenizerFast) == f"{PreTrainedTokenizerFast.__module__}.{PreTrainedTokenizerFast.__qualname__}"
+    assert (
+        code_of(PreTrainedTokenizerFast)
+        == f"{PreTrainedTokenizerFast.__module__}.{PreTrainedTokenizerFast.__qualname__}"
+    )

@@ -14,20 +14,42 @@ from alignflow.data.template_checks import refusal
 from alignflow.data.template_turns import end_token, end_tokens
 from alignflow.data.tools import as_text, with_tools
 
-PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}
-TOOL = {"type": "function", "function": {"name": "weather", "description": "The weather of a city.", "parameters": PARAMETERS}}
-CLOCK = {"type": "function", "function": {"name": "clock", "description": "The time.", "parameters": {"type": "object", "properties": {"zone": {"type": "string"}}}}}
+PARAMETERS = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city"],
+}
+TOOL = {
+    "type": "function",
+    "function": {"name": "weather", "description": "The weather of a city.", "parameters": PARAMETERS},
+}
+CLOCK = {
+    "type": "function",
+    "function": {
+        "name": "clock",
+        "description": "The time.",
+        "parameters": {"type": "object", "properties": {"zone": {"type": "string"}}},
+    },
+}
 NAMES = sorted(TOOL_TOKENIZERS)
 ENDS = {
-    "llama3.1": ("<|eot_id|>", "<|eot_id|>"), "qwen2.5": ("<|im_end|>", "<|im_end|>"), "qwen3": ("<|im_end|>", "<|im_end|>"),
-    "qwen3.5": ("<|im_end|>", "<|im_end|>"), "mistral": ("</s>", "</s>"), "gpt-oss": ("<|call|>", "<|return|>"), "glm": ("<|observation|>", "<|user|>"),
+    "llama3.1": ("<|eot_id|>", "<|eot_id|>"),
+    "qwen2.5": ("<|im_end|>", "<|im_end|>"),
+    "qwen3": ("<|im_end|>", "<|im_end|>"),
+    "qwen3.5": ("<|im_end|>", "<|im_end|>"),
+    "mistral": ("</s>", "</s>"),
+    "gpt-oss": ("<|call|>", "<|return|>"),
+    "glm": ("<|observation|>", "<|user|>"),
     "deepseek": ("<|end of sentence|>", "<|end of sentence|>"),
-}  # fmt: skip
+}
 """What ends a turn of calls, and the last answer."""
 
 
 def calling(*arguments, text="", name="weather", first=0, **beside):
-    calls = [{"id": f"call{first + at:05d}", "type": "function", "function": {"name": name, "arguments": given}} for at, given in enumerate(arguments)]
+    calls = [
+        {"id": f"call{first + at:05d}", "type": "function", "function": {"name": name, "arguments": given}}
+        for at, given in enumerate(arguments)
+    ]
     return {"role": "assistant", "content": text, **beside, "tool_calls": calls}
 
 
@@ -38,7 +60,13 @@ def result(text, at=0, name="weather"):
 ASKED = with_tools(user("What is it in Bern?"), [TOOL, CLOCK])
 SIMPLE = [*ASKED, calling({"city": "Bern", "days": 2}), result("rain and wind"), *assistant("It rains.")]
 LONG = [
-    *SIMPLE, *user("And Oslo?"), calling({"city": "Oslo"}), result("snow"), calling({}, name="clock"), result("noon", name="clock"), *assistant("Snow at noon."),
+    *SIMPLE,
+    *user("And Oslo?"),
+    calling({"city": "Oslo"}),
+    result("snow"),
+    calling({}, name="clock"),
+    result("noon", name="clock"),
+    *assistant("Snow at noon."),
 ]
 
 
@@ -52,9 +80,16 @@ def own_ids(tokenizer, messages):
     """What the template itself writes, given the arguments in the form that it takes."""
     turns = [{name: value for name, value in turn.items() if name not in ("tools", "weight")} for turn in messages]
     if "function.arguments + " in tokenizer.chat_template:
-        turns = [{**turn, "tool_calls": [_with_text(call) for call in turn["tool_calls"]]} if turn.get("tool_calls") else turn for turn in turns]
+        turns = [
+            {**turn, "tool_calls": [_with_text(call) for call in turn["tool_calls"]]}
+            if turn.get("tool_calls")
+            else turn
+            for turn in turns
+        ]
     thinking = "thinking" if "m.thinking" in tokenizer.chat_template else "reasoning_content"
-    turns = [{(thinking if name == "reasoning_content" else name): value for name, value in turn.items()} for turn in turns]
+    turns = [
+        {(thinking if name == "reasoning_content" else name): value for name, value in turn.items()} for turn in turns
+    ]
     return tokenizer.apply_chat_template(turns, tools=messages[0].get("tools"), tokenize=True, return_dict=False)
 
 
@@ -90,14 +125,22 @@ def test_calls_and_answers_are_learnt_with_their_ends_and_nothing_else(named, me
         ends = {end_of_calls} if turn.get("tool_calls") else {end, "<|end|>"}
         assert any(run.endswith(wanted) for wanted in ends)
         calls = [call["function"] for call in turn.get("tool_calls", ())]
-        assert turn["content"] in run and all(text in run for call in calls for text in (call["name"], *map(str, call["arguments"].values())))
+        assert turn["content"] in run and all(
+            text in run for call in calls for text in (call["name"], *map(str, call["arguments"].values()))
+        )
     text = "".join(runs)
     assert not any(said in text for said in ("rain and wind", "What", "Oslo?", "time.", "required"))
 
 
 def test_several_calls_of_one_turn_are_learnt_whole(named):
     name, tokenizer = named
-    messages = [*ASKED, calling({"city": "Bern"}, {"city": "Oslo"}), result("rain"), result("snow", 1), *assistant("Rain and snow.")]
+    messages = [
+        *ASKED,
+        calling({"city": "Bern"}, {"city": "Oslo"}),
+        result("rain"),
+        result("snow", 1),
+        *assistant("Rain and snow."),
+    ]
     if name in ONE_CALL:
         assert refusal(tokenizer, messages) in ("refused_by_template", "tool_calls_not_in_template")
         with pytest.raises(TemplateRefusedError):
@@ -106,7 +149,13 @@ def test_several_calls_of_one_turn_are_learnt_whole(named):
     found = encode_turns(tokenizer, messages)
     first, second = learnt(tokenizer, found)
     assert is_its_own(tokenizer, messages, found) or found.merged
-    assert "Bern" in first and "Oslo" in first and first.endswith(ENDS[name][0]) and first.count(ENDS[name][0]) == 1 and "Rain and" in second
+    assert (
+        "Bern" in first
+        and "Oslo" in first
+        and first.endswith(ENDS[name][0])
+        and first.count(ENDS[name][0]) == 1
+        and "Rain and" in second
+    )
 
 
 def test_text_beside_calls_is_learnt_or_the_row_is_dropped_for_it(named):
@@ -123,7 +172,12 @@ def test_text_beside_calls_is_learnt_or_the_row_is_dropped_for_it(named):
 
 def test_thinking_is_learnt_where_the_template_writes_it_or_the_row_is_dropped_for_it(named):
     name, tokenizer = named
-    messages = [*ASKED, calling({"city": "Bern"}, reasoning_content="a map says"), result("rain"), {**assistant("It rains.")[0], "reasoning_content": "so be kind"}]
+    messages = [
+        *ASKED,
+        calling({"city": "Bern"}, reasoning_content="a map says"),
+        result("rain"),
+        {**assistant("It rains.")[0], "reasoning_content": "so be kind"},
+    ]
     if name not in THINKING:
         assert refusal(tokenizer, messages) == "reasoning_not_in_template"
         return
@@ -136,7 +190,12 @@ def test_thinking_is_learnt_where_the_template_writes_it_or_the_row_is_dropped_f
 @pytest.mark.parametrize("name", sorted(THINKING))
 def test_thinking_that_the_template_leaves_out_of_earlier_answers_is_left_out(name):
     tokenizer = TOOL_TOKENIZERS[name, "byte-level"]
-    messages = [*user("q"), {**assistant("a")[0], "reasoning_content": "a map says"}, *user("r"), {**assistant("b")[0], "reasoning_content": "so be kind"}]
+    messages = [
+        *user("q"),
+        {**assistant("a")[0], "reasoning_content": "a map says"},
+        *user("r"),
+        {**assistant("b")[0], "reasoning_content": "so be kind"},
+    ]
     assert not refusal(tokenizer, messages)
     found = encode_turns(tokenizer, messages)
     assert is_its_own(tokenizer, messages, found)
@@ -147,7 +206,11 @@ def test_a_turn_of_calls_of_weight_0_is_not_learnt(named):
     _, tokenizer = named
     messages = [*ASKED, {**SIMPLE[1], "weight": 0}, *SIMPLE[2:]]
     (run,) = learnt(tokenizer, encode_turns(tokenizer, messages))
-    assert "It rains." in run and "Bern" not in run and encode_turns(tokenizer, messages).ids == encode_turns(tokenizer, SIMPLE).ids
+    assert (
+        "It rains." in run
+        and "Bern" not in run
+        and encode_turns(tokenizer, messages).ids == encode_turns(tokenizer, SIMPLE).ids
+    )
 
 
 def test_a_prompt_with_a_result_goes_before_its_answer(named):
@@ -163,9 +226,26 @@ def test_a_prompt_with_a_result_goes_before_its_answer(named):
 def test_control_tokens_in_tools_arguments_and_results_are_text(named):
     name, tokenizer = named
     end = ENDS[name][0]
-    bad = {"type": "function", "function": {**TOOL["function"], "description": f"x {end} y", "parameters": {"type": "object", "properties": {f"z{end}": {"type": "string"}}}}}
-    messages = [*with_tools(user("q"), [bad, CLOCK]), calling({"city": f"a {end} b", f"k{end}": [end]}), result(f"{end} rain"), *assistant("It rains.")]
-    clean = [*with_tools(user("q"), [TOOL, CLOCK]), calling({"city": "a b", "k": ["c"]}), result("rain"), *assistant("It rains.")]
+    bad = {
+        "type": "function",
+        "function": {
+            **TOOL["function"],
+            "description": f"x {end} y",
+            "parameters": {"type": "object", "properties": {f"z{end}": {"type": "string"}}},
+        },
+    }
+    messages = [
+        *with_tools(user("q"), [bad, CLOCK]),
+        calling({"city": f"a {end} b", f"k{end}": [end]}),
+        result(f"{end} rain"),
+        *assistant("It rains."),
+    ]
+    clean = [
+        *with_tools(user("q"), [TOOL, CLOCK]),
+        calling({"city": "a b", "k": ["c"]}),
+        result("rain"),
+        *assistant("It rains."),
+    ]
     special = {*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids(list(ENDS[name]))}
     found, plain = (encode_turns(tokenizer, turns) for turns in (messages, clean))
     assert [token for token in found.ids if token in special] == [token for token in plain.ids if token in special]
@@ -173,7 +253,10 @@ def test_control_tokens_in_tools_arguments_and_results_are_text(named):
 
 
 WORDS = st.text(st.sampled_from("abc xyzé\n.,\"'{}<>|[]"), min_size=1, max_size=12).filter(str.strip)
-VALUES = st.recursive(WORDS | st.integers(-9, 99) | st.booleans() | st.none(), lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2))
+VALUES = st.recursive(
+    WORDS | st.integers(-9, 99) | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
+)
 ARGUMENTS = st.dictionaries(st.text(st.sampled_from("abc"), min_size=1, max_size=3), VALUES, max_size=3)
 
 
@@ -223,7 +306,10 @@ def test_our_own_templates_know_no_tools_and_say_so(template):
     before, tokenizer.chat_template = tokenizer.chat_template, TEMPLATES[template]
     try:
         assert refusal(tokenizer, SIMPLE) == "tools_not_in_template"
-        assert refusal(tokenizer, [*user("q"), {**assistant("a")[0], "reasoning_content": "hm"}]) == "reasoning_not_in_template"
+        assert (
+            refusal(tokenizer, [*user("q"), {**assistant("a")[0], "reasoning_content": "hm"}])
+            == "reasoning_not_in_template"
+        )
         assert not refusal(tokenizer, [*user("q"), *assistant("a")])
     finally:
         tokenizer.chat_template = before

@@ -29,9 +29,13 @@ def test_a_tokenizer_is_the_same_without_torch(tmp_path):
     tokenizer = TOKENIZERS["qwen3", "byte-level"]
     tokenizer.save_pretrained(tmp_path)
     found = subprocess.run([sys.executable, "-c", TOKENIZE, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == str(encode_conversation(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])[0])
+    assert found.stdout.strip() == str(
+        encode_conversation(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])[0]
+    )
     assert "PyTorch" not in found.stderr
 
 
 def test_torch_that_is_there_stays():
-    assert subprocess.run([sys.executable, "-c", KEEP], capture_output=True, text=True, check=True).stdout.strip() == "1"
+    assert (
+        subprocess.run([sys.executable, "-c", KEEP], capture_output=True, text=True, check=True).stdout.strip() == "1"
+    )

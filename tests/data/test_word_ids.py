@@ -17,12 +17,19 @@ REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def split(pattern):
-    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
 
 
 KNOWN = {
     "gpt2": pre_tokenizers.ByteLevel(add_prefix_space=False),
-    "smollm2": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]),
+    "smollm2": pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    ),
     "llama3": split(rf"{ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{REST}"),
     "qwen2": split(rf"{ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{REST}"),
 }
@@ -30,7 +37,9 @@ OTHER = {
     "a blank before each text": pre_tokenizers.ByteLevel(add_prefix_space=True),
     "a pattern that is not known": split(r"\p{Lu}|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|" + REST),
     "a pattern that leaves some out": split(r"[^\r\n\p{L}\p{N}]?\p{L}+|\s+"),
-    "blanks removed": pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]),
+    "blanks removed": pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    ),
     "metaspace": pre_tokenizers.Metaspace(),
 }
 ASCII = [chr(number) for number in range(128)]
@@ -43,7 +52,8 @@ def tokenizer_of(pre_tokenizer, normalizer=None, **model):
     if normalizer is not None:
         core.normalizer = normalizer
     core.train_from_iterator(
-        CORPUS, trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+        CORPUS,
+        trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
     )
     return PreTrainedTokenizerFast(tokenizer_object=core)
 
@@ -78,13 +88,24 @@ def test_words_are_the_tokenizers_for_every_row_of_kinds_of_characters(name):
 
 @EVERY
 @settings(max_examples=60, deadline=None)
-@given(texts=st.lists(st.one_of(st.text(st.characters(max_codepoint=127), min_size=1), st.lists(st.sampled_from(CLASSES), min_size=1).map("".join)), max_size=6))
+@given(
+    texts=st.lists(
+        st.one_of(
+            st.text(st.characters(max_codepoint=127), min_size=1),
+            st.lists(st.sampled_from(CLASSES), min_size=1).map("".join),
+        ),
+        max_size=6,
+    )
+)
 def test_ids_and_places_are_those_of_the_whole_text(name, texts):
     tokenizer, words = TOKENIZERS[name], words_of(TOKENIZERS[name])
     found = words.encode(texts)
     assert found == expected(tokenizer, texts)
     for text, ids in found.items():
-        assert words.places(ids) == tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        assert (
+            words.places(ids)
+            == tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        )
 
 
 def test_words_of_one_batch_serve_the_next():
@@ -105,7 +126,9 @@ def test_no_words_where_the_division_is_not_known(pre_tokenizer):
     assert words_of(tokenizer_of(pre_tokenizer)) is None
 
 
-@pytest.mark.parametrize("change", [{"normalizer": normalizers.Lowercase()}, {"dropout": 0.1}, {"unk_token": "<unk>"}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"normalizer": normalizers.Lowercase()}, {"dropout": 0.1}, {"unk_token": "<unk>"}], ids=str
+)
 def test_no_words_where_a_word_is_not_encoded_for_itself(change):
     assert words_of(tokenizer_of(KNOWN["gpt2"], **change)) is None
 

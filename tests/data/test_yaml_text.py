@@ -8,11 +8,20 @@ from alignflow.data.yaml_text import MAX_BYTES, YamlError, read_yaml, read_yaml_
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("x: 1e-5", {"x": 1e-5}), ("x: -.5E+3", {"x": -500.0}), ("x: '1e-5'", {"x": "1e-5"}), ("x: 1_000", {"x": 1000}), ("x: 0x1F", {"x": 31}),
-        ("x: 010", {"x": "010"}), ("x: 1:30", {"x": "1:30"}), ("x: 2026-01-01", {"x": "2026-01-01"}), ("x: yes", {"x": True}), ("x:", {"x": None}),
-        ("a: &a {b: 1}\nc: {<<: *a, d: 2}", {"a": {"b": 1}, "c": {"b": 1, "d": 2}}), ("a: &a {b: 1}\nc: {<<: *a, b: 2}", {"a": {"b": 1}, "c": {"b": 2}}),
+        ("x: 1e-5", {"x": 1e-5}),
+        ("x: -.5E+3", {"x": -500.0}),
+        ("x: '1e-5'", {"x": "1e-5"}),
+        ("x: 1_000", {"x": 1000}),
+        ("x: 0x1F", {"x": 31}),
+        ("x: 010", {"x": "010"}),
+        ("x: 1:30", {"x": "1:30"}),
+        ("x: 2026-01-01", {"x": "2026-01-01"}),
+        ("x: yes", {"x": True}),
+        ("x:", {"x": None}),
+        ("a: &a {b: 1}\nc: {<<: *a, d: 2}", {"a": {"b": 1}, "c": {"b": 1, "d": 2}}),
+        ("a: &a {b: 1}\nc: {<<: *a, b: 2}", {"a": {"b": 1}, "c": {"b": 2}}),
     ],
-)  # fmt: skip
+)
 def test_a_value_is_read_as_it_is_written(text, value):
     found = read_yaml(text)
     assert found == value and type(found["x" if "x" in found else "a"]) is type(value["x" if "x" in value else "a"])
@@ -24,27 +33,48 @@ def test_an_alias_is_a_copy():
     assert found["c"] == {"b": 1}
 
 
-BOMB = "a0: &a0 [x, x, x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 30))
+BOMB = "a0: &a0 [x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 30)
+)
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("sft: 1\nx: 2\nsft: 3", "lines 1 and 3: the key 'sft' is there twice"), ("a:\n  b:\n    c: 1\n    c: 2", "lines 3 and 4"),
-        ("{a: 1, a: 2}", "line 1: the key 'a' is there twice"), (BOMB, "once its aliases are copied"), ("a: &a [*a]", "contains itself"),
-        ("x: " + "[" * 3000, "nested deeper"), ("x: !!python/object/apply:os.system [true]", "tag 'python/object/apply:os.system' is not allowed"),
-        ("x: !!binary aGk=", "tag 'binary'"), ("x: .nan", "not a finite number"), ("x: 1e999", "not a finite number"), ("x: " + "9" * 5000, "cannot be read as int"),
-        ("1: 2", "the key '1' is not text"), ("\tx: 1", "line 1, column 1"), ('x: "\\ud800"', "which no text has"), ("x: *y", "undefined alias"),
-        ("a: 1\n---\nb: 2", "single document"), ("<<: 5", "takes in a mapping"), ("x" * (MAX_BYTES + 1), "larger than"),
+        ("sft: 1\nx: 2\nsft: 3", "lines 1 and 3: the key 'sft' is there twice"),
+        ("a:\n  b:\n    c: 1\n    c: 2", "lines 3 and 4"),
+        ("{a: 1, a: 2}", "line 1: the key 'a' is there twice"),
+        (BOMB, "once its aliases are copied"),
+        ("a: &a [*a]", "contains itself"),
+        ("x: " + "[" * 3000, "nested deeper"),
+        ("x: !!python/object/apply:os.system [true]", "tag 'python/object/apply:os.system' is not allowed"),
+        ("x: !!binary aGk=", "tag 'binary'"),
+        ("x: .nan", "not a finite number"),
+        ("x: 1e999", "not a finite number"),
+        ("x: " + "9" * 5000, "cannot be read as int"),
+        ("1: 2", "the key '1' is not text"),
+        ("\tx: 1", "line 1, column 1"),
+        ('x: "\\ud800"', "which no text has"),
+        ("x: *y", "undefined alias"),
+        ("a: 1\n---\nb: 2", "single document"),
+        ("<<: 5", "takes in a mapping"),
+        ("x" * (MAX_BYTES + 1), "larger than"),
     ],
-)  # fmt: skip
+)
 def test_what_has_no_one_meaning_is_refused_with_its_line(text, what):
     with pytest.raises(YamlError) as error:
         read_yaml(text)
     assert what in str(error.value) and len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize(("content", "what"), [(b"a: 1\nb: \xff", "line 2: it is not UTF-8"), ("a: 1".encode("utf-16"), "not UTF-8"), (b"#" * (MAX_BYTES + 1), "larger")])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"a: 1\nb: \xff", "line 2: it is not UTF-8"),
+        ("a: 1".encode("utf-16"), "not UTF-8"),
+        (b"#" * (MAX_BYTES + 1), "larger"),
+    ],
+)
 def test_a_file_that_is_no_text_is_refused(tmp_path, content, what):
     (tmp_path / "x.yaml").write_bytes(content)
     with pytest.raises(YamlError, match=what):

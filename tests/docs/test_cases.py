@@ -41,7 +41,13 @@ def test_the_page_names_no_place_on_this_machine(make_cases, repository):
 def test_a_row_stands_in_one_line_with_what_its_turns_have_beside_their_text(make_cases):
     messages = [{"role": "user", "content": "a\nb"}, {"role": "assistant", "content": "`c`", "weight": 0}]
     assert make_cases.code(make_cases.shown_row({"messages": messages})) == "`user: a⏎b / assistant: 'c' (weight 0)`"
-    pair = {"prompt": messages[:1], "chosen": [{"role": "assistant", "content": "d"}], "rejected": None, "label": True, "score_chosen": None}
+    pair = {
+        "prompt": messages[:1],
+        "chosen": [{"role": "assistant", "content": "d"}],
+        "rejected": None,
+        "label": True,
+        "score_chosen": None,
+    }
     assert make_cases.shown_row(pair) == "user: a\nb / chosen: d (label true)"
 
 

@@ -34,7 +34,11 @@ FREE = {"prefect server start", "pre-commit install", "pre-commit run --all-file
 
 def fences(document, *languages):
     """The texts of a document's fenced blocks in some languages."""
-    return [textwrap.dedent(text) for _, language, text in FENCE.findall(document.read_text(encoding="utf-8")) if language in languages]
+    return [
+        textwrap.dedent(text)
+        for _, language, text in FENCE.findall(document.read_text(encoding="utf-8"))
+        if language in languages
+    ]
 
 
 def commands(text):
@@ -70,8 +74,12 @@ class Checker:
     def python(self, arguments):
         """A module or a script that exists, and whose help knows every option."""
         target = arguments[:2] if arguments[0] == "-m" else arguments[:1]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}  # what a person's shell has
-        done = subprocess.run([sys.executable, *target, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True)
+        environment = {
+            name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"
+        }  # what a person's shell has
+        done = subprocess.run(
+            [sys.executable, *target, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         for word in arguments[len(target) :]:
             assert not word.startswith("--") or word in done.stdout, f"{target} has no {word}"
@@ -86,7 +94,10 @@ class Checker:
         assert command is not None, f"no such command: {arguments[0]}"
         rest = arguments[1:]
         while hasattr(command, "commands"):  # a group of commands: schedule add
-            context, (name, *rest) = command.make_context(command.name, rest[:1], parent=context, resilient_parsing=True), rest
+            context, (name, *rest) = (
+                command.make_context(command.name, rest[:1], parent=context, resilient_parsing=True),
+                rest,
+            )
             command = command.get_command(context, name)
             assert command is not None, f"no such command: {name}"
         values = command.make_context(command.name, rest, parent=context).params
@@ -171,19 +182,30 @@ def test_a_wrong_command_is_found(line, tmp_path):
 
 def test_a_recipe_that_new_writes_is_known_afterwards(tmp_path):
     checker = Checker(tmp_path)
-    checker.check(shlex.split("alignflow new --model m --data examples/quickstart/demonstrations.jsonl.gz --output mine.yaml"))
+    checker.check(
+        shlex.split("alignflow new --model m --data examples/quickstart/demonstrations.jsonl.gz --output mine.yaml")
+    )
     checker.check(shlex.split("alignflow run mine.yaml --smoke --only align"))
     with pytest.raises(AssertionError, match="no such step"):
         checker.check(shlex.split("alignflow run mine.yaml --only init_"))
 
 
 def test_the_readme_shows_every_command():
-    shown = {words[1] for text in fences(ROOT / "README.md", "sh") for words in commands(text) if Path(words[0]).name == "alignflow"}
+    shown = {
+        words[1]
+        for text in fences(ROOT / "README.md", "sh")
+        for words in commands(text)
+        if Path(words[0]).name == "alignflow"
+    }
     assert shown == set(typer.main.get_command(app).commands)
 
 
 def yaml_blocks():
-    return [pytest.param(text, id=f"{path.name}-{number}") for path in DOCUMENTS for number, text in enumerate(fences(path, "yaml"))]
+    return [
+        pytest.param(text, id=f"{path.name}-{number}")
+        for path in DOCUMENTS
+        for number, text in enumerate(fences(path, "yaml"))
+    ]
 
 
 @pytest.mark.parametrize("text", yaml_blocks())
@@ -231,7 +253,9 @@ def test_the_loss_of_the_docs_computes_what_it_says():
     from alignflow.models.losses.base import pairs_of_tokens
 
     defined = python_block("docs/extending.md", "def simpo")
-    batch = pairs_of_tokens((torch.tensor([[-1.0, -1.0]]), torch.tensor([[-2.0, -2.0, -2.0]])), (torch.ones(1, 2), torch.ones(1, 3)))
+    batch = pairs_of_tokens(
+        (torch.tensor([[-1.0, -1.0]]), torch.tensor([[-2.0, -2.0, -2.0]])), (torch.ones(1, 2), torch.ones(1, 3))
+    )
     found = defined["simpo"](batch, defined["SimPOOptions"](gamma=1.0))
     torch.testing.assert_close(found.loss, torch.tensor([0.313262]))  # -log sigmoid(2 * (-1 + 2) - 1)
 
@@ -249,7 +273,10 @@ def test_the_stage_of_the_docs_runs(tmp_path):
     defined = python_block("docs/extending.md", "def lengths")
     write_table([{"completions": ["one two", "one two three four"]}], "completions", tmp_path / "train.parquet")
     run = Run(tmp_path, tmp_path, tmp_path, tmp_path, Runtime())
-    assert defined["lengths"](defined["LengthsConfig"](limit=3), completions=tmp_path, run=run) == {"words/mean": 3.0, "long": 0.5}
+    assert defined["lengths"](defined["LengthsConfig"](limit=3), completions=tmp_path, run=run) == {
+        "words/mean": 3.0,
+        "long": 0.5,
+    }
 
 
 def test_every_link_to_a_file_leads_somewhere():

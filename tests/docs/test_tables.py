@@ -63,10 +63,17 @@ def test_the_key_column_says_what_the_key_does(make_tables):
     from alignflow.data.configs.training import AlignConfig
 
     cells = {
-        (AlignConfig, "sft_coefficient"): "yes", (AlignConfig, "save_steps"): "no", (AlignConfig, "options"): "its fields", (InitConfig, "path"): "content",
-        (EngineConfig, "precision"): "resolved", (EngineConfig, "training"): "resolved", (EngineConfig, "threads"): "no",
-        (Recipe, "name"): "no", (Recipe, "seed"): "through the stages", (Recipe, "align"): "its fields",
-    }  # fmt: skip
+        (AlignConfig, "sft_coefficient"): "yes",
+        (AlignConfig, "save_steps"): "no",
+        (AlignConfig, "options"): "its fields",
+        (InitConfig, "path"): "content",
+        (EngineConfig, "precision"): "resolved",
+        (EngineConfig, "training"): "resolved",
+        (EngineConfig, "threads"): "no",
+        (Recipe, "name"): "no",
+        (Recipe, "seed"): "through the stages",
+        (Recipe, "align"): "its fields",
+    }
     assert {place: make_tables.key_cell(*place) for place in cells} == cells
 
 

@@ -15,8 +15,14 @@ from alignflow.flows.capacity import TOLERANCE, Estimator, duration, refuse_too_
 from alignflow.tasks.launch.machine import Machine
 
 SMALL_MACHINE = Machine(memory=2 * GIB, available=GIB, free_disk=2 * GIB)
-BIG = ("model.build.hidden_size=4096", "model.build.num_hidden_layers=32", "model.build.num_attention_heads=32",
-       "model.build.num_key_value_heads=32", "model.build.intermediate_size=11008", "model.build.vocab_size=32000")  # fmt: skip
+BIG = (
+    "model.build.hidden_size=4096",
+    "model.build.num_hidden_layers=32",
+    "model.build.num_attention_heads=32",
+    "model.build.num_key_value_heads=32",
+    "model.build.intermediate_size=11008",
+    "model.build.vocab_size=32000",
+)
 MACHINE = Machine(memory=64 * GIB, available=60 * GIB, free_disk=10_000 * GIB)
 
 
@@ -40,18 +46,32 @@ def test_the_shipped_recipes_fit_a_small_machine(estimates, name):
     assert found["sft"].disk > found["init"].disk > 0 and found["sft"].time == "no earlier run"
 
 
-@pytest.mark.parametrize(("name", "hidden", "layers", "heads", "keys", "inner", "vocabulary"), [
-    ("stories3m", 192, 6, 6, 2, 512, 4096), ("smollm2", 576, 30, 9, 3, 1536, 49152),
-])  # fmt: skip
-def test_the_recipes_for_real_models_fit_a_small_machine(estimates, tmp_path, name, hidden, layers, heads, keys, inner, vocabulary):
+@pytest.mark.parametrize(
+    ("name", "hidden", "layers", "heads", "keys", "inner", "vocabulary"),
+    [
+        ("stories3m", 192, 6, 6, 2, 512, 4096),
+        ("smollm2", 576, 30, 9, 3, 1536, 49152),
+    ],
+)
+def test_the_recipes_for_real_models_fit_a_small_machine(
+    estimates, tmp_path, name, hidden, layers, heads, keys, inner, vocabulary
+):
     config = {
-        "model_type": "llama", "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": keys,
-        "intermediate_size": inner, "vocab_size": vocabulary, "tie_word_embeddings": True,
-    }  # fmt: skip
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": keys,
+        "intermediate_size": inner,
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": True,
+    }
     write_model_directory(tmp_path / "model", **config)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     data = [f"data.{kind}=[{{path: {tmp_path}/rows.jsonl}}]" for kind in ("demonstrations", "prompts", "general")]
-    found = estimates(f"model.path={tmp_path / 'model'}", *data, name=name, machine=Machine(memory=8 * GIB, free_disk=10 * GIB))
+    found = estimates(
+        f"model.path={tmp_path / 'model'}", *data, name=name, machine=Machine(memory=8 * GIB, free_disk=10 * GIB)
+    )
     assert not any(need.too_large or need.unknown for need in found.values())
 
 
@@ -59,7 +79,9 @@ def test_what_cannot_fit_is_named_with_its_parts_and_a_change(estimates):
     found = estimates(*BIG)
     assert not found["init"].too_large and not found["sample"].too_large
     reason, *advice = found["sft"].too_large
-    assert "sft needs about" in reason and "memory" in reason and "optimizer" in reason and "there are 64.0 GiB" in reason
+    assert (
+        "sft needs about" in reason and "memory" in reason and "optimizer" in reason and "there are 64.0 GiB" in reason
+    )
     assert advice and all(line.startswith("  ") for line in advice)
 
 
@@ -91,7 +113,11 @@ def test_a_model_of_unknown_shape_is_unknown_and_refused_nowhere(estimates, tmp_
     write_model_directory(tmp_path, model_type="something new")
     found = estimates(f"model.path={tmp_path}", machine=SMALL_MACHINE)
     assert all(found[stage].unknown for stage in ("init", "sft", "sample", "reward", "align", "evaluate"))
-    assert not found["prepare"].unknown and not found["report"].unknown and not any(need.too_large for need in found.values())
+    assert (
+        not found["prepare"].unknown
+        and not found["report"].unknown
+        and not any(need.too_large for need in found.values())
+    )
 
 
 def test_made_steps_need_nothing_and_tell_what_they_know(estimates, store, made, repository):

@@ -50,7 +50,15 @@ def test_every_parameter_is_described_and_empty_boxes_are_empty(name):
         ({"settings": {"beta": 1}}, ["settings"]),
         ({"inputs": {"polic": "x"}}, ["inputs"]),
         ({"then": "whatever"}, ["then"]),
-        ({"settings": {"options": {"beta": 0.2}}, "inputs": {"policy": "sft-"}, "then": "and the stages after it", "force": True}, None),
+        (
+            {
+                "settings": {"options": {"beta": 0.2}},
+                "inputs": {"policy": "sft-"},
+                "then": "and the stages after it",
+                "force": True,
+            },
+            None,
+        ),
     ],
 )
 def test_the_server_refuses_by_the_schema(parameters, place):

@@ -12,7 +12,11 @@ from alignflow.flows.forms import STANDS_IN, as_yaml, leaves, pipeline_form, pre
 from alignflow.flows.pipeline import Selection
 from alignflow.flows.preference_data import preference_form
 
-FORMS = {**{stage: stage_form(stage) for stage in STAGE_FLOWS}, "pipeline": pipeline_form(), "rlaif-data": preference_form()}
+FORMS = {
+    **{stage: stage_form(stage) for stage in STAGE_FLOWS},
+    "pipeline": pipeline_form(),
+    "rlaif-data": preference_form(),
+}
 FORMS |= {f"inputs of {stage}": inputs_form(stage) for stage in STAGE_FLOWS} | {"selection": Selection}
 
 
@@ -43,13 +47,18 @@ def test_the_schema_of_align():
     fields = stage_form("align").model_json_schema()["properties"]
     assert list(fields)[:3] == ["method", "sft_coefficient", "options"], "what only it has comes first"
     assert fields["method"] == {
-        "title": "method", "type": "string", "enum": list(catalogue.METHODS),
+        "title": "method",
+        "type": "string",
+        "enum": list(catalogue.METHODS),
         "description": "A name of `alignflow methods`. Empty: as in the recipe (by default: dpo).",
-    }  # fmt: skip
+    }
     assert fields["sft_coefficient"] == {
-        "title": "sft_coefficient", "type": "number", "minimum": 0, "maximum": 1000,
+        "title": "sft_coefficient",
+        "type": "number",
+        "minimum": 0,
+        "maximum": 1000,
         "description": "Weight of the NLL per token of the chosen answers (RPO term) (>= 0, <= 1000). Empty: as in the recipe (by default: 0.0).",
-    }  # fmt: skip
+    }
     assert fields["warmup_ratio"]["minimum"] == 0 and fields["warmup_ratio"]["maximum"] == 1
     assert fields["options"]["type"] == "object" and fields["lora"]["type"] == "object"
     assert fields["load_best_model_at_end"]["enum"] == ["yes", "no"]
@@ -72,18 +81,28 @@ def test_what_is_filled_in_changes_those_places_alone(repository):
     assert changed.align.learning_rate == load_recipe(tiny).align.learning_rate
 
 
-@pytest.mark.parametrize("wrong", [{"sft_coefficient": -1}, {"sft_coefficient": "much"}, {"method": "dop"}, {"beta": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"sft_coefficient": -1}, {"sft_coefficient": "much"}, {"method": "dop"}, {"beta": 1}]
+)
 def test_a_wrong_value_or_name_is_refused_by_the_form(wrong):
     with pytest.raises(ValidationError):
         stage_form("align")(**wrong)
 
 
 def test_settings_fill_the_form_and_the_rest_stays_as_name_and_value():
-    settings = [("align.sft_coefficient", 0.2), ("align.load_best_model_at_end", True), ("data.max_length", 128), ("align.options.x", {"a": None})]
+    settings = [
+        ("align.sft_coefficient", 0.2),
+        ("align.load_best_model_at_end", True),
+        ("data.max_length", 128),
+        ("align.options.x", {"a": None}),
+    ]
     fields, others = prefilled(stage_form("align"), settings)
     assert fields == {"sft_coefficient": 0.2, "load_best_model_at_end": "yes"}
     assert others == ["data.max_length=128", "align.options.x={a: null}"]
-    assert stage_form("align")(**fields).given() == [("align.sft_coefficient", 0.2), ("align.load_best_model_at_end", True)]
+    assert stage_form("align")(**fields).given() == [
+        ("align.sft_coefficient", 0.2),
+        ("align.load_best_model_at_end", True),
+    ]
 
 
 @pytest.mark.parametrize("value", [1e-6, 3, True, None, "yes", "text: with # signs", [1, {"a": [None, "b"]}], ""])

@@ -64,7 +64,11 @@ def test_stop_says_what_was_measured_what_was_asked_for_and_what_to_do(made, kee
     with pytest.raises(GateStoppedError) as stopped:
         keeper(why="fewer teach nothing").lets_on("label", made(pairs=4.0))
     text = str(stopped.value)
-    assert "pairs of label is 4, and should be at least 10" in text and "--approve label.pairs" in text and "fewer teach nothing" in text
+    assert (
+        "pairs of label is 4, and should be at least 10" in text
+        and "--approve label.pairs" in text
+        and "fewer teach nothing" in text
+    )
     assert stopped.value.exit_status == 4 and verdicts(store) == ["stopped"]
 
 
@@ -105,7 +109,13 @@ def test_what_a_person_answers_is_written_down(yes, verdict, made, keeper, store
         with pytest.raises(GateStoppedError, match="refused by Ann"):
             asked.lets_on("label", ref)
     last = GateLedger(store).records("label-1")[-1]
-    assert (last.verdict, last.who, last.comment, last.value, last.override) == (verdict, "Ann", "looked at ten of them", 4.0, False)
+    assert (last.verdict, last.who, last.comment, last.value, last.override) == (
+        verdict,
+        "Ann",
+        "looked at ten of them",
+        4.0,
+        False,
+    )
 
 
 def test_a_refusal_is_asked_again_by_the_next_run(made, keeper):
@@ -148,8 +158,12 @@ def test_new_rows_count_from_what_the_gate_last_let_through(made, keeper, store)
     assert keeper(**new).lets_on("label", made("label-3", "abcd")), "those that were too few count again"
     assert not keeper(**new).lets_on("label", made("label-4", "abce"))
     assert values() == [("1", 2.0, "passed"), ("2", 1.0, "ended"), ("3", 2.0, "passed"), ("4", 1.0, "ended")]
-    assert keeper(**new).lets_on("label", store.manifest("label-3").ref()), "a run that goes on after a crash is let through again"
-    assert keeper(name="other", **new).lets_on("label", store.manifest("label-4").ref()), "another recipe counts for itself"
+    assert keeper(**new).lets_on("label", store.manifest("label-3").ref()), (
+        "a run that goes on after a crash is let through again"
+    )
+    assert keeper(name="other", **new).lets_on("label", store.manifest("label-4").ref()), (
+        "another recipe counts for itself"
+    )
 
 
 def test_a_wrong_table_is_refused_with_those_that_there_are(made, keeper):
@@ -166,7 +180,9 @@ def test_gc_takes_verdicts_away_with_their_artifacts(made, keeper, store):
 @pytest.mark.parametrize(("value", "walked"), [(12.0, ["label", "reward"]), (4.0, ["label"])])
 def test_a_walk_does_nothing_after_a_gate_that_ends_it(value, walked, made, keeper, store, monkeypatch):
     refs = {"label": made(pairs=value), "reward": made("reward-1")}
-    monkeypatch.setattr(pipeline, "_do", lambda name, *_: pipeline.Outcome(name=name, ref=refs[name], ran=False, seconds=0))
+    monkeypatch.setattr(
+        pipeline, "_do", lambda name, *_: pipeline.Outcome(name=name, ref=refs[name], ran=False, seconds=0)
+    )
 
     class Caller:
         def call(self, node, made):

@@ -28,17 +28,29 @@ CASES = [
     ({"sft": None}, "init prepare sample label reward reference align evaluate report"),
     ({"align": None, "report": None}, "init prepare sft sample label reward"),
     ({"data": {"preferences": SOURCE}, "model": {"path": "m"}}, "init prepare reference align evaluate report"),
-    ({"data": {"preferences": SOURCE}, "model": {"path": "m"}, "evaluate": None, "report": None}, "init prepare reference align"),
-    ({"data": {"preferences": SOURCE}, "model": {"path": "m"}, "reward": {}}, "init prepare reward reference align evaluate report"),
+    (
+        {"data": {"preferences": SOURCE}, "model": {"path": "m"}, "evaluate": None, "report": None},
+        "init prepare reference align",
+    ),
+    (
+        {"data": {"preferences": SOURCE}, "model": {"path": "m"}, "reward": {}},
+        "init prepare reward reference align evaluate report",
+    ),
     ({"replace": {"sft": "mine"}}, "sft prepare sample label reward reference align evaluate report"),
     ({"replace": {"label": "pairs.jsonl"}}, "init prepare sft reference align evaluate report"),
     ({"replace": {"sample": "answers.jsonl"}}, "init prepare sft label reward reference align evaluate report"),
     ({"replace": {"reward": "mine"}}, "init prepare sft sample label reward reference align evaluate report"),
     ({"replace": {"align": "mine"}}, "init prepare sft align evaluate report"),
     ({"align": {"method": "ppo"}}, "init prepare sft sample label reward align evaluate report"),
-    ({"align": {"method": "ppo", "options": {"rewards": RUBRIC}}, "reward": None}, "init prepare sft align evaluate report"),
+    (
+        {"align": {"method": "ppo", "options": {"rewards": RUBRIC}}, "reward": None},
+        "init prepare sft align evaluate report",
+    ),
     ({"align": {"method": "ppo"}, "replace": {"reward": "mine"}}, "init prepare sft reward align evaluate report"),
-    ({"align": {"method": "ppo"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}}, "init prepare reward align evaluate report"),
+    (
+        {"align": {"method": "ppo"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}},
+        "init prepare reward align evaluate report",
+    ),
 ]
 
 
@@ -72,38 +84,70 @@ TEACHER = {"method": "gkd", "options": {"teacher": "m"}}
 
 def test_gkd_takes_demonstrations_and_no_reference_and_nothing_is_labelled_for_it():
     assert names(align=TEACHER) == ["init", "prepare", "sft", "align", "evaluate", "report"]
-    assert align_of(align=TEACHER).inputs == {"policy": Link("sft"), "demonstrations": Link("prepare", "demonstrations")}
+    assert align_of(align=TEACHER).inputs == {
+        "policy": Link("sft"),
+        "demonstrations": Link("prepare", "demonstrations"),
+    }
 
 
 def test_dro_v_takes_what_the_step_label_scored():
     align = align_of(align={"method": "dro_v"}, data={"prompts": SOURCE}, model={"path": "m"})
-    assert align.inputs == {"policy": Link("init"), "reference": Link("reference"), "rankings": Link("label", "rankings")}
+    assert align.inputs == {
+        "policy": Link("init"),
+        "reference": Link("reference"),
+        "rankings": Link("label", "rankings"),
+    }
 
 
-@pytest.mark.parametrize(("data", "link"), [
-    ({"rankings": SOURCE, "preferences": SOURCE}, Link("prepare", "rankings")), ({"preferences": SOURCE}, Link("prepare", "preferences")),
-    ({"prompts": SOURCE}, Link("label", "rankings")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "link"),
+    [
+        ({"rankings": SOURCE, "preferences": SOURCE}, Link("prepare", "rankings")),
+        ({"preferences": SOURCE}, Link("prepare", "preferences")),
+        ({"prompts": SOURCE}, Link("label", "rankings")),
+    ],
+)
 def test_d2o_takes_lists_before_pairs_with_the_references_scores_of_the_same(data, link):
     steps = {node.name: node for node in nodes(recipe(align={"method": "d2o"}, data=data, model={"path": "m"}))}
     kind = link.part
     assert steps["align"].inputs == {"policy": Link("init"), "reference": Link("reference"), kind: link}
-    assert steps["reference"].inputs == {"checkpoint": Link("init"), kind: link} and steps["reference"].config.family == "negatives"
+    assert (
+        steps["reference"].inputs == {"checkpoint": Link("init"), kind: link}
+        and steps["reference"].config.family == "negatives"
+    )
 
 
 def test_a_reward_section_that_is_asked_for_is_trained_beside_a_method_that_has_its_own_data():
-    assert names(align=TEACHER, reward={}) == ["init", "prepare", "sft", "sample", "label", "reward", "align", "evaluate", "report"]
+    assert names(align=TEACHER, reward={}) == [
+        "init",
+        "prepare",
+        "sft",
+        "sample",
+        "label",
+        "reward",
+        "align",
+        "evaluate",
+        "report",
+    ]
 
 
-@pytest.mark.parametrize("other", [{"options": {"beta": 0.2}}, {"learning_rate": 1e-3}, {"lora": {"r": 2}}, {"eval_steps": 5}, {"seed": 3}])
+@pytest.mark.parametrize(
+    "other", [{"options": {"beta": 0.2}}, {"learning_rate": 1e-3}, {"lora": {"r": 2}}, {"eval_steps": 5}, {"seed": 3}]
+)
 def test_nothing_about_the_training_is_part_of_the_reference(other):
-    configs = [next(node.config for node in nodes(recipe(align=fields)) if node.name == "reference") for fields in ({}, other)]
+    configs = [
+        next(node.config for node in nodes(recipe(align=fields)) if node.name == "reference") for fields in ({}, other)
+    ]
     assert configs[0] == configs[1]
 
 
-@pytest.mark.parametrize(("changes", "made"), [
-    ({"needs_reference": False}, False), ({"reference_tokens": True}, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "made"),
+    [
+        ({"needs_reference": False}, False),
+        ({"reference_tokens": True}, True),
+    ],
+)
 def test_a_method_without_pairs_or_without_a_reference_has_no_such_step(changes, made, monkeypatch):
     monkeypatch.setitem(catalogue.METHODS, "dpo", replace(catalogue.METHODS["dpo"], **changes))
     steps = {node.name: node for node in nodes(recipe())}
@@ -118,8 +162,11 @@ def align_of(**content):
 def test_ppo_takes_policy_reference_prompts_and_reward_model_and_no_preferences():
     align = align_of(align={"method": "ppo"})
     assert align.inputs == {
-        "policy": Link("sft"), "reference": Link("sft"), "prompts": Link("prepare", "prompts"), "reward_model": Link("reward"),
-    }  # fmt: skip
+        "policy": Link("sft"),
+        "reference": Link("sft"),
+        "prompts": Link("prepare", "prompts"),
+        "reward_model": Link("reward"),
+    }
 
 
 def test_ppo_takes_what_its_options_need():
@@ -158,10 +205,13 @@ def test_nothing_is_labelled_for_a_reward_model_that_has_data_of_its_own():
     assert order == ["init", "prepare", "sft", "reward", "reference", "align", "report"]
 
 
-@pytest.mark.parametrize(("reward", "data", "said"), [
-    ({"loss": "pointwise"}, {"preferences": SOURCE}, "pointwise needs scored answers"),
-    ({}, {"unpaired": SOURCE}, "bradley_terry needs preference pairs"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("reward", "data", "said"),
+    [
+        ({"loss": "pointwise"}, {"preferences": SOURCE}, "pointwise needs scored answers"),
+        ({}, {"unpaired": SOURCE}, "bradley_terry needs preference pairs"),
+    ],
+)
 def test_a_reward_model_whose_data_is_missing_is_refused_once(reward, data, said):
     with pytest.raises(RecipeError, match=f"reward.loss {said}") as refused:
         nodes(recipe(reward=reward, data=data, model={"path": "m"}, align=None))
@@ -194,16 +244,26 @@ def test_the_seed_of_the_recipe_reaches_stages_that_set_none():
         ({"evaluate": {"judges": [{"name": "rubric"}]}}, "shares"),
         ({"evaluate": {"judges": [{"name": "reward_model"}]}, "reward": None}, "needs a reward model"),
         ({"data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "needs preferences"),
-        ({"align": {"method": "ppo"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}}, "ppo needs prompts to sample answers for"),
+        (
+            {"align": {"method": "ppo"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}},
+            "ppo needs prompts to sample answers for",
+        ),
         ({"align": {"method": "ppo"}, "reward": None}, "ppo needs a reward model"),
         ({"align": TEACHER, "data": {"prompts": SOURCE}, "model": {"path": "m"}}, "gkd needs demonstrations"),
-        ({"align": {"method": "dro_v"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}}, "give data.rankings: pairs have no scores"),
+        (
+            {"align": {"method": "dro_v"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}},
+            "give data.rankings: pairs have no scores",
+        ),
         (
             {"align": {"method": "dro_v"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}},
             "give data.rankings, or data.prompts to sample and label$",
         ),
         (
-            {"align": {"method": "ppo", "options": {"ptx_coefficient": 1.0}}, "data": {"prompts": SOURCE}, "model": {"path": "m"}},
+            {
+                "align": {"method": "ppo", "options": {"ptx_coefficient": 1.0}},
+                "data": {"prompts": SOURCE},
+                "model": {"path": "m"},
+            },
             "ppo needs demonstrations",
         ),
         ({"align": {"method": "ppo", "options": {"heldout_judge": {"name": "rubric"}}}}, "shares"),
@@ -245,7 +305,9 @@ def test_a_model_in_place_of_a_stage_keeps_what_the_recipe_says_of_its_model():
 def test_the_corpus_of_a_built_model_is_the_revision_that_the_data_names_and_keeps_its_licence():
     source = {"path": "org/chats", "revision": "abc", "licence": "MIT", "max_rows": 5}
     corpus = nodes(recipe(data={"demonstrations": [source]}))[0].config.corpus
-    assert [(each.path, each.revision, each.licence, each.max_rows) for each in corpus] == [("org/chats", "abc", "MIT", None)]
+    assert [(each.path, each.revision, each.licence, each.max_rows) for each in corpus] == [
+        ("org/chats", "abc", "MIT", None)
+    ]
 
 
 def test_a_corpus_of_ones_own_keeps_the_built_model_when_data_is_added():

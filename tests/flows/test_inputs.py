@@ -24,7 +24,10 @@ def test_the_reference_serves_align_and_runs_with_it(load, store):
     caller = Caller(load(), store)
     assert steps_of(caller, "align", follow=False) == {"align", "reference"}
     assert steps_of(caller, "align", follow=True) == {"align", "reference", "evaluate", "report"}
-    assert steps_of(caller, "sft", follow=False) == {"sft"} and steps_of(caller, "evaluate", follow=True) == {"evaluate", "report"}
+    assert steps_of(caller, "sft", follow=False) == {"sft"} and steps_of(caller, "evaluate", follow=True) == {
+        "evaluate",
+        "report",
+    }
 
 
 def test_what_the_recipe_says_comes_first(load, store):
@@ -66,7 +69,9 @@ def test_an_artifact_is_named_by_the_start_of_its_key_or_digest(load, store):
     made = publish_all(load(), store)
     caller = Caller(load("sft.seed=7"), store)
     node = next(node for node in caller.nodes if node.name == "sft")
-    other = publish(store, caller.call(node, {name: manifest.ref() for name, manifest in made.items()}), content="other")
+    other = publish(
+        store, caller.call(node, {name: manifest.ref() for name, manifest in made.items()}), content="other"
+    )
     for name in (other.key[:20], other.digest[:12]):
         found = inputs_of(load(), store, "align", {"policy": name})
         assert found.calls["sft"].key == other.key and found.foreign == {"sft"}

@@ -24,7 +24,11 @@ def states(recipe, store):
 
 def test_on_an_empty_store_the_first_stage_runs_and_the_others_come_after(load, store):
     found = states(load(), store)
-    assert found["init"] == ("run", "first time") and found["prepare"] == ("after", "init") and found["report"][0] == "after"
+    assert (
+        found["init"] == ("run", "first time")
+        and found["prepare"] == ("after", "init")
+        and found["report"][0] == "after"
+    )
 
 
 def test_a_made_stage_is_cached_and_a_changed_one_names_what_differs(load, store, made):
@@ -35,7 +39,13 @@ def test_a_made_stage_is_cached_and_a_changed_one_names_what_differs(load, store
 
 
 def test_shards_change_neither_keys_nor_the_plan(load, store, made):
-    shared = ("sample.shards=3", "label.shards=2", "evaluate.shards=2", "engine.task_runner=dask", "engine.dask_address=tcp://host:8786")
+    shared = (
+        "sample.shards=3",
+        "label.shards=2",
+        "evaluate.shards=2",
+        "engine.task_runner=dask",
+        "engine.dask_address=tcp://host:8786",
+    )
     prepare = Caller(load(), store).nodes[1]
     call, other = (Caller(load(*settings), store).call(prepare, {"init": made["init"]}) for settings in ((), shared))
     assert call.key == other.key and plan(load(), store) == plan(load(*shared), store)
@@ -49,7 +59,9 @@ def test_a_raised_version_is_what_differs(load, store, made, monkeypatch):
 
 def test_a_missing_file_blocks_its_stage_and_what_follows(load, store):
     found = states(load("data.prompts.0.path=./nowhere.jsonl"), store)
-    assert found["init"][0] == "blocked" and "nowhere" in found["init"][1] and found["prepare"] == ("blocked", "by init")
+    assert (
+        found["init"][0] == "blocked" and "nowhere" in found["init"][1] and found["prepare"] == ("blocked", "by init")
+    )
 
 
 def test_a_part_that_the_data_does_not_have_is_named(load, store, made):

@@ -63,4 +63,8 @@ def test_the_data_is_copied_whole(store, tmp_path, prompts, made):
     outcomes = [Outcome(name=name, ref=made[name].ref(), ran=True, seconds=1) for name in ("label", "report")]
     data, report = job.deliver(outcomes)
     assert str(tmp_path / "copy") in data and report.endswith("report.html")
-    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["manifest.json", "statistics.json", "train.txt"]
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
+        "manifest.json",
+        "statistics.json",
+        "train.txt",
+    ]

@@ -37,7 +37,11 @@ def test_a_refusal_has_the_message_of_the_command_line(repository, form, fields,
 
 
 def test_settings_by_name_come_over_those_of_the_form(repository):
-    asked = request(str(repository / TINY), pipeline_form()(align_learning_rate=0.2, seed=3), ["align.learning_rate=0.5", "data.max_length=128"])
+    asked = request(
+        str(repository / TINY),
+        pipeline_form()(align_learning_rate=0.2, seed=3),
+        ["align.learning_rate=0.5", "data.max_length=128"],
+    )
     recipe = asked.recipe()
     assert (recipe.align.learning_rate, recipe.seed, recipe.data.max_length) == (0.5, 3, 128)
     assert "not of the form name=value" in said(lambda: request("x.yaml", pipeline_form()(), ["nonsense"]))
@@ -56,7 +60,9 @@ def test_a_relative_path_starts_at_the_directory_of_the_store(store, store_root,
     assert recipe_path("recipes/mine.yaml") == recipe_path(str(mine)) == mine
     mine.rename(mine.with_name("other.yaml"))
     text = said(lambda: recipe_path("recipes/mine.yaml"))
-    assert str(mine) in text and str(tmp_path / "elsewhere" / "recipes" / "mine.yaml") in text, "each place that was looked in"
+    assert str(mine) in text and str(tmp_path / "elsewhere" / "recipes" / "mine.yaml") in text, (
+        "each place that was looked in"
+    )
 
 
 def test_a_worker_that_does_not_say_where_the_store_is_is_refused(monkeypatch):

@@ -14,11 +14,20 @@ def test_the_link_opens_the_form_with_the_same_parameters():
     link = address("1-2", parameters)
     assert not set(link) & set(" ()[]<>&\"'"), "it can stand in Markdown as it is"
     parts = urlsplit(link)
-    assert parts.path == "/v2/deployments/deployment/1-2/run" and json.loads(parse_qs(parts.query)["parameters"][0]) == parameters
+    assert (
+        parts.path == "/v2/deployments/deployment/1-2/run"
+        and json.loads(parse_qs(parts.query)["parameters"][0]) == parameters
+    )
 
 
 def test_a_line_of_progress():
-    state = {"done": 12, "total": 60, "unit": "steps", "left_s": 35.4, "figures": {"loss": 0.693147, "tokens_per_s": 1234.5}}
+    state = {
+        "done": 12,
+        "total": 60,
+        "unit": "steps",
+        "left_s": 35.4,
+        "figures": {"loss": 0.693147, "tokens_per_s": 1234.5},
+    }
     assert progress_line("align", state) == "align: 12/60 steps, loss 0.6931, 1,234 tokens/s, 35 s left"
     assert progress_line("init", {"done": 0, "total": 2, "unit": "parts"}) == "init: 0/2 parts"
 

@@ -13,7 +13,8 @@ def test_rules():
 
 
 @pytest.mark.parametrize(
-    "wrong", [(None, None, "UTC"), ("0 2 * * *", 60, "UTC"), ("0 2 * *", None, "UTC"), ("0 2 * * *", None, "Nowhere/At_all")]
+    "wrong",
+    [(None, None, "UTC"), ("0 2 * * *", 60, "UTC"), ("0 2 * *", None, "UTC"), ("0 2 * * *", None, "Nowhere/At_all")],
 )
 def test_a_wrong_rule_is_refused(wrong):
     with pytest.raises(UserError):

@@ -102,8 +102,18 @@ def test_switched_off_the_model_is_its_base_bit_for_bit(adapted, tiny_checkpoint
 def test_an_artifact_is_the_adapter_alone_and_names_no_place(adapted, tiny_checkpoint):
     _, out = adapted()
     tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
-    assert set(payload_files(out)) == {"adapter_model.safetensors", "adapter_config.json", "base.json", "README.md", *tokenizer}
-    assert not any(str(tiny_checkpoint) in (out / name).read_text() for name in payload_files(out) if not name.endswith("safetensors"))
+    assert set(payload_files(out)) == {
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "base.json",
+        "README.md",
+        *tokenizer,
+    }
+    assert not any(
+        str(tiny_checkpoint) in (out / name).read_text()
+        for name in payload_files(out)
+        if not name.endswith("safetensors")
+    )
     assert "base_model_name_or_path" not in json.loads((out / "adapter_config.json").read_text())
 
 
@@ -123,7 +133,9 @@ def test_it_is_merged_where_a_generator_is_loaded(precision, adapted, new_run):
     loaded, merged = load_policy(out, Runtime()), new_run("merged").out
     save_checkpoint(loaded.model, loaded.tokenizer, merged, {"Merged": "for a test"})
     whole, adapter = (make_generator(path, Runtime(precision=precision)) for path in (merged, out))
-    assert adapter.generate([(4, 9, 20)] * 2, Sampling(8), [1, 2]) == whole.generate([(4, 9, 20)] * 2, Sampling(8), [1, 2])
+    assert adapter.generate([(4, 9, 20)] * 2, Sampling(8), [1, 2]) == whole.generate(
+        [(4, 9, 20)] * 2, Sampling(8), [1, 2]
+    )
     assert adapter.score_options([(4, 9)], [7, 8]) == whole.score_options([(4, 9)], [7, 8])
     assert adapter.context_length == whole.context_length
 
@@ -141,7 +153,9 @@ def test_a_changed_base_is_refused(adapted, tiny_checkpoint, tmp_path):
     base = shutil.copytree(tiny_checkpoint, tmp_path / "base")
     _, out = adapted(base=base)
     weights = load_file(base / "model.safetensors")
-    save_file({name: value * 2 for name, value in weights.items()}, base / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: value * 2 for name, value in weights.items()}, base / "model.safetensors", metadata={"format": "pt"}
+    )
     with pytest.raises(ModelError, match="its base checkpoint has changed"):
         load_policy(out, Runtime())
 
@@ -186,17 +200,24 @@ def test_a_tied_model_with_added_tokens_has_the_same_logits_after_its_adapter_wa
     export(out, tmp_path / "merged")
     merged, base = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("merged", "base"))
     assert merged.lm_head.weight is merged.model.embed_tokens.weight and merged.config.vocab_size == 323
-    assert torch.equal(merged.lm_head.weight, base.lm_head.weight) and (logits_of(merged) - logits_of(base)).abs().max() > 0.01
+    assert (
+        torch.equal(merged.lm_head.weight, base.lm_head.weight)
+        and (logits_of(merged) - logits_of(base)).abs().max() > 0.01
+    )
     found = logits_of(merged).log_softmax(-1)[0, 1:-1].gather(-1, IDS[0, 2:, None])[:, 0]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     generators = [make_generator(path, Runtime()) for path in (out, tmp_path / "merged")]
     answers = [generator.generate([(4, 9, 321)] * 4, Sampling(12), [1, 2, 3, 4]) for generator in generators]
-    assert answers[0] == answers[1] and len({token for answer in answers[1] for token in answer.ids}) > 4, "no token is repeated for ever"
+    assert answers[0] == answers[1] and len({token for answer in answers[1] for token in answer.ids}) > 4, (
+        "no token is repeated for ever"
+    )
     assert AutoTokenizer.from_pretrained(tmp_path / "merged")("<two>")["input_ids"] == [321]
 
 
 @pytest.mark.parametrize("trained", [("embed_tokens",), ("lm_head",), ("embed_tokens", "lm_head")])
-def test_somebody_elses_adapter_that_trained_one_of_two_tied_matrices_is_merged_into_a_model_with_two(trained, tiny_checkpoint, tmp_path):
+def test_somebody_elses_adapter_that_trained_one_of_two_tied_matrices_is_merged_into_a_model_with_two(
+    trained, tiny_checkpoint, tmp_path
+):
     """Written with `tie_word_embeddings: true`, one of the two would be lost when the model is loaded again."""
     with_added_tokens(tiny_checkpoint, tmp_path / "base")
     settings = peft.LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=list(trained), task_type="CAUSAL_LM")
@@ -212,7 +233,10 @@ def test_somebody_elses_adapter_that_trained_one_of_two_tied_matrices_is_merged_
     export(tmp_path / "adapter", tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     torch.testing.assert_close(logits_of(merged), logits_of(wrapped), atol=1e-5, rtol=1e-5)
-    assert not torch.equal(merged.lm_head.weight, merged.model.embed_tokens.weight) and not merged.config.tie_word_embeddings
+    assert (
+        not torch.equal(merged.lm_head.weight, merged.model.embed_tokens.weight)
+        and not merged.config.tie_word_embeddings
+    )
 
 
 def test_an_adapter_with_embeddings_of_added_tokens_is_refused_on_a_base_without_them(tiny_checkpoint, tmp_path):
@@ -246,7 +270,9 @@ def test_gradients_with_dropout_are_equal_under_gradient_checkpointing(adapted):
         policy.model.zero_grad(set_to_none=True)
         torch.manual_seed(0)
         policy.token_statistics(ROWS).logps.sum().backward()
-        found.append({name: parameter.grad for name, parameter in policy.model.named_parameters() if parameter.requires_grad})
+        found.append(
+            {name: parameter.grad for name, parameter in policy.model.named_parameters() if parameter.requires_grad}
+        )
         recompute_layers(policy.model)
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
@@ -288,7 +314,9 @@ def reward(tiny_checkpoint, new_run):
 
 
 def test_a_reward_models_head_trains_in_full_and_reloads_with_the_adapter(reward, new_run):
-    heads = [name for name, parameter in reward.model.named_parameters() if parameter.requires_grad and "lora_" not in name]
+    heads = [
+        name for name, parameter in reward.model.named_parameters() if parameter.requires_grad and "lora_" not in name
+    ]
     assert heads == ["score.modules_to_save.default.weight"]
     with torch.no_grad():
         reward.model.get_parameter(heads[0]).mul_(3)

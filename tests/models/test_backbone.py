@@ -14,31 +14,59 @@ from alignflow.models.recompute import recompute_layers
 
 PROMPT = (5, 6, 7, 8, 9, 10)
 ROWS = [
-    EncodedRow(PROMPT, (11, 12, 13)), EncodedRow((20,), tuple(range(30, 41))), EncodedRow(PROMPT, tuple(range(41, 50))),
-    EncodedRow(PROMPT, (), ()), EncodedRow((), (50, 51, 52)), EncodedRow(PROMPT, (11, 60, 61, 62), (False, True, False, True)),
-]  # fmt: skip
+    EncodedRow(PROMPT, (11, 12, 13)),
+    EncodedRow((20,), tuple(range(30, 41))),
+    EncodedRow(PROMPT, tuple(range(41, 50))),
+    EncodedRow(PROMPT, (), ()),
+    EncodedRow((), (50, 51, 52)),
+    EncodedRow(PROMPT, (11, 60, 61, 62), (False, True, False, True)),
+]
 SMALL = {"vocab_size": 128, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 LLAMA = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
     "max_position_embeddings": 64,
-}  # fmt: skip
+}
 MODELS = {
     "llama": (True, LLAMA),
     "mistral": (True, {**LLAMA, "sliding_window": 4}),  # a window shorter than the rows
     "gpt2": (True, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
     "gpt_neox": (True, LLAMA),
     "opt": (True, {**LLAMA, "ffn_dim": 64, "word_embed_proj_dim": 32}),
-    "gemma3_text": (True, {**LLAMA, "head_dim": 8, "sliding_window": 4, "layer_types": ["full_attention", "sliding_attention"]}),
+    "gemma3_text": (
+        True,
+        {**LLAMA, "head_dim": 8, "sliding_window": 4, "layer_types": ["full_attention", "sliding_attention"]},
+    ),
     "gemma2": (False, {**LLAMA, "head_dim": 8}),  # soft cap
     "gpt_oss": (False, {**LLAMA, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2}),  # attention sinks
     "bloom": (False, {"hidden_size": 32, "n_layer": 2, "n_head": 4}),  # ALiBi
-    "gpt_neo": (False, {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 4}),
+    "gpt_neo": (
+        False,
+        {
+            "hidden_size": 32,
+            "num_layers": 2,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 1]],
+            "window_size": 4,
+        },
+    ),
     "mamba": (False, {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}),  # no attention at all
-    "llama4_text": (False, {
-        **LLAMA, "head_dim": 8, "attention_chunk_size": 4, "layer_types": ["chunked_attention", "full_attention"],
-        "num_local_experts": 2, "intermediate_size_mlp": 64, "interleave_moe_layer_step": 10,
-    }),  # a mask of its own kind
-}  # fmt: skip
+    "llama4_text": (
+        False,
+        {
+            **LLAMA,
+            "head_dim": 8,
+            "attention_chunk_size": 4,
+            "layer_types": ["chunked_attention", "full_attention"],
+            "num_local_experts": 2,
+            "intermediate_size_mlp": 64,
+            "interleave_moe_layer_step": 10,
+        },
+    ),  # a mask of its own kind
+}
 
 
 def make_model(kind):
@@ -57,7 +85,12 @@ def one_by_one(model, rows):
     found = []
     for row in rows:
         ids = torch.tensor([row.prompt_ids + row.completion_ids])
-        logps = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])[:, 0]
+        logps = (
+            model(input_ids=ids, use_cache=False)
+            .logits.float()
+            .log_softmax(-1)[0, :-1]
+            .gather(-1, ids[0, 1:, None])[:, 0]
+        )
         counted = [row.prompt_ids != ()] * bool(row.completion_ids) + [True] * (len(row.completion_ids) - 1)
         counted = [a and b for a, b in zip(counted, row.mask or counted, strict=True)]
         places = [len(row.prompt_ids) - 1 + offset for offset, wanted in enumerate(counted) if wanted]
@@ -80,7 +113,9 @@ def test_packed_rows_with_shared_prompts_are_rows_one_by_one(kind):
     found.sum().backward()
     for (name, parameter), other in zip(model.named_parameters(), gradients, strict=True):
         if other is not None:
-            torch.testing.assert_close(parameter.grad, other, atol=1e-3 * float(other.abs().max()) + 1e-5, rtol=1e-3, msg=name)
+            torch.testing.assert_close(
+                parameter.grad, other, atol=1e-3 * float(other.abs().max()) + 1e-5, rtol=1e-3, msg=name
+            )
 
 
 def test_a_model_that_refuses_keeps_its_own_attention():
@@ -182,6 +217,8 @@ def test_padding_side_means_nothing():
             logps = model(input_ids=padded, attention_mask=mask, position_ids=positions).logits.log_softmax(-1)
             start = first + len(row.prompt_ids)
             found.append(
-                logps[0, start - 1 : start - 1 + len(row.completion_ids)].gather(-1, torch.tensor(row.completion_ids)[:, None])[:, 0]
+                logps[0, start - 1 : start - 1 + len(row.completion_ids)].gather(
+                    -1, torch.tensor(row.completion_ids)[:, None]
+                )[:, 0]
             )
         torch.testing.assert_close(wanted, torch.cat(found), atol=1e-4, rtol=1e-4)

@@ -62,20 +62,30 @@ BROKEN = {
     "peft": (prefixed("base_model.model."), {}, "'base_model.model.', which peft adds"),
     "a reward model": (lambda tensors: {**tensors, "score.weight": torch.zeros(1, 32)}, {}, "this is a reward model"),
     "too many layers": (lambda tensors: tensors, {"num_hidden_layers": 1}, "9 unexpected .model.layers.1"),
-    "other shapes": (lambda tensors: tensors, {"intermediate_size": 48}, r"mlp.down_proj.weight is \(32, 64\) and not \(32, 48\)"),
+    "other shapes": (
+        lambda tensors: tensors,
+        {"intermediate_size": 48},
+        r"mlp.down_proj.weight is \(32, 64\) and not \(32, 48\)",
+    ),
     "not finite": (
-        lambda tensors: {**tensors, "model.norm.weight": tensors["model.norm.weight"] * float("nan")}, {},
+        lambda tensors: {**tensors, "model.norm.weight": tensors["model.norm.weight"] * float("nan")},
+        {},
         r"1 tensors have weights that are NaN or infinite \(model.norm.weight\)",
     ),
     "infinite": (
-        lambda tensors: {**tensors, "lm_head.weight": tensors["lm_head.weight"].index_fill(0, torch.tensor(3), float("inf"))}, {},
+        lambda tensors: {
+            **tensors,
+            "lm_head.weight": tensors["lm_head.weight"].index_fill(0, torch.tensor(3), float("inf")),
+        },
+        {},
         "lm_head.weight",
     ),
     "tied and not": (
-        lambda tensors: {**tensors, "lm_head.weight": tensors["lm_head.weight"] + 1}, {"tie_word_embeddings": True},
+        lambda tensors: {**tensors, "lm_head.weight": tensors["lm_head.weight"] + 1},
+        {"tie_word_embeddings": True},
         "config.json ties embeddings and head",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -17,7 +17,9 @@ def test_they_are_the_first_of_a_stable_sort_without_the_negative_token(logits, 
     ids, probabilities = top_others(values, torch.tensor([token]), k)
     wanted = [place for place in sorted(range(len(logits)), key=lambda place: -logits[place]) if place != token][:k]
     assert ids[0].tolist() == wanted
-    torch.testing.assert_close(probabilities[0], torch.tensor([float(logits[place]) for place in wanted]).double().softmax(0))
+    torch.testing.assert_close(
+        probabilities[0], torch.tensor([float(logits[place]) for place in wanted]).double().softmax(0)
+    )
 
 
 def test_of_a_small_vocabulary_all_others_are_picks():
@@ -29,7 +31,9 @@ def test_a_token_that_cannot_stand_there_is_never_drawn():
     logits = torch.tensor([[0.0, -INF, -INF, 1.0]])
     ids, probabilities = top_others(logits, torch.tensor([3]), 3)
     assert probabilities[0].tolist() == [1.0, 0.0, 0.0] and int(ids[0, 0]) == 0
-    nearly = torch.tensor([[0.0, -800.0, -900.0, 1.0]])  # the others' probability is 0 in the type; rounding may lead to the very end
+    nearly = torch.tensor(
+        [[0.0, -800.0, -900.0, 1.0]]
+    )  # the others' probability is 0 in the type; rounding may lead to the very end
     for others in (logits, nearly):
         assert draw_picks(others, torch.tensor([3]), 3, torch.tensor([1.0])).tolist() == [0]
 
@@ -59,7 +63,13 @@ def test_each_pick_has_the_numbers_from_where_the_one_before_it_ends():
 
 
 def test_an_answer_has_its_numbers_whatever_stands_beside_it():
-    both, alone = uniform_numbers(["a", "b"], [3, 2], seed=1, step=4), uniform_numbers(["b"], torch.tensor([2]), seed=1, step=4)
+    both, alone = (
+        uniform_numbers(["a", "b"], [3, 2], seed=1, step=4),
+        uniform_numbers(["b"], torch.tensor([2]), seed=1, step=4),
+    )
     assert both.dtype == torch.float64 and torch.equal(both[3:], alone) and bool(((both >= 0) & (both < 1)).all())
-    assert len({*both.tolist(), *uniform_numbers(["a"], [3], 1, 5).tolist(), *uniform_numbers(["a"], [3], 2, 4).tolist()}) == 11
+    assert (
+        len({*both.tolist(), *uniform_numbers(["a"], [3], 1, 5).tolist(), *uniform_numbers(["a"], [3], 2, 4).tolist()})
+        == 11
+    )
     assert uniform_numbers([], [], 0, 0).shape == (0,)

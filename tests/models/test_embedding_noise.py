@@ -12,7 +12,11 @@ from alignflow.models.batching import EncodedRow, pack
 from alignflow.models.embedding_noise import EmbeddingNoise, added_to_embeddings, whole
 from alignflow.models.policy import load_policy
 
-ROWS = [EncodedRow((4, 9, 20), (30, 31, 1)), EncodedRow((4, 9, 20), (7, 8), (False, True)), EncodedRow((5,), (6, 7, 8, 9))]
+ROWS = [
+    EncodedRow((4, 9, 20), (30, 31, 1)),
+    EncodedRow((4, 9, 20), (7, 8), (False, True)),
+    EncodedRow((5,), (6, 7, 8, 9)),
+]
 NAMES = ["a", "b", "c"]
 WIDTH = 8
 
@@ -23,7 +27,9 @@ def noise_of(rows, names, step=1, seed=0, alpha=5.0):
     made.restore({"step": step})
     packed = pack([whole(row) for row in rows])
     found = made.of(names)(packed)(WIDTH)
-    return {name: found[part.start : part.start + part.length] for name, part in zip(names, packed.segments, strict=True)}
+    return {
+        name: found[part.start : part.start + part.length] for name, part in zip(names, packed.segments, strict=True)
+    }
 
 
 @settings(max_examples=30, deadline=None)
@@ -33,7 +39,9 @@ def test_a_rows_noise_depends_on_seed_step_and_name_alone(order, count):
     found = noise_of([ROWS[place] for place in part], [NAMES[place] for place in part])
     assert all(torch.equal(found[name], whole_step[name]) for name in found)
     for other in (noise_of(ROWS, NAMES, step=2), noise_of(ROWS, NAMES, seed=1), noise_of(ROWS, ["x", "y", "z"])):
-        assert not any(torch.equal(first, second) for first, second in zip(whole_step.values(), other.values(), strict=True))
+        assert not any(
+            torch.equal(first, second) for first, second in zip(whole_step.values(), other.values(), strict=True)
+        )
 
 
 def test_it_is_uniform_within_alpha_over_the_root_of_tokens_times_width():
@@ -41,12 +49,16 @@ def test_it_is_uniform_within_alpha_over_the_root_of_tokens_times_width():
     found, most = noise_of([row], ["a"], alpha=3.0)["a"], 3.0 / (1000 * WIDTH) ** 0.5
     assert found.abs().max() <= most and found.abs().max() > 0.99 * most
     assert found.mean().abs() < 0.02 * most
-    assert found.square().mean().sqrt().item() == pytest.approx(most / 3**0.5, rel=0.02), "the deviation of a uniform distribution"
+    assert found.square().mean().sqrt().item() == pytest.approx(most / 3**0.5, rel=0.02), (
+        "the deviation of a uniform distribution"
+    )
 
 
 def test_a_whole_row_counts_the_same_tokens_of_the_same_ids(tiny_checkpoint):
     policy = load_policy(tiny_checkpoint, Runtime())
-    torch.testing.assert_close(policy.token_statistics([whole(row) for row in ROWS]).logps, policy.token_statistics(ROWS).logps)
+    torch.testing.assert_close(
+        policy.token_statistics([whole(row) for row in ROWS]).logps, policy.token_statistics(ROWS).logps
+    )
 
 
 @pytest.mark.parametrize("packed_rows", [True, False])

@@ -62,7 +62,10 @@ def test_an_adapter_becomes_a_whole_model_that_transformers_loads(adapter, store
         logits = AutoModelForCausalLM.from_pretrained(tmp_path / "out")(torch.tensor([[4, 9, 20, 30, 31, 1]])).logits
     found = logits.log_softmax(-1)[0, 2:5].gather(-1, torch.tensor([[30], [31], [1]]))[:, 0]
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template and "Policy" in (tmp_path / "out" / "README.md").read_text()
+    assert (
+        AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
+        and "Policy" in (tmp_path / "out" / "README.md").read_text()
+    )
     assert not {"adapter_config.json", "base.json"} & set(payload_files(tmp_path / "out"))
 
 
@@ -80,7 +83,9 @@ def test_a_reward_models_adapter_keeps_its_check_rows(store, new_run, tmp_path):
 
 def test_a_whole_model_is_copied_as_it_is(tiny_checkpoint, tmp_path):
     export(tiny_checkpoint, tmp_path / "out")
-    first, second = ({name: file_digest(root / name) for name in payload_files(root)} for root in (tiny_checkpoint, tmp_path / "out"))
+    first, second = (
+        {name: file_digest(root / name) for name in payload_files(root)} for root in (tiny_checkpoint, tmp_path / "out")
+    )
     assert first == second
 
 

@@ -49,13 +49,18 @@ def plain(hidden, module, scaling, targets, reference):
     p, q = logps.exp(), reference.head.module(reference.hidden).log_softmax(-1)
     half = torch.logaddexp(logps, q) - math.log(2)
     return {
-        "logps": logps.gather(-1, targets[:, None])[:, 0], "entropy": -(p * logps).sum(-1), "squared_probability": (p * p).sum(-1),
-        "correct": (logps.argmax(-1) == targets).to(p.dtype), "top_logps": logps.topk(TOP).values, "top_ids": logps.topk(TOP).indices,
-        "forward_kl": (q.exp() * (q - logps)).sum(-1), "reverse_kl": (p * (logps - q)).sum(-1),
+        "logps": logps.gather(-1, targets[:, None])[:, 0],
+        "entropy": -(p * logps).sum(-1),
+        "squared_probability": (p * p).sum(-1),
+        "correct": (logps.argmax(-1) == targets).to(p.dtype),
+        "top_logps": logps.topk(TOP).values,
+        "top_ids": logps.topk(TOP).indices,
+        "forward_kl": (q.exp() * (q - logps)).sum(-1),
+        "reverse_kl": (p * (logps - q)).sum(-1),
         "generalized_jsd": (q.exp() * (q - half)).sum(-1) / 2 + (p * (logps - half)).sum(-1) / 2,
         "reference_logps": q.gather(-1, targets[:, None])[:, 0],
         "cringe_positive": logps.gather(-1, draw_picks(logps, targets, TOP, UNIFORM)[:, None])[:, 0],
-    }  # fmt: skip
+    }
 
 
 def test_every_statistic_has_a_definition_here():
@@ -68,13 +73,17 @@ def test_every_statistic_has_a_definition_here():
 def test_it_is_what_its_definition_says_and_so_is_its_gradient(name, scaling):
     hidden, module, targets, reference = parts()
     wanted = plain(hidden, module, scaling, targets, reference)[name]
-    found = head_statistics(Head(module, scaling, torch.float64), hidden, Request((name,), targets, TOP, reference, UNIFORM))[0]
+    found = head_statistics(
+        Head(module, scaling, torch.float64), hidden, Request((name,), targets, TOP, reference, UNIFORM)
+    )[0]
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
     assert found.requires_grad == (STATISTICS[name].gradient is not None)
     if found.requires_grad:
         weight = torch.randn(found.shape, dtype=found.dtype, generator=torch.Generator().manual_seed(1))
         inputs = (hidden, module.weight, module.bias)
-        for one, other in zip(torch.autograd.grad(found, inputs, weight), torch.autograd.grad(wanted, inputs, weight), strict=True):
+        for one, other in zip(
+            torch.autograd.grad(found, inputs, weight), torch.autograd.grad(wanted, inputs, weight), strict=True
+        ):
             torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-11)
 
 
@@ -85,7 +94,9 @@ def test_its_gradient_is_the_numerical_one(name, scaling):
 
     def values(states, weight, bias):
         head = Head(module, scaling, torch.float64)
-        return head_module._Statistics.apply(states, weight, bias, head, Request((name,), targets, TOP, reference, UNIFORM))
+        return head_module._Statistics.apply(
+            states, weight, bias, head, Request((name,), targets, TOP, reference, UNIFORM)
+        )
 
     assert gradcheck(values, (hidden, module.weight, module.bias))
 
@@ -151,7 +162,9 @@ def test_a_head_that_is_no_plain_matrix_gives_the_same_by_checkpointing():
 def test_no_token_is_no_error():
     _, module, _, _ = parts()
     found = head_statistics(
-        Head(module, Scaling(), torch.float64), torch.zeros(0, WIDTH, dtype=torch.float64), Request(("logps",), torch.zeros(0).long())
+        Head(module, Scaling(), torch.float64),
+        torch.zeros(0, WIDTH, dtype=torch.float64),
+        Request(("logps",), torch.zeros(0).long()),
     )
     assert found[0].shape == (0,)
 
@@ -172,6 +185,8 @@ def test_logits_of_all_tokens_are_never_in_memory(names):
     """The largest tensor that autograd keeps is the hidden states or the matrix, not (tokens, vocabulary)."""
     hidden, module, targets, reference = parts()
     sizes = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
+    ):
         head_statistics(Head(module, Scaling(), torch.float64), hidden, Request(names, targets, TOP, reference))
     assert sizes and max(sizes) <= max(TOKENS * WIDTH, WIDTH * VOCABULARY) < TOKENS * VOCABULARY

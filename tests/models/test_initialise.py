@@ -14,7 +14,14 @@ from alignflow.data.errors import DataError, ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.models.initialise import initialise
 
-SMALL = BuildConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, intermediate_size=32, vocab_size=300)
+SMALL = BuildConfig(
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    intermediate_size=32,
+    vocab_size=300,
+)
 
 
 @pytest.fixture
@@ -53,13 +60,19 @@ def test_a_model_without_a_template_gets_one_and_says_so(new_run, tiny_checkpoin
     run = new_run()
     initialise(InitConfig(path=str(tmp_path / "bare")), run=run)
     loaded = AutoTokenizer.from_pretrained(run.out)
-    assert loaded.chat_template == TEMPLATES["instruction"] and loaded.pad_token_id is not None and "instruction" in run.warnings[0]
+    assert (
+        loaded.chat_template == TEMPLATES["instruction"]
+        and loaded.pad_token_id is not None
+        and "instruction" in run.warnings[0]
+    )
 
 
 def test_a_local_path_leaves_no_trace_in_the_payload(new_run, tiny_checkpoint):
     run = new_run()
     initialise(InitConfig(path=str(tiny_checkpoint)), run=run)
-    assert not [name for name in payload_files(run.out) if str(tiny_checkpoint) in (run.out / name).read_text(errors="replace")]
+    assert not [
+        name for name in payload_files(run.out) if str(tiny_checkpoint) in (run.out / name).read_text(errors="replace")
+    ]
 
 
 @pytest.mark.parametrize("template", ["nosuch", "./missing.jinja"])
@@ -68,9 +81,16 @@ def test_an_unknown_template_is_refused(new_run, tiny_checkpoint, template):
         initialise(InitConfig(path=str(tiny_checkpoint), chat_template=template), run=new_run())
 
 
-@pytest.mark.parametrize(("header", "reason"), [("", "ignores add_generation_prompt"), ("{{ 'assistant: ' if add_generation_prompt }}", "does not end")])
-def test_a_template_without_a_header_for_an_answer_or_without_an_end_is_refused(header, reason, new_run, tiny_checkpoint, tmp_path):
-    (tmp_path / "bare.jinja").write_text("{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}" + header)
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [("", "ignores add_generation_prompt"), ("{{ 'assistant: ' if add_generation_prompt }}", "does not end")],
+)
+def test_a_template_without_a_header_for_an_answer_or_without_an_end_is_refused(
+    header, reason, new_run, tiny_checkpoint, tmp_path
+):
+    (tmp_path / "bare.jinja").write_text(
+        "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}" + header
+    )
     with pytest.raises(ModelError, match=reason):
         initialise(InitConfig(path=str(tiny_checkpoint), chat_template=str(tmp_path / "bare.jinja")), run=new_run())
 
@@ -78,10 +98,20 @@ def test_a_template_without_a_header_for_an_answer_or_without_an_end_is_refused(
 def test_arguments_and_the_date_are_written_into_the_checkpoint_s_template(new_run, tiny_checkpoint, tmp_path):
     (tmp_path / "dated.jinja").write_text("{{ strftime_now('%Y-%m-%d %H:%M:%S') }}{{ tone }}" + TEMPLATES["turns"])
     run = new_run()
-    initialise(InitConfig(path=str(tiny_checkpoint), chat_template=str(tmp_path / "dated.jinja"), chat_template_kwargs={"tone": "kind"}), run=run)
+    initialise(
+        InitConfig(
+            path=str(tiny_checkpoint),
+            chat_template=str(tmp_path / "dated.jinja"),
+            chat_template_kwargs={"tone": "kind"},
+        ),
+        run=run,
+    )
     tokenizer = load_tokenizer(run.out)
     assert "strftime_now" not in tokenizer.chat_template
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dkind<", tokenizer.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False))
+    assert re.match(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dkind<",
+        tokenizer.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False),
+    )
     assert any("writes today's date" in warning for warning in run.warnings)
 
 
@@ -102,7 +132,9 @@ def test_an_empty_corpus_is_refused(new_run):
 def test_rows_of_the_corpus_that_are_left_out_are_told_with_their_reasons(new_run, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"text": "the cat sat on the mat"}\nbroken\n[1]\n')
     run = new_run()
-    initialise(InitConfig(build=SMALL, corpus=(SourceConfig(path=str(tmp_path / "rows.jsonl"), format="text"),)), run=run)
+    initialise(
+        InitConfig(build=SMALL, corpus=(SourceConfig(path=str(tmp_path / "rows.jsonl"), format="text"),)), run=run
+    )
     assert "without 2 rows of the corpus: not_a_row 1, not_json 1" in run.warnings[0]
 
 
@@ -110,7 +142,10 @@ def test_a_corpus_of_which_nothing_can_be_used_is_refused_with_the_reason(new_ru
     monkeypatch.setattr("alignflow.data.sources.soundness.MOST_BYTES", 100)
     (tmp_path / "book.txt").write_text("x" * 101)
     with pytest.raises(DataError, match="1 row of the corpus cannot be used .over_16_MiB 1"):
-        initialise(InitConfig(build=SMALL, corpus=(SourceConfig(path=str(tmp_path / "book.txt"), format="text"),)), run=new_run())
+        initialise(
+            InitConfig(build=SMALL, corpus=(SourceConfig(path=str(tmp_path / "book.txt"), format="text"),)),
+            run=new_run(),
+        )
 
 
 def test_a_directory_without_weights_is_refused(new_run, tiny_checkpoint, tmp_path):
@@ -123,7 +158,9 @@ def test_a_directory_without_weights_is_refused(new_run, tiny_checkpoint, tmp_pa
 def test_an_adapter_of_others_is_merged_into_its_base(place, tiny_checkpoint, tmp_path, new_run):
     peft = pytest.importorskip("peft")
     base = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
-    model = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM"))
+    model = peft.get_peft_model(
+        base, peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    )
     ids = torch.tensor([[4, 9, 20]])
     wanted = model(ids).logits
     model.save_pretrained(tmp_path / "adapter")  # its config names the place of the base

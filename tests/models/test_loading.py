@@ -51,12 +51,19 @@ def test_a_policy_is_read_in_parts_and_written_as_the_same_bytes(tiny_checkpoint
     assert digests(new_run("plain").out) == digests(new_run("shared").out)
 
 
-def test_a_model_over_the_size_of_a_file_is_several_files_that_transformers_reads(tiny_checkpoint, new_run, monkeypatch):
+def test_a_model_over_the_size_of_a_file_is_several_files_that_transformers_reads(
+    tiny_checkpoint, new_run, monkeypatch
+):
     monkeypatch.setattr(checkpoints, "SHARD_BYTES", 30_000)
     shared = load_policy(tiny_checkpoint, ZERO3, trainable=True)
     save_checkpoint(shared.model, shared.tokenizer, new_run().out, CARD)
-    assert len(list(new_run().out.glob("model-*-of-*.safetensors"))) == len(set(tensor_files(new_run().out).values())) > 1
-    again, plain = AutoModelForCausalLM.from_pretrained(new_run().out), AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    assert (
+        len(list(new_run().out.glob("model-*-of-*.safetensors"))) == len(set(tensor_files(new_run().out).values())) > 1
+    )
+    again, plain = (
+        AutoModelForCausalLM.from_pretrained(new_run().out),
+        AutoModelForCausalLM.from_pretrained(tiny_checkpoint),
+    )
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in again.state_dict().items())
     reread = load_policy(new_run().out, ZERO3, trainable=True)
     save_checkpoint(reread.model, reread.tokenizer, new_run("second").out, CARD)
@@ -79,8 +86,12 @@ def test_a_frozen_model_runs_in_parts(tiny_checkpoint):
     assert all(is_partitioned(parameter) and not parameter.requires_grad for parameter in frozen.model.parameters())
     for _ in range(2):
         with torch.no_grad():
-            torch.testing.assert_close(frozen.token_statistics(ROWS).logps, plain.token_statistics(ROWS).logps, atol=1e-6, rtol=0)
-    absent = [name for name, parameter in frozen.model.named_parameters() if parameter.ds_status.name == "NOT_AVAILABLE"]
+            torch.testing.assert_close(
+                frozen.token_statistics(ROWS).logps, plain.token_statistics(ROWS).logps, atol=1e-6, rtol=0
+            )
+    absent = [
+        name for name, parameter in frozen.model.named_parameters() if parameter.ds_status.name == "NOT_AVAILABLE"
+    ]
     assert "model.layers.0.mlp.up_proj.weight" in absent, "let go again"
 
 

@@ -21,7 +21,9 @@ def deltas(*shape, count=2, dtype=torch.float64):
 def test_a_lora_delta_is_what_peft_adds_to_the_weight():
     from peft import LoraConfig, get_peft_model
 
-    model = get_peft_model(torch.nn.Sequential(torch.nn.Linear(5, 4)), LoraConfig(r=2, lora_alpha=16, target_modules=["0"]))
+    model = get_peft_model(
+        torch.nn.Sequential(torch.nn.Linear(5, 4)), LoraConfig(r=2, lora_alpha=16, target_modules=["0"])
+    )
     layer = model.base_model.model[0]
     torch.nn.init.normal_(layer.lora_B["default"].weight)
     ours = merging.lora_delta(layer.lora_A["default"].weight, layer.lora_B["default"].weight, 16)
@@ -49,9 +51,18 @@ def test_ties_by_count_and_task_arithmetic_are_pefts(density, weights):
 
 def test_ties_drops_the_entries_of_the_losing_sign_and_counts_no_zeros():
     first, second, third = torch.tensor([[3.0, 0.0, -1.0, 2.0], [-1.0, 4.0, 1.0, -2.0], [1.0, 2.0, 0.0, 0.0]])
-    assert merging.ties_merge([first, second, third], [1.0, 1.0, 1.0], 1.0).tolist() == [2.0, 3.0, 1.0, 2.0]  # a tied vote is +
-    assert merging.ties_merge([first, second, third], [0.5, 1.0, 1.5], 1.0, "weight").tolist() == pytest.approx([1.5, 2.8, 1.0, 2.0])
-    assert merging.ties_merge([first, second, third], [0.5, 1.0, 1.5], 1.0, "count").tolist() == pytest.approx([1.5, 3.5, 1.0, 1.0])
+    assert merging.ties_merge([first, second, third], [1.0, 1.0, 1.0], 1.0).tolist() == [
+        2.0,
+        3.0,
+        1.0,
+        2.0,
+    ]  # a tied vote is +
+    assert merging.ties_merge([first, second, third], [0.5, 1.0, 1.5], 1.0, "weight").tolist() == pytest.approx(
+        [1.5, 2.8, 1.0, 2.0]
+    )
+    assert merging.ties_merge([first, second, third], [0.5, 1.0, 1.5], 1.0, "count").tolist() == pytest.approx(
+        [1.5, 3.5, 1.0, 1.0]
+    )
 
 
 @pytest.mark.parametrize("divisor", ["count", "weight"])
@@ -81,7 +92,9 @@ def test_dare_keeps_what_the_mask_says_and_divides_by_the_density():
 
 def test_dare_draws_the_same_entries_from_the_same_seed_and_keeps_the_sum_in_the_mean():
     delta = torch.ones(100_000)
-    first, again, other = (merging.dare(delta, 0.3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        merging.dare(delta, 0.3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.unique().tolist() == [0.0, pytest.approx(1 / 0.3)]
     assert float(first.mean()) == pytest.approx(1, abs=4 * (0.7 / 0.3 / 100_000) ** 0.5)  # four standard errors
@@ -117,7 +130,10 @@ def test_soft_threshold_is_the_proximal_step_of_the_l1_penalty():
 
 
 def test_the_l1_penalty_adds_up_over_tensors_and_has_gradient_0_at_0():
-    a, b = torch.tensor([1.0, 0.0, -2.0], requires_grad=True), torch.tensor([[3.0]], dtype=torch.bfloat16, requires_grad=True)
+    a, b = (
+        torch.tensor([1.0, 0.0, -2.0], requires_grad=True),
+        torch.tensor([[3.0]], dtype=torch.bfloat16, requires_grad=True),
+    )
     penalty = merging.l1_penalty([a, b], 0.5)
     penalty.backward()
     assert float(penalty) == 3.0 and a.grad.tolist() == [0.5, 0, -0.5] and penalty.dtype == torch.float32
@@ -132,7 +148,9 @@ def test_sparsity_counts_entries_of_all_matrices_within_the_tolerance():
 
 def test_sign_conflicts_are_counted_among_the_entries_that_both_changed():
     first, second = torch.tensor([1.0, -1.0, 0.0, 2.0, 1e-6]), torch.tensor([-1.0, -2.0, 5.0, 3.0, -1.0])
-    assert merging.sign_conflict_rate([(first, second)]) == 0.5 and merging.sign_conflict_rate([(first, second)], 1e-5) == pytest.approx(1 / 3)
+    assert merging.sign_conflict_rate([(first, second)]) == 0.5 and merging.sign_conflict_rate(
+        [(first, second)], 1e-5
+    ) == pytest.approx(1 / 3)
     assert merging.sign_conflict_rate([(first, first), (second, second)]) == 0
     assert merging.sign_conflict_rate([(first, torch.zeros(5))]) is None
 
@@ -144,10 +162,16 @@ def test_the_cosine_is_that_of_all_matrices_as_one_vector():
     assert merging.cosine([(first, -2 * first)]) == pytest.approx(-1) and merging.cosine([(first, 0 * second)]) is None
 
 
-@pytest.mark.parametrize("merge", [
-    lambda a, b: merging.ties_merge([a, b], [1.0, 1.0], 0.6), lambda a, b: merging.task_arithmetic([a, b], [0.3, 0.7]),
-    lambda a, b: merging.slerp(a, b, 0.4), lambda a, b: merging.dare(a, 0.5, torch.ones_like(a)), lambda a, b: merging.lora_delta(a, b.T, 4.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "merge",
+    [
+        lambda a, b: merging.ties_merge([a, b], [1.0, 1.0], 0.6),
+        lambda a, b: merging.task_arithmetic([a, b], [0.3, 0.7]),
+        lambda a, b: merging.slerp(a, b, 0.4),
+        lambda a, b: merging.dare(a, 0.5, torch.ones_like(a)),
+        lambda a, b: merging.lora_delta(a, b.T, 4.0),
+    ],
+)
 def test_half_precision_is_computed_with_in_fp32(merge):
     half = deltas(6, 5, dtype=torch.bfloat16)
     found = merge(*half)
@@ -155,12 +179,18 @@ def test_half_precision_is_computed_with_in_fp32(merge):
     torch.testing.assert_close(found, merge(*[delta.float() for delta in half]))
 
 
-@pytest.mark.parametrize(("merge", "what"), [
-    (lambda a: merging.ties_merge([a, a], [1.0], 0.5), "one weight for each delta, not 1 for 2"),
-    (lambda a: merging.task_arithmetic([], []), "not 0 for 0"), (lambda a: merging.ties_merge([a], [1.0], 0.5, "mean"), "count or weight"),
-    (lambda a: merging.magnitude_trim(a, 1.5), "between 0 and 1"), (lambda a: merging.magnitude_trim(a, -0.1), "between 0 and 1"),
-    (lambda a: merging.dare(a, 0.0, a), "above 0"), (lambda a: merging.dare(a, 0.5), "keep_mask or a generator"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("merge", "what"),
+    [
+        (lambda a: merging.ties_merge([a, a], [1.0], 0.5), "one weight for each delta, not 1 for 2"),
+        (lambda a: merging.task_arithmetic([], []), "not 0 for 0"),
+        (lambda a: merging.ties_merge([a], [1.0], 0.5, "mean"), "count or weight"),
+        (lambda a: merging.magnitude_trim(a, 1.5), "between 0 and 1"),
+        (lambda a: merging.magnitude_trim(a, -0.1), "between 0 and 1"),
+        (lambda a: merging.dare(a, 0.0, a), "above 0"),
+        (lambda a: merging.dare(a, 0.5), "keep_mask or a generator"),
+    ],
+)
 def test_what_a_merge_cannot_do_is_refused(merge, what):
     with pytest.raises(ValueError, match=what):
         merge(torch.ones(3))

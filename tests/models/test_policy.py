@@ -118,12 +118,19 @@ def test_divergence_to_another_model_is_over_the_whole_vocabulary(policy, tiny_c
     row = ROWS[0]
     ids, places = torch.tensor([row.prompt_ids + row.completion_ids]), slice(len(row.prompt_ids) - 1, len(row) - 1)
     with attention_of_transformers(policy.model, other.model):
-        logps, reference = (model(input_ids=ids).logits.log_softmax(-1)[0, places] for model in (policy.model, other.model))
+        logps, reference = (
+            model(input_ids=ids).logits.log_softmax(-1)[0, places] for model in (policy.model, other.model)
+        )
     found = policy.token_statistics([row], ("forward_kl", "reverse_kl"), reference=other).values
-    torch.testing.assert_close(found["forward_kl"], (reference.exp() * (reference - logps)).sum(-1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        found["forward_kl"], (reference.exp() * (reference - logps)).sum(-1), atol=1e-5, rtol=1e-4
+    )
     torch.testing.assert_close(found["reverse_kl"], (logps.exp() * (logps - reference)).sum(-1), atol=1e-5, rtol=1e-4)
     found["forward_kl"].sum().backward()
-    assert other.model.get_output_embeddings().weight.grad is None and policy.model.get_output_embeddings().weight.grad is not None
+    assert (
+        other.model.get_output_embeddings().weight.grad is None
+        and policy.model.get_output_embeddings().weight.grad is not None
+    )
 
 
 def test_the_jensen_shannon_divergence_is_that_of_the_teacher_at_the_temperature(policy, tiny_checkpoint):
@@ -132,8 +139,9 @@ def test_the_jensen_shannon_divergence_is_that_of_the_teacher_at_the_temperature
         teacher.model.get_output_embeddings().weight.mul_(1.5)
     names = ("generalized_jsd", "forward_kl", "reverse_kl")
     found = {
-        beta: policy.token_statistics(ROWS, names, reference=teacher, temperature=2.0, jsd_beta=beta).values for beta in (0.0, 0.4, 1.0)
-    }  # fmt: skip
+        beta: policy.token_statistics(ROWS, names, reference=teacher, temperature=2.0, jsd_beta=beta).values
+        for beta in (0.0, 0.4, 1.0)
+    }
     assert torch.equal(found[0.0]["generalized_jsd"], found[0.0]["forward_kl"])
     assert torch.equal(found[1.0]["generalized_jsd"], found[1.0]["reverse_kl"])
     assert (found[0.4]["generalized_jsd"] < torch.minimum(*[found[0.4][name] for name in names[1:]])).all()
@@ -144,7 +152,11 @@ def test_the_jensen_shannon_divergence_is_that_of_the_teacher_at_the_temperature
 def test_the_reference_is_done_before_the_activations_of_the_policy_are_kept(policy, tiny_checkpoint, monkeypatch):
     other, order = load_policy(tiny_checkpoint, Runtime()), []
     plain = policy_module.hidden_states
-    monkeypatch.setattr(policy_module, "hidden_states", lambda model, *rest: order.append((model, torch.is_grad_enabled())) or plain(model, *rest))
+    monkeypatch.setattr(
+        policy_module,
+        "hidden_states",
+        lambda model, *rest: order.append((model, torch.is_grad_enabled())) or plain(model, *rest),
+    )
     policy.head(), other.head()
     order.clear()
     policy.token_statistics(ROWS, ("forward_kl",), reference=other)
@@ -197,7 +209,9 @@ def attention_of_transformers(*models):
 
 
 def test_statistics_are_those_of_the_temperature(policy):
-    hot, cold = (policy.token_statistics(ROWS, ("entropy",), temperature=value).values["entropy"] for value in (5.0, 0.2))
+    hot, cold = (
+        policy.token_statistics(ROWS, ("entropy",), temperature=value).values["entropy"] for value in (5.0, 0.2)
+    )
     assert (hot > cold).all()
 
 
@@ -207,7 +221,9 @@ def test_the_most_probable_tokens_come_first(policy):
     assert (found["top_logps"].diff(dim=1) <= 0).all() and (found["top_logps"][:, 0] >= found["logps"]).all()
 
 
-@pytest.mark.parametrize(("which", "message"), [(("entropi",), "did you mean 'entropy'"), (("forward_kl",), "reference")])
+@pytest.mark.parametrize(
+    ("which", "message"), [(("entropi",), "did you mean 'entropy'"), (("forward_kl",), "reference")]
+)
 def test_a_statistic_that_cannot_be_given_is_refused(policy, which, message):
     with pytest.raises(ModelError, match=message):
         policy.token_statistics(ROWS, which)
@@ -240,7 +256,9 @@ def test_micro_batches_hold_each_row_once_and_keep_the_budget():
 
 def picks(policy, rows, names, step=0):
     uniform = uniform_numbers(names, [row.supervised for row in rows], seed=3, step=step)
-    return policy.token_statistics(rows, ("logps", "cringe_positive"), top_k=4, uniform=uniform).values["cringe_positive"]
+    return policy.token_statistics(rows, ("logps", "cringe_positive"), top_k=4, uniform=uniform).values[
+        "cringe_positive"
+    ]
 
 
 def test_positive_picks_are_those_of_the_row_whatever_its_neighbours_and_change_with_the_step(policy):

@@ -36,7 +36,10 @@ def test_each_layer_keeps_its_input_alone(tiny_checkpoint):
     sizes = []
     for _ in range(2):
         kept = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor):  # noqa: B023
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: kept.append(tensor.numel()) or tensor,  # noqa: B023
+            lambda tensor: tensor,
+        ):
             policy.token_statistics(ROWS)
         sizes.append(sum(kept))
         recompute_layers(policy.model)
@@ -46,7 +49,10 @@ def test_each_layer_keeps_its_input_alone(tiny_checkpoint):
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_the_config_asks_for_it_whatever_the_engine_and_the_model(engine, tiny_checkpoint, monkeypatch):
     called = []
-    monkeypatch.setattr("alignflow.models.recompute.checkpoint", lambda *a, **k: called.append(1) or torch_checkpoint.checkpoint(*a, **k))
+    monkeypatch.setattr(
+        "alignflow.models.recompute.checkpoint",
+        lambda *a, **k: called.append(1) or torch_checkpoint.checkpoint(*a, **k),
+    )
     reward = make_reward_model(tiny_checkpoint)
     made = make_engine(reward.model, SFTConfig(gradient_checkpointing=True), Runtime(engine=engine))
     made.backward(reward.scores_packed(ROWS).sum())

@@ -23,9 +23,17 @@ WORDS = ["cat", "dog", "bird", "house", "hill", "rain"]
 @pytest.fixture
 def preferences(tmp_path):
     rows = [
-        {"id": f"p{i}", "source": "t", "prompt": user(f"the {word}"), "chosen": assistant(f"{word} mat " * (i + 1)), "rejected": assistant("no"),
-         "chosen_ended": True, "rejected_ended": i % 2 == 0} for i, word in enumerate(WORDS)
-    ]  # fmt: skip
+        {
+            "id": f"p{i}",
+            "source": "t",
+            "prompt": user(f"the {word}"),
+            "chosen": assistant(f"{word} mat " * (i + 1)),
+            "rejected": assistant("no"),
+            "chosen_ended": True,
+            "rejected_ended": i % 2 == 0,
+        }
+        for i, word in enumerate(WORDS)
+    ]
     write_table(rows, "preferences", tmp_path / "pairs" / "train.parquet")
     write_table(rows[:2], "preferences", tmp_path / "pairs" / "heldout.parquet")
     return tmp_path / "pairs"
@@ -33,7 +41,10 @@ def preferences(tmp_path):
 
 def pairs_of(checkpoint, preferences, run, max_length=64):
     tokenizer = load_policy(checkpoint, Runtime()).tokenizer
-    return {side: read_paired(preferences / f"{side}.parquet", tokenizer, max_length, run, "test") for side in ("train", "heldout")}
+    return {
+        side: read_paired(preferences / f"{side}.parquet", tokenizer, max_length, run, "test")
+        for side in ("train", "heldout")
+    }
 
 
 def digests(directory):
@@ -55,14 +66,21 @@ def test_the_sums_are_those_of_the_model(tiny_checkpoint, preferences, new_run):
 def test_each_tokens_are_kept_where_they_are_wanted(tiny_checkpoint, preferences, new_run):
     for wanted in (False, True):
         run = new_run(str(wanted))
-        compute_reference(CONFIG.model_copy(update={"per_token": wanted}), checkpoint=tiny_checkpoint, preferences=preferences, run=run)
+        compute_reference(
+            CONFIG.model_copy(update={"per_token": wanted}),
+            checkpoint=tiny_checkpoint,
+            preferences=preferences,
+            run=run,
+        )
         for row in read_table(run.out / "train.parquet"):
             tokens = row["token_logps"]
             assert (tokens is not None) is wanted and row["mismatched_logps"] is None
             assert not wanted or (len(tokens) == row["tokens"] and sum(tokens) == pytest.approx(row["logps"], abs=1e-4))
 
 
-def test_what_was_scored_before_a_kill_is_not_scored_again_and_the_bytes_are_the_same(tiny_checkpoint, preferences, new_run, monkeypatch):
+def test_what_was_scored_before_a_kill_is_not_scored_again_and_the_bytes_are_the_same(
+    tiny_checkpoint, preferences, new_run, monkeypatch
+):
     monkeypatch.setattr(module, "ANSWERS_PER_COMMIT", 4)
     compute_reference(CONFIG, checkpoint=tiny_checkpoint, preferences=preferences, run=new_run("whole"))
     scored, calls = module.completion_logps, []
@@ -77,7 +95,9 @@ def test_what_was_scored_before_a_kill_is_not_scored_again_and_the_bytes_are_the
     with pytest.raises(KeyboardInterrupt):
         compute_reference(CONFIG, checkpoint=tiny_checkpoint, preferences=preferences, run=new_run("killed"))
     compute_reference(CONFIG, checkpoint=tiny_checkpoint, preferences=preferences, run=new_run("killed"))
-    assert sum(calls[2:]) < sum(calls[:1]) + sum(calls[2:]) <= 16 and digests(new_run("killed").out) == digests(new_run("whole").out)
+    assert sum(calls[2:]) < sum(calls[:1]) + sum(calls[2:]) <= 16 and digests(new_run("killed").out) == digests(
+        new_run("whole").out
+    )
 
 
 def test_it_says_of_which_model_it_is(tiny_checkpoint, preferences, new_run, tmp_path):
@@ -108,7 +128,9 @@ def test_it_is_refused_for_anything_but_its_own_pairs(change, tiny_checkpoint, p
 
 def test_without_a_pair_it_stops(tiny_checkpoint, preferences, new_run):
     with pytest.raises(TrainingError, match=r"no preference pairs[^$]*align.max_length"):
-        compute_reference(ReferenceConfig(max_length=8), checkpoint=tiny_checkpoint, preferences=preferences, run=new_run())
+        compute_reference(
+            ReferenceConfig(max_length=8), checkpoint=tiny_checkpoint, preferences=preferences, run=new_run()
+        )
 
 
 def test_the_payload_names_the_digest_and_no_place(tiny_checkpoint, preferences, new_run):

@@ -11,7 +11,14 @@ from alignflow.models.batching import EncodedRow
 from alignflow.models.generation.base import Sampling, make_live_generator
 from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.policy import load_policy
-from alignflow.models.rollouts import Prompts, Rollouts, answer_statistics, encode_prompts, prompt_order, sample_rollouts
+from alignflow.models.rollouts import (
+    Prompts,
+    Rollouts,
+    answer_statistics,
+    encode_prompts,
+    prompt_order,
+    sample_rollouts,
+)
 
 OPTIONS = OnlineOptions(response_length=8, rollout_batch_size=4)
 
@@ -28,7 +35,10 @@ def generator(policy):
 
 @pytest.fixture
 def prompts(policy, new_run):
-    rows = [{"id": f"q{i}", "prompt": user(f"the {word}")} for i, word in enumerate(("cat", "dog", "small bird", "red house"))]
+    rows = [
+        {"id": f"q{i}", "prompt": user(f"the {word}")}
+        for i, word in enumerate(("cat", "dog", "small bird", "red house"))
+    ]
     return encode_prompts(rows, policy.tokenizer, 64, new_run())
 
 
@@ -66,7 +76,11 @@ def test_an_answer_depends_on_seed_update_prompt_and_number_not_on_its_neighbour
 
     whole = answers([(0, 0), (1, 0), (2, 0), (3, 0)])
     assert answers([(3, 0), (1, 0)]) == [whole[3], whole[1]] and answers([(2, 0)], rollout_batch_size=1) == [whole[2]]
-    assert answers([(0, 0)], update=1) != whole[:1] and answers([(0, 0)], seed=1) != whole[:1] and answers([(0, 1)]) != whole[:1]
+    assert (
+        answers([(0, 0)], update=1) != whole[:1]
+        and answers([(0, 0)], seed=1) != whole[:1]
+        and answers([(0, 1)]) != whole[:1]
+    )
     twice = answers([(0, 0)], num_generations=2)
     assert twice[0] == whole[0] and twice[1] != twice[0]
 
@@ -75,7 +89,9 @@ def test_an_answer_that_ended_has_its_stop_token_and_one_that_was_cut_has_none(p
     eos = policy.tokenizer.eos_token_id
     with torch.no_grad():
         head = policy.model.get_output_embeddings().weight
-        head[eos] = head.mean(0) + 0.02 * torch.randn(head.shape[1], generator=torch.Generator().manual_seed(0)) + head[5]
+        head[eos] = (
+            head.mean(0) + 0.02 * torch.randn(head.shape[1], generator=torch.Generator().manual_seed(0)) + head[5]
+        )
     made = sample_rollouts(
         generator,
         prompts,
@@ -114,4 +130,8 @@ def test_prompts_without_room_are_left_out(policy, new_run):
     run = new_run()
     rows = [{"id": "a", "prompt": user("cat")}, {"id": "b", "prompt": user("cat " * 40)}]
     found = encode_prompts(rows, policy.tokenizer, 20, run)
-    assert isinstance(found, Prompts) and [row["id"] for row in found.rows] == ["a"] and "1 prompts are over 20 tokens" in run.warnings[0]
+    assert (
+        isinstance(found, Prompts)
+        and [row["id"] for row in found.rows] == ["a"]
+        and "1 prompts are over 20 tokens" in run.warnings[0]
+    )

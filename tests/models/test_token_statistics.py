@@ -53,14 +53,19 @@ def test_a_distribution_diverges_from_itself_by_nothing_also_without_a_gradient(
 def test_the_jensen_shannon_divergence_is_symmetric_with_the_weights_swapped_and_bounded_by_the_entropy_of_the_weights(
     policy, reference, beta
 ):
-    one, other = value("generalized_jsd", policy, reference, beta), value("generalized_jsd", reference, policy, 1 - beta)
+    one, other = (
+        value("generalized_jsd", policy, reference, beta),
+        value("generalized_jsd", reference, policy, 1 - beta),
+    )
     torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-9)
     assert float(one) <= -(beta * math.log(beta) + (1 - beta) * math.log1p(-beta)) + 1e-12
 
 
 def test_at_beta_one_half_the_two_models_may_be_swapped():
     one, other = [0.3, -2.0, 1.0, 0.0], [-1.0, 2.0, 0.5, 0.1]
-    torch.testing.assert_close(value("generalized_jsd", one, other), value("generalized_jsd", other, one), atol=1e-14, rtol=1e-14)
+    torch.testing.assert_close(
+        value("generalized_jsd", one, other), value("generalized_jsd", other, one), atol=1e-14, rtol=1e-14
+    )
 
 
 @pytest.mark.parametrize(("beta", "weight", "limit"), [(1e-6, 1e-6, "forward_kl"), (1 - 1e-6, 1e-6, "reverse_kl")])
@@ -68,7 +73,9 @@ def test_near_the_ends_of_beta_the_divergence_over_its_weight_is_a_kl(beta, weig
     """At the ends themselves it is the KL without a weight, as in TRL."""
     one, other = [0.3, -2.0, 1.0, 0.0], [-1.0, 2.0, 0.5, 0.1]
     for kind in (value, gradient):
-        torch.testing.assert_close(kind("generalized_jsd", one, other, beta) / weight, kind(limit, one, other), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            kind("generalized_jsd", one, other, beta) / weight, kind(limit, one, other), atol=1e-4, rtol=1e-4
+        )
         assert torch.equal(kind("generalized_jsd", one, other, round(beta)), kind(limit, one, other))
 
 
@@ -76,7 +83,9 @@ def test_values_worked_out_by_hand():
     policy, reference = [math.log(0.5), math.log(0.5)], [math.log(0.9), math.log(0.1)]
     assert float(value("forward_kl", policy, reference)) == pytest.approx(0.9 * math.log(1.8) + 0.1 * math.log(0.2))
     assert float(value("reverse_kl", policy, reference)) == pytest.approx(0.5 * math.log(1 / 1.8) + 0.5 * math.log(5))
-    wanted = 0.25 * (0.9 * math.log(0.9 / 0.6) + 0.1 * math.log(0.1 / 0.4)) + 0.75 * (0.5 * math.log(0.5 / 0.6) + 0.5 * math.log(0.5 / 0.4))
+    wanted = 0.25 * (0.9 * math.log(0.9 / 0.6) + 0.1 * math.log(0.1 / 0.4)) + 0.75 * (
+        0.5 * math.log(0.5 / 0.6) + 0.5 * math.log(0.5 / 0.4)
+    )
     assert float(value("generalized_jsd", policy, reference, 0.25)) == pytest.approx(wanted)
 
 
@@ -85,25 +94,39 @@ def test_values_worked_out_by_hand():
 @pytest.mark.parametrize(
     ("policy", "reference"),
     [
-        ([600.0, 0.0, -600.0], [-600.0, 0.0, 600.0]), ([1e4, 0.0, 0.0], [0.0, 1e4, 0.0]), ([0.0, 1.0, RULED_OUT], [1.0, 0.0, RULED_OUT]),
-        ([0.0, RULED_OUT, RULED_OUT], [0.0, RULED_OUT, RULED_OUT]), ([0.0, -16.2, -17.0], [0.0, -16.0, -18.0]),
+        ([600.0, 0.0, -600.0], [-600.0, 0.0, 600.0]),
+        ([1e4, 0.0, 0.0], [0.0, 1e4, 0.0]),
+        ([0.0, 1.0, RULED_OUT], [1.0, 0.0, RULED_OUT]),
+        ([0.0, RULED_OUT, RULED_OUT], [0.0, RULED_OUT, RULED_OUT]),
+        ([0.0, -16.2, -17.0], [0.0, -16.0, -18.0]),
     ],
     ids=["600_nats", "peaked", "ruled_out_in_both", "one_token_left", "probability_within_1e-7_of_1"],
-)  # fmt: skip
+)
 def test_values_and_gradients_are_finite_at_the_limits_of_the_type(name, policy, reference, dtype):
-    assert value(name, policy, reference, 0.3, dtype).isfinite().all() and gradient(name, policy, reference, 0.3, dtype).isfinite().all()
+    assert (
+        value(name, policy, reference, 0.3, dtype).isfinite().all()
+        and gradient(name, policy, reference, 0.3, dtype).isfinite().all()
+    )
     leaf = torch.tensor([policy], dtype=dtype, requires_grad=True)
-    STATISTICS[name].value(Chunk(leaf, torch.tensor([0]), 1, torch.tensor([reference], dtype=dtype), jsd_beta=0.3)).sum().backward()
+    STATISTICS[name].value(
+        Chunk(leaf, torch.tensor([0]), 1, torch.tensor([reference], dtype=dtype), jsd_beta=0.3)
+    ).sum().backward()
     torch.testing.assert_close(leaf.grad, gradient(name, policy, reference, 0.3, dtype), atol=1e-6, rtol=1e-5)
 
 
 def test_a_token_that_one_model_alone_rules_out_makes_a_kl_infinite_and_not_the_jensen_shannon_divergence():
     ruled_out, not_so = [0.0, RULED_OUT], [0.0, 0.0]
-    assert float(value("forward_kl", ruled_out, not_so)) == math.inf and float(value("reverse_kl", not_so, ruled_out)) == math.inf
+    assert (
+        float(value("forward_kl", ruled_out, not_so)) == math.inf
+        and float(value("reverse_kl", not_so, ruled_out)) == math.inf
+    )
     assert float(value("forward_kl", not_so, ruled_out)) == pytest.approx(math.log(2))
     for pair in ((ruled_out, not_so), (not_so, ruled_out)):
         found = chunk(*pair, 0.4)
-        assert STATISTICS["generalized_jsd"].value(found).isfinite().all() and gradient("generalized_jsd", *pair, 0.4).isfinite().all()
+        assert (
+            STATISTICS["generalized_jsd"].value(found).isfinite().all()
+            and gradient("generalized_jsd", *pair, 0.4).isfinite().all()
+        )
 
 
 def test_logits_that_are_not_numbers_are_not_hidden():
@@ -115,5 +138,7 @@ def test_fp32_agrees_with_fp64(name):
     generator = torch.Generator().manual_seed(0)
     policy, reference = (torch.randn(4096, generator=generator, dtype=torch.float64) * 4 for _ in range(2))
     for kind in (value, gradient):
-        wide, narrow = (kind(name, policy.tolist(), reference.tolist(), 0.3, dtype) for dtype in (torch.float64, torch.float32))
+        wide, narrow = (
+            kind(name, policy.tolist(), reference.tolist(), 0.3, dtype) for dtype in (torch.float64, torch.float32)
+        )
         torch.testing.assert_close(narrow.double(), wide, rtol=1e-4, atol=1e-6)

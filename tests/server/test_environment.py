@@ -57,7 +57,9 @@ def test_what_was_set_for_another_server_stays_out(home, monkeypatch):
         assert "elsewhere" not in found.values() and found["MINE"] == "kept"
 
 
-@pytest.mark.parametrize("name", ["ALIGNFLOW_DATABASE", "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_PASSWORD"])
+@pytest.mark.parametrize(
+    "name", ["ALIGNFLOW_DATABASE", "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_PASSWORD"]
+)
 def test_a_databases_password_reaches_no_worker_and_no_run(home, monkeypatch, name):
     monkeypatch.setenv(name, "postgresql://me:s3cret@localhost/runs")
     given = ServerSettings(database="postgresql://me:s3cret@localhost/runs")

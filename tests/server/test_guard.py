@@ -27,7 +27,10 @@ async def talk(websocket):
 def client(settings=SETTINGS, url="http://127.0.0.1:4200"):
     app = Starlette(routes=[Route("/", page), WebSocketRoute("/ws", talk)])
     return TestClient(
-        Guard(app, lambda host: is_answered(host, settings), lambda origin, host: is_own_origin(origin, host, settings)), base_url=url
+        Guard(
+            app, lambda host: is_answered(host, settings), lambda origin, host: is_own_origin(origin, host, settings)
+        ),
+        base_url=url,
     )
 
 
@@ -40,9 +43,15 @@ def policy(response):
 def test_every_response_keeps_the_browser_at_home(path):
     response = client().get(path)
     rules = policy(response)
-    assert rules["default-src"] == "'self'" and rules["script-src"] == "'self' 'unsafe-eval'" and rules["frame-ancestors"] == "'none'"
+    assert (
+        rules["default-src"] == "'self'"
+        and rules["script-src"] == "'self' 'unsafe-eval'"
+        and rules["frame-ancestors"] == "'none'"
+    )
     assert rules["connect-src"] == "'self' ws://127.0.0.1:4200" and rules["img-src"] == "'self' data: blob:"
-    assert response.headers["x-content-type-options"] == "nosniff" and response.headers["referrer-policy"] == "no-referrer"
+    assert (
+        response.headers["x-content-type-options"] == "nosniff" and response.headers["referrer-policy"] == "no-referrer"
+    )
     assert response.headers["x-frame-options"] == "DENY"
 
 
@@ -50,7 +59,9 @@ def test_with_tls_websockets_are_encrypted_too():
     assert policy(client(url="https://127.0.0.1:4200").get("/"))["connect-src"] == "'self' wss://127.0.0.1:4200"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:4200", "127.0.0.1", "127.0.0.1:4201", "127.0.0.1:4200.evil.example", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:4200", "127.0.0.1", "127.0.0.1:4201", "127.0.0.1:4200.evil.example", ""]
+)
 def test_a_foreign_name_is_refused_for_pages_and_websockets(host):
     assert client().get("/", headers={"Host": host}).status_code == 421
     with pytest.raises(WebSocketDisconnect), client().websocket_connect("/ws", headers={"Host": host}):
@@ -105,7 +116,9 @@ def test_a_second_origin_header_hides_no_foreign_one():
     assert client().get("/", headers=headers).status_code == 403
 
 
-@pytest.mark.parametrize("origin", ["http://127.0.0.1:4200", "http://localhost:4200", "HTTP://LOCALHOST:4200", "http://[::1]:4200"])
+@pytest.mark.parametrize(
+    "origin", ["http://127.0.0.1:4200", "http://localhost:4200", "HTTP://LOCALHOST:4200", "http://[::1]:4200"]
+)
 def test_its_own_pages_and_programs_without_an_origin_are_answered(origin):
     assert client().get("/").status_code == client().get("/", headers={"Origin": origin}).status_code == 200
     with client().websocket_connect("/ws", headers={"Origin": origin, "Host": "127.0.0.1:4200"}) as socket:

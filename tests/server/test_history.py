@@ -21,7 +21,9 @@ def database(tmp_path):
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
         connection.execute("CREATE TABLE flow_run (id INTEGER PRIMARY KEY, name TEXT)")
         connection.execute("CREATE INDEX by_name ON flow_run (name)")
-        connection.executemany("INSERT INTO flow_run (name) VALUES (?)", [(f"run {number}" * 20,) for number in range(500)])
+        connection.executemany(
+            "INSERT INTO flow_run (name) VALUES (?)", [(f"run {number}" * 20,) for number in range(500)]
+        )
         connection.commit()
     return path
 
@@ -60,7 +62,9 @@ HOLD = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN 
 
 def test_a_locked_one_is_not_taken_for_damaged_and_the_holder_is_named(database, tmp_path, monkeypatch):
     monkeypatch.setattr(history, "LOCKED_S", 0.2)
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(history.LockedError, match="another process has locked") as raised:
         history.mend(tmp_path)

@@ -13,11 +13,27 @@ from starlette.websockets import WebSocketDisconnect
 from alignflow.server.job_variables import LARGEST_BODY, JobVariables, reason
 from alignflow.server.pools import COMMAND, POOL, job_template
 
-BAIT = {"command": "touch bait"}, {"env": {"PYTHONPATH": "/tmp/x"}}, {"working_dir": "/tmp/x"}, {"env.LD_PRELOAD": "/tmp/x.so"}, {"image": "x"}
-ROUTES = "deployments/", "deployments/1", "deployments/1/create_flow_run", "deployments/1/create_flow_run/bulk", "flow_runs/", "flow_runs/1"
+BAIT = (
+    {"command": "touch bait"},
+    {"env": {"PYTHONPATH": "/tmp/x"}},
+    {"working_dir": "/tmp/x"},
+    {"env.LD_PRELOAD": "/tmp/x.so"},
+    {"image": "x"},
+)
+ROUTES = (
+    "deployments/",
+    "deployments/1",
+    "deployments/1/create_flow_run",
+    "deployments/1/create_flow_run/bulk",
+    "flow_runs/",
+    "flow_runs/1",
+)
 PREFECTS = {
     "job_configuration": {"command": "{{ command }}", "env": "{{ env }}", "working_dir": "{{ working_dir }}"},
-    "variables": {"type": "object", "properties": {"command": {"type": "string"}, "env": {"type": "object"}, "working_dir": {"type": "string"}}},
+    "variables": {
+        "type": "object",
+        "properties": {"command": {"type": "string"}, "env": {"type": "object"}, "working_dir": {"type": "string"}},
+    },
 }
 
 
@@ -34,7 +50,10 @@ async def hello(websocket):
 
 @pytest.fixture
 def client():
-    routes = [Route("/{path:path}", echo, methods=["POST", "PATCH", "PUT", "DELETE", "GET"]), WebSocketRoute("/{path:path}", hello)]
+    routes = [
+        Route("/{path:path}", echo, methods=["POST", "PATCH", "PUT", "DELETE", "GET"]),
+        WebSocketRoute("/{path:path}", hello),
+    ]
     return TestClient(JobVariables(Starlette(routes=routes)), base_url="http://127.0.0.1:4200")
 
 
@@ -47,8 +66,14 @@ def ours(tmp_path):
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_run_or_deployment_cannot_set_its_process(client, route, bait):
     for method in ("POST", "PATCH"):
-        answer = client.request(method, f"/api/{route}", json={"parameters": {}, "job_variables": {"name": "mine", **bait}})
-        assert answer.status_code == 403 and next(iter(bait)) in answer.json()["detail"] and "parameters" in answer.json()["detail"]
+        answer = client.request(
+            method, f"/api/{route}", json={"parameters": {}, "job_variables": {"name": "mine", **bait}}
+        )
+        assert (
+            answer.status_code == 403
+            and next(iter(bait)) in answer.json()["detail"]
+            and "parameters" in answer.json()["detail"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +123,10 @@ def test_what_is_no_json_is_left_to_prefect(client):
 def test_the_template_of_our_pool_stays_as_it_is(client, ours):
     assert client.patch(f"/api/work_pools/{POOL}", json={"base_job_template": ours}).status_code == 200
     assert client.patch(f"/api/work_pools/{POOL}", json={"concurrency_limit": 3, "is_paused": True}).status_code == 200
-    assert client.post("/api/work_pools/", json={"name": POOL, "type": "process", "base_job_template": ours}).status_code == 200
+    assert (
+        client.post("/api/work_pools/", json={"name": POOL, "type": "process", "base_job_template": ours}).status_code
+        == 200
+    )
     configuration, variables = ours["job_configuration"], ours["variables"]
     changed = [
         PREFECTS,
@@ -108,12 +136,25 @@ def test_the_template_of_our_pool_stays_as_it_is(client, ours):
         {**ours, "job_configuration": {**configuration, "command": "touch bait"}},
         {**ours, "job_configuration": {**configuration, "command": "{{ name }}"}},
         {**ours, "job_configuration": {**configuration, "working_dir": "{{ name }}"}},
-        {**ours, "variables": {**variables, "properties": {**variables["properties"], "env": {"type": "object", "default": {"A": "b"}}}}},
+        {
+            **ours,
+            "variables": {
+                **variables,
+                "properties": {**variables["properties"], "env": {"type": "object", "default": {"A": "b"}}},
+            },
+        },
     ]
     for template in changed:
-        assert client.patch(f"/api/work_pools/{POOL}", json={"base_job_template": template}).status_code == 403, template
+        assert client.patch(f"/api/work_pools/{POOL}", json={"base_job_template": template}).status_code == 403, (
+            template
+        )
         if template:
-            assert client.post("/api/work_pools/", json={"name": POOL, "type": "process", "base_job_template": template}).status_code == 403
+            assert (
+                client.post(
+                    "/api/work_pools/", json={"name": POOL, "type": "process", "base_job_template": template}
+                ).status_code
+                == 403
+            )
 
 
 def test_our_pool_cannot_be_deleted_and_made_again_by_a_worker(client):
@@ -122,11 +163,22 @@ def test_our_pool_cannot_be_deleted_and_made_again_by_a_worker(client):
 
 
 def test_other_pools_are_made_as_usual_but_bring_neither_command_nor_environment(client):
-    assert client.post("/api/work_pools/", json={"name": "mine", "type": "process", "base_job_template": PREFECTS}).status_code == 200
+    assert (
+        client.post(
+            "/api/work_pools/", json={"name": "mine", "type": "process", "base_job_template": PREFECTS}
+        ).status_code
+        == 200
+    )
     evil = {**PREFECTS, "job_configuration": {**PREFECTS["job_configuration"], "command": "touch bait"}}
-    assert client.post("/api/work_pools/", json={"name": "mine", "type": "process", "base_job_template": evil}).status_code == 403
+    assert (
+        client.post("/api/work_pools/", json={"name": "mine", "type": "process", "base_job_template": evil}).status_code
+        == 403
+    )
     assert client.patch("/api/work_pools/mine", json={"base_job_template": evil}).status_code == 403
-    with client.websocket_connect("/api/work_pools/mine/workers/connect") as websocket, pytest.raises(WebSocketDisconnect):
+    with (
+        client.websocket_connect("/api/work_pools/mine/workers/connect") as websocket,
+        pytest.raises(WebSocketDisconnect),
+    ):
         websocket.send_text(json.dumps({"type": "worker.hello.v1", "payload": {"default_base_job_template": evil}}))
         websocket.receive_text()
     with client.websocket_connect("/api/work_pools/mine/workers/connect") as websocket:

@@ -37,7 +37,9 @@ def test_the_login_is_random_and_made_once(home, tmp_path):
 
 def test_settings_come_back(home):
     assert home.settings() == ServerSettings()
-    settings = ServerSettings(port=4300, database="postgresql+asyncpg://me:s3cret@localhost/runs", allowed_hosts=("a", "b"))
+    settings = ServerSettings(
+        port=4300, database="postgresql+asyncpg://me:s3cret@localhost/runs", allowed_hosts=("a", "b")
+    )
     home.remember(settings)
     assert home.settings() == settings
     assert [path.name for path in home.root.iterdir() if path.is_file()] == ["server.json"], "no temporary file is left"

@@ -23,5 +23,7 @@ def test_the_server_runs_the_code_of_the_command_although_the_package_is_not_ins
         lifecycle._started(home, ServerSettings(), [])
     ((interpreter, *arguments),) = started
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([interpreter, "-S", *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [interpreter, "-S", *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert "No module named 'uvicorn'" in done.stderr, done.stderr

@@ -58,7 +58,13 @@ async def ask(guarded, *headers, client=("192.0.2.1", 1000)):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "path": "/api/flows/", "headers": [(b"authorization", value) for value in headers], "client": client, "server": ("x", 1)}
+    scope = {
+        "type": "http",
+        "path": "/api/flows/",
+        "headers": [(b"authorization", value) for value in headers],
+        "client": client,
+        "server": ("x", 1),
+    }
     await guarded(scope, None, send)
     return sent[0]["status"]
 
@@ -75,11 +81,18 @@ def wrong(number, host="192.0.2.1"):
 
 
 def test_the_right_login_passes_and_a_wrong_one_does_not(guarded, clock):
-    assert statuses(guarded, ((basic(LOGIN),), ("192.0.2.1", 1)), ((basic("alignflow:s3cre"),), ("192.0.2.1", 2)), ((), ("192.0.2.1", 3))) == [200, 401, 200]
+    assert statuses(
+        guarded,
+        ((basic(LOGIN),), ("192.0.2.1", 1)),
+        ((basic("alignflow:s3cre"),), ("192.0.2.1", 2)),
+        ((), ("192.0.2.1", 3)),
+    ) == [200, 401, 200]
     assert clock.slept == []
 
 
-@pytest.mark.parametrize("header", [b"", b"Bearer x", b"Basic", b"Basic !!!", basic("ä:ö"), basic(b"\xff\xfe"), basic(LOGIN) + b"x"])
+@pytest.mark.parametrize(
+    "header", [b"", b"Bearer x", b"Basic", b"Basic !!!", basic("ä:ö"), basic(b"\xff\xfe"), basic(LOGIN) + b"x"]
+)
 def test_a_header_that_is_no_login_is_a_wrong_one_and_no_error(guarded, header):
     assert statuses(guarded, ((header,), ("192.0.2.1", 1))) == [401]
 
@@ -153,7 +166,9 @@ def test_tries_at_the_same_time_gain_nothing(guarded):
 
 def test_memory_is_bounded(guarded, clock, monkeypatch):
     monkeypatch.setattr(logins, "FREE_OVERALL", 1 << 30)
-    statuses(guarded, *(((basic("a:b"),), (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1)) for n in range(MOST_KEPT + 500)))
+    statuses(
+        guarded, *(((basic("a:b"),), (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1)) for n in range(MOST_KEPT + 500))
+    )
     statuses(guarded, *(((basic(LOGIN),), ("10.0.0.1", n)) for n in range(MOST_KEPT + 500)))
     assert len(guarded._accounts) <= MOST_KEPT and len(guarded._proven) <= MOST_KEPT
 
@@ -170,7 +185,11 @@ def hear(guarded, text, client=("192.0.2.1", 1)):
     async def receive():
         return {"type": "websocket.receive", "text": text}
 
-    asyncio.run(guarded({"type": "websocket", "headers": [], "client": client, "server": ("x", 1), "heard": heard}, receive, None))
+    asyncio.run(
+        guarded(
+            {"type": "websocket", "headers": [], "client": client, "server": ("x", 1), "heard": heard}, receive, None
+        )
+    )
     return heard[0]["text"]
 
 
@@ -178,7 +197,12 @@ def test_a_websocket_is_checked_too(guarded, clock):
     right = json.dumps({"type": "auth", "token": LOGIN})
     assert hear(guarded, right) == right
     for n in range(12):
-        assert json.loads(hear(guarded, json.dumps({"type": "auth", "token": f"guess{n}"}), ("192.0.2.1", 10 + n)))["token"] == ""
+        assert (
+            json.loads(hear(guarded, json.dumps({"type": "auth", "token": f"guess{n}"}), ("192.0.2.1", 10 + n)))[
+                "token"
+            ]
+            == ""
+        )
     assert clock.slept[-1] == LONGEST_WAIT_S
     for text in ("no json", "[]", '{"type": "auth"}', json.dumps({"type": "event"})):
         assert hear(guarded, text) == text, "left to Prefect"
@@ -201,4 +225,7 @@ def test_on_the_loopback_each_user_has_an_account_of_their_own():
             found = user_of(mine, port)
             assert found in (os.getuid(), None) and (found is not None or not os.path.exists("/proc/net/tcp"))
             if found is not None:
-                assert account_name({"client": ("127.0.0.1", mine), "server": ("127.0.0.1", port)}) == f"127.0.0.1 (user {found})"
+                assert (
+                    account_name({"client": ("127.0.0.1", mine), "server": ("127.0.0.1", port)})
+                    == f"127.0.0.1 (user {found})"
+                )

@@ -23,7 +23,9 @@ def test_a_run_cannot_name_a_command(workers, tmp_path):
     assert "command" in workers["prefect"]["process"]["default_base_job_configuration"]["variables"]["properties"]
     template = job_template(workers, tmp_path)
     assert "command" not in template["variables"]["properties"]
-    assert template["job_configuration"]["command"].endswith(" -m alignflow.server.flow_run"), "and no {{ variable }} in it"
+    assert template["job_configuration"]["command"].endswith(" -m alignflow.server.flow_run"), (
+        "and no {{ variable }} in it"
+    )
 
 
 def test_a_run_cannot_set_its_environment_or_directory(workers, tmp_path):
@@ -32,7 +34,13 @@ def test_a_run_cannot_set_its_environment_or_directory(workers, tmp_path):
 
     template = job_template(workers, tmp_path)
     assert set(template["variables"]["properties"]) <= {"name", "labels", "stream_output"}
-    bait = {"command": "touch bait", "env": {"PYTHONPATH": "/bait"}, "env.LD_PRELOAD": "/bait.so", "working_dir": "/bait", "name": "mine"}
+    bait = {
+        "command": "touch bait",
+        "env": {"PYTHONPATH": "/bait"},
+        "env.LD_PRELOAD": "/bait.so",
+        "working_dir": "/bait",
+        "name": "mine",
+    }
     made = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, bait, client=object()))
     assert made.command == COMMAND and made.env == {} and made.working_dir == tmp_path and made.name == "mine"
 

@@ -22,12 +22,18 @@ def found(tmp_path_factory):
     """What Prefect does without our patches; see unpatched.py."""
     home = tmp_path_factory.mktemp("unpatched")
     settings = {
-        "PREFECT_HOME": str(home), "PREFECT_SERVER_API_AUTH_STRING": "alignflow:s3cret", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"), "DO_NOT_TRACK": "1",
-    }  # fmt: skip
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_API_AUTH_STRING": "alignflow:s3cret",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),
+        "DO_NOT_TRACK": "1",
+    }
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     script = Path(__file__).with_name("unpatched.py")
-    done = subprocess.run([sys.executable, script], env={**outer, **settings}, cwd=home, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, script], env={**outer, **settings}, cwd=home, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((home / "found.json").read_text())
 

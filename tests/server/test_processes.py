@@ -115,4 +115,6 @@ def test_a_long_log_is_set_aside(start, home, monkeypatch):
     monkeypatch.setattr(processes, "MOST_LOG_BYTES", 10)
     (home.logs / "worker-a.log").write_text("x" * 11)
     start()
-    assert (home.logs / "worker-a.log.1").read_text() == "x" * 11 and "ready" in (home.logs / "worker-a.log").read_text()
+    assert (home.logs / "worker-a.log.1").read_text() == "x" * 11 and "ready" in (
+        home.logs / "worker-a.log"
+    ).read_text()

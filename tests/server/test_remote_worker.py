@@ -55,7 +55,13 @@ def test_it_becomes_prefects_worker_with_the_stores_login_in_the_environment_alo
     monkeypatch.setenv(MARK, "something")
     remote_worker.become_worker(home, "alignflow", "https://runs.example.org/")
     ((program, command, environment),) = became
-    assert program == sys.executable and command[1:6] == ["-P", "-m", "prefect", "worker", "start"] and "alignflow" in command
-    assert environment["PREFECT_API_URL"].startswith("https://runs.example.org/") and environment["ALIGNFLOW_HOME"] == str(home.store)
+    assert (
+        program == sys.executable
+        and command[1:6] == ["-P", "-m", "prefect", "worker", "start"]
+        and "alignflow" in command
+    )
+    assert environment["PREFECT_API_URL"].startswith("https://runs.example.org/") and environment[
+        "ALIGNFLOW_HOME"
+    ] == str(home.store)
     assert environment["PREFECT_API_AUTH_STRING"] == home.login() and home.login() not in " ".join(command)
     assert environment["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable) and MARK not in environment

@@ -24,7 +24,9 @@ def test_another_address_needs_tls_or_a_word(host, tls):
     assert changed(ServerSettings(), {"host": host, "tls_certificate": certificate, "tls_key": key}).scheme == "https"
 
 
-@pytest.mark.parametrize(("host", "taken"), [("runs.example", True), ("Gpu.Example", True), ("a.runs.example", False), ("192.0.2.8", False)])
+@pytest.mark.parametrize(
+    ("host", "taken"), [("runs.example", True), ("Gpu.Example", True), ("a.runs.example", False), ("192.0.2.8", False)]
+)
 def test_a_certificate_must_name_the_address_that_commands_use(host, taken, tls):
     given = {"host": host, "tls_certificate": tls[0], "tls_key": tls[1]}
     if taken:
@@ -72,7 +74,10 @@ def test_what_cannot_work_is_refused(given, message):
         ("postgresql://me:s3/s3#s3@[::1]:5433/runs", "postgresql://***@[::1]:5433/runs"),
         ("postgresql://me:s3/s3?s3#s3@[::1]:5433/runs", "postgresql://***"),
         ("postgresql://me:a@localhost/runs?password=b@s3cret", "postgresql://***"),
-        ("postgresql://me:s3cret@localhost/runs?password=s3cret&sslmode=require", "postgresql://***@localhost/runs?***"),
+        (
+            "postgresql://me:s3cret@localhost/runs?password=s3cret&sslmode=require",
+            "postgresql://***@localhost/runs?***",
+        ),
         ("postgresql:///runs?password=s3@cret", "postgresql://***"),
         ("postgresql://me:s3cret", "postgresql://***"),
         ("postgresql://localhost/runs", "postgresql://localhost/runs"),
@@ -98,8 +103,16 @@ def test_no_error_of_a_driver_shows_a_login(password):
 
 def test_every_parser_reads_a_password_alike():
     read = sqlalchemy.make_url(encoded("postgresql+asyncpg://me:p@ss/w?r#d@localhost:1/runs"))
-    assert (read.username, read.password, read.host, read.port, read.database) == ("me", "p@ss/w?r#d", "localhost", 1, "runs")
-    assert encoded("postgresql://me:p%40ss@localhost/runs") == "postgresql://me:p%40ss@localhost/runs", "what is encoded stays"
+    assert (read.username, read.password, read.host, read.port, read.database) == (
+        "me",
+        "p@ss/w?r#d",
+        "localhost",
+        1,
+        "runs",
+    )
+    assert encoded("postgresql://me:p%40ss@localhost/runs") == "postgresql://me:p%40ss@localhost/runs", (
+        "what is encoded stays"
+    )
     assert encoded("postgresql://me:a@localhost/runs?password=b@c") == "postgresql://me:a@localhost/runs?password=b@c"
     assert encoded("sqlite") == "sqlite" and encoded("postgresql:///runs") == "postgresql:///runs"
 

@@ -13,10 +13,19 @@ NAME = "PREFECT_LOGGING_CONFIG_PATH"
 @pytest.mark.parametrize(
     "text",
     [
-        f"{NAME}=x\n", f"export {NAME} = x", f"{NAME.lower()}=x", f"{NAME}", f"'{NAME}'=x\n", f"export '{NAME}' = x\n", f"A=1\r{NAME}=x\n",
-        f"\u00a0{NAME}=x\n", f"A='one\ntwo'\n{NAME}=x", f"\x0c{NAME}=x", f"A=1\n\n  # comment\n\t{NAME}=x",
+        f"{NAME}=x\n",
+        f"export {NAME} = x",
+        f"{NAME.lower()}=x",
+        f"{NAME}",
+        f"'{NAME}'=x\n",
+        f"export '{NAME}' = x\n",
+        f"A=1\r{NAME}=x\n",
+        f"\u00a0{NAME}=x\n",
+        f"A='one\ntwo'\n{NAME}=x",
+        f"\x0c{NAME}=x",
+        f"A=1\n\n  # comment\n\t{NAME}=x",
     ],
-)  # fmt: skip
+)
 def test_an_env_file_with_a_setting_of_prefects_is_refused_however_it_is_written(tmp_path, text):
     (tmp_path / ".env").write_bytes(text.encode())
     with pytest.raises(UserError, match=f"(?i){NAME}") as raised:
@@ -24,7 +33,9 @@ def test_an_env_file_with_a_setting_of_prefects_is_refused_however_it_is_written
     assert raised.value.where.endswith(".env") and "another folder" in raised.value.do
 
 
-@pytest.mark.parametrize("text", ["", "PORT=80\n", f"# {NAME}=x\n", f"MY_{NAME}=x\n", f"A='one\n{NAME}=x\n'\n", f"A={NAME}\n"])
+@pytest.mark.parametrize(
+    "text", ["", "PORT=80\n", f"# {NAME}=x\n", f"MY_{NAME}=x\n", f"A='one\n{NAME}=x\n'\n", f"A={NAME}\n"]
+)
 def test_an_env_file_without_one_is_left_alone(tmp_path, text):
     (tmp_path / ".env").write_bytes(text.encode())
     refuse_prefect_files(tmp_path)

@@ -64,7 +64,9 @@ async def paused(client, flow):
     """The state of a run that was paused, after the action of our automation asked for Crashed."""
     run = (await client.post("/api/flow_runs/", json={"flow_id": flow, "state": {"type": "RUNNING"}})).json()["id"]
     for state in ("PAUSED", "CRASHED"):  # the latter as ChangeFlowRunState asks for it
-        await client.post(f"/api/flow_runs/{run}/set_state", json={"state": {"type": state}, "force": state == "PAUSED"})
+        await client.post(
+            f"/api/flow_runs/{run}/set_state", json={"state": {"type": state}, "force": state == "PAUSED"}
+        )
     return (await client.get(f"/api/flow_runs/{run}")).json()["state"]["type"]
 
 
@@ -74,17 +76,30 @@ async def windows(client):
     from prefect.server.events import triggers
 
     trigger = {
-        "type": "event", "posture": "Proactive", "after": ["prefect.flow-run.heartbeat"], "expect": ["prefect.flow-run.*"], "threshold": 1, "within": 90,
-        "match": {"prefect.resource.id": "prefect.flow-run.*"}, "for_each": ["prefect.resource.id"],
-    }  # fmt: skip
+        "type": "event",
+        "posture": "Proactive",
+        "after": ["prefect.flow-run.heartbeat"],
+        "expect": ["prefect.flow-run.*"],
+        "threshold": 1,
+        "within": 90,
+        "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "for_each": ["prefect.resource.id"],
+    }
     action = {"type": "change-flow-run-state", "state": "CRASHED"}
-    made = await client.post("/api/automations/", json={"name": "dead", "enabled": True, "trigger": trigger, "actions": [action]})
+    made = await client.post(
+        "/api/automations/", json={"name": "dead", "enabled": True, "trigger": trigger, "actions": [action]}
+    )
     now, database = datetime.now(UTC), provide_database_interface()
     bucket = database.AutomationBucket
     values = {
-        "automation_id": uuid.UUID(made.json()["id"]), "trigger_id": uuid.UUID(made.json()["trigger"]["id"]), "bucketing_key": ["prefect.flow-run.x"],
-        "start": now - timedelta(hours=2), "end": now - timedelta(hours=1), "count": 0, "last_operation": "test",
-    }  # fmt: skip
+        "automation_id": uuid.UUID(made.json()["id"]),
+        "trigger_id": uuid.UUID(made.json()["trigger"]["id"]),
+        "bucketing_key": ["prefect.flow-run.x"],
+        "start": now - timedelta(hours=2),
+        "end": now - timedelta(hours=1),
+        "count": 0,
+        "last_operation": "test",
+    }
     async with database.session_context(begin_transaction=True) as session:
         await session.execute(sqlalchemy.insert(bucket).values(**values))
     await triggers.periodic_evaluation(now)
@@ -114,7 +129,9 @@ async def template():
     from prefect.workers.process import ProcessJobConfiguration
 
     fixed = {"job_configuration": {"command": "true", "env": {}}, "variables": {"type": "object", "properties": {}}}
-    return (await ProcessJobConfiguration.from_template_and_values(fixed, {"env": {"PYTHONPATH": "/bait"}}, client=object())).env
+    return (
+        await ProcessJobConfiguration.from_template_and_values(fixed, {"env": {"PYTHONPATH": "/bait"}}, client=object())
+    ).env
 
 
 async def wrong(client):
@@ -123,7 +140,9 @@ async def wrong(client):
     for login in [f"x:{number}" for number in range(20)] + ["ä:ö"]:
         headers = {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
         try:
-            found.append((await client.get("/api/flows/00000000-0000-0000-0000-000000000000", headers=headers)).status_code)
+            found.append(
+                (await client.get("/api/flows/00000000-0000-0000-0000-000000000000", headers=headers)).status_code
+            )
         except TypeError:
             found.append(500)
     return found, asyncio.get_running_loop().time() - begun
@@ -169,7 +188,10 @@ async def main():
 
     socket.getaddrinfo = no_names
     app = create_app(final=True)
-    async with LifespanManager(app, startup_timeout=120, shutdown_timeout=60), httpx.AsyncClient(transport=Busy(app), base_url="http://evil.example") as client:
+    async with (
+        LifespanManager(app, startup_timeout=120, shutdown_timeout=60),
+        httpx.AsyncClient(transport=Busy(app), base_url="http://evil.example") as client,
+    ):
         described = (await client.get("/openapi.json")).status_code
         page = await client.get("/api/health")
         wrong_logins = await wrong(client)
@@ -177,12 +199,21 @@ async def main():
         await client.get("/api/collections/views/aggregate-worker-metadata")
         flow = (await client.post("/api/flows/", json={"name": "x"})).json()["id"]
         found = {
-            "described": described, "foreign_host": page.status_code, "policy": page.headers.get("content-security-policy"), "wrong": wrong_logins,
-            "asked": asked, "schedules": await schedules(client, flow), "paused": await paused(client, flow), "windows": await windows(client),
-            "locked": await locked(), "template": await template(), "signals": signals(), "pages": pages(),
+            "described": described,
+            "foreign_host": page.status_code,
+            "policy": page.headers.get("content-security-policy"),
+            "wrong": wrong_logins,
+            "asked": asked,
+            "schedules": await schedules(client, flow),
+            "paused": await paused(client, flow),
+            "windows": await windows(client),
+            "locked": await locked(),
+            "template": await template(),
+            "signals": signals(),
+            "pages": pages(),
             "pipe": await pipe(Path(os.environ["PREFECT_HOME"])),
             "leases": get_current_settings().server.concurrency.lease_storage,
-        }  # fmt: skip
+        }
     (Path(os.environ["PREFECT_HOME"]) / "found.json").write_text(json.dumps(found))
 
 

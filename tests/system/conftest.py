@@ -18,17 +18,34 @@ HERE = Path(__file__).parent
 
 
 LONGEST_FIRST = (
-    "test_quickstart", "test_server", "test_kills", "test_adapters", "test_pipeline", "test_deployments", "test_working_directory", "test_faults",
-    "test_browser", "test_processes", "test_temporary_server", "test_schedule", "test_real_data", "test_server_start", "test_gc", "test_gates",
-    "test_byte_flips", "test_shards",
-)  # fmt: skip
+    "test_quickstart",
+    "test_server",
+    "test_kills",
+    "test_adapters",
+    "test_pipeline",
+    "test_deployments",
+    "test_working_directory",
+    "test_faults",
+    "test_browser",
+    "test_processes",
+    "test_temporary_server",
+    "test_schedule",
+    "test_real_data",
+    "test_server_start",
+    "test_gc",
+    "test_gates",
+    "test_byte_flips",
+    "test_shards",
+)
 """Files of this folder by the minutes that they take. A process takes the next file (`--no-loadscope-reorder`), so that the short ones even out the end."""
 
 
 def place(item):
     """Where a test stands in the order; what is not in the list comes last, in the order in which it was found."""
     name = Path(item.fspath).stem
-    return LONGEST_FIRST.index(name) if name in LONGEST_FIRST and Path(item.fspath).parent == HERE else len(LONGEST_FIRST)
+    return (
+        LONGEST_FIRST.index(name) if name in LONGEST_FIRST and Path(item.fspath).parent == HERE else len(LONGEST_FIRST)
+    )
 
 
 def pytest_collection_modifyitems(items):
@@ -49,7 +66,10 @@ def history(tmp_path_factory, worker_id):
         if not home.exists():
             environment = {**os.environ, "PREFECT_HOME": str(home)}
             subprocess.run(
-                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"], env=environment, check=True, capture_output=True
+                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"],
+                env=environment,
+                check=True,
+                capture_output=True,
             )
     return home / "prefect.db"
 
@@ -63,12 +83,20 @@ def prefect_server(tmp_path_factory, history):
     home = tmp_path_factory.mktemp("prefect")
     shutil.copy(history, home)
     environment = {
-        **os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_HOST": "127.0.0.1", "PREFECT_SERVER_API_PORT": port,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
-    }  # fmt: skip
+        **os.environ,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": port,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
     log = (home / "server.log").open("w")
     server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start"], env=environment, stdout=log, stderr=log, start_new_session=True
+        [sys.executable, "-m", "prefect", "server", "start"],
+        env=environment,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
     )
     url = f"http://127.0.0.1:{port}/api"
     end = time.monotonic() + 180

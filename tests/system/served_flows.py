@@ -16,7 +16,9 @@ from prefect.flow_runs import suspend_flow_run
 @flow
 def note(path: str) -> None:
     """Write down where this runs."""
-    Path(path).write_text(json.dumps({"directory": os.getcwd(), "store": os.environ["ALIGNFLOW_HOME"], "pid": os.getpid()}))
+    Path(path).write_text(
+        json.dumps({"directory": os.getcwd(), "store": os.environ["ALIGNFLOW_HOME"], "pid": os.getpid()})
+    )
 
 
 @flow
@@ -43,4 +45,6 @@ if __name__ == "__main__":
         client.upsert_global_concurrency_limit_by_name("slot", 1)
     for name in ("note", "hold", "ask"):
         loaded = flow.from_source(source=str(Path(__file__).parent), entrypoint=f"{Path(__file__).name}:{name}")
-        loaded.deploy(name, work_pool_name=sys.argv[1], build=False, push=False, print_next_steps=False, ignore_warnings=True)
+        loaded.deploy(
+            name, work_pool_name=sys.argv[1], build=False, push=False, print_next_steps=False, ignore_warnings=True
+        )

@@ -8,7 +8,11 @@ from system_support import STAGES, TINY, outcomes
 
 pytest.importorskip("peft")
 
-LORA = [part for stage in ("sft", "reward", "align") for part in ("--set", f"{stage}.lora.r=4", "--set", f"{stage}.eval_steps=2")]
+LORA = [
+    part
+    for stage in ("sft", "reward", "align")
+    for part in ("--set", f"{stage}.lora.r=4", "--set", f"{stage}.eval_steps=2")
+]
 
 
 @pytest.mark.timeout(1500)

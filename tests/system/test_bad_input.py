@@ -14,16 +14,33 @@ pytestmark = pytest.mark.system
 TINY = "recipes/tiny.yaml"
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
 SETTINGS = [
-    ("sample.n=true", "sample.n"), ("align.options.beta='0.1'", "align.options.beta"), ("seed=99999999999999999999", "seed"), ("sft.batch_size=1000000000000000000", "batch_size"),
-    ("sample.temperature=1e-300", "too near 0"), ("label.judge.name=json:NoSuchClass", "defines no NoSuchClass"), ("label.judge.name=os:system", "defines no system"),
-    ("label.judge.name=sys:exit", "no such Python module"), ("data.prompts.0.path=''", "the path is empty"), ("data.prompts.0.path=//", "root of the file system"),
-    ("data.prompts.0.path='~'", "home directory"), ("data.prompts.0.path=~nobody-here/x", "does not have"), ("data.prompts.0.path=" + "x" * 300, "too long"),
-    ("a..b=1", "not a place"), ("align={beta: 1, beta: 2}", "there twice"), ("model.chat_template=" + "y" * 400, "no chat template"),
-]  # fmt: skip
+    ("sample.n=true", "sample.n"),
+    ("align.options.beta='0.1'", "align.options.beta"),
+    ("seed=99999999999999999999", "seed"),
+    ("sft.batch_size=1000000000000000000", "batch_size"),
+    ("sample.temperature=1e-300", "too near 0"),
+    ("label.judge.name=json:NoSuchClass", "defines no NoSuchClass"),
+    ("label.judge.name=os:system", "defines no system"),
+    ("label.judge.name=sys:exit", "no such Python module"),
+    ("data.prompts.0.path=''", "the path is empty"),
+    ("data.prompts.0.path=//", "root of the file system"),
+    ("data.prompts.0.path='~'", "home directory"),
+    ("data.prompts.0.path=~nobody-here/x", "does not have"),
+    ("data.prompts.0.path=" + "x" * 300, "too long"),
+    ("a..b=1", "not a place"),
+    ("align={beta: 1, beta: 2}", "there twice"),
+    ("model.chat_template=" + "y" * 400, "no chat template"),
+]
 FILES = [
-    (b"name: x\nsft: {}\nsft: {}\n", "lines 2 and 3"), (BOMB.encode(), "aliases"), (b"x: " + b"[" * 5000, "nested deeper"), (b"x: !!python/name:os.system\n", "not allowed"),
-    (b"name: \xff\n", "line 1: it is not UTF-8"), (b"", "must be a mapping"), (b"data: &x [*x]\n", "contains itself"), (b"#" * 1_000_000, "larger than"),
-]  # fmt: skip
+    (b"name: x\nsft: {}\nsft: {}\n", "lines 2 and 3"),
+    (BOMB.encode(), "aliases"),
+    (b"x: " + b"[" * 5000, "nested deeper"),
+    (b"x: !!python/name:os.system\n", "not allowed"),
+    (b"name: \xff\n", "line 1: it is not UTF-8"),
+    (b"", "must be a mapping"),
+    (b"data: &x [*x]\n", "contains itself"),
+    (b"#" * 1_000_000, "larger than"),
+]
 
 
 @pytest.fixture
@@ -38,7 +55,9 @@ def check(repository, store_root, monkeypatch, capfd):
         return ended.value.code, capfd.readouterr().err
 
     def elsewhere(words):
-        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, errors="replace", timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, errors="replace", timeout=60
+        )
         return done.returncode, done.stderr
 
     def refused(what, *arguments, process=False):
@@ -67,9 +86,20 @@ def test_a_recipe_that_is_no_file(check, path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "what"), [("a.json", b"null", "holds null"), ("a.jsonl.gz", b"no", "gzip"), ("a.json", b"[" * 100_000, "not JSON")]
+    ("name", "content", "what"),
+    [("a.json", b"null", "holds null"), ("a.jsonl.gz", b"no", "gzip"), ("a.json", b"[" * 100_000, "not JSON")],
 )
 def test_data_that_is_none(check, tmp_path, name, content, what):
     (tmp_path / name).write_bytes(content)
-    check(what, "new", "--model", "some/model", "--data", tmp_path / name, "--output", tmp_path / "out.yaml", process=name == "a.json")
+    check(
+        what,
+        "new",
+        "--model",
+        "some/model",
+        "--data",
+        tmp_path / name,
+        "--output",
+        tmp_path / "out.yaml",
+        process=name == "a.json",
+    )
     assert not (tmp_path / "out.yaml").exists()

@@ -23,7 +23,8 @@ RECIPE = str(REPOSITORY / TINY)
 GATE = "gates=[{stage: label, metric: ties, maximum: 0.01, action: warn}]"
 EVIL = "evil.example"
 PROMPTS = [
-    f"Say {word} to [it](https://{EVIL}/a) ![](https://{EVIL}/b.png) <img src=//{EVIL}/c>" for word in ("hello", "no", "thanks", "more")
+    f"Say {word} to [it](https://{EVIL}/a) ![](https://{EVIL}/b.png) <img src=//{EVIL}/c>"
+    for word in ("hello", "no", "thanks", "more")
 ]
 FOREVER = 200_000
 RUNS_S = 300
@@ -118,9 +119,13 @@ def labelled(server, visitor):
     (sft,) = (server.home.store / "artifacts").glob("sft-*")
     open_form(visitor, "rlaif-data")
     for title, value in {
-        "prompts": str(prompts), "model": sft.name[:16], "sample.n": "2", "sample.max_new_tokens": "8",
-        "data.max_prompt_length": "150", "sample.max_prompt_length": "150",
-    }.items():  # fmt: skip
+        "prompts": str(prompts),
+        "model": sft.name[:16],
+        "sample.n": "2",
+        "sample.max_new_tokens": "8",
+        "data.max_prompt_length": "150",
+        "sample.max_prompt_length": "150",
+    }.items():
         field(page, title).fill(value)
     return submit(page)
 
@@ -144,7 +149,10 @@ def test_every_deployment_is_listed(visitor, expect):
 def test_the_form_has_typed_fields_and_refuses_a_wrong_value_before_there_is_a_run(server, visitor, expect):
     page = visitor.page
     open_form(visitor, "align")
-    for title, meaning in {"method": "A name of `alignflow methods`", "sft_coefficient": "Weight of the NLL per token"}.items():
+    for title, meaning in {
+        "method": "A name of `alignflow methods`",
+        "sft_coefficient": "Weight of the NLL per token",
+    }.items():
         expect(field(page, title)).to_be_visible()
         expect(page.get_by_text(meaning)).to_be_visible()
     expect(field(page, "sft_coefficient")).to_have_attribute("type", "number")
@@ -206,7 +214,9 @@ def test_what_models_and_data_say_is_text(server, visitor, labelled, expect):
     assert server.ended(labelled, RUNS_S)["type"] == "COMPLETED"
     for start in ("sample-", "label-", "prompts-by-rubric-sample-samples", "prompts-by-rubric-label-statistics"):
         page.goto(page_of(server, labelled, start))
-        expect(page.get_by_text(EVIL if start != "prompts-by-rubric-label-statistics" else "judged").first).to_be_visible()
+        expect(
+            page.get_by_text(EVIL if start != "prompts-by-rubric-label-statistics" else "judged").first
+        ).to_be_visible()
         for place in ("a[href", "img[src", "iframe[src"):
             expect(page.locator(f"{place}*='{EVIL}']")).to_have_count(0)
 
@@ -228,7 +238,9 @@ def test_a_schedule_is_paused_and_resumed_on_its_page(server, visitor, expect):
     server("schedule", "remove", "nightly")
 
 
-def test_a_training_is_changed_by_the_link_of_its_page_and_cancelled_without_a_trace(server, visitor, rerun, labelled, expect):
+def test_a_training_is_changed_by_the_link_of_its_page_and_cancelled_without_a_trace(
+    server, visitor, rerun, labelled, expect
+):
     """30 s after Cancel none of the run's processes is left, and nothing is locked."""
     page, store = visitor.page, ArtifactStore(server.home.store)
     page.goto(page_of(server, rerun, "align-"))
@@ -243,7 +255,9 @@ def test_a_training_is_changed_by_the_link_of_its_page_and_cancelled_without_a_t
     page.get_by_role("tab", name="Artifacts").click()
     expect(page.get_by_text(re.compile(rf"align: \d+/{FOREVER} steps, loss .*tokens/s, \d+ s left"))).to_be_visible()
     (key,) = {spec.parent.name for spec in (server.home.store / "staging").glob("align-*/spec.json")}
-    assert store.is_locked(key) and len(set(processes.marked(server.home)) - before) >= 3, "the flow, a supervisor, the training"
+    assert store.is_locked(key) and len(set(processes.marked(server.home)) - before) >= 3, (
+        "the flow, a supervisor, the training"
+    )
     visitor.picture("running", 900)
     page.get_by_role("button", name="Open menu").first.click()
     page.get_by_role("menuitem", name="Cancel").click()
@@ -259,9 +273,13 @@ def test_no_request_left_for_another_host(server, visitor, browser, rerun, label
     """Counted over the whole visit: what passed the policy is what would have left; what it blocked never became a request."""
     assert visitor.left == []
     assert visitor.reached - {""} == {urlsplit(server.url).netloc}
-    assert {urlsplit(url).netloc for url in visitor.blocked} <= {"sr-client-cfg.amplitude.com"}, "only Prefect's own telemetry tried"
+    assert {urlsplit(url).netloc for url in visitor.blocked} <= {"sr-client-cfg.amplitude.com"}, (
+        "only Prefect's own telemetry tried"
+    )
     visitor.page.evaluate("fetch('https://elsewhere.invalid/').catch(() => 0)")
-    assert visitor.left == [] and "https://elsewhere.invalid/" in visitor.blocked, "the policy stops what a script would send"
+    assert visitor.left == [] and "https://elsewhere.invalid/" in visitor.blocked, (
+        "the policy stops what a script would send"
+    )
     unprotected = Visitor(browser, server.url)  # a page without the policy: the record does see what leaves
     unprotected.page.set_content("<img src='https://elsewhere.invalid/x.png'>")
     assert unprotected.left == ["https://elsewhere.invalid/x.png"]

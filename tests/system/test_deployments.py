@@ -29,7 +29,9 @@ class Server:
 
     def ask(self, path, content=None):
         request = urllib.request.Request(
-            f"{self.url}{path}", None if content is None else json.dumps(content).encode(), {"content-type": "application/json"}
+            f"{self.url}{path}",
+            None if content is None else json.dumps(content).encode(),
+            {"content-type": "application/json"},
         )
         for attempt in range(10):
             try:
@@ -45,7 +47,9 @@ class Server:
         return {found["name"]: found for found in self.ask("/deployments/filter", {})}
 
     def start(self, name, **parameters):
-        return self.ask(f"/deployments/{self.deployments()[name]['id']}/create_flow_run", {"parameters": parameters})["id"]
+        return self.ask(f"/deployments/{self.deployments()[name]['id']}/create_flow_run", {"parameters": parameters})[
+            "id"
+        ]
 
     def end(self, run, seconds=600, kinds=("COMPLETED", "FAILED", "CRASHED", "CANCELLED")):
         end = time.monotonic() + seconds
@@ -57,39 +61,54 @@ class Server:
         raise AssertionError(f"still {found['state_type']}")
 
     def tasks(self, run):
-        return {task["name"]: task["state_name"] for task in self.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})}
+        return {
+            task["name"]: task["state_name"]
+            for task in self.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+        }
 
     def artifacts(self, run):
         found = self.ask("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
         return {artifact["key"]: artifact for artifact in found if artifact["key"]}
 
     def log(self, run):
-        return "\n".join(line["message"] for line in self.ask("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}}))
+        return "\n".join(
+            line["message"] for line in self.ask("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
+        )
 
 
 @pytest.fixture(scope="module")
 def server(finished, tmp_path_factory):
     """A worker on a copy of the finished store, and every flow registered."""
     copied = finished.copy(tmp_path_factory.mktemp("served") / "store")
-    environment = copied.environment(PREFECT_WORKER_QUERY_SECONDS="1", PREFECT_LOGGING_TO_API_ENABLED="true", PREFECT_LOGGING_LEVEL="INFO")
+    environment = copied.environment(
+        PREFECT_WORKER_QUERY_SECONDS="1", PREFECT_LOGGING_TO_API_ENABLED="true", PREFECT_LOGGING_LEVEL="INFO"
+    )
     log = (copied.store / "worker.log").open("w")
 
     def prefect(*arguments):
         return [sys.executable, "-m", "prefect", *arguments]
 
     def work_on(pool):
-        subprocess.run(prefect("work-pool", "create", "--type", "process", pool), env=environment, check=True, capture_output=True)
+        subprocess.run(
+            prefect("work-pool", "create", "--type", "process", pool), env=environment, check=True, capture_output=True
+        )
         return subprocess.Popen(
-            prefect("worker", "start", "--pool", pool), env=environment, stdout=log, stderr=log, start_new_session=True,
+            prefect("worker", "start", "--pool", pool),
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
+        )
 
     workers = [work_on("tested")]
     register = [sys.executable, "-m", "alignflow.flows.deployments", "default=tested"]
     names = subprocess.run(register, env=environment, check=True, capture_output=True, text=True).stdout.split()
     assert set(names) == FLOWS
     served = Server(finished.url, copied)
-    served.register = lambda pools: subprocess.run([*register[:-1], pools], env=environment, capture_output=True, text=True)
+    served.register = lambda pools: subprocess.run(
+        [*register[:-1], pools], env=environment, capture_output=True, text=True
+    )
     served.add_pool = lambda pool: workers.append(work_on(pool))
     yield served
     for worker in workers:
@@ -108,8 +127,14 @@ def test_a_stage_alone_from_its_form_with_its_pages(server):
     assert tasks == dict.fromkeys(("init", "prepare", "sft", "sample", "label", "reference"), (True, "Cached"))
     artifacts = server.artifacts(run)
     (page,) = [artifact["data"] for key, artifact in artifacts.items() if key.startswith("align-")]
-    assert f"/v2/deployments/deployment/{server.deployments()['align']['id']}/run?parameters=" in page and "data:image/png" in page
-    assert {artifact["type"] for artifact in artifacts.values()} >= {"markdown", "progress"} and "tiny-align-overview" in artifacts
+    assert (
+        f"/v2/deployments/deployment/{server.deployments()['align']['id']}/run?parameters=" in page
+        and "data:image/png" in page
+    )
+    assert {artifact["type"] for artifact in artifacts.values()} >= {
+        "markdown",
+        "progress",
+    } and "tiny-align-overview" in artifacts
     assert "takes sft: sft-" in server.log(run) and "align runs: config.align.options.beta" in server.log(run)
 
 
@@ -135,7 +160,10 @@ def test_a_run_is_suspended_by_a_gate_until_a_person_answers(server):
     run = server.start("pipeline", recipe=RECIPE, more=[GATE])
     found = server.end(run, kinds=("PAUSED", "COMPLETED", "FAILED", "CRASHED"))
     assert found["state_type"] == "PAUSED", server.log(run)
-    assert server.ask(f"/flow_runs/{run}/resume", {"run_input": {"approve": "perhaps", "who": "Ann"}})["status"] == "REJECT"
+    assert (
+        server.ask(f"/flow_runs/{run}/resume", {"run_input": {"approve": "perhaps", "who": "Ann"}})["status"]
+        == "REJECT"
+    )
     answer = {"approve": "yes", "who": "Ann", "comment": "looked at ten of them"}
     assert server.ask(f"/flow_runs/{run}/resume", {"run_input": answer})["status"] == "ACCEPT"
     assert server.end(run)["state_type"] == "COMPLETED", server.log(run)
@@ -146,27 +174,53 @@ def test_a_recipe_that_is_started_in_two_pools_at_once_is_done_once(server):
     server.add_pool("second")
     played = play(Api(server.url), ArtifactStore(server.store.store), whole(101, "sft", ("tested", "second")))
     assert played.good, played
-    assert {step.split()[0] for step, times in played.made.items() if times} == {"init", "sft"}  # the seed does not change `prepare`
+    assert {step.split()[0] for step, times in played.made.items() if times} == {
+        "init",
+        "sft",
+    }  # the seed does not change `prepare`
 
 
 def test_preference_data_on_demand(server, finished, tmp_path):
-    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"prompt": f"Write about {n}."}) + "\n" for n in range(12)))
+    (tmp_path / "asked.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"Write about {n}."}) + "\n" for n in range(12))
+    )
     sft = finished.artifact("sft").name
     settings = {"sample_n": 3, "sample_max_new_tokens": 8, "data_max_prompt_length": 64, "sample_max_prompt_length": 64}
     run = server.start(
-        "rlaif-data", prompts=str(tmp_path / "asked.jsonl"), model=sft[:16], settings=settings, out=str(tmp_path / "made")
-    )  # fmt: skip
+        "rlaif-data",
+        prompts=str(tmp_path / "asked.jsonl"),
+        model=sft[:16],
+        settings=settings,
+        out=str(tmp_path / "made"),
+    )
     found = server.end(run)
     assert found["state_type"] == "COMPLETED", server.log(run)
-    assert {"train.parquet", "statistics.json", "manifest.json"} <= {path.name for path in (tmp_path / "made").iterdir()}
+    assert {"train.parquet", "statistics.json", "manifest.json"} <= {
+        path.name for path in (tmp_path / "made").iterdir()
+    }
     assert {name.split()[0] for name in server.tasks(run)} == {"init", "prepare", "sample", "label", "report"}
     tables = {key for key, artifact in server.artifacts(run).items() if artifact["type"] == "table"}
-    assert tables == {f"asked-by-rubric-{name}" for name in ("sample-samples", "sample-statistics", "label-samples", "label-statistics")}
+    assert tables == {
+        f"asked-by-rubric-{name}"
+        for name in ("sample-samples", "sample-statistics", "label-samples", "label-statistics")
+    }
 
 
 def test_a_schedule_is_added_paused_kept_and_removed(server):
     command = server.store
-    command("schedule", "add", "pipeline", "--recipe", RECIPE, "--cron", "0 2 * * *", "--name", "nightly", "--set", "align.options.beta=0.2")
+    command(
+        "schedule",
+        "add",
+        "pipeline",
+        "--recipe",
+        RECIPE,
+        "--cron",
+        "0 2 * * *",
+        "--name",
+        "nightly",
+        "--set",
+        "align.options.beta=0.2",
+    )
     command("schedule", "pause", "nightly")
     assert server.register("default=tested").returncode == 0
     (line,) = [line for line in command("schedule", "list").splitlines() if "nightly" in line]

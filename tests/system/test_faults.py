@@ -60,7 +60,9 @@ def start(server, **parameters):
 def training_child(store):
     """The process that trains, once it has saved a state; None before."""
     for spec in (store / "staging").glob("align-*/spec.json"):
-        states = list((store / "work" / spec.parent.name).glob("*/step-*")) or list((store / "work" / spec.parent.name).glob("step-*"))
+        states = list((store / "work" / spec.parent.name).glob("*/step-*")) or list(
+            (store / "work" / spec.parent.name).glob("step-*")
+        )
         child = process_of(f"alignflow.worker {spec}")
         if child and states:
             return child
@@ -103,14 +105,19 @@ def webhook(server):
     assert all(line.removeprefix("export ").startswith(names) and line.startswith("export ") for line in lines), lines
     script = f'eval "$({sys.executable} -m alignflow status --environment)"; exec {sys.executable} {REPOSITORY}/examples/notify_on_failure.py "$1"'
     done = subprocess.run(
-        ["sh", "-c", script, "sh", f"http://127.0.0.1:{listener.server_port}/"], env=server.environment, capture_output=True, text=True
+        ["sh", "-c", script, "sh", f"http://127.0.0.1:{listener.server_port}/"],
+        env=server.environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     yield Webhook.told
     listener.shutdown()
 
 
-def test_a_training_child_that_is_killed_fails_its_run_and_a_rerun_goes_on_to_the_same_bytes(server, undisturbed, webhook):
+def test_a_training_child_that_is_killed_fails_its_run_and_a_rerun_goes_on_to_the_same_bytes(
+    server, undisturbed, webhook
+):
     run, child = start(server)
     os.kill(child, signal.SIGKILL)
     state = server.ended(run)
@@ -139,7 +146,9 @@ def test_a_run_whose_worker_was_killed_completes_with_the_same_bytes(server, und
 def test_a_worker_that_was_started_elsewhere_does_the_runs_of_its_pool(server, tmp_path):
     """Beside the server, but by the store alone, from another directory; the server's own worker is dead."""
     with (tmp_path / "log").open("w") as log:
-        worker = subprocess.Popen(server.command("worker", "--pool", POOL), env=server.environment, cwd=tmp_path, stdout=log, stderr=log)
+        worker = subprocess.Popen(
+            server.command("worker", "--pool", POOL), env=server.environment, cwd=tmp_path, stdout=log, stderr=log
+        )
     try:
         run = server.start("prepare", recipe=str(REPOSITORY / TINY))
         assert server.ended(run)["type"] == "COMPLETED", (tmp_path / "log").read_text()
@@ -165,6 +174,8 @@ def test_cancelling_leaves_no_process_and_no_lock(server):
     key = next((server.home.store / "staging").glob("align-*/spec.json")).parent.name.partition(".")[0]
     assert ArtifactStore(server.home.store).is_locked(key)
     server.api.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-    wait_until(lambda: process_of(f"alignflow.worker {server.home.store}") is None and not started(child), 30)  # ended, and reaped
+    wait_until(
+        lambda: process_of(f"alignflow.worker {server.home.store}") is None and not started(child), 30
+    )  # ended, and reaped
     assert server.ended(run)["type"] == "CANCELLED"
     assert not ArtifactStore(server.home.store).is_locked(key)

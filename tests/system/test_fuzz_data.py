@@ -32,18 +32,30 @@ from alignflow.data.sources.detect import kinds_of
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 COUNT, LIMIT_S = 1000, 10
 GOOD_VALUES = {
-    "margin": [0.5, 3, -2.5, None], "soft_label": [0, 0.5, 1, None], "score_chosen": [1.0, 10**20, None], "instructions": [None, '[{"id": "x:y", "kwargs": {}}]'],
-    "chosen": ["a", "ünï 🎉", "[sic]", "x" * 3000], "completion": ["yes", "{}", "🎉"], "ended": [None],
-}  # fmt: skip
+    "margin": [0.5, 3, -2.5, None],
+    "soft_label": [0, 0.5, 1, None],
+    "score_chosen": [1.0, 10**20, None],
+    "instructions": [None, '[{"id": "x:y", "kwargs": {}}]'],
+    "chosen": ["a", "ünï 🎉", "[sic]", "x" * 3000],
+    "completion": ["yes", "{}", "🎉"],
+    "ended": [None],
+}
 BAD_VALUES = {
-    "margin": [10**400, float("inf"), True, [], {"a": 1}, "much"], "soft_label": [1.7, -0.1, False, 10**400],
-    "score_chosen": [float("-inf"), "x", True], "chosen": ["", "  ", None, 5, True, [], {}, "\ud800", "a\0b", "\u200b", [{"role": "assistant", "content": 5}]],
-    "completion": ["", 7, False, "\udfff", "\u200b\u200d", {"a": {"b": 1}}], "chosen_ended": ["maybe", 2, 0.5],
+    "margin": [10**400, float("inf"), True, [], {"a": 1}, "much"],
+    "soft_label": [1.7, -0.1, False, 10**400],
+    "score_chosen": [float("-inf"), "x", True],
+    "chosen": ["", "  ", None, 5, True, [], {}, "\ud800", "a\0b", "\u200b", [{"role": "assistant", "content": 5}]],
+    "completion": ["", 7, False, "\udfff", "\u200b\u200d", {"a": {"b": 1}}],
+    "chosen_ended": ["maybe", 2, 0.5],
     "instructions": [5, 0, True, "free text", "[", '{"id": 1}', '["x"]', '[{"id": 5}]', {"a": 1}],
-    "instruction_id_list": ["abc", 5, [5], {"a": 1}], "prompt": ["", 5, [], [{"role": "wizard", "content": "x"}]],
-}  # fmt: skip
-FIELDS = {"preferences": ("prompt", "chosen", "margin", "soft_label", "score_chosen", "chosen_ended"), "demonstrations": ("prompt", "completion"),
-          "prompts": ("prompt", "instructions", "instruction_id_list")}  # fmt: skip
+    "instruction_id_list": ["abc", 5, [5], {"a": 1}],
+    "prompt": ["", 5, [], [{"role": "wizard", "content": "x"}]],
+}
+FIELDS = {
+    "preferences": ("prompt", "chosen", "margin", "soft_label", "score_chosen", "chosen_ended"),
+    "demonstrations": ("prompt", "completion"),
+    "prompts": ("prompt", "instructions", "instruction_id_list"),
+}
 
 
 class TooSlow(BaseException):
@@ -89,7 +101,10 @@ def table_of_text(draw, rows):
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     kept = [
-        {name: value if isinstance(value, str) else "" if value is None else json.dumps(value) for name, value in row.items()}
+        {
+            name: value if isinstance(value, str) else "" if value is None else json.dumps(value)
+            for name, value in row.items()
+        }
         for row in rows
     ]
     delimiter = draw.choice(",\t")
@@ -101,8 +116,14 @@ def table_of_text(draw, rows):
 
 def columns(draw, rows):
     """Parquet or Arrow; columns of one type each, so that only numbers and texts stay as they are."""
-    texts = [{name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items() if name in ("prompt", "chosen", "rejected", "completion")}
-             for row in rows]  # fmt: skip
+    texts = [
+        {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in row.items()
+            if name in ("prompt", "chosen", "rejected", "completion")
+        }
+        for row in rows
+    ]
     safe = [{name: value.encode("utf-8", "replace").decode() for name, value in row.items()} for row in texts]
     table = pa.Table.from_pylist(safe)
     if draw.random() < 0.4:
@@ -121,14 +142,42 @@ def columns(draw, rows):
 def no_file(draw):
     """Files that are wrong as a whole."""
     deep = draw.randrange(100, 50_000)
-    return draw.choice([
-        (".json", b"null"), (".json", b"5"), (".json", b'"text"'), (".json", b"true"), (".json", b"[1, 2"), (".json", b"[" * deep), (".jsonl", b""),
-        (".json", b'{"a":' * deep), (".jsonl", b"\n\n"), (".jsonl", b"<!doctype html><html>"), (".csv", b"a,a\n1,2\n"), (".csv", b"\xff\xfe,\x00\n"), (".csv", b"prompt\n"),
-        (".jsonl.gz", b"no gzip"), (".jsonl", draw.randbytes(2000)), (".parquet", draw.randbytes(2000)), (".arrow", draw.randbytes(2000)),
-        (".csv", draw.randbytes(2000)), (".json", draw.randbytes(500)), (".txt", b"\xff\xfe" + draw.randbytes(500)), (".txt", b"\0" * 500), (".tsv", b"\0" * 500),
-        (".jsonl.gz", gzip.compress(b'{"prompt": "a"}')[:-9]), (".parquet", b"PAR1" + b"\0" * 100 + b"PAR1"), (".arrow", b"ARROW1\0\0" + b"\xff" * 200), (".xyz", b"x"),
-        (".jsonl", b"[" * deep), (".json", b'[{"prompt": 1, "prompt": 2}]'), (".json", b"{}"), (".json", b"[]"), (".json", b"[[[]]]"), (".jsonl", b"5\nnull\n"),
-    ])  # fmt: skip
+    return draw.choice(
+        [
+            (".json", b"null"),
+            (".json", b"5"),
+            (".json", b'"text"'),
+            (".json", b"true"),
+            (".json", b"[1, 2"),
+            (".json", b"[" * deep),
+            (".jsonl", b""),
+            (".json", b'{"a":' * deep),
+            (".jsonl", b"\n\n"),
+            (".jsonl", b"<!doctype html><html>"),
+            (".csv", b"a,a\n1,2\n"),
+            (".csv", b"\xff\xfe,\x00\n"),
+            (".csv", b"prompt\n"),
+            (".jsonl.gz", b"no gzip"),
+            (".jsonl", draw.randbytes(2000)),
+            (".parquet", draw.randbytes(2000)),
+            (".arrow", draw.randbytes(2000)),
+            (".csv", draw.randbytes(2000)),
+            (".json", draw.randbytes(500)),
+            (".txt", b"\xff\xfe" + draw.randbytes(500)),
+            (".txt", b"\0" * 500),
+            (".tsv", b"\0" * 500),
+            (".jsonl.gz", gzip.compress(b'{"prompt": "a"}')[:-9]),
+            (".parquet", b"PAR1" + b"\0" * 100 + b"PAR1"),
+            (".arrow", b"ARROW1\0\0" + b"\xff" * 200),
+            (".xyz", b"x"),
+            (".jsonl", b"[" * deep),
+            (".json", b'[{"prompt": 1, "prompt": 2}]'),
+            (".json", b"{}"),
+            (".json", b"[]"),
+            (".json", b"[[[]]]"),
+            (".jsonl", b"5\nnull\n"),
+        ]
+    )
 
 
 def damage(draw, content):
@@ -141,7 +190,9 @@ def damage(draw, content):
         elif action == 1:
             del content[at : at + draw.randrange(1, 30)]
         else:
-            content[at:at] = draw.choice([b"\0", b"\xff", b'"', b"[" * 2000, b"1e999", b"\\ud800", b"NaN", b"\n", draw.randbytes(10)])
+            content[at:at] = draw.choice(
+                [b"\0", b"\xff", b'"', b"[" * 2000, b"1e999", b"\\ud800", b"NaN", b"\n", draw.randbytes(10)]
+            )
         if not content:
             return b"x"
     return bytes(content)
@@ -169,7 +220,8 @@ def sound(row):
     json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
     turns = [turn for name in ("messages", "prompt", "chosen", "rejected") for turn in row.get(name) or ()]
     assert turns and all(
-        set(turn) == {"role", "content"} and isinstance(turn["content"], str) and turn["content"].strip() for turn in turns
+        set(turn) == {"role", "content"} and isinstance(turn["content"], str) and turn["content"].strip()
+        for turn in turns
     )
     assert all("\0" not in turn["content"] and turn["content"].strip("\u200b\u200d \n") for turn in turns)
     for name in ("margin", "soft_label", "score_chosen", "score_rejected"):

@@ -28,8 +28,21 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 COUNT, LIMIT_S = 1000, 10
 SOURCES = ("demonstrations", "prompts", "evaluation", "general")
 BAD_PATHS = ("", "  ", "/", "//", "~", "~nobody-of-this-name/x", "x" * 256, "./" + "y/" * 2500, "a\0b", "\ud800.jsonl")
-BAD_CODE = ("json:NoSuchClass", "os:system", "sys:exit", "json:JSONDecoder", "string:ascii_letters", "nowhere_at_all:Judge", ":x", "x:", "a b:C",
-            "subprocess:run", "builtins:eval", "./nowhere.py:Judge", "x" * 1000 + ":Judge")  # fmt: skip
+BAD_CODE = (
+    "json:NoSuchClass",
+    "os:system",
+    "sys:exit",
+    "json:JSONDecoder",
+    "string:ascii_letters",
+    "nowhere_at_all:Judge",
+    ":x",
+    "x:",
+    "a b:C",
+    "subprocess:run",
+    "builtins:eval",
+    "./nowhere.py:Judge",
+    "x" * 1000 + ":Judge",
+)
 
 
 class TooSlow(BaseException):
@@ -87,7 +100,10 @@ def wrong_type(draw, content):
 def out_of_bounds(draw, content):
     place, kind, _, field = draw.choice(NUMBERS)
     limits = {
-        name: getattr(part, name) for part in field.metadata for name in ("ge", "gt", "le", "lt") if getattr(part, name, None) is not None
+        name: getattr(part, name)
+        for part in field.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(part, name, None) is not None
     }
     side = draw.choice(sorted(limits))
     step = 1 if kind is int else abs(limits[side]) * 0.01 + 1e-6
@@ -116,13 +132,29 @@ def bad_code(draw, content):
     if draw.random() < 0.5:
         content["label"] = {"judge": {"name": name}}
     else:
-        content["align"] = {"method": "ppo", "options": {"rewards": [{"name": "function", "options": {"function": name}}]}}
-    return "refused" if content.get("label", {}).get("judge", {}).get("name") == name or name != "subprocess:run" else "either"
+        content["align"] = {
+            "method": "ppo",
+            "options": {"rewards": [{"name": "function", "options": {"function": name}}]},
+        }
+    return (
+        "refused"
+        if content.get("label", {}).get("judge", {}).get("name") == name or name != "subprocess:run"
+        else "either"
+    )
 
 
 def bad_options(draw, content):
     options = draw.choice(
-        [{"temperature": "0.1"}, {"temperature": 1e-300}, {"temprature": 1}, {"constitution": ""}, {"constitution": 5}, [], "x", 5]
+        [
+            {"temperature": "0.1"},
+            {"temperature": 1e-300},
+            {"temprature": 1},
+            {"constitution": ""},
+            {"constitution": 5},
+            [],
+            "x",
+            5,
+        ]
     )
     content["label"] = {"judge": {"name": "rubric", "options": options}}
     return "refused"
@@ -136,38 +168,82 @@ def section_of_another_kind(draw, content):
 
 
 def in_bounds(draw, content):
-    place, kind, optional, field = draw.choice([found for found in NUMBERS if "seed" in found[0] or "learning_rate" in found[0]])
+    place, kind, optional, field = draw.choice(
+        [found for found in NUMBERS if "seed" in found[0] or "learning_rate" in found[0]]
+    )
     put(content, place, draw.choice([0, 1, 2**63 - 1]) if kind is int else draw.choice([1, 1e-5, 3.0e-4]))
     return "taken"
 
 
 STRUCTURES = (
-    wrong_type, wrong_type, wrong_type, out_of_bounds, out_of_bounds, misspelt, bad_path, bad_path, bad_code, bad_options,
-    section_of_another_kind, in_bounds, in_bounds,
-)  # fmt: skip
+    wrong_type,
+    wrong_type,
+    wrong_type,
+    out_of_bounds,
+    out_of_bounds,
+    misspelt,
+    bad_path,
+    bad_path,
+    bad_code,
+    bad_options,
+    section_of_another_kind,
+    in_bounds,
+    in_bounds,
+)
 
 
 def repeated_key(draw, text):
     lines = text.splitlines()
-    at = draw.choice([index for index, line in enumerate(lines) if ":" in line and not line.lstrip().startswith(("#", "-"))])
+    at = draw.choice(
+        [index for index, line in enumerate(lines) if ":" in line and not line.lstrip().startswith(("#", "-"))]
+    )
     indent = len(lines[at]) - len(lines[at].lstrip())
     key = lines[at].split(":")[0].strip()
-    end = next((i for i in range(at + 1, len(lines)) if lines[i].strip() and len(lines[i]) - len(lines[i].lstrip()) <= indent), len(lines))
-    while end < len(lines) and lines[end].lstrip().startswith("- ") and len(lines[end]) - len(lines[end].lstrip()) == indent:
+    end = next(
+        (i for i in range(at + 1, len(lines)) if lines[i].strip() and len(lines[i]) - len(lines[i].lstrip()) <= indent),
+        len(lines),
+    )
+    while (
+        end < len(lines)
+        and lines[end].lstrip().startswith("- ")
+        and len(lines[end]) - len(lines[end].lstrip()) == indent
+    ):
         end += 1
     return "\n".join([*lines[:end], f"{' ' * indent}{key}: 1", *lines[end:]]).encode(), "refused"
 
 
 def no_yaml(draw, text):
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
-    return draw.choice([
-        b"", b"- 1\n- 2\n", b"5", b"text", b"null", b"\xff\xfe" + text.encode("utf-16-le"), text.encode()[:40] + b"\xff" + text.encode()[40:],
-        text.encode() + b"\x00", b"\tname: x\n" + text.encode(), ("x: " + "[" * draw.randrange(50, 3000)).encode(), bomb.encode(),
-        text.encode() + b"\nsft: &x [*x]\n", text.encode() + b"\n!!python/object/apply:os.system [true]: 1\n",
-        text.encode() + b"\nreport: !!python/name:os.system\n", b"x: " + b"9" * 5000, b"name: \"\\ud800\"", b"a: &a 1\nb: *c\n", b"1: 2\n",
-        b"name: x\n---\nname: y\n", b"name: !!binary aGk=\n", b"%YAML 9.9.9\n", b"seed: .nan\n", b"seed: 1e999\n", b"? [a, b]\n: c\n",
-        b"#" * 600_000, ("name: " + "x" * 1_000_000).encode(),
-    ]), "refused"  # fmt: skip
+    return draw.choice(
+        [
+            b"",
+            b"- 1\n- 2\n",
+            b"5",
+            b"text",
+            b"null",
+            b"\xff\xfe" + text.encode("utf-16-le"),
+            text.encode()[:40] + b"\xff" + text.encode()[40:],
+            text.encode() + b"\x00",
+            b"\tname: x\n" + text.encode(),
+            ("x: " + "[" * draw.randrange(50, 3000)).encode(),
+            bomb.encode(),
+            text.encode() + b"\nsft: &x [*x]\n",
+            text.encode() + b"\n!!python/object/apply:os.system [true]: 1\n",
+            text.encode() + b"\nreport: !!python/name:os.system\n",
+            b"x: " + b"9" * 5000,
+            b'name: "\\ud800"',
+            b"a: &a 1\nb: *c\n",
+            b"1: 2\n",
+            b"name: x\n---\nname: y\n",
+            b"name: !!binary aGk=\n",
+            b"%YAML 9.9.9\n",
+            b"seed: .nan\n",
+            b"seed: 1e999\n",
+            b"? [a, b]\n: c\n",
+            b"#" * 600_000,
+            ("name: " + "x" * 1_000_000).encode(),
+        ]
+    ), "refused"
 
 
 def damaged(draw, text):
@@ -187,10 +263,16 @@ def shuffled_lines(draw, text):
 
 
 def written_otherwise(draw, text):
-    return draw.choice([
-        b"\xef\xbb\xbf" + text.encode(), text.replace("\n", "\r\n").encode(), text.replace("1.0e-4", "1e-4").encode(),
-        (text + "\n...\n").encode(), text.replace("sft: {", "sft: &base {").encode(), ("---\n" + text).encode(),
-    ]), "taken"  # fmt: skip
+    return draw.choice(
+        [
+            b"\xef\xbb\xbf" + text.encode(),
+            text.replace("\n", "\r\n").encode(),
+            text.replace("1.0e-4", "1e-4").encode(),
+            (text + "\n...\n").encode(),
+            text.replace("sft: {", "sft: &base {").encode(),
+            ("---\n" + text).encode(),
+        ]
+    ), "taken"
 
 
 TEXTS = (repeated_key, repeated_key, no_yaml, no_yaml, damaged, damaged, shuffled_lines, written_otherwise)
@@ -198,11 +280,26 @@ TEXTS = (repeated_key, repeated_key, no_yaml, no_yaml, damaged, damaged, shuffle
 
 def nonsense_settings(draw):
     name = draw.choice(
-        ["a..b", ".", "", "a." * 500 + "b", "data.prompts.99.path", "evaluate.evaluators.x", "align.beta.x.y", "²", "x" * 5000]
+        [
+            "a..b",
+            ".",
+            "",
+            "a." * 500 + "b",
+            "data.prompts.99.path",
+            "evaluate.evaluators.x",
+            "align.beta.x.y",
+            "²",
+            "x" * 5000,
+        ]
     )
     return [
         draw.choice(
-            [f"{name}={draw.choice(['1', '', '[', '{a: 1, a: 2}', '!!python/name:os.system'])}", "align.beta", "=", 'align.beta="0.1"']
+            [
+                f"{name}={draw.choice(['1', '', '[', '{a: 1, a: 2}', '!!python/name:os.system'])}",
+                "align.beta",
+                "=",
+                'align.beta="0.1"',
+            ]
         )
     ]
 
@@ -276,7 +373,10 @@ def test_a_thousand_recipes_are_taken_as_they_read_or_refused_in_one_message(rep
             signal.setitimer(signal.ITIMER_PROF, 0)
         case = (number, wanted, settings, content[:3000], message[:500], time.monotonic() - started)
         assert outcome == wanted or wanted == "either", case
-        assert not [warning for warning in leaked if not issubclass(warning.category, DeprecationWarning)], (case, leaked)
+        assert not [warning for warning in leaked if not issubclass(warning.category, DeprecationWarning)], (
+            case,
+            leaked,
+        )
         if message:
             assert len(message) < 2500 and "Traceback" not in message and max(map(len, message.split())) < 800, case
         counts[outcome] += 1

@@ -11,7 +11,9 @@ NEVER = dict.fromkeys(STAGES, False)
 
 def test_a_gate_that_asks_waits_for_approve_and_is_remembered(copy):
     waits = copy("run", TINY, "--set", ASK, status=3)
-    assert "--approve reward.eval_accuracy" in waits and "nothing is so good" in waits and "reference  cached" not in waits
+    assert (
+        "--approve reward.eval_accuracy" in waits and "nothing is so good" in waits and "reference  cached" not in waits
+    )
     assert copy.run("--set", ASK, "--approve", "reward.eval_accuracy") == NEVER
     assert copy.run("--set", ASK) == NEVER, "approved once"
     assert "reward.eval_accuracy: approved by" in copy("lineage", "reward-")
@@ -42,7 +44,13 @@ def test_ten_new_prompts_sample_and_label_only_those_and_too_few_train_nothing(f
     (tmp_path / "prompts" / "1.jsonl").write_text("".join(rows[16:]))  # before the others, so that every place moves
     again = empty("run", recipe, "--approve", "label.new/preferences/train", "--until", "label")
     assert "init  cached" in again and "approved" in again
-    prompts = [json.loads(path.read_text())["metrics"]["prompts"] for path in (empty.store / "artifacts").glob("sample-*/manifest.json")]
+    prompts = [
+        json.loads(path.read_text())["metrics"]["prompts"]
+        for path in (empty.store / "artifacts").glob("sample-*/manifest.json")
+    ]
     new = max(prompts) - min(prompts)  # those of the ten that are on the training side
     assert 0 < new <= 10
-    assert numbers(empty.store, "sample") == [2 * min(prompts), 2 * new] and numbers(empty.store, "label") == [min(prompts), new]
+    assert numbers(empty.store, "sample") == [2 * min(prompts), 2 * new] and numbers(empty.store, "label") == [
+        min(prompts),
+        new,
+    ]

@@ -74,9 +74,15 @@ def test_work_that_comes_alive_between_the_question_and_the_answer_stays(empty, 
     process.wait()
     wait_until(lambda: child not in processes("alignflow.worker"))
     gc = subprocess.Popen(
-        [sys.executable, "-m", "alignflow", "gc", "--keep-last", "0"], cwd=REPOSITORY, env=empty.environment(PYTHONUNBUFFERED="1"), text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
-    )  # fmt: skip
+        [sys.executable, "-m", "alignflow", "gc", "--keep-last", "0"],
+        cwd=REPOSITORY,
+        env=empty.environment(PYTHONUNBUFFERED="1"),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+    )
     asked = ""
     while "]: " not in asked:
         asked += (letter := gc.stdout.read(1))

@@ -26,7 +26,11 @@ def processes(part):
 def child_of(runner, stage):
     """The worker of a stage on a runner's store, once its body has begun to work; None before."""
     for spec in (runner.store / "staging").glob(f"{stage}-*/spec.json"):
-        workers = [pid for pid in processes(f"alignflow.worker {spec}") if b"supervise" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        workers = [
+            pid
+            for pid in processes(f"alignflow.worker {spec}")
+            if b"supervise" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
         if workers:
             return workers[0]
     return None
@@ -65,7 +69,9 @@ def kill_flow(runner, stage, patches):
 
 
 def kill_child(runner, stage, patches):
-    process = runner.start("run", TINY, "--until", stage)  # where it has finished in the instant before, nothing else is run
+    process = runner.start(
+        "run", TINY, "--until", stage
+    )  # where it has finished in the instant before, nothing else is run
     child = deep_in(runner, stage, process)
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
@@ -95,7 +101,9 @@ def test_a_run_that_is_killed_in_every_stage_ends_with_the_digests_of_an_undistu
         made = {path.name.split("-")[0] for path in (empty.store / "artifacts").iterdir()}
         assert made >= set(STAGES[:number]), "finished stages stay"
         for artifact in (empty.store / "artifacts").iterdir():
-            assert json.loads((artifact / "manifest.json").read_text())["key"] == artifact.name, "nothing half-written counts"
+            assert json.loads((artifact / "manifest.json").read_text())["key"] == artifact.name, (
+                "nothing half-written counts"
+            )
     assert hits >= len(STAGES) - 1, "all but one that may have ended in the instant before"
     empty.run()
     assert empty.digests() == finished.digests()

@@ -82,7 +82,12 @@ def test_two_runs_at_the_same_time_do_the_work_once(empty):
     both = [empty.start("run", TINY, "--until", "sft") for _ in range(2)]
     outputs = [process.communicate(timeout=600)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    ran = [line.split()[0] for output in outputs for line in output.splitlines() if len(line.split()) > 1 and line.split()[1] == "ran"]
+    ran = [
+        line.split()[0]
+        for output in outputs
+        for line in output.splitlines()
+        if len(line.split()) > 1 and line.split()[1] == "ran"
+    ]
     assert sorted(ran) == ["init", "prepare", "sft"], outputs
 
 
@@ -108,7 +113,19 @@ def test_talking_to_two_models_side_by_side(finished):
     import sys
 
     done = subprocess.run(
-        [sys.executable, "-m", "alignflow", "chat", finished.artifact("sft").name[:12], finished.artifact("align").name[:12], "--max-new-tokens", "5"],
-        input="Hello?\n\n", capture_output=True, text=True, env=finished.environment(),
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "alignflow",
+            "chat",
+            finished.artifact("sft").name[:12],
+            finished.artifact("align").name[:12],
+            "--max-new-tokens",
+            "5",
+        ],
+        input="Hello?\n\n",
+        capture_output=True,
+        text=True,
+        env=finished.environment(),
+    )
     assert done.returncode == 0 and "sft-" in done.stdout and "align-" in done.stdout, done.stderr

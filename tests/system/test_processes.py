@@ -32,9 +32,13 @@ BF16_SHARE = 0.05  # of the update: splitting a step in two moves plain torch by
 pytestmark = pytest.mark.timeout(900)
 
 CELLS = {
-    f"zero {stage} {precision} {tokens}": {"config": {}, "runtime": {"zero_stage": stage, "precision": precision, "micro_batch_tokens": tokens}}
-    for stage in (1, 2, 3) for precision, tokens in (("fp32", 8192), ("fp32", 45), ("bf16", 8192))
-}  # fmt: skip
+    f"zero {stage} {precision} {tokens}": {
+        "config": {},
+        "runtime": {"zero_stage": stage, "precision": precision, "micro_batch_tokens": tokens},
+    }
+    for stage in (1, 2, 3)
+    for precision, tokens in (("fp32", 8192), ("fp32", 45), ("bf16", 8192))
+}
 CELLS["zero 3 untied"] = {"config": {"tied": False}, "runtime": {"zero_stage": 3}}
 CELLS["zero 3 offloaded"] = {"config": {}, "runtime": {"zero_stage": 3, "offload": "all", "micro_batch_tokens": 45}}
 CELLS["one row a step"] = {"config": {"batch_size": 1}, "runtime": {"zero_stage": 2}}
@@ -46,10 +50,23 @@ def cells(tmp_path_factory):
     root = tmp_path_factory.mktemp("cells")
     (root / "cells.json").write_text(json.dumps(CELLS))
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0",
-        "--local-addr=127.0.0.1", str(TESTS / "training_support.py"), str(root / "cells.json"), str(root),
-    ]  # fmt: skip
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu", "PYTHONPATH": f"{REPOSITORY}:{TESTS}"}
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",
+        "--local-addr=127.0.0.1",
+        str(TESTS / "training_support.py"),
+        str(root / "cells.json"),
+        str(root),
+    ]
+    environment = {
+        **os.environ,
+        "GLOO_SOCKET_IFNAME": "lo",
+        "DS_ACCELERATOR": "cpu",
+        "PYTHONPATH": f"{REPOSITORY}:{TESTS}",
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800)
     (root / "log.txt").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
@@ -93,8 +110,15 @@ def test_the_group_of_two_adds_up_and_gathers(cells):
     assert (first["rank"], second["rank"], first["size"], first["main"], second["main"]) == (0, 1, 2, True, False)
     assert (first["share"], second["share"]) == (["a", "c", "e"], ["b", "d"])
     for found in (first, second):
-        assert found["sum_all"] == {"a": 0.2, "b": 3.0} and found["sum_tensor"] == [1, 3, 5] and found["type"] == "torch.int64"
-        assert found["gather"] == [{"rank": 0, "text": "é"}, {"rank": 1, "text": "éééé"}] and found["anywhere"] == [True, False]
+        assert (
+            found["sum_all"] == {"a": 0.2, "b": 3.0}
+            and found["sum_tensor"] == [1, 3, 5]
+            and found["type"] == "torch.int64"
+        )
+        assert found["gather"] == [{"rank": 0, "text": "é"}, {"rank": 1, "text": "éééé"}] and found["anywhere"] == [
+            True,
+            False,
+        ]
 
 
 SITE = """
@@ -193,9 +217,11 @@ def start(area, spec):
     """A process that launches a stage, to be killed."""
     write_whole(area / "order.json", spec)
     return subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(area)], env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ['PYTHONPATH']}"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-c", PARENT, str(area)],
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ['PYTHONPATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def until(condition, process, seconds=300):
@@ -289,7 +315,11 @@ def demonstrations(tmp_path_factory):
     root = tmp_path_factory.mktemp("demonstrations")
     words = ["cat", "dog", "bird", "house", "hill"]
     rows = [
-        {"id": f"d{i}", "source": "t", "messages": [*user(f"the {words[i % 5]}"), *assistant(" ".join([words[i % 5]] * (1 + i % 7)))]}
+        {
+            "id": f"d{i}",
+            "source": "t",
+            "messages": [*user(f"the {words[i % 5]}"), *assistant(" ".join([words[i % 5]] * (1 + i % 7)))],
+        }
         for i in range(24)
     ]
     write_table(rows, "demonstrations", root / "train.parquet")
@@ -297,17 +327,28 @@ def demonstrations(tmp_path_factory):
     return root
 
 
-def test_two_nodes_on_loopback_finish_an_sft_stage_with_the_bytes_of_one_node(places, tiny_checkpoint, demonstrations, tmp_path):
-    config = SFTConfig(learning_rate=1e-3, max_steps=6, batch_size=9, save_steps=3, max_length=64, logging_steps=2).model_dump(mode="json")
+def test_two_nodes_on_loopback_finish_an_sft_stage_with_the_bytes_of_one_node(
+    places, tiny_checkpoint, demonstrations, tmp_path
+):
+    config = SFTConfig(
+        learning_rate=1e-3, max_steps=6, batch_size=9, save_steps=3, max_length=64, logging_steps=2
+    ).model_dump(mode="json")
     inputs = {"base": str(tiny_checkpoint), "demonstrations": str(demonstrations)}
     ArtifactStore(tmp_path / "store")  # the node takes a directory that holds something only where it is a store
     one, first = launch(*places("sft-one", config, "sft", inputs, processes=2))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ['PYTHONPATH']}", "ALIGNFLOW_HOME": str(tmp_path / "store")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{REPOSITORY}:{os.environ['PYTHONPATH']}",
+        "ALIGNFLOW_HOME": str(tmp_path / "store"),
+    }
     node = subprocess.Popen(
-        [sys.executable, "-m", "alignflow", "node", "--node-rank", "1", "--once"], env=environment, text=True, stdout=subprocess.PIPE
+        [sys.executable, "-m", "alignflow", "node", "--node-rank", "1", "--once"],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
     )
     try:
         two, second = launch(*places("sft-two", config, "sft", inputs, nodes=2, rendezvous=f"127.0.0.1:{port}"))
@@ -322,16 +363,25 @@ def test_two_nodes_on_loopback_finish_an_sft_stage_with_the_bytes_of_one_node(pl
 def preferences(tmp_path):
     root = tmp_path / "preferences"
     rows = [
-        {"id": f"p{i}", "source": "t", "prompt": user(f"the {i % 7} cats"), "chosen": assistant("cat " * (1 + i % 5)),
-         "rejected": assistant("dog " * (1 + i % 3)), "chosen_ended": True, "rejected_ended": True}
+        {
+            "id": f"p{i}",
+            "source": "t",
+            "prompt": user(f"the {i % 7} cats"),
+            "chosen": assistant("cat " * (1 + i % 5)),
+            "rejected": assistant("dog " * (1 + i % 3)),
+            "chosen_ended": True,
+            "rejected_ended": True,
+        }
         for i in range(20)
-    ]  # fmt: skip
+    ]
     write_table(rows, "preferences", root / "train.parquet")
     write_table(rows[:5], "preferences", root / "heldout.parquet")
     return root
 
 
-def test_two_processes_share_the_answers_that_the_reference_scores_and_under_zero_3_the_model(places, tiny_checkpoint, preferences):
+def test_two_processes_share_the_answers_that_the_reference_scores_and_under_zero_3_the_model(
+    places, tiny_checkpoint, preferences
+):
     config = catalogue.STAGES["reference"].config(per_token=True).model_dump(mode="json")
     inputs = {"checkpoint": str(tiny_checkpoint), "preferences": str(preferences)}
     found = []
@@ -352,8 +402,12 @@ METHODS = ("dpo", "cpo", "orpo", "kto", "npo", "lipo", "beta_dpo", "tdpo2")
 """Sums over rows, means over the tokens of a step, figures of a whole step, lists, weights of pairs, a live reference."""
 
 
-@pytest.mark.parametrize(("stage", "settings"), [("sft", {}), ("reward", {}), *(("align", {"method": name}) for name in METHODS)], ids=str)
-def test_the_stages_train_in_two_processes_under_zero_3_as_in_one(stage, settings, places, tiny_checkpoint, demonstrations, preferences):
+@pytest.mark.parametrize(
+    ("stage", "settings"), [("sft", {}), ("reward", {}), *(("align", {"method": name}) for name in METHODS)], ids=str
+)
+def test_the_stages_train_in_two_processes_under_zero_3_as_in_one(
+    stage, settings, places, tiny_checkpoint, demonstrations, preferences
+):
     inputs = {
         "sft": {"base": tiny_checkpoint, "demonstrations": demonstrations},
         "reward": {"base": tiny_checkpoint, "preferences": preferences},
@@ -362,7 +416,16 @@ def test_the_stages_train_in_two_processes_under_zero_3_as_in_one(stage, setting
     inputs = {name: str(path) if path else None for name, path in inputs.items()}
     config = (
         catalogue.STAGES[stage]
-        .config(learning_rate=1e-3, max_steps=4, batch_size=7, max_length=64, logging_steps=1, eval_steps=2, load_best_model_at_end=True, **settings)
+        .config(
+            learning_rate=1e-3,
+            max_steps=4,
+            batch_size=7,
+            max_length=64,
+            logging_steps=1,
+            eval_steps=2,
+            load_best_model_at_end=True,
+            **settings,
+        )
         .model_dump(mode="json")
     )
     found = []
@@ -372,6 +435,8 @@ def test_the_stages_train_in_two_processes_under_zero_3_as_in_one(stage, setting
         found.append((load_file(area / "payload" / "model.safetensors"), result["metrics"]))
     (one, one_metrics), (two, two_metrics) = found
     shapes = {name: value.shape for name, value in one.items()}
-    assert {name: value.shape for name, value in two.items()} == shapes and all(shape.numel() for shape in shapes.values()), "whole tensors"
+    assert {name: value.shape for name, value in two.items()} == shapes and all(
+        shape.numel() for shape in shapes.values()
+    ), "whole tensors"
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
     assert two_metrics == pytest.approx(one_metrics, rel=1e-3, abs=1e-5)

@@ -11,7 +11,16 @@ def test_stories3m_in_small(empty):
     assert empty.run("--smoke", recipe="recipes/stories3m.yaml") == dict.fromkeys(STAGES, True)
 
 
-@pytest.mark.skipif(not (REPOSITORY.parent / "smollm2").is_dir() or not SHARED.is_dir(), reason="needs ../shared and ../smollm2")
+@pytest.mark.skipif(
+    not (REPOSITORY.parent / "smollm2").is_dir() or not SHARED.is_dir(), reason="needs ../shared and ../smollm2"
+)
 def test_smollm2_in_small(empty):
-    settings = ["--set", "sample.max_new_tokens=8", "--set", "data.demonstrations.0.max_rows=24", "--set", "data.prompts.0.max_rows=16"]
+    settings = [
+        "--set",
+        "sample.max_new_tokens=8",
+        "--set",
+        "data.demonstrations.0.max_rows=24",
+        "--set",
+        "data.prompts.0.max_rows=16",
+    ]
     assert empty.run("--smoke", *settings, "--until", "label", recipe="recipes/smollm2.yaml")["label"]

@@ -31,7 +31,9 @@ def outcomes(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("kind", "processes"), CELLS)
-def test_a_training_that_is_killed_at_random_moments_ends_with_the_digest_of_an_undisturbed_one(kind, processes, outcomes):
+def test_a_training_that_is_killed_at_random_moments_ends_with_the_digest_of_an_undisturbed_one(
+    kind, processes, outcomes
+):
     outcome = outcomes[kind, processes].result()
     assert len(outcome.kills) == KILLS and outcome.runs >= 1
     assert outcome.equal == outcome.runs, outcome

@@ -27,11 +27,17 @@ def server(tmp_path_factory, history):
     (made.folder / "prompts").mkdir()
     (made.folder / "prompts" / "first.jsonl").write_text("".join(made.prompts[:24]))
     recipe = {
-        "name": "often", "sft": None, "reward": None, "evaluate": None, "engine": tiny["engine"],
+        "name": "often",
+        "sft": None,
+        "reward": None,
+        "evaluate": None,
+        "engine": tiny["engine"],
         "model": {**tiny["model"], "corpus": [{"path": str(examples / "prompts.jsonl.gz")}]},
         "data": {"prompts": [{"path": "prompts"}], "max_length": 160, "max_prompt_length": 64, "heldout_fraction": 0.2},
-        "sample": {"n": 3, "max_new_tokens": 8}, "label": tiny["label"], "align": {**tiny["align"], "max_steps": 3},
-    }  # fmt: skip
+        "sample": {"n": 3, "max_new_tokens": 8},
+        "label": tiny["label"],
+        "align": {**tiny["align"], "max_steps": 3},
+    }
     (made.folder / "often.yaml").write_text(yaml.safe_dump(recipe))
     made("up", "--port", made.port)
     yield made
@@ -54,7 +60,11 @@ def finished_run(server, number):
 
     def ended():
         known = runs(server)
-        return known[number] if len(known) > number and known[number]["state_type"] in ("COMPLETED", "FAILED", "CRASHED") else None
+        return (
+            known[number]
+            if len(known) > number and known[number]["state_type"] in ("COMPLETED", "FAILED", "CRASHED")
+            else None
+        )
 
     found = wait_until(ended, PATIENCE_S, every=1)
     assert found["state_type"] == "COMPLETED", found["state"]
@@ -63,7 +73,9 @@ def finished_run(server, number):
 
 def computed(server, stage):
     """Rows that each artifact of a stage computed, and had, in the order in which they were made."""
-    manifests = [json.loads(path.read_text()) for path in (server.home.store / "artifacts").glob(f"{stage}-*/manifest.json")]
+    manifests = [
+        json.loads(path.read_text()) for path in (server.home.store / "artifacts").glob(f"{stage}-*/manifest.json")
+    ]
     return [(each["cost"]["rows"], each["metrics"]) for each in sorted(manifests, key=lambda each: each["created"])]
 
 
@@ -75,7 +87,9 @@ def test_first_it_trains_then_it_finds_everything_then_it_computes_what_is_new(s
     (folder / ".second.jsonl").write_text("".join(server.prompts[24:]))
     (folder / ".second.jsonl").rename(folder / "second.jsonl")
     known = finished_run(server, begun)
-    if set(known["steps"].values()) == {"Cached"}:  # the run that went on read the new prompts, or this one read the folder before
+    if set(known["steps"].values()) == {
+        "Cached"
+    }:  # the run that went on read the new prompts, or this one read the folder before
         known = finished_run(server, begun + 1)
     assert [name for name, state in known["steps"].items() if state == "Cached"] in (["init"], list(STEPS))
     assert len(list((server.home.store / "artifacts").glob("align-*"))) == 2
@@ -92,7 +106,11 @@ def test_a_run_that_is_due_while_another_goes_on_waits_for_it(server):
     both = [server.start("pipeline", recipe=str(server.folder / "often.yaml"), more=more) for _ in range(2)]
     ends = [server.ended(run, PATIENCE_S) for run in both]
     assert [end["type"] for end in ends] == ["COMPLETED"] * 2, ends
-    spans = [[datetime.fromisoformat(time) for pair in run["times"] for time in pair] for run in runs(server) if run["id"] in both]
+    spans = [
+        [datetime.fromisoformat(time) for pair in run["times"] for time in pair]
+        for run in runs(server)
+        if run["id"] in both
+    ]
     (_, end), (begin, _) = sorted((min(span), max(span)) for span in spans)
     assert end <= begin
     aligned = [run["steps"].get("align") for run in runs(server) if run["id"] in both]
@@ -104,5 +122,9 @@ def test_a_run_that_is_due_while_another_goes_on_waits_for_it(server):
 def test_scheduled_runs_never_overlapped(server):
     for number in range(len(runs(server))):
         finished_run(server, number)
-    times = sorted((min(begin for begin, _ in run["times"]), max(end for _, end in run["times"])) for run in runs(server) if run["times"])
+    times = sorted(
+        (min(begin for begin, _ in run["times"]), max(end for _, end in run["times"]))
+        for run in runs(server)
+        if run["times"]
+    )
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(times))

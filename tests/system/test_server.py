@@ -46,7 +46,9 @@ def killed(server):
     """A flow run whose worker was killed, and then it, too: when, its id, and whether it had gone on without its worker."""
     run = server.start("hold", path=str(server.folder / "killed"), until="/nonexistent")
     pid = int(wait_until(lambda: (server.folder / "killed").exists() and (server.folder / "killed").read_text()))
-    heartbeat = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}}
+    heartbeat = {
+        "filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+    }
     wait_until(lambda: server.api.post("/events/filter", heartbeat)["total"])
     log = server.home.run_logs / f"{run}.log"
     os.kill(server.pid(f"worker-{POOL}"), signal.SIGKILL)
@@ -63,7 +65,9 @@ def test_a_flow_run_survives_its_worker(server, killed):
 
 def test_status_tells_a_dead_worker_and_up_starts_only_that(server, killed):
     found = json.loads(server("status", "--json", status=1))
-    assert found["server"]["healthy"] and not found["workers"][0]["healthy"] and "ended" in found["workers"][0]["problem"]
+    assert (
+        found["server"]["healthy"] and not found["workers"][0]["healthy"] and "ended" in found["workers"][0]["problem"]
+    )
     before = server.pid("server")
     assert f"started worker-{POOL}" in server("up")
     assert server.pid("server") == before
@@ -74,27 +78,38 @@ def test_up_again_changes_nothing(server, killed):
     assert "it is up already" in server("up")
     assert processes.known(server.home) == before
     found = json.loads(server("status", "--json"))
-    assert found["healthy"] and found["deployments"] >= 2 and found["pools"][0]["name"] == POOL and found["url"] == server.url
+    assert (
+        found["healthy"]
+        and found["deployments"] >= 2
+        and found["pools"][0]["name"] == POOL
+        and found["url"] == server.url
+    )
     assert "another port" in server("up", "--port", server.port + 1, status=2)
 
 
 def test_the_login_is_shown_to_its_owner_and_to_nobody_else(server):
     login = server.home.login()
     assert login in server("status", "--login")
-    assert login not in server("status") + server("up") + server("status", "--json"), "what a log may keep names the file alone"
+    assert login not in server("status") + server("up") + server("status", "--json"), (
+        "what a log may keep names the file alone"
+    )
     assert str(server.home.login_file) in server("status").replace("\n", "")
     password = login.partition(":")[2].encode()
     for pid in processes.marked(server.home):
         with contextlib.suppress(OSError):
             assert password not in Path(f"/proc/{pid}/cmdline").read_bytes()
-    assert not any(path.stat().st_mode & 0o077 for path in (server.home.root, server.home.prefect, server.home.login_file))
+    assert not any(
+        path.stat().st_mode & 0o077 for path in (server.home.root, server.home.prefect, server.home.login_file)
+    )
 
 
 def test_nothing_is_told_without_the_login(server):
     assert httpx.get(f"{server.url}/api/health").status_code == 200
     assert httpx.get(f"{server.url}/api/admin/version").status_code == 401
     assert httpx.get(f"{server.url}/api/admin/version", auth=("alignflow", "wrong")).status_code == 401
-    assert httpx.get(f"{server.url}/api/admin/version", auth=tuple(server.home.login().split(":", 1))).status_code == 200
+    assert (
+        httpx.get(f"{server.url}/api/admin/version", auth=tuple(server.home.login().split(":", 1))).status_code == 200
+    )
     for path in ("openapi.json", "docs", "redoc", "openapi.json%0A", "docs/"):  # of Prefect's API
         assert httpx.get(f"{server.url}/{path}").status_code == 404
 
@@ -117,7 +132,11 @@ def test_the_browser_is_kept_from_other_hosts(server, path):
     response = httpx.get(f"{server.url}{path}", headers={"Accept": "text/html"}, follow_redirects=True)
     assert response.status_code == 200
     policy = response.headers["content-security-policy"]
-    assert "default-src 'self'" in policy and "script-src 'self' 'unsafe-eval';" in policy and "frame-ancestors 'none'" in policy
+    assert (
+        "default-src 'self'" in policy
+        and "script-src 'self' 'unsafe-eval';" in policy
+        and "frame-ancestors 'none'" in policy
+    )
     assert f"connect-src 'self' ws://127.0.0.1:{server.port};" in policy
 
 
@@ -127,12 +146,19 @@ def test_job_variables_cannot_set_the_command_environment_or_directory_of_a_run(
     code = server.folder / "code"
     code.mkdir()
     (code / "sitecustomize.py").write_text(f"open({str(bait)!r}, 'w')")
-    for variables in ({"command": f"touch {bait}"}, {"env": {"PYTHONPATH": str(code)}}, {"env.PYTHONPATH": str(code)}, {"working_dir": str(code)}):
+    for variables in (
+        {"command": f"touch {bait}"},
+        {"env": {"PYTHONPATH": str(code)}},
+        {"env.PYTHONPATH": str(code)},
+        {"working_dir": str(code)},
+    ):
         with pytest.raises(ServerError, match="403.*job variable"):
             server.start("note", variables, path=str(path))
     with sqlite3.connect(server.home.prefect / "prefect.db", timeout=60) as database:
         planted = json.dumps({"command": f"touch {bait}", "env": {"PYTHONPATH": str(code)}, "working_dir": str(code)})
-        assert database.execute("update deployment set infra_overrides = ? where name = 'note'", [planted]).rowcount == 1
+        assert (
+            database.execute("update deployment set infra_overrides = ? where name = 'note'", [planted]).rowcount == 1
+        )
     assert server.ended(server.start("note", path=str(path)))["type"] == "COMPLETED"
     assert not bait.exists()
     noted = json.loads(path.read_text())
@@ -141,7 +167,9 @@ def test_job_variables_cannot_set_the_command_environment_or_directory_of_a_run(
 
 def test_the_template_of_its_pool_cannot_be_opened_again(server):
     known = server.api.get(f"/work_pools/{POOL}")["base_job_template"]
-    prefects = server.api.get("/collections/views/aggregate-worker-metadata")["prefect"]["process"]["default_base_job_configuration"]
+    prefects = server.api.get("/collections/views/aggregate-worker-metadata")["prefect"]["process"][
+        "default_base_job_configuration"
+    ]
     with pytest.raises(ServerError, match="403.*template"):
         server.api.patch(f"/work_pools/{POOL}", {"base_job_template": prefects})
     assert server.api.get(f"/work_pools/{POOL}")["base_job_template"] == known
@@ -179,7 +207,9 @@ def test_run_uses_the_server_of_its_store(server, killed):
 @pytest.fixture(scope="module")
 def postgresql():
     """The URL of an empty PostgreSQL database with a password; None where none is installed."""
-    found = shutil.which("pg_ctl") or next(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)), None)
+    found = shutil.which("pg_ctl") or next(
+        map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)), None
+    )
     if found is None:
         yield None
         return
@@ -195,9 +225,26 @@ def postgresql():
 
     def call(program, *arguments):
         with (folder / "log").open("a") as log:
-            subprocess.run([programs / program, *map(str, arguments)], cwd="/", stdout=log, stderr=log, check=True, timeout=120, **user)
+            subprocess.run(
+                [programs / program, *map(str, arguments)],
+                cwd="/",
+                stdout=log,
+                stderr=log,
+                check=True,
+                timeout=120,
+                **user,
+            )
 
-    call("initdb", "-D", folder / "data", "-U", "alignflow", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "--no-sync")
+    call(
+        "initdb",
+        "-D",
+        folder / "data",
+        "-U",
+        "alignflow",
+        "--auth=scram-sha-256",
+        f"--pwfile={folder / 'password'}",
+        "--no-sync",
+    )
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
     call("pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "server.log", "-w", "start")
     yield f"postgresql://alignflow:s3cret@127.0.0.1:{port}/postgres"
@@ -222,14 +269,29 @@ def test_a_second_server_in_the_foreground_with_tls_on_postgresql(server, killed
     wrong = (postgresql or "postgresql://nobody:s3cret@127.0.0.1:1/x").replace("s3cret", "wrong")
     refused = second("up", "--port", second.port, "--database", wrong, status=2)
     assert "the database cannot be used" in refused and "wrong" not in refused.replace("wrong password", "")
-    options = ["--port", second.port, "--tls-certificate", tls[0], "--tls-key", tls[1], "--database", postgresql or "sqlite"]
+    options = [
+        "--port",
+        second.port,
+        "--tls-certificate",
+        tls[0],
+        "--tls-key",
+        tls[1],
+        "--database",
+        postgresql or "sqlite",
+    ]
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(
-            second.command("up", "--foreground", *options), env=second.environment, cwd=tmp_path, stdout=output, stderr=output
+            second.command("up", "--foreground", *options),
+            env=second.environment,
+            cwd=tmp_path,
+            stdout=output,
+            stderr=output,
         )
     wait_until(lambda: process.poll() is not None or "Ctrl-C stops it" in (tmp_path / "output").read_text(), 300)
     assert process.poll() is None, (tmp_path / "output").read_text()
-    assert second.home.login().partition(":")[2] not in (tmp_path / "output").read_text(), "an init system keeps what it prints"
+    assert second.home.login().partition(":")[2] not in (tmp_path / "output").read_text(), (
+        "an init system keeps what it prints"
+    )
     try:
         found = json.loads(second("status", "--json"))
         assert found["url"].startswith("https://") and found["healthy"] and "s3cret" not in json.dumps(found)
@@ -255,7 +317,9 @@ def test_a_run_that_died_without_a_word_is_crashed_within_two_minutes(server, ki
 
 
 PAST = "strftime('%Y-%m-%d %H:%M:%f000', {0}, '-1 hour')"
-AN_HOUR_AGO = f'update automation_bucket set start = {PAST.format("start")}, "end" = {PAST.format(chr(34) + "end" + chr(34))}'
+AN_HOUR_AGO = (
+    f'update automation_bucket set start = {PAST.format("start")}, "end" = {PAST.format(chr(34) + "end" + chr(34))}'
+)
 JUST_OVER = """update automation_bucket set start = strftime('%Y-%m-%d %H:%M:%f000', 'now', '-100 seconds'),
  "end" = strftime('%Y-%m-%d %H:%M:%f000', 'now', '-1 second'), count = 0 where bucketing_key like ?"""
 
@@ -263,7 +327,9 @@ JUST_OVER = """update automation_bucket set start = strftime('%Y-%m-%d %H:%M:%f0
 def set_window(server, automation, seconds):
     """Have an automation wait so long for the events that it expects; Prefect allows 10 s at least."""
     fields = {name: automation[name] for name in ("name", "description", "enabled", "actions")}
-    server.api.put(f"/automations/{automation['id']}", {**fields, "trigger": {**automation["trigger"], "within": seconds}})
+    server.api.put(
+        f"/automations/{automation['id']}", {**fields, "trigger": {**automation["trigger"], "within": seconds}}
+    )
 
 
 def test_a_run_that_waits_for_a_person_is_not_taken_for_a_dead_one(server):
@@ -280,7 +346,17 @@ def test_a_run_that_waits_for_a_person_is_not_taken_for_a_dead_one(server):
             closed = buckets.execute(JUST_OVER, [f"%{run}%"]).rowcount
         if not closed:
             now, resource = datetime.now(UTC).isoformat(), {"prefect.resource.id": f"prefect.flow-run.{run}"}
-            server.api.post("/events", [{"event": "prefect.flow-run.heartbeat", "resource": resource, "id": str(uuid.uuid4()), "occurred": now}])
+            server.api.post(
+                "/events",
+                [
+                    {
+                        "event": "prefect.flow-run.heartbeat",
+                        "resource": resource,
+                        "id": str(uuid.uuid4()),
+                        "occurred": now,
+                    }
+                ],
+            )
         return run in json.dumps(server.api.post("/events/filter", {"filter": spared})["events"])
 
     with contextlib.closing(sqlite3.connect(server.home.prefect / "prefect.db", timeout=60)) as buckets:
@@ -324,7 +400,11 @@ def test_down_ends_everything_and_says_so(server):
     said = server("down")
     assert "server" in said and f"flow run {run}" in said
     assert processes.birth(pid) is None and processes.marked(server.home) == {} and processes.known(server.home) == {}
-    state = sqlite3.connect(server.home.prefect / "prefect.db").execute("select state_type from flow_run where id = ?", [run]).fetchone()
+    state = (
+        sqlite3.connect(server.home.prefect / "prefect.db")
+        .execute("select state_type from flow_run where id = ?", [run])
+        .fetchone()
+    )
     assert state == ("CRASHED",)
     assert "nothing is up" in server("down")
     assert "not started" in server("status", status=1)

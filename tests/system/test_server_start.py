@@ -20,12 +20,24 @@ TELLS_S = 60
 def alignflow(folder, *arguments, before=None):
     """Run a command as a person would; returns status, output and seconds."""
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment = {**outer, "ALIGNFLOW_HOME": str(folder / "store"), "HOME": str(folder), "PYTHONPATH": str(REPOSITORY), "COLUMNS": "250"}
+    environment = {
+        **outer,
+        "ALIGNFLOW_HOME": str(folder / "store"),
+        "HOME": str(folder),
+        "PYTHONPATH": str(REPOSITORY),
+        "COLUMNS": "250",
+    }
     begun = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "alignflow", *arguments], env=environment, cwd=REPOSITORY, preexec_fn=before, text=True, timeout=400,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [sys.executable, "-m", "alignflow", *arguments],
+        env=environment,
+        cwd=REPOSITORY,
+        preexec_fn=before,
+        text=True,
+        timeout=400,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     return done.returncode, done.stdout, time.monotonic() - begun
 
 
@@ -74,7 +86,12 @@ def test_a_home_that_may_not_be_made_is_named(tmp_path, home):
     home.rmdir()
     home.write_text("a file stands where the directory should be")
     status, said, seconds = alignflow(tmp_path, *RUN)
-    assert status == 1 and "the Prefect server cannot start" in said and str(home.parent) in said and "Traceback" not in said, said
+    assert (
+        status == 1
+        and "the Prefect server cannot start" in said
+        and str(home.parent) in said
+        and "Traceback" not in said
+    ), said
     assert seconds < TELLS_S
 
 
@@ -115,9 +132,13 @@ def test_two_runs_that_start_at_once_in_a_new_store_both_end_well(tmp_path):
     environment = {**os.environ, "ALIGNFLOW_HOME": str(tmp_path / "store"), "HOME": str(tmp_path)}
     runs = [
         subprocess.Popen(
-            [sys.executable, "-m", "alignflow", "run", "recipes/tiny.yaml", "--until", "init", "--set", f"seed={seed}"], cwd=REPOSITORY,
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "alignflow", "run", "recipes/tiny.yaml", "--until", "init", "--set", f"seed={seed}"],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for seed in (1, 2)
     ]
     said = [run.communicate(timeout=280)[0] for run in runs]

@@ -17,8 +17,29 @@ def cluster(finished):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
-    scheduler = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
-    worker = [sys.executable, "-m", "dask", "worker", address, "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+    scheduler = [
+        sys.executable,
+        "-m",
+        "dask",
+        "scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-dashboard",
+    ]
+    worker = [
+        sys.executable,
+        "-m",
+        "dask",
+        "worker",
+        address,
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+        "--host",
+        "127.0.0.1",
+    ]
     log = (finished.store.parent / "dask.log").open("w")
     processes = [
         subprocess.Popen(command, stdout=log, stderr=log, env=finished.environment(), cwd=finished.store.parent)
@@ -56,4 +77,6 @@ def test_a_cluster_of_its_own_labels_and_a_pool_of_this_machine_evaluates(copy):
     settings = ("--set", "label.shards=2", "--set", "engine.task_runner=dask")
     assert copy.run("--only", "label", "--force", "label", *settings)["label"]
     assert copy.run("--only", "evaluate", "--force", "evaluate", "--set", "evaluate.shards=2")["evaluate"]
-    assert {stage: copy.digests()[stage] for stage in ("label", "evaluate")} == {stage: before[stage] for stage in ("label", "evaluate")}
+    assert {stage: copy.digests()[stage] for stage in ("label", "evaluate")} == {
+        stage: before[stage] for stage in ("label", "evaluate")
+    }

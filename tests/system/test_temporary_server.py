@@ -43,9 +43,12 @@ class Run:
         self.paused.unlink(missing_ok=True)
         outer = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         self.environment = {
-            **outer, "ALIGNFLOW_HOME": str(self.store), "HOME": str(folder), "PYTHONPATH": f"{folder / 'patches'}:{REPOSITORY}",
+            **outer,
+            "ALIGNFLOW_HOME": str(self.store),
+            "HOME": str(folder),
+            "PYTHONPATH": f"{folder / 'patches'}:{REPOSITORY}",
             "COLUMNS": "200",
-        }  # fmt: skip
+        }
         line = [sys.executable, "-m", "alignflow", command, *map(str, arguments)]
         self.log = folder / "output"
         if terminal:
@@ -61,9 +64,15 @@ class Run:
         """With a terminal of its own, whose foreground group it is in."""
         self.terminal, slave = pty.openpty()
         self.process = subprocess.Popen(
-            ["sh", "-c", 'exec "$@"', "sh", *line], cwd=REPOSITORY, env=self.environment, stdin=slave, stdout=slave, stderr=slave,
-            start_new_session=True, preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
-        )  # fmt: skip
+            ["sh", "-c", 'exec "$@"', "sh", *line],
+            cwd=REPOSITORY,
+            env=self.environment,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        )
         os.close(slave)
 
     def read_terminal(self):
@@ -82,7 +91,9 @@ class Run:
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 self._family[child.pid] = child
-        return [child for child in self._family.values() if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        return [
+            child for child in self._family.values() if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+        ]
 
     def server(self):
         """The process that listens for the run; None before."""
@@ -98,7 +109,9 @@ class Run:
         wait_until(lambda: len(self.family()) >= 3, 20)
 
     def port(self):
-        return next(found.laddr.port for found in self.server().net_connections("tcp") if found.status == psutil.CONN_LISTEN)
+        return next(
+            found.laddr.port for found in self.server().net_connections("tcp") if found.status == psutil.CONN_LISTEN
+        )
 
     def left(self, seconds=LEAVES_S):
         """What of the run is alive this long after now."""
@@ -144,12 +157,21 @@ def ask(run, method, path, body=None, **headers):
     connection = http.client.HTTPConnection("127.0.0.1", run.port(), timeout=20)
     connection.putrequest(method, path, skip_host=True)
     data = json.dumps(body).encode() if body is not None else b""
-    given = {"Host": f"127.0.0.1:{run.port()}", "Content-Type": "application/json", "Content-Length": str(len(data)), **headers}
+    given = {
+        "Host": f"127.0.0.1:{run.port()}",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(data)),
+        **headers,
+    }
     for name, value in given.items():
         connection.putheader(name.replace("_", "-"), value)
     connection.endheaders(data)
     answer = connection.getresponse()
-    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode(errors="replace")
+    return (
+        answer.status,
+        {name.lower(): value for name, value in answer.getheaders()},
+        answer.read().decode(errors="replace"),
+    )
 
 
 def shake(run, path, **headers):
@@ -181,7 +203,11 @@ FLOW = {"name": "planted"}
 
 
 def test_nobody_can_plant_or_read_anything_without_the_login(running):
-    for path, body in (("/api/flows/", FLOW), ("/api/deployments/", {"name": "x", "flow_id": "0" * 32}), ("/api/flow_runs/filter", {})):
+    for path, body in (
+        ("/api/flows/", FLOW),
+        ("/api/deployments/", {"name": "x", "flow_id": "0" * 32}),
+        ("/api/flow_runs/filter", {}),
+    ):
         assert ask(running, "POST", path, body)[0] in (401, 403), path
     for path in ("/api/admin/version", "/api/csrf-token?client=x", "/api/version"):
         assert ask(running, "GET", path)[0] == 401, path
@@ -189,10 +215,19 @@ def test_nobody_can_plant_or_read_anything_without_the_login(running):
 
 
 def test_a_page_of_another_site_is_refused_even_with_the_login(running):
-    for origin in ("http://evil.example", "null", f"http://127.0.0.1:{running.port() + 1}", f"http://evil.example:{running.port()}"):
-        status, headers, _ = ask(running, "POST", "/api/flows/filter", {}, Origin=origin, Authorization=authorization(running))
+    for origin in (
+        "http://evil.example",
+        "null",
+        f"http://127.0.0.1:{running.port() + 1}",
+        f"http://evil.example:{running.port()}",
+    ):
+        status, headers, _ = ask(
+            running, "POST", "/api/flows/filter", {}, Origin=origin, Authorization=authorization(running)
+        )
         assert status == 403 and "access-control-allow-origin" not in headers, origin
-        status, headers, _ = ask(running, "OPTIONS", "/api/flows/filter", Origin=origin, Access_Control_Request_Method="POST")
+        status, headers, _ = ask(
+            running, "OPTIONS", "/api/flows/filter", Origin=origin, Access_Control_Request_Method="POST"
+        )
         assert status == 403 and "access-control-allow-origin" not in headers, origin
 
 
@@ -214,7 +249,9 @@ def test_websockets_refuse_pages_of_other_sites(running, path):
 
 
 def test_it_listens_on_loopback_only_and_serves_no_pages(running):
-    listening = [found.laddr.ip for found in running.server().net_connections("tcp") if found.status == psutil.CONN_LISTEN]
+    listening = [
+        found.laddr.ip for found in running.server().net_connections("tcp") if found.status == psutil.CONN_LISTEN
+    ]
     assert listening == ["127.0.0.1"]
     status, headers, text = ask(running, "GET", "/")
     assert "<html" not in text.lower() and "default-src 'self'" in headers["content-security-policy"], status
@@ -262,7 +299,9 @@ def test_ctrl_c_in_a_terminal_ends_in_three_seconds_with_one_line(start, command
         run = start("recipes/tiny.yaml", "--until", "init", terminal=True)
     else:
         model = make_checkpoint(tmp_path)
-        run = start("--prompts", "examples/quickstart/prompts.jsonl.gz", "--model", model, terminal=True, command="label")
+        run = start(
+            "--prompts", "examples/quickstart/prompts.jsonl.gz", "--model", model, terminal=True, command="label"
+        )
     run.at_work()
     begun = time.monotonic()
     os.write(run.terminal, b"\x03")

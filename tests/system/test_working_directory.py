@@ -11,16 +11,41 @@ from system_support import REPOSITORY
 
 RECIPE = REPOSITORY / "recipes" / "tiny.yaml"
 MODULES = (
-    "pandas", "yaml", "torch", "numpy", "pydantic", "rich", "typer", "httpx", "jinja2", "transformers", "datasets", "tokenizers", "safetensors",
-    "pyarrow", "prefect", "uvicorn", "matplotlib", "json", "logging", "sitecustomize", "usercustomize", "deepspeed", "scipy", "peft",
-)  # fmt: skip
+    "pandas",
+    "yaml",
+    "torch",
+    "numpy",
+    "pydantic",
+    "rich",
+    "typer",
+    "httpx",
+    "jinja2",
+    "transformers",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "pyarrow",
+    "prefect",
+    "uvicorn",
+    "matplotlib",
+    "json",
+    "logging",
+    "sitecustomize",
+    "usercustomize",
+    "deepspeed",
+    "scipy",
+    "peft",
+)
 TRAP = """
 import sys
 with open({marker!r}, "a") as file:
     file.write("{name} " + " ".join(sys.argv) + chr(10))
 raise ImportError("the file of somebody else was run")
 """
-COMMANDS = {"command": [str(Path(sys.executable).with_name("alignflow"))], "module": [sys.executable, "-m", "alignflow"]}
+COMMANDS = {
+    "command": [str(Path(sys.executable).with_name("alignflow"))],
+    "module": [sys.executable, "-m", "alignflow"],
+}
 
 
 def set_traps(folder):
@@ -51,22 +76,31 @@ def store(tmp_path_factory):
 @pytest.fixture
 def call(folder, store):
     def called(command, *arguments, **environment):
-        shell = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}  # which a test that imports our commands sets
+        shell = {
+            name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"
+        }  # which a test that imports our commands sets
         return _run(folder, command, arguments, {**shell, "ALIGNFLOW_HOME": str(store), **environment})
 
     return called
 
 
 def _run(folder, command, arguments, settings):
-    return subprocess.run([*command, *map(str, arguments)], cwd=folder, env=settings, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        [*command, *map(str, arguments)], cwd=folder, env=settings, capture_output=True, text=True, timeout=600
+    )
 
 
 @pytest.mark.parametrize("how", COMMANDS)
 def test_a_run_executes_no_file_of_the_working_directory(folder, call, how):
     marker = set_traps(folder)
-    for name in ("sitecustomize", "usercustomize"):  # Python runs these itself, before our first line, where PYTHONPATH has an empty entry
+    for name in (
+        "sitecustomize",
+        "usercustomize",
+    ):  # Python runs these itself, before our first line, where PYTHONPATH has an empty entry
         (folder / f"{name}.py").unlink()
-    done = call(COMMANDS[how], "run", RECIPE, "--until", "sample", "--force", "sample", PYTHONPATH=os.pathsep)  # `$NOTHING:` names no folder
+    done = call(
+        COMMANDS[how], "run", RECIPE, "--until", "sample", "--force", "sample", PYTHONPATH=os.pathsep
+    )  # `$NOTHING:` names no folder
     assert not marks(marker)
     assert done.returncode == 0 and "sample  ran" in done.stdout, done.stdout + done.stderr
 
@@ -82,7 +116,9 @@ def test_labelling_executes_no_file_of_the_working_directory(folder, call):
     marker = set_traps(folder)
     (folder / "prompts.jsonl").write_text("".join(f'{{"prompt": "What is {number}?"}}\n' for number in range(8)))
     call(COMMANDS["command"], "run", RECIPE, "--until", "init")
-    done = call(COMMANDS["command"], "label", "--prompts", "prompts.jsonl", "--model", "init-", "--n", 2, "--max-new-tokens", 4)
+    done = call(
+        COMMANDS["command"], "label", "--prompts", "prompts.jsonl", "--model", "init-", "--n", 2, "--max-new-tokens", 4
+    )
     assert not marks(marker)
     assert "sample  ran" in done.stdout, done.stdout + done.stderr
 
@@ -97,7 +133,12 @@ def test_up_and_the_runs_of_its_worker_execute_no_file_of_the_working_directory(
 
     def say(*arguments):
         done = subprocess.run(
-            [*COMMANDS["command"], *map(str, arguments)], env=server.environment, cwd=folder, capture_output=True, text=True, timeout=400
+            [*COMMANDS["command"], *map(str, arguments)],
+            env=server.environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=400,
         )
         assert not marks(marker)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -109,7 +150,9 @@ def test_up_and_the_runs_of_its_worker_execute_no_file_of_the_working_directory(
         assert not marks(marker)
         assert state["type"] == "COMPLETED", (state, (server.home.run_logs / f"{run}.log").read_text())
     finally:
-        say("down")  # not as `python -m alignflow`: that runs a package of this name in the working directory before our first line
+        say(
+            "down"
+        )  # not as `python -m alignflow`: that runs a package of this name in the working directory before our first line
 
 
 HOSTILE = {

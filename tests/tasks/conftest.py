@@ -93,8 +93,14 @@ def call_of(toy, store):
         key, components = stage_key("toy", config, inputs, Runtime(), ContentDigests(store.root))
         catalogue.STAGES["toy"] = previous
         return StageCall(
-            name="toy", stage="toy", config=config.model_dump(mode="json"), inputs=inputs, runtime=Runtime(),
-            key=key, components=components, timeout_s=timeout_s,
-        )  # fmt: skip
+            name="toy",
+            stage="toy",
+            config=config.model_dump(mode="json"),
+            inputs=inputs,
+            runtime=Runtime(),
+            key=key,
+            components=components,
+            timeout_s=timeout_s,
+        )
 
     return make

@@ -20,7 +20,12 @@ def stages(parts):
 
 
 KNOWN = {  # what went unnoticed once, and what much stands on
-    ("alignflow.models.generation.transformers_generator", "TransformersGenerator"): {"sample", "label", "evaluate", "align"},
+    ("alignflow.models.generation.transformers_generator", "TransformersGenerator"): {
+        "sample",
+        "label",
+        "evaluate",
+        "align",
+    },
     ("alignflow.models.generation.drawing", "draw"): {"sample", "label", "evaluate", "align"},
     ("alignflow.models.generation.kv_cache", "make_cache"): {"sample", "label", "evaluate", "align"},
     ("alignflow.models.engines.torch_engine", "TorchEngine"): {"sft", "reward", "align"},
@@ -43,14 +48,18 @@ def test_a_change_is_flagged_for_every_stage_that_reaches_it(parts, stages, modu
 def test_a_doubled_learning_rate_in_the_torch_engine_is_flagged(parts, stages):
     module = "alignflow.models.engines.torch_engine"
     source = parts.code.source(module)
-    change = mutations.Change(module, "", source.replace('group["lr"] = learning_rate', 'group["lr"] = 2 * learning_rate'))
+    change = mutations.Change(
+        module, "", source.replace('group["lr"] = learning_rate', 'group["lr"] = 2 * learning_rate')
+    )
     assert change.text != source and stages.flagged(change)[0] == {"engines.torch"}
 
 
 def test_a_row_of_the_catalogue_is_part_of_what_its_version_stands_for(parts, stages):
     module = "alignflow.data.catalogue.methods"
     source = parts.code.source(module)
-    changed = source.replace('"Direct Preference Optimization."', '"Direct Preference Optimization.", needs_reference=False')
+    changed = source.replace(
+        '"Direct Preference Optimization."', '"Direct Preference Optimization.", needs_reference=False'
+    )
     assert changed != source and stages.flagged(mutations.Change(module, "", changed))[0] == {"methods.dpo"}
     for told in ('"Another summary."', '"Direct Preference Optimization.", version="9"'):
         changed = source.replace('"Direct Preference Optimization."', told)
@@ -59,7 +68,9 @@ def test_a_row_of_the_catalogue_is_part_of_what_its_version_stands_for(parts, st
 
 def test_an_unused_class_beside_the_options_is_flagged_for_nobody(parts, stages):
     module = "alignflow.data.configs.options"
-    change = mutations.Change(module, "", parts.code.source(module) + "\n\nclass NewOptions(StageConfig):\n    rate: float = 0.1\n")
+    change = mutations.Change(
+        module, "", parts.code.source(module) + "\n\nclass NewOptions(StageConfig):\n    rate: float = 0.1\n"
+    )
     assert stages.flagged(change)[0] == set()
 
 

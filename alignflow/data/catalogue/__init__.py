@@ -19,12 +19,40 @@ from alignflow.data.catalogue.updates import ADVANTAGES, POLICY_LOSSES, Advantag
 from alignflow.data.configs.explaining import suggest
 
 TABLES: Mapping[str, Mapping[str, Part]] = {
-    "stages": STAGES, "methods": METHODS, "judges": JUDGES, "formats": FORMATS, "evaluators": EVALUATORS, "families": FAMILIES,
-    "advantages": ADVANTAGES, "policy_losses": POLICY_LOSSES, "rewards": REWARDS,
-}  # fmt: skip
+    "stages": STAGES,
+    "methods": METHODS,
+    "judges": JUDGES,
+    "formats": FORMATS,
+    "evaluators": EVALUATORS,
+    "families": FAMILIES,
+    "advantages": ADVANTAGES,
+    "policy_losses": POLICY_LOSSES,
+    "rewards": REWARDS,
+}
 
 __all__ = [
-    "ADVANTAGES", "EVALUATORS", "FAMILIES", "FORMATS", "JUDGES", "METHODS", "POLICY_LOSSES", "REWARDS", "STAGES", "TABLES",
-    "Advantage", "Evaluator", "Family", "Feed", "Format", "Judge", "Method", "Part", "PartWithOptions", "Reward", "Stage",
-    "look_up", "parse_options", "suggest",
-]  # fmt: skip
+    "ADVANTAGES",
+    "EVALUATORS",
+    "FAMILIES",
+    "FORMATS",
+    "JUDGES",
+    "METHODS",
+    "POLICY_LOSSES",
+    "REWARDS",
+    "STAGES",
+    "TABLES",
+    "Advantage",
+    "Evaluator",
+    "Family",
+    "Feed",
+    "Format",
+    "Judge",
+    "Method",
+    "Part",
+    "PartWithOptions",
+    "Reward",
+    "Stage",
+    "look_up",
+    "parse_options",
+    "suggest",
+]

@@ -16,10 +16,27 @@ class Evaluator(Part):
 
 
 EVALUATORS: Mapping[str, Evaluator] = {
-    "win_rate": Evaluator("alignflow.models.evaluators.win_rate:evaluate", "Wins against SFT by each judge, asked in both orders.", version="2", needs=("judges",)),
-    "instructions": Evaluator("alignflow.models.evaluators.instructions:evaluate", "Verifiable instructions kept, IFEval's kind.", needs=("instructions",)),
-    "reward_score": Evaluator("alignflow.models.evaluators.reward_score:evaluate", "Mean reward of both models' answers.", needs=("reward_model",)),
+    "win_rate": Evaluator(
+        "alignflow.models.evaluators.win_rate:evaluate",
+        "Wins against SFT by each judge, asked in both orders.",
+        version="2",
+        needs=("judges",),
+    ),
+    "instructions": Evaluator(
+        "alignflow.models.evaluators.instructions:evaluate",
+        "Verifiable instructions kept, IFEval's kind.",
+        needs=("instructions",),
+    ),
+    "reward_score": Evaluator(
+        "alignflow.models.evaluators.reward_score:evaluate",
+        "Mean reward of both models' answers.",
+        needs=("reward_model",),
+    ),
     "kl": Evaluator("alignflow.models.evaluators.kl:evaluate", "KL of the aligned model to SFT on its own answers."),
-    "text_statistics": Evaluator("alignflow.models.evaluators.text_statistics:evaluate", "Lengths, repetition and stop rate."),
-    "heldout_nll": Evaluator("alignflow.models.evaluators.heldout_nll:evaluate", "NLL per token on general text.", needs=("general",)),
-}  # fmt: skip
+    "text_statistics": Evaluator(
+        "alignflow.models.evaluators.text_statistics:evaluate", "Lengths, repetition and stop rate."
+    ),
+    "heldout_nll": Evaluator(
+        "alignflow.models.evaluators.heldout_nll:evaluate", "NLL per token on general text.", needs=("general",)
+    ),
+}

@@ -22,15 +22,22 @@ class Judge(PartWithOptions):
 
 JUDGES: Mapping[str, Judge] = {
     "rubric": Judge(
-        "alignflow.models.judges.rubric:RubricJudge", "Named, weighted, checkable principles; no model.",
-        options=options.RubricOptions, version="2",
+        "alignflow.models.judges.rubric:RubricJudge",
+        "Named, weighted, checkable principles; no model.",
+        options=options.RubricOptions,
+        version="2",
     ),
     "reward_model": Judge(
-        "alignflow.models.judges.reward_model:RewardModelJudge", "Scores of a reward model.",
-        options=options.RewardModelJudgeOptions, needs="reward_model",
+        "alignflow.models.judges.reward_model:RewardModelJudge",
+        "Scores of a reward model.",
+        options=options.RewardModelJudgeOptions,
+        needs="reward_model",
     ),
     "llm": Judge(
-        "alignflow.models.judges.llm:LLMJudge", "A local model, asked in both orders; reads option log-probabilities.",
-        options=options.LLMJudgeOptions, needs="policy", version="3",
+        "alignflow.models.judges.llm:LLMJudge",
+        "A local model, asked in both orders; reads option log-probabilities.",
+        options=options.LLMJudgeOptions,
+        needs="policy",
+        version="3",
     ),
-}  # fmt: skip
+}

@@ -22,12 +22,18 @@ class Reward(PartWithOptions):
 
 REWARDS: Mapping[str, Reward] = {
     "reward_model": Reward(
-        "alignflow.models.rewards.sources:RewardModelSource", "The recipe's reward model, from the text.", needs="reward_model"
+        "alignflow.models.rewards.sources:RewardModelSource",
+        "The recipe's reward model, from the text.",
+        needs="reward_model",
     ),
     "judge": Reward(
-        "alignflow.models.rewards.sources:JudgeSource", "A pointwise judge of the catalogue.", options=online.JudgeRewardOptions
+        "alignflow.models.rewards.sources:JudgeSource",
+        "A pointwise judge of the catalogue.",
+        options=online.JudgeRewardOptions,
     ),
     "function": Reward(
-        "alignflow.models.rewards.sources:FunctionSource", "A verifiable Python function of the user.", options=online.FunctionRewardOptions
+        "alignflow.models.rewards.sources:FunctionSource",
+        "A verifiable Python function of the user.",
+        options=online.FunctionRewardOptions,
     ),
 }

@@ -17,7 +17,9 @@ class Advantage(Part):
 
 ADVANTAGES: Mapping[str, Advantage] = {
     "gae": Advantage(
-        "alignflow.models.advantages:gae_advantages", "Generalized advantage estimation from a value model.", needs_values=True
+        "alignflow.models.advantages:gae_advantages",
+        "Generalized advantage estimation from a value model.",
+        needs_values=True,
     ),
 }
 

@@ -29,7 +29,9 @@ class StageConfig(BaseModel):
     @classmethod
     def _has_a_meaning(cls, value: Any, info: ValidationInfo) -> Any:
         annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
-        if get_origin(annotation) is Literal and not any(type(value) is type(choice) for choice in get_args(annotation)):
+        if get_origin(annotation) is Literal and not any(
+            type(value) is type(choice) for choice in get_args(annotation)
+        ):
             raise ValueError(_none_of(value, get_args(annotation)))
         for item in value if isinstance(value, list | tuple) else (value,):
             _check_scalar(item)
@@ -60,7 +62,9 @@ def seed_field(description: str, **arguments: Any) -> Any:
 
 def _not_too_cold(value: float) -> float:
     if 0 < value < 0.001:
-        raise ValueError("is too near 0, where arithmetic overflows: write at least 0.001 (or 0 where that means greedy)")
+        raise ValueError(
+            "is too near 0, where arithmetic overflows: write at least 0.001 (or 0 where that means greedy)"
+        )
     return value
 
 

@@ -15,4 +15,6 @@ def bounds_of(field: FieldInfo) -> str:
 
 def _bound(part: Any) -> str:
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches"}
-    return " ".join(f"{sign} {getattr(part, name)}" for name, sign in signs.items() if getattr(part, name, None) is not None)
+    return " ".join(
+        f"{sign} {getattr(part, name)}" for name, sign in signs.items() if getattr(part, name, None) is not None
+    )

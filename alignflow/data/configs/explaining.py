@@ -51,14 +51,23 @@ def _fault(fault: Mapping[str, Any], model: type[BaseModel], place: str) -> tupl
         return f"unknown key {location!r}", suggest(str(fault["loc"][-1]), _fields_at(model, fault["loc"][:-1]))
     message, given = _in_yaml(fault["msg"]), fault.get("input")
     scalar = isinstance(given, str | int | float | bool | type(None)) and fault["type"] != "missing"
-    if fault["type"] == "value_error":  # our own sentence: about the value (`is too near 0`), or one that quotes what it needs
-        return f"{location}: {quoted(given) + ' ' if scalar and message.startswith(('is ', 'has ', 'must ')) else ''}{message}", ""
+    if (
+        fault["type"] == "value_error"
+    ):  # our own sentence: about the value (`is too near 0`), or one that quotes what it needs
+        return (
+            f"{location}: {quoted(given) + ' ' if scalar and message.startswith(('is ', 'has ', 'must ')) else ''}{message}",
+            "",
+        )
     return f"{location}: {message}{f', not {quoted(given)}' if scalar else ''}".removeprefix(": "), ""
 
 
 def _in_yaml(message: str) -> str:
     """A message of pydantic in the words of YAML."""
-    message = message.removeprefix("Value error, ").replace("a valid tuple", "a list").replace("Tuple should", "The list should")
+    message = (
+        message.removeprefix("Value error, ")
+        .replace("a valid tuple", "a list")
+        .replace("Tuple should", "The list should")
+    )
     return re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", message)
 
 

@@ -13,17 +13,26 @@ class SampleConfig(StageConfig):
     """Candidate answers from a checkpoint."""
 
     n: int = Field(default=4, ge=1, le=64, description="Completions per prompt.")
-    max_prompts: int | None = Field(default=None, gt=0, le=1_000_000_000, description="Sample at most this many prompts, chosen by hash.")
-    max_new_tokens: int = Field(default=64, ge=1, le=1_000_000, description="Longest completion, tokens; one cut here has no EOS.")
+    max_prompts: int | None = Field(
+        default=None, gt=0, le=1_000_000_000, description="Sample at most this many prompts, chosen by hash."
+    )
+    max_new_tokens: int = Field(
+        default=64, ge=1, le=1_000_000, description="Longest completion, tokens; one cut here has no EOS."
+    )
     max_prompt_length: int = Field(
-        default=256, ge=4, le=10_000_000, description="Longest prompt, tokens; a longer one is an error unless truncate."
+        default=256,
+        ge=4,
+        le=10_000_000,
+        description="Longest prompt, tokens; a longer one is an error unless truncate.",
     )
     truncate: bool = Field(default=False, description="Cut over-long prompts from the left.")
     temperature: Temperature = Field(default=1.0, ge=0, le=5, description="0: greedy.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus; 1: off.")
     top_k: int = Field(default=0, ge=0, le=10_000_000, description="0: off.")
     seed: int = seed_field("With the row's id it seeds each completion.")
-    batch_size: int = runtime_field(default=64, gt=0, le=1_000_000, description="Rows that are computed and committed together.")
+    batch_size: int = runtime_field(
+        default=64, gt=0, le=1_000_000, description="Rows that are computed and committed together."
+    )
     shards: int = runtime_field(
         default=1,
         ge=1,
@@ -41,7 +50,9 @@ class JudgeConfig(StageConfig):
         max_length=4500,
         description="A name of `alignflow judges`, or your own: path/to/file.py:Class, package.module:Class.",
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="What this judge alone has; see `alignflow judges JUDGE`.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="What this judge alone has; see `alignflow judges JUDGE`."
+    )
 
 
 class LabelConfig(StageConfig):
@@ -50,11 +61,18 @@ class LabelConfig(StageConfig):
     judge: JudgeConfig = Field(default_factory=JudgeConfig, description="Who labels.")
     pairs_per_prompt: int = Field(default=2, ge=1, le=64, description="Pairs kept per prompt, widest margin first.")
     min_margin: float = Field(
-        default=0.0, ge=0, le=0.5, description="Drop pairs whose preference probability is nearer than this to one half."
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Drop pairs whose preference probability is nearer than this to one half.",
     )
-    heldout_fraction: float = Field(default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt.")
+    heldout_fraction: float = Field(
+        default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt."
+    )
     seed: int = seed_field("Seed of the judge, where it samples.")
-    batch_size: int = runtime_field(default=64, gt=0, le=1_000_000, description="Prompts that are judged and committed together.")
+    batch_size: int = runtime_field(
+        default=64, gt=0, le=1_000_000, description="Prompts that are judged and committed together."
+    )
     shards: int = runtime_field(
         default=1,
         ge=1,
@@ -74,11 +92,15 @@ class EvaluateConfig(StageConfig):
         default=("win_rate", "instructions", "reward_score", "kl", "text_statistics", "heldout_nll"),
         description="Names of `alignflow evaluators`; those whose inputs the recipe lacks are left out and said so.",
     )
-    max_prompts: int = Field(default=200, ge=1, le=1_000_000_000, description="Held-out prompts at most, chosen by hash.")
+    max_prompts: int = Field(
+        default=200, ge=1, le=1_000_000_000, description="Held-out prompts at most, chosen by hash."
+    )
     max_new_tokens: int = Field(default=64, ge=1, le=1_000_000, description="Longest completion, tokens.")
     temperature: Temperature = Field(default=0.7, ge=0, le=5, description="Sampling temperature of both models.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus; 1: off.")
-    max_general_rows: int = Field(default=200, ge=1, le=1_000_000_000, description="Rows of general text for the held-out NLL.")
+    max_general_rows: int = Field(
+        default=200, ge=1, le=1_000_000_000, description="Rows of general text for the held-out NLL."
+    )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the intervals.")
     samples: int = Field(default=5, ge=0, le=50, description="Answers side by side in the report.")
     seed: int = seed_field("With the row's id it seeds each completion.")

@@ -20,7 +20,8 @@ class LiPOOptions(StageConfig):
         "sigmoid(score difference), for scores of any range; or the scores as they are, which must be between 0 and 1.",
     )
     reduction: Literal["sum", "rax"] = Field(
-        default="sum", description="Sum over a prompt's pairs; rax: as in the authors' library, their mean times the number of answers."
+        default="sum",
+        description="Sum over a prompt's pairs; rax: as in the authors' library, their mean times the number of answers.",
     )
 
 
@@ -33,7 +34,9 @@ class ListMLEOptions(StageConfig):
 class RRHFOptions(StageConfig):
     """RRHF: a hinge on mean log-probabilities, and SFT on the best answer."""
 
-    rank_weight: float = Field(default=1.0, ge=0, le=1_000_000, description="Weight of the ranking term beside the best answer's NLL.")
+    rank_weight: float = Field(
+        default=1.0, ge=0, le=1_000_000, description="Weight of the ranking term beside the best answer's NLL."
+    )
     sft_reduction: Literal["sum", "mean"] = Field(
         default="sum", description="The best answer's NLL as a sum over its tokens, as in the paper, or as their mean."
     )
@@ -43,5 +46,8 @@ class PROOptions(StageConfig):
     """Preference Ranking Optimization."""
 
     sft_coefficient: float = Field(
-        default=0.05, ge=0, le=1000, description="Times (answers - 1)^2: weight of the best answer's NLL, summed over its tokens."
+        default=0.05,
+        ge=0,
+        le=1000,
+        description="Times (answers - 1)^2: weight of the best answer's NLL, summed over its tokens.",
     )

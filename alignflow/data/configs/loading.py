@@ -42,13 +42,19 @@ def load_recipe(path: Path, settings: Iterable[str | tuple[str, Any]] = ()) -> R
         raise RecipeError(f"not readable as YAML: {error}", where=where, do="correct the file") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RecipeError(f"the recipe cannot be read: {reason}", where=where, do="check the path and its permissions") from None
+        raise RecipeError(
+            f"the recipe cannot be read: {reason}", where=where, do="check the path and its permissions"
+        ) from None
     if not isinstance(content, dict):
-        raise RecipeError("not a recipe: it must be a mapping", where=where, do="`alignflow new` writes a commented one")
+        raise RecipeError(
+            "not a recipe: it must be a mapping", where=where, do="`alignflow new` writes a commented one"
+        )
     return changed_recipe(content, settings, path.absolute().parent, where)
 
 
-def changed_recipe(content: dict[str, Any], settings: Iterable[str | tuple[str, Any]], base: Path, where: str) -> Recipe:
+def changed_recipe(
+    content: dict[str, Any], settings: Iterable[str | tuple[str, Any]], base: Path, where: str
+) -> Recipe:
     """The recipe of a content with settings over it, paths starting at `base`, and the user's own code found; raises RecipeError."""
     for setting in settings:
         apply_setting(content, *(parse_setting(setting) if isinstance(setting, str) else setting))
@@ -109,7 +115,9 @@ def check_template(template: str) -> None:
     """Refuse a chat template that is no known name, no file and no Jinja text; raises RecipeError."""
     known = ("auto", *TEMPLATES)
     if template not in known and "{" not in template and not is_file(Path(template)):
-        raise RecipeError(f"no chat template {quoted(template)}", where="model.chat_template", do=catalogue.suggest(template, known))
+        raise RecipeError(
+            f"no chat template {quoted(template)}", where="model.chat_template", do=catalogue.suggest(template, known)
+        )
 
 
 def check_unused(align: AlignConfig) -> None:
@@ -124,9 +132,10 @@ def check_unused(align: AlignConfig) -> None:
             )
     if align.sft_coefficient and method.nll_option:
         raise RecipeError(
-            f"the loss of {align.method!r} has the chosen answers' NLL itself, and would count it twice", where="align.sft_coefficient",
+            f"the loss of {align.method!r} has the chosen answers' NLL itself, and would count it twice",
+            where="align.sft_coefficient",
             do=f"leave it out; align.options.{method.nll_option} sets how much the NLL weighs",
-        )  # fmt: skip
+        )
 
 
 def resolve_paths(config: Any, base: Path) -> Any:
@@ -166,6 +175,8 @@ def _absolute(value: str, base: Path, pattern: bool = False) -> str:
         return value
     path = Path(os.path.expanduser(value))
     looks_like_path = pattern or value.startswith((".", "/", "~")) or is_there(base / path)
-    if looks_like_path and is_file(base / path):  # a link keeps its own name: what a link of the Hub's cache leads to has no suffix
+    if looks_like_path and is_file(
+        base / path
+    ):  # a link keeps its own name: what a link of the Hub's cache leads to has no suffix
         return str((base / path).parent.resolve() / path.name)
     return str((base / path).resolve()) if looks_like_path else value

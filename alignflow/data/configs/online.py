@@ -16,15 +16,23 @@ from alignflow.data.configs.generation import JudgeConfig
 class RewardSourceConfig(StageConfig):
     """One source of scores; the score of an answer is the weighted sum of its sources."""
 
-    name: Name = Field(default="reward_model", description="A name of `alignflow rewards`: reward_model, judge, function.")
-    weight: float = Field(default=1.0, ge=-1_000_000, le=1_000_000, description="Factor of its scores; negative: a penalty.")
-    options: dict[str, Any] = Field(default_factory=dict, description="What this source alone has; see `alignflow rewards NAME`.")
+    name: Name = Field(
+        default="reward_model", description="A name of `alignflow rewards`: reward_model, judge, function."
+    )
+    weight: float = Field(
+        default=1.0, ge=-1_000_000, le=1_000_000, description="Factor of its scores; negative: a penalty."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="What this source alone has; see `alignflow rewards NAME`."
+    )
 
 
 class JudgeRewardOptions(StageConfig):
     """Scores of a pointwise judge."""
 
-    judge: JudgeConfig = Field(default_factory=JudgeConfig, description="The judge; one that only compares pairs has no scores.")
+    judge: JudgeConfig = Field(
+        default_factory=JudgeConfig, description="The judge; one that only compares pairs has no scores."
+    )
 
 
 class FunctionRewardOptions(StageConfig):
@@ -40,8 +48,12 @@ class FunctionRewardOptions(StageConfig):
 class AlarmOptions(StageConfig):
     """When a training that samples says that something goes wrong."""
 
-    kl_limit: float = Field(default=50.0, gt=0, le=1_000_000, description="KL to the reference per answer, nats, above which `kl` rings.")
-    window: int = Field(default=8, ge=1, le=1_000_000, description="Updates that are averaged before two times are compared.")
+    kl_limit: float = Field(
+        default=50.0, gt=0, le=1_000_000, description="KL to the reference per answer, nats, above which `kl` rings."
+    )
+    window: int = Field(
+        default=8, ge=1, le=1_000_000, description="Updates that are averaged before two times are compared."
+    )
     standard_errors: float = Field(
         default=2.0,
         ge=0,
@@ -49,9 +61,14 @@ class AlarmOptions(StageConfig):
         description="Reward up and held-out judge down by this many standard errors since its best window: `reward_hacking`.",
     )
     length_factor: float = Field(
-        default=2.0, gt=1, le=1000, description="Mean length over, or under one by, this factor of the first window: `length`."
+        default=2.0,
+        gt=1,
+        le=1000,
+        description="Mean length over, or under one by, this factor of the first window: `length`.",
     )
-    repetition_rise: float = Field(default=0.15, gt=0, le=1, description="Rise of the share of repeated word 3-grams: `repetition`.")
+    repetition_rise: float = Field(
+        default=0.15, gt=0, le=1, description="Rise of the share of repeated word 3-grams: `repetition`."
+    )
     entropy_share: float = Field(
         default=0.2, gt=0, lt=1, description="Entropy per token under this share of the first window's: `entropy`."
     )
@@ -63,7 +80,9 @@ class OnlineOptions(StageConfig):
     advantage: Name = Field(default="gae", description="A name of `alignflow advantages`.")
     policy_loss: Name = Field(default="clip", description="A name of `alignflow policy_losses`.")
     rewards: tuple[RewardSourceConfig, ...] = Field(
-        default=(RewardSourceConfig(),), min_length=1, description="Where scores come from; their weighted sum is the score."
+        default=(RewardSourceConfig(),),
+        min_length=1,
+        description="Where scores come from; their weighted sum is the score.",
     )
     total_episodes: int | None = Field(
         default=None,
@@ -72,7 +91,9 @@ class OnlineOptions(StageConfig):
         description="Answers to sample in all; empty: num_train_epochs over the prompts. align.max_steps counts updates.",
     )
     num_generations: int = Field(default=1, ge=1, le=10_000, description="Answers per prompt and update.")
-    response_length: int = Field(default=64, ge=1, le=1_000_000, description="Longest answer, tokens; one cut here has no EOS.")
+    response_length: int = Field(
+        default=64, ge=1, le=1_000_000, description="Longest answer, tokens; one cut here has no EOS."
+    )
     temperature: Temperature = Field(default=1.0, gt=0, le=5, description="Of sampling, and of every log-probability.")
     num_ppo_epochs: int = Field(default=4, ge=1, le=1000, description="Passes over the answers of an update.")
     num_mini_batches: int = Field(default=1, ge=1, le=1_000_000, description="Optimizer steps per pass.")
@@ -86,16 +107,30 @@ class OnlineOptions(StageConfig):
     score_clip: float | None = Field(
         default=None, gt=0, le=1_000_000, description="Clip of the score to +- this, before the KL penalty is added."
     )
-    kl_coef: float = Field(default=0.05, ge=0, le=1000, description="Weight of the KL penalty to the reference in the reward.")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field(default="k1", description="Estimator of the penalty per token (Schulman 2020).")
+    kl_coef: float = Field(
+        default=0.05, ge=0, le=1000, description="Weight of the KL penalty to the reference in the reward."
+    )
+    kl_estimator: Literal["k1", "k2", "k3"] = Field(
+        default="k1", description="Estimator of the penalty per token (Schulman 2020)."
+    )
     adaptive_kl: bool = Field(default=False, description="Steer kl_coef to kl_target (Ziegler et al. 2019).")
-    kl_target: float = Field(default=6.0, gt=0, le=1_000_000, description="KL per answer, nats, that adaptive_kl steers to.")
-    kl_horizon: int = Field(default=10000, gt=0, le=1_000_000_000_000, description="Answers over which adaptive_kl acts.")
-    whiten_rewards: bool = Field(default=False, description="Divide token rewards by their deviation over the update; the mean stays.")
-    whiten_advantages: bool = Field(default=True, description="Mean 0 and variance 1 of the advantages over the update's tokens.")
+    kl_target: float = Field(
+        default=6.0, gt=0, le=1_000_000, description="KL per answer, nats, that adaptive_kl steers to."
+    )
+    kl_horizon: int = Field(
+        default=10000, gt=0, le=1_000_000_000_000, description="Answers over which adaptive_kl acts."
+    )
+    whiten_rewards: bool = Field(
+        default=False, description="Divide token rewards by their deviation over the update; the mean stays."
+    )
+    whiten_advantages: bool = Field(
+        default=True, description="Mean 0 and variance 1 of the advantages over the update's tokens."
+    )
     gamma: float = Field(default=1.0, gt=0, le=1, description="Discount per token.")
     cliprange: float = Field(default=0.2, gt=0, le=1000, description="Clip of the probability ratio to 1 +- this.")
-    cliprange_high: float | None = Field(default=None, gt=0, le=1000, description="Another upper clip; empty: cliprange.")
+    cliprange_high: float | None = Field(
+        default=None, gt=0, le=1000, description="Another upper clip; empty: cliprange."
+    )
     dual_clip: float | None = Field(
         default=None, gt=1, le=1000, description="Bound of the loss at this times a negative advantage; empty: off."
     )
@@ -103,7 +138,10 @@ class OnlineOptions(StageConfig):
         default="token", description="Mean over the tokens of a mini-batch, or over answers of their token means."
     )
     target_kl: float | None = Field(
-        default=None, gt=0, le=1_000_000, description="An update's policy steps end when its approximate KL to the sampler exceeds this."
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="An update's policy steps end when its approximate KL to the sampler exceeds this.",
     )
     entropy_coefficient: float = Field(default=0.0, ge=0, le=1000, description="Weight of the entropy bonus.")
     ptx_coefficient: float = Field(
@@ -112,11 +150,19 @@ class OnlineOptions(StageConfig):
     ptx_batch_size: int | None = Field(
         default=None, gt=0, le=1_000_000, description="Demonstrations per optimizer step; empty: as many as answers."
     )
-    heldout_judge: JudgeConfig | None = Field(default=None, description="A pointwise judge that gives no reward: it only watches.")
-    on_alarm: Literal["warn", "stop"] = Field(default="warn", description="stop: end with the last checkpoint before the alarm.")
+    heldout_judge: JudgeConfig | None = Field(
+        default=None, description="A pointwise judge that gives no reward: it only watches."
+    )
+    on_alarm: Literal["warn", "stop"] = Field(
+        default="warn", description="stop: end with the last checkpoint before the alarm."
+    )
     alarms: AlarmOptions = Field(default_factory=AlarmOptions, description="Limits of the alarms.")
-    rollout_batch_size: int = runtime_field(default=64, gt=0, le=1_000_000, description="Answers that are sampled together.")
-    samples_steps: int = runtime_field(default=10, gt=0, le=1_000_000_000, description="Updates between tables of samples.")
+    rollout_batch_size: int = runtime_field(
+        default=64, gt=0, le=1_000_000, description="Answers that are sampled together."
+    )
+    samples_steps: int = runtime_field(
+        default=10, gt=0, le=1_000_000_000, description="Updates between tables of samples."
+    )
     samples: int = runtime_field(default=4, ge=0, le=10_000, description="Answers in a table of samples.")
 
 
@@ -125,11 +171,16 @@ class PPOOptions(OnlineOptions):
 
     lam: float = Field(default=0.95, ge=0, le=1, description="Lambda of generalized advantage estimation.")
     vf_coef: float = Field(default=0.1, gt=0, le=1000, description="Weight of the value loss.")
-    cliprange_value: float = Field(default=0.2, gt=0, le=1_000_000, description="Clip of a value to its old one +- this.")
+    cliprange_value: float = Field(
+        default=0.2, gt=0, le=1_000_000, description="Clip of a value to its old one +- this."
+    )
     value_learning_rate: float | None = Field(
         default=None, gt=0, le=10, description="Peak rate of the value model; empty: align.learning_rate."
     )
-    value_warmup_steps: int = Field(default=0, ge=0, le=1_000_000_000, description="First updates in which the value model alone learns.")
+    value_warmup_steps: int = Field(
+        default=0, ge=0, le=1_000_000_000, description="First updates in which the value model alone learns."
+    )
     init_value_from: Literal["auto", "reward_model", "policy"] = Field(
-        default="auto", description="auto: the reward model where one gives rewards and has the policy's tokenizer, else the policy."
+        default="auto",
+        description="auto: the reward model where one gives rewards and has the policy's tokenizer, else the policy.",
     )

@@ -6,7 +6,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import ConstitutionPath, ContentPath, Name, QuestionPath, StageConfig, Temperature, TemplateArguments
+from alignflow.data.configs.base import (
+    ConstitutionPath,
+    ContentPath,
+    Name,
+    QuestionPath,
+    StageConfig,
+    Temperature,
+    TemplateArguments,
+)
 
 
 class NoOptions(StageConfig):
@@ -16,8 +24,12 @@ class NoOptions(StageConfig):
 class RubricOptions(StageConfig):
     """Scores by named, weighted, checkable principles."""
 
-    constitution: ConstitutionPath = Field(default="helpful", description="YAML file of principles, or a built-in name: helpful, reader.")
-    temperature: Temperature = Field(default=0.1, gt=0, le=1000, description="Score difference that turns into one logit of preference.")
+    constitution: ConstitutionPath = Field(
+        default="helpful", description="YAML file of principles, or a built-in name: helpful, reader."
+    )
+    temperature: Temperature = Field(
+        default=0.1, gt=0, le=1000, description="Score difference that turns into one logit of preference."
+    )
 
 
 class RewardModelJudgeOptions(StageConfig):
@@ -29,15 +41,23 @@ class RewardModelJudgeOptions(StageConfig):
 class LLMJudgeOptions(StageConfig):
     """Asks a local model which answer is better, in both orders, and reads the option log-probabilities."""
 
-    model: ContentPath | None = Field(default=None, description="Directory or Hub id of the judge model; empty: the SFT model.")
-    prompt: QuestionPath = Field(default="pairwise", description="Jinja file of the question, or a built-in name: pairwise.")
+    model: ContentPath | None = Field(
+        default=None, description="Directory or Hub id of the judge model; empty: the SFT model."
+    )
+    prompt: QuestionPath = Field(
+        default="pairwise", description="Jinja file of the question, or a built-in name: pairwise."
+    )
     options: tuple[Name, Name] = Field(default=("A", "B"), description="The two answers that the model may give.")
-    max_length: int = Field(default=1024, ge=64, le=10_000_000, description="Longest question, tokens; a longer one gets no label.")
+    max_length: int = Field(
+        default=1024, ge=64, le=10_000_000, description="Longest question, tokens; a longer one gets no label."
+    )
     chat_template_kwargs: TemplateArguments = Field(
-        default_factory=dict, description="Values for variables of the judge's chat template, such as enable_thinking: false."
+        default_factory=dict,
+        description="Values for variables of the judge's chat template, such as enable_thinking: false.",
     )
     flagged: Literal["keep", "drop"] = Field(
-        default="keep", description="Pairs with an answer that has marks of the judge's own: judged like others, or given no label."
+        default="keep",
+        description="Pairs with an answer that has marks of the judge's own: judged like others, or given no label.",
     )
 
     @model_validator(mode="after")

@@ -11,7 +11,9 @@ from alignflow.data.configs.base import StageConfig
 
 def beta_field(default: float) -> Any:
     """The strength of the pull to the reference: what turns a log-ratio, in nats, into an implicit reward."""
-    return Field(default=default, gt=0, le=1000, description="Strength of the pull to the reference: reward = beta * log-ratio.")
+    return Field(
+        default=default, gt=0, le=1000, description="Strength of the pull to the reference: reward = beta * log-ratio."
+    )
 
 
 class DPOOptions(StageConfig):
@@ -19,7 +21,9 @@ class DPOOptions(StageConfig):
 
     beta: float = beta_field(0.1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="Probability that a label is flipped.")
-    use_soft_labels: bool = Field(default=False, description="Weigh both orders of a pair by the labeller's probability.")
+    use_soft_labels: bool = Field(
+        default=False, description="Weigh both orders of a pair by the labeller's probability."
+    )
 
 
 class CDPOOptions(DPOOptions):
@@ -38,22 +42,30 @@ class RobustOptions(StageConfig):
 class IPOOptions(StageConfig):
     """Identity Preference Optimization."""
 
-    beta: float = Field(default=0.1, gt=0, le=1000, description="The paper's tau: the gap of log-ratios is drawn to 1 / (2 beta).")
-    length_normalise: bool = Field(default=True, description="Log-ratios as means over tokens, as in TRL; false: sums, as in the paper.")
+    beta: float = Field(
+        default=0.1, gt=0, le=1000, description="The paper's tau: the gap of log-ratios is drawn to 1 / (2 beta)."
+    )
+    length_normalise: bool = Field(
+        default=True, description="Log-ratios as means over tokens, as in TRL; false: sums, as in the paper."
+    )
 
 
 class DPOPOptions(StageConfig):
     """DPO-Positive."""
 
     beta: float = beta_field(0.3)
-    dpop_lambda: float = Field(default=50.0, ge=0, le=1_000_000, description="Weight of the nats that the chosen answer lost.")
+    dpop_lambda: float = Field(
+        default=50.0, ge=0, le=1_000_000, description="Weight of the nats that the chosen answer lost."
+    )
 
 
 class RDPOOptions(StageConfig):
     """Length-regularised DPO."""
 
     beta: float = beta_field(0.1)
-    alpha: float = Field(default=0.01, ge=0, le=1000, description="Reward per token that a longer answer is taken to have anyway.")
+    alpha: float = Field(
+        default=0.01, ge=0, le=1000, description="Reward per token that a longer answer is taken to have anyway."
+    )
 
 
 class GPOOptions(StageConfig):
@@ -72,14 +84,18 @@ class FDPOOptions(StageConfig):
     f_divergence_type: Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"] = Field(
         default="reverse_kl", description="The divergence; reverse_kl is DPO."
     )
-    f_alpha_divergence_coef: float = Field(default=0.5, gt=0, le=10, description="Alpha of the alpha divergence; 1: reverse KL.")
+    f_alpha_divergence_coef: float = Field(
+        default=0.5, gt=0, le=10, description="Alpha of the alpha divergence; 1: reverse KL."
+    )
 
 
 class EXOOptions(StageConfig):
     """Efficient Exact Optimization, for pairs."""
 
     beta: float = beta_field(0.1)
-    label_smoothing: float = Field(default=1e-3, gt=0, lt=0.5, description="Probability of the rejected answer in the target.")
+    label_smoothing: float = Field(
+        default=1e-3, gt=0, lt=0.5, description="Probability of the rejected answer in the target."
+    )
 
 
 class BetaOptions(StageConfig):
@@ -91,7 +107,9 @@ class BetaOptions(StageConfig):
 class RSOOptions(StageConfig):
     """The hinge loss of RSO and of SLiC normalised by a reference."""
 
-    beta: float = Field(default=0.05, gt=0, le=1000, description="The paper's gamma: the margin of log-ratios is drawn to 1 / beta.")
+    beta: float = Field(
+        default=0.05, gt=0, le=1000, description="The paper's gamma: the margin of log-ratios is drawn to 1 / beta."
+    )
 
 
 class WPOOptions(StageConfig):
@@ -110,14 +128,18 @@ class SLiCOptions(StageConfig):
     """SLiC-HF: a hinge on log-probabilities, and a pull to the target."""
 
     delta: float = Field(default=1.0, ge=0, le=1_000_000, description="Margin of the log-probabilities, nats.")
-    reg_coef: float = Field(default=0.1, ge=0, le=1000, description="Weight of the target answer's NLL, summed over tokens.")
+    reg_coef: float = Field(
+        default=0.1, ge=0, le=1000, description="Weight of the target answer's NLL, summed over tokens."
+    )
 
 
 class SimPOOptions(StageConfig):
     """Simple Preference Optimization."""
 
     beta: float = Field(default=2.0, gt=0, le=1000, description="Factor of the mean log-probability.")
-    gamma: float = Field(default=1.0, ge=0, le=1000, description="Margin of the rewards (the authors' gamma_beta_ratio times beta).")
+    gamma: float = Field(
+        default=1.0, ge=0, le=1000, description="Margin of the rewards (the authors' gamma_beta_ratio times beta)."
+    )
 
 
 class CPOOptions(StageConfig):
@@ -126,11 +148,14 @@ class CPOOptions(StageConfig):
     beta: float = Field(default=0.1, gt=0, le=1000, description="Factor of the summed log-probabilities.")
     cpo_alpha: float = Field(default=1.0, ge=0, le=1000, description="Weight of the chosen answers' NLL.")
     nll_reduction: Literal["token", "sequence"] = Field(
-        default="token", description="NLL as the mean over the tokens of a step, as in TRL, or as sums per answer, as in the paper."
+        default="token",
+        description="NLL as the mean over the tokens of a step, as in TRL, or as sums per answer, as in the paper.",
     )
 
 
 class ORPOOptions(StageConfig):
     """Odds Ratio Preference Optimization."""
 
-    beta: float = Field(default=0.1, ge=0, le=1000, description="The paper's lambda: weight of the odds-ratio term beside the NLL.")
+    beta: float = Field(
+        default=0.1, ge=0, le=1000, description="The paper's lambda: weight of the odds-ratio term beside the NLL."
+    )

@@ -24,7 +24,9 @@ class EngineConfig(StageConfig):
         default="auto",
         description="auto: bf16 products on GPUs that have them, and on CPUs with AVX512-BF16 or AMX from width 192 on; else fp32.",
     )
-    training: Literal["auto", "deepspeed", "torch"] = Field(default="auto", description="auto: DeepSpeed where it is installed.")
+    training: Literal["auto", "deepspeed", "torch"] = Field(
+        default="auto", description="auto: DeepSpeed where it is installed."
+    )
     generator: Literal["auto", "transformers"] = Field(default="auto", description="What samples and judges.")
     threads: int | None = runtime_field(
         default=None,
@@ -39,21 +41,33 @@ class EngineConfig(StageConfig):
         description="Tokens of one forward pass; empty: 2048 on a CPU, whose caches they fit better, 8192 on a GPU.",
     )
     processes: int = runtime_field(
-        default=1, ge=1, le=1024, description="Training processes per node, started by torchrun where there are several."
+        default=1,
+        ge=1,
+        le=1024,
+        description="Training processes per node, started by torchrun where there are several.",
     )
-    nodes: int = runtime_field(default=1, ge=1, le=100_000, description="Machines that train together; the others run `alignflow node`.")
-    node_rank: int = runtime_field(default=0, ge=0, le=99_999, description="Number of this machine; a recipe is run on node 0.")
+    nodes: int = runtime_field(
+        default=1, ge=1, le=100_000, description="Machines that train together; the others run `alignflow node`."
+    )
+    node_rank: int = runtime_field(
+        default=0, ge=0, le=99_999, description="Number of this machine; a recipe is run on node 0."
+    )
     rendezvous: str | None = runtime_field(
-        default=None, pattern=r"^[^\s:/]+:[0-9]{1,5}$", description="HOST:PORT of node 0, where the nodes meet; for several nodes only."
+        default=None,
+        pattern=r"^[^\s:/]+:[0-9]{1,5}$",
+        description="HOST:PORT of node 0, where the nodes meet; for several nodes only.",
     )
     zero_stage: Literal[0, 1, 2, 3] = runtime_field(
-        default=1, description="DeepSpeed ZeRO: 1 shares out the optimizer, 2 gradients too, 3 weights too; 0 runs as 1."
+        default=1,
+        description="DeepSpeed ZeRO: 1 shares out the optimizer, 2 gradients too, 3 weights too; 0 runs as 1.",
     )
     offload: Literal["none", "optimizer", "all"] = runtime_field(
-        default="none", description="What waits in CPU memory: the optimizer (ZeRO 1-3), or the weights too (all; ZeRO 3)."
+        default="none",
+        description="What waits in CPU memory: the optimizer (ZeRO 1-3), or the weights too (all; ZeRO 3).",
     )
     task_runner: Literal["local", "dask"] = runtime_field(
-        default="local", description="Who runs shards: a pool of this machine, or Dask, over several machines that see the store."
+        default="local",
+        description="Who runs shards: a pool of this machine, or Dask, over several machines that see the store.",
     )
     dask_address: str | None = runtime_field(
         default=None,
@@ -90,7 +104,9 @@ class ReplaceConfig(StageConfig):
     sft: ContentPath | None = Field(default=None, description="Directory of an SFT model.")
     sample: ContentPath | None = Field(default=None, description="Completions: prompt, completions.")
     label: ContentPath | None = Field(default=None, description="Preference pairs: prompt, chosen, rejected.")
-    reward: ContentPath | None = Field(default=None, description="Directory of a reward model (AutoModelForSequenceClassification).")
+    reward: ContentPath | None = Field(
+        default=None, description="Directory of a reward model (AutoModelForSequenceClassification)."
+    )
     align: ContentPath | None = Field(default=None, description="Directory of an aligned model, to evaluate it.")
 
 
@@ -109,7 +125,9 @@ class Recipe(StageConfig):
     align: AlignConfig | None = Field(default_factory=AlignConfig, description="null: stop before alignment.")
     evaluate: EvaluateConfig | None = Field(default_factory=EvaluateConfig, description="null: no evaluation.")
     report: ReportConfig | None = Field(default_factory=ReportConfig, description="null: no report.")
-    gates: tuple[GateConfig, ...] = runtime_field(default=(), description="Conditions on metrics, checked as a run passes their step.")
+    gates: tuple[GateConfig, ...] = runtime_field(
+        default=(), description="Conditions on metrics, checked as a run passes their step."
+    )
     engine: EngineConfig = Field(default_factory=EngineConfig, description="On what to compute.")
 
     @model_validator(mode="after")

@@ -30,7 +30,9 @@ REGULARIZERS = ("l2_coefficient", "center_rewards_coefficient")
 REWARD_LOSSES: Mapping[str, RewardLoss] = {
     "bradley_terry": RewardLoss(("preferences",), "preference pairs", answers=2),
     "ranking": RewardLoss(("rankings", "preferences"), "lists of scored answers", unread=OF_PAIRS, answers=4),
-    "pointwise": RewardLoss(("rankings",), "scored answers", ("eval_loss", "eval_pearson"), unread=(*REGULARIZERS, *OF_PAIRS)),
+    "pointwise": RewardLoss(
+        ("rankings",), "scored answers", ("eval_loss", "eval_pearson"), unread=(*REGULARIZERS, *OF_PAIRS)
+    ),
     "binary": RewardLoss(("unpaired", "preferences"), "labelled answers", unread=(*REGULARIZERS, *OF_PAIRS)),
 }
 """Values of `reward.loss`. A regression gets no pairs: they say which answer is better, and not what score it should have."""

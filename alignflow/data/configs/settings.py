@@ -12,7 +12,11 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     """The place and the value of `a.b=value`; the value is YAML. Raises RecipeError."""
     name, separator, text = setting.partition("=")
     if not separator or not name:
-        raise RecipeError(f"{quoted(setting)} is not of the form name=value", where="--set", do="for example --set align.options.beta=0.2")
+        raise RecipeError(
+            f"{quoted(setting)} is not of the form name=value",
+            where="--set",
+            do="for example --set align.options.beta=0.2",
+        )
     _parts(name)
     try:
         return name, read_yaml(text)
@@ -51,7 +55,9 @@ def _parts(name: str) -> list[str]:
 def _index(text: str, items: list[Any], name: str) -> int:
     if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(items):
         return int(text)
-    raise RecipeError(f"{quoted(text)} is not a place in a list of {len(items)}", where=_where(name), do="places count from 0")
+    raise RecipeError(
+        f"{quoted(text)} is not a place in a list of {len(items)}", where=_where(name), do="places count from 0"
+    )
 
 
 def _where(name: str) -> str:

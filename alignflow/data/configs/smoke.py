@@ -24,7 +24,9 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {
         "name": f"{recipe.name[:58]}-smoke",
         "data": data,
-        "sample": recipe.sample.model_copy(update={"n": min(recipe.sample.n, 3), "max_new_tokens": min(recipe.sample.max_new_tokens, 24)}),
+        "sample": recipe.sample.model_copy(
+            update={"n": min(recipe.sample.n, 3), "max_new_tokens": min(recipe.sample.max_new_tokens, 24)}
+        ),
     }
     for stage in ("sft", "reward", "align"):
         config = getattr(recipe, stage)
@@ -47,9 +49,11 @@ def _short_answers(align: AlignConfig) -> dict[str, Any]:
     if not isinstance(options, OnlineOptions):
         return align.options
     small = {
-        "response_length": min(options.response_length, 24), "num_generations": min(options.num_generations, 2),
-        "num_mini_batches": min(options.num_mini_batches, 2), "samples_steps": 2,
-    }  # fmt: skip
+        "response_length": min(options.response_length, 24),
+        "num_generations": min(options.num_generations, 2),
+        "num_mini_batches": min(options.num_mini_batches, 2),
+        "samples_steps": 2,
+    }
     return {**align.options, **small}
 
 

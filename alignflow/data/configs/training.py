@@ -11,9 +11,13 @@ from alignflow.data.configs.base import Name, StageConfig, runtime_field, seed_f
 from alignflow.data.configs.reward_losses import REWARD_LOSSES, RewardLoss
 
 GREATER_IS_BETTER: Mapping[str, bool] = {
-    "eval_loss": False, "eval_mean_token_accuracy": True, "eval_accuracy": True, "eval_rewards/accuracies": True,
-    "eval_rewards/margins": True, "eval_pearson": True,
-}  # fmt: skip
+    "eval_loss": False,
+    "eval_mean_token_accuracy": True,
+    "eval_accuracy": True,
+    "eval_rewards/accuracies": True,
+    "eval_rewards/margins": True,
+    "eval_pearson": True,
+}
 MOVED_TO_OPTIONS = ("beta", "label_smoothing", "use_soft_labels")
 """Fields that `align` had for all methods before each method had options of its own."""
 BEST = "The held-out metric that says which step is the best."
@@ -26,7 +30,8 @@ class LoRAConfig(StageConfig):
     lora_alpha: int = Field(default=32, ge=1, le=1_000_000, description="The update is scaled by lora_alpha / r.")
     lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the adapter, in training alone.")
     target_modules: Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
-        default="all-linear", description="Names of the modules that get an adapter; all-linear: every linear layer but the head."
+        default="all-linear",
+        description="Names of the modules that get an adapter; all-linear: every linear layer but the head.",
     )
 
 
@@ -35,27 +40,48 @@ class TrainingConfig(StageConfig):
 
     learning_rate: float = Field(default=2e-5, gt=0, le=10, description="Peak learning rate, after warm-up.")
     num_train_epochs: float = Field(default=1.0, gt=0, le=100_000, description="Passes over the data.")
-    max_steps: int = Field(default=-1, ge=-1, le=1_000_000_000_000, description="Optimizer steps; -1: as the epochs say.")
-    batch_size: int = Field(default=32, gt=0, le=1_000_000, description="Rows (pairs) per optimizer step, all processes together.")
+    max_steps: int = Field(
+        default=-1, ge=-1, le=1_000_000_000_000, description="Optimizer steps; -1: as the epochs say."
+    )
+    batch_size: int = Field(
+        default=32, gt=0, le=1_000_000, description="Rows (pairs) per optimizer step, all processes together."
+    )
     max_length: int = Field(default=512, ge=8, le=10_000_000, description="Longest row, prompt and completion, tokens.")
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="Shape of the schedule after warm-up.")
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="Shape of the schedule after warm-up."
+    )
     warmup_ratio: float = Field(default=0.05, ge=0, le=1, description="Share of the steps that warm up.")
     weight_decay: float = Field(default=0.0, ge=0, le=10, description="AdamW's decoupled decay.")
-    max_grad_norm: float = Field(default=1.0, ge=0, le=1_000_000, description="Gradient clipping by global norm; 0: off.")
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, le=1_000_000, description="Gradient clipping by global norm; 0: off."
+    )
     seed: int = seed_field("Seed of data order and dropout.")
-    logging_steps: int = runtime_field(default=5, gt=0, le=1_000_000_000, description="Steps between points of the curves.")
-    save_steps: int = runtime_field(default=50, gt=0, le=1_000_000_000, description="Steps between checkpoints to resume from.")
+    logging_steps: int = runtime_field(
+        default=5, gt=0, le=1_000_000_000, description="Steps between points of the curves."
+    )
+    save_steps: int = runtime_field(
+        default=50, gt=0, le=1_000_000_000, description="Steps between checkpoints to resume from."
+    )
     eval_steps: int | None = Field(
-        default=None, ge=0, le=1_000_000_000, description="Steps between evaluations on held-out rows; empty or 0: only at the end."
+        default=None,
+        ge=0,
+        le=1_000_000_000,
+        description="Steps between evaluations on held-out rows; empty or 0: only at the end.",
     )
     metric_for_best_model: str = Field(default="eval_loss", description=BEST)
-    load_best_model_at_end: bool = Field(default=False, description="Publish the best step's model instead of the last one's.")
+    load_best_model_at_end: bool = Field(
+        default=False, description="Publish the best step's model instead of the last one's."
+    )
     early_stopping_patience: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="Stop after this many evaluations in a row without a better metric; empty: never."
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Stop after this many evaluations in a row without a better metric; empty: never.",
     )
     lora: LoRAConfig | None = Field(default=None, description="Train a low-rank adapter; empty: all weights.")
     gradient_checkpointing: bool = runtime_field(
-        default=False, description="Compute the activations of each layer anew in the backward pass: less memory, a third more time."
+        default=False,
+        description="Compute the activations of each layer anew in the backward pass: less memory, a third more time.",
     )
 
     @property
@@ -75,7 +101,9 @@ class SFTConfig(TrainingConfig):
     """Supervised fine-tuning on assistant tokens only."""
 
     num_train_epochs: float = Field(default=3.0, gt=0, le=100_000, description="Passes over the demonstrations.")
-    metric_for_best_model: Literal["eval_loss", "eval_mean_token_accuracy"] = Field(default="eval_loss", description=BEST)
+    metric_for_best_model: Literal["eval_loss", "eval_mean_token_accuracy"] = Field(
+        default="eval_loss", description=BEST
+    )
     loss_reduction: Literal["token_mean", "sequence_mean"] = Field(
         default="token_mean",
         description="token_mean: the mean NLL over all assistant tokens of a step, so that long answers weigh more. sequence_mean: the mean "
@@ -86,10 +114,12 @@ class SFTConfig(TrainingConfig):
         description="Which assistant turns of a conversation are learnt, and evaluated: all of them, or the last one that has a weight.",
     )
     neftune_noise_alpha: float | None = Field(
-        default=None, gt=0, le=1000,
+        default=None,
+        gt=0,
+        le=1000,
         description="NEFTune (arXiv 2310.05914): uniform noise of at most alpha / sqrt(tokens of the row * width) on the embeddings in "
         "training, 5 to 15 in the paper; empty: none. A row's noise depends on seed, step and row, not on micro-batches or processes.",
-    )  # fmt: skip
+    )
 
 
 class RewardConfig(TrainingConfig):
@@ -103,19 +133,27 @@ class RewardConfig(TrainingConfig):
     )
     learning_rate: float = Field(default=1e-5, gt=0, le=10, description="Peak learning rate, after warm-up.")
     metric_for_best_model: Literal["eval_loss", "eval_accuracy", "eval_pearson"] = Field(
-        default="eval_loss", description=f"{BEST} pointwise has eval_pearson, the correlation of scores and targets; others eval_accuracy."
+        default="eval_loss",
+        description=f"{BEST} pointwise has eval_pearson, the correlation of scores and targets; others eval_accuracy.",
     )
     l2_coefficient: float = Field(
         default=0.001, ge=0, le=1000, description="bradley_terry, ranking: weight of the mean square of a row's scores."
     )
     center_rewards_coefficient: float = Field(
-        default=0.0, ge=0, le=1000,
+        default=0.0,
+        ge=0,
+        le=1000,
         description="bradley_terry, ranking: weight of (r_chosen + r_rejected)^2, which removes the free constant.",
-    )  # fmt: skip
+    )
     use_margin: bool = Field(default=False, description="bradley_terry: subtract the pair's margin inside the sigmoid.")
-    use_soft_labels: bool = Field(default=True, description="bradley_terry: use the labeller's probabilities where the data has them.")
+    use_soft_labels: bool = Field(
+        default=True, description="bradley_terry: use the labeller's probabilities where the data has them."
+    )
     check_rows: int = Field(
-        default=16, ge=1, le=1_000_000, description="Rows whose scores are stored and must match when the model is loaded."
+        default=16,
+        ge=1,
+        le=1_000_000,
+        description="Rows whose scores are stored and must match when the model is loaded.",
     )
 
     @property
@@ -130,7 +168,9 @@ class RewardConfig(TrainingConfig):
         if unread:
             raise ValueError(f"the loss {self.loss} does not read {', '.join(unread)}: leave it out")
         if self.metric_for_best_model not in row.metrics:
-            raise ValueError(f"the loss {self.loss} has no {self.metric_for_best_model}: metric_for_best_model is one of {', '.join(row.metrics)}")
+            raise ValueError(
+                f"the loss {self.loss} has no {self.metric_for_best_model}: metric_for_best_model is one of {', '.join(row.metrics)}"
+            )
         return self
 
 
@@ -151,10 +191,17 @@ class AlignConfig(TrainingConfig):
     metric_for_best_model: Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"] = Field(
         default="eval_loss", description=BEST
     )
-    sft_coefficient: float = Field(default=0.0, ge=0, le=1000, description="Weight of the NLL per token of the chosen answers (RPO term).")
-    options: dict[str, Any] = Field(default_factory=dict, description="What this method alone has; see `alignflow methods METHOD`.")
+    sft_coefficient: float = Field(
+        default=0.0, ge=0, le=1000, description="Weight of the NLL per token of the chosen answers (RPO term)."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="What this method alone has; see `alignflow methods METHOD`."
+    )
     max_logps_drop: float = runtime_field(
-        default=0.5, gt=0, le=1_000_000, description="Warn where held-out answers that are wanted lose more than this, nats per token."
+        default=0.5,
+        gt=0,
+        le=1_000_000,
+        description="Warn where held-out answers that are wanted lose more than this, nats per token.",
     )
 
     @model_validator(mode="before")

@@ -17,8 +17,12 @@ class KTOOptions(StageConfig):
     """Kahneman-Tversky Optimization."""
 
     beta: float = beta_field(0.1)
-    desirable_weight: float = Field(default=1.0, gt=0, le=1000, description="The paper's lambda_D: weight of the desirable answers.")
-    undesirable_weight: float = Field(default=1.0, gt=0, le=1000, description="The paper's lambda_U: weight of the undesirable answers.")
+    desirable_weight: float = Field(
+        default=1.0, gt=0, le=1000, description="The paper's lambda_D: weight of the desirable answers."
+    )
+    undesirable_weight: float = Field(
+        default=1.0, gt=0, le=1000, description="The paper's lambda_U: weight of the undesirable answers."
+    )
 
 
 class BCOOptions(StageConfig):
@@ -26,29 +30,43 @@ class BCOOptions(StageConfig):
 
     beta: float = beta_field(0.01)
     delta_kind: Literal["balanced", "pooled"] = Field(
-        default="balanced", description="Mean reward of each class, halved and added, as in the paper; or the mean of all answers, as in TRL."
+        default="balanced",
+        description="Mean reward of each class, halved and added, as in the paper; or the mean of all answers, as in TRL.",
     )
-    delta_momentum: float = Field(default=0.9, ge=0, lt=1, description="Share of the old value in a running mean of rewards, per step.")
+    delta_momentum: float = Field(
+        default=0.9, ge=0, lt=1, description="Share of the old value in a running mean of rewards, per step."
+    )
 
 
 class DROVOptions(StageConfig):
     """Direct Reward Optimisation with a value network."""
 
-    tau: float = Field(default=1.0, gt=0, le=1000, description="Strength of the pull to the reference, in units of the score per nat.")
-    normalise_scores: bool = Field(default=True, description="Scores with mean 0 and variance 1 over the training set, as in the paper.")
+    tau: float = Field(
+        default=1.0, gt=0, le=1000, description="Strength of the pull to the reference, in units of the score per nat."
+    )
+    normalise_scores: bool = Field(
+        default=True, description="Scores with mean 0 and variance 1 over the training set, as in the paper."
+    )
     value_per_token: bool = Field(
-        default=False, description="A value at each token of the answer against the same residual; false: one, at the prompt's last token."
+        default=False,
+        description="A value at each token of the answer against the same residual; false: one, at the prompt's last token.",
     )
 
 
 def alpha_field() -> Any:
     """CRINGE's weight of the negative answers: tuned per task, so that there is no default."""
-    return Field(gt=0, le=1000, description="Weight of the negative answers' term; tuned per task (the tests have 0.5).")
+    return Field(
+        gt=0, le=1000, description="Weight of the negative answers' term; tuned per task (the tests have 0.5)."
+    )
 
 
 def top_k_field() -> Any:
     """CRINGE's k: tuned per task, so that there is no default."""
-    return Field(ge=1, le=100, description="The paper's k: the positive token is drawn from so many most probable ones; 1 to 5 are usual.")
+    return Field(
+        ge=1,
+        le=100,
+        description="The paper's k: the positive token is drawn from so many most probable ones; 1 to 5 are usual.",
+    )
 
 
 class CRINGEOptions(StageConfig):
@@ -62,7 +80,9 @@ class PairwiseCRINGEOptions(CRINGEOptions):
     """Pairwise CRINGE: CRINGE with a gate that closes where the margin of a pair is wide enough."""
 
     b: float = Field(
-        ge=-1_000_000, le=1_000_000, description="Margin of summed log-probabilities, nats, at which the gate is half open; tuned per task."
+        ge=-1_000_000,
+        le=1_000_000,
+        description="Margin of summed log-probabilities, nats, at which the gate is half open; tuned per task.",
     )
     tau: float = Field(gt=0, le=1_000_000, description="Width of the gate, nats; tuned per task.")
     detach_gate: bool = Field(default=True, description="The gate is a weight without gradient; false: it learns, too.")
@@ -72,12 +92,18 @@ class NPOOptions(StageConfig):
     """Negative Preference Optimization: forget answers, hold others."""
 
     beta: float = beta_field(0.1)
-    retain: Literal["nll", "none"] = Field(default="nll", description="What is done with desirable answers: their NLL, or nothing.")
-    retain_weight: float = Field(default=1.0, ge=0, le=1000, description="Weight of the retained answers' NLL, a mean over their tokens.")
+    retain: Literal["nll", "none"] = Field(
+        default="nll", description="What is done with desirable answers: their NLL, or nothing."
+    )
+    retain_weight: float = Field(
+        default=1.0, ge=0, le=1000, description="Weight of the retained answers' NLL, a mean over their tokens."
+    )
 
 
 class D2OOptions(StageConfig):
     """Distributional Dispreference Optimization: one negative answer against samples of the model itself."""
 
     beta: float = beta_field(0.1)
-    alpha: float = Field(default=0.1, gt=0, le=1000, description="Factor of the negative answer's log-ratio; beta does not multiply it.")
+    alpha: float = Field(
+        default=0.1, gt=0, le=1000, description="Factor of the negative answer's log-ratio; beta does not multiply it."
+    )

@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-_RUNS_CODE = frozenset({
-    "LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "DYLD_LIBRARY_INJECTION", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONINSPECT", "PYTHONBREAKPOINT",
-    "PYTHONWARNINGS", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "PYTHONUSERBASE", "BASH_ENV", "ENV", "PERL5OPT", "PERL5LIB", "RUBYOPT",
-    "NODE_OPTIONS", "JAVA_TOOL_OPTIONS", "CUDA_INJECTION64_PATH", "CUDA_INJECTION32_PATH", "NVTX_INJECTION64_PATH", "NVTX_INJECTION32_PATH",
-    "GCONV_PATH", "IFS",
-})  # fmt: skip
-_LAUNCHER = frozenset({
-    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
-    "ALIGNFLOW_TORCHRUN", "ALIGNFLOW_SUPERVISOR", "PYTHONSAFEPATH",
-})  # fmt: skip
+_RUNS_CODE = frozenset(
+    {
+        "LD_PRELOAD",
+        "LD_AUDIT",
+        "DYLD_INSERT_LIBRARIES",
+        "DYLD_LIBRARY_INJECTION",
+        "PYTHONSTARTUP",
+        "PYTHONHOME",
+        "PYTHONINSPECT",
+        "PYTHONBREAKPOINT",
+        "PYTHONWARNINGS",
+        "PYTHONEXECUTABLE",
+        "PYTHONPLATLIBDIR",
+        "PYTHONUSERBASE",
+        "BASH_ENV",
+        "ENV",
+        "PERL5OPT",
+        "PERL5LIB",
+        "RUBYOPT",
+        "NODE_OPTIONS",
+        "JAVA_TOOL_OPTIONS",
+        "CUDA_INJECTION64_PATH",
+        "CUDA_INJECTION32_PATH",
+        "NVTX_INJECTION64_PATH",
+        "NVTX_INJECTION32_PATH",
+        "GCONV_PATH",
+        "IFS",
+    }
+)
+_LAUNCHER = frozenset(
+    {
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+        "LOCAL_WORLD_SIZE",
+        "GROUP_RANK",
+        "ROLE_RANK",
+        "ROLE_WORLD_SIZE",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "ALIGNFLOW_TORCHRUN",
+        "ALIGNFLOW_SUPERVISOR",
+        "PYTHONSAFEPATH",
+    }
+)
 
 
 def never_passed(name: str) -> str:

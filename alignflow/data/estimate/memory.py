@@ -23,7 +23,12 @@ LOGIT_BYTES_FORWARD = 8
 FORWARD = "forward pass"
 IN_FLIGHT = 0.25
 """Gradients of activations inside a layer, as a share of what it keeps (0.1 to 0.25 measured)."""
-BASE = {("cpu", "torch"): 0.5 * GIB, ("cpu", "deepspeed"): 0.6 * GIB, ("cuda", "torch"): 1.0 * GIB, ("cuda", "deepspeed"): 1.0 * GIB}
+BASE = {
+    ("cpu", "torch"): 0.5 * GIB,
+    ("cpu", "deepspeed"): 0.6 * GIB,
+    ("cuda", "torch"): 1.0 * GIB,
+    ("cuda", "deepspeed"): 1.0 * GIB,
+}
 """What a process holds before it has a model: on a CPU its libraries (measured), on a GPU context, kernels and workspaces."""
 
 
@@ -132,9 +137,11 @@ def passes(learner: Learner, place: Place) -> list[Phase]:
     copied_back = one if learner.gradient_checkpointing or place.gathers else copies
     # The logits go before the layers' backward pass starts: the larger of the two counts.
     backward = {
-        "activations": kept + ends + max(0, working - logits), "logits": logits, "bf16 copies": copied_back,
+        "activations": kept + ends + max(0, working - logits),
+        "logits": logits,
+        "bf16 copies": copied_back,
         "head gradient": 0 if learner.lora_rank or learner.scores else FP32 * learner.head,
-    }  # fmt: skip
+    }
     copied = copied_back if learner.lora_rank or place.gathers else copies
     forward = {"activations": kept + layer, "bf16 copies": copied}
     return [Phase(FORWARD, forward), Phase("backward pass", backward)]
@@ -192,9 +199,15 @@ def online_need(policy: Learner, value: Learner | None, frozen: Sequence[int], r
         on_device = {"frozen": FP32 * min(LIVE_PARAMETERS, max(frozen, default=0))}
     prefill = rollout.rows * rollout.prompt_length // rollout.answers_per_prompt
     looks = [
-        Phase("sampling", add({"cache": cache_bytes(policy.shape, rollout, "fp32")}, forward_only(policy.shape, prefill, rollout.rows, place))),
+        Phase(
+            "sampling",
+            add(
+                {"cache": cache_bytes(policy.shape, rollout, "fp32")},
+                forward_only(policy.shape, prefill, rollout.rows, place),
+            ),
+        ),
         Phase("scoring", forward_only(policy.shape, policy.tokens, policy.head_tokens, place)),
-    ]  # fmt: skip
+    ]
     need = _phases(own, on_device, [passes(model, place) for model in learners], _saved_copy(learners, place), place)
     held = add(on_device, *(model.resident for model in own), _base(place))
     sampled = tuple(Phase(phase.name, add(held, phase.parts)) for phase in looks)
@@ -220,7 +233,9 @@ def scoring_need(weights: int, passes: Parts, place: Place, head: int = 0) -> Ne
     Under ZeRO 3 each process has a share, and beside it the head and what is gathered for use.
     """
     if not place.gathers:
-        return Need((Phase("scoring", add({"weights": FP32 * weights}, passes, _base(place))),), _loading(FP32 * weights, place))
+        return Need(
+            (Phase("scoring", add({"weights": FP32 * weights}, passes, _base(place))),), _loading(FP32 * weights, place)
+        )
     own: Parts = {"weights": FP32 * weights / place.shares}
     waits = place.offload == "all" and place.device == "cuda"
     gathered: Parts = {"buffers": FP32 * (head + min(weights, LIVE_PARAMETERS))}
@@ -233,7 +248,9 @@ def loading_need(weights: int) -> Need:
     return Need((Phase("loading", add({"weights": FP32 * weights}, _base(Place(engine="torch")))),))
 
 
-def _phases(models: Sequence[States], beside: Parts, updates: Sequence[Sequence[Phase]], copy: float, place: Place) -> Need:
+def _phases(
+    models: Sequence[States], beside: Parts, updates: Sequence[Sequence[Phase]], copy: float, place: Place
+) -> Need:
     """The moments of training one or two models, of which one steps at a time while the other's state stands beside it."""
     held = add(beside, *(own.resident for own in models), _base(place))
     gradients = sum(own.backward.get("gradients", 0) for own in models)  # of all models, until each has stepped
@@ -241,7 +258,10 @@ def _phases(models: Sequence[States], beside: Parts, updates: Sequence[Sequence[
     for own, update in zip(models, updates, strict=True):
         others = {"gradients": gradients - own.backward.get("gradients", 0)}
         before = {name: value for name, value in own.backward.items() if name != "in flight"}
-        phases += [Phase(phase.name, add(held, others, before if phase.name == FORWARD else own.backward, phase.parts)) for phase in update]
+        phases += [
+            Phase(phase.name, add(held, others, before if phase.name == FORWARD else own.backward, phase.parts))
+            for phase in update
+        ]
         phases.append(Phase("optimizer step", add(held, others, own.step)))
     host = add(*(own.host for own in models))
     if place.device == "cpu":

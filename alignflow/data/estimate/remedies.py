@@ -92,14 +92,21 @@ def _offload(settings: Settings, demand: Demand, stage: str) -> Candidates:
     values = {"none": ("optimizer", "all"), "optimizer": ("all",), "all": ()}[place.offload]
     return [
         (f"engine.offload: {value}", replace(settings, place=replace(place, offload=value)))
-        for value in values if value == "optimizer" or place.gathers
-    ]  # fmt: skip
+        for value in values
+        if value == "optimizer" or place.gathers
+    ]
 
 
 def _plain_torch(settings: Settings, demand: Demand, stage: str) -> Candidates:
     """One process has nothing to share out, and DeepSpeed keeps a master copy beside its fp32 weights."""
     place = settings.place
-    if not demand.longest_row or place.engine != "deepspeed" or place.processes > 1 or place.offload != "none" or place.gathers:
+    if (
+        not demand.longest_row
+        or place.engine != "deepspeed"
+        or place.processes > 1
+        or place.offload != "none"
+        or place.gathers
+    ):
         return []
     return [("engine.training: torch", replace(settings, place=replace(place, engine="torch", zero_stage=1)))]
 
@@ -112,10 +119,21 @@ def _more_processes(settings: Settings, demand: Demand, stage: str) -> Candidate
     fields = "engine.nodes" if place.device == "cpu" else "engine.processes times engine.nodes"
     stage_of_zero = 2 if demand.whole else 3
     return [
-        (f"engine.zero_stage: {stage_of_zero} over {number} processes ({fields})",
-         replace(settings, place=replace(place, zero_stage=stage_of_zero, processes=number, nodes=number if place.device == "cpu" else place.nodes)))
-        for number in numbers if number > place.processes
-    ]  # fmt: skip
+        (
+            f"engine.zero_stage: {stage_of_zero} over {number} processes ({fields})",
+            replace(
+                settings,
+                place=replace(
+                    place,
+                    zero_stage=stage_of_zero,
+                    processes=number,
+                    nodes=number if place.device == "cpu" else place.nodes,
+                ),
+            ),
+        )
+        for number in numbers
+        if number > place.processes
+    ]
 
 
 def _lora(settings: Settings, demand: Demand, stage: str) -> Candidates:

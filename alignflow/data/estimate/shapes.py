@@ -114,7 +114,15 @@ class ModelShape:
         width, queries, keys, inner = self.hidden_size, self.query_width, self.key_value_width, self.intermediate_size
         if self.family == "phi3":  # one matrix for queries, keys and values, and one for gate and up
             return [(width, queries + 2 * keys), (queries, width), (width, 2 * inner), (inner, width)]
-        return [(width, queries), (width, keys), (width, keys), (queries, width), (width, inner), (width, inner), (inner, width)]
+        return [
+            (width, queries),
+            (width, keys),
+            (width, keys),
+            (queries, width),
+            (width, inner),
+            (width, inner),
+            (inner, width),
+        ]
 
     def lora_parameters(self, rank: int) -> int:
         """Weights of adapters of this rank on every linear layer but the head: r (in + out) each (Hu et al. 2021, section 4.1)."""
@@ -160,11 +168,16 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
 def built_shape(build: BuildConfig) -> ModelShape:
     """The shape of a model that `model.build` asks for; its trained vocabulary is at most `vocab_size`."""
     return ModelShape(
-        family="llama", hidden_size=build.hidden_size, num_hidden_layers=build.num_hidden_layers,
-        num_attention_heads=build.num_attention_heads, num_key_value_heads=build.num_key_value_heads,
-        head_dim=build.hidden_size // build.num_attention_heads, intermediate_size=build.intermediate_size,
-        vocab_size=build.vocab_size, tied=True,
-    )  # fmt: skip
+        family="llama",
+        hidden_size=build.hidden_size,
+        num_hidden_layers=build.num_hidden_layers,
+        num_attention_heads=build.num_attention_heads,
+        num_key_value_heads=build.num_key_value_heads,
+        head_dim=build.hidden_size // build.num_attention_heads,
+        intermediate_size=build.intermediate_size,
+        vocab_size=build.vocab_size,
+        tied=True,
+    )
 
 
 def read_shape(name: str | Path, revision: str | None = None) -> ModelShape | None:

@@ -22,7 +22,7 @@ from alignflow.data.estimate.memory import (
     online_need,
     scoring_need,
     training_need,
-)  # fmt: skip
+)
 from alignflow.data.estimate.place import FP32, Need, Place
 from alignflow.data.estimate.shapes import ModelShape, built_shape, read_shape
 from alignflow.data.run import Runtime
@@ -89,8 +89,14 @@ class Asked:
 def place_of(runtime: Runtime) -> Place:
     """How a runtime shares the work."""
     return Place(
-        runtime.device, runtime.precision, runtime.engine, runtime.zero_stage, runtime.world_size, runtime.nodes, runtime.offload  # type: ignore[arg-type]
-    )  # fmt: skip
+        runtime.device,
+        runtime.precision,
+        runtime.engine,
+        runtime.zero_stage,
+        runtime.world_size,
+        runtime.nodes,
+        runtime.offload,  # type: ignore[arg-type]
+    )
 
 
 def settings_of(config: BaseModel, runtime: Runtime) -> Settings:
@@ -164,9 +170,15 @@ def _offline(asked: Asked) -> Demand | None:
 
 
 def _training(
-    asked: Asked, shape: ModelShape | None, config: TrainingConfig, longest_row: int, *, scores: bool = False, frozen: int = 0,
+    asked: Asked,
+    shape: ModelShape | None,
+    config: TrainingConfig,
+    longest_row: int,
+    *,
+    scores: bool = False,
+    frozen: int = 0,
     values: bool = False,
-) -> Demand | None:  # fmt: skip
+) -> Demand | None:
     """One model that learns from rows (or pairs) of at most `longest_row` tokens, beside `frozen` weights that do not; with `values`
     a value network on its backbone, which never is an adapter, learns too."""
     if shape is None:
@@ -181,9 +193,13 @@ def _training(
     settings = settings_of(config, asked.runtime)
     own, beside = learner(settings), value(settings)
     return Demand(
-        settings, lambda changed: training_need(learner(changed), changed.place, frozen, value(changed)), longest_row, published_bytes(own),
-        kept_bytes(config, *([own] if beside is None else [own, beside])), values,
-    )  # fmt: skip
+        settings,
+        lambda changed: training_need(learner(changed), changed.place, frozen, value(changed)),
+        longest_row,
+        published_bytes(own),
+        kept_bytes(config, *([own] if beside is None else [own, beside])),
+        values,
+    )
 
 
 def kept_bytes(config: TrainingConfig, *learners: Learner) -> int:
@@ -197,9 +213,13 @@ def _learner(shape: ModelShape, settings: Settings, config: TrainingConfig, long
     step = int(-(-config.batch_size // settings.place.processes) * longest_row * settings.fill)
     tokens = max(longest_row, min(settings.micro_batch_tokens, step))
     return Learner(
-        shape, tokens, 0 if scores else tokens, settings.lora_rank, settings.gradient_checkpointing,
+        shape,
+        tokens,
+        0 if scores else tokens,
+        settings.lora_rank,
+        settings.gradient_checkpointing,
         max(longest_row, settings.micro_batch_tokens),
-    )  # fmt: skip
+    )
 
 
 def _online(asked: Asked) -> Demand | None:
@@ -221,7 +241,10 @@ def _online(asked: Asked) -> Demand | None:
         rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
         rollout = Rollout(rows, prompt_length, options.response_length, options.num_generations)
         # An adapter's base is its reference.
-        frozen = [*([] if settings.lora_rank else [policy.parameters]), *([reward.scoring_parameters] if reward else [])]
+        frozen = [
+            *([] if settings.lora_rank else [policy.parameters]),
+            *([reward.scoring_parameters] if reward else []),
+        ]
         learning, *values = learners(settings)
         return online_need(learning, values[0] if values else None, frozen, rollout, settings.place)
 
@@ -279,7 +302,9 @@ def _judge_need(judge: JudgeConfig, asked: Asked) -> Callable[[Settings], Need] 
 
     def need(settings: Settings) -> Need:
         tokens = settings.micro_batch_tokens
-        return scoring_need(weights, forward_only(shape, tokens, tokens // QUESTION_TOKENS, settings.place), settings.place)
+        return scoring_need(
+            weights, forward_only(shape, tokens, tokens // QUESTION_TOKENS, settings.place), settings.place
+        )
 
     return need
 
@@ -291,7 +316,9 @@ def _evaluate(asked: Asked) -> Demand | None:
     if shape is None:
         return None
     reward = asked.shapes.get("reward_model")
-    judges = [found for judge in (config.labelling_judge, *config.judges) if judge and (found := _judge_need(judge, asked))]
+    judges = [
+        found for judge in (config.labelling_judge, *config.judges) if judge and (found := _judge_need(judge, asked))
+    ]
 
     def need(settings: Settings) -> Need:
         place, tokens = settings.place, settings.micro_batch_tokens
@@ -311,9 +338,16 @@ def _evaluate(asked: Asked) -> Demand | None:
 Rule = Callable[[Asked], Demand | None]
 
 DEMANDS: Mapping[str, Rule] = {
-    "init": _init, "adopt_reward": _adopt_reward, "sft": _sft, "sample": _sample, "label": _label, "reward": _reward,
-    "reference": _reference, "align": _align, "evaluate": _evaluate,
-}  # fmt: skip
+    "init": _init,
+    "adopt_reward": _adopt_reward,
+    "sft": _sft,
+    "sample": _sample,
+    "label": _label,
+    "reward": _reward,
+    "reference": _reference,
+    "align": _align,
+    "evaluate": _evaluate,
+}
 """Stage of the catalogue -> what it needs; a stage that is not here holds no model."""
 
 FAMILY_DEMANDS: Mapping[str, Rule] = {"online": _online}

@@ -75,7 +75,9 @@ def _zero_1_2(weights: int, trainable: int, place: Place) -> States:
     own_copy = 0 if place.processes == 1 and not partitioned else share
     step = own_copy + share
     return States(
-        {"weights": FP32 * weights, "optimizer": 3 * share}, gradients | {"buffers": bucket} | in_flight, gradients | {"buffers": step}
+        {"weights": FP32 * weights, "optimizer": 3 * share},
+        gradients | {"buffers": bucket} | in_flight,
+        gradients | {"buffers": step},
     )
 
 

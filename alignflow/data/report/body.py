@@ -18,26 +18,54 @@ CURVES = {
     "sft": ("loss", "mean_token_accuracy"),
     "reward": ("loss", "accuracy", "margin"),
     "align": (
-        "loss", "rewards/accuracies", "rewards/margins", "rewards/chosen", "rewards/rejected", "logps/chosen", "kl",
-        "objective/scores", "objective/heldout_judge", "objective/kl", "policy/entropy_avg", "completions/mean_length",
-        "completions/repetition", "policy/clipfrac_avg", "val/explained_variance",
+        "loss",
+        "rewards/accuracies",
+        "rewards/margins",
+        "rewards/chosen",
+        "rewards/rejected",
+        "logps/chosen",
+        "kl",
+        "objective/scores",
+        "objective/heldout_judge",
+        "objective/kl",
+        "policy/entropy_avg",
+        "completions/mean_length",
+        "completions/repetition",
+        "policy/clipfrac_avg",
+        "val/explained_variance",
     ),
-}  # fmt: skip
+}
 """Figures that are drawn, as far as a stage has them."""
 SHOWN_SAMPLES = 3
 COST = ("wall_s", "cpu_s", "gpu_s", "tokens", "tokens_per_s", "peak_memory_mb")
 
 
 def report(
-    config: ReportConfig, *, init: Path | None = None, prepare: Path | None = None, sft: Path | None = None, sample: Path | None = None,
-    label: Path | None = None, reward: Path | None = None, reference: Path | None = None, align: Path | None = None,
-    evaluate: Path | None = None, run: Run,
-) -> dict[str, float | None]:  # fmt: skip
+    config: ReportConfig,
+    *,
+    init: Path | None = None,
+    prepare: Path | None = None,
+    sft: Path | None = None,
+    sample: Path | None = None,
+    label: Path | None = None,
+    reward: Path | None = None,
+    reference: Path | None = None,
+    align: Path | None = None,
+    evaluate: Path | None = None,
+    run: Run,
+) -> dict[str, float | None]:
     """Gather what the stages of a run left behind; a stage that the run did not have leaves its section out."""
     given = {
-        "init": init, "prepare": prepare, "sft": sft, "sample": sample, "label": label, "reward": reward,
-        "reference": reference, "align": align, "evaluate": evaluate,
-    }  # fmt: skip
+        "init": init,
+        "prepare": prepare,
+        "sft": sft,
+        "sample": sample,
+        "label": label,
+        "reward": reward,
+        "reference": reference,
+        "align": align,
+        "evaluate": evaluate,
+    }
     stages = {name: Stage(name, path) for name, path in given.items() if path is not None}
     facts = gather(stages)
     write_json(run.out / "report.json", facts)
@@ -97,10 +125,18 @@ def gather(stages: dict[str, Stage]) -> dict[str, Any]:
     return {
         "stages": {
             name: {
-                "stage": manifest.stage, "kind": manifest.kind, "key": manifest.key, "digest": manifest.digest,
-                "metrics": manifest.metrics, "warnings": manifest.warnings, "versions": manifest.versions,
-                "runtime": {field: manifest.runtime.get(field) for field in ("device", "precision", "engine", "generator")},
-                "seed": manifest.seed, "inputs": {input_name: ref.key for input_name, ref in manifest.inputs.items()},
+                "stage": manifest.stage,
+                "kind": manifest.kind,
+                "key": manifest.key,
+                "digest": manifest.digest,
+                "metrics": manifest.metrics,
+                "warnings": manifest.warnings,
+                "versions": manifest.versions,
+                "runtime": {
+                    field: manifest.runtime.get(field) for field in ("device", "precision", "engine", "generator")
+                },
+                "seed": manifest.seed,
+                "inputs": {input_name: ref.key for input_name, ref in manifest.inputs.items()},
             }
             for name, manifest in manifests.items()
         },
@@ -109,19 +145,31 @@ def gather(stages: dict[str, Stage]) -> dict[str, Any]:
         "labels": stages["label"].read("statistics.json") if "label" in stages else None,
         "evaluation": stages["evaluate"].read("evaluation.json") if "evaluate" in stages else None,
         "samples": stages["evaluate"].read("samples.json") if "evaluate" in stages else None,
-    }  # fmt: skip
+    }
 
 
 def render(title: str, stages: dict[str, Stage], facts: dict[str, Any]) -> str:
     """The page: model output is escaped, and nothing is loaded from anywhere."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=shown)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=shown
+    )
     environment.filters["number"] = number
     rows = stages["prepare"].read("samples.json") if "prepare" in stages else None
-    costs = {name: {field: stage.manifest.cost.get(field) for field in COST} for name, stage in stages.items() if stage.manifest}
+    costs = {
+        name: {field: stage.manifest.cost.get(field) for field in COST}
+        for name, stage in stages.items()
+        if stage.manifest
+    }
     return environment.get_template("page.html.j2").render(
-        title=title, facts=facts, rows=rows, costs=costs, cost_fields=COST, plots=plots(stages, facts), rollouts=rollouts(stages),
+        title=title,
+        facts=facts,
+        rows=rows,
+        costs=costs,
+        cost_fields=COST,
+        plots=plots(stages, facts),
+        rollouts=rollouts(stages),
         created={name: stage.manifest.created for name, stage in stages.items() if stage.manifest},
-    )  # fmt: skip
+    )
 
 
 def rollouts(stages: dict[str, Stage]) -> dict[str, list[dict[str, Any]]]:
@@ -130,7 +178,10 @@ def rollouts(stages: dict[str, Stage]) -> dict[str, list[dict[str, Any]]]:
         return {"alarms": [], "samples": []}
     samples = stages["align"].lines("samples")
     steps = sorted({sample["step"] for sample in samples})
-    ends = [[sample for sample in samples if sample["step"] == step][:SHOWN_SAMPLES] for step in dict.fromkeys([*steps[:1], *steps[-1:]])]
+    ends = [
+        [sample for sample in samples if sample["step"] == step][:SHOWN_SAMPLES]
+        for step in dict.fromkeys([*steps[:1], *steps[-1:]])
+    ]
     return {"alarms": stages["align"].lines("alarms"), "samples": [sample for end in ends for sample in end]}
 
 
@@ -155,7 +206,9 @@ def plots(stages: dict[str, Stage], facts: dict[str, Any], panels: int = PANELS)
     if labels and labels.get("soft_label", {}).get("histogram"):
         found["margins"] = histogram_plot("Soft labels of the kept pairs", labels["soft_label"]["histogram"])
     if evaluation and evaluation.get("win_rate"):
-        rates = {name: (judge["win_rate"], judge["low"], judge["high"]) for name, judge in evaluation["win_rate"].items()}
+        rates = {
+            name: (judge["win_rate"], judge["low"], judge["high"]) for name, judge in evaluation["win_rate"].items()
+        }
         found["win_rates"] = interval_plot("Win rate of the aligned model against SFT", rates)
     return found
 

@@ -27,7 +27,12 @@ def key_metrics(name: str, manifest: Manifest) -> list[str]:
     """The metrics that matter most for a step, each with its value, and its interval where it has one."""
     found = {metric: value for metric, value in manifest.metrics.items() if value is not None}
     ends = {metric for metric in found if metric.endswith(("/low", "/high")) and metric.rpartition("/")[0] in found}
-    wanted = [metric for start in SHOWN_METRICS.get(name, ()) for metric in found if metric == start or metric.startswith(f"{start}/")]
+    wanted = [
+        metric
+        for start in SHOWN_METRICS.get(name, ())
+        for metric in found
+        if metric == start or metric.startswith(f"{start}/")
+    ]
     chosen = [metric for metric in dict.fromkeys(wanted or found) if metric not in ends]
     return [f"{metric} {_shown(found, metric)}" for metric in chosen[:MOST_METRICS]]
 
@@ -37,7 +42,10 @@ def kept_lines(manifest: Manifest) -> list[str]:
     if manifest.stage != "prepare":
         return []
     kinds = [name.removesuffix("/kept") for name in manifest.metrics if name.endswith("/kept")]
-    return [kept_line(kind, int(manifest.metrics[f"{kind}/kept"] or 0), _by_reason(kind, manifest.metrics)) for kind in kinds]
+    return [
+        kept_line(kind, int(manifest.metrics[f"{kind}/kept"] or 0), _by_reason(kind, manifest.metrics))
+        for kind in kinds
+    ]
 
 
 def _by_reason(kind: str, metrics: Mapping[str, float | None]) -> dict[str, float]:

@@ -31,7 +31,11 @@ def _uri(figure: Figure) -> str:
 
 
 def curve_plot(
-    stage: str, points: Sequence[Mapping[str, float]], names: Sequence[str], alarms: Mapping[int, str] | None = None, panels: int = PANELS
+    stage: str,
+    points: Sequence[Mapping[str, float]],
+    names: Sequence[str],
+    alarms: Mapping[int, str] | None = None,
+    panels: int = PANELS,
 ) -> str:
     """One panel per metric over steps, `panels` in a row, in training and (`eval_`) on held-out rows, with a line at each alarm.
 
@@ -51,7 +55,16 @@ def curve_plot(
             axis.legend(fontsize=7, frameon=False)
         for step, alarm in (alarms or {}).items():
             axis.axvline(step, color=ALARM, linestyle="--", linewidth=1)
-            axis.annotate(alarm, (step, 1), xycoords=("data", "axes fraction"), rotation=90, va="top", ha="right", fontsize=6, color=ALARM)
+            axis.annotate(
+                alarm,
+                (step, 1),
+                xycoords=("data", "axes fraction"),
+                rotation=90,
+                va="top",
+                ha="right",
+                fontsize=6,
+                color=ALARM,
+            )
         axis.set(title=f"{stage}: {name}", xlabel="step")
         axis.grid(alpha=0.25)
     figure.tight_layout()

@@ -124,17 +124,24 @@ def gates_table(records: Sequence[GateRecord]) -> str:
     if not records:
         return ""
     rows = [
-        [escaped(record.gate), "not measured" if record.value is None else number(record.value), limits(record),
-         f"**{record.verdict}**" + (f" by {escaped(record.who)}" if record.who else ""), escaped(record.comment)]
+        [
+            escaped(record.gate),
+            "not measured" if record.value is None else number(record.value),
+            limits(record),
+            f"**{record.verdict}**" + (f" by {escaped(record.who)}" if record.who else ""),
+            escaped(record.comment),
+        ]
         for record in records
-    ]  # fmt: skip
+    ]
     return "## Gates\n\n" + table(["gate", "measured", "should be", "verdict", "comment"], rows)
 
 
 def _metrics(manifest: Manifest) -> str:
     if not manifest.metrics:
         return ""
-    return "## Metrics\n\n" + table(["metric", "value"], [[escaped(name), number(value)] for name, value in manifest.metrics.items()])
+    return "## Metrics\n\n" + table(
+        ["metric", "value"], [[escaped(name), number(value)] for name, value in manifest.metrics.items()]
+    )
 
 
 def _plots(name: str, stage: Stage) -> list[str]:
@@ -144,7 +151,11 @@ def _plots(name: str, stage: Stage) -> list[str]:
 
 def _samples(stage: Stage) -> list[str]:
     shown = samples(stage)
-    return ["## Samples", *(fenced("\n".join(f"{who}: {text}" for who, text in sample.items())) for sample in shown)] if shown else []
+    return (
+        ["## Samples", *(fenced("\n".join(f"{who}: {text}" for who, text in sample.items())) for sample in shown)]
+        if shown
+        else []
+    )
 
 
 def samples(stage: Stage) -> list[dict[str, str]]:
@@ -156,12 +167,18 @@ def samples(stage: Stage) -> list[dict[str, str]]:
 
 def _sampled(stage: Stage) -> list[dict[str, str]]:
     rows = first_rows(stage.path / "completions" / "train.parquet")
-    return [{"prompt": said(row["prompt"]), **{f"answer {n}": text for n, text in enumerate(row["completions"], 1)}} for row in rows]
+    return [
+        {"prompt": said(row["prompt"]), **{f"answer {n}": text for n, text in enumerate(row["completions"], 1)}}
+        for row in rows
+    ]
 
 
 def _labelled(stage: Stage) -> list[dict[str, str]]:
     rows = first_rows(stage.path / "preferences" / "train.parquet")
-    return [{"prompt": said(row["prompt"]), "chosen": said(row["chosen"]), "rejected": said(row["rejected"])} for row in rows]
+    return [
+        {"prompt": said(row["prompt"]), "chosen": said(row["chosen"]), "rejected": said(row["rejected"])}
+        for row in rows
+    ]
 
 
 def _compared(stage: Stage) -> list[dict[str, str]]:
@@ -171,7 +188,9 @@ def _compared(stage: Stage) -> list[dict[str, str]]:
 
 def _rolled_out(stage: Stage) -> list[dict[str, str]]:
     rows = rollouts({"align": stage})["samples"]
-    return [{"step": str(row["step"]), "prompt": said(row["prompt"]), "answer": said(row["completion"])} for row in rows]
+    return [
+        {"step": str(row["step"]), "prompt": said(row["prompt"]), "answer": said(row["completion"])} for row in rows
+    ]
 
 
 def first_rows(path: Path) -> list[dict[str, Any]]:
@@ -189,7 +208,9 @@ def said(value: Any) -> str:
     """A conversation or a text as text."""
     if isinstance(value, str):
         return value
-    return "\n".join(told(message) if len(value) == 1 else f"{message['role']}: {told(message)}" for message in value or [])
+    return "\n".join(
+        told(message) if len(value) == 1 else f"{message['role']}: {told(message)}" for message in value or []
+    )
 
 
 def _cut(text: str) -> str:
@@ -204,7 +225,9 @@ def _settings(manifest: Manifest) -> str:
     changed = {name: value for name, value in given.items() if name not in default or default[name] != value}
     left = [f"{escaped(name)} `{_setting(value)}`" for name, value in given.items() if name not in changed]
     parts = [
-        table(["setting", "value"], [[escaped(name), escaped(_setting(value))] for name, value in changed.items()]) if changed else "",
+        table(["setting", "value"], [[escaped(name), escaped(_setting(value))] for name, value in changed.items()])
+        if changed
+        else "",
         f"As by default: {', '.join(left)}" if left else "",
     ]
     return "\n\n".join(["## Settings", *(part for part in parts if part)])
@@ -227,7 +250,9 @@ def _defaults(stage: str) -> dict[str, Any]:
     """The config of a stage where a recipe says nothing; without the fields that a recipe has to give."""
     fields = STAGES[stage].config.model_fields
     return {
-        name: to_jsonable_python(field.get_default(call_default_factory=True)) for name, field in fields.items() if not field.is_required()
+        name: to_jsonable_python(field.get_default(call_default_factory=True))
+        for name, field in fields.items()
+        if not field.is_required()
     }
 
 
@@ -247,7 +272,11 @@ def tables(name: str, path: Path) -> dict[str, list[dict[str, Any]]]:
     statistics = {"label": "statistics.json", "sample": "statistics.json", "evaluate": "evaluation.json"}
     found: dict[str, list[dict[str, Any]]] = {}
     if shown := samples(stage):  # one text per row: the cells of a page do not wrap
-        found["samples"] = [{"sample": n, "what": who, "text": printable(text)} for n, sample in enumerate(shown, 1) for who, text in sample.items()]
+        found["samples"] = [
+            {"sample": n, "what": who, "text": printable(text)}
+            for n, sample in enumerate(shown, 1)
+            for who, text in sample.items()
+        ]
     if name in statistics and (content := stage.read(statistics[name])):
         found["statistics" if name != "evaluate" else "evaluation"] = sorted(flat_rows(content), key=_rank)
     return found
@@ -262,10 +291,14 @@ def flat_rows(content: Mapping[str, Any], above: str = "") -> list[dict[str, Any
     """Named figures of a nested mapping, one row each; rates keep their interval in one row, lists (histograms) are left out."""
     rows: list[dict[str, Any]] = []
     for name, value in content.items():
-        place = f"{above}{name.removeprefix(above)}"  # some files repeat the name of the part in the names of its figures
+        place = (
+            f"{above}{name.removeprefix(above)}"  # some files repeat the name of the part in the names of its figures
+        )
         if isinstance(value, Mapping) and "low" in value:
             middle = value.get("rate", value.get("mean", value.get("win_rate")))
-            rows.append({"figure": place, "value": number(middle), "from": number(value["low"]), "to": number(value["high"])})
+            rows.append(
+                {"figure": place, "value": number(middle), "from": number(value["low"]), "to": number(value["high"])}
+            )
         elif isinstance(value, Mapping):
             rows.extend(flat_rows(value, f"{place}/"))
         elif value is None or isinstance(value, int | float | str):
@@ -274,9 +307,13 @@ def flat_rows(content: Mapping[str, Any], above: str = "") -> list[dict[str, Any
 
 
 def overview(
-    recipe: str, lines: Sequence[Mapping[str, Any]], links: Mapping[str, str], notes: Sequence[str] = (),
-    gates: Sequence[GateRecord] = (), pages: Mapping[str, str] = MappingProxyType({}),
-) -> str:  # fmt: skip
+    recipe: str,
+    lines: Sequence[Mapping[str, Any]],
+    links: Mapping[str, str],
+    notes: Sequence[str] = (),
+    gates: Sequence[GateRecord] = (),
+    pages: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The page of a whole run: one line per step, what gates said, then what else happened.
 
     Args:
@@ -288,10 +325,14 @@ def overview(
         pages: Key of an artifact -> address of its page, as far as there are pages.
     """
     rows = [
-        [linked(line["key"], pages), "ran" if line["ran"] else "cached", f"{line['seconds']:.1f}",
-         "<br>".join(escaped(metric) for metric in line["metrics"])]
+        [
+            linked(line["key"], pages),
+            "ran" if line["ran"] else "cached",
+            f"{line['seconds']:.1f}",
+            "<br>".join(escaped(metric) for metric in line["metrics"]),
+        ]
         for line in lines
-    ]  # fmt: skip
+    ]
     told = [note for note in notes if not note.endswith(AS_EXPECTED)]
     parts = [
         f"# {escaped(recipe)}",

@@ -31,7 +31,14 @@ def cells(member: Member) -> list[str]:
         return [*start, member.error, *[""] * (len(COLUMNS) - 4)]
     lengths = _number(found.get("tokens_mean/aligned")), _number(found.get("tokens_mean/sft"))
     seconds = "" if member.seconds is None else f"{member.seconds:.0f}"
-    return [*start, own_measure(found), win_rates(found), _number(found.get("kl")), f"{lengths[0]} / {lengths[1]}" if all(lengths) else "", seconds]
+    return [
+        *start,
+        own_measure(found),
+        win_rates(found),
+        _number(found.get("kl")),
+        f"{lengths[0]} / {lengths[1]}" if all(lengths) else "",
+        seconds,
+    ]
 
 
 def own_measure(found: Mapping[str, float | None]) -> str:
@@ -47,7 +54,9 @@ def win_rates(found: Mapping[str, float | None]) -> str:
     shown = []
     for name, value in found.items():
         if name.startswith("win_rate/") and value is not None and not name.endswith(("/low", "/high")):
-            shown.append(f"{name.removeprefix('win_rate/')} {value:.3f} ({_number(found.get(f'{name}/low'))}-{_number(found.get(f'{name}/high'))})")
+            shown.append(
+                f"{name.removeprefix('win_rate/')} {value:.3f} ({_number(found.get(f'{name}/low'))}-{_number(found.get(f'{name}/high'))})"
+            )
     return "; ".join(shown)
 
 
@@ -66,7 +75,10 @@ def picture(members: Sequence[Member]) -> bytes | None:
     """Win rate against KL, one point per member with both, as a PNG; None where there is no such point. The first judge's rate is drawn."""
     points = []
     for member in members:
-        rate = next((value for name, value in member.metrics.items() if name.startswith("win_rate/") and value is not None), None)
+        rate = next(
+            (value for name, value in member.metrics.items() if name.startswith("win_rate/") and value is not None),
+            None,
+        )
         kl = member.metrics.get("kl")
         if rate is not None and kl is not None and not member.error:
             points.append((kl, rate, f"{member.method} {member.learning_rate:g}"))

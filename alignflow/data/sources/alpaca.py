@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from alignflow.data.records import user
 from alignflow.data.sources.base import Messages, Row, RowError, column, is_blank, text
-from alignflow.data.sources.conversations import answered, demonstration, placed, preference, prompt_of, prompt_turns, unpaired
+from alignflow.data.sources.conversations import (
+    answered,
+    demonstration,
+    placed,
+    preference,
+    prompt_of,
+    prompt_turns,
+    unpaired,
+)
 from alignflow.data.sources.labels import label
 from alignflow.data.sources.meanings import parse_with
 from alignflow.data.sources.prompts import prompt_row

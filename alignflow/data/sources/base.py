@@ -96,7 +96,14 @@ def is_blank(value: Any) -> bool:
     """Whether a value says nothing: none, false, empty, NaN, or one of these as text."""
     if isinstance(value, str):
         return value.strip().lower() in _BLANK
-    return value is None or value is False or isinstance(value, float) and math.isnan(value) or isinstance(value, list | dict) and not value
+    return (
+        value is None
+        or value is False
+        or isinstance(value, float)
+        and math.isnan(value)
+        or isinstance(value, list | dict)
+        and not value
+    )
 
 
 def flag(value: Any) -> bool | None:

@@ -77,7 +77,8 @@ def _siblings(row: Row, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]
                 if (place := f"{path}.{key}") not in mapped and place not in inner and _is_said(item):
                     yield place, item
         elif isinstance(value, list) and any(
-            f"{path}.{index}" not in mapped and f"{path}.{index}" not in inner and _is_said(item) for index, item in enumerate(value)
+            f"{path}.{index}" not in mapped and f"{path}.{index}" not in inner and _is_said(item)
+            for index, item in enumerate(value)
         ):
             yield f"{path}[]", value
 

@@ -58,7 +58,9 @@ def _scores(row: Row, answers: list[Any]) -> list[float]:
     if listed is None and isinstance(answers[0], Mapping):
         listed = [_score(answer) if isinstance(answer, Mapping) else None for answer in answers]
     if listed is None:
-        if next(name for name in ANSWERS if row.get(name) is not None) not in IN_ORDER:  # the column that `several` took them from
+        if (
+            next(name for name in ANSWERS if row.get(name) is not None) not in IN_ORDER
+        ):  # the column that `several` took them from
             raise RowError("no_scores")
         return [float(len(answers) - index) for index in range(len(answers))]
     if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) != len(answers):

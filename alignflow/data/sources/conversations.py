@@ -17,7 +17,16 @@ from alignflow.data.sources.turn_order import ordered
 from alignflow.data.sources.turns import raw_turns, turn_list
 from alignflow.data.tools import told
 
-SYSTEM = ("system", "system_prompt", "system_message", "system_instruction", "system_instructions", "systemPrompt", "sys_prompt", "sys")
+SYSTEM = (
+    "system",
+    "system_prompt",
+    "system_message",
+    "system_instruction",
+    "system_instructions",
+    "systemPrompt",
+    "sys_prompt",
+    "sys",
+)
 """Columns that hold a system turn."""
 HISTORY = ("history", "chat_history", "conversation_history")
 """Columns that hold the turns before a prompt."""
@@ -129,7 +138,9 @@ def _merged(prompt: Messages, turns: Messages) -> Messages:
 
 
 def _same(turns: Messages, others: Messages) -> bool:
-    return [(turn["role"], normalise_text(told(turn))) for turn in turns] == [(turn["role"], normalise_text(told(turn))) for turn in others]
+    return [(turn["role"], normalise_text(told(turn))) for turn in turns] == [
+        (turn["role"], normalise_text(told(turn))) for turn in others
+    ]
 
 
 def demonstration(messages: Messages) -> Row:
@@ -141,7 +152,10 @@ def demonstration(messages: Messages) -> Row:
     """
     if not messages or messages[-1]["role"] != "assistant":
         raise RowError("no_answer")
-    last = max((index for index, turn in enumerate(messages) if turn["role"] == "assistant" and "weight" not in turn), default=None)
+    last = max(
+        (index for index, turn in enumerate(messages) if turn["role"] == "assistant" and "weight" not in turn),
+        default=None,
+    )
     if last is None:
         raise RowError("nothing_to_train")
     return {"messages": messages[: last + 1]}

@@ -10,9 +10,12 @@ from alignflow.data.errors import DataError
 
 BOM = codecs.BOM_UTF8
 _MARKS = (  # those of UTF-32 first: the little one starts with that of UTF-16
-    (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"), (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"), (BOM, "utf-8"),
-)  # fmt: skip
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (BOM, "utf-8"),
+)
 _LOOKED_AT = 4096
 _MANY, _FEW = 0.3, 0.1  # shares of zero bytes: of the high bytes, from letters below U+0100, and of the low ones
 _NAMES = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-32-le": "UTF-32", "utf-32-be": "UTF-32"}
@@ -73,7 +76,9 @@ class _Recoded(io.RawIOBase):
                 self._left = self._decoder.decode(chunk, final=ended).encode()
             except UnicodeError as error:
                 reason = getattr(error, "reason", None) or str(error)
-                raise DataError(f"it is no {self._name} text ({reason})", where=self._where, do="save it as UTF-8") from None
+                raise DataError(
+                    f"it is no {self._name} text ({reason})", where=self._where, do="save it as UTF-8"
+                ) from None
         size = min(len(buffer), len(self._left))
         buffer[:size], self._left = self._left[:size], self._left[size:]
         return size

@@ -16,10 +16,28 @@ from alignflow.data.sources.soundness import checked
 
 csv.field_size_limit(2**31 - 1)
 
-LIST_COLUMNS = frozenset({
-    "messages", "conversations", "conversation", "turns", "history", "completions", "responses", "answers", "generations", "candidates", "outputs",
-    "scores", "ranks", "ratings", "ended", "images", "tools", "tool_calls",
-})  # fmt: skip
+LIST_COLUMNS = frozenset(
+    {
+        "messages",
+        "conversations",
+        "conversation",
+        "turns",
+        "history",
+        "completions",
+        "responses",
+        "answers",
+        "generations",
+        "candidates",
+        "outputs",
+        "scores",
+        "ranks",
+        "ratings",
+        "ended",
+        "images",
+        "tools",
+        "tool_calls",
+    }
+)
 """Columns whose value is a list: only there is a cell such as `["a"]` the JSON of a list, and not a text in brackets."""
 TURN_COLUMNS = frozenset({"prompt", "chosen", "rejected", "completion"})
 """Columns that hold a text or a conversation: a cell there is JSON only where that is a turn, or a list of turns."""
@@ -75,9 +93,10 @@ def _records(lines: IO[str], delimiter: str, where: str) -> Iterator[tuple[int, 
             ended = "unexpected end of data" in str(error)
             found = "the file ends before it is closed" if ended else f"on line {reader.line_num}, {error}"
             raise DataError(
-                f"the quotes in the row of line {number} do not enclose a cell: {found}", where=where,
+                f"the quotes in the row of line {number} do not enclose a cell: {found}",
+                where=where,
                 do=f"correct line {number}: close the quote, and write a quote inside of a cell twice",
-            ) from None  # fmt: skip
+            ) from None
         if cells:
             yield number, cells
 
@@ -101,14 +120,21 @@ class _Looks:
 
     def fit(self, cells: Sequence[str]) -> bool:
         """Whether cells look like a row: the first one begins, ends and is about as long as others, and a space follows no comma."""
-        if not cells[0] or not self.words or any(cell[:1] == " " for at, cell in enumerate(cells) if at and at not in self.spaced):
+        if (
+            not cells[0]
+            or not self.words
+            or any(cell[:1] == " " for at, cell in enumerate(cells) if at and at not in self.spaced)
+        ):
             return False
         return _ends(cells[0]) in self.ends and min(self.words) / 2 <= len(cells[0].split()) <= 2 * max(self.words)
 
 
 def _ends(cell: str) -> tuple[str, str]:
     """Of what sort the first and the last character of a cell are."""
-    first, last = ("A" if end.isupper() else "a" if end.isalpha() else "0" if end.isdecimal() else end for end in (cell[0], cell[-1]))
+    first, last = (
+        "A" if end.isupper() else "a" if end.isalpha() else "0" if end.isdecimal() else end
+        for end in (cell[0], cell[-1])
+    )
     return first, last
 
 
@@ -129,14 +155,18 @@ def _check_header(names: Sequence[str], where: str) -> None:
     if any(not name.isprintable() for name in names):
         raise DataError("the first line is not text with the names of columns", where=where, do="check the file")
     if double := next((name for name in names if list(names).count(name) > 1), None):
-        raise DataError(f"two columns are called {quoted(double)}", where=where, do="give each column a name of its own")
+        raise DataError(
+            f"two columns are called {quoted(double)}", where=where, do="give each column a name of its own"
+        )
 
 
 def _row(names: Sequence[str], cells: Sequence[str], number: int) -> Row | BrokenLine:
     row: Row = {}
     for name, cell in zip(names, cells, strict=True):
         if name in LIST_COLUMNS | TURN_COLUMNS and cell.startswith(_PYTHON):
-            return BrokenLine(number, "python_and_not_json")  # pandas writes lists so; as a text it would be trained as it stands
+            return BrokenLine(
+                number, "python_and_not_json"
+            )  # pandas writes lists so; as a text it would be trained as it stands
         try:
             row[name] = _value(name, cell)
         except RecursionError:

@@ -39,14 +39,18 @@ SIGNS: Mapping[str, Callable[[Row], bool]] = {
     "sharegpt": lambda row: _is_list(row.get("conversations", row.get("conversation"))),
     "messages": lambda row: _is_list(row.get("messages")),
     "hh_rlhf": lambda row: "prompt" not in row and _is_transcript(row.get("chosen")),
-    "comparison": lambda row: ("instruction" in row and _is_list(row.get("output"))) or any(
-        _is_list(row.get(name)) and bool(row[name]) and isinstance(row[name][0], dict) for name in ("responses", "answers", "completions")
+    "comparison": lambda row: (
+        ("instruction" in row and _is_list(row.get("output")))
+        or any(
+            _is_list(row.get(name)) and bool(row[name]) and isinstance(row[name][0], dict)
+            for name in ("responses", "answers", "completions")
+        )
     ),
     "alpaca": lambda row: "instruction" in row,
     "trl": lambda row: "prompt" in row or {"chosen", "rejected"} <= row.keys(),
     "transcript": lambda row: _is_transcript(row.get("text")),
     "text": lambda row: isinstance(row.get("text"), str) and not oasst.is_message(row),
-}  # fmt: skip
+}
 
 
 def detect(rows: list[Row], where: str, kind: str | None = None) -> str:
@@ -71,17 +75,19 @@ def detect(rows: list[Row], where: str, kind: str | None = None) -> str:
             return _named(next(name for name in SIGNS if votes[name] == best), kind, bool(able[name]), where)
     columns = sorted({str(name) for row in rows for name in row})
     raise DataError(
-        f"no known format has the columns {cut(', '.join(columns[:12])) or '(none)'}", where=where,
+        f"no known format has the columns {cut(', '.join(columns[:12])) or '(none)'}",
+        where=where,
         do="name the format in the recipe (`alignflow formats` lists them), or say with `columns: {prompt: NAME, ...}` which column is what",
-    )  # fmt: skip
+    )
 
 
 def _named(name: str, kind: str | None, is_able: bool, where: str) -> str:
     if not is_able and (name, kind) in NEVER_FOUND:
         raise DataError(
-            f"plain text, and nothing in it says what of it the {kind} are", where=where,
+            f"plain text, and nothing in it says what of it the {kind} are",
+            where=where,
             do="write `format: text` for the first sentence as the prompt and the rest as the answer, or use it as `general`",
-        )  # fmt: skip
+        )
     return name
 
 
@@ -115,9 +121,10 @@ def with_names(rows: list[Row], source: SourceConfig) -> list[Row]:
     if rows and not found:
         columns = sorted({str(name) for row in rows for name in row})
         raise DataError(
-            f"no row has all of the columns {cut(', '.join(source.columns.values()))}", where=source.path,
+            f"no row has all of the columns {cut(', '.join(source.columns.values()))}",
+            where=source.path,
             do=f"its columns are {cut(', '.join(columns[:12]))}; write nested ones with dots",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -131,9 +138,11 @@ def kinds_of(source: SourceConfig) -> list[str]:
         names = [source.format]
     kinds = [(name, kind) for name in names for kind in catalogue.look_up(catalogue.FORMATS, name, "format").kinds]
     found = [
-        kind for name, kind in kinds
-        if (source.format != "auto" or (name, kind) not in NEVER_FOUND) and any(_parses(name, row, kind) for row in _assembled(name, rows))
-    ]  # fmt: skip
+        kind
+        for name, kind in kinds
+        if (source.format != "auto" or (name, kind) not in NEVER_FOUND)
+        and any(_parses(name, row, kind) for row in _assembled(name, rows))
+    ]
     declared = [kind for kind in (declared_kind(rows),) if kind in {each for _, each in kinds}]
     return list(dict.fromkeys([*declared, *found]))
 

@@ -26,7 +26,11 @@ def matched(pattern: str) -> dict[str, Path]:
     if "**" in parts:  # glob would follow a link that leads back to its own folder again and again
         return {name: path for name, path in inside(root).items() if _fits(Path(name).parts, parts)}
     names = glob.glob(str(Path(*parts)), root_dir=root)
-    return {_readable(name, root): root / name for name in sorted(names) if (root / name).is_file() and not is_hidden(Path(name))}
+    return {
+        _readable(name, root): root / name
+        for name in sorted(names)
+        if (root / name).is_file() and not is_hidden(Path(name))
+    }
 
 
 def pattern_root(pattern: str) -> Path:
@@ -58,7 +62,9 @@ def _walk(folder: Path, links: bool) -> list[Path]:
         if place.is_symlink() and place != folder:
             real = os.path.realpath(place)
             if f"{os.path.realpath(place.parent)}{os.sep}".startswith(f"{real.rstrip(os.sep)}{os.sep}"):
-                raise DataError("the link leads back to a folder that it lies in", where=cut(str(place)), do="remove the link")
+                raise DataError(
+                    "the link leads back to a folder that it lies in", where=cut(str(place)), do="remove the link"
+                )
             if real in entered:
                 continue
             entered.add(real)
@@ -78,7 +84,9 @@ def _names(folder: Path) -> list[str]:
         return sorted(os.listdir(folder))
     except OSError as error:
         raise DataError(
-            f"the folder cannot be read: {error.strerror}", where=cut(str(folder)), do="check its permissions, or move it away"
+            f"the folder cannot be read: {error.strerror}",
+            where=cut(str(folder)),
+            do="check its permissions, or move it away",
         ) from None
 
 
@@ -127,7 +135,9 @@ def _readable(name: str, folder: Path) -> str:
         name.encode()
     except UnicodeEncodeError:
         do = "rename it, or move it out of the folder"
-        raise DataError(f"the name of the file {cut(ascii(name))} is not UTF-8 text", where=str(folder), do=do) from None
+        raise DataError(
+            f"the name of the file {cut(ascii(name))} is not UTF-8 text", where=str(folder), do=do
+        ) from None
     return name
 
 

@@ -68,7 +68,9 @@ def is_bare_call(text: str, tools: Sequence[Mapping[str, Any]]) -> bool:
     except (ValueError, RecursionError):
         return False
     names = [tool["function"]["name"] for tool in tools]
-    return bool(found) and all(isinstance(item, dict) and item.keys() == {"name", "arguments"} and item["name"] in names for item in found)
+    return bool(found) and all(
+        isinstance(item, dict) and item.keys() == {"name", "arguments"} and item["name"] in names for item in found
+    )
 
 
 def _without_marks(turn: Mapping[str, Any]) -> Messages:
@@ -78,7 +80,9 @@ def _without_marks(turn: Mapping[str, Any]) -> Messages:
         found = _inner(_CALLS, mark + rest)
         if "tool_calls" in turn:
             raise RowError("tool_markup_in_text")
-        return [{**turn, "content": said.strip(), "tool_calls": [call for text in found for call in listed_calls(text)]}]
+        return [
+            {**turn, "content": said.strip(), "tool_calls": [call for text in found for call in listed_calls(text)]}
+        ]
     if turn["role"] == "tool" and _RESPONSE in content:
         return [{**turn, "content": text} for text in _inner(_RESPONSES, content)]
     return [dict(turn)]

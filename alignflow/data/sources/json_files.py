@@ -14,10 +14,33 @@ from alignflow.data.sources.decoding import BOM, as_utf8
 from alignflow.data.sources.soundness import TOO_LARGE, checked
 from alignflow.data.sources.splits import same_split, split_of
 
-_OF_A_ROW = frozenset({
-    "messages", "conversations", "conversation", "prompt", "chosen", "rejected", "completion", "completions", "instruction", "instructions", "input",
-    "output", "question", "answer", "answers", "query", "response", "responses", "text", "message_id", "message_tree_id", "scores", "ranks",
-})  # fmt: skip
+_OF_A_ROW = frozenset(
+    {
+        "messages",
+        "conversations",
+        "conversation",
+        "prompt",
+        "chosen",
+        "rejected",
+        "completion",
+        "completions",
+        "instruction",
+        "instructions",
+        "input",
+        "output",
+        "question",
+        "answer",
+        "answers",
+        "query",
+        "response",
+        "responses",
+        "text",
+        "message_id",
+        "message_tree_id",
+        "scores",
+        "ranks",
+    }
+)
 """Columns of data: an object that has one of them beside others is a row, and its lists are fields."""
 _OF_A_TURN = frozenset({"role", "from"})
 
@@ -108,7 +131,9 @@ def json_value(file: IO[bytes], where: str, split: str = "train") -> Iterator[Ro
     rows = _rows_of(value, split, where) if isinstance(value, dict) else value
     if not isinstance(rows, list):
         raise DataError(
-            f"it holds {cut(json.dumps(value))}, and no rows", where=where, do="write a list of rows, or one row in each line of a .jsonl"
+            f"it holds {cut(json.dumps(value))}, and no rows",
+            where=where,
+            do="write a list of rows, or one row in each line of a .jsonl",
         )
     for number, row in enumerate(rows, 1):
         yield checked(row, number)
@@ -120,11 +145,14 @@ def _rows_of(value: Row, split: str, where: str) -> list[Any]:
     lists = {name: item for name, item in value.items() if isinstance(item, list)}
     rows = {name: item for name, item in lists.items() if item and all(_is_row(row) for row in item)}
     known = _OF_A_ROW & value.keys() - (rows if len(rows) == 1 else {}).keys()
-    if known and (sure := [name for name in rows if name not in _OF_A_ROW and any(_OF_A_ROW & row.keys() for row in rows[name])]):
+    if known and (
+        sure := [name for name in rows if name not in _OF_A_ROW and any(_OF_A_ROW & row.keys() for row in rows[name])]
+    ):
         raise DataError(
-            f"it can be one row, which has {quoted(min(known))}, or the rows under {quoted(sure[0])}", where=where,
+            f"it can be one row, which has {quoted(min(known))}, or the rows under {quoted(sure[0])}",
+            where=where,
             do="write a list of rows, or one row in each line of a .jsonl",
-        )  # fmt: skip
+        )
     if not lists or known:
         return [value]
     if named := [name for name, item in lists.items() if split_of(name) and (name in rows or not item or not rows)]:
@@ -136,9 +164,10 @@ def _rows_of(value: Row, split: str, where: str) -> list[Any]:
     listed = ", ".join(f"{quoted(name)} ({len(item)})" for name, item in rows.items())
     if split not in rows:
         raise DataError(
-            f"it has several lists of rows, and none is the split {quoted(split)}: {cut(listed)}", where=where,
+            f"it has several lists of rows, and none is the split {quoted(split)}: {cut(listed)}",
+            where=where,
             do="name one of them as the source's split, or write each list to a file of its own",
-        )  # fmt: skip
+        )
     return rows[split]
 
 
@@ -156,9 +185,10 @@ def _of_split(named: list[str], rows: Collection[str], split: str, where: str) -
         wanted = named
     if len(wanted) != 1:
         raise DataError(
-            f"{'several lists' if wanted else 'no list'} of the split {quoted(split)}", where=where,
+            f"{'several lists' if wanted else 'no list'} of the split {quoted(split)}",
+            where=where,
             do=f"set the source's split; there are: {cut(', '.join(named))}",
-        )  # fmt: skip
+        )
     return wanted[0]
 
 
@@ -172,13 +202,25 @@ def _refuse_columns(value: Row, where: str) -> None:
     columns = [item for item in value.values() if isinstance(item, list | dict)]
     sizes = {len(item) for item in columns}
     listed = all(isinstance(item, list) and not any(isinstance(cell, dict | list) for cell in item) for item in columns)
-    indexed = all(isinstance(item, dict) and list(item) == [str(index) for index in range(len(item))] for item in columns)
-    if len(columns) == len(value) > 1 and len(sizes) == 1 and 0 not in sizes and (listed or indexed) and _OF_A_ROW & value.keys():
+    indexed = all(
+        isinstance(item, dict) and list(item) == [str(index) for index in range(len(item))] for item in columns
+    )
+    if (
+        len(columns) == len(value) > 1
+        and len(sizes) == 1
+        and 0 not in sizes
+        and (listed or indexed)
+        and _OF_A_ROW & value.keys()
+    ):
         raise DataError(
-            f"it holds columns ({cut(', '.join(value))}), and no rows", where=where, do="write a list of rows: pandas does with orient='records'"
+            f"it holds columns ({cut(', '.join(value))}), and no rows",
+            where=where,
+            do="write a list of rows: pandas does with orient='records'",
         )
 
 
 def _refuse_html(start: bytes, where: str) -> None:
     if start.lstrip()[:9].lower() in (b"<!doctype", b"<html>") or start.lstrip()[:5].lower() == b"<html":
-        raise DataError("this is a web page, not data", where=where, do="download the raw file instead of the page that shows it")
+        raise DataError(
+            "this is a web page, not data", where=where, do="download the raw file instead of the page that shows it"
+        )

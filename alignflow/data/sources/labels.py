@@ -9,14 +9,52 @@ from typing import Any
 from alignflow.data.sources.base import Row, RowError, flag, is_blank
 
 COLUMNS = ("label", "kto_tag", "desirable", "is_desirable")
-_GOOD = frozenset({
-    "true", "yes", "t", "y", "good", "positive", "pos", "correct", "right", "desirable", "desired", "accepted", "accept", "like", "liked", "upvote",
-    "chosen", "preferred", "👍", "+1",
-})  # fmt: skip
-_BAD = frozenset({
-    "false", "no", "f", "n", "bad", "negative", "neg", "incorrect", "wrong", "undesirable", "undesired", "rejected", "reject", "dislike", "disliked",
-    "downvote", "dispreferred", "👎",
-})  # fmt: skip
+_GOOD = frozenset(
+    {
+        "true",
+        "yes",
+        "t",
+        "y",
+        "good",
+        "positive",
+        "pos",
+        "correct",
+        "right",
+        "desirable",
+        "desired",
+        "accepted",
+        "accept",
+        "like",
+        "liked",
+        "upvote",
+        "chosen",
+        "preferred",
+        "👍",
+        "+1",
+    }
+)
+_BAD = frozenset(
+    {
+        "false",
+        "no",
+        "f",
+        "n",
+        "bad",
+        "negative",
+        "neg",
+        "incorrect",
+        "wrong",
+        "undesirable",
+        "undesired",
+        "rejected",
+        "reject",
+        "dislike",
+        "disliked",
+        "downvote",
+        "dispreferred",
+        "👎",
+    }
+)
 _WORDS = {**dict.fromkeys(_GOOD, True), **dict.fromkeys(_BAD, False), "thumbs up": True, "thumbs down": False}
 
 

@@ -36,7 +36,9 @@ def is_message(row: Row) -> bool:
 
 def gathered(rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
     """Numbered rows with the messages of each tree in one row, where its root stood; a message outside of a tree stays by itself."""
-    nodes = {row["message_id"]: {**row, "replies": []} for _, row in rows if is_message(row) and _is_id(row["message_id"])}
+    nodes = {
+        row["message_id"]: {**row, "replies": []} for _, row in rows if is_message(row) and _is_id(row["message_id"])
+    }
     trees = []
     for node in nodes.values():
         parent = nodes.get(node["parent_id"]) if _is_id(node["parent_id"]) else None
@@ -56,7 +58,9 @@ def gathered(rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
             found.append((at, row))
         elif is_blank(row["parent_id"]):
             found.append((at, nodes[name]))
-            placed_ids.discard(name)  # a root that is there twice is a tree once, and a row without its tree the second time
+            placed_ids.discard(
+                name
+            )  # a root that is there twice is a tree once, and a row without its tree the second time
     return found
 
 
@@ -120,8 +124,9 @@ def _questions(root: Node) -> Iterator[tuple[Messages, list[Node]]]:
         if len(context) < MOST_TURNS:
             queue += [
                 ([*context, _turn(reply, "assistant"), _turn(further, "user")], further)
-                for reply in replies for further in _replies(reply, "user")
-            ]  # fmt: skip
+                for reply in replies
+                for further in _replies(reply, "user")
+            ]
 
 
 def _best_path(row: Row) -> Messages:
@@ -164,6 +169,8 @@ def _pairs(row: Row) -> list[Row]:
 PARSERS = {
     "demonstrations": lambda row: [demonstration(placed(row, _best_path(row)))],
     "preferences": _pairs,
-    "rankings": lambda row: [dict(zip(("prompt", "completions", "scores"), found, strict=True)) for found in _ranked(row)],
+    "rankings": lambda row: [
+        dict(zip(("prompt", "completions", "scores"), found, strict=True)) for found in _ranked(row)
+    ],
     "prompts": lambda row: [prompt_row(placed(row, [_turn(_root(row), "user")]), row)],
 }

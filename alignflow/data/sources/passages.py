@@ -14,7 +14,11 @@ from alignflow.data.sources.soundness import checked
 def passages(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
     """Passages between `<|endoftext|>` marks, or between blank lines; one that is over the limit is divided at line ends."""
     content = as_utf8(file, where).read()
-    found = content.split(b"<|endoftext|>") if b"<|endoftext|>" in content else content.replace(b"\r\n", b"\n").split(b"\n\n")
+    found = (
+        content.split(b"<|endoftext|>")
+        if b"<|endoftext|>" in content
+        else content.replace(b"\r\n", b"\n").split(b"\n\n")
+    )
     pieces = (piece for passage in found for piece in _pieces(passage))
     for number, piece in enumerate(pieces, 1):
         try:

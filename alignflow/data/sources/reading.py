@@ -25,9 +25,15 @@ from alignflow.data.sources.splits import Chosen, choose_files
 from alignflow.data.sources.table_kinds import refuse_another_kind
 
 READERS: Mapping[str, Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]] = {
-    ".jsonl": json_lines, ".ndjson": json_lines, ".json": json_value, ".csv": table(","), ".tsv": table("\t"),
-    ".parquet": parquet_rows, ".arrow": arrow_rows, ".txt": passages,
-}  # fmt: skip
+    ".jsonl": json_lines,
+    ".ndjson": json_lines,
+    ".json": json_value,
+    ".csv": table(","),
+    ".tsv": table("\t"),
+    ".parquet": parquet_rows,
+    ".arrow": arrow_rows,
+    ".txt": passages,
+}
 
 
 def read_rows(source: SourceConfig) -> Iterator[Row | BrokenLine]:
@@ -41,7 +47,9 @@ def read_lines(source: SourceConfig) -> Iterator[Row | RawLine | BrokenLine]:
     try:
         is_dir, is_file, is_there = path.is_dir(), path.is_file(), path.exists()
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read ({error})", where=cut(source.path), do="check the path and its permissions") from None
+        raise DataError(
+            f"cannot be read ({error})", where=cut(source.path), do="check the path and its permissions"
+        ) from None
     if is_file:
         yield from read_file(path, source.split, raw=True)
     elif is_dir and _is_saved(path):
@@ -49,7 +57,9 @@ def read_lines(source: SourceConfig) -> Iterator[Row | RawLine | BrokenLine]:
     elif is_dir or is_pattern(source.path):
         yield from _files(chosen_files(source), source)
     elif is_there:
-        raise DataError("it is neither a file nor a folder", where=source.path, do="name a regular file, or a folder of them")
+        raise DataError(
+            "it is neither a file nor a folder", where=source.path, do="name a regular file, or a folder of them"
+        )
     else:
         yield from _hub(source)
 
@@ -67,7 +77,9 @@ def chosen_files(source: SourceConfig) -> Chosen:
         return Chosen((), {})
     odd = next((odd for odd in odd_files(path) if own_suffix(odd, list(READERS)).removesuffix(".gz") in READERS), None)
     if odd is not None:  # it would be left out in silence
-        raise DataError("it is no regular file, or a link to nothing", where=str(odd), do="remove it, or name the files one by one")
+        raise DataError(
+            "it is no regular file, or a link to nothing", where=str(odd), do="remove it, or name the files one by one"
+        )
     return choose_files(inside(path), source.split, READERS, source.path, hidden_inside(path))
 
 
@@ -80,7 +92,9 @@ def read_file(path: Path, split: str = "train", *, raw: bool = False) -> Iterato
     kind = suffix.removesuffix(".gz")
     if kind not in READERS:
         raise DataError(
-            f"unknown kind of file {quoted(kind or '(no suffix)')}", where=str(path), do=f"known: {', '.join(READERS)}, and .gz of them"
+            f"unknown kind of file {quoted(kind or '(no suffix)')}",
+            where=str(path),
+            do=f"known: {', '.join(READERS)}, and .gz of them",
         )
     read = partial(json_value, split=split) if kind == ".json" else READERS[kind]
     try:
@@ -104,7 +118,9 @@ def read_file(path: Path, split: str = "train", *, raw: bool = False) -> Iterato
     ) as error:
         # Whatever a library meets in a file that is not what its name says: it is the file, and not the row.
         raise DataError(
-            f"cannot be read ({cut(' '.join(str(error).split()) or type(error).__name__)})", where=str(path), do="check the file"
+            f"cannot be read ({cut(' '.join(str(error).split()) or type(error).__name__)})",
+            where=str(path),
+            do="check the file",
         ) from None
 
 
@@ -123,7 +139,9 @@ def _saved(path: Path, source: SourceConfig) -> Iterator[Row | BrokenLine]:
     except Exception as error:  # noqa: BLE001 (a damaged state.json or table makes datasets raise of all kinds)
         reason = cut(" ".join(f"{type(error).__name__}: {error}".split()))
         raise DataError(
-            f"not a data set that datasets can load ({reason})", where=str(path), do="check the directory, or save it again"
+            f"not a data set that datasets can load ({reason})",
+            where=str(path),
+            do="check the directory, or save it again",
         ) from None
 
 
@@ -136,21 +154,28 @@ def _files(chosen: Chosen, source: SourceConfig) -> Iterator[Row | BrokenLine]:
     told: dict[str, str] = {}
     for path in chosen.files:
         rows = read_file(path, source.split)
-        yield from refuse_another_kind(rows, str(path.relative_to(root)), told, source.path) if source.format == "auto" else rows
+        yield from (
+            refuse_another_kind(rows, str(path.relative_to(root)), told, source.path)
+            if source.format == "auto"
+            else rows
+        )
 
 
 def _hub(source: SourceConfig) -> Iterator[Row | BrokenLine]:
     if source.path.startswith((".", "/", "~")):
-        raise DataError("no such file", where=source.path, do="check the path; relative ones start at the recipe's directory")
+        raise DataError(
+            "no such file", where=source.path, do="check the path; relative ones start at the recipe's directory"
+        )
     import datasets
 
     try:
         loaded = datasets.load_dataset(source.path, revision=source.revision)
     except Exception as error:  # noqa: BLE001 (the Hub's client raises many kinds; all mean that the data cannot be had)
         raise DataError(
-            f"neither a local file nor a Hub data set that can be reached ({type(error).__name__})", where=source.path,
+            f"neither a local file nor a Hub data set that can be reached ({type(error).__name__})",
+            where=source.path,
             do="check the spelling; relative paths start at the recipe's directory",
-        ) from None  # fmt: skip
+        ) from None
     yield from _split(loaded, source)
 
 

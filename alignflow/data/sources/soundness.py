@@ -134,7 +134,9 @@ def check_row(row: Mapping[str, Any]) -> None:
     if row.get("soft_label") is not None and not 0 <= row["soft_label"] <= 1:
         raise RowError("no_probability")
     ended = row.get("ended")  # a list for several answers, a flag for one
-    if ended is not None and not all(isinstance(flag, bool) for flag in (ended if isinstance(ended, list) else [ended])):
+    if ended is not None and not all(
+        isinstance(flag, bool) for flag in (ended if isinstance(ended, list) else [ended])
+    ):
         raise RowError("not_a_boolean")
     if row.get("instructions") is not None:
         _check_instructions(row["instructions"])

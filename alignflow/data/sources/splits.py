@@ -12,14 +12,26 @@ from alignflow.data.errors import DataError, cut, quoted
 from alignflow.data.sources.files import own_suffix
 
 _WORDS: Mapping[str, str] = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test", "evaluation": "test", "validation": "validation",
-    "valid": "validation", "val": "validation", "dev": "validation", "heldout": "heldout", "holdout": "heldout",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "heldout": "heldout",
+    "holdout": "heldout",
+}
 _ENDING = re.compile(r"(?:sets?|data|files?)\Z")
 """What a word may have after the split's name: `trainset`, `testdata`."""
 _SHARD = re.compile(r"(.+?)-\d{5,}-of-\d{5,}")
 _ABOUT_DATA = frozenset({"dataset_info.json", "dataset_infos.json"})
-_WELL_KNOWN = frozenset({"readme", "license", "licence", "copying", "notice", "citation", "changelog", "sha256sums", "md5sums"})
+_WELL_KNOWN = frozenset(
+    {"readme", "license", "licence", "copying", "notice", "citation", "changelog", "sha256sums", "md5sums"}
+)
 """What files beside data are called that describe it, without their suffix and in small letters."""
 _DOCUMENTS = frozenset({"", ".md", ".rst", ".txt", ".cff", ".html", ".pdf"})
 HIDDEN, DESCRIBES = "hidden", "describes the data"
@@ -40,7 +52,9 @@ class Chosen:
     left_out: Mapping[str, str]
 
 
-def choose_files(found: Mapping[str, Path], split: str, known: Collection[str], where: str, hidden: Collection[str] = ()) -> Chosen:
+def choose_files(
+    found: Mapping[str, Path], split: str, known: Collection[str], where: str, hidden: Collection[str] = ()
+) -> Chosen:
     """Choose among the files of a folder or pattern, by their names below it.
 
     Files that describe the data (README, LICENSE) are left out, and so is what is `hidden`.
@@ -82,14 +96,19 @@ def _of_split(data: Mapping[str, Path], split: str, where: str, left_out: dict[s
     if untold := [name for name, told in splits.items() if not told]:
         told = next(name for name, told in splits.items() if told)
         raise DataError(
-            f"the name of {quoted(told)} tells its split, and that of {quoted(untold[0])} does not", where=where,
+            f"the name of {quoted(told)} tells its split, and that of {quoted(untold[0])} does not",
+            where=where,
             do="name the files one by one, or by a pattern",
-        )  # fmt: skip
+        )
     if len(named) == 1 and (split == "train" or same_split(named[0], split)):
         return dict(data)
     wanted = [told for told in named if same_split(told, split)]
     if not wanted:
-        raise DataError(f"no file of the split {quoted(split)}", where=where, do=f"set the source's split; there are: {cut(', '.join(named))}")
+        raise DataError(
+            f"no file of the split {quoted(split)}",
+            where=where,
+            do=f"set the source's split; there are: {cut(', '.join(named))}",
+        )
     left_out |= {name: f"split {told}" for name, told in splits.items() if told not in wanted}
     return {name: path for name, path in data.items() if splits[name] in wanted}
 

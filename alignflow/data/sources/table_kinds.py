@@ -11,7 +11,9 @@ from alignflow.data.sources.base import BrokenLine, Row
 LOOKED_AT = 20
 
 
-def refuse_another_kind(rows: Iterator[Row | BrokenLine], name: str, told: dict[str, str], where: str) -> Iterator[Row | BrokenLine]:
+def refuse_another_kind(
+    rows: Iterator[Row | BrokenLine], name: str, told: dict[str, str], where: str
+) -> Iterator[Row | BrokenLine]:
     """The rows of the file `name`; raises DataError where the columns of its first rows tell another kind than those of an earlier file.
 
     Args:
@@ -26,9 +28,10 @@ def refuse_another_kind(rows: Iterator[Row | BrokenLine], name: str, told: dict[
     if len(told) > 1:
         (one, other), (another, second) = list(told.items())[:2]
         raise DataError(
-            f"its files differ in kind: {quoted(other)} holds {one}, and {quoted(second)} holds {another}", where=where,
+            f"its files differ in kind: {quoted(other)} holds {one}, and {quoted(second)} holds {another}",
+            where=where,
             do="name the files one by one, each under the kind that it is for, or name the format that reads all of them",
-        )  # fmt: skip
+        )
     yield from chain(first, rows)
 
 

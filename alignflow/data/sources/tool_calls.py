@@ -45,9 +45,16 @@ def _tool(item: Any) -> dict[str, Any]:
     """A tool with its function; data sets write the function alone as well, Anthropic's with its parameters as `input_schema`."""
     if isinstance(item, Mapping) and "function" not in item and "name" in item:
         given = {("parameters" if name == "input_schema" else name): value for name, value in item.items()}
-        item = {"type": "function", "function": {name: value for name, value in given.items() if name != "type" or value != "function"}}
+        item = {
+            "type": "function",
+            "function": {name: value for name, value in given.items() if name != "type" or value != "function"},
+        }
     function = item.get("function") if isinstance(item, Mapping) else None
-    if not isinstance(function, Mapping) or item.get("type") not in ("function", None) or not _is_name(function.get("name")):
+    if (
+        not isinstance(function, Mapping)
+        or item.get("type") not in ("function", None)
+        or not _is_name(function.get("name"))
+    ):
         raise RowError("bad_tools")
     if isinstance(function.get("parameters"), str):
         function = {**function, "parameters": parsed_json(function["parameters"], "bad_tools")}
@@ -80,10 +87,18 @@ def listed_calls(value: Any) -> list[dict[str, Any]]:
 
 def _call(item: Any) -> dict[str, Any]:
     function = item.get("function", item) if isinstance(item, Mapping) else None
-    if not isinstance(function, Mapping) or item.get("type", "function") not in ("function", "tool_use", None) or not _is_name(function.get("name")):
+    if (
+        not isinstance(function, Mapping)
+        or item.get("type", "function") not in ("function", "tool_use", None)
+        or not _is_name(function.get("name"))
+    ):
         raise RowError("bad_tool_calls")
     key = next((name for name in ("arguments", "parameters", "input") if name in function), None)
-    arguments = {} if key is None or function[key] is None or function[key] == "" else parsed_json(function[key], "bad_tool_arguments")
+    arguments = (
+        {}
+        if key is None or function[key] is None or function[key] == ""
+        else parsed_json(function[key], "bad_tool_arguments")
+    )
     if not isinstance(arguments, Mapping):
         raise RowError("bad_tool_arguments")
     call = {"type": "function", "function": {"name": function["name"], "arguments": dict(arguments)}}
@@ -175,13 +190,19 @@ def _called(calls: Sequence[Mapping[str, Any]], turn: Mapping[str, Any]) -> Mapp
 def refuse_unknown_tools(messages: Messages, tools: Sequence[Mapping[str, Any]]) -> None:
     """Raise RowError (`unknown_tool`) for a call of a tool that the row does not give, where it gives some."""
     names = {tool["function"]["name"] for tool in tools}
-    if names and any(call["function"]["name"] not in names for turn in messages for call in turn.get("tool_calls") or ()):
+    if names and any(
+        call["function"]["name"] not in names for turn in messages for call in turn.get("tool_calls") or ()
+    ):
         raise RowError("unknown_tool")
 
 
 def reasoning_of(turn: Mapping[str, Any]) -> str:
     """The thinking that an assistant's turn has beside its text; raises RowError (`reasoning_not_used`) for one that is no one text."""
-    given = {turn[name] if isinstance(turn[name], str) else None for name in REASONING_KEYS if name in turn and not is_blank(turn[name])}
+    given = {
+        turn[name] if isinstance(turn[name], str) else None
+        for name in REASONING_KEYS
+        if name in turn and not is_blank(turn[name])
+    }
     if len(given) > 1 or None in given:
         raise RowError("reasoning_not_used")
     return next(iter(given), "")  # type: ignore[return-value]

@@ -26,7 +26,11 @@ def refuse_traces(role: str, text: str) -> None:
     if "<" in text:
         if role != "assistant" and (found := _MEDIA.search(text)):
             raise RowError("audio" if "audio" in found.group() else "images")
-        if role == "assistant" and (end := _END.search(text)) and not (end.group().strip() == "</s>" and "<s>" in text[: end.start()]):
+        if (
+            role == "assistant"
+            and (end := _END.search(text))
+            and not (end.group().strip() == "</s>" and "<s>" in text[: end.start()])
+        ):
             raise RowError("rendered_template")
     if _TURN.match(text) and _ROLE.search(text) and text.rstrip()[-1:] in ("}", "]"):
         raise RowError("turns_as_text")

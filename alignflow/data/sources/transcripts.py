@@ -9,10 +9,32 @@ from dataclasses import dataclass
 from alignflow.data.sources.base import Messages, RowError
 
 ROLES: Mapping[str, str] = {
-    "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant", "bot": "assistant",
-    "model": "assistant", "chatbot": "assistant", "ai": "assistant", "chatgpt": "assistant", "system": "system", "developer": "system",
-}  # fmt: skip
-TOOL_ROLES = frozenset({"tool", "function", "function_call", "observation", "tool_call", "tool_calls", "tool_response", "tool_result", "ipython"})
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "chatbot": "assistant",
+    "ai": "assistant",
+    "chatgpt": "assistant",
+    "system": "system",
+    "developer": "system",
+}
+TOOL_ROLES = frozenset(
+    {
+        "tool",
+        "function",
+        "function_call",
+        "observation",
+        "tool_call",
+        "tool_calls",
+        "tool_response",
+        "tool_result",
+        "ipython",
+    }
+)
 _MARKED_ROLE = re.compile(r"<\|[^|]*\|>")
 
 
@@ -46,16 +68,23 @@ _TOKEN = re.compile(rf"<\|(?:{_NO_SPEAKERS})\|>")
 NOTATIONS: tuple[Notation, ...] = (
     Notation(re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")),
     # Of other names only those of tools: `### Summary:` is a heading within an answer.
-    Notation(re.compile(r"(?<!#)###\s*(Human|Assistant|User|System|Instruction|Response|Tool(?:[ _]\w+)?|Function[ _]Call|Observation)\s*:")),
+    Notation(
+        re.compile(
+            r"(?<!#)###\s*(Human|Assistant|User|System|Instruction|Response|Tool(?:[ _]\w+)?|Function[ _]Call|Observation)\s*:"
+        )
+    ),
     Notation(re.compile(r"<\|im_start\|>(\w+)\r?\n"), _END, has_tokens=True),
     Notation(
         re.compile(rf"(?:<\|(?=(?:{'|'.join(_ANYWHERE)})\|>)|(?<![^\n>])<\|(?!(?:{_NO_SPEAKERS})\|>))(\w+)\|>"),
-        _END, has_tokens=True,
+        _END,
+        has_tokens=True,
     ),
     Notation(re.compile(r"(?:\A\s*|\n)(Human|User|Assistant|AI|System):"), is_open=True),
     Notation(re.compile(r"(?:\A\s*|\s)(USER|ASSISTANT):"), re.compile(r"</s>\s*\Z"), is_open=True),
 )
-_OTHERS = re.compile(r"\A\s*(?:<s>|<bos>|<\|begin_of_text\|>)?\s*(?:\[INST\]|<start_of_turn>|<\|start_header_id\|>|<\|start\|>)")
+_OTHERS = re.compile(
+    r"\A\s*(?:<s>|<bos>|<\|begin_of_text\|>)?\s*(?:\[INST\]|<start_of_turn>|<\|start_header_id\|>|<\|start\|>)"
+)
 """How texts begin that another chat template has written, which are not taken apart here."""
 
 

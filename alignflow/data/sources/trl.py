@@ -26,7 +26,9 @@ def _prompt(row: Row) -> Messages:
 def _asked(row: Row) -> Messages:
     """The prompt; where a side holds the whole conversation, what that is an answer to."""
     sides = [name for name in ("completion", "chosen") if isinstance(row.get(name), list) or row.get("prompt") is None]
-    return prompt_of(_whole(row, *sides) if sides and any(row.get(name) is not None for name in sides) else _prompt(row))
+    return prompt_of(
+        _whole(row, *sides) if sides and any(row.get(name) is not None for name in sides) else _prompt(row)
+    )
 
 
 def _whole(row: Row, *names: str) -> Messages:
@@ -42,9 +44,11 @@ def _preference(row: Row) -> list[Row]:
     if row.get("completions") is not None and row.get("chosen") is None:
         return [comparison.best_and_worst(*comparison.scored(row))]
     figures = {
-        "soft_label": probability(row.get("soft_label")), "margin": number(row.get("margin")),
-        "score_chosen": number(row.get("score_chosen")), "score_rejected": number(row.get("score_rejected")),
-    }  # fmt: skip
+        "soft_label": probability(row.get("soft_label")),
+        "margin": number(row.get("margin")),
+        "score_chosen": number(row.get("score_chosen")),
+        "score_rejected": number(row.get("score_rejected")),
+    }
     prompt = None if row.get("prompt") is None else _prompt(row)
     sides = (answered(row, prompt, column(row, side)) for side in ("chosen", "rejected"))
     return [{**preference(*sides, **figures), **_ends(row)}]

@@ -7,7 +7,12 @@ from itertools import pairwise
 from alignflow.data.sources.base import Messages, RowError
 from alignflow.data.sources.tool_calls import answered_calls
 
-_NEXT = {"user": ("assistant", "call"), "assistant": ("user",), "call": ("tool",), "tool": ("tool", "assistant", "call")}
+_NEXT = {
+    "user": ("assistant", "call"),
+    "assistant": ("user",),
+    "call": ("tool",),
+    "tool": ("tool", "assistant", "call"),
+}
 """What may follow a turn: `call` is an assistant's turn with calls of tools."""
 
 

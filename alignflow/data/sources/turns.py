@@ -42,12 +42,18 @@ def _is_empty_system(value: Mapping[str, Any]) -> bool:
     if name in ("user", "assistant", "human", "gpt"):
         return False
     said = [value[key] for key in ("content", "value", "text") if key in value]
-    return isinstance(name, str) and ROLES.get(marked_role(name)) == "system" and all(not item or isinstance(item, str) and item.isspace() for item in said)
+    return (
+        isinstance(name, str)
+        and ROLES.get(marked_role(name)) == "system"
+        and all(not item or isinstance(item, str) and item.isspace() for item in said)
+    )
 
 
 def raw_turns(value: Mapping[str, Any], otherwise: str = "") -> Messages:
     """The turn that a value is; with Anthropic's parts also the results of tools that stand in a user's turn, as turns of their own."""
-    if value.keys() == _PLAIN and value["role"] in _PLAIN_ROLES and isinstance(value["content"], str):  # as most turns are
+    if (
+        value.keys() == _PLAIN and value["role"] in _PLAIN_ROLES and isinstance(value["content"], str)
+    ):  # as most turns are
         return [{"role": value["role"], "content": text(value["content"])}]
     name = next((value[key] for key in ("role", "from") if value.get(key) is not None), otherwise)
     name = marked_role(name) if isinstance(name, str) else ""
@@ -60,7 +66,11 @@ def raw_turns(value: Mapping[str, Any], otherwise: str = "") -> Messages:
         raise RowError("unknown_role")
     is_learnt = trained(value, is_answer=role == "assistant")
     if role == "assistant":
-        turn = {"role": "assistant", "content": "", "tool_calls": listed_calls(content)} if name in CALL_ROLES else _answer(value, content)
+        turn = (
+            {"role": "assistant", "content": "", "tool_calls": listed_calls(content)}
+            if name in CALL_ROLES
+            else _answer(value, content)
+        )
         return [turn if is_learnt else {**turn, "weight": 0}]
     refuse_meanings(value, _RESULT_REASONS if role == "tool" else STRUCTURED_REASONS)
     if role == "tool":
@@ -77,9 +87,16 @@ def _answer(value: Mapping[str, Any], content: Any) -> dict[str, Any]:
         thought, content, used = _parts_of(content)
         if (used and calls) or (thought and reasoning):
             raise RowError("unknown_content")
-        calls, reasoning = calls or (listed_calls(used) if used else []), reasoning or reasoning_of({"thinking": thought})
+        calls, reasoning = (
+            calls or (listed_calls(used) if used else []),
+            reasoning or reasoning_of({"thinking": thought}),
+        )
     turn = {"role": "assistant", "content": _content(content, is_blank_allowed=bool(calls))}
-    return {**turn, **({"reasoning_content": reasoning} if reasoning else {}), **({"tool_calls": calls} if calls else {})}
+    return {
+        **turn,
+        **({"reasoning_content": reasoning} if reasoning else {}),
+        **({"tool_calls": calls} if calls else {}),
+    }
 
 
 def _parts_of(content: list[Any]) -> tuple[Any, list[Any], list[Any]]:
@@ -99,7 +116,11 @@ def _divided(content: Any) -> tuple[Messages, Any]:
     given = [part for part in content if isinstance(part, Mapping) and part.get("type") == "tool_result"]
     if any(not is_blank(part.get("is_error")) for part in given):
         raise RowError("tool_error_not_used")
-    results = [result(part, _content(part.get("content"), is_blank_allowed=True)) for part in content[: len(given)] if part in given]
+    results = [
+        result(part, _content(part.get("content"), is_blank_allowed=True))
+        for part in content[: len(given)]
+        if part in given
+    ]
     return results, content[len(results) :]
 
 

@@ -43,10 +43,15 @@ def _batch(inputs: Tensors, with_reference: bool) -> OfflineBatch:
     statistics = token_statistics(inputs["policy_logps"].flatten(0, 1), own)
     reference = token_statistics(inputs["ref_logps"].flatten(0, 1), own).sums() if with_reference else None
     return OfflineBatch(
-        group=answers // scores.shape[1], role=torch.full_like(answers, 2), logps=statistics.sums(), tokens=statistics.counts().long(),
-        ended=torch.ones_like(answers).bool(), reference_logps=reference, soft_label=torch.full((len(answers),), torch.nan),
+        group=answers // scores.shape[1],
+        role=torch.full_like(answers, 2),
+        logps=statistics.sums(),
+        tokens=statistics.counts().long(),
+        ended=torch.ones_like(answers).bool(),
+        reference_logps=reference,
+        soft_label=torch.full((len(answers),), torch.nan),
         score=scores.flatten(),
-    )  # fmt: skip
+    )
 
 
 def _loss(name: str, inputs: Tensors, options: Mapping[str, Any]) -> tuple[LossOutput, OfflineBatch, Lists]:
@@ -93,23 +98,29 @@ def _list_mle(inputs: Tensors, arguments: Arguments) -> Outputs:
 
 def _rrhf(inputs: Tensors, arguments: Arguments) -> Outputs:
     options = {
-        "rank_weight": arguments.take(None, "rank_weight", "rrhf_weight"), "sft_reduction": arguments.take(None, "sft_reduction", "sft"),
-    }  # fmt: skip
+        "rank_weight": arguments.take(None, "rank_weight", "rrhf_weight"),
+        "sft_reduction": arguments.take(None, "sft_reduction", "sft"),
+    }
     output, batch, _ = _loss("rrhf", inputs, options)
     rank, sft = (output.metrics[name].mean() for name in ("rank_loss", "sft_loss"))
     return {
-        "loss": output.loss.mean(), "per_example": output.loss, "rank_loss": rank, "sft_loss": sft,
+        "loss": output.loss.mean(),
+        "per_example": output.loss,
+        "rank_loss": rank,
+        "sft_loss": sft,
         "scores": _grid(inputs, batch.logps / batch.lengths()),
-    }  # fmt: skip
+    }
 
 
 def _pro(inputs: Tensors, arguments: Arguments) -> Outputs:
     output, batch, lists = _loss("pro", inputs, {})
     terms = pro_terms(lists.grid(batch.logps / batch.lengths()), lists.labels, lists.mask)
     return {
-        "loss": output.loss.mean(), "per_example": output.loss, "rank_terms": terms[:, :-1].mean(0),
+        "loss": output.loss.mean(),
+        "per_example": output.loss,
+        "rank_terms": terms[:, :-1].mean(0),
         "sft_loss": output.metrics["sft_loss"].mean(),
-    }  # fmt: skip
+    }
 
 
 def _reward_ranking(inputs: Tensors, arguments: Arguments) -> Outputs:
@@ -117,7 +128,7 @@ def _reward_ranking(inputs: Tensors, arguments: Arguments) -> Outputs:
     config = RewardConfig(
         l2_coefficient=arguments.take(0.0, "l2_coefficient", "regularization", "l2_coef", "lambda2"),
         center_rewards_coefficient=arguments.take(0.0, "center_rewards_coefficient", "center_coef", "center", "c"),
-    )  # fmt: skip
+    )
     group = torch.arange(labels.numel()) // labels.shape[1]
     output = reward_ranking(rewards.flatten(), labels.flatten(), group, config)
     return {"loss": output.loss.mean(), "per_prompt": output.loss}
@@ -141,7 +152,9 @@ LISTS: Mapping[str, Caller] = {
     "lipo_lambda_loss": _lipo,
     "lipo_lambda_weights": _lipo_weights,
     "list_mle_loss": _list_mle,
-    "ordinal_ranks": lambda inputs, arguments: {"value": ordinal_ranks(inputs["scores"], _everywhere(inputs["scores"]))},
+    "ordinal_ranks": lambda inputs, arguments: {
+        "value": ordinal_ranks(inputs["scores"], _everywhere(inputs["scores"]))
+    },
     "pro_loss": _pro,
     "reward_ranking_loss": _reward_ranking,
     "rrhf_loss": _rrhf,

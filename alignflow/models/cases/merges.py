@@ -50,15 +50,21 @@ def _trim(inputs: Tensors, arguments: Arguments) -> Outputs:
 
 MERGES: Mapping[str, Caller] = {
     "dare": _dare,
-    "l1_penalty": lambda inputs, arguments: {"value": merging.l1_penalty([inputs["delta"]], _required(arguments, "lam"))},
-    "lora_delta": lambda inputs, arguments: {"value": merging.lora_delta(inputs["A"], inputs["B"], _required(arguments, "alpha"))},
+    "l1_penalty": lambda inputs, arguments: {
+        "value": merging.l1_penalty([inputs["delta"]], _required(arguments, "lam"))
+    },
+    "lora_delta": lambda inputs, arguments: {
+        "value": merging.lora_delta(inputs["A"], inputs["B"], _required(arguments, "alpha"))
+    },
     "magnitude_trim": _trim,
     "slerp": lambda inputs, arguments: {"value": merging.slerp(inputs["a"], inputs["b"], _required(arguments, "t"))},
-    "soft_threshold": lambda inputs, arguments: {"value": merging.soft_threshold(inputs["delta"], _required(arguments, "threshold"))},
+    "soft_threshold": lambda inputs, arguments: {
+        "value": merging.soft_threshold(inputs["delta"], _required(arguments, "threshold"))
+    },
     "sparsity": lambda inputs, arguments: {
         "value": merging.sparsity([inputs["delta"]], arguments.take(merging.TOLERANCE, *TOLERANCES))
     },
     "task_arithmetic": lambda inputs, arguments: {"value": merging.task_arithmetic(*_deltas(inputs, arguments))},
     "ties_merge": _ties,
-}  # fmt: skip
+}
 """Name that a case carries -> what calls our function."""

@@ -17,7 +17,7 @@ from alignflow.models.losses.ppo import (
     clipped_value_loss,
     masked_difference,
     total_loss,
-)  # fmt: skip
+)
 from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient, kl_penalised_rewards, shaped_scores
 
 
@@ -42,10 +42,14 @@ def _kl_penalised_rewards(inputs: Tensors, arguments: Arguments) -> Outputs:
     options = OnlineOptions(missing_eos_penalty=penalty, score_clip=clip)
     scores = shaped_scores(
         inputs["scores"], torch.ones_like(inputs["scores"]).bool() if ended is None else ended, ScoreScale(), options
-    )  # fmt: skip
+    )
     if estimator not in KL_ESTIMATORS:
         raise NotHere(f"estimator {estimator}")
-    return {"value": kl_penalised_rewards(scores, inputs["logps"], inputs["ref_logps"], inputs["mask"], coefficient, estimator)}
+    return {
+        "value": kl_penalised_rewards(
+            scores, inputs["logps"], inputs["ref_logps"], inputs["mask"], coefficient, estimator
+        )
+    }
 
 
 def _gae(inputs: Tensors, arguments: Arguments) -> Outputs:
@@ -65,7 +69,11 @@ def _ppo_policy_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
     high = arguments.take(both, "clip_high", "eps_high", "cliprange_high")
     dual, aggregate = arguments.take(None, "dual_clip"), arguments.take("token", "aggregate", "reduction")
     mask = inputs["mask"].bool()
-    advantages = inputs["advantages"] if inputs["advantages"].ndim == 2 else inputs["advantages"][:, None].expand_as(inputs["logps"])
+    advantages = (
+        inputs["advantages"]
+        if inputs["advantages"].ndim == 2
+        else inputs["advantages"][:, None].expand_as(inputs["logps"])
+    )
     found = clipped_policy_loss(PolicyBatch(inputs["logps"], inputs["old_logps"], advantages, mask), low, high, dual)
     names = {"clipfrac": "clip_fraction", "approxkl_k1": "approx_kl", "approxkl": "approx_kl_k2", "ratio": "mean_ratio"}
     return {
@@ -84,18 +92,26 @@ def _ppo_value_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
 
 
 def _ppo_total_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
-    terms = [arguments.take(0.0, *names) for names in (("policy_loss",), ("value_loss",), ("entropy",), ("ptx_loss", "nll", "ptx"))]
+    terms = [
+        arguments.take(0.0, *names)
+        for names in (("policy_loss",), ("value_loss",), ("entropy",), ("ptx_loss", "nll", "ptx"))
+    ]
     value = total_loss(
-        *terms, vf_coef=arguments.take(0.1, "vf_coef", "value_coef", "c_v"),
+        *terms,
+        vf_coef=arguments.take(0.1, "vf_coef", "value_coef", "c_v"),
         entropy_coefficient=arguments.take(0.0, "ent_coef", "entropy_coef", "c_e"),
         ptx_coefficient=arguments.take(0.0, "ptx_coef", "ptx_coefficient", "c_ptx"),
-    )  # fmt: skip
+    )
     return {"value": value}
 
 
 def _adaptive_kl_coef(inputs: Tensors, arguments: Arguments) -> Outputs:
     names = ("coef", "observed_kl", "target", "n_steps", "horizon")
-    return {"value": adaptive_kl_coefficient(*(arguments.take(10000 if name == "horizon" else None, name) for name in names))}
+    return {
+        "value": adaptive_kl_coefficient(
+            *(arguments.take(10000 if name == "horizon" else None, name) for name in names)
+        )
+    }
 
 
 ONLINE: Mapping[str, Caller] = {

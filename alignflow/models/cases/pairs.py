@@ -49,11 +49,15 @@ class PairCase:
         output = self.call(batch, inputs, options) if self.call else row.resolve()(batch, options)
         shown = output.metrics
         found = {
-            "loss": _total(output, batch), "per_example": output.loss, "chosen_rewards": shown["rewards/chosen"],
-            "rejected_rewards": shown["rewards/rejected"], "margin": shown["rewards/margins"].mean(),
+            "loss": _total(output, batch),
+            "per_example": output.loss,
+            "chosen_rewards": shown["rewards/chosen"],
+            "rejected_rewards": shown["rewards/rejected"],
+            "margin": shown["rewards/margins"].mean(),
             "accuracy": shown["rewards/accuracies"].double().mean(),
-            "preference_loss": output.loss.mean(), "nll": -batch.logps()[0].sum() / batch.chosen.tokens.sum().clamp(min=1),
-        }  # fmt: skip
+            "preference_loss": output.loss.mean(),
+            "nll": -batch.logps()[0].sum() / batch.chosen.tokens.sum().clamp(min=1),
+        }
         return found | {name: figure(output) for name, figure in self.metrics.items()}
 
     def _options(self, kind: Any, arguments: Arguments, implied: Mapping[str, Any]) -> Any:
@@ -83,7 +87,9 @@ def _batch(inputs: Tensors, with_reference: bool, labels: torch.Tensor | None) -
 def _total(output: LossOutput, batch: PairBatch) -> torch.Tensor:
     """What the trainer makes of an output: a mean over pairs, and one over the chosen answers' tokens."""
     loss = output.loss.mean()
-    return loss if output.token_loss is None else loss + output.token_loss.sum() / batch.chosen.tokens.sum().clamp(min=1)
+    return (
+        loss if output.token_loss is None else loss + output.token_loss.sum() / batch.chosen.tokens.sum().clamp(min=1)
+    )
 
 
 def _slic_hf(batch: PairBatch, inputs: Tensors, options: Any) -> LossOutput:
@@ -102,13 +108,20 @@ def _wpo_weights(inputs: Tensors, arguments: Arguments) -> Outputs:
     squares = inputs["policy_logdist"].double().exp().square().sum(-1)
     count, empty = len(mask), torch.empty(0)
     statistics = {"logps": inputs["policy_logps"][mask], "squared_probability": squares[mask]}
-    answers = OfflineBatch(torch.arange(count), torch.zeros(count).long(), empty, mask.sum(1), empty, None, empty, statistics)
+    answers = OfflineBatch(
+        torch.arange(count), torch.zeros(count).long(), empty, mask.sum(1), empty, None, empty, statistics
+    )
     return {"value": wpo_weights(answers)}
 
 
 SMOOTHING = {"epsilon": "label_smoothing", "flip_prob": "label_smoothing", "eps": "label_smoothing"}
 FORMS = {"truncated": "truncated_squared", "truncated_quadratic": "truncated_squared"}
-DIVERGENCES = {"js": "js_divergence", "jsd": "js_divergence", "jensen_shannon": "js_divergence", "alpha": "alpha_divergence"}
+DIVERGENCES = {
+    "js": "js_divergence",
+    "jsd": "js_divergence",
+    "jensen_shannon": "js_divergence",
+    "alpha": "alpha_divergence",
+}
 PAIRS: Mapping[str, Caller] = {
     "apo_loss": PairCase("apo_{kind}"),
     "cpo_loss": PairCase("cpo", {"nll_coef": "cpo_alpha", "alpha": "cpo_alpha"}),
@@ -117,20 +130,27 @@ PAIRS: Mapping[str, Caller] = {
     "dpop_loss": PairCase("dpop", {"lam": "dpop_lambda"}),
     "exo_pref_loss": PairCase("exo", SMOOTHING),
     "f_dpo_loss": PairCase(
-        "f_dpo", {"divergence": "f_divergence_type", "alpha": "f_alpha_divergence_coef"}, {"f_divergence_type": DIVERGENCES}
+        "f_dpo",
+        {"divergence": "f_divergence_type", "alpha": "f_alpha_divergence_coef"},
+        {"f_divergence_type": DIVERGENCES},
     ),
     "gpo_loss": PairCase("gpo", {"kind": "form"}, {"form": FORMS}),
     "hinge_dpo_loss": PairCase("rso", {"gamma": "beta"}),
     "ipo_loss": PairCase("ipo", {"tau": "beta"}),
     "nca_pair_loss": PairCase("nca"),
-    "orpo_loss": PairCase("orpo", {"lam": "beta"}, metrics={
-        "log_odds": lambda output: output.metrics["log_odds_chosen"], "or_loss": lambda output: -output.metrics["log_odds_ratio"].mean(),
-    }),
+    "orpo_loss": PairCase(
+        "orpo",
+        {"lam": "beta"},
+        metrics={
+            "log_odds": lambda output: output.metrics["log_odds_chosen"],
+            "or_loss": lambda output: -output.metrics["log_odds_ratio"].mean(),
+        },
+    ),
     "rdpo_loss": PairCase("rdpo"),
     "robust_dpo_loss": PairCase("robust", SMOOTHING),
     "simpo_loss": PairCase("simpo"),
     "slic_hf_loss": PairCase("slic_hf", {"lam": "reg_coef"}, call=_slic_hf),
     "wpo_loss": PairCase("wpo", call=_wpo),
     "wpo_weights": _wpo_weights,
-}  # fmt: skip
+}
 """Name that a case carries -> the method that it is."""

@@ -24,14 +24,18 @@ Distributions = tuple[torch.Tensor, torch.Tensor | None]
 """Logits (tokens, vocabulary) of the policy and of its reference."""
 
 
-def _statistics(logits: Distributions, which: tuple[str, ...], targets: torch.Tensor | None = None, options: Any = None) -> dict[str, Any]:
+def _statistics(
+    logits: Distributions, which: tuple[str, ...], targets: torch.Tensor | None = None, options: Any = None
+) -> dict[str, Any]:
     """Figures of the head for tokens whose logits are given, each (tokens,): the head is the unit matrix, so that its products are them."""
     policy, reference = logits
     width = policy.shape[-1]
     module: torch.nn.Module = torch.nn.Linear(width, width, bias=False, dtype=policy.dtype).requires_grad_(False)
     module.weight.copy_(torch.eye(width))
     if not all(rows.isfinite().all() for rows in logits if rows is not None):
-        module = torch.nn.Identity()  # a product with 0 is NaN: the head that is no plain matrix has its gradient from autograd
+        module = (
+            torch.nn.Identity()
+        )  # a product with 0 is NaN: the head that is no plain matrix has its gradient from autograd
     head = Head(module, Scaling(temperature=getattr(options, "temperature", 1.0)), policy.dtype)
     if targets is None:
         targets = torch.zeros(len(policy)).long()
@@ -44,16 +48,22 @@ def _answers(mask: torch.Tensor, statistics: Mapping[str, torch.Tensor], role: R
     """Answers whose tokens are those under a mask, (answers, time), with figures per token."""
     count, figures = len(mask), TokenStatistics(mask.nonzero()[:, 0], len(mask), dict(statistics))
     return OfflineBatch(
-        group=torch.arange(count), role=torch.full((count,), int(role)), tokens=mask.sum(1), ended=torch.ones(count).bool(),
+        group=torch.arange(count),
+        role=torch.full((count,), int(role)),
+        tokens=mask.sum(1),
+        ended=torch.ones(count).bool(),
         logps=figures.sums() if "logps" in statistics else torch.full((count,), float("nan")),
         reference_logps=figures.sums("reference_logps") if "reference_logps" in statistics else None,
-        soft_label=torch.full((count,), float("nan")), statistics=statistics,
-    )  # fmt: skip
+        soft_label=torch.full((count,), float("nan")),
+        statistics=statistics,
+    )
 
 
 def _options(kind: type[StageConfig], arguments: Arguments, names: Mapping[str, tuple[str, ...]]) -> Any:
     """Options of a method from a case's arguments; raises NotHere for values that it does not have."""
-    given = {ours: value for ours, theirs in names.items() if (value := arguments.take(None, ours, *theirs)) is not None}
+    given = {
+        ours: value for ours, theirs in names.items() if (value := arguments.take(None, ours, *theirs)) is not None
+    }
     try:
         return kind.model_validate(given)
     except ValidationError as error:
@@ -68,10 +78,13 @@ def _grid(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def _of_pairs(output: LossOutput) -> Outputs:
     shown = output.metrics
     return {
-        "loss": output.loss.mean(), "per_example": output.loss, "chosen_rewards": shown["rewards/chosen"],
-        "rejected_rewards": shown["rewards/rejected"], "margin": shown["rewards/margins"].mean(),
+        "loss": output.loss.mean(),
+        "per_example": output.loss,
+        "chosen_rewards": shown["rewards/chosen"],
+        "rejected_rewards": shown["rewards/rejected"],
+        "margin": shown["rewards/margins"].mean(),
         "accuracy": shown["rewards/accuracies"].double().mean(),
-    }  # fmt: skip
+    }
 
 
 def _tdpo_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
@@ -118,9 +131,11 @@ def _dpo_token_rewards(inputs: Tensors, arguments: Arguments) -> Outputs:
     running = _grid(prefix_sums(rewards, answers.tokens), mask)
     latest = (mask * torch.arange(mask.shape[1])).cummax(1).values  # outside of the mask the sum stays what it was
     return {
-        "token_rewards": _grid(rewards, mask), "prefix_rewards": running.gather(1, latest), "sequence_reward": answers.sums(rewards),
+        "token_rewards": _grid(rewards, mask),
+        "prefix_rewards": running.gather(1, latest),
+        "sequence_reward": answers.sums(rewards),
         "logratios": _grid(token_logratios(answers), mask),
-    }  # fmt: skip
+    }
 
 
 def _pairs(inputs: Tensors) -> PairBatch:
@@ -154,7 +169,10 @@ def _entropy_from_logits(inputs: Tensors, arguments: Arguments) -> Outputs:
 
 
 def _gather_token_logps(inputs: Tensors, arguments: Arguments) -> Outputs:
-    logits, tokens = inputs["logits"][:, :-1], inputs["tokens"][:, 1:].long()  # the last logits score nothing, the first token is given
+    logits, tokens = (
+        inputs["logits"][:, :-1],
+        inputs["tokens"][:, 1:].long(),
+    )  # the last logits score nothing, the first token is given
     found = _statistics((logits.flatten(0, 1), None), ("logps",), tokens.flatten())["logps"]
     return {"value": found.view(tokens.shape)}
 

@@ -38,7 +38,9 @@ def _answers(inputs: Tensors, **columns: Any) -> OfflineBatch:
 
 
 def _kto_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
-    options = _options(unpaired.KTOOptions, **{name: arguments.take(None, name) for name in unpaired.KTOOptions.model_fields})
+    options = _options(
+        unpaired.KTOOptions, **{name: arguments.take(None, name) for name in unpaired.KTOOptions.model_fields}
+    )
     if "kl_policy_logps" in inputs:
         mismatched = answers_of_tokens(inputs["kl_policy_logps"], inputs["kl_mask"], inputs["kl_ref_logps"])
         z0 = kto_kl(mismatched.logratios())
@@ -46,7 +48,12 @@ def _kto_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
         z0 = _given(inputs, arguments, "kl", "z0")
     batch = _answers(inputs, label=_labels(inputs), step={"kl": z0})
     output = kto(batch, options)
-    return {"loss": output.loss.mean(), "per_example": output.loss, "kl": z0, "rewards": options.beta * batch.logratios()}
+    return {
+        "loss": output.loss.mean(),
+        "per_example": output.loss,
+        "kl": z0,
+        "rewards": options.beta * batch.logratios(),
+    }
 
 
 def _given(inputs: Tensors, arguments: Arguments, *names: str) -> torch.Tensor:
@@ -76,12 +83,17 @@ def _dro_v_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
     batch, values = _answers(inputs, score=inputs["rewards"]), inputs["values"]
     terms = dro_v_terms(batch.logps, batch.logratios(), inputs["rewards"], values, options.tau)
     return {
-        "loss": terms.joint.mean(), "policy_loss": terms.policy.mean(), "value_loss": terms.value.mean(),
-        "residual": terms.residual, "grad_value": -terms.residual / max(len(values), 1),
-    }  # fmt: skip
+        "loss": terms.joint.mean(),
+        "policy_loss": terms.policy.mean(),
+        "value_loss": terms.value.mean(),
+        "residual": terms.residual,
+        "grad_value": -terms.residual / max(len(values), 1),
+    }
 
 
-def _picked(logits: torch.Tensor, tokens: torch.Tensor, picks: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+def _picked(
+    logits: torch.Tensor, tokens: torch.Tensor, picks: torch.Tensor, mask: torch.Tensor
+) -> dict[str, torch.Tensor]:
     """What a forward pass with `cringe_positive` gives of the tokens under the mask, with these picks: figures (N,)."""
     logps = logits[mask].log_softmax(-1)
     ids = {"logps": tokens[mask].long(), "cringe_positive": picks[mask].long()}
@@ -126,7 +138,9 @@ def _cringe_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
     if (reduction := arguments.take(None, "reduction")) != "sum":
         raise NotHere(f"reduction {reduction}")
     positives, negatives = answers_of_tokens(inputs["pos_logps"], inputs["pos_mask"]), _negatives(inputs, "neg")
-    positives = replace(positives, statistics={**positives.statistics, "cringe_positive": positives.statistics["logps"].detach()})
+    positives = replace(
+        positives, statistics={**positives.statistics, "cringe_positive": positives.statistics["logps"].detach()}
+    )
     label = torch.cat([torch.ones(len(positives.tokens)), torch.zeros(len(negatives.tokens))])
     batch = _joined(positives, negatives, label=label, step={"undesirable": (1 - label).mean(dtype=FP64)})
     output = cringe(batch, _options(unpaired.CRINGEOptions, alpha=arguments.take(None, "alpha"), top_k=1))
@@ -136,14 +150,19 @@ def _cringe_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
 def _pairwise_cringe_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
     live = not arguments.frozen  # a case whose gate is a weight holds its margin fixed
     options = _options(
-        unpaired.PairwiseCRINGEOptions, top_k=1, detach_gate=arguments.take(not live, "detach_gate"),
+        unpaired.PairwiseCRINGEOptions,
+        top_k=1,
+        detach_gate=arguments.take(not live, "detach_gate"),
         **{name: arguments.take(None, name) for name in ("alpha", "b", "tau")},
-    )  # fmt: skip
+    )
     chosen, rejected = answers_of_tokens(inputs["chosen_logps"], inputs["chosen_mask"]), _negatives(inputs, "rejected")
     output = pairwise_cringe(PairBatch(chosen, rejected), options)
     return {
-        "loss": output.loss.mean(), "per_example": output.loss, "gate": output.metrics["gate"], "margin": output.metrics["rewards/margins"],
-    }  # fmt: skip
+        "loss": output.loss.mean(),
+        "per_example": output.loss,
+        "gate": output.metrics["gate"],
+        "margin": output.metrics["rewards/margins"],
+    }
 
 
 def _npo_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
@@ -153,13 +172,16 @@ def _npo_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
     retained = answers_of_tokens(-retain_nll, torch.ones(1, 1), -retain_nll)
     label = torch.cat([torch.zeros(len(forget.tokens)), torch.ones(1)])
     share = (1 - label).mean(dtype=FP64)
-    options = _options(unpaired.NPOOptions, beta=arguments.take(None, "beta"), retain_weight=arguments.take(None, "retain_coef"))
+    options = _options(
+        unpaired.NPOOptions, beta=arguments.take(None, "beta"), retain_weight=arguments.take(None, "retain_coef")
+    )
     output = npo(_joined(forget, retained, label=label, step={"undesirable": share}), options)
     assert output.token_loss is not None
     return {
-        "loss": output.loss.mean() + output.token_loss.sum(), "per_example": output.loss[:-1] * share,
+        "loss": output.loss.mean() + output.token_loss.sum(),
+        "per_example": output.loss[:-1] * share,
         "gradient_weight": output.metrics["gradient_weight"][:-1],
-    }  # fmt: skip
+    }
 
 
 def _d2o_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
@@ -172,7 +194,11 @@ def _d2o_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
     options = _options(unpaired.D2OOptions, **{name: arguments.take(None, name) for name in ("beta", "alpha")})
     output = d2o(_joined(*sides), options)
     shown = {"anchor_reward": "rewards/chosen", "negative_reward": "rewards/rejected", "margin": "rewards/margins"}
-    return {"loss": output.loss.mean(), "per_example": output.loss, **{name: output.metrics[ours] for name, ours in shown.items()}}
+    return {
+        "loss": output.loss.mean(),
+        "per_example": output.loss,
+        **{name: output.metrics[ours] for name, ours in shown.items()},
+    }
 
 
 UNPAIRED: Mapping[str, Caller] = {
@@ -183,7 +209,9 @@ UNPAIRED: Mapping[str, Caller] = {
     "cringe_top_pick": _cringe_top_pick,
     "d2o_loss": _d2o_loss,
     "dro_v_loss": _dro_v_loss,
-    "ema_update": lambda inputs, arguments: {"value": ema_update(inputs["prev"], inputs["new"], arguments.take(0.9, "momentum"))},
+    "ema_update": lambda inputs, arguments: {
+        "value": ema_update(inputs["prev"], inputs["new"], arguments.take(0.9, "momentum"))
+    },
     "kto_loss": _kto_loss,
     "npo_loss": _npo_loss,
     "pairwise_cringe_loss": _pairwise_cringe_loss,

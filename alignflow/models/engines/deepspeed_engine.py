@@ -63,8 +63,15 @@ class DeepSpeedEngine:
         for name, parameter in self._trainable().items():
             start, stop, values = self._own_state(parameter)
             if stop > start:
-                parts |= {f"{kind}/{name}": Part(value, start, tuple(shape_of(parameter))) for kind, value in values.items()}
-        return {**parts, **steps_part(max((float(state.get("step", 0)) for state in self._zero.optimizer.state.values()), default=0.0))}
+                parts |= {
+                    f"{kind}/{name}": Part(value, start, tuple(shape_of(parameter))) for kind, value in values.items()
+                }
+        return {
+            **parts,
+            **steps_part(
+                max((float(state.get("step", 0)) for state in self._zero.optimizer.state.values()), default=0.0)
+            ),
+        }
 
     def load_parts(self, read: Read) -> None:
         """Take up what `parts` returned; the optimizer's state is made first, as the first step would make it."""
@@ -87,7 +94,13 @@ class DeepSpeedEngine:
 
     def description(self) -> dict[str, Any]:
         """ZeRO stage, offloading, number of processes, device and token budget."""
-        return {"engine": "deepspeed", "zero_stage": self._stage, "offload": self._offload, "processes": group.size(), **self._place}
+        return {
+            "engine": "deepspeed",
+            "zero_stage": self._stage,
+            "offload": self._offload,
+            "processes": group.size(),
+            **self._place,
+        }
 
     def close(self) -> None:
         """Give back what DeepSpeed holds."""
@@ -100,7 +113,9 @@ class DeepSpeedEngine:
 
     def _flat_partitions(self) -> list[torch.Tensor]:
         """The tensors that the optimizer steps on."""
-        return self._zero.fp32_partitioned_groups_flat if self._stage == 3 else self._zero.single_partition_of_fp32_groups
+        return (
+            self._zero.fp32_partitioned_groups_flat if self._stage == 3 else self._zero.single_partition_of_fp32_groups
+        )
 
     def _own_state(self, parameter: Any) -> tuple[int, int, dict[str, torch.Tensor]]:
         """Which elements of a parameter this process steps on, and views of its weights and moments there."""
@@ -111,7 +126,9 @@ class DeepSpeedEngine:
             for moment in MOMENTS:
                 known = moment in self._zero.optimizer.state.get(flat, {})
                 values[moment] = (
-                    self._zero._get_fp32_opt_state_partition(parameter, True, moment)[0] if known else torch.zeros(stop - start)
+                    self._zero._get_fp32_opt_state_partition(parameter, True, moment)[0]
+                    if known
+                    else torch.zeros(stop - start)
                 )
             return start, stop, {kind: value[: stop - start] for kind, value in values.items()}
         mapping = parameter._hp_mapping
@@ -132,7 +149,9 @@ class DeepSpeedEngine:
         self._zero._lazy_init_hp_params_optimizer_state()
 
     def _trainable(self) -> dict[str, torch.nn.Parameter]:
-        return {name: parameter for name, parameter in self._engine.module.named_parameters() if parameter.requires_grad}
+        return {
+            name: parameter for name, parameter in self._engine.module.named_parameters() if parameter.requires_grad
+        }
 
 
 def join_process_group(runtime: Runtime) -> None:

@@ -26,7 +26,11 @@ def shape_of(parameter: torch.Tensor) -> torch.Size:
 @contextlib.contextmanager
 def gathered(parameters: Sequence[Any]) -> Iterator[None]:
     """Have these parameters whole inside; every process must come here, with the same ones."""
-    absent = [parameter for parameter in parameters if is_partitioned(parameter) and parameter.ds_status.name == "NOT_AVAILABLE"]
+    absent = [
+        parameter
+        for parameter in parameters
+        if is_partitioned(parameter) and parameter.ds_status.name == "NOT_AVAILABLE"
+    ]
     if absent:
         absent[0].all_gather(param_list=absent)
     try:

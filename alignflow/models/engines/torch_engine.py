@@ -42,17 +42,25 @@ class TorchEngine:
             steps = float(known.get("step", steps))
             values = {"weights": parameter.detach()}
             values |= {moment: known[moment] if moment in known else torch.zeros_like(parameter) for moment in MOMENTS}
-            parts |= {f"{kind}/{name}": Part(value.flatten(), 0, tuple(parameter.shape)) for kind, value in values.items()}
+            parts |= {
+                f"{kind}/{name}": Part(value.flatten(), 0, tuple(parameter.shape)) for kind, value in values.items()
+            }
         return {**parts, **steps_part(steps)}
 
     def load_parts(self, read: Read) -> None:
         """Take up what `parts` returned."""
         with torch.no_grad():
             for name, parameter in self._trainable().items():
-                values = {kind: read(f"{kind}/{name}", 0, parameter.numel()).view_as(parameter) for kind in ("weights", *MOMENTS)}
+                values = {
+                    kind: read(f"{kind}/{name}", 0, parameter.numel()).view_as(parameter)
+                    for kind in ("weights", *MOMENTS)
+                }
                 parameter.copy_(values.pop("weights"))
                 moments = {moment: value.to(parameter.device) for moment, value in values.items()}
-                self._optimizer.state[parameter] = {"step": read(STEPS, 0, 1)[0].clone().to(parameter.device), **moments}
+                self._optimizer.state[parameter] = {
+                    "step": read(STEPS, 0, 1)[0].clone().to(parameter.device),
+                    **moments,
+                }
 
     def description(self) -> dict[str, Any]:
         """One process, no ZeRO; device and token budget."""

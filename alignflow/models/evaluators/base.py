@@ -87,7 +87,9 @@ def wilson(successes: float, trials: int, confidence: float) -> tuple[float | No
     z, mean = float(norm.ppf((1 + confidence) / 2)), successes / trials
     centre = (mean + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * (mean * (1 - mean) / trials + z * z / (4 * trials * trials)) ** 0.5
-    return (0.0 if not successes else max(0.0, centre - half)), (1.0 if successes == trials else min(1.0, centre + half))
+    return (0.0 if not successes else max(0.0, centre - half)), (
+        1.0 if successes == trials else min(1.0, centre + half)
+    )
 
 
 def mean_interval(values: Sequence[float], confidence: float) -> dict[str, float | None]:

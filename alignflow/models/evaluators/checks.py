@@ -17,9 +17,11 @@ def relation(count: int, arguments: Mapping[str, Any], limit: str) -> bool:
 
 
 RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
-    "at least": lambda count, wanted: count >= wanted, "at most": lambda count, wanted: count <= wanted,
-    "less than": lambda count, wanted: count < wanted, "more than": lambda count, wanted: count > wanted,
-}  # fmt: skip
+    "at least": lambda count, wanted: count >= wanted,
+    "at most": lambda count, wanted: count <= wanted,
+    "less than": lambda count, wanted: count < wanted,
+    "more than": lambda count, wanted: count > wanted,
+}
 
 
 def occurrences(text: str, word: str) -> int:
@@ -80,35 +82,51 @@ def _capital_words(text: str) -> int:
 
 CHECKS: Mapping[str, Check] = {
     "keywords:existence": lambda text, given: all(occurrences(text, word) for word in given["keywords"]),
-    "keywords:forbidden_words": lambda text, given: not any(occurrences(text, word) for word in given["forbidden_words"]),
+    "keywords:forbidden_words": lambda text, given: (
+        not any(occurrences(text, word) for word in given["forbidden_words"])
+    ),
     "keywords:frequency": lambda text, given: relation(occurrences(text, given["keyword"]), given, "frequency"),
     "keywords:letter_frequency": lambda text, given: RELATIONS[given.get("let_relation", "at least")](
-        text.lower().count(str(given["letter"]).lower()), int(given["let_frequency"])),
+        text.lower().count(str(given["letter"]).lower()), int(given["let_frequency"])
+    ),
     "length_constraints:number_words": lambda text, given: relation(len(re.findall(r"\w+", text)), given, "num_words"),
     "length_constraints:number_sentences": lambda text, given: relation(sentences(text), given, "num_sentences"),
     "length_constraints:number_paragraphs": lambda text, given: len(paragraphs(text)) == int(given["num_paragraphs"]),
     "length_constraints:nth_paragraph_first_word": _starts_paragraph,
-    "detectable_format:number_bullet_lists": lambda text, given: len(re.findall(r"^[^\S\n]*[*-]\s+\S", text, re.M)) == int(given["num_bullets"]),
-    "detectable_format:number_highlighted_sections": lambda text, given: len(
-        re.findall(r"\*[^\n*]+\*", text)) >= int(given["num_highlights"]),
-    "detectable_format:multiple_sections": lambda text, given: len(
-        re.findall(rf"^[^\S\n]*{re.escape(given['section_spliter'])}\s*\d+", text, re.M | re.I)) >= int(given["num_sections"]),
+    "detectable_format:number_bullet_lists": lambda text, given: (
+        len(re.findall(r"^[^\S\n]*[*-]\s+\S", text, re.M)) == int(given["num_bullets"])
+    ),
+    "detectable_format:number_highlighted_sections": lambda text, given: (
+        len(re.findall(r"\*[^\n*]+\*", text)) >= int(given["num_highlights"])
+    ),
+    "detectable_format:multiple_sections": lambda text, given: (
+        len(re.findall(rf"^[^\S\n]*{re.escape(given['section_spliter'])}\s*\d+", text, re.M | re.I))
+        >= int(given["num_sections"])
+    ),
     "detectable_format:title": lambda text, given: bool(re.search(r"<<[^\n<>]+>>", text)),
     "detectable_format:json_format": lambda text, given: _is_json(text),
     "detectable_format:constrained_response": lambda text, given: any(
-        answer in text for answer in ("My answer is yes.", "My answer is no.", "My answer is maybe.")),
+        answer in text for answer in ("My answer is yes.", "My answer is no.", "My answer is maybe.")
+    ),
     "detectable_content:number_placeholders": lambda text, given: placeholders(text) >= int(given["num_placeholders"]),
     "detectable_content:postscript": lambda text, given: str(given["postscript_marker"]).lower() in text.lower(),
     "change_case:english_lowercase": lambda text, given: text == text.lower(),
     "change_case:english_capital": lambda text, given: text == text.upper(),
     "change_case:capital_word_frequency": lambda text, given: RELATIONS[given.get("capital_relation", "at least")](
-        _capital_words(text), int(given["capital_frequency"])),
-    "startend:end_checker": lambda text, given: text.strip().strip('"').lower().endswith(str(given["end_phrase"]).strip().lower()),
+        _capital_words(text), int(given["capital_frequency"])
+    ),
+    "startend:end_checker": lambda text, given: (
+        text.strip().strip('"').lower().endswith(str(given["end_phrase"]).strip().lower())
+    ),
     "startend:quotation": lambda text, given: len(text.strip()) > 1 and text.strip()[0] == text.strip()[-1] == '"',
     "punctuation:no_comma": lambda text, given: "," not in text,
-    "combination:repeat_prompt": lambda text, given: text.strip().lower().startswith(str(given["prompt_to_repeat"]).strip().lower()),
-    "combination:two_responses": lambda text, given: len({part.strip() for part in text.split("******") if part.strip()}) == 2,
-}  # fmt: skip
+    "combination:repeat_prompt": lambda text, given: (
+        text.strip().lower().startswith(str(given["prompt_to_repeat"]).strip().lower())
+    ),
+    "combination:two_responses": lambda text, given: (
+        len({part.strip() for part in text.split("******") if part.strip()}) == 2
+    ),
+}
 """IFEval's instruction ids -> whether an answer keeps them. Its language check is not here: it needs a language detector."""
 
 

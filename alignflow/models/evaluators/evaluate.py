@@ -17,8 +17,15 @@ NO_LIMIT = 10_000_000  # the largest that a recipe may name
 
 
 def evaluate(
-    config: EvaluateConfig, *, aligned: Path, sft: Path, prompts: Path, general: Path | None, reward_model: Path | None, run: Run
-) -> dict[str, float | None]:  # fmt: skip
+    config: EvaluateConfig,
+    *,
+    aligned: Path,
+    sft: Path,
+    prompts: Path,
+    general: Path | None,
+    reward_model: Path | None,
+    run: Run,
+) -> dict[str, float | None]:
     """Compare `aligned` with `sft` on `prompts`/prompts.parquet.
 
     Writes evaluation.json (all numbers, and which evaluators were left out and why), samples.json and the answers of
@@ -47,8 +54,16 @@ def evaluate(
 
 
 def fill_answers(
-    config: EvaluateConfig, *, aligned: Path, sft: Path, prompts: Path, general: Path | None, reward_model: Path | None, run: Run, share: Share
-) -> None:  # fmt: skip
+    config: EvaluateConfig,
+    *,
+    aligned: Path,
+    sft: Path,
+    prompts: Path,
+    general: Path | None,
+    reward_model: Path | None,
+    run: Run,
+    share: Share,
+) -> None:
     """Journal a share of both models' answers; what `evaluate` makes of them is not shared out."""
     rows, paths, done = _prompts(config, prompts), {"aligned": aligned, "sft": sft}, 0
     for model in MODELS:
@@ -58,15 +73,23 @@ def fill_answers(
 def _prompts(config: EvaluateConfig, directory: Path) -> list[dict[str, Any]]:
     rows = chosen_prompts(read_table(directory / "prompts.parquet"), config.max_prompts)
     if not rows:
-        raise DataError("no evaluation prompts", where="evaluate", do="give data.evaluation, or a larger heldout_fraction")
+        raise DataError(
+            "no evaluation prompts", where="evaluate", do="give data.evaluation, or a larger heldout_fraction"
+        )
     return rows
 
 
 def _sampling(config: EvaluateConfig) -> SampleConfig:
     return SampleConfig(
-        n=1, max_new_tokens=config.max_new_tokens, max_prompt_length=NO_LIMIT, truncate=True, temperature=config.temperature,
-        top_p=config.top_p, seed=config.seed, batch_size=config.batch_size,
-    )  # fmt: skip
+        n=1,
+        max_new_tokens=config.max_new_tokens,
+        max_prompt_length=NO_LIMIT,
+        truncate=True,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        seed=config.seed,
+        batch_size=config.batch_size,
+    )
 
 
 def _has(inputs: EvaluationInputs, need: str) -> bool:

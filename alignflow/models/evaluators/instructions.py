@@ -11,9 +11,13 @@ from alignflow.models.evaluators.checks import kept, loose_forms
 
 def evaluate(inputs: EvaluationInputs) -> Evaluation:
     """Accuracies of both models over the prompts that have instructions."""
-    rows = [(index, json.loads(row["instructions"])) for index, row in enumerate(inputs.prompts) if row.get("instructions")]
+    rows = [
+        (index, json.loads(row["instructions"])) for index, row in enumerate(inputs.prompts) if row.get("instructions")
+    ]
     details = {
-        model: count([(inputs.answers[model][index], instructions) for index, instructions in rows], inputs.config.confidence)
+        model: count(
+            [(inputs.answers[model][index], instructions) for index, instructions in rows], inputs.config.confidence
+        )
         for model in MODELS
     }
     names = ("prompt_strict", "instruction_loose")
@@ -24,7 +28,12 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
 def count(rows: list[tuple[Answer, list[dict[str, Any]]]], confidence: float) -> dict[str, Any]:
     """Rates with intervals; instructions that are unknown here are counted and leave their prompt out."""
     unknown = 0
-    verdicts: dict[str, list[bool]] = {"prompt_strict": [], "prompt_loose": [], "instruction_strict": [], "instruction_loose": []}
+    verdicts: dict[str, list[bool]] = {
+        "prompt_strict": [],
+        "prompt_loose": [],
+        "instruction_strict": [],
+        "instruction_loose": [],
+    }
     for answer, instructions in rows:
         strict = [kept(answer.text, instruction) for instruction in instructions]
         if None in strict or not strict:

@@ -24,12 +24,21 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     rows = [EncodedRow(tuple(turn.prompt_ids), tuple(turn.completion_ids)) for turn in turns if turn.completion_ids]
     if not rows:
         return Evaluation({"kl": None, "kl/token": None, "kl/token_k3": None}, {"answers": 0})
-    logps = {model: completion_logps(inputs.policy(model), rows, inputs.run.runtime.micro_batch_tokens) for model in MODELS}
+    logps = {
+        model: completion_logps(inputs.policy(model), rows, inputs.run.runtime.micro_batch_tokens) for model in MODELS
+    }
     ratios = [aligned - sft for aligned, sft in zip(logps["aligned"], logps["sft"], strict=True)]
     whole = mean_interval([float(ratio.sum()) for ratio in ratios], inputs.config.confidence)
     tokens = torch.cat(ratios)
     k3 = (torch.exp(-tokens) - 1 + tokens).mean()
     metrics = {"kl": whole["mean"], "kl/token": float(tokens.mean()), "kl/token_k3": float(k3)}
     return Evaluation(
-        metrics, {"answers": len(rows), "tokens": len(tokens), "per_answer": whole, **metrics, "temperature": inputs.config.temperature}
+        metrics,
+        {
+            "answers": len(rows),
+            "tokens": len(tokens),
+            "per_answer": whole,
+            **metrics,
+            "temperature": inputs.config.temperature,
+        },
     )

@@ -12,12 +12,18 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     reward = load_reward_model(inputs.reward_model, inputs.run.runtime)
     scores = {
         model: reward.score(
-            [(row["prompt"], answer.text, answer.ended) for row, answer in zip(inputs.prompts, inputs.answers[model], strict=True)]
+            [
+                (row["prompt"], answer.text, answer.ended)
+                for row, answer in zip(inputs.prompts, inputs.answers[model], strict=True)
+            ]
         )
         for model in MODELS
     }
     differences = [first - second for first, second in zip(scores["aligned"], scores["sft"], strict=True)]
     found = mean_interval(differences, inputs.config.confidence)
     means = {model: sum(values) / len(values) for model, values in scores.items()}
-    metrics: dict[str, float | None] = {**{f"reward/{model}": mean for model, mean in means.items()}, "reward/difference": found["mean"]}
+    metrics: dict[str, float | None] = {
+        **{f"reward/{model}": mean for model, mean in means.items()},
+        "reward/difference": found["mean"],
+    }
     return Evaluation(metrics, {"mean": means, "difference": found})

@@ -25,11 +25,15 @@ def describe(answers: list[Answer]) -> dict[str, Any]:
     """
     words = [answer.text.split() for answer in answers]
     return {
-        "tokens_mean": fmean(answer.tokens for answer in answers), "tokens_median": float(median(answer.tokens for answer in answers)),
-        "words_mean": fmean(map(len, words)), "stop_rate": fmean(float(answer.ended) for answer in answers),
-        "repetition": fmean(map(repetition, words)), "distinct_1": distinct(words, 1), "distinct_2": distinct(words, 2),
+        "tokens_mean": fmean(answer.tokens for answer in answers),
+        "tokens_median": float(median(answer.tokens for answer in answers)),
+        "words_mean": fmean(map(len, words)),
+        "stop_rate": fmean(float(answer.ended) for answer in answers),
+        "repetition": fmean(map(repetition, words)),
+        "distinct_1": distinct(words, 1),
+        "distinct_2": distinct(words, 2),
         "empty": fmean(float(not found) for found in words),
-    }  # fmt: skip
+    }
 
 
 def ngrams(words: list[str], size: int) -> list[tuple[str, ...]]:

@@ -21,12 +21,16 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
         name = judge_name(config)
         if name in details:
             name = f"{name}#{number}"
-        with closing(make_judge(config, policy=inputs.paths["sft"], reward_model=inputs.reward_model, run=inputs.run)) as judge:
+        with closing(
+            make_judge(config, policy=inputs.paths["sft"], reward_model=inputs.reward_model, run=inputs.run)
+        ) as judge:
             asked = pairs(inputs)
             verdicts = judge.compare(asked)
             found = summary(verdicts, inputs.config.confidence) | {"flagged": flagged(judge, asked)}
         if any((found["flagged"] or {}).values()):
-            inputs.run.warn(f"answers with marks of the judge's own, by which they may steer {name}: {found['flagged']} of {len(asked)} each")
+            inputs.run.warn(
+                f"answers with marks of the judge's own, by which they may steer {name}: {found['flagged']} of {len(asked)} each"
+            )
         if words := unanswered(found):
             inputs.run.warn(f"{name}: {words}")
         found["made_the_labels"] = config is inputs.config.labelling_judge
@@ -83,15 +87,23 @@ def summary(verdicts: list[Verdict], confidence: float) -> dict[str, Any]:
     asked = [verdict for verdict in verdicts if None not in verdict.orders]
     flips = sum(verdict.flips for verdict in asked)
     return {
-        "win_rate": sum(values) / len(values) if values else None, "low": low, "high": high, "confidence": confidence,
-        "wins": values.count(1.0), "ties": values.count(0.5), "losses": values.count(0.0), "no_label": len(verdicts) - len(values),
-        "flip_rate": flips / len(asked) if asked else None, **option_mass(verdicts),
-        "first_order": _mean([verdict.orders[0] for verdict in asked]), "swapped_order": _mean([verdict.orders[1] for verdict in asked]),
+        "win_rate": sum(values) / len(values) if values else None,
+        "low": low,
+        "high": high,
+        "confidence": confidence,
+        "wins": values.count(1.0),
+        "ties": values.count(0.5),
+        "losses": values.count(0.0),
+        "no_label": len(verdicts) - len(values),
+        "flip_rate": flips / len(asked) if asked else None,
+        **option_mass(verdicts),
+        "first_order": _mean([verdict.orders[0] for verdict in asked]),
+        "swapped_order": _mean([verdict.orders[1] for verdict in asked]),
         "mean_scores": {
             model: _mean([verdict.scores[seat] for verdict in verdicts if None not in verdict.scores])
             for seat, model in enumerate(("aligned", "sft"))
         },
-    }  # fmt: skip
+    }
 
 
 def _mean(values: list[Any]) -> float | None:

@@ -87,8 +87,11 @@ def make_live_generator(model: Any, tokenizer: Any, runtime: Runtime) -> Generat
     """
     engine = _engine(runtime)
     if not hasattr(engine, "around"):
-        raise RecipeError(f"the generator {runtime.generator!r} cannot sample from a model in training", where="engine.generator",
-                          do="set it to transformers")  # fmt: skip
+        raise RecipeError(
+            f"the generator {runtime.generator!r} cannot sample from a model in training",
+            where="engine.generator",
+            do="set it to transformers",
+        )
     return engine.around(model, tokenizer, runtime)
 
 

@@ -68,9 +68,13 @@ class RowJournal:
         return rows
 
     def compute(
-        self, ids: Sequence[str], batch_size: int, function: Callable[[list[int]], Sequence[Any]],
-        progress: Callable[[int, int], None] | None = None, known: dict[str, Any] | None = None,
-    ) -> list[Any]:  # fmt: skip
+        self,
+        ids: Sequence[str],
+        batch_size: int,
+        function: Callable[[list[int]], Sequence[Any]],
+        progress: Callable[[int, int], None] | None = None,
+        known: dict[str, Any] | None = None,
+    ) -> list[Any]:
         """Results of the rows `ids`, in their order; `function` computes the missing ones: all but `known`, or what `known()` says.
 
         The rows that are missing are planned in the given order, `batch_size` at a time, and committed batch by

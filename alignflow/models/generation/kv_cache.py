@@ -20,14 +20,19 @@ class RoomyLayer(DynamicLayer):
         self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
         self._handed_out: torch.Tensor | None = None
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append the states of new tokens, shape (batch, heads, new, width); return those of all tokens."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
         if self._buffers is None or self.keys is not self._handed_out or end > self._buffers[0].shape[-2]:
-            self._buffers = (self._roomier(self.keys, key_states, start, end), self._roomier(self.values, value_states, start, end))
+            self._buffers = (
+                self._roomier(self.keys, key_states, start, end),
+                self._roomier(self.values, value_states, start, end),
+            )
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:end] = states
         self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)

@@ -60,7 +60,9 @@ def fill_samples(config: SampleConfig, *, policy: Path, prompts: Path, run: Run,
 def _prompts(config: SampleConfig, directory: Path) -> list[dict[str, Any]]:
     rows = chosen_prompts(read_table(directory / "train.parquet"), config.max_prompts)
     if not rows:
-        raise DataError("no prompts to sample from", where=str(directory), do="give prompts or demonstrations in the recipe's data")
+        raise DataError(
+            "no prompts to sample from", where=str(directory), do="give prompts or demonstrations in the recipe's data"
+        )
     return rows
 
 
@@ -71,7 +73,9 @@ def sample_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any
     return _by_row(rows, tasks, results)
 
 
-def fill_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run, share: Share, before: int = 0) -> int:
+def fill_rows(
+    config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run, share: Share, before: int = 0
+) -> int:
     """Journal a share of what `sample_rows` takes, and return its size; `before` of a stage's rows were done earlier."""
     with _sampling(config, policy, rows, run) as (_, work):
         progress = lambda done, total: run.progress(before + done, before + total, "completions")  # noqa: E731
@@ -81,16 +85,25 @@ def fill_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]]
 @contextmanager
 def _sampling(
     config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run
-) -> Iterator[tuple[list[_Task], RowWork]]:  # fmt: skip
+) -> Iterator[tuple[list[_Task], RowWork]]:
     """The completions to make, and the work that makes them with a loaded generator."""
     with closing(make_generator(policy, run.runtime)) as generator:
         ids = encode_prompts(rows, generator, config)
         model = model_identity(policy)
-        tasks = [_task(config, model, row, rows[row]["id"], ids[row], index) for row in range(len(rows)) for index in range(config.n)]
+        tasks = [
+            _task(config, model, row, rows[row]["id"], ids[row], index)
+            for row in range(len(rows))
+            for index in range(config.n)
+        ]
         # Neighbours of one length waste no padding; the samples of one prompt stand together and share its prefill.
         tasks.sort(key=lambda task: (len(task.prompt), task.row))
         identities, sampler = [task.identity for task in tasks], _sampler(config, generator, tasks, run)
-        yield tasks, RowWork(identities, config.batch_size, sampler, lambda done, total: run.progress(done, total, "completions"))
+        yield (
+            tasks,
+            RowWork(
+                identities, config.batch_size, sampler, lambda done, total: run.progress(done, total, "completions")
+            ),
+        )
 
 
 def chosen_prompts(rows: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
@@ -110,13 +123,16 @@ def encode_prompts(rows: Sequence[dict[str, Any]], generator: Generator, config:
     if room < 1:
         raise DataError(
             f"max_new_tokens is {config.max_new_tokens} but the model's context holds {context} tokens",
-            where="sample.max_new_tokens", do=f"set it below {context}, with room for the prompt",
-        )  # fmt: skip
+            where="sample.max_new_tokens",
+            do=f"set it below {context}, with room for the prompt",
+        )
     ids = encode_every_prompt(generator.tokenizer, [row["prompt"] for row in rows])
     return [_fitted(row, found, room, generator, config) for row, found in zip(rows, ids, strict=True)]
 
 
-def _fitted(row: dict[str, Any], ids: Sequence[int], room: int, generator: Generator, config: SampleConfig) -> tuple[int, ...]:
+def _fitted(
+    row: dict[str, Any], ids: Sequence[int], room: int, generator: Generator, config: SampleConfig
+) -> tuple[int, ...]:
     if len(ids) <= room:
         return tuple(ids)
     if config.truncate:
@@ -129,9 +145,10 @@ def _fitted(row: dict[str, Any], ids: Sequence[int], room: int, generator: Gener
         limit = f"the context of {generator.context_length} leaves {room} beside max_new_tokens {config.max_new_tokens}"
         advice = "lower sample.max_new_tokens"
     raise DataError(
-        f"a prompt of {len(ids)} tokens, but {limit}", where=f"row {row['id']}",
+        f"a prompt of {len(ids)} tokens, but {limit}",
+        where=f"row {row['id']}",
         do=f"{advice}, or set sample.truncate: true to cut long prompts from the left",
-    )  # fmt: skip
+    )
 
 
 def _task(config: SampleConfig, model: str, row: int, name: str, prompt: tuple[int, ...], index: int) -> _Task:
@@ -140,7 +157,9 @@ def _task(config: SampleConfig, model: str, row: int, name: str, prompt: tuple[i
     return _Task(row, prompt, row_seed(config.seed, name, index), identity)
 
 
-def _sampler(config: SampleConfig, generator: Generator, tasks: Sequence[_Task], run: Run) -> Callable[[list[int]], list[Any]]:
+def _sampler(
+    config: SampleConfig, generator: Generator, tasks: Sequence[_Task], run: Run
+) -> Callable[[list[int]], list[Any]]:
     sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k)
 
     def compute(batch: list[int]) -> list[Any]:
@@ -149,19 +168,32 @@ def _sampler(config: SampleConfig, generator: Generator, tasks: Sequence[_Task],
         run.count_rows(len(batch))
         run.count_tokens(sum(generation.tokens for generation in made))
         return [
-            {"text": decode_completion(generator.tokenizer, generation.ids, ended=generation.ended), "ended": generation.ended, "tokens": generation.tokens}
+            {
+                "text": decode_completion(generator.tokenizer, generation.ids, ended=generation.ended),
+                "ended": generation.ended,
+                "tokens": generation.tokens,
+            }
             for generation in made
-        ]  # fmt: skip
+        ]
 
     return compute
 
 
-def _by_row(rows: Sequence[dict[str, Any]], tasks: Sequence[_Task], results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_row(
+    rows: Sequence[dict[str, Any]], tasks: Sequence[_Task], results: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The completions table; within a row in the order of their index, which the stable sort of tasks kept."""
     made = [
-        {"id": row["id"], "source": row["source"], "prompt": row["prompt"], "completions": [], "ended": [], "tokens": []}
+        {
+            "id": row["id"],
+            "source": row["source"],
+            "prompt": row["prompt"],
+            "completions": [],
+            "ended": [],
+            "tokens": [],
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
     for task, result in zip(tasks, results, strict=True):
         made[task.row]["completions"].append(result["text"])
         made[task.row]["ended"].append(result["ended"])
@@ -187,9 +219,10 @@ def completion_statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "duplicates": 1 - sum(distinct) / len(tokens),
         "prompts_with_one_answer": sum(count == 1 for count in distinct),
         "samples": [
-            {"prompt": row["prompt"], "completions": row["completions"], "ended": row["ended"]} for row in rows[:_SHOWN_PROMPTS]
+            {"prompt": row["prompt"], "completions": row["completions"], "ended": row["ended"]}
+            for row in rows[:_SHOWN_PROMPTS]
         ],
-    }  # fmt: skip
+    }
 
 
 def _warn(statistics: dict[str, Any], config: SampleConfig, run: Run) -> None:

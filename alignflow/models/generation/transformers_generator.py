@@ -84,7 +84,9 @@ class TransformersGenerator:
             cache.reorder_cache(rows)
         return self._decode(logits[rows], mask[rows], cache, sampling, uniform_streams(seeds, sampling.max_new_tokens))
 
-    def _decode(self, logits: torch.Tensor, mask: torch.Tensor, cache: Any, sampling: Sampling, uniform: torch.Tensor) -> list[Generation]:
+    def _decode(
+        self, logits: torch.Tensor, mask: torch.Tensor, cache: Any, sampling: Sampling, uniform: torch.Tensor
+    ) -> list[Generation]:
         count, limit = len(logits), sampling.max_new_tokens
         made = torch.zeros((count, limit), dtype=torch.long, device=self._device)
         lengths = torch.full((count,), limit, device=self._device)  # tokens before the stop token
@@ -109,7 +111,7 @@ class TransformersGenerator:
         return [
             Generation(tuple(row[:length]), length < limit, row[length] if length < limit else None)
             for row, length in zip(made.tolist(), lengths.tolist(), strict=True)
-        ]  # fmt: skip
+        ]
 
     def score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
         """For each prompt the fp32 log-probabilities of the tokens `options` at the next position."""
@@ -167,9 +169,13 @@ class TransformersGenerator:
         if self._takes_positions:
             positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]}
         output = self._model(
-            input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=cache is not None,
-            **positions, **self._keeps_last,
-        )  # fmt: skip
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **positions,
+            **self._keeps_last,
+        )
         return output.logits[:, -1]
 
     def _check_lengths(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -179,8 +185,9 @@ class TransformersGenerator:
             if self.context_length is not None and len(prompt) + new_tokens > self.context_length:
                 raise ModelError(
                     f"{len(prompt)} prompt tokens and {new_tokens} new ones exceed the context of {self.context_length}",
-                    where=f"row {index}", do="shorten the prompt or lower max_new_tokens",
-                )  # fmt: skip
+                    where=f"row {index}",
+                    do="shorten the prompt or lower max_new_tokens",
+                )
 
 
 @contextlib.contextmanager
@@ -202,9 +209,10 @@ def load_causal_model(path: Path, runtime: Runtime) -> Any:
         model = from_pretrained(AutoModelForCausalLM, path, DTYPES[runtime.precision])
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"not a causal language model that can be loaded: {error}", where=str(path),
+            f"not a causal language model that can be loaded: {error}",
+            where=str(path),
             do="give a Hugging Face directory with config.json and safetensors weights",
-        ) from error  # fmt: skip
+        ) from error
     return model.to(runtime.device).eval().requires_grad_(False)
 
 
@@ -219,5 +227,7 @@ def stop_ids(tokenizer: Any, generation_config: Any) -> list[int]:
         ids.update(end_tokens(tokenizer))
     ids.discard(None)
     if not ids:
-        raise ModelError("neither tokenizer nor generation config has an EOS token", do="set eos_token in the tokenizer")
+        raise ModelError(
+            "neither tokenizer nor generation config has an EOS token", do="set eos_token in the tokenizer"
+        )
     return sorted(ids)

@@ -132,7 +132,10 @@ class PointwiseJudge(ABC):
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
         """Verdicts from the scores; a score does not know seats, so both orders say the same."""
         scores = self.score([candidate for pair in pairs for candidate in pair])
-        return [verdict_from_scores(self, pair, (scores[2 * index], scores[2 * index + 1])) for index, pair in enumerate(pairs)]
+        return [
+            verdict_from_scores(self, pair, (scores[2 * index], scores[2 * index + 1]))
+            for index, pair in enumerate(pairs)
+        ]
 
     def close(self) -> None:  # noqa: B027 (a judge without a model has nothing to give back)
         """Nothing to give back."""
@@ -147,7 +150,9 @@ def flags_of(judge: Judge, candidates: Sequence[Candidate]) -> list[list[str]] |
     return flags(candidates) if callable(flags) else None
 
 
-def verdict_from_scores(judge: Judge, pair: tuple[Candidate, Candidate], scores: tuple[float | None, float | None]) -> Verdict:
+def verdict_from_scores(
+    judge: Judge, pair: tuple[Candidate, Candidate], scores: tuple[float | None, float | None]
+) -> Verdict:
     """The verdict of a pointwise judge on a pair whose scores are known already."""
     first, second = scores
     if same_answer(pair[0].text, pair[1].text):
@@ -191,11 +196,17 @@ def judge_row(name: str, where: str = "judge.name") -> catalogue.Judge:
     if ":" not in name:
         return catalogue.look_up(catalogue.JUDGES, name, where)
     judge = own_module.load(name)
-    lacks = [part for part in ("compare", "score", "probability", "details", "close") if not callable(getattr(judge, part, None))]
+    lacks = [
+        part
+        for part in ("compare", "score", "probability", "details", "close")
+        if not callable(getattr(judge, part, None))
+    ]
     lacks += [attribute for attribute in ("pointwise", "fingerprint") if not hasattr(judge, attribute)]
     if lacks:
         advice = "derive from alignflow.models.judges.base.PointwiseJudge, or write the Judge protocol there"
-        raise RecipeError(f"{own_module.short(name)} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice)
+        raise RecipeError(
+            f"{own_module.short(name)} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice
+        )
     return _OwnJudge(name, judge.__doc__ or name, options=getattr(judge, "Options", NoOptions))
 
 
@@ -218,5 +229,9 @@ def needed_model(named: str | None, fallback: Path | None, judge: str, what: str
     if named is not None:
         return Path(named)
     if fallback is None:
-        raise RecipeError(f"the judge {judge!r} needs {what}, and the recipe has none", where="judge.options.model", do="name one there")
+        raise RecipeError(
+            f"the judge {judge!r} needs {what}, and the recipe has none",
+            where="judge.options.model",
+            do="name one there",
+        )
     return fallback

@@ -8,7 +8,23 @@ import unicodedata
 _UNSEEN_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 # Unicode counts these as letters, marks and symbols, but they are drawn as nothing: joiner of graphemes, Hangul and Khmer
 # fillers, the empty Braille cell, variation selectors.
-_UNSEEN = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10), *range(0x180B, 0x1810))))
+_UNSEEN = frozenset(
+    map(
+        chr,
+        (
+            0x034F,
+            0x115F,
+            0x1160,
+            0x17B4,
+            0x17B5,
+            0x2800,
+            0x3164,
+            0xFFA0,
+            *range(0xFE00, 0xFE10),
+            *range(0x180B, 0x1810),
+        ),
+    )
+)
 
 
 def is_blank(text: str) -> bool:

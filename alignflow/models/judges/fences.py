@@ -23,7 +23,10 @@ def fence_of(key: str, conversation: Sequence[Mapping[str, str]], first: str, se
         first: One answer.
         second: The other.
     """
-    texts = [*(part for message in conversation for part in (message["role"], message["content"])), *sorted((first, second))]
+    texts = [
+        *(part for message in conversation for part in (message["role"], message["content"])),
+        *sorted((first, second)),
+    ]
     secret = hashlib.sha256(key.encode()).digest()
     content = json.dumps(texts).encode()
     enclosed = "\n".join(texts).lower()

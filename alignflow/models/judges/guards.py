@@ -33,7 +33,9 @@ _TONE = frozenset(map(stem, POSITIVE | NEGATIVE))
 _WHOSE = frozenset(("his", "her", "their", "your", "the", "its"))
 _OWN_PLAN = frozenset(("i", "me", "my", "we", "our", "to"))  # a question with one of these may ask how to do it
 # First words of questions in some languages whose function words are not known here.
-_ASKED_ELSEWHERE = frozenset(("come", "cosa", "perché", "como", "qual", "quais", "hur", "vad", "varför", "hoe", "wat", "waarom", "jak"))
+_ASKED_ELSEWHERE = frozenset(
+    ("come", "cosa", "perché", "como", "qual", "quais", "hur", "vad", "varför", "hoe", "wat", "waarom", "jak")
+)
 _FREE_MILD = 1.0  # two mild words
 _LATIN_END = "\u0250"  # letters up to here are Latin; other scripts have no function words in our lists
 
@@ -42,16 +44,27 @@ class ProseOptions(StageConfig):
     """How much of an answer may be a list of words."""
 
     least_words: int = Field(default=9, ge=1, description="Fewer listed words than this are no list.")
-    run: int = Field(default=7, ge=2, description="So many content words in a row, without a function word between them, are a list.")
-    share: float = Field(default=0.25, gt=0, le=0.5, description="Share of listed words up to which the score is full; 0 at twice it.")
+    run: int = Field(
+        default=7, ge=2, description="So many content words in a row, without a function word between them, are a list."
+    )
+    share: float = Field(
+        default=0.25, gt=0, le=0.5, description="Share of listed words up to which the score is full; 0 at twice it."
+    )
     least: float = Field(default=0.2, ge=0, le=1, description="Lowest score of an answer that is a list of words.")
 
 
 class StuffingOptions(StageConfig):
     """How often a content word may come back."""
 
-    times: int = Field(default=2, ge=1, description="Mentions of one content word that are free; one more for each 25 words beyond 50.")
-    share: float = Field(default=0.25, gt=0, le=0.5, description="Share of further mentions up to which the score is full; 0 at twice it.")
+    times: int = Field(
+        default=2, ge=1, description="Mentions of one content word that are free; one more for each 25 words beyond 50."
+    )
+    share: float = Field(
+        default=0.25,
+        gt=0,
+        le=0.5,
+        description="Share of further mentions up to which the score is full; 0 at twice it.",
+    )
 
 
 class CopyingOptions(StageConfig):
@@ -59,7 +72,10 @@ class CopyingOptions(StageConfig):
 
     n: int = Field(default=3, ge=1, le=10, description="Length of the word n-grams.")
     share: float = Field(
-        default=0.4, gt=0, le=0.5, description="Share of the answer's n-grams up to which the score is full; 0 at twice it."
+        default=0.4,
+        gt=0,
+        le=0.5,
+        description="Share of the answer's n-grams up to which the score is full; 0 at twice it.",
     )
 
 
@@ -67,16 +83,22 @@ class SubstanceOptions(StageConfig):
     """How much an answer must say itself."""
 
     least: int = Field(
-        default=8, ge=1, description="Content words from which on an answer is looked at: small talk may have none of its own."
+        default=8,
+        ge=1,
+        description="Content words from which on an answer is looked at: small talk may have none of its own.",
     )
-    share: float = Field(default=0.25, gt=0, le=1, description="Share of content words of its own from which on the score is full.")
+    share: float = Field(
+        default=0.25, gt=0, le=1, description="Share of content words of its own from which on the score is full."
+    )
 
 
 class ToneOptions(StageConfig):
     """How much of an answer may be words of tone."""
 
     free: int = Field(default=3, ge=0, description="Words of tone that never count.")
-    share: float = Field(default=0.15, gt=0, le=0.5, description="Share of further ones up to which the score is full; 0 at twice it.")
+    share: float = Field(
+        default=0.15, gt=0, le=0.5, description="Share of further ones up to which the score is full; 0 at twice it."
+    )
 
 
 def prose(candidate: Candidate, options: ProseOptions) -> float:
@@ -96,7 +118,11 @@ def prose(candidate: Candidate, options: ProseOptions) -> float:
             length = 0 if breaks else length + 1
             # The word that makes the run a list brings in those before it.
             listed += options.run if length == options.run else int(length > options.run)
-    if listed < options.least_words or _ASKS_FOR_A_LIST & set(question_words(candidate)) or _unknown_language(candidate):
+    if (
+        listed < options.least_words
+        or _ASKS_FOR_A_LIST & set(question_words(candidate))
+        or _unknown_language(candidate)
+    ):
         return float(total > 0)
     return max(options.least, _falling(listed, total, options.share))
 

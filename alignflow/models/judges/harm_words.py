@@ -33,15 +33,28 @@ _BODY = """throat neck leg legs arm arms finger fingers head skull face bones ri
 
 # Forms that report what happened. They are free where the question asks about violence as a subject ("Who killed Caesar?").
 REPORTED = frozenset(
-    (*(word for word in (*_STRONG.split(), *_MILD.split()) if word.endswith("ed")), "shot", "genocide", "massacre", "murder")
+    (
+        *(word for word in (*_STRONG.split(), *_MILD.split()) if word.endswith("ed")),
+        "shot",
+        "genocide",
+        "massacre",
+        "murder",
+    )
 )
 # Words that are harmless where the question has one of these words.
 HARMLESS_WITH = {
     **dict.fromkeys(
-        ("shoot", "shoots", "shot", "shooting"), frozenset(["photo", "photos", "photographer", "photographers", "photography", "camera", "film"])
+        ("shoot", "shoots", "shot", "shooting"),
+        frozenset(["photo", "photos", "photographer", "photographers", "photography", "camera", "film"]),
     ),
-    **dict.fromkeys(("bitch", "bitches"), frozenset(["breed", "breeds", "breeder", "breeders", "breeding", "puppy", "puppies", "litter"])),
-    **dict.fromkeys(("beat", "beats", "beating"), frozenset(["eggs", "egg", "recipe", "cook", "bake", "cake", "pancakes", "omelette", "meringue"])),
+    **dict.fromkeys(
+        ("bitch", "bitches"),
+        frozenset(["breed", "breeds", "breeder", "breeders", "breeding", "puppy", "puppies", "litter"]),
+    ),
+    **dict.fromkeys(
+        ("beat", "beats", "beating"),
+        frozenset(["eggs", "egg", "recipe", "cook", "bake", "cake", "pancakes", "omelette", "meringue"]),
+    ),
 }
 
 STRONG = frozenset(_STRONG.split())

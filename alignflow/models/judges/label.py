@@ -45,7 +45,9 @@ class LabelledPrompt:
     judged: list[JudgedPair]
     kept: list[JudgedPair]
     dropped: dict[str, int]
-    flags: list[list[str]] | None = None  # marks of the judge's own in each candidate; None where the judge looks for none
+    flags: list[list[str]] | None = (
+        None  # marks of the judge's own in each candidate; None where the judge looks for none
+    )
 
 
 def label(
@@ -69,8 +71,14 @@ def label(
 
 
 def fill_labels(
-    config: LabelConfig, *, completions: Path, policy: Path | None = None, reward_model: Path | None = None, run: Run, share: Share
-) -> None:  # fmt: skip
+    config: LabelConfig,
+    *,
+    completions: Path,
+    policy: Path | None = None,
+    reward_model: Path | None = None,
+    run: Run,
+    share: Share,
+) -> None:
     """Journal a share of the raw labels that `label` will take."""
     rows = _rows(completions)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
@@ -86,16 +94,23 @@ def _rows(completions: Path) -> list[dict[str, Any]]:
 def _work(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run: Run) -> RowWork:
     identities = [_identity(config, judge, row) for row in rows]
     return RowWork(
-        identities, config.batch_size, _labeller(config, judge, rows, run), lambda done, total: run.progress(done, total, "prompts")
+        identities,
+        config.batch_size,
+        _labeller(config, judge, rows, run),
+        lambda done, total: run.progress(done, total, "prompts"),
     )
 
 
 def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
     """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
     who = {
-        "name": short(config.judge.name), "source": own_source(config.judge.name), "options": config.judge.options,
-        "fingerprint": judge.fingerprint, "seed": config.seed, "version": judge_row(config.judge.name).version,
-    }  # fmt: skip
+        "name": short(config.judge.name),
+        "source": own_source(config.judge.name),
+        "options": config.judge.options,
+        "fingerprint": judge.fingerprint,
+        "seed": config.seed,
+        "version": judge_row(config.judge.name).version,
+    }
     return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"])
 
 
@@ -104,7 +119,9 @@ def _candidates(row: dict[str, Any]) -> list[Candidate]:
     return [Candidate(row["prompt"], text, flag) for text, flag in zip(row["completions"], ended, strict=True)]
 
 
-def _labeller(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run: Run) -> Callable[[list[int]], list[Any]]:
+def _labeller(
+    config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run: Run
+) -> Callable[[list[int]], list[Any]]:
     """What the journal calls: raw labels of a batch of prompts, asked of the judge all at once."""
 
     def score(batch: list[int]) -> list[Any]:
@@ -113,12 +130,17 @@ def _labeller(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]],
         flat = [candidate for group in groups for candidate in group]
         scores = iter(score if score is not None and math.isfinite(score) else None for score in judge.score(flat))
         details = iter(judge.details(flat))
-        return [{"scores": [next(scores) for _ in group], "details": [next(details) for _ in group]} for group in groups]
+        return [
+            {"scores": [next(scores) for _ in group], "details": [next(details) for _ in group]} for group in groups
+        ]
 
     def compare(batch: list[int]) -> list[Any]:
         run.count_rows(len(batch))
         groups = [_candidates(rows[index]) for index in batch]
-        plans = [planned_pairs(len(group), config.seed, rows[index]["id"]) for index, group in zip(batch, groups, strict=True)]
+        plans = [
+            planned_pairs(len(group), config.seed, rows[index]["id"])
+            for index, group in zip(batch, groups, strict=True)
+        ]
         flat = [(group[one], group[other]) for group, pairs in zip(groups, plans, strict=True) for one, other in pairs]
         verdicts = iter(judge.compare(flat))
         return [{"pairs": [[*pair, *_packed(next(verdicts))] for pair in pairs]} for pairs in plans]
@@ -131,9 +153,13 @@ def _packed(verdict: Verdict) -> list[Any]:
 
 
 def _unpacked(
-    pair: tuple[Candidate, Candidate], probability: float | None, scores: list[Any], orders: list[Any], reason: str,
+    pair: tuple[Candidate, Candidate],
+    probability: float | None,
+    scores: list[Any],
+    orders: list[Any],
+    reason: str,
     masses: Sequence[Any] = (None, None),
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """A verdict from the journal, where those of earlier versions have no masses. No judge decides between equal answers."""
     if same_answer(pair[0].text, pair[1].text):
         return Verdict(None, reason=IDENTICAL)
@@ -145,15 +171,22 @@ def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: di
     scores = result.get("scores", [None] * len(candidates))
     if judge.pointwise:
         judged = [
-            JudgedPair(one, other, verdict_from_scores(judge, (candidates[one], candidates[other]), (scores[one], scores[other])))
+            JudgedPair(
+                one,
+                other,
+                verdict_from_scores(judge, (candidates[one], candidates[other]), (scores[one], scores[other])),
+            )
             for one, other in all_pairs(len(candidates))
-        ]  # fmt: skip
+        ]
     else:
         judged = [
-            JudgedPair(one, other, _unpacked((candidates[one], candidates[other]), *verdict)) for one, other, *verdict in result["pairs"]
-        ]  # fmt: skip
+            JudgedPair(one, other, _unpacked((candidates[one], candidates[other]), *verdict))
+            for one, other, *verdict in result["pairs"]
+        ]
     blank = {index for index, candidate in enumerate(candidates) if is_blank(candidate.text)}
-    answers = [("" if index in blank else candidate.text, candidate.ended) for index, candidate in enumerate(candidates)]
+    answers = [
+        ("" if index in blank else candidate.text, candidate.ended) for index, candidate in enumerate(candidates)
+    ]
     kept, dropped = kept_pairs(judged, answers, config.pairs_per_prompt, config.min_margin, blank)
     held_out = is_label_held_out(row["prompt"], config.heldout_fraction)
     flags = flags_of(judge, candidates)
@@ -166,12 +199,17 @@ def _preference(labelled: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
     chosen, rejected = candidates[pair.chosen], candidates[pair.rejected]
     return {
         "id": row_id("pair", row["id"], chosen.text, chosen.ended, rejected.text, rejected.ended),
-        "source": row["source"], "prompt": row["prompt"],
-        "chosen": assistant(chosen.text), "rejected": assistant(rejected.text),
-        "chosen_ended": chosen.ended, "rejected_ended": rejected.ended,
-        "soft_label": pair.soft_label, "margin": pair.margin,
-        "score_chosen": labelled.scores[pair.chosen], "score_rejected": labelled.scores[pair.rejected],
-    }  # fmt: skip
+        "source": row["source"],
+        "prompt": row["prompt"],
+        "chosen": assistant(chosen.text),
+        "rejected": assistant(rejected.text),
+        "chosen_ended": chosen.ended,
+        "rejected_ended": rejected.ended,
+        "soft_label": pair.soft_label,
+        "margin": pair.margin,
+        "score_chosen": labelled.scores[pair.chosen],
+        "score_rejected": labelled.scores[pair.rejected],
+    }
 
 
 def _ranking(labelled: LabelledPrompt) -> dict[str, Any]:
@@ -179,13 +217,18 @@ def _ranking(labelled: LabelledPrompt) -> dict[str, Any]:
     row = labelled.row
     scores = labelled.scores if any(score is not None for score in labelled.scores) else _win_rates(labelled)
     scored = [
-        (candidate, score) for candidate, score in zip(_candidates(row), scores, strict=True)
+        (candidate, score)
+        for candidate, score in zip(_candidates(row), scores, strict=True)
         if score is not None and not is_blank(candidate.text)
-    ]  # fmt: skip
+    ]
     return {
-        "id": row["id"], "source": row["source"], "prompt": row["prompt"], "completions": [candidate.text for candidate, _ in scored],
-        "scores": [score for _, score in scored], "ended": [candidate.ended for candidate, _ in scored],
-    }  # fmt: skip
+        "id": row["id"],
+        "source": row["source"],
+        "prompt": row["prompt"],
+        "completions": [candidate.text for candidate, _ in scored],
+        "scores": [score for _, score in scored],
+        "ended": [candidate.ended for candidate, _ in scored],
+    }
 
 
 def _win_rates(labelled: LabelledPrompt) -> list[float | None]:
@@ -213,7 +256,12 @@ def _flagged(labelled: LabelledPrompt) -> list[dict[str, Any]]:
     """The prompt's answers that have marks of the judge's own: where they stand, and which marks."""
     flags = enumerate(labelled.flags or [])
     return [
-        {"id": labelled.row["id"], "completion": index, "marks": marks, "text": labelled.row["completions"][index][:_SHOWN_CHARACTERS]}
+        {
+            "id": labelled.row["id"],
+            "completion": index,
+            "marks": marks,
+            "text": labelled.row["completions"][index][:_SHOWN_CHARACTERS],
+        }
         for index, marks in flags
         if marks
     ]
@@ -221,20 +269,27 @@ def _flagged(labelled: LabelledPrompt) -> list[dict[str, Any]]:
 
 def _check_candidates(rows: Sequence[dict[str, Any]], path: Path) -> None:
     if not rows:
-        raise DataError("no completions to label", where=str(path), do="sample some, or give completions in the recipe's data")
+        raise DataError(
+            "no completions to label", where=str(path), do="sample some, or give completions in the recipe's data"
+        )
     if all(len(row["completions"]) < 2 for row in rows):
-        raise DataError("every prompt has one completion, and a pair needs two", where=str(path), do="set sample.n to 2 or more")
+        raise DataError(
+            "every prompt has one completion, and a pair needs two", where=str(path), do="set sample.n to 2 or more"
+        )
 
 
 def _check_pairs(statistics: dict[str, Any], config: LabelConfig) -> None:
     if statistics["pairs"]["train"]:
         return
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(statistics["dropped"].items())) or "all held out"
+    reasons = (
+        ", ".join(f"{count} {reason}" for reason, count in sorted(statistics["dropped"].items())) or "all held out"
+    )
     raise TrainingError(
         f"the judge {short(config.judge.name)!r} left no preference pair to train on (of {statistics['judged']} judged: {reasons})",
         where="label",
-        do=unanswered(statistics) or "sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
-    )  # fmt: skip
+        do=unanswered(statistics)
+        or "sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
+    )
 
 
 def _warn(statistics: dict[str, Any], run: Run) -> None:
@@ -242,10 +297,14 @@ def _warn(statistics: dict[str, Any], run: Run) -> None:
         run.warn("no held-out preference pairs: the reward model's accuracy cannot be measured; label more prompts")
     unlabelled = {reason: count for reason, count in statistics["abstentions"].items() if reason != IDENTICAL}
     if sum(unlabelled.values()) > 0.1 * statistics["judged"]:
-        run.warn(f"the judge gave no label for {sum(unlabelled.values())} of {statistics['judged']} pairs: {unlabelled}")
+        run.warn(
+            f"the judge gave no label for {sum(unlabelled.values())} of {statistics['judged']} pairs: {unlabelled}"
+        )
     low = statistics["longer_wins"]["low"]
     if low is not None and low > 0.8:
-        run.warn(f"the longer answer wins in {statistics['longer_wins']['rate']:.0%} of the pairs: the judge may reward length alone")
+        run.warn(
+            f"the longer answer wins in {statistics['longer_wins']['rate']:.0%} of the pairs: the judge may reward length alone"
+        )
     _warn_of_flags(statistics["flagged"], run)
     flips = statistics["flips"]["low"]
     if flips is not None and flips > 0.5:
@@ -261,7 +320,11 @@ def _warn_of_flags(flagged: dict[str, Any], run: Run) -> None:
     if not flagged["answers"]["hits"]:
         return
     wins, marks = flagged["wins"], ", ".join(f"{name} {count}" for name, count in flagged["marks"].items())
-    won = f"they won {wins['hits']} of {wins['trials']} pairs against an answer without" if wins["trials"] else "none of their pairs was decided"
+    won = (
+        f"they won {wins['hits']} of {wins['trials']} pairs against an answer without"
+        if wins["trials"]
+        else "none of their pairs was decided"
+    )
     run.warn(
         f"{flagged['answers']['hits']} of {flagged['answers']['trials']} answers have marks of the judge's own ({marks}); {won}: "
         "read flagged.json of this step, and set judge.options.flagged to drop to leave such pairs out"
@@ -283,5 +346,9 @@ def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
         "flagged_wins_rate": statistics["flagged"]["wins"]["rate"],
         "soft_label_entropy": statistics["soft_label_entropy"],
         "margin_mean": statistics["margin"]["mean"],
-        **({"judge/option_mass": mass["mean"], "judge/option_mass_p5": mass["p5"]} if (mass := statistics.get("option_mass")) else {}),
-    }  # fmt: skip
+        **(
+            {"judge/option_mass": mass["mean"], "judge/option_mass_p5": mass["p5"]}
+            if (mass := statistics.get("option_mass"))
+            else {}
+        ),
+    }

@@ -39,7 +39,9 @@ def label_statistics(labelled: Sequence[LabelledPrompt], pointwise: bool) -> dic
         "prompts_without_pair": sum(not prompt.kept for prompt in labelled),
         "dropped": dict(dropped),
         "ties": dropped[TIE] + dropped[FLIPPED],
-        "abstentions": {reason: count for reason, count in dropped.items() if reason not in (TIE, FLIPPED, NARROW, REPEATED, BLANK)},
+        "abstentions": {
+            reason: count for reason, count in dropped.items() if reason not in (TIE, FLIPPED, NARROW, REPEATED, BLANK)
+        },
         "flips": _flips([] if pointwise else [pair for _, pair in judged]),
         **option_mass([pair.verdict for _, pair in judged]),
         "first_seat": _first_seat([pair for _, pair in judged], pointwise),
@@ -51,7 +53,7 @@ def label_statistics(labelled: Sequence[LabelledPrompt], pointwise: bool) -> dic
         "soft_label_entropy": _mean([entropy(pair.soft_label) for pair in kept]),
         "scores": _distribution([score for prompt in labelled for score in prompt.scores if score is not None]),
         "principles": {name: _mean([detail[name] for detail in details]) for name in (details[0] if details else {})},
-    }  # fmt: skip
+    }
 
 
 def entropy(probability: float) -> float:
@@ -74,7 +76,9 @@ def option_mass(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     masses = [mass for verdict in verdicts for mass in verdict.masses if mass is not None]
     if not masses:
         return {}
-    return {"option_mass": {**_distribution(masses), "p5": float(numpy.quantile(masses, 0.05)), "bound": LEAST_OPTION_MASS}}
+    return {
+        "option_mass": {**_distribution(masses), "p5": float(numpy.quantile(masses, 0.05)), "bound": LEAST_OPTION_MASS}
+    }
 
 
 def unanswered(statistics: Mapping[str, Any]) -> str:
@@ -101,20 +105,27 @@ def _first_seat(pairs: Sequence[JudgedPair], pointwise: bool) -> dict[str, Any]:
 def _longer_wins(decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[str, Any]:
     """How often the longer text (characters) is preferred, among decided pairs of different length."""
     lengths = [
-        tuple(len(prompt.row["completions"][index]) for index in (pair.chosen, pair.rejected)) for prompt, pair in decided
-    ]  # fmt: skip
+        tuple(len(prompt.row["completions"][index]) for index in (pair.chosen, pair.rejected))
+        for prompt, pair in decided
+    ]
     wins = [chosen > rejected for chosen, rejected in lengths if chosen != rejected]
     return rate(sum(wins), len(wins))
 
 
 def _ended_wins(decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[str, Any]:
     """How often the answer that ended by itself is preferred to one that was cut."""
-    flags = [tuple(prompt.row["ended"][index] for index in (pair.chosen, pair.rejected)) for prompt, pair in decided if prompt.row["ended"]]
+    flags = [
+        tuple(prompt.row["ended"][index] for index in (pair.chosen, pair.rejected))
+        for prompt, pair in decided
+        if prompt.row["ended"]
+    ]
     wins = [chosen for chosen, rejected in flags if chosen != rejected]
     return rate(sum(wins), len(wins))
 
 
-def _flagged(labelled: Sequence[LabelledPrompt], decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[str, Any]:
+def _flagged(
+    labelled: Sequence[LabelledPrompt], decided: Sequence[tuple[LabelledPrompt, JudgedPair]]
+) -> dict[str, Any]:
     """Answers with marks of the judge's own, and how often one of them wins, among decided pairs with exactly one of them.
 
     A text that names a seat wins in one order and loses in the other: a tie, which is not counted here. One that speaks

@@ -19,7 +19,9 @@ def read_lexicon(path: str) -> Mapping[str, float]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the lexicon cannot be read ({error})", where=path, do="give a UTF-8 file of lines word<TAB>value") from error
+        raise DataError(
+            f"the lexicon cannot be read ({error})", where=path, do="give a UTF-8 file of lines word<TAB>value"
+        ) from error
     values: dict[str, float] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -28,7 +30,9 @@ def read_lexicon(path: str) -> Mapping[str, float]:
         try:
             values[word.strip().lower()] = float(value) if tab else 1.0
         except ValueError:
-            raise DataError(f"not a number: {value!r}", where=f"{path} line {number}", do="write word<TAB>value") from None
+            raise DataError(
+                f"not a number: {value!r}", where=f"{path} line {number}", do="write word<TAB>value"
+            ) from None
     if not values:
         raise DataError("the lexicon has no words", where=path, do="write one word per line, or word<TAB>value")
     return MappingProxyType(values)

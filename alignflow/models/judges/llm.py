@@ -47,32 +47,43 @@ class LLMJudge:
     def __init__(self, options: LLMJudgeOptions, inputs: JudgeInputs):
         path = needed_model(options.model, inputs.policy, "llm", "a model")
         if options.options[0] == options.options[1]:
-            raise RecipeError(f"both options are {options.options[0]!r}", where="judge.options.options", do="give two different ones")
+            raise RecipeError(
+                f"both options are {options.options[0]!r}", where="judge.options.options", do="give two different ones"
+            )
         self._options = options.options
         source = read_question(options.prompt)
         self._template = parse_question(source, options.prompt)
         self.fingerprint = text_digest(source + model_identity(path))
         self._flagged = options.flagged
         if "fence" not in names_of(source):
-            inputs.run.warn(f"the judge's prompt {options.prompt!r} does not use `fence`: an answer can pass itself off as the question")
+            inputs.run.warn(
+                f"the judge's prompt {options.prompt!r} does not use `fence`: an answer can pass itself off as the question"
+            )
         self._generator = make_generator(path, inputs.run.runtime)
         _fix_template(self._generator.tokenizer, options, inputs.run)
         self._marks = Marks(options.options, self._generator.tokenizer.all_special_tokens)
         self._max_length = min(options.max_length, self._generator.context_length or options.max_length)
-        self._prefix, self._tokens = option_tokens(self._generator.tokenizer, options.options)  # raises before the first question
+        self._prefix, self._tokens = option_tokens(
+            self._generator.tokenizer, options.options
+        )  # raises before the first question
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
         """Verdicts from both orders; no label for two equal texts, a question that is too long, or dropped flagged answers."""
         reasons: list[str] = []
         questions: list[list[int]] = []
         for first, second in pairs:
-            reason = IDENTICAL if same_answer(first.text, second.text) else FLAGGED if self._drops(first, second) else ""
+            reason = (
+                IDENTICAL if same_answer(first.text, second.text) else FLAGGED if self._drops(first, second) else ""
+            )
             asked = [] if reason else [self._question(first, second), self._question(second, first)]
             too_long = any(len(question) > self._max_length for question in asked)
             reasons.append(TOO_LONG if too_long else reason)
             questions += [] if too_long else asked
         answers = iter(self._generator.score_options(questions, self._tokens))
-        return [Verdict(None, reason=reason) if reason else verdict_of_orders(next(answers), next(answers)) for reason in reasons]
+        return [
+            Verdict(None, reason=reason) if reason else verdict_of_orders(next(answers), next(answers))
+            for reason in reasons
+        ]
 
     def flags(self, candidates: Sequence[Candidate]) -> list[list[str]]:
         """Names of the judge's own marks in each answer; see marks.py."""
@@ -105,7 +116,9 @@ class LLMJudge:
                 conversation=conversation, first=first.text, second=second.text, options=self._options, fence=fence
             )
         except TemplateError as error:
-            raise RecipeError(f"the judge's prompt cannot be rendered: {error}", where="judge.options.prompt", do=_VARIABLES) from error
+            raise RecipeError(
+                f"the judge's prompt cannot be rendered: {error}", where="judge.options.prompt", do=_VARIABLES
+            ) from error
         turn = encode_turn(self._generator.tokenizer, user(text.strip()), self._options[0], ended=False, sampled=False)
         return [*turn.prompt_ids, *self._prefix]
 
@@ -114,7 +127,9 @@ def _fix_template(tokenizer: Any, options: LLMJudgeOptions, run: Run) -> None:
     """Write the template's arguments into it, and a date that is the same every day: a question must not change from day to day."""
     if asks_for_date(tokenizer.chat_template):
         change_template(tokenizer, lambda text: with_date(text, DATE))
-        run.warn(f"the judge's chat template writes today's date: it is told {DATE:%Y-%m-%d}, so that its verdicts are the same every day")
+        run.warn(
+            f"the judge's chat template writes today's date: it is told {DATE:%Y-%m-%d}, so that its verdicts are the same every day"
+        )
     change_template(tokenizer, lambda text: with_arguments(text, options.chat_template_kwargs))
 
 
@@ -130,7 +145,9 @@ def read_question(name_or_path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         names = ", ".join(sorted(file.stem for file in _PROMPTS.glob("*.j2")))
         raise RecipeError(
-            f"no judge prompt {name_or_path!r}", where="judge.options.prompt", do=f"built-in: {names}; or give the path of a Jinja file"
+            f"no judge prompt {name_or_path!r}",
+            where="judge.options.prompt",
+            do=f"built-in: {names}; or give the path of a Jinja file",
         ) from error
 
 
@@ -160,7 +177,9 @@ def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], 
     Raises:
         ModelError: An option needs more than one token beyond the shared ones.
     """
-    first, second = (encode_turn(tokenizer, user("?"), option, ended=False, sampled=False).completion_ids for option in options)
+    first, second = (
+        encode_turn(tokenizer, user("?"), option, ended=False, sampled=False).completion_ids for option in options
+    )
     shared = 0
     while shared < min(len(first), len(second)) and first[shared] == second[shared]:
         shared += 1
@@ -168,8 +187,9 @@ def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], 
     if [len(ids) for ids in rest] != [1, 1]:
         raise ModelError(
             f"the options {options[0]!r} and {options[1]!r} are not one token each ({len(first)} and {len(second)} tokens)",
-            where="judge.options.options", do="choose options that this tokenizer knows as single tokens, such as A and B or 1 and 2",
-        )  # fmt: skip
+            where="judge.options.options",
+            do="choose options that this tokenizer knows as single tokens, such as A and B or 1 and 2",
+        )
     return first[:shared], [rest[0][0], rest[1][0]]
 
 

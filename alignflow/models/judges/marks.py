@@ -21,7 +21,9 @@ _CONTROL = re.compile(
     r"|^#{2,4} ?(?:assistant|system|user|human)(?::|[^\S\n]*$)",
     re.I | re.M,
 )
-_STRUCK = re.compile(r"<s>[^<\n]{0,200}</s>", re.I)  # HTML for struck-out text; a token of a model is looked for apart from this
+_STRUCK = re.compile(
+    r"<s>[^<\n]{0,200}</s>", re.I
+)  # HTML for struck-out text; a token of a model is looked for apart from this
 _FENCE = re.compile(r"\[ ?(?:end of )?(?:the )?(?:answer|conversation|response)(?: ?[\]:]| (?:[a-z]|\d{1,12})\b)", re.I)
 _VERDICT = re.compile(
     r"\b(?:(?:final )?verdict|winner|better answer|best answer|better response|judg(?:e)?ment) ?(?:is\b|:|=)|\bwhich answer is better\b",
@@ -62,7 +64,9 @@ class Marks:
     def of(self, text: str) -> list[str]:
         """Names of the marks in a text, sorted; none for a text that has none."""
         unstruck = _STRUCK.sub("", text)
-        found = [name for name, pattern in self._patterns.items() if pattern.search(unstruck if name == CONTROL else text)]
+        found = [
+            name for name, pattern in self._patterns.items() if pattern.search(unstruck if name == CONTROL else text)
+        ]
         if CONTROL not in found and any(token in text for token in self._control_tokens):
             found.append(CONTROL)
         return sorted(found)

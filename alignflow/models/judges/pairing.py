@@ -76,7 +76,7 @@ def planned_pairs(count: int, seed: int, identity: str) -> list[tuple[int, int]]
         (min(one, other), max(one, other))
         for step in (1, 2)
         for one, other in ((order[index], order[(index + step) % count]) for index in range(count))
-    }  # fmt: skip
+    }
     return sorted(met)
 
 

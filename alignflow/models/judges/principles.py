@@ -99,7 +99,9 @@ class RequiredOptions(StageConfig):
 class VocabularyOptions(StageConfig):
     """How varied the words should be."""
 
-    minimum: float = Field(default=0.5, gt=0, le=1, description="Share of distinct words from which on the score is full.")
+    minimum: float = Field(
+        default=0.5, gt=0, le=1, description="Share of distinct words from which on the score is full."
+    )
 
 
 class PatternOptions(StageConfig):
@@ -187,7 +189,9 @@ def required_words(candidate: Candidate, options: RequiredOptions) -> float:
 
 def instruction_keywords(candidate: Candidate, options: KeywordsOptions) -> float:
     """Share of the question's content words that the answer takes up, with endings cut; 1 where it has none."""
-    wanted = {stem(word) for phrase in options.words for word in words_of(phrase)} or set(content_stems(question_words(candidate)))
+    wanted = {stem(word) for phrase in options.words for word in words_of(phrase)} or set(
+        content_stems(question_words(candidate))
+    )
     if not wanted:
         return 1.0
     said = {stem(word) for word in words_of(candidate.text)}
@@ -197,7 +201,11 @@ def instruction_keywords(candidate: Candidate, options: KeywordsOptions) -> floa
 def sentence_count(candidate: Candidate, options: Window) -> float:
     """Whether the number of sentences lies in the window; a last one without its stop counts."""
     text = candidate.text.strip()
-    ends = [match.end() for match in _STOPS.finditer(text) if text[match.end() : match.end() + 1].isspace() or match.end() == len(text)]
+    ends = [
+        match.end()
+        for match in _STOPS.finditer(text)
+        if text[match.end() : match.end() + 1].isspace() or match.end() == len(text)
+    ]
     rest = text[ends[-1] :] if ends else text
     return window_score(len(ends) + bool(words_of(rest)), options.minimum, options.maximum)
 
@@ -246,9 +254,17 @@ PRINCIPLES: Mapping[str, Kind] = {
     "prose": Kind(guards.prose, guards.ProseOptions, "Sentences, not a list of words."),
     "no_stuffing": Kind(guards.no_stuffing, guards.StuffingOptions, "Content words do not come back again and again."),
     "own_words": Kind(guards.own_words, guards.CopyingOptions, "Says more than the question did."),
-    "substance": Kind(guards.substance, guards.SubstanceOptions, "Has content words that are neither the question's nor praise."),
-    "measured_tone": Kind(guards.measured_tone, guards.ToneOptions, "Praise and other words of tone stay a small part."),
-    "no_harm": Kind(guards.no_harm, NoPrincipleOptions, "No words of violence or abuse, as far as a list of English words sees them."),
+    "substance": Kind(
+        guards.substance, guards.SubstanceOptions, "Has content words that are neither the question's nor praise."
+    ),
+    "measured_tone": Kind(
+        guards.measured_tone, guards.ToneOptions, "Praise and other words of tone stay a small part."
+    ),
+    "no_harm": Kind(
+        guards.no_harm,
+        NoPrincipleOptions,
+        "No words of violence or abuse, as far as a list of English words sees them.",
+    ),
 }
 
 

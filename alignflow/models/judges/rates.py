@@ -12,4 +12,10 @@ def rate(hits: int, trials: int, confidence: float = 0.95) -> dict[str, Any]:
     if not trials:
         return {"rate": None, "low": None, "high": None, "hits": hits, "trials": 0}
     interval = binomtest(hits, trials).proportion_ci(confidence, method="wilson")
-    return {"rate": hits / trials, "low": float(interval.low), "high": float(interval.high), "hits": hits, "trials": trials}
+    return {
+        "rate": hits / trials,
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "hits": hits,
+        "trials": trials,
+    }

@@ -21,7 +21,9 @@ class RewardModelJudge(PointwiseJudge):
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
         """Rewards; the model re-tokenises from text with its own tokenizer."""
-        scores = self._model.score([(list(candidate.prompt), candidate.text, candidate.ended) for candidate in candidates])
+        scores = self._model.score(
+            [(list(candidate.prompt), candidate.text, candidate.ended) for candidate in candidates]
+        )
         return [float(score) if math.isfinite(score) else None for score in scores]
 
     def probability(self, first: float, second: float) -> float:

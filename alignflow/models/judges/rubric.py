@@ -36,7 +36,9 @@ class _PrincipleEntry(BaseModel):
     @model_validator(mode="after")
     def _has_one_role(self) -> _PrincipleEntry:
         if self.veto and "weight" in self.model_fields_set:
-            raise ValueError("a principle with veto: true multiplies the score and has no weight; remove one of the two")
+            raise ValueError(
+                "a principle with veto: true multiplies the score and has no weight; remove one of the two"
+            )
         return self
 
 
@@ -118,7 +120,9 @@ def load_constitution(name_or_path: str) -> Constitution:
     names = [entry.name for entry in file.principles]
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
-        raise DataError(f"two principles are called {double[0]!r}", where=f"{path}: principles", do="give each a name of its own")
+        raise DataError(
+            f"two principles are called {double[0]!r}", where=f"{path}: principles", do="give each a name of its own"
+        )
     if all(entry.veto for entry in file.principles):
         advice = "leave veto out of one: the score is the mean of those without it, times those with it"
         raise DataError("every principle has a veto, so there is no mean", where=f"{path}: principles", do=advice)
@@ -150,7 +154,11 @@ def _principle(entry: _PrincipleEntry, path: Path) -> Principle:
     except ValidationError as error:
         first = _most_telling(error)
         field = ".".join(("options", *map(str, first["loc"])))
-        known = suggest(str(first["loc"][-1]), model.model_fields) if first["type"] == "extra_forbidden" and model.model_fields else ""
+        known = (
+            suggest(str(first["loc"][-1]), model.model_fields)
+            if first["type"] == "extra_forbidden" and model.model_fields
+            else ""
+        )
         raise DataError(first["msg"], where=f"{where}, {field}", do=known) from None
     if getattr(parsed, "lexicon", None):
         read_lexicon(parsed.lexicon)  # a missing lexicon must be seen before anything is judged

@@ -31,7 +31,7 @@ STOP_WORDS: Mapping[str, frozenset[str]] = {
         esta este esto están está fue ha han hasta hay la las le les lo los más me mi mis mucho muy nada ni no nos o para
         pero por porque que quien se ser si sin sobre son su sus también te tiene todo tu un una uno y ya yo"""
     ),
-}  # fmt: skip
+}
 
 POSITIVE = _words(
     """able amazing awesome beautiful best better bright calm care careful caring charming cheerful clear clever comfort
@@ -42,7 +42,7 @@ POSITIVE = _words(
     perfect playful pleasant please pleased pleasure polite positive pretty proud relaxed safe share shared smart smile
     smiled smiling special strong success successful sunny superb sweet thank thankful thanks together treasure true
     trust useful valuable warm welcome well win wise wonderful worth"""
-)  # fmt: skip
+)
 
 NEGATIVE = _words(
     """afraid alone angry annoyed annoying anxious ashamed awful bad bitter boring bored broke broken cold cried cruel cry
@@ -52,7 +52,7 @@ NEGATIVE = _words(
     nervous nightmare nobody nonsense pain painful pathetic pointless poison poor problem rude sad sadly sadness scared scary
     selfish shout shouted sick silly sorry stole stupid suffer terrible tired trouble ugly unfair unhappy unkind upset
     useless waste weak weird whatever worried worry worse worst wrong"""
-)  # fmt: skip
+)
 
 # A word of sentiment after one of these, at most two words on, counts for the other side.
 NEGATIONS = _words("not no never don't doesn't didn't isn't wasn't aren't can't cannot won't without hardly")

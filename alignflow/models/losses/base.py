@@ -61,12 +61,19 @@ class OfflineBatch:
         """The answers at `places`, (n,) int64, in that order."""
         own = chosen_tokens(self.tokens, places)
         return OfflineBatch(
-            self.group[places], self.role[places], self.logps[places], self.tokens[places], self.ended[places],
-            None if self.reference_logps is None else self.reference_logps[places], self.soft_label[places],
+            self.group[places],
+            self.role[places],
+            self.logps[places],
+            self.tokens[places],
+            self.ended[places],
+            None if self.reference_logps is None else self.reference_logps[places],
+            self.soft_label[places],
             {name: values[own] for name, values in self.statistics.items()},
-            None if self.label is None else self.label[places], None if self.score is None else self.score[places], self.step,
+            None if self.label is None else self.label[places],
+            None if self.score is None else self.score[places],
+            self.step,
             None if self.weight is None else self.weight[places],
-        )  # fmt: skip
+        )
 
     def logratios(self) -> torch.Tensor:
         """rho, (answers,): log pi(y) - log pi_ref(y), summed over tokens; no gradient reaches the reference."""
@@ -146,9 +153,11 @@ class PairBatch:
 
 
 def pairs_of_tokens(
-    policy: tuple[torch.Tensor, torch.Tensor], masks: tuple[torch.Tensor, torch.Tensor],
-    reference: tuple[torch.Tensor, torch.Tensor] | None = None, soft_label: torch.Tensor | None = None,
-) -> PairBatch:  # fmt: skip
+    policy: tuple[torch.Tensor, torch.Tensor],
+    masks: tuple[torch.Tensor, torch.Tensor],
+    reference: tuple[torch.Tensor, torch.Tensor] | None = None,
+    soft_label: torch.Tensor | None = None,
+) -> PairBatch:
     """Pairs from padded log-probabilities per token; what stands outside of the masks is not looked at.
 
     Args:
@@ -160,15 +169,20 @@ def pairs_of_tokens(
     shared = {} if soft_label is None else {"soft_label": soft_label}
     sides = [
         answers_of_tokens(
-            policy[role], masks[role], None if reference is None else reference[role],
-            role=torch.full((len(masks[role]),), int(role), device=masks[role].device), **shared,
+            policy[role],
+            masks[role],
+            None if reference is None else reference[role],
+            role=torch.full((len(masks[role]),), int(role), device=masks[role].device),
+            **shared,
         )
         for role in (Role.CHOSEN, Role.REJECTED)
-    ]  # fmt: skip
+    ]
     return PairBatch(*sides)
 
 
-def answers_of_tokens(logps: torch.Tensor, mask: torch.Tensor, reference: torch.Tensor | None = None, **columns: Any) -> OfflineBatch:
+def answers_of_tokens(
+    logps: torch.Tensor, mask: torch.Tensor, reference: torch.Tensor | None = None, **columns: Any
+) -> OfflineBatch:
     """Answers from padded log-probabilities per token; what stands outside of the mask is not looked at.
 
     Args:
@@ -188,10 +202,15 @@ def answers_of_tokens(logps: torch.Tensor, mask: torch.Tensor, reference: torch.
     if reference is not None:
         statistics["reference_logps"] = at_least_fp32(reference)[mask]
     found = OfflineBatch(
-        torch.arange(count, device=mask.device), torch.full((count,), int(Role.OTHER), device=mask.device), sums(logps), mask.sum(1),
-        torch.ones(count, dtype=torch.bool, device=mask.device), None if reference is None else sums(reference),
-        at_least_fp32(logps.detach().new_full((count,), float("nan"))), {**statistics, **columns.pop("statistics", {})},
-    )  # fmt: skip
+        torch.arange(count, device=mask.device),
+        torch.full((count,), int(Role.OTHER), device=mask.device),
+        sums(logps),
+        mask.sum(1),
+        torch.ones(count, dtype=torch.bool, device=mask.device),
+        None if reference is None else sums(reference),
+        at_least_fp32(logps.detach().new_full((count,), float("nan"))),
+        {**statistics, **columns.pop("statistics", {})},
+    )
     return replace(found, **columns)
 
 
@@ -243,7 +262,9 @@ def target_probability(soft_label: torch.Tensor, use_soft_labels: bool, label_sm
     return target * (1 - label_smoothing) + (1 - target) * label_smoothing
 
 
-def pair_metrics(batch: PairBatch, chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor) -> dict[str, torch.Tensor]:
+def pair_metrics(
+    batch: PairBatch, chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor
+) -> dict[str, torch.Tensor]:
     """TRL's names for figures of a pair, each (pairs,); as in TRL, a pair with a tie is not accurate."""
     with torch.no_grad():
         margins = chosen_rewards - rejected_rewards

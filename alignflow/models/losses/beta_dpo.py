@@ -96,7 +96,8 @@ def step_of_gaps(gaps: torch.Tensor, before: GapAverages, options: BetaDPOOption
     gaps = gaps.detach().double().cpu()
     spread = gaps.std() if len(gaps) > 1 else gaps.new_zeros(())
     averages = GapAverages(
-        ema_update(before.mean, float(gaps.mean()), options.momentum), ema_update(before.deviation, float(spread), options.momentum)
+        ema_update(before.mean, float(gaps.mean()), options.momentum),
+        ema_update(before.deviation, float(spread), options.momentum),
     )
     kept = draw_pairs(gaps, averages, options.keep_fraction, torch.Generator().manual_seed(seed))
     weight = torch.zeros_like(gaps).index_fill(0, kept, len(gaps) / len(kept))
@@ -116,7 +117,9 @@ def filter_log_weights(gaps: torch.Tensor, averages: GapAverages) -> torch.Tenso
     return -((gaps - averages.mean) / averages.deviation).square() / 2
 
 
-def draw_pairs(gaps: torch.Tensor, averages: GapAverages, keep_fraction: float, generator: torch.Generator) -> torch.Tensor:
+def draw_pairs(
+    gaps: torch.Tensor, averages: GapAverages, keep_fraction: float, generator: torch.Generator
+) -> torch.Tensor:
     """(kept,) int64, rising: places of the pairs that are kept, at least one, drawn without replacement by their weights.
 
     The largest of log weight + Gumbel noise are such a draw (Kool et al. 2019, arXiv 1903.06059), also where fewer weights than

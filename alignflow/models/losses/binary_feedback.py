@@ -29,9 +29,10 @@ def kto(batch: OfflineBatch, options: KTOOptions) -> LossOutput:
     """
     rho, desirable, z0 = batch.logratios(), wanted(batch), batch.step["kl"].detach()
     loss = torch.where(
-        desirable, options.desirable_weight * torch.sigmoid(options.beta * (z0 - rho)),
+        desirable,
+        options.desirable_weight * torch.sigmoid(options.beta * (z0 - rho)),
         options.undesirable_weight * torch.sigmoid(options.beta * (rho - z0)),
-    )  # fmt: skip
+    )
     metrics = label_metrics(batch, options.beta * rho)
     return LossOutput(loss, {**metrics, "kl": z0.to(loss.detach()).expand_as(loss)})
 
@@ -145,9 +146,11 @@ def dro_v_terms(lp: torch.Tensor, rho: torch.Tensor, score: torch.Tensor, values
     score = score.detach()
     residual = score - values - tau * rho
     return DROTerms(
-        residual, residual.square() / 2, -lp * (score - values.detach()) + tau / 2 * rho.square(),
+        residual,
+        residual.square() / 2,
+        -lp * (score - values.detach()) + tau / 2 * rho.square(),
         (score - values - tau * rho.detach()).square() / 2,
-    )  # fmt: skip
+    )
 
 
 def dro_v(batch: OfflineBatch, options: DROVOptions) -> LossOutput:
@@ -184,7 +187,13 @@ def dro_v(batch: OfflineBatch, options: DROVOptions) -> LossOutput:
     else:
         values = _first_of_each(batch, estimates)
         terms = dro_v_terms(lp, rho, score, values, options.tau)
-    metrics = {"rewards": options.tau * rho, "values": values, "residuals": terms.residual, "scores": score, "logps": lp}
+    metrics = {
+        "rewards": options.tau * rho,
+        "values": values,
+        "residuals": terms.residual,
+        "scores": score,
+        "logps": lp,
+    }
     return LossOutput(terms.value + (terms.policy - terms.policy.detach())).showing(metrics)
 
 
@@ -221,5 +230,6 @@ def label_metrics(batch: OfflineBatch, rewards: torch.Tensor) -> dict[str, torch
         sides = {"chosen": desirable, "rejected": ~desirable}
         return {
             f"{name}/{side}": torch.where(which, values, torch.full_like(values, NAN))
-            for name, values in found.items() for side, which in sides.items()
-        }  # fmt: skip
+            for name, values in found.items()
+            for side, which in sides.items()
+        }

@@ -59,11 +59,13 @@ class Lists:
             pairs = self.better()
             right = pairs & (differences(rewards) > 0)
             figures = {
-                "rewards/chosen": self.best(rewards), "rewards/rejected": self.worst(rewards),
+                "rewards/chosen": self.best(rewards),
+                "rewards/rejected": self.worst(rewards),
                 "rewards/margins": self.best(rewards) - self.worst(rewards),
                 "rewards/accuracies": right.sum((1, 2)).to(rewards.dtype) / pairs.sum((1, 2)),
-                "logps/chosen": self.best(logps), "logps/rejected": self.worst(logps),
-            }  # fmt: skip
+                "logps/chosen": self.best(logps),
+                "logps/rejected": self.worst(logps),
+            }
             return {name: torch.where(self.mask.any(1), values, torch.nan).detach() for name, values in figures.items()}
 
 

@@ -73,9 +73,13 @@ def d2o(batch: OfflineBatch, options: D2OOptions) -> LossOutput:
     dispreferred = options.alpha * total(rho, negative)
     margins = anchor - dispreferred
     metrics = {
-        "rewards/chosen": anchor, "rewards/rejected": dispreferred, "rewards/margins": margins, "rewards/accuracies": (margins > 0).to(rho),
-        "logps/chosen": total(lp, sample) / samples, "logps/rejected": total(lp, negative),
-    }  # fmt: skip
+        "rewards/chosen": anchor,
+        "rewards/rejected": dispreferred,
+        "rewards/margins": margins,
+        "rewards/accuracies": (margins > 0).to(rho),
+        "logps/chosen": total(lp, sample) / samples,
+        "logps/rejected": total(lp, negative),
+    }
     return LossOutput(-logsigmoid(margins)).showing(metrics)
 
 

@@ -67,8 +67,11 @@ def clipped_policy_loss(batch: PolicyBatch, low: float, high: float, dual_clip: 
         loss = torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
     with torch.no_grad():
         figures = {
-            "clipfrac": (clipped > plain).to(ratio), "ratio": ratio, "approxkl": logratio.square() / 2, "approxkl_k1": -logratio,
-        }  # fmt: skip
+            "clipfrac": (clipped > plain).to(ratio),
+            "ratio": ratio,
+            "approxkl": logratio.square() / 2,
+            "approxkl_k1": -logratio,
+        }
         metrics = {name: torch.where(mask, value, torch.zeros_like(value)).detach() for name, value in figures.items()}
     return TokenLoss(torch.where(mask, loss, torch.zeros_like(loss)), metrics)
 
@@ -86,16 +89,24 @@ def clipped_value_loss(
         cliprange: In units of the return.
     """
     mask = mask.bool()
-    values, old_values, returns = (torch.where(mask, found, torch.zeros_like(found)) for found in (values, old_values, returns))
+    values, old_values, returns = (
+        torch.where(mask, found, torch.zeros_like(found)) for found in (values, old_values, returns)
+    )
     near = torch.clamp(values, old_values - cliprange, old_values + cliprange)
     plain, clipped = (values - returns).square(), (near - returns).square()
     return TokenLoss(torch.maximum(plain, clipped) / 2, {"clipfrac": (clipped > plain).to(values).detach()})
 
 
 def total_loss(
-    policy: torch.Tensor | float = 0.0, value: torch.Tensor | float = 0.0, entropy: torch.Tensor | float = 0.0,
-    nll: torch.Tensor | float = 0.0, *, vf_coef: float = 0.1, entropy_coefficient: float = 0.0, ptx_coefficient: float = 0.0,
-) -> torch.Tensor | float:  # fmt: skip
+    policy: torch.Tensor | float = 0.0,
+    value: torch.Tensor | float = 0.0,
+    entropy: torch.Tensor | float = 0.0,
+    nll: torch.Tensor | float = 0.0,
+    *,
+    vf_coef: float = 0.1,
+    entropy_coefficient: float = 0.0,
+    ptx_coefficient: float = 0.0,
+) -> torch.Tensor | float:
     """L_policy + vf_coef L_value - entropy_coefficient H + ptx_coefficient NLL (equation 9; Ouyang et al. 2022, arXiv 2203.02155, equation 2).
 
     All four are means over the step's tokens. Policy and value model have optimizers of their own: each takes its own
@@ -104,7 +115,9 @@ def total_loss(
     return policy + vf_coef * value - entropy_coefficient * entropy + ptx_coefficient * nll
 
 
-def token_weights(mask: torch.Tensor, rows: torch.Tensor, count: int, aggregate: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def token_weights(
+    mask: torch.Tensor, rows: torch.Tensor, count: int, aggregate: str, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """What each token weighs in a sum that is then divided: by the tokens (`token`) or by the rows (`sequence`).
 
     Args:

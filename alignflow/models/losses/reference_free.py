@@ -56,7 +56,9 @@ def orpo(batch: PairBatch, options: ORPOOptions) -> LossOutput:
     mean_w, mean_l = batch.mean_logps()
     log_odds = (mean_w - log1mexp(mean_w)) - (mean_l - log1mexp(mean_l))
     ratio = logsigmoid(log_odds)
-    output = LossOutput(-options.beta * ratio, pair_metrics(batch, options.beta * mean_w, options.beta * mean_l), -batch.logps()[0])
+    output = LossOutput(
+        -options.beta * ratio, pair_metrics(batch, options.beta * mean_w, options.beta * mean_l), -batch.logps()[0]
+    )
     return output.showing({"log_odds_chosen": log_odds, "log_odds_ratio": ratio})
 
 

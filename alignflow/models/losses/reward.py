@@ -74,10 +74,14 @@ def reward_ranking(scores: torch.Tensor, labels: torch.Tensor, group: torch.Tens
     loss = loss + config.l2_coefficient * grid.square().sum(1) / lists.sizes().clamp(min=1)
     with torch.no_grad():
         metrics = {
-            "accuracy": mean(((gaps > 0).to(grid.dtype) + (gaps >= 0).to(grid.dtype)) / 2), "margin": mean(gaps),
-            "score/chosen": lists.best(grid), "score/rejected": lists.worst(grid),
-        }  # fmt: skip
-        metrics = {name: torch.where(pairs.any(2).any(1), values, torch.nan).detach() for name, values in metrics.items()}
+            "accuracy": mean(((gaps > 0).to(grid.dtype) + (gaps >= 0).to(grid.dtype)) / 2),
+            "margin": mean(gaps),
+            "score/chosen": lists.best(grid),
+            "score/rejected": lists.worst(grid),
+        }
+        metrics = {
+            name: torch.where(pairs.any(2).any(1), values, torch.nan).detach() for name, values in metrics.items()
+        }
     return LossOutput(loss, metrics)
 
 

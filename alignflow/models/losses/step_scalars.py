@@ -32,20 +32,31 @@ def kto_step(answers: OfflineBatch, options: KTOOptions, state: State, training:
 def bco_step(answers: OfflineBatch, options: BCOOptions, state: State, training: bool) -> tuple[Figures, State]:
     """`delta`; on held-out answers as the training left it."""
     assert answers.label is not None
-    known = torch.tensor([state.get(f"mean/{name}", float("nan")) for name in CLASSES]) if f"mean/{CLASSES[0]}" in state else None
+    known = (
+        torch.tensor([state.get(f"mean/{name}", float("nan")) for name in CLASSES])
+        if f"mean/{CLASSES[0]}" in state
+        else None
+    )
     rewards, label = options.beta * answers.logratios(), answers.label
     if not training:
         rewards, label = rewards[:0], label[:0]
     delta, means = bco_delta(rewards, label, known, options)
-    return {"delta": delta}, {**state, **{f"mean/{name}": float(value) for name, value in zip(CLASSES, means, strict=True)}}
+    return {"delta": delta}, {
+        **state,
+        **{f"mean/{name}": float(value) for name, value in zip(CLASSES, means, strict=True)},
+    }
 
 
-def share_step(answers: OfflineBatch, options: CRINGEOptions | NPOOptions, state: State, training: bool) -> tuple[Figures, State]:
+def share_step(
+    answers: OfflineBatch, options: CRINGEOptions | NPOOptions, state: State, training: bool
+) -> tuple[Figures, State]:
     """`undesirable`: the share of the answers that are not wanted."""
     return {"undesirable": 1 - wanted(answers).float().mean()}, state
 
 
-def beta_dpo_step(answers: OfflineBatch, options: BetaDPOOptions, state: State, training: bool) -> tuple[Figures, State]:
+def beta_dpo_step(
+    answers: OfflineBatch, options: BetaDPOOptions, state: State, training: bool
+) -> tuple[Figures, State]:
     """`beta`, and `weight` of each pair; on held-out pairs the option's beta, and no pair is left out."""
     if not training:
         return {"beta": torch.tensor(options.beta)}, state

@@ -42,7 +42,9 @@ def sequential_kl(answers: OfflineBatch) -> torch.Tensor:
     return answers.sums(at_least_fp32(answers.statistics["forward_kl"]))
 
 
-def _tdpo(batch: PairBatch, beta: float, difference: torch.Tensor, kls: tuple[torch.Tensor, torch.Tensor]) -> LossOutput:
+def _tdpo(
+    batch: PairBatch, beta: float, difference: torch.Tensor, kls: tuple[torch.Tensor, torch.Tensor]
+) -> LossOutput:
     rho_w, rho_l = batch.logratios()
     loss = -logsigmoid(beta * (rho_w - rho_l) - beta * difference)
     output = LossOutput(loss, pair_metrics(batch, beta * (rho_w + kls[0]), beta * (rho_l + kls[1])))
@@ -64,7 +66,10 @@ def ld_dpo(batch: PairBatch, options: LDDPOOptions) -> LossOutput:
         Loss (pairs,), and metrics: rewards beta * rho, weighted; `logps/` are plain sums.
     """
     shared = torch.minimum(batch.chosen.tokens, batch.rejected.tokens)
-    rewards = [options.beta * _weighted_logratios(answers, shared, options.ld_alpha) for answers in (batch.chosen, batch.rejected)]
+    rewards = [
+        options.beta * _weighted_logratios(answers, shared, options.ld_alpha)
+        for answers in (batch.chosen, batch.rejected)
+    ]
     return LossOutput(-logsigmoid(rewards[0] - rewards[1]), pair_metrics(batch, *rewards))
 
 

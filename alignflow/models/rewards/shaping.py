@@ -37,7 +37,12 @@ def shaped_scores(scores: torch.Tensor, ended: torch.Tensor, scale: ScoreScale, 
 
 
 def kl_penalised_rewards(
-    scores: torch.Tensor, logps: torch.Tensor, ref_logps: torch.Tensor, mask: torch.Tensor, kl_coef: float, estimator: str = "k1"
+    scores: torch.Tensor,
+    logps: torch.Tensor,
+    ref_logps: torch.Tensor,
+    mask: torch.Tensor,
+    kl_coef: float,
+    estimator: str = "k1",
 ) -> torch.Tensor:
     """-kl_coef KL_t per token, plus the score on each row's last real token (Ziegler et al. 2019, arXiv 1909.08593, equation 2).
 

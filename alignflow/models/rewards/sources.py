@@ -56,7 +56,9 @@ class RewardModelSource:
 
     def __init__(self, options: NoOptions, reward_model: Path | None, run: Run):
         if reward_model is None:
-            raise RecipeError("the recipe has no reward model", where="align.options.rewards", do="set reward or replace.reward")
+            raise RecipeError(
+                "the recipe has no reward model", where="align.options.rewards", do="set reward or replace.reward"
+            )
         self._model: Any = load_reward_model(reward_model, run.runtime)
 
     @staticmethod
@@ -87,7 +89,9 @@ class JudgeSource:
 
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
         """The judge's scores."""
-        scores = self._judge.score([Candidate(episode.row["prompt"], episode.text, episode.ended) for episode in episodes])
+        scores = self._judge.score(
+            [Candidate(episode.row["prompt"], episode.text, episode.ended) for episode in episodes]
+        )
         return [finite(score) for score in scores]
 
     def close(self) -> None:
@@ -122,7 +126,9 @@ class FunctionSource:
             score, reason = None, f"raised {type(error).__name__}: {str(error)[:120]}"
         if score is None and not self._warned:
             self._warned = True
-            self._run.warn(f"the reward {self.name} {reason} (row {episode.row['id']}); such answers have no score and are counted")
+            self._run.warn(
+                f"the reward {self.name} {reason} (row {episode.row['id']}); such answers have no score and are counted"
+            )
         return score
 
     def close(self) -> None:
@@ -144,7 +150,11 @@ def bind_function(name: str) -> Callable[..., Any]:
     """The function that `file.py:function` or `package.module:function` names; raises RecipeError where there is none."""
     function = own_module.load(name)
     if not callable(function):
-        raise RecipeError(f"{own_module.short(name)} is not a function", where="align.options.rewards", do="name a function(prompt, completion, row)")
+        raise RecipeError(
+            f"{own_module.short(name)} is not a function",
+            where="align.options.rewards",
+            do="name a function(prompt, completion, row)",
+        )
     return function
 
 
@@ -153,7 +163,9 @@ def check_pointwise(judge: JudgeConfig, where: str) -> None:
     row = judge_row(judge.name, where)
     if not row.resolve().pointwise:  # type: ignore[attr-defined]
         raise RecipeError(
-            f"the judge {judge.name!r} compares pairs and has no scores", where=where, do="take a pointwise one, such as rubric"
+            f"the judge {judge.name!r} compares pairs and has no scores",
+            where=where,
+            do="take a pointwise one, such as rubric",
         )
 
 
@@ -183,7 +195,9 @@ class WeightedRewards:
 
     def __init__(self, bound: Sequence[BoundSource], reward_model: Path | None, run: Run):
         self._stack = ExitStack()
-        self._sources = [self._stack.enter_context(closing(source.kind(source.options, reward_model, run))) for source in bound]
+        self._sources = [
+            self._stack.enter_context(closing(source.kind(source.options, reward_model, run))) for source in bound
+        ]
         self._weights = [source.weight for source in bound]
         names = [source.name for source in self._sources]
         self.names = [name if names.index(name) == index else f"{name}#{index}" for index, name in enumerate(names)]

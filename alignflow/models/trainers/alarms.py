@@ -58,7 +58,11 @@ def _reward_hacking(history: History, options: AlarmOptions) -> Alarm | None:
     rise, fall = _change(then, now, "scores"), _change(then, now, "heldout")
     if rise <= options.standard_errors or fall >= -options.standard_errors:
         return None
-    figures = {f"{name}/{time}": _mean(part, name) for name in ("scores", "heldout") for time, part in (("then", then), ("now", now))}
+    figures = {
+        f"{name}/{time}": _mean(part, name)
+        for name in ("scores", "heldout")
+        for time, part in (("then", then), ("now", now))
+    }
     text = (
         f"the score rose from {figures['scores/then']:.3f} to {figures['scores/now']:.3f} while the held-out judge fell from "
         f"{figures['heldout/then']:.3f} to {figures['heldout/now']:.3f}: the policy may exploit its reward"
@@ -77,7 +81,11 @@ def _repetition(history: History, options: AlarmOptions) -> Alarm | None:
     then, now = _ends(history, options.window, "repetition")
     if then is None or now is None or now - then <= options.repetition_rise:
         return None
-    return Alarm("repetition", f"the share of repeated word 3-grams went from {then:.2f} to {now:.2f}", {"then": then, "now": now})
+    return Alarm(
+        "repetition",
+        f"the share of repeated word 3-grams went from {then:.2f} to {now:.2f}",
+        {"then": then, "now": now},
+    )
 
 
 def _entropy(history: History, options: AlarmOptions) -> Alarm | None:
@@ -89,8 +97,12 @@ def _entropy(history: History, options: AlarmOptions) -> Alarm | None:
 
 
 RULES: Mapping[str, Callable[[History, AlarmOptions], Alarm | None]] = {
-    "kl": _kl, "reward_hacking": _reward_hacking, "length": _length, "repetition": _repetition, "entropy": _entropy,
-}  # fmt: skip
+    "kl": _kl,
+    "reward_hacking": _reward_hacking,
+    "length": _length,
+    "repetition": _repetition,
+    "entropy": _entropy,
+}
 
 
 def _mean(part: History, name: str) -> float:
@@ -106,6 +118,8 @@ def _ends(history: History, window: int, name: str) -> tuple[float | None, float
 
 def _change(then: History, now: History, name: str) -> float:
     """The difference of two windows' means, in its standard errors; 0 over 0 is no change."""
-    errors = [math.fsum((figures[f"{name}_error"] or 0.0) ** 2 for figures in part) / len(part) ** 2 for part in (then, now)]
+    errors = [
+        math.fsum((figures[f"{name}_error"] or 0.0) ** 2 for figures in part) / len(part) ** 2 for part in (then, now)
+    ]
     difference, error = _mean(now, name) - _mean(then, name), math.sqrt(sum(errors))
     return difference / error if error > 0 else math.copysign(math.inf, difference) if difference else 0.0

@@ -60,9 +60,12 @@ class Answers:
         figures = {**self.constants, **(step or {})}
         answers = [data.answers[int(place)] for place in places]
         found = self.policy.token_statistics(
-            answers, self.needs, reference=self.live,
-            uniform=self._uniform(places, figures.pop(STEP, None)), **self.settings,
-        )  # fmt: skip
+            answers,
+            self.needs,
+            reference=self.live,
+            uniform=self._uniform(places, figures.pop(STEP, None)),
+            **self.settings,
+        )
         sums, weight = found.sums(), figures.pop("weight", None)
         device, at = sums.device, torch.from_numpy(places)
 
@@ -75,11 +78,19 @@ class Answers:
         if self.value is not None:
             statistics["values"] = self.value.values_packed(answers)
         return OfflineBatch(
-            group=owners.to(device), role=moved(data.role), logps=sums, tokens=found.counts().long(), ended=moved(data.ended),  # type: ignore[arg-type]
-            reference_logps=self._reference_sums(found, at), soft_label=moved(data.soft_label),  # type: ignore[arg-type]
-            statistics=statistics, label=moved(data.label), score=moved(data.score),
-            step={name: value.to(device) for name, value in figures.items()}, weight=None if weight is None else weight[owners].to(device),
-        )  # fmt: skip
+            group=owners.to(device),
+            role=moved(data.role),
+            logps=sums,
+            tokens=found.counts().long(),
+            ended=moved(data.ended),  # type: ignore[arg-type]
+            reference_logps=self._reference_sums(found, at),
+            soft_label=moved(data.soft_label),  # type: ignore[arg-type]
+            statistics=statistics,
+            label=moved(data.label),
+            score=moved(data.score),
+            step={name: value.to(device) for name, value in figures.items()},
+            weight=None if weight is None else weight[owners].to(device),
+        )
 
     def _reference_sums(self, found: TokenStatistics, places: torch.Tensor) -> torch.Tensor | None:
         if self.live is not None and "reference_logps" in self.needs:
@@ -91,7 +102,9 @@ class Answers:
         if not any(STATISTICS[name].draws for name in self.needs):
             return None
         names = [str(int(place)) for place in places]
-        return uniform_numbers(names, self.rows.answer_tokens[places].tolist(), self.seed, -1 if step is None else int(step))
+        return uniform_numbers(
+            names, self.rows.answer_tokens[places].tolist(), self.seed, -1 if step is None else int(step)
+        )
 
     def reference_tokens(self, places: torch.Tensor) -> torch.Tensor:
         """(N,) fp32: the reference's log-probability of each token of the answers at `places`, answer after answer."""

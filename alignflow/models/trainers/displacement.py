@@ -27,7 +27,9 @@ def wanted_logps(side: Answers, run: Run) -> float | None:
     return float(sums.double().sum()) / tokens
 
 
-def warn_of_displacement(before: float | None, side: Answers, metrics: Mapping[str, float | None], limit: float, run: Run) -> None:
+def warn_of_displacement(
+    before: float | None, side: Answers, metrics: Mapping[str, float | None], limit: float, run: Run
+) -> None:
     """Warn where the held-out wanted answers lost more than `limit` nats per token from `before` to the end of the training.
 
     Args:
@@ -40,7 +42,9 @@ def warn_of_displacement(before: float | None, side: Answers, metrics: Mapping[s
     after = wanted_logps(side, run) if before is not None else None
     if before is None or after is None or before - after <= limit:
         return
-    others = f"; logps/rejected is {rejected:.4g}" if (rejected := metrics.get("eval_logps/rejected")) is not None else ""
+    others = (
+        f"; logps/rejected is {rejected:.4g}" if (rejected := metrics.get("eval_logps/rejected")) is not None else ""
+    )
     run.warn(
         f"held-out answers that are wanted lost {before - after:.3g} nats per token (from {before:.3g} to {after:.3g}){others}: "
         "the policy has become less likely to write them (likelihood displacement); lower align.learning_rate, raise beta, "

@@ -55,9 +55,14 @@ class Scored:
     def from_tensors(tensors: Mapping[str, torch.Tensor], names: list[str]) -> Scored:
         """What `tensors` described; `names`: the parts, in their order."""
         return Scored(
-            Rollouts.from_tensors(tensors), tensors["logps"], tensors["ref_logps"], tensors["entropy"], tensors.get("values"),
-            tensors["scores"], {name: tensors[f"part/{name}"] for name in names},
-        )  # fmt: skip
+            Rollouts.from_tensors(tensors),
+            tensors["logps"],
+            tensors["ref_logps"],
+            tensors["entropy"],
+            tensors.get("values"),
+            tensors["scores"],
+            {name: tensors[f"part/{name}"] for name in names},
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,9 @@ def score_scale(scores: torch.Tensor, mode: str) -> ScoreScale:
     return ScoreScale(mean, (squares / max(sums["count"] - 1, 1)) ** 0.5 or 1.0)
 
 
-def make_experience(scored: Scored, estimator: Any, options: OnlineOptions, kl_coef: float, scale: ScoreScale) -> Experience:
+def make_experience(
+    scored: Scored, estimator: Any, options: OnlineOptions, kl_coef: float, scale: ScoreScale
+) -> Experience:
     """Rewards per token, then advantages by the method's estimator, whose sums run over all processes."""
     rollouts, lengths = scored.rollouts, scored.rollouts.lengths
     known = ~scored.scores.isnan()
@@ -113,33 +120,50 @@ def make_experience(scored: Scored, estimator: Any, options: OnlineOptions, kl_c
     return Experience(scored, flattened(mask, lengths), flattened(found.advantages, lengths), returns, kl_coef, rewards)
 
 
-def experience_sums(experience: Experience, repetitions: torch.Tensor, options: OnlineOptions) -> dict[str, tuple[float, float]]:
+def experience_sums(
+    experience: Experience, repetitions: torch.Tensor, options: OnlineOptions
+) -> dict[str, tuple[float, float]]:
     """Name -> (sum, count) in this process, of the figures of an update's answers by TRL's names; see `docs/methods/ppo.md`."""
     scored, lengths = experience.scored, experience.scored.rollouts.lengths
     mask = length_mask(lengths)
     logratio = padded(scored.logps - scored.ref_logps, lengths)
     known = ~scored.scores.isnan()
     shaped = experience._rewards.sum(1)[known]
-    penalty = -experience.kl_coef * torch.where(mask, KL_ESTIMATORS[options.kl_estimator](logratio), torch.zeros_like(logratio)).sum(1)
+    penalty = -experience.kl_coef * torch.where(
+        mask, KL_ESTIMATORS[options.kl_estimator](logratio), torch.zeros_like(logratio)
+    ).sum(1)
     columns = {
-        "objective/kl": logratio.sum(1), "objective/entropy": -padded(scored.logps, lengths).sum(1),
-        "objective/non_score_reward": penalty, "objective/rlhf_reward": shaped, "completions/mean_length": lengths.double(),
-        "completions/stop_rate": scored.rollouts.ended.double(), "completions/repetition": repetitions,
+        "objective/kl": logratio.sum(1),
+        "objective/entropy": -padded(scored.logps, lengths).sum(1),
+        "objective/non_score_reward": penalty,
+        "objective/rlhf_reward": shaped,
+        "completions/mean_length": lengths.double(),
+        "completions/stop_rate": scored.rollouts.ended.double(),
+        "completions/repetition": repetitions,
         "objective/unscored": (~known).double(),
-    }  # fmt: skip
+    }
     sums = {name: (float(values.double().sum()), float(len(values))) for name, values in columns.items()}
-    for name, values in {"objective/scores": scored.scores, **{_part_name(name): part for name, part in scored.parts.items()}}.items():
+    for name, values in {
+        "objective/scores": scored.scores,
+        **{_part_name(name): part for name, part in scored.parts.items()},
+    }.items():
         given = values[~values.isnan()]
         sums[name] = (float(given.sum()), float(len(given)))
         sums[f"{name}/square"] = (float(given.square().sum()), float(len(given)))
     sums["policy/entropy_avg"] = (float(scored.entropy.double().sum()), float(len(scored.entropy)))
     if experience.returns is not None and scored.values is not None:
-        returns, error = experience.returns[experience.mask].double(), (experience.returns - scored.values)[experience.mask].double()
+        returns, error = (
+            experience.returns[experience.mask].double(),
+            (experience.returns - scored.values)[experience.mask].double(),
+        )
         for name, values in (("value/return", returns), ("value/error", error)):
             sums[name] = (float(values.sum()), float(len(values)))
             sums[f"{name}/square"] = (float(values.square().sum()), float(len(values)))
     share = 1.0 / group.size()  # a total, not a mean: the shares of all processes add up to 1
-    return sums | {"val/num_eos_tokens": (float(scored.rollouts.ended.sum()), share), "episodes": (float(len(lengths)), share)}
+    return sums | {
+        "val/num_eos_tokens": (float(scored.rollouts.ended.sum()), share),
+        "episodes": (float(len(lengths)), share),
+    }
 
 
 def _part_name(name: str) -> str:

@@ -30,7 +30,11 @@ def variance(sums: Sums, name: str, unbiased: bool = True) -> float | None:
 def point(sums: Sums) -> dict[str, float]:
     """A point of the curves: means by name, `objective/scores_std`, `val/ratio_var` and `val/explained_variance`."""
     hidden = ("value/return", "value/error")
-    means = {name: total / count for name, (total, count) in sums.items() if count and not name.endswith("/square") and name not in hidden}
+    means = {
+        name: total / count
+        for name, (total, count) in sums.items()
+        if count and not name.endswith("/square") and name not in hidden
+    }
     if "val/ratio/square" in sums:
         means["val/ratio_var"] = variance(sums, "val/ratio", unbiased=False) or 0.0
     if (spread := variance(sums, "objective/scores")) is not None:
@@ -53,10 +57,15 @@ def alarm_figures(sums: Sums, heldout: str) -> dict[str, float | None]:
         return None if spread is None else (spread / sums[name][1]) ** 0.5
 
     return {
-        "kl": mean("objective/kl"), "scores": mean("objective/scores"), "scores_error": error("objective/scores"),
-        "heldout": mean(heldout), "heldout_error": error(heldout), "length": mean("completions/mean_length"),
-        "repetition": mean("completions/repetition"), "entropy": mean("policy/entropy_avg"),
-    }  # fmt: skip
+        "kl": mean("objective/kl"),
+        "scores": mean("objective/scores"),
+        "scores_error": error("objective/scores"),
+        "heldout": mean(heldout),
+        "heldout_error": error(heldout),
+        "length": mean("completions/mean_length"),
+        "repetition": mean("completions/repetition"),
+        "entropy": mean("policy/entropy_avg"),
+    }
 
 
 def rounded(point: Mapping[str, Any]) -> dict[str, float]:

@@ -93,7 +93,7 @@ Compute = Callable[[list[int]], StepOutput]
 
 def fit(
     engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, run: Run, evaluate: Evaluate | None = None
-) -> dict[str, float | None]:  # fmt: skip
+) -> dict[str, float | None]:
     """Train, resuming from the last checkpoint in `run.work`; returns the figures of the last logged stretch, and those of
     `evaluate` for the model that the engine ends with.
 
@@ -105,9 +105,13 @@ def fit(
     """
     order, total = step_order(plan, config), total_steps(len(plan.lengths), config)
     if total == 0:
-        raise TrainingError("zero optimizer steps", where=plan.stage, do="raise num_train_epochs or max_steps, or give more rows")
+        raise TrainingError(
+            "zero optimizer steps", where=plan.stage, do="raise num_train_epochs or max_steps, or give more rows"
+        )
     if config.batch_size < group.size():
-        run.warn(f"{group.size()} processes share {config.batch_size} rows a step: some only keep step; raise {plan.stage}.batch_size")
+        run.warn(
+            f"{group.size()} processes share {config.batch_size} rows a step: some only keep step; raise {plan.stage}.batch_size"
+        )
     torch.manual_seed((config.seed * 1_000_003 + group.rank()) % 2**63)  # dropout, different in each process
     states, engines = SavedStates(run.work, run.warn, run.note), {MODEL: engine, **plan.beside}
     held_out, events = HeldOut(evaluate, engine, config, run), EventFiles(run)
@@ -146,12 +150,16 @@ def _step(engine: Engine, rate: float, plan: Plan, step: int) -> float:
     norm = engine.step(rate)
     if not math.isfinite(norm):
         raise TrainingError(
-            "the gradient is not finite", where=f"{plan.stage}, step {step + 1}", do="lower learning_rate, or set max_grad_norm"
+            "the gradient is not finite",
+            where=f"{plan.stage}, step {step + 1}",
+            do="lower learning_rate, or set max_grad_norm",
         )
     return norm
 
 
-def _gradients(engines: Mapping[str, Engine], compute: Compute, plan: Plan, run: Run, rows: list[int], step: int) -> Sums:
+def _gradients(
+    engines: Mapping[str, Engine], compute: Compute, plan: Plan, run: Run, rows: list[int], step: int
+) -> Sums:
     """Run the forward and backward passes of a step; returns the sums of its metrics over all processes.
 
     Raises:
@@ -239,9 +247,10 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 def _not_finite(loss: str, plan: Plan, step: int, rows: list[int]) -> TrainingError:
     named = ", ".join(plan.ids[row] for row in rows[:4]) + (" ..." if len(rows) > 4 else "")
     return TrainingError(
-        f"the loss is {loss}", where=f"{plan.stage}, step {step + 1}, rows {named}",
+        f"the loss is {loss}",
+        where=f"{plan.stage}, step {step + 1}, rows {named}",
         do="lower learning_rate, or look at these rows; the last checkpoint is kept",
-    )  # fmt: skip
+    )
 
 
 class _Log:

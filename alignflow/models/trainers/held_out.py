@@ -16,7 +16,14 @@ from alignflow.data.run import Run
 from alignflow.data.seals import DIRECTORY_SEAL, seal_directory
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
-from alignflow.models.trainers.saved_state import StateReader, damaged_files, gathered_digests, share_of, sync, write_parts
+from alignflow.models.trainers.saved_state import (
+    StateReader,
+    damaged_files,
+    gathered_digests,
+    share_of,
+    sync,
+    write_parts,
+)
 
 BEST = "best"
 WEIGHTS, ENGINE = "weights/", "weights"
@@ -93,7 +100,9 @@ class HeldOut:
         directory = self._root / f"step-{step:08d}"
         damaged = group.anywhere(directory.is_dir() and bool(damaged_files(directory)))
         if damaged and group.is_main():
-            self._run.note(f"the kept weights of step {step} are damaged: training goes on from before that step, and makes them again")
+            self._run.note(
+                f"the kept weights of step {step} are damaged: training goes on from before that step, and makes them again"
+            )
         return not damaged
 
     def finish(self) -> Figures:
@@ -113,10 +122,16 @@ class HeldOut:
         if value is None:
             return
         better = value == value and (  # a value that is not a number is never better
-            found.best_value is None or (value > found.best_value if self._config.greater_is_better else value < found.best_value)
+            found.best_value is None
+            or (value > found.best_value if self._config.greater_is_better else value < found.best_value)
         )
         if better:
-            found.best_step, found.best_value, found.best_metrics, found.without_better = step, value, dict(self._last), 0
+            found.best_step, found.best_value, found.best_metrics, found.without_better = (
+                step,
+                value,
+                dict(self._last),
+                0,
+            )
             self._keep(step)
             return
         found.without_better += 1
@@ -124,7 +139,8 @@ class HeldOut:
         if patience and found.without_better >= patience:
             found.stopped_at_step = step
             print(
-                f"stopped early after step {step}: {name} was {found.best_value} after step {found.best_step}, no better since", flush=True
+                f"stopped early after step {step}: {name} was {found.best_value} after step {found.best_step}, no better since",
+                flush=True,
             )
 
     def _keep(self, step: int) -> None:
@@ -160,11 +176,14 @@ class HeldOut:
             return False
         if group.anywhere(bool(damaged_files(directory))):
             raise StoreError(
-                f"the kept weights of step {step}, the best one, are damaged", where=str(directory),
+                f"the kept weights of step {step}, the best one, are damaged",
+                where=str(directory),
                 do="run the recipe again: training goes on from before that step",
-            )  # fmt: skip
+            )
         with StateReader(directory, ENGINE) as reader:
             self._engine.load_parts(
-                lambda name, start, stop: reader.read(name, start, stop) if name.startswith(WEIGHTS) else torch.zeros(stop - start)
+                lambda name, start, stop: (
+                    reader.read(name, start, stop) if name.startswith(WEIGHTS) else torch.zeros(stop - start)
+                )
             )
         return True

@@ -31,7 +31,9 @@ class KeptLines:
         lines = self._kept.read_bytes().splitlines(keepends=True) if self._kept.exists() else []
         parsed = [_parsed(line) for line in lines if line.endswith(b"\n")]
         if damaged := sum(line is None for line in parsed):
-            self._note(f"{damaged} lines of {self._shown.name} were damaged on disk, and are left out: no result depends on them")
+            self._note(
+                f"{damaged} lines of {self._shown.name} were damaged on disk, and are left out: no result depends on them"
+            )
         known = [line for line in parsed if line is not None and line["step"] <= step]
         group.barrier()  # the others have read before it is written anew
         if group.is_main():

@@ -14,7 +14,9 @@ TRIED = 64
 """Answers that are looked at in the search for one of another prompt."""
 
 
-def find_mismatched(answers: Sequence[EncodedRow], members: np.ndarray, lengths: np.ndarray, tokens: np.ndarray, longest: int) -> np.ndarray:
+def find_mismatched(
+    answers: Sequence[EncodedRow], members: np.ndarray, lengths: np.ndarray, tokens: np.ndarray, longest: int
+) -> np.ndarray:
     """(answers,) int64: for each the place of the next answer, in a shuffled order, whose prompt differs; -1 where none near it fits.
 
     The order is a function of the rows alone. In that of the data, the next one after either half of a pair would be a chosen one, and
@@ -28,7 +30,9 @@ def find_mismatched(answers: Sequence[EncodedRow], members: np.ndarray, lengths:
         longest: Limit for a prompt with the answer of another one, tokens.
     """
     count = len(answers)
-    prompts = [hashlib.sha256(array("i", row.prompt_ids)).digest() for row in (answers[place] for place in range(count))]
+    prompts = [
+        hashlib.sha256(array("i", row.prompt_ids)).digest() for row in (answers[place] for place in range(count))
+    ]
     own, before = tokens.tolist(), (lengths - tokens).tolist()
     found = np.full(count, -1, np.int64)
     order = np.random.default_rng(0).permutation(members)

@@ -16,12 +16,16 @@ from alignflow.models.stored_rows import Picked
 from alignflow.models.trainers.offline_rows import OfflineRows, read_rankings, read_two_of_list
 
 
-def read_lowest_as_negative(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+def read_lowest_as_negative(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
     """The lists of a table of rankings: the answer with the lowest score is the negative one, the others are the samples."""
     return rows_of_lists(read_rankings(path, tokenizer, max_length, run, stage, context), path, run)
 
 
-def read_rejected_as_negative(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+def read_rejected_as_negative(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
     """The pairs of a preference table: the rejected answer is the negative one, the chosen one the only sample."""
     return rows_of_lists(read_two_of_list(path, tokenizer, max_length, run, stage, context), path, run)
 
@@ -46,11 +50,19 @@ def rows_of_lists(lists: OfflineRows, path: Path, run: Run) -> OfflineRows:
     kept = np.array(found.members, dtype=np.int64)
     at, negative = torch.from_numpy(kept), torch.tensor(found.negative, dtype=torch.bool)
     return OfflineRows(
-        Picked(kept, lists.answers), lists.answer_lengths[kept], lists.answer_tokens[kept], np.arange(len(kept)),
-        np.concatenate([[0], np.cumsum(found.sizes)]).astype(np.int64), found.lengths,
-        Picked(np.array(found.rows, dtype=np.int64), lists.ids), torch.where(negative, int(Role.REJECTED), int(Role.OTHER)),
-        lists.ended[at], lists.soft_label[at], label=(~negative).float(), score=lists.score[at],
-    )  # fmt: skip
+        Picked(kept, lists.answers),
+        lists.answer_lengths[kept],
+        lists.answer_tokens[kept],
+        np.arange(len(kept)),
+        np.concatenate([[0], np.cumsum(found.sizes)]).astype(np.int64),
+        found.lengths,
+        Picked(np.array(found.rows, dtype=np.int64), lists.ids),
+        torch.where(negative, int(Role.REJECTED), int(Role.OTHER)),
+        lists.ended[at],
+        lists.soft_label[at],
+        label=(~negative).float(),
+        score=lists.score[at],
+    )
 
 
 @dataclass

@@ -63,9 +63,16 @@ class Method:
 
 
 def train_offline(
-    config: AlignConfig, *, policy: Path, reference: Path | None = None, preferences: Path | None = None, unpaired: Path | None = None,
-    rankings: Path | None = None, demonstrations: Path | None = None, run: Run,
-) -> dict[str, float | None]:  # fmt: skip
+    config: AlignConfig,
+    *,
+    policy: Path,
+    reference: Path | None = None,
+    preferences: Path | None = None,
+    unpaired: Path | None = None,
+    rankings: Path | None = None,
+    demonstrations: Path | None = None,
+    run: Run,
+) -> dict[str, float | None]:
     """Align the checkpoint `policy` by `config.method` on train.parquet of the data that is given.
 
     Args:
@@ -99,26 +106,48 @@ def train_offline(
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
     if row.needs_reference and not row.live_reference:
-        references = read_references(reference, data, row.reference_tokens) if reference else own_scores(model, data, row.reference_tokens, run)
+        references = (
+            read_references(reference, data, row.reference_tokens)
+            if reference
+            else own_scores(model, data, row.reference_tokens, run)
+        )
     value = value_network(row, policy, run)
     settings: dict[str, Any] = {
-        "needs": row.needs, "live": live_model(row, options, model, policy, run), "seed": config.seed, "value": value,
+        "needs": row.needs,
+        "live": live_model(row, options, model, policy, run),
+        "seed": config.seed,
+        "value": value,
         "settings": {argument: getattr(options, option) for argument, option in row.measured_with},
         "constants": score_constants(data["train"]),
-    }  # fmt: skip
+    }
     sides = {side: Answers(model, rows, references.get(side), **settings) for side, rows in data.items()}
     if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(sides["train"], run)
     figures, function = StepFigures(row, options, sides, config.seed, run), row.resolve()
     method = Method(lambda batch: function(batch, options), row.family == "pairs", figures)
     rows = data["train"]
-    beside = {VALUE: make_engine(value.model, config.model_copy(update={"lora": None}), run.runtime)} if value is not None else {}
+    beside = (
+        {VALUE: make_engine(value.model, config.model_copy(update={"lora": None}), run.runtime)}
+        if value is not None
+        else {}
+    )
     plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), figures, beside)
     before = wanted_logps(sides["heldout"], run)
-    metrics = fit(engine, offline_compute(sides["train"], method, config), plan, config, run, lambda: evaluate_rows(sides["heldout"], method, run))
+    metrics = fit(
+        engine,
+        offline_compute(sides["train"], method, config),
+        plan,
+        config,
+        run,
+        lambda: evaluate_rows(sides["heldout"], method, run),
+    )
     warn_of_displacement(before, sides["heldout"], metrics, config.max_logps_drop, run)
     went_in = licences_of(policy, directory, teacher_of(row, options))
-    save_model(model, run.out, card_of(config.method, options, {kind if kind != "preferences" else "pairs": str(len(rows))}, went_in))
+    save_model(
+        model,
+        run.out,
+        card_of(config.method, options, {kind if kind != "preferences" else "pairs": str(len(rows))}, went_in),
+    )
     for each in (engine, *beside.values()):
         each.close()
     return metrics
@@ -206,8 +235,9 @@ def check_start(train: Answers, run: Run) -> None:
     if not found <= START_TOLERANCE[run.runtime.precision]:
         raise TrainingError(
             f"the first batch's log-ratios are {found:.6f} nats per token; expected 0, since policy and reference are one model",
-            where="align, step 0", do="the reference is not the model that training starts from, or log-probabilities are computed in two ways",
-        )  # fmt: skip
+            where="align, step 0",
+            do="the reference is not the model that training starts from, or log-probabilities are computed in two ways",
+        )
 
 
 @torch.no_grad()
@@ -226,7 +256,10 @@ def evaluate_rows(side: Answers, method: Method, run: Run) -> dict[str, float | 
         answers = side.batch(own.rows, figures(own.rows))
         output = method(answers)
         shown = {name: counted(values) for name, values in output.metrics.items()}
-        shown["loss"] = float(output.loss.sum()), float(len(output.loss))  # every row has one: NaN is no absent figure, but a broken model
+        shown["loss"] = (
+            float(output.loss.sum()),
+            float(len(output.loss)),
+        )  # every row has one: NaN is no absent figure, but a broken model
         if side.tells_nll:
             shown["nll_loss"] = shown_nll(side, answers, own.rows, output)
         if output.token_loss is not None:

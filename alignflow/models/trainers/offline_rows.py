@@ -100,7 +100,10 @@ class OfflineRows:
 
     def with_mismatched(self, longest: int) -> OfflineRows:
         """The same with an answer to another prompt for each answer, which fits in `longest` tokens; see `find_mismatched`."""
-        return replace(self, mismatched=find_mismatched(self.answers, self.members, self.answer_lengths, self.answer_tokens, longest))
+        return replace(
+            self,
+            mismatched=find_mismatched(self.answers, self.members, self.answer_lengths, self.answer_tokens, longest),
+        )
 
     def mismatched_row(self, place: int) -> EncodedRow | None:
         """The prompt of the answer at `place` with the answer to another prompt; None where none fits."""
@@ -120,26 +123,41 @@ def rows_of_pairs(pairs: Pairs) -> OfflineRows:
     tokens = np.concatenate([np.asarray(pairs.chosen.supervised), np.asarray(pairs.rejected.supervised)])
     lengths = np.concatenate([np.asarray(pairs.chosen.lengths), np.asarray(pairs.rejected.lengths)])
     return OfflineRows(
-        ConcatDataset([pairs.chosen, pairs.rejected]) if count else [], lengths.astype(np.int64), tokens.astype(np.int64),  # type: ignore[arg-type]
-        np.arange(2 * count).reshape(2, count).T.flatten(), np.arange(0, 2 * count + 1, 2), pairs.lengths, pairs.ids,
-        torch.tensor([int(Role.CHOSEN), int(Role.REJECTED)]).repeat_interleave(count), pairs.ended.flatten(), pairs.soft_label.repeat(2),
-    )  # fmt: skip
+        ConcatDataset([pairs.chosen, pairs.rejected]) if count else [],
+        lengths.astype(np.int64),
+        tokens.astype(np.int64),  # type: ignore[arg-type]
+        np.arange(2 * count).reshape(2, count).T.flatten(),
+        np.arange(0, 2 * count + 1, 2),
+        pairs.lengths,
+        pairs.ids,
+        torch.tensor([int(Role.CHOSEN), int(Role.REJECTED)]).repeat_interleave(count),
+        pairs.ended.flatten(),
+        pairs.soft_label.repeat(2),
+    )
 
 
-def read_paired(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+def read_paired(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
     """The pairs of a preference table; see `read_pairs`."""
     return rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
 
 
-def read_halves(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+def read_halves(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
     """The pairs of a preference table as single answers: the chosen ones are wanted, the rejected ones are not."""
     pairs = rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
     label = (pairs.role == int(Role.CHOSEN)).float()
     ids = Picked(pairs.members, _Named(pairs))
     return replace(
-        pairs, starts=np.arange(len(pairs.members) + 1), lengths=plain(pairs.answer_lengths[pairs.members]), ids=ids, label=label,
+        pairs,
+        starts=np.arange(len(pairs.members) + 1),
+        lengths=plain(pairs.answer_lengths[pairs.members]),
+        ids=ids,
+        label=label,
         role=torch.full_like(pairs.role, int(Role.OTHER)),
-    )  # fmt: skip
+    )
 
 
 class _Named:
@@ -152,7 +170,9 @@ class _Named:
         return f"{self._ids[place % self._count]}/{'chosen' if place < self._count else 'rejected'}"
 
 
-def read_unpaired(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+def read_unpaired(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
     """The rows of a table of answers with a label; those over `max_length` tokens or the model's `context` are left out and counted.
 
     Every process of a stage must call it.
@@ -169,14 +189,23 @@ def read_unpaired(path: Path, tokenizer: Any, max_length: int, run: Run, stage: 
     answers = StoredRows(encoded, "completion", positions)
     count = len(positions)
     return OfflineRows(
-        answers, encoded.lengths("completion")[positions].astype(np.int64), encoded.supervised["completion"][positions].astype(np.int64),
-        np.arange(count), np.arange(count + 1), answers.lengths, Picked(positions, encoded.names),
-        torch.full((count,), int(Role.OTHER)), torch.tensor(encoded.values["ended"][positions] != 0.0), torch.full((count,), float("nan")),
+        answers,
+        encoded.lengths("completion")[positions].astype(np.int64),
+        encoded.supervised["completion"][positions].astype(np.int64),
+        np.arange(count),
+        np.arange(count + 1),
+        answers.lengths,
+        Picked(positions, encoded.names),
+        torch.full((count,), int(Role.OTHER)),
+        torch.tensor(encoded.values["ended"][positions] != 0.0),
+        torch.full((count,), float("nan")),
         label=torch.tensor(encoded.values["label"][positions], dtype=torch.float32),
-    )  # fmt: skip
+    )
 
 
-def read_rankings(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+def read_rankings(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
     """The lists of a table of rankings, without answers that have no score or are over `max_length` tokens or the model's `context`.
 
     A list of which fewer than two different scores are left is left out. All that is left out is counted. The best answer of a list
@@ -195,7 +224,9 @@ def read_rankings(path: Path, tokenizer: Any, max_length: int, run: Run, stage: 
     return _of_lists(encoded, groups)
 
 
-def read_scored(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+def read_scored(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
     """The answers of a table of rankings as rows of their own, each with its score; equal scores and lists of one are kept.
 
     Answers that have no score or are over `max_length` tokens or the model's `context` are left out and counted.
@@ -223,7 +254,7 @@ class _Placed:
 
 def _scored_answers(
     path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None
-) -> tuple[EncodedRows, np.ndarray]:  # fmt: skip
+) -> tuple[EncodedRows, np.ndarray]:
     """The answers of a table of rankings, and which of them have a score and fit; the others are counted."""
     encoded = open_rows(path, RANKINGS, tokenizer, run)
     longest, limit = room(max_length, context, "max_length")
@@ -268,27 +299,47 @@ def _of_lists(encoded: EncodedRows, groups: Sequence[np.ndarray]) -> OfflineRows
         totals.append(int(lengths[own].sum()) - (len(own) - 1) * int(encoded.prompt_lengths["completion"][own[0]]))
     answers = StoredRows(encoded, "completion", positions)
     return OfflineRows(
-        answers, lengths[positions], encoded.supervised["completion"][positions].astype(np.int64), np.arange(len(positions)), starts,
-        array("i", totals), Picked(np.array([own[0] for own in groups], dtype=np.int64), encoded.names), role,
-        torch.tensor(encoded.values["ended"][positions] != 0.0), torch.full((len(positions),), float("nan")), score=score,
-    )  # fmt: skip
+        answers,
+        lengths[positions],
+        encoded.supervised["completion"][positions].astype(np.int64),
+        np.arange(len(positions)),
+        starts,
+        array("i", totals),
+        Picked(np.array([own[0] for own in groups], dtype=np.int64), encoded.names),
+        role,
+        torch.tensor(encoded.values["ended"][positions] != 0.0),
+        torch.full((len(positions),), float("nan")),
+        score=score,
+    )
 
 
-def read_two_of_list(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+def read_two_of_list(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
     """The pairs of a preference table as lists of two: the chosen answer has the score 1, the rejected one 0."""
     pairs = rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
     chosen = pairs.role == int(Role.CHOSEN)
     return replace(pairs, score=chosen.float(), role=torch.where(chosen, pairs.role, int(Role.OTHER)))
 
 
-def read_demonstrations(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None) -> OfflineRows:
+def read_demonstrations(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
     """The conversations of a table of demonstrations, as `train_sft` reads them: the tokens of assistant turns count, and all are wanted."""
     ids, answers = read_rows(path, tokenizer, max_length, run, context, stage)
     count, lengths = len(answers), answers.lengths
     return OfflineRows(
-        answers, np.array(lengths, dtype=np.int64), np.array(answers.supervised, dtype=np.int64), np.arange(count), np.arange(count + 1),
-        lengths, ids, torch.full((count,), int(Role.CHOSEN)), torch.ones(count, dtype=torch.bool), torch.full((count,), float("nan")),
-    )  # fmt: skip
+        answers,
+        np.array(lengths, dtype=np.int64),
+        np.array(answers.supervised, dtype=np.int64),
+        np.arange(count),
+        np.arange(count + 1),
+        lengths,
+        ids,
+        torch.full((count,), int(Role.CHOSEN)),
+        torch.ones(count, dtype=torch.bool),
+        torch.full((count,), float("nan")),
+    )
 
 
 Reader = Callable[[Path, Any, int, Run, str, int | None], OfflineRows]
@@ -298,7 +349,9 @@ Reader = Callable[[Path, Any, int, Run, str, int | None], OfflineRows]
 def _refuse_empty(encoded: EncodedRows, fits: np.ndarray, stage: str) -> None:
     for position in np.flatnonzero(fits & (encoded.completion_lengths["completion"] == 0))[:1]:
         raise TrainingError(
-            "an answer without a single token", where=f"{stage}, row {encoded.names[int(position)]}", do="drop empty answers from the data"
+            "an answer without a single token",
+            where=f"{stage}, row {encoded.names[int(position)]}",
+            do="drop empty answers from the data",
         )
 
 

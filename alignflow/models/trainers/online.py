@@ -18,7 +18,14 @@ from alignflow.models.rewards.sources import Episode
 from alignflow.models.rollouts import Rollouts, answer_statistics, prompt_order, sample_rollouts
 from alignflow.models.trainers.alarms import ringing
 from alignflow.models.trainers.event_files import EventFiles
-from alignflow.models.trainers.experience import HELDOUT, Scored, as_column, experience_sums, make_experience, score_scale
+from alignflow.models.trainers.experience import (
+    HELDOUT,
+    Scored,
+    as_column,
+    experience_sums,
+    make_experience,
+    score_scale,
+)
 from alignflow.models.trainers.figures import alarm_figures, point, rounded, sums_of_all
 from alignflow.models.trainers.fit import learning_rate
 from alignflow.models.trainers.kept_lines import KeptLines
@@ -31,9 +38,15 @@ GOOD = "good"
 
 
 def train_online(
-    config: AlignConfig, *, policy: Path, reference: Path | None, prompts: Path, reward_model: Path | None = None,
-    demonstrations: Path | None = None, run: Run,
-) -> dict[str, float | None]:  # fmt: skip
+    config: AlignConfig,
+    *,
+    policy: Path,
+    reference: Path | None,
+    prompts: Path,
+    reward_model: Path | None = None,
+    demonstrations: Path | None = None,
+    run: Run,
+) -> dict[str, float | None]:
     """Align the checkpoint `policy` on answers that it samples for `prompts`/train.parquet, by a method of the catalogue.
 
     A state is kept after every update, and the answers of the update in progress after sampling and after scoring.
@@ -45,8 +58,17 @@ def train_online(
         TrainingError: zero updates, no prompts, an update without any score, or a loss that is not finite.
     """
     bound = bind(config)
-    participants = load_participants(bound, {"policy": policy, "reference": reference, "prompts": prompts, "reward_model": reward_model,
-                             "demonstrations": demonstrations}, run)  # fmt: skip
+    participants = load_participants(
+        bound,
+        {
+            "policy": policy,
+            "reference": reference,
+            "prompts": prompts,
+            "reward_model": reward_model,
+            "demonstrations": demonstrations,
+        },
+        run,
+    )
     total = total_updates(bound, len(participants.prompts))
     if total == 0:
         raise TrainingError("zero updates", where="align", do="raise max_steps, total_episodes or num_train_epochs")
@@ -54,9 +76,10 @@ def train_online(
     metrics = training.run_all()
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({bound.method.summary} arXiv {bound.method.paper}).",
-        "updates": str(int(metrics["updates"] or 0)), "rewards": ", ".join(participants.rewards.names),
+        "updates": str(int(metrics["updates"] or 0)),
+        "rewards": ", ".join(participants.rewards.names),
         "licences of what went in": licences_of(policy, prompts, reward_model, demonstrations),
-    }  # fmt: skip
+    }
     save_model(participants.policy, run.out, card)
     participants.close()
     return metrics
@@ -77,7 +100,10 @@ class OnlineTraining:
 
     def run_all(self) -> dict[str, float | None]:
         """All updates that are still to do."""
-        states, good = SavedStates(self.run.work, self.run.warn, self.run.note), SavedStates(self.run.work / GOOD, note=self.run.note)
+        states, good = (
+            SavedStates(self.run.work, self.run.warn, self.run.note),
+            SavedStates(self.run.work / GOOD, note=self.run.note),
+        )
         start = self._resume(states)
         with closing(EventFiles(self.run)):
             return self._updates(start, states, good)
@@ -107,9 +133,10 @@ class OnlineTraining:
         sums = sums_of_all(experience_sums(experience, repetitions, self.options))
         if not sums["objective/scores"][1]:
             raise TrainingError(
-                f"none of {sums['episodes'][0]:.0f} answers has a score", where=f"align, update {update + 1}",
+                f"none of {sums['episodes'][0]:.0f} answers has a score",
+                where=f"align, update {update + 1}",
                 do="the warnings above say what the reward did",
-            )  # fmt: skip
+            )
         rates = self._rates(update)
         sums |= take_steps(self.participants.learner, experience, update, rates, f"align, update {update + 1}")
         self.participants.generator.sync(self.participants.policy.model)
@@ -120,7 +147,11 @@ class OnlineTraining:
         self._ring(update, alarm_figures(sums, f"objective/{HELDOUT}"))
         if self.options.adaptive_kl:
             self.kl_coef = adaptive_kl_coefficient(
-                self.kl_coef, figures["objective/kl"], self.options.kl_target, int(sums["episodes"][0]), self.options.kl_horizon
+                self.kl_coef,
+                figures["objective/kl"],
+                self.options.kl_target,
+                int(sums["episodes"][0]),
+                self.options.kl_horizon,
             )
         return figures
 
@@ -129,14 +160,21 @@ class OnlineTraining:
         rollouts = buffer.rollouts(update)
         if rollouts is None:
             order = prompt_order(len(participants.prompts), update, self.bound.prompts_per_update, self.config.seed)
-            rollouts = sample_rollouts(participants.generator, participants.prompts, group.share(order), update, options, self.config.seed)
+            rollouts = sample_rollouts(
+                participants.generator, participants.prompts, group.share(order), update, options, self.config.seed
+            )
             buffer.keep_rollouts(update, rollouts)
         parts = self._parts(rollouts)
         own = answer_statistics(participants.policy, rollouts.rows, ("logps", "entropy"), options.temperature)
         scored = Scored(
-            rollouts, own["logps"], participants.reference_logps(rollouts.rows, options.temperature), own["entropy"], participants.values(rollouts.rows),
-            as_column(participants.rewards.combine(parts)), {name: as_column(scores) for name, scores in parts.items()},
-        )  # fmt: skip
+            rollouts,
+            own["logps"],
+            participants.reference_logps(rollouts.rows, options.temperature),
+            own["entropy"],
+            participants.values(rollouts.rows),
+            as_column(participants.rewards.combine(parts)),
+            {name: as_column(scores) for name, scores in parts.items()},
+        )
         buffer.keep_scored(update, scored)
         return scored
 
@@ -160,9 +198,12 @@ class OnlineTraining:
     def _record(self, update: int, sums: dict[str, tuple[float, float]], rates: Rates) -> dict[str, float]:
         """The figures of an update; a point of the curves where one is due."""
         figures = {
-            **point(sums), "objective/kl_coef": self.kl_coef, "lr": rates.policy or 0.0, "value/lr": rates.value,
+            **point(sums),
+            "objective/kl_coef": self.kl_coef,
+            "lr": rates.policy or 0.0,
+            "value/lr": rates.value,
             "episode": (update + 1) * sums["episodes"][0],
-        }  # fmt: skip
+        }
         del figures["episodes"]
         self.run.progress(update + 1, self.total, "updates", **rounded(figures))
         if (update + 1) % self.config.logging_steps == 0 or update + 1 in (1, self.total):
@@ -177,11 +218,21 @@ class OnlineTraining:
         for index in range(min(self.options.samples, len(texts))):
             row = self.participants.prompts.rows[int(scored.rollouts.prompts[index])]
             scores = {"score": scored.scores, **{f"scores/{name}": part for name, part in scored.parts.items()}}
-            shown = {name: None if values[index].isnan() else round(float(values[index]), 4) for name, values in scores.items()}
-            self.files["samples"].write(step, {
-                "prompt": row["prompt"], "completion": texts[index], "ended": bool(scored.rollouts.ended[index]),
-                "tokens": int(scored.rollouts.lengths[index]), "kl": round(float(kl[index].sum()), 4), **shown,
-            })  # fmt: skip
+            shown = {
+                name: None if values[index].isnan() else round(float(values[index]), 4)
+                for name, values in scores.items()
+            }
+            self.files["samples"].write(
+                step,
+                {
+                    "prompt": row["prompt"],
+                    "completion": texts[index],
+                    "ended": bool(scored.rollouts.ended[index]),
+                    "tokens": int(scored.rollouts.lengths[index]),
+                    "kl": round(float(kl[index].sum()), 4),
+                    **shown,
+                },
+            )
 
     def _ring(self, update: int, figures: dict[str, float | None]) -> None:
         """Take in an update's figures; an alarm is told when its condition becomes true, not while it stays so."""
@@ -198,9 +249,12 @@ class OnlineTraining:
     def _extra(self) -> dict[str, Any]:
         assert self.scale is not None
         return {
-            "kl_coef": self.kl_coef, "scale": [self.scale.mean, self.scale.deviation], "history": self.history, "rings": self.rings,
+            "kl_coef": self.kl_coef,
+            "scale": [self.scale.mean, self.scale.deviation],
+            "history": self.history,
+            "rings": self.rings,
             "alarms": self.alarms,
-        }  # fmt: skip
+        }
 
     def _resume(self, states: SavedStates) -> int:
         """Take up the newest state; returns the updates that are done."""
@@ -211,7 +265,9 @@ class OnlineTraining:
             extra = saved.extra
             self.kl_coef, self.history, self.rings = extra["kl_coef"], extra["history"], extra["rings"]
             self.scale = ScoreScale(*extra["scale"])
-            self.alarms = extra.get("alarms", kept["alarms"])  # a state of an older alignflow has them in their lines alone
+            self.alarms = extra.get(
+                "alarms", kept["alarms"]
+            )  # a state of an older alignflow has them in their lines alone
             for line in self.alarms:
                 self.run.warn(f"alarm {line['alarm']} at update {line['step']}: {line['text']}")
             self.participants.generator.sync(self.participants.policy.model)
@@ -221,7 +277,9 @@ class OnlineTraining:
         """End at an alarm, with the weights of the last update at which none rang."""
         saved = good.restore({"policy": self.participants.engines["policy"]})
         assert saved is not None
-        self.run.warn(f"stopped at update {update + 1} by {', '.join(self.rings)}; published: the weights after update {saved.step}")
+        self.run.warn(
+            f"stopped at update {update + 1} by {', '.join(self.rings)}; published: the weights after update {saved.step}"
+        )
         return self._metrics(last, saved.step) | {"stopped_at": float(update + 1)}
 
     def _metrics(self, last: dict[str, float], updates: int) -> dict[str, float | None]:

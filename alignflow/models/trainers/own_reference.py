@@ -45,7 +45,10 @@ def own_scores(model: Policy, data: dict[str, OfflineRows], per_token: bool, run
 
 def _of_tensors(found: dict[str, torch.Tensor]) -> References:
     sides = sorted({name.partition("/")[0] for name in found})
-    return {side: Scores(found[f"{side}/sums"], found.get(f"{side}/tokens"), found.get(f"{side}/mismatched")) for side in sides}
+    return {
+        side: Scores(found[f"{side}/sums"], found.get(f"{side}/tokens"), found.get(f"{side}/mismatched"))
+        for side in sides
+    }
 
 
 def _kept(run: Run) -> Path | None:
@@ -73,7 +76,9 @@ def _scores(policy: Policy, rows: OfflineRows, per_token: bool, run: Run) -> dic
             continue
         sums[torch.from_numpy(places)] = found.sums().cpu()
         if per_token:
-            for place, logps in zip(places, found.values["logps"].cpu().split(found.counts().long().tolist()), strict=True):
+            for place, logps in zip(
+                places, found.values["logps"].cpu().split(found.counts().long().tolist()), strict=True
+            ):
                 tokens[int(starts[place]) : int(starts[place + 1])] = logps
     shared = {"sums": group.sum_tensor(sums)}
     if per_token:
@@ -87,7 +92,10 @@ def _scores(policy: Policy, rows: OfflineRows, per_token: bool, run: Run) -> dic
 def mismatched_sums(policy: Policy, rows: OfflineRows, places: Sequence[int], run: Run) -> torch.Tensor:
     """(places,) fp32, in every process: the summed log-probability of another prompt's answer after the prompt of each answer; NaN
     where there is none."""
-    known = np.array([number for number, place in enumerate(places) if rows.mismatched is not None and rows.mismatched[place] >= 0], dtype=np.int64)
+    known = np.array(
+        [number for number, place in enumerate(places) if rows.mismatched is not None and rows.mismatched[place] >= 0],
+        dtype=np.int64,
+    )
     sums = torch.full((len(places),), float("nan"))
     if len(known):
         at = np.asarray(places, dtype=np.int64)[known]

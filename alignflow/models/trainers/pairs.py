@@ -84,12 +84,15 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str
     empty = np.minimum(encoded.completion_lengths["chosen"], encoded.completion_lengths["rejected"]) == 0
     for position in np.flatnonzero(fits & empty)[:1]:
         raise TrainingError(
-            "an answer without a single token", where=f"{stage}, row {encoded.names[int(position)]}",
+            "an answer without a single token",
+            where=f"{stage}, row {encoded.names[int(position)]}",
             do="drop empty answers from the preferences",
-        )  # fmt: skip
+        )
     if too_long := int(np.count_nonzero(~fits)):
         run.warn(f"{too_long} pairs of {path.stem} are over {limit} and were left out")
     positions = np.flatnonzero(fits)
-    soft_label, margin = (torch.tensor(encoded.values[name][positions], dtype=torch.float32) for name in ("soft_label", "margin"))
+    soft_label, margin = (
+        torch.tensor(encoded.values[name][positions], dtype=torch.float32) for name in ("soft_label", "margin")
+    )
     ended = torch.tensor(np.stack([encoded.values[f"{side}_ended"][positions] != 0.0 for side in PREFERENCES.answers]))
     return Pairs(path, encoded, positions, soft_label, margin, ended)

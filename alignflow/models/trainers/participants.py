@@ -72,20 +72,44 @@ def bind(config: AlignConfig) -> Bound:
     advantage = catalogue.look_up(catalogue.ADVANTAGES, options.advantage, "align.options.advantage")
     loss = catalogue.look_up(catalogue.POLICY_LOSSES, options.policy_loss, "align.options.policy_loss")
     for wrong, field, what, do in (
-        (config.batch_size % options.num_generations, "num_generations",
-         f"{config.batch_size} answers per update are no multiple of {options.num_generations} per prompt", "change align.batch_size"),
-        (config.batch_size < options.num_mini_batches, "num_mini_batches",
-         f"{options.num_mini_batches} mini-batches of {config.batch_size} answers", "lower it, or raise align.batch_size"),
-        (config.max_length <= options.response_length, "response_length",
-         f"{options.response_length} tokens leave no room for a prompt in align.max_length {config.max_length}", "raise align.max_length"),
-    ):  # fmt: skip
+        (
+            config.batch_size % options.num_generations,
+            "num_generations",
+            f"{config.batch_size} answers per update are no multiple of {options.num_generations} per prompt",
+            "change align.batch_size",
+        ),
+        (
+            config.batch_size < options.num_mini_batches,
+            "num_mini_batches",
+            f"{options.num_mini_batches} mini-batches of {config.batch_size} answers",
+            "lower it, or raise align.batch_size",
+        ),
+        (
+            config.max_length <= options.response_length,
+            "response_length",
+            f"{options.response_length} tokens leave no room for a prompt in align.max_length {config.max_length}",
+            "raise align.max_length",
+        ),
+    ):
         if wrong:
             raise RecipeError(what, where=f"align.options.{field}", do=do)
     if config.lora is not None and config.lora.lora_dropout:
-        raise RecipeError("dropout makes the policy another than the one that samples", where="align.lora.lora_dropout", do="set it to 0")
+        raise RecipeError(
+            "dropout makes the policy another than the one that samples",
+            where="align.lora.lora_dropout",
+            do="set it to 0",
+        )
     if options.heldout_judge is not None:
         JudgeSource.check(JudgeRewardOptions(judge=options.heldout_judge))
-    return Bound(config, method, options, advantage.needs_values, advantage.resolve(), loss.resolve(), bind_sources(options.rewards))
+    return Bound(
+        config,
+        method,
+        options,
+        advantage.needs_values,
+        advantage.resolve(),
+        loss.resolve(),
+        bind_sources(options.rewards),
+    )
 
 
 def total_updates(bound: Bound, prompts: int) -> int:
@@ -149,14 +173,18 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
     assert path is not None and paths["prompts"] is not None
     if runtime.zero_stage > 2 and runtime.engine == "deepspeed":
         raise RecipeError(
-            "methods that sample need a policy that is whole in each process", where="engine.zero_stage", do="set it to 1 or 2"
+            "methods that sample need a policy that is whole in each process",
+            where="engine.zero_stage",
+            do="set it to 1 or 2",
         )
     group.join(runtime)
     stack = ExitStack()
     policy = load_policy(path, runtime, trainable=True)
     add_adapter(policy, bound.config, path)
     own_reference = policy.adapter is not None and paths["reference"] in (None, path)
-    engines: dict[str, Engine] = {"policy": stack.enter_context(closing(make_engine(policy.model, bound.config, runtime)))}
+    engines: dict[str, Engine] = {
+        "policy": stack.enter_context(closing(make_engine(policy.model, bound.config, runtime)))
+    }
     critic = None
     if bound.needs_values:
         model: ValueModel = make_value_model(options.init_value_from, path, reward_model, runtime)
@@ -166,21 +194,35 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
     if bound.config.batch_size // group.size() < options.num_mini_batches * options.num_generations:
         raise RecipeError(
             f"{bound.config.batch_size} answers per update are too few for {group.size()} processes and {options.num_mini_batches} mini-batches",
-            where="align.batch_size", do="raise it, or lower engine.processes",
-        )  # fmt: skip
+            where="align.batch_size",
+            do="raise it, or lower engine.processes",
+        )
     longest, _ = room(bound.config.max_length, context_of(policy.model), "align.max_length")
-    prompts = encode_prompts(read_table(paths["prompts"] / "train.parquet"), policy.tokenizer, longest - options.response_length, run)
+    prompts = encode_prompts(
+        read_table(paths["prompts"] / "train.parquet"), policy.tokenizer, longest - options.response_length, run
+    )
     learner = Learner(
-        (policy, engines["policy"]), critic, bound.loss, options, _demonstrations(bound, policy, paths, run), bound.config.seed
+        (policy, engines["policy"]),
+        critic,
+        bound.loss,
+        options,
+        _demonstrations(bound, policy, paths, run),
+        bound.config.seed,
     )
     heldout = options.heldout_judge
     return Participants(
-        policy, None if own_reference else load_policy(paths["reference"] or path, runtime),
+        policy,
+        None if own_reference else load_policy(paths["reference"] or path, runtime),
         stack.enter_context(closing(make_live_generator(policy.model, policy.tokenizer, runtime))),
         stack.enter_context(closing(WeightedRewards(bound.sources, reward_model, run))),
-        stack.enter_context(closing(JudgeSource(JudgeRewardOptions(judge=heldout), reward_model, run))) if heldout else None,
-        prompts, learner, engines, stack,
-    )  # fmt: skip
+        stack.enter_context(closing(JudgeSource(JudgeRewardOptions(judge=heldout), reward_model, run)))
+        if heldout
+        else None,
+        prompts,
+        learner,
+        engines,
+        stack,
+    )
 
 
 def _demonstrations(bound: Bound, policy: Policy, paths: Mapping[str, Path | None], run: Run) -> Sequence[EncodedRow]:
@@ -189,7 +231,11 @@ def _demonstrations(bound: Bound, policy: Policy, paths: Mapping[str, Path | Non
         return []
     path = paths["demonstrations"]
     if path is None:
-        raise RecipeError("the ptx term needs demonstrations", where="align.options.ptx_coefficient", do="give data.demonstrations")
-    _, rows = read_rows(path / "train.parquet", policy.tokenizer, bound.config.max_length, run, context_of(policy.model))
+        raise RecipeError(
+            "the ptx term needs demonstrations", where="align.options.ptx_coefficient", do="give data.demonstrations"
+        )
+    _, rows = read_rows(
+        path / "train.parquet", policy.tokenizer, bound.config.max_length, run, context_of(policy.model)
+    )
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(bound.config.seed))
     return rows.reordered(order.tolist())

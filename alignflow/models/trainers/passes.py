@@ -43,7 +43,10 @@ def passes(lengths: Sequence[int], micro_batch_tokens: int) -> list[Pass]:
     A process that has fewer repeats the shortest row, without counting it.
     """
     plans = [
-        [[share[position] for position in batch] for batch in make_micro_batches([lengths[row] for row in share], micro_batch_tokens)]
+        [
+            [share[position] for position in batch]
+            for batch in make_micro_batches([lengths[row] for row in share], micro_batch_tokens)
+        ]
         for share in deal(lengths, group.size())
     ]
     own = plans[group.rank()]

@@ -24,7 +24,12 @@ from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.room import context_of, room
 
 SIDES = ("train", "heldout")
-NOUNS = {"preferences": "preference pairs", "unpaired": "labelled answers", "rankings": "lists of scored answers", "demonstrations": "demonstrations"}
+NOUNS = {
+    "preferences": "preference pairs",
+    "unpaired": "labelled answers",
+    "rankings": "lists of scored answers",
+    "demonstrations": "demonstrations",
+}
 ABOUT = "reference.json"
 ROWS_AT_ONCE = 1024  # the log-probabilities of each token stand beside the sums
 
@@ -62,8 +67,15 @@ def fed_by(family: str, given: Mapping[str, Path | None], stage: str) -> tuple[s
 
 
 def read_sides(
-    family: str, kind: str, directory: Path, policy: Policy, max_length: int, run: Run, stage: str, mismatched: bool = False
-) -> dict[str, OfflineRows]:  # fmt: skip
+    family: str,
+    kind: str,
+    directory: Path,
+    policy: Policy,
+    max_length: int,
+    run: Run,
+    stage: str,
+    mismatched: bool = False,
+) -> dict[str, OfflineRows]:
     """Both sides of the data of a family, read from a table of `kind`.
 
     Raises:
@@ -71,14 +83,20 @@ def read_sides(
     """
     feed = catalogue.FAMILIES[family].feed(kind)
     read, context = feed.resolve(), context_of(policy.model)
-    sides = {side: read(directory / f"{side}.parquet", policy.tokenizer, max_length, run, stage, context) for side in SIDES}
+    sides = {
+        side: read(directory / f"{side}.parquet", policy.tokenizer, max_length, run, stage, context) for side in SIDES
+    }
     if not len(sides["train"]):
-        raise TrainingError(f"no {NOUNS[kind]} to learn from", where=stage, do="raise align.max_length, or give or label more data")
+        raise TrainingError(
+            f"no {NOUNS[kind]} to learn from", where=stage, do="raise align.max_length, or give or label more data"
+        )
     if mismatched:
         longest, _ = room(max_length, context, "max_length")
         sides = {side: rows.with_mismatched(longest) for side, rows in sides.items()}
         if lonely := sum(int((rows.mismatched < 0).sum()) for rows in sides.values()):  # type: ignore[operator]
-            run.warn(f"{lonely} answers have no answer of another prompt near them that fits in max_length: they tell nothing of the KL")
+            run.warn(
+                f"{lonely} answers have no answer of another prompt near them that fits in max_length: they tell nothing of the KL"
+            )
     return sides
 
 
@@ -134,13 +152,15 @@ def _read(path: Path, rows: OfflineRows, per_token: bool) -> Scores:
     same = same and (not per_token or len(tokens) == int(rows.answer_tokens.sum()))
     if not same or next(expected, None) is not None:
         raise TrainingError(
-            "the reference's log-probabilities are of other rows or of other tokens", where=str(path),
+            "the reference's log-probabilities are of other rows or of other tokens",
+            where=str(path),
             do="compute them from the same data, with the same tokenizer and max_length",
-        )  # fmt: skip
+        )
     return Scores(
-        torch.tensor(sums, dtype=torch.float32), torch.tensor(tokens, dtype=torch.float32) if per_token else None,
+        torch.tensor(sums, dtype=torch.float32),
+        torch.tensor(tokens, dtype=torch.float32) if per_token else None,
         torch.tensor(others, dtype=torch.float32) if rows.mismatched is not None else None,
-    )  # fmt: skip
+    )
 
 
 def is_of(directory: Path, checkpoint: Path) -> bool:

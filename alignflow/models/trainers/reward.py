@@ -23,8 +23,14 @@ from alignflow.models.trainers.reward_rows import RewardRows, check_rows, read_r
 
 
 def train_reward(
-    config: RewardConfig, *, base: Path, preferences: Path | None = None, unpaired: Path | None = None, rankings: Path | None = None, run: Run
-) -> dict[str, float | None]:  # fmt: skip
+    config: RewardConfig,
+    *,
+    base: Path,
+    preferences: Path | None = None,
+    unpaired: Path | None = None,
+    rankings: Path | None = None,
+    run: Run,
+) -> dict[str, float | None]:
     """Train a reward model on train.parquet of the data that is given, on the backbone of the checkpoint `base`.
 
     Metrics: `loss` of the last logged steps, and on heldout.parquet those of `evaluate_reward`.
@@ -41,31 +47,43 @@ def train_reward(
         TrainingError: the loss cannot learn from the data that is given, no rows, zero steps, or a loss that is not finite.
     """
     given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
-    kind, directory = next(((kind, given[kind]) for kind in config.about_loss.kinds if given[kind] is not None), ("", None))
+    kind, directory = next(
+        ((kind, given[kind]) for kind in config.about_loss.kinds if given[kind] is not None), ("", None)
+    )
     if directory is None:
         raise TrainingError(
-            f"reward.loss {config.loss} learns from {config.about_loss.what}", where="reward", do=f"give {' or '.join(config.about_loss.kinds)}"
+            f"reward.loss {config.loss} learns from {config.about_loss.what}",
+            where="reward",
+            do=f"give {' or '.join(config.about_loss.kinds)}",
         )
     group.join(run.runtime)
     reward = build_reward_model(base, run.runtime)
     add_adapter(reward, config, base)
-    sides = {side: read_reward_rows(config, kind, directory / f"{side}.parquet", reward, run) for side in ("train", "heldout")}
+    sides = {
+        side: read_reward_rows(config, kind, directory / f"{side}.parquet", reward, run)
+        for side in ("train", "heldout")
+    }
     rows, heldout = sides["train"], sides["heldout"]
     if not len(rows):
         what = config.about_loss.what
-        raise TrainingError(f"no {what} to learn from", where="reward", do="raise reward.max_length, or label more candidates")
+        raise TrainingError(
+            f"no {what} to learn from", where="reward", do="raise reward.max_length, or label more candidates"
+        )
     engine = make_engine(reward.model, config, run.runtime)
 
     def compute(batch: list[int]) -> StepOutput:
         output = rows.loss(reward, batch)
-        return StepOutput(output.loss.sum(), {name: (float(values.sum()), len(batch)) for name, values in output.metrics.items()})
+        return StepOutput(
+            output.loss.sum(), {name: (float(values.sum()), len(batch)) for name, values in output.metrics.items()}
+        )
 
     plan = Plan("reward", rows.lengths, [1.0] * len(rows), rows.ids)
     metrics = fit(engine, compute, plan, config, run, lambda: evaluate_reward(reward, heldout, run))
     card = {
         "Reward model": f"Reward model ({config.loss}), trained by alignflow; one score per answer, read at its last token.",
-        rows.noun: str(len(rows)), "licences of what went in": licences_of(base, directory),
-    }  # fmt: skip
+        rows.noun: str(len(rows)),
+        "licences of what went in": licences_of(base, directory),
+    }
     shown = "heldout" if len(heldout) else "train"
     names = sides[shown].table_names(config.check_rows)
     save_reward_model(reward, run.out, check_rows(directory / f"{shown}.parquet", kind, names, config.check_rows), card)

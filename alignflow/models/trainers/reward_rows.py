@@ -16,7 +16,14 @@ from alignflow.data.run import Run
 from alignflow.models.losses.base import LossOutput
 from alignflow.models.losses.reward import bradley_terry, reward_binary, reward_pointwise, reward_ranking
 from alignflow.models.reward_model import RewardModel, ScoredRow
-from alignflow.models.trainers.offline_rows import OfflineRows, read_halves, read_rankings, read_scored, read_two_of_list, read_unpaired
+from alignflow.models.trainers.offline_rows import (
+    OfflineRows,
+    read_halves,
+    read_rankings,
+    read_scored,
+    read_two_of_list,
+    read_unpaired,
+)
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 
 Loss = Callable[[RewardModel, list[int]], LossOutput]
@@ -67,7 +74,9 @@ def read_reward_rows(config: RewardConfig, kind: str, path: Path, reward: Reward
     if config.loss == "ranking":
         return _of_lists({"rankings": read_rankings, "preferences": read_two_of_list}[kind](*arguments), config)
     if config.loss == "binary":
-        return _labelled({"unpaired": read_unpaired, "preferences": read_halves}[kind](*arguments), parts=kind == "preferences")
+        return _labelled(
+            {"unpaired": read_unpaired, "preferences": read_halves}[kind](*arguments), parts=kind == "preferences"
+        )
     return _scored(read_scored(*arguments))
 
 

@@ -46,7 +46,9 @@ class RolloutBuffer:
 
     def _tensors(self, update: int, phase: int) -> dict[str, torch.Tensor] | None:
         extra = self._extra
-        fits = extra.get("update") == update and extra.get("processes") == group.size() and extra.get("phase", -1) >= phase
+        fits = (
+            extra.get("update") == update and extra.get("processes") == group.size() and extra.get("phase", -1) >= phase
+        )
         return self._found.tensors if fits and self._found else None
 
     def _save(self, update: int, phase: int, tensors: dict[str, torch.Tensor], parts: list[str]) -> None:

@@ -64,18 +64,26 @@ class SavedStates:
         self._root, self._warn, self._note = root, warn, note
 
     def save(
-        self, step: int, engines: Mapping[str, Engine], extra: Mapping[str, Any] | None = None,
+        self,
+        step: int,
+        engines: Mapping[str, Engine],
+        extra: Mapping[str, Any] | None = None,
         tensors: Mapping[str, torch.Tensor] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Commit the state after `step` steps, and drop all but the newest ones; every process must call it.
 
         Raises:
             StoreError: the disk has not the space for it; the earlier states stay.
         """
         temporary, final = self._root / f".step-{step:08d}", self._root / f"step-{step:08d}"
-        own = {**{f"tensor/{name}": value.contiguous() for name, value in (tensors or {}).items()}, **generator_states()}
+        own = {
+            **{f"tensor/{name}": value.contiguous() for name, value in (tensors or {}).items()},
+            **generator_states(),
+        }
         parts = {name: engine.parts() for name, engine in engines.items()}
-        self._check_space(sum(_bytes(part.values for part in shares.values()) for shares in parts.values()) + _bytes(own.values()))
+        self._check_space(
+            sum(_bytes(part.values for part in shares.values()) for shares in parts.values()) + _bytes(own.values())
+        )
         if group.is_main():
             for left in self._root.glob(".step-*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -86,7 +94,12 @@ class SavedStates:
         _write(own, share_of(temporary, PROCESS, group.rank()), {})
         digests = gathered_digests([share_of(temporary, name, group.rank()) for name in (*parts, PROCESS)])
         if group.is_main():
-            state = {"step": step, "identity": self._root.name, "setting": self._setting(engines), "extra": dict(extra or {})}
+            state = {
+                "step": step,
+                "identity": self._root.name,
+                "setting": self._setting(engines),
+                "extra": dict(extra or {}),
+            }
             (temporary / STATE).write_text(json.dumps(state))
             seal_directory(temporary, {**digests, STATE: file_digest(temporary / STATE)})
             for path in (temporary / STATE, temporary / DIRECTORY_SEAL, temporary):
@@ -98,7 +111,9 @@ class SavedStates:
                 shutil.rmtree(old, ignore_errors=True)
         group.barrier()
 
-    def restore(self, engines: Mapping[str, Engine], accepts: Callable[[dict[str, Any]], bool] = lambda extra: True) -> Saved | None:
+    def restore(
+        self, engines: Mapping[str, Engine], accepts: Callable[[dict[str, Any]], bool] = lambda extra: True
+    ) -> Saved | None:
         """Load the newest whole state into the engines; None where there is none. Every process must call it.
 
         A damaged state is passed over, and so is one whose `extra` is not accepted: then an earlier one is taken, or none.
@@ -117,7 +132,8 @@ class SavedStates:
             same = processes == group.size()
             set_generator_states(shares[0] if same else {}, state["step"])
             tensors = [
-                {name.removeprefix("tensor/"): value for name, value in share.items() if name.startswith("tensor/")} for share in shares
+                {name.removeprefix("tensor/"): value for name, value in share.items() if name.startswith("tensor/")}
+                for share in shares
             ]
             self._tell(state, self._setting(engines))
             return Saved(state["step"], state["extra"], tensors[0] if same else {}, [] if same else tensors)
@@ -129,16 +145,24 @@ class SavedStates:
         damage = damaged_files(directory)
         if group.anywhere(damage is not None and bool(damage)):
             if group.is_main():
-                self._note(f"the state in {directory.name} is damaged, and is passed over: training goes on from an earlier one, or starts again")
+                self._note(
+                    f"the state in {directory.name} is damaged, and is passed over: training goes on from an earlier one, or starts again"
+                )
             return None
         with contextlib.suppress(OSError, ValueError, KeyError):
             found = json.loads((directory / STATE).read_text())
             for name in (*engines, PROCESS):
                 for rank in range(found["setting"]["processes"]):
                     _check_whole(share_of(directory, name, rank))
-            state = found if found["identity"] == self._root.name and sorted(found["setting"]["engines"]) == sorted(engines) else None
+            state = (
+                found
+                if found["identity"] == self._root.name and sorted(found["setting"]["engines"]) == sorted(engines)
+                else None
+            )
             if state and damage is None and group.is_main():
-                self._warn(f"the state in {directory.name} is of an older alignflow and carries no digests: its bytes could not be checked")
+                self._warn(
+                    f"the state in {directory.name} is of an older alignflow and carries no digests: its bytes could not be checked"
+                )
         return None if group.anywhere(state is None) else state
 
     def _setting(self, engines: Mapping[str, Engine]) -> dict[str, Any]:
@@ -152,7 +176,9 @@ class SavedStates:
             return
         print(f"resumed after step {state['step']}", flush=True)
         before, now = _words(state["setting"]), _words(setting)
-        if changes := [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]:
+        if changes := [
+            f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value
+        ]:
             self._warn(
                 f"step {state['step']} was saved by another setting ({', '.join(changes)}): from there results are equal to rounding, "
                 "not bit for bit"
@@ -166,8 +192,9 @@ class SavedStates:
         if group.anywhere(free < total):
             raise StoreError(
                 f"the next checkpoint needs {total / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; the last one stays",
-                where=str(self._root), do="free some space (`alignflow gc`) and run again: it goes on from there",
-            )  # fmt: skip
+                where=str(self._root),
+                do="free some space (`alignflow gc`) and run again: it goes on from there",
+            )
 
 
 def gathered_digests(files: list[Path]) -> dict[str, str]:
@@ -213,7 +240,9 @@ class StateReader:
                 found[begin - start : end - start] = values[begin - first : end - first]
                 missing -= end - begin
         if missing:
-            raise StoreError(f"the checkpoint lacks {missing} elements of {name}", where=name, do="remove the stage's work directory")
+            raise StoreError(
+                f"the checkpoint lacks {missing} elements of {name}", where=name, do="remove the stage's work directory"
+            )
         return found
 
     def __enter__(self) -> StateReader:
@@ -262,7 +291,11 @@ def share_of(directory: Path, engine: str, rank: int) -> Path:
 def write_parts(parts: Parts, path: Path) -> None:
     """Write what one process holds, on the disk when this returns; `StateReader` reads it."""
     starts = json.dumps({name: part.start for name, part in parts.items()})
-    _write({name: part.values.detach().float().cpu().contiguous() for name, part in parts.items()}, path, {"starts": starts})
+    _write(
+        {name: part.values.detach().float().cpu().contiguous() for name, part in parts.items()},
+        path,
+        {"starts": starts},
+    )
 
 
 def _write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:

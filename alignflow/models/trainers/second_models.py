@@ -44,6 +44,8 @@ def value_network(method: Method, path: Path, run: Run) -> ValueModel | None:
         return None
     if run.runtime.engine == "deepspeed" and run.runtime.zero_stage > 2:
         raise RecipeError(
-            "a method with a value network needs models that are whole in each process", where="engine.zero_stage", do="set it to 1 or 2"
+            "a method with a value network needs models that are whole in each process",
+            where="engine.zero_stage",
+            do="set it to 1 or 2",
         )
     return make_value_model("policy", path, None, run.runtime)

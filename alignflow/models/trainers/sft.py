@@ -40,8 +40,12 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     group.join(run.runtime)
     policy = load_policy(base, run.runtime, trainable=True)
     add_adapter(policy, config, base)
-    ids, rows = read_rows(demonstrations / "train.parquet", policy.tokenizer, config.max_length, run, context_of(policy.model))
-    _, heldout = read_rows(demonstrations / "heldout.parquet", policy.tokenizer, config.max_length, run, context_of(policy.model))
+    ids, rows = read_rows(
+        demonstrations / "train.parquet", policy.tokenizer, config.max_length, run, context_of(policy.model)
+    )
+    _, heldout = read_rows(
+        demonstrations / "heldout.parquet", policy.tokenizer, config.max_length, run, context_of(policy.model)
+    )
     if config.train_on == "last_turn":
         rows, heldout = LastTurns.of(rows), LastTurns.of(heldout)
     engine = make_engine(policy.model, config, run.runtime)
@@ -49,7 +53,9 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     by_row = config.loss_reduction == "sequence_mean"
 
     def compute(batch: list[int]) -> StepOutput:
-        statistics = _statistics(policy, [rows[index] for index in batch], noise and noise.of([ids[index] for index in batch]))
+        statistics = _statistics(
+            policy, [rows[index] for index in batch], noise and noise.of([ids[index] for index in batch])
+        )
         tokens = float(len(statistics.logps))
         nll = row_means(statistics).sum() if by_row else -statistics.logps.sum()
         return StepOutput(nll, {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)})
@@ -58,8 +64,9 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     metrics = fit(engine, compute, plan, config, run, lambda: evaluate_rows(policy, heldout, run, by_row))
     card = {
         "Supervised fine-tuning": "Fine-tuned by alignflow on the assistant tokens of demonstrations.",
-        "rows": str(len(rows)), "licences of what went in": licences_of(base, demonstrations),
-    }  # fmt: skip
+        "rows": str(len(rows)),
+        "licences of what went in": licences_of(base, demonstrations),
+    }
     save_model(policy, run.out, card)
     engine.close()
     return metrics
@@ -80,7 +87,7 @@ def row_means(statistics: TokenStatistics) -> torch.Tensor:
 
 def read_rows(
     path: Path, tokenizer: Any, max_length: int, run: Run, context: int | None = None, stage: str = "sft"
-) -> tuple[Sequence[str], StoredRows]:  # fmt: skip
+) -> tuple[Sequence[str], StoredRows]:
     """Names and ids of conversations; those over `max_length` tokens or the model's `context` are left out and counted in a warning.
 
     Every process of a stage must call it.
@@ -97,14 +104,17 @@ def read_rows(
     too_long = int(np.count_nonzero(~fits))
     if silent:
         raise TrainingError(
-            f"{len(silent)} rows have no supervised token: {', '.join(silent[:4])}", where=f"{stage}, {path.name}",
+            f"{len(silent)} rows have no supervised token: {', '.join(silent[:4])}",
+            where=f"{stage}, {path.name}",
             do="demonstrations need an assistant turn, and a chat template that starts before it",
-        )  # fmt: skip
+        )
     if too_long:
         run.warn(f"{too_long} rows of {path.name} are over {limit} and were left out")
     positions = np.flatnonzero(kept)
     if not len(positions) and path.stem == "train":
-        raise TrainingError("no demonstrations to learn from", where=stage, do=f"raise {stage}.max_length, or give more data")
+        raise TrainingError(
+            "no demonstrations to learn from", where=stage, do=f"raise {stage}.max_length, or give more data"
+        )
     return Picked(positions, encoded.names), StoredRows(encoded, "completion", positions)
 
 
@@ -125,4 +135,7 @@ def evaluate_rows(policy: Policy, rows: StoredRows, run: Run, by_row: bool = Fal
     sums = group.sum_all(sums)
     if not sums["tokens"]:
         return {"eval_loss": None, "eval_mean_token_accuracy": None}
-    return {"eval_loss": sums["nll"] / sums["rows" if by_row else "tokens"], "eval_mean_token_accuracy": sums["correct"] / sums["tokens"]}
+    return {
+        "eval_loss": sums["nll"] / sums["rows" if by_row else "tokens"],
+        "eval_mean_token_accuracy": sums["correct"] / sums["tokens"],
+    }

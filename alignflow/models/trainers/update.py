@@ -22,8 +22,11 @@ from alignflow.models.trainers.experience import Experience
 from alignflow.models.value_model import ValueModel
 
 SHOWN = {
-    "clipfrac": "policy/clipfrac_avg", "ratio": "val/ratio", "ratio/square": "val/ratio/square", "approxkl": "policy/approxkl_avg",
-}  # fmt: skip
+    "clipfrac": "policy/clipfrac_avg",
+    "ratio": "val/ratio",
+    "ratio/square": "val/ratio/square",
+    "approxkl": "policy/approxkl_avg",
+}
 PolicyLoss = Callable[[PolicyBatch, OnlineOptions], TokenLoss]
 
 
@@ -71,7 +74,9 @@ class Tally:
             pair[1] += count
 
 
-def take_steps(learner: Learner, experience: Experience, update: int, rates: Rates, where: str) -> dict[str, tuple[float, float]]:
+def take_steps(
+    learner: Learner, experience: Experience, update: int, rates: Rates, where: str
+) -> dict[str, tuple[float, float]]:
     """All steps of an update; returns name -> (sum, count) of what they measured, over all processes.
 
     The policy's steps end when a mini-batch's approximate KL to the sampler exceeds `target_kl`; the value model's go on.
@@ -105,7 +110,9 @@ def _seed(seed: int, update: int, epoch: int) -> int:
     return ((seed * 1_000_003 + update) * 1_009 + epoch) * 65_537 % 2**62 + group.rank()
 
 
-def policy_step(learner: Learner, experience: Experience, batch: list[int], step: int, rate: float, tally: Tally) -> float:
+def policy_step(
+    learner: Learner, experience: Experience, batch: list[int], step: int, rate: float, tally: Tally
+) -> float:
     """One step of the policy on a mini-batch; returns the approximate KL to the sampler that it saw before it moved."""
     policy, engine = learner.policy
     options, rows = learner.options, experience.scored.rollouts.rows
@@ -115,12 +122,16 @@ def policy_step(learner: Learner, experience: Experience, batch: list[int], step
     for chosen, places, counts in part.passes(rows, policy.runtime.micro_batch_tokens):
         statistics = policy.token_statistics([rows[index] for index in chosen], which, temperature=options.temperature)
         weights, mask = (values[places].to(policy.device) for values in (part.weights, experience.mask))
-        old_logps, advantages = (values[places].to(policy.device) for values in (experience.scored.logps, experience.advantages))
+        old_logps, advantages = (
+            values[places].to(policy.device) for values in (experience.scored.logps, experience.advantages)
+        )
         found = learner.loss(PolicyBatch(statistics.logps, old_logps, advantages, mask), options)
         loss = (found.loss * weights).sum()
         entropy = (statistics.values["entropy"] * weights).sum() if options.entropy_coefficient else torch.zeros(())
         share = counts / part.denominator
-        engine.backward(total_loss(loss * share, entropy=entropy * share, entropy_coefficient=options.entropy_coefficient))
+        engine.backward(
+            total_loss(loss * share, entropy=entropy * share, entropy_coefficient=options.entropy_coefficient)
+        )
         if not counts:
             continue
         for name, values in {**found.metrics, "ratio/square": found.metrics["ratio"].square()}.items():
@@ -148,7 +159,8 @@ def value_step(learner: Learner, experience: Experience, batch: list[int], rate:
     for chosen, places, counts in part.passes(rows, critic.runtime.micro_batch_tokens):
         values = critic.values_packed([rows[index] for index in chosen])
         old_values, returns, mask, weights = (
-            found[places].to(critic.device) for found in (experience.scored.values, experience.returns, experience.mask, part.weights)
+            found[places].to(critic.device)
+            for found in (experience.scored.values, experience.returns, experience.mask, part.weights)
         )
         found = clipped_value_loss(values, old_values, returns, mask, options.cliprange_value)
         loss = (found.loss * weights).sum()
@@ -159,7 +171,12 @@ def value_step(learner: Learner, experience: Experience, batch: list[int], rate:
         sums["clipfrac"] += float(found.metrics["clipfrac"].sum())
     total = group.sum_all(sums)
     _check(total["loss"], engine.step(rate), "value", tally)
-    tally.add({"loss/value_avg": (total["loss"] / part.denominator, 1.0), "val/clipfrac_avg": (total["clipfrac"], max(part.tokens, 1.0))})
+    tally.add(
+        {
+            "loss/value_avg": (total["loss"] / part.denominator, 1.0),
+            "val/clipfrac_avg": (total["clipfrac"], max(part.tokens, 1.0)),
+        }
+    )
 
 
 def ptx_backward(learner: Learner, step: int, rows: int) -> dict[str, tuple[float, float]]:
@@ -205,7 +222,8 @@ class _Part:
 def _check(loss: float, norm: float, what: str, tally: Tally) -> None:
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise TrainingError(
-            f"the {what} loss is {loss} and its gradient's norm {norm}", where=tally.where,
+            f"the {what} loss is {loss} and its gradient's norm {norm}",
+            where=tally.where,
             do="lower learning_rate or value_learning_rate, or set score_clip; the last state is kept",
-        )  # fmt: skip
+        )
     tally.add({f"{what}/grad_norm": (norm, 1.0)})

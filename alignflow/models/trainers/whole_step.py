@@ -87,13 +87,22 @@ class StepFigures:
             return None if values is None else values[at]
 
         return OfflineBatch(
-            owners, data.role[at], sums, torch.from_numpy(data.answer_tokens[places]), data.ended[at], reference, data.soft_label[at],
-            label=chosen(data.label), score=chosen(data.score),
-        )  # fmt: skip
+            owners,
+            data.role[at],
+            sums,
+            torch.from_numpy(data.answer_tokens[places]),
+            data.ended[at],
+            reference,
+            data.soft_label[at],
+            label=chosen(data.label),
+            score=chosen(data.score),
+        )
 
     def _own_sums(self, side: Answers, rows: list[int], places: np.ndarray) -> torch.Tensor:
         """(answers,) fp32: the policy's sums of the answers of a step, whose rows stand whole in one pass."""
-        different, numbers = np.unique(places, return_inverse=True)  # a step across the end of an epoch may have a row twice
+        different, numbers = np.unique(
+            places, return_inverse=True
+        )  # a step across the end of an epoch may have a row twice
         own_rows = list(dict.fromkeys(rows))
         sums = torch.zeros(len(different))
         for own in passes([side.rows.lengths[row] for row in own_rows], self._run.runtime.micro_batch_tokens):
@@ -116,7 +125,9 @@ def _placed(found: Mapping[str, torch.Tensor], rows: Sequence[int]) -> Of:
     different, numbers = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
     places, times = torch.from_numpy(numbers), torch.from_numpy(np.bincount(numbers, minlength=len(different)))
     of_rows = {
-        name: value.new_zeros(len(different)).index_add(0, places, value) / times.to(value.dtype) for name, value in found.items() if value.ndim
+        name: value.new_zeros(len(different)).index_add(0, places, value) / times.to(value.dtype)
+        for name, value in found.items()
+        if value.ndim
     }
 
     def of(own: Sequence[int]) -> Figures:

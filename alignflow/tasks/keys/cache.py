@@ -27,7 +27,9 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 class StageKeyPolicy(CachePolicy):
     """Returns the key that the call carries."""
 
-    def compute_key(self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **_: Any) -> str | None:
+    def compute_key(
+        self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **_: Any
+    ) -> str | None:
         """The key of the one parameter `call`."""
         return inputs["call"].key
 
@@ -48,7 +50,10 @@ class StoreKeyStorage(LocalFileSystem):
         if manifest is None:
             raise FileNotFoundError(key)
         metadata = ResultRecordMetadata(
-            storage_key=key, serializer=JSONSerializer(), expiration=None, prefect_version=manifest.libraries.get("prefect", "")
+            storage_key=key,
+            serializer=JSONSerializer(),
+            expiration=None,
+            prefect_version=manifest.libraries.get("prefect", ""),
         )
         value = StageResult(ref=manifest.ref(), ran=False).model_dump()
         _write_whole(Path(self.results) / key, json.dumps(value))

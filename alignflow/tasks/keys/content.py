@@ -27,7 +27,10 @@ from alignflow.data.sources.files import inside, is_pattern, matched
 from alignflow.tasks.store.integrity import tell
 
 LOCKED_S = 5.0  # how long another process may hold the cache before this one works without it
-FINE_NS, COARSE_NS = 50_000_000, 3_000_000_000  # how long two changes of a file may have one time: clocks of local disks, and of others
+FINE_NS, COARSE_NS = (
+    50_000_000,
+    3_000_000_000,
+)  # how long two changes of a file may have one time: clocks of local disks, and of others
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
 
 
@@ -43,7 +46,9 @@ class ContentDigests:
         if not os.access(root, os.W_OK):  # a store that is only read: digests are remembered while the process lives
             self._memory: _Database | _Files = _Database(Path(":memory:"))
         else:
-            self._memory = _Files(root / "content" / this_host().file_name) if shared else _Database(root / "content.sqlite")
+            self._memory = (
+                _Files(root / "content" / this_host().file_name) if shared else _Database(root / "content.sqlite")
+            )
 
     def of(self, kind: str, name: str, revision: str | None = None) -> str:
         """What enters the key in place of a name.
@@ -60,7 +65,9 @@ class ContentDigests:
             return self._of(kind, name, revision)
         except OSError as error:  # no permission, a name that no file system takes, a disk that fails
             raise UserError(
-                f"it cannot be read: {error.strerror or error}", where=cut(name), do="check the path and its permissions"
+                f"it cannot be read: {error.strerror or error}",
+                where=cut(name),
+                do="check the path and its permissions",
             ) from None
 
     def _of(self, kind: str, name: str, revision: str | None) -> str:
@@ -68,29 +75,44 @@ class ContentDigests:
             return self._path(name, revision)
         if kind == "model":
             check_model_path(Path(name))
-            return self._path(name, revision, links=False)  # a model is what lies in its folder, and not in what this links to
-        return {"constitution": self._constitution, "question": self._question, "name_or_file": self._name_or_file, "module": self._module}[
-            kind
-        ](name)
+            return self._path(
+                name, revision, links=False
+            )  # a model is what lies in its folder, and not in what this links to
+        return {
+            "constitution": self._constitution,
+            "question": self._question,
+            "name_or_file": self._name_or_file,
+            "module": self._module,
+        }[kind](name)
 
     def _path(self, name: str, revision: str | None, links: bool = True) -> str:
         path = Path(name)
         if path.is_dir():
             digests = {within: self._file(file) for within, file in inside(path, links).items()}
-            if is_adapter(path) and BASE not in digests:  # an adapter that was not made here may lie apart from its base
+            if (
+                is_adapter(path) and BASE not in digests
+            ):  # an adapter that was not made here may lie apart from its base
                 digests["base"] = self._path(str(find_base(path)), None, links=False)
             return artifacts.digest_of(digests)
         if is_pattern(name):
             digests = {within: self._file(file) for within, file in matched(name).items()}
             if not digests:
-                raise UserError("no file matches", where=name, do="check the pattern; a relative one starts at the recipe's directory")
+                raise UserError(
+                    "no file matches",
+                    where=name,
+                    do="check the pattern; a relative one starts at the recipe's directory",
+                )
             return artifacts.digest_of(digests)
         if path.exists() and not path.is_file():
-            raise UserError("it is neither a file nor a folder", where=name, do="name a regular file, or a folder of them")
+            raise UserError(
+                "it is neither a file nor a folder", where=name, do="name a regular file, or a folder of them"
+            )
         return self._file(path) if path.is_file() else self._hub(name, revision)
 
     def _constitution(self, name: str) -> str:
-        return artifacts.digest_of({str(index): self._file(file) for index, file in enumerate(constitution_files(name))})
+        return artifacts.digest_of(
+            {str(index): self._file(file) for index, file in enumerate(constitution_files(name))}
+        )
 
     def _question(self, name: str) -> str:
         built_in = PROMPTS / f"{name}.j2"
@@ -99,7 +121,9 @@ class ContentDigests:
         if not Path(name).is_file():
             known = ", ".join(sorted(path.stem for path in PROMPTS.glob("*.j2")))
             raise UserError(
-                f"no judge prompt {name!r}", where="judge.options.prompt", do=f"built-in: {known}; or give the path of a Jinja file"
+                f"no judge prompt {name!r}",
+                where="judge.options.prompt",
+                do=f"built-in: {known}; or give the path of a Jinja file",
             )
         return self._file(Path(name))
 
@@ -120,7 +144,11 @@ class ContentDigests:
 
     def _hub(self, name: str, revision: str | None) -> str:
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise UserError("no such file or directory", where=name, do="check the path; relative ones start at the recipe's directory")
+            raise UserError(
+                "no such file or directory",
+                where=name,
+                do="check the path; relative ones start at the recipe's directory",
+            )
         from huggingface_hub import HfApi
 
         try:
@@ -129,9 +157,10 @@ class ContentDigests:
             info = look_up(name, revision=revision)
         except Exception as error:  # noqa: BLE001 (the Hub's client raises many kinds; all mean that it cannot be had)
             raise UserError(
-                f"neither a local path nor a Hub id that can be reached ({type(error).__name__})", where=name,
+                f"neither a local path nor a Hub id that can be reached ({type(error).__name__})",
+                where=name,
                 do="check the spelling; relative paths start at the recipe's directory",
-            ) from None  # fmt: skip
+            ) from None
         return f"hub:{name}@{info.sha}"
 
     @staticmethod
@@ -171,11 +200,18 @@ class _Database:
 
     def _open(self) -> None:
         self._database = sqlite3.connect(self._path, timeout=LOCKED_S)
-        self._database.execute("drop table if exists digests")  # an older alignflow's, which knew size and time of writing alone
-        self._database.execute("create table if not exists stamped (path text primary key, stamp text, digest text, seal text)")
+        self._database.execute(
+            "drop table if exists digests"
+        )  # an older alignflow's, which knew size and time of writing alone
+        self._database.execute(
+            "create table if not exists stamped (path text primary key, stamp text, digest text, seal text)"
+        )
 
     def _select(self, name: str) -> Any:
-        return self._database and self._database.execute("select stamp, digest, seal from stamped where path = ?", (name,)).fetchone()
+        return (
+            self._database
+            and self._database.execute("select stamp, digest, seal from stamped where path = ?", (name,)).fetchone()
+        )
 
     def _insert(self, row: tuple[Any, ...]) -> None:
         if self._database:
@@ -189,7 +225,12 @@ class _Database:
                 return what()
             except (sqlite3.Error, ValueError, OverflowError) as error:  # text that is no UTF-8 is a ValueError
                 self._close()
-                if last or _is_busy(error) or not os.access(self._path, os.W_OK) or not os.access(self._path.parent, os.W_OK):
+                if (
+                    last
+                    or _is_busy(error)
+                    or not os.access(self._path, os.W_OK)
+                    or not os.access(self._path.parent, os.W_OK)
+                ):
                     tell(f"content.sqlite is not used by this process ({error}): the recipe's files are hashed again")
                     return None
                 tell(f"content.sqlite is damaged ({error}): it was removed, and the recipe's files are hashed again")
@@ -212,9 +253,13 @@ def row_seal(name: Any, stamp: Any, digest: Any) -> str:
 
 def damaged_rows(path: Path) -> list[str]:
     """Paths of the rows of the cache that cannot be trusted; raises sqlite3.Error where it is no whole database."""
-    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCKED_S)) as database:
+    with contextlib.closing(
+        sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCKED_S)
+    ) as database:
         wrong = [str(row[0]) for row in database.execute("pragma integrity_check") if row[0] != "ok"]
-        if not database.execute("select 1 from sqlite_master where name = 'stamped'").fetchone():  # an older alignflow made it
+        if not database.execute(
+            "select 1 from sqlite_master where name = 'stamped'"
+        ).fetchone():  # an older alignflow made it
             return wrong
         rows = database.execute("select path, stamp, digest, seal from stamped").fetchall()
     return wrong + [str(row[0]) for row in rows if row_seal(*row[:3]) != row[3]]
@@ -227,7 +272,9 @@ def remove_database(path: Path) -> None:
 
 
 def _is_busy(error: Exception) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in ("locked", "busy", "full", "unable to open"))
+    return isinstance(error, sqlite3.OperationalError) and any(
+        word in str(error) for word in ("locked", "busy", "full", "unable to open")
+    )
 
 
 class _Files:

@@ -52,9 +52,13 @@ class Parts:
         """Module, or `module:name` -> the part that owns it."""
         owners = {member: f"parts.{name}" for name, shared in PARTS.items() for member in shared.members}
         addresses = [
-            (address, part_name(table, name)) for table, rows in VERSIONED.items() if table != "parts" for name, row in rows.items()
-            for address in (getattr(row, "address", ""), getattr(row, "fills", "")) if address
-        ]  # fmt: skip
+            (address, part_name(table, name))
+            for table, rows in VERSIONED.items()
+            if table != "parts"
+            for name, row in rows.items()
+            for address in (getattr(row, "address", ""), getattr(row, "fills", ""))
+            if address
+        ]
         holders = Counter(module for module, _ in {(address.partition(":")[0], part) for address, part in addresses})
         holders.update(member.partition(":")[0] for member in owners)
         for address, part in addresses:

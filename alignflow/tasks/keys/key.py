@@ -139,7 +139,11 @@ def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterat
             else:
                 shown = own_module.short(value) if own_module.may_name_code(kind, name) else value
                 yield from _flatten_field(kind.model_fields[name], shown, f"{prefix}.{name}", contents)
-        if isinstance(value, str) and ":" in value and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}:
+        if (
+            isinstance(value, str)
+            and ":" in value
+            and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}
+        ):
             yield f"{prefix}.{name}.source", contents.of("module", value)
 
 

@@ -19,12 +19,16 @@ PACKAGE = "alignflow"
 ROOT = Path(alignflow.__file__).parent.parent
 WHOLE = "*"
 """All of a module: it is used as a value, so that nobody can tell which of its names are."""
-CATALOGUE = [importlib.import_module(f"{catalogue.__name__}.{found.name}") for found in pkgutil.iter_modules(catalogue.__path__)]
+CATALOGUE = [
+    importlib.import_module(f"{catalogue.__name__}.{found.name}") for found in pkgutil.iter_modules(catalogue.__path__)
+]
 TABLES: Mapping[str, tuple[str, str]] = {
     table: (module.__name__, name)
-    for module in (*CATALOGUE, shared_parts) for name, value in vars(module).items()
-    for table, rows in shared_parts.VERSIONED.items() if value is rows
-}  # fmt: skip
+    for module in (*CATALOGUE, shared_parts)
+    for name, value in vars(module).items()
+    for table, rows in shared_parts.VERSIONED.items()
+    if value is rows
+}
 """Where the source of each table stands: module and name. Code that uses a table reaches no row: the key knows which are bound."""
 _ADDRESS = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 _FILE = re.compile(r"[\w-][\w.-]*\.(j2|json|yaml|txt|html|css)")
@@ -110,7 +114,11 @@ class Code:
         return self._module(node.module).symbols.get(node.name)
 
     def _files(self, module: str, symbol: Symbol) -> list[Path]:
-        beside = [self._root.joinpath(*module.split(".")).parent / text for text in sorted(symbol.names.strings) if _FILE.fullmatch(text)]
+        beside = [
+            self._root.joinpath(*module.split(".")).parent / text
+            for text in sorted(symbol.names.strings)
+            if _FILE.fullmatch(text)
+        ]
         return [path for path in beside if path.is_file()]
 
     def _found(self, node: Node) -> Iterator[Node]:
@@ -176,5 +184,7 @@ class Code:
                 new = self._loads(queue.pop()) - seen
                 seen |= new
                 queue.extend(new)
-            self._effects[name] = frozenset(Node(place, EFFECTS) for place in seen if EFFECTS in self._module(place).symbols)
+            self._effects[name] = frozenset(
+                Node(place, EFFECTS) for place in seen if EFFECTS in self._module(place).symbols
+            )
         return self._effects[name]

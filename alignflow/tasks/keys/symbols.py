@@ -15,9 +15,21 @@ EFFECTS = "<effects>"
 Chain = tuple[str, ...]
 _FOR_PEOPLE = {"description", "title", "examples"}  # arguments of a pydantic field that no code reads
 _WRAPPERS = {
-    "cache", "lru_cache", "functools.cache", "functools.lru_cache", "dataclass", "dataclasses.dataclass", "contextmanager",
-    "contextlib.contextmanager", "torch.no_grad", "torch.inference_mode", "runtime_checkable", "overload", "final", "total_ordering",
-}  # fmt: skip
+    "cache",
+    "lru_cache",
+    "functools.cache",
+    "functools.lru_cache",
+    "dataclass",
+    "dataclasses.dataclass",
+    "contextmanager",
+    "contextlib.contextmanager",
+    "torch.no_grad",
+    "torch.inference_mode",
+    "runtime_checkable",
+    "overload",
+    "final",
+    "total_ordering",
+}
 
 
 class Symbol:
@@ -122,7 +134,9 @@ def _imported(node: ast.stmt) -> dict[str, str]:
         if isinstance(inner, ast.ImportFrom):
             found.update({alias.asname or alias.name: f"{inner.module}.{alias.name}" for alias in inner.names})
         elif isinstance(inner, ast.Import):
-            first = {alias.name.partition(".")[0]: alias.name.partition(".")[0] for alias in inner.names if not alias.asname}
+            first = {
+                alias.name.partition(".")[0]: alias.name.partition(".")[0] for alias in inner.names if not alias.asname
+            }
             found.update(first | {alias.asname: alias.name for alias in inner.names if alias.asname})
     return found
 
@@ -131,7 +145,10 @@ def _bound(node: ast.AST) -> Iterator[str]:
     """Names that a statement of the top level defines, in its branches too."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
-    elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.Name | ast.Tuple | ast.List | ast.Starred | ast.withitem | ast.NamedExpr):
+    elif isinstance(
+        node,
+        ast.stmt | ast.ExceptHandler | ast.Name | ast.Tuple | ast.List | ast.Starred | ast.withitem | ast.NamedExpr,
+    ):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
         for inner in ast.iter_child_nodes(node):

@@ -25,7 +25,8 @@ def current(parts: Parts | None = None) -> dict[str, dict[str, Any]]:
     parts = parts or Parts()
     rows = {part_name(table, name): row for table, rows in VERSIONED.items() for name, row in rows.items()}
     return {
-        part: {"version": row.version, "fingerprint": parts.fingerprint(part), "reaches": parts.reaches(part)} for part, row in rows.items()
+        part: {"version": row.version, "fingerprint": parts.fingerprint(part), "reaches": parts.reaches(part)}
+        for part, row in rows.items()
     }
 
 
@@ -39,19 +40,28 @@ def reached_parts() -> dict[str, list[str]]:
     """For each part the other parts that its code reaches: from the lock file, which is quick, or from the source where the
     lock file is older than the catalogue."""
     locked, parts = recorded(), Parts()
-    known = {part: entry["reaches"] for part, entry in locked.items() if set(entry.get("reaches", "?")) <= set(parts.names)}
+    known = {
+        part: entry["reaches"] for part, entry in locked.items() if set(entry.get("reaches", "?")) <= set(parts.names)
+    }
     return {part: known[part] if part in known else parts.reaches(part) for part in parts.names}
 
 
 def problems(locked: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> list[str]:
     """One line per part whose source changed under an unchanged version, or that is missing on one side."""
     lines = [f"{part}: not in the lock file (run with --update)" for part in sorted(now.keys() - locked.keys())]
-    lines += [f"{part}: in the lock file but not in the catalogue (run with --update)" for part in sorted(locked.keys() - now.keys())]
+    lines += [
+        f"{part}: in the lock file but not in the catalogue (run with --update)"
+        for part in sorted(locked.keys() - now.keys())
+    ]
     for part in sorted(now.keys() & locked.keys()):
         if locked[part]["version"] != now[part]["version"]:
-            lines.append(f"{part}: version {locked[part]['version']} -> {now[part]['version']} is not recorded (run with --update)")
+            lines.append(
+                f"{part}: version {locked[part]['version']} -> {now[part]['version']} is not recorded (run with --update)"
+            )
         elif locked[part]["fingerprint"] != now[part]["fingerprint"]:
-            lines.append(f"{part}: its source changed: raise its version in the catalogue, or declare it neutral (--neutral {part} REASON)")
+            lines.append(
+                f"{part}: its source changed: raise its version in the catalogue, or declare it neutral (--neutral {part} REASON)"
+            )
         elif locked[part].get("reaches") != now[part]["reaches"]:
             lines.append(f"{part}: the parts that it reaches are not recorded (run with --update)")
     return lines
@@ -63,7 +73,11 @@ def update(neutral: str = "", reason: str = "") -> list[str]:
     result = {}
     for part, found in now.items():
         before = locked.get(part)
-        changed = before is not None and before["version"] == found["version"] and before["fingerprint"] != found["fingerprint"]
+        changed = (
+            before is not None
+            and before["version"] == found["version"]
+            and before["fingerprint"] != found["fingerprint"]
+        )
         if changed and neutral in (part, "all") and reason:
             result[part] = {**found, "neutral": [*before.get("neutral", []), reason][-5:]}  # type: ignore[union-attr]
         elif changed:

@@ -47,9 +47,13 @@ def tell_waiting(name: str, why: str) -> None:
 
 
 def run_child(
-    name: str, spec: dict[str, Any], area: Path, timeout_s: float | None, keep_open: tuple[int, ...] = (),
+    name: str,
+    spec: dict[str, Any],
+    area: Path,
+    timeout_s: float | None,
+    keep_open: tuple[int, ...] = (),
     still: Callable[[], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Run `alignflow.worker` on `spec` and return its result: metrics, warnings, cost.
 
     Args:
@@ -79,18 +83,33 @@ def spec_environment(spec: dict[str, Any]) -> dict[str, str]:
 @contextlib.contextmanager
 def supervised(
     arguments: list[str], log_path: Path, environment: dict[str, str], keep_open: tuple[int, ...] = ()
-) -> Iterator[subprocess.Popen[bytes]]:  # fmt: skip
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run `alignflow.worker ARGUMENTS` under a supervisor, which ends its process group when this block or process ends.
 
     The log begins with the names of the variables that the process was not given.
     """
-    command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(GRACE_S), *python(str(START), "alignflow.worker", *arguments)]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(SUPERVISOR),
+        str(GRACE_S),
+        *python(str(START), "alignflow.worker", *arguments),
+    ]
     with open(log_path, "w") as log:
         if left_out := withheld(os.environ, environment):
-            log.write(f"environment variables that this process was not given (engine.environment names more): {', '.join(left_out)}\n")
+            log.write(
+                f"environment variables that this process was not given (engine.environment names more): {', '.join(left_out)}\n"
+            )
             log.flush()
         supervisor = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=environment, pass_fds=keep_open
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment,
+            pass_fds=keep_open,
         )
     try:
         yield supervisor
@@ -99,8 +118,12 @@ def supervised(
 
 
 def _wait(
-    supervisor: subprocess.Popen[bytes], name: str, spec_path: Path, timeout_s: float | None, still: Callable[[], None] | None
-) -> bool:  # fmt: skip
+    supervisor: subprocess.Popen[bytes],
+    name: str,
+    spec_path: Path,
+    timeout_s: float | None,
+    still: Callable[[], None] | None,
+) -> bool:
     """Wait for the end and pass progress on; returns whether the time ran out. A spec that is touched is one at work."""
     started, ended, seen = time.monotonic(), False, 0
     while not ended:
@@ -143,7 +166,11 @@ def _end(supervisor: subprocess.Popen[bytes]) -> None:
 
 def _outcome(name: str, area: Path, status: int, log: Path, timeout: float | bool | None) -> dict[str, Any]:
     if timeout:
-        raise StageError(f"stopped after {timeout:g} s", where=name, do="raise engine.timeout_s; a rerun goes on from its last checkpoint")
+        raise StageError(
+            f"stopped after {timeout:g} s",
+            where=name,
+            do="raise engine.timeout_s; a rerun goes on from its last checkpoint",
+        )
     with contextlib.suppress(OSError, ValueError):
         if status == 0:
             return json.loads((area / "result.json").read_text())
@@ -153,7 +180,9 @@ def _outcome(name: str, area: Path, status: int, log: Path, timeout: float | boo
     except (OSError, ValueError, KeyError):
         killed = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
         failure = StageError(
-            f"its process {killed} and left no result", where=name, do="out of memory? A rerun goes on from its last checkpoint"
+            f"its process {killed} and left no result",
+            where=name,
+            do="out of memory? A rerun goes on from its last checkpoint",
         )
     if type(failure) is StageError:
         failure.do = f"{failure.do}\n  end of the log ({log}):\n{_tail(log)}"

@@ -48,7 +48,7 @@ def devices_of(stage: str, runtime: Runtime) -> list[str]:
 @contextlib.contextmanager
 def held(
     devices: list[str], still: Callable[[], None] | None = None, waits: Callable[[str], None] = lambda device: None
-) -> Iterator[tuple[int, ...]]:  # fmt: skip
+) -> Iterator[tuple[int, ...]]:
     """Wait until no other stage holds one of these devices, and hold them; yields the open files of the locks.
 
     `waits` hears of each device that is not free; `still` is called again and again while it waits, and ends that by raising.

@@ -16,21 +16,95 @@ from alignflow.data.configs.variables import never_passed
 from alignflow.data.errors import AlignflowError, UserError
 from alignflow.safe_path import SAFE_PATH, given_path
 
-NAMES = frozenset({
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "TERM", "COLUMNS", "NO_COLOR",
-    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CC", "CXX",
-    "PYTHONPATH", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONFAULTHANDLER",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-    "DO_NOT_TRACK", "MPLCONFIGDIR", "MPLBACKEND", "TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS", "THP_MEM_ALLOC_ENABLE",
-    "HF_HOME", "HF_ENDPOINT", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_ASSETS_CACHE", "HF_XET_CACHE", "HF_MODULES_CACHE", "HUGGINGFACE_HUB_CACHE",
-})  # fmt: skip
+NAMES = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "TEMP",
+        "TMP",
+        "TERM",
+        "COLUMNS",
+        "NO_COLOR",
+        "LD_LIBRARY_PATH",
+        "DYLD_LIBRARY_PATH",
+        "DYLD_FALLBACK_LIBRARY_PATH",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX",
+        "CC",
+        "CXX",
+        "PYTHONPATH",
+        "PYTHONHASHSEED",
+        "PYTHONUTF8",
+        "PYTHONIOENCODING",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPYCACHEPREFIX",
+        "PYTHONFAULTHANDLER",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "DO_NOT_TRACK",
+        "MPLCONFIGDIR",
+        "MPLBACKEND",
+        "TOKENIZERS_PARALLELISM",
+        "RAYON_NUM_THREADS",
+        "THP_MEM_ALLOC_ENABLE",
+        "HF_HOME",
+        "HF_ENDPOINT",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+        "HF_ASSETS_CACHE",
+        "HF_XET_CACHE",
+        "HF_MODULES_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+    }
+)
 """Variables that the interpreter, the system's libraries and ours read: places, languages, certificates."""
 
 PREFIXES = (
-    "LC_", "XDG_", "ALIGNFLOW_", "CUDA_", "CUBLAS_", "CUBLASLT_", "CUDNN_", "NVIDIA_", "NCCL_", "GLOO_", "UCX_", "FI_", "RDMAV_", "IBV_",
-    "HIP_", "HSA_", "ROCR_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMEXPR_", "VECLIB_", "MALLOC_", "ARROW_",
-    "TORCH_", "TORCHINDUCTOR_", "TORCHDYNAMO_", "PYTORCH_", "TRITON_", "DS_", "TRANSFORMERS_", "HF_HUB_", "HF_DATASETS_",
-)  # fmt: skip
+    "LC_",
+    "XDG_",
+    "ALIGNFLOW_",
+    "CUDA_",
+    "CUBLAS_",
+    "CUBLASLT_",
+    "CUDNN_",
+    "NVIDIA_",
+    "NCCL_",
+    "GLOO_",
+    "UCX_",
+    "FI_",
+    "RDMAV_",
+    "IBV_",
+    "HIP_",
+    "HSA_",
+    "ROCR_",
+    "OMP_",
+    "KMP_",
+    "GOMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "BLIS_",
+    "NUMEXPR_",
+    "VECLIB_",
+    "MALLOC_",
+    "ARROW_",
+    "TORCH_",
+    "TORCHINDUCTOR_",
+    "TORCHDYNAMO_",
+    "PYTORCH_",
+    "TRITON_",
+    "DS_",
+    "TRANSFORMERS_",
+    "HF_HUB_",
+    "HF_DATASETS_",
+)
 """Starts of names: settings of chips, of linear algebra, of communication, of torch and of the Hub's client."""
 
 _SECRET = re.compile(
@@ -67,7 +141,11 @@ def stage_environment(environment: Mapping[str, str], named: Iterable[str] = (),
         if refused := never_passed(name):
             raise UserError(f"{name} is never passed on: {refused}", where="engine.environment", do="leave it out")
         if name not in environment:
-            raise UserError(f"{name} is not set", where="engine.environment", do=f"export {name} before you start the run, or leave it out")
+            raise UserError(
+                f"{name} is not set",
+                where="engine.environment",
+                do=f"export {name} before you start the run, or leave it out",
+            )
     wanted = {*named, *(HUB + PROXIES if hub else ())}
     passed = {name: value for name, value in environment.items() if name in wanted or _is_passed(name, value)}
     if "PYTHONPATH" in passed:

@@ -50,7 +50,11 @@ def memory_info(path: Path) -> tuple[int | None, int | None]:
         lines = path.read_text().splitlines()
     except OSError:
         return None, None
-    found = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines) if rest.split()[:1]}
+    found = {
+        name: int(rest.split()[0]) * 1024
+        for name, _, rest in (line.partition(":") for line in lines)
+        if rest.split()[:1]
+    }
     return found.get("MemTotal"), found.get("MemAvailable")
 
 

@@ -28,23 +28,34 @@ def join_stages(store: ArtifactStore, node_rank: int, say: Callable[[str], None]
         UserError: node 0 is the one that runs the recipe, or a stage has no place for this number.
     """
     if node_rank < 1:
-        raise UserError(f"node {node_rank} cannot join", where="--node-rank", do="node 0 runs the recipe; the others are 1, 2, ...")
+        raise UserError(
+            f"node {node_rank} cannot join", where="--node-rank", do="node 0 runs the recipe; the others are 1, 2, ..."
+        )
     joined: set[str] = set()
     watch = _Watch()
     while True:
         for spec_path in sorted((store.root / "staging").glob("*/spec.json")):
             spec = _read(spec_path)
-            if spec is None or spec["launch"] in joined or Runtime.model_validate(spec["runtime"]).nodes == 1 or not watch.moves(spec_path):
+            if (
+                spec is None
+                or spec["launch"] in joined
+                or Runtime.model_validate(spec["runtime"]).nodes == 1
+                or not watch.moves(spec_path)
+            ):
                 continue
             joined.add(spec["launch"])
             if node_rank >= spec["runtime"]["nodes"]:
                 raise UserError(
-                    f"{spec['stage']} has {spec['runtime']['nodes']} nodes, and this one is number {node_rank}", where="--node-rank",
+                    f"{spec['stage']} has {spec['runtime']['nodes']} nodes, and this one is number {node_rank}",
+                    where="--node-rank",
                     do="they are numbered from 0; raise engine.nodes in the recipe",
-                )  # fmt: skip
+                )
             say(f"{spec['stage']}: joined as node {node_rank} of {spec['runtime']['nodes']}")
             status = _join(spec_path, spec, node_rank, watch)
-            say(f"{spec['stage']}: ended" + (f" with status {status}; see {_log(spec_path, node_rank)}" if status else ""))
+            say(
+                f"{spec['stage']}: ended"
+                + (f" with status {status}; see {_log(spec_path, node_rank)}" if status else "")
+            )
             if once:
                 return
         time.sleep(POLL_S)

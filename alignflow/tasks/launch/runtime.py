@@ -52,14 +52,22 @@ def resolve_runtime(engine: EngineConfig, width: int | None = None) -> Runtime:
     training = engine.training if engine.training != "auto" else ("deepspeed" if installed else "torch")
     check_engine(engine, device, training)
     return Runtime(
-        device=device, precision=precision, engine=training,
+        device=device,
+        precision=precision,
+        engine=training,
         generator="transformers" if engine.generator == "auto" else engine.generator,
         threads=engine.threads or default_threads(engine.processes),
         micro_batch_tokens=engine.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
-        zero_stage=max(1, engine.zero_stage),  # 0 cannot give the gradient's norm, and one process has nothing to share out
-        offload=engine.offload, processes=engine.processes, nodes=engine.nodes, node_rank=engine.node_rank, rendezvous=engine.rendezvous,
+        zero_stage=max(
+            1, engine.zero_stage
+        ),  # 0 cannot give the gradient's norm, and one process has nothing to share out
+        offload=engine.offload,
+        processes=engine.processes,
+        nodes=engine.nodes,
+        node_rank=engine.node_rank,
+        rendezvous=engine.rendezvous,
         environment=engine.environment,
-    )  # fmt: skip
+    )
 
 
 def default_threads(processes: int) -> int:
@@ -81,31 +89,104 @@ def check_engine(engine: EngineConfig, device: str, training: str) -> None:
     Raises:
         UserError: the first field that does not go with the others.
     """
-    several = engine.processes * engine.nodes > 1
-    host_and_port = (engine.rendezvous or ":0").rpartition(":")
-    refusals = (
-        (several and training == "torch", "processes", "the plain torch engine is one process", "set engine.training: deepspeed"),
-        (engine.zero_stage > 1 and training == "torch", "zero_stage", "ZeRO is DeepSpeed's", "set engine.training: deepspeed"),
-        (engine.offload != "none" and training == "torch", "offload", "offloading is DeepSpeed's", "set engine.training: deepspeed"),
-        (engine.offload != "none" and device == "cpu", "offload", "on a CPU everything is in CPU memory already", "set it to none"),
-        (engine.offload == "all" and engine.zero_stage != 3, "offload", "weights can wait in CPU memory under ZeRO 3 alone",
-         "set engine.zero_stage: 3, or engine.offload: optimizer"),
-        (device == "cuda" and engine.processes > max(1, gpus()), "processes",
-         f"{engine.processes} processes need as many GPUs, and {gpus()} are visible", "lower it: each process has a GPU of its own"),
-        (engine.nodes > 1 and engine.rendezvous is None, "rendezvous", f"{engine.nodes} nodes need a place to meet",
-         "set it to HOST:PORT, an address of node 0 that the others reach"),
-        (engine.nodes == 1 and engine.rendezvous is not None, "rendezvous", "one node has nobody to meet", "leave it out, or raise engine.nodes"),
-        (not 0 <= int(host_and_port[2]) < 65536, "rendezvous", f"{host_and_port[2]} is no port", "give one from 1 to 65535"),
-        (engine.node_rank >= engine.nodes, "node_rank", f"node {engine.node_rank} of {engine.nodes}", "they are numbered from 0"),
-        (engine.dask_address is not None and engine.task_runner != "dask", "dask_address", "an address, and no Dask to use it",
-         "set engine.task_runner: dask, or leave it out"),
-        (engine.task_runner == "dask" and importlib.util.find_spec("prefect_dask") is None, "task_runner", "prefect-dask is not installed",
-         "pip install 'alignflow[dask]', or set it to local"),
-        (engine.node_rank > 0, "node_rank", "a recipe is run on node 0", "run `alignflow node --node-rank N` on the others"),
-    )  # fmt: skip
+    refusals = (*_training_refusals(engine, device, training), *_placement_refusals(engine))
     for wrong, field, what, advice in refusals:
         if wrong:
             raise UserError(what, where=f"engine.{field}", do=advice)
+
+
+_Refusal = tuple[bool, str, str, str]
+"""Whether the engine is refused, its field, what is wrong with it and what to do."""
+
+
+def _training_refusals(engine: EngineConfig, device: str, training: str) -> tuple[_Refusal, ...]:
+    several = engine.processes * engine.nodes > 1
+    return (
+        (
+            several and training == "torch",
+            "processes",
+            "the plain torch engine is one process",
+            "set engine.training: deepspeed",
+        ),
+        (
+            engine.zero_stage > 1 and training == "torch",
+            "zero_stage",
+            "ZeRO is DeepSpeed's",
+            "set engine.training: deepspeed",
+        ),
+        (
+            engine.offload != "none" and training == "torch",
+            "offload",
+            "offloading is DeepSpeed's",
+            "set engine.training: deepspeed",
+        ),
+        (
+            engine.offload != "none" and device == "cpu",
+            "offload",
+            "on a CPU everything is in CPU memory already",
+            "set it to none",
+        ),
+        (
+            engine.offload == "all" and engine.zero_stage != 3,
+            "offload",
+            "weights can wait in CPU memory under ZeRO 3 alone",
+            "set engine.zero_stage: 3, or engine.offload: optimizer",
+        ),
+        (
+            device == "cuda" and engine.processes > max(1, gpus()),
+            "processes",
+            f"{engine.processes} processes need as many GPUs, and {gpus()} are visible",
+            "lower it: each process has a GPU of its own",
+        ),
+    )
+
+
+def _placement_refusals(engine: EngineConfig) -> tuple[_Refusal, ...]:
+    host_and_port = (engine.rendezvous or ":0").rpartition(":")
+    return (
+        (
+            engine.nodes > 1 and engine.rendezvous is None,
+            "rendezvous",
+            f"{engine.nodes} nodes need a place to meet",
+            "set it to HOST:PORT, an address of node 0 that the others reach",
+        ),
+        (
+            engine.nodes == 1 and engine.rendezvous is not None,
+            "rendezvous",
+            "one node has nobody to meet",
+            "leave it out, or raise engine.nodes",
+        ),
+        (
+            not 0 <= int(host_and_port[2]) < 65536,
+            "rendezvous",
+            f"{host_and_port[2]} is no port",
+            "give one from 1 to 65535",
+        ),
+        (
+            engine.node_rank >= engine.nodes,
+            "node_rank",
+            f"node {engine.node_rank} of {engine.nodes}",
+            "they are numbered from 0",
+        ),
+        (
+            engine.dask_address is not None and engine.task_runner != "dask",
+            "dask_address",
+            "an address, and no Dask to use it",
+            "set engine.task_runner: dask, or leave it out",
+        ),
+        (
+            engine.task_runner == "dask" and importlib.util.find_spec("prefect_dask") is None,
+            "task_runner",
+            "prefect-dask is not installed",
+            "pip install 'alignflow[dask]', or set it to local",
+        ),
+        (
+            engine.node_rank > 0,
+            "node_rank",
+            "a recipe is run on node 0",
+            "run `alignflow node --node-rank N` on the others",
+        ),
+    )
 
 
 def key_components(stage: Stage, runtime: Runtime) -> dict[str, str]:

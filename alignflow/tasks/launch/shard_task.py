@@ -24,9 +24,13 @@ LAST_WORDS_S = 20.0  # that shards which are told to end have for it
 
 
 @task(
-    name="shard", task_run_name="{shard[name]}", description="Computes a share of a stage's rows and journals them.",
-    cache_policy=NO_CACHE, persist_result=False, retries=0,
-)  # fmt: skip
+    name="shard",
+    task_run_name="{shard[name]}",
+    description="Computes a share of a stage's rows and journals them.",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=0,
+)
 def run_shard(shard: dict[str, Any]) -> dict[str, Any]:
     """Run one shard where this task runs."""
     result = fill_shard(Shard.model_validate(shard))
@@ -84,9 +88,10 @@ def _told(error: BaseException, shard: Shard) -> AlignflowError:
     if isinstance(error, AlignflowError):
         return error
     return StageError(
-        f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", where=shard.name,
+        f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+        where=shard.name,
         do="a worker of the task runner was lost? What it committed stays: run the recipe again",
-    )  # fmt: skip
+    )
 
 
 @contextlib.contextmanager
@@ -99,7 +104,9 @@ def task_runner(sharding: Sharding) -> Iterator[TaskRunner[Any]]:
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError as error:
-        raise UserError("prefect-dask is not installed", where="engine.task_runner", do="pip install 'alignflow[dask]'") from error
+        raise UserError(
+            "prefect-dask is not installed", where="engine.task_runner", do="pip install 'alignflow[dask]'"
+        ) from error
     if sharding.dask_address:
         runner = DaskTaskRunner(address=sharding.dask_address)
     else:
@@ -111,9 +118,10 @@ def task_runner(sharding: Sharding) -> Iterator[TaskRunner[Any]]:
             runner.client  # noqa: B018 (connects)
         except (OSError, TimeoutError, ValueError) as error:
             raise UserError(
-                f"no Dask scheduler answers ({error})", where=f"engine.dask_address={sharding.dask_address}",
+                f"no Dask scheduler answers ({error})",
+                where=f"engine.dask_address={sharding.dask_address}",
                 do="start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`",
-            ) from error  # fmt: skip
+            ) from error
         yield runner
 
 

@@ -28,7 +28,9 @@ from alignflow.tasks.launch.devices import devices_of, held, visible_devices
 from alignflow.tasks.launch.runtime import default_threads
 
 POLL_S = 0.2
-STALE_LOOKS = 300  # at a sign of life that does not move, about half a minute; counted, because a machine may have slept
+STALE_LOOKS = (
+    300  # at a sign of life that does not move, about half a minute; counted, because a machine may have slept
+)
 _ALIVE, _ENDED, _KNOWN = "alive", "ended", "known.json"
 
 
@@ -70,11 +72,16 @@ def plan_shards(call: StageCall, spec: dict[str, Any]) -> list[Shard]:
     (place / _ALIVE).touch()
     return [
         Shard(
-            name=f"{call.name} {number + 1}/{count}", number=number, of=count, spec=spec, place=str(place),
-            threads=call.sharding.threads, timeout_s=call.timeout_s,
+            name=f"{call.name} {number + 1}/{count}",
+            number=number,
+            of=count,
+            spec=spec,
+            place=str(place),
+            threads=call.sharding.threads,
+            timeout_s=call.timeout_s,
         )
         for number in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def fill_shard(shard: Shard) -> dict[str, Any]:
@@ -92,9 +99,13 @@ def fill_shard(shard: Shard) -> dict[str, Any]:
     runtime = placed(shard, Runtime.model_validate(shard.spec["runtime"]))
     share = Share(number=shard.number, of=shard.of, known=Path(shard.place) / _KNOWN)
     spec = {
-        **shard.spec, "runtime": runtime.model_dump(), "share": share.model_dump(mode="json"), "work": str(area),
-        "out": str(area / "payload"), "side": str(area / "side"),
-    }  # fmt: skip
+        **shard.spec,
+        "runtime": runtime.model_dump(),
+        "share": share.model_dump(mode="json"),
+        "work": str(area),
+        "out": str(area / "payload"),
+        "side": str(area / "side"),
+    }
     with listening(None), held([runtime.gpu] if runtime.gpu else [], wanted) as locks:
         return {**run_child(shard.name, spec, area, shard.timeout_s, locks, wanted), "host": socket.gethostname()}
 
@@ -106,9 +117,10 @@ def placed(shard: Shard, runtime: Runtime) -> Runtime:
         visible = visible_devices()
         if not visible:
             raise UserError(
-                "device cuda, but no NVIDIA GPU is visible", where=f"{shard.name} on {socket.gethostname()}",
+                "device cuda, but no NVIDIA GPU is visible",
+                where=f"{shard.name} on {socket.gethostname()}",
                 do="start the workers of the task runner where the GPUs are, or set engine.device: cpu",
-            )  # fmt: skip
+            )
         if devices_of(shard.spec["stage"], runtime):
             changes["gpu"] = visible[shard.number % len(visible)]
     return runtime.model_copy(update=changes)
@@ -127,7 +139,9 @@ class _Wanted:
         self._looks = self._looks + 1 if moved == self._seen else 0
         self._seen = moved
         if not moved or (place / _ENDED).exists() or self._looks > STALE_LOOKS:
-            raise StageError("ended: nobody waits for its rows any more", where=self._shard.name, do="run the recipe again")
+            raise StageError(
+                "ended: nobody waits for its rows any more", where=self._shard.name, do="run the recipe again"
+            )
 
 
 def follow(shards: list[Shard], over: Callable[[], bool]) -> None:
@@ -157,10 +171,13 @@ def progress_of(shards: list[Shard], elapsed_s: float) -> dict[str, Any] | None:
     if not total:
         return None
     return {
-        "done": done, "total": total, "unit": found[0]["unit"], "elapsed_s": round(elapsed_s, 1),
+        "done": done,
+        "total": total,
+        "unit": found[0]["unit"],
+        "elapsed_s": round(elapsed_s, 1),
         "left_s": max((state["left_s"] for state in found if state["left_s"] is not None), default=None),
         "figures": {"shards": float(len(found))},
-    }  # fmt: skip
+    }
 
 
 def _latest(shard: Shard) -> dict[str, Any] | None:

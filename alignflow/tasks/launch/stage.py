@@ -27,7 +27,19 @@ from alignflow.tasks.store.artifact_store import ArtifactStore, Published
 from alignflow.tasks.store.locks import Hold
 from alignflow.tasks.store.pins import ROWS, Pins, stored_paths, using
 
-LIBRARIES = ("torch", "transformers", "deepspeed", "peft", "datasets", "prefect", "tokenizers", "safetensors", "pandas", "pyarrow", "numpy")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "deepspeed",
+    "peft",
+    "datasets",
+    "prefect",
+    "tokenizers",
+    "safetensors",
+    "pandas",
+    "pyarrow",
+    "numpy",
+)
 
 
 Results = list[dict[str, Any]]
@@ -36,8 +48,12 @@ Ahead = Callable[[StageCall, dict[str, Any]], Results]
 
 
 def run_stage(
-    call: StageCall, store: ArtifactStore, force: bool = False, warn: Callable[[str], None] = print, ahead: Ahead | None = None
-) -> tuple[ArtifactRef, bool]:  # fmt: skip
+    call: StageCall,
+    store: ArtifactStore,
+    force: bool = False,
+    warn: Callable[[str], None] = print,
+    ahead: Ahead | None = None,
+) -> tuple[ArtifactRef, bool]:
     """Return the artifact of `call` and whether it was made now, by this call; `ahead` works under the same lock.
 
     Two processes that call this with one key at the same time do the work once: the second one waits, and finds it. In a
@@ -61,7 +77,9 @@ def run_stage(
                 keep_log(call, store, store.area(call.key))
                 if not hold.lost():
                     raise
-                warn(f"{call.name} lost its lock to another process, and failed ({error.what}): looks again for the artifact")
+                warn(
+                    f"{call.name} lost its lock to another process, and failed ({error.what}): looks again for the artifact"
+                )
 
 
 def _needs(call: StageCall, store: ArtifactStore) -> set[str]:
@@ -75,7 +93,10 @@ def _check_inputs(call: StageCall, store: ArtifactStore) -> None:
     for ref in call.inputs.values():
         if not store.directory(ref.key).is_dir():
             raise DamagedArtifactError(
-                "an input is no longer in the store", key=ref.key, where=call.name, do="the stage that made it runs again"
+                "an input is no longer in the store",
+                key=ref.key,
+                where=call.name,
+                do="the stage that made it runs again",
             )
 
 
@@ -102,8 +123,13 @@ class _Attempt:
         spec = make_spec(call, store, area, self.force)
         try:
             shares = self.ahead(call, spec) if self.ahead else []
-            with held(devices_of(call.stage, call.runtime), waits=lambda gpu: tell_waiting(call.name, f"GPU {gpu} is at work for another stage")) as locks:
-                result = with_costs(run_child(call.name, spec, area, call.timeout_s, (*locks, *self.pins.files)), shares)
+            with held(
+                devices_of(call.stage, call.runtime),
+                waits=lambda gpu: tell_waiting(call.name, f"GPU {gpu} is at work for another stage"),
+            ) as locks:
+                result = with_costs(
+                    run_child(call.name, spec, area, call.timeout_s, (*locks, *self.pins.files)), shares
+                )
         finally:
             if shared:
                 attempts.leave(work)
@@ -121,7 +147,9 @@ class _Attempt:
         if published.ours and self.hold.lost():
             self.warn(f"{self.call.name}: another process took the lock meanwhile; it will take this artifact")
         if not published.ours:
-            self.warn(f"{self.call.name}: another process was first to publish {published.ref.key}: its artifact is taken")
+            self.warn(
+                f"{self.call.name}: another process was first to publish {published.ref.key}: its artifact is taken"
+            )
         if published.other_digest:
             self.warn(
                 f"{self.call.name}: two processes made {published.ref.key} with different results: {published.ref.digest} is the "
@@ -141,11 +169,17 @@ def make_spec(call: StageCall, store: ArtifactStore, area: Path, force: bool = F
     os.utime(rows)  # its last use, by which gc goes
     inputs = {name: store.payload(call.inputs[name]) for name in names if name in call.inputs}
     return {
-        "stage": call.stage, "config": pinned(call.config, call.components), "runtime": call.runtime.model_dump(mode="json"),
+        "stage": call.stage,
+        "config": pinned(call.config, call.components),
+        "runtime": call.runtime.model_dump(mode="json"),
         "inputs": {name: str(inputs[name]) if name in inputs else None for name in names},
-        "out": str(area / "payload"), "side": str(area / "side"), "work": str(work), "rows": str(rows), "encoded": str(encoded),
+        "out": str(area / "payload"),
+        "side": str(area / "side"),
+        "work": str(work),
+        "rows": str(rows),
+        "encoded": str(encoded),
         "hub": needs_the_hub(call.components, call.config, inputs.values()),
-    }  # fmt: skip
+    }
 
 
 def pinned(config: Any, components: Mapping[str, Any], place: str = "config") -> Any:
@@ -169,17 +203,38 @@ def rows_name(stage: str, components: Mapping[str, Any]) -> str:
 
 def make_manifest(call: StageCall, store: ArtifactStore, area: Path, result: dict[str, Any]) -> Manifest:
     """Everything that is known about a finished stage; hashes what it left."""
-    files, side = ({name: artifacts.file_digest(place / name) for name in artifacts.payload_files(place)} for place in (area / "payload", area / "side"))
+    files, side = (
+        {name: artifacts.file_digest(place / name) for name in artifacts.payload_files(place)}
+        for place in (area / "payload", area / "side")
+    )
     row = catalogue.STAGES[call.stage]
-    versions = {name.removeprefix("version."): str(value) for name, value in call.components.items() if name.startswith("version.")}
+    versions = {
+        name.removeprefix("version."): str(value)
+        for name, value in call.components.items()
+        if name.startswith("version.")
+    }
     return Manifest(
-        kind=row.makes, key=call.key, digest=artifacts.digest_of(files), stage=call.stage, files=files, side=side,
-        parts=artifacts.part_digests(files), components=call.components, config=call.config, inputs=call.inputs,
-        versions={"alignflow": alignflow.__version__, **versions}, fingerprint=fingerprint("stages", call.stage),
-        libraries=library_versions(), runtime=call.runtime.model_dump(), seed=call.config.get("seed"),
-        licences=licences(call, store), metrics=result["metrics"], warnings=result["warnings"], cost=result["cost"],
+        kind=row.makes,
+        key=call.key,
+        digest=artifacts.digest_of(files),
+        stage=call.stage,
+        files=files,
+        side=side,
+        parts=artifacts.part_digests(files),
+        components=call.components,
+        config=call.config,
+        inputs=call.inputs,
+        versions={"alignflow": alignflow.__version__, **versions},
+        fingerprint=fingerprint("stages", call.stage),
+        libraries=library_versions(),
+        runtime=call.runtime.model_dump(),
+        seed=call.config.get("seed"),
+        licences=licences(call, store),
+        metrics=result["metrics"],
+        warnings=result["warnings"],
+        cost=result["cost"],
         created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-    )  # fmt: skip
+    )
 
 
 def library_versions() -> dict[str, str]:

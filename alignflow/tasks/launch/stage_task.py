@@ -27,14 +27,23 @@ def stage_task(stage: str, store: ArtifactStore, force: bool = False, found: boo
     results = store.root / "prefect" / "results"
     results.mkdir(mode=0o700, parents=True, exist_ok=True)
     policy = StageKeyPolicy().configure(
-        key_storage=StoreKeyStorage(basepath=str(store.root / "prefect" / "keys"), store_root=str(store.root), results=str(results))
+        key_storage=StoreKeyStorage(
+            basepath=str(store.root / "prefect" / "keys"), store_root=str(store.root), results=str(results)
+        )
     )
 
     @task(
-        name=stage, task_run_name="{call.name} {call.short_key}" + (" cached" if found else ""), description=catalogue.STAGES[stage].summary, cache_policy=policy,
-        result_storage=results, result_serializer="json", persist_result=True, cache_result_in_memory=False,
-        refresh_cache=force, retries=0,
-    )  # fmt: skip
+        name=stage,
+        task_run_name="{call.name} {call.short_key}" + (" cached" if found else ""),
+        description=catalogue.STAGES[stage].summary,
+        cache_policy=policy,
+        result_storage=results,
+        result_serializer="json",
+        persist_result=True,
+        cache_result_in_memory=False,
+        refresh_cache=force,
+        retries=0,
+    )
     def run_stage_task(call: StageCall) -> dict[str, Any] | State[Any]:
         ref, ran = run_stage(call, store, force, get_run_logger().warning, run_shards)
         value = StageResult(ref=ref, ran=ran).model_dump()

@@ -85,7 +85,10 @@ class ArtifactStore:
             raise StoreError("the artifact is gone", where=key, do="run the recipe again") from None
         except ValueError as error:
             raise DamagedArtifactError(
-                integrity.distrust(error), key=key, where=str(self.directory(key)), do="a run sets it aside and makes it again; `alignflow verify` sets it aside too"
+                integrity.distrust(error),
+                key=key,
+                where=str(self.directory(key)),
+                do="a run sets it aside and makes it again; `alignflow verify` sets it aside too",
             ) from None
 
     def find(self, key: str) -> Manifest | None:
@@ -203,9 +206,12 @@ class ArtifactStore:
             first = None if force else self.find(manifest.key)  # sets it aside where it is not whole
             if first is not None:
                 os.rename(area, self.root / "quarantine" / f"{manifest.key}-{time.time_ns()}-second")
-                return Published(first.ref(), ours=False, other_digest=manifest.digest if manifest.digest != first.digest else "")
-        raise StoreError("other processes publish the same artifact all the time", where=manifest.key, do="run it again")
-
+                return Published(
+                    first.ref(), ours=False, other_digest=manifest.digest if manifest.digest != first.digest else ""
+                )
+        raise StoreError(
+            "other processes publish the same artifact all the time", where=manifest.key, do="run it again"
+        )
 
     def manifests(self, stage: str = "") -> Iterator[Manifest]:
         """All manifests that can be trusted, newest first; of one stage where it is named. The others are told of."""
@@ -218,7 +224,9 @@ class ArtifactStore:
             except OSError:
                 continue
             except ValueError as error:
-                integrity.tell(f"{directory.name} is left out: {integrity.distrust(error)}; `alignflow verify` sets it aside")
+                integrity.tell(
+                    f"{directory.name} is left out: {integrity.distrust(error)}; `alignflow verify` sets it aside"
+                )
         return iter(sorted(found, key=lambda manifest: manifest.created, reverse=True))
 
     def resolve(self, text: str) -> Manifest:
@@ -228,13 +236,26 @@ class ArtifactStore:
             return artifacts.checked_manifest(artifact)
         if (path / MANIFEST).is_file():
             return artifacts.checked_manifest(path)
-        matches = [m for m in self.manifests() if m.key.startswith(text) or (len(text) >= 6 and m.digest.startswith(text))]
+        matches = [
+            m for m in self.manifests() if m.key.startswith(text) or (len(text) >= 6 and m.digest.startswith(text))
+        ]
         if len(matches) == 1 or (matches and len({m.key for m in matches}) == 1):
             return matches[0]
         if not matches:
-            raise UserError(f"no artifact matches {text!r}", where=str(self.root), do="`alignflow list` shows the artifacts and their keys")
-        newest = ", ".join(f"{manifest.key[: len(manifest.stage) + 1 + SHORT_KEY]} of {manifest.created[:16]}" for manifest in matches[:MOST_NAMED])
-        raise UserError(f"{len(matches)} artifacts match {text!r}", where=str(self.root), do=f"give more of one key; the newest are {newest}")
+            raise UserError(
+                f"no artifact matches {text!r}",
+                where=str(self.root),
+                do="`alignflow list` shows the artifacts and their keys",
+            )
+        newest = ", ".join(
+            f"{manifest.key[: len(manifest.stage) + 1 + SHORT_KEY]} of {manifest.created[:16]}"
+            for manifest in matches[:MOST_NAMED]
+        )
+        raise UserError(
+            f"{len(matches)} artifacts match {text!r}",
+            where=str(self.root),
+            do=f"give more of one key; the newest are {newest}",
+        )
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[Hold]:
@@ -265,5 +286,3 @@ class ArtifactStore:
         if sharing is None:
             return FileLocks(directory)
         return Leases(directory, Periods(sharing.beat_s, sharing.expiry_s, poll_s=min(0.5, sharing.beat_s)), self._host)
-
-

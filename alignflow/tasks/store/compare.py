@@ -129,12 +129,17 @@ def _step(name: str, first: Manifest | None, second: Manifest | None, store: Art
         return StepPair(name=name, same=first is not None and second is not None, **keys)
     changes = difference(second.components, first.components)
     return StepPair(
-        name=name, same=first.digest == second.digest, **keys,
+        name=name,
+        same=first.digest == second.digest,
+        **keys,
         changes=tuple(change for change in changes if not change.startswith("input.")),
-        inputs=tuple(change.split(" ", 1)[0].removeprefix("input.") for change in changes if change.startswith("input.")),
+        inputs=tuple(
+            change.split(" ", 1)[0].removeprefix("input.") for change in changes if change.startswith("input.")
+        ),
         beside=tuple(difference({**second.libraries, **second.runtime}, {**first.libraries, **first.runtime})),
-        metrics=tuple(_metrics(first.metrics, second.metrics)), tables=tuple(_tables(store.directory(first.key), store.directory(second.key))),
-    )  # fmt: skip
+        metrics=tuple(_metrics(first.metrics, second.metrics)),
+        tables=tuple(_tables(store.directory(first.key), store.directory(second.key))),
+    )
 
 
 def _metrics(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> list[MetricPair]:
@@ -142,12 +147,16 @@ def _metrics(first: Mapping[str, float | None], second: Mapping[str, float | Non
     names = [name for name in dict.fromkeys([*first, *second]) if first.get(name) != second.get(name)]
     return [
         MetricPair(
-            name=name, first=first.get(name), second=second.get(name), difference=_difference(first.get(name), second.get(name)),
-            first_interval=_interval(first, name), second_interval=_interval(second, name),
+            name=name,
+            first=first.get(name),
+            second=second.get(name),
+            difference=_difference(first.get(name), second.get(name)),
+            first_interval=_interval(first, name),
+            second_interval=_interval(second, name),
         )
         for name in names
         if not name.endswith(BOUNDS)
-    ]  # fmt: skip
+    ]
 
 
 def _difference(first: float | None, second: float | None) -> float | None:
@@ -168,14 +177,19 @@ def _tables(first: Path, second: Path) -> list[TablePair]:
     return pairs
 
 
-def _answers(runs: tuple[dict[str, Manifest], dict[str, Manifest]], store: ArtifactStore, most: int) -> list[AnswerPair]:
+def _answers(
+    runs: tuple[dict[str, Manifest], dict[str, Manifest]], store: ArtifactStore, most: int
+) -> list[AnswerPair]:
     """Answers to prompts that both runs were asked, from the first place where both have some that differ."""
     for step, table in ANSWERS:
         if step in runs[0] and step in runs[1] and runs[0][step].digest != runs[1][step].digest:
             given = [_answers_by_id(store.directory(run[step].key) / "payload" / f"{table}.parquet") for run in runs]
             common = [name for name in given[0] if name in given[1] and given[0][name] != given[1][name]]
             if common:
-                return [AnswerPair(prompt=given[0][name][0], first=given[0][name][1], second=given[1][name][1]) for name in common[:most]]
+                return [
+                    AnswerPair(prompt=given[0][name][0], first=given[0][name][1], second=given[1][name][1])
+                    for name in common[:most]
+                ]
     return []
 
 

@@ -67,9 +67,13 @@ class GateLedger:
 
     def _let_through(self, gate: GateConfig, manifest: Manifest, run: str) -> str:
         """The key of the last artifact before this one that the gate let through; empty where there is none."""
-        passed = [record for record in self.of_gate(gate, manifest.key) if record.verdict in LETS_ON and record.run == run]
+        passed = [
+            record for record in self.of_gate(gate, manifest.key) if record.verdict in LETS_ON and record.run == run
+        ]
         mine = [index for index, record in enumerate(passed) if record.digest == manifest.digest]
-        earlier = passed[: mine[0]] if mine else passed  # what it said once it says again: a rerun counts as the first run did
+        earlier = (
+            passed[: mine[0]] if mine else passed
+        )  # what it said once it says again: a rerun counts as the first run did
         return earlier[-1].key if earlier else ""
 
     def _directory(self, key: str) -> Path:
@@ -84,7 +88,9 @@ def _read(directory: Path) -> list[GateRecord]:
         except OSError:
             continue
         except ValueError as error:
-            tell(f"a verdict is left out, and may be asked for again: gates/{directory.name}/{path.name} is damaged ({error})")
+            tell(
+                f"a verdict is left out, and may be asked for again: gates/{directory.name}/{path.name} is damaged ({error})"
+            )
     return found
 
 

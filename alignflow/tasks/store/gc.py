@@ -28,7 +28,11 @@ from alignflow.tasks.store.pins import GATE, ROWS, WORK, live_pins, stored_paths
 
 DAY_S = 86400.0
 UNUSED_FOR_DAYS = 30.0
-STAYS = KEPT, IN_USE, RECENT = "a kept artifact needs it", "a running process uses it, or has used it since", "it was used or set aside not long ago"
+STAYS = KEPT, IN_USE, RECENT = (
+    "a kept artifact needs it",
+    "a running process uses it, or has used it since",
+    "it was used or set aside not long ago",
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ class _View:
     tables: set[str] = field(default_factory=set)
 
 
-def collect(store: ArtifactStore, keep: Iterable[str], keep_last: int, unused_for_s: float = UNUSED_FOR_DAYS * DAY_S) -> list[Path]:
+def collect(
+    store: ArtifactStore, keep: Iterable[str], keep_last: int, unused_for_s: float = UNUSED_FOR_DAYS * DAY_S
+) -> list[Path]:
     """Paths of what may go; see `Wish`."""
     return [entry.path for entry in Collection(store, Wish(tuple(keep), keep_last, unused_for_s)).plan().waste]
 
@@ -96,7 +102,9 @@ class Collection:
     def __init__(self, store: ArtifactStore, wish: Wish):
         self._store, self._wish = store, wish
         self._cache: dict[tuple[str, int], _Artifact | None] = {}
-        self._shown: set[tuple[str, int]] = set()  # artifacts, by name and inode, that stood there when the plan was made
+        self._shown: set[tuple[str, int]] = (
+            set()
+        )  # artifacts, by name and inode, that stood there when the plan was made
         self._last_use: dict[Path, int] = {}
         self._now_s = 0.0
 
@@ -114,7 +122,11 @@ class Collection:
                 why = IN_USE
             found[why].append(entry)
         made = {name: artifact.created for (name, _), artifact in self._cache.items() if artifact}
-        artifacts = sorted((entry for entry in found[""] if entry.area == "artifacts"), key=lambda entry: made.get(entry.key, ""), reverse=True)
+        artifacts = sorted(
+            (entry for entry in found[""] if entry.area == "artifacts"),
+            key=lambda entry: made.get(entry.key, ""),
+            reverse=True,
+        )
         waste = [*artifacts, *(entry for entry in found[""] if entry.area != "artifacts")]
         return Plan(waste, found[IN_USE], found[RECENT], others)
 
@@ -162,7 +174,11 @@ class Collection:
         if entry.area in ("artifacts", "gates"):
             return KEPT if entry.key in view.kept else IN_USE if entry.key in view.used else ""
         name, stage = entry.path.name, entry.key.rpartition("-")[0]
-        if (entry.key and entry.key in view.pins) or f"{ROWS}{name}" in view.pins or (entry.area == "work" and f"{WORK}{stage}" in view.pins):
+        if (
+            (entry.key and entry.key in view.pins)
+            or f"{ROWS}{name}" in view.pins
+            or (entry.area == "work" and f"{WORK}{stage}" in view.pins)
+        ):
             return IN_USE
         if entry.area == "encoded" and name in view.tables:
             return IN_USE
@@ -173,7 +189,9 @@ class Collection:
             return IN_USE
         if entry.area == "work":
             return ""
-        if name in view.rows or (entry.area == "runs" and not entry.key and _noted_keys(at or entry.path) & (view.kept | view.used)):
+        if name in view.rows or (
+            entry.area == "runs" and not entry.key and _noted_keys(at or entry.path) & (view.kept | view.used)
+        ):
             return KEPT
         return RECENT if self._is_recent(last_use) else ""
 
@@ -214,7 +232,9 @@ def _read(store: ArtifactStore, key: str) -> _Artifact | None:
         return None
     takes = {ref.key for ref in manifest.inputs.values()} | stored_paths(store, manifest.config)
     tables = {digest[:TABLE_DIGITS] for name, digest in manifest.files.items() if name.endswith(".parquet")}
-    return _Artifact(manifest.created, frozenset(takes), rows_name(manifest.stage, manifest.components), frozenset(tables))
+    return _Artifact(
+        manifest.created, frozenset(takes), rows_name(manifest.stage, manifest.components), frozenset(tables)
+    )
 
 
 def _led_to(keys: Iterable[str], artifacts: dict[str, _Artifact]) -> set[str]:

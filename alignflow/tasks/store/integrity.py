@@ -63,7 +63,11 @@ def damage_of(directory: Path, manifest: Manifest, names: list[str] | None = Non
 def side_damage(directory: Path, manifest: Manifest) -> list[str]:
     """Names below side/ whose bytes are not those of the manifest; an older manifest records none."""
     side = directory / "side"
-    return [name for name, digest in manifest.side.items() if not (side / name).is_file() or artifacts.file_digest(side / name) != digest]
+    return [
+        name
+        for name, digest in manifest.side.items()
+        if not (side / name).is_file() or artifacts.file_digest(side / name) != digest
+    ]
 
 
 def known_stats(directory: Path) -> dict[str, Any]:

@@ -22,17 +22,25 @@ AREAS = ("artifacts", "gates", "quarantine", "staging", "work", "rows", "encoded
 KEY = r"(?P<stage>[a-z][a-z0-9_]*)-[0-9a-f]{40}"
 _ATTEMPT = r"@[A-Za-z0-9._]+-[0-9]+-[0-9a-f]{8}"
 _PATTERNS = {
-    "quarantine": re.compile(rf"{KEY}-[0-9]{{18,20}}(-[a-z]+)?|removed-[0-9]{{18,20}}-[0-9]+|verdict-[a-z][a-z0-9_]*-[0-9a-f]{{40}}-[0-9]{{18,20}}\.json"),
+    "quarantine": re.compile(
+        rf"{KEY}-[0-9]{{18,20}}(-[a-z]+)?|removed-[0-9]{{18,20}}-[0-9]+|verdict-[a-z][a-z0-9_]*-[0-9a-f]{{40}}-[0-9]{{18,20}}\.json"
+    ),
     "staging": re.compile(rf"(?P<key>{KEY})({_ATTEMPT})?"),
     "work": re.compile(rf"(?P<key>{KEY})({_ATTEMPT})?"),
     "rows": re.compile(r"(?P<stage>[a-z][a-z0-9_]*)-[0-9a-f]{16}"),
     "encoded": re.compile(r"[0-9a-f]{40}"),
-    "runs": re.compile(rf"latest-[0-9a-f]{{16}}\.(json|tmp)|\.latest-[0-9a-f]{{16}}\.json\.[0-9a-f]+|(?P<key>{KEY})({_ATTEMPT})?(-node-[0-9]+)?\.log"),
+    "runs": re.compile(
+        rf"latest-[0-9a-f]{{16}}\.(json|tmp)|\.latest-[0-9a-f]{{16}}\.json\.[0-9a-f]+|(?P<key>{KEY})({_ATTEMPT})?(-node-[0-9]+)?\.log"
+    ),
 }
 _WHEN = re.compile(r"-([0-9]{18,20})(?=[-.]|\Z)")
-_IN_STAGING = re.compile(r"payload|side|(spec|result|error|stat|manifest)(-[0-9]+)?\.(json|tmp)|\.(stat|manifest)\.json\.[0-9a-f]+")
+_IN_STAGING = re.compile(
+    r"payload|side|(spec|result|error|stat|manifest)(-[0-9]+)?\.(json|tmp)|\.(stat|manifest)\.json\.[0-9a-f]+"
+)
 _IN_ROWS = re.compile(r"batch-[0-9a-f]{32}\.json|\.batch-[0-9]+-[0-9a-f]+-[0-9a-f]{32}|\.now-[A-Za-z0-9_]+")
-_IN_ENCODED = re.compile(r"[a-z_]+-[0-9a-f]{32}-[0-9a-f]{64}\.arrow|\.encoding-[0-9]+-[0-9a-f]+-[a-z_]+-[0-9a-f]{32}-|\.now-[A-Za-z0-9_]+")
+_IN_ENCODED = re.compile(
+    r"[a-z_]+-[0-9a-f]{32}-[0-9a-f]{64}\.arrow|\.encoding-[0-9]+-[0-9a-f]+-[a-z_]+-[0-9a-f]{32}-|\.now-[A-Za-z0-9_]+"
+)
 _IN_GATES = re.compile(r"\.?[0-9]{20}-[0-9]+(\.json)?")
 
 

@@ -25,7 +25,9 @@ from typing import Protocol
 from alignflow.data.artifacts import text_digest
 from alignflow.data.host import Host, now_in, stamp, started, this_host
 
-OLD_KEPT = 16  # files of earlier holders: a slow taker that lists the directory while others come and go must see a newer one
+OLD_KEPT = (
+    16  # files of earlier holders: a slow taker that lists the directory while others come and go must see a newer one
+)
 
 
 class Hold(Protocol):
@@ -204,7 +206,13 @@ class Leases:
     def _create(self, place: Path, number: int) -> Lease | None:
         """Create the file of this number, and be its holder unless somebody was faster."""
         pid = os.getpid()
-        record = {"host": self._host.name, "host_id": self._host.id, "pid": pid, "started": started(pid), "token": secrets.token_hex(8)}
+        record = {
+            "host": self._host.name,
+            "host_id": self._host.id,
+            "pid": pid,
+            "started": started(pid),
+            "token": secrets.token_hex(8),
+        }
         path = place / f"{number:012d}"
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

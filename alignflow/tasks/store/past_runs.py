@@ -34,14 +34,17 @@ class EarlierRun:
         return tokens / self.tokens_per_s * scale
 
 
-def nearest_run(store: ArtifactStore, stage: str, device: str, parameters: int | None, method: str | None = None) -> EarlierRun | None:
+def nearest_run(
+    store: ArtifactStore, stage: str, device: str, parameters: int | None, method: str | None = None
+) -> EarlierRun | None:
     """The run of this stage, method and device whose model is nearest in size, by ratio; the newest of equals; None without one."""
     found = [
         EarlierRun(wall, manifest.cost.get("tokens_per_s"), parameters_of(manifest, store))
         for manifest in store.manifests(stage)
-        if manifest.runtime.get("device") == device and manifest.config.get("method") == method
+        if manifest.runtime.get("device") == device
+        and manifest.config.get("method") == method
         and (wall := manifest.cost.get("wall_s")) is not None
-    ]  # fmt: skip
+    ]
     return min(found, key=lambda run: _distance(run.parameters, parameters), default=None)
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from alignflow.tasks.store.artifact_store import ArtifactStore
 
 PLACE = "pins"
-GATE = "pins"  # the lock under which pins are added and things are removed; taken after the lock of a key, never before it
+GATE = (
+    "pins"  # the lock under which pins are added and things are removed; taken after the lock of a key, never before it
+)
 ROWS, WORK = "rows/", "work/"
 _TOKEN = re.compile(r"[A-Za-z0-9._]+-[0-9]+-[0-9a-f]{16}")
 
@@ -116,7 +118,9 @@ def live_pins(store: ArtifactStore) -> set[str]:
             continue
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(
-                f"a process that runs does not say what it uses ({error})", where=str(file), do="wait until it has ended, then try again"
+                f"a process that runs does not say what it uses ({error})",
+                where=str(file),
+                do="wait until it has ended, then try again",
             ) from None
     return found
 
@@ -137,7 +141,12 @@ def keys_on(root: Path, path: str) -> set[str]:
     place = root / "artifacts"
     places = {os.path.normpath(place), os.path.realpath(place)}
     paths = {os.path.normpath(path), os.path.realpath(path)}
-    return {name.removeprefix(above + os.sep).partition(os.sep)[0] for above in places for name in paths if name.startswith(above + os.sep)}
+    return {
+        name.removeprefix(above + os.sep).partition(os.sep)[0]
+        for above in places
+        for name in paths
+        if name.startswith(above + os.sep)
+    }
 
 
 def _lock_of(token: str) -> str:

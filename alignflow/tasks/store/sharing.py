@@ -20,10 +20,16 @@ def check_can_share(root: Path) -> None:
         UserError: somebody holds a lock of this machine's kernel, or the file system does not keep to the rules.
     """
     if any_file_lock(root / "locks"):
-        raise UserError("something runs in this store", where=str(root), do="stop it (`alignflow down`), then share the store")
+        raise UserError(
+            "something runs in this store", where=str(root), do="stop it (`alignflow down`), then share the store"
+        )
     with tempfile.TemporaryDirectory(dir=root / "locks", prefix=".try-") as place:
         for problem in _problems(Path(place)):
-            raise UserError(f"this file system cannot be shared: {problem}", where=str(root), do="use NFS 4, or another mount that can")
+            raise UserError(
+                f"this file system cannot be shared: {problem}",
+                where=str(root),
+                do="use NFS 4, or another mount that can",
+            )
 
 
 def _problems(place: Path) -> list[str]:

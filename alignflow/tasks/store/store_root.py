@@ -17,7 +17,19 @@ from alignflow.data.errors import StoreError, UserError
 from alignflow.data.sharing import SHARED, STORE_FILE, Sharing
 
 HOME = "ALIGNFLOW_HOME"
-DIRECTORIES = ("artifacts", "staging", "work", "rows", "encoded", "locks", "pins", "quarantine", "runs", "prefect", "gates")
+DIRECTORIES = (
+    "artifacts",
+    "staging",
+    "work",
+    "rows",
+    "encoded",
+    "locks",
+    "pins",
+    "quarantine",
+    "runs",
+    "prefect",
+    "gates",
+)
 ANOTHER = f"set {HOME} to another directory"
 _FIELDS = {"schema_version", SHARED}
 _MOST_BYTES = 65536  # a store.json has fewer than 200
@@ -61,7 +73,9 @@ def open_root(root: Path, for_reading: bool = False) -> bool:
         return writable
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise UserError(
-            f"the store cannot be written ({error.strerror})", where=str(error.filename or root), do=f"give write permission, or {ANOTHER}"
+            f"the store cannot be written ({error.strerror})",
+            where=str(error.filename or root),
+            do=f"give write permission, or {ANOTHER}",
         ) from None
     except OSError as error:
         if error.errno in (errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL):
@@ -72,8 +86,14 @@ def open_root(root: Path, for_reading: bool = False) -> bool:
 def disk_error(error: OSError, where: Path) -> StoreError:
     """What a person is told where the disk fails under the store."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError("the disk is full; nothing was published", where=str(where), do="free some space (`alignflow gc`) and run again")
-    return StoreError(f"the store cannot be written ({error})", where=str(where), do="check the disk and the permissions")
+        return StoreError(
+            "the disk is full; nothing was published",
+            where=str(where),
+            do="free some space (`alignflow gc`) and run again",
+        )
+    return StoreError(
+        f"the store cannot be written ({error})", where=str(where), do="check the disk and the permissions"
+    )
 
 
 def _is_ours(root: Path) -> bool:
@@ -83,16 +103,21 @@ def _is_ours(root: Path) -> bool:
         _check(root, file)
         return True
     if root.is_symlink() and not root.exists():
-        raise UserError("the store's directory is a link to nothing", where=str(root), do=f"mount what it points to, or {ANOTHER}")
+        raise UserError(
+            "the store's directory is a link to nothing", where=str(root), do=f"mount what it points to, or {ANOTHER}"
+        )
     if not root.exists():
         return False
     foreign = sorted(name for name in os.listdir(root) if not _UNFINISHED.fullmatch(name))
     if foreign and not os.path.lexists(file):  # otherwise another process has made it while we looked
-        named = ", ".join(foreign[:_MOST_NAMED]) + (f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else "")
+        named = ", ".join(foreign[:_MOST_NAMED]) + (
+            f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else ""
+        )
         raise UserError(
-            f"the directory is not a store of alignflow: it has no {STORE_FILE}, and is not empty ({named})", where=str(root),
+            f"the directory is not a store of alignflow: it has no {STORE_FILE}, and is not empty ({named})",
+            where=str(root),
             do=f"{ANOTHER}: a new one, an empty one, or one that alignflow made. Nothing was written here",
-        )  # fmt: skip
+        )
     if foreign:
         _check(root, file)
     return bool(foreign)
@@ -124,9 +149,10 @@ def _check(root: Path, file: Path) -> None:
     version = content["schema_version"]
     if version > SCHEMA_VERSION:
         raise UserError(
-            f"the store has schema version {version}, this alignflow knows {SCHEMA_VERSION}", where=str(root),
+            f"the store has schema version {version}, this alignflow knows {SCHEMA_VERSION}",
+            where=str(root),
             do=f"upgrade alignflow, or {ANOTHER}",
-        )  # fmt: skip
+        )
     if unknown := sorted(set(content) - _FIELDS):
         raise _damaged(root, f"it has the unknown field {unknown[0][:40]!r}")
     if content.get(SHARED) is not None:
@@ -145,7 +171,11 @@ def _content(root: Path, file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise _damaged(root, "it is a link to nothing") from None
     except PermissionError:
-        raise UserError(f"{STORE_FILE} cannot be read (permission denied)", where=str(root), do=f"give read permission, or {ANOTHER}") from None
+        raise UserError(
+            f"{STORE_FILE} cannot be read (permission denied)",
+            where=str(root),
+            do=f"give read permission, or {ANOTHER}",
+        ) from None
     except (ValueError, RecursionError):
         raise _damaged(root, "it is not JSON" if file.stat().st_size else "it is empty") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
@@ -161,10 +191,11 @@ def _damaged(root: Path, what: str) -> StoreError:
     there = sum(1 for path in _entries(root / "artifacts") if path.is_dir())
     why = f", because it has {there} artifacts" if there else ""
     return StoreError(
-        f"{STORE_FILE} is damaged: {what}. Nothing was changed", where=str(root / STORE_FILE),
+        f"{STORE_FILE} is damaged: {what}. Nothing was changed",
+        where=str(root / STORE_FILE),
         do=f"if this is a store of alignflow{why}, stop what runs in it, put this line in place of the file, and nothing is lost: {whole}\n"
         f"  {'several machines have shared it: the times are the defaults. ' if shared else ''}Otherwise {ANOTHER}",
-    )  # fmt: skip
+    )
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -31,8 +31,14 @@ from alignflow.tasks.store.store_root import disk_error
 DATABASE = "content.sqlite"
 OLD = "it carries no digest, because an older alignflow wrote it"
 _VERDICTS, _BATCHES, _DIGESTS = "verdicts of gates", "batches of row journals", "remembered digests"
-_OF_OLD = {_VERDICTS: "they are taken as they stand", _BATCHES: "the next run that needs their rows computes them again", _DIGESTS: "the files are hashed again"}
-MOVED = "it was left alone, because it is in use, or was set aside or made again meanwhile: run `alignflow verify` again"
+_OF_OLD = {
+    _VERDICTS: "they are taken as they stand",
+    _BATCHES: "the next run that needs their rows computes them again",
+    _DIGESTS: "the files are hashed again",
+}
+MOVED = (
+    "it was left alone, because it is in use, or was set aside or made again meanwhile: run `alignflow verify` again"
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,10 @@ def inspect(store: ArtifactStore, looks_at: Callable[[str], None] = lambda name:
         looks_at(directory.name)
         manifest = _artifact(directory, found)
         if manifest:
-            inputs[directory.name] = [*(ref.key for ref in manifest.inputs.values()), *sorted(stored_paths(store, manifest.config))]
+            inputs[directory.name] = [
+                *(ref.key for ref in manifest.inputs.values()),
+                *sorted(stored_paths(store, manifest.config)),
+            ]
     found.derived = derived_from(found.damaged, inputs)
     unreadable = {path.name for path in found.unreadable}
     found.whole = len(inputs.keys() - found.damaged.keys() - {each.key for each in found.derived} - unreadable)
@@ -101,7 +110,13 @@ def derived_from(damaged: dict[str, str], inputs: dict[str, list[str]]) -> list[
     source = {key: key for key in damaged}
     grown = True
     while grown:
-        new = {key: source[taken] for key, names in inputs.items() if key not in source for taken in names if taken in source}
+        new = {
+            key: source[taken]
+            for key, names in inputs.items()
+            if key not in source
+            for taken in names
+            if taken in source
+        }
         source |= new
         grown = bool(new)
     return [Derived(key, origin) for key, origin in source.items() if key not in damaged]
@@ -119,7 +134,9 @@ def set_aside(store: ArtifactStore, found: Findings) -> list[str]:
         done.append(f"{key}: {what}; {'set aside' if gone else MOVED}")
     for derived in found.derived:
         gone = _quarantined(store, found, derived.key, f"derived from {derived.source}, which is damaged")
-        done.append(f"{derived.key}: derived from {derived.source}; {'set aside as well, and made again by the next run' if gone else MOVED}")
+        done.append(
+            f"{derived.key}: derived from {derived.source}; {'set aside as well, and made again by the next run' if gone else MOVED}"
+        )
     for path, what in found.verdicts.items():
         with contextlib.suppress(FileNotFoundError):
             os.rename(path, store.root / "quarantine" / f"verdict-{path.parent.name}-{time.time_ns()}.json")
@@ -189,17 +206,23 @@ def _beside(directory: Path, manifest: Manifest, found: Findings) -> None:
     """What stands beside a payload that is whole: logs and curves, sizes and times, links."""
     key = directory.name
     if not manifest.seal:
-        found.notes.append(f"{key} is of an older alignflow, whose manifests carry no digest: its metrics are taken as they stand")
+        found.notes.append(
+            f"{key} is of an older alignflow, whose manifests carry no digest: its metrics are taken as they stand"
+        )
     for name in integrity.side_damage(directory, manifest):
         if manifest.stage == "report":  # its page is what a person reads
             found.damaged[key] = f"side/{name} changed on disk"
         else:
-            found.notes.append(f"side/{name} of {key} changed on disk: reports leave it out; `--force {manifest.stage}` makes it again")
+            found.notes.append(
+                f"side/{name} of {key} changed on disk: reports leave it out; `--force {manifest.stage}` makes it again"
+            )
     if integrity.known_stats(directory).keys() != manifest.files.keys():
         found.caches[directory / STAT] = "sizes and times are missing or damaged"
     for path in (directory, *directory.rglob("*")):
         if path.is_symlink():
-            found.notes.append(f"artifacts/{path.relative_to(directory.parent)} is a link to {os.readlink(path)}: its bytes are right now")
+            found.notes.append(
+                f"artifacts/{path.relative_to(directory.parent)} is a link to {os.readlink(path)}: its bytes are right now"
+            )
 
 
 def _small_files(store: ArtifactStore, found: Findings) -> None:
@@ -288,7 +311,11 @@ def _database(path: Path, found: Findings) -> None:
 def _state(directory: Path, root: Path, found: Findings) -> None:
     """A saved training state; one that is damaged is left where it is: the training takes an earlier one."""
     try:
-        wrong = [name for name, digest in directory_digests(directory).items() if artifacts.file_digest(directory / name) != digest]
+        wrong = [
+            name
+            for name, digest in directory_digests(directory).items()
+            if artifacts.file_digest(directory / name) != digest
+        ]
     except SealError:
         wrong = [DIRECTORY_SEAL]
     except FileNotFoundError:  # dropped meanwhile by the training that goes on
@@ -297,4 +324,6 @@ def _state(directory: Path, root: Path, found: Findings) -> None:
         found.cannot_read(directory, error)
         return
     if wrong:
-        found.notes.append(f"{directory.relative_to(root)}/{wrong[0]} changed on disk: the training will not go on from this state")
+        found.notes.append(
+            f"{directory.relative_to(root)}/{wrong[0]} changed on disk: the training will not go on from this state"
+        )

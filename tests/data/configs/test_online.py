@@ -19,7 +19,9 @@ def recipe(base, **align):
 def test_a_rubric_inside_a_reward_is_found_from_the_recipes_directory(tmp_path):
     (tmp_path / "mine.yaml").write_text("name: mine\nprinciples: [{name: a, kind: ends_properly}]\n")
     judge = {"name": "rubric", "options": {"constitution": "mine.yaml"}}
-    found = recipe(tmp_path, options={"rewards": [{"name": "judge", "options": {"judge": judge}}], "heldout_judge": judge}).align
+    found = recipe(
+        tmp_path, options={"rewards": [{"name": "judge", "options": {"judge": judge}}], "heldout_judge": judge}
+    ).align
     options = parsed_options(found, "align")
     rubrics = [part for _, part in configs_in(found, "align") if isinstance(part, JudgeConfig)]
     assert [part.options["constitution"] for part in rubrics] == [str(tmp_path / "mine.yaml")] * 2
@@ -27,7 +29,9 @@ def test_a_rubric_inside_a_reward_is_found_from_the_recipes_directory(tmp_path):
     assert options.heldout_judge in rubrics
 
 
-@pytest.mark.parametrize(("field", "value"), [("sft_coefficient", 0.1), ("eval_steps", 5), ("metric_for_best_model", "eval_rewards/margins")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("sft_coefficient", 0.1), ("eval_steps", 5), ("metric_for_best_model", "eval_rewards/margins")]
+)
 def test_a_field_that_the_method_leaves_unread_is_refused(tmp_path, field, value):
     with pytest.raises(RecipeError, match="no use for it") as error:
         recipe(tmp_path, **{field: value})

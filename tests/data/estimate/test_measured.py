@@ -22,11 +22,19 @@ FACTOR = 1.6
 def test_a_real_training_peaks_near_the_estimate(tmp_path, repository):
     model = small_tokenizer(tmp_path / "model")
     shape = LlamaConfig(
-        hidden_size=192, num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=2, intermediate_size=512, vocab_size=4096,
-        tie_word_embeddings=True, pad_token_id=0,
-    )  # fmt: skip
+        hidden_size=192,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        intermediate_size=512,
+        vocab_size=4096,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+    )
     LlamaForCausalLM(shape).save_pretrained(model)
-    rows = [{"id": f"r{i}", "source": "t", "messages": [*user("q"), *assistant("x y" * 80 + str(i))]} for i in range(ROWS)]
+    rows = [
+        {"id": f"r{i}", "source": "t", "messages": [*user("q"), *assistant("x y" * 80 + str(i))]} for i in range(ROWS)
+    ]
     for side, part in (("train", rows), ("heldout", rows[:1])):
         (tmp_path / "data").mkdir(exist_ok=True)
         write_table(part, "demonstrations", tmp_path / "data" / f"{side}.parquet")
@@ -44,12 +52,18 @@ def run_child(root, config, model, repository):
     for place in places.values():
         place.mkdir()
     spec = {
-        "stage": "sft", "config": config.model_dump(mode="json"), "runtime": Runtime(engine="deepspeed").model_dump(),
-        "inputs": {"base": str(model), "demonstrations": str(root / "data")}, **{name: str(path) for name, path in places.items()},
-    }  # fmt: skip
+        "stage": "sft",
+        "config": config.model_dump(mode="json"),
+        "runtime": Runtime(engine="deepspeed").model_dump(),
+        "inputs": {"base": str(model), "demonstrations": str(root / "data")},
+        **{name: str(path) for name, path in places.items()},
+    }
     (root / "spec.json").write_text(json.dumps(spec))
     done = subprocess.run(
-        [sys.executable, "-m", "alignflow.worker", str(root / "spec.json")], cwd=repository, capture_output=True, text=True
+        [sys.executable, "-m", "alignflow.worker", str(root / "spec.json")],
+        cwd=repository,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return json.loads((root / "result.json").read_text())

@@ -16,7 +16,7 @@ from alignflow.data.estimate.memory import (
     online_need,
     passes,
     training_need,
-)  # fmt: skip
+)
 from alignflow.data.estimate.place import Place
 from alignflow.data.estimate.shapes import ModelShape
 from alignflow.data.run import Runtime
@@ -24,18 +24,25 @@ from alignflow.models import head, policy
 from alignflow.models.batching import EncodedRow
 
 EIGHT_B = ModelShape("llama", 4096, 32, 32, 8, 128, 14336, 128256)
-SMALL = [ModelShape("llama", 192, 6, 6, 2, 32, 512, 512, tied=True), ModelShape("llama", 256, 4, 4, 4, 64, 1024, 512, tied=True)]
+SMALL = [
+    ModelShape("llama", 192, 6, 6, 2, 32, 512, 512, tied=True),
+    ModelShape("llama", 256, 4, 4, 4, 64, 1024, 512, tied=True),
+]
 
 
 def kept_bytes(shape, precision, rows, length):
     """Bytes of everything but weights that autograd holds after a forward pass of our policy."""
     model = LlamaForCausalLM(
         LlamaConfig(
-            hidden_size=shape.hidden_size, num_hidden_layers=shape.num_hidden_layers, num_attention_heads=shape.num_attention_heads,
-            num_key_value_heads=shape.num_key_value_heads, intermediate_size=shape.intermediate_size, vocab_size=shape.vocab_size,
+            hidden_size=shape.hidden_size,
+            num_hidden_layers=shape.num_hidden_layers,
+            num_attention_heads=shape.num_attention_heads,
+            num_key_value_heads=shape.num_key_value_heads,
+            intermediate_size=shape.intermediate_size,
+            vocab_size=shape.vocab_size,
             tie_word_embeddings=shape.tied,
         )
-    )  # fmt: skip
+    )
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept = {}
 
@@ -46,7 +53,9 @@ def kept_bytes(shape, precision, rows, length):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        policy.Policy(model, None, Runtime(precision=precision)).token_statistics([EncodedRow((1,) * 4, (2,) * (length - 4))] * rows)
+        policy.Policy(model, None, Runtime(precision=precision)).token_statistics(
+            [EncodedRow((1,) * 4, (2,) * (length - 4))] * rows
+        )
     return sum(storage.nbytes() for storage in kept.values())
 
 
@@ -78,7 +87,10 @@ def test_the_chunk_of_the_head_is_that_of_the_models():
 
 def test_gradient_checkpointing_keeps_one_input_per_layer():
     place = Place("cuda", "fp32")
-    plain, again = (passes(Learner(EIGHT_B, 8192, 8192, gradient_checkpointing=on), place)[1].parts["activations"] for on in (False, True))
+    plain, again = (
+        passes(Learner(EIGHT_B, 8192, 8192, gradient_checkpointing=on), place)[1].parts["activations"]
+        for on in (False, True)
+    )
     assert again < plain / 10 and again >= 32 * 8192 * 4096 * 4
 
 
@@ -93,10 +105,14 @@ def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone():
 def test_ppo_holds_two_learning_models_and_two_frozen_ones():
     place = Place("cuda", "bf16", zero_stage=1)
     policy_model, value = Learner(EIGHT_B, 8192, 8192), Learner(EIGHT_B, 8192)
-    need = online_need(policy_model, value, [EIGHT_B.parameters, EIGHT_B.scoring_parameters], Rollout(32, 512, 512), place)
+    need = online_need(
+        policy_model, value, [EIGHT_B.parameters, EIGHT_B.scoring_parameters], Rollout(32, 512, 512), place
+    )
     sampling = next(phase for phase in need.phases if phase.name == "sampling")
     both = EIGHT_B.parameters + EIGHT_B.scoring_parameters
-    assert sampling.parts["weights"] == 4 * both == sampling.parts["frozen"] and sampling.parts["optimizer"] == 12 * both
+    assert (
+        sampling.parts["weights"] == 4 * both == sampling.parts["frozen"] and sampling.parts["optimizer"] == 12 * both
+    )
     alone = training_need(policy_model, place).peak.total
     assert need.peak.total > alone + 16 * EIGHT_B.scoring_parameters + 4 * both
 
@@ -105,7 +121,9 @@ def test_offloaded_frozen_models_stand_in_the_machines_memory():
     learners = Learner(EIGHT_B, 8192, 8192), Learner(EIGHT_B, 8192)
     frozen = [EIGHT_B.parameters, EIGHT_B.scoring_parameters]
     on, off = (
-        online_need(*learners, frozen, Rollout(32, 512, 512), Place("cuda", "bf16", zero_stage=3, processes=8, offload=value))
+        online_need(
+            *learners, frozen, Rollout(32, 512, 512), Place("cuda", "bf16", zero_stage=3, processes=8, offload=value)
+        )
         for value in ("none", "all")
     )
     assert off.host["frozen"] == on.peak.parts["frozen"] == 4 * sum(frozen) / 8
@@ -113,15 +131,23 @@ def test_offloaded_frozen_models_stand_in_the_machines_memory():
 
 
 learners = st.builds(
-    Learner, st.sampled_from([*SMALL, EIGHT_B]), st.integers(64, 65536), head_tokens=st.integers(0, 65536),
-    lora_rank=st.sampled_from([None, 8, 64]), gradient_checkpointing=st.booleans(),
-)  # fmt: skip
-places = st.builds(Place, st.sampled_from(["cpu", "cuda"]), st.sampled_from(["fp32", "bf16"]), zero_stage=st.sampled_from([1, 2, 3]))
+    Learner,
+    st.sampled_from([*SMALL, EIGHT_B]),
+    st.integers(64, 65536),
+    head_tokens=st.integers(0, 65536),
+    lora_rank=st.sampled_from([None, 8, 64]),
+    gradient_checkpointing=st.booleans(),
+)
+places = st.builds(
+    Place, st.sampled_from(["cpu", "cuda"]), st.sampled_from(["fp32", "bf16"]), zero_stage=st.sampled_from([1, 2, 3])
+)
 
 
 @given(learner=learners, place=places)
 def test_more_tokens_need_more_and_nothing_is_negative(learner, place):
-    more = Learner(learner.shape, 2 * learner.tokens, 2 * learner.head_tokens, learner.lora_rank, learner.gradient_checkpointing)
+    more = Learner(
+        learner.shape, 2 * learner.tokens, 2 * learner.head_tokens, learner.lora_rank, learner.gradient_checkpointing
+    )
     small, large = training_need(learner, place), training_need(more, place)
     assert all(value >= 0 for phase in small.phases for value in phase.parts.values())
     assert small.peak.total <= large.peak.total

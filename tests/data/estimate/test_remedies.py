@@ -9,13 +9,17 @@ from alignflow.data.estimate.shapes import ModelShape
 from alignflow.data.estimate.stages import Demand, Settings
 
 EIGHT_B = ModelShape("llama", 4096, 32, 32, 8, 128, 14336, 128256)
-ALL = frozenset({"batch_size", "training", "micro_batch_tokens", "gradient_checkpointing", "offload", "processes", "lora"})
+ALL = frozenset(
+    {"batch_size", "training", "micro_batch_tokens", "gradient_checkpointing", "offload", "processes", "lora"}
+)
 
 
 def training(place=Place("cuda", "bf16"), tokens=16384):  # noqa: B008 (frozen)
     def need(settings):
         budget = settings.micro_batch_tokens
-        return training_need(Learner(EIGHT_B, budget, budget, settings.lora_rank, settings.gradient_checkpointing), settings.place)
+        return training_need(
+            Learner(EIGHT_B, budget, budget, settings.lora_rank, settings.gradient_checkpointing), settings.place
+        )
 
     return Demand(Settings(place, tokens), need, longest_row=512)
 

@@ -11,10 +11,23 @@ from alignflow.data.configs.inputs import BuildConfig
 from alignflow.data.estimate.shapes import FAMILIES, ModelShape, built_shape, read_shape, shape_of
 
 SIZES = {
-    "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96,
-    "vocab_size": 128, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-CHANGES = ({}, {"attention_bias": True, "mlp_bias": True}, {"tie_word_embeddings": False}, {"tie_word_embeddings": True}, {"head_dim": 24})
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+    "vocab_size": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+CHANGES = (
+    {},
+    {"attention_bias": True, "mlp_bias": True},
+    {"tie_word_embeddings": False},
+    {"tie_word_embeddings": True},
+    {"head_dim": 24},
+)
 
 LLAMA = {"model_type": "llama", "tie_word_embeddings": False}
 QWEN = {"model_type": "qwen2", "tie_word_embeddings": False}
@@ -22,9 +35,13 @@ QWEN = {"model_type": "qwen2", "tie_word_embeddings": False}
 
 def sizes(hidden, layers, heads, keys, inner, vocabulary):
     return {
-        "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": keys,
-        "intermediate_size": inner, "vocab_size": vocabulary,
-    }  # fmt: skip
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": keys,
+        "intermediate_size": inner,
+        "vocab_size": vocabulary,
+    }
 
 
 KNOWN = [  # public configs, and the counts that their authors publish with the weights
@@ -65,7 +82,9 @@ def test_a_reward_model_has_one_row_in_place_of_the_head():
         from transformers import AutoModelForSequenceClassification
 
         model = AutoModelForSequenceClassification.from_config(config)
-    assert shape_of(json.loads(config.to_json_string())).scoring_parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert shape_of(json.loads(config.to_json_string())).scoring_parameters == sum(
+        parameter.numel() for parameter in model.parameters()
+    )
 
 
 def test_the_real_weights_that_are_at_hand(repository):
@@ -81,7 +100,12 @@ def test_the_real_weights_that_are_at_hand(repository):
 
 def test_a_built_model_has_the_shape_that_the_recipe_asks_for():
     build = BuildConfig(
-        hidden_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96, vocab_size=300
+        hidden_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=96,
+        vocab_size=300,
     )
     same = {**SIZES, "vocab_size": 300}
     config = AutoConfig.for_model("llama", **same, tie_word_embeddings=True)

@@ -18,9 +18,15 @@ from alignflow.data.run import Runtime
 SHAPE = ModelShape("llama", 192, 6, 6, 2, 32, 512, 4096, tied=True)
 GPU = Runtime(device="cuda", precision="bf16", engine="deepspeed", micro_batch_tokens=4096)
 CONFIGS = {
-    "init": InitConfig(), "sft": SFTConfig(), "sample": SampleConfig(), "reward": RewardConfig(), "reference": ReferenceConfig(),
-    "align": AlignConfig(), "evaluate": EvaluateConfig(), "label": LabelConfig(judge={"name": "llm"}),
-}  # fmt: skip
+    "init": InitConfig(),
+    "sft": SFTConfig(),
+    "sample": SampleConfig(),
+    "reward": RewardConfig(),
+    "reference": ReferenceConfig(),
+    "align": AlignConfig(),
+    "evaluate": EvaluateConfig(),
+    "label": LabelConfig(judge={"name": "llm"}),
+}
 MODELS = ("base", "policy", "checkpoint", "aligned", "sft")
 
 
@@ -46,7 +52,9 @@ def test_a_judge_without_a_model_needs_none():
 
 
 def test_the_runtime_says_how_the_work_is_shared():
-    runtime = Runtime(device="cuda", precision="bf16", engine="deepspeed", zero_stage=3, offload="all", processes=4, nodes=2)
+    runtime = Runtime(
+        device="cuda", precision="bf16", engine="deepspeed", zero_stage=3, offload="all", processes=4, nodes=2
+    )
     assert place_of(runtime) == Place("cuda", "bf16", "deepspeed", 3, 8, 2, "all")
     assert place_of(runtime).processes_per_node == 4
 
@@ -84,7 +92,9 @@ def test_states_are_written_where_a_training_lasts_and_the_best_step_is_kept():
 
 
 def ppo(**more):
-    return demand("align", asked(AlignConfig(method="ppo", lora=more.pop("lora", None), options=more.pop("options", {})), **more))
+    return demand(
+        "align", asked(AlignConfig(method="ppo", lora=more.pop("lora", None), options=more.pop("options", {})), **more)
+    )
 
 
 def test_ppo_needs_two_learning_models_and_the_frozen_ones():
@@ -107,10 +117,20 @@ def test_a_value_network_learns_beside_the_policy_and_is_no_adapter():
 
 def test_a_teacher_stands_beside_the_student_even_of_an_adapter(tmp_path):
     """Its shape comes from its own config.json; of one that is not known nothing is said."""
-    (tmp_path / "config.json").write_text(json.dumps({
-        "model_type": "llama", "hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 6, "num_key_value_heads": 2,
-        "intermediate_size": 512, "vocab_size": 4096, "tie_word_embeddings": True,
-    }))  # fmt: skip
+    (tmp_path / "config.json").write_text(
+        json.dumps(
+            {
+                "model_type": "llama",
+                "hidden_size": 192,
+                "num_hidden_layers": 12,
+                "num_attention_heads": 6,
+                "num_key_value_heads": 2,
+                "intermediate_size": 512,
+                "vocab_size": 4096,
+                "tie_word_embeddings": True,
+            }
+        )
+    )
     teacher = read_shape(tmp_path)
     assert teacher.parameters > SHAPE.parameters
     for lora in (None, LoRAConfig(r=4)):

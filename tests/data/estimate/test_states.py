@@ -42,7 +42,9 @@ def test_zero_3_by_hand():
 
 
 def test_offloading_moves_the_optimizer_into_the_machines_memory():
-    on, off = (states(P, P, 0, Place("cuda", zero_stage=2, processes=4, offload=value)) for value in ("none", "optimizer"))
+    on, off = (
+        states(P, P, 0, Place("cuda", zero_stage=2, processes=4, offload=value)) for value in ("none", "optimizer")
+    )
     assert "optimizer" not in off.resident and on.resident["optimizer"] == off.host["optimizer"] == 3 * P
     everything = states(P, P, 0, Place("cuda", zero_stage=3, processes=4, offload="all"))
     assert "weights" not in everything.resident and everything.host["weights"] == P
@@ -53,9 +55,12 @@ def test_on_a_cpu_there_is_nothing_to_offload():
 
 
 places = st.builds(
-    Place, device=st.sampled_from(["cpu", "cuda"]), precision=st.sampled_from(["fp32", "bf16"]), zero_stage=st.sampled_from([1, 2, 3]),
+    Place,
+    device=st.sampled_from(["cpu", "cuda"]),
+    precision=st.sampled_from(["fp32", "bf16"]),
+    zero_stage=st.sampled_from([1, 2, 3]),
     processes=st.integers(1, 64),
-)  # fmt: skip
+)
 
 
 @given(place=places, weights=st.integers(10**6, 10**11), share=st.floats(0.001, 1))

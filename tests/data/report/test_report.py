@@ -11,23 +11,39 @@ from alignflow.data.report.plots import curve_plot
 from alignflow.data.run import Run, Runtime, write_json
 
 JUDGE = {
-    "win_rate": 0.6, "low": 0.5, "high": 0.7, "made_the_labels": True, "wins": 6, "ties": 0, "losses": 4, "no_label": 0, "flip_rate": None,
-}  # fmt: skip
+    "win_rate": 0.6,
+    "low": 0.5,
+    "high": 0.7,
+    "made_the_labels": True,
+    "wins": 6,
+    "ties": 0,
+    "losses": 4,
+    "no_label": 0,
+    "flip_rate": None,
+}
 
 
 @pytest.fixture
 def run(tmp_path):
     for name in ("out", "side", "work", "rows"):
         (tmp_path / name).mkdir()
-    return Run(out=tmp_path / "out", side=tmp_path / "side", work=tmp_path / "work", rows=tmp_path / "rows", runtime=Runtime())
+    return Run(
+        out=tmp_path / "out", side=tmp_path / "side", work=tmp_path / "work", rows=tmp_path / "rows", runtime=Runtime()
+    )
 
 
 @pytest.fixture
 def evaluation(tmp_path):
     directory = tmp_path / "evaluation"
-    write_json(directory / "evaluation.json", {"prompts": 10, "left_out": {"kl": "nothing"}, "win_rate": {"rubric:helpful": JUDGE}})
+    write_json(
+        directory / "evaluation.json",
+        {"prompts": 10, "left_out": {"kl": "nothing"}, "win_rate": {"rubric:helpful": JUDGE}},
+    )
     hostile = "<script>alert(1)</script><img src=http://evil.example/x>"
-    write_json(directory / "samples.json", [{"prompt": [{"role": "user", "content": hostile}], "aligned": hostile, "sft": "plain"}])
+    write_json(
+        directory / "samples.json",
+        [{"prompt": [{"role": "user", "content": hostile}], "aligned": hostile, "sft": "plain"}],
+    )
     return directory
 
 
@@ -58,7 +74,8 @@ def test_the_payload_is_the_same_each_time_and_has_no_times(run, evaluation):
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(None, "–"), (0.123456, "0.1235"), (12345.6, "12,346"), (3.0, "3"), ("text", "text"), (True, "True")]
+    ("value", "shown"),
+    [(None, "–"), (0.123456, "0.1235"), (12345.6, "12,346"), (3.0, "3"), ("text", "text"), (True, "True")],
 )
 def test_figures_are_short(value, shown):
     assert number(value) == shown
@@ -68,7 +85,9 @@ def test_training_and_held_out_points_share_a_panel(monkeypatch):
     from matplotlib.axes import Axes
 
     drawn, plot = [], Axes.plot
-    monkeypatch.setattr(Axes, "plot", lambda self, x, y, **style: drawn.append((style["label"], x, y)) or plot(self, x, y, **style))
+    monkeypatch.setattr(
+        Axes, "plot", lambda self, x, y, **style: drawn.append((style["label"], x, y)) or plot(self, x, y, **style)
+    )
     points = [{"step": 5, "loss": 2.0}, {"step": 5, "eval_loss": 3.0}, {"step": 10, "loss": 1.0}]
     assert curve_plot("sft", points, ("loss", "accuracy")).startswith("data:image/png")
     assert drawn == [("training", [5, 10], [2.0, 1.0]), ("held out", [5], [3.0])]
@@ -78,10 +97,18 @@ def test_alarms_and_first_and_last_samples_of_a_training_that_sampled_are_shown_
     align = Stage("align", tmp_path)
     align.side = tmp_path
     samples = [
-        {"step": step, "prompt": [{"role": "user", "content": "q"}], "completion": f"<b>{step}-{place}</b>", "ended": False, "tokens": 3,
-         "kl": 0.5, "score": None}
-        for step in (1, 10, 20) for place in range(5)
-    ]  # fmt: skip
+        {
+            "step": step,
+            "prompt": [{"role": "user", "content": "q"}],
+            "completion": f"<b>{step}-{place}</b>",
+            "ended": False,
+            "tokens": 3,
+            "kl": 0.5,
+            "score": None,
+        }
+        for step in (1, 10, 20)
+        for place in range(5)
+    ]
     alarms = [{"step": 10, "alarm": name, "text": f"{name} rang", "figures": {}} for name in ("kl", "length")]
     curves = [{"step": step, "objective/kl": 0.1 * step, "objective/scores": 0.5} for step in range(1, 21)]
     for name, lines in (("samples", samples), ("alarms", alarms), ("curves", curves)):
@@ -92,25 +119,52 @@ def test_alarms_and_first_and_last_samples_of_a_training_that_sampled_are_shown_
     ]
     assert alarm_marks(align) == {10: "kl, length"}
     page = render("t", {"align": align}, gather({"align": align}))
-    assert "kl rang" in page and "&lt;b&gt;20-2&lt;/b&gt;" in page and "10-0" not in page and "training curves of align" in page
+    assert (
+        "kl rang" in page
+        and "&lt;b&gt;20-2&lt;/b&gt;" in page
+        and "10-0" not in page
+        and "training curves of align" in page
+    )
 
 
 def test_flagged_answers_are_shown_with_how_often_they_won(run, tmp_path):
     share = {"rate": 0.75, "low": 0.3, "high": 0.95, "hits": 3, "trials": 4}
-    flagged = {"answers": {**share, "trials": 40}, "marks": {"verdict": 3}, "wins": share, "wins_in_both_orders": {**share, "hits": 2}}
+    flagged = {
+        "answers": {**share, "trials": 40},
+        "marks": {"verdict": 3},
+        "wins": share,
+        "wins_in_both_orders": {**share, "hits": 2},
+    }
     write_json(tmp_path / "labels" / "statistics.json", {"judged": 60, "flagged": flagged})
     stages = {"label": Stage("label", tmp_path / "labels")}
-    page = render("labels", stages, {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)})
-    assert "3 of 40 answers have marks of the judge&#39;s own (verdict 3)" in page or "3 of 40 answers have marks of the judge's own (verdict 3)" in page
+    page = render(
+        "labels",
+        stages,
+        {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)},
+    )
+    assert (
+        "3 of 40 answers have marks of the judge&#39;s own (verdict 3)" in page
+        or "3 of 40 answers have marks of the judge's own (verdict 3)" in page
+    )
     assert "3 of 4 decided pairs: 0.75 (0.3 to 0.95); 2 of them in both orders" in page
 
 
 @pytest.mark.parametrize(("mean", "warned"), [(0.04, True), (0.9, False)])
-def test_the_probability_on_the_judges_options_is_shown_and_a_judge_that_does_not_answer_is_marked(mean, warned, tmp_path):
-    labels = {"judged": 12, "dropped": {"changes with the order": 11}, "option_mass": {"mean": mean, "p5": 0.015, "bound": 0.5, "count": 24}}
+def test_the_probability_on_the_judges_options_is_shown_and_a_judge_that_does_not_answer_is_marked(
+    mean, warned, tmp_path
+):
+    labels = {
+        "judged": 12,
+        "dropped": {"changes with the order": 11},
+        "option_mass": {"mean": mean, "p5": 0.015, "bound": 0.5, "count": 24},
+    }
     write_json(tmp_path / "labels" / "statistics.json", labels)
     stages = {"label": Stage("label", tmp_path / "labels")}
-    page = render("labels", stages, {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)})
+    page = render(
+        "labels",
+        stages,
+        {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)},
+    )
     assert "Of 12 judged pairs, these became no preference: changes with the order 11." in page
     assert f"On average {mean} of the judge's probability lies on its options (5th percentile 0.015)." in page
     assert ('<p class="warning">On average' in page) is warned and ("does not answer the question" in page) is warned

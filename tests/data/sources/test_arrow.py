@@ -15,9 +15,15 @@ def tool(name, **properties):
 
 ROWS = [
     {"prompt": "a", "tools": [tool("weather", city={"type": "string"})]},
-    {"prompt": "b", "tools": [tool("clock", zone={"type": "string", "enum": ["utc", "local"]}), tool("weather", city={"type": "string"})]},
+    {
+        "prompt": "b",
+        "tools": [
+            tool("clock", zone={"type": "string", "enum": ["utc", "local"]}),
+            tool("weather", city={"type": "string"}),
+        ],
+    },
     {"prompt": "c", "tools": [tool("coin")]},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "saved"])

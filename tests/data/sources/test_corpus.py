@@ -14,9 +14,15 @@ def texts(path, content):
 
 
 def test_it_is_all_text_of_all_columns(tmp_path):
-    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c, d", "turns": [{"content": "e"}, {"content": "f"}], "score": 1}]
+    rows = [
+        {"prompt": "a", "completion": "b"},
+        {"prompt": "c, d", "turns": [{"content": "e"}, {"content": "f"}], "score": 1},
+    ]
     assert texts(tmp_path / "rows.json", json.dumps(rows)) == (["a", "b", "c, d", "e", "f"], {})
 
 
 def test_rows_that_cannot_be_read_are_counted_by_their_reason(tmp_path):
-    assert texts(tmp_path / "rows.jsonl", '{"text": "a"}\nbroken\n[1]\nbroken\n') == (["a"], {"not_json": 2, "not_a_row": 1})
+    assert texts(tmp_path / "rows.jsonl", '{"text": "a"}\nbroken\n[1]\nbroken\n') == (
+        ["a"],
+        {"not_json": 2, "not_a_row": 1},
+    )

@@ -15,13 +15,18 @@ from alignflow.data.sources.reading import BrokenLine, read_rows
 
 ROWS = [{"text": "Once there was a dog."}, {"text": "Ça va? 你好 🎉"}]
 FILES = {
-    "jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS), "json": json.dumps(ROWS, ensure_ascii=False),
-    "csv": "text\n" + "".join(row["text"] + "\n" for row in ROWS), "txt": "\n\n".join(row["text"] for row in ROWS),
-}  # fmt: skip
+    "jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS),
+    "json": json.dumps(ROWS, ensure_ascii=False),
+    "csv": "text\n" + "".join(row["text"] + "\n" for row in ROWS),
+    "txt": "\n\n".join(row["text"] for row in ROWS),
+}
 MARKS = {
-    "utf-8": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE, "utf-32-le": codecs.BOM_UTF32_LE,
+    "utf-8": codecs.BOM_UTF8,
+    "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+    "utf-32-le": codecs.BOM_UTF32_LE,
     "utf-32-be": codecs.BOM_UTF32_BE,
-}  # fmt: skip
+}
 
 
 def read(path, content):
@@ -54,8 +59,14 @@ def test_half_a_pair_of_utf16_is_refused_and_not_replaced(tmp_path, content):
         read(tmp_path / "rows.txt", codecs.BOM_UTF16_LE + content)
 
 
-@pytest.mark.parametrize(("name", "content"), [("rows.txt", b"good\n\nbad \xe9\n\n"), ("rows.csv", b"text\ngood\nbad \xe9\n"),
-                                               ("rows.jsonl", b'{"text": "good"}\n{"text": "bad \xe9"}\n')])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.txt", b"good\n\nbad \xe9\n\n"),
+        ("rows.csv", b"text\ngood\nbad \xe9\n"),
+        ("rows.jsonl", b'{"text": "good"}\n{"text": "bad \xe9"}\n'),
+    ],
+)
 def test_a_line_that_is_not_utf8_is_broken_and_the_others_are_read(tmp_path, name, content):
     found = read(tmp_path / name, content)
     assert [row for row in found if isinstance(row, dict)] == [{"text": "good"}]

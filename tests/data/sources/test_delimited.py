@@ -33,13 +33,25 @@ def test_a_quote_that_is_never_closed_is_refused_with_its_line(read):
 
 
 def test_a_quote_that_closes_in_the_middle_of_a_cell_is_refused_with_its_line(read):
-    lines = [*QUESTIONS[:10], 'question 10,"answer 10\n', *QUESTIONS[11:40], 'question 40,"answer 40"\n', *QUESTIONS[41:]]
+    lines = [
+        *QUESTIONS[:10],
+        'question 10,"answer 10\n',
+        *QUESTIONS[11:40],
+        'question 40,"answer 40"\n',
+        *QUESTIONS[41:],
+    ]
     with pytest.raises(DataError, match="the row of line 12 do not enclose a cell: on line 42"):
         read("instruction,output\n" + "".join(lines))
 
 
 def test_rows_between_two_lost_quotes_are_broken_lines_each_with_its_number(read):
-    lines = [*QUESTIONS[:10], 'question 10,"answer 10\n', *QUESTIONS[11:20], 'question 20,answer 20"\n', *QUESTIONS[21:]]
+    lines = [
+        *QUESTIONS[:10],
+        'question 10,"answer 10\n',
+        *QUESTIONS[11:20],
+        'question 20,answer 20"\n',
+        *QUESTIONS[21:],
+    ]
     found = read("instruction,output\n" + "".join(lines))
     broken = [line for line in found if isinstance(line, BrokenLine)]
     assert broken == [BrokenLine(number, "rows_in_a_cell") for number in range(12, 23)] and len(found) == 100
@@ -47,7 +59,10 @@ def test_rows_between_two_lost_quotes_are_broken_lines_each_with_its_number(read
 
 def test_in_a_table_of_three_columns_two_swallowed_rows_are_found(read):
     found = read('id,prompt,completion\n1,a,"b\n2,c,d\n3,e,f"\n4,g,h\n')
-    assert found == [*(BrokenLine(number, "rows_in_a_cell") for number in (2, 3, 4)), {"id": "4", "prompt": "g", "completion": "h"}]
+    assert found == [
+        *(BrokenLine(number, "rows_in_a_cell") for number in (2, 3, 4)),
+        {"id": "4", "prompt": "g", "completion": "h"},
+    ]
 
 
 def test_an_answer_of_many_lines_is_one_cell(read):
@@ -58,10 +73,13 @@ def test_an_answer_of_many_lines_is_one_cell(read):
 
 @pytest.mark.parametrize(
     ("prompt", "text"),
-    [("Name five things.", "First, one.\nThen, two.\nNext, three.\nLater, four.\nLast, five."),
-     ("How do I bake bread?", "Here is how:\nFirst,mix it\nThen,knead it\nNext,wait a bit\nLast,bake it"),
-     ("Make a table of five cities", "city,people\nRome,3\nOslo,1\nLima,10\nBonn,0\nKyiv,3"), ("q7", "a,b\nc,d\ne,f\ng,h\ni,j")],
-)  # fmt: skip
+    [
+        ("Name five things.", "First, one.\nThen, two.\nNext, three.\nLater, four.\nLast, five."),
+        ("How do I bake bread?", "Here is how:\nFirst,mix it\nThen,knead it\nNext,wait a bit\nLast,bake it"),
+        ("Make a table of five cities", "city,people\nRome,3\nOslo,1\nLima,10\nBonn,0\nKyiv,3"),
+        ("q7", "a,b\nc,d\ne,f\ng,h\ni,j"),
+    ],
+)
 def test_an_answer_whose_lines_have_as_many_commas_as_a_row_is_one_cell(read, prompt, text):
     rows = [f'{prompt},"{text}"\n'] * 3
     assert read("prompt,completion\n" + "".join(rows)) == [{"prompt": prompt, "completion": text}] * 3
@@ -75,8 +93,12 @@ def test_swallowed_rows_are_found_by_what_other_rows_begin_with_even_in_the_firs
 
 def test_a_row_with_too_few_or_too_many_cells_is_broken_with_the_number_of_its_line(read):
     found = read('a,b\n1,"two\nlines"\n1\n1,2,3\n\n1,2\n')
-    assert found == [{"a": "1", "b": "two\nlines"}, BrokenLine(4, "wrong_number_of_columns"), BrokenLine(5, "wrong_number_of_columns"),
-                     {"a": "1", "b": "2"}]  # fmt: skip
+    assert found == [
+        {"a": "1", "b": "two\nlines"},
+        BrokenLine(4, "wrong_number_of_columns"),
+        BrokenLine(5, "wrong_number_of_columns"),
+        {"a": "1", "b": "2"},
+    ]
 
 
 def test_a_quote_within_a_cell_is_a_letter(read):
@@ -92,9 +114,16 @@ def test_an_answer_that_is_json_stays_a_text(read, column, answer):
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("messages", [{"role": "user", "content": "a"}]), ("completions", ["a", "b"]), ("scores", [1, 0.5]), ("history", [["a", "b"]]),
-     ("chosen", [{"role": "assistant", "content": "a"}]), ("chosen", {"from": "gpt", "value": "a"}), ("tools", [{"name": "w"}])],
-)  # fmt: skip
+    [
+        ("messages", [{"role": "user", "content": "a"}]),
+        ("completions", ["a", "b"]),
+        ("scores", [1, 0.5]),
+        ("history", [["a", "b"]]),
+        ("chosen", [{"role": "assistant", "content": "a"}]),
+        ("chosen", {"from": "gpt", "value": "a"}),
+        ("tools", [{"name": "w"}]),
+    ],
+)
 def test_a_cell_is_a_list_where_its_column_holds_lists_or_conversations(read, column, value):
     quoted = json.dumps(value).replace('"', '""')
     assert read(f'id,{column}\n1,"{quoted}"\n') == [{"id": "1", column: value}]
@@ -102,16 +131,25 @@ def test_a_cell_is_a_list_where_its_column_holds_lists_or_conversations(read, co
 
 def test_a_conversation_as_python_writes_it_is_broken_and_no_text(read):
     """pandas writes a column of lists so."""
-    assert read("""id,chosen\n1,"[{'role': 'assistant', 'content': 'a'}]"\n""") == [BrokenLine(2, "python_and_not_json")]
+    assert read("""id,chosen\n1,"[{'role': 'assistant', 'content': 'a'}]"\n""") == [
+        BrokenLine(2, "python_and_not_json")
+    ]
 
 
 def test_labels_of_a_table_are_read(tmp_path):
-    (tmp_path / "kto.csv").write_text("prompt,completion,label\n" + "".join(f"q{n},a{n},{n % 2 == 0}\n" for n in range(12)))
+    (tmp_path / "kto.csv").write_text(
+        "prompt,completion,label\n" + "".join(f"q{n},a{n},{n % 2 == 0}\n" for n in range(12))
+    )
     rows = parse_sources([SourceConfig(path=str(tmp_path / "kto.csv"))], "unpaired", PrepareConfig()).rows
     assert [row["label"] for row in rows] == [True, False] * 6
 
 
-@given(st.lists(st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8), min_size=3, max_size=3), max_size=6))
+@given(
+    st.lists(
+        st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8), min_size=3, max_size=3),
+        max_size=6,
+    )
+)
 def test_what_is_written_with_all_cells_in_quotes_is_what_is_read(rows):
     import io
 

@@ -11,7 +11,14 @@ from alignflow.data.records import assistant, user
 from alignflow.data.sources.detect import detect, kinds_of
 
 CHAT = [*user("q"), *assistant("a")]
-BINARIZED = {"prompt": "q", "messages": CHAT, "chosen": CHAT, "rejected": [*user("q"), *assistant("b")], "score_chosen": 8.0, "score_rejected": 3.0}
+BINARIZED = {
+    "prompt": "q",
+    "messages": CHAT,
+    "chosen": CHAT,
+    "rejected": [*user("q"), *assistant("b")],
+    "score_chosen": 8.0,
+    "score_rejected": 3.0,
+}
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
 GUANACO = {"text": "### Human: One. Two.### Assistant: a"}
 
@@ -30,24 +37,40 @@ def source(tmp_path):
 
 @pytest.mark.parametrize(
     ("rows", "kind", "name"),
-    [([BINARIZED], "preferences", "trl"), ([BINARIZED], "demonstrations", "messages"), ([BINARIZED], None, "messages"), ([GUANACO], "demonstrations", "transcript"),
-     ([GUANACO], "texts", "text"), ([{"text": "One. Two."}], "texts", "text"), ([{"messages": []}, PAIR], "preferences", "trl"),
-     ([{"messages": "x", **PAIR}], None, "trl"), ([{"messages": CHAT, "prompt": "q", "completion": "a", "label": True}], "unpaired", "messages"),
-     ([{"instruction": "q", "output": ["a", "b"]}], "preferences", "comparison"), ([{"instruction": "q", "output": "a"}], "demonstrations", "alpaca"),
-     ([{"message_id": "1", "parent_id": None, "text": "One? Two.", "role": "prompter"}], "demonstrations", "oasst")],
-)  # fmt: skip
+    [
+        ([BINARIZED], "preferences", "trl"),
+        ([BINARIZED], "demonstrations", "messages"),
+        ([BINARIZED], None, "messages"),
+        ([GUANACO], "demonstrations", "transcript"),
+        ([GUANACO], "texts", "text"),
+        ([{"text": "One. Two."}], "texts", "text"),
+        ([{"messages": []}, PAIR], "preferences", "trl"),
+        ([{"messages": "x", **PAIR}], None, "trl"),
+        ([{"messages": CHAT, "prompt": "q", "completion": "a", "label": True}], "unpaired", "messages"),
+        ([{"instruction": "q", "output": ["a", "b"]}], "preferences", "comparison"),
+        ([{"instruction": "q", "output": "a"}], "demonstrations", "alpaca"),
+        ([{"message_id": "1", "parent_id": None, "text": "One? Two.", "role": "prompter"}], "demonstrations", "oasst"),
+    ],
+)
 def test_rows_vote_for_what_they_can_become(rows, kind, name):
     assert detect(rows, "file", kind) == name
 
 
 def test_pairs_that_also_have_messages_are_pairs(source):
     kept = parse_sources([source(BINARIZED)], "preferences", PrepareConfig())
-    assert kept.rows[0]["rejected"] == assistant("b") and kept.rows[0]["score_chosen"] == 8.0 and kept.formats == {"rows.jsonl": "trl"}
+    assert (
+        kept.rows[0]["rejected"] == assistant("b")
+        and kept.rows[0]["score_chosen"] == 8.0
+        and kept.formats == {"rows.jsonl": "trl"}
+    )
     assert "preferences" in kinds_of(source(BINARIZED))
 
 
 def test_a_format_that_no_row_can_be_read_in_is_told_with_its_reasons(source):
-    with pytest.raises(DataError, match=r"as demonstrations \(images 1; an example of images: rows.jsonl: row 1: messages: .*\n.*read as messages"):
+    with pytest.raises(
+        DataError,
+        match=r"as demonstrations \(images 1; an example of images: rows.jsonl: row 1: messages: .*\n.*read as messages",
+    ):
         parse_sources([source({"messages": CHAT, "images": ["0.jpg"]})], "demonstrations", PrepareConfig())
 
 
@@ -63,5 +86,7 @@ def test_plain_text_gives_answers_only_where_its_format_is_named(source, kind):
 def test_a_prompter_s_text_is_no_answer_even_where_the_format_is_named_text(source):
     with pytest.raises(DataError, match="one_turn_of_several 1"):
         parse_sources(
-            [source({"message_id": "1", "parent_id": None, "text": "One? Two.", "role": "prompter"}, format="text")], "demonstrations", PrepareConfig()
+            [source({"message_id": "1", "parent_id": None, "text": "One? Two.", "role": "prompter"}, format="text")],
+            "demonstrations",
+            PrepareConfig(),
         )

@@ -24,19 +24,31 @@ def read(tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    [ROWS, {"data": ROWS}, {"whatever": ROWS}, {"version": "1", "about": {"by": "x"}, "tags": ["a"], "examples": ROWS, "total": 2, "more": None},
-     {"instructions": ROWS}, {"test": ROWS}],
-)  # fmt: skip
+    [
+        ROWS,
+        {"data": ROWS},
+        {"whatever": ROWS},
+        {"version": "1", "about": {"by": "x"}, "tags": ["a"], "examples": ROWS, "total": 2, "more": None},
+        {"instructions": ROWS},
+        {"test": ROWS},
+    ],
+)
 def test_a_list_of_rows_stands_alone_or_under_any_key(read, value):
     assert read(value) == ROWS
 
 
 @pytest.mark.parametrize(
     "row",
-    [ROWS[0], {"messages": TURNS}, {"messages": TURNS, "tools": [{"name": "w"}]}, {"conversations": [{"from": "human", "value": "a"}]},
-     {"instruction": "a", "output": "b", "history": [["c", "d"]]}, {"prompt": "a", "completions": ["b", "c"], "scores": [1, 2]},
-     {"prompt": "a", "answers": [{"text": "b", "rank": 1}, {"text": "c", "rank": 2}]}],
-)  # fmt: skip
+    [
+        ROWS[0],
+        {"messages": TURNS},
+        {"messages": TURNS, "tools": [{"name": "w"}]},
+        {"conversations": [{"from": "human", "value": "a"}]},
+        {"instruction": "a", "output": "b", "history": [["c", "d"]]},
+        {"prompt": "a", "completions": ["b", "c"], "scores": [1, 2]},
+        {"prompt": "a", "answers": [{"text": "b", "rank": 1}, {"text": "c", "rank": 2}]},
+    ],
+)
 def test_one_object_is_one_row_and_its_lists_are_fields(read, row):
     assert read(row) == [row]
 
@@ -52,11 +64,16 @@ def test_of_several_lists_that_of_the_split_is_read(read, split, wanted):
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [({"easy": ROWS, "hard": ROWS}, r"several lists of rows, and none is the split 'train': 'easy' \(2\), 'hard' \(2\)"),
-     ({"text": "About this data.", "data": ROWS}, "it can be one row, which has 'text', or the rows under 'data'"),
-     ({"prompt": ["a", "b"], "completion": ["c", "d"]}, "it holds columns .prompt, completion., and no rows"),
-     ({"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}}, "it holds columns")],
-)  # fmt: skip
+    [
+        (
+            {"easy": ROWS, "hard": ROWS},
+            r"several lists of rows, and none is the split 'train': 'easy' \(2\), 'hard' \(2\)",
+        ),
+        ({"text": "About this data.", "data": ROWS}, "it can be one row, which has 'text', or the rows under 'data'"),
+        ({"prompt": ["a", "b"], "completion": ["c", "d"]}, "it holds columns .prompt, completion., and no rows"),
+        ({"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}}, "it holds columns"),
+    ],
+)
 def test_what_can_be_meant_in_two_ways_is_refused_and_says_so(read, value, message):
     with pytest.raises(DataError, match=message):
         read(value)
@@ -64,21 +81,32 @@ def test_what_can_be_meant_in_two_ways_is_refused_and_says_so(read, value, messa
 
 @pytest.mark.parametrize(
     ("value", "split", "wanted"),
-    [({"train": ROWS, "test": []}, "train", ROWS), ({"train": [], "test": ROWS}, "test", ROWS), ({"train": [], "test": ROWS}, "train", []),
-     ({"train": ROWS, "test": []}, "test", []), ({"trainset": ROWS[:1], "testset": ROWS[1:]}, "test", ROWS[1:]),
-     ({"test": ROWS, "tags": []}, "train", ROWS), ({"train_sft": ROWS, "train_gen": ROWS[:1]}, "train_gen", ROWS[:1]),
-     ({"easy": ROWS, "hard": ROWS[:1]}, "hard", ROWS[:1]), ({"examples": ROWS, "evaluation": ["bleu"]}, "train", ROWS)],
-)  # fmt: skip
+    [
+        ({"train": ROWS, "test": []}, "train", ROWS),
+        ({"train": [], "test": ROWS}, "test", ROWS),
+        ({"train": [], "test": ROWS}, "train", []),
+        ({"train": ROWS, "test": []}, "test", []),
+        ({"trainset": ROWS[:1], "testset": ROWS[1:]}, "test", ROWS[1:]),
+        ({"test": ROWS, "tags": []}, "train", ROWS),
+        ({"train_sft": ROWS, "train_gen": ROWS[:1]}, "train_gen", ROWS[:1]),
+        ({"easy": ROWS, "hard": ROWS[:1]}, "hard", ROWS[:1]),
+        ({"examples": ROWS, "evaluation": ["bleu"]}, "train", ROWS),
+    ],
+)
 def test_a_list_that_is_named_as_a_split_is_read_for_that_split_alone(read, value, split, wanted):
     assert read(value, split) == wanted
 
 
 @pytest.mark.parametrize(
     ("value", "split", "message"),
-    [({"train": ROWS}, "test", "no list of the split 'test'(.|\n)*there are: train"), ({"test": ROWS, "dev": []}, "train", "no list of the split 'train'"),
-     ({"data": ROWS, "test": []}, "train", "no list of the split 'train'"), ({"val": ROWS, "dev": ROWS}, "validation", "several lists of the split"),
-     ({"test": ["a"]}, "validation", "no list of the split 'validation'")],
-)  # fmt: skip
+    [
+        ({"train": ROWS}, "test", "no list of the split 'test'(.|\n)*there are: train"),
+        ({"test": ROWS, "dev": []}, "train", "no list of the split 'train'"),
+        ({"data": ROWS, "test": []}, "train", "no list of the split 'train'"),
+        ({"val": ROWS, "dev": ROWS}, "validation", "several lists of the split"),
+        ({"test": ["a"]}, "validation", "no list of the split 'validation'"),
+    ],
+)
 def test_an_object_without_a_list_of_the_split_is_refused(read, value, split, message):
     with pytest.raises(DataError, match=message):
         read(value, split)

@@ -38,7 +38,9 @@ def test_a_link_of_the_hubs_cache_is_read_under_its_own_name(hub):
 
 def test_a_recipe_keeps_the_name_of_a_link_to_a_file_and_follows_one_to_a_folder(hub, tmp_path):
     (tmp_path / "newest").symlink_to(hub)
-    recipe = parse_recipe({"data": {"prompts": [{"path": "newest/data.jsonl"}, {"path": "newest"}]}}, tmp_path, "recipe.yaml")
+    recipe = parse_recipe(
+        {"data": {"prompts": [{"path": "newest/data.jsonl"}, {"path": "newest"}]}}, tmp_path, "recipe.yaml"
+    )
     assert [source.path for source in recipe.data.prompts] == [str(hub / "data.jsonl"), str(hub)]
 
 
@@ -64,7 +66,9 @@ def test_a_link_to_a_folder_is_followed_and_its_files_enter_the_key(tmp_path, st
 
 @pytest.mark.parametrize("pattern", ["", "**/*.jsonl"])
 @pytest.mark.parametrize("target", [".", "..", "../.."])
-def test_a_link_that_leads_back_is_refused_where_it_is_read_and_where_it_enters_the_key(tmp_path, store, target, pattern):
+def test_a_link_that_leads_back_is_refused_where_it_is_read_and_where_it_enters_the_key(
+    tmp_path, store, target, pattern
+):
     place = tmp_path / "data" / "deep"
     place.mkdir(parents=True)
     (place / "1.jsonl").write_text(lines("a"))

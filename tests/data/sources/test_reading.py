@@ -97,7 +97,10 @@ def test_a_line_that_no_model_could_read_is_counted_and_the_lines_around_it_are_
     path.write_text('{"a": 1}\n{"a": "' + "x" * 5000 + '"}\n{"a": 2}\n{"a": "' + "y" * 1500 + '"}')
     found = list(read_rows(SourceConfig(path=str(path))))
     assert [row for row in found if isinstance(row, dict)] == [{"a": 1}, {"a": 2}]
-    assert [(line.number, line.reason) for line in found if not isinstance(line, dict)] == [(2, "over_16_MiB"), (4, "over_16_MiB")]
+    assert [(line.number, line.reason) for line in found if not isinstance(line, dict)] == [
+        (2, "over_16_MiB"),
+        (4, "over_16_MiB"),
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "txt", "json", "saved"])
@@ -105,16 +108,30 @@ def test_a_text_that_no_model_could_read_is_counted_in_every_kind_of_file(tmp_pa
     monkeypatch.setattr("alignflow.data.sources.soundness.MOST_BYTES", 1000)
     texts, path = ["first", "x" * 1001, "last"], tmp_path / f"rows.{suffix}"
     frame = pandas.DataFrame({"text": texts})
-    {"csv": lambda: frame.to_csv(path, index=False), "parquet": lambda: frame.to_parquet(path), "txt": lambda: path.write_text("\n\n".join(texts)),
-     "saved": lambda: datasets.Dataset.from_pandas(frame).save_to_disk(str(path)), "json": lambda: frame.to_json(path, orient="records")}[suffix]()  # fmt: skip
+    {
+        "csv": lambda: frame.to_csv(path, index=False),
+        "parquet": lambda: frame.to_parquet(path),
+        "txt": lambda: path.write_text("\n\n".join(texts)),
+        "saved": lambda: datasets.Dataset.from_pandas(frame).save_to_disk(str(path)),
+        "json": lambda: frame.to_json(path, orient="records"),
+    }[suffix]()
     found = list(read_rows(SourceConfig(path=str(path))))
     assert [row["text"] for row in found if isinstance(row, dict)] == ["first", "last"]
     assert [line.reason for line in found if not isinstance(line, dict)] == ["over_16_MiB"]
 
 
-def test_a_passage_that_is_too_large_is_divided_at_line_ends_and_only_a_line_that_is_too_large_is_counted(tmp_path, monkeypatch):
+def test_a_passage_that_is_too_large_is_divided_at_line_ends_and_only_a_line_that_is_too_large_is_counted(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr("alignflow.data.sources.soundness.MOST_BYTES", 10)
     path = tmp_path / "book.txt"
     path.write_text("one\ntwo\nthree\nfour\n" + "x" * 30 + "\nfive\n\nsix")
     found = list(read_rows(SourceConfig(path=str(path))))
-    assert found == [{"text": "one\ntwo"}, {"text": "three"}, {"text": "four"}, BrokenLine(4, "over_16_MiB"), {"text": "five"}, {"text": "six"}]
+    assert found == [
+        {"text": "one\ntwo"},
+        {"text": "three"},
+        {"text": "four"},
+        BrokenLine(4, "over_16_MiB"),
+        {"text": "five"},
+        {"text": "six"},
+    ]

@@ -37,16 +37,27 @@ def parse(tmp_path):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({**PAIR, "margin": 10**400}, "not_finite"), ('{"prompt": "q", "chosen": "a", "rejected": "b", "margin": 1e999}', "not_finite"),
-        ({**PAIR, "margin": float("-inf")}, "not_finite"), ({**PAIR, "margin": True}, "not_a_number"), ({**PAIR, "margin": "wide"}, "not_a_number"),
-        ({**PAIR, "soft_label": 1.7}, "no_probability"), ({**PAIR, "chosen_ended": "maybe"}, "not_a_boolean"), ({**PAIR, "chosen": "\ud800"}, "lone_surrogate"),
-        ({**PAIR, "chosen": "a\0"}, "nul_character"), ({**PAIR, "chosen": "\u200b"}, "empty"), ("[" * 100_000, "too_deep"),
-        ('{"prompt": ' + "[" * 500 + "]" * 500 + "}", "too_deep"), ('{"prompt": "a", "prompt": "b", "chosen": "c", "rejected": "d"}', "repeated_key"),
-        ({"prompt": "q", "completions": ["a", "b"], "scores": [1, float("nan")]}, "not_finite"), ({**PAIR, "soft_label": 1.00001}, "no_probability"),
-        ({**PAIR, "chosen_ended": 2}, "not_a_boolean"), ({"prompt": "q", "completions": ["a", "b"], "scores": [None, 1]}, "no_scores"),
-        ({"prompt": "q", "completions": ["a", "b"], "scores": [1, 10**400]}, "not_finite"), ({"prompt": "q", "completions": ["a", "b"], "scores": [1, True]}, "no_scores"),
+        ({**PAIR, "margin": 10**400}, "not_finite"),
+        ('{"prompt": "q", "chosen": "a", "rejected": "b", "margin": 1e999}', "not_finite"),
+        ({**PAIR, "margin": float("-inf")}, "not_finite"),
+        ({**PAIR, "margin": True}, "not_a_number"),
+        ({**PAIR, "margin": "wide"}, "not_a_number"),
+        ({**PAIR, "soft_label": 1.7}, "no_probability"),
+        ({**PAIR, "chosen_ended": "maybe"}, "not_a_boolean"),
+        ({**PAIR, "chosen": "\ud800"}, "lone_surrogate"),
+        ({**PAIR, "chosen": "a\0"}, "nul_character"),
+        ({**PAIR, "chosen": "\u200b"}, "empty"),
+        ("[" * 100_000, "too_deep"),
+        ('{"prompt": ' + "[" * 500 + "]" * 500 + "}", "too_deep"),
+        ('{"prompt": "a", "prompt": "b", "chosen": "c", "rejected": "d"}', "repeated_key"),
+        ({"prompt": "q", "completions": ["a", "b"], "scores": [1, float("nan")]}, "not_finite"),
+        ({**PAIR, "soft_label": 1.00001}, "no_probability"),
+        ({**PAIR, "chosen_ended": 2}, "not_a_boolean"),
+        ({"prompt": "q", "completions": ["a", "b"], "scores": [None, 1]}, "no_scores"),
+        ({"prompt": "q", "completions": ["a", "b"], "scores": [1, 10**400]}, "not_finite"),
+        ({"prompt": "q", "completions": ["a", "b"], "scores": [1, True]}, "no_scores"),
     ],
-)  # fmt: skip
+)
 def test_a_row_that_means_nothing_is_dropped_and_counted(parse, row, reason):
     assert parse("rows.jsonl", lines(*GOOD, row), format="trl") == (30, {reason: 1})
 
@@ -61,16 +72,25 @@ def test_instructions_that_are_no_checks_are_not_kept(parse, instructions):
 
 @pytest.mark.parametrize(
     "more",
-    [{"instruction_id_list": "abc"}, {"instruction_id_list": ["a", "b"], "kwargs": [{}]}, {"instruction_id_list": ["a"], "kwargs": ["{"]}],
+    [
+        {"instruction_id_list": "abc"},
+        {"instruction_id_list": ["a", "b"], "kwargs": [{}]},
+        {"instruction_id_list": ["a"], "kwargs": ["{"]},
+    ],
 )
 def test_checks_without_their_arguments_are_not_kept(parse, more):
-    assert parse("p.jsonl", lines(*GOOD, {"prompt": "q", **more}), "prompts", format="trl") == (30, {"bad_instructions": 1})
+    assert parse("p.jsonl", lines(*GOOD, {"prompt": "q", **more}), "prompts", format="trl") == (
+        30,
+        {"bad_instructions": 1},
+    )
 
 
 def test_the_checks_of_a_parquet_file_may_be_json_texts(tmp_path):
     row = {"prompt": "q", "instruction_id_list": '["a:b"]', "kwargs": '[{"n": 2}]'}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "p.parquet")
-    (found,) = parse_sources([SourceConfig(path=str(tmp_path / "p.parquet"), format="trl")], "prompts", PrepareConfig()).rows
+    (found,) = parse_sources(
+        [SourceConfig(path=str(tmp_path / "p.parquet"), format="trl")], "prompts", PrepareConfig()
+    ).rows
     assert json.loads(found["instructions"]) == [{"id": "a:b", "kwargs": {"n": 2}}]
 
 
@@ -86,7 +106,10 @@ def test_an_answer_without_a_score_or_rank_is_never_the_best(parse, kind):
     ranked = {"prompt": "q", "answers": [{"text": "a", "rank": float("nan")}, {"text": "b", "rank": 1}]}
     scored = {"prompt": "q", "answers": [{"text": "a", "score": float("nan")}, {"text": "b", "score": -1}]}
     good = {"prompt": "q", "answers": [{"text": "a", "rank": 1}, {"text": "b", "rank": 2}]}
-    assert parse("a.jsonl", lines(good, ranked, scored), kind, format="comparison") == (1, {"no_scores": 1, "not_finite": 1})
+    assert parse("a.jsonl", lines(good, ranked, scored), kind, format="comparison") == (
+        1,
+        {"no_scores": 1, "not_finite": 1},
+    )
 
 
 @pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("true", "FALSE"), ("1", "0"), ("1.0", "0.0")])
@@ -103,13 +126,17 @@ def test_a_table_of_text_writes_yes_and_no_as_words_or_numbers(tmp_path, yes, no
 
 def test_whether_answers_ended_may_be_written_as_numbers(parse):
     row = {"prompt": "q", "completions": ["a", "b"]}
-    content = lines({**row, "ended": [1, 0]}, {**row, "ended": [1, 2]}, {**row, "ended": [1, None]}, {**row, "ended": "10"})
+    content = lines(
+        {**row, "ended": [1, 0]}, {**row, "ended": [1, 2]}, {**row, "ended": [1, None]}, {**row, "ended": "10"}
+    )
     assert parse("a.jsonl", content, "completions", format="trl") == (1, {"not_a_boolean": 3})
 
 
 def test_whether_ranked_answers_ended_is_kept(tmp_path):
     row = {"prompt": "q", "completions": ["a", "b"], "scores": [1, 2]}
-    (tmp_path / "a.jsonl").write_text(lines({**row, "ended": [True, 0]}, row, {**row, "ended": [True]}, {**row, "ended": [True, None]}))
+    (tmp_path / "a.jsonl").write_text(
+        lines({**row, "ended": [True, 0]}, row, {**row, "ended": [True]}, {**row, "ended": [True, None]})
+    )
     found = parse_sources([SourceConfig(path=str(tmp_path / "a.jsonl"))], "rankings", PrepareConfig())
     assert [each.get("ended") for each in found.rows] == [[True, False], None]
     assert dict(+found.dropped) == {"not_a_boolean": 2} and found.unused == {"a.jsonl": []}
@@ -131,12 +158,22 @@ def test_checks_in_a_table_of_text_are_kept(parse):
 FLIPPED = bytearray(gzip.compress(lines(*GOOD).encode()))
 FLIPPED[30] ^= 0xFF
 FILES = [
-    ("a.jsonl.gz", bytes(FLIPPED), "not a whole gzip file"), ("a.jsonl.gz", gzip.compress(b"{}" * 99)[:-9], "not a whole gzip file"),
-    ("a.json", "null", "it holds null, and no rows"), ("a.json", "5", "it holds 5"), ("a.json", '"text"', "it holds"), ("a.json", "[" * 100_000, "not JSON"),
-    ("a.json", '[{"a": 1, "a": 2}]', "the key 'a' is there twice"), ("a.jsonl", "", "the file is empty"), ("a.csv", "a,a\n1,2\n", "two columns are called 'a'"),
-    ("a.csv", b"\xffab\n1\n", "not text with the names"), ("a.txt", b"caf\xe9", "not_utf8"), ("a.parquet", b"PAR1" + b"\0" * 90 + b"PAR1", "cannot be read"),
-    ("a.arrow", b"ARROW1\0\0" + b"\xff" * 99, "cannot be read"), ("a.jsonl", "5\nnull\n", "not_a_row"), ("a.xyz", "x", "unknown kind of file"),
-]  # fmt: skip
+    ("a.jsonl.gz", bytes(FLIPPED), "not a whole gzip file"),
+    ("a.jsonl.gz", gzip.compress(b"{}" * 99)[:-9], "not a whole gzip file"),
+    ("a.json", "null", "it holds null, and no rows"),
+    ("a.json", "5", "it holds 5"),
+    ("a.json", '"text"', "it holds"),
+    ("a.json", "[" * 100_000, "not JSON"),
+    ("a.json", '[{"a": 1, "a": 2}]', "the key 'a' is there twice"),
+    ("a.jsonl", "", "the file is empty"),
+    ("a.csv", "a,a\n1,2\n", "two columns are called 'a'"),
+    ("a.csv", b"\xffab\n1\n", "not text with the names"),
+    ("a.txt", b"caf\xe9", "not_utf8"),
+    ("a.parquet", b"PAR1" + b"\0" * 90 + b"PAR1", "cannot be read"),
+    ("a.arrow", b"ARROW1\0\0" + b"\xff" * 99, "cannot be read"),
+    ("a.jsonl", "5\nnull\n", "not_a_row"),
+    ("a.xyz", "x", "unknown kind of file"),
+]
 
 
 @pytest.mark.parametrize(("name", "content", "what"), FILES, ids=[f"{name}-{what}" for name, _, what in FILES])
@@ -148,7 +185,12 @@ def test_a_file_that_is_not_what_its_name_says_is_one_message(parse, name, conte
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 def test_a_time_that_no_date_can_hold_breaks_its_row_alone(tmp_path, suffix):
-    table = pa.table({**{name: [row[name] for row in GOOD] for name in PAIR}, "time": pa.array([2**60, *[0] * 29], pa.timestamp("ms"))})
+    table = pa.table(
+        {
+            **{name: [row[name] for row in GOOD] for name in PAIR},
+            "time": pa.array([2**60, *[0] * 29], pa.timestamp("ms")),
+        }
+    )
     path = tmp_path / f"rows.{suffix}"
     if suffix == "parquet":
         pq.write_table(table, path)
@@ -161,9 +203,15 @@ def test_a_time_that_no_date_can_hold_breaks_its_row_alone(tmp_path, suffix):
 
 @pytest.mark.parametrize(
     "files",
-    [{"state.json": "{"}, {"state.json": "null", "dataset_info.json": "null"}, {"state.json": "{}", "dataset_info.json": "{}"},
-     {"dataset_dict.json": "5"}, {"dataset_dict.json": '{"splits": 5}'}, {"dataset_dict.json": '{"splits": ["../x"]}'}],
-)  # fmt: skip
+    [
+        {"state.json": "{"},
+        {"state.json": "null", "dataset_info.json": "null"},
+        {"state.json": "{}", "dataset_info.json": "{}"},
+        {"dataset_dict.json": "5"},
+        {"dataset_dict.json": '{"splits": 5}'},
+        {"dataset_dict.json": '{"splits": ["../x"]}'},
+    ],
+)
 def test_a_damaged_data_set_of_datasets_is_one_message(tmp_path, files):
     for name, content in files.items():
         (tmp_path / name).write_text(content)

@@ -30,18 +30,38 @@ def read(path, split="train", **source):
 
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("train.jsonl", "train"), ("TRAIN.jsonl.gz", "train"), ("alpaca_test.json", "test"), ("my-validation-2.csv", "validation"), ("dev.tsv", "validation"),
-     ("eval.jsonl", "test"), ("train/0.jsonl", "train"), ("data/test/part.0.parquet", "test"), ("train-00000-of-00012.parquet", "train"),
-     ("train_sft-00000-of-00003.parquet", "train_sft"), ("dolly-test-00000-of-00001.arrow", "test"), ("heldout.parquet", "heldout"),
-     ("trainset.jsonl", "train"), ("my_TestSet.csv", "test"), ("traindata.jsonl", "train"), ("devfile-2.tsv", "validation"), ("dataset.jsonl", ""),
-     ("1.jsonl", ""), ("train_test_split.jsonl", ""), ("contest.jsonl", ""), ("trainers.jsonl", ""), ("questions-00000-of-00002.parquet", "")],
-)  # fmt: skip
+    [
+        ("train.jsonl", "train"),
+        ("TRAIN.jsonl.gz", "train"),
+        ("alpaca_test.json", "test"),
+        ("my-validation-2.csv", "validation"),
+        ("dev.tsv", "validation"),
+        ("eval.jsonl", "test"),
+        ("train/0.jsonl", "train"),
+        ("data/test/part.0.parquet", "test"),
+        ("train-00000-of-00012.parquet", "train"),
+        ("train_sft-00000-of-00003.parquet", "train_sft"),
+        ("dolly-test-00000-of-00001.arrow", "test"),
+        ("heldout.parquet", "heldout"),
+        ("trainset.jsonl", "train"),
+        ("my_TestSet.csv", "test"),
+        ("traindata.jsonl", "train"),
+        ("devfile-2.tsv", "validation"),
+        ("dataset.jsonl", ""),
+        ("1.jsonl", ""),
+        ("train_test_split.jsonl", ""),
+        ("contest.jsonl", ""),
+        ("trainers.jsonl", ""),
+        ("questions-00000-of-00002.parquet", ""),
+    ],
+)
 def test_a_name_tells_the_split(name, split):
     assert split_of(name) == split
 
 
 @pytest.mark.parametrize(
-    ("split", "wanted"), [("train", ["train.jsonl"]), ("test", ["test.jsonl"]), ("validation", ["dev.jsonl"]), ("val", ["dev.jsonl"])]
+    ("split", "wanted"),
+    [("train", ["train.jsonl"]), ("test", ["test.jsonl"]), ("validation", ["dev.jsonl"]), ("val", ["dev.jsonl"])],
 )
 @pytest.mark.parametrize("pattern", ["", "*.jsonl"])
 def test_only_the_files_of_the_split_are_read_and_the_others_are_named(folder, split, wanted, pattern):
@@ -72,10 +92,15 @@ def test_a_folder_of_one_split_is_read_unless_another_one_is_asked_for(folder):
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(("train.jsonl", "extra.jsonl"), "the name of 'train.jsonl' tells its split, and that of 'extra.jsonl' does not"),
-     (("test.jsonl", "validation.jsonl"), "no file of the split 'train'"),
-     (("train_sft-00000-of-00001.jsonl", "train_gen-00000-of-00001.jsonl"), "there are: train_gen, train_sft")],
-)  # fmt: skip
+    [
+        (
+            ("train.jsonl", "extra.jsonl"),
+            "the name of 'train.jsonl' tells its split, and that of 'extra.jsonl' does not",
+        ),
+        (("test.jsonl", "validation.jsonl"), "no file of the split 'train'"),
+        (("train_sft-00000-of-00001.jsonl", "train_gen-00000-of-00001.jsonl"), "there are: train_gen, train_sft"),
+    ],
+)
 def test_a_folder_whose_names_do_not_tell_the_split_is_refused(folder, names, message):
     with pytest.raises(DataError, match=message):
         read(folder(*names))
@@ -107,18 +132,38 @@ def test_an_answer_that_is_null_or_missing_in_the_first_row_or_file_is_no_other_
 
 
 def test_files_that_are_left_out_are_named_and_those_that_nobody_takes_for_data_come_last(folder):
-    path = folder("1.jsonl", "about.json", "dataset_info.json", "README.md", "more/LICENSE", "old.xlsx", "notes.pdf", "part-0", ".hidden.jsonl", ".git/x")
+    path = folder(
+        "1.jsonl",
+        "about.json",
+        "dataset_info.json",
+        "README.md",
+        "more/LICENSE",
+        "old.xlsx",
+        "notes.pdf",
+        "part-0",
+        ".hidden.jsonl",
+        ".git/x",
+    )
     left_out = chosen_files(SourceConfig(path=str(path))).left_out
     unknown = dict.fromkeys(["old.xlsx", "notes.pdf", "part-0"], "no kind of data that is known")
     describing = dict.fromkeys(["dataset_info.json", "README.md", "more/LICENSE"], "describes the data")
-    assert left_out == {"about.json": "a .json beside other data", ".git": "hidden", ".hidden.jsonl": "hidden", **unknown, **describing}
+    assert left_out == {
+        "about.json": "a .json beside other data",
+        ".git": "hidden",
+        ".hidden.jsonl": "hidden",
+        **unknown,
+        **describing,
+    }
     assert listed(left_out) == (
         "about.json (a .json beside other data), notes.pdf (no kind of data that is known), old.xlsx (no kind of data that is known), "
         "part-0 (no kind of data that is known); README.md, dataset_info.json, more/LICENSE; 2 hidden (.git, .hidden.jsonl)"
     )
 
 
-@pytest.mark.parametrize(("name", "is_read"), [("README.txt", False), ("LICENSE-CC.txt", False), ("license.jsonl", True), ("readme_questions.jsonl", True)])
+@pytest.mark.parametrize(
+    ("name", "is_read"),
+    [("README.txt", False), ("LICENSE-CC.txt", False), ("license.jsonl", True), ("readme_questions.jsonl", True)],
+)
 def test_a_text_that_describes_data_is_not_read_as_data(folder, name, is_read):
     chosen = chosen_files(SourceConfig(path=str(folder("1.jsonl", name))))
     assert (name in [path.name for path in chosen.files], name in chosen.left_out) == (is_read, not is_read)

@@ -14,12 +14,21 @@ TURNS = [*user("q"), *assistant("a")]
 
 @pytest.mark.parametrize(
     ("role", "text", "reason"),
-    [("user", "<image>\nWho is it?", "images"), ("user", "Who is it?\n<image>\n", "images"), ("user", " <video>When?", "images"),
-     ("user", "<audio>Say it again.", "audio"), ("user", "See <|vision_start|><|image_pad|><|vision_end|> here.", "images"),
-     ("assistant", json.dumps(TURNS), "turns_as_text"), ("user", json.dumps(TURNS[0], indent=1), "turns_as_text"), ("assistant", str(TURNS), "turns_as_text"),
-     ("assistant", '[{"from": "gpt", "value": "a"}]', "turns_as_text"), ("assistant", "So it is.</s>", "rendered_template"),
-     ("assistant", "So it is.<|im_end|>\n", "rendered_template"), ("assistant", "So.<|endoftext|>", "rendered_template")],
-)  # fmt: skip
+    [
+        ("user", "<image>\nWho is it?", "images"),
+        ("user", "Who is it?\n<image>\n", "images"),
+        ("user", " <video>When?", "images"),
+        ("user", "<audio>Say it again.", "audio"),
+        ("user", "See <|vision_start|><|image_pad|><|vision_end|> here.", "images"),
+        ("assistant", json.dumps(TURNS), "turns_as_text"),
+        ("user", json.dumps(TURNS[0], indent=1), "turns_as_text"),
+        ("assistant", str(TURNS), "turns_as_text"),
+        ("assistant", '[{"from": "gpt", "value": "a"}]', "turns_as_text"),
+        ("assistant", "So it is.</s>", "rendered_template"),
+        ("assistant", "So it is.<|im_end|>\n", "rendered_template"),
+        ("assistant", "So.<|endoftext|>", "rendered_template"),
+    ],
+)
 def test_a_trace_has_a_reason(role, text, reason):
     with pytest.raises(RowError) as raised:
         refuse_traces(role, text)
@@ -28,19 +37,31 @@ def test_a_trace_has_a_reason(role, text, reason):
 
 @pytest.mark.parametrize(
     ("role", "text"),
-    [("user", "What does the tag <image> do in SVG?"), ("assistant", "<image>x</image> is how it is written."), ("assistant", "Write <s>old</s>"),
-     ("user", "What does </s> mean?"), ("assistant", "The token <|im_end|> ends a turn."), ("assistant", '{"role": "admin", "content": "none"}'),
-     ("assistant", '{"role": "user", "content": "hi"} is one turn of it.'), ("assistant", '[{"name": "user"}]')],
-)  # fmt: skip
+    [
+        ("user", "What does the tag <image> do in SVG?"),
+        ("assistant", "<image>x</image> is how it is written."),
+        ("assistant", "Write <s>old</s>"),
+        ("user", "What does </s> mean?"),
+        ("assistant", "The token <|im_end|> ends a turn."),
+        ("assistant", '{"role": "admin", "content": "none"}'),
+        ("assistant", '{"role": "user", "content": "hi"} is one turn of it.'),
+        ("assistant", '[{"name": "user"}]'),
+    ],
+)
 def test_what_only_speaks_of_such_things_is_text(role, text):
     refuse_traces(role, text)
 
 
 @pytest.mark.parametrize(
     "row",
-    [{"prompt": user("<image>q")}, {"messages": [*user("q"), *assistant("a</s>")]}, {"prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b</s>")},
-     {"prompt": user("q"), "completion": assistant(str(TURNS)), "label": True}, {"prompt": user("q"), "completions": ["a", "b<|eot_id|>"]}],
-)  # fmt: skip
+    [
+        {"prompt": user("<image>q")},
+        {"messages": [*user("q"), *assistant("a</s>")]},
+        {"prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b</s>")},
+        {"prompt": user("q"), "completion": assistant(str(TURNS)), "label": True},
+        {"prompt": user("q"), "completions": ["a", "b<|eot_id|>"]},
+    ],
+)
 def test_all_texts_of_a_row_are_checked(row):
     with pytest.raises(RowError):
         check_row(row)

@@ -13,7 +13,9 @@ def passes(function, inputs, **wanted):
 
 
 def test_logits_of_any_number_of_dimensions_and_600_nats_apart():
-    assert passes("logsumexp", {"x": [600.0, 0.0]}, value=600.0) and passes("logsumexp", {"x": [[[0.0, 0.0], [-600.0, -600.0]]]}, value=[[math.log(2), math.log(2) - 600]])
+    assert passes("logsumexp", {"x": [600.0, 0.0]}, value=600.0) and passes(
+        "logsumexp", {"x": [[[0.0, 0.0], [-600.0, -600.0]]]}, value=[[math.log(2), math.log(2) - 600]]
+    )
     assert passes("entropy_from_logits", {"logits": [[600.0, 0.0], [1.0, 1.0]]}, value=[0.0, math.log(2)])
 
 
@@ -23,6 +25,10 @@ def test_the_logits_of_a_place_score_the_next_token():
 
 
 def test_the_kl_of_distributions_given_as_logits_ignores_what_is_masked():
-    inputs = {"p_logdist": [[[1.0, 1.0], [NAN, INF]]], "q_logdist": [[[0.0, math.log(3)], [NAN, NAN]]], "mask": [[1, 0]]}
+    inputs = {
+        "p_logdist": [[[1.0, 1.0], [NAN, INF]]],
+        "q_logdist": [[[0.0, math.log(3)], [NAN, NAN]]],
+        "mask": [[1, 0]],
+    }
     kl = -math.log(2) - (math.log(0.25) + math.log(0.75)) / 2
     assert passes("full_kl", inputs, per_token=[[kl, 0.0]], sequence=[kl])

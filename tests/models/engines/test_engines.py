@@ -27,7 +27,9 @@ def train(path, engine_name, steps, splits=1, start=None, **runtime):
     for step in range(first, steps):
         ids = torch.randint(5, 300, (4, 12), generator=torch.Generator().manual_seed(step))
         for part in ids.chunk(splits):
-            loss = torch.nn.functional.cross_entropy(model(part).logits[:, :-1].flatten(0, 1), part[:, 1:].flatten(), reduction="sum")
+            loss = torch.nn.functional.cross_entropy(
+                model(part).logits[:, :-1].flatten(0, 1), part[:, 1:].flatten(), reduction="sum"
+            )
             engine.backward(loss / ids[:, 1:].numel())
         norms.append(engine.step(1e-2))
     state = whole_state(engine)
@@ -38,7 +40,9 @@ def train(path, engine_name, steps, splits=1, start=None, **runtime):
 def assert_close(first, second, tolerance):
     assert first.keys() == second.keys()
     for name, value in first.items():
-        torch.testing.assert_close(value, second[name], atol=tolerance, rtol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            value, second[name], atol=tolerance, rtol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.fixture(scope="module")

@@ -57,8 +57,13 @@ def test_ties_and_equal_answers_count_half_and_no_label_not_at_all(verdict, valu
 
 
 def test_a_win_rate_counts_apart_what_has_no_label():
-    found = summary([Verdict(0.9, orders=(0.9, 0.8)), Verdict(0.9, orders=(0.7, 0.4)), Verdict(0.5), Verdict(None, reason="x")], 0.95)
-    assert (found["wins"], found["ties"], found["losses"], found["no_label"]) == (1, 2, 0, 1), "one preference changes with the order"
+    found = summary(
+        [Verdict(0.9, orders=(0.9, 0.8)), Verdict(0.9, orders=(0.7, 0.4)), Verdict(0.5), Verdict(None, reason="x")],
+        0.95,
+    )
+    assert (found["wins"], found["ties"], found["losses"], found["no_label"]) == (1, 2, 0, 1), (
+        "one preference changes with the order"
+    )
     assert found["win_rate"] == pytest.approx(2 / 3) and found["flip_rate"] == 0.5
 
 
@@ -92,9 +97,16 @@ def test_text_statistics_by_hand():
 def test_instructions_are_counted_per_prompt_and_per_instruction():
     two = [{"id": "punctuation:no_comma", "kwargs": {}}, {"id": "change_case:english_lowercase", "kwargs": {}}]
     found = count(
-        [(Answer("small", True, 1), two), (Answer("Small", True, 1), two), (Answer("x", True, 1), [{"id": "no:such", "kwargs": {}}])], 0.95
+        [
+            (Answer("small", True, 1), two),
+            (Answer("Small", True, 1), two),
+            (Answer("x", True, 1), [{"id": "no:such", "kwargs": {}}]),
+        ],
+        0.95,
     )
-    assert found["prompt_strict"]["rate"] == 0.5 and found["instruction_strict"]["rate"] == 0.75 and found["unknown"] == 1
+    assert (
+        found["prompt_strict"]["rate"] == 0.5 and found["instruction_strict"]["rate"] == 0.75 and found["unknown"] == 1
+    )
 
 
 @pytest.fixture
@@ -103,22 +115,41 @@ def inputs(tmp_path):
     rows = [{"id": f"e{i}", "source": "t", "prompt": user(f"the cat {i}"), "instructions": None} for i in range(6)]
     rows[0]["instructions"] = json.dumps([{"id": "punctuation:no_comma", "kwargs": {}}])
     write_table(rows, "prompts", prompts / "prompts.parquet")
-    write_table([{"id": "g", "source": "t", "text": "the dog ran to the red house"}], "texts", tmp_path / "general" / "texts.parquet")
+    write_table(
+        [{"id": "g", "source": "t", "text": "the dog ran to the red house"}],
+        "texts",
+        tmp_path / "general" / "texts.parquet",
+    )
     return prompts, tmp_path / "general"
 
 
 CONFIG = EvaluateConfig(
-    labelling_judge=JudgeConfig(), judges=(JudgeConfig(options={"constitution": "reader"}),), max_prompts=5, max_new_tokens=8, samples=2
+    labelling_judge=JudgeConfig(),
+    judges=(JudgeConfig(options={"constitution": "reader"}),),
+    max_prompts=5,
+    max_new_tokens=8,
+    samples=2,
 )
 
 
 def test_the_stage_compares_two_models_and_says_what_it_left_out(new_run, tiny_checkpoint, inputs):
     prompts, general = inputs
     run = new_run()
-    metrics = evaluate(CONFIG, aligned=tiny_checkpoint, sft=tiny_checkpoint, prompts=prompts, general=general, reward_model=None, run=run)
+    metrics = evaluate(
+        CONFIG,
+        aligned=tiny_checkpoint,
+        sft=tiny_checkpoint,
+        prompts=prompts,
+        general=general,
+        reward_model=None,
+        run=run,
+    )
     found = json.loads((run.out / "evaluation.json").read_text())
     assert found["left_out"] == {"reward_score": "the recipe gives no reward_model"} and found["prompts"] == 5
-    assert set(found["win_rate"]) == {"rubric:helpful", "rubric:reader"} and found["win_rate"]["rubric:helpful"]["made_the_labels"]
+    assert (
+        set(found["win_rate"]) == {"rubric:helpful", "rubric:reader"}
+        and found["win_rate"]["rubric:helpful"]["made_the_labels"]
+    )
     assert metrics["win_rate/rubric:helpful"] == 0.5, "a model against itself, with the same seeds, ties everywhere"
     assert metrics["kl"] == pytest.approx(0, abs=1e-4) and metrics["heldout_nll/change"] == pytest.approx(0, abs=1e-6)
     assert len(json.loads((run.out / "samples.json").read_text())) == 2
@@ -129,13 +160,30 @@ def test_the_stage_writes_the_same_bytes_again(new_run, tiny_checkpoint, inputs)
     prompts, general = inputs
     for name in ("a", "b"):
         evaluate(
-            CONFIG, aligned=tiny_checkpoint, sft=tiny_checkpoint, prompts=prompts, general=general, reward_model=None, run=new_run(name)
+            CONFIG,
+            aligned=tiny_checkpoint,
+            sft=tiny_checkpoint,
+            prompts=prompts,
+            general=general,
+            reward_model=None,
+            run=new_run(name),
         )
-    digests = [{file: file_digest(new_run(name).out / file) for file in payload_files(new_run(name).out)} for name in ("a", "b")]
+    digests = [
+        {file: file_digest(new_run(name).out / file) for file in payload_files(new_run(name).out)}
+        for name in ("a", "b")
+    ]
     assert digests[0] == digests[1]
 
 
 def test_no_prompts_is_an_error(new_run, tiny_checkpoint, tmp_path):
     write_table([], "prompts", tmp_path / "prompts.parquet")
     with pytest.raises(DataError, match="no evaluation prompts"):
-        evaluate(CONFIG, aligned=tiny_checkpoint, sft=tiny_checkpoint, prompts=tmp_path, general=None, reward_model=None, run=new_run())
+        evaluate(
+            CONFIG,
+            aligned=tiny_checkpoint,
+            sft=tiny_checkpoint,
+            prompts=tmp_path,
+            general=None,
+            reward_model=None,
+            run=new_run(),
+        )

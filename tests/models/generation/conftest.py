@@ -24,17 +24,29 @@ def byte_tokenizer():
     tokenizer.add_special_tokens(specials)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", chat_template=TEMPLATE
-    )  # fmt: skip
+    )
 
 
 def save_model(path, **changes):
     torch.manual_seed(0)
     tokenizer = byte_tokenizer()
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
     config = LlamaConfig(
-        vocab_size=len(tokenizer) + 5, max_position_embeddings=96, tie_word_embeddings=True, initializer_range=0.3,
-        bos_token_id=1, eos_token_id=2, pad_token_id=0, **(shape | changes),
-    )  # fmt: skip
+        vocab_size=len(tokenizer) + 5,
+        max_position_embeddings=96,
+        tie_word_embeddings=True,
+        initializer_range=0.3,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        **(shape | changes),
+    )
     model = LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(eos_token_id=[2, 13], pad_token_id=0)
     model.save_pretrained(path)
@@ -51,4 +63,6 @@ def checkpoint(tmp_path_factory):
 def run(tmp_path):
     for name in ("out", "side", "work"):
         (tmp_path / name).mkdir()
-    return Run(out=tmp_path / "out", side=tmp_path / "side", work=tmp_path / "work", rows=tmp_path / "rows", runtime=Runtime())
+    return Run(
+        out=tmp_path / "out", side=tmp_path / "side", work=tmp_path / "work", rows=tmp_path / "rows", runtime=Runtime()
+    )

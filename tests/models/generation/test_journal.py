@@ -79,9 +79,16 @@ def test_one_changed_letter_has_its_batch_computed_again_and_is_counted(tmp_path
     ids, asked, noted = ["a", "b"], [], []
     RowJournal(tmp_path).compute(ids, 1, doubled(ids, asked))
     damaged = sorted(tmp_path.iterdir())[0]
-    damaged.write_bytes(damaged.read_bytes().replace(b"aa", b"ab").replace(b"bb", b"bc"))  # whole JSON, and another answer
-    assert [row["value"] for row in RowJournal(tmp_path, noted.append).compute(ids, 1, doubled(ids, asked))] == ["aa", "bb"]
-    assert len(asked) == 3 and noted == ["1 batches of the row journal whose bytes changed on disk were dropped: their rows are computed again"]
+    damaged.write_bytes(
+        damaged.read_bytes().replace(b"aa", b"ab").replace(b"bb", b"bc")
+    )  # whole JSON, and another answer
+    assert [row["value"] for row in RowJournal(tmp_path, noted.append).compute(ids, 1, doubled(ids, asked))] == [
+        "aa",
+        "bb",
+    ]
+    assert len(asked) == 3 and noted == [
+        "1 batches of the row journal whose bytes changed on disk were dropped: their rows are computed again"
+    ]
 
 
 def test_a_batch_of_an_older_alignflow_has_no_digest_and_is_computed_again(tmp_path):
@@ -146,7 +153,9 @@ def test_kill_9_in_the_middle_loses_the_batch_in_flight_alone(tmp_path):
         """
     )
     ended = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, timeout=60
+        [sys.executable, "-c", program, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
     )
     assert ended.returncode == -signal.SIGKILL
     asked = []
@@ -166,7 +175,12 @@ def test_what_a_dead_process_left_half_written_goes_and_another_hosts_only_once_
     name = "0" * 32
     ours, fresh, old, alive = (
         tmp_path / f".batch-{pid}-{host}-{name}"
-        for pid, host in ((dead.pid, this_host().id), (dead.pid, "another"), (dead.pid + 1, "another"), (os.getppid(), this_host().id))
+        for pid, host in (
+            (dead.pid, this_host().id),
+            (dead.pid, "another"),
+            (dead.pid + 1, "another"),
+            (os.getppid(), this_host().id),
+        )
     )
     for path in (ours, fresh, old, alive):
         path.write_text("{")
@@ -189,7 +203,12 @@ def share_of(tmp_path, number, of, files=()):
     return Share(number=number, of=of, known=tmp_path / "known.json")
 
 
-@given(st.lists(st.integers(0, 30).map(str), max_size=40), st.sets(st.integers(0, 30).map(str)), st.integers(1, 5), st.integers(1, 9))
+@given(
+    st.lists(st.integers(0, 30).map(str), max_size=40),
+    st.sets(st.integers(0, 30).map(str)),
+    st.integers(1, 5),
+    st.integers(1, 9),
+)
 @settings(deadline=None)
 def test_every_batch_of_the_plan_falls_to_exactly_one_share(ids, known, batch_size, of):
     batches = list(plan(ids, dict.fromkeys(known), batch_size))
@@ -204,9 +223,13 @@ def test_shares_compute_the_batches_of_an_undisturbed_run(tmp_path, of):
     ids, whole, parts = [str(number) for number in range(11)], [], []
     RowJournal(tmp_path / "whole").compute(ids, 2, lambda batch: whole.append(batch) or batch)
     for number in reversed(range(of)):  # a later one sees what earlier ones committed, and keeps to the common plan
-        RowJournal(tmp_path / "rows").fill(RowWork(ids, 2, lambda batch: parts.append(batch) or batch), share_of(tmp_path, number, of))
+        RowJournal(tmp_path / "rows").fill(
+            RowWork(ids, 2, lambda batch: parts.append(batch) or batch), share_of(tmp_path, number, of)
+        )
     assert sorted(parts) == whole
-    assert RowJournal(tmp_path / "rows").compute(ids, 2, lambda batch: pytest.fail("a row was missing")) == list(range(11))
+    assert RowJournal(tmp_path / "rows").compute(ids, 2, lambda batch: pytest.fail("a row was missing")) == list(
+        range(11)
+    )
 
 
 def test_a_share_leaves_out_what_is_there_and_counts_its_own_rows(tmp_path):

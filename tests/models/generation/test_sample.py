@@ -13,7 +13,9 @@ CONFIG = SampleConfig(n=3, max_new_tokens=12, batch_size=4)
 
 @pytest.fixture
 def prompts(tmp_path):
-    rows = [{"id": f"p{index}", "source": "test", "prompt": user("q" * (index % 4 + 1) + str(index))} for index in range(7)]
+    rows = [
+        {"id": f"p{index}", "source": "test", "prompt": user("q" * (index % 4 + 1) + str(index))} for index in range(7)
+    ]
     write_table(rows, "prompts", tmp_path / "prompts" / "train.parquet")
     return tmp_path / "prompts"
 
@@ -28,7 +30,9 @@ def test_each_prompt_gets_n_completions_in_the_order_of_the_table(checkpoint, pr
     assert [row["id"] for row in rows] == [f"p{index}" for index in range(7)]
     assert all(len(row["completions"]) == len(row["ended"]) == len(row["tokens"]) == 3 for row in rows)
     assert metrics["prompts"] == 7 and metrics["completions"] == 21
-    assert metrics["tokens/completion_mean"] == pytest.approx(sum(count for row in rows for count in row["tokens"]) / 21)
+    assert metrics["tokens/completion_mean"] == pytest.approx(
+        sum(count for row in rows for count in row["tokens"]) / 21
+    )
     assert run.tokens == sum(count for row in rows for count in row["tokens"])
 
 
@@ -89,7 +93,11 @@ def test_a_prompt_that_leaves_no_room_in_the_context_is_refused(checkpoint, tmp_
 
 
 def test_truncation_cuts_from_the_left_and_keeps_the_bos(checkpoint, tmp_path, run, monkeypatch):
-    write_table([{"id": "long", "source": "t", "prompt": user("a" * 60 + "z" * 60)}], "prompts", tmp_path / "p" / "train.parquet")
+    write_table(
+        [{"id": "long", "source": "t", "prompt": user("a" * 60 + "z" * 60)}],
+        "prompts",
+        tmp_path / "p" / "train.parquet",
+    )
     seen = []
     fitted = module._fitted
     monkeypatch.setattr(module, "_fitted", lambda *arguments: seen.append(fitted(*arguments)) or seen[-1])

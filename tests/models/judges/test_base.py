@@ -48,7 +48,9 @@ def run(tmp_path):
 
 
 def test_a_users_own_judge_is_named_by_its_import_path(own, run):
-    judge = make_judge(JudgeConfig(name=f"{own}:Letters", options={"letter": "x"}), policy=None, reward_model=None, run=run)
+    judge = make_judge(
+        JudgeConfig(name=f"{own}:Letters", options={"letter": "x"}), policy=None, reward_model=None, run=run
+    )
     verdict, unlabelled = judge.compare(
         [(Candidate(user("?"), "xx"), Candidate(user("?"), "y")), (Candidate(user("?"), ""), Candidate(user("?"), "y"))]
     )
@@ -82,7 +84,9 @@ def test_a_wrong_name_option_or_missing_model_is_the_recipes_error(own, run, nam
 @pytest.mark.parametrize("name", sorted(JUDGES))
 def test_every_judge_of_the_catalogue_resolves_to_the_protocol(name):
     judge = JUDGES[name].resolve()
-    assert isinstance(judge.pointwise, bool) and all(callable(getattr(judge, part)) for part in ("compare", "score", "details", "close"))
+    assert isinstance(judge.pointwise, bool) and all(
+        callable(getattr(judge, part)) for part in ("compare", "score", "details", "close")
+    )
 
 
 def test_sigmoid_is_a_half_at_zero_and_does_not_overflow():

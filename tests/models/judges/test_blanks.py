@@ -6,7 +6,20 @@ from hypothesis import strategies as st
 
 from alignflow.models.judges.blanks import is_blank, same_answer
 
-UNSEEN = ["", " ", "\t\r\n", "\u00a0\u3000", "\u200b\u200c\u200d", "\ufeff", "\u2060\u00ad", "\u3164\u115f", "\u2800", "\ufe0f", "\x00", "\U000e0041"]
+UNSEEN = [
+    "",
+    " ",
+    "\t\r\n",
+    "\u00a0\u3000",
+    "\u200b\u200c\u200d",
+    "\ufeff",
+    "\u2060\u00ad",
+    "\u3164\u115f",
+    "\u2800",
+    "\ufe0f",
+    "\x00",
+    "\U000e0041",
+]
 
 
 @pytest.mark.parametrize("text", UNSEEN)

@@ -82,11 +82,15 @@ class Refuses(PairOracle):
 def completions(path, groups):
     rows = [
         {
-            "id": f"p{index}", "source": "test", "prompt": user(f"prompt {index}"), "completions": [f"answer #{value}" for value in group],
-            "ended": [value % 2 == 0 for value in group], "tokens": [3] * len(group),
+            "id": f"p{index}",
+            "source": "test",
+            "prompt": user(f"prompt {index}"),
+            "completions": [f"answer #{value}" for value in group],
+            "ended": [value % 2 == 0 for value in group],
+            "tokens": [3] * len(group),
         }
         for index, group in enumerate(groups)
-    ]  # fmt: skip
+    ]
     write_table(rows, "completions", path / "train.parquet")
     return path
 
@@ -106,7 +110,9 @@ def make_run(tmp_path):
 
 def labelled(judge, groups, tmp_path, run, monkeypatch, **config):
     monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: judge)
-    metrics = label(LabelConfig(**config), completions=completions(tmp_path / f"completions{id(groups)}", groups), run=run)
+    metrics = label(
+        LabelConfig(**config), completions=completions(tmp_path / f"completions{id(groups)}", groups), run=run
+    )
     pairs = [pair for side in ("train", "heldout") for pair in read_table(run.out / "preferences" / f"{side}.parquet")]
     return metrics, pairs, json.loads((run.out / "statistics.json").read_text())
 
@@ -116,7 +122,9 @@ GROUPS = st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=6), min_size=
 )
 
 
-@pytest.mark.parametrize("judge", [Oracle(), PairOracle(), PairOracle(seat=0.5)], ids=["pointwise", "pairwise", "biased to the first seat"])
+@pytest.mark.parametrize(
+    "judge", [Oracle(), PairOracle(), PairOracle(seat=0.5)], ids=["pointwise", "pairwise", "biased to the first seat"]
+)
 @given(groups=GROUPS, data=st.data())
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_oracle_reproduces_its_labels_in_every_order(judge, groups, data, tmp_path, make_run, monkeypatch):
@@ -179,7 +187,9 @@ def test_ties_and_identical_answers_are_dropped_and_counted(tmp_path, make_run, 
         def score(self, candidates):
             return [float(worth(candidate.text) > 4) for candidate in candidates]
 
-    metrics, pairs, statistics = labelled(Level(), [[1, 2, 2, 7]] * 20, tmp_path, make_run(), monkeypatch, pairs_per_prompt=64)
+    metrics, pairs, statistics = labelled(
+        Level(), [[1, 2, 2, 7]] * 20, tmp_path, make_run(), monkeypatch, pairs_per_prompt=64
+    )
     # Of 6 pairs: (1,2) twice a tie, (2,2) identical, (7,1) and (7,2) kept, the second (7,2) repeated.
     assert statistics["ties"] == 40 and statistics["abstentions"] == {"identical": 20}
     assert statistics["dropped"]["repeated pair"] == 20 and len(pairs) == 40
@@ -187,7 +197,9 @@ def test_ties_and_identical_answers_are_dropped_and_counted(tmp_path, make_run, 
 
 
 def test_min_margin_is_a_distance_from_one_half(tmp_path, make_run, monkeypatch):
-    _, pairs, statistics = labelled(Oracle(), [[0, 1, 5]] * 20, tmp_path, make_run(), monkeypatch, min_margin=0.3, pairs_per_prompt=9)
+    _, pairs, statistics = labelled(
+        Oracle(), [[0, 1, 5]] * 20, tmp_path, make_run(), monkeypatch, min_margin=0.3, pairs_per_prompt=9
+    )
     assert len(pairs) == 40 and statistics["dropped"] == {"narrow margin": 20}
 
 
@@ -205,7 +217,11 @@ def test_a_verdict_that_changes_with_the_order_is_a_tie_and_no_pair(tmp_path, ma
     judge = PairOracle(seat=1.5)  # outweighs a difference of 1, and not one of 3
     metrics, pairs, statistics = labelled(judge, [[0, 1]] * 22 + [[0, 3]] * 2, tmp_path, run, monkeypatch)
     assert {pair["chosen"][0]["content"] for pair in pairs} == {"answer #3"} and len(pairs) == 2
-    assert statistics["dropped"] == {"changes with the order": 22} and statistics["ties"] == 22 and statistics["abstentions"] == {}
+    assert (
+        statistics["dropped"] == {"changes with the order": 22}
+        and statistics["ties"] == 22
+        and statistics["abstentions"] == {}
+    )
     assert statistics["flips"]["hits"] == 22 and statistics["longer_wins"]["trials"] == 0
     assert metrics["ties"] == metrics["flip_rate"] == pytest.approx(11 / 12)
     assert any("92% of the pairs: these are ties and were left out" in warning for warning in run.warnings)
@@ -231,9 +247,16 @@ def three_blanks(tmp_path):
     """Completions of 20 prompts: three blank ones in different characters, then a real one."""
     answers = [" ", "\n\t", "\u200b", "an answer"]
     rows = [
-        {"id": f"p{index}", "source": "t", "prompt": user(f"prompt {index}"), "completions": answers, "ended": None, "tokens": None}
+        {
+            "id": f"p{index}",
+            "source": "t",
+            "prompt": user(f"prompt {index}"),
+            "completions": answers,
+            "ended": None,
+            "tokens": None,
+        }
         for index in range(20)
-    ]  # fmt: skip
+    ]
     write_table(rows, "completions", tmp_path / "blank" / "train.parquet")
     return tmp_path / "blank"
 
@@ -243,8 +266,12 @@ def test_blank_answers_are_identical_and_lose_to_a_real_one(three_blanks, make_r
     monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: Longest())
     label(LabelConfig(pairs_per_prompt=9), completions=three_blanks, run=run)
     statistics = json.loads((run.out / "statistics.json").read_text())
-    assert statistics["dropped"] == {"identical": 60, "repeated pair": 40} and statistics["abstentions"] == {"identical": 60}
-    assert {row["chosen"][0]["content"] for row in read_table(run.out / "preferences" / "train.parquet")} == {"an answer"}
+    assert statistics["dropped"] == {"identical": 60, "repeated pair": 40} and statistics["abstentions"] == {
+        "identical": 60
+    }
+    assert {row["chosen"][0]["content"] for row in read_table(run.out / "preferences" / "train.parquet")} == {
+        "an answer"
+    }
 
 
 def test_a_preferred_blank_answer_makes_no_pair_and_is_counted(three_blanks, make_run, monkeypatch):
@@ -277,16 +304,24 @@ def test_a_judge_that_does_not_answer_the_question_is_reported(tmp_path, make_ru
 def test_where_such_a_judge_leaves_no_pair_the_error_says_so(tmp_path, make_run, monkeypatch):
     judge = Elsewhere(0.02, 0.06)
     judge.seat = 9.0
-    with pytest.raises(TrainingError, match=r"(?s)20 changes with the order.*does not answer the question.* 4\.0% of its probability"):
+    with pytest.raises(
+        TrainingError, match=r"(?s)20 changes with the order.*does not answer the question.* 4\.0% of its probability"
+    ):
         labelled(judge, [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
 
 
-@pytest.mark.parametrize("judge", [Elsewhere(0.5, 0.5), Elsewhere(None, None), Oracle()], ids=["answers", "is not asked so", "pointwise"])
+@pytest.mark.parametrize(
+    "judge", [Elsewhere(0.5, 0.5), Elsewhere(None, None), Oracle()], ids=["answers", "is not asked so", "pointwise"]
+)
 def test_a_judge_that_answers_or_has_no_options_is_not(judge, tmp_path, make_run, monkeypatch):
     run = make_run()
     metrics, _, statistics = labelled(judge, [[0, 1]] * 20, tmp_path, run, monkeypatch)
     assert not [warning for warning in run.warnings if "question" in warning]
-    assert ("option_mass" in statistics) == ("judge/option_mass" in metrics) == (getattr(judge, "masses", None) == (0.5, 0.5))
+    assert (
+        ("option_mass" in statistics)
+        == ("judge/option_mass" in metrics)
+        == (getattr(judge, "masses", None) == (0.5, 0.5))
+    )
 
 
 def test_verdicts_that_an_earlier_version_journalled_have_no_masses(tmp_path, make_run, monkeypatch):
@@ -298,7 +333,13 @@ def test_verdicts_that_an_earlier_version_journalled_have_no_masses(tmp_path, ma
 
 def test_a_pointwise_judge_has_no_flip_rate(tmp_path, make_run, monkeypatch):
     metrics, _, statistics = labelled(Oracle(), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
-    assert metrics["flip_rate"] is None and statistics["flips"] == {"rate": None, "low": None, "high": None, "hits": 0, "trials": 0}
+    assert metrics["flip_rate"] is None and statistics["flips"] == {
+        "rate": None,
+        "low": None,
+        "high": None,
+        "hits": 0,
+        "trials": 0,
+    }
 
 
 def test_the_longer_answers_wins_are_counted(tmp_path, make_run, monkeypatch):
@@ -314,7 +355,9 @@ def test_no_label_is_an_abstention_with_its_reason_and_all_of_them_an_error(tmp_
 def test_a_score_that_is_not_a_number_is_an_abstention(tmp_path, make_run, monkeypatch):
     class Broken(Oracle):
         def score(self, candidates):
-            return [float("nan") if worth(candidate.text) == 9 else float(worth(candidate.text)) for candidate in candidates]
+            return [
+                float("nan") if worth(candidate.text) == 9 else float(worth(candidate.text)) for candidate in candidates
+            ]
 
     run = make_run()
     _, pairs, statistics = labelled(Broken(), [[0, 1, 9]] * 20, tmp_path, run, monkeypatch, pairs_per_prompt=9)
@@ -328,7 +371,9 @@ def test_what_was_judged_is_never_judged_again_and_the_bytes_are_the_same(tmp_pa
     for run in runs:
         labelled(Oracle(), groups, tmp_path, run, monkeypatch, batch_size=7)
     assert Oracle.asked == 90
-    first, second = ({path.relative_to(run.out): path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs)
+    first, second = (
+        {path.relative_to(run.out): path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs
+    )
     assert first == second and len(first) == 5
 
 
@@ -336,7 +381,9 @@ def test_other_selection_settings_use_the_same_judgements(tmp_path, make_run, mo
     groups = [[0, 1, 2]] * 30
     Oracle.asked = 0
     labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch, pairs_per_prompt=1)
-    labelled(Oracle(), groups, tmp_path, make_run(), monkeypatch, pairs_per_prompt=3, min_margin=0.1, heldout_fraction=0.3)
+    labelled(
+        Oracle(), groups, tmp_path, make_run(), monkeypatch, pairs_per_prompt=3, min_margin=0.1, heldout_fraction=0.3
+    )
     assert Oracle.asked == 90
 
 
@@ -356,7 +403,9 @@ def test_a_changed_constitution_is_never_served_the_old_labels(tmp_path, make_ru
     config = LabelConfig(judge=JudgeConfig(name="rubric", options={"constitution": str(path)}))
     chosen = []
     for pattern in (r"#1$", r"#22$"):
-        path.write_text(f"name: own\nprinciples: [{{name: wanted, kind: pattern, options: {{pattern: '{pattern}'}}}}]\n")
+        path.write_text(
+            f"name: own\nprinciples: [{{name: wanted, kind: pattern, options: {{pattern: '{pattern}'}}}}]\n"
+        )
         run = make_run()
         label(config, completions=tmp_path / "completions", run=run)
         chosen.append({pair["chosen"][0]["content"] for pair in read_table(run.out / "preferences" / "train.parquet")})
@@ -375,44 +424,74 @@ WELL = "I am very well, thank you. The sun is out, so I walked to the river with
 def test_the_rubric_labels_end_to_end(tmp_path, make_run):
     rows = [
         {
-            "id": f"p{index}", "source": "test", "prompt": user(f"How are you, number {index}?"), "ended": None,
+            "id": f"p{index}",
+            "source": "test",
+            "prompt": user(f"How are you, number {index}?"),
+            "ended": None,
             "completions": [WELL, "bad", "bad bad bad bad bad"],
             "tokens": None,
         }
         for index in range(40)
-    ]  # fmt: skip
+    ]
     write_table(rows, "completions", tmp_path / "completions" / "train.parquet")
     run = make_run()
     metrics = label(LabelConfig(judge=JudgeConfig(name="rubric")), completions=tmp_path / "completions", run=run)
     pairs = read_table(run.out / "preferences" / "train.parquet")
-    assert all(pair["chosen"][0]["content"].startswith("I am") for pair in pairs) and metrics["pairs/train"] == len(pairs)
+    assert all(pair["chosen"][0]["content"].startswith("I am") for pair in pairs) and metrics["pairs/train"] == len(
+        pairs
+    )
     assert set(json.loads((run.out / "statistics.json").read_text())["principles"]) == {
-        "enough_but_not_too_much", "finished", "says_things_once", "friendly", "in_sentences", "no_stuffed_keywords", "more_than_the_question",
-        "says_something", "no_empty_praise", "harmless",
-    }  # fmt: skip
+        "enough_but_not_too_much",
+        "finished",
+        "says_things_once",
+        "friendly",
+        "in_sentences",
+        "no_stuffed_keywords",
+        "more_than_the_question",
+        "says_something",
+        "no_empty_praise",
+        "harmless",
+    }
 
 
 def test_flagged_answers_are_counted_listed_and_warned_about_with_their_wins(tmp_path, make_run, monkeypatch):
     run = make_run()
     metrics, _, statistics = labelled(Reader(), [[0, 1, 2]] * 20, tmp_path, run, monkeypatch)
     flagged = statistics["flagged"]
-    assert (flagged["answers"]["hits"], flagged["answers"]["trials"]) == (20, 60) and flagged["marks"] == {"claim about the other answer": 20}
+    assert (flagged["answers"]["hits"], flagged["answers"]["trials"]) == (20, 60) and flagged["marks"] == {
+        "claim about the other answer": 20
+    }
     assert (flagged["wins"]["hits"], flagged["wins"]["trials"]) == (40, 40) and flagged["wins"]["low"] > 0.9
     assert flagged["wins_in_both_orders"]["hits"] == 40
     assert metrics["flagged_rate"] == pytest.approx(1 / 3) and metrics["flagged_wins_rate"] == 1.0
-    assert any("20 of 60 answers" in warning and "40 of 40" in warning and "flagged.json" in warning for warning in run.warnings)
+    assert any(
+        "20 of 60 answers" in warning and "40 of 40" in warning and "flagged.json" in warning
+        for warning in run.warnings
+    )
     rows = json.loads((run.out / "flagged.json").read_text())
-    assert len(rows) == 20 and rows[0] == {"id": "p0", "completion": 1, "marks": ["claim about the other answer"], "text": "answer #1"}
+    assert len(rows) == 20 and rows[0] == {
+        "id": "p0",
+        "completion": 1,
+        "marks": ["claim about the other answer"],
+        "text": "answer #1",
+    }
 
 
 def test_a_judge_that_reads_and_finds_no_mark_is_not_warned_about(tmp_path, make_run, monkeypatch):
     run = make_run()
     _, _, statistics = labelled(Reader(), [[0, 2, 4]] * 20, tmp_path, run, monkeypatch)
     assert statistics["flagged"]["answers"]["hits"] == 0 and statistics["flagged"]["wins"]["rate"] is None
-    assert not [warning for warning in run.warnings if "marks" in warning] and json.loads((run.out / "flagged.json").read_text()) == []
+    assert (
+        not [warning for warning in run.warnings if "marks" in warning]
+        and json.loads((run.out / "flagged.json").read_text()) == []
+    )
 
 
 def test_a_judge_that_no_answer_can_speak_to_counts_no_flags(tmp_path, make_run, monkeypatch):
     run = make_run()
     metrics, _, statistics = labelled(Oracle(), [[0, 1, 2]] * 20, tmp_path, run, monkeypatch)
-    assert metrics["flagged_rate"] is None and statistics["flagged"]["answers"]["trials"] == 0 and not (run.out / "flagged.json").exists()
+    assert (
+        metrics["flagged_rate"] is None
+        and statistics["flagged"]["answers"]["trials"] == 0
+        and not (run.out / "flagged.json").exists()
+    )

@@ -42,9 +42,10 @@ def test_a_tie_is_dropped_without_a_min_margin_too_and_almost_a_tie_is_not():
 
 def test_a_preference_that_changes_with_the_order_is_a_tie_of_its_own_reason():
     pairs = [
-        JudgedPair(0, 1, Verdict(0.506, orders=(0.912, 0.1))), JudgedPair(0, 2, Verdict(0.5, orders=(0.9, 0.1))),
+        JudgedPair(0, 1, Verdict(0.506, orders=(0.912, 0.1))),
+        JudgedPair(0, 2, Verdict(0.5, orders=(0.9, 0.1))),
         JudgedPair(1, 2, Verdict(0.506, orders=(0.507, 0.505))),
-    ]  # fmt: skip
+    ]
     kept, dropped = kept_pairs(pairs, "abc", 9, 0.0)
     assert kept == pairs[2:] and dropped == {"changes with the order": 2}
 
@@ -64,7 +65,9 @@ def test_a_verdict_flips_in_both_orders_of_the_pair_or_in_none(given_order, swap
 
 def test_a_blank_answer_may_lose_and_never_wins():
     kept, dropped = kept_pairs([pair(0, 1, 0.9), pair(0, 2, 0.2), pair(1, 2, 0.8)], "abc", 9, 0.0, blank={2})
-    assert [(each.chosen, each.rejected) for each in kept] == [(0, 1), (1, 2)] and dropped == {"blank answer preferred": 1}
+    assert [(each.chosen, each.rejected) for each in kept] == [(0, 1), (1, 2)] and dropped == {
+        "blank answer preferred": 1
+    }
 
 
 def test_equal_pairs_of_equal_answers_are_kept_once():
@@ -86,8 +89,13 @@ def test_the_second_split_holds_out_a_share_of_what_the_first_left():
 
 
 def test_the_result_of_a_tool_moves_no_prompt_to_the_other_side_of_the_second_split():
-    called = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "map", "arguments": {}}}]}
+    called = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": {"name": "map", "arguments": {}}}],
+    }
     prompts = [user(f"prompt {number}") for number in range(50)]
     assert all(
-        is_label_held_out([*prompt, called, {"role": "tool", "content": "x"}], 0.5) == is_label_held_out(prompt, 0.5) for prompt in prompts
+        is_label_held_out([*prompt, called, {"role": "tool", "content": "x"}], 0.5) == is_label_held_out(prompt, 0.5)
+        for prompt in prompts
     )

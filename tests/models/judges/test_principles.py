@@ -54,7 +54,7 @@ def test_scores_stay_between_zero_and_one(kind, text, ended):
 
 @pytest.mark.parametrize(
     ("words", "expected"), [(0, 0.0), (1, 1 / 3), (3, 1.0), (6, 1.0), (9, 0.5), (12, 0.0), (50, 0.0)]
-)  # fmt: skip
+)
 def test_length_window_falls_off_on_both_sides(words, expected):
     assert score("length_window", "word " * words) == pytest.approx(expected)
 
@@ -87,7 +87,14 @@ def test_no_repetition_sees_a_loop():
 
 @pytest.mark.parametrize(
     ("text", "ended", "expected"),
-    [("Fine.", True, 1.0), ("Fine", True, 0.5), ("Fine.", False, 0.5), ("Fine", False, 0.0), ('He said "go."', True, 1.0), ("", True, 0.0)],
+    [
+        ("Fine.", True, 1.0),
+        ("Fine", True, 0.5),
+        ("Fine.", False, 0.5),
+        ("Fine", False, 0.0),
+        ('He said "go."', True, 1.0),
+        ("", True, 0.0),
+    ],
 )
 def test_ends_properly_wants_both_the_stop_and_the_mark(text, ended, expected):
     assert score("ends_properly", text, ended=ended) == expected
@@ -127,7 +134,8 @@ def test_required_words_count_their_share():
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("One.", 0.5), ("One. Two!", 1.0), ("One. Two. And three", 1.0), ("3.5 is a number", 0.5), ("", 0.0)]
+    ("text", "expected"),
+    [("One.", 0.5), ("One. Two!", 1.0), ("One. Two. And three", 1.0), ("3.5 is a number", 0.5), ("", 0.0)],
 )
 def test_sentence_count(text, expected):
     assert score("sentence_count", text) == expected
@@ -164,16 +172,24 @@ def test_wrong_options_are_refused(kind, options):
         PRINCIPLES[kind].options.model_validate(options)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("Wait...", 1), ('He said "No." and left.', 2), ("One. Two! Three", 3), ("3.5 is a number", 1)])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("Wait...", 1), ('He said "No." and left.', 2), ("One. Two! Three", 3), ("3.5 is a number", 1)],
+)
 def test_sentences_end_where_a_stop_is_followed_by_a_blank_or_by_nothing(text, expected):
     assert score("sentence_count", text, minimum=100, maximum=None) == pytest.approx(expected / 100)
 
 
-@pytest.mark.parametrize("text", ["[your name]", "[[Your name]]", "Dear [name of the [x]],", "{{ x }}", "<insert here>", "a TODO b", "Lorem ipsum"])
+@pytest.mark.parametrize(
+    "text",
+    ["[your name]", "[[Your name]]", "Dear [name of the [x]],", "{{ x }}", "<insert here>", "a TODO b", "Lorem ipsum"],
+)
 def test_a_gap_to_fill_is_seen(text):
     assert score("no_placeholder", text) == 0.0
 
 
-@pytest.mark.parametrize("text", ["[your name", "your name]", "{{ x", "x }} {{", "{{\n}}", "<insert", "[a] [1]", "mastodon"])
+@pytest.mark.parametrize(
+    "text", ["[your name", "your name]", "{{ x", "x }} {{", "{{\n}}", "<insert", "[a] [1]", "mastodon"]
+)
 def test_brackets_that_are_no_gap_are_left_alone(text):
     assert score("no_placeholder", text) == 1.0

@@ -33,7 +33,10 @@ def test_the_probability_is_bradley_terrys(judge):
 
 def test_a_score_of_zero_is_a_score_and_nan_is_none(judge):
     zero, broken = judge.compare(
-        [(Candidate(user("?"), ""), Candidate(user("?"), "a")), (Candidate(user("?"), "nan"), Candidate(user("?"), "a"))]
+        [
+            (Candidate(user("?"), ""), Candidate(user("?"), "a")),
+            (Candidate(user("?"), "nan"), Candidate(user("?"), "a")),
+        ]
     )
     assert zero.scores == (0.0, 1.0) and zero.probability < 0.5
     assert broken.probability is None and broken.reason == "no score"

@@ -35,7 +35,12 @@ def run(tmp_path):
 
 
 def judge_of(path, run, **options):
-    return make_judge(JudgeConfig(name="rubric", options={"constitution": str(path), **options}), policy=None, reward_model=None, run=run)
+    return make_judge(
+        JudgeConfig(name="rubric", options={"constitution": str(path), **options}),
+        policy=None,
+        reward_model=None,
+        run=run,
+    )
 
 
 def test_the_score_is_the_weighted_mean_of_the_principles(constitution, run):
@@ -47,14 +52,20 @@ def test_the_score_is_the_weighted_mean_of_the_principles(constitution, run):
 
 def test_a_principle_with_a_veto_multiplies_the_mean_and_leaves_a_twentieth(tmp_path, run):
     path = tmp_path / "veto.yaml"
-    path.write_text("name: v\nprinciples:\n  - {name: finished, kind: ends_properly}\n  - {name: harmless, kind: no_harm, veto: true}\n")
+    path.write_text(
+        "name: v\nprinciples:\n  - {name: finished, kind: ends_properly}\n  - {name: harmless, kind: no_harm, veto: true}\n"
+    )
     judge = judge_of(path, run)
     texts = ["We sat.", "We stab him.", "We stab, maim, murder, torture."]
-    assert judge.score([Candidate(user("Hi"), text) for text in texts]) == [pytest.approx(score) for score in (1.0, 0.25, 0.05)]
+    assert judge.score([Candidate(user("Hi"), text) for text in texts]) == [
+        pytest.approx(score) for score in (1.0, 0.25, 0.05)
+    ]
 
 
 def test_equal_scores_are_a_tie_of_exactly_one_half(constitution, run):
-    verdict = judge_of(constitution, run).compare([(Candidate(user("Hi"), "one two."), Candidate(user("Hi"), "two one."))])[0]
+    verdict = judge_of(constitution, run).compare(
+        [(Candidate(user("Hi"), "one two."), Candidate(user("Hi"), "two one."))]
+    )[0]
     assert verdict.probability == 0.5 and verdict.scores == (1.0, 1.0)
 
 
@@ -132,4 +143,7 @@ def test_a_misspelt_option_names_the_right_one(constitution, run):
 
 def test_the_rubric_needs_no_torch():
     program = "import sys, alignflow.models.judges.rubric; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}, timeout=60).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}, timeout=60).returncode
+        == 0
+    )

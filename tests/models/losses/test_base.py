@@ -15,10 +15,15 @@ def answers(groups, roles, tokens):
     count, lengths = len(groups), torch.tensor(tokens)
     names = torch.arange(count, dtype=torch.float32)
     return OfflineBatch(
-        group=torch.tensor(groups), role=torch.tensor([int(role) for role in roles]), logps=-names, tokens=lengths,
-        ended=torch.ones(count, dtype=torch.bool), reference_logps=-names - 1, soft_label=torch.full((count,), NAN),
+        group=torch.tensor(groups),
+        role=torch.tensor([int(role) for role in roles]),
+        logps=-names,
+        tokens=lengths,
+        ended=torch.ones(count, dtype=torch.bool),
+        reference_logps=-names - 1,
+        soft_label=torch.full((count,), NAN),
         statistics={"entropy": torch.repeat_interleave(names, lengths)},
-    )  # fmt: skip
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -28,11 +33,17 @@ def test_pairs_are_found_by_group_and_role_whatever_the_order_of_the_answers(ord
     shuffled = answers(groups, roles, tokens).rows(torch.tensor(order))
     pairs = shuffled.pairs()
     assert pairs.chosen.logps.tolist() == [0, -1, -2] and pairs.rejected.logps.tolist() == [-3, -4, -5]
-    assert pairs.chosen.statistics["entropy"].tolist() == [0, 0, 2, 2, 2] and pairs.rejected.tokens.tolist() == [1, 4, 2]
+    assert pairs.chosen.statistics["entropy"].tolist() == [0, 0, 2, 2, 2] and pairs.rejected.tokens.tolist() == [
+        1,
+        4,
+        2,
+    ]
     assert pairs.rejected.sums(pairs.rejected.statistics["entropy"]).tolist() == [3, 16, 10]
 
 
-@pytest.mark.parametrize(("groups", "roles"), [([0, 1], "CR"), ([0, 0, 0], "CRR"), ([0, 0, 1], "CRC"), ([0, 0, 0, 0], "CCRR")])
+@pytest.mark.parametrize(
+    ("groups", "roles"), [([0, 1], "CR"), ([0, 0, 0], "CRR"), ([0, 0, 1], "CRC"), ([0, 0, 0, 0], "CCRR")]
+)
 def test_groups_that_are_no_pairs_are_refused(groups, roles):
     named = [Role.CHOSEN if letter == "C" else Role.REJECTED for letter in roles]
     with pytest.raises(ValueError, match="exactly one chosen and one rejected"):
@@ -43,13 +54,20 @@ def test_what_stands_outside_of_a_mask_is_not_looked_at_and_gets_no_gradient():
     policy = torch.tensor([[-1.0, NAN, -2.0, INF], [NAN, -3.0, -INF, 5e9]], requires_grad=True)
     mask = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0]])
     pairs = pairs_of_tokens((policy, policy), (mask, mask), (policy.detach(), policy.detach()))
-    assert pairs.logps()[0].tolist() == [-3, -3] and pairs.mean_logps()[0].tolist() == [-1.5, -3] and pairs.chosen.tokens.tolist() == [2, 1]
+    assert (
+        pairs.logps()[0].tolist() == [-3, -3]
+        and pairs.mean_logps()[0].tolist() == [-1.5, -3]
+        and pairs.chosen.tokens.tolist() == [2, 1]
+    )
     assert pairs.logratios()[1].tolist() == [0, 0] and pairs.chosen.statistics["logps"].tolist() == [-1, -2, -3]
     pairs.logps()[0].sum().backward()
     assert torch.equal(policy.grad, mask.float())
 
 
-@pytest.mark.parametrize(("given_type", "computed"), [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)])
+@pytest.mark.parametrize(
+    ("given_type", "computed"),
+    [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
+)
 def test_figures_are_summed_in_fp32_at_least_and_never_narrowed(given_type, computed):
     policy, mask = torch.full((1, 512), -0.01, dtype=given_type), torch.ones(1, 512)
     pairs = pairs_of_tokens((policy, policy), (mask, mask), (policy, policy))

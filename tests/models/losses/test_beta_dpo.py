@@ -36,7 +36,9 @@ def pairs(count=6, dtype=torch.float64):
 
 def with_step(batch, step: BetaStep):
     """The batch as the trainer hands it to the loss."""
-    return PairBatch(*[replace(side, step={"beta": step.beta}, weight=step.weight) for side in (batch.chosen, batch.rejected)])
+    return PairBatch(
+        *[replace(side, step={"beta": step.beta}, weight=step.weight) for side in (batch.chosen, batch.rejected)]
+    )
 
 
 def test_with_alpha_0_and_all_pairs_it_is_dpo():
@@ -76,7 +78,11 @@ def test_a_pair_that_is_left_out_may_have_a_loss_that_is_not_finite():
 
 
 @settings(max_examples=50, deadline=None)
-@given(gaps=st.lists(st.floats(-600, 600), min_size=1, max_size=40), keep=st.floats(0.01, 1), seed=st.integers(0, 2**63 - 1))
+@given(
+    gaps=st.lists(st.floats(-600, 600), min_size=1, max_size=40),
+    keep=st.floats(0.01, 1),
+    seed=st.integers(0, 2**63 - 1),
+)
 def test_weights_have_a_mean_of_1_and_the_wanted_number_is_kept(gaps, keep, seed):
     options = BetaDPOOptions(keep_fraction=keep)
     step = step_of_gaps(torch.tensor(gaps), START, options, seed)
@@ -87,7 +93,9 @@ def test_weights_have_a_mean_of_1_and_the_wanted_number_is_kept(gaps, keep, seed
 
 def test_the_same_seed_draws_the_same_pairs_and_another_one_others():
     gaps = torch.linspace(-1, 1, 100)
-    draws = [step_of_gaps(gaps, GapAverages(0.0, 1.0), BetaDPOOptions(keep_fraction=0.5), seed).weight for seed in (7, 7, 8)]
+    draws = [
+        step_of_gaps(gaps, GapAverages(0.0, 1.0), BetaDPOOptions(keep_fraction=0.5), seed).weight for seed in (7, 7, 8)
+    ]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
 
@@ -120,7 +128,9 @@ def test_gaps_may_be_those_of_rewards():
 
 def test_the_averages_go_on_from_step_to_step():
     first = step_of_gaps(torch.tensor([1.0, 3.0]), START, BetaDPOOptions(momentum=0.5), 0).averages
-    assert step_of_gaps(torch.tensor([5.0, 5.0]), first, BetaDPOOptions(momentum=0.5), 0).averages.mean == pytest.approx(0.5 * 1.0 + 2.5)
+    assert step_of_gaps(
+        torch.tensor([5.0, 5.0]), first, BetaDPOOptions(momentum=0.5), 0
+    ).averages.mean == pytest.approx(0.5 * 1.0 + 2.5)
     assert ema_update(1.0, 2.0, 0.9) == pytest.approx(1.1)
 
 

@@ -39,7 +39,9 @@ def paired(chosen, rejected, positive, mask=None):
 @settings(max_examples=40, deadline=None)
 @given(st.floats(-600, 600), st.floats(-600, 600), st.floats(-300, 300))
 def test_a_shift_of_both_logits_changes_no_term(negative, positive, shift):
-    found, moved = (token_terms(*torch.tensor([negative + by, positive + by], dtype=torch.float64)) for by in (0.0, shift))
+    found, moved = (
+        token_terms(*torch.tensor([negative + by, positive + by], dtype=torch.float64)) for by in (0.0, shift)
+    )
     torch.testing.assert_close(found, moved, atol=1e-9, rtol=1e-9)
 
 
@@ -58,7 +60,11 @@ def test_cringe_is_the_sum_of_the_means_of_both_classes():
     policy, positive = torch.full((3, 2), -1.0), torch.full((3, 2), -1.0)
     output = cringe(labelled(policy, positive, [1.0, 0.0, 0.0]), OPTIONS)
     assert float(output.loss.mean()) == pytest.approx(2.0 + 0.5 * 2 * math.log(2))
-    assert float(output.metrics["nll"].nanmean()) == 2.0 and output.metrics["nll"].isnan().tolist() == [False, True, True]
+    assert float(output.metrics["nll"].nanmean()) == 2.0 and output.metrics["nll"].isnan().tolist() == [
+        False,
+        True,
+        True,
+    ]
     assert float(output.metrics["cringe"].nanmean()) == pytest.approx(2 * math.log(2))
 
 
@@ -84,7 +90,9 @@ def test_the_gate_is_a_weight_without_gradient_unless_it_is_to_learn():
     chosen, rejected, positive = rows(3, 4).requires_grad_(), rows(3, 4, seed=1).requires_grad_(), rows(3, 4, seed=2)
     found = {}
     for detached in (True, False):
-        output = pairwise_cringe(paired(chosen, rejected, positive), PairwiseCRINGEOptions(**PAIRWISE, detach_gate=detached))
+        output = pairwise_cringe(
+            paired(chosen, rejected, positive), PairwiseCRINGEOptions(**PAIRWISE, detach_gate=detached)
+        )
         found[detached] = torch.autograd.grad(output.loss.sum(), chosen)[0]
         assert not output.metrics["gate"].requires_grad
     torch.testing.assert_close(found[True], -output.metrics["gate"][:, None].expand(3, 4))
@@ -96,7 +104,12 @@ def test_the_gate_is_a_weight_without_gradient_unless_it_is_to_learn():
 FUNCTIONS = {
     "cringe": lambda policy, positive, mask=None: cringe(labelled(policy, positive, [1.0, 0.0], mask), OPTIONS),
     "pairwise_cringe": lambda policy, positive, mask=None: pairwise_cringe(
-        PairBatch(*(picked(policy[side], positive[side], None if mask is None else mask[side]) for side in (slice(0, 1), slice(1, 2)))),
+        PairBatch(
+            *(
+                picked(policy[side], positive[side], None if mask is None else mask[side])
+                for side in (slice(0, 1), slice(1, 2))
+            )
+        ),
         PairwiseCRINGEOptions(**PAIRWISE),
     ),
 }
@@ -110,14 +123,19 @@ def test_600_nats_have_finite_losses_and_gradients(name, dtype, gap):
     positive = torch.full((2, 1), -700.0, dtype=dtype, requires_grad=True)
     output = FUNCTIONS[name](policy, positive)
     output.loss.sum().backward()
-    assert all(torch.isfinite(values).all() for values in (output.loss, policy.grad, positive.grad)) and output.loss.dtype == dtype
+    assert (
+        all(torch.isfinite(values).all() for values in (output.loss, policy.grad, positive.grad))
+        and output.loss.dtype == dtype
+    )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), 1e300])
 def test_garbage_outside_of_masks_with_holes_changes_nothing_and_gets_no_gradient(name, garbage):
     clean, picks, mask = rows(2, 3), rows(2, 3, seed=1), torch.tensor([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1]])
-    dirty, other = (torch.full((2, 5), garbage, dtype=torch.float64).masked_scatter(mask.bool(), part) for part in (clean, picks))
+    dirty, other = (
+        torch.full((2, 5), garbage, dtype=torch.float64).masked_scatter(mask.bool(), part) for part in (clean, picks)
+    )
     results = []
     for policy, positive, of in ((clean, picks, None), (dirty, other, mask)):
         leaves = policy.clone().requires_grad_(), positive.clone().requires_grad_()
@@ -134,7 +152,10 @@ def test_empty_answers_are_finite_fp32_agrees_and_half_precision_is_computed_in_
     policy, positive = rows(2, 5), rows(2, 5, seed=1)
     assert torch.isfinite(FUNCTIONS[name](policy, positive, torch.zeros(2, 5)).loss).all()
     torch.testing.assert_close(
-        FUNCTIONS[name](policy.float(), positive.float()).loss.double(), FUNCTIONS[name](policy, positive).loss, rtol=1e-4, atol=1e-6
+        FUNCTIONS[name](policy.float(), positive.float()).loss.double(),
+        FUNCTIONS[name](policy, positive).loss,
+        rtol=1e-4,
+        atol=1e-6,
     )
     assert FUNCTIONS[name](policy.bfloat16(), positive.bfloat16()).loss.dtype == torch.float32
 

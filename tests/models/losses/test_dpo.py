@@ -32,7 +32,11 @@ def loss(*sums, soft_label=float("nan"), **config):
     [
         ((-10, -12, -11, -11), {}, -math.log(1 / (1 + math.exp(-0.2)))),  # log-ratios 1 and -1: x = 0.1 * 2
         ((-10, -12, -11, -11), {"beta": 0.5}, -math.log(1 / (1 + math.exp(-1.0)))),
-        ((-10, -12, -11, -11), {"label_smoothing": 0.1}, 0.9 * math.log1p(math.exp(-0.2)) + 0.1 * math.log1p(math.exp(0.2))),
+        (
+            (-10, -12, -11, -11),
+            {"label_smoothing": 0.1},
+            0.9 * math.log1p(math.exp(-0.2)) + 0.1 * math.log1p(math.exp(0.2)),
+        ),
         ((-12, -10, -11, -11), {}, math.log1p(math.exp(0.2))),
     ],
 )
@@ -51,7 +55,9 @@ def test_soft_labels_weigh_both_orders_where_they_are_given_and_used():
 @settings(max_examples=50)
 @given(chosen=SUMS, rejected=SUMS, smoothing=st.floats(1e-9, 0.49) | st.just(0.0))
 def test_at_the_reference_the_loss_is_ln_2(chosen, rejected, smoothing):
-    assert float(loss(chosen, rejected, chosen, rejected, label_smoothing=smoothing).loss) == pytest.approx(math.log(2), abs=1e-6)
+    assert float(loss(chosen, rejected, chosen, rejected, label_smoothing=smoothing).loss) == pytest.approx(
+        math.log(2), abs=1e-6
+    )
 
 
 @settings(max_examples=50)
@@ -59,7 +65,9 @@ def test_at_the_reference_the_loss_is_ln_2(chosen, rejected, smoothing):
 def test_swapping_the_sides_mirrors_the_rewards(a, b, c, d):
     first, second = loss(a, b, c, d).metrics, loss(b, a, d, c).metrics
     assert float(first["rewards/margins"]) == pytest.approx(-float(second["rewards/margins"]), abs=1e-4)
-    assert float(first["rewards/accuracies"]) + float(second["rewards/accuracies"]) == (1 if float(first["rewards/margins"]) else 0)
+    assert float(first["rewards/accuracies"]) + float(second["rewards/accuracies"]) == (
+        1 if float(first["rewards/margins"]) else 0
+    )
 
 
 def test_a_tie_is_not_accurate():

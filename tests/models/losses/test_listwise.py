@@ -23,11 +23,15 @@ def answers(group, score, logps, tokens=None, reference=None, dtype=torch.float6
     """A batch of answers; without a reference, the reference is 0 everywhere."""
     count = len(group)
     return OfflineBatch(
-        group=torch.tensor(group), role=torch.full((count,), 2), logps=torch.as_tensor(logps, dtype=dtype),
-        tokens=torch.tensor(tokens or [1] * count), ended=torch.ones(count).bool(),
+        group=torch.tensor(group),
+        role=torch.full((count,), 2),
+        logps=torch.as_tensor(logps, dtype=dtype),
+        tokens=torch.tensor(tokens or [1] * count),
+        ended=torch.ones(count).bool(),
         reference_logps=torch.as_tensor(reference if reference is not None else [0.0] * count, dtype=dtype),
-        soft_label=torch.full((count,), NAN), score=torch.tensor(score, dtype=dtype),
-    )  # fmt: skip
+        soft_label=torch.full((count,), NAN),
+        score=torch.tensor(score, dtype=dtype),
+    )
 
 
 def run(name, batch, **options):
@@ -49,14 +53,24 @@ def random_batch(dtype=torch.float64, ties=False):
     ("name", "options", "wanted"),
     [  # labels 1, 0, 1/2; log-probabilities -2, -1, -3 of 1, 1 and 3 tokens: p = -2, -1, -1
         # ranks by log-probability: 2, 1, 3; gains 1, 0, sqrt 2 - 1; discounts 1 / log2 3, 1, 1/2
-        ("lipo", {"beta": 1.0}, (1 - 1 / math.log2(3)) * math.log1p(math.e) + (2 - 2**0.5) * (1 / math.log2(3) - 0.5) * math.log1p(math.exp(-1))
-         + (2**0.5 - 1) * 0.5 * math.log1p(math.exp(2))),
-        ("list_mle", {"beta": 1.0}, math.log(math.exp(-2) + math.exp(-3) + math.exp(-1)) + 2 + math.log(math.exp(-3) + math.exp(-1)) + 3),
-        ("rrhf", {}, (1 + 1 + 0) + 2), ("rrhf", {"rank_weight": 10.0, "sft_reduction": "mean"}, 10 * 2 + 2),
+        (
+            "lipo",
+            {"beta": 1.0},
+            (1 - 1 / math.log2(3)) * math.log1p(math.e)
+            + (2 - 2**0.5) * (1 / math.log2(3) - 0.5) * math.log1p(math.exp(-1))
+            + (2**0.5 - 1) * 0.5 * math.log1p(math.exp(2)),
+        ),
+        (
+            "list_mle",
+            {"beta": 1.0},
+            math.log(math.exp(-2) + math.exp(-3) + math.exp(-1)) + 2 + math.log(math.exp(-3) + math.exp(-1)) + 3,
+        ),
+        ("rrhf", {}, (1 + 1 + 0) + 2),
+        ("rrhf", {"rank_weight": 10.0, "sft_reduction": "mean"}, 10 * 2 + 2),
         ("pro", {"sft_coefficient": 0.0}, math.log(math.exp(-2) + math.exp(-0.5) + math.exp(-1)) + 2 + LN2),
         ("pro", {}, math.log(math.exp(-2) + math.exp(-0.5) + math.exp(-1)) + 2 + LN2 + 0.05 * 4 * 2),
     ],
-)  # fmt: skip
+)
 def test_a_list_of_three_has_the_loss_worked_out_by_hand(name, options, wanted):
     found = run(name, answers([4, 4, 4], [1.0, 0.0, 0.5], [-2.0, -1.0, -3.0], [1, 1, 3]), **options).loss
     assert found.tolist() == [pytest.approx(wanted, abs=1e-12)]
@@ -87,7 +101,9 @@ def test_scores_of_a_wider_type_widen_no_loss(name):
 
 def test_raxs_reduction_is_the_mean_over_the_pairs_times_the_number_of_answers():
     sums, rax = (run("lipo", random_batch(ties=True), reduction=kind).loss for kind in ("sum", "rax"))
-    torch.testing.assert_close(rax, sums * torch.tensor([4 / 5, 1.0, 3.0]))  # 5 strict pairs; none in the others, whose sum is 0
+    torch.testing.assert_close(
+        rax, sums * torch.tensor([4 / 5, 1.0, 3.0])
+    )  # 5 strict pairs; none in the others, whose sum is 0
     assert sums[1:].tolist() == [0, 0]
 
 
@@ -95,7 +111,10 @@ def test_lipo_makes_labels_of_scores_of_any_range():
     scores = [40.0, -3.0, 7.0]
     psi = [sum(1 / (1 + math.exp(b - a)) for b in scores) / 3 for a in scores]
     logps = [-1.0, -2.0, -4.0]
-    given_labels, made = run("lipo", answers([0] * 3, psi, logps)), run("lipo", answers([0] * 3, scores, logps), labels="win_rates")
+    given_labels, made = (
+        run("lipo", answers([0] * 3, psi, logps)),
+        run("lipo", answers([0] * 3, scores, logps), labels="win_rates"),
+    )
     torch.testing.assert_close(given_labels.loss, made.loss)
     wide = run("lipo", answers([0] * 3, [500.0, -500.0, 1.0], logps, dtype=torch.float32), labels="win_rates").loss
     assert torch.isfinite(wide).all() and wide > 0
@@ -109,10 +128,16 @@ def test_where_the_policy_is_the_reference_the_rewards_are_0_and_the_loss_is_kno
         assert output.loss.tolist() == pytest.approx([math.log(24), 0, math.log(6)])
     else:  # every pair has ln 2; ranks follow the order of the list
         label, rank = [0.1, 0.9, 0.4, 0.7], [1, 2, 3, 4]
-        weights = [abs(2**a - 2**b) * abs(1 / math.log2(1 + i) - 1 / math.log2(1 + j)) for a, i in zip(label, rank, strict=True)
-                   for b, j in zip(label, rank, strict=True) if a > b]  # fmt: skip
+        weights = [
+            abs(2**a - 2**b) * abs(1 / math.log2(1 + i) - 1 / math.log2(1 + j))
+            for a, i in zip(label, rank, strict=True)
+            for b, j in zip(label, rank, strict=True)
+            if a > b
+        ]
         assert float(output.loss[0]) == pytest.approx(LN2 * sum(weights))
-    assert output.metrics["rewards/margins"].tolist() == [0, 0, 0] and float(output.metrics["rewards/accuracies"][0]) == 0
+    assert (
+        output.metrics["rewards/margins"].tolist() == [0, 0, 0] and float(output.metrics["rewards/accuracies"][0]) == 0
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -197,12 +222,17 @@ def test_a_step_along_the_gradient_lowers_the_loss_and_raises_the_best_answer_ab
     before = run(name, replace(batch, logps=logps))
     (gradient,) = torch.autograd.grad(before.loss.sum(), logps)
     after = run(name, replace(batch, logps=batch.logps - 1e-3 * gradient))
-    assert after.loss.sum() < before.loss.sum() and gradient[1] < 0 < gradient[0] + 1e-12  # the best and the worst of the first list
+    assert (
+        after.loss.sum() < before.loss.sum() and gradient[1] < 0 < gradient[0] + 1e-12
+    )  # the best and the worst of the first list
 
 
 def test_lipos_weights_get_no_gradient_and_what_is_masked_is_not_looked_at():
     scores = torch.tensor([[0.3, 0.1, NAN], [0.2, 0.4, 0.1]], dtype=torch.float64, requires_grad=True)
-    labels, mask = torch.tensor([[1.0, 0.0, 1e300], [1.0, 0.5, 0.0]]).double().requires_grad_(), torch.tensor([[True, True, False], [True] * 3])
+    labels, mask = (
+        torch.tensor([[1.0, 0.0, 1e300], [1.0, 0.5, 0.0]]).double().requires_grad_(),
+        torch.tensor([[True, True, False], [True] * 3]),
+    )
     weights = lambda_weights(scores, labels, mask)
     assert not weights.requires_grad and torch.isfinite(weights).all()
     assert weights[0, 0, 1] == pytest.approx(1 - 1 / math.log2(3)) and weights[0, 2].tolist() == [0, 0, 0]
@@ -216,8 +246,13 @@ def test_equal_scores_rank_in_the_order_of_the_list():
 
 def test_list_mle_and_pro_take_equal_labels_in_the_order_of_the_list():
     mask, labels = torch.ones(2).bool(), torch.tensor([0.5, 0.5])
-    nll = plackett_luce_nll(torch.tensor([1.0, 0.0]), labels, mask), plackett_luce_nll(torch.tensor([0.0, 1.0]), labels, mask)
-    assert float(nll[0]) == pytest.approx(math.log1p(math.exp(-1))) and float(nll[1]) == pytest.approx(math.log1p(math.e))
+    nll = (
+        plackett_luce_nll(torch.tensor([1.0, 0.0]), labels, mask),
+        plackett_luce_nll(torch.tensor([0.0, 1.0]), labels, mask),
+    )
+    assert float(nll[0]) == pytest.approx(math.log1p(math.exp(-1))) and float(nll[1]) == pytest.approx(
+        math.log1p(math.e)
+    )
     assert pro_terms(torch.tensor([1.0, 0.0]), labels, mask).tolist() == [pytest.approx(LN2), 0]
 
 

@@ -22,7 +22,13 @@ def rows(*shape, dtype=torch.float64, seed=0):
 
 def labelled(policy, reference, label, mask=None):
     label = torch.tensor(label)
-    return answers_of_tokens(policy, torch.ones_like(policy) if mask is None else mask, reference, label=label, step={"undesirable": (1 - label).mean()})
+    return answers_of_tokens(
+        policy,
+        torch.ones_like(policy) if mask is None else mask,
+        reference,
+        label=label,
+        step={"undesirable": (1 - label).mean()},
+    )
 
 
 def grouped(policy, reference, group, role, mask=None):
@@ -35,7 +41,10 @@ def test_npo_is_a_mean_over_the_answers_to_forget_and_nll_per_token_of_those_to_
     output = npo(labelled(policy, policy.detach(), [1.0, 0.0, 0.0]), NPOOptions(beta=0.5, retain_weight=2.0))
     assert float(output.loss.mean()) == pytest.approx(4 * math.log(2)) and float(output.loss[0]) == 0.0
     assert output.token_loss.tolist() == [6.0, 0.0, 0.0]
-    assert output.metrics["gradient_weight"].isnan().tolist() == [True, False, False] and float(output.metrics["gradient_weight"][1]) == 1.0
+    assert (
+        output.metrics["gradient_weight"].isnan().tolist() == [True, False, False]
+        and float(output.metrics["gradient_weight"][1]) == 1.0
+    )
 
 
 def test_npo_without_a_retain_term_leaves_desirable_answers_alone():
@@ -79,14 +88,21 @@ def test_d2o_is_worked_out_by_hand_with_groups_of_different_sizes_in_any_order()
     margins = [2.0 * 2.5 - 0.5, 2.0 * 3.0 + 1.0]
     assert output.metrics["rewards/margins"].tolist() == margins
     torch.testing.assert_close(output.loss, torch.tensor([math.log1p(math.exp(-margin)) for margin in margins]))
-    assert output.metrics["logps/chosen"].tolist() == [2.5, 3.0] and output.metrics["logps/rejected"].tolist() == [1.0, -2.0]
+    assert output.metrics["logps/chosen"].tolist() == [2.5, 3.0] and output.metrics["logps/rejected"].tolist() == [
+        1.0,
+        -2.0,
+    ]
 
 
 def test_d2o_at_the_reference_is_ln_2_raises_samples_and_lowers_the_negative():
     policy = rows(3, 4).requires_grad_()
     output = d2o(grouped(policy, policy.detach(), [0, 0, 0], [SAMPLE, SAMPLE, NEGATIVE]), D2OOptions())
     output.loss.sum().backward()
-    assert output.loss.tolist() == pytest.approx([math.log(2)]) and bool((policy.grad[:2] < 0).all()) and bool((policy.grad[2] > 0).all())
+    assert (
+        output.loss.tolist() == pytest.approx([math.log(2)])
+        and bool((policy.grad[:2] < 0).all())
+        and bool((policy.grad[2] > 0).all())
+    )
     assert output.metrics["rewards/accuracies"].tolist() == [0.0]
 
 
@@ -98,8 +114,12 @@ def test_a_group_without_a_negative_or_without_samples_is_refused(role):
 
 
 FUNCTIONS = {
-    "npo": lambda policy, reference, mask=None: npo(labelled(policy, reference, [0.0, 1.0], mask), NPOOptions(beta=1.0)),
-    "d2o": lambda policy, reference, mask=None: d2o(grouped(policy, reference, [0, 0], [SAMPLE, NEGATIVE], mask), D2OOptions(beta=1.0, alpha=1.0)),
+    "npo": lambda policy, reference, mask=None: npo(
+        labelled(policy, reference, [0.0, 1.0], mask), NPOOptions(beta=1.0)
+    ),
+    "d2o": lambda policy, reference, mask=None: d2o(
+        grouped(policy, reference, [0, 0], [SAMPLE, NEGATIVE], mask), D2OOptions(beta=1.0, alpha=1.0)
+    ),
 }
 
 
@@ -121,7 +141,10 @@ def test_600_nats_have_finite_losses_and_gradients(name, dtype, gap):
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), 1e300])
 def test_garbage_outside_of_masks_with_holes_changes_nothing_and_gets_no_gradient(name, garbage):
     clean, reference, mask = rows(2, 3), rows(2, 3, seed=1), torch.tensor([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1]])
-    dirty, other = (torch.full((2, 5), garbage, dtype=torch.float64).masked_scatter(mask.bool(), part) for part in (clean, reference))
+    dirty, other = (
+        torch.full((2, 5), garbage, dtype=torch.float64).masked_scatter(mask.bool(), part)
+        for part in (clean, reference)
+    )
     results = []
     for policy, frozen, of in ((clean, reference, None), (dirty, other, mask)):
         leaf = policy.clone().requires_grad_()

@@ -13,13 +13,28 @@ from alignflow.models.losses.margins import FORMS
 
 LN2 = math.log(2)
 AT_THE_REFERENCE = {
-    "dpo": LN2, "cdpo": LN2, "robust": LN2, "ipo": 25.0, "gpo": LN2, "rso": 1.0, "exo": -LN2 - (math.log(1 - 1e-3) + math.log(1e-3)) / 2,
-    "f_dpo": LN2, "apo_zero": 0.0, "apo_down": 0.0, "nca": 2 * LN2, "dpop": LN2, "rdpo": LN2, "dpo_length_normalised": LN2, "wpo": LN2,
-}  # fmt: skip
+    "dpo": LN2,
+    "cdpo": LN2,
+    "robust": LN2,
+    "ipo": 25.0,
+    "gpo": LN2,
+    "rso": 1.0,
+    "exo": -LN2 - (math.log(1 - 1e-3) + math.log(1e-3)) / 2,
+    "f_dpo": LN2,
+    "apo_zero": 0.0,
+    "apo_down": 0.0,
+    "nca": 2 * LN2,
+    "dpop": LN2,
+    "rdpo": LN2,
+    "dpo_length_normalised": LN2,
+    "wpo": LN2,
+}
 """Loss of each method with a reference where that is the policy and both answers have as many tokens (methods.md, section 0, rule 5)."""
 METHODS = [
-    name for name, row in catalogue.METHODS.items()
-    if row.family == "pairs" and not (row.live_reference or row.reference_tokens or row.whole_step or "cringe_positive" in row.needs)
+    name
+    for name, row in catalogue.METHODS.items()
+    if row.family == "pairs"
+    and not (row.live_reference or row.reference_tokens or row.whole_step or "cringe_positive" in row.needs)
 ]
 """Methods that take sums of log-probabilities; those that take more have files of their own."""
 WITH_REFERENCE = [name for name in METHODS if catalogue.METHODS[name].needs_reference]
@@ -82,10 +97,14 @@ def test_margins_of_600_nats_and_ties_have_finite_losses_and_gradients(name, dty
     policy_l.requires_grad_()
     output = loss_of(name, batch(policy_w, policy_l, reference, reference))
     total(output).backward()
-    assert all(torch.isfinite(values).all() for values in (output.loss, policy_w.grad, policy_l.grad, *output.metrics.values()))
+    assert all(
+        torch.isfinite(values).all() for values in (output.loss, policy_w.grad, policy_l.grad, *output.metrics.values())
+    )
 
 
-@pytest.mark.parametrize("options", [{"f_divergence_type": kind} for kind in ("forward_kl", "js_divergence", "alpha_divergence")], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"f_divergence_type": kind} for kind in ("forward_kl", "js_divergence", "alpha_divergence")], ids=str
+)
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("gap", [1e4, -1e4, 600.0, -600.0])
 def test_f_dpo_overflows_in_no_divergence(options, dtype, gap):
@@ -98,7 +117,10 @@ def test_f_dpo_overflows_in_no_divergence(options, dtype, gap):
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dtype", TYPES)
 def test_garbage_outside_of_the_masks_changes_nothing_and_gets_no_gradient(name, dtype):
-    clean = [torch.tensor(rows, dtype=dtype) for rows in ([[-1.0, -0.5, -2.0]], [[-0.3, -1.5, -1.0]], [[-1.2, -0.4, -2.5]], [[-0.6, -1.1, -0.9]])]
+    clean = [
+        torch.tensor(rows, dtype=dtype)
+        for rows in ([[-1.0, -0.5, -2.0]], [[-0.3, -1.5, -1.0]], [[-1.2, -0.4, -2.5]], [[-0.6, -1.1, -0.9]])
+    ]
     holes = torch.tensor([[1, 0, 1, 1, 0]]), torch.tensor([[0, 1, 1, 0, 1]])
     dirty = []
     for index, rows in enumerate(clean):
@@ -151,7 +173,9 @@ def test_a_step_along_the_gradient_raises_the_margin(name, a, b, c, d):
 def test_fp32_agrees_with_fp64(name):
     generator = torch.Generator().manual_seed(1)
     values = [-torch.rand(8, 5, generator=generator, dtype=torch.float64) * 3 for _ in range(4)]
-    wide, narrow = (loss_of(name, batch(*[rows.to(kind) for rows in values])).loss for kind in (torch.float64, torch.float32))
+    wide, narrow = (
+        loss_of(name, batch(*[rows.to(kind) for rows in values])).loss for kind in (torch.float64, torch.float32)
+    )
     torch.testing.assert_close(narrow.double(), wide, rtol=1e-4, atol=1e-5)
 
 
@@ -170,14 +194,19 @@ def both(name, first, second):
 @pytest.mark.parametrize(
     ("name", "options", "other", "factor"),
     [
-        ("cdpo", {"label_smoothing": 0.0}, ("dpo", {}), 1), ("cdpo", {}, ("dpo", {"label_smoothing": 0.1}), 1),
-        ("robust", {"label_smoothing": 0.0}, ("dpo", {}), 1), ("gpo", {}, ("dpo", {}), 1), ("f_dpo", {}, ("dpo", {}), 1),
+        ("cdpo", {"label_smoothing": 0.0}, ("dpo", {}), 1),
+        ("cdpo", {}, ("dpo", {"label_smoothing": 0.1}), 1),
+        ("robust", {"label_smoothing": 0.0}, ("dpo", {}), 1),
+        ("gpo", {}, ("dpo", {}), 1),
+        ("f_dpo", {}, ("dpo", {}), 1),
         ("f_dpo", {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 1.0}, ("dpo", {}), 1),
-        ("gpo", {"form": "hinge"}, ("rso", {"beta": 0.1}), 1), ("dpop", {"dpop_lambda": 0.0, "beta": 0.1}, ("dpo", {}), 1),
-        ("rdpo", {"alpha": 0.0}, ("dpo", {}), 1), ("wpo", {"beta": 0.1}, ("dpo", {}), 1),
+        ("gpo", {"form": "hinge"}, ("rso", {"beta": 0.1}), 1),
+        ("dpop", {"dpop_lambda": 0.0, "beta": 0.1}, ("dpo", {}), 1),
+        ("rdpo", {"alpha": 0.0}, ("dpo", {}), 1),
+        ("wpo", {"beta": 0.1}, ("dpo", {}), 1),
         ("ipo", {"beta": 0.25, "length_normalise": False}, ("gpo", {"form": "squared", "beta": 0.5}), 4.0),
     ],
-)  # fmt: skip
+)
 def test_special_cases_are_other_methods(name, options, other, factor):
     found, wanted = both(name, options, other)
     torch.testing.assert_close(found, factor * wanted)
@@ -209,12 +238,15 @@ def test_cpo_and_orpo_leave_their_nll_to_be_divided_by_the_tokens_of_the_step():
 
 
 FAR = [
-    ("f_dpo", {"f_divergence_type": "forward_kl"}), ("f_dpo", {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 2.0}),
+    ("f_dpo", {"f_divergence_type": "forward_kl"}),
+    ("f_dpo", {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 2.0}),
     ("gpo", {"form": "exponential", "beta": 1.0}),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("name", "options"), FAR, ids=lambda value: value if isinstance(value, str) else next(iter(value.values())))
+@pytest.mark.parametrize(
+    ("name", "options"), FAR, ids=lambda value: value if isinstance(value, str) else next(iter(value.values()))
+)
 @pytest.mark.parametrize("rho", [-50.0, -81.0, -200.0])
 def test_a_pair_far_from_the_reference_still_learns_and_its_gradient_can_be_clipped(name, options, rho):
     """The exponential forms, in fp32: the chosen answer has lost -rho nats, and the rejected one has won as many."""
@@ -233,8 +265,12 @@ def test_an_exponential_goes_on_as_its_tangent_beyond_the_cap():
         values = torch.tensor([below, cap, beyond], requires_grad=True)
         found = function(values)
         found.sum().backward()
-        torch.testing.assert_close(found.detach() + offset, torch.tensor([math.exp(29), math.exp(30), 3 * math.exp(30)]), rtol=1e-5, atol=0)
-        torch.testing.assert_close(values.grad, torch.tensor([math.exp(29), math.exp(30), math.exp(30)]), rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            found.detach() + offset, torch.tensor([math.exp(29), math.exp(30), 3 * math.exp(30)]), rtol=1e-5, atol=0
+        )
+        torch.testing.assert_close(
+            values.grad, torch.tensor([math.exp(29), math.exp(30), math.exp(30)]), rtol=1e-5, atol=0
+        )
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -248,10 +284,12 @@ def test_the_alpha_divergence_near_1_is_dpo(dtype, alpha):
 @pytest.mark.parametrize(
     ("name", "options", "policy_w", "wanted"),
     [  # the chosen answer's sum stands where the hinge begins: the rejected one's and both references are -1
-        ("rso", {"beta": 1.0}, 0.0, 0.0), ("gpo", {"form": "hinge", "beta": 1.0}, 0.0, 0.0), ("slic_hf", {"delta": 1.0, "reg_coef": 0.0}, 0.0, 0.0),
+        ("rso", {"beta": 1.0}, 0.0, 0.0),
+        ("gpo", {"form": "hinge", "beta": 1.0}, 0.0, 0.0),
+        ("slic_hf", {"delta": 1.0, "reg_coef": 0.0}, 0.0, 0.0),
         ("dpop", {"beta": 1.0, "dpop_lambda": 5.0}, -1.0, -0.5),
     ],
-)  # fmt: skip
+)
 def test_at_the_corner_of_a_hinge_no_gradient_passes(name, options, policy_w, wanted):
     chosen, other = tensors([[policy_w]], [[-1.0]])
     chosen.requires_grad_()

@@ -31,7 +31,10 @@ def close(found, wanted, tolerance=1e-12):
 def of_ratios(ratios, advantages, mask=None):
     ratios = tensor(*ratios)
     return PolicyBatch(
-        ratios.log() - 1.0, torch.full_like(ratios, -1.0), tensor(*advantages), torch.ones(len(ratios)) if mask is None else mask
+        ratios.log() - 1.0,
+        torch.full_like(ratios, -1.0),
+        tensor(*advantages),
+        torch.ones(len(ratios)) if mask is None else mask,
     )
 
 
@@ -41,7 +44,10 @@ def test_the_policy_clip_by_hand():
     close(found.loss, [-1.2, -0.5, -1.0, 0.8, 1.5])
     close(found.metrics["clipfrac"], [1.0, 0.0, 0.0, 1.0, 0.0])
     close(found.metrics["ratio"], [1.5, 0.5, 1.0, 0.5, 1.5])
-    close(found.metrics["approxkl"], [math.log(1.5) ** 2 / 2, math.log(2) ** 2 / 2, 0, math.log(2) ** 2 / 2, math.log(1.5) ** 2 / 2])
+    close(
+        found.metrics["approxkl"],
+        [math.log(1.5) ** 2 / 2, math.log(2) ** 2 / 2, 0, math.log(2) ** 2 / 2, math.log(1.5) ** 2 / 2],
+    )
     close(found.metrics["approxkl_k1"], [-math.log(1.5), math.log(2), 0, math.log(2), -math.log(1.5)])
 
 
@@ -119,6 +125,8 @@ def test_kl_estimators(seed):
 
 @pytest.mark.parametrize("name", list(catalogue.POLICY_LOSSES))
 def test_every_policy_loss_answers_per_token(name):
-    found = catalogue.POLICY_LOSSES[name].resolve()(of_ratios([1.5, 0.5], [1, -1], torch.tensor([True, False])), OnlineOptions())
+    found = catalogue.POLICY_LOSSES[name].resolve()(
+        of_ratios([1.5, 0.5], [1, -1], torch.tensor([True, False])), OnlineOptions()
+    )
     assert found.loss.shape == (2,) and found.loss[1] == 0
     assert {"clipfrac", "ratio", "approxkl"} <= found.metrics.keys()

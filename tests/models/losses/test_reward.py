@@ -44,12 +44,19 @@ def test_equal_scores_cost_ln_2_and_are_half_right(score):
 
 @given(first=SCORES, second=SCORES, constant=st.floats(-5, 5, width=32))
 def test_a_constant_added_to_all_scores_changes_nothing_without_l2_and_centring(first, second, constant):
-    assert float(loss(first, second).loss) == pytest.approx(float(loss(first + constant, second + constant).loss), abs=1e-3)
+    assert float(loss(first, second).loss) == pytest.approx(
+        float(loss(first + constant, second + constant).loss), abs=1e-3
+    )
 
 
 def ranking(scores, labels, group, dtype=torch.float64, **config):
     scores = torch.as_tensor(scores, dtype=dtype)
-    return reward_ranking(scores, torch.tensor(labels, dtype=dtype), torch.tensor(group), RewardConfig(**{"l2_coefficient": 0.0, **config}))
+    return reward_ranking(
+        scores,
+        torch.tensor(labels, dtype=dtype),
+        torch.tensor(group),
+        RewardConfig(**{"l2_coefficient": 0.0, **config}),
+    )
 
 
 def softplus(value):
@@ -67,7 +74,10 @@ def test_the_ranking_loss_is_the_mean_over_a_prompts_strict_pairs():
 @given(chosen=SCORES, rejected=SCORES, l2=WEIGHTS, center=WEIGHTS)
 def test_for_two_answers_the_ranking_loss_is_bradley_terry(chosen, rejected, l2, center):
     config = {"l2_coefficient": l2, "center_rewards_coefficient": center}
-    pair, listed = loss(chosen, rejected, **config), ranking([rejected, chosen], [0.0, 1.0], [0, 0], torch.float32, **config)
+    pair, listed = (
+        loss(chosen, rejected, **config),
+        ranking([rejected, chosen], [0.0, 1.0], [0, 0], torch.float32, **config),
+    )
     torch.testing.assert_close(listed.loss, pair.loss, rtol=1e-5, atol=1e-5)
     assert all(torch.allclose(listed.metrics[name], pair.metrics[name]) for name in pair.metrics)
 
@@ -76,7 +86,13 @@ def test_each_prompt_weighs_the_same_whatever_the_number_of_its_answers():
     scores = torch.zeros(6, dtype=torch.float64, requires_grad=True)
     output = ranking(scores, [0.0, 1.0, 0.0, 1.0, 2.0, 3.0], [0, 0, 1, 1, 1, 1])
     assert output.loss.tolist() == pytest.approx([math.log(2)] * 2)
-    ones = ranking(scores.detach() + 1, [0.0, 1.0, 0.0, 1.0, 2.0, 3.0], [0, 0, 1, 1, 1, 1], l2_coefficient=0.5, center_rewards_coefficient=0.25)
+    ones = ranking(
+        scores.detach() + 1,
+        [0.0, 1.0, 0.0, 1.0, 2.0, 3.0],
+        [0, 0, 1, 1, 1, 1],
+        l2_coefficient=0.5,
+        center_rewards_coefficient=0.25,
+    )
     assert ones.loss.tolist() == pytest.approx([math.log(2) + 0.5 + 1] * 2)
     output.loss.sum().backward()
     assert scores.grad.tolist() == pytest.approx([0.5, -0.5, 0.25, 0.25 / 3, -0.25 / 3, -0.25])
@@ -87,7 +103,11 @@ def test_scores_600_apart_and_an_answer_without_label_have_finite_losses_and_gra
     scores = torch.tensor([600.0, 0.0, -600.0, NAN], dtype=dtype, requires_grad=True)
     output = ranking(scores, [0.0, 1.0, 2.0, NAN], [0] * 4, dtype, l2_coefficient=0.001)
     output.loss.sum().backward()
-    assert float(output.loss) == pytest.approx(800 + 0.001 * 240000) and torch.isfinite(scores.grad).all() and scores.grad[3] == 0
+    assert (
+        float(output.loss) == pytest.approx(800 + 0.001 * 240000)
+        and torch.isfinite(scores.grad).all()
+        and scores.grad[3] == 0
+    )
 
 
 def test_regression_is_the_squared_error_and_its_gradient_twice_the_error():
@@ -99,7 +119,9 @@ def test_regression_is_the_squared_error_and_its_gradient_twice_the_error():
     assert reward_pointwise(scores, torch.tensor([NAN, 1.0])).loss.isnan().tolist() == [True, False]
 
 
-@pytest.mark.parametrize(("score", "label", "wanted", "accuracy"), [(2.0, 1.0, -2.0, 1.0), (2.0, 0.0, 2.0, 0.0), (0.0, 1.0, 0.0, 0.5)])
+@pytest.mark.parametrize(
+    ("score", "label", "wanted", "accuracy"), [(2.0, 1.0, -2.0, 1.0), (2.0, 0.0, 2.0, 0.0), (0.0, 1.0, 0.0, 0.5)]
+)
 def test_a_binary_label_costs_its_log_odds(score, label, wanted, accuracy):
     output = reward_binary(torch.tensor([score]), torch.tensor([label]))
     assert float(output.loss) == pytest.approx(softplus(wanted)) and float(output.metrics["accuracy"]) == accuracy

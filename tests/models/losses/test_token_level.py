@@ -22,7 +22,10 @@ GARBAGE = [float("nan"), float("inf"), -float("inf"), 1e300]
 
 def batch(policy, reference, kls=None, masks=None):
     """Pairs from lists (or tensors) of figures per token, chosen and rejected, each (pairs, time)."""
-    sides = [[torch.as_tensor(rows, dtype=torch.float64) if isinstance(rows, list) else rows for rows in both] for both in (policy, reference)]
+    sides = [
+        [torch.as_tensor(rows, dtype=torch.float64) if isinstance(rows, list) else rows for rows in both]
+        for both in (policy, reference)
+    ]
     masks = masks or [torch.ones(rows.shape) for rows in sides[0]]
     pairs = pairs_of_tokens(tuple(sides[0]), tuple(masks), tuple(sides[1]))
     for answers, values, mask in zip((pairs.chosen, pairs.rejected), kls or (), masks, strict=False):
@@ -66,7 +69,9 @@ def test_the_chosen_kl_takes_a_gradient_in_tdpo1_and_none_in_tdpo2_and_the_rejec
 
 def test_tdpo2_with_alpha_0_is_dpo():
     leaves, pairs = one_pair(0.3, -0.2, 0.5, 0.7)
-    torch.testing.assert_close(tdpo2(pairs, TDPO2Options(beta=0.3, alpha=0.0)).loss, dpo(pairs, DPOOptions(beta=0.3)).loss)
+    torch.testing.assert_close(
+        tdpo2(pairs, TDPO2Options(beta=0.3, alpha=0.0)).loss, dpo(pairs, DPOOptions(beta=0.3)).loss
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -101,7 +106,10 @@ def ragged(dtype=torch.float64, wide=False):
     """Pairs whose answers have 3 and 5, and 4 and 1 tokens; `wide` lays them under masks with holes, with garbage in between."""
     generator = torch.Generator().manual_seed(3)
     lengths = ((3, 4), (5, 1))
-    figures = {kind: [[-torch.rand(size, generator=generator, dtype=torch.float64) for size in side] for side in lengths] for kind in "prk"}
+    figures = {
+        kind: [[-torch.rand(size, generator=generator, dtype=torch.float64) for size in side] for side in lengths]
+        for kind in "prk"
+    }
     laid = {kind: [] for kind in figures}
     masks = []
     for number, side in enumerate(lengths):
@@ -110,7 +118,11 @@ def ragged(dtype=torch.float64, wide=False):
             mask[row, torch.randperm(12, generator=generator)[:size] if wide else torch.arange(size)] = 1
         masks.append(mask)
         for kind, rows in figures.items():
-            grid = torch.tensor((GARBAGE * 6)[: mask.numel()], dtype=torch.float64).reshape(mask.shape) if wide else torch.zeros(mask.shape, dtype=torch.float64)
+            grid = (
+                torch.tensor((GARBAGE * 6)[: mask.numel()], dtype=torch.float64).reshape(mask.shape)
+                if wide
+                else torch.zeros(mask.shape, dtype=torch.float64)
+            )
             grid[mask.bool()] = torch.cat(rows[number])
             laid[kind].append(grid.to(dtype))
     return laid, masks
@@ -151,18 +163,24 @@ def test_ld_dpo_weighs_what_is_beyond_the_shorter_answer():
     """Log-ratios of 1, 2, 4 (chosen) and 8, 16 (rejected): two tokens of each count in full."""
     pairs = batch(([[1.0, 2.0, 4.0]], [[8.0, 16.0]]), ([[0.0] * 3], [[0.0] * 2]))
     output = ld_dpo(pairs, LDDPOOptions(beta=0.1, ld_alpha=0.25))
-    assert output.metrics["rewards/chosen"].tolist() == pytest.approx([0.4]) and output.metrics["rewards/rejected"].tolist() == pytest.approx([2.4])
+    assert output.metrics["rewards/chosen"].tolist() == pytest.approx([0.4]) and output.metrics[
+        "rewards/rejected"
+    ].tolist() == pytest.approx([2.4])
     assert float(output.loss) == pytest.approx(math.log1p(math.exp(2.0)))
 
 
 def test_ld_dpo_with_ld_alpha_1_is_dpo_and_with_0_it_forgets_the_tail():
     laid, masks = ragged()
     pairs = batch(laid["p"], laid["r"], None, masks)
-    torch.testing.assert_close(ld_dpo(pairs, LDDPOOptions(beta=0.3, ld_alpha=1.0)).loss, dpo(pairs, DPOOptions(beta=0.3)).loss)
+    torch.testing.assert_close(
+        ld_dpo(pairs, LDDPOOptions(beta=0.3, ld_alpha=1.0)).loss, dpo(pairs, DPOOptions(beta=0.3)).loss
+    )
     laid["p"][1][0, 3:] += 100.0  # of the first pair's rejected answer, beyond the chosen one's three tokens
     changed = batch(laid["p"], laid["r"], None, masks)
     assert torch.equal(ld_dpo(changed, LDDPOOptions(ld_alpha=0.0)).loss, ld_dpo(pairs, LDDPOOptions(ld_alpha=0.0)).loss)
-    assert not torch.equal(ld_dpo(changed, LDDPOOptions(ld_alpha=0.1)).loss, ld_dpo(pairs, LDDPOOptions(ld_alpha=0.1)).loss)
+    assert not torch.equal(
+        ld_dpo(changed, LDDPOOptions(ld_alpha=0.1)).loss, ld_dpo(pairs, LDDPOOptions(ld_alpha=0.1)).loss
+    )
 
 
 def test_the_reference_gets_no_gradient():
@@ -172,7 +190,9 @@ def test_the_reference_gets_no_gradient():
     laid["p"][0].requires_grad_()
     pairs = batch(laid["p"], laid["r"], laid["k"], masks)
     for loss, options in LOSSES:
-        assert torch.autograd.grad(loss(pairs, options).loss.sum(), laid["r"], allow_unused=True, retain_graph=True) == (None, None)
+        assert torch.autograd.grad(
+            loss(pairs, options).loss.sum(), laid["r"], allow_unused=True, retain_graph=True
+        ) == (None, None)
 
 
 def test_gkd_is_a_sum_per_answer_that_the_trainer_divides_by_the_tokens_of_the_step():

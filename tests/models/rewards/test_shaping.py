@@ -17,7 +17,10 @@ def tensor(*values):
 def test_the_score_stands_on_the_last_real_token_and_only_there():
     """kl_coef 0.5; logratios 1, -1, 0 and 2: penalties -0.5, 0.5, 0 and -1. The pads hold what must not be looked at."""
     nan = float("nan")
-    logps, ref_logps = torch.tensor([[-1.0, -2.0, -3.0], [-1.0, nan, 37.5]]), torch.tensor([[-2.0, -1.0, -3.0], [-3.0, 1e30, nan]])
+    logps, ref_logps = (
+        torch.tensor([[-1.0, -2.0, -3.0], [-1.0, nan, 37.5]]),
+        torch.tensor([[-2.0, -1.0, -3.0], [-3.0, 1e30, nan]]),
+    )
     rewards = kl_penalised_rewards(torch.tensor([7.0, -9.0]), logps, ref_logps, length_mask(torch.tensor([3, 1])), 0.5)
     assert rewards.tolist() == [[-0.5, 0.5, 7.0], [-10.0, 0.0, 0.0]]
 
@@ -41,7 +44,10 @@ def test_the_rewards_of_an_answer_add_up_to_its_score_less_the_penalty(seed, coe
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, 6, (4,), generator=generator)
     mask = length_mask(lengths)
-    scores, logps, ref_logps = torch.randn(4, generator=generator).double(), *torch.randn(2, *mask.shape, generator=generator).double()
+    scores, logps, ref_logps = (
+        torch.randn(4, generator=generator).double(),
+        *torch.randn(2, *mask.shape, generator=generator).double(),
+    )
     rewards = kl_penalised_rewards(scores, logps, ref_logps, mask, coefficient)
     wanted = scores - coefficient * ((logps - ref_logps) * mask).sum(1)
     torch.testing.assert_close(rewards.sum(1), wanted, atol=1e-12, rtol=1e-12)
@@ -57,7 +63,13 @@ def test_scores_are_normalised_then_clipped_then_fined_for_a_missing_eos():
 
 @pytest.mark.parametrize(
     ("observed", "factor"),
-    [(6.0, 1.0), (7.0, 1 + (1 / 6) * 0.0256), (60.0, 1 + 0.2 * 0.0256), (0.0, 1 - 0.2 * 0.0256), (-3.0, 1 - 0.2 * 0.0256)],
+    [
+        (6.0, 1.0),
+        (7.0, 1 + (1 / 6) * 0.0256),
+        (60.0, 1 + 0.2 * 0.0256),
+        (0.0, 1 - 0.2 * 0.0256),
+        (-3.0, 1 - 0.2 * 0.0256),
+    ],
 )
 def test_the_adaptive_coefficient_follows_the_target(observed, factor):
     """Target 6, 256 answers, horizon 10000: the error is clipped at 0.2."""

@@ -36,10 +36,16 @@ def rewards(run, *configs):
 @pytest.mark.parametrize(
     ("body", "score"),
     [
-        ("return len(completion) + len(prompt) + (row['id'] == 'q')", 5.0), ("return True", 1.0), ("return None", None),
-        ("return '1.0'", None), ("return math.nan", None), ("return math.inf", None), ("raise ValueError('no')", None), ("return 1 / 0", None),
+        ("return len(completion) + len(prompt) + (row['id'] == 'q')", 5.0),
+        ("return True", 1.0),
+        ("return None", None),
+        ("return '1.0'", None),
+        ("return math.nan", None),
+        ("return math.inf", None),
+        ("raise ValueError('no')", None),
+        ("return 1 / 0", None),
     ],
-)  # fmt: skip
+)
 def test_a_function_gives_a_finite_number_or_none(function, new_run, body, score):
     run = new_run()
     found = rewards(run, function(body)).score([Episode(ROW, "cat", True)] * 2)
@@ -48,7 +54,9 @@ def test_a_function_gives_a_finite_number_or_none(function, new_run, body, score
 
 
 def test_a_rubric_scores_as_it_does_when_it_judges(new_run):
-    config = RewardSourceConfig(name="judge", options={"judge": {"name": "rubric", "options": {"constitution": "reader"}}})
+    config = RewardSourceConfig(
+        name="judge", options={"judge": {"name": "rubric", "options": {"constitution": "reader"}}}
+    )
     found = rewards(new_run(), config)
     assert found.names == ["rubric:reader"]
     assert found.score([Episode(ROW, "The cat is small. It is nice.", True)])["rubric:reader"][0] > 0.5

@@ -24,14 +24,26 @@ from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.sft import train_sft
 
-COMMON = {"max_steps": 12, "batch_size": 14, "save_steps": 4, "max_length": 64, "lora": LoRAConfig(r=4, lora_dropout=0.1)}
+COMMON = {
+    "max_steps": 12,
+    "batch_size": 14,
+    "save_steps": 4,
+    "max_length": 64,
+    "lora": LoRAConfig(r=4, lora_dropout=0.1),
+}
 SFT = SFTConfig(learning_rate=2e-2, **COMMON)
 REWARD = RewardConfig(learning_rate=1e-2, check_rows=4, **COMMON)
 DPO = AlignConfig(learning_rate=1e-2, options={"beta": 0.1}, **COMMON)
 BODIES = {
-    "sft": lambda run, base, demonstrations, preferences: train_sft(SFT, base=base, demonstrations=demonstrations, run=run),
-    "reward": lambda run, base, demonstrations, preferences: train_reward(REWARD, base=base, preferences=preferences, run=run),
-    "align": lambda run, base, demonstrations, preferences: train_offline(DPO, policy=base, reference=None, preferences=preferences, run=run),
+    "sft": lambda run, base, demonstrations, preferences: train_sft(
+        SFT, base=base, demonstrations=demonstrations, run=run
+    ),
+    "reward": lambda run, base, demonstrations, preferences: train_reward(
+        REWARD, base=base, preferences=preferences, run=run
+    ),
+    "align": lambda run, base, demonstrations, preferences: train_offline(
+        DPO, policy=base, reference=None, preferences=preferences, run=run
+    ),
 }
 
 
@@ -86,7 +98,9 @@ def test_an_adapter_learns_the_demonstrations(sft_adapter, tiny_checkpoint, demo
 def test_a_reward_model_with_an_adapter_learns_the_preference(new_run, tiny_checkpoint, preferences):
     run = new_run()
     assert BODIES["reward"](run, tiny_checkpoint, None, preferences)["eval_accuracy"] == 1.0
-    better, worse = load_reward_model(run.out, Runtime()).score([(user("the cat"), "cat hill", True), (user("the cat"), "dog hill", True)])
+    better, worse = load_reward_model(run.out, Runtime()).score(
+        [(user("the cat"), "cat hill", True), (user("the cat"), "dog hill", True)]
+    )
     assert better > worse
 
 
@@ -99,13 +113,19 @@ def test_dpo_starts_from_ln_2_and_switched_off_it_is_the_sft_model(
     policy, sums = tiny_checkpoint if base == "checkpoint" else sft_adapter, None
     if reference == "artifact":
         sums = new_run("reference").out
-        compute_reference(ReferenceConfig(max_length=64), checkpoint=policy, preferences=preferences, run=new_run("reference"))
+        compute_reference(
+            ReferenceConfig(max_length=64), checkpoint=policy, preferences=preferences, run=new_run("reference")
+        )
     started, switched = [], []
     first, off = align_trainer.check_start, Adapter.off
-    monkeypatch.setattr(align_trainer, "check_start", lambda *a: started.append(first(*a)))  # raises where log-ratios are not 0
+    monkeypatch.setattr(
+        align_trainer, "check_start", lambda *a: started.append(first(*a))
+    )  # raises where log-ratios are not 0
     monkeypatch.setattr(Adapter, "off", lambda self: switched.append(1) or off(self))
     loaded = []
-    monkeypatch.setattr(align_trainer, "load_policy", lambda path, *a, **k: loaded.append(path) or load_policy(path, *a, **k))
+    monkeypatch.setattr(
+        align_trainer, "load_policy", lambda path, *a, **k: loaded.append(path) or load_policy(path, *a, **k)
+    )
     run = new_run("align")
     metrics = train_offline(DPO, policy=policy, reference=sums, preferences=preferences, run=run)
     assert len(started) == 1 and len(switched) == (reference == "itself")
@@ -114,17 +134,25 @@ def test_dpo_starts_from_ln_2_and_switched_off_it_is_the_sft_model(
     assert load_policy(run.out, Runtime()).model.config.vocab_size
 
 
-def test_a_reference_that_is_not_the_start_is_refused_where_it_says_it_is(new_run, tiny_checkpoint, preferences, monkeypatch):
+def test_a_reference_that_is_not_the_start_is_refused_where_it_says_it_is(
+    new_run, tiny_checkpoint, preferences, monkeypatch
+):
     true_scores = align_trainer.own_scores
     monkeypatch.setattr(
-        align_trainer, "own_scores", lambda *a: {side: replace(found, sums=found.sums - 2.0) for side, found in true_scores(*a).items()}
+        align_trainer,
+        "own_scores",
+        lambda *a: {side: replace(found, sums=found.sums - 2.0) for side, found in true_scores(*a).items()},
     )
     with pytest.raises(TrainingError, match="log-ratios are 0.59"):
         train_offline(DPO, policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run())
 
 
 def test_the_log_probabilities_of_another_model_are_a_reference_too(new_run, tiny_checkpoint, sft_adapter, preferences):
-    compute_reference(ReferenceConfig(max_length=64), checkpoint=sft_adapter, preferences=preferences, run=new_run("reference"))
+    compute_reference(
+        ReferenceConfig(max_length=64), checkpoint=sft_adapter, preferences=preferences, run=new_run("reference")
+    )
     short = DPO.model_copy(update={"max_steps": 1})
-    metrics = train_offline(short, policy=tiny_checkpoint, reference=new_run("reference").out, preferences=preferences, run=new_run())
+    metrics = train_offline(
+        short, policy=tiny_checkpoint, reference=new_run("reference").out, preferences=preferences, run=new_run()
+    )
     assert abs(metrics["loss"] - math.log(2)) > 1e-3

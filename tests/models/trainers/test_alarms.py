@@ -7,10 +7,19 @@ import pytest
 from alignflow.data.configs.online import AlarmOptions
 from alignflow.models.trainers.alarms import RULES, ringing
 
-OPTIONS = AlarmOptions(window=2, kl_limit=10.0, standard_errors=2.0, length_factor=2.0, repetition_rise=0.2, entropy_share=0.25)
+OPTIONS = AlarmOptions(
+    window=2, kl_limit=10.0, standard_errors=2.0, length_factor=2.0, repetition_rise=0.2, entropy_share=0.25
+)
 CALM = {
-    "kl": 1.0, "scores": 0.5, "scores_error": 0.01, "heldout": 0.5, "heldout_error": 0.01, "length": 30.0, "repetition": 0.1, "entropy": 2.0,
-}  # fmt: skip
+    "kl": 1.0,
+    "scores": 0.5,
+    "scores_error": 0.01,
+    "heldout": 0.5,
+    "heldout_error": 0.01,
+    "length": 30.0,
+    "repetition": 0.1,
+    "entropy": 2.0,
+}
 
 
 def history(*changes):
@@ -28,10 +37,14 @@ def test_a_calm_run_is_silent():
 @pytest.mark.parametrize(
     ("name", "late"),
     [
-        ("kl", {"kl": 10.1}), ("length", {"length": 61.0}), ("length", {"length": 14.0}), ("repetition", {"repetition": 0.31}),
-        ("entropy", {"entropy": 0.49}), ("reward_hacking", {"scores": 0.7, "heldout": 0.4}),
+        ("kl", {"kl": 10.1}),
+        ("length", {"length": 61.0}),
+        ("length", {"length": 14.0}),
+        ("repetition", {"repetition": 0.31}),
+        ("entropy", {"entropy": 0.49}),
+        ("reward_hacking", {"scores": 0.7, "heldout": 0.4}),
     ],
-)  # fmt: skip
+)
 def test_each_rule_rings_for_its_drift(name, late):
     assert names({}, {}, late, late) == [name]
 
@@ -39,10 +52,17 @@ def test_each_rule_rings_for_its_drift(name, late):
 @pytest.mark.parametrize(
     "late",
     [
-        {"kl": 10.0}, {"length": 60.0}, {"length": 15.0}, {"repetition": 0.3}, {"entropy": 0.5}, {"scores": 0.7}, {"heldout": 0.4},
-        {"scores": 0.4, "heldout": 0.4}, {"scores": 0.51, "heldout": 0.49},
+        {"kl": 10.0},
+        {"length": 60.0},
+        {"length": 15.0},
+        {"repetition": 0.3},
+        {"entropy": 0.5},
+        {"scores": 0.7},
+        {"heldout": 0.4},
+        {"scores": 0.4, "heldout": 0.4},
+        {"scores": 0.51, "heldout": 0.49},
     ],
-)  # fmt: skip
+)
 def test_no_rule_rings_at_its_limit_or_for_half_of_its_condition(late):
     assert names({}, {}, late, late) == []
 
@@ -53,7 +73,9 @@ def test_windows_do_not_overlap():
 
 def test_the_fall_counts_from_the_held_out_judges_best_window():
     rise = {"heldout": 0.8, "scores": 0.9}
-    assert names({}, {}, rise, rise, {"heldout": 0.7, "scores": 1.2}, {"heldout": 0.7, "scores": 1.2}) == ["reward_hacking"]
+    assert names({}, {}, rise, rise, {"heldout": 0.7, "scores": 1.2}, {"heldout": 0.7, "scores": 1.2}) == [
+        "reward_hacking"
+    ]
 
 
 def test_without_a_held_out_judge_nothing_is_compared_with_it():
@@ -63,7 +85,9 @@ def test_without_a_held_out_judge_nothing_is_compared_with_it():
 
 def test_figures_without_an_error_are_compared_as_they_are():
     exact = {"scores_error": None, "heldout_error": 0.0}
-    assert names(exact, exact, {**exact, "scores": 0.6, "heldout": 0.4}, {**exact, "scores": 0.6, "heldout": 0.4}) == ["reward_hacking"]
+    assert names(exact, exact, {**exact, "scores": 0.6, "heldout": 0.4}, {**exact, "scores": 0.6, "heldout": 0.4}) == [
+        "reward_hacking"
+    ]
 
 
 @pytest.mark.parametrize("name", list(RULES))

@@ -32,15 +32,27 @@ def reference(tmp_path_factory):
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<|pad|>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|end|>", pad_token="<|pad|>", additional_special_tokens=SPECIAL, chat_template=TEMPLATES["turns"]
+        tokenizer_object=core,
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=SPECIAL,
+        chat_template=TEMPLATES["turns"],
     )
     torch.manual_seed(3)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(vocabulary), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-            max_position_embeddings=16, initializer_range=0.12, bos_token_id=None, eos_token_id=1, pad_token_id=0,
+            vocab_size=len(vocabulary),
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=16,
+            initializer_range=0.12,
+            bos_token_id=None,
+            eos_token_id=1,
+            pad_token_id=0,
         )
-    )  # fmt: skip
+    )
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
@@ -63,14 +75,28 @@ def test_ppo_closes_95_percent_of_the_gap_to_the_optimum(reference, new_run, tmp
     (tmp_path / "bandit_reward.py").write_text(
         f"ARMS = {ARMS}\ndef reward(prompt, completion, row): return ARMS.get(completion.strip(), 0.0)\n"
     )
-    write_table([{"id": "only", "source": "t", "prompt": user("ant"), "instructions": None}], "prompts", tmp_path / "train.parquet")
+    write_table(
+        [{"id": "only", "source": "t", "prompt": user("ant"), "instructions": None}],
+        "prompts",
+        tmp_path / "train.parquet",
+    )
     config = AlignConfig(
-        method="ppo", learning_rate=1e-2, max_steps=20, batch_size=256, max_length=16, lr_scheduler_type="linear", warmup_ratio=0.0,
+        method="ppo",
+        learning_rate=1e-2,
+        max_steps=20,
+        batch_size=256,
+        max_length=16,
+        lr_scheduler_type="linear",
+        warmup_ratio=0.0,
         options={
-            "response_length": 1, "num_ppo_epochs": 4, "num_mini_batches": 2, "kl_coef": KL_COEF, "rollout_batch_size": 256,
+            "response_length": 1,
+            "num_ppo_epochs": 4,
+            "num_mini_batches": 2,
+            "kl_coef": KL_COEF,
+            "rollout_batch_size": 256,
             "rewards": [{"name": "function", "options": {"function": "bandit_reward:reward"}}],
         },
-    )  # fmt: skip
+    )
     run = new_run()
     align(config, policy=reference, reference=reference, prompts=tmp_path, run=run)
     start, rewards = distribution(reference)

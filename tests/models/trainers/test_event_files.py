@@ -21,7 +21,9 @@ def test_every_point_is_written_under_its_name_at_once(new_run):
     run.curve(5, {"loss": 2.0, "rewards/margins": 0.5})
     run.curve(5, {"eval_loss": 3.0})
     run.curve(10, {"loss": 1.0})
-    assert shown(run) == {"loss": [(5, 2.0), (10, 1.0)], "rewards/margins": [(5, 0.5)], "eval_loss": [(5, 3.0)]}, "before it is closed"
+    assert shown(run) == {"loss": [(5, 2.0), (10, 1.0)], "rewards/margins": [(5, 0.5)], "eval_loss": [(5, 3.0)]}, (
+        "before it is closed"
+    )
     events.close()
     run.curve(15, {"loss": 0.5})
     assert len(shown(run)["loss"]) == 2, "closed"

@@ -15,20 +15,33 @@ from alignflow.models.trainers.figures import point, sums_of_all
 
 EOS = 1
 OPTIONS = PPOOptions(
-    kl_coef=0.2, score_clip=1.5, missing_eos_penalty=1.0, gamma=1.0, lam=0.5, cliprange=0.2, cliprange_value=0.2, vf_coef=0.1
+    kl_coef=0.2,
+    score_clip=1.5,
+    missing_eos_penalty=1.0,
+    gamma=1.0,
+    lam=0.5,
+    cliprange=0.2,
+    cliprange_value=0.2,
+    vf_coef=0.1,
 )
 
 
 def scored(scores=(2.0, 0.7)):
     """Two answers: three tokens that end with EOS, and two that were cut (no EOS)."""
     rollouts = Rollouts(
-        torch.tensor([0, 1]), [EncodedRow((9, 8), (5, 6, EOS)), EncodedRow((9,), (EOS + 6, EOS + 7))], torch.tensor([True, False])
+        torch.tensor([0, 1]),
+        [EncodedRow((9, 8), (5, 6, EOS)), EncodedRow((9,), (EOS + 6, EOS + 7))],
+        torch.tensor([True, False]),
     )
     return Scored(
-        rollouts, logps=torch.tensor([-1.0, -1.0, -1.0, -2.0, -1.0]), ref_logps=torch.tensor([-1.5, -1.0, -0.5, -2.0, -2.0]),
-        entropy=torch.ones(5), values=torch.tensor([0.5, 0.6, 0.8, 0.1, -0.3]), scores=as_column(list(scores)),
+        rollouts,
+        logps=torch.tensor([-1.0, -1.0, -1.0, -2.0, -1.0]),
+        ref_logps=torch.tensor([-1.5, -1.0, -0.5, -2.0, -2.0]),
+        entropy=torch.ones(5),
+        values=torch.tensor([0.5, 0.6, 0.8, 0.1, -0.3]),
+        scores=as_column(list(scores)),
         parts={"reward_model": as_column(list(scores))},
-    )  # fmt: skip
+    )
 
 
 def close(found, wanted, tolerance=1e-6):
@@ -54,7 +67,9 @@ def test_a_golden_batch():
     close(experience.returns, [0.8, 1.2, 1.6, -0.4, -0.5])
 
     ratios = torch.tensor([1.5, 0.5, 1.0, 0.5, 1.5])
-    policy = clip(PolicyBatch(scored().logps + ratios.log(), scored().logps, experience.advantages, experience.mask), OPTIONS)
+    policy = clip(
+        PolicyBatch(scored().logps + ratios.log(), scored().logps, experience.advantages, experience.mask), OPTIONS
+    )
     weights = token_weights(experience.mask, row_numbers(torch.tensor([3, 2])), 2, "token")
     policy_loss = (policy.loss * weights).sum() / weights.sum()
     close(policy_loss, 0.24 / 5 / deviation)
@@ -73,11 +88,21 @@ def test_its_figures():
     experience = make_experience(scored(), gae_advantages, OPTIONS, OPTIONS.kl_coef, ScoreScale())
     found = point(sums_of_all(experience_sums(experience, as_column([0.0, 0.5]), OPTIONS)))
     wanted = {
-        "objective/kl": 0.5, "objective/entropy": 3.0, "objective/non_score_reward": -0.1, "objective/rlhf_reward": 0.5,
-        "objective/scores": 1.35, "objective/scores/reward_model": 1.35, "objective/scores_std": 0.65 * 2**0.5,
-        "completions/mean_length": 2.5, "completions/stop_rate": 0.5, "completions/repetition": 0.25, "objective/unscored": 0.0,
-        "policy/entropy_avg": 1.0, "val/num_eos_tokens": 1.0, "episodes": 2.0,
-    }  # fmt: skip
+        "objective/kl": 0.5,
+        "objective/entropy": 3.0,
+        "objective/non_score_reward": -0.1,
+        "objective/rlhf_reward": 0.5,
+        "objective/scores": 1.35,
+        "objective/scores/reward_model": 1.35,
+        "objective/scores_std": 0.65 * 2**0.5,
+        "completions/mean_length": 2.5,
+        "completions/stop_rate": 0.5,
+        "completions/repetition": 0.25,
+        "objective/unscored": 0.0,
+        "policy/entropy_avg": 1.0,
+        "val/num_eos_tokens": 1.0,
+        "episodes": 2.0,
+    }
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
     # Returns 0.8, 1.2, 1.6, -0.4, -0.5 against values: errors are the unwhitened advantages 0.3, 0.6, 0.8, -0.5, -0.2.
     returns, errors = torch.tensor([0.8, 1.2, 1.6, -0.4, -0.5]), torch.tensor([0.3, 0.6, 0.8, -0.5, -0.2])
@@ -92,12 +117,18 @@ def test_an_answer_without_a_score_teaches_nothing_and_is_counted():
     close(experience.advantages[:3], (advantages - advantages.mean()) / (advantages.var() + 1e-8).sqrt(), 1e-5)
     assert not experience.advantages[3:].any() and not experience.returns[3:].any()
     found = point(sums_of_all(experience_sums(experience, as_column([0.0, 0.0]), OPTIONS)))
-    assert found["objective/scores"] == 2.0 and found["objective/unscored"] == 0.5 and found["objective/rlhf_reward"] == pytest.approx(1.5)
+    assert (
+        found["objective/scores"] == 2.0
+        and found["objective/unscored"] == 0.5
+        and found["objective/rlhf_reward"] == pytest.approx(1.5)
+    )
 
 
 def test_whitened_rewards_keep_their_mean():
     plain = make_experience(scored(), lambda batch, _: _seen(batch), OPTIONS, 0.2, ScoreScale()).advantages
-    white = make_experience(scored(), lambda batch, _: _seen(batch), OPTIONS.model_copy(update={"whiten_rewards": True}), 0.2, ScoreScale())
+    white = make_experience(
+        scored(), lambda batch, _: _seen(batch), OPTIONS.model_copy(update={"whiten_rewards": True}), 0.2, ScoreScale()
+    )
     close(white.advantages.mean(), plain.mean())
     close(white.advantages.var(), 1.0, 1e-5)
 

@@ -12,7 +12,9 @@ from alignflow.models.trainers.saved_state import SavedStates
 ROWS, TOKENS = 1000, 4
 CONFIG = SFTConfig(learning_rate=1e-3, num_train_epochs=2, batch_size=128, save_steps=8, max_length=64)
 MICRO_BATCH = 8
-DONE = 8 * 128 // MICRO_BATCH  # passes of 8 updates; the eighth takes the last 104 rows of an epoch and the first 24 of the next
+DONE = (
+    8 * 128 // MICRO_BATCH
+)  # passes of 8 updates; the eighth takes the last 104 rows of an epoch and the first 24 of the next
 
 
 class Killed(BaseException):
@@ -55,7 +57,9 @@ def flat(passes):
 
 def test_each_epoch_has_every_row_once_in_batches_of_128_and_passes_of_8(whole):
     passes, _ = whole
-    assert len(passes) == 8 * 16 + 8 * 16 - 6 and {len(batch) for batch in passes} == {MICRO_BATCH}, "the last update has 80 rows"
+    assert len(passes) == 8 * 16 + 8 * 16 - 6 and {len(batch) for batch in passes} == {MICRO_BATCH}, (
+        "the last update has 80 rows"
+    )
     rows = flat(passes[:DONE])
     assert len(set(rows[: 7 * 128])) == 7 * 128 and sorted(flat(passes)) == sorted(2 * list(range(ROWS)))
 
@@ -73,7 +77,9 @@ def test_killed_after_update_8_it_goes_on_with_exactly_the_rows_that_are_left(af
 
         monkeypatch.setattr(SavedStates, "save", save_then_die)
     with pytest.raises(Killed):
-        training("killed", seen, {"the third pass of update 9": DONE + 3, "the last update": len(passes) - 1}.get(after))
+        training(
+            "killed", seen, {"the third pass of update 9": DONE + 3, "the last update": len(passes) - 1}.get(after)
+        )
     monkeypatch.undo()
     assert seen == passes[: len(seen)] and len(seen) >= DONE
     resumed = []
@@ -84,7 +90,9 @@ def test_killed_after_update_8_it_goes_on_with_exactly_the_rows_that_are_left(af
 
 def two_networks(run, beside_loss, **changes):
     """Train two linear maps, each with an engine of its own; returns both and the metrics."""
-    config = CONFIG.model_copy(update={"max_steps": 12, "batch_size": 4, "save_steps": 4, "logging_steps": 1, **changes})
+    config = CONFIG.model_copy(
+        update={"max_steps": 12, "batch_size": 4, "save_steps": 4, "logging_steps": 1, **changes}
+    )
     torch.manual_seed(0)
     models = [torch.nn.Linear(3, 1) for _ in range(2)]
     engines = [make_engine(model, config, run.runtime) for model in models]

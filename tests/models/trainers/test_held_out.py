@@ -117,7 +117,11 @@ def test_a_resumed_training_ends_as_an_undisturbed_one(tmp_path_factory, values,
 
 @pytest.mark.parametrize(
     ("kind", "metric", "greater"),
-    [(SFTConfig, "eval_loss", False), (RewardConfig, "eval_accuracy", True), (AlignConfig, "eval_rewards/margins", True)],
+    [
+        (SFTConfig, "eval_loss", False),
+        (RewardConfig, "eval_accuracy", True),
+        (AlignConfig, "eval_rewards/margins", True),
+    ],
 )
 def test_which_way_is_better_follows_from_the_metric(kind, metric, greater):
     assert kind(metric_for_best_model=metric).greater_is_better is greater
@@ -125,7 +129,11 @@ def test_which_way_is_better_follows_from_the_metric(kind, metric, greater):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"load_best_model_at_end": True}, {"early_stopping_patience": 2, "eval_steps": 0}, {"metric_for_best_model": "eval_accuracy"}],
+    [
+        {"load_best_model_at_end": True},
+        {"early_stopping_patience": 2, "eval_steps": 0},
+        {"metric_for_best_model": "eval_accuracy"},
+    ],
 )
 def test_what_cannot_be_is_refused(fields):
     with pytest.raises(ValidationError):

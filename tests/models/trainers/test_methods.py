@@ -19,13 +19,22 @@ from alignflow.models.trainers.offline_rows import read_demonstrations
 METHODS = {name: row for name, row in catalogue.METHODS.items() if row.learns_from().feeds}
 CRINGE = {"alpha": 0.5, "top_k": 3}
 OPTIONS = {
-    "gpo": {"form": "exponential"}, "f_dpo": {"f_divergence_type": "js_divergence"},  # where the default is a method with a row of its own
-    "cringe": CRINGE, "pairwise_cringe": {**CRINGE, "b": 5.0, "tau": 5.0},  # options without a default
-}  # fmt: skip
+    "gpo": {"form": "exponential"},
+    "f_dpo": {"f_divergence_type": "js_divergence"},  # where the default is a method with a row of its own
+    "cringe": CRINGE,
+    "pairwise_cringe": {**CRINGE, "b": 5.0, "tau": 5.0},  # options without a default
+}
 WITH_NLL = {"cpo", "orpo"}
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
 STEPS = {"pairs": 16, "unpaired": 16, "lists": 48, "demonstrations": 96, "negatives": 16, "scored": 48}
-KINDS = {"pairs": "preferences", "unpaired": "unpaired", "lists": "rankings", "demonstrations": "demonstrations", "negatives": "rankings", "scored": "rankings"}
+KINDS = {
+    "pairs": "preferences",
+    "unpaired": "unpaired",
+    "lists": "rankings",
+    "demonstrations": "demonstrations",
+    "negatives": "rankings",
+    "scored": "rankings",
+}
 ALWAYS_THERE = {"demonstrations": set(), "scored": set()}
 """Metrics that all methods of a family show, where these are not those of the NLL."""
 
@@ -35,18 +44,35 @@ def sixteen(preferences, tmp_path):
     """Sixteen rows of each kind of data, to learn from and to be asked about."""
     pairs = read_table(preferences / "train.parquet")[:16]
     unpaired = [
-        {"id": f"u{i}", "source": "t", "prompt": user(f"the {WORDS[i % 7]}"), "label": i % 2 == 0, "ended": i % 3 != 0,
-         "completion": assistant(f"{'cat' if i % 2 == 0 else 'dog'} {WORDS[i % 5]}")} for i in range(16)
-    ]  # fmt: skip
+        {
+            "id": f"u{i}",
+            "source": "t",
+            "prompt": user(f"the {WORDS[i % 7]}"),
+            "label": i % 2 == 0,
+            "ended": i % 3 != 0,
+            "completion": assistant(f"{'cat' if i % 2 == 0 else 'dog'} {WORDS[i % 5]}"),
+        }
+        for i in range(16)
+    ]
     rankings = [
-        {"id": f"r{i}", "source": "t", "prompt": user(f"the {WORDS[i % 7]}"), "scores": [1.0, 0.5, 0.0],
-         "completions": [f"cat {WORDS[i % 5]}", f"bird {WORDS[i % 5]}", f"dog {WORDS[i % 5]}"], "ended": [True, i % 2 == 0, True]}
+        {
+            "id": f"r{i}",
+            "source": "t",
+            "prompt": user(f"the {WORDS[i % 7]}"),
+            "scores": [1.0, 0.5, 0.0],
+            "completions": [f"cat {WORDS[i % 5]}", f"bird {WORDS[i % 5]}", f"dog {WORDS[i % 5]}"],
+            "ended": [True, i % 2 == 0, True],
+        }
         for i in range(16)
-    ]  # fmt: skip
+    ]
     demonstrations = [
-        {"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i % 7]}"), *assistant(f"{WORDS[i % 5]} {WORDS[i % 3]}")]}
+        {
+            "id": f"d{i}",
+            "source": "t",
+            "messages": [*user(f"the {WORDS[i % 7]}"), *assistant(f"{WORDS[i % 5]} {WORDS[i % 3]}")],
+        }
         for i in range(16)
-    ]  # fmt: skip
+    ]
     found = {}
     kinds = {"preferences": pairs, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
     for kind, rows in kinds.items():
@@ -62,7 +88,11 @@ def teacher(tiny_checkpoint, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "teacher"
     shutil.copytree(tiny_checkpoint, path)
     weights, generator = load_file(path / "model.safetensors"), torch.Generator().manual_seed(0)
-    save_file({name: w + 0.1 * torch.randn(w.shape, generator=generator) for name, w in weights.items()}, path / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: w + 0.1 * torch.randn(w.shape, generator=generator) for name, w in weights.items()},
+        path / "model.safetensors",
+        {"format": "pt"},
+    )
     OPTIONS["gkd"] = {"teacher": str(path)}
     return path
 
@@ -94,8 +124,17 @@ def test_it_fits_16_rows_by_the_criterion_of_its_family(method, new_run, tiny_ch
 def orders_answers(method, found, first):
     """Pairs and lists: the implicit reward orders nearly all of them, and the loss is lower than at the first step."""
     assert found["eval_rewards/accuracies"] > 0.9 and found["eval_rewards/margins"] > 0
-    assert found["eval_loss"] < first["loss"] or METHODS[method].whole_step  # with a beta of each step, losses are no measure
-    assert {"rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected"} <= set(found)
+    assert (
+        found["eval_loss"] < first["loss"] or METHODS[method].whole_step
+    )  # with a beta of each step, losses are no measure
+    assert {
+        "rewards/chosen",
+        "rewards/rejected",
+        "rewards/accuracies",
+        "rewards/margins",
+        "logps/chosen",
+        "logps/rejected",
+    } <= set(found)
 
 
 def tells_good_from_bad(method, found, first):
@@ -127,11 +166,32 @@ def regresses_on_scores(method, found, first):
 
 
 CRITERIA = {
-    "pairs": orders_answers, "lists": orders_answers, "unpaired": tells_good_from_bad, "demonstrations": becomes_its_teacher,
-    "negatives": lowers_the_negative, "scored": regresses_on_scores,
-}  # fmt: skip
+    "pairs": orders_answers,
+    "lists": orders_answers,
+    "unpaired": tells_good_from_bad,
+    "demonstrations": becomes_its_teacher,
+    "negatives": lowers_the_negative,
+    "scored": regresses_on_scores,
+}
 
-SPLIT = ["dpo", "wpo", "kto", "bco", "npo", "cringe", "lipo", "pro", "beta_dpo", "tdpo2", "ld_dpo", "pairwise_cringe", "gkd", "d2o", "dro_v", *sorted(WITH_NLL)]
+SPLIT = [
+    "dpo",
+    "wpo",
+    "kto",
+    "bco",
+    "npo",
+    "cringe",
+    "lipo",
+    "pro",
+    "beta_dpo",
+    "tdpo2",
+    "ld_dpo",
+    "pairwise_cringe",
+    "gkd",
+    "d2o",
+    "dro_v",
+    *sorted(WITH_NLL),
+]
 
 
 @pytest.mark.parametrize("method", SPLIT)
@@ -145,7 +205,17 @@ def test_a_step_is_the_same_for_any_split_into_micro_batches(method, new_run, ti
         norms.append([point["grad_norm"] for point in curve(run) if "grad_norm" in point])
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
     assert set(found[0]) == set(found[1])
-    compared = {"loss", "nll_loss", "eval_logps/chosen", "eval_logps/rejected", "eval_nll_loss", "eval_loss", "eval_divergence", "eval_values", "eval_rewards"}
+    compared = {
+        "loss",
+        "nll_loss",
+        "eval_logps/chosen",
+        "eval_logps/rejected",
+        "eval_nll_loss",
+        "eval_loss",
+        "eval_divergence",
+        "eval_values",
+        "eval_rewards",
+    }
     assert len(compared & set(found[0])) >= 3
     for name in compared & set(found[0]):  # eval: after the step
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-3, abs=1e-6), name
@@ -164,9 +234,18 @@ def test_the_nll_that_is_shown_is_the_mean_over_tokens_that_enters_the_loss(meth
 
 
 AT_THE_START = {
-    "dpo": math.log(2), "ipo": 1 / (4 * 0.1**2), "apo_zero": 0.0, "kto": 0.5, "bco": math.log(2), "npo": None, "tdpo1": math.log(2),
-    "tdpo2": math.log(2), "ld_dpo": math.log(2), "beta_dpo": math.log(2), "d2o": math.log(2),
-}  # fmt: skip
+    "dpo": math.log(2),
+    "ipo": 1 / (4 * 0.1**2),
+    "apo_zero": 0.0,
+    "kto": 0.5,
+    "bco": math.log(2),
+    "npo": None,
+    "tdpo1": math.log(2),
+    "tdpo2": math.log(2),
+    "ld_dpo": math.log(2),
+    "beta_dpo": math.log(2),
+    "d2o": math.log(2),
+}
 """The first loss where policy and reference are one model; None: 2 ln 2 / beta on what is forgotten, beside the NLL of the rest."""
 
 
@@ -193,12 +272,16 @@ def test_with_an_adapter_the_live_reference_is_the_base(new_run, tiny_checkpoint
 
 
 @pytest.mark.parametrize(("beta", "statistic"), [(0.0, "forward_kl"), (1.0, "reverse_kl")])
-def test_beta_and_temperature_of_gkd_are_those_of_its_divergence(beta, statistic, new_run, tiny_checkpoint, sixteen, teacher):
+def test_beta_and_temperature_of_gkd_are_those_of_its_divergence(
+    beta, statistic, new_run, tiny_checkpoint, sixteen, teacher
+):
     """The first loss is the mean over all tokens of assistant turns, and not one over answers."""
     run, options = new_run(), {**OPTIONS["gkd"], "beta": beta, "temperature": 2.0}
     student, other = load_policy(tiny_checkpoint, Runtime()), load_policy(teacher, Runtime())
     rows = read_demonstrations(sixteen["demonstrations"] / "train.parquet", student.tokenizer, 64, run, "align")
-    expected = student.token_statistics(list(rows.answers), (statistic,), reference=other, temperature=2.0).values[statistic]
+    expected = student.token_statistics(list(rows.answers), (statistic,), reference=other, temperature=2.0).values[
+        statistic
+    ]
     trained(config_of("gkd", max_steps=1).model_copy(update={"options": options}), tiny_checkpoint, sixteen, run)
     assert curve(run)[0]["loss"] == pytest.approx(float(expected.detach().mean()), rel=1e-4)
 
@@ -212,7 +295,9 @@ def test_gkd_with_an_adapter_leaves_the_teacher_as_it_is(new_run, tiny_checkpoin
     assert losses[0] == pytest.approx(curve(whole)[0]["loss"], rel=1e-4) and losses[-1] < losses[0]
 
 
-def test_the_model_card_names_the_teacher_by_its_content_and_not_by_its_path(new_run, tiny_checkpoint, sixteen, teacher):
+def test_the_model_card_names_the_teacher_by_its_content_and_not_by_its_path(
+    new_run, tiny_checkpoint, sixteen, teacher
+):
     run = new_run()
     trained(config_of("gkd", max_steps=1), tiny_checkpoint, sixteen, run)
     card = (run.out / "README.md").read_text()

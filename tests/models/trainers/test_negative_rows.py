@@ -19,7 +19,13 @@ def tokenizer(tiny_checkpoint):
 def of_lists(tmp_path, tokenizer, new_run):
     def read(*lists):
         rows = [
-            {"id": f"r{i}", "source": "t", "prompt": user("the cat"), "completions": list(texts), "scores": list(scores)}
+            {
+                "id": f"r{i}",
+                "source": "t",
+                "prompt": user("the cat"),
+                "completions": list(texts),
+                "scores": list(scores),
+            }
             for i, (texts, scores) in enumerate(lists)
         ]
         write_table(rows, "rankings", tmp_path / "train.parquet")
@@ -31,7 +37,9 @@ def of_lists(tmp_path, tokenizer, new_run):
 def roles_of(rows, row, tokenizer):
     """Negative, and samples in order."""
     places, _ = rows.places([row])
-    texts = [tokenizer.decode(rows.answers[int(place)].completion_ids, skip_special_tokens=True).strip() for place in places]
+    texts = [
+        tokenizer.decode(rows.answers[int(place)].completion_ids, skip_special_tokens=True).strip() for place in places
+    ]
     assert rows.role[places].tolist() == [Role.REJECTED] + [Role.OTHER] * (len(places) - 1)
     assert rows.wanted[places].tolist() == [False] + [True] * (len(places) - 1)
     return texts[0], sorted(texts[1:])
@@ -47,7 +55,9 @@ def test_a_prompt_counts_once_in_the_length_of_a_group(of_lists):
     rows = of_lists((["a a a", "b", "c c"], [0.5, -1.0, 2.0]))
     own = [rows.answers[place] for place in range(3)]
     assert rows.lengths[0] == len(own[0].prompt_ids) + sum(len(row.completion_ids) for row in own)
-    assert rows.answer_lengths.tolist() == [len(row) for row in own] and rows.wanted_tokens()[0] == sum(rows.answer_tokens[1:])
+    assert rows.answer_lengths.tolist() == [len(row) for row in own] and rows.wanted_tokens()[0] == sum(
+        rows.answer_tokens[1:]
+    )
 
 
 def test_samples_that_are_the_negative_or_as_bad_are_left_out_and_counted(of_lists, tokenizer, capsys):
@@ -66,7 +76,13 @@ def test_nothing_is_said_where_nothing_is_left_out(of_lists, capsys):
 
 
 def test_of_a_pair_the_chosen_answer_is_the_only_sample(tmp_path, tokenizer, new_run):
-    row = {"id": "p0", "source": "t", "prompt": user("the cat"), "chosen": assistant("good"), "rejected": assistant("bad")}
+    row = {
+        "id": "p0",
+        "source": "t",
+        "prompt": user("the cat"),
+        "chosen": assistant("good"),
+        "rejected": assistant("bad"),
+    }
     write_table([{**row, "chosen_ended": True, "rejected_ended": False}], "preferences", tmp_path / "train.parquet")
     rows = read_rejected_as_negative(tmp_path / "train.parquet", tokenizer, 64, new_run(), "align")
     assert roles_of(rows, 0, tokenizer) == ("bad", ["good"])

@@ -17,7 +17,14 @@ from alignflow.models.losses.base import LossOutput, OfflineBatch, Role
 from alignflow.models.losses.binary_feedback import dro_v
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers.answer_batches import Answers
-from alignflow.models.trainers.offline import Method, evaluate_rows, parted_losses, score_constants, settings_shown, train_offline
+from alignflow.models.trainers.offline import (
+    Method,
+    evaluate_rows,
+    parted_losses,
+    score_constants,
+    settings_shown,
+    train_offline,
+)
 from alignflow.models.trainers.offline_rows import read_scored
 from alignflow.models.trainers.reference_scores import fed_by
 
@@ -27,10 +34,17 @@ SCORED = [("the cat", ["cat mat", "bird mat", "dog mat"]), ("the hill", ["cat ra
 def batch_of(logps, values):
     count = len(logps)
     return OfflineBatch(
-        group=torch.arange(count), role=torch.full((count,), int(Role.OTHER)), logps=logps, tokens=torch.tensor([2, 1, 3]),
-        ended=torch.ones(count, dtype=torch.bool), reference_logps=torch.tensor([-3.0, -2.0, -4.0]), soft_label=torch.full((count,), float("nan")),
-        statistics={"values": values}, score=torch.tensor([1.0, -1.0, 0.5]), step={"score_mean": torch.tensor(0.0), "score_std": torch.tensor(1.0)},
-    )  # fmt: skip
+        group=torch.arange(count),
+        role=torch.full((count,), int(Role.OTHER)),
+        logps=logps,
+        tokens=torch.tensor([2, 1, 3]),
+        ended=torch.ones(count, dtype=torch.bool),
+        reference_logps=torch.tensor([-3.0, -2.0, -4.0]),
+        soft_label=torch.full((count,), float("nan")),
+        statistics={"values": values},
+        score=torch.tensor([1.0, -1.0, 0.5]),
+        step={"score_mean": torch.tensor(0.0), "score_std": torch.tensor(1.0)},
+    )
 
 
 @pytest.mark.parametrize("per_token", [False, True])
@@ -62,7 +76,9 @@ def test_a_method_without_a_value_network_has_one_loss():
 def test_a_held_out_loss_that_is_not_a_number_is_told(rankings, tiny_checkpoint, new_run):
     """A figure that is NaN is one that a row does not have; a loss is not: without it the other rows would make a broken model the best."""
     policy, run = load_policy(tiny_checkpoint, Runtime()), new_run()
-    side = Answers(policy, read_scored(rankings(1.0, 0.5, 0.0) / "heldout.parquet", policy.tokenizer, 64, run, "align"), None)
+    side = Answers(
+        policy, read_scored(rankings(1.0, 0.5, 0.0) / "heldout.parquet", policy.tokenizer, 64, run, "align"), None
+    )
     figures = SimpleNamespace(held_out=lambda: lambda rows: {})
     losses = torch.tensor([1.0, float("nan"), 1.0, 1.0, 1.0, 1.0])
     method = Method(lambda batch: LossOutput(losses, {"rewards": losses}), False, figures)
@@ -73,7 +89,10 @@ def test_a_held_out_loss_that_is_not_a_number_is_told(rankings, tiny_checkpoint,
 def test_of_several_tables_the_most_direct_one_is_read_and_one_that_it_cannot_read_is_refused(tmp_path):
     pairs, labels = tmp_path / "pairs", tmp_path / "labels"
     given = {"preferences": pairs, "unpaired": labels, "rankings": None}
-    assert fed_by("unpaired", given, "align") == ("unpaired", labels) and fed_by("lists", given, "align") == ("preferences", pairs)
+    assert fed_by("unpaired", given, "align") == ("unpaired", labels) and fed_by("lists", given, "align") == (
+        "preferences",
+        pairs,
+    )
     with pytest.raises(TrainingError, match="give rankings"):
         fed_by("scored", given, "align")
 
@@ -104,7 +123,9 @@ def rankings(tmp_path):
 
 
 def dro(directory, checkpoint, run, **options):
-    config = AlignConfig(method="dro_v", options=options, learning_rate=5e-3, max_steps=24, batch_size=6, max_length=64, logging_steps=1)
+    config = AlignConfig(
+        method="dro_v", options=options, learning_rate=5e-3, max_steps=24, batch_size=6, max_length=64, logging_steps=1
+    )
     return train_offline(config, policy=checkpoint, rankings=directory, run=run)
 
 
@@ -113,7 +134,11 @@ def test_the_policy_raises_answers_with_high_scores_and_lowers_those_with_low_on
     dro(directory, tiny_checkpoint, run)
     before, after = load_policy(tiny_checkpoint, Runtime()), load_policy(run.out, Runtime())
     rows = read_scored(directory / "train.parquet", before.tokenizer, 64, new_run("read"), "align")
-    rho = (after.token_statistics(list(rows.answers)).sums() - before.token_statistics(list(rows.answers)).sums()).detach().numpy()
+    rho = (
+        (after.token_statistics(list(rows.answers)).sums() - before.token_statistics(list(rows.answers)).sums())
+        .detach()
+        .numpy()
+    )
     scores = rows.score.numpy()
     assert rho[scores == 1.0].min() > 0 > rho[scores == 0.0].max() and np.corrcoef(rho, scores)[0, 1] > 0.8
 

@@ -19,7 +19,7 @@ from alignflow.models.trainers.offline_rows import (
     read_scored,
     read_two_of_list,
     read_unpaired,
-)  # fmt: skip
+)
 from alignflow.models.trainers.sft import read_rows
 
 
@@ -31,15 +31,24 @@ def tokenizer(tiny_checkpoint):
 def answers_of(rows, row, tokenizer):
     places, owners = rows.places([row])
     assert owners.tolist() == [0] * len(places)
-    return [tokenizer.decode(rows.answers[int(place)].completion_ids, skip_special_tokens=True).strip() for place in places]
+    return [
+        tokenizer.decode(rows.answers[int(place)].completion_ids, skip_special_tokens=True).strip() for place in places
+    ]
 
 
 @pytest.fixture
 def unpaired(tmp_path):
     rows = [
-        {"id": f"u{i}", "source": "t", "prompt": user(f"the {word}"), "completion": assistant(f"{word} mat"), "label": i % 2 == 0, "ended": i != 1}
+        {
+            "id": f"u{i}",
+            "source": "t",
+            "prompt": user(f"the {word}"),
+            "completion": assistant(f"{word} mat"),
+            "label": i % 2 == 0,
+            "ended": i != 1,
+        }
         for i, word in enumerate(["cat", "dog", "bird", "house"])
-    ]  # fmt: skip
+    ]
     write_table(rows, "unpaired", tmp_path / "train.parquet")
     return tmp_path / "train.parquet"
 
@@ -48,7 +57,12 @@ def test_each_labelled_answer_is_a_group_with_its_label(unpaired, tokenizer, new
     rows = read_unpaired(unpaired, tokenizer, 64, new_run(), "align")
     assert len(rows) == 4 and list(rows.ids) == ["u0", "u1", "u2", "u3"]
     assert rows.label.tolist() == [1, 0, 1, 0] and rows.ended.tolist() == [True, False, True, True]
-    assert [answers_of(rows, row, tokenizer) for row in range(4)] == [["cat mat"], ["dog mat"], ["bird mat"], ["house mat"]]
+    assert [answers_of(rows, row, tokenizer) for row in range(4)] == [
+        ["cat mat"],
+        ["dog mat"],
+        ["bird mat"],
+        ["house mat"],
+    ]
 
 
 def test_a_cut_answer_does_not_learn_to_end(unpaired, tokenizer, new_run):
@@ -73,7 +87,10 @@ def test_an_answer_of_another_prompt_stands_beside_each(unpaired, tokenizer, new
 
 
 def test_answers_to_one_prompt_are_no_mismatch(tmp_path, tokenizer, new_run):
-    rows = [{"id": f"u{i}", "source": "t", "prompt": user("one"), "completion": assistant(f"{i}"), "label": True} for i in range(3)]
+    rows = [
+        {"id": f"u{i}", "source": "t", "prompt": user("one"), "completion": assistant(f"{i}"), "label": True}
+        for i in range(3)
+    ]
     write_table(rows, "unpaired", tmp_path / "train.parquet")
     read = read_unpaired(tmp_path / "train.parquet", tokenizer, 64, new_run(), "align").with_mismatched(64)
     assert read.mismatched.tolist() == [-1, -1, -1] and read.mismatched_row(0) is None
@@ -111,11 +128,30 @@ def test_chosen_answers_come_first_whatever_the_rows(preferences, tokenizer, new
 @pytest.fixture
 def rankings(tmp_path):
     rows = [
-        {"id": "r0", "source": "t", "prompt": user("the cat"), "completions": ["a", "b", "c"], "scores": [0.1, 0.9, 0.5], "ended": [True, True, False]},
+        {
+            "id": "r0",
+            "source": "t",
+            "prompt": user("the cat"),
+            "completions": ["a", "b", "c"],
+            "scores": [0.1, 0.9, 0.5],
+            "ended": [True, True, False],
+        },
         {"id": "r1", "source": "t", "prompt": user("the dog"), "completions": ["a", "b"], "scores": [2.0, 2.0]},
-        {"id": "r2", "source": "t", "prompt": user("the bird"), "completions": ["a", "b " * 100, "c"], "scores": [1.0, 5.0, 0.0]},
-        {"id": "r3", "source": "t", "prompt": user("the hill"), "completions": ["a", "b", "c"], "scores": [1.0, None, 3.0]},
-    ]  # fmt: skip
+        {
+            "id": "r2",
+            "source": "t",
+            "prompt": user("the bird"),
+            "completions": ["a", "b " * 100, "c"],
+            "scores": [1.0, 5.0, 0.0],
+        },
+        {
+            "id": "r3",
+            "source": "t",
+            "prompt": user("the hill"),
+            "completions": ["a", "b", "c"],
+            "scores": [1.0, None, 3.0],
+        },
+    ]
     write_table(rows, "rankings", tmp_path / "train.parquet")
     return tmp_path / "train.parquet"
 
@@ -140,7 +176,13 @@ def test_the_best_of_a_list_is_the_chosen_one(rankings, tokenizer, new_run):
 
 def test_scores_that_differ_by_rounding_make_no_pair(tmp_path, tokenizer, new_run):
     """Losses have fp32: the accuracy of such a list would be NaN, and with it that of all lists."""
-    row = {"id": "r", "source": "t", "prompt": user("the cat"), "completions": ["a", "b"], "scores": [0.6, 0.1 + 0.2 + 0.3]}
+    row = {
+        "id": "r",
+        "source": "t",
+        "prompt": user("the cat"),
+        "completions": ["a", "b"],
+        "scores": [0.6, 0.1 + 0.2 + 0.3],
+    }
     assert row["scores"][0] != row["scores"][1]
     write_table([row], "rankings", tmp_path / "train.parquet")
     assert len(read_rankings(tmp_path / "train.parquet", tokenizer, 64, new_run(), "align")) == 0
@@ -156,7 +198,13 @@ def test_a_prompt_counts_once_in_the_length_of_a_list(rankings, tokenizer, new_r
 def test_the_order_within_a_list_is_not_that_of_the_file(tmp_path, tokenizer, new_run):
     """LiPO's ranks follow it where all scores of the policy are equal; in a file the best answer often comes first."""
     rows = [
-        {"id": f"r{i}", "source": "t", "prompt": user("the cat"), "completions": ["a", "b", "c", "d"], "scores": [4.0, 3.0, 2.0, 1.0]}
+        {
+            "id": f"r{i}",
+            "source": "t",
+            "prompt": user("the cat"),
+            "completions": ["a", "b", "c", "d"],
+            "scores": [4.0, 3.0, 2.0, 1.0],
+        }
         for i in range(20)
     ]
     write_table(rows, "rankings", tmp_path / "train.parquet")
@@ -176,18 +224,26 @@ def test_pairs_are_lists_of_two(preferences, tokenizer, new_run):
 def test_scored_answers_are_rows_of_their_own_and_ties_are_kept(rankings, tokenizer, new_run, capsys):
     rows = read_scored(rankings, tokenizer, 64, new_run(), "align")
     assert list(rows.ids) == ["r0/0", "r0/1", "r0/2", "r1/0", "r1/1", "r2/0", "r2/2", "r3/0", "r3/2"]
-    assert rows.score.tolist() == pytest.approx([0.1, 0.9, 0.5, 2.0, 2.0, 1.0, 0.0, 1.0, 3.0]) and rows.ended.tolist()[:3] == [True, True, False]
+    assert rows.score.tolist() == pytest.approx([0.1, 0.9, 0.5, 2.0, 2.0, 1.0, 0.0, 1.0, 3.0]) and rows.ended.tolist()[
+        :3
+    ] == [True, True, False]
     assert [answers_of(rows, row, tokenizer) for row in range(3)] == [["a"], ["b"], ["c"]]
     assert not rows.any_wanted and sum(rows.wanted_tokens()) == 0 and list(rows.lengths) == rows.answer_lengths.tolist()
     said = capsys.readouterr().out
-    assert "1 answers of train are over max_length 64" in said and "1 answers of train have no score" in said and "lists" not in said
+    assert (
+        "1 answers of train are over max_length 64" in said
+        and "1 answers of train have no score" in said
+        and "lists" not in said
+    )
 
 
 def test_demonstrations_are_conversations_whose_assistant_turns_count(demonstrations, tokenizer, new_run):
     ids, answers = read_rows(demonstrations / "train.parquet", tokenizer, 64, new_run())
     rows = read_demonstrations(demonstrations / "train.parquet", tokenizer, 64, new_run(), "align")
     assert list(rows.ids) == list(ids) and list(rows.answers) == list(answers) and rows.wanted.all() and rows.any_wanted
-    assert rows.answer_tokens.tolist() == [row.supervised for row in answers] and list(rows.lengths) == [len(row) for row in answers]
+    assert rows.answer_tokens.tolist() == [row.supervised for row in answers] and list(rows.lengths) == [
+        len(row) for row in answers
+    ]
     assert list(rows.wanted_tokens()) == rows.answer_tokens.tolist()
 
 
@@ -200,7 +256,11 @@ def test_demonstrations_that_do_not_fit_are_told_by_the_stage_that_reads_them(de
 def test_an_answer_without_a_token_is_refused(reader, tmp_path, tokenizer, new_run):
     empty = {"id": "x", "source": "t", "prompt": user("the cat")}
     if reader is read_unpaired:
-        write_table([{**empty, "completion": assistant(""), "label": True, "ended": False}], "unpaired", tmp_path / "train.parquet")
+        write_table(
+            [{**empty, "completion": assistant(""), "label": True, "ended": False}],
+            "unpaired",
+            tmp_path / "train.parquet",
+        )
     else:
         row = {**empty, "completions": ["", "a"], "scores": [0.0, 1.0], "ended": [False, True]}
         write_table([row], "rankings", tmp_path / "train.parquet")

@@ -50,16 +50,27 @@ def data(tmp_path_factory, tiny_checkpoint):
     """Prompts, demonstrations, and a small reward model that prefers `cat` to `dog`."""
     root = tmp_path_factory.mktemp("data")
     questions = [
-        {"id": f"q{i}", "source": "t", "prompt": user(f"the {WORDS[i % 7]} {WORDS[i % 3]}"), "instructions": None} for i in range(12)
+        {"id": f"q{i}", "source": "t", "prompt": user(f"the {WORDS[i % 7]} {WORDS[i % 3]}"), "instructions": None}
+        for i in range(12)
     ]
     write_table(questions, "prompts", root / "prompts" / "train.parquet")
-    shown = [{"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i % 7]}"), *assistant("the cat sat")]} for i in range(6)]
+    shown = [
+        {"id": f"d{i}", "source": "t", "messages": [*user(f"the {WORDS[i % 7]}"), *assistant("the cat sat")]}
+        for i in range(6)
+    ]
     write_table(shown, "demonstrations", root / "demonstrations" / "train.parquet")
     pairs = [
-        {"id": f"p{i}", "source": "t", "prompt": user(f"the {WORDS[i % 7]}"), "chosen": assistant(f"cat {WORDS[i % 5]}"),
-         "rejected": assistant(f"dog {WORDS[(i + 1) % 5]}"), "chosen_ended": True, "rejected_ended": True}
+        {
+            "id": f"p{i}",
+            "source": "t",
+            "prompt": user(f"the {WORDS[i % 7]}"),
+            "chosen": assistant(f"cat {WORDS[i % 5]}"),
+            "rejected": assistant(f"dog {WORDS[(i + 1) % 5]}"),
+            "chosen_ended": True,
+            "rejected_ended": True,
+        }
         for i in range(20)
-    ]  # fmt: skip
+    ]
     places = {name: root / "reward" / name for name in ("out", "side", "work", "rows")}
     for place in places.values():
         place.mkdir(parents=True)
@@ -76,10 +87,17 @@ def function(name):
 
 def ppo(steps=3, **options):
     chosen = {
-        "response_length": 6, "num_ppo_epochs": 2, "num_mini_batches": 2, "rewards": [function("letters")], "samples_steps": 2, "samples": 2,
+        "response_length": 6,
+        "num_ppo_epochs": 2,
+        "num_mini_batches": 2,
+        "rewards": [function("letters")],
+        "samples_steps": 2,
+        "samples": 2,
         **options,
-    }  # fmt: skip
-    return AlignConfig(method="ppo", learning_rate=3e-3, max_steps=steps, batch_size=12, max_length=64, logging_steps=1, options=chosen)
+    }
+    return AlignConfig(
+        method="ppo", learning_rate=3e-3, max_steps=steps, batch_size=12, max_length=64, logging_steps=1, options=chosen
+    )
 
 
 def train(config, run, checkpoint, data, *more):
@@ -99,15 +117,37 @@ def digests(directory):
 @pytest.mark.parametrize("engine", ["torch", "deepspeed"])
 def test_the_reward_rises_and_the_curves_have_trls_names(engine, new_run, tiny_checkpoint, data):
     run = new_run(engine=engine)
-    metrics = train(ppo(12, kl_coef=0.01, value_learning_rate=1e-2, num_mini_batches=1, num_ppo_epochs=4), run, tiny_checkpoint, data)
+    metrics = train(
+        ppo(12, kl_coef=0.01, value_learning_rate=1e-2, num_mini_batches=1, num_ppo_epochs=4),
+        run,
+        tiny_checkpoint,
+        data,
+    )
     curve = lines(run)
     assert [point["step"] for point in curve] == list(range(1, 13))
     assert {
-        "objective/kl", "objective/entropy", "objective/non_score_reward", "objective/rlhf_reward", "objective/scores",
-        "objective/scores/own_rewards:letters", "policy/approxkl_avg", "policy/clipfrac_avg", "policy/entropy_avg", "loss/policy_avg",
-        "loss/value_avg", "val/clipfrac_avg", "val/ratio", "val/ratio_var", "val/num_eos_tokens", "val/explained_variance", "lr", "episode",
-        "completions/mean_length", "completions/stop_rate", "completions/repetition",
-    } <= curve[0].keys()  # fmt: skip
+        "objective/kl",
+        "objective/entropy",
+        "objective/non_score_reward",
+        "objective/rlhf_reward",
+        "objective/scores",
+        "objective/scores/own_rewards:letters",
+        "policy/approxkl_avg",
+        "policy/clipfrac_avg",
+        "policy/entropy_avg",
+        "loss/policy_avg",
+        "loss/value_avg",
+        "val/clipfrac_avg",
+        "val/ratio",
+        "val/ratio_var",
+        "val/num_eos_tokens",
+        "val/explained_variance",
+        "lr",
+        "episode",
+        "completions/mean_length",
+        "completions/stop_rate",
+        "completions/repetition",
+    } <= curve[0].keys()
     first, last = (sum(point["objective/scores"] for point in part) / 4 for part in (curve[:4], curve[-4:]))
     assert last > first and curve[-1]["objective/kl"] > 0
     assert metrics["updates"] == 12 and metrics["episodes"] == 144 and run.tokens > 0
@@ -151,7 +191,13 @@ PHASES = {
     "after the steps": (online.OnlineTraining, "_record", 2),
     "saving": (SavedStates, "save", 6),  # two of the buffer and one after each update
 }
-FULL = {"adaptive_kl": True, "normalize_scores": "mean_std", "ptx_coefficient": 0.1, "entropy_coefficient": 0.01, "whiten_rewards": True}
+FULL = {
+    "adaptive_kl": True,
+    "normalize_scores": "mean_std",
+    "ptx_coefficient": 0.1,
+    "entropy_coefficient": 0.01,
+    "whiten_rewards": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +231,9 @@ def test_a_kill_in_any_phase_ends_with_the_bytes_of_an_undisturbed_run(
     monkeypatch.syspath_prepend(str(new_run().out.parents[1] / "code"))
     assert not list(new_run().out.iterdir())
     sampled = []
-    monkeypatch.setattr(online, "sample_rollouts", lambda *a, real=online.sample_rollouts: sampled.append(a[3]) or real(*a))
+    monkeypatch.setattr(
+        online, "sample_rollouts", lambda *a, real=online.sample_rollouts: sampled.append(a[3]) or real(*a)
+    )
     run = new_run(engine=engine)
     train(ppo(**FULL), run, tiny_checkpoint, data, "demonstrations")
     assert digests(whole.out) == digests(run.out)
@@ -203,7 +251,9 @@ def test_small_micro_batches_change_results_by_rounding_only(new_run, tiny_check
     assert points[0] == pytest.approx(points[1], abs=2e-3, rel=2e-2)
 
 
-def test_the_value_model_starts_from_the_reward_model_where_that_gives_the_rewards(new_run, tiny_checkpoint, data, capfd):
+def test_the_value_model_starts_from_the_reward_model_where_that_gives_the_rewards(
+    new_run, tiny_checkpoint, data, capfd
+):
     rewards = {"rewards": [{"name": "reward_model"}]}
     run = new_run()
     train(ppo(1, **rewards), run, tiny_checkpoint, data, "reward_model")
@@ -258,7 +308,9 @@ def test_an_alarm_is_told_kept_and_may_stop_the_run_with_the_last_good_weights(n
     def run_of(name, steps, **options):
         config = ppo(steps, whiten_advantages=False, alarms={"kl_limit": 1e-3}, **options)
         run = new_run(name)
-        return run, train(config.model_copy(update={"lr_scheduler_type": "constant", "warmup_ratio": 0.0}), run, tiny_checkpoint, data)
+        return run, train(
+            config.model_copy(update={"lr_scheduler_type": "constant", "warmup_ratio": 0.0}), run, tiny_checkpoint, data
+        )
 
     warned, metrics = run_of("warned", 4)
     (told, *_) = lines(warned, "alarms")
@@ -274,11 +326,19 @@ def test_an_adapter_trains_alone_and_is_its_own_reference(new_run, tiny_checkpoi
     """The reference is the policy with the adapter off: no second model, and KL 0 at first."""
     pytest.importorskip("peft")
     loaded = []
-    monkeypatch.setattr(participants, "load_policy", lambda *a, real=participants.load_policy, **named: loaded.append(a) or real(*a, **named))
+    monkeypatch.setattr(
+        participants,
+        "load_policy",
+        lambda *a, real=participants.load_policy, **named: loaded.append(a) or real(*a, **named),
+    )
     run = new_run()
     train(ppo(2).model_copy(update={"lora": LoRAConfig(r=2), "learning_rate": 5e-2}), run, tiny_checkpoint, data)
     first, second = lines(run)
-    assert len(loaded) == 1 and first["objective/kl"] == pytest.approx(0, abs=1e-4) and second["objective/kl"] != first["objective/kl"]
+    assert (
+        len(loaded) == 1
+        and first["objective/kl"] == pytest.approx(0, abs=1e-4)
+        and second["objective/kl"] != first["objective/kl"]
+    )
     assert not (run.out / "model.safetensors").exists()
     with pytest.raises(RecipeError, match="dropout"):
         train(ppo(1).model_copy(update={"lora": LoRAConfig(lora_dropout=0.1)}), new_run("other"), tiny_checkpoint, data)

@@ -15,10 +15,16 @@ from alignflow.models.trainers.reward import train_reward
 
 STEPS = {"learning_rate": 1e-3, "max_steps": 2, "batch_size": 10, "max_length": 64}
 BODIES = {
-    "align": lambda base, pairs, run: train_offline(AlignConfig(**STEPS), policy=base, reference=None, preferences=pairs, run=run),
-    "reward": lambda base, pairs, run: train_reward(RewardConfig(check_rows=4, **STEPS), base=base, preferences=pairs, run=run),
-    "reference": lambda base, pairs, run: compute_reference(ReferenceConfig(max_length=STEPS["max_length"]), checkpoint=base, preferences=pairs, run=run),
-}  # fmt: skip
+    "align": lambda base, pairs, run: train_offline(
+        AlignConfig(**STEPS), policy=base, reference=None, preferences=pairs, run=run
+    ),
+    "reward": lambda base, pairs, run: train_reward(
+        RewardConfig(check_rows=4, **STEPS), base=base, preferences=pairs, run=run
+    ),
+    "reference": lambda base, pairs, run: compute_reference(
+        ReferenceConfig(max_length=STEPS["max_length"]), checkpoint=base, preferences=pairs, run=run
+    ),
+}
 
 
 @pytest.fixture
@@ -27,9 +33,17 @@ def long_pairs(tiny_checkpoint):
     prompt = "the cat " * 100
     assert len(AutoTokenizer.from_pretrained(tiny_checkpoint)(prompt)["input_ids"]) >= 200
     return [
-        {"id": f"long{index}", "source": "t", "prompt": user(f"{prompt}{index}"), "chosen": assistant("cat"), "rejected": assistant("dog"),
-         "chosen_ended": True, "rejected_ended": True} for index in range(3)
-    ]  # fmt: skip
+        {
+            "id": f"long{index}",
+            "source": "t",
+            "prompt": user(f"{prompt}{index}"),
+            "chosen": assistant("cat"),
+            "rejected": assistant("dog"),
+            "chosen_ended": True,
+            "rejected_ended": True,
+        }
+        for index in range(3)
+    ]
 
 
 def written(rows, heldout, path):
@@ -47,11 +61,15 @@ def test_where_there_are_no_other_pairs_they_are_refused(stage, tiny_checkpoint,
     run = new_run()
     with pytest.raises(TrainingError, match=r"no preference pairs to learn from\n  raise \w+\.max_length"):
         BODIES[stage](tiny_checkpoint, written(long_pairs, long_pairs, tmp_path / "data"), run)
-    assert run.warnings[0] == "3 pairs of train are over max_length 64 and were left out" and not list(run.out.iterdir())
+    assert run.warnings[0] == "3 pairs of train are over max_length 64 and were left out" and not list(
+        run.out.iterdir()
+    )
 
 
 @pytest.mark.parametrize("stage", list(BODIES))
-def test_pairs_over_the_models_context_are_left_out_whatever_max_length_says(stage, tiny_checkpoint, long_pairs, tmp_path, new_run, monkeypatch):
+def test_pairs_over_the_models_context_are_left_out_whatever_max_length_says(
+    stage, tiny_checkpoint, long_pairs, tmp_path, new_run, monkeypatch
+):
     monkeypatch.setitem(STEPS, "max_length", 512)
     run = new_run()
     with pytest.raises(TrainingError, match="no preference pairs to learn from"):
@@ -69,6 +87,7 @@ def test_among_other_pairs_they_are_left_out_and_the_result_is_the_same(
     assert found == BODIES[stage](tiny_checkpoint, preferences, new_run("plain"))
     assert all(math.isfinite(value) for value in found.values() if value is not None)
     assert [text for text in run.warnings if "max_length" in text] == [
-        f"{count} pairs of {side} are over max_length 64 and were left out" for side, count in (("train", 3), ("heldout", 1))
+        f"{count} pairs of {side} are over max_length 64 and were left out"
+        for side, count in (("train", 3), ("heldout", 1))
     ]
     assert digests(run.out) == digests(new_run("plain").out)

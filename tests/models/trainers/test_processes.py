@@ -18,12 +18,20 @@ from alignflow.models.trainers.align import align
 pytestmark = pytest.mark.system  # two processes that load DeepSpeed
 
 CONFIG = AlignConfig(
-    method="ppo", learning_rate=1e-3, max_steps=2, batch_size=10, max_length=64, logging_steps=1,
+    method="ppo",
+    learning_rate=1e-3,
+    max_steps=2,
+    batch_size=10,
+    max_length=64,
+    logging_steps=1,
     options={
-        "response_length": 6, "num_ppo_epochs": 1, "normalize_scores": "mean_std", "whiten_rewards": True,
+        "response_length": 6,
+        "num_ppo_epochs": 1,
+        "normalize_scores": "mean_std",
+        "whiten_rewards": True,
         "rewards": [{"name": "judge", "options": {"judge": {"name": "rubric"}}}],
     },
-)  # fmt: skip
+)
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
@@ -67,7 +75,10 @@ group.leave()
 def prompts(tmp_path_factory):
     root = tmp_path_factory.mktemp("prompts")
     words = ("cat", "dog", "bird", "red house", "hill", "rain")
-    rows = [{"id": f"q{i}", "source": "t", "prompt": user(f"the {word}"), "instructions": None} for i, word in enumerate(words)]
+    rows = [
+        {"id": f"q{i}", "source": "t", "prompt": user(f"the {word}"), "instructions": None}
+        for i, word in enumerate(words)
+    ]
     write_table(rows, "prompts", root / "train.parquet")
     return root
 
@@ -77,8 +88,22 @@ def two(tmp_path_factory, tiny_checkpoint, prompts, request):
     """The folder that two processes left."""
     root = tmp_path_factory.mktemp("two")
     (root / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(root / "script.py"), str(root)]
-    environment = {**os.environ, "PYTHONPATH": str(request.config.rootpath), "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(root / "script.py"),
+        str(root),
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(request.config.rootpath),
+        "CUDA_VISIBLE_DEVICES": "",
+        "DS_ACCELERATOR": "cpu",
+    }
     done = subprocess.run(
         [*command, str(tiny_checkpoint), str(prompts), CONFIG.model_dump_json()],
         env=environment,
@@ -105,11 +130,19 @@ def test_both_make_equally_many_passes(two):
     assert found(two, 0)["passes"] == [True] * 3 and found(two, 1)["passes"] == [True, False, False]
 
 
-def test_the_first_update_is_that_of_one_process_and_both_end_with_the_same_weights(two, new_run, tiny_checkpoint, prompts):
+def test_the_first_update_is_that_of_one_process_and_both_end_with_the_same_weights(
+    two, new_run, tiny_checkpoint, prompts
+):
     """Same answers, wherever they are drawn; figures over all of them. Tolerance 1e-4: sums run in another order."""
     run = new_run(engine="deepspeed")
     align(CONFIG, policy=tiny_checkpoint, reference=tiny_checkpoint, prompts=prompts, run=run)
-    single, double = (json.loads((side / "curves.jsonl").read_text().splitlines()[0]) for side in (run.side, two / "side-0"))
-    names = [name for name in single if name.startswith(("objective/", "completions/", "val/num", "episode", "policy/entropy", "loss/"))]
+    single, double = (
+        json.loads((side / "curves.jsonl").read_text().splitlines()[0]) for side in (run.side, two / "side-0")
+    )
+    names = [
+        name
+        for name in single
+        if name.startswith(("objective/", "completions/", "val/num", "episode", "policy/entropy", "loss/"))
+    ]
     assert {name: double[name] for name in names} == pytest.approx({name: single[name] for name in names}, abs=1e-4)
     assert file_digest(two / "out-0" / "weights.safetensors") == file_digest(two / "out-1" / "weights.safetensors")

@@ -31,11 +31,17 @@ class Half:
         self.start, self.stop, self.zero_stage, self.loaded = start, stop, zero_stage, {}
 
     def parts(self):
-        own = {name: Part(value[self.start : self.stop], self.start, (10,)) for name, value in WHOLE.items() if name != "steps"}
+        own = {
+            name: Part(value[self.start : self.stop], self.start, (10,))
+            for name, value in WHOLE.items()
+            if name != "steps"
+        }
         return own | ({"steps": Part(WHOLE["steps"], 0, (1,))} if self.start == 0 else {})
 
     def load_parts(self, read):
-        self.loaded = {name: read(name, self.start, self.stop) for name in WHOLE if name != "steps"} | {"steps": read("steps", 0, 1)}
+        self.loaded = {name: read(name, self.start, self.stop) for name in WHOLE if name != "steps"} | {
+            "steps": read("steps", 0, 1)
+        }
 
     def description(self):
         return {"zero_stage": self.zero_stage}
@@ -57,9 +63,12 @@ def as_process(monkeypatch):
         monkeypatch.setattr(group, "rank", lambda: rank)
         monkeypatch.setattr(group, "size", lambda: size)
         for name, answer in {
-            "is_main": lambda: rank == 0, "barrier": lambda: None, "anywhere": bool, "gather": lambda value: [value] * size,
+            "is_main": lambda: rank == 0,
+            "barrier": lambda: None,
+            "anywhere": bool,
+            "gather": lambda value: [value] * size,
             "sum_all": dict,
-        }.items():  # fmt: skip
+        }.items():
             monkeypatch.setattr(group, name, answer)
 
     return become
@@ -71,7 +80,11 @@ def test_a_state_comes_back_with_generator_extra_and_tensors(states):
     drawn = torch.rand(4)
     engine = Half()
     saved = states.restore({"model": engine})
-    assert (saved.step, saved.extra) == (3, {"beta": 0.1}) and torch.equal(saved.tensors["buffer"], torch.ones(2)) and not saved.every
+    assert (
+        (saved.step, saved.extra) == (3, {"beta": 0.1})
+        and torch.equal(saved.tensors["buffer"], torch.ones(2))
+        and not saved.every
+    )
     assert all(torch.equal(engine.loaded[name], value) for name, value in WHOLE.items())
     assert torch.equal(torch.rand(4), drawn) and not states.heard
 
@@ -119,12 +132,16 @@ def test_each_process_writes_its_share_and_any_number_reads_it(states, tmp_path,
     states.save(1, {"model": Half(0, 4)}, tensors={"buffer": torch.tensor([0.0])})
     for name, content in second.items():
         (tmp_path / "key" / "step-00000001" / name).write_bytes(content)
-    shares = [load_file(tmp_path / "key" / "step-00000001" / f"model-{rank:05d}.safetensors")["weights/w"] for rank in (0, 1)]
+    shares = [
+        load_file(tmp_path / "key" / "step-00000001" / f"model-{rank:05d}.safetensors")["weights/w"] for rank in (0, 1)
+    ]
     assert [len(share) for share in shares] == [4, 6], "no file holds the whole"
 
     as_process(1, 2)
     again = Half(4, 10)
-    assert states.restore({"model": again}).tensors["buffer"] == 1 and torch.equal(again.loaded["weights/w"], WHOLE["weights/w"][4:])
+    assert states.restore({"model": again}).tensors["buffer"] == 1 and torch.equal(
+        again.loaded["weights/w"], WHOLE["weights/w"][4:]
+    )
     assert not states.heard
     for rank, (start, stop) in enumerate([(0, 3), (3, 7), (7, 10)]):
         as_process(rank, 3)
@@ -149,10 +166,15 @@ def test_another_zero_stage_thread_count_or_torch_is_said(states, monkeypatch, t
     states.save(1, {"model": Half()})
     file = tmp_path / "key" / "step-00000001" / "state.json"
     file.write_text(file.read_text().replace(torch.__version__, "0.1"))
-    seal_directory(file.parent, {path.name: file_digest(path) for path in file.parent.iterdir() if path.name != DIRECTORY_SEAL})
+    seal_directory(
+        file.parent, {path.name: file_digest(path) for path in file.parent.iterdir() if path.name != DIRECTORY_SEAL}
+    )
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     states.restore({"model": Half(zero_stage=3)})
-    assert all(text in states.heard[0] for text in ("zero stage 1 -> 3", "threads", "-> 77", f"torch 0.1 -> {torch.__version__}"))
+    assert all(
+        text in states.heard[0]
+        for text in ("zero stage 1 -> 3", "threads", "-> 77", f"torch 0.1 -> {torch.__version__}")
+    )
 
 
 @pytest.mark.parametrize("engine", ["torch", "deepspeed"])
@@ -177,7 +199,9 @@ def test_a_full_disk_is_refused_before_writing_and_the_last_state_stays(states, 
 
 
 def test_a_reader_says_which_elements_are_missing(tmp_path):
-    save_file({"weights/w": torch.arange(4.0)}, tmp_path / "model-00000.safetensors", metadata={"starts": '{"weights/w": 0}'})
+    save_file(
+        {"weights/w": torch.arange(4.0)}, tmp_path / "model-00000.safetensors", metadata={"starts": '{"weights/w": 0}'}
+    )
     with StateReader(tmp_path, "model") as reader:
         assert torch.equal(reader.read("weights/w", 1, 3), torch.tensor([1.0, 2.0]))
         with pytest.raises(StoreError, match="lacks 2 elements of weights/w"):

@@ -22,7 +22,10 @@ def policy(tiny_checkpoint):
 
 
 def test_a_method_has_the_models_that_its_row_says(policy, tiny_checkpoint):
-    assert live_model(METHODS["dpo"], None, policy, tiny_checkpoint, RUN) is None and value_network(METHODS["dpo"], tiny_checkpoint, RUN) is None
+    assert (
+        live_model(METHODS["dpo"], None, policy, tiny_checkpoint, RUN) is None
+        and value_network(METHODS["dpo"], tiny_checkpoint, RUN) is None
+    )
     reference = live_model(METHODS["tdpo2"], None, policy, tiny_checkpoint, RUN)
     teacher = live_model(METHODS["gkd"], SimpleNamespace(teacher=str(tiny_checkpoint)), policy, tiny_checkpoint, RUN)
     for frozen in (reference, teacher):
@@ -39,7 +42,9 @@ def test_a_value_network_learns_and_has_no_opinion_at_first(tiny_checkpoint):
 
 def test_a_value_network_is_not_divided_among_processes(tiny_checkpoint):
     with pytest.raises(RecipeError, match="engine.zero_stage"):
-        value_network(METHODS["dro_v"], tiny_checkpoint, SimpleNamespace(runtime=Runtime(engine="deepspeed", zero_stage=3)))
+        value_network(
+            METHODS["dro_v"], tiny_checkpoint, SimpleNamespace(runtime=Runtime(engine="deepspeed", zero_stage=3))
+        )
 
 
 def test_a_teacher_of_another_vocabulary_is_refused(policy, tiny_checkpoint, tmp_path):

@@ -27,8 +27,12 @@ def digests(directory):
 
 
 SFT = SFTConfig(learning_rate=5e-3, max_steps=30, batch_size=14, logging_steps=5, save_steps=4, max_length=64)
-REWARD = RewardConfig(learning_rate=5e-3, max_steps=25, batch_size=20, logging_steps=5, save_steps=4, max_length=64, check_rows=4)
-DPO = AlignConfig(learning_rate=5e-3, max_steps=15, batch_size=20, logging_steps=5, save_steps=4, max_length=64, options={"beta": 0.1})
+REWARD = RewardConfig(
+    learning_rate=5e-3, max_steps=25, batch_size=20, logging_steps=5, save_steps=4, max_length=64, check_rows=4
+)
+DPO = AlignConfig(
+    learning_rate=5e-3, max_steps=15, batch_size=20, logging_steps=5, save_steps=4, max_length=64, options={"beta": 0.1}
+)
 
 
 @pytest.mark.parametrize("engine", ["torch", "deepspeed"])
@@ -37,8 +41,14 @@ def test_sft_learns_the_demonstrations(engine, new_run, tiny_checkpoint, demonst
     metrics = train_sft(SFT, base=tiny_checkpoint, demonstrations=demonstrations, run=run)
     curve = [json.loads(line) for line in (run.side / "curves.jsonl").read_text().splitlines()]
     training, held_out = ([point for point in curve if name in point] for name in ("loss", "eval_loss"))
-    assert [point["step"] for point in training] == [5, 10, 15, 20, 25, 30] and [point["step"] for point in held_out] == [30]
-    assert training[-1]["loss"] < 0.7 * training[0]["loss"] and metrics["eval_mean_token_accuracy"] > 0.3 and run.tokens > 0
+    assert [point["step"] for point in training] == [5, 10, 15, 20, 25, 30] and [
+        point["step"] for point in held_out
+    ] == [30]
+    assert (
+        training[-1]["loss"] < 0.7 * training[0]["loss"]
+        and metrics["eval_mean_token_accuracy"] > 0.3
+        and run.tokens > 0
+    )
     assert load_policy(run.out, Runtime()).model.config.vocab_size
 
 
@@ -46,7 +56,9 @@ def test_the_reward_model_learns_the_preference(new_run, tiny_checkpoint, prefer
     run = new_run()
     metrics = train_reward(REWARD, base=tiny_checkpoint, preferences=preferences, run=run)
     assert metrics["eval_accuracy"] == 1.0 and metrics["eval_accuracy/low"] < 1.0 and metrics["eval_pairs"] == 10
-    better, worse = load_reward_model(run.out, Runtime()).score([(user("the cat"), "cat hill", True), (user("the cat"), "dog hill", True)])
+    better, worse = load_reward_model(run.out, Runtime()).score(
+        [(user("the cat"), "cat hill", True), (user("the cat"), "dog hill", True)]
+    )
     assert better > worse
 
 
@@ -59,24 +71,36 @@ def test_dpo_raises_the_margin_from_ln_2(new_run, tiny_checkpoint, preferences):
 
 BODIES = {
     "sft": lambda new_run, name, base, demonstrations, preferences, **runtime: train_sft(
-        SFT, base=base, demonstrations=demonstrations, run=new_run(name, **runtime)),
+        SFT, base=base, demonstrations=demonstrations, run=new_run(name, **runtime)
+    ),
     "reward": lambda new_run, name, base, demonstrations, preferences, **runtime: train_reward(
-        REWARD, base=base, preferences=preferences, run=new_run(name, **runtime)),
+        REWARD, base=base, preferences=preferences, run=new_run(name, **runtime)
+    ),
     "align": lambda new_run, name, base, demonstrations, preferences, **runtime: train_offline(
-        DPO, policy=base, reference=None, preferences=preferences, run=new_run(name, **runtime)),
-}  # fmt: skip
+        DPO, policy=base, reference=None, preferences=preferences, run=new_run(name, **runtime)
+    ),
+}
 
 
 STOPPING = {"eval_steps": 2, "early_stopping_patience": 2, "load_best_model_at_end": True, "max_steps": 40}
 STOPPING_BODIES = {  # SFT at a rate that ruins it; accuracies that reach 1 and get no better
     "eval_loss": lambda run, base, demonstrations, preferences: train_sft(
-        SFT.model_copy(update=STOPPING | {"learning_rate": 3.0}), base=base, demonstrations=demonstrations, run=run),
+        SFT.model_copy(update=STOPPING | {"learning_rate": 3.0}), base=base, demonstrations=demonstrations, run=run
+    ),
     "eval_accuracy": lambda run, base, demonstrations, preferences: train_reward(
-        REWARD.model_copy(update=STOPPING | {"metric_for_best_model": "eval_accuracy"}), base=base, preferences=preferences, run=run),
+        REWARD.model_copy(update=STOPPING | {"metric_for_best_model": "eval_accuracy"}),
+        base=base,
+        preferences=preferences,
+        run=run,
+    ),
     "eval_rewards/accuracies": lambda run, base, demonstrations, preferences: train_offline(
         DPO.model_copy(update=STOPPING | {"metric_for_best_model": "eval_rewards/accuracies"}),
-        policy=base, reference=None, preferences=preferences, run=run),
-}  # fmt: skip
+        policy=base,
+        reference=None,
+        preferences=preferences,
+        run=run,
+    ),
+}
 
 
 class Killed(BaseException):
@@ -85,7 +109,9 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("stage", list(BODIES))
 @pytest.mark.parametrize("engine", ["torch", "deepspeed"])
-def test_a_killed_training_goes_on_to_the_same_bytes(stage, engine, new_run, tiny_checkpoint, demonstrations, preferences, monkeypatch):
+def test_a_killed_training_goes_on_to_the_same_bytes(
+    stage, engine, new_run, tiny_checkpoint, demonstrations, preferences, monkeypatch
+):
     body, arguments = BODIES[stage], (tiny_checkpoint, demonstrations, preferences)
     metrics = body(new_run, "whole", *arguments, engine=engine)
     saved = SavedStates.save
@@ -102,7 +128,10 @@ def test_a_killed_training_goes_on_to_the_same_bytes(stage, engine, new_run, tin
     assert not list(new_run("killed").out.iterdir())
     assert body(new_run, "killed", *arguments, engine=engine) == metrics
     assert digests(new_run("whole").out) == digests(new_run("killed").out)
-    curves = [[json.loads(line) for line in (new_run(name).side / "curves.jsonl").read_text().splitlines()] for name in ("whole", "killed")]
+    curves = [
+        [json.loads(line) for line in (new_run(name).side / "curves.jsonl").read_text().splitlines()]
+        for name in ("whole", "killed")
+    ]
     for point in (*curves[0], *curves[1]):
         point.pop("tokens_per_s", None)
     assert curves[0] == curves[1], "the states lie between two points of the curves"
@@ -134,7 +163,9 @@ def test_a_killed_training_stops_as_early_and_publishes_the_same_best_model(
 
 
 @pytest.mark.parametrize("stage", list(BODIES))
-def test_small_micro_batches_change_results_by_rounding_only(stage, new_run, tiny_checkpoint, demonstrations, preferences):
+def test_small_micro_batches_change_results_by_rounding_only(
+    stage, new_run, tiny_checkpoint, demonstrations, preferences
+):
     for name, tokens in (("large", 8192), ("small", 64)):
         BODIES[stage](new_run, name, tiny_checkpoint, demonstrations, preferences, micro_batch_tokens=tokens)
     weights = [load_file(new_run(name).out / "model.safetensors") for name in ("large", "small")]
@@ -146,7 +177,11 @@ def test_bf16_products_pass_the_start_and_reload_checks(new_run, tiny_checkpoint
     """The reference is packed otherwise than the training batches; in bf16 the two differ by more than fp32 rounding."""
     short = {"max_steps": 2, "batch_size": 8}
     aligned = train_offline(
-        DPO.model_copy(update=short), policy=tiny_checkpoint, reference=None, preferences=preferences, run=new_run("dpo", precision="bf16")
+        DPO.model_copy(update=short),
+        policy=tiny_checkpoint,
+        reference=None,
+        preferences=preferences,
+        run=new_run("dpo", precision="bf16"),
     )
     assert math.isfinite(aligned["eval_loss"])
     run = new_run("reward", precision="bf16")
@@ -156,7 +191,9 @@ def test_bf16_products_pass_the_start_and_reload_checks(new_run, tiny_checkpoint
 
 def test_zero_steps_are_refused(new_run, tiny_checkpoint, demonstrations):
     with pytest.raises(TrainingError, match="zero optimizer steps"):
-        train_sft(SFT.model_copy(update={"max_steps": 0}), base=tiny_checkpoint, demonstrations=demonstrations, run=new_run())
+        train_sft(
+            SFT.model_copy(update={"max_steps": 0}), base=tiny_checkpoint, demonstrations=demonstrations, run=new_run()
+        )
 
 
 def test_rows_without_supervised_tokens_are_refused_by_name(new_run, tiny_checkpoint, tmp_path):
@@ -181,7 +218,9 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_rows(new_run, tiny_che
 def test_over_long_rows_are_left_out_and_counted(new_run, tiny_checkpoint, preferences):
     run = new_run()
     with pytest.raises(TrainingError, match="no preference pairs"):
-        train_reward(REWARD.model_copy(update={"max_length": 4}), base=tiny_checkpoint, preferences=preferences, run=run)
+        train_reward(
+            REWARD.model_copy(update={"max_length": 4}), base=tiny_checkpoint, preferences=preferences, run=run
+        )
     assert "40 pairs of train are over max_length 4" in run.warnings[0]
 
 
@@ -191,7 +230,9 @@ def test_the_schedule_warms_up_and_comes_down():
     assert rates[0] == pytest.approx(0.1) and max(rates) == 1.0 and rates[10] == 1.0 and rates[-1] < 0.02
 
 
-@pytest.mark.parametrize(("rows", "epochs", "batch", "steps"), [(10, 1, 4, 3), (10, 2, 4, 5), (10, 0.5, 4, 2), (0, 1, 4, 0), (8, 1, 4, 2)])
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch", "steps"), [(10, 1, 4, 3), (10, 2, 4, 5), (10, 0.5, 4, 2), (0, 1, 4, 0), (8, 1, 4, 2)]
+)
 def test_steps_cover_the_epochs(rows, epochs, batch, steps):
     assert total_steps(rows, SFTConfig(num_train_epochs=epochs, batch_size=batch)) == steps
 

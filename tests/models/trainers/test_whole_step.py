@@ -22,11 +22,15 @@ def test_the_weights_of_a_row_that_a_step_has_twice_keep_their_sum():
     """A step across the end of an epoch: beta-DPO may keep one of the two and leave the other out."""
     rows, weight = [4, 9, 4, 2], torch.tensor([0.0, 1.5, 1.5, 1.0])
     of = _placed({"weight": weight}, rows)
-    assert of(rows)["weight"].tolist() == [0.75, 1.5, 0.75, 1.0] and float(of(rows)["weight"].sum()) == float(weight.sum())
+    assert of(rows)["weight"].tolist() == [0.75, 1.5, 0.75, 1.0] and float(of(rows)["weight"].sum()) == float(
+        weight.sum()
+    )
 
 
 @pytest.mark.parametrize(("method", "read", "name"), [("bco", read_halves, "delta"), ("beta_dpo", read_paired, "beta")])
-def test_held_out_rows_cost_no_pass_where_their_figures_are_those_of_training(method, read, name, preferences, tiny_checkpoint, new_run, monkeypatch):
+def test_held_out_rows_cost_no_pass_where_their_figures_are_those_of_training(
+    method, read, name, preferences, tiny_checkpoint, new_run, monkeypatch
+):
     policy, run, row = load_policy(tiny_checkpoint, Runtime()), new_run(), catalogue.METHODS[method]
     rows = read(preferences / "heldout.parquet", policy.tokenizer, 64, run, "align")
     side = Answers(policy, rows, Scores(torch.full((len(rows.answers),), -9.0)))

@@ -69,7 +69,11 @@ def edit_unseen(file, text):
     with open(file, "r+") as opened:
         opened.write(text)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+    assert (file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_ino) == (
+        before.st_size,
+        before.st_mtime_ns,
+        before.st_ino,
+    )
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -103,8 +107,15 @@ def test_what_did_not_change_is_not_read_again(tmp_path, file, monkeypatch):
     assert of(tmp_path, file) == expected
 
 
-@pytest.mark.parametrize(("ctime", "age", "expected"), [(1_000_000_001, 40_000_000, False), (1_000_000_001, 60_000_000, True),
-                                                        (1_000_000_000, 60_000_000, False), (1_000_000_000, 4_000_000_000, True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ctime", "age", "expected"),
+    [
+        (1_000_000_001, 40_000_000, False),
+        (1_000_000_001, 60_000_000, True),
+        (1_000_000_000, 60_000_000, False),
+        (1_000_000_000, 4_000_000_000, True),
+    ],
+)
 def test_a_change_must_be_older_than_the_clock_is_coarse(ctime, age, expected):
     """A time in whole seconds may come from a file system that knows no finer one."""
     assert settled(SimpleNamespace(st_ctime_ns=ctime), ctime + age) is expected
@@ -116,5 +127,7 @@ def test_a_table_of_an_older_alignflow_is_made_anew_without_a_warning(tmp_path, 
         database.execute("insert into digests values (?, 4, 0, 'old', 'old')", (str(file),))
     assert of(tmp_path, file) == file_digest(file)
     with sqlite3.connect(tmp_path / "content.sqlite") as database:
-        assert [row[0] for row in database.execute("select name from sqlite_master where type = 'table'")] == ["stamped"]
+        assert [row[0] for row in database.execute("select name from sqlite_master where type = 'table'")] == [
+            "stamped"
+        ]
     assert capsys.readouterr().err == ""

@@ -53,7 +53,9 @@ def test_what_changes_the_result_changes_the_key(key, other):
     assert key("sft", other) != key("sft", SFTConfig())
 
 
-@pytest.mark.parametrize("other", [SFTConfig(logging_steps=1), SFTConfig(save_steps=7), SFTConfig(gradient_checkpointing=True)])
+@pytest.mark.parametrize(
+    "other", [SFTConfig(logging_steps=1), SFTConfig(save_steps=7), SFTConfig(gradient_checkpointing=True)]
+)
 def test_what_changes_no_result_does_not(key, other):
     assert key("sft", other) == key("sft", SFTConfig())
 
@@ -70,13 +72,17 @@ def test_engine_and_precision_count_but_not_threads_tokens_or_device(key):
 
 
 def test_the_engine_of_training_does_not_touch_stages_that_do_not_train(key):
-    assert key("label", LabelConfig(), Runtime(engine="torch")) == key("label", LabelConfig(), Runtime(engine="deepspeed"))
+    assert key("label", LabelConfig(), Runtime(engine="torch")) == key(
+        "label", LabelConfig(), Runtime(engine="deepspeed")
+    )
 
 
 def test_a_path_counts_by_its_bytes(key, tmp_path):
     for name in ("a", "b", "c"):
         (tmp_path / name).write_text("same" if name != "c" else "other")
-    keys = [key("prepare", PrepareConfig(prompts=(SourceConfig(path=str(tmp_path / name)),))) for name in ("a", "b", "c")]
+    keys = [
+        key("prepare", PrepareConfig(prompts=(SourceConfig(path=str(tmp_path / name)),))) for name in ("a", "b", "c")
+    ]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -175,17 +181,28 @@ def test_a_method_that_samples_has_its_generator_in_the_key(key):
 
 
 def test_options_that_only_show_do_not_change_the_key(key):
-    assert key("align", AlignConfig(method="ppo", options={"samples_steps": 3})) == key("align", AlignConfig(method="ppo"))
+    assert key("align", AlignConfig(method="ppo", options={"samples_steps": 3})) == key(
+        "align", AlignConfig(method="ppo")
+    )
     assert key("align", AlignConfig(method="ppo", options={"lam": 0.9})) != key("align", AlignConfig(method="ppo"))
 
 
 def test_the_versions_of_bound_parts_enter(key):
     names = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig())}
     assert names == {"methods.dpo", "families.pairs"}
-    ppo = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig(method="ppo", options={"rewards": [JUDGED, MEASURED]}))}
+    ppo = {
+        f"{table}.{name}"
+        for table, name, _ in bound_parts(AlignConfig(method="ppo", options={"rewards": [JUDGED, MEASURED]}))
+    }
     assert ppo == {
-        "methods.ppo", "families.online", "advantages.gae", "policy_losses.clip", "rewards.judge", "rewards.function", "judges.rubric",
-    }  # fmt: skip
+        "methods.ppo",
+        "families.online",
+        "advantages.gae",
+        "policy_losses.clip",
+        "rewards.judge",
+        "rewards.function",
+        "judges.rubric",
+    }
     evaluate = EvaluateConfig(judges=(JudgeConfig(name="llm"),), evaluators=("kl",))
     assert {f"{table}.{name}" for table, name, _ in bound_parts(evaluate)} == {"judges.llm", "evaluators.kl"}
     auto = PrepareConfig(prompts=(SourceConfig(path="x"),))
@@ -193,7 +210,9 @@ def test_the_versions_of_bound_parts_enter(key):
 
 
 def test_a_difference_names_the_component_and_both_values():
-    assert difference({"config.align.beta": 0.2, "a": 1}, {"config.align.beta": 0.1, "a": 1}) == ["config.align.beta 0.1 -> 0.2"]
+    assert difference({"config.align.beta": 0.2, "a": 1}, {"config.align.beta": 0.1, "a": 1}) == [
+        "config.align.beta 0.1 -> 0.2"
+    ]
 
 
 @settings(max_examples=30, deadline=None)
@@ -233,7 +252,11 @@ def test_a_field_that_a_new_version_adds_at_its_default_leaves_the_key_alone(key
 
     def components(config):
         contents = ContentDigests(ArtifactStore().root)
-        return {name: value for name, value in stage_key("sft", config, {}, Runtime(), contents)[1].items() if name.startswith("config.")}
+        return {
+            name: value
+            for name, value in stage_key("sft", config, {}, Runtime(), contents)[1].items()
+            if name.startswith("config.")
+        }
 
     assert set(components(Newer())) - set(components(SFTConfig())) <= unlike
     assert components(Newer(patience=3)) != components(Newer()) != components(Newer(names=()))
@@ -317,5 +340,7 @@ def test_rows_of_a_journal_are_not_taken_over_from_an_inherited_version(store, r
 
 def test_a_part_that_the_lock_file_does_not_know_is_looked_up_in_the_source(monkeypatch):
     known = versions.recorded()
-    monkeypatch.setattr(versions, "recorded", lambda: {name: entry for name, entry in known.items() if name != "methods.dpo"})
+    monkeypatch.setattr(
+        versions, "recorded", lambda: {name: entry for name, entry in known.items() if name != "methods.dpo"}
+    )
     assert versions.reached_parts.__wrapped__() == {name: entry["reaches"] for name, entry in known.items()}

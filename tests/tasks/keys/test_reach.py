@@ -123,7 +123,9 @@ def test_a_module_that_is_used_as_a_value_counts_as_a_whole(digests):
     assert digests(use, ("tools", "def unused():", "def unused(x=1):")) != before
 
 
-@pytest.mark.parametrize("call", ["import_module('alignflow.late').helper(value)", "resolve('alignflow.late:helper')(value)"])
+@pytest.mark.parametrize(
+    "call", ["import_module('alignflow.late').helper(value)", "resolve('alignflow.late:helper')(value)"]
+)
 def test_a_definition_that_is_imported_by_its_address_is_reached(digests, call):
     use = [("start", "floor(value)", call), ("inner", "    from alignflow.late import helper\n", "")]
     before = digests(*use)
@@ -139,15 +141,23 @@ class Config(Model):
 """
 
 
-@pytest.mark.parametrize(("old", "new", "seen"), [("0.1", "0.2", True), ("float", "int", True), ("Why.", "Because.", False)])
+@pytest.mark.parametrize(
+    ("old", "new", "seen"), [("0.1", "0.2", True), ("float", "int", True), ("Why.", "Because.", False)]
+)
 def test_a_config_counts_with_its_types_and_without_its_descriptions(digests, old, new, seen):
-    use = [("start", "floor(value)", "config.Config()"), ("start", "LIMIT = 3", "LIMIT = 3\nfrom alignflow import config")]
+    use = [
+        ("start", "floor(value)", "config.Config()"),
+        ("start", "LIMIT = 3", "LIMIT = 3\nfrom alignflow import config"),
+    ]
     before = digests(*use, ("config", "", CONFIG))
     assert (digests(*use, ("config", "", CONFIG.replace(old, new))) != before) is seen
 
 
 def test_what_the_annotation_of_a_config_names_is_reached(digests):
-    use = [("start", "floor(value)", "config.Config()"), ("start", "LIMIT = 3", "LIMIT = 3\nfrom alignflow import config")]
+    use = [
+        ("start", "floor(value)", "config.Config()"),
+        ("start", "LIMIT = 3", "LIMIT = 3\nfrom alignflow import config"),
+    ]
     found = digests(*use, ("config", "", CONFIG), ("inner", "    from alignflow.late import helper\n", ""))
     assert "alignflow.late:helper" in found, "pydantic runs it"
 

@@ -23,8 +23,13 @@ def gpus(tmp_path, monkeypatch):
 def test_a_stage_holds_one_device_per_process_and_only_where_it_runs_a_model():
     assert visible_devices() == ["2", "0", "1", "GPU-ab/c"]
     assert devices_of("align", Runtime(device="cuda", processes=2)) == ["2", "0"]
-    assert devices_of("sample", Runtime(device="cuda")) == ["2"] and devices_of("reference", Runtime(device="cuda")) == ["2"]
-    assert devices_of("prepare", Runtime(device="cuda")) == [] and devices_of("align", Runtime(device="cpu", processes=2)) == []
+    assert devices_of("sample", Runtime(device="cuda")) == ["2"] and devices_of(
+        "reference", Runtime(device="cuda")
+    ) == ["2"]
+    assert (
+        devices_of("prepare", Runtime(device="cuda")) == []
+        and devices_of("align", Runtime(device="cpu", processes=2)) == []
+    )
 
 
 @pytest.mark.parametrize("named", ["", "-1"])
@@ -81,7 +86,11 @@ def test_the_child_holds_the_device_when_its_parent_is_gone():
 def test_every_user_of_the_machine_may_lock():
     with held(["GPU-ab/c"]):
         (file,) = lock_directory().iterdir()
-    assert file.name == "GPU-ab_c.lock" and file.stat().st_mode & 0o777 == 0o666 and lock_directory().stat().st_mode & 0o7777 == 0o1777
+    assert (
+        file.name == "GPU-ab_c.lock"
+        and file.stat().st_mode & 0o777 == 0o666
+        and lock_directory().stat().st_mode & 0o7777 == 0o1777
+    )
 
 
 def test_who_has_to_wait_for_a_device_says_so_once():

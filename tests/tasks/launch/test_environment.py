@@ -11,18 +11,56 @@ from alignflow.tasks.launch.environment import needs_the_hub, stage_environment,
 from alignflow.tasks.launch.stage import run_stage
 
 SECRETS = {
-    "PREFECT_API_AUTH_STRING": "user:word", "PREFECT_API_KEY": "k", "AWS_SECRET_ACCESS_KEY": "k", "HF_TOKEN": "hf", "OPENAI_API_KEY": "sk", "GITHUB_TOKEN": "t",
-    "WANDB_API_KEY": "w", "HTTPS_PROXY": "http://user:word@proxy", "DATABASE_URL": "postgresql://u:p@h", "SSH_AUTH_SOCK": "/s",
-    "ALIGNFLOW_DATABASE": "postgresql://u:pw@h/d", "NVIDIA_API_KEY": "nv", "DS_TOKEN": "ds", "TORCH_X_SECRET": "ts", "NVIDIA_APIKEY": "nv", "DS_DB_PASS": "dp",
-    "HF_HUB_ACCESSTOKEN": "ha", "ALIGNFLOW_password": "ap", "TRANSFORMERS_CLIENT_CREDENTIALS": "tc", "ARROW_STORE": "s3://key:word@host/bucket",
-    "TORCH_STORE": "redis://:w/rd@host", "UCX_STORE": "https://token@host",
-}  # fmt: skip
-RUNS_CODE = {"LD_PRELOAD": "/evil.so", "PYTHONSTARTUP": "/evil.py", "CUDA_INJECTION64_PATH": "/evil.so", "BASH_ENV": "/evil.sh", "LD_AUDIT": "/evil.so"}
+    "PREFECT_API_AUTH_STRING": "user:word",
+    "PREFECT_API_KEY": "k",
+    "AWS_SECRET_ACCESS_KEY": "k",
+    "HF_TOKEN": "hf",
+    "OPENAI_API_KEY": "sk",
+    "GITHUB_TOKEN": "t",
+    "WANDB_API_KEY": "w",
+    "HTTPS_PROXY": "http://user:word@proxy",
+    "DATABASE_URL": "postgresql://u:p@h",
+    "SSH_AUTH_SOCK": "/s",
+    "ALIGNFLOW_DATABASE": "postgresql://u:pw@h/d",
+    "NVIDIA_API_KEY": "nv",
+    "DS_TOKEN": "ds",
+    "TORCH_X_SECRET": "ts",
+    "NVIDIA_APIKEY": "nv",
+    "DS_DB_PASS": "dp",
+    "HF_HUB_ACCESSTOKEN": "ha",
+    "ALIGNFLOW_password": "ap",
+    "TRANSFORMERS_CLIENT_CREDENTIALS": "tc",
+    "ARROW_STORE": "s3://key:word@host/bucket",
+    "TORCH_STORE": "redis://:w/rd@host",
+    "UCX_STORE": "https://token@host",
+}
+RUNS_CODE = {
+    "LD_PRELOAD": "/evil.so",
+    "PYTHONSTARTUP": "/evil.py",
+    "CUDA_INJECTION64_PATH": "/evil.so",
+    "BASH_ENV": "/evil.sh",
+    "LD_AUDIT": "/evil.so",
+}
 NEEDED = {
-    "PATH": "/bin", "HOME": "/home", "LANG": "C", "LC_ALL": "C", "TZ": "UTC", "LD_LIBRARY_PATH": "/cuda", "CUDA_VISIBLE_DEVICES": "1", "NCCL_DEBUG": "INFO",
-    "OMP_NUM_THREADS": "2", "HF_HOME": "/hf", "HF_HUB_OFFLINE": "1", "TORCH_LOGS": "x", "XDG_CACHE_HOME": "/c", "ALIGNFLOW_HOME": "/a", "SSL_CERT_FILE": "/c",
-    "NCCL_IB_PKEY": "1", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "HF_ENDPOINT": "https://mirror:8080/hub",
-}  # fmt: skip
+    "PATH": "/bin",
+    "HOME": "/home",
+    "LANG": "C",
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "LD_LIBRARY_PATH": "/cuda",
+    "CUDA_VISIBLE_DEVICES": "1",
+    "NCCL_DEBUG": "INFO",
+    "OMP_NUM_THREADS": "2",
+    "HF_HOME": "/hf",
+    "HF_HUB_OFFLINE": "1",
+    "TORCH_LOGS": "x",
+    "XDG_CACHE_HOME": "/c",
+    "ALIGNFLOW_HOME": "/a",
+    "SSL_CERT_FILE": "/c",
+    "NCCL_IB_PKEY": "1",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    "HF_ENDPOINT": "https://mirror:8080/hub",
+}
 
 
 def test_what_libraries_read_is_passed_and_secrets_are_not():
@@ -35,7 +73,9 @@ def test_what_libraries_read_is_passed_and_secrets_are_not():
 def test_a_stage_that_loads_from_the_hub_gets_its_token_and_the_proxy():
     given = stage_environment(SECRETS, hub=True)
     assert given["HF_TOKEN"] == "hf" and given["HTTPS_PROXY"] and "AWS_SECRET_ACCESS_KEY" not in given
-    assert needs_the_hub({"config.path": "hub:owner/model@abc"}, {}, ()) and not needs_the_hub({"config.path": "0f" * 32}, {"path": "/nowhere"}, ())
+    assert needs_the_hub({"config.path": "hub:owner/model@abc"}, {}, ()) and not needs_the_hub(
+        {"config.path": "0f" * 32}, {"path": "/nowhere"}, ()
+    )
 
 
 def test_the_address_of_a_mirror_that_holds_a_login_is_for_stages_that_load_from_the_hub():
@@ -70,7 +110,9 @@ def test_an_empty_entry_of_the_search_path_is_not_the_working_directory(given):
     assert stage_environment({"PYTHONPATH": given})["PYTHONPATH"] == given.strip(os.pathsep)
 
 
-def test_a_stages_process_has_no_secret_and_its_log_says_what_it_was_not_given(call_of, toy, store, monkeypatch, tmp_path):
+def test_a_stages_process_has_no_secret_and_its_log_says_what_it_was_not_given(
+    call_of, toy, store, monkeypatch, tmp_path
+):
     for name, value in {**SECRETS, **RUNS_CODE}.items():
         if name not in ("LD_PRELOAD", "LD_AUDIT"):
             monkeypatch.setenv(name, value)
@@ -82,4 +124,8 @@ def test_a_stages_process_has_no_secret_and_its_log_says_what_it_was_not_given(c
     found = json.loads((store.payload(ref) / "environment.json").read_text())
     assert not set(found) & {*SECRETS, *RUNS_CODE} and not {name for name in found if name.startswith("PREFECT_")}
     log = (store.directory(ref.key) / "side" / "log.txt").read_text()
-    assert "AWS_SECRET_ACCESS_KEY" in log and "not given" in log and not any(value in log for value in ("user:word", "postgresql://"))
+    assert (
+        "AWS_SECRET_ACCESS_KEY" in log
+        and "not given" in log
+        and not any(value in log for value in ("user:word", "postgresql://"))
+    )

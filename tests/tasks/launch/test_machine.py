@@ -5,13 +5,24 @@ import subprocess
 import pytest
 
 from alignflow.tasks.launch import machine
-from alignflow.tasks.launch.machine import MIB, cgroup_limit, free_disk, gpu_memory, memory_info, parse_gpus, this_machine, visible
+from alignflow.tasks.launch.machine import (
+    MIB,
+    cgroup_limit,
+    free_disk,
+    gpu_memory,
+    memory_info,
+    parse_gpus,
+    this_machine,
+    visible,
+)
 
 GPUS = [("0", "GPU-aa", 80 * MIB), ("1", "GPU-bb", 40 * MIB)]
 
 
 def test_memory_from_the_kernel(tmp_path):
-    (tmp_path / "meminfo").write_text("MemTotal:       1000 kB\nMemFree:  10 kB\nMemAvailable:    400 kB\nHugePages_Total:       0\n")
+    (tmp_path / "meminfo").write_text(
+        "MemTotal:       1000 kB\nMemFree:  10 kB\nMemAvailable:    400 kB\nHugePages_Total:       0\n"
+    )
     assert memory_info(tmp_path / "meminfo") == (1_024_000, 409_600)
     assert memory_info(tmp_path / "nothing") == (None, None)
 
@@ -49,7 +60,8 @@ def test_only_visible_gpus_count(selection, memory):
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError, subprocess.TimeoutExpired("nvidia-smi", 1), subprocess.CalledProcessError(9, "nvidia-smi")]
+    "error",
+    [FileNotFoundError, subprocess.TimeoutExpired("nvidia-smi", 1), subprocess.CalledProcessError(9, "nvidia-smi")],
 )
 def test_a_driver_that_does_not_answer_is_no_gpu(monkeypatch, error):
     def fail(*_, **__):

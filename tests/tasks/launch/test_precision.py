@@ -21,16 +21,22 @@ def chip(monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "width", "wanted"),
     [
-        (("avx2",), 4096, "fp32"), (("avx2", "avx512_bf16"), 192, "bf16"), (("amx_bf16",), 576, "bf16"),
-        (("avx512_bf16",), 191, "fp32"), (("avx512_bf16",), None, "fp32"), ((), 1024, "fp32"),
+        (("avx2",), 4096, "fp32"),
+        (("avx2", "avx512_bf16"), 192, "bf16"),
+        (("amx_bf16",), 576, "bf16"),
+        (("avx512_bf16",), 191, "fp32"),
+        (("avx512_bf16",), None, "fp32"),
+        ((), 1024, "fp32"),
     ],
-)  # fmt: skip
+)
 def test_a_cpu_needs_bf16_products_and_a_wide_model(chip, flags, width, wanted):
     chip(*flags)
     assert auto_precision("cpu", width) == wanted
 
 
-@pytest.mark.parametrize(("answer", "wanted"), [("8.0\n9.0\n", "bf16"), ("7.5\n", "fp32"), ("8.6\n7.0\n", "fp32"), ("n/a", "bf16")])
+@pytest.mark.parametrize(
+    ("answer", "wanted"), [("8.0\n9.0\n", "bf16"), ("7.5\n", "fp32"), ("8.6\n7.0\n", "fp32"), ("n/a", "bf16")]
+)
 def test_a_gpu_is_asked_for_its_compute_capability(monkeypatch, answer, wanted):
     precision.cuda_has_bf16.cache_clear()
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, stdout=answer))
@@ -50,7 +56,9 @@ def test_a_micro_batch_is_as_large_as_its_chip_likes():
     assert resolve_runtime(EngineConfig(device="cpu", micro_batch_tokens=512)).micro_batch_tokens == 512
 
 
-@pytest.mark.parametrize("fields", [{"hidden_size": 48}, {"n_embd": 48}, {"d_model": 48}, {"text_config": {"hidden_size": 48}}])
+@pytest.mark.parametrize(
+    "fields", [{"hidden_size": 48}, {"n_embd": 48}, {"d_model": 48}, {"text_config": {"hidden_size": 48}}]
+)
 def test_the_width_is_read_from_the_models_config(tmp_path, fields):
     (tmp_path / "config.json").write_text(json.dumps(fields))
     assert model_width(str(tmp_path)) == 48
@@ -75,7 +83,9 @@ def test_a_hub_models_config_is_asked_for(tmp_path, monkeypatch):
     import huggingface_hub
 
     asked = []
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: asked.append((a, k)) or str(tmp_path / "config.json"))
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda *a, **k: asked.append((a, k)) or str(tmp_path / "config.json")
+    )
     assert model_width("owner/name", "abc") == 576 and asked == [(("owner/name", "config.json"), {"revision": "abc"})]
 
 

@@ -33,12 +33,22 @@ REFUSED = [
     ({**GPU, "processes": 5}, "engine.processes", "4 are visible"),
     ({"nodes": 2, "training": "deepspeed"}, "engine.rendezvous", "place to meet"),
     ({"rendezvous": "host:29500"}, "engine.rendezvous", "nobody to meet"),
-    ({"nodes": 2, "node_rank": 2, "rendezvous": "host:29500", "training": "deepspeed"}, "engine.node_rank", "node 2 of 2"),
-    ({"nodes": 2, "node_rank": 1, "rendezvous": "host:29500", "training": "deepspeed"}, "engine.node_rank", "alignflow node"),
+    (
+        {"nodes": 2, "node_rank": 2, "rendezvous": "host:29500", "training": "deepspeed"},
+        "engine.node_rank",
+        "node 2 of 2",
+    ),
+    (
+        {"nodes": 2, "node_rank": 1, "rendezvous": "host:29500", "training": "deepspeed"},
+        "engine.node_rank",
+        "alignflow node",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("fields", "where", "why"), REFUSED, ids=[f"{case[1]}-{number}" for number, case in enumerate(REFUSED)])
+@pytest.mark.parametrize(
+    ("fields", "where", "why"), REFUSED, ids=[f"{case[1]}-{number}" for number, case in enumerate(REFUSED)]
+)
 def test_what_makes_no_sense_is_refused_with_the_reason(fields, where, why, machine):
     machine(gpus=4)
     with pytest.raises(UserError) as refusal:
@@ -48,9 +58,13 @@ def test_what_makes_no_sense_is_refused_with_the_reason(fields, where, why, mach
 
 @pytest.mark.parametrize(
     "fields",
-    [{**GPU, "offload": "all", "zero_stage": 3}, {**GPU, "offload": "optimizer", "processes": 4}, {"zero_stage": 3, "training": "deepspeed"},
-     {"nodes": 2, "rendezvous": "node0.local:29500", "processes": 2, "training": "deepspeed"}],
-)  # fmt: skip
+    [
+        {**GPU, "offload": "all", "zero_stage": 3},
+        {**GPU, "offload": "optimizer", "processes": 4},
+        {"zero_stage": 3, "training": "deepspeed"},
+        {"nodes": 2, "rendezvous": "node0.local:29500", "processes": 2, "training": "deepspeed"},
+    ],
+)
 def test_what_makes_sense_is_not_refused(fields, machine):
     machine(gpus=4)
     resolved = resolve_runtime(EngineConfig(**fields))

@@ -95,9 +95,15 @@ def rows_call(tmp_path, monkeypatch, store):
         config = toy_rows.RowsConfig(log=str(tmp_path / "log"), **fields)
         key, components = stage_key("rows", config, {}, Runtime(), ContentDigests(store.root))
         return StageCall(
-            name="rows", stage="rows", config=config.model_dump(mode="json"), inputs={}, runtime=Runtime(), key=key,
-            components=components, sharding=Sharding(shards=shards, threads=1),
-        )  # fmt: skip
+            name="rows",
+            stage="rows",
+            config=config.model_dump(mode="json"),
+            inputs={},
+            runtime=Runtime(),
+            key=key,
+            components=components,
+            sharding=Sharding(shards=shards, threads=1),
+        )
 
     return make
 
@@ -138,7 +144,9 @@ def test_any_number_of_shards_makes_the_same_bytes_by_the_same_batches(rows_call
         fresh = done()[before:]
         assert result["ref"]["digest"] == alone.digest and result["ran"]
         assert sorted(batch for _, _, batch in fresh) == batches, "each batch once, and as one process plans them"
-        assert {shard for _, shard, _ in fresh} == {str(number) for number in range(count)} and len({pid for pid, *_ in fresh}) == count
+        assert {shard for _, shard, _ in fresh} == {str(number) for number in range(count)} and len(
+            {pid for pid, *_ in fresh}
+        ) == count
     assert store.manifest(alone.key).cost["rows"] == 23, "what shards computed is the stage's cost"
     assert not (store.root / "work" / alone.key).exists()
 
@@ -154,7 +162,9 @@ def test_a_killed_shard_fails_the_stage_ends_the_others_and_loses_a_batch(rows_c
     alone, _ = run_stage(rows_call(), store, force=True)
     whole = sorted(batch for _, _, batch in done()[-12:])
     again = [batch for _, _, batch in done()[:-12]]
-    assert sorted(again) == whole, "what was committed is not computed again, and batches are those of an undisturbed run"
+    assert sorted(again) == whole, (
+        "what was committed is not computed again, and batches are those of an undisturbed run"
+    )
     assert result["ref"]["digest"] == alone.digest
 
 
@@ -189,7 +199,9 @@ def test_shards_see_one_snapshot_of_the_journal_and_earlier_launches_go(rows_cal
     Path(first.spec["rows"], "batch-1.json").write_text("{}")
     Path(first.spec["rows"], ".batch-2").write_text("{")
     second = specs(rows_call(), store)[0]
-    assert not Path(first.place).exists() and json.loads((Path(second.place) / "known.json").read_text()) == ["batch-1.json"]
+    assert not Path(first.place).exists() and json.loads((Path(second.place) / "known.json").read_text()) == [
+        "batch-1.json"
+    ]
     assert len(second.model_dump_json()) < 4000
     call = rows_call()
     assert plan_shards(call, make_spec(call, store, store.stage_area(call.key))) == []
@@ -212,7 +224,10 @@ def test_a_shard_ends_when_it_is_told_and_when_nobody_gives_a_sign_of_life(rows_
 
 
 def test_gpus_fall_to_shards_in_turn_and_threads_are_those_of_the_place(rows_call, store, monkeypatch):
-    shards = [shard.model_copy(update={"spec": {**shard.spec, "stage": "sample"}}) for shard in specs(rows_call(), store, count=5)]
+    shards = [
+        shard.model_copy(update={"spec": {**shard.spec, "stage": "sample"}})
+        for shard in specs(rows_call(), store, count=5)
+    ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     assert [placed(shard, Runtime(device="cuda")).gpu for shard in shards] == ["4", "7", "4", "7", "4"]
     assert placed(shards[0], Runtime()).gpu == "" and placed(shards[0], Runtime(threads=6)).threads == 1
@@ -249,15 +264,31 @@ def test_an_address_without_dask_and_dask_that_is_not_installed_are_refused(monk
 def test_what_shards_cost_is_added_up():
     def cost(**changes):
         return {
-            "cost": {"wall_s": 1.0, "cpu_s": 2.0, "gpu_s": None, "tokens": None, "rows": 0.0, "tokens_per_s": None, "peak_memory_mb": 5.0}
+            "cost": {
+                "wall_s": 1.0,
+                "cpu_s": 2.0,
+                "gpu_s": None,
+                "tokens": None,
+                "rows": 0.0,
+                "tokens_per_s": None,
+                "peak_memory_mb": 5.0,
+            }
             | changes
         }
 
     assert with_costs(cost(), []) == cost()
-    found = with_costs(cost(), [cost(tokens=60.0, rows=3.0, wall_s=4.0), cost(tokens=40.0, rows=2.0, peak_memory_mb=9.0)])["cost"]
+    found = with_costs(
+        cost(), [cost(tokens=60.0, rows=3.0, wall_s=4.0), cost(tokens=40.0, rows=2.0, peak_memory_mb=9.0)]
+    )["cost"]
     assert found == {
-        "wall_s": 5.0, "cpu_s": 6.0, "gpu_s": None, "tokens": 100.0, "rows": 5.0, "tokens_per_s": 20.0, "peak_memory_mb": 9.0
-    }  # fmt: skip
+        "wall_s": 5.0,
+        "cpu_s": 6.0,
+        "gpu_s": None,
+        "tokens": 100.0,
+        "rows": 5.0,
+        "tokens_per_s": 20.0,
+        "peak_memory_mb": 9.0,
+    }
 
 
 def test_an_error_crosses_to_another_process_whole():
@@ -276,5 +307,8 @@ def test_a_scheduler_that_does_not_answer_is_an_error_that_says_what_to_start():
 
 def test_a_missing_extra_is_an_error_that_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
-    with pytest.raises(UserError, match=r"pip install 'alignflow\[dask\]'"), task_runner(Sharding(shards=2, task_runner="dask")):
+    with (
+        pytest.raises(UserError, match=r"pip install 'alignflow\[dask\]'"),
+        task_runner(Sharding(shards=2, task_runner="dask")),
+    ):
         pass

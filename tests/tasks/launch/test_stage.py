@@ -52,7 +52,10 @@ def test_a_timeout_ends_the_child(call_of, store, tmp_path):
 
 def test_progress_of_the_child_reaches_the_listener(call_of, store):
     heard = []
-    with listening(lambda name, state: heard.append((name, state["done"], state["figures"]))), pytest.raises(StageError):
+    with (
+        listening(lambda name, state: heard.append((name, state["done"], state["figures"]))),
+        pytest.raises(StageError),
+    ):
         run_stage(call_of(act="wait", timeout_s=9), store)
     assert heard == [("toy", 1, {"loss": 0.5})]
 
@@ -102,12 +105,24 @@ def test_the_child_runs_in_a_session_of_its_own(call_of, store, tmp_path):
 
 def test_a_forced_stage_has_a_row_journal_of_its_own(call_of, store):
     spec = {force: make_spec(call_of(), store, store.root / "area", force) for force in (False, True)}
-    assert "/rows/" in spec[False]["rows"] and spec[True]["rows"].endswith("/rows") and spec[True]["rows"] != spec[False]["rows"]
+    assert (
+        "/rows/" in spec[False]["rows"]
+        and spec[True]["rows"].endswith("/rows")
+        and spec[True]["rows"] != spec[False]["rows"]
+    )
 
 
 def test_the_child_loads_the_commit_that_the_key_was_computed_from():
-    config = {"path": "a/model", "revision": None, "corpus": [{"path": "a/set", "revision": "v2"}, {"path": "local.txt", "revision": None}]}
-    components = {"config.path": "hub:a/model@abc", "config.corpus.0.path": "hub:a/set@def", "config.corpus.1.path": "0123"}
+    config = {
+        "path": "a/model",
+        "revision": None,
+        "corpus": [{"path": "a/set", "revision": "v2"}, {"path": "local.txt", "revision": None}],
+    }
+    components = {
+        "config.path": "hub:a/model@abc",
+        "config.corpus.0.path": "hub:a/set@def",
+        "config.corpus.1.path": "0123",
+    }
     found = pinned(config, components)
     assert found["revision"] == "abc" and [source["revision"] for source in found["corpus"]] == ["def", None]
 

@@ -44,10 +44,18 @@ def runs(made):
 
     def run(number, ids, beta, rate, text, **more):
         label = made(
-            f"label-{number}", [{"id": name} for name in ids], inputs={"policy": sft.ref()}, metrics={"pairs/train": float(len(ids))}
+            f"label-{number}",
+            [{"id": name} for name in ids],
+            inputs={"policy": sft.ref()},
+            metrics={"pairs/train": float(len(ids))},
         )
         components = {"config.beta": beta, "input.preferences": label.digest}
-        align = made(f"align-{number}", components=components, inputs={"preferences": label.ref(), "policy": sft.ref()}, libraries=more)
+        align = made(
+            f"align-{number}",
+            components=components,
+            inputs={"preferences": label.ref(), "policy": sft.ref()},
+            libraries=more,
+        )
         rates = {"win_rate": rate, "win_rate/low": rate - 0.1, "win_rate/high": rate + 0.1, "kl": 1.0}
         evaluate = made(
             f"evaluate-{number}",
@@ -75,7 +83,11 @@ def test_a_step_that_both_runs_share_has_nothing_to_tell(runs, store):
 
 def test_settings_inputs_and_libraries_that_differ_are_named(runs, store):
     step = by_name(compare(*runs, store))["align"]
-    assert step.changes == ("config.beta 0.1 -> 0.2",) and step.inputs == ("preferences",) and step.beside == ("torch 2.1 -> 2.2",)
+    assert (
+        step.changes == ("config.beta 0.1 -> 0.2",)
+        and step.inputs == ("preferences",)
+        and step.beside == ("torch 2.1 -> 2.2",)
+    )
 
 
 def test_rows_are_counted_by_their_ids(runs, store):
@@ -127,7 +139,9 @@ def test_what_a_model_wrote_is_shown_as_text(runs, store):
 
 def test_the_command_prints_tables_or_json_and_refuses_what_is_no_run(runs, store):
     def alignflow(*arguments):
-        return subprocess.run([sys.executable, "-m", "alignflow", "compare", *arguments], capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-m", "alignflow", "compare", *arguments], capture_output=True, text=True
+        )
 
     tables = alignflow("report-1", "report-2")
     assert tables.returncode == 0 and "config.beta 0.1 -> 0.2" in tables.stdout, tables.stderr

@@ -47,7 +47,9 @@ def artifact(either, tmp_path):
     (tmp_path / "content" / "file").write_text("content")
 
     def make(key, *inputs):
-        as_artifact(tmp_path / "content", either.root, key, inputs={name: either.manifest(name).ref() for name in inputs})
+        as_artifact(
+            tmp_path / "content", either.root, key, inputs={name: either.manifest(name).ref() for name in inputs}
+        )
         return key
 
     return make
@@ -72,12 +74,30 @@ def grow_old(path, days):
 # Whose files they are.
 
 FOREIGN = [
-    "artifacts/mine/model.bin", "artifacts/sft-0123/notes.txt", f"artifacts/{SFT}/readme.txt", "staging/deploy/index.html", "staging/spec.json",
-    f"staging/{SFT}/site/index.html", f"staging/nosuchstage-{'0' * 40}/payload/x", "work/thesis/chapter1.tex", "work/todo.txt",
-    f"work/{SFT}@laptop-1-0123abcd/mine.txt", f"work/{SFT.upper()}/x", "quarantine/suspicious.exe", f"quarantine/{SFT}/x", "quarantine/removed-1/x",
-    "gates/logic/and.v", f"gates/{SFT}/verdict.txt", "rows/table.csv", "rows/sft-0123456789abcdef/data.csv", "runs/experiment-1/log.txt",
-    "runs/notes.log", f"runs/{SFT}.txt", "prefect/mine.txt", "data.csv",
-]  # fmt: skip
+    "artifacts/mine/model.bin",
+    "artifacts/sft-0123/notes.txt",
+    f"artifacts/{SFT}/readme.txt",
+    "staging/deploy/index.html",
+    "staging/spec.json",
+    f"staging/{SFT}/site/index.html",
+    f"staging/nosuchstage-{'0' * 40}/payload/x",
+    "work/thesis/chapter1.tex",
+    "work/todo.txt",
+    f"work/{SFT}@laptop-1-0123abcd/mine.txt",
+    f"work/{SFT.upper()}/x",
+    "quarantine/suspicious.exe",
+    f"quarantine/{SFT}/x",
+    "quarantine/removed-1/x",
+    "gates/logic/and.v",
+    f"gates/{SFT}/verdict.txt",
+    "rows/table.csv",
+    "rows/sft-0123456789abcdef/data.csv",
+    "runs/experiment-1/log.txt",
+    "runs/notes.log",
+    f"runs/{SFT}.txt",
+    "prefect/mine.txt",
+    "data.csv",
+]
 
 
 def test_what_alignflow_did_not_make_stays_and_is_counted(either):
@@ -117,7 +137,12 @@ def test_what_alignflow_made_goes(store, repository):
     recipe = load_recipe(repository / "recipes" / "tiny.yaml")
     made = publish_all(recipe, store)
     key = made["sft"].key
-    for name in (f"staging/{key}/payload", f"work/{key}/step-00000001", f"quarantine/{key}-{time.time_ns()}-superseded", f"quarantine/removed-{time.time_ns()}-3"):
+    for name in (
+        f"staging/{key}/payload",
+        f"work/{key}/step-00000001",
+        f"quarantine/{key}-{time.time_ns()}-superseded",
+        f"quarantine/removed-{time.time_ns()}-3",
+    ):
         (store.root / name).mkdir(parents=True)
     (store.root / "runs" / f"{key}.log").write_text("log")
     remember(store, recipe.name, {"sft": key})
@@ -158,7 +183,12 @@ def test_what_has_come_into_use_since_the_question_stays(either, artifact):
     waste = collection.plan().waste
     assert len(waste) == 4
     with using(either, "sft-1"), either.lock(SFT):
-        assert {entry.path.name: why for entry, why in collection.remove(waste)} == {"init-1": IN_USE, "sft-1": IN_USE, SFT: IN_USE, "prepare-1": ""}
+        assert {entry.path.name: why for entry, why in collection.remove(waste)} == {
+            "init-1": IN_USE,
+            "sft-1": IN_USE,
+            SFT: IN_USE,
+            "prepare-1": "",
+        }
 
 
 def test_what_a_new_artifact_took_since_the_question_stays(either, artifact):
@@ -299,7 +329,9 @@ def test_token_ids_go_when_nobody_has_used_them_for_the_time_that_the_user_set(e
 
 def test_token_ids_of_a_table_that_a_running_process_reads_stay(either, token_ids, artifact):
     with using(either, "prepare-1"):
-        assert collected(either, Wish(keep_last=9, unused_for_s=0)) == (set(), {}) and token_ids in [entry.path for entry in plan(either).in_use]
+        assert collected(either, Wish(keep_last=9, unused_for_s=0)) == (set(), {}) and token_ids in [
+            entry.path for entry in plan(either).in_use
+        ]
     with using(either, artifact("init-1")):
         assert collected(either, Wish(keep_last=9, unused_for_s=0)) == ({f"encoded/{token_ids.name}"}, {})
 
@@ -359,7 +391,9 @@ def test_two_gc_at_once_remove_everything_once_and_fail_nowhere(either, artifact
     processes = [FORK.Process(target=work) for _ in range(3)]
     for process in processes:
         process.start()
-    assert all(why <= {IN_USE} for why in [told.get(timeout=60) for _ in processes]), "at most another gc was at it just then"
+    assert all(why <= {IN_USE} for why in [told.get(timeout=60) for _ in processes]), (
+        "at most another gc was at it just then"
+    )
     for process in processes:
         process.join()
     assert not list((either.root / "artifacts").iterdir()) and not list((either.root / "quarantine").iterdir())
@@ -397,7 +431,9 @@ def test_whoever_pins_and_then_finds_an_artifact_keeps_it_beside_gc(store, artif
             artifact("init-2")
             os.rename(store.directory("init-2"), staged)
             content = json.loads((staged / "manifest.json").read_text())
-            (staged / "manifest.json").write_text(manifest_text(Manifest.model_validate({**content, "key": "init-1", "seal": ""})))
+            (staged / "manifest.json").write_text(
+                manifest_text(Manifest.model_validate({**content, "key": "init-1", "seal": ""}))
+            )
             os.rename(staged, store.directory("init-1"))
         time.sleep(0.01)
     ended.set()
@@ -437,7 +473,12 @@ def test_the_command_leaves_what_a_running_stage_reads_and_takes_it_once_the_sta
     process.kill()
     process.wait()
     assert beside.returncode == 0 and stayed == (True, True), beside.stdout
-    wait_until(lambda: subprocess.run(command("--yes"), capture_output=True).returncode == 0 and not store.directory(source.key).exists())
+    wait_until(
+        lambda: (
+            subprocess.run(command("--yes"), capture_output=True).returncode == 0
+            and not store.directory(source.key).exists()
+        )
+    )
 
 
 def test_the_command_leaves_work_that_came_alive_between_its_question_and_the_answer(store, call_of, tmp_path):

@@ -171,7 +171,9 @@ def test_a_number_that_was_given_and_tidied_away_makes_nobody_a_holder(tmp_path)
     assert late._create(place, 1) is None and not newest.lost() and not (place / f"{1:012d}").exists()
 
 
-ACTS = st.lists(st.tuples(st.sampled_from(["take", "give back", "beat", "silence", "crash"]), st.integers(0, 2)), max_size=25)
+ACTS = st.lists(
+    st.tuples(st.sampled_from(["take", "give back", "beat", "silence", "crash"]), st.integers(0, 2)), max_size=25
+)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -201,7 +203,9 @@ def test_whatever_happens_at_most_one_lease_is_not_lost(tmp_path_factory, acts):
 def test_ages_are_measured_by_the_clock_of_the_folder(tmp_path):
     before = tmp_path / "before"
     before.write_text("")
-    assert 0 <= now_in(tmp_path) - before.stat().st_mtime < 10 and [path.name for path in tmp_path.iterdir()] == ["before"]
+    assert 0 <= now_in(tmp_path) - before.stat().st_mtime < 10 and [path.name for path in tmp_path.iterdir()] == [
+        "before"
+    ]
 
 
 def test_the_kernels_lock_is_seen_while_it_is_held(tmp_path):

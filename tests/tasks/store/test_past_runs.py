@@ -7,7 +7,13 @@ import pytest
 from alignflow.data.artifacts import Manifest, digest_of, file_digest, payload_files
 from alignflow.tasks.store.past_runs import EarlierRun, nearest_run
 
-SIZES = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 100}
+SIZES = {
+    "model_type": "llama",
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "vocab_size": 100,
+}
 
 
 @pytest.fixture
@@ -21,9 +27,24 @@ def publish(store):
             (area / "payload" / "config.json").write_text(json.dumps({**SIZES, "hidden_size": hidden}))
         files = {name: file_digest(area / "payload" / name) for name in payload_files(area / "payload")}
         manifest = Manifest(
-            kind="checkpoint", key=key, digest=digest_of(files), stage=stage, files=files, parts={}, components={}, config=config or {}, inputs=inputs or {},
-            versions={}, fingerprint="", libraries={}, runtime={"device": device}, seed=0, metrics={}, cost=cost, created=key,
-        )  # fmt: skip
+            kind="checkpoint",
+            key=key,
+            digest=digest_of(files),
+            stage=stage,
+            files=files,
+            parts={},
+            components={},
+            config=config or {},
+            inputs=inputs or {},
+            versions={},
+            fingerprint="",
+            libraries={},
+            runtime={"device": device},
+            seed=0,
+            metrics={},
+            cost=cost,
+            created=key,
+        )
         store.publish(area, manifest)
         return manifest.ref()
 

@@ -84,7 +84,11 @@ def test_where_a_live_process_does_not_say_what_it_uses_nothing_is_free(store):
 
 def test_artifacts_that_a_config_names_by_path_are_found(store):
     inside = str(store.root / "artifacts" / "sft-1" / "payload")
-    config = {"path": inside, "data": [{"path": "elsewhere"}, {"path": str(store.root / "artifacts" / "prepare-2")}], "n": 1}
+    config = {
+        "path": inside,
+        "data": [{"path": "elsewhere"}, {"path": str(store.root / "artifacts" / "prepare-2")}],
+        "n": 1,
+    }
     assert stored_paths(store, config) == {"sft-1", "prepare-2"}
 
 

@@ -161,7 +161,9 @@ def test_publishers_at_once_agree_on_one_artifact(shared, call_of):
     assert sum(ours for ours, _ in answers) == 1 and len({digest for _, digest in answers}) == 1
 
 
-def test_a_machine_that_was_taken_for_dead_takes_the_artifact_of_the_one_that_went_on(elsewhere, shared, call_of, tmp_path):
+def test_a_machine_that_was_taken_for_dead_takes_the_artifact_of_the_one_that_went_on(
+    elsewhere, shared, call_of, tmp_path
+):
     log, told = tmp_path / "pids", FORK.Queue()
     call, warned = call_of(act="slow", log=str(log)), []
 
@@ -178,7 +180,11 @@ def test_a_machine_that_was_taken_for_dead_takes_the_artifact_of_the_one_that_we
     theirs, they_ran, warnings = told.get(timeout=60)
     process.join(10)
     assert (theirs, they_ran) == (ref, False) and "was first to publish" in warnings[0] and len(warnings) == 1
-    assert not shared.is_locked(call.key) and not list((shared.root / "work").iterdir()) and shared.find(call.key).digest == ref.digest
+    assert (
+        not shared.is_locked(call.key)
+        and not list((shared.root / "work").iterdir())
+        and shared.find(call.key).digest == ref.digest
+    )
 
 
 def test_a_stage_that_fails_after_its_lock_was_taken_looks_again(shared, elsewhere, call_of, monkeypatch):

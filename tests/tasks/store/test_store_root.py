@@ -17,7 +17,9 @@ FORK = multiprocessing.get_context("fork")
 
 def tree(root):
     """Every path below a directory with the bytes of its files."""
-    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in sorted(root.rglob("*"))}
+    return {
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in sorted(root.rglob("*"))
+    }
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t\n"])
@@ -34,7 +36,10 @@ def test_a_store_is_made_where_nothing_or_an_empty_directory_is(tmp_path):
         assert open_root(root) and {path.name for path in root.iterdir()} == {*DIRECTORIES, "store.json"}
 
 
-@pytest.mark.parametrize("name", ["work/train.py", "notes.txt", ".git/config", "artifacts/x/manifest.json", ".store.json.swp", "store.json.bak"])
+@pytest.mark.parametrize(
+    "name",
+    ["work/train.py", "notes.txt", ".git/config", "artifacts/x/manifest.json", ".store.json.swp", "store.json.bak"],
+)
 @pytest.mark.parametrize("for_reading", [False, True])
 def test_a_directory_with_anything_in_it_is_refused_and_left_as_it_is(tmp_path, name, for_reading):
     project = tmp_path / "project"
@@ -56,12 +61,20 @@ def test_what_a_killed_process_left_of_a_new_store_is_no_hindrance(tmp_path):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("", "it is empty"), ("{", "it is not JSON"), ("[]", "no valid schema_version"), ("5", "no valid schema_version"), ("null", "no valid schema_version"),
-        ("{}", "no valid schema_version"), ('{"schema_version": "1"}', "no valid schema_version"), ('{"schema_version": true}', "no valid schema_version"),
-        ('{"schema_version": 1, "products": []}', "unknown field 'products'"), ('{"schema_version": 1, "shared": 5}', "'shared' cannot be read"),
-        ("[" * 20000, "it is not JSON"), (b"\xff\xfe", "it is not JSON"),
+        ("", "it is empty"),
+        ("{", "it is not JSON"),
+        ("[]", "no valid schema_version"),
+        ("5", "no valid schema_version"),
+        ("null", "no valid schema_version"),
+        ("{}", "no valid schema_version"),
+        ('{"schema_version": "1"}', "no valid schema_version"),
+        ('{"schema_version": true}', "no valid schema_version"),
+        ('{"schema_version": 1, "products": []}', "unknown field 'products'"),
+        ('{"schema_version": 1, "shared": 5}', "'shared' cannot be read"),
+        ("[" * 20000, "it is not JSON"),
+        (b"\xff\xfe", "it is not JSON"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_store_json_gives_one_message_that_says_how_to_heal_it(store, content, what):
     file = store.root / "store.json"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -90,7 +103,9 @@ def test_a_damaged_shared_store_is_healed_as_a_shared_one(store):
 def test_a_store_json_that_is_no_file(store, kind):
     file = store.root / "store.json"
     file.unlink()
-    {"directory": file.mkdir, "link to nothing": lambda: file.symlink_to("gone"), "fifo": lambda: os.mkfifo(file)}[kind]()
+    {"directory": file.mkdir, "link to nothing": lambda: file.symlink_to("gone"), "fifo": lambda: os.mkfifo(file)}[
+        kind
+    ]()
     with pytest.raises(StoreError, match="store.json is damaged"):
         ArtifactStore(store.root)
 

@@ -102,9 +102,16 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(store, chain, mo
 
     monkeypatch.setattr(artifacts, "file_digest", failing_disk)
     found = inspect(store)
-    assert found.unreadable == {store.directory(first.key): "Input/output error", store.root / "rows" / "sample-1" / "batch-a.json": "Is a directory"}
+    assert found.unreadable == {
+        store.directory(first.key): "Input/output error",
+        store.root / "rows" / "sample-1" / "batch-a.json": "Is a directory",
+    }
     assert list(found.damaged) == [alone.key] and found.whole == 2 and not found.clean
-    assert len(set_aside(store, found)) == 1 and store.directory(first.key).exists() and store.directory(second.key).exists()
+    assert (
+        len(set_aside(store, found)) == 1
+        and store.directory(first.key).exists()
+        and store.directory(second.key).exists()
+    )
 
 
 def test_a_whole_store_of_an_older_alignflow_is_not_damaged(store, chain):
@@ -173,8 +180,17 @@ def test_small_files_are_checked_and_healed(store, chain):
     for path in (whole, changed):
         path.write_bytes(b"ids")
     record = GateRecord(
-        gate="g", stage="toy", metric="length", key=chain[3].key, digest="", value=1.0, minimum=0.5, maximum=None, action="stop", verdict="stopped",
-    )  # fmt: skip
+        gate="g",
+        stage="toy",
+        metric="length",
+        key=chain[3].key,
+        digest="",
+        value=1.0,
+        minimum=0.5,
+        maximum=None,
+        action="stop",
+        verdict="stopped",
+    )
     GateLedger(store).add(record)
     (verdict,) = (store.root / "gates").rglob("*.json")
     verdict.write_bytes(verdict.read_bytes().replace(b"stopped", b"_passed"))
@@ -183,8 +199,12 @@ def test_small_files_are_checked_and_healed(store, chain):
     note.write_bytes(note.read_bytes().replace(chain[3].key[-4:].encode(), b"zzzz"))
     (store.root / "content.sqlite").write_bytes(b"SQLite format 3\0 and then nothing of the kind")
     found = inspect(store)
-    assert set(found.caches) == {rows / "batch-a.json", changed, note, store.root / "content.sqlite"} and list(found.verdicts) == [verdict]
-    assert GateLedger(store).records(chain[3].key) == [] and latest(store, "tiny", "toy") is None, "nobody is given what changed"
+    assert set(found.caches) == {rows / "batch-a.json", changed, note, store.root / "content.sqlite"} and list(
+        found.verdicts
+    ) == [verdict]
+    assert GateLedger(store).records(chain[3].key) == [] and latest(store, "tiny", "toy") is None, (
+        "nobody is given what changed"
+    )
     set_aside(store, found)
     assert inspect(store).clean and (rows / "batch-b.json").exists() and whole.exists() and not changed.exists()
     GateLedger(store).add(record)
@@ -203,18 +223,28 @@ def test_a_changed_row_of_the_remembered_digests_is_found(store, chain, tmp_path
 
 def test_an_artifact_of_an_older_alignflow_is_hashed_whole_and_sealed_once(store, chain):
     directory = store.directory(chain[3].key)
-    old = {name: value for name, value in json.loads((directory / "manifest.json").read_text()).items() if name not in ("seal", "side")}
+    old = {
+        name: value
+        for name, value in json.loads((directory / "manifest.json").read_text()).items()
+        if name not in ("seal", "side")
+    }
     (directory / "manifest.json").write_text(json.dumps({**old, "schema_version": 1}))
     (store.root / "store.json").write_text(json.dumps({"schema_version": 1}))
     again = ArtifactStore(store.root)
     assert again.manifest(chain[3].key).seal == ""
     assert again.find(chain[3].key).seal and again.manifest(chain[3].key).digest == chain[3].digest
-    assert json.loads((store.root / "store.json").read_text())["schema_version"] == 2, "an older alignflow would take the seal for damage"
+    assert json.loads((store.root / "store.json").read_text())["schema_version"] == 2, (
+        "an older alignflow would take the seal for damage"
+    )
 
 
 def test_an_older_artifact_with_a_changed_byte_is_not_sealed(store, chain):
     directory = store.directory(chain[3].key)
-    old = {name: value for name, value in json.loads((directory / "manifest.json").read_text()).items() if name not in ("seal", "side")}
+    old = {
+        name: value
+        for name, value in json.loads((directory / "manifest.json").read_text()).items()
+        if name not in ("seal", "side")
+    }
     (directory / "manifest.json").write_text(json.dumps({**old, "schema_version": 1}))
     flip(directory / "payload" / "part" / "text.txt")
     assert store.find(chain[3].key) is None and "changed on disk" in store.reasons[chain[3].key]
