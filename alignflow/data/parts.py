@@ -14,14 +14,10 @@ from alignflow.data.configs.training import SplitConfig
 from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.records import table_batches, write_table
 from alignflow.data.run import Run
+from alignflow.data.step_names import part_name
 from alignflow.data.tools import has_fields
 
 TRAIN, HELDOUT = "train.parquet", "heldout.parquet"
-
-
-def part_name(number: int) -> str:
-    """The part of the payload that round `number` reads."""
-    return f"part.{number}"
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from alignflow.data.configs.staged import StagedOptions
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
-from alignflow.data.parts import part_name
-from alignflow.data.step_names import matching, step_name
+from alignflow.data.step_names import matching, part_name, step_name
 from alignflow.flows.method_inputs import (
     LABELLED,
     MISSING,

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from alignflow.data.configs.training import SplitConfig
 from alignflow.data.errors import DataError, TrainingError
-from alignflow.data.parts import PairRows, log_ratios, part_name, parts_of, split
+from alignflow.data.parts import PairRows, log_ratios, parts_of, split
 from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.data.run import Run, Runtime
+from alignflow.data.step_names import part_name
 
 
 def pair(name, source="a", rejected="worse"):
