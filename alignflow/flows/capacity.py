@@ -18,7 +18,8 @@ from alignflow.data.estimate.stages import DEMANDS, Asked, Demand, Settings, dem
 from alignflow.data.estimate.tokens import implied_tokens
 from alignflow.data.run import Runtime
 from alignflow.flows.calls import Step
-from alignflow.flows.graph import Node, nodes
+from alignflow.flows.graph import nodes
+from alignflow.flows.steps import Node
 from alignflow.tasks.launch.machine import Machine, this_machine
 from alignflow.tasks.launch.precision import recipe_width
 from alignflow.tasks.launch.runtime import resolve_runtime, sharding
@@ -63,6 +64,9 @@ class _Seen:
     shapes: dict[str, ModelShape | None] = field(default_factory=dict)
     statistics: Mapping[str, Any] = field(default_factory=dict)
     pairs: int | None = None
+    shares: dict[str, float] = field(
+        default_factory=dict
+    )  # step that cuts the data -> share of the rows of one of its parts
     disk: int = 0  # bytes that earlier steps of this run will have published
 
 
@@ -95,6 +99,8 @@ class Estimator:
             )
         elif node.stage == "adopt_reward":
             seen.shapes[node.name] = read_shape(node.config.path)  # type: ignore[attr-defined]
+        elif node.stage == "split":
+            seen.shares[node.name] = 1 / node.config.parts  # type: ignore[attr-defined]
         if step.state != "cached":
             return
         payload = self.store.directory(step.key) / "payload"
@@ -146,9 +152,9 @@ class Estimator:
         known = frozenset(type(node.config).model_fields) | frozenset(EngineConfig.model_fields)
         if shards > 1:
             lines.append(
-                f"  {node.name}.shards {shards}: each process here has the model in its memory; lower it, or see engine.dask_address"
+                f"  {node.base}.shards {shards}: each process here has the model in its memory; lower it, or see engine.dask_address"
             )
-        for remedy in remedies(found, node.name, known, partial(self._fits, shards)):
+        for remedy in remedies(found, node.base, known, partial(self._fits, shards)):
             much = "" if remedy.fits else ", still too much"
             lines.append(f"  {remedy.change}: {size(remedy.need.peak.total)}{much}")
         return lines, False
@@ -186,7 +192,8 @@ class Estimator:
         earlier = nearest_run(self.store, node.stage, self.runtime.device, parameters, method)
         if earlier is None:
             return "no earlier run"
-        tokens = implied_tokens(node.stage, node.config, seen.statistics, seen.pairs)
+        share = min((seen.shares[link.node] for link in node.inputs.values() if link.node in seen.shares), default=1.0)
+        tokens = implied_tokens(node.stage, node.config, seen.statistics, seen.pairs, share)
         seconds = earlier.seconds(tokens.count, parameters) if tokens else None
         if seconds is None or tokens is None:
             return f"{duration(earlier.wall_s)} last time"

@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
+from tests_support import as_artifact
 
 from alignflow.data.configs.generation import ReportConfig
-from alignflow.data.report.body import Stage, alarm_marks, gather, number, render, report, rollouts
+from alignflow.data.report.body import FinishedStep, alarm_marks, gather, number, render, report, rollouts
 from alignflow.data.report.plots import curve_plot
 from alignflow.data.run import Run, Runtime, write_json
 
@@ -48,29 +49,66 @@ def evaluation(tmp_path):
 
 
 def test_a_run_without_anything_is_still_a_page(run):
-    assert report(ReportConfig(title="empty"), run=run) == {"stages": 0.0}
+    assert report(ReportConfig(title="empty"), steps={}, run=run) == {"stages": 0.0}
     assert "<h1>empty</h1>" in (run.side / "report.html").read_text()
 
 
 def test_what_models_wrote_is_escaped_and_nothing_is_loaded(run, evaluation):
-    report(ReportConfig(), evaluate=evaluation, run=run)
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     page = (run.side / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert not re.findall(r"""<[^<>]*(?:src|href)=["']?(?!["']?data:)[^<>]*>""", page)
 
 
 def test_the_evaluation_is_shown_with_its_interval_and_a_plot(run, evaluation):
-    report(ReportConfig(), evaluate=evaluation, run=run)
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     page = (run.side / "report.html").read_text()
     assert "0.5 to 0.7" in page and "data:image/png;base64" in page and "kl was left out" in page
 
 
 def test_the_payload_is_the_same_each_time_and_has_no_times(run, evaluation):
-    report(ReportConfig(), evaluate=evaluation, run=run)
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     first = (run.out / "report.json").read_bytes()
-    report(ReportConfig(), evaluate=evaluation, run=run)
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     assert first == (run.out / "report.json").read_bytes()
     assert json.loads(first)["evaluation"]["prompts"] == 10
+
+
+def test_each_round_is_shown_and_the_last_one_is_the_runs(run, tmp_path):
+    steps = {}
+    for turn in (1, 2):
+        folder = tmp_path / f"evaluation.{turn}"
+        write_json(folder / "evaluation.json", {"prompts": turn, "left_out": {}, "win_rate": {"judge": JUDGE}})
+        write_json(tmp_path / f"labels.{turn}" / "statistics.json", {"judged": 10 * turn})
+        steps |= {f"label.{turn}": tmp_path / f"labels.{turn}", f"evaluate.{turn}": folder}
+    assert report(ReportConfig(), steps=steps, run=run) == {"stages": 4.0}
+    facts = json.loads((run.out / "report.json").read_text())
+    assert facts["evaluation"]["prompts"] == 2 and facts["labels"] == {"judged": 20}
+    page = (run.side / "report.html").read_text()
+    for turn in (1, 2):
+        assert f"Evaluation of evaluate.{turn}" in page and f"Labels of label.{turn}" in page
+        assert f"{turn} held-out prompts" in page and f"<td>{10 * turn}</td>" in page
+    assert page.count("win rates with intervals") == 2
+
+
+def test_rounds_in_a_store_keep_their_round_metrics_and_curves(run, store, tmp_path):
+    steps = {}
+    for turn in (1, 2):
+        folder = tmp_path / f"align.{turn}"
+        folder.mkdir()
+        (folder / "weights.txt").write_text(str(turn))
+        steps[f"align.{turn}"] = as_artifact(folder, store.root, f"align-{turn}")
+        side = steps[f"align.{turn}"].parent / "side"
+        side.mkdir(exist_ok=True)
+        (side / "curves.jsonl").write_text(json.dumps({"step": 1, "loss": 1.0 / turn}) + "\n")
+    report(ReportConfig(), steps=steps, run=run)
+    facts = json.loads((run.out / "report.json").read_text())["stages"]
+    assert [(name, each["round"], each["key"]) for name, each in facts.items()] == [
+        ("align.1", 1, "align-1"),
+        ("align.2", 2, "align-2"),
+    ]
+    page = (run.side / "report.html").read_text()
+    assert all(f"training curves of align.{turn}" in page for turn in (1, 2))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +132,7 @@ def test_training_and_held_out_points_share_a_panel(monkeypatch):
 
 
 def test_alarms_and_first_and_last_samples_of_a_training_that_sampled_are_shown_escaped(tmp_path):
-    align = Stage("align", tmp_path)
+    align = FinishedStep("align", tmp_path)
     align.side = tmp_path
     samples = [
         {
@@ -113,12 +151,12 @@ def test_alarms_and_first_and_last_samples_of_a_training_that_sampled_are_shown_
     curves = [{"step": step, "objective/kl": 0.1 * step, "objective/scores": 0.5} for step in range(1, 21)]
     for name, lines in (("samples", samples), ("alarms", alarms), ("curves", curves)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert [(sample["step"], sample["completion"]) for sample in rollouts({"align": align})["samples"]][2:4] == [
+    assert [(sample["step"], sample["completion"]) for sample in rollouts(align)["samples"]][2:4] == [
         (1, "<b>1-2</b>"),
         (20, "<b>20-0</b>"),
     ]
     assert alarm_marks(align) == {10: "kl, length"}
-    page = render("t", {"align": align}, gather({"align": align}))
+    page = render("t", [align], gather([align]))
     assert (
         "kl rang" in page
         and "&lt;b&gt;20-2&lt;/b&gt;" in page
@@ -136,12 +174,8 @@ def test_flagged_answers_are_shown_with_how_often_they_won(run, tmp_path):
         "wins_in_both_orders": {**share, "hits": 2},
     }
     write_json(tmp_path / "labels" / "statistics.json", {"judged": 60, "flagged": flagged})
-    stages = {"label": Stage("label", tmp_path / "labels")}
-    page = render(
-        "labels",
-        stages,
-        {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)},
-    )
+    steps = [FinishedStep("label", tmp_path / "labels")]
+    page = render("labels", steps, gather(steps))
     assert (
         "3 of 40 answers have marks of the judge&#39;s own (verdict 3)" in page
         or "3 of 40 answers have marks of the judge's own (verdict 3)" in page
@@ -159,16 +193,8 @@ def test_the_probability_on_the_judges_options_is_shown_and_a_judge_that_does_no
         "option_mass": {"mean": mean, "p5": 0.015, "bound": 0.5, "count": 24},
     }
     write_json(tmp_path / "labels" / "statistics.json", labels)
-    stages = {"label": Stage("label", tmp_path / "labels")}
-    page = render(
-        "labels",
-        stages,
-        {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)},
-    )
+    steps = [FinishedStep("label", tmp_path / "labels")]
+    page = render("labels", steps, gather(steps))
     assert "Of 12 judged pairs, these became no preference: changes with the order 11." in page
     assert f"On average {mean} of the judge's probability lies on its options (5th percentile 0.015)." in page
     assert ('<p class="warning">On average' in page) is warned and ("does not answer the question" in page) is warned
-
-
-def gathered(stages):
-    return stages["label"].read("statistics.json")
