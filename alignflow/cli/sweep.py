@@ -15,6 +15,7 @@ from alignflow.cli.run import RecipePath, Settings
 from alignflow.cli.settings import configure_prefect
 from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.terminal import Console
+from alignflow.data import own_module
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.configs.settings import parse_setting
 from alignflow.data.errors import AlignflowError, RecipeError
@@ -28,7 +29,9 @@ SHOWN = (0, 2, 3, 4, 5, 7)
 Many = Annotated[
     str,
     typer.Option(
-        "--methods", metavar="NAMES", help="Methods, with commas; empty: all that learn from data that is there."
+        "--methods",
+        metavar="NAMES",
+        help="Methods, with commas, a loss of your own as file.py:NAME; empty: all of alignflow that learn from data that is there.",
     ),
 ]
 Rates = Annotated[
@@ -64,7 +67,9 @@ def sweep(
 
     base = load({})
     rates = numbers(learning_rates) or ([base.align.learning_rate] if base.align else [])
-    found = members(load, list(methods.replace(",", " ").split()), rates, options_of(option or ()))
+    folder = recipe.absolute().parent
+    names = [own_module.absolute(name, folder) for name in methods.replace(",", " ").split()]
+    found = members(load, names, rates, options_of(option or (), folder))
     store = ArtifactStore()
     server = configure_prefect(store.root)
     if not server:
@@ -113,17 +118,19 @@ def numbers(text: str) -> list[float]:
         ) from None
 
 
-def options_of(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Method -> its options, from METHOD.NAME=VALUE; raises RecipeError."""
+def options_of(texts: Sequence[str], folder: Path) -> dict[str, dict[str, Any]]:
+    """Method -> its options, from METHOD.NAME=VALUE; the files of losses of the user's own start at `folder`. Raises RecipeError."""
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
-        name, value = parse_setting(text)
-        method, separator, field = name.partition(".")
-        if not separator:
+        name, _, given = text.partition("=")
+        place, colon, named = name.rpartition(":")  # before a colon stands the file or module of a loss
+        method, separator, option = named.partition(".")
+        if not separator or not option:
             raise RecipeError(
                 f"{text!r} is not of the form METHOD.NAME=VALUE", where="--option", do="for example kto.beta=0.2"
             )
-        found.setdefault(method, {})[field] = value
+        field, value = parse_setting(f"{option}={given}")
+        found.setdefault(own_module.absolute(f"{place}{colon}{method}", folder), {})[field] = value
     return found
 
 

@@ -22,6 +22,7 @@ from pydantic.json_schema import SkipJsonSchema
 from alignflow.data import catalogue
 from alignflow.data.configs.bounds import bounds_of
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.own_module import may_name_code
 from alignflow.flows.calls import SECTIONS
 from alignflow.tasks.keys.key import BINDINGS
 
@@ -203,6 +204,8 @@ def described(leaf: Leaf, otherwise: str = AS_IN_THE_RECIPE) -> str:
     """What a field means, what it takes, and what it is where it is left empty."""
     field = leaf.field
     text, unset = _without_unset(field.description or "")
+    if otherwise and may_name_code(leaf.holder, leaf.place.rpartition(".")[2]):  # the list of choices has none of these
+        text = f"{text.removesuffix('.')}. Your own is written under more, as {leaf.place}=file.py:NAME."
     if limits := bounds_of(field) if get_origin(field.annotation) is not Literal else "":
         text = f"{text.removesuffix('.')} ({limits})."
     default = None if field.is_required() else field.get_default(call_default_factory=True)

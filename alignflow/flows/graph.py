@@ -18,6 +18,8 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
+from alignflow.data.own_methods import method_row
+from alignflow.data.own_module import short
 from alignflow.flows.method_inputs import (
     LABELLED,
     MISSING,
@@ -172,7 +174,7 @@ class _Steps:
         recipe = self.recipe
         if recipe.align is None or recipe.replace.align:
             return True
-        kinds = kinds_of(catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method"))
+        kinds = kinds_of(method_row(recipe.align.method))
         learnt = (
             recipe.reward is not None
             and not recipe.replace.reward
@@ -213,7 +215,7 @@ class _Steps:
         if recipe.replace.align:
             self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
         elif recipe.align is not None:
-            method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
+            method = method_row(recipe.align.method)
             self._check_watcher(recipe.align)
             self.add("align", "align", recipe.align, **self._inputs_of(method, recipe.align.max_length))
 
@@ -249,7 +251,7 @@ class _Steps:
                 where, what, do = (NO_DATA if family.feeds and name == wanted_kind else MISSING)[name]
                 if (family.feeds and name == wanted_kind == "rankings") and "preferences" not in kinds_of(method):
                     do = SCORES_BESIDE_PAIRS if data.preferences else SCORES_ALONE
-                raise RecipeError(f"{self.recipe.align.method} needs {what}", where=where, do=do)  # type: ignore[union-attr]
+                raise RecipeError(f"{short(self.recipe.align.method)} needs {what}", where=where, do=do)  # type: ignore[union-attr]
         if "reference" in wanted and family.feeds:
             sources["reference"] = self._reference(method, max_length, {wanted_kind: sources[wanted_kind]})
         return {name: sources[name] for name in wanted}

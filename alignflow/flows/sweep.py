@@ -11,6 +11,8 @@ from alignflow.data.artifacts import Manifest
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import AlignflowError, RecipeError, quoted
+from alignflow.data.own_methods import method_row
+from alignflow.data.own_module import short
 from alignflow.flows.pipeline import Narrator, Outcome, Selection, walk
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
@@ -23,7 +25,7 @@ class Member:
     """One method at one learning rate.
 
     Attributes:
-        method: A name of METHODS.
+        method: A name of METHODS, or a loss of the user's own.
         learning_rate: Of its training.
         recipe: The recipe with both.
     """
@@ -35,7 +37,12 @@ class Member:
     @property
     def name(self) -> str:
         """What the sweep calls it."""
-        return f"{self.method} {self.learning_rate:g}"
+        return f"{short(self.method)} {self.learning_rate:g}"
+
+    def row(self) -> catalogue.Method:
+        """The method's row."""
+        assert self.recipe.align is not None, "a member aligns"
+        return method_row(self.recipe.align.method)
 
 
 @dataclass
@@ -77,7 +84,7 @@ def members(
 
     Args:
         load: Gives the recipe.
-        methods: Names of METHODS; empty: all that learn from data that is there and have no option without a default.
+        methods: Names of METHODS, or losses of the user's own, their paths absolute; empty: all that learn from data that is there and have no option without a default.
         rates: Learning rates, the same for all.
         options: Method -> its options.
 
@@ -87,8 +94,7 @@ def members(
     base = load({})
     if base.align is None:
         raise RecipeError("the recipe aligns nothing", where="align", do="give it a section align")
-    for name in (*methods, *options):
-        catalogue.look_up(catalogue.METHODS, name, "--methods")
+    rows = {name: method_row(name, "--methods") for name in dict.fromkeys((*methods, *options, *_all(options)))}
     if unused := sorted(set(options) - set(methods or _all(options))):
         raise RecipeError(
             f"options of {', '.join(map(quoted, unused))}, which the sweep does not have",
@@ -97,9 +103,9 @@ def members(
         )
     found = []
     for method in methods or _all(options):
-        unread = catalogue.METHODS[method].learns_from().unread
+        unread = rows[method].learns_from().unread
         given = {f"align.{name}": _default(name) for name in unread if name in base.align.model_fields_set}
-        if catalogue.METHODS[method].nll_option and base.align.sft_coefficient:
+        if rows[method].nll_option and base.align.sft_coefficient:
             given["align.sft_coefficient"] = 0.0
         own = base.align.options if method == base.align.method else {}
         for rate in rates:
@@ -133,7 +139,7 @@ def run_members(
     """Run each member; one that fails does not stop the others. `done` hears of each as it ends. Returns the last member's outcomes."""
     outcomes: list[Outcome] = []
     for member in found:
-        result = Result(member.method, catalogue.METHODS[member.method].family, member.learning_rate)
+        result = Result(short(member.method), member.row().family, member.learning_rate)
         try:
             outcomes = walk(member.recipe, Selection(), store, narrator)
             _take(result, {outcome.name: store.manifest(outcome.ref.key) for outcome in outcomes})

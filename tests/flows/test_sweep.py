@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from alignflow.cli.sweep import is_there
+from alignflow.cli.sweep import is_there, options_of
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import RecipeError, TrainingError
@@ -78,6 +78,28 @@ def test_what_a_method_has_no_use_for_is_left_at_its_default(repository):
 def test_a_wrong_name_is_refused_before_anything_runs(methods, options, words, load):
     with pytest.raises(RecipeError, match=words):
         members(load, methods, [1e-5], options)
+
+
+def test_a_loss_of_ones_own_is_a_member_beside_the_others(repository, tmp_path):
+    text = (
+        (repository / "docs" / "extending.md")
+        .read_text()
+        .partition("```python\n# my_losses.py\n")[2]
+        .partition("```")[0]
+    )
+    (tmp_path / "my_losses.py").write_text(text)
+    mine = f"{tmp_path / 'my_losses.py'}:capped"
+    options = options_of(["my_losses.py:capped.cap=2.5", "dpo.beta=0.3", f"{mine}.beta=0.2"], tmp_path)
+    assert options == {mine: {"cap": 2.5, "beta": 0.2}, "dpo": {"beta": 0.3}}
+
+    def load(changes):
+        return load_recipe(repository / "recipes" / "tiny.yaml", [("align.sft_coefficient", 0.3), *changes.items()])
+
+    found = members(load, ["dpo", mine], [1e-5], options)
+    assert [member.name for member in found] == ["dpo 1e-05", "my_losses.py:capped 1e-05"]
+    assert found[1].recipe.align.options == {"cap": 2.5, "beta": 0.2} and found[1].row().family == "pairs"
+    with pytest.raises(RecipeError, match="defines no nothing"):
+        members(load, [mine.replace("capped", "nothing")], [1e-5], {})
 
 
 def test_a_recipe_without_align_is_refused(repository):

@@ -20,6 +20,7 @@ from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
+from alignflow.data.own_methods import method_row
 from alignflow.data.run import Runtime
 from alignflow.data.shared_parts import VERSIONED
 from alignflow.tasks.keys.content import ContentDigests
@@ -103,6 +104,9 @@ def bound_parts(config: BaseModel) -> Iterator[tuple[str, str, Part]]:
 
 def _named_parts(table: str, name: str) -> Iterator[tuple[str, str, Part]]:
     if ":" in name:  # the user's own code enters by its source
+        if table == "methods":
+            row = method_row(name)
+            yield "families", row.family, row.learns_from()
         return
     rows = catalogue.TABLES[table]
     if name == "auto":  # whichever fits the data: any of them may have made the result

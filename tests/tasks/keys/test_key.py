@@ -156,6 +156,23 @@ def test_a_users_own_judge_enters_by_its_source(key, tmp_path, monkeypatch):
     assert key("label", config) != before
 
 
+def test_a_users_own_loss_enters_by_its_source_and_changes_no_step_before_it(key, tmp_path):
+    text = (
+        'from alignflow.models.losses import method\n@method(family="unpaired")\ndef mine(batch, options): return {}\n'
+    )
+
+    def keys(number, place="a"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / "own.py").write_text(text.format(number))
+        config = AlignConfig(method=f"{tmp_path / place / 'own.py'}:mine")
+        return key("align", config), key("reference", ReferenceConfig(family="unpaired")), set(bound_parts(config))
+
+    before, reference, parts = keys(1)
+    assert keys(2)[0] != before and keys(2)[1] == reference, "an edit runs align again, and nothing else"
+    assert keys(1, "b")[0] == before, "the folder may move"
+    assert [(table, name) for table, name, _ in parts] == [("families", "unpaired")]
+
+
 JUDGED = {"name": "judge", "options": {"judge": {"name": "rubric"}}}
 MEASURED = {"name": "function", "options": {"function": "own_reward:score"}}
 
