@@ -49,6 +49,8 @@ COMMON = (
     "evaluate.max_prompts",
 )
 """Places of the recipe that the form of the whole pipeline shows; any other is given as NAME=VALUE."""
+VARIED = ("align.method", "align.learning_rate", "align.options")
+"""Places of the recipe that the members of a sweep differ in."""
 
 AS_IN_THE_RECIPE = "as in the recipe"
 UNSET = re.compile(r"; empty(?: or (?P<or>[^:]+))?: (?P<meaning>[^.;]+)")
@@ -126,6 +128,12 @@ def stage_form(stage: str) -> type[Form]:
 def pipeline_form() -> type[Form]:
     """The form of the whole pipeline: the fields that are changed most."""
     return places_form("PipelineSettings", COMMON)
+
+
+@cache
+def sweep_form() -> type[Form]:
+    """The form of a sweep: that of the pipeline without what its members differ in."""
+    return places_form("SweepSettings", [place for place in COMMON if place not in VARIED])
 
 
 def _recipe_leaves() -> Iterator[Leaf]:
