@@ -110,6 +110,24 @@ def step_function(row: catalogue.Method) -> Callable[..., Any] | None:
     return own_module.load(f"{row.address.rpartition(':')[0]}:{row.whole_step}")
 
 
+def borrowed(row: catalogue.Method) -> list[str]:
+    """The catalogue's methods whose functions a loss of the user's own may call: a change of theirs is one of its own.
+
+    They are found by the words of its file, and by its `whole_step`; one too many costs a run again when that method changes.
+    """
+    if not isinstance(row, OwnMethod):
+        return []
+    tree = ast.parse(own_module.source_file(row.address).read_bytes())
+    words = {row.whole_step.rpartition(":")[2]}
+    for node in ast.walk(tree):
+        words |= {str(getattr(node, part)) for part in ("id", "attr", "name") if hasattr(node, part)}
+    return [
+        name
+        for name, known in catalogue.METHODS.items()
+        if {address.rpartition(":")[2] for address in (known.address, known.whole_step) if address} & words
+    ]
+
+
 def _read(name: str, where: str) -> OwnMethod:
     found = own_code.find(name, where, "loss")
     shown, reader = quoted(own_module.short(name)), OptionsReader(found.file, where)

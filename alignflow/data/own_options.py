@@ -11,6 +11,7 @@ from typing import Any, Literal, Optional
 
 from pydantic import Field, create_model
 from pydantic.errors import PydanticUserError
+from pydantic_core import to_jsonable_python
 
 import alignflow
 from alignflow.data import own_code
@@ -172,12 +173,13 @@ def same_fields(read: type[StageConfig], real: Any) -> bool:
     """Whether a class has the fields and defaults that were read from its text."""
     if not (isinstance(real, type) and issubclass(real, StageConfig)):
         return False
-    return _defaults(read) == _defaults(real)
+    return defaults_of(read) == defaults_of(real)
 
 
-def _defaults(kind: type[StageConfig]) -> dict[str, Any]:
+def defaults_of(kind: type[StageConfig]) -> dict[str, Any]:
+    """Field -> its default, as plain values; a list with one word for a field that has none."""
     return {
-        name: ("required",) if field.is_required() else field.get_default(call_default_factory=True)
+        name: ["required"] if field.is_required() else to_jsonable_python(field.get_default(call_default_factory=True))
         for name, field in kind.model_fields.items()
     }
 
