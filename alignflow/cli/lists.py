@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,9 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from alignflow.cli.terminal import Console
-from alignflow.data import catalogue
+from alignflow.data import catalogue, own_module
 from alignflow.data.catalogue import Family, Judge, Method, Part, Reward, Stage
 from alignflow.data.configs.bounds import bounds_of
+from alignflow.data.own_methods import OwnMethod, method_row
 
 
 def register(app: typer.Typer) -> None:
@@ -33,9 +36,16 @@ def _command(table: str, rows: Any) -> Any:
                 listing.add_row(row_name, escape(row.summary), *_extra(row))
             console.print(listing)
         else:
-            show_one(console, name, catalogue.look_up(rows, name, table))
+            show_one(console, own_module.short(name), row_of(table, rows, name))
 
     return show
+
+
+def row_of(table: str, rows: Mapping[str, Part], name: str) -> Part:
+    """The row of a name; a loss of the user's own is read from its file, whose path starts at the working directory."""
+    if table == "methods":
+        return method_row(own_module.absolute(name, Path.cwd()), table)
+    return catalogue.look_up(rows, name, table)
 
 
 EXTRA_COLUMNS = {
@@ -62,7 +72,7 @@ def _second_model(row: Method) -> str:
 
 def show_one(console: Console, name: str, row: Part) -> None:
     """One row with every option, its default and its bounds."""
-    console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  (version {row.version})", highlight=False)
+    console.print(f"[bold]{name}[/bold]  {escape(row.summary)}  ({about_version(row)})", highlight=False)
     if isinstance(row, Method):
         reference = {"none": "no reference model", "teacher": "a frozen teacher"}.get(
             _second_model(row), "a frozen reference model"
@@ -72,6 +82,8 @@ def show_one(console: Console, name: str, row: Part) -> None:
         console.print(f"family {row.family}; columns {', '.join(family.columns)}; {reference}{paper}", highlight=False)
         for feed in family.feeds:
             console.print(f"fed by data.{feed.kind}{f': {feed.summary}' if feed.summary else ''}", highlight=False)
+        if isinstance(row, OwnMethod) and row.docstring:
+            console.print(escape(row.docstring), highlight=False)
         if row.formula:
             console.print(f"loss: {escape(row.formula)}", highlight=False)
         if row.nll_option:
@@ -84,6 +96,11 @@ def show_one(console: Console, name: str, row: Part) -> None:
     config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge | Reward) else None
     if config is not None and config.model_fields:
         console.print(options_table(config))
+
+
+def about_version(row: Part) -> str:
+    """What of a row says that its results changed."""
+    return "of your own: its file enters the cache key" if isinstance(row, OwnMethod) else f"version {row.version}"
 
 
 def options_table(config: type[BaseModel]) -> Table:

@@ -50,7 +50,7 @@ def list_schedules() -> None:
 
 @commands.command()
 def add(
-    deployment: Annotated[str, typer.Argument(metavar="FLOW", help="pipeline, a stage, or rlaif-data.")],
+    deployment: Annotated[str, typer.Argument(metavar="FLOW", help="pipeline, sweep, a stage, or rlaif-data.")],
     recipe: Annotated[
         Path | None, typer.Option(metavar="RECIPE", help="The recipe's file, for every flow but rlaif-data.")
     ] = None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +13,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from alignflow.cli.run import RecipePath, Settings
-from alignflow.cli.settings import configure_prefect
+from alignflow.cli.settings import configure_prefect, on_a_server
 from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.terminal import Console
+from alignflow.data import catalogue
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.configs.settings import parse_setting
 from alignflow.data.errors import AlignflowError, RecipeError
-from alignflow.data.report.sweep import COLUMNS, cells, markdown, picture
+from alignflow.data.own_methods import is_own
+from alignflow.data.report.sweep import COLUMNS, by_family, cells, doubts, markdown, picture
 from alignflow.flows.calls import plan as plan_steps
-from alignflow.flows.sweep import Member, Result, members, run_members
+from alignflow.flows.means import in_flow
+from alignflow.flows.pipeline import Narrator, Outcome, Selection, walk
+from alignflow.flows.sweep import Axes, Member, Result, run_members
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 SHOWN = (0, 2, 3, 4, 5, 7)
@@ -28,11 +33,16 @@ SHOWN = (0, 2, 3, 4, 5, 7)
 Many = Annotated[
     str,
     typer.Option(
-        "--methods", metavar="NAMES", help="Methods, with commas; empty: all that learn from data that is there."
+        "--methods",
+        metavar="NAMES",
+        help="Methods, with commas, a loss of your own as file.py:NAME; empty: all of alignflow that learn from data that is there.",
     ),
 ]
 Rates = Annotated[
     str, typer.Option("--learning-rates", metavar="RATES", help="Learning rates, with commas; empty: the recipe's.")
+]
+Seeds = Annotated[
+    str, typer.Option("--seeds", metavar="SEEDS", help="Seeds of the alignment, with commas; empty: the recipe's.")
 ]
 Option = Annotated[
     list[str] | None,
@@ -52,19 +62,19 @@ def sweep(
     recipe: RecipePath,
     methods: Many = "",
     learning_rates: Rates = "",
+    seeds: Seeds = "",
     option: Option = None,
     settings: Settings = None,
     output: Output = Path("sweep"),
 ) -> None:
-    """Run a recipe under many methods and learning rates; what they share runs once, and a rerun goes on where it ended."""
+    """Run a recipe under many methods, learning rates and seeds; what they share runs once, and a rerun goes on where it ended."""
     given = [parse_setting(text) for text in settings or ()]
 
     def load(changes: Mapping[str, Any]) -> Any:
         return load_recipe(recipe, [*given, *changes.items()])
 
     base = load({})
-    rates = numbers(learning_rates) or ([base.align.learning_rate] if base.align else [])
-    found = members(load, list(methods.replace(",", " ").split()), rates, options_of(option or ()))
+    found = axes_of(methods, learning_rates, seeds, option or ()).members(load, recipe.absolute().parent)
     store = ArtifactStore()
     server = configure_prefect(store.root)
     if not server:
@@ -88,11 +98,53 @@ def sweep(
 
     there = all(is_there(member, store) for member in found)
     shown = ShownRun("sweep", base.name, store, console)
-    shown.do(lambda narrator: run_members(found, store, narrator, done), there, server)
+
+    def work(narrator: Narrator) -> list[Outcome]:
+        with pages_of(base.name, len(found)) as told:
+
+            def ended(member: Member, result: Result) -> None:
+                done(member, result)
+                told(member, result)
+
+            return run_members(found, store, lambda member: walk(member.recipe, Selection(), store, narrator), ended)
+
+    shown.do(work, there, server)
     console.print(table_of(results))
+    for doubt in doubts(results):
+        console.print(f"[yellow]warning:[/yellow] {escape(doubt)}", highlight=False, soft_wrap=True)
     console.print(f"table, figures and picture: {escape(str(output.absolute()))}", highlight=False, soft_wrap=True)
     if all(result.error for result in results):
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def pages_of(name: str, planned: int) -> Iterator[Callable[[Member, Result], None]]:
+    """What hears of each member that ended: the pages of the server that the user named, or nobody."""
+    if not (in_flow() and on_a_server()):
+        yield lambda member, result: None
+        return
+    from alignflow.flows.sweep_pages import SweepPages
+
+    with SweepPages(name, planned) as pages:
+        yield pages.done
+
+
+def axes_of(methods: str, learning_rates: str, seeds: str, options: Sequence[str]) -> Axes:
+    """What the words of the command line say; raises RecipeError."""
+    named = methods.replace(",", " ").split()
+    own = tuple(name for name in named if is_own(name))
+    known = tuple(name for name in named if name not in own)
+    for name in known:
+        catalogue.look_up(catalogue.METHODS, name, "--methods")
+    return Axes.model_validate(
+        {
+            "methods": known,
+            "own": own,
+            "learning_rates": numbers(learning_rates, "--learning-rates", float),
+            "seeds": numbers(seeds, "--seeds", int),
+            "options": tuple(options),
+        }
+    )
 
 
 def is_there(member: Member, store: ArtifactStore) -> bool:
@@ -103,34 +155,19 @@ def is_there(member: Member, store: ArtifactStore) -> bool:
         return True
 
 
-def numbers(text: str) -> list[float]:
-    """Learning rates, with commas; raises RecipeError."""
+def numbers(text: str, where: str, kind: type[float] | type[int]) -> tuple[float, ...]:
+    """Numbers with commas; raises RecipeError."""
     try:
-        return [float(part) for part in text.replace(",", " ").split()]
+        return tuple(kind(part) for part in text.replace(",", " ").split())
     except ValueError:
-        raise RecipeError(
-            f"{text!r} is not a list of numbers", where="--learning-rates", do="for example 1e-5,1e-4"
-        ) from None
-
-
-def options_of(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Method -> its options, from METHOD.NAME=VALUE; raises RecipeError."""
-    found: dict[str, dict[str, Any]] = {}
-    for text in texts:
-        name, value = parse_setting(text)
-        method, separator, field = name.partition(".")
-        if not separator:
-            raise RecipeError(
-                f"{text!r} is not of the form METHOD.NAME=VALUE", where="--option", do="for example kto.beta=0.2"
-            )
-        found.setdefault(method, {})[field] = value
-    return found
+        do = "for example 1e-5,1e-4" if kind is float else "for example 0,1,2"
+        raise RecipeError(f"{text!r} is not a list of numbers", where=where, do=do) from None
 
 
 def table_of(results: Sequence[Result]) -> Table:
     """One line per member, as narrow as a terminal; sweep.md has the rest."""
     table = Table(*(COLUMNS[number] for number in SHOWN))
-    for result in results:
+    for result in by_family(results):
         row = cells(result)
         table.add_row(*(escape(row[number].replace("; ", "\n")) for number in SHOWN))
     return table

@@ -11,6 +11,7 @@ from alignflow.data import catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
+from alignflow.data.own_methods import method_row
 
 HOLDERS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (AlignConfig, "method", "methods"),
@@ -21,14 +22,19 @@ HOLDERS: tuple[tuple[type[BaseModel], str, str], ...] = (
 
 
 def parsed_options(config: BaseModel, where: str) -> BaseModel | None:
-    """The options of a config through their own model; None where it has none, or names the user's own code.
+    """The options of a config through their own model; None where it has none, or names a judge of the user's own.
 
     Raises:
-        RecipeError: the name or an option is unknown.
+        RecipeError: the name or an option is unknown, or a loss of the user's own is not found.
     """
     for holder, field, table in HOLDERS:
         if isinstance(config, holder) and not (table == "judges" and ":" in getattr(config, field)):
-            row: Any = catalogue.look_up(catalogue.TABLES[table], getattr(config, field), f"{where}.{field}")
+            name, place = getattr(config, field), f"{where}.{field}"
+            row: Any = (
+                method_row(name, place)
+                if table == "methods"
+                else catalogue.look_up(catalogue.TABLES[table], name, place)
+            )
             return catalogue.parse_options(row, config.options, f"{where}.options")  # type: ignore[attr-defined]
     return None
 

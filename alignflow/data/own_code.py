@@ -1,4 +1,4 @@
-"""The user's own judges and rewards, named `package.module:Class`: found and looked at as text, without running them.
+"""The user's own judges, rewards and losses, named `package.module:Class`: found and looked at as text, without running them.
 
 A plan must say that a name is wrong, and must not run the code of whoever wrote the recipe to find out. So a class
 statement, a function or an import of one has to stand at the top level of the module's source.
@@ -29,7 +29,7 @@ _MADE = (ast.Call, ast.Attribute, ast.Subscript, ast.IfExp, ast.BoolOp)
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A statement that binds a name, and the file that it stands in."""
 
     node: ast.AST
@@ -42,8 +42,8 @@ def check_judge(name: str, where: str) -> None:
     Raises:
         RecipeError: there is no such module or class, or the class lacks a part of a judge.
     """
-    found = _find(name, where, "judge")
-    if _is_made(found.node):
+    found = find(name, where, "judge")
+    if is_made(found.node):
         return
     if not isinstance(found.node, ast.ClassDef):
         raise RecipeError(
@@ -64,18 +64,18 @@ def check_reward(name: str, where: str) -> None:
     Raises:
         RecipeError: there is no such module or function, or it does not take three arguments.
     """
-    node = _find(name, where, "function").node
-    made = _is_made(node) or isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Lambda)
+    node = find(name, where, "function").node
+    made = is_made(node) or isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Lambda)
     if not made and not isinstance(node, ast.FunctionDef):
         raise RecipeError(
             f"{quoted(name)} is not a function", where=where, do="name a function(prompt, completion, row)"
         )
-    if isinstance(node, ast.FunctionDef) and not _takes(node.args, 3):
+    if isinstance(node, ast.FunctionDef) and not takes(node.args, 3):
         what = f"{quoted(name)} cannot be called with prompt, completion and row"
         raise RecipeError(what, where=where, do="name a function(prompt, completion, row)")
 
 
-def _is_made(node: ast.AST) -> bool:
+def is_made(node: ast.AST) -> bool:
     """Whether a name is bound to what another piece of code makes or holds (`J = make()`, `J = m.J`): only running it tells what that is."""
     return isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, _MADE)
 
@@ -104,7 +104,12 @@ def _prefixes(module: str) -> Iterator[str]:
     yield from (".".join(parts[: index + 1]) for index in range(len(parts)))
 
 
-def _find(name: str, where: str, what: str) -> _Found:
+def find(name: str, where: str, what: str) -> Found:
+    """The statement that a name of the form file.py:NAME or package.module:NAME leads to; `what` it should be is for the messages.
+
+    Raises:
+        RecipeError: there is no such module with a source file, or no such name at its top level.
+    """
     module, _, attribute = name.rpartition(":")
     if not attribute.isidentifier() or not (
         module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
@@ -116,7 +121,7 @@ def _find(name: str, where: str, what: str) -> _Found:
     if file is None:
         missing = "no such file" if module.endswith(".py") else "no such Python module with a source file"
         raise RecipeError(f"no {what} {quoted(name)}: {missing}", where=where, do=advice(module))
-    found = _bound(file, attribute, where, MOST_IMPORTS)
+    found = bound(file, attribute, where, MOST_IMPORTS)
     if found is None:
         raise RecipeError(
             f"no {what} {quoted(name)}: {file} defines no {attribute} at its top level", where=where, do=FORM
@@ -124,7 +129,7 @@ def _find(name: str, where: str, what: str) -> _Found:
     return found
 
 
-def _bound(file: Path, name: str, where: str, imports: int) -> _Found | None:
+def bound(file: Path, name: str, where: str, imports: int) -> Found | None:
     """The last statement at a module's top level that binds a name, through imports of it; None for none.
 
     An import that leads to no source does not hide an earlier statement: it may be a faster version that is not installed.
@@ -132,18 +137,18 @@ def _bound(file: Path, name: str, where: str, imports: int) -> _Found | None:
     found = None
     for node in _statements(_parsed(file, where).body):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            found = _Found(node, file)
+            found = Found(node, file)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == name for target in targets):
                 same = isinstance(node.value, ast.Name) and node.value.id != name and imports > 0
-                found = (_bound(file, node.value.id, where, imports - 1) or found) if same else _Found(node, file)  # type: ignore[union-attr]
+                found = (bound(file, node.value.id, where, imports - 1) or found) if same else Found(node, file)  # type: ignore[union-attr]
         elif isinstance(node, ast.ImportFrom):
             source = next((alias.name for alias in node.names if (alias.asname or alias.name) == name), None)
             source = name if source is None and node.names[0].name == "*" and found is None else source
             if source is not None and imports > 0:
                 origin = _origin(node, file)
-                found = (_bound(origin, source, where, imports - 1) if origin else None) or found
+                found = (bound(origin, source, where, imports - 1) if origin else None) or found
     return found
 
 
@@ -180,7 +185,7 @@ def _parsed(file: Path, where: str) -> ast.Module:
         ) from None
 
 
-def _members(found: _Found, where: str, depth: int) -> tuple[set[str], bool]:
+def _members(found: Found, where: str, depth: int) -> tuple[set[str], bool]:
     """What a class has, its own bases included; and whether all of these could be looked at."""
     node = found.node
     if not isinstance(node, ast.ClassDef) or depth == 0:
@@ -204,7 +209,7 @@ def _members(found: _Found, where: str, depth: int) -> tuple[set[str], bool]:
         if isinstance(base, ast.Name) and isinstance(getattr(builtins, base.id, None), type):
             has.update(dir(getattr(builtins, base.id)))
             continue
-        parent = _bound(found.file, base.id, where, MOST_IMPORTS) if isinstance(base, ast.Name) else None
+        parent = bound(found.file, base.id, where, MOST_IMPORTS) if isinstance(base, ast.Name) else None
         if parent is None:
             whole = False
             continue
@@ -214,7 +219,8 @@ def _members(found: _Found, where: str, depth: int) -> tuple[set[str], bool]:
     return has, whole
 
 
-def _takes(arguments: ast.arguments, count: int) -> bool:
+def takes(arguments: ast.arguments, count: int) -> bool:
+    """Whether a function can be called with so many positional arguments."""
     positional = len(arguments.posonlyargs) + len(arguments.args)
     needed = positional - len(arguments.defaults)
     keywords = any(default is None for default in arguments.kw_defaults)

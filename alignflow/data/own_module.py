@@ -17,9 +17,14 @@ from alignflow.data import paths
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import FunctionRewardOptions
+from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 
-FIELDS: tuple[tuple[type[BaseModel], str], ...] = ((JudgeConfig, "name"), (FunctionRewardOptions, "function"))
+FIELDS: tuple[tuple[type[BaseModel], str], ...] = (
+    (AlignConfig, "method"),
+    (JudgeConfig, "name"),
+    (FunctionRewardOptions, "function"),
+)
 """The fields of the configs that may name code of the user's own."""
 
 

@@ -112,7 +112,10 @@ PARTS: Mapping[str, Shared] = {
         "Reading of raw files, whatever their format.",
         version="3",
     ),
-    "own_code": Shared(("alignflow.data.own_module",), "Loading of the user's own code."),
+    "own_code": Shared(
+        ("alignflow.data.own_module", "alignflow.data.own_methods", "alignflow.data.own_options"),
+        "Reading and loading of the user's own code.",
+    ),
     "weights": Shared(
         (
             "alignflow.models.loading",

@@ -1,4 +1,4 @@
-"""The flows that a server runs: the whole pipeline, one flow per stage, preference data on demand.
+"""The flows that a server runs: the whole pipeline, a sweep over methods, one flow per stage, preference data on demand.
 
 Their parameters are what a person fills in on the server's page or sends to its API. What the schema cannot say is
 checked when the flow starts, before any stage, and ends it as Failed with the message that the command line gives.
@@ -22,16 +22,18 @@ from pydantic.json_schema import SkipJsonSchema
 
 from alignflow.data import catalogue
 from alignflow.data.artifacts import ArtifactRef
-from alignflow.data.errors import AlignflowError
+from alignflow.data.errors import AlignflowError, StageError
 from alignflow.data.step_names import MOST_ROUNDS, step_name
 from alignflow.flows.calls import Caller
-from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_form, stage_form
+from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_form, stage_form, sweep_form
 from alignflow.flows.inputs import find_inputs, steps_of
 from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selected, walk, walk_nodes
 from alignflow.flows.preference_data import Order, make_job, preference_form
 from alignflow.flows.requests import Request, check_size, one_run_of, recipe_path, request, served_store
 from alignflow.flows.run_pages import Story
 from alignflow.flows.steps import named_steps
+from alignflow.flows.sweep import Axes, Member, run_members
+from alignflow.flows.sweep_pages import SweepPages, as_run
 from alignflow.tasks.launch.child import listening
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
@@ -42,6 +44,7 @@ Round = Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
 JudgeName = Literal[tuple(catalogue.JUDGES)]  # type: ignore[valid-type]
 PipelineSettings: Any = pipeline_form()
 PreferenceSettings: Any = preference_form()
+SweepSettings: Any = sweep_form()
 
 
 def run_name() -> str:
@@ -108,6 +111,55 @@ def pipeline(
             return walk(loaded, selection, store, story.narrator)
 
     return answered(work)
+
+
+@flow(name="sweep", flow_run_name=run_name, persist_result=False)
+def sweep(
+    recipe: str,
+    axes: Axes = Axes(),  # noqa: B008
+    settings: SweepSettings = SweepSettings(),  # noqa: B008
+    more: list[str] = [],  # noqa: B006
+    smoke: bool = False,
+    wait: bool = True,
+) -> Result:
+    """Run a recipe under many methods, learning rates and seeds; what they share runs once, and another run goes on where this one ended.
+
+    Args:
+        recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then in the directory that holds the store.
+        axes: What the members differ in.
+        settings: What to change in the recipe for all members; empty fields are as in the recipe.
+        more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
+        smoke: Every stage on 32 rows and 4 steps, under keys of its own.
+        wait: Wait while another run of a recipe of this name goes on.
+    """
+
+    def work(store: ArtifactStore) -> list[Outcome]:
+        asked = request(recipe, settings, more, smoke)
+        base = asked.recipe()
+        found = axes.members(lambda changes: asked.changed(changes).recipe(), recipe_path(recipe).absolute().parent)
+        alone = one_run_of(base, store, get_run_logger().info) if wait else nullcontext()
+        with alone, SweepPages(base.name, len(found)) as pages:
+            aligned = run_members(found, store, lambda member: run_member(member, asked, store), pages.done)
+        if not aligned:
+            raise StageError(
+                f"none of {len(found)} members has a result", where="sweep", do="see the log and the table of this run"
+            )
+        return aligned
+
+    return answered(work)
+
+
+def run_member(member: Member, asked: Request, store: ArtifactStore) -> list[Outcome]:
+    """Run the whole recipe of a member of a sweep, as a flow run of its own."""
+    own = asked.changed(member.settings)
+
+    def work() -> list[Outcome]:
+        nodes = frozenset(node.name for node in Caller(member.recipe, store).nodes)
+        check_size(member.recipe, store, nodes, frozenset())
+        with Story(f"{member.recipe.name} {member.name}", store, own) as story, listening(story.progress):
+            return walk(member.recipe, Selection(), store, story.narrator)
+
+    return as_run(member, work)
 
 
 @cache

@@ -40,6 +40,7 @@ def _stages() -> dict[str, Deployed]:
 
 DEPLOYMENTS: Mapping[str, Deployed] = {
     "pipeline": Deployed(deployed.pipeline, GPU),
+    "sweep": Deployed(deployed.sweep, GPU),
     **_stages(),
     "rlaif-data": Deployed(deployed.rlaif_data, GPU),
 }

@@ -22,6 +22,7 @@ from pydantic.json_schema import SkipJsonSchema
 from alignflow.data import catalogue
 from alignflow.data.configs.bounds import bounds_of
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.own_module import may_name_code
 from alignflow.flows.calls import SECTIONS
 from alignflow.tasks.keys.key import BINDINGS
 
@@ -48,6 +49,8 @@ COMMON = (
     "evaluate.max_prompts",
 )
 """Places of the recipe that the form of the whole pipeline shows; any other is given as NAME=VALUE."""
+VARIED = ("align.method", "align.learning_rate", "align.options")
+"""Places of the recipe that the members of a sweep differ in."""
 
 AS_IN_THE_RECIPE = "as in the recipe"
 UNSET = re.compile(r"; empty(?: or (?P<or>[^:]+))?: (?P<meaning>[^.;]+)")
@@ -127,6 +130,12 @@ def pipeline_form() -> type[Form]:
     return places_form("PipelineSettings", COMMON)
 
 
+@cache
+def sweep_form() -> type[Form]:
+    """The form of a sweep: that of the pipeline without what its members differ in."""
+    return places_form("SweepSettings", [place for place in COMMON if place not in VARIED])
+
+
 def _recipe_leaves() -> Iterator[Leaf]:
     for name, field in Recipe.model_fields.items():
         config = next((kind for kind in (field.annotation, *get_args(field.annotation)) if _is_config(kind)), None)
@@ -203,6 +212,8 @@ def described(leaf: Leaf, otherwise: str = AS_IN_THE_RECIPE) -> str:
     """What a field means, what it takes, and what it is where it is left empty."""
     field = leaf.field
     text, unset = _without_unset(field.description or "")
+    if otherwise and may_name_code(leaf.holder, leaf.place.rpartition(".")[2]):  # the list of choices has none of these
+        text = f"{text.removesuffix('.')}. Your own is written under more, as {leaf.place}=file.py:NAME."
     if limits := bounds_of(field) if get_origin(field.annotation) is not Literal else "":
         text = f"{text.removesuffix('.')} ({limits})."
     default = None if field.is_required() else field.get_default(call_default_factory=True)

@@ -18,6 +18,8 @@ from alignflow.data.configs.staged import StagedOptions
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
+from alignflow.data.own_methods import method_row
+from alignflow.data.own_module import short
 from alignflow.data.step_names import matching, part_name, step_name
 from alignflow.flows.method_inputs import (
     LABELLED,
@@ -154,7 +156,7 @@ class _Steps:
         recipe = self.recipe
         if recipe.align is None or recipe.replace.align:
             return True
-        kinds = kinds_of(catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method"))
+        kinds = kinds_of(method_row(recipe.align.method))
         learnt = (
             recipe.reward is not None
             and not recipe.replace.reward
@@ -195,7 +197,7 @@ class _Steps:
         if recipe.replace.align:
             self.aligned = self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
         elif recipe.align is not None:
-            method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
+            method = method_row(recipe.align.method)
             self._check_watcher(recipe.align)
             options = binding.parsed_options(recipe.align, "align")
             if isinstance(options, StagedOptions):
@@ -263,7 +265,7 @@ class _Steps:
                 where, what, do = (NO_DATA if family.feeds and name == wanted_kind else MISSING)[name]
                 if (family.feeds and name == wanted_kind == "rankings") and "preferences" not in kinds_of(method):
                     do = SCORES_BESIDE_PAIRS if data.preferences else SCORES_ALONE
-                raise RecipeError(f"{self.recipe.align.method} needs {what}", where=where, do=do)  # type: ignore[union-attr]
+                raise RecipeError(f"{short(self.recipe.align.method)} needs {what}", where=where, do=do)  # type: ignore[union-attr]
         if scored and "reference" in wanted and family.feeds:
             sources["reference"] = self._reference(method, max_length, start, {wanted_kind: sources[wanted_kind]})
         return {name: sources[name] for name in wanted}

@@ -8,15 +8,17 @@ from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import OnlineOptions, PPOOptions, RewardSourceConfig
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.own_methods import method_row
+from alignflow.data.own_module import short
 
 
 def conversion(recipe: Recipe, inputs: Collection[str]) -> str:
     """What the columns of the step `align` become, where its data is of another kind than its method's own; else empty."""
     if recipe.align is None or recipe.replace.align:
         return ""
-    family = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method").learns_from()
+    family = method_row(recipe.align.method).learns_from()
     read = next((feed for feed in family.feeds if feed.kind in inputs), None)
-    return f"align: {recipe.align.method} reads {read.kind}: {read.summary}" if read and read.summary else ""
+    return f"align: {short(recipe.align.method)} reads {read.kind}: {read.summary}" if read and read.summary else ""
 
 
 def needed_model(judge: JudgeConfig) -> str:
@@ -67,7 +69,7 @@ def needed_inputs(recipe: Recipe) -> set[str]:
     """The optional inputs that the recipe's method works on, by its options."""
     if recipe.align is None or recipe.replace.align:
         return set()
-    method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
+    method = method_row(recipe.align.method)
     needs = {"reference"} if method.needs_reference and not method.live_reference else set()
     for _, part in binding.configs_in(recipe.align, "align"):
         if isinstance(part, RewardSourceConfig):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ class Request:
     path: str
     settings: tuple[tuple[str, Any], ...] = ()
     smoke: bool = False
+
+    def changed(self, settings: Mapping[str, Any]) -> Request:
+        """The same with further settings over its own."""
+        return replace(self, settings=(*self.settings, *settings.items()))
 
     def recipe(self) -> Recipe:
         """Load it; raises RecipeError with the message that the command line gives."""

@@ -1,42 +1,118 @@
-"""A sweep: one recipe under many methods and learning rates. What its members share is made once, because keys are shared."""
+"""A sweep: one recipe under many methods, learning rates and seeds. What its members share is made once, because keys are shared."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-from alignflow.data import catalogue
+from pydantic import Field
+
+from alignflow.data import catalogue, own_module
 from alignflow.data.artifacts import Manifest
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.settings import parse_setting
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import AlignflowError, RecipeError, quoted
+from alignflow.data.own_methods import method_row
+from alignflow.data.report.learning import not_learnt
 from alignflow.data.step_names import matching
-from alignflow.flows.pipeline import Narrator, Outcome, Selection, walk
+from alignflow.flows.forms import Fields
+from alignflow.flows.pipeline import Outcome
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Load = Callable[[Mapping[str, Any]], Recipe]
 """Settings over the recipe file -> the recipe."""
+Options = Mapping[str, Mapping[str, Any]]
+"""Method -> its options."""
+MethodName = Literal[tuple(catalogue.METHODS)]  # type: ignore[valid-type]
+
+
+class Axes(Fields):
+    """What the members of a sweep differ in."""
+
+    methods: tuple[MethodName, ...] = Field(
+        default=(),
+        title="methods",
+        description="Empty, and without losses of your own: all that learn from data that is there and need no option.",
+    )
+    own: tuple[str, ...] = Field(
+        default=(),
+        title="losses of your own",
+        description="Each as path/to/file.py:NAME, relative to the recipe, or package.module:NAME.",
+    )
+    learning_rates: tuple[float, ...] = Field(
+        default=(), title="learning rates", description="The same for all methods. Empty: the recipe's."
+    )
+    seeds: tuple[int, ...] = Field(
+        default=(), title="seeds", description="Of the alignment alone: data order and dropout. Empty: the recipe's."
+    )
+    options: tuple[str, ...] = Field(
+        default=(), title="options", description="Of one method each, as METHOD.NAME=VALUE: kto.beta=0.2."
+    )
+
+    def members(self, load: Load, folder: Path) -> list[Member]:
+        """The members of a sweep over these, by method, learning rate and seed; every recipe is checked before anything runs.
+
+        A field of `align` that a method has no use for is left at its default for that method. The recipe's options are those of its
+        own method, which keeps them; `options` go before them.
+
+        Args:
+            load: Gives the recipe.
+            folder: Where the recipe is: paths of losses of the user's own start there.
+
+        Raises:
+            RecipeError: a name is unknown, or a member's recipe is wrong.
+        """
+        base = load({})
+        if base.align is None:
+            raise RecipeError("the recipe aligns nothing", where="align", do="give it a section align")
+        options = options_of(self.options, folder)
+        named = [*self.methods, *(own_module.absolute(name, folder) for name in self.own)]
+        methods = named or _all(options)
+        rows = {name: method_row(name, "--methods") for name in dict.fromkeys((*methods, *options))}
+        if unused := sorted(set(options) - set(methods)):
+            raise RecipeError(
+                f"options of {', '.join(map(quoted, unused))}, which the sweep does not have",
+                where="--option",
+                do="name it in --methods",
+            )
+        return [
+            Member(method, rows[method].family, rate, seed, settings, load(settings))
+            for method in methods
+            for rate in self.learning_rates or (base.align.learning_rate,)
+            for seed in self.seeds or (None,)
+            for settings in [_settings(base.align, rows[method], method, options.get(method, {}), (rate, seed))]
+        ]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One method at one learning rate.
+    """One method at one learning rate and seed.
 
     Attributes:
-        method: A name of METHODS.
+        method: A name of METHODS, or a loss of the user's own.
+        family: The method's family.
         learning_rate: Of its training.
-        recipe: The recipe with both.
+        seed: Of its training; None: the recipe's.
+        settings: What it changes in the recipe.
+        recipe: The recipe with all of these.
     """
 
     method: str
+    family: str
     learning_rate: float
+    seed: int | None
+    settings: Mapping[str, Any]
     recipe: Recipe
 
     @property
     def name(self) -> str:
         """What the sweep calls it."""
-        return f"{self.method} {self.learning_rate:g}"
+        seed = "" if self.seed is None else f" seed {self.seed}"
+        return f"{own_module.short(self.method)} {self.learning_rate:g}{seed}"
 
 
 @dataclass
@@ -47,74 +123,70 @@ class Result:
         method: Its method.
         family: The method's family.
         learning_rate: Of its training.
+        seed: Of its training; None: the recipe's.
         key: Of the aligned model; empty where there is none.
         metrics: Those of `align` and `evaluate`.
         seconds: Wall time of `align`, when it ran.
         error: Why it ended without a result; empty where it did not.
         warnings: Of `align` and `evaluate`.
+        not_learnt: Why its training seems not to have learnt; empty where it did.
     """
 
     method: str
     family: str
     learning_rate: float
+    seed: int | None = None
     key: str = ""
     metrics: dict[str, float | None] = field(default_factory=dict)
     seconds: float | None = None
     error: str = ""
     warnings: list[str] = field(default_factory=list)
+    not_learnt: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """All of it."""
         return asdict(self)
 
 
-def members(
-    load: Load, methods: Sequence[str], rates: Sequence[float], options: Mapping[str, Mapping[str, Any]]
-) -> list[Member]:
-    """The members of a sweep, by method and then by learning rate; every recipe is checked before anything runs.
-
-    A field of `align` that a method has no use for is left at its default for that method. The recipe's options are those of its own
-    method, which keeps them; `options` go before them.
-
-    Args:
-        load: Gives the recipe.
-        methods: Names of METHODS; empty: all that learn from data that is there and have no option without a default.
-        rates: Learning rates, the same for all.
-        options: Method -> its options.
-
-    Raises:
-        RecipeError: a name is unknown, or a member's recipe is wrong.
-    """
-    base = load({})
-    if base.align is None:
-        raise RecipeError("the recipe aligns nothing", where="align", do="give it a section align")
-    for name in (*methods, *options):
-        catalogue.look_up(catalogue.METHODS, name, "--methods")
-    if unused := sorted(set(options) - set(methods or _all(options))):
-        raise RecipeError(
-            f"options of {', '.join(map(quoted, unused))}, which the sweep does not have",
-            where="--option",
-            do="name it in --methods",
-        )
-    found = []
-    for method in methods or _all(options):
-        unread = catalogue.METHODS[method].learns_from().unread
-        given = {f"align.{name}": _default(name) for name in unread if name in base.align.model_fields_set}
-        if catalogue.METHODS[method].nll_option and base.align.sft_coefficient:
-            given["align.sft_coefficient"] = 0.0
-        own = base.align.options if method == base.align.method else {}
-        for rate in rates:
-            settings = {
-                **given,
-                "align.method": method,
-                "align.learning_rate": rate,
-                "align.options": {**own, **options.get(method, {})},
-            }
-            found.append(Member(method, rate, load(settings)))
+def options_of(texts: Sequence[str], folder: Path) -> dict[str, dict[str, Any]]:
+    """Method -> its options, from METHOD.NAME=VALUE; the files of losses of the user's own start at `folder`. Raises RecipeError."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, _, given = text.partition("=")
+        place, colon, named = name.rpartition(":")  # before a colon stands the file or module of a loss
+        method, separator, option = named.partition(".")
+        if not separator or not option:
+            raise RecipeError(
+                f"{text!r} is not of the form METHOD.NAME=VALUE", where="--option", do="for example kto.beta=0.2"
+            )
+        option, value = parse_setting(f"{option}={given}")
+        found.setdefault(own_module.absolute(f"{place}{colon}{method}", folder), {})[option] = value
     return found
 
 
-def _all(options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _settings(
+    base: AlignConfig,
+    row: catalogue.Method,
+    method: str,
+    options: Mapping[str, Any],
+    training: tuple[float, int | None],
+) -> dict[str, Any]:
+    """What a member changes in the recipe; `training` is its learning rate and seed."""
+    rate, seed = training
+    given = {f"align.{name}": _default(name) for name in row.learns_from().unread if name in base.model_fields_set}
+    if row.nll_option and base.sft_coefficient:
+        given["align.sft_coefficient"] = 0.0
+    own = base.options if method == base.method else {}
+    return {
+        **given,
+        "align.method": method,
+        "align.learning_rate": rate,
+        **({} if seed is None else {"align.seed": seed}),
+        "align.options": {**own, **options},
+    }
+
+
+def _all(options: Options) -> list[str]:
     """Methods that learn from data that is there; one with an option that has no default only where `options` has it."""
     return [
         name
@@ -129,19 +201,38 @@ def _default(name: str) -> Any:
 
 
 def run_members(
-    found: Sequence[Member], store: ArtifactStore, narrator: Narrator, done: Callable[[Member, Result], None]
+    found: Sequence[Member],
+    store: ArtifactStore,
+    run: Callable[[Member], Sequence[Outcome]],
+    done: Callable[[Member, Result], None],
 ) -> list[Outcome]:
-    """Run each member; one that fails does not stop the others. `done` hears of each as it ends. Returns the last member's outcomes."""
-    outcomes: list[Outcome] = []
+    """Run each member; one that fails does not stop the others.
+
+    Args:
+        found: The members.
+        store: Where their artifacts are.
+        run: Walks a member's steps.
+        done: Hears of each as it ends.
+
+    Returns:
+        The aligned model of each member that has one, by the member's name.
+    """
+    aligned: list[Outcome] = []
     for member in found:
-        result = Result(member.method, catalogue.METHODS[member.method].family, member.learning_rate)
+        result = Result(own_module.short(member.method), member.family, member.learning_rate, member.seed)
         try:
-            outcomes = walk(member.recipe, Selection(), store, narrator)
-            _take(result, {outcome.name: store.manifest(outcome.ref.key) for outcome in outcomes})
+            outcomes = {outcome.name: outcome for outcome in run(member)}
+            _take(result, {name: store.manifest(outcome.ref.key) for name, outcome in outcomes.items()})
+            if result.key:
+                config = member.recipe.align
+                assert config is not None, "a member aligns"
+                last = outcomes[matching(outcomes, "align")[-1]]
+                result.not_learnt = not_learnt(_curve(store.payload(last.ref)), config.batch_size)
+                aligned.append(last.model_copy(update={"name": member.name}))
         except AlignflowError as error:
             result.error = " ".join(str(error).split())
         done(member, result)
-    return outcomes
+    return aligned
 
 
 def _take(result: Result, manifests: Mapping[str, Manifest]) -> None:
@@ -157,3 +248,10 @@ def _take(result: Result, manifests: Mapping[str, Manifest]) -> None:
     result.key = manifests[rounds["align"][-1]].key
     times = [manifests[name].cost.get("wall_s") for name in rounds["align"]]
     result.seconds = None if None in times else sum(time for time in times if time is not None)
+
+
+def _curve(payload: Path) -> list[dict[str, float | None]]:
+    """The points of a training's curves; none where nobody kept them: they stand beside what is digested."""
+    path = payload.parent / "side" / "curves.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line.strip()]

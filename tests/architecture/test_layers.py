@@ -34,6 +34,7 @@ HEAVY = {
         "flows/deployed.py",
         "flows/deployments.py",
         "flows/run_pages.py",
+        "flows/sweep_pages.py",
         "flows/schedules.py",
         "cli/shown.py",
         "server/app.py",

@@ -40,3 +40,14 @@ def test_a_method_whose_loss_has_the_nll_says_which_option_weighs_it():
     )
     assert "sft_coefficient" not in shown("methods", "dpo")
     assert "arXiv" not in shown("methods", "cdpo")
+
+
+def test_a_loss_of_ones_own_is_shown_with_its_options_and_docstring(tmp_path, monkeypatch):
+    text = "from alignflow.models.losses import StageConfig, method\nraise SystemExit('it ran')\n"
+    options = "class O(StageConfig):\n    strength: float = 0.25\n"
+    loss = "@method(family='unpaired', options=O, needs_reference=False)\ndef mine(batch, options):\n    'Says what it is.'\n"
+    (tmp_path / "mine.py").write_text(text + options + loss)
+    monkeypatch.chdir(tmp_path)
+    found = " ".join(shown("methods", "mine.py:mine").split())
+    assert "mine.py:mine" in found and "Says what it is." in found and "no reference model" in found
+    assert "family unpaired; columns prompt, completion, label" in found and "strength" in found and "0.25" in found

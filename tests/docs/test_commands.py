@@ -249,6 +249,24 @@ def test_the_judge_of_the_readme_judges(tmp_path, monkeypatch):
     assert verdict.probability > 0.5
 
 
+def test_the_loss_of_ones_own_in_the_docs_is_a_method_that_learns_its_pairs(tmp_path):
+    from alignflow.data.own_methods import loaded_method
+    from alignflow.models.losses import pairs_of_tokens
+    from alignflow.models.own_loss import loss_of
+
+    (text,) = [text for text in fences(ROOT / "docs" / "extending.md", "python") if text.startswith("# my_losses.py\n")]
+    assert len([line for line in text.splitlines() if line.strip()]) <= 20
+    (tmp_path / "my_losses.py").write_text(text)
+    row = loaded_method(f"{tmp_path / 'my_losses.py'}:capped")
+    chosen, rejected = torch.zeros(2, 1, 3, requires_grad=True).unbind()
+    ones, zeros = torch.ones(1, 3), torch.zeros(1, 3)
+    batch = pairs_of_tokens((chosen, rejected), (ones, ones), (zeros, zeros))
+    output = loss_of(row)(batch, row.options(beta=2.0))
+    torch.testing.assert_close(output.loss, torch.tensor([0.693147]))
+    gradient = torch.autograd.grad(output.loss.sum(), (chosen, rejected))
+    assert (gradient[0] == -1.0).all() and (gradient[1] == 1.0).all()  # beta * sigmoid(0), up for chosen
+
+
 def test_the_loss_of_the_docs_computes_what_it_says():
     from alignflow.models.losses.base import pairs_of_tokens
 

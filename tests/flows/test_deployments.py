@@ -16,7 +16,7 @@ from alignflow.flows.forms import STANDS_IN
 
 
 def test_everything_is_offered():
-    assert set(DEPLOYMENTS) == {"pipeline", "rlaif-data", *catalogue.STAGES} - set(STANDS_IN)
+    assert set(DEPLOYMENTS) == {"pipeline", "sweep", "rlaif-data", *catalogue.STAGES} - set(STANDS_IN)
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

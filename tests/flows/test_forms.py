@@ -50,7 +50,8 @@ def test_the_schema_of_align():
         "title": "method",
         "type": "string",
         "enum": list(catalogue.METHODS),
-        "description": "A name of `alignflow methods`. Empty: as in the recipe (by default: dpo).",
+        "description": "A name of `alignflow methods`, or a loss of your own: path/to/file.py:NAME, package.module:NAME. "
+        "Your own is written under more, as align.method=file.py:NAME. Empty: as in the recipe (by default: dpo).",
     }
     assert fields["sft_coefficient"] == {
         "title": "sft_coefficient",

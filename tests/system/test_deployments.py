@@ -18,7 +18,7 @@ from alignflow.flows.forms import STANDS_IN
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 RECIPE = str(REPOSITORY / TINY)
-FLOWS = {"pipeline", "rlaif-data", *catalogue.STAGES} - set(STANDS_IN)
+FLOWS = {"pipeline", "sweep", "rlaif-data", *catalogue.STAGES} - set(STANDS_IN)
 
 
 class Server:
@@ -204,6 +204,38 @@ def test_preference_data_on_demand(server, finished, tmp_path):
         f"asked-by-rubric-{name}"
         for name in ("sample-samples", "sample-statistics", "label-samples", "label-statistics")
     }
+
+
+BROKEN = """
+from alignflow.models.losses import LossOutput, method
+@method(family="pairs")
+def one_number(batch, options):
+    return LossOutput(batch.logps()[0].sum())
+"""
+
+
+def test_a_sweep_from_its_form_has_a_run_for_each_member_and_a_table_with_a_picture(server, tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    axes = {"methods": ["kto", "dpo"], "own": [f"{tmp_path / 'broken.py'}:one_number"], "options": ["kto.beta=0.2"]}
+    run = server.start("sweep", recipe=RECIPE, axes=axes, more=["report=null"])
+    found = server.end(run)
+    assert (found["state_type"], found["name"]) == ("COMPLETED", "tiny sweep"), server.log(run)
+    members = server.ask("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}})
+    states = {member["name"]: member["state_type"] for member in members}
+    assert states == {"kto 0.0001": "COMPLETED", "dpo 0.0001": "COMPLETED", "broken.py:one_number 0.0001": "FAILED"}
+    artifacts = server.artifacts(run)
+    rows = json.loads(artifacts["tiny-sweep-table"]["data"])
+    assert [row["method"] for row in rows] == ["dpo", "broken.py:one_number", "kto"], "by family"
+    assert "shape (); expected (" in rows[1]["accuracy or rewards"] and "rubric:reader" in rows[2]["win rate"]
+    page = artifacts["tiny-sweep"]["data"]
+    assert "3 of 3 members ended, 1 of them without a result" in page and "data:image/png" in page
+    of_dpo = next(member["id"] for member in members if member["name"].startswith("dpo"))
+    assert "align cached" in server.log(of_dpo) and "tiny-dpo-0-0001-sweep-member-overview" in server.artifacts(of_dpo)
+
+    again = server.start("sweep", recipe=RECIPE, axes={**axes, "own": []}, more=["report=null"])
+    assert server.end(again)["state_type"] == "COMPLETED", server.log(again)
+    for member in server.ask("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [again]}}}):
+        assert set(server.tasks(member["id"]).values()) == {"Cached"}, "it goes on where the first one ended"
 
 
 def test_a_schedule_is_added_paused_kept_and_removed(server):

@@ -21,6 +21,7 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.settings import apply_setting, parse_setting
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError, cut, quoted
+from alignflow.data.own_methods import is_own, method_row
 from alignflow.data.paths import is_file, is_there
 from alignflow.data.yaml_text import YamlError, read_yaml_file
 
@@ -84,9 +85,10 @@ def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
 
 def check_names(recipe: Recipe) -> None:
     """Bind every name of the catalogue that the recipe uses, so that a typo fails before anything runs."""
-    if recipe.align is not None:
+    own_loss = recipe.align is not None and is_own(recipe.align.method)  # `check_own_code` looks at that
+    if recipe.align is not None and not own_loss:
         check_unused(recipe.align)
-    for section in ("align", "label", "evaluate"):
+    for section in ("label", "evaluate") if own_loss else ("align", "label", "evaluate"):
         config = getattr(recipe, section)
         for where, part in binding.configs_in(config, section) if config is not None else ():
             if isinstance(part, OnlineOptions):
@@ -101,7 +103,9 @@ def check_names(recipe: Recipe) -> None:
 
 
 def check_own_code(recipe: Recipe) -> None:
-    """Find every judge and reward of the user's own that the recipe names, without running it; raises RecipeError."""
+    """Find every judge, reward and loss of the user's own that the recipe names, without running it; raises RecipeError."""
+    if recipe.align is not None and is_own(recipe.align.method):
+        check_unused(recipe.align)
     for section in ("align", "label", "evaluate"):
         config = getattr(recipe, section)
         for where, part in binding.configs_in(config, section) if config is not None else ():
@@ -122,17 +126,17 @@ def check_template(template: str) -> None:
 
 def check_unused(align: AlignConfig) -> None:
     """Refuse fields of `align` that the trainer of its method would leave unread, or that its loss has itself; raises RecipeError."""
-    method = catalogue.look_up(catalogue.METHODS, align.method, "align.method")
+    method = method_row(align.method)
     for name in method.learns_from().unread:
         if name in align.model_fields_set and getattr(align, name) != type(align).model_fields[name].default:
             raise RecipeError(
-                f"the method {align.method!r} has no use for it",
+                f"the method {own_module.short(align.method)!r} has no use for it",
                 where=f"align.{name}",
                 do=f"`alignflow methods {align.method}` lists its options",
             )
     if align.sft_coefficient and method.nll_option:
         raise RecipeError(
-            f"the loss of {align.method!r} has the chosen answers' NLL itself, and would count it twice",
+            f"the loss of {own_module.short(align.method)!r} has the chosen answers' NLL itself, and would count it twice",
             where="align.sft_coefficient",
             do=f"leave it out; align.options.{method.nll_option} sets how much the NLL weighs",
         )
@@ -164,7 +168,8 @@ def resolve_paths(config: Any, base: Path) -> Any:
 
 def _resolved_options(config: BaseModel, options: dict[str, Any], base: Path) -> dict[str, Any]:
     """Options with absolute content paths, at any depth where a row of the catalogue says which fields are paths."""
-    parsed = binding.parsed_options(config, "options")
+    own_loss = isinstance(config, AlignConfig) and is_own(config.method)  # its file may not be here
+    parsed = None if own_loss else binding.parsed_options(config, "options")
     if parsed is not None:
         return resolve_paths(parsed, base).model_dump(mode="json", exclude_unset=True)
     return {key: _absolute(item, base) if isinstance(item, str) else item for key, item in options.items()}

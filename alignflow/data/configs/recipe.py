@@ -79,7 +79,7 @@ class EngineConfig(StageConfig):
     )
     environment: tuple[VariableName, ...] = runtime_field(
         default=(),
-        description="Names of environment variables that your own judge or reward function reads, such as a key; stages get no others of yours.",
+        description="Names of environment variables that your own judge, reward function or loss reads, such as a key; stages get no others of yours.",
     )
 
     @model_validator(mode="after")

@@ -195,7 +195,12 @@ class SplitConfig(StageConfig):
 class AlignConfig(TrainingConfig):
     """Alignment of the SFT model by a method of the catalogue."""
 
-    method: Name = Field(default="dpo", description="A name of `alignflow methods`.")
+    method: str = Field(
+        default="dpo",
+        min_length=1,
+        max_length=4500,
+        description="A name of `alignflow methods`, or a loss of your own: path/to/file.py:NAME, package.module:NAME.",
+    )
     learning_rate: float = Field(default=1e-6, gt=0, le=10, description="Peak learning rate, after warm-up.")
     metric_for_best_model: Literal["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"] = Field(
         default="eval_loss", description=BEST

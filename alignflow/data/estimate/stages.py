@@ -25,6 +25,7 @@ from alignflow.data.estimate.memory import (
 )
 from alignflow.data.estimate.place import FP32, Need, Place
 from alignflow.data.estimate.shapes import ModelShape, built_shape, read_shape
+from alignflow.data.own_methods import method_row
 from alignflow.data.run import Runtime
 
 Shapes = Mapping[str, ModelShape | None]
@@ -151,12 +152,12 @@ def _reward(asked: Asked) -> Demand | None:
 
 def _align(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
-    return FAMILY_DEMANDS.get(catalogue.METHODS[config.method].family, _offline)(asked)
+    return FAMILY_DEMANDS.get(method_row(config.method).family, _offline)(asked)
 
 
 def _offline(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
-    method, shape = catalogue.METHODS[config.method], asked.shapes["policy"]
+    method, shape = method_row(config.method), asked.shapes["policy"]
     # The base of an adapter is its reference.
     frozen = shape.parameters if shape is not None and method.live_reference and config.lora is None else 0
     if method.teacher:
@@ -225,7 +226,7 @@ def _learner(shape: ModelShape, settings: Settings, config: TrainingConfig, long
 def _online(asked: Asked) -> Demand | None:
     """Methods that sample: the value model is on the reward model's backbone where that is known, and never an adapter."""
     config: AlignConfig = asked.config
-    options = catalogue.parse_options(catalogue.METHODS[config.method], config.options, "align.options")
+    options = catalogue.parse_options(method_row(config.method), config.options, "align.options")
     policy, reward = asked.shapes["policy"], asked.shapes.get("reward_model")
     if policy is None or ("reward_model" in asked.shapes and reward is None):
         return None

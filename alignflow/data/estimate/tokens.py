@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alignflow.data import catalogue
 from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
 from alignflow.data.configs.training import RewardConfig, TrainingConfig
+from alignflow.data.own_methods import method_row
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _pairs(config: Any, statistics: Mapping[str, Any], pairs: int | None) -> Tok
 
 def _align(config: Any, statistics: Mapping[str, Any], pairs: int | None) -> Tokens | None:
     """Of data of the family's own kind, else of the pairs that stand in for it, each of whose answers it reads once."""
-    family = catalogue.METHODS[config.method].learns_from()
+    family = method_row(config.method).learns_from()
     return _answers(family.feeds[0].kind, family.answers, config, statistics, pairs) if family.feeds else None
 
 

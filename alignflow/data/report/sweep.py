@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import io
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
+from alignflow.data.catalogue import FAMILIES
+from alignflow.data.report.markdown import escaped, table
 from alignflow.data.report.plots import literal
+
+LARGEST_PICTURE = 300_000
+"""Characters of the picture in a page; a larger one is left out."""
 
 
 class Member(Protocol):
@@ -15,18 +21,21 @@ class Member(Protocol):
     method: str
     family: str
     learning_rate: float
+    seed: int | None
     metrics: dict[str, float | None]
     seconds: float | None
     error: str
+    not_learnt: str
 
 
+M = TypeVar("M", bound=Member)
 COLUMNS = ("method", "family", "learning rate", "accuracy or rewards", "win rate", "KL", "length", "seconds")
 
 
 def cells(member: Member) -> list[str]:
     """The row of a member: its family's own measure on held-out rows, win rates with intervals, KL per answer (nats), mean tokens beside SFT's."""
     found = member.metrics
-    start = [member.method, member.family, f"{member.learning_rate:g}"]
+    start = [called(member), member.family, f"{member.learning_rate:g}"]
     if member.error:
         return [*start, member.error, *[""] * (len(COLUMNS) - 4)]
     lengths = _number(found.get("tokens_mean/aligned")), _number(found.get("tokens_mean/sft"))
@@ -38,6 +47,26 @@ def cells(member: Member) -> list[str]:
         _number(found.get("kl")),
         f"{lengths[0]} / {lengths[1]}" if all(lengths) else "",
         seconds,
+    ]
+
+
+def called(member: Member) -> str:
+    """The method, with the seed where the sweep has several."""
+    return member.method if member.seed is None else f"{member.method} seed {member.seed}"
+
+
+def by_family(members: Iterable[M]) -> list[M]:
+    """The members in the order of the families; within one in the order in which they came."""
+    order = list(FAMILIES)
+    return sorted(members, key=lambda member: order.index(member.family))
+
+
+def doubts(members: Sequence[Member]) -> list[str]:
+    """One line for each member whose training seems not to have learnt: a bug until shown otherwise."""
+    return [
+        f"{called(member)} at {member.learning_rate:g} did not learn: {member.not_learnt}"
+        for member in by_family(members)
+        if member.not_learnt
     ]
 
 
@@ -65,10 +94,33 @@ def _number(value: float | None) -> str:
 
 
 def markdown(name: str, members: Sequence[Member]) -> str:
-    """The table as Markdown."""
+    """The table as Markdown, by family, and the members that did not learn."""
     lines = [f"# Sweep {name}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(member)) + " |" for member in members]
-    return "\n".join(lines) + "\n"
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in cells(member)) + " |" for member in by_family(members)
+    ]
+    told = [f"- **Warning:** {doubt}" for doubt in doubts(members)]
+    return "\n".join([*lines, *(["", *told] if told else [])]) + "\n"
+
+
+def page(name: str, members: Sequence[Member], planned: int) -> str:
+    """What a server shows of a sweep: how far it is, the table, who did not learn, the picture.
+
+    Args:
+        name: The recipe's.
+        members: What came of those that ended.
+        planned: How many there will be.
+    """
+    image = picture(members)
+    uri = "" if image is None else "data:image/png;base64," + base64.b64encode(image).decode()
+    parts = [
+        f"# Sweep {escaped(name)}",
+        f"{len(members)} of {planned} members ended, {sum(bool(member.error) for member in members)} of them without a result.",
+        table(COLUMNS, ([escaped(cell) for cell in cells(member)] for member in by_family(members))),
+        "\n".join(f"- **Warning:** {escaped(doubt)}" for doubt in doubts(members)),
+        f"![win rate against KL]({uri})" if 0 < len(uri) < LARGEST_PICTURE else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def picture(members: Sequence[Member]) -> bytes | None:
@@ -81,7 +133,7 @@ def picture(members: Sequence[Member]) -> bytes | None:
         )
         kl = member.metrics.get("kl")
         if rate is not None and kl is not None and not member.error:
-            points.append((kl, rate, f"{member.method} {member.learning_rate:g}"))
+            points.append((kl, rate, f"{called(member)} {member.learning_rate:g}"))
     if not points:
         return None
     from matplotlib.figure import Figure  # half a second

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from alignflow.models.evaluators.base import MODELS, Answer, Evaluation, EvaluationInputs, wilson
+from alignflow.data.intervals import wilson
+from alignflow.models.evaluators.base import MODELS, Answer, Evaluation, EvaluationInputs
 from alignflow.models.evaluators.checks import kept, loose_forms
 
 

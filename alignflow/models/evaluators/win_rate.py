@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.intervals import wilson
 from alignflow.data.own_module import short
-from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs, wilson
+from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs
 from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, flags_of, make_judge
 from alignflow.models.judges.label_statistics import option_mass, unanswered
 

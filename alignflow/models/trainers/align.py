@@ -6,6 +6,7 @@ from pathlib import Path
 
 from alignflow.data import catalogue
 from alignflow.data.configs.training import AlignConfig
+from alignflow.data.own_methods import loaded_method
 from alignflow.data.run import Run
 
 
@@ -26,7 +27,7 @@ def align(
 
     Returns the metrics of the trainer. Raises RecipeError for an unknown method or option before any model is loaded.
     """
-    method = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
+    method = loaded_method(config.method)
     catalogue.parse_options(method, config.options, "align.options")
     given = {
         "policy": policy,

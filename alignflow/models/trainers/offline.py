@@ -15,6 +15,8 @@ from alignflow.data.artifacts import identity
 from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
+from alignflow.data.own_methods import loaded_method
+from alignflow.data.own_module import short
 from alignflow.data.run import Run
 from alignflow.models.adapters import add_adapter, save_model
 from alignflow.models.batching import make_micro_batches
@@ -23,6 +25,7 @@ from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput, OfflineBatch
 from alignflow.models.losses.binary_feedback import score_scale
+from alignflow.models.own_loss import loss_of
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.displacement import wanted_logps, warn_of_displacement
@@ -93,7 +96,7 @@ def train_offline(
             policy and reference are the same model.
         ModelError: a teacher has another vocabulary.
     """
-    row = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
+    row = loaded_method(config.method)
     options = catalogue.parse_options(row, config.options, "align.options")
     given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
     kind, directory = fed_by(row.family, given, "align")
@@ -101,7 +104,7 @@ def train_offline(
     model = load_policy(policy, run.runtime, trainable=True)
     add_adapter(model, config, policy)
     if summary := row.learns_from().feed(kind).summary:
-        run.note(f"{config.method} reads {kind}: {summary}")
+        run.note(f"{short(config.method)} reads {kind}: {summary}")
     data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
@@ -123,7 +126,7 @@ def train_offline(
     sides = {side: Answers(model, rows, references.get(side), **settings) for side, rows in data.items()}
     if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(sides["train"], run)
-    figures, function = StepFigures(row, options, sides, config.seed, run), row.resolve()
+    figures, function = StepFigures(row, options, sides, config.seed, run), loss_of(row)
     method = Method(lambda batch: function(batch, options), row.family == "pairs", figures)
     rows = data["train"]
     beside = (
@@ -146,16 +149,19 @@ def train_offline(
     save_model(
         model,
         run.out,
-        card_of(config.method, options, {kind if kind != "preferences" else "pairs": str(len(rows))}, went_in),
+        card_of(
+            row, short(config.method), options, {kind if kind != "preferences" else "pairs": str(len(rows))}, went_in
+        ),
     )
     for each in (engine, *beside.values()):
         each.close()
     return metrics
 
 
-def card_of(method: str, options: BaseModel, rows: dict[str, str], licences: str) -> dict[str, str]:
+def card_of(
+    row: catalogue.Method, method: str, options: BaseModel, rows: dict[str, str], licences: str
+) -> dict[str, str]:
     """What the model card says of the training."""
-    row = catalogue.METHODS[method]
     paper = f" arXiv {row.paper}" if row.paper else ""
     aligned = {f"Aligned by {method}": f"Aligned by alignflow ({row.summary}{paper})."}
     return {**aligned, **rows, **settings_shown(options), "licences of what went in": licences}

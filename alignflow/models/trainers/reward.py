@@ -10,12 +10,12 @@ import torch
 
 from alignflow.data.configs.training import RewardConfig
 from alignflow.data.errors import TrainingError
+from alignflow.data.intervals import wilson
 from alignflow.data.run import Run
 from alignflow.models.adapters import add_adapter
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
-from alignflow.models.evaluators.base import wilson
 from alignflow.models.reward_model import RewardModel, build_reward_model, save_reward_model
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
 from alignflow.models.trainers.passes import passes

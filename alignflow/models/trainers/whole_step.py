@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from alignflow.data.catalogue import Method
+from alignflow.data.own_methods import step_function
 from alignflow.data.run import Run
 from alignflow.models.engines import group
 from alignflow.models.losses.base import OfflineBatch
@@ -38,9 +38,8 @@ class StepFigures:
     """
 
     def __init__(self, method: Method, options: Any, sides: Mapping[str, Answers], seed: int, run: Run):
-        module, _, name = method.whole_step.partition(":")
-        self._make: MakeFigures = getattr(importlib.import_module(module), name) if module else _nothing
-        self._reads = method.step_reads if module else "labels"
+        self._make: MakeFigures = step_function(method) or _nothing
+        self._reads = method.step_reads if method.whole_step else "labels"
         self._options, self._sides, self._run = options, sides, run
         self._state: State = {"seed": seed, "step": 0}
         self.of: Of = lambda rows: {}

@@ -20,6 +20,8 @@ from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
+from alignflow.data.own_methods import borrowed, method_row
+from alignflow.data.own_options import defaults_of
 from alignflow.data.run import Runtime
 from alignflow.data.shared_parts import VERSIONED
 from alignflow.tasks.keys.content import ContentDigests
@@ -103,6 +105,10 @@ def bound_parts(config: BaseModel) -> Iterator[tuple[str, str, Part]]:
 
 def _named_parts(table: str, name: str) -> Iterator[tuple[str, str, Part]]:
     if ":" in name:  # the user's own code enters by its source
+        if table == "methods":
+            row = method_row(name)
+            yield "families", row.family, row.learns_from()
+            yield from ((table, other, catalogue.METHODS[other]) for other in borrowed(row))
         return
     rows = catalogue.TABLES[table]
     if name == "auto":  # whichever fits the data: any of them may have made the result
@@ -145,6 +151,10 @@ def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterat
             and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}
         ):
             yield f"{prefix}.{name}.source", contents.of("module", value)
+            if isinstance(
+                config, AlignConfig
+            ):  # its options may be a class of alignflow, and defaults add nothing below
+                yield f"{prefix}.{name}.defaults", defaults_of(method_row(value).options)
 
 
 def _flatten_field(field: FieldInfo, value: Any, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:

@@ -52,7 +52,7 @@ def load(repository):
         ("model.chat_template=" + "x" * 300, "no chat template"),
         ("engine.rendezvous=host:99999", "no port 99999"),
         ("evaluate.evaluators=[kl, kl]", "'kl' is there twice"),
-        ("align.method=os:system", "unknown name 'os:system'"),
+        ("align.method=os:system", "no loss 'os:system'"),
         ("label.judge={name: llm, options: {options: [A, A]}}", "must differ"),
         ("sft.lora={target_modules: []}", "at least 1 item"),
         ("a..b=1", "not a place in a recipe"),

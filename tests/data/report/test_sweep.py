@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from alignflow.data.report.sweep import COLUMNS, cells, markdown, picture
+from alignflow.data.report.sweep import COLUMNS, by_family, cells, doubts, markdown, page, picture
 
 
 @dataclass
@@ -10,9 +10,11 @@ class Member:
     method: str = "dpo"
     family: str = "pairs"
     learning_rate: float = 1e-5
+    seed: int | None = None
     metrics: dict = field(default_factory=dict)
     seconds: float | None = 12.4
     error: str = ""
+    not_learnt: str = ""
 
 
 FOUND = {
@@ -65,3 +67,32 @@ def test_the_picture_has_the_members_with_reward_and_kl_and_is_none_without_any(
         [Member(metrics=FOUND), Member("kto", metrics=FOUND), Member(error="x")]
     )
     assert picture([Member(error="x"), Member()]) is None
+
+
+def test_a_seed_stands_beside_the_method():
+    assert cells(Member(seed=3))[0] == "dpo seed 3"
+
+
+def test_members_stand_by_family_and_in_it_as_they_came():
+    found = [Member("kto", "unpaired"), Member("simpo"), Member("lipo", "lists"), Member("dpo")]
+    assert [member.method for member in by_family(found)] == ["simpo", "dpo", "kto", "lipo"]
+    lines = markdown("mine", found).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[4:]] == ["simpo", "dpo", "kto", "lipo"]
+
+
+def test_a_member_that_did_not_learn_is_named_under_the_table():
+    found = [
+        Member(),
+        Member("kto", "unpaired", not_learnt="the loss did not fall: 1 in the first quarter, 2 in the last"),
+    ]
+    (doubt,) = doubts(found)
+    assert doubt.startswith("kto at 1e-05 did not learn: the loss did not fall")
+    assert markdown("mine", found).endswith(f"\n\n- **Warning:** {doubt}\n")
+    assert "**Warning:** kto at 1e" in page("mine", found, 3)
+
+
+def test_a_page_says_how_far_it_is_and_shows_the_picture_and_no_links():
+    found = [Member(metrics=FOUND), Member("kto", error="[x](https://example.invalid)")]
+    shown = page("mine", found, 5)
+    assert "2 of 5 members ended, 1 of them without a result." in shown and "(data:image/png;base64," in shown
+    assert "[x](https" not in shown and shown.count("![") == 1

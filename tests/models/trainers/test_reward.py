@@ -12,9 +12,9 @@ from alignflow.data import catalogue
 from alignflow.data.configs.reward_losses import REWARD_LOSSES
 from alignflow.data.configs.training import GREATER_IS_BETTER, RewardConfig
 from alignflow.data.errors import TrainingError
+from alignflow.data.intervals import wilson
 from alignflow.data.records import assistant, read_table, user, write_table
 from alignflow.data.run import Runtime
-from alignflow.models.evaluators.base import wilson
 from alignflow.models.losses.base import LossOutput
 from alignflow.models.losses.lists import make_lists
 from alignflow.models.reward_model import build_reward_model, load_reward_model

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from model_directory_support import write_weights
 from safetensors.torch import save_file
 
+from alignflow.data import catalogue
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, ReportConfig, SampleConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig, SourceConfig
 from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, SFTConfig
+from alignflow.data.configs.unpaired import KTOOptions
 from alignflow.data.errors import ModelError, UserError
 from alignflow.data.run import Runtime
 from alignflow.data.shared_parts import VERSIONED
@@ -154,6 +156,38 @@ def test_a_users_own_judge_enters_by_its_source(key, tmp_path, monkeypatch):
     before = key("label", config)
     (tmp_path / "own_judge.py").write_text("class Mine: x = 12\n")
     assert key("label", config) != before
+
+
+def test_a_users_own_loss_enters_by_its_source_and_changes_no_step_before_it(key, tmp_path):
+    text = (
+        'from alignflow.models.losses import method\n@method(family="unpaired")\ndef mine(batch, options): return {}\n'
+    )
+
+    def keys(number, place="a"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / "own.py").write_text(text.format(number))
+        config = AlignConfig(method=f"{tmp_path / place / 'own.py'}:mine")
+        return key("align", config), key("reference", ReferenceConfig(family="unpaired")), set(bound_parts(config))
+
+    before, reference, parts = keys(1)
+    assert keys(2)[0] != before and keys(2)[1] == reference, "an edit runs align again, and nothing else"
+    assert keys(1, "b")[0] == before, "the folder may move"
+    assert [(table, name) for table, name, _ in parts] == [("families", "unpaired")]
+
+
+def test_what_a_users_own_loss_takes_from_alignflow_counts_too(key, tmp_path, monkeypatch):
+    head = "from alignflow.models.losses import kto, method\nfrom alignflow.data.configs.unpaired import KTOOptions\n"
+    step = 'whole_step="alignflow.models.losses.step_scalars:kto_step"'
+    loss = f'@method(family="unpaired", options=KTOOptions, {step})\ndef mine(batch, options): return kto(batch, options)\n'
+    (tmp_path / "own.py").write_text(head + loss)
+    config = AlignConfig(method=f"{tmp_path / 'own.py'}:mine")
+    before = key("align", config)
+    assert {"methods.kto", "families.unpaired"} == {f"{table}.{name}" for table, name, _ in bound_parts(config)}
+    monkeypatch.setitem(catalogue.METHODS, "kto", replace(catalogue.METHODS["kto"], version="changed"))
+    assert key("align", config) != before
+    monkeypatch.undo()
+    monkeypatch.setattr(KTOOptions.model_fields["beta"], "default", 0.7)
+    assert key("align", config) != before, "a default of a class of alignflow changed"
 
 
 JUDGED = {"name": "judge", "options": {"judge": {"name": "rubric"}}}
