@@ -73,6 +73,11 @@ class Display:
             f"  gate {escape(gate_line(record))}: [{colour}]{record.verdict}[/{colour}]", highlight=False
         )
 
+    def remarks(self, text: str) -> None:
+        """What a person should know of the recipe's data."""
+        self.stop()
+        self.console.print(f"  {text}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+
     def stop(self) -> None:
         """Take the live line away."""
         if self._live:

@@ -24,6 +24,7 @@ from alignflow.flows.method_inputs import (
     NO_DATA,
     SCORES_ALONE,
     SCORES_BESIDE_PAIRS,
+    for_win_rates,
     needed_inputs,
     needed_model,
 )
@@ -215,7 +216,10 @@ class _Steps:
         elif recipe.align is not None:
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
             self._check_watcher(recipe.align)
-            self.add("align", "align", recipe.align, **self._inputs_of(method, recipe.align.max_length))
+            inputs, config = self._inputs_of(method, recipe.align.max_length), recipe.align
+            if inputs.get("rankings") == Link("label", "rankings"):
+                config = for_win_rates(config, recipe.label.judge)
+            self.add("align", "align", config, **inputs)
 
     def _check_watcher(self, config: AlignConfig) -> None:
         """The judge that watches a training must not be one that teaches it."""

@@ -120,7 +120,7 @@ class Story:
         self._whys: dict[str, str] = {}
         self._pages: dict[str, str] = {}
         self._gates: list[GateRecord] = []
-        self.narrator = Narrator(starts=self.starts, ends=self.ends, repairs=self.repairs, gates=self.gates)
+        self.narrator = Narrator.of(self)
 
     def __enter__(self) -> Story:
         return self
@@ -197,6 +197,11 @@ class Story:
         )
         self._log.info("%s", line)
         self._gates.append(record)
+
+    def remarks(self, text: str) -> None:
+        """What a person should know of the recipe's data; it stands on the overview, too."""
+        self._log.warning("%s", text)
+        self._notes.append(text)
 
     def _stop(self) -> _Running | None:
         running, self._running = self._running, None

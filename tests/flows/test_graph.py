@@ -183,7 +183,7 @@ def test_ppo_takes_what_its_options_need():
 REWARD_DATA = [
     ({"loss": "ranking"}, {"demonstrations": SOURCE}, ("label", "rankings")),
     ({"loss": "pointwise"}, {"demonstrations": SOURCE}, ("label", "rankings")),
-    ({"loss": "binary"}, {"demonstrations": SOURCE}, ("label", "preferences")),
+    ({"loss": "binary"}, {"demonstrations": SOURCE}, ("label", "unpaired")),
     ({"loss": "bradley_terry"}, {"demonstrations": SOURCE}, ("label", "preferences")),
     ({"loss": "ranking"}, {"rankings": SOURCE, "preferences": SOURCE}, ("prepare", "rankings")),
     ({"loss": "ranking"}, {"preferences": SOURCE}, ("prepare", "preferences")),

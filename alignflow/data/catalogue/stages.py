@@ -72,12 +72,12 @@ STAGES: Mapping[str, Stage] = {
     ),
     "label": Stage(
         "alignflow.models.judges.label:label",
-        "An AI judge turns candidates into preference data.",
+        "An AI judge turns candidates into pairs, rankings and good or bad answers.",
         config=generation.LabelConfig,
         takes=("completions", "policy?", "reward_model?"),
         makes="dataset",
         generates=True,
-        version="3",
+        version="4",
         fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(
