@@ -30,6 +30,11 @@ class LiPOOptions(StageConfig):
     )
 
 
+def score_range(options: StageConfig) -> tuple[float, float] | None:
+    """Between what scores have to lie for a method with these options; None: any will do."""
+    return (0.0, 1.0) if isinstance(options, LiPOOptions) and options.labels == "scores" else None
+
+
 class ListMLEOptions(StageConfig):
     """ListMLE on implicit rewards."""
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from alignflow.data import catalogue
 from alignflow.data.artifacts import identity
-from alignflow.data.configs.base import content_kind
+from alignflow.data.configs.base import StageConfig, content_kind
+from alignflow.data.configs.lists import score_range
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
@@ -89,7 +90,7 @@ def train_offline(
     Metrics: those of the method's loss for the last logged steps, and `eval_` ones on heldout.parquet.
 
     Raises:
-        TrainingError: no rows, zero steps, a loss that is not finite, or log-ratios of a first batch that are not 0 though
+        TrainingError: no rows, zero steps, scores that the method cannot take, a loss that is not finite, or log-ratios of a first batch that are not 0 though
             policy and reference are the same model.
         ModelError: a teacher has another vocabulary.
     """
@@ -103,6 +104,7 @@ def train_offline(
     if summary := row.learns_from().feed(kind).summary:
         run.note(f"{config.method} reads {kind}: {summary}")
     data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
+    check_scores(data, config.method, options)
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
     if row.needs_reference and not row.live_reference:
@@ -159,6 +161,21 @@ def card_of(method: str, options: BaseModel, rows: dict[str, str], licences: str
     paper = f" arXiv {row.paper}" if row.paper else ""
     aligned = {f"Aligned by {method}": f"Aligned by alignflow ({row.summary}{paper})."}
     return {**aligned, **rows, **settings_shown(options), "licences of what went in": licences}
+
+
+def check_scores(data: dict[str, OfflineRows], method: str, options: StageConfig) -> None:
+    """Raise TrainingError where scores lie outside of what the method's options allow."""
+    limits = score_range(options)
+    for side, rows in data.items():
+        if limits is None or rows.score is None or not len(rows.score):
+            continue
+        low, high = float(rows.score.min()), float(rows.score.max())
+        if low < limits[0] or high > limits[1]:
+            raise TrainingError(
+                f"{method} with labels: scores needs scores from {limits[0]:g} to {limits[1]:g}, and those of {side} go from {low:g} to {high:g}",
+                where="align.options.labels",
+                do="set it to win_rates, which takes scores of any range, or scale the scores of the data",
+            )
 
 
 def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:

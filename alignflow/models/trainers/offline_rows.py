@@ -24,6 +24,7 @@ from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
 from alignflow.models.losses.base import Role
 from alignflow.models.stored_rows import Picked, StoredRows, open_rows, plain
+from alignflow.models.trainers.contradicted import contradicted
 from alignflow.models.trainers.mismatched import find_mismatched
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.room import room
@@ -208,7 +209,8 @@ def read_rankings(
 ) -> OfflineRows:
     """The lists of a table of rankings, without answers that have no score or are over `max_length` tokens or the model's `context`.
 
-    A list of which fewer than two different scores are left is left out. All that is left out is counted. The best answer of a list
+    So are answers with the same tokens and different scores. A list of which fewer than two different scores are left is left out.
+    All that is left out is counted. The best answer of a list
     has the role CHOSEN (of equal ones the first), the others OTHER. The order within a list is shuffled by its name: LiPO's ranks
     follow it where the policy's scores are equal, as they are at the start.
 
@@ -218,6 +220,22 @@ def read_rankings(
         TrainingError: an answer has no token.
     """
     encoded, usable = _scored_answers(path, tokenizer, max_length, run, stage, context)
+    twice = contradicted(encoded, usable, _scores(encoded))
+    if count := int(twice.sum()):
+        run.warn(
+            f"{count} answers of {path.stem} have the same tokens as another one of their list and another score, and were left out"
+        )
+    return _ranked(encoded, usable & ~twice, path, run)
+
+
+def read_rankings_with_copies(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
+    """As `read_rankings`, but answers with the same tokens and different scores stay, for a reader that decides which one counts."""
+    return _ranked(*_scored_answers(path, tokenizer, max_length, run, stage, context), path, run)
+
+
+def _ranked(encoded: EncodedRows, usable: np.ndarray, path: Path, run: Run) -> OfflineRows:
     groups, small = _lists(encoded, usable)
     if small:
         run.warn(f"{small} lists of {path.stem} have fewer than two answers of different scores and were left out")
