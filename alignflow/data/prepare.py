@@ -52,7 +52,7 @@ def prepare(config: PrepareConfig, *, tokenizer: Path, run: Run) -> dict[str, fl
     forget()
     kinds = [kind for kind in (*SPLIT, "completions") if getattr(config, kind)]
     processes = min(run.runtime.threads, usable_cores())
-    with Spool(run.out.parent / "spool") as spool, Workers(processes) as workers:
+    with Spool(run.out.parent / "spool") as spool, Workers(processes, run.note) as workers:
         work = _Tables(config, tokenizer, run, spool, workers, total=len(kinds) + 3)
         work.evaluation()
         for kind in kinds:
