@@ -147,8 +147,8 @@ class Story:
     def progress(self, name: str, state: dict[str, Any]) -> None:
         """How far the running step is; shown every two seconds at most, and logged every fifteen."""
         running, now = self._running, time.monotonic()
-        if running is None or running.name != name:
-            return
+        if running is None or running.name != name or "note" in state:
+            return  # a note is in the run's log already
         if "waits" in state:
             self._log.info("%s", progress_line(name, state))
             self._show_progress(running, 0.0, progress_line(name, state))
