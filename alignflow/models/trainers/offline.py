@@ -14,6 +14,7 @@ from alignflow.data import catalogue
 from alignflow.data.artifacts import identity
 from alignflow.data.configs.base import StageConfig, content_kind
 from alignflow.data.configs.lists import score_range
+from alignflow.data.configs.pairwise import nll_of_prompts
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
@@ -34,6 +35,7 @@ from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.reference_scores import References, fed_by, is_of, read_references, read_sides
 from alignflow.models.trainers.second_models import live_model, teacher_of, value_network
 from alignflow.models.trainers.whole_step import StepFigures
+from alignflow.models.trainers.with_prompts import count_prompts
 
 START_TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
 """Largest mean over answers of |log pi - log pi_ref| per token, nats, where both are one model: what rounding makes of it."""
@@ -105,6 +107,8 @@ def train_offline(
         run.note(f"{config.method} reads {kind}: {summary}")
     data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
     check_scores(data, config.method, options)
+    if nll_of_prompts(options):
+        data = {side: count_prompts(rows) for side, rows in data.items()}
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
     if row.needs_reference and not row.live_reference:
