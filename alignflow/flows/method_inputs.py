@@ -83,7 +83,7 @@ def needed_inputs(recipe: Recipe) -> set[str]:
     """The optional inputs that the recipe's method works on, by its options."""
     if recipe.align is None or recipe.replace.align:
         return set()
-    method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
+    method = binding.bound_method(recipe.align)
     needs = {"reference"} if method.needs_reference and not method.live_reference else set()
     for _, part in binding.configs_in(recipe.align, "align"):
         if isinstance(part, RewardSourceConfig):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from alignflow.data import catalogue
+from alignflow.data import binding, catalogue
 from alignflow.data.artifacts import identity
 from alignflow.data.configs.base import StageConfig, content_kind
 from alignflow.data.configs.lists import score_range
@@ -96,7 +96,7 @@ def train_offline(
             policy and reference are the same model.
         ModelError: a teacher has another vocabulary.
     """
-    row = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
+    row = binding.bound_method(config)
     options = catalogue.parse_options(row, config.options, "align.options")
     given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
     kind, directory = fed_by(row.family, given, "align")
