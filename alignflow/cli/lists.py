@@ -13,6 +13,7 @@ from alignflow.cli.terminal import Console
 from alignflow.data import catalogue
 from alignflow.data.catalogue import Family, Judge, Method, Part, Reward, Stage
 from alignflow.data.configs.bounds import bounds_of
+from alignflow.flows.method_inputs import LABELLED
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +72,11 @@ def show_one(console: Console, name: str, row: Part) -> None:
         paper = f"; arXiv {row.paper}" if row.paper else ""
         console.print(f"family {row.family}; columns {', '.join(family.columns)}; {reference}{paper}", highlight=False)
         for feed in family.feeds:
-            console.print(f"fed by data.{feed.kind}{f': {feed.summary}' if feed.summary else ''}", highlight=False)
+            formats = ", ".join(name for name, each in catalogue.FORMATS.items() if feed.kind in each.kinds)
+            source = f"formats {formats}{'; or the label stage' if feed.kind in LABELLED else ''}"
+            console.print(
+                f"fed by data.{feed.kind} ({source}){f': {feed.summary}' if feed.summary else ''}", highlight=False
+            )
         if row.formula:
             console.print(f"loss: {escape(row.formula)}", highlight=False)
         if row.nll_option:

@@ -26,7 +26,7 @@ class KTOOptions(StageConfig):
 
 
 class BCOOptions(StageConfig):
-    """Binary Classifier Optimization."""
+    """Binary Classifier Optimization. The paper's optional weights by a density ratio of the prompts (UDM) are not here."""
 
     beta: float = beta_field(0.01)
     delta_kind: Literal["balanced", "pooled"] = Field(

@@ -106,9 +106,7 @@ def train_offline(
     if summary := row.learns_from().feed(kind).summary:
         run.note(f"{config.method} reads {kind}: {summary}")
     data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
-    check_scores(data, config.method, options)
-    if nll_of_prompts(options):
-        data = {side: count_prompts(rows) for side, rows in data.items()}
+    data = as_options_ask(data, config.method, options)
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
     if row.needs_reference and not row.live_reference:
@@ -165,6 +163,12 @@ def card_of(method: str, options: BaseModel, rows: dict[str, str], licences: str
     paper = f" arXiv {row.paper}" if row.paper else ""
     aligned = {f"Aligned by {method}": f"Aligned by alignflow ({row.summary}{paper})."}
     return {**aligned, **rows, **settings_shown(options), "licences of what went in": licences}
+
+
+def as_options_ask(data: dict[str, OfflineRows], method: str, options: StageConfig) -> dict[str, OfflineRows]:
+    """The rows as the method's options ask for them; raises TrainingError for scores that they do not allow."""
+    check_scores(data, method, options)
+    return {side: count_prompts(rows) for side, rows in data.items()} if nll_of_prompts(options) else data
 
 
 def check_scores(data: dict[str, OfflineRows], method: str, options: StageConfig) -> None:
