@@ -87,7 +87,7 @@ STAGES: Mapping[str, Stage] = {
         takes=("base", "preferences?", "unpaired?", "rankings?"),
         makes="reward_model",
         trains=True,
-        version="5",
+        version="6",
     ),
     "reference": Stage(
         "alignflow.models.reference:compute_reference",
