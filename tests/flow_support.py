@@ -5,9 +5,9 @@ from alignflow.data.artifacts import Manifest, digest_of, file_digest, part_dige
 from alignflow.flows.calls import Caller
 
 PARTS = {
-    "prepare": ("demonstrations", "prompts", "evaluation", "general", "preferences"),
+    "prepare": ("demonstrations", "prompts", "evaluation", "general", "preferences", "unpaired"),
     "sample": ("completions",),
-    "label": ("preferences",),
+    "label": ("preferences", "rankings", "unpaired"),
     "split": ("part.1", "part.2", "part.3"),
 }
 

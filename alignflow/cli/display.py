@@ -45,8 +45,10 @@ class Display:
             self._live.start()
 
     def progress(self, name: str, state: dict[str, Any]) -> None:
-        """How far the running step is."""
-        if self._live:
+        """How far the running step is, or what it has to tell."""
+        if "note" in state:
+            self.console.print(f"  {name}: {state['note']}", highlight=False, soft_wrap=True, markup=False)
+        elif self._live:
             self._live.update(escape(self._line(state)))
         elif "waits" in state or time.monotonic() - self._printed > PLAIN_EVERY_S:
             self._printed = time.monotonic()
@@ -73,6 +75,11 @@ class Display:
         self.console.print(
             f"  gate {escape(gate_line(record))}: [{colour}]{record.verdict}[/{colour}]", highlight=False
         )
+
+    def remarks(self, text: str) -> None:
+        """What a person should know of the recipe's data."""
+        self.stop()
+        self.console.print(f"  {text}", style="yellow", highlight=False, soft_wrap=True, markup=False)
 
     def stop(self) -> None:
         """Take the live line away."""

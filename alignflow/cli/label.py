@@ -15,7 +15,7 @@ from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import parse_setting
 from alignflow.flows.pipeline import walk_nodes
-from alignflow.flows.preference_data import Order, make_job
+from alignflow.flows.preference_data import Order, TableName, make_job
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Number = int | None
@@ -54,6 +54,10 @@ def label(
     out: Annotated[
         str, typer.Option(metavar="DIRECTORY", help="Copy the data there; it must not exist, or be empty.")
     ] = "",
+    table: Annotated[
+        TableName,
+        typer.Option(help="What is copied: pairs, answers labelled good or bad, or answers with scores."),
+    ] = "preferences",
 ) -> None:
     """Sample answers to prompts, let a judge label them, and report; what was computed before is not computed again."""
     given = {
@@ -66,7 +70,7 @@ def label(
     chosen += [parse_setting(text) for text in settings or ()]
     options = tuple(parse_setting(text) for text in option or ())
     store = ArtifactStore()
-    job = make_job(Order(prompts, model, judge, options, tuple(chosen), out), store, Path.cwd())
+    job = make_job(Order(prompts, model, judge, options, tuple(chosen), out, table), store, Path.cwd())
     server, console = configure_prefect(store.root), Console()
     if not server:
         refuse_far_workers(job.recipe)

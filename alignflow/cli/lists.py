@@ -16,6 +16,7 @@ from alignflow.data import catalogue, own_module
 from alignflow.data.catalogue import Family, Judge, Method, Part, Reward, Stage
 from alignflow.data.configs.bounds import bounds_of
 from alignflow.data.own_methods import OwnMethod, method_row
+from alignflow.flows.method_inputs import LABELLED
 
 
 def register(app: typer.Typer) -> None:
@@ -81,7 +82,11 @@ def show_one(console: Console, name: str, row: Part) -> None:
         paper = f"; arXiv {row.paper}" if row.paper else ""
         console.print(f"family {row.family}; columns {', '.join(family.columns)}; {reference}{paper}", highlight=False)
         for feed in family.feeds:
-            console.print(f"fed by data.{feed.kind}{f': {feed.summary}' if feed.summary else ''}", highlight=False)
+            formats = ", ".join(name for name, each in catalogue.FORMATS.items() if feed.kind in each.kinds)
+            source = f"formats {formats}{'; or the label stage' if feed.kind in LABELLED else ''}"
+            console.print(
+                f"fed by data.{feed.kind} ({source}){f': {feed.summary}' if feed.summary else ''}", highlight=False
+            )
         if isinstance(row, OwnMethod) and row.docstring:
             console.print(escape(row.docstring), highlight=False)
         if row.formula:

@@ -18,7 +18,7 @@ from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.capacity import Estimator, StepNeed, parts_text, size
 from alignflow.flows.gates import standing
 from alignflow.flows.graph import nodes
-from alignflow.flows.method_inputs import conversion
+from alignflow.flows.remarks import planned
 from alignflow.tasks.launch.machine import Machine
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
@@ -37,9 +37,8 @@ def plan(
     """What a run would do: run, cached, after another stage, or blocked; why; and what it would need."""
     loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
     steps = plan_steps(loaded, store)
-    aligned = next((node for node in nodes(loaded) if node.base == "align"), None)
-    if aligned and (text := conversion(loaded, aligned.inputs)):
-        console.print(escape(text), highlight=False, soft_wrap=True)
+    for line in planned(loaded, nodes(loaded)):
+        console.print(escape(line), highlight=False, soft_wrap=True)
     if not estimate:
         console.print(plan_table(steps, []))
         print_gates(loaded, steps, store, console)

@@ -1,8 +1,9 @@
-"""Configs that name a row of the catalogue: the row, its parsed options, and all configs inside a config."""
+"""Configs that name a row of the catalogue: the row as its options make it, its parsed options, and all configs inside a config."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from alignflow.data import catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
+from alignflow.data.configs.unpaired import compares_distributions
 from alignflow.data.own_methods import method_row
 
 HOLDERS: tuple[tuple[type[BaseModel], str, str], ...] = (
@@ -37,6 +39,23 @@ def parsed_options(config: BaseModel, where: str) -> BaseModel | None:
             )
             return catalogue.parse_options(row, config.options, f"{where}.options")  # type: ignore[attr-defined]
     return None
+
+
+def bound_method(config: AlignConfig, where: str = "align") -> catalogue.Method:
+    """The row of the method of a config as its options make it: some take figures per token of a reference that runs beside the policy.
+
+    Raises:
+        RecipeError: the method or an option is unknown.
+    """
+    row = method_row(config.method, f"{where}.method")
+    return as_options_make(row, catalogue.parse_options(row, config.options, f"{where}.options"))
+
+
+def as_options_make(row: catalogue.Method, options: BaseModel) -> catalogue.Method:
+    """A method's row as its parsed options make it; see `bound_method`."""
+    if compares_distributions(options):
+        return replace(row, live_reference=True, needs=(*row.needs, "forward_kl", "reference_logps"))
+    return row
 
 
 def configs_in(config: BaseModel, where: str) -> Iterator[tuple[str, BaseModel]]:

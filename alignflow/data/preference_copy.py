@@ -1,4 +1,4 @@
-"""A copy of a preference data set outside of the store, with what is known about it."""
+"""A copy of one table of a labelled data set outside of the store, with what is known about it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def check_target(directory: Path) -> Path:
     return directory
 
 
-def copy_preferences(manifest: Manifest, payload: Path, directory: Path) -> None:
-    """Copy the tables, their statistics and the manifest of a labelled data set; the directory is there when all of it is."""
+def copy_table(manifest: Manifest, payload: Path, table: str, directory: Path) -> None:
+    """Copy both sides of a table, the statistics and the manifest of a labelled data set; the directory is there when all of it is."""
     check_target(directory)
     staging = directory.with_name(f".{directory.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(payload / "preferences", staging)
-    verify_whole(payload / "preferences", staging)
+    shutil.copytree(payload / table, staging)
+    verify_whole(payload / table, staging)
     shutil.copy(payload / "statistics.json", staging)
     (staging / "manifest.json").write_text(manifest_text(manifest))
     if directory.is_dir():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from alignflow.data.chat_templates import write_conversation
-from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
+from alignflow.data.configs.inputs import PROMPTED, PrepareConfig, SourceConfig
 from alignflow.data.dropped import Parsed, say_dropped
 from alignflow.data.errors import DataError, cut
 from alignflow.data.filters import Table
@@ -34,8 +34,6 @@ from alignflow.data.sources.splits import listed
 from alignflow.data.spool import Spool, read_rows, write_rows
 
 SPLIT = ("demonstrations", "prompts", "preferences", "unpaired", "rankings")
-PROMPTED = ("demonstrations", "preferences", "unpaired", "rankings")
-"""Kinds whose prompts stand in where the config names none: the first of these that it has."""
 SHOWN = 3
 SAID_AFTER_S = 2.0
 """A table that takes less says nothing of its rows while it is made."""
@@ -54,7 +52,7 @@ def prepare(config: PrepareConfig, *, tokenizer: Path, run: Run) -> dict[str, fl
     forget()
     kinds = [kind for kind in (*SPLIT, "completions") if getattr(config, kind)]
     processes = min(run.runtime.threads, usable_cores())
-    with Spool(run.out.parent / "spool") as spool, Workers(processes) as workers:
+    with Spool(run.out.parent / "spool") as spool, Workers(processes, run.note) as workers:
         work = _Tables(config, tokenizer, run, spool, workers, total=len(kinds) + 3)
         work.evaluation()
         for kind in kinds:

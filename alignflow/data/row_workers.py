@@ -33,10 +33,15 @@ class Workers:
 
     They are forked from a server that has loaded what they need (`row_process`), or begin fresh where there is none. They share its memory, die
     with this process, and end when the `with` block ends. There are none where they would import another package of this one's name.
+    `say` hears why rows are worked on in this process alone, where others were asked for and are needed.
     """
 
-    def __init__(self, processes: int):
+    def __init__(self, processes: int, say: Callable[[str], None] = lambda text: None):
         self.processes = min(processes, MOST) if _is_found() else 1
+        self._alone = (
+            "" if self.processes == min(processes, MOST) else f"they would import another {__name__.split('.')[0]}"
+        )
+        self._say = say
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
@@ -55,16 +60,14 @@ class Workers:
         """
         jobs = iter(jobs)
         if self._pool is None:
-            for job in jobs if self.processes < 2 else islice(jobs, FEW):
+            for job in islice(jobs, FEW):
                 yield function(*job)
             first = next(jobs, None)
             if first is None:
                 return
             jobs = chain([first], jobs)
-            try:
-                self._pool = ProcessPoolExecutor(self.processes, _context(), _begin)
-            except OSError:  # there is no place for semaphores, such as a /dev/shm that can be written
-                self.processes = 1
+            self._pool = self._start()
+            if self._pool is None:
                 for job in jobs:
                     yield function(*job)
                 return
@@ -78,6 +81,18 @@ class Workers:
                 yield _result(waiting.popleft())
         while waiting:
             yield _result(waiting.popleft())
+
+    def _start(self) -> ProcessPoolExecutor | None:
+        """The processes, or None where this one works alone."""
+        if self.processes > 1:
+            try:
+                return ProcessPoolExecutor(self.processes, _context(), _begin)
+            except OSError as error:  # there is no place for semaphores, such as a /dev/shm that can be written
+                self.processes, self._alone = 1, " ".join(str(error).split())
+        if self._alone:
+            self._say(f"rows are worked on in one process, which takes longer: others cannot start ({self._alone})")
+            self._alone = ""
+        return None
 
 
 def _result(future: Future[Result]) -> Result:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 Row = dict[str, Any]
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 
 class Spool:
@@ -72,13 +73,31 @@ class SpooledRows:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows: what JSON can hold, and as Python holds it itself, which is faster and exact. Another version of Python may not read them."""
+    """Write rows: what JSON can hold, and as Python holds it itself, which is faster and exact. Another version of Python may not read them.
+
+    Figures of NumPy and other kinds of list and text become Python's own. Raises TypeError for values that JSON does not have, such as arrays.
+    """
     listed = list(rows)
-    try:
-        data = marshal.dumps(listed)
-    except ValueError:  # a kind of text or list of its own
-        data = marshal.dumps(json.loads(json.dumps(listed)))
-    path.write_bytes(data)
+    if not _is_pythons(listed):  # marshal would write a figure of NumPy as its bytes, in silence
+        listed = json.loads(json.dumps(listed, default=_plain))
+    path.write_bytes(marshal.dumps(listed))
+
+
+def _is_pythons(value: Any) -> bool:
+    """Whether a value and all that it holds are of Python's own kinds, and of no kind derived from them."""
+    kind = type(value)
+    if kind is not dict and kind is not list and kind is not tuple:
+        return kind in _SIMPLE
+    for each in value.values() if kind is dict else value:  # noqa: SIM110 - a generator takes twice as long
+        if type(each) not in _SIMPLE and not _is_pythons(each):
+            return False
+    return True
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a row of data cannot hold a value of the kind {type(value).__name__}")
 
 
 def read_rows(path: Path, mask: np.ndarray | None = None) -> Iterator[Row]:

@@ -28,7 +28,7 @@ from alignflow.flows.calls import Caller
 from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_form, stage_form, sweep_form
 from alignflow.flows.inputs import find_inputs, steps_of
 from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selected, walk, walk_nodes
-from alignflow.flows.preference_data import Order, make_job, preference_form
+from alignflow.flows.preference_data import Order, TableName, make_job, preference_form
 from alignflow.flows.requests import Request, check_size, one_run_of, recipe_path, request, served_store
 from alignflow.flows.run_pages import Story
 from alignflow.flows.steps import named_steps
@@ -279,6 +279,7 @@ def rlaif_data(
     judge_options: dict[str, Any] = {},  # noqa: B006
     settings: PreferenceSettings = PreferenceSettings(),  # noqa: B008
     out: str = "",
+    table: TableName = "preferences",
 ) -> Result:
     """Preference data on demand: sample answers to prompts, let a judge label them, report; nothing is trained.
 
@@ -289,10 +290,11 @@ def rlaif_data(
         judge_options: What this judge alone has; see `alignflow judges JUDGE`.
         settings: How to sample and label; empty fields have their defaults.
         out: A directory of the machine that runs it to copy the data to; it must not exist, or be empty.
+        table: What is copied there: pairs, answers labelled good or bad, or answers with scores.
     """
 
     def work(store: ArtifactStore) -> list[Outcome]:
-        order = Order(prompts, model, judge, tuple(judge_options.items()), (*settings.given(),), out)
+        order = Order(prompts, model, judge, tuple(judge_options.items()), (*settings.given(),), out, table)
         job = make_job(order, store, store.root.parent)
         with (
             one_run_of(job.recipe, store, get_run_logger().info),

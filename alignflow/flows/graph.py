@@ -27,6 +27,7 @@ from alignflow.flows.method_inputs import (
     NO_DATA,
     SCORES_ALONE,
     SCORES_BESIDE_PAIRS,
+    for_win_rates,
     needed_inputs,
     needed_model,
 )
@@ -204,7 +205,10 @@ class _Steps:
                 self.aligned = self._align_in_rounds(method, recipe.align, options)
             else:
                 inputs = self._inputs_of(method, recipe.align.max_length, self.policy, self._fed(method))
-                self.aligned = self.add("align", "align", recipe.align, **inputs)
+                config = recipe.align
+                if inputs.get("rankings") == Link("label", "rankings"):
+                    config = for_win_rates(config, recipe.label.judge)
+                self.aligned = self.add("align", "align", config, **inputs)
 
     def _align_in_rounds(self, method: catalogue.Method, config: AlignConfig, options: StagedOptions) -> str:
         """One part of the pairs after the other: each round starts from the model of the round before and compares with it."""

@@ -6,8 +6,10 @@ from collections.abc import Collection
 
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.lists import FOR_WIN_RATES
 from alignflow.data.configs.online import OnlineOptions, PPOOptions, RewardSourceConfig
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.training import AlignConfig
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
 
@@ -21,13 +23,27 @@ def conversion(recipe: Recipe, inputs: Collection[str]) -> str:
     return f"align: {short(recipe.align.method)} reads {read.kind}: {read.summary}" if read and read.summary else ""
 
 
+def for_win_rates(config: AlignConfig, judge: JudgeConfig) -> AlignConfig:
+    """The config for rankings of a judge: with the method's options for win rates where the judge is known to compare pairs; the
+    recipe's own options go before them."""
+    row = catalogue.JUDGES.get(judge.name)
+    if row is None or row.pointwise:
+        return config
+    options = method_row(config.method).options
+    marks = {name: field.json_schema_extra for name, field in options.model_fields.items()}
+    chosen = {
+        name: mark[FOR_WIN_RATES] for name, mark in marks.items() if isinstance(mark, dict) and FOR_WIN_RATES in mark
+    }
+    return config.model_copy(update={"options": {**chosen, **config.options}})
+
+
 def needed_model(judge: JudgeConfig) -> str:
     """What a judge falls back on: policy, reward_model, or nothing where its options name a model."""
     row = catalogue.JUDGES.get(judge.name)
     return row.needs if row and not judge.options.get("model") else ""
 
 
-LABELLED = ("preferences", "rankings")
+LABELLED = ("preferences", "rankings", "unpaired")
 """Tables that the stage `label` writes."""
 NO_DATA = {
     "preferences": ("data", "preferences", "give data.prompts, data.demonstrations or data.preferences"),
@@ -69,7 +85,7 @@ def needed_inputs(recipe: Recipe) -> set[str]:
     """The optional inputs that the recipe's method works on, by its options."""
     if recipe.align is None or recipe.replace.align:
         return set()
-    method = method_row(recipe.align.method)
+    method = binding.bound_method(recipe.align)
     needs = {"reference"} if method.needs_reference and not method.live_reference else set()
     for _, part in binding.configs_in(recipe.align, "align"):
         if isinstance(part, RewardSourceConfig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -20,6 +20,7 @@ from alignflow.flows.forms import Fields, empty_unless_given
 from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.inputs import Inputs
 from alignflow.flows.means import Means, means
+from alignflow.flows.remarks import chosen_options, unused_lines
 from alignflow.flows.steps import Node, downstream, named_steps, upstream
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -67,6 +68,7 @@ class Narrator:
     ends: Callable[[Outcome], None] = lambda outcome: None
     repairs: Callable[[str, str], None] = lambda name, why: None
     gates: Callable[[GateRecord], None] = lambda record: None
+    remarks: Callable[[str], None] = lambda text: None
 
     @classmethod
     def of(cls, *hearers: Narrator | Any) -> Narrator:
@@ -75,7 +77,7 @@ class Narrator:
         def tell(event: str) -> Callable[..., None]:
             return lambda *what: [getattr(hearer, event)(*what) for hearer in hearers] and None
 
-        return cls(starts=tell("starts"), ends=tell("ends"), repairs=tell("repairs"), gates=tell("gates"))
+        return cls(*(tell(event.name) for event in fields(cls)))
 
 
 def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: Narrator) -> list[Outcome]:
@@ -177,6 +179,7 @@ def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
         if known is None or outcome.ran:  # a second pass finds what the first one made: that stays `ran`
             done[node.name] = outcome
             walk.narrator.ends(outcome)
+            _remark(walk, outcome)
         if not walk.keeper.lets_on(node.name, outcome.ref):
             return
 
@@ -185,6 +188,17 @@ def _made_since(key: str, begun: str, store: ArtifactStore) -> bool:
     """Whether an earlier start of this very flow run made it: a run that a gate suspended must not do by force what it did."""
     found = store.find(key) if begun else None
     return found is not None and found.created >= begun
+
+
+def _remark(walk: _Walk, outcome: Outcome) -> None:
+    """Say what the recipe leaves unused of the data that was prepared, and which options its judge decided."""
+    caller, lines = walk.caller, []
+    if outcome.name == "prepare":
+        lines = unused_lines(caller.recipe, caller.nodes, caller.store.manifest(outcome.ref.key).metrics)
+    elif outcome.name == "align":
+        lines = chosen_options(caller.recipe, caller.nodes)
+    for line in lines:
+        walk.narrator.remarks(line)
 
 
 def _do(call: StageCall, force: bool, walk: _Walk) -> Outcome:

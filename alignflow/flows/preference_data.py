@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from alignflow.data.artifacts import ArtifactRef, Manifest
 from alignflow.data.configs.loading import changed_recipe
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.data.own_module import short
-from alignflow.data.preference_copy import check_target, copy_preferences
+from alignflow.data.preference_copy import check_target, copy_table
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import Form, places_form
 from alignflow.flows.inputs import Inputs
@@ -27,6 +27,10 @@ from alignflow.tasks.store.pins import using
 if TYPE_CHECKING:
     from alignflow.flows.pipeline import Outcome
 
+TableName = Literal["preferences", "unpaired", "rankings"]
+"""Tables that the label stage writes: pairs, answers with a label, answers with scores."""
+COUNTED = ("pairs/train", "pairs/heldout", "unpaired/good", "unpaired/bad")
+"""Metrics of the label stage that are told of the data."""
 SETTINGS = (
     "sample.n",
     "sample.max_prompts",
@@ -37,6 +41,11 @@ SETTINGS = (
     "label.pairs_per_prompt",
     "label.min_margin",
     "label.heldout_fraction",
+    "label.unpaired.by",
+    "label.unpaired.best",
+    "label.unpaired.worst",
+    "label.unpaired.good_at_least",
+    "label.unpaired.bad_below",
     "data.max_prompt_length",
     "data.max_length",
     "replace.reward",
@@ -62,6 +71,7 @@ class Order:
         judge_options: Its options: names and values.
         settings: Other places of the recipe and their values.
         out: Directory to copy the data to; empty for none.
+        table: Which of the tables that the label stage writes is copied there.
     """
 
     prompts: str
@@ -70,16 +80,18 @@ class Order:
     judge_options: tuple[tuple[str, Any], ...] = ()
     settings: tuple[tuple[str, Any], ...] = ()
     out: str = ""
+    table: TableName = "preferences"
 
 
 @dataclass(frozen=True)
 class Job:
-    """An order that was checked: its recipe on the store, the model where the store has it, and where to deliver."""
+    """An order that was checked: its recipe on the store, the model where the store has it, and what to deliver where."""
 
     recipe: Recipe
     caller: Caller
     inputs: Inputs
     target: Path | None
+    table: TableName = "preferences"
 
     def found(self) -> bool:
         """Whether the store has every step already."""
@@ -97,13 +109,14 @@ class Job:
         store, refs = self.caller.store, {outcome.name: outcome.ref for outcome in outcomes}
         with using(store, refs["label"].key):
             manifest = store.manifest(refs["label"].key)
-            data = store.payload(manifest.ref()) / "preferences"
+            data = store.payload(manifest.ref()) / self.table
             if self.target is not None:
-                copy_preferences(manifest, store.payload(manifest.ref()), self.target)
+                copy_table(manifest, store.payload(manifest.ref()), self.table, self.target)
                 data = self.target
-        pairs = {side: int(manifest.metrics.get(f"pairs/{side}") or 0) for side in ("train", "heldout")}
+        count = {name: int(manifest.metrics.get(name) or 0) for name in COUNTED}
         return [
-            f"preference data: {data} ({pairs['train']} pairs to train on, {pairs['heldout']} held out; {manifest.key})",
+            f"preference data: {data} ({count['pairs/train']} pairs to train on, {count['pairs/heldout']} held out, "
+            f"{count['unpaired/good']} good and {count['unpaired/bad']} bad answers to train on; {manifest.key})",
             f"report: {store.directory(refs['report'].key) / 'side' / 'report.html'}",
         ]
 
@@ -120,7 +133,7 @@ def make_job(order: Order, store: ArtifactStore, base: Path) -> Job:
     for node in caller.nodes:
         if node.name not in inputs.calls:
             caller.check(node)
-    return Job(recipe, caller, inputs, target)
+    return Job(recipe, caller, inputs, target, order.table)
 
 
 def content(order: Order, model: str) -> dict[str, Any]:

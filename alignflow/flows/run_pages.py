@@ -121,7 +121,7 @@ class Story:
         self._whys: dict[str, str] = {}
         self._pages: dict[str, str] = {}
         self._gates: list[GateRecord] = []
-        self.narrator = Narrator(starts=self.starts, ends=self.ends, repairs=self.repairs, gates=self.gates)
+        self.narrator = Narrator.of(self)
 
     def __enter__(self) -> Story:
         return self
@@ -148,8 +148,8 @@ class Story:
     def progress(self, name: str, state: dict[str, Any]) -> None:
         """How far the running step is; shown every two seconds at most, and logged every fifteen."""
         running, now = self._running, time.monotonic()
-        if running is None or running.name != name:
-            return
+        if running is None or running.name != name or "note" in state:
+            return  # a note is in the run's log already
         if "waits" in state:
             self._log.info("%s", progress_line(name, state))
             self._show_progress(running, 0.0, progress_line(name, state))
@@ -198,6 +198,11 @@ class Story:
         )
         self._log.info("%s", line)
         self._gates.append(record)
+
+    def remarks(self, text: str) -> None:
+        """What a person should know of the recipe's data; it stands on the overview, too."""
+        self._log.warning("%s", text)
+        self._notes.append(text)
 
     def _stop(self) -> _Running | None:
         running, self._running = self._running, None

@@ -84,6 +84,7 @@ def dare(
     delta: torch.Tensor, density: float, keep_mask: torch.Tensor | None = None, generator: torch.Generator | None = None
 ) -> torch.Tensor:
     """Entries drawn at random, divided by the share that is drawn, 0 elsewhere (DARE, Yu et al. 2023, arXiv 2311.03099).
+    It rests on the paper alone.
 
     Args:
         delta: What a training changed.
@@ -108,7 +109,7 @@ def dare(
 def slerp(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
     """[sin((1 - t) w) a + sin(t w) b] / sin w, w the angle between two deltas of one shape (Shoemake 1985).
 
-    At t = 0 it is a, at t = 1 it is b. Where the angle is 0 or pi as near as the type can tell, or a delta is 0, there is no
+    It rests on the paper alone. At t = 0 it is a, at t = 1 it is b. Where the angle is 0 or pi as near as the type can tell, or a delta is 0, there is no
     arc of its own: the result is (1 - t) a + t b.
     """
     a, b = at_least_fp32(a), at_least_fp32(b)

@@ -34,6 +34,14 @@ def test_a_teacher_is_no_reference():
     assert "columns messages; a frozen teacher; arXiv 2306.13649" in text and "fed by data.demonstrations" in text
 
 
+def test_a_method_shows_what_can_feed_it():
+    text = " ".join(shown("methods", "kto").split())
+    assert "fed by data.unpaired (formats messages, sharegpt, alpaca, trl; or the label stage)" in text
+    assert "or the label stage): each pair becomes two rows" in text
+    assert "(formats comparison, trl, oasst; or the label stage)" in " ".join(shown("methods", "list_mle").split())
+    assert "label stage" not in shown("methods", "gkd")
+
+
 def test_a_method_whose_loss_has_the_nll_says_which_option_weighs_it():
     assert "options.cpo_alpha" in " ".join(shown("methods", "cpo").split()) and "sft_coefficient" in shown(
         "methods", "cpo"

@@ -86,8 +86,29 @@ def test_without_semaphores_no_process_is_started(monkeypatch):
 
     monkeypatch.setattr(row_workers, "FEW", 0)
     monkeypatch.setattr(row_workers, "ProcessPoolExecutor", refuse)
-    with Workers(2) as workers:
-        assert list(workers.map(double, [(1,), (2,)])) == [(2, os.getpid()), (4, os.getpid())]
+    said = []
+    with Workers(2, said.append) as workers:
+        for _ in range(2):
+            assert list(workers.map(double, [(1,), (2,)])) == [(2, os.getpid()), (4, os.getpid())]
+    (line,) = said
+    assert line.endswith("others cannot start ([Errno 30] Read-only file system)"), "said once, with the reason"
+
+
+@pytest.mark.parametrize(("chunks", "times"), [(row_workers.FEW, 0), (row_workers.FEW + 1, 1)])
+def test_that_processes_would_import_another_package_is_said_where_they_are_needed(monkeypatch, chunks, times):
+    monkeypatch.setattr(row_workers, "_is_found", lambda: False)
+    said = []
+    with Workers(2, said.append) as workers:
+        assert len(list(workers.map(double, ((number,) for number in range(chunks))))) == chunks
+    assert len(said) == times and all("they would import another alignflow" in line for line in said)
+
+
+def test_one_process_that_was_asked_for_is_nothing_to_say(monkeypatch):
+    monkeypatch.setattr(row_workers, "FEW", 0)
+    said = []
+    with Workers(1, said.append) as workers:
+        assert list(workers.map(double, [(1,)])) == [(2, os.getpid())]
+    assert said == []
 
 
 COUNTER = """

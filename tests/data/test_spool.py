@@ -37,6 +37,22 @@ def test_a_kind_of_list_of_its_own_becomes_a_list(tmp_path):
     assert list(read_rows(tmp_path / "chunk.rows")) == [{"scores": [1.0, 2.0]}]
 
 
+@pytest.mark.parametrize(
+    ("figure", "plain"),
+    [(np.float64(0.1), 0.1), (np.float32(0.5), 0.5), (np.int64(3), 3), (np.bool_(True), True), (np.str_("a"), "a")],
+)
+def test_a_figure_of_numpy_comes_back_as_pythons_own_and_not_as_bytes(tmp_path, figure, plain):
+    write_rows(tmp_path / "chunk.rows", [{"scores": [1.0, figure], "id": "a"}])
+    (row,) = read_rows(tmp_path / "chunk.rows")
+    assert row == {"scores": [1.0, plain], "id": "a"} and type(row["scores"][1]) is type(plain)
+
+
+@pytest.mark.parametrize("value", [np.zeros(2), object(), {1, 2}, b"bytes"])
+def test_what_no_table_holds_is_refused(tmp_path, value):
+    with pytest.raises(TypeError, match="a row of data cannot hold"):
+        write_rows(tmp_path / "chunk.rows", [{"id": "a", "value": value}])
+
+
 def test_an_error_removes_the_rows_and_what_a_killed_process_left_is_removed_at_the_beginning(tmp_path):
     place = tmp_path / "spool"
     place.mkdir()

@@ -91,6 +91,15 @@ def test_gkd_takes_demonstrations_and_no_reference_and_nothing_is_labelled_for_i
     }
 
 
+def test_npo_that_holds_by_a_kl_has_its_reference_beside_it_and_no_step_of_its_own():
+    data = {"unpaired": SOURCE, "demonstrations": SOURCE}
+    with_step, without = (
+        names(data=data, reward=None, align={"method": "npo", "options": {"retain": retain}})
+        for retain in ("nll", "kl")
+    )
+    assert "reference" in with_step and without == [name for name in with_step if name != "reference"]
+
+
 def test_dro_v_takes_what_the_step_label_scored():
     align = align_of(align={"method": "dro_v"}, data={"prompts": SOURCE}, model={"path": "m"})
     assert align.inputs == {
@@ -184,7 +193,7 @@ def test_ppo_takes_what_its_options_need():
 REWARD_DATA = [
     ({"loss": "ranking"}, {"demonstrations": SOURCE}, ("label", "rankings")),
     ({"loss": "pointwise"}, {"demonstrations": SOURCE}, ("label", "rankings")),
-    ({"loss": "binary"}, {"demonstrations": SOURCE}, ("label", "preferences")),
+    ({"loss": "binary"}, {"demonstrations": SOURCE}, ("label", "unpaired")),
     ({"loss": "bradley_terry"}, {"demonstrations": SOURCE}, ("label", "preferences")),
     ({"loss": "ranking"}, {"rankings": SOURCE, "preferences": SOURCE}, ("prepare", "rankings")),
     ({"loss": "ranking"}, {"preferences": SOURCE}, ("prepare", "preferences")),

@@ -4,6 +4,7 @@ import pytest
 from flow_support import publish
 
 from alignflow.data.configs.loading import load_recipe
+from alignflow.data.configs.recipe import Recipe
 from alignflow.data.sharing import Sharing
 from alignflow.flows import pipeline
 from alignflow.flows.means import Means
@@ -37,3 +38,17 @@ def test_gc_between_any_two_steps_takes_nothing_from_the_run(store, repository, 
     again = walk(recipe, Selection(), store, Narrator())
     assert not any(outcome.ran for outcome in again) and not any(removed)
     assert collect(store) >= 10, "once the run has ended they are as free as before"
+
+
+def test_a_run_names_the_rows_that_nothing_takes(store, repository, monkeypatch):
+    def step(call, store, force, found):
+        metrics = {"preferences/kept": 12.0} if call.name == "prepare" else None
+        return StageResult(ref=(store.find(call.key) or publish(store, call, metrics=metrics)).ref(), ran=not found)
+
+    monkeypatch.setattr(pipeline, "means", lambda: Means(do=step, ask=lambda gate, record: None, begun=lambda: ""))
+    data = {kind: [{"path": "examples/quickstart/prompts.jsonl.gz"}] for kind in ("unpaired", "preferences", "prompts")}
+    content = {"data": data, "align": {"method": "kto"}, "reward": None, "evaluate": None, "report": None}
+    monkeypatch.chdir(repository)
+    told = []
+    walk(Recipe.model_validate(content), Selection(), store, Narrator(remarks=told.append))
+    assert told == ["data.preferences: no step of the recipe takes its 12 rows; kto reads unpaired"]

@@ -68,3 +68,12 @@ def test_the_data_is_copied_whole(store, tmp_path, prompts, made):
         "statistics.json",
         "train.txt",
     ]
+
+
+@pytest.mark.parametrize("table", ["unpaired", "rankings"])
+def test_another_table_of_the_same_labelling_is_copied(store, tmp_path, prompts, made, table):
+    job = make_job(Order(prompts, made["sft"].key[:14], out="copy", table=table), store, tmp_path)
+    payload = store.payload(made["label"].ref())
+    (payload / "statistics.json").write_text("{}")
+    job.deliver([Outcome(name=name, ref=made[name].ref(), ran=True, seconds=1) for name in ("label", "report")])
+    assert (tmp_path / "copy" / "train.txt").read_text() == (payload / table / "train.txt").read_text()

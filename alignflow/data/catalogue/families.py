@@ -75,6 +75,7 @@ FAMILIES: Mapping[str, Family] = {
         "alignflow.models.trainers.offline:train_offline",
         "Lists of answers with scores.",
         columns=("prompt", "completions", "scores"),
+        version="2",
         answers=4,
         headline=("rewards/accuracies", "rewards/margins"),
         unread=("sft_coefficient",),

@@ -15,9 +15,11 @@ class Judge(PartWithOptions):
 
     Attributes:
         needs: Input that it falls back on where `options.model` is empty: policy, reward_model, or nothing.
+        pointwise: Whether it scores each answer by itself; else it compares pairs, and the scores of rankings are win rates.
     """
 
     needs: str = ""
+    pointwise: bool = True
 
 
 JUDGES: Mapping[str, Judge] = {
@@ -38,6 +40,7 @@ JUDGES: Mapping[str, Judge] = {
         "A local model, asked in both orders; reads option log-probabilities.",
         options=options.LLMJudgeOptions,
         needs="policy",
+        pointwise=False,
         version="3",
     ),
 }

@@ -262,7 +262,7 @@ METHODS: Mapping[str, Method] = {
         paper="2404.05868",
         whole_step="alignflow.models.losses.step_scalars:share_step",
         step_reads="labels",
-        formula="-(2 / beta) log s(-beta rho(bad)) + retain_weight NLL(good)",
+        formula="-(2 / beta) log s(-beta rho(bad)) + retain_weight (NLL or KL(ref || pi) of good, as retain says)",
     ),
     "d2o": Method(
         "alignflow.models.losses.negatives:d2o",

@@ -83,12 +83,12 @@ STAGES: Mapping[str, Stage] = {
     ),
     "label": Stage(
         "alignflow.models.judges.label:label",
-        "An AI judge turns candidates into preference data.",
+        "An AI judge turns candidates into pairs, rankings and good or bad answers.",
         config=generation.LabelConfig,
         takes=("completions", "policy?", "reward_model?"),
         makes="dataset",
         generates=True,
-        version="3",
+        version="4",
         fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(
@@ -98,7 +98,7 @@ STAGES: Mapping[str, Stage] = {
         takes=("base", "preferences?", "unpaired?", "rankings?"),
         makes="reward_model",
         trains=True,
-        version="5",
+        version="6",
     ),
     "reference": Stage(
         "alignflow.models.reference:compute_reference",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -55,10 +55,46 @@ class JudgeConfig(StageConfig):
     )
 
 
+class AnswerLabelsConfig(StageConfig):
+    """How the scores of a prompt's answers become good and bad ones, for methods that learn from single answers."""
+
+    by: Literal["rank", "score"] = Field(
+        default="rank",
+        description="rank: the best answers of each prompt are good, the worst are bad; score: two limits decide.",
+    )
+    best: int = Field(default=1, ge=1, le=64, description="Good answers of a prompt, by rank.")
+    worst: int = Field(default=1, ge=1, le=64, description="Bad answers of a prompt, by rank.")
+    good_at_least: float = Field(
+        default=0.5,
+        ge=-1_000_000,
+        le=1_000_000,
+        description="An answer with this score or a higher one is good. Scores of a pairwise judge are win rates, from 0 to 1.",
+    )
+    bad_below: float = Field(
+        default=0.5,
+        ge=-1_000_000,
+        le=1_000_000,
+        description="An answer with a lower score is bad; one between both limits is dropped and counted.",
+    )
+
+    @model_validator(mode="after")
+    def _limits_are_read_and_in_order(self) -> AnswerLabelsConfig:
+        unread = ("good_at_least", "bad_below") if self.by == "rank" else ("best", "worst")
+        for name in unread:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is not read where by is {self.by}")
+        if self.bad_below > self.good_at_least:
+            raise ValueError("bad_below must not be above good_at_least: an answer would be good and bad")
+        return self
+
+
 class LabelConfig(StageConfig):
-    """An AI judge turns candidates into preference data."""
+    """An AI judge turns candidates into preference data: pairs, rankings with scores, and answers labelled good or bad."""
 
     judge: JudgeConfig = Field(default_factory=JudgeConfig, description="Who labels.")
+    unpaired: AnswerLabelsConfig = Field(
+        default_factory=AnswerLabelsConfig, description="Which answers are labelled good and bad."
+    )
     pairs_per_prompt: int = Field(default=2, ge=1, le=64, description="Pairs kept per prompt, widest margin first.")
     min_margin: float = Field(
         default=0.0,

@@ -204,6 +204,8 @@ SOURCE_KINDS = tuple(
     name for name, field in PrepareConfig.model_fields.items() if field.annotation == tuple[SourceConfig, ...]
 )
 """Fields of `data` that name sources."""
+PROMPTED = ("demonstrations", "preferences", "unpaired", "rankings")
+"""Kinds whose prompts stand in where the config names none: the first of these that it has."""
 
 
 class AdoptConfig(StageConfig):

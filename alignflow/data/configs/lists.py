@@ -9,6 +9,9 @@ from pydantic import Field
 from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.pairwise import beta_field
 
+FOR_WIN_RATES = "for_win_rates"
+"""Mark of a field: its value where scores are win rates of a pairwise judge, and the recipe does not set it."""
+
 
 class LiPOOptions(StageConfig):
     """LiPO-lambda."""
@@ -17,12 +20,19 @@ class LiPOOptions(StageConfig):
     labels: Literal["scores", "win_rates"] = Field(
         default="win_rates",
         description="What the gain 2^label - 1 is made of: win_rates, an answer's mean probability to beat the answers of its list, "
-        "sigmoid(score difference), for scores of any range; or the scores as they are, which must be between 0 and 1.",
+        "sigmoid(score difference), for scores of any range; or the scores as they are, which must be between 0 and 1. Scores are taken "
+        "by default from the label stage where its judge compares pairs: they are win rates already.",
+        json_schema_extra={FOR_WIN_RATES: "scores"},
     )
     reduction: Literal["sum", "rax"] = Field(
         default="sum",
         description="Sum over a prompt's pairs; rax: as in the authors' library, their mean times the number of answers.",
     )
+
+
+def score_range(options: StageConfig) -> tuple[float, float] | None:
+    """Between what scores have to lie for a method with these options; None: any will do."""
+    return (0.0, 1.0) if isinstance(options, LiPOOptions) and options.labels == "scores" else None
 
 
 class ListMLEOptions(StageConfig):

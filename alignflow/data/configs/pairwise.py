@@ -159,3 +159,13 @@ class ORPOOptions(StageConfig):
     beta: float = Field(
         default=0.1, ge=0, le=1000, description="The paper's lambda: weight of the odds-ratio term beside the NLL."
     )
+    nll_tokens: Literal["answer", "prompt_and_answer"] = Field(
+        default="answer",
+        description="What the NLL of the chosen answers is over: their tokens, as in the paper, or also those of their prompts, as in TRL "
+        "and the authors' code; prompts are then computed once more.",
+    )
+
+
+def nll_of_prompts(options: StageConfig) -> bool:
+    """Whether the NLL that a method with these options has is over the prompts, too."""
+    return isinstance(options, ORPOOptions) and options.nll_tokens == "prompt_and_answer"

@@ -26,7 +26,7 @@ class KTOOptions(StageConfig):
 
 
 class BCOOptions(StageConfig):
-    """Binary Classifier Optimization."""
+    """Binary Classifier Optimization. The paper's optional weights by a density ratio of the prompts (UDM) are not here."""
 
     beta: float = beta_field(0.01)
     delta_kind: Literal["balanced", "pooled"] = Field(
@@ -92,12 +92,19 @@ class NPOOptions(StageConfig):
     """Negative Preference Optimization: forget answers, hold others."""
 
     beta: float = beta_field(0.1)
-    retain: Literal["nll", "none"] = Field(
-        default="nll", description="What is done with desirable answers: their NLL, or nothing."
+    retain: Literal["nll", "kl", "none"] = Field(
+        default="nll",
+        description="What is done with desirable answers: their NLL, their KL(reference || policy) over the vocabulary, for which the "
+        "reference runs beside the policy, or nothing.",
     )
     retain_weight: float = Field(
-        default=1.0, ge=0, le=1000, description="Weight of the retained answers' NLL, a mean over their tokens."
+        default=1.0, ge=0, le=1000, description="Weight of the retained answers' NLL or KL, a mean over their tokens."
     )
+
+
+def compares_distributions(options: StageConfig) -> bool:
+    """Whether these options have a method compare whole distributions, so that its reference runs beside the policy in every step."""
+    return isinstance(options, NPOOptions) and options.retain == "kl"
 
 
 class D2OOptions(StageConfig):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from alignflow.data import catalogue
+from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, SampleConfig
 from alignflow.data.configs.inputs import AdoptConfig, InitConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig, TrainingConfig
@@ -157,7 +157,7 @@ def _align(asked: Asked) -> Demand | None:
 
 def _offline(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
-    method, shape = method_row(config.method), asked.shapes["policy"]
+    method, shape = binding.bound_method(config), asked.shapes["policy"]
     # The base of an adapter is its reference.
     frozen = shape.parameters if shape is not None and method.live_reference and config.lora is None else 0
     if method.teacher:

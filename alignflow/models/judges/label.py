@@ -1,18 +1,18 @@
-"""The labelling stage: a judge turns candidate answers into preference pairs, rankings and their statistics."""
+"""The labelling stage: a judge turns candidate answers into preference pairs, rankings, good and bad answers, and their statistics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignflow.data import catalogue
 from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.own_module import short
-from alignflow.data.records import assistant, read_table, row_id, write_table
+from alignflow.data.records import read_table, row_id
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.journal import RowJournal, RowWork
 from alignflow.models.judges.base import (
@@ -28,45 +28,37 @@ from alignflow.models.judges.base import (
 )
 from alignflow.models.judges.blanks import is_blank, same_answer
 from alignflow.models.judges.label_statistics import label_statistics, unanswered
+from alignflow.models.judges.label_tables import LabelledPrompt, candidates_of, write_answers, write_pairs
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
 
-_SIDES = ("train", "heldout")
-_SHOWN_CHARACTERS = 500  # of a flagged answer, in flagged.json
-
-
-@dataclass(frozen=True)
-class LabelledPrompt:
-    """One prompt with its candidates, what the judge said, and the pairs that became preferences."""
-
-    row: dict[str, Any]
-    held_out: bool
-    scores: list[float | None]  # one per candidate; all None for a pairwise judge
-    details: list[dict[str, float]]
-    judged: list[JudgedPair]
-    kept: list[JudgedPair]
-    dropped: dict[str, int]
-    flags: list[list[str]] | None = (
-        None  # marks of the judge's own in each candidate; None where the judge looks for none
-    )
+WIN_RATES = (
+    "this judge compares pairs, so the scores of its rankings are win rates between 0 and 1: "
+    "lipo reads them as they are with align.options.labels: scores"
+)
+"""Said of a judge of the user's own; for those of the catalogue the recipe's method takes such options by itself."""
 
 
 def label(
     config: LabelConfig, *, completions: Path, policy: Path | None = None, reward_model: Path | None = None, run: Run
 ) -> dict[str, float | None]:
-    """Judge the candidates of `completions`/train.parquet and write preferences, rankings and statistics.
+    """Judge the candidates of `completions`/train.parquet and write preferences, rankings, unpaired and statistics.
 
-    Raises DataError where there is nothing to compare, TrainingError where the judge preferred nothing.
+    Raises DataError where there is nothing to compare, TrainingError where the judge preferred nothing: no pair is left, and where
+    limits of the score decide, no answer with a label either.
     """
-    rows = _rows(completions)
+    rows = _rows(completions, config)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
         results = RowJournal(run.rows, run.note).compute(*_work(config, judge, rows, run))
         labelled = [_labelled(config, judge, row, result) for row, result in zip(rows, results, strict=True)]
         pointwise = judge.pointwise
     statistics = label_statistics(labelled, pointwise)
-    _check_pairs(statistics, config)
-    _write(labelled, run)
+    write_pairs(labelled, run)
+    statistics |= write_answers(labelled, config, run)
+    _check_labels(statistics, config)
     write_json(run.out / "statistics.json", statistics)
     _warn(statistics, run)
+    if not pointwise and config.judge.name not in catalogue.JUDGES:
+        run.note(WIN_RATES)
     return _metrics(statistics)
 
 
@@ -80,14 +72,14 @@ def fill_labels(
     share: Share,
 ) -> None:
     """Journal a share of the raw labels that `label` will take."""
-    rows = _rows(completions)
+    rows = _rows(completions, config)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
         RowJournal(run.rows, run.note).fill(_work(config, judge, rows, run), share)
 
 
-def _rows(completions: Path) -> list[dict[str, Any]]:
+def _rows(completions: Path, config: LabelConfig) -> list[dict[str, Any]]:
     rows = read_table(completions / "train.parquet")
-    _check_candidates(rows, completions)
+    _check_candidates(rows, completions, config)
     return rows
 
 
@@ -114,11 +106,6 @@ def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
     return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"])
 
 
-def _candidates(row: dict[str, Any]) -> list[Candidate]:
-    ended = row["ended"] or [True] * len(row["completions"])
-    return [Candidate(row["prompt"], text, flag) for text, flag in zip(row["completions"], ended, strict=True)]
-
-
 def _labeller(
     config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run: Run
 ) -> Callable[[list[int]], list[Any]]:
@@ -126,7 +113,7 @@ def _labeller(
 
     def score(batch: list[int]) -> list[Any]:
         run.count_rows(len(batch))
-        groups = [_candidates(rows[index]) for index in batch]
+        groups = [candidates_of(rows[index]) for index in batch]
         flat = [candidate for group in groups for candidate in group]
         scores = iter(score if score is not None and math.isfinite(score) else None for score in judge.score(flat))
         details = iter(judge.details(flat))
@@ -136,7 +123,7 @@ def _labeller(
 
     def compare(batch: list[int]) -> list[Any]:
         run.count_rows(len(batch))
-        groups = [_candidates(rows[index]) for index in batch]
+        groups = [candidates_of(rows[index]) for index in batch]
         plans = [
             planned_pairs(len(group), config.seed, rows[index]["id"])
             for index, group in zip(batch, groups, strict=True)
@@ -167,7 +154,7 @@ def _unpacked(
 
 
 def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: dict[str, Any]) -> LabelledPrompt:
-    candidates = _candidates(row)
+    candidates = candidates_of(row)
     scores = result.get("scores", [None] * len(candidates))
     if judge.pointwise:
         judged = [
@@ -193,99 +180,30 @@ def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: di
     return LabelledPrompt(row, held_out, scores, result.get("details", []), judged, kept, dropped, flags)
 
 
-def _preference(labelled: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
-    row = labelled.row
-    candidates = _candidates(row)
-    chosen, rejected = candidates[pair.chosen], candidates[pair.rejected]
-    return {
-        "id": row_id("pair", row["id"], chosen.text, chosen.ended, rejected.text, rejected.ended),
-        "source": row["source"],
-        "prompt": row["prompt"],
-        "chosen": assistant(chosen.text),
-        "rejected": assistant(rejected.text),
-        "chosen_ended": chosen.ended,
-        "rejected_ended": rejected.ended,
-        "soft_label": pair.soft_label,
-        "margin": pair.margin,
-        "score_chosen": labelled.scores[pair.chosen],
-        "score_rejected": labelled.scores[pair.rejected],
-    }
-
-
-def _ranking(labelled: LabelledPrompt) -> dict[str, Any]:
-    """The candidates that have a score and are no blanks; those of a pairwise judge have their mean probability of being better."""
-    row = labelled.row
-    scores = labelled.scores if any(score is not None for score in labelled.scores) else _win_rates(labelled)
-    scored = [
-        (candidate, score)
-        for candidate, score in zip(_candidates(row), scores, strict=True)
-        if score is not None and not is_blank(candidate.text)
-    ]
-    return {
-        "id": row["id"],
-        "source": row["source"],
-        "prompt": row["prompt"],
-        "completions": [candidate.text for candidate, _ in scored],
-        "scores": [score for _, score in scored],
-        "ended": [candidate.ended for candidate, _ in scored],
-    }
-
-
-def _win_rates(labelled: LabelledPrompt) -> list[float | None]:
-    """For each candidate the mean probability, over the pairs that a judge decided, that it is the better one; None where it is in none
-    (Liu et al. 2024, "LiPO", arXiv 2402.01878, without the comparison with itself)."""
-    found: list[list[float]] = [[] for _ in labelled.row["completions"]]
-    for pair in labelled.judged:
-        if pair.verdict.probability is not None:
-            found[pair.first].append(pair.verdict.probability)
-            found[pair.second].append(1 - pair.verdict.probability)
-    return [sum(rates) / len(rates) if rates else None for rates in found]
-
-
-def _write(labelled: Sequence[LabelledPrompt], run: Run) -> None:
-    for side in _SIDES:
-        prompts = [prompt for prompt in labelled if prompt.held_out == (side == "heldout")]
-        pairs = (_preference(prompt, pair) for prompt in prompts for pair in prompt.kept)
-        write_table(pairs, "preferences", run.out / "preferences" / f"{side}.parquet")
-        write_table(map(_ranking, prompts), "rankings", run.out / "rankings" / f"{side}.parquet")
-    if any(prompt.flags is not None for prompt in labelled):
-        write_json(run.out / "flagged.json", [row for prompt in labelled for row in _flagged(prompt)])
-
-
-def _flagged(labelled: LabelledPrompt) -> list[dict[str, Any]]:
-    """The prompt's answers that have marks of the judge's own: where they stand, and which marks."""
-    flags = enumerate(labelled.flags or [])
-    return [
-        {
-            "id": labelled.row["id"],
-            "completion": index,
-            "marks": marks,
-            "text": labelled.row["completions"][index][:_SHOWN_CHARACTERS],
-        }
-        for index, marks in flags
-        if marks
-    ]
-
-
-def _check_candidates(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def _check_candidates(rows: Sequence[dict[str, Any]], path: Path, config: LabelConfig) -> None:
     if not rows:
         raise DataError(
             "no completions to label", where=str(path), do="sample some, or give completions in the recipe's data"
         )
-    if all(len(row["completions"]) < 2 for row in rows):
+    if config.unpaired.by == "rank" and all(len(row["completions"]) < 2 for row in rows):
         raise DataError(
-            "every prompt has one completion, and a pair needs two", where=str(path), do="set sample.n to 2 or more"
+            "every prompt has one completion, and a pair needs two",
+            where=str(path),
+            do="set sample.n to 2 or more; limits of the score label single answers: label.unpaired.by: score",
         )
 
 
-def _check_pairs(statistics: dict[str, Any], config: LabelConfig) -> None:
-    if statistics["pairs"]["train"]:
+def _check_labels(statistics: dict[str, Any], config: LabelConfig) -> None:
+    by_score = config.unpaired.by == "score"
+    if statistics["pairs"]["train"] or (by_score and any(statistics["unpaired"]["train"].values())):
         return
     reasons = (
         ", ".join(f"{count} {reason}" for reason, count in sorted(statistics["dropped"].items())) or "all held out"
     )
+    or_label = ", and no answer with a label" if by_score else ""
     raise TrainingError(
-        f"the judge {short(config.judge.name)!r} left no preference pair to train on (of {statistics['judged']} judged: {reasons})",
+        f"the judge {short(config.judge.name)!r} left no preference pair to train on{or_label} "
+        f"(of {statistics['judged']} judged: {reasons})",
         where="label",
         do=unanswered(statistics)
         or "sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
@@ -293,7 +211,11 @@ def _check_pairs(statistics: dict[str, Any], config: LabelConfig) -> None:
 
 
 def _warn(statistics: dict[str, Any], run: Run) -> None:
-    if not statistics["pairs"]["heldout"]:
+    if not statistics["pairs"]["train"]:
+        run.warn(
+            "no preference pairs to train on: only methods that learn from single answers can learn from these labels"
+        )
+    elif not statistics["pairs"]["heldout"]:
         run.warn("no held-out preference pairs: the reward model's accuracy cannot be measured; label more prompts")
     unlabelled = {reason: count for reason, count in statistics["abstentions"].items() if reason != IDENTICAL}
     if sum(unlabelled.values()) > 0.1 * statistics["judged"]:
@@ -314,6 +236,13 @@ def _warn(statistics: dict[str, Any], run: Run) -> None:
         )
     if words := unanswered(statistics):
         run.warn(words)
+    _warn_of_one_class(statistics["unpaired"]["train"], run)
+
+
+def _warn_of_one_class(labels: dict[str, int], run: Run) -> None:
+    if sum(labels.values()) and not all(labels.values()):
+        every, none = ("good", "bad") if labels["good"] else ("bad", "good")
+        run.warn(f"all {labels[every]} labelled answers are {every} and none is {none}: look at label.unpaired")
 
 
 def _warn_of_flags(flagged: dict[str, Any], run: Run) -> None:
@@ -333,12 +262,16 @@ def _warn_of_flags(flagged: dict[str, Any], run: Run) -> None:
 
 def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
     judged = statistics["judged"]
+    labels, left_out = statistics["unpaired"]["train"], sum(statistics["unpaired"]["dropped"].values())
     return {
         "pairs/train": float(statistics["pairs"]["train"]),
         "pairs/heldout": float(statistics["pairs"]["heldout"]),
         "pairs/judged": float(judged),
-        "ties": statistics["ties"] / judged,
-        "abstentions": sum(statistics["abstentions"].values()) / judged,
+        "unpaired/good": float(labels["good"]),
+        "unpaired/bad": float(labels["bad"]),
+        "unpaired/dropped": float(left_out),
+        "ties": statistics["ties"] / judged if judged else None,
+        "abstentions": sum(statistics["abstentions"].values()) / judged if judged else None,
         "flip_rate": statistics["flips"]["rate"],
         "first_seat_rate": statistics["first_seat"]["rate"],
         "longer_wins_rate": statistics["longer_wins"]["rate"],

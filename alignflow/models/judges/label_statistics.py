@@ -14,7 +14,7 @@ from alignflow.models.judges.rates import rate
 
 if TYPE_CHECKING:
     from alignflow.models.judges.base import Verdict
-    from alignflow.models.judges.label import LabelledPrompt
+    from alignflow.models.judges.label_tables import LabelledPrompt
 
 LEAST_OPTION_MASS = 0.5  # with less, most of the judge's answers would be none of its options
 _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)

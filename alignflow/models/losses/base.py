@@ -42,6 +42,8 @@ class OfflineBatch:
             are computed before the micro-batches, so that no result depends on how a step is cut. Scalars of the whole training set, too.
         weight: (answers,) at least 0: what an answer's loss is multiplied with, both answers of a pair alike, without gradients; None: 1.
             They too are those of the whole step. The trainer divides by all rows, so that weights with a mean of 1 give a mean.
+        prompt_logps: (answers,): sum of the policy's log-probabilities over the prompt's tokens but the first, where the NLL of an answer
+            is over them, too, and 0 elsewhere; None: over answers alone.
     """
 
     group: torch.Tensor
@@ -56,6 +58,7 @@ class OfflineBatch:
     score: torch.Tensor | None = None
     step: Mapping[str, torch.Tensor] = field(default_factory=dict)
     weight: torch.Tensor | None = None
+    prompt_logps: torch.Tensor | None = None
 
     def rows(self, places: torch.Tensor) -> OfflineBatch:
         """The answers at `places`, (n,) int64, in that order."""
@@ -73,6 +76,7 @@ class OfflineBatch:
             None if self.score is None else self.score[places],
             self.step,
             None if self.weight is None else self.weight[places],
+            None if self.prompt_logps is None else self.prompt_logps[places],
         )
 
     def logratios(self) -> torch.Tensor:

@@ -119,7 +119,8 @@ def lambda_weights(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tenso
 def win_rates(preferences: torch.Tensor, mask: torch.Tensor, include_self: bool) -> torch.Tensor:
     """(..., K): each answer's mean probability to beat the answers of its list, without gradients.
 
-    With itself this is psi of LiPO (arXiv 2402.01878), without it the reward of SPO (Swamy et al. 2024, arXiv 2401.04056).
+    With itself this is psi of LiPO (arXiv 2402.01878), without it the reward of SPO (Swamy et al. 2024, arXiv 2401.04056), which rests
+    on the paper alone.
 
     Args:
         preferences: (..., K, K): P(the row's answer beats the column's). The diagonal is not looked at.

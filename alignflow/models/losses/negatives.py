@@ -11,33 +11,44 @@ from alignflow.models.losses.binary_feedback import NAN, label_metrics, wanted
 
 
 def npo(batch: OfflineBatch, options: NPOOptions) -> LossOutput:
-    """-(2 / beta) log s(-beta rho), a mean over undesirable answers, plus retain_weight NLL of the others.
+    """-(2 / beta) log s(-beta rho), a mean over undesirable answers, plus retain_weight times a retain term of the others.
 
     (Zhang et al. 2024, "Negative Preference Optimization", arXiv 2404.05868.)
     Log-ratios are sums over tokens. At the reference an undesirable answer has (2 / beta) ln 2. As beta goes to 0 the gradient
-    goes to that of lp (gradient ascent on its NLL); the weight of that gradient is 2 s(beta rho), at most 2. The paper's other retain
-    term, a KL to the reference, is not here.
+    goes to that of lp (gradient ascent on its NLL); the weight of that gradient is 2 s(beta rho), at most 2. The retain
+    term is the NLL, or the KL to the reference. The KL is KL(reference || policy) at each token, as in the authors' code; it is 0 at the
+    reference, and no gradient reaches the reference.
 
     Args:
         batch: Answers with labels, reference sums, and `step["undesirable"]`: the share, in (0, 1], of the whole optimizer step's
-            answers that are undesirable, a scalar.
+            answers that are undesirable, a scalar. For `retain="kl"` also `statistics["forward_kl"]`, (N,) nats.
         options: beta (1/nats), retain, retain_weight.
 
     Returns:
         Loss (answers,): 0 for desirable answers; that of the others is divided by their share, so that the sum over the step
         divided by all its answers is the mean over those to forget. `token_loss` (answers,): retain_weight times
-        a desirable answer's NLL, to be divided by the desirable answers' tokens of the step; None where `retain` is none.
-        Metrics: `label_metrics`, and on undesirable answers `gradient_weight`.
+        a desirable answer's NLL or KL, to be divided by the desirable answers' tokens of the step; None where `retain` is none.
+        Metrics: `label_metrics`, on undesirable answers `gradient_weight`, and with `retain="kl"` on desirable ones `retain_kl`, nats per
+        token.
     """
     rho, retained = batch.logratios(), wanted(batch)
     zero = torch.zeros_like(rho)
     forgetting = -2 / options.beta * logsigmoid(-options.beta * rho)
     loss = torch.where(retained, zero, forgetting / _share(batch.step["undesirable"], rho))
-    nll = None
+    nan, held, shown = torch.full_like(rho, NAN), None, {}
     if options.retain == "nll":
-        nll = torch.where(retained, -options.retain_weight * at_least_fp32(batch.logps), zero)
-    weight = torch.where(retained, torch.full_like(rho, NAN), 2 * torch.sigmoid(options.beta * rho))
-    return LossOutput(loss, label_metrics(batch, options.beta * rho), nll).showing({"gradient_weight": weight})
+        held = options.retain_weight * torch.where(retained, -at_least_fp32(batch.logps), zero)
+    elif options.retain == "kl":
+        kl = _retained_kl(batch, retained)
+        held, shown = options.retain_weight * kl, {"retain_kl": torch.where(retained, kl / batch.lengths(), nan)}
+    shown["gradient_weight"] = torch.where(retained, nan, 2 * torch.sigmoid(options.beta * rho))
+    return LossOutput(loss, label_metrics(batch, options.beta * rho), held).showing(shown)
+
+
+def _retained_kl(batch: OfflineBatch, retained: torch.Tensor) -> torch.Tensor:
+    """(answers,): sums of KL(reference || policy) over the tokens of retained answers; 0 for the others, whatever their KL is."""
+    kl = at_least_fp32(batch.statistics["forward_kl"])
+    return batch.sums(torch.where(retained[batch.owners()], kl, torch.zeros_like(kl)))
 
 
 def d2o(batch: OfflineBatch, options: D2OOptions) -> LossOutput:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from alignflow.data.configs.pairwise import CPOOptions, ORPOOptions, SimPOOptions, SLiCOptions
-from alignflow.models.losses.base import LossOutput, PairBatch, pair_metrics
+from alignflow.models.losses.base import LossOutput, PairBatch, at_least_fp32, pair_metrics
 
 
 def slic_hf(batch: PairBatch, options: SLiCOptions) -> LossOutput:
@@ -50,15 +50,21 @@ def orpo(batch: PairBatch, options: ORPOOptions) -> LossOutput:
     """NLL(w) - beta log sigmoid(logodds(w) - logodds(l)) (Hong et al. 2024, arXiv 2403.07691, equations 6 and 7).
 
     logodds = a - log(1 - e^a) with a the mean log-probability of an answer's tokens. The NLL is a mean over the chosen
-    answers' tokens of the whole optimizer step; prompts are not in it. An answer of probability 1 has no finite odds: its
+    answers' tokens of the whole optimizer step. With `nll_tokens="prompt_and_answer"`, the form of TRL and the authors' code, the
+    chosen side of the batch has `prompt_logps`, and the mean is over the tokens of prompts and answers. An answer of probability 1 has no finite odds: its
     gradient is 0. Metrics beside TRL's rewards beta * a: `log_odds_chosen`, `log_odds_ratio`.
     """
     mean_w, mean_l = batch.mean_logps()
     log_odds = (mean_w - log1mexp(mean_w)) - (mean_l - log1mexp(mean_l))
     ratio = logsigmoid(log_odds)
-    output = LossOutput(
-        -options.beta * ratio, pair_metrics(batch, options.beta * mean_w, options.beta * mean_l), -batch.logps()[0]
-    )
+    nll = -batch.logps()[0]
+    if options.nll_tokens == "prompt_and_answer":
+        if batch.chosen.prompt_logps is None:
+            raise ValueError(
+                "the NLL over prompts needs their log-probabilities: give prompt_logps of the chosen answers"
+            )
+        nll = nll - at_least_fp32(batch.chosen.prompt_logps)
+    output = LossOutput(-options.beta * ratio, pair_metrics(batch, options.beta * mean_w, options.beta * mean_l), nll)
     return output.showing({"log_odds_chosen": log_odds, "log_odds_ratio": ratio})
 
 

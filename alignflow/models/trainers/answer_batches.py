@@ -16,6 +16,7 @@ from alignflow.models.sequences import chosen_tokens
 from alignflow.models.token_statistics import STATISTICS, TokenStatistics
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.reference_scores import Scores
+from alignflow.models.trainers.with_prompts import apart, with_prompt
 from alignflow.models.value_model import ValueModel
 
 STEP = "step"
@@ -59,6 +60,8 @@ class Answers:
         data, (places, owners) = self.rows, self.rows.places(rows)
         figures = {**self.constants, **(step or {})}
         answers = [data.answers[int(place)] for place in places]
+        if data.prompts:
+            answers = [with_prompt(row) if own else row for row, own in zip(answers, data.wanted[places], strict=True)]
         found = self.policy.token_statistics(
             answers,
             self.needs,
@@ -66,6 +69,9 @@ class Answers:
             uniform=self._uniform(places, figures.pop(STEP, None)),
             **self.settings,
         )
+        prompts = None
+        if data.prompts:
+            found, prompts = apart(found, torch.from_numpy(self._before(places)))
         sums, weight = found.sums(), figures.pop("weight", None)
         device, at = sums.device, torch.from_numpy(places)
 
@@ -90,7 +96,13 @@ class Answers:
             score=moved(data.score),
             step={name: value.to(device) for name, value in figures.items()},
             weight=None if weight is None else weight[owners].to(device),
+            prompt_logps=prompts,
         )
+
+    def _before(self, places: np.ndarray) -> np.ndarray:
+        """(answers,) int64: the prompt's tokens that the NLL of the answers at `places` is over; 0 where it is over the answers alone."""
+        prompt = self.rows.answer_lengths[places] - self.rows.answer_tokens[places] - 1
+        return np.where(self.rows.wanted[places] & self.rows.prompts, prompt, 0)
 
     def _reference_sums(self, found: TokenStatistics, places: torch.Tensor) -> torch.Tensor | None:
         if self.live is not None and "reference_logps" in self.needs:
@@ -123,6 +135,8 @@ class Answers:
         return torch.from_numpy(np.flatnonzero(self.rows.wanted[places])).to(self.policy.device)
 
     def nll_of_tokens(self, answers: OfflineBatch, rows: Sequence[int]) -> tuple[float, float]:
-        """Sum and count of the NLL of the wanted answers' tokens, nats."""
-        wanted = self.wanted(rows)
-        return -float(answers.logps.detach()[wanted].sum()), float(answers.tokens[wanted].sum())
+        """Sum and count of the NLL of the wanted answers' tokens, nats, and of their prompts' where it is over these, too."""
+        wanted, (places, _) = self.wanted(rows), self.rows.places(rows)
+        logps = answers.logps if answers.prompt_logps is None else answers.logps + answers.prompt_logps
+        count = float(answers.tokens[wanted].sum()) + float(self._before(places).sum())
+        return -float(logps.detach()[wanted].sum()), count

@@ -13,14 +13,14 @@ import torch
 from alignflow.data.run import Run
 from alignflow.models.losses.base import Role
 from alignflow.models.stored_rows import Picked
-from alignflow.models.trainers.offline_rows import OfflineRows, read_rankings, read_two_of_list
+from alignflow.models.trainers.offline_rows import OfflineRows, read_rankings_with_copies, read_two_of_list
 
 
 def read_lowest_as_negative(
     path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
 ) -> OfflineRows:
     """The lists of a table of rankings: the answer with the lowest score is the negative one, the others are the samples."""
-    return rows_of_lists(read_rankings(path, tokenizer, max_length, run, stage, context), path, run)
+    return rows_of_lists(read_rankings_with_copies(path, tokenizer, max_length, run, stage, context), path, run)
 
 
 def read_rejected_as_negative(

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from alignflow.data import catalogue
+from alignflow.data import binding, catalogue
 from alignflow.data.artifacts import identity
-from alignflow.data.configs.base import content_kind
+from alignflow.data.configs.base import StageConfig, content_kind
+from alignflow.data.configs.lists import score_range
+from alignflow.data.configs.pairwise import nll_of_prompts
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.own_methods import loaded_method
@@ -36,6 +38,7 @@ from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.reference_scores import References, fed_by, is_of, read_references, read_sides
 from alignflow.models.trainers.second_models import live_model, teacher_of, value_network
 from alignflow.models.trainers.whole_step import StepFigures
+from alignflow.models.trainers.with_prompts import count_prompts
 
 START_TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
 """Largest mean over answers of |log pi - log pi_ref| per token, nats, where both are one model: what rounding makes of it."""
@@ -92,12 +95,13 @@ def train_offline(
     Metrics: those of the method's loss for the last logged steps, and `eval_` ones on heldout.parquet.
 
     Raises:
-        TrainingError: no rows, zero steps, a loss that is not finite, or log-ratios of a first batch that are not 0 though
+        TrainingError: no rows, zero steps, scores that the method cannot take, a loss that is not finite, or log-ratios of a first batch that are not 0 though
             policy and reference are the same model.
         ModelError: a teacher has another vocabulary.
     """
     row = loaded_method(config.method)
     options = catalogue.parse_options(row, config.options, "align.options")
+    row = binding.as_options_make(row, options)
     given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
     kind, directory = fed_by(row.family, given, "align")
     group.join(run.runtime)
@@ -106,6 +110,7 @@ def train_offline(
     if summary := row.learns_from().feed(kind).summary:
         run.note(f"{short(config.method)} reads {kind}: {summary}")
     data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
+    data = as_options_ask(data, config.method, options)
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
     if row.needs_reference and not row.live_reference:
@@ -165,6 +170,27 @@ def card_of(
     paper = f" arXiv {row.paper}" if row.paper else ""
     aligned = {f"Aligned by {method}": f"Aligned by alignflow ({row.summary}{paper})."}
     return {**aligned, **rows, **settings_shown(options), "licences of what went in": licences}
+
+
+def as_options_ask(data: dict[str, OfflineRows], method: str, options: StageConfig) -> dict[str, OfflineRows]:
+    """The rows as the method's options ask for them; raises TrainingError for scores that they do not allow."""
+    check_scores(data, method, options)
+    return {side: count_prompts(rows) for side, rows in data.items()} if nll_of_prompts(options) else data
+
+
+def check_scores(data: dict[str, OfflineRows], method: str, options: StageConfig) -> None:
+    """Raise TrainingError where scores lie outside of what the method's options allow."""
+    limits = score_range(options)
+    for side, rows in data.items():
+        if limits is None or rows.score is None or not len(rows.score):
+            continue
+        low, high = float(rows.score.min()), float(rows.score.max())
+        if low < limits[0] or high > limits[1]:
+            raise TrainingError(
+                f"{method} with labels: scores needs scores from {limits[0]:g} to {limits[1]:g}, and those of {side} go from {low:g} to {high:g}",
+                where="align.options.labels",
+                do="set it to win_rates, which takes scores of any range, or scale the scores of the data",
+            )
 
 
 def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:

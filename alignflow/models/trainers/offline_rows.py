@@ -24,6 +24,7 @@ from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
 from alignflow.models.losses.base import Role
 from alignflow.models.stored_rows import Picked, StoredRows, open_rows, plain
+from alignflow.models.trainers.contradicted import contradicted
 from alignflow.models.trainers.mismatched import find_mismatched
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 from alignflow.models.trainers.room import room
@@ -47,6 +48,7 @@ class OfflineRows:
         soft_label: (answers,) fp32: the labeller's P(this group's chosen answer is better); NaN where it gave none.
         label: (answers,) fp32: 1 where the answer is wanted, 0 where it is not; None for data without labels.
         score: (answers,) fp32: higher is better; NaN where there is none; None for data without scores.
+        prompts: Whether the NLL of the wanted answers is over the tokens of their prompts, too; see `with_prompts.py`.
         mismatched: (answers,) int64: an answer of another prompt for each; -1 where none fits, and None where nothing asks for them.
     """
 
@@ -63,6 +65,7 @@ class OfflineRows:
     label: torch.Tensor | None = None
     score: torch.Tensor | None = None
     mismatched: np.ndarray | None = None
+    prompts: bool = False
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -94,8 +97,10 @@ class OfflineRows:
         return bool(self.wanted.any())
 
     def wanted_tokens(self) -> array[int]:
-        """(groups,): tokens of the wanted answers of each group."""
-        counted = np.where(self.wanted, self.answer_tokens, 0)[self.members]
+        """(groups,): tokens of each group that its NLL is over."""
+        counted = np.where(self.wanted, self.answer_lengths - 1 if self.prompts else self.answer_tokens, 0)[
+            self.members
+        ]
         return plain(np.diff(np.concatenate([[0], counted.cumsum()])[self.starts]))
 
     def with_mismatched(self, longest: int) -> OfflineRows:
@@ -208,9 +213,9 @@ def read_rankings(
 ) -> OfflineRows:
     """The lists of a table of rankings, without answers that have no score or are over `max_length` tokens or the model's `context`.
 
-    A list of which fewer than two different scores are left is left out. All that is left out is counted. The best answer of a list
-    has the role CHOSEN (of equal ones the first), the others OTHER. The order within a list is shuffled by its name: LiPO's ranks
-    follow it where the policy's scores are equal, as they are at the start.
+    So are answers with the same tokens and different scores, and lists of which fewer than two different scores are left. All that is
+    left out is counted. The best answer of a list has the role CHOSEN (of equal ones the first), the others OTHER. The order within a
+    list is shuffled by its name: LiPO's ranks follow it where the policy's scores are equal, as they are at the start.
 
     Every process of a stage must call it.
 
@@ -218,6 +223,19 @@ def read_rankings(
         TrainingError: an answer has no token.
     """
     encoded, usable = _scored_answers(path, tokenizer, max_length, run, stage, context)
+    if count := int((twice := contradicted(encoded, usable, _scores(encoded))).sum()):
+        run.warn(f"{count} answers of {path.stem} have another one's tokens in their list and another score: left out")
+    return _ranked(encoded, usable & ~twice, path, run)
+
+
+def read_rankings_with_copies(
+    path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
+) -> OfflineRows:
+    """As `read_rankings`, but answers with the same tokens and different scores stay, for a reader that decides which one counts."""
+    return _ranked(*_scored_answers(path, tokenizer, max_length, run, stage, context), path, run)
+
+
+def _ranked(encoded: EncodedRows, usable: np.ndarray, path: Path, run: Run) -> OfflineRows:
     groups, small = _lists(encoded, usable)
     if small:
         run.warn(f"{small} lists of {path.stem} have fewer than two answers of different scores and were left out")

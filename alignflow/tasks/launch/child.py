@@ -27,7 +27,8 @@ START = Path(__file__).parents[2] / "start.py"
 
 Progress = Callable[[str, dict[str, Any]], None]
 progress_listener: ContextVar[Progress | None] = ContextVar("progress_listener", default=None)
-"""Who hears how far a stage is: called with the step's name and the fields of `Run.progress`, or `waits`: for what."""
+"""Who hears how far a stage is: called with the step's name and the fields of `Run.progress`, or `waits`: for what, or `note`: what it
+has to tell."""
 
 
 @contextlib.contextmanager
@@ -44,6 +45,12 @@ def tell_waiting(name: str, why: str) -> None:
     """Let whoever hears the progress of a step know that it waits, and for what."""
     if listener := progress_listener.get():
         listener(name, {"waits": why})
+
+
+def tell_note(name: str, text: str) -> None:
+    """Let whoever hears the progress of a step know what it has to tell beside its result."""
+    if listener := progress_listener.get():
+        listener(name, {"note": text})
 
 
 def run_child(

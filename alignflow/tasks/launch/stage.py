@@ -18,7 +18,7 @@ from alignflow.data.errors import AlignflowError, DamagedArtifactError
 from alignflow.data.licences import licences_by_path
 from alignflow.tasks.keys.fingerprint import fingerprint
 from alignflow.tasks.launch.call import StageCall
-from alignflow.tasks.launch.child import run_child, tell_waiting
+from alignflow.tasks.launch.child import run_child, tell_note, tell_waiting
 from alignflow.tasks.launch.devices import devices_of, held
 from alignflow.tasks.launch.environment import needs_the_hub
 from alignflow.tasks.launch.shards import with_costs
@@ -135,6 +135,7 @@ class _Attempt:
                 attempts.leave(work)
         for note in result.get("notes", ()):
             self.warn(f"{call.name}: {note}")
+            tell_note(call.name, note)
         published = store.publish(area, make_manifest(call, store, area, result), self.force)
         self._tell(published)
         shutil.rmtree(work, ignore_errors=True)

@@ -81,7 +81,7 @@ def test_an_option_without_a_default_has_to_be_given(name):
         ("kto", {"desirable_weight": 1e9}),
         ("bco", {"delta_momentum": 1.0}),
         ("bco", {"delta_kind": "median"}),
-        ("npo", {"retain": "kl"}),
+        ("npo", {"retain": "logits"}),
         ("npo", {"retain_weight": -1.0}),
         ("cringe", {"alpha": 0.5, "top_k": 0}),
         ("pairwise_cringe", {**REQUIRED["pairwise_cringe"], "tau": 0.0}),

@@ -91,3 +91,9 @@ def test_every_judge_of_the_catalogue_resolves_to_the_protocol(name):
 
 def test_sigmoid_is_a_half_at_zero_and_does_not_overflow():
     assert sigmoid(0.0) == 0.5 and sigmoid(1000.0) == 1.0 and sigmoid(-1000.0) == 0.0
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_the_catalogue_says_which_judges_score_single_answers(name):
+    row = JUDGES[name]
+    assert row.resolve().pointwise is row.pointwise

@@ -108,7 +108,7 @@ def make_run(tmp_path):
     return make
 
 
-def labelled(judge, groups, tmp_path, run, monkeypatch, **config):
+def labelled(judge, groups, tmp_path, run, monkeypatch, /, **config):
     monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: judge)
     metrics = label(
         LabelConfig(**config), completions=completions(tmp_path / f"completions{id(groups)}", groups), run=run
@@ -156,6 +156,60 @@ def test_a_pointwise_judge_fills_scores_margins_and_rankings(tmp_path, make_run,
     rankings = [row for side in ("train", "heldout") for row in read_table(run.out / "rankings" / f"{side}.parquet")]
     assert len(rankings) == 30 and rankings[0]["scores"] == [0.0, 3.0, 1.0]
     assert statistics["principles"] == {"worth": pytest.approx(4 / 3)}
+
+
+def labelled_answers(run):
+    rows = [row for side in ("train", "heldout") for row in read_table(run.out / "unpaired" / f"{side}.parquet")]
+    return [(row["completion"][0]["content"], row["label"], row["ended"]) for row in rows]
+
+
+@pytest.mark.parametrize("judge", [Oracle(), PairOracle()], ids=["pointwise", "pairwise"])
+def test_one_labelling_gives_pairs_rankings_and_good_and_bad_answers(judge, tmp_path, make_run, monkeypatch):
+    run = make_run()
+    metrics, pairs, statistics = labelled(judge, [[0, 3, 1]] * 30, tmp_path, run, monkeypatch)
+    assert set(labelled_answers(run)) == {("answer #0", False, True), ("answer #3", True, False)}
+    assert len(pairs) == len(labelled_answers(run)) == 60
+    assert metrics["unpaired/good"] == metrics["unpaired/bad"] == metrics["pairs/train"] / 2
+    assert metrics["unpaired/dropped"] == 30
+    assert statistics["unpaired"]["dropped"] == {"between good and bad": 30} and statistics["rankings"]["dropped"] == {}
+    assert run.notes == ["labelled answers: kept 60 of 90: 30 between good and bad"]
+    sides = {
+        kind: {row["prompt"][0]["content"] for row in read_table(run.out / kind / "heldout.parquet")}
+        for kind in ("preferences", "unpaired", "rankings")
+    }
+    assert sides["preferences"] == sides["unpaired"] == sides["rankings"] != set()
+
+
+def test_limits_of_the_score_label_single_answers_where_there_is_no_pair(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    limits = {"by": "score", "good_at_least": 5.0, "bad_below": 2.0}
+    groups = [[value] for value in (0, 9, 3)] * 10
+    metrics, pairs, statistics = labelled(Oracle(), groups, tmp_path, run, monkeypatch, unpaired=limits)
+    assert pairs == [] and statistics["unpaired"]["dropped"] == {"between good and bad": 10}
+    assert sorted(label for _, label, _ in labelled_answers(run)) == [False] * 10 + [True] * 10
+    assert metrics["ties"] is None and any("no preference pairs to train on" in warning for warning in run.warnings)
+
+
+def test_by_rank_single_answers_are_refused(tmp_path, make_run, monkeypatch):
+    with pytest.raises(DataError, match=r"(?s)a pair needs two.*label.unpaired.by: score"):
+        labelled(Oracle(), [[0], [1]], tmp_path, make_run(), monkeypatch)
+
+
+def test_labels_of_one_kind_alone_are_warned_of(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    labelled(Oracle(), [[1, 2]] * 20, tmp_path, run, monkeypatch, unpaired={"by": "score"})
+    assert any("labelled answers are good and none is bad" in warning for warning in run.warnings)
+
+
+def test_a_pairwise_judge_of_ones_own_says_what_its_scores_are(tmp_path, make_run, monkeypatch):
+    own, known, scoring = make_run(), make_run(), make_run(rows="of the other judge")
+    judge = {"name": "my_judges.py:Shorter"}
+    monkeypatch.setattr(module, "own_source", lambda name: "")
+    monkeypatch.setattr(module, "judge_row", lambda name: catalogue.JUDGES["rubric"])
+    labelled(PairOracle(), [[0, 1]] * 20, tmp_path, own, monkeypatch, judge=judge)
+    labelled(PairOracle(), [[0, 1]] * 20, tmp_path, known, monkeypatch)
+    labelled(Oracle(), [[0, 1]] * 20, tmp_path, scoring, monkeypatch, judge=judge)
+    assert own.notes == [module.WIN_RATES] and known.notes == scoring.notes == []
 
 
 def test_a_pairwise_judge_has_margins_from_probabilities_and_ranks_by_mean_probability(tmp_path, make_run, monkeypatch):
@@ -374,7 +428,7 @@ def test_what_was_judged_is_never_judged_again_and_the_bytes_are_the_same(tmp_pa
     first, second = (
         {path.relative_to(run.out): path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs
     )
-    assert first == second and len(first) == 5
+    assert first == second and len(first) == 7
 
 
 def test_other_selection_settings_use_the_same_judgements(tmp_path, make_run, monkeypatch):

@@ -54,6 +54,23 @@ def test_npo_without_a_retain_term_leaves_desirable_answers_alone():
     assert output.token_loss is None and bool((policy.grad[0] == 0).all()) and bool((policy.grad[1] > 0).all())
 
 
+def test_npo_holds_answers_by_their_kl_to_the_reference_whatever_that_of_the_others_is():
+    """By hand in float64: two answers of two tokens; the first is retained, with KLs of 0.25 and 0.5 at its tokens."""
+    policy, reference = (
+        torch.tensor([[-1.0, -2.0], [-1.5, -0.5]]).double(),
+        torch.tensor([[-1.5, -1.0], [-2.0, -1.0]]).double(),
+    )
+    kl = torch.tensor([0.25, 0.5, float("inf"), 9.0], dtype=torch.float64, requires_grad=True)
+    batch = labelled(policy.requires_grad_(), reference, [1.0, 0.0])
+    batch = replace(batch, statistics={**batch.statistics, "forward_kl": kl})
+    output = npo(batch, NPOOptions(beta=0.5, retain="kl", retain_weight=3.0))
+    assert output.token_loss.tolist() == [2.25, 0.0] and output.token_loss.dtype == torch.float64
+    assert float(output.loss[1] / 2) == pytest.approx(4 * math.log1p(math.exp(0.5)), abs=1e-12), "rho = 1"
+    assert output.metrics["retain_kl"][0] == 0.375 and bool(output.metrics["retain_kl"][1].isnan())
+    (output.loss.mean() + output.token_loss.sum() / 2).backward()
+    assert kl.grad.tolist() == [1.5, 1.5, 0.0, 0.0] and policy.grad[0].tolist() == [0.0, 0.0]
+
+
 def test_npo_is_gradient_ascent_as_beta_goes_to_0():
     policy = rows(1, 4).requires_grad_()
     npo(labelled(policy, rows(1, 4, seed=1), [0.0]), NPOOptions(beta=1e-6)).loss.sum().backward()

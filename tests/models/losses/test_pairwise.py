@@ -1,6 +1,7 @@
 """Every pairwise method of the catalogue, one row each: laws that hold for all of them, and values worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -235,6 +236,22 @@ def test_cpo_and_orpo_leave_their_nll_to_be_divided_by_the_tokens_of_the_step():
     assert loss_of("orpo", batch(policy_w, policy_l)).token_loss.tolist() == [3.0]
     sums = loss_of("cpo", batch(policy_w, policy_l), nll_reduction="sequence")
     assert sums.token_loss is None and float(sums.loss) == pytest.approx(3.0 + math.log1p(math.exp(-0.4)))
+
+
+def test_orpo_has_its_nll_over_prompts_too_where_it_is_asked_to():
+    policy_w, policy_l, prompt = tensors([[-1.0, -2.0], [-0.5, -0.25]], [[-3.0, -4.0], [-1.0, -1.0]], [-7.0, -11.0])
+    prompt.requires_grad_(True)
+    pairs = batch(policy_w, policy_l)
+    with pytest.raises(ValueError, match="give prompt_logps"):
+        loss_of("orpo", pairs, nll_tokens="prompt_and_answer")
+    own = loss_of("orpo", pairs)
+    whole = loss_of(
+        "orpo", replace(pairs, chosen=replace(pairs.chosen, prompt_logps=prompt)), nll_tokens="prompt_and_answer"
+    )
+    assert whole.token_loss.tolist() == [10.0, 11.75] and own.token_loss.tolist() == [3.0, 0.75]
+    assert torch.equal(whole.loss, own.loss), "odds are of the answers alone"
+    total(whole).backward()
+    assert prompt.grad.tolist() == [-1.0, -1.0]
 
 
 FAR = [

@@ -324,3 +324,17 @@ def test_what_is_kept_from_step_to_step_survives_a_kill(method, new_run, tiny_ch
         trained(config, tiny_checkpoint, sixteen, new_run("killed"))
     monkeypatch.undo()
     assert trained(config, tiny_checkpoint, sixteen, new_run("killed")) == whole and len(steps) == 3
+
+
+@pytest.mark.parametrize("lora", [None, LoRAConfig(r=4)], ids=["two models", "an adapter"])
+def test_npo_holds_by_the_kl_to_a_reference_that_runs_beside_the_policy(lora, new_run, tiny_checkpoint, sixteen):
+    found = {}
+    for weight in (0.0, 100.0):
+        run = new_run(f"weight {weight}")
+        options = {"retain": "kl", "retain_weight": weight}
+        config = config_of("npo", max_steps=6, lora=lora).model_copy(update={"options": options})
+        metrics = trained(config, tiny_checkpoint, sixteen, run)
+        first = curve(run)[0]
+        assert first["loss"] == pytest.approx(2 * math.log(2) / 0.1, abs=2e-4) and abs(first["retain_kl"]) < 1e-5
+        found[weight] = metrics["eval_retain_kl"]
+    assert 0 <= found[100.0] < found[0.0] / 2, "what is held stays nearer to the reference"

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from alignflow.data import catalogue
+from alignflow.data.configs.lists import LiPOOptions
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.unpaired import DROVOptions
 from alignflow.data.errors import TrainingError
@@ -19,6 +20,7 @@ from alignflow.models.policy import load_policy
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.offline import (
     Method,
+    check_scores,
     evaluate_rows,
     parted_losses,
     score_constants,
@@ -155,3 +157,37 @@ def test_deepspeed_steps_both_networks_as_plain_torch_does(rankings, tiny_checkp
     assert set(found[0]) == set(found[1]) and "value/grad_norm" in found[0]
     for name in ("loss", "value/grad_norm", "eval_loss", "eval_values", "eval_rewards"):
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-2, abs=1e-3), name
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "refused"),
+    [
+        ("scores", [0.0, 1.0], ""),
+        ("scores", [0.2, 1.5], "train go from 0.2 to 1.5"),
+        ("scores", [-3.0, 0.5], "train go from -3 to 0.5"),
+        ("win_rates", [-3.0, 90.0], ""),
+        ("scores", [], ""),
+    ],
+)
+def test_lipo_refuses_scores_that_are_no_probabilities_only_where_they_are_its_labels(labels, scores, refused):
+    rows = {"train": SimpleNamespace(score=torch.tensor(scores)), "heldout": SimpleNamespace(score=torch.tensor([0.5]))}
+    if not refused:
+        check_scores(rows, "lipo", LiPOOptions(labels=labels))
+        return
+    with pytest.raises(TrainingError, match=refused) as error:
+        check_scores(rows, "lipo", LiPOOptions(labels=labels))
+    assert error.value.where == "align.options.labels" and "win_rates" in error.value.do
+
+
+def test_scores_are_refused_before_anything_is_trained(tmp_path, tiny_checkpoint, new_run):
+    rows = [
+        {"id": f"r{number}", "source": "t", "prompt": user(prompt), "completions": answers, "scores": [5.0, 1.0, 0.0]}
+        for number, (prompt, answers) in enumerate(SCORED)
+    ]
+    for side in ("train", "heldout"):
+        write_table(rows, "rankings", tmp_path / f"{side}.parquet")
+    run = new_run()
+    config = AlignConfig(method="lipo", options={"labels": "scores"}, max_length=64)
+    with pytest.raises(TrainingError, match="lipo with labels: scores needs scores from 0 to 1"):
+        train_offline(config, policy=tiny_checkpoint, rankings=tmp_path, run=run)
+    assert not (run.side / "curves.jsonl").exists()

@@ -188,6 +188,25 @@ def test_scores_that_differ_by_rounding_make_no_pair(tmp_path, tokenizer, new_ru
     assert len(read_rankings(tmp_path / "train.parquet", tokenizer, 64, new_run(), "align")) == 0
 
 
+def test_answers_that_contradict_each_other_are_left_out_of_a_list_and_said(tmp_path, tokenizer, new_run, capsys):
+    row = {"source": "t", "prompt": user("the cat"), "ended": None}
+    texts = ["cat mat", "dog mat", "dog mat", "bird mat"]
+    equal, cut = {"scores": [1.0, 2.0, 2.0, 3.0]}, {"scores": [1.0, 2.0, 0.5, 3.0], "ended": [True, False, True, True]}
+    rows = [{**row, "scores": [1.0, 2.0, 0.5, 3.0]}, {**row, **equal}, {**row, **cut}]
+    rows = [{**each, "id": f"r{number}", "completions": texts} for number, each in enumerate(rows)]
+    rows.append({**row, "id": "r3", "completions": ["cat mat", "cat mat"], "scores": [1.0, 0.0]})
+    write_table(rows, "rankings", tmp_path / "train.parquet")
+    read = read_rankings(tmp_path / "train.parquet", tokenizer, 64, new_run(), "align")
+    assert [sorted(answers_of(read, number, tokenizer)) for number in range(len(read))] == [
+        ["bird mat", "cat mat"],
+        ["bird mat", "cat mat", "dog mat", "dog mat"],
+        ["bird mat", "cat mat", "dog mat", "dog mat"],
+    ], "equal scores contradict nothing, and an answer that was cut is not the same one"
+    said = capsys.readouterr().out
+    assert "4 answers of train have another one's tokens in their list and another score" in said
+    assert "1 lists of train have fewer than two answers of different scores" in said
+
+
 def test_a_prompt_counts_once_in_the_length_of_a_list(rankings, tokenizer, new_run):
     rows = read_rankings(rankings, tokenizer, 64, new_run(), "align")
     places, _ = rows.places([0])

@@ -11,6 +11,7 @@ import pytest
 from waiting import wait_until
 
 from alignflow.data.errors import DamagedArtifactError, DataError, StageError
+from alignflow.tasks.launch import stage
 from alignflow.tasks.launch.child import listening
 from alignflow.tasks.launch.stage import make_spec, pinned, run_stage
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -137,3 +138,11 @@ def test_an_input_whose_bytes_changed_behind_their_time_is_found_by_the_stage_th
     with pytest.raises(DamagedArtifactError, match="part/text.txt") as raised:
         run_stage(call, store)
     assert raised.value.key == source.key and store.find(call.key) is None
+
+
+def test_what_a_stage_notes_is_told_where_its_progress_is_shown(call_of, store, monkeypatch):
+    real, told, warned = stage.run_child, [], []
+    monkeypatch.setattr(stage, "run_child", lambda *given: {**real(*given), "notes": ["one process alone"]})
+    with listening(lambda name, state: told.append((name, state))):
+        run_stage(call_of(), store, warn=warned.append)
+    assert ("toy", {"note": "one process alone"}) in told and warned == ["toy: one process alone"]

@@ -1,0 +1,70 @@
+"""What a plan and a run say of a recipe's data beside its steps: conversions, options that follow from the judge, tables that nothing takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from alignflow.data.configs.inputs import PROMPTED, SOURCE_KINDS, InitConfig
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.own_methods import method_row
+from alignflow.data.own_module import short
+from alignflow.flows.graph import fold_in_replacements, kinds_of
+from alignflow.flows.method_inputs import conversion
+from alignflow.flows.steps import Node
+
+
+def planned(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
+    """All that a plan says, one line each."""
+    aligned = next((node for node in steps if node.base == "align"), None)
+    converted = conversion(recipe, aligned.inputs) if aligned else ""
+    return [*([converted] if converted else []), *chosen_options(recipe, steps), *unused_lines(recipe, steps, {})]
+
+
+def chosen_options(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
+    """Options of the method that the recipe does not set and its judge decides."""
+    config = next((node.config for node in steps if node.base == "align"), None)
+    if recipe.align is None or not isinstance(config, AlignConfig):
+        return []
+    judge = recipe.label.judge.name
+    return [
+        f"align: {short(config.method)} takes options.{name}: {value}, since the judge {judge} compares pairs and the scores of its rankings are "
+        "win rates"
+        for name, value in config.options.items()
+        if name not in recipe.align.options
+    ]
+
+
+def unused_lines(recipe: Recipe, steps: Sequence[Node], metrics: Mapping[str, float | None]) -> list[str]:
+    """One line for each table that nothing takes, with its number of rows where the metrics of `prepare` are known."""
+    reads = ""
+    aligned = next((node for node in steps if node.base == "align"), None)
+    if aligned is not None and isinstance(aligned.config, AlignConfig):
+        kinds = kinds_of(method_row(aligned.config.method))
+        reads = next((f"; {short(aligned.config.method)} reads {kind}" for kind in kinds if kind in aligned.inputs), "")
+    lines = []
+    for kind in unused_tables(recipe, steps):
+        rows = metrics.get(f"{kind}/kept")
+        what = "it" if rows is None else f"its {int(rows):,} rows"
+        lines.append(f"data.{kind}: no step of the recipe takes {what}{reads}")
+    return lines
+
+
+def unused_tables(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
+    """Tables that the recipe names sources for and no step takes.
+
+    A table is taken, too, where a step takes what `prepare` makes of it (its prompts, their held-out side, general text), and where
+    the tokenizer is trained on its texts. Evaluation prompts always are: `prepare` keeps what they ask out of the other tables.
+    """
+    recipe = fold_in_replacements(recipe)
+    data = recipe.data
+    taken = {link.part for node in steps for link in node.inputs.values() if link.node == "prepare"} | {"evaluation"}
+    if not data.evaluation and any(link.part == "evaluation" for node in steps for link in node.inputs.values()):
+        taken.add("prompts")
+    if not data.prompts and "prompts" in taken:
+        taken |= set([kind for kind in PROMPTED if getattr(data, kind)][:1])
+    if not data.general and "general" in taken:
+        taken.add("demonstrations")
+    if not recipe.model.corpus and any(isinstance(node.config, InitConfig) and node.config.corpus for node in steps):
+        taken |= {"demonstrations", "prompts", "general"}
+    return [kind for kind in SOURCE_KINDS if getattr(data, kind) and kind not in taken]

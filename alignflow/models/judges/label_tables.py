@@ -1,0 +1,115 @@
+"""The tables that a labelling gives: preferences, rankings, answers labelled good or bad, and flagged answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alignflow.data.configs.generation import LabelConfig
+from alignflow.data.dropped import kept_line
+from alignflow.data.records import assistant, row_id, write_table
+from alignflow.data.run import Run, write_json
+from alignflow.models.judges.answer_labels import ranking_row, scored_answers, unpaired_rows
+from alignflow.models.judges.base import Candidate
+from alignflow.models.judges.pairing import JudgedPair
+
+_SIDES = ("train", "heldout")
+_SHOWN_CHARACTERS = 500  # of a flagged answer, in flagged.json
+
+
+@dataclass(frozen=True)
+class LabelledPrompt:
+    """One prompt with its candidates, what the judge said, and the pairs that became preferences."""
+
+    row: dict[str, Any]
+    held_out: bool
+    scores: list[float | None]  # one per candidate; all None for a pairwise judge
+    details: list[dict[str, float]]
+    judged: list[JudgedPair]
+    kept: list[JudgedPair]
+    dropped: dict[str, int]
+    flags: list[list[str]] | None = (
+        None  # marks of the judge's own in each candidate; None where the judge looks for none
+    )
+
+
+def candidates_of(row: dict[str, Any]) -> list[Candidate]:
+    """The answers of a row of completions; each ended by itself where the row does not say."""
+    ended = row["ended"] or [True] * len(row["completions"])
+    return [Candidate(row["prompt"], text, flag) for text, flag in zip(row["completions"], ended, strict=True)]
+
+
+def _preference(labelled: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
+    row = labelled.row
+    candidates = candidates_of(row)
+    chosen, rejected = candidates[pair.chosen], candidates[pair.rejected]
+    return {
+        "id": row_id("pair", row["id"], chosen.text, chosen.ended, rejected.text, rejected.ended),
+        "source": row["source"],
+        "prompt": row["prompt"],
+        "chosen": assistant(chosen.text),
+        "rejected": assistant(rejected.text),
+        "chosen_ended": chosen.ended,
+        "rejected_ended": rejected.ended,
+        "soft_label": pair.soft_label,
+        "margin": pair.margin,
+        "score_chosen": labelled.scores[pair.chosen],
+        "score_rejected": labelled.scores[pair.rejected],
+    }
+
+
+def write_pairs(labelled: Sequence[LabelledPrompt], run: Run) -> None:
+    """Write the preferences, and flagged.json where the judge looks for marks."""
+    for side, prompts in _by_side(labelled):
+        pairs = (_preference(prompt, pair) for prompt in prompts for pair in prompt.kept)
+        write_table(pairs, "preferences", run.out / "preferences" / f"{side}.parquet")
+    if any(prompt.flags is not None for prompt in labelled):
+        write_json(run.out / "flagged.json", [row for prompt in labelled for row in _flagged(prompt)])
+
+
+def write_answers(labelled: Sequence[LabelledPrompt], config: LabelConfig, run: Run) -> dict[str, Any]:
+    """Write rankings and answers with a label; returns how many there are, and how many answers are in none for which reason, and says it."""
+    dropped: dict[str, Counter[str]] = {"rankings": Counter(), "unpaired": Counter()}
+    counts: dict[str, Any] = {"rankings": {}, "unpaired": {}}
+    answers = 0
+    for side, prompts in _by_side(labelled):
+        rankings, rows = [], []
+        for prompt in prompts:
+            scored = scored_answers(prompt)
+            found, left_out = unpaired_rows(prompt, scored, config.unpaired)
+            rankings.append(ranking_row(prompt, scored))
+            rows += found
+            answers += len(scored.positions)
+            dropped["rankings"].update(scored.dropped)
+            dropped["unpaired"].update(left_out)
+        write_table(rankings, "rankings", run.out / "rankings" / f"{side}.parquet")
+        write_table(rows, "unpaired", run.out / "unpaired" / f"{side}.parquet")
+        good = sum(row["label"] for row in rows)
+        counts["rankings"][side] = len(rankings)
+        counts["unpaired"][side] = {"good": good, "bad": len(rows) - good}
+    labels = sum(sum(side.values()) for side in counts["unpaired"].values())
+    for kind, kept, what in (("rankings", answers, "scored answers"), ("unpaired", labels, "labelled answers")):
+        if dropped[kind]:
+            run.note(kept_line(what, kept, dropped[kind]))
+    return {kind: {**counts[kind], "dropped": dict(sorted(dropped[kind].items()))} for kind in counts}
+
+
+def _by_side(labelled: Sequence[LabelledPrompt]) -> list[tuple[str, list[LabelledPrompt]]]:
+    return [(side, [prompt for prompt in labelled if prompt.held_out == (side == "heldout")]) for side in _SIDES]
+
+
+def _flagged(labelled: LabelledPrompt) -> list[dict[str, Any]]:
+    """The prompt's answers that have marks of the judge's own: where they stand, and which marks."""
+    flags = enumerate(labelled.flags or [])
+    return [
+        {
+            "id": labelled.row["id"],
+            "completion": index,
+            "marks": marks,
+            "text": labelled.row["completions"][index][:_SHOWN_CHARACTERS],
+        }
+        for index, marks in flags
+        if marks
+    ]
