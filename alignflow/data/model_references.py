@@ -7,13 +7,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from alignflow.data.artifacts import artifact_of, identity, read_manifest
+from alignflow.data.artifacts import artifact_of, digest_of, file_digest, identity, payload_files, read_manifest
 from alignflow.data.errors import ModelError
 
 
 def reference_to(model: Path, out: Path) -> dict[str, str]:
     """What is written in the directory `out` to name `model`: `key` or `path`, and `digest`."""
-    key, digest = identity(model)
+    key, digest = _identity(model)
     return {**({"key": key} if key else {"path": os.path.relpath(model, out)}), "digest": digest}
 
 
@@ -38,7 +38,7 @@ def referred(path: Path, reference: Mapping[str, str], what: str, do: str) -> Pa
     )
     if model is None or not model.is_dir():
         raise ModelError(f"its {what} {reference.get('key') or model} is missing", where=str(path), do=do)
-    found = identity(model)[1]
+    found = _identity(model)[1]
     if found != reference["digest"]:
         raise ModelError(
             f"its {what} has changed: {reference['digest'][:12]} is recorded, and there is {found[:12]} at {model}",
@@ -46,6 +46,14 @@ def referred(path: Path, reference: Mapping[str, str], what: str, do: str) -> Pa
             do=f"restore the {what}, or make this again",
         )
     return model
+
+
+def _identity(model: Path) -> tuple[str, str]:
+    """Key and digest of an artifact's payload; a directory within one, or outside of a store, has no key, and its files are hashed."""
+    artifact = artifact_of(Path(model).absolute())
+    if artifact is None or Path(model).absolute() == artifact / "payload":
+        return identity(model)
+    return "", digest_of({name: file_digest(Path(model) / name) for name in payload_files(Path(model))})
 
 
 def _in_store(path: Path, key: str, digest: str) -> Path | None:

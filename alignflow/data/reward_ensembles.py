@@ -15,6 +15,8 @@ from alignflow.data.model_references import reference_to, referred
 from alignflow.data.run import write_json
 
 ENSEMBLE = "ensemble.json"
+DISAGREEMENT = "disagreement"
+"""What figures of it are called: the standard deviation of an answer's scores over the members."""
 
 
 @dataclass(frozen=True)

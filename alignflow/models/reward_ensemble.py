@@ -14,9 +14,6 @@ from alignflow.models.batching import EncodedRow
 from alignflow.models.reward_model import RewardModel, ScoredRow, load_reward_model
 from alignflow.models.rewards.ensemble_scores import aggregate_scores, disagreement
 
-DISAGREEMENT = "disagreement"
-"""What figures of it are called: the standard deviation of an answer's scores over the members."""
-
 
 class RewardEnsemble:
     """Reward models that are in memory together and score one after the other, so that one forward pass at a time needs its activations.

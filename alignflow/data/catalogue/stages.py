@@ -133,6 +133,13 @@ STAGES: Mapping[str, Stage] = {
         takes=("init?", "prepare?", "sft?", "sample?", "label?", "reward?", "reference?", "align?", "evaluate?"),
         makes="report",
     ),
+    "reward_ensemble": Stage(
+        "alignflow.models.trainers.ensemble:make_ensemble",
+        "Several reward models as one.",
+        config=training.RewardEnsembleConfig,
+        takes=("preferences?", "unpaired?", "rankings?", "members*"),
+        makes="reward_model",
+    ),
     "adopt_reward": Stage(
         "alignflow.models.adopt:adopt_reward_model",
         "Take in a reward model that you already have.",

@@ -184,7 +184,8 @@ class RewardConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _the_weight_is_read(self) -> RewardConfig:
-        if "uncertainty_weight" in self.model_fields_set and self.aggregate != "uncertainty":
+        default = type(self).model_fields["uncertainty_weight"].default
+        if self.uncertainty_weight != default and self.aggregate != "uncertainty":
             raise ValueError(f"aggregate {self.aggregate} does not read uncertainty_weight: leave it out")
         return self
 

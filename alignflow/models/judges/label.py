@@ -13,6 +13,7 @@ from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.own_module import short
 from alignflow.data.records import assistant, read_table, row_id, write_table
+from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.journal import RowJournal, RowWork
 from alignflow.models.judges.base import (
@@ -351,4 +352,5 @@ def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
             if (mass := statistics.get("option_mass"))
             else {}
         ),
+        **({DISAGREEMENT: statistics[DISAGREEMENT]["mean"]} if DISAGREEMENT in statistics else {}),
     }
