@@ -150,8 +150,9 @@ def _adopt_reward(asked: Asked) -> Demand | None:
 
 
 def _reward_ensemble(asked: Asked) -> Demand | None:
-    shapes = tuple(shape for name, shape in asked.shapes.items() if name not in TABLES)
-    need = _scoring(shapes)
+    """The members, which whoever takes the ensemble has in memory too."""
+    models = {name: shape for name, shape in asked.shapes.items() if name not in TABLES}
+    need = _scoring(tuple(shape for name, own in models.items() for shape in asked.members.get(name, (own,))))
     return Demand(single(asked.config, asked.runtime), need) if need else None
 
 
