@@ -121,7 +121,8 @@ class Estimator:
     def _need(self, node: Node, seen: _Seen) -> StepNeed:
         shapes = {name: seen.shapes.get(link.node) for name, link in node.inputs.items()}
         prompt_length = self.recipe.data.max_prompt_length
-        members = {name: seen.members[link.node] for name, link in node.inputs.items() if link.node in seen.members}
+        members = {"members": seen.members[node.name]} if node.stage == "reward_ensemble" else {}
+        members |= {name: seen.members[link.node] for name, link in node.inputs.items() if link.node in seen.members}
         asked = Asked(node.config, shapes, self.runtime, prompt_length, members)
         found = demand(node.stage, asked)
         time = self._time(node, seen, next(iter(shape for shape in shapes.values() if shape), None))

@@ -33,9 +33,6 @@ from alignflow.data.run import Runtime
 Shapes = Mapping[str, ModelShape | None]
 """Input of a stage -> the shape of the model that it brings; None is unknown."""
 
-TABLES = ("preferences", "unpaired", "rankings")
-"""Inputs that are no models."""
-
 QUESTION_TOKENS = 256
 """Tokens of a short question to a judge: a forward pass holds the logits of one position of each."""
 
@@ -86,7 +83,8 @@ class Demand:
 class Asked:
     """A stage as it is asked about: its config, the shapes of its inputs, the runtime, and the longest prompt, tokens.
 
-    An input that is an ensemble of reward models has the shape of the first member in `shapes`, and those of all in `members`.
+    An input that is an ensemble of reward models has the shape of the first member in `shapes`, and those of all in `members`; there
+    the step that makes an ensemble has its own as `members`.
     """
 
     config: Any
@@ -151,8 +149,7 @@ def _adopt_reward(asked: Asked) -> Demand | None:
 
 def _reward_ensemble(asked: Asked) -> Demand | None:
     """The members, which whoever takes the ensemble has in memory too."""
-    models = {name: shape for name, shape in asked.shapes.items() if name not in TABLES}
-    need = _scoring(tuple(shape for name, own in models.items() for shape in asked.members.get(name, (own,))))
+    need = _scoring(asked.members["members"])
     return Demand(single(asked.config, asked.runtime), need) if need else None
 
 
@@ -271,10 +268,7 @@ def _online(asked: Asked) -> Demand | None:
         rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
         rollout = Rollout(rows, prompt_length, options.response_length, options.num_generations)
         # An adapter's base is its reference.
-        frozen = [
-            *([] if settings.lora_rank else [policy.parameters]),
-            *([scoring] if scoring else []),
-        ]
+        frozen = [*([] if settings.lora_rank else [policy.parameters]), *([scoring] if scoring else [])]
         learning, *values = learners(settings)
         return online_need(learning, values[0] if values else None, frozen, rollout, settings.place)
 
@@ -330,13 +324,10 @@ def _judge_need(judge: JudgeConfig, asked: Asked) -> Callable[[Settings], Need] 
     shape = read_shape(own) if own else asked.shapes.get(row.needs)
     if shape is None:
         return None
-    weights = shape.parameters
 
     def need(settings: Settings) -> Need:
-        tokens = settings.micro_batch_tokens
-        return scoring_need(
-            weights, forward_only(shape, tokens, tokens // QUESTION_TOKENS, settings.place), settings.place
-        )
+        tokens, place = settings.micro_batch_tokens, settings.place
+        return scoring_need(shape.parameters, forward_only(shape, tokens, tokens // QUESTION_TOKENS, place), place)
 
     return need
 
