@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from alignflow.data.artifacts import verify_file
 from alignflow.data.configs.training import Aggregate
@@ -64,6 +65,7 @@ def read_ensemble(path: Path) -> Ensemble:
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ModelError(f"{ENSEMBLE} cannot be read as an ensemble", where=str(path), do="write it again") from None
-    if not places:
-        raise ModelError("an ensemble without members", where=str(path), do="write it again")
+    if not places or aggregate not in get_args(Aggregate):
+        what = f"an unknown aggregate {aggregate!r}" if places else "no members"
+        raise ModelError(f"{ENSEMBLE} has {what}", where=str(path), do="write it again")
     return Ensemble(places, aggregate, weight)
