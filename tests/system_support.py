@@ -70,7 +70,7 @@ def outcomes(output):
     found = {}
     for line in output.splitlines():
         words = line.split()
-        if len(words) >= 2 and base_of(words[0]) in STAGES and words[1] in ("ran", "cached"):
+        if len(words) >= 2 and base_of(words[0]) in (*STAGES, "split") and words[1] in ("ran", "cached"):
             found[words[0]] = words[1] == "ran" or found.get(words[0], False)
     return found
 

@@ -140,6 +140,14 @@ PARTS: Mapping[str, Shared] = {
         "Packed rows through a model: log-probabilities and other figures of tokens.",
     ),
     "reward_model": Shared(("alignflow.models.reward_model",), "Scores of a reward model.", version="2"),
+    "reward_ensemble": Shared(
+        (
+            "alignflow.data.reward_ensembles",
+            "alignflow.models.reward_ensemble",
+            "alignflow.models.rewards.ensemble_scores",
+        ),
+        "Scores of several reward models as one.",
+    ),
     "training": Shared(
         (
             "alignflow.models.trainers.fit",
