@@ -58,6 +58,8 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.host",
             "alignflow.data.run",
             "alignflow.data.adapters",
+            "alignflow.data.model_references",
+            "alignflow.data.reward_ensembles",
             "alignflow.data.configs.base",
             "alignflow.data.configs.explaining",
         ),
@@ -142,7 +144,6 @@ PARTS: Mapping[str, Shared] = {
     "reward_model": Shared(("alignflow.models.reward_model",), "Scores of a reward model.", version="2"),
     "reward_ensemble": Shared(
         (
-            "alignflow.data.reward_ensembles",
             "alignflow.models.reward_ensemble",
             "alignflow.models.rewards.ensemble_scores",
         ),
