@@ -18,6 +18,7 @@ from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
+from alignflow.data.reward_ensembles import is_ensemble
 from alignflow.tasks.launch.precision import model_width
 from alignflow.tasks.launch.runtime import resolve_runtime
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -82,7 +83,7 @@ def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> Iterator
 
     Inside the block gc leaves the artifact alone. Raises UserError, as what `command` says.
     """
-    if (Path(reference) / "config.json").is_file() or is_adapter(reference):
+    if (Path(reference) / "config.json").is_file() or is_adapter(reference) or is_ensemble(reference):
         with pinned_path(Path(reference).absolute()):
             yield Path(reference).name, Path(reference)
         return

@@ -24,7 +24,8 @@ def export_model(
         Path, typer.Argument(metavar="DIRECTORY", help="Where to write it; must not exist, or be empty.")
     ],
 ) -> None:
-    """Write a model as a Hugging Face directory that needs nothing beside it; an adapter is merged into its base."""
+    """Write a model as a Hugging Face directory that needs nothing beside it; an adapter is merged into its base, and of an ensemble
+    of reward models each member is written."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     console = Console()
     with (

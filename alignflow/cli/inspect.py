@@ -38,6 +38,7 @@ from alignflow.data.inspection import (
 )
 from alignflow.data.paths import is_there
 from alignflow.data.rendering import load_tokenizer
+from alignflow.data.reward_ensembles import is_ensemble, read_ensemble
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import using
 
@@ -179,6 +180,8 @@ def _of_directory(path: Path) -> Any:
             "a file, and not the directory of a model", where=str(path), do=f"give its directory, {path.parent}"
         )
     verify_inputs(path)
+    if is_ensemble(path):  # each member reads with its own; they are those of one base where the recipe trained them
+        return _of_directory(read_ensemble(path).members[0])
     bare = is_adapter(path) and not (path / "tokenizer_config.json").is_file()
     return load_tokenizer(find_base(path) if bare else path)
 

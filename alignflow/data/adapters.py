@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 
-from alignflow.data.artifacts import artifact_of, identity, read_manifest, verify_inputs
+from alignflow.data.artifacts import verify_inputs
 from alignflow.data.errors import ModelError
+from alignflow.data.model_references import reference_to, referred
+from alignflow.data.reward_ensembles import is_ensemble, read_ensemble
 from alignflow.data.run import write_json
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
@@ -24,9 +25,7 @@ def is_adapter(path: Path | str) -> bool:
 
 def write_base(out: Path, base: Path) -> None:
     """Name `base` as what the adapter in `out` was trained on: by key in a store, else by the way from `out` to it."""
-    key, digest = identity(base)
-    place = {"key": key} if key else {"path": os.path.relpath(base, out)}
-    write_json(out / BASE, {**place, "digest": digest})
+    write_json(out / BASE, reference_to(base, out))
 
 
 def find_base(path: Path) -> Path | str:
@@ -41,55 +40,30 @@ def find_base(path: Path) -> Path | str:
     path = Path(path).absolute()
     if not (path / BASE).is_file():
         return _named_by_config(path)
-    known = json.loads((path / BASE).read_text())
-    base = (
-        _in_store(path, known["key"], known["digest"])
-        if "key" in known
-        else Path(os.path.normpath(path / known["path"]))
+    what, do = (
+        "base checkpoint",
+        "run the recipe that made it again; `alignflow export` writes an adapter with its base as one model",
     )
-    if base is None or not base.is_dir():
-        raise ModelError(
-            f"its base checkpoint {known.get('key') or base} is missing",
-            where=str(path),
-            do="run the recipe that made it again; `alignflow export` writes an adapter with its base as one model",
-        )
-    found = identity(base)[1]
-    if found != known["digest"]:
-        raise ModelError(
-            f"its base checkpoint has changed: it was trained on {known['digest'][:12]}, and there is {found[:12]} at {base}",
-            where=str(path),
-            do="restore the base that it was trained on, or train the adapter again",
-        )
-    return base
+    return referred(path, json.loads((path / BASE).read_text()), what, do)
 
 
 def verify_model(path: Path | str) -> None:
-    """Hash what lies at a path before it is used, weights excepted, and the same of an adapter's base: tokenizer, configs, templates.
+    """Hash what lies at a path before it is used, weights excepted, and the same of an adapter's base and of an ensemble's members:
+    tokenizer, configs, templates.
 
     Weights are hashed while they are loaded. A path outside a store passes, and a base that is missing is left to the loader.
 
     Raises:
         DamagedArtifactError: a byte is not the one that was published.
     """
-    verify_inputs(Path(path))
-    if is_adapter(path):
+    path = Path(path)
+    verify_inputs(path)
+    if is_adapter(path) or is_ensemble(path):
         with contextlib.suppress(ModelError):
-            base = find_base(Path(path))
-            if isinstance(base, Path):
-                verify_model(base)
-
-
-def _in_store(path: Path, key: str, digest: str) -> Path | None:
-    artifact = artifact_of(path)
-    if artifact is None:
-        return None
-    own = artifact.parent / key
-    if not own.is_dir():  # the same bytes under another key do as well: a version was raised that changed nothing
-        for other in sorted(artifact.parent.iterdir()):
-            with contextlib.suppress(OSError, ValueError):
-                if read_manifest(other).digest == digest:
-                    return other / "payload"
-    return own / "payload"
+            within = read_ensemble(path).members if is_ensemble(path) else (find_base(path),)
+            for model in within:
+                if isinstance(model, Path):
+                    verify_model(model)
 
 
 def _named_by_config(path: Path) -> Path | str:

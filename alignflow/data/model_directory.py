@@ -9,6 +9,7 @@ from typing import Any
 
 from alignflow.data.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from alignflow.data.errors import ModelError
+from alignflow.data.reward_ensembles import is_ensemble, read_ensemble
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -32,6 +33,10 @@ def check_model_directory(path: Path) -> None:
     Raises:
         ModelError: says what is missing or cut off, and what to do.
     """
+    if is_ensemble(path):
+        for member in read_ensemble(path).members:
+            check_model_directory(member)
+        return
     if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
         if not (path / ADAPTER_WEIGHTS).is_file():
             raise ModelError(

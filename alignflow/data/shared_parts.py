@@ -58,6 +58,8 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.host",
             "alignflow.data.run",
             "alignflow.data.adapters",
+            "alignflow.data.model_references",
+            "alignflow.data.reward_ensembles",
             "alignflow.data.configs.base",
             "alignflow.data.configs.explaining",
         ),
@@ -143,6 +145,13 @@ PARTS: Mapping[str, Shared] = {
         "Packed rows through a model: log-probabilities and other figures of tokens.",
     ),
     "reward_model": Shared(("alignflow.models.reward_model",), "Scores of a reward model.", version="2"),
+    "reward_ensemble": Shared(
+        (
+            "alignflow.models.reward_ensemble",
+            "alignflow.models.rewards.ensemble_scores",
+        ),
+        "Scores of several reward models as one.",
+    ),
     "training": Shared(
         (
             "alignflow.models.trainers.fit",

@@ -11,9 +11,10 @@ from typing import Any
 from alignflow.data.configs.recipe import EngineConfig, Recipe
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import UserError
+from alignflow.data.estimate.memory import Scorers
 from alignflow.data.estimate.place import GIB, MIB, Need, Phase
 from alignflow.data.estimate.remedies import remedies
-from alignflow.data.estimate.shapes import ModelShape, built_shape, read_shape
+from alignflow.data.estimate.shapes import ModelShape, built_shape, read_shape, scorer_shapes
 from alignflow.data.estimate.stages import DEMANDS, Asked, Demand, Settings, demand
 from alignflow.data.estimate.tokens import implied_tokens
 from alignflow.data.run import Runtime
@@ -62,6 +63,7 @@ class _Seen:
     """What is known after the steps so far."""
 
     shapes: dict[str, ModelShape | None] = field(default_factory=dict)
+    members: dict[str, Scorers] = field(default_factory=dict)  # step -> the reward models of its ensemble
     statistics: Mapping[str, Any] = field(default_factory=dict)
     pairs: int | None = None
     shares: dict[str, float] = field(
@@ -98,7 +100,14 @@ class Estimator:
                 built_shape(config.build) if config.path is None else read_shape(config.path, config.revision)
             )
         elif node.stage == "adopt_reward":
-            seen.shapes[node.name] = read_shape(node.config.path)  # type: ignore[attr-defined]
+            seen.members[node.name] = scorer_shapes(node.config.path)  # type: ignore[attr-defined]
+            seen.shapes[node.name] = seen.members[node.name][0]
+        elif node.stage == "reward_ensemble":
+            links = [link.node for link in node.inputs.values() if not link.part]
+            seen.members[node.name] = tuple(
+                shape for name in links for shape in seen.members.get(name, (seen.shapes.get(name),))
+            )
+            seen.shapes[node.name] = seen.members[node.name][0]
         elif node.stage == "split":
             seen.shares[node.name] = 1 / node.config.parts  # type: ignore[attr-defined]
         if step.state != "cached":
@@ -117,7 +126,9 @@ class Estimator:
     def _need(self, node: Node, seen: _Seen) -> StepNeed:
         shapes = {name: seen.shapes.get(link.node) for name, link in node.inputs.items()}
         prompt_length = self.recipe.data.max_prompt_length
-        asked = Asked(node.config, shapes, self.runtime, prompt_length)
+        members = {"members": seen.members[node.name]} if node.stage == "reward_ensemble" else {}
+        members |= {name: seen.members[link.node] for name, link in node.inputs.items() if link.node in seen.members}
+        asked = Asked(node.config, shapes, self.runtime, prompt_length, members)
         found = demand(node.stage, asked)
         time = self._time(node, seen, next(iter(shape for shape in shapes.values() if shape), None))
         if found is None:

@@ -26,8 +26,8 @@ from alignflow.data.own_module import may_name_code
 from alignflow.flows.calls import SECTIONS
 from alignflow.tasks.keys.key import BINDINGS
 
-STANDS_IN = {"adopt_reward": "reward"}
-"""Stages that do another one's step, where the user brings the result: they have no name of their own in a run."""
+STANDS_IN = {"adopt_reward": "reward", "reward_ensemble": "reward"}
+"""Stages that do another one's step, where the user brings the result or several become one: they have no name of their own in a run."""
 FILLED = frozenset({"corpus", "labelling_judge"})
 """Fields that are filled from elsewhere in the recipe."""
 COMMON = (

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.inputs import SOURCE_KINDS, AdoptConfig, BuildConfig, InitConfig, SourceConfig
+from alignflow.data.configs.inputs import SOURCE_KINDS, BuildConfig, InitConfig, SourceConfig
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
@@ -31,6 +31,13 @@ from alignflow.flows.method_inputs import (
     needed_inputs,
     needed_model,
 )
+from alignflow.flows.reward_members import (
+    RewardStep,
+    brought_rewards,
+    check_members,
+    replaced_models,
+    trained_rewards,
+)
 from alignflow.flows.rounds import round_config, split_config
 from alignflow.flows.steps import Link, Node
 
@@ -42,6 +49,7 @@ def nodes(recipe: Recipe) -> list[Node]:
         RecipeError: the recipe lacks what one of its stages needs.
     """
     recipe = fold_in_replacements(recipe)
+    check_members(recipe)
     steps = _Steps(recipe)
     steps.base()
     steps.supervised()
@@ -178,20 +186,27 @@ class _Steps:
             config: RewardConfig = recipe.reward  # type: ignore[assignment]
             kinds = config.about_loss.kinds
             if fed := self._prepared(kinds) or self._labelled(kinds):
-                self.reward = self.add("reward", "reward", config, base=Link(self.policy), **dict([fed]))
+                self._add_reward(trained_rewards(seeded(config, recipe.seed)), **dict([fed]))
             elif "reward" in recipe.model_fields_set:
                 own = ", ".join(f"data.{kind}" for kind in kinds)
                 do = f"give {own}, or data.prompts to sample and label; or set reward to null"
                 raise RecipeError(f"reward.loss {config.loss} needs {config.about_loss.what}", where="data", do=do)
 
+    def _add_reward(self, steps: Sequence[RewardStep], **given: Link) -> None:
+        """Add the reward model, or an ensemble's members and then itself: the step `reward`, which whoever needs scores takes."""
+        for step in steps:
+            links = {name: Link(name) for name in step.members} | given
+            base = Link(self.policy) if step.stage == "reward" else None
+            self.reward = self.add(step.name, step.stage, step.config, base=base, **links)
+
     def _adopt_reward(self, where: str) -> None:
-        path = self.recipe.replace.reward
-        if path is None:
+        paths = replaced_models(self.recipe)
+        if not paths:
             raise RecipeError(
                 "a judge needs a reward model", where=where, do="set replace.reward, or the judge's options.model"
             )
         if not self.reward:
-            self.reward = self.add("reward", "adopt_reward", AdoptConfig(path=path))
+            self._add_reward(brought_rewards(self.recipe.reward, paths))
 
     def alignment(self) -> None:
         recipe = self.recipe

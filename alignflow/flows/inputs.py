@@ -10,6 +10,7 @@ from alignflow.data.artifacts import ArtifactRef, Manifest
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
+from alignflow.data.step_names import base_of
 from alignflow.flows.calls import Caller, section_of
 from alignflow.flows.steps import Link, Node, downstream, named_steps, upstream
 from alignflow.tasks.launch.call import StageCall
@@ -41,7 +42,7 @@ def steps_of(caller: Caller, stage: str, follow: bool) -> set[str]:
     """The steps that running a stage by itself runs: it, those that only serve it, and the ones after it if they follow.
 
     `stage` means all its rounds, unless it names one. A step serves another one if no section of the recipe configures it: the
-    reference's log-probabilities of `align`.
+    reference's log-probabilities of `align`. So do the reward models of which `reward` makes one.
     """
     nodes = {node.name: node for node in caller.nodes}
     wanted = set(named_steps(caller.nodes, stage))
@@ -49,7 +50,8 @@ def steps_of(caller: Caller, stage: str, follow: bool) -> set[str]:
     served = [name for name in wanted if name != "report"]  # a report only reads
     for name in served:
         links = {link.node for link in nodes[name].inputs.values()}
-        served += [each for each in links if section_of(each) not in Recipe.model_fields and each not in served]
+        serving = {each for each in links if section_of(each) not in Recipe.model_fields or base_of(each) in wanted}
+        served += sorted(serving - {*served})
     return wanted | {*served}
 
 

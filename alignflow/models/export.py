@@ -9,6 +9,7 @@ from pathlib import Path
 from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.artifacts import verify_whole
 from alignflow.data.errors import UserError
+from alignflow.data.reward_ensembles import is_ensemble, read_ensemble, write_ensemble
 from alignflow.data.run import Runtime
 from alignflow.models.adapters import has_head
 from alignflow.models.checkpoints import CARD, save_checkpoint
@@ -17,7 +18,8 @@ from alignflow.models.reward_model import CHECK_ROWS, load_reward_model
 
 
 def export(path: Path, out: Path) -> None:
-    """Copy the model at `path` to `out`; an adapter is merged into its base. `out` appears whole or not at all.
+    """Copy the model at `path` to `out`; an adapter is merged into its base, and an ensemble gets its members inside of it. `out`
+    appears whole or not at all.
 
     Raises:
         UserError: `out` is a file, or a directory with something in it.
@@ -30,19 +32,36 @@ def export(path: Path, out: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if is_adapter(path):
-            verify_model(path)
-            temporary.mkdir()
-            _write_merged(path, temporary)
-        else:
-            shutil.copytree(path, temporary)
-            verify_whole(path, temporary)  # the copy, which is what goes out
+        _write(path, temporary)
         for file in (*temporary.rglob("*"), temporary):
             _sync(file)
         os.rename(temporary, out)
         _sync(out.absolute().parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(path: Path, out: Path) -> None:
+    if is_ensemble(path):
+        verify_model(path)
+        _write_members(path, out)
+    elif is_adapter(path):
+        verify_model(path)
+        out.mkdir()
+        _write_merged(path, out)
+    else:
+        shutil.copytree(path, out)
+        verify_whole(path, out)  # the copy, which is what goes out
+
+
+def _write_members(path: Path, out: Path) -> None:
+    """An ensemble whose members lie in it, as `member.1` and so on."""
+    ensemble = read_ensemble(path)
+    out.mkdir()
+    places = [out / f"member.{number}" for number in range(1, len(ensemble.members) + 1)]
+    for member, place in zip(ensemble.members, places, strict=True):
+        _write(member, place)
+    write_ensemble(out, places, ensemble.aggregate, ensemble.uncertainty_weight)
 
 
 def _write_merged(path: Path, out: Path) -> None:

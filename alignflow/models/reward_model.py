@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import AutoModelForSequenceClassification
@@ -27,6 +27,20 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}
 
 ScoredRow = tuple[Sequence[Mapping[str, str]], str, bool]
 """Messages of the prompt, the answer's text, and whether it ended by itself."""
+
+
+class Scorer(Protocol):
+    """What gives a score to each row of ids: a reward model, or several as one."""
+
+    def scores_packed(self, rows: Sequence[EncodedRow]) -> torch.Tensor:
+        """(rows,) fp32 scores."""
+
+
+class Reader(Protocol):
+    """Whose token ids rows are written in, and how many of them it takes at most."""
+
+    tokenizer: Any
+    context_length: int | None
 
 
 class RewardModel:

@@ -19,6 +19,7 @@ from alignflow.models.adapters import from_pretrained
 from alignflow.models.backbone import autocast, hidden_states
 from alignflow.models.batching import EncodedRow, pack
 from alignflow.models.in_step import passes_in_step
+from alignflow.models.reward_ensemble import one_model
 from alignflow.models.reward_model import load_reward_model
 
 CLUE = "align.options.init_value_from"
@@ -57,11 +58,13 @@ def make_value_model(origin: str, policy: Path, reward_model: Path | None, runti
     """A trainable value model that starts as the reward model, or as the policy's backbone with a head of zeros.
 
     Args:
-        origin: reward_model, policy, or auto: the reward model where there is one that has the policy's tokenizer.
+        origin: reward_model, policy, or auto: the reward model where there is one that has the policy's tokenizer. Of an ensemble that is
+            the first member.
 
     Raises:
         RecipeError: the reward model is asked for, and there is none, or it has another tokenizer.
     """
+    reward_model = None if reward_model is None else one_model(reward_model)
     same = reward_model is not None and same_tokenizer(policy, reward_model)
     if origin == "reward_model" and not same:
         what = (

@@ -20,6 +20,7 @@ from alignflow.data.inspection import Inspection, Rendered
 from alignflow.data.parsing import Kept
 from alignflow.data.records import assistant, user, write_table
 from alignflow.data.rendering import load_tokenizer
+from alignflow.data.reward_ensembles import write_ensemble
 from alignflow.tasks.store.pins import GATE, live_pins
 
 PAIR = {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
@@ -217,6 +218,11 @@ def test_the_model_may_be_one_of_the_store(pairs, model, store):
     as_artifact(model, store.root, "sft-12")
     with_key = inspect(pairs, "--model", "sft-1")
     assert with_key == inspect(pairs, "--model", model) and "+ S o . <|end|>" in with_key
+
+
+def test_the_tokenizer_of_an_ensemble_is_that_of_its_first_member(pairs, model, tmp_path):
+    write_ensemble(tmp_path, [model, model], "mean", 0.1)
+    assert inspect(pairs, "--model", tmp_path) == inspect(pairs, "--model", model)
 
 
 def test_what_is_no_data_or_no_model_is_refused(pairs, prepared, model, store, tmp_path):

@@ -8,6 +8,7 @@ from model_directory_support import write_model_directory
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.data.estimate.place import GIB, MIB
+from alignflow.data.estimate.shapes import built_shape, read_shape
 from alignflow.data.estimate.tokens import implied_tokens
 from alignflow.data.run import Runtime
 from alignflow.flows.calls import plan
@@ -170,3 +171,39 @@ def test_shards_on_this_machine_take_its_memory_each(estimates):
     assert "there are 64.0 GiB" in reason and "sample.shards 4" in advice
     elsewhere = ("engine.task_runner=dask", "engine.dask_address=tcp://host:8786")
     assert not estimates(*big, "sample.shards=4", *elsewhere)["sample"].too_large
+
+
+def test_all_members_of_an_ensemble_are_in_memory_where_scores_are_used(estimates, repository):
+    """A further member adds its fp32 weights, once, to each step that scores, and nothing to a training of another member."""
+    one, two, three = (
+        estimates(*BIG, "align.method=ppo", "engine.precision=fp32", f"reward.members={count}") for count in (1, 2, 3)
+    )
+    weights = 4 * built_shape(load_recipe(repository / "recipes/tiny.yaml", BIG).model.build).scoring_parameters
+    more = [three[name].memory.peak.total - two[name].memory.peak.total for name in ("reward", "align")]
+    more.append(two["align"].memory.peak.total - one["align"].memory.peak.total)
+    assert more == pytest.approx([weights] * 3, abs=1)
+    scoring = [
+        [phase.parts["weights"] for phase in found["evaluate"].memory.phases if phase.name == "scoring"][-1]
+        for found in (one, two, three)
+    ]
+    assert scoring == [weights, 2 * weights, 3 * weights]
+    assert one["reward"].memory == two["reward.1"].memory == two["reward.2"].memory
+    assert two["reward"].disk == 0, "an ensemble names its members and copies none"
+
+
+def test_reward_models_of_the_users_own_count_with_shapes_of_their_own(estimates, tmp_path):
+    places = []
+    for width in (64, 128):
+        config = {
+            "hidden_size": width,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 2 * width,
+            "vocab_size": 1000,
+        }
+        places.append(tmp_path / str(width))
+        write_model_directory(places[-1], **config)
+    found = estimates(f"replace.reward={json.dumps([str(place) for place in places])}", "align.method=ppo")
+    wanted = 4 * sum(read_shape(place).scoring_parameters for place in places)
+    (phase,) = found["reward"].memory.phases
+    assert phase.parts["weights"] == wanted

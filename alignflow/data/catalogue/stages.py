@@ -152,6 +152,13 @@ STAGES: Mapping[str, Stage] = {
         takes=("steps*",),
         makes="report",
     ),
+    "reward_ensemble": Stage(
+        "alignflow.models.trainers.ensemble:make_ensemble",
+        "Several reward models as one.",
+        config=training.RewardEnsembleConfig,
+        takes=("preferences?", "unpaired?", "rankings?", "members*"),
+        makes="reward_model",
+    ),
     "adopt_reward": Stage(
         "alignflow.models.adopt:adopt_reward_model",
         "Take in a reward model that you already have.",

@@ -152,7 +152,11 @@ def resolve_paths(config: Any, base: Path) -> Any:
         if isinstance(value, BaseModel):
             changes[name] = resolve_paths(value, base)
         elif isinstance(value, tuple):
-            changes[name] = tuple(resolve_paths(item, base) for item in value)
+            a_path = content_kind(kind, name)
+            changes[name] = tuple(
+                _absolute(item, base) if a_path and isinstance(item, str) else resolve_paths(item, base)
+                for item in value
+            )
         elif own_module.may_name_code(kind, name):
             changes[name] = own_module.absolute(value, base)
         elif isinstance(value, str) and content_kind(kind, name):

@@ -104,8 +104,10 @@ class ReplaceConfig(StageConfig):
     sft: ContentPath | None = Field(default=None, description="Directory of an SFT model.")
     sample: ContentPath | None = Field(default=None, description="Completions: prompt, completions.")
     label: ContentPath | None = Field(default=None, description="Preference pairs: prompt, chosen, rejected.")
-    reward: ContentPath | None = Field(
-        default=None, description="Directory of a reward model (AutoModelForSequenceClassification)."
+    reward: ContentPath | Annotated[tuple[ContentPath, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Directory of a reward model (AutoModelForSequenceClassification), or a list of them: an ensemble, whose scores "
+        "reward.aggregate combines.",
     )
     align: ContentPath | None = Field(default=None, description="Directory of an aligned model, to evaluate it.")
 

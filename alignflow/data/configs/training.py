@@ -23,6 +23,8 @@ GREATER_IS_BETTER: Mapping[str, bool] = {
 MOVED_TO_OPTIONS = ("beta", "label_smoothing", "use_soft_labels")
 """Fields that `align` had for all methods before each method had options of its own."""
 BEST = "The held-out metric that says which step is the best."
+Aggregate = Literal["mean", "min", "uncertainty"]
+"""How the scores of an ensemble of reward models become one."""
 
 
 class LoRAConfig(StageConfig):
@@ -157,11 +159,37 @@ class RewardConfig(TrainingConfig):
         le=1_000_000,
         description="Rows whose scores are stored and must match when the model is loaded.",
     )
+    bootstrap: bool = Field(
+        default=False,
+        description="Learn from a bootstrap sample: as many rows as there are, drawn with replacement by the seed.",
+    )
+    members: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Reward models of an ensemble, which differ by their seed: order of rows, dropout and first weights of an adapter, "
+        "and with bootstrap the rows. Each is a step of its own, reward.1 and so on, and one more trains one model.",
+    )
+    aggregate: Aggregate = Field(
+        default="mean",
+        description="How the members' scores of an answer become one (arXiv 2310.02743). mean; min: the worst case; uncertainty: the mean "
+        "minus uncertainty_weight times the variance over the members. Scores are taken as they are, neither centred nor scaled.",
+    )
+    uncertainty_weight: float = Field(
+        default=0.1, ge=0, le=1000, description="uncertainty: weight of the variance over the members."
+    )
 
     @property
     def about_loss(self) -> RewardLoss:
         """What feeds the loss, and what it is measured by."""
         return REWARD_LOSSES[self.loss]
+
+    @model_validator(mode="after")
+    def _the_weight_is_read(self) -> RewardConfig:
+        default = type(self).model_fields["uncertainty_weight"].default
+        if self.uncertainty_weight != default and self.aggregate != "uncertainty":
+            raise ValueError(f"aggregate {self.aggregate} does not read uncertainty_weight: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _the_loss_reads_what_is_set(self) -> RewardConfig:
@@ -174,6 +202,18 @@ class RewardConfig(TrainingConfig):
                 f"the loss {self.loss} has no {self.metric_for_best_model}: metric_for_best_model is one of {', '.join(row.metrics)}"
             )
         return self
+
+
+class RewardEnsembleConfig(StageConfig):
+    """Several reward models as one; filled from `reward`."""
+
+    aggregate: Aggregate = Field(default="mean", description="How the members' scores of an answer become one.")
+    uncertainty_weight: float = Field(
+        default=0.1, ge=0, le=1000, description="uncertainty: weight of the variance over the members."
+    )
+    reward: RewardConfig | None = Field(
+        default=None, description="How the members were trained, for figures on held-out rows; empty: no figures."
+    )
 
 
 class ReferenceConfig(StageConfig):

@@ -14,6 +14,9 @@ from alignflow.data.estimate.place import BF16, FP32, GIB, Need, Parts, Phase, P
 from alignflow.data.estimate.shapes import FAMILIES, ModelShape
 from alignflow.data.estimate.states import LIVE_PARAMETERS, States, states
 
+Scorers = tuple[ModelShape | None, ...]
+"""Shapes of the reward models whose scores are combined: one, or the members of an ensemble; None is unknown."""
+
 HEAD_CHUNK: Mapping[str, int] = {"cpu": 128, "cuda": 2048}
 """Device -> tokens whose logits are in memory at once (`CHUNK_TOKENS` of models/head.py)."""
 LOGIT_BYTES = 12
@@ -241,6 +244,19 @@ def scoring_need(weights: int, passes: Parts, place: Place, head: int = 0) -> Ne
     gathered: Parts = {"buffers": FP32 * (head + min(weights, LIVE_PARAMETERS))}
     on_device = add(gathered, passes, _base(place), {} if waits else own)
     return Need((Phase("scoring", on_device),), add(_loading(0, place), own if waits else {}))
+
+
+def scorers_weights(shapes: Scorers) -> int | None:
+    """Weights of all reward models that score together; None where a shape is unknown."""
+    known = [shape for shape in shapes if shape is not None]
+    return sum(shape.scoring_parameters for shape in known) if len(known) == len(shapes) else None
+
+
+def scorers_need(shapes: Scorers, tokens: int, place: Place) -> Need:
+    """Reward models that are in memory together, of which one scores at a time, `tokens` in a forward pass; all shapes are known."""
+    passes = [forward_only(shape, tokens, 0, place) for shape in shapes if shape is not None]
+    largest = max(passes, key=lambda parts: sum(parts.values()))
+    return scoring_need(scorers_weights(shapes) or 0, largest, place)
 
 
 def loading_need(weights: int) -> Need:

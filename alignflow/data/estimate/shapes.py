@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alignflow.data.configs.inputs import BuildConfig
+from alignflow.data.errors import AlignflowError
+from alignflow.data.reward_ensembles import is_ensemble, read_ensemble
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,16 @@ def read_shape(name: str | Path, revision: str | None = None) -> ModelShape | No
     except (OSError, ValueError):
         return None
     return shape_of(content) if isinstance(content, dict) else None
+
+
+def scorer_shapes(name: str | Path) -> tuple[ModelShape | None, ...]:
+    """The shapes of the reward models at a path: of one, or of all members of an ensemble; one that is unknown where those are missing."""
+    if not is_ensemble(name):
+        return (read_shape(name),)
+    try:
+        return tuple(read_shape(member) for member in read_ensemble(Path(name)).members)
+    except AlignflowError:
+        return (None,)
 
 
 def _cached_config(name: str, revision: str | None) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,15 +16,18 @@ from alignflow.data.estimate.disk import published_bytes, state_bytes
 from alignflow.data.estimate.memory import (
     Learner,
     Rollout,
+    Scorers,
     forward_only,
     generation_need,
     loading_need,
     online_need,
+    scorers_need,
+    scorers_weights,
     scoring_need,
     training_need,
 )
 from alignflow.data.estimate.place import FP32, Need, Place
-from alignflow.data.estimate.shapes import ModelShape, built_shape, read_shape
+from alignflow.data.estimate.shapes import ModelShape, built_shape, read_shape, scorer_shapes
 from alignflow.data.own_methods import method_row
 from alignflow.data.run import Runtime
 
@@ -79,12 +82,22 @@ class Demand:
 
 @dataclass(frozen=True)
 class Asked:
-    """A stage as it is asked about: its config, the shapes of its inputs, the runtime, and the longest prompt, tokens."""
+    """A stage as it is asked about: its config, the shapes of its inputs, the runtime, and the longest prompt, tokens.
+
+    An input that is an ensemble of reward models has the shape of the first member in `shapes`, and those of all in `members`; there
+    the step that makes an ensemble has its own as `members`.
+    """
 
     config: Any
     shapes: Shapes
     runtime: Runtime
     prompt_length: int
+    members: Mapping[str, Scorers] = field(default_factory=dict)
+
+    def scoring(self) -> Scorers | None:
+        """The shapes of all models that give a score of the input `reward_model`: one, or an ensemble's; None without the input."""
+        single = (self.shapes["reward_model"],) if "reward_model" in self.shapes else None
+        return self.members.get("reward_model", single)
 
 
 def place_of(runtime: Runtime) -> Place:
@@ -131,8 +144,21 @@ def _init(asked: Asked) -> Demand | None:
 
 def _adopt_reward(asked: Asked) -> Demand | None:
     config: AdoptConfig = asked.config
-    shape = read_shape(config.path)
-    return _taking_in(asked, shape.scoring_parameters) if shape else None
+    weights = scorers_weights(scorer_shapes(config.path))
+    return _taking_in(asked, weights) if weights else None
+
+
+def _reward_ensemble(asked: Asked) -> Demand | None:
+    """The members, which whoever takes the ensemble has in memory too."""
+    need = _scoring(asked.members["members"])
+    return Demand(single(asked.config, asked.runtime), need) if need else None
+
+
+def _scoring(shapes: Scorers) -> Callable[[Settings], Need] | None:
+    """What reward models need to score rows; None where a shape is unknown."""
+    if scorers_weights(shapes) is None:
+        return None
+    return lambda settings: scorers_need(shapes, settings.micro_batch_tokens, settings.place)
 
 
 def _taking_in(asked: Asked, weights: int) -> Demand:
@@ -228,7 +254,8 @@ def _online(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
     options = catalogue.parse_options(method_row(config.method), config.options, "align.options")
     policy, reward = asked.shapes["policy"], asked.shapes.get("reward_model")
-    if policy is None or ("reward_model" in asked.shapes and reward is None):
+    scoring = scorers_weights(asked.scoring() or ())
+    if policy is None or scoring is None:
         return None
     prompt_length = min(asked.prompt_length, config.max_length - options.response_length)
     longest_row = prompt_length + options.response_length
@@ -242,10 +269,7 @@ def _online(asked: Asked) -> Demand | None:
         rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
         rollout = Rollout(rows, prompt_length, options.response_length, options.num_generations)
         # An adapter's base is its reference.
-        frozen = [
-            *([] if settings.lora_rank else [policy.parameters]),
-            *([reward.scoring_parameters] if reward else []),
-        ]
+        frozen = [*([] if settings.lora_rank else [policy.parameters]), *([scoring] if scoring else [])]
         learning, *values = learners(settings)
         return online_need(learning, values[0] if values else None, frozen, rollout, settings.place)
 
@@ -296,16 +320,15 @@ def _judge_need(judge: JudgeConfig, asked: Asked) -> Callable[[Settings], Need] 
     own = judge.options.get("model")
     if row is None or not row.needs:
         return None
+    if row.needs == "reward_model":
+        return _scoring(scorer_shapes(own) if own else asked.scoring() or (None,))
     shape = read_shape(own) if own else asked.shapes.get(row.needs)
     if shape is None:
         return None
-    weights = shape.scoring_parameters if row.needs == "reward_model" else shape.parameters
 
     def need(settings: Settings) -> Need:
-        tokens = settings.micro_batch_tokens
-        return scoring_need(
-            weights, forward_only(shape, tokens, tokens // QUESTION_TOKENS, settings.place), settings.place
-        )
+        tokens, place = settings.micro_batch_tokens, settings.place
+        return scoring_need(shape.parameters, forward_only(shape, tokens, tokens // QUESTION_TOKENS, place), place)
 
     return need
 
@@ -316,7 +339,7 @@ def _evaluate(asked: Asked) -> Demand | None:
     shape = asked.shapes["aligned"]
     if shape is None:
         return None
-    reward = asked.shapes.get("reward_model")
+    scoring = _scoring(asked.scoring() or (None,))
     judges = [
         found for judge in (config.labelling_judge, *config.judges) if judge and (found := _judge_need(judge, asked))
     ]
@@ -328,8 +351,8 @@ def _evaluate(asked: Asked) -> Demand | None:
             scoring_need(shape.parameters, forward_only(shape, tokens, tokens, place), place),
             *(judge(settings) for judge in judges),
         ]
-        if reward is not None:
-            needs.append(scoring_need(reward.scoring_parameters, forward_only(reward, tokens, 0, place), place))
+        if scoring is not None:
+            needs.append(scoring(settings))
         host = max((found.host for found in needs), key=lambda parts: sum(parts.values()))
         return Need(tuple(phase for found in needs for phase in found.phases), host)
 
@@ -341,6 +364,7 @@ Rule = Callable[[Asked], Demand | None]
 DEMANDS: Mapping[str, Rule] = {
     "init": _init,
     "adopt_reward": _adopt_reward,
+    "reward_ensemble": _reward_ensemble,
     "sft": _sft,
     "sample": _sample,
     "label": _label,

@@ -16,7 +16,7 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "sft": ("eval_loss", "eval_mean_token_accuracy", "loss"),
     "sample": ("completions", "stop_rate", "tokens/completion_mean"),
     "label": ("pairs/train", "ties", "flip_rate", "flagged_rate", "longer_wins_rate"),
-    "reward": ("eval_accuracy", "eval_pearson", "eval_loss"),
+    "reward": ("eval_accuracy", "eval_pearson", "eval_loss", "disagreement"),
     "reference": ("rows", "logps"),
     "align": tuple(dict.fromkeys([*(metric for family in FAMILIES.values() for metric in family.headline), "loss"])),
     "evaluate": ("win_rate", "kl", "heldout_nll/change"),

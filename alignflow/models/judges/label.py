@@ -13,6 +13,7 @@ from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.own_module import short
 from alignflow.data.records import read_table, row_id
+from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.journal import RowJournal, RowWork
 from alignflow.models.judges.base import (
@@ -284,4 +285,5 @@ def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
             if (mass := statistics.get("option_mass"))
             else {}
         ),
+        **({DISAGREEMENT: statistics[DISAGREEMENT]["mean"]} if DISAGREEMENT in statistics else {}),
     }

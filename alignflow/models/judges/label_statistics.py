@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.models.judges.pairing import BLANK, FLIPPED, NARROW, REPEATED, TIE, JudgedPair
 from alignflow.models.judges.rates import rate
 
@@ -52,8 +53,19 @@ def label_statistics(labelled: Sequence[LabelledPrompt], pointwise: bool) -> dic
         "soft_label": _distribution([pair.soft_label for pair in kept]),
         "soft_label_entropy": _mean([entropy(pair.soft_label) for pair in kept]),
         "scores": _distribution([score for prompt in labelled for score in prompt.scores if score is not None]),
-        "principles": {name: _mean([detail[name] for detail in details]) for name in (details[0] if details else {})},
+        "principles": {
+            name: _mean([detail[name] for detail in details])
+            for name in (details[0] if details else {})
+            if name != DISAGREEMENT
+        },
+        **_disagreement(details),
     }
+
+
+def _disagreement(details: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Over the answers, of a judge that is an ensemble: the standard deviation of its members' scores; nothing for another judge."""
+    found = [detail[DISAGREEMENT] for detail in details if DISAGREEMENT in detail]
+    return {DISAGREEMENT: _distribution(found)} if found else {}
 
 
 def entropy(probability: float) -> float:

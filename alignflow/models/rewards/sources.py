@@ -14,10 +14,13 @@ from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import FunctionRewardOptions, JudgeRewardOptions, RewardSourceConfig
 from alignflow.data.configs.options import NoOptions
 from alignflow.data.errors import RecipeError
+from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run
 from alignflow.models.evaluators.win_rate import judge_name
 from alignflow.models.judges.base import Candidate, judge_row, make_judge
-from alignflow.models.reward_model import load_reward_model
+from alignflow.models.judges.reward_model import RewardModelJudge
+from alignflow.models.reward_ensemble import disagreement_of, load_scorer
+from alignflow.models.reward_model import ScoredRow
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,18 @@ class RewardSource(Protocol):
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
         """One score per answer; None where there is none."""
 
+    def disagreement(self, episodes: Sequence[Episode]) -> list[float | None] | None:
+        """For each answer the standard deviation of its scores over the members of an ensemble; None for a source that is none.
+
+        It is asked for right after the scores of the same answers.
+        """
+
     def close(self) -> None:
         """Give models back."""
 
 
 class RewardModelSource:
-    """The recipe's reward model. It reads text: its own template and tokenizer write the ids, whatever the policy's are."""
+    """The recipe's reward model, or ensemble of them. It reads text: its own template and tokenizer write the ids, whatever the policy's are."""
 
     name = "reward_model"
 
@@ -59,7 +68,7 @@ class RewardModelSource:
             raise RecipeError(
                 "the recipe has no reward model", where="align.options.rewards", do="set reward or replace.reward"
             )
-        self._model: Any = load_reward_model(reward_model, run.runtime)
+        self._model: Any = load_scorer(reward_model, run.runtime)
 
     @staticmethod
     def check(options: NoOptions) -> None:
@@ -67,8 +76,12 @@ class RewardModelSource:
 
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
         """Rewards of the texts; one that is not finite is None."""
-        scores = self._model.score([(episode.row["prompt"], episode.text, episode.ended) for episode in episodes])
-        return [finite(score) for score in scores]
+        return [finite(score) for score in self._model.score(_rows(episodes))]
+
+    def disagreement(self, episodes: Sequence[Episode]) -> list[float | None] | None:
+        """That of an ensemble's members."""
+        found = disagreement_of(self._model, _rows(episodes))
+        return None if found is None else [finite(value) for value in found]
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -89,10 +102,13 @@ class JudgeSource:
 
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
         """The judge's scores."""
-        scores = self._judge.score(
-            [Candidate(episode.row["prompt"], episode.text, episode.ended) for episode in episodes]
-        )
-        return [finite(score) for score in scores]
+        return [finite(score) for score in self._judge.score(_candidates(episodes))]
+
+    def disagreement(self, episodes: Sequence[Episode]) -> list[float | None] | None:
+        """That of the members, where the judge is an ensemble of reward models."""
+        if not isinstance(self._judge, RewardModelJudge) or not self._judge.is_ensemble:
+            return None
+        return [detail.get(DISAGREEMENT) for detail in self._judge.details(_candidates(episodes))]
 
     def close(self) -> None:
         """Give the judge's models back."""
@@ -118,6 +134,10 @@ class FunctionSource:
         """What the function returns."""
         return [self._call(episode) for episode in episodes]
 
+    def disagreement(self, episodes: Sequence[Episode]) -> list[float | None] | None:
+        """None: a function is no ensemble."""
+        return None
+
     def _call(self, episode: Episode) -> float | None:
         try:
             value = self._function(episode.row["prompt"], episode.text, episode.row)
@@ -133,6 +153,14 @@ class FunctionSource:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def _rows(episodes: Sequence[Episode]) -> list[ScoredRow]:
+    return [(episode.row["prompt"], episode.text, episode.ended) for episode in episodes]
+
+
+def _candidates(episodes: Sequence[Episode]) -> list[Candidate]:
+    return [Candidate(episode.row["prompt"], episode.text, episode.ended) for episode in episodes]
 
 
 def finite(value: Any) -> float | None:
@@ -203,8 +231,14 @@ class WeightedRewards:
         self.names = [name if names.index(name) == index else f"{name}#{index}" for index, name in enumerate(names)]
 
     def score(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
-        """Source -> its scores, unweighted, in the order of the sources."""
-        return {name: source.score(episodes) for name, source in zip(self.names, self._sources, strict=True)}
+        """Source -> its scores, unweighted, in the order of the sources; after each that is an ensemble NAME/disagreement, which is
+        shown and gives no reward."""
+        found: dict[str, list[float | None]] = {}
+        for name, source in zip(self.names, self._sources, strict=True):
+            found[name] = source.score(episodes)
+            if (spread := source.disagreement(episodes)) is not None:
+                found[f"{name}/{DISAGREEMENT}"] = spread
+        return found
 
     def combine(self, scores: dict[str, list[float | None]]) -> list[float | None]:
         """The weighted sums."""

@@ -16,10 +16,13 @@ from alignflow.models.adapters import add_adapter
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
-from alignflow.models.reward_model import RewardModel, build_reward_model, save_reward_model
+from alignflow.models.reward_model import Scorer, build_reward_model, save_reward_model
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.reward_rows import RewardRows, check_rows, read_reward_rows
+
+BOOTSTRAP = 500_009
+"""Keeps the draw of a bootstrap sample apart from the orders of the epochs, which the same seed draws."""
 
 
 def train_reward(
@@ -70,6 +73,8 @@ def train_reward(
             f"no {what} to learn from", where="reward", do="raise reward.max_length, or label more candidates"
         )
     engine = make_engine(reward.model, config, run.runtime)
+    if config.bootstrap:
+        rows = rows.sampled(bootstrap_sample(len(rows), config.seed))
 
     def compute(batch: list[int]) -> StepOutput:
         output = rows.loss(reward, batch)
@@ -91,8 +96,14 @@ def train_reward(
     return metrics
 
 
+def bootstrap_sample(count: int, seed: int) -> list[int]:
+    """Positions of `count` rows, drawn with replacement from `count` rows by the seed (Efron 1979): about 63 % of the rows are among them."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + BOOTSTRAP) % 2**63)
+    return torch.randint(count, (count,), generator=generator).tolist()
+
+
 @torch.no_grad()
-def evaluate_reward(reward: RewardModel, rows: RewardRows, run: Run) -> dict[str, float | None]:
+def evaluate_reward(reward: Scorer, rows: RewardRows, run: Run) -> dict[str, float | None]:
     """Figures on held-out rows; None where there are no rows, or where the loss has no such figure.
 
     - `eval_loss`: the mean over rows.
@@ -122,7 +133,7 @@ def evaluate_reward(reward: RewardModel, rows: RewardRows, run: Run) -> dict[str
     return figures | dict(zip(names, (accuracy, *wilson(accuracy * count, count, 0.95)), strict=False))
 
 
-def _held_out_sums(reward: RewardModel, rows: RewardRows, run: Run) -> tuple[dict[str, float], torch.Tensor]:
+def _held_out_sums(reward: Scorer, rows: RewardRows, run: Run) -> tuple[dict[str, float], torch.Tensor]:
     """Sums over all processes: losses, margins, right comparisons; and the score of each row, where the loss has one per row."""
     sums, scores = {"loss": 0.0}, torch.zeros(len(rows), dtype=torch.float64)
     for own in passes(rows.lengths, run.runtime.micro_batch_tokens):

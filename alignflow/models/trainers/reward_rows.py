@@ -15,7 +15,7 @@ from alignflow.data.records import assistant, table_batches
 from alignflow.data.run import Run
 from alignflow.models.losses.base import LossOutput
 from alignflow.models.losses.reward import bradley_terry, reward_binary, reward_pointwise, reward_ranking
-from alignflow.models.reward_model import RewardModel, ScoredRow
+from alignflow.models.reward_model import Reader, ScoredRow, Scorer
 from alignflow.models.trainers.offline_rows import (
     OfflineRows,
     read_halves,
@@ -26,7 +26,7 @@ from alignflow.models.trainers.offline_rows import (
 )
 from alignflow.models.trainers.pairs import Pairs, read_pairs
 
-Loss = Callable[[RewardModel, list[int]], LossOutput]
+Loss = Callable[[Scorer, list[int]], LossOutput]
 """Model, positions of rows -> loss and metrics per row, differentiable; one forward pass holds all answers of the rows."""
 
 
@@ -55,12 +55,22 @@ class RewardRows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def sampled(self, places: Sequence[int]) -> RewardRows:
+        """The rows at these positions, each as often as it is named."""
+
+        def loss(reward: Scorer, rows: list[int]) -> LossOutput:
+            return self.loss(reward, [places[row] for row in rows])
+
+        lengths, ids = [self.lengths[place] for place in places], [self.ids[place] for place in places]
+        targets = None if self.targets is None else self.targets[list(places)]
+        return RewardRows(self.noun, lengths, ids, loss, self.comparisons[list(places)], targets, self.parts)
+
     def table_names(self, count: int) -> set[str]:
         """Names of the rows of the table that the first `count` rows are of."""
         return {name.rpartition("/")[0] if self.parts else name for name in self.ids[:count]}
 
 
-def read_reward_rows(config: RewardConfig, kind: str, path: Path, reward: RewardModel, run: Run) -> RewardRows:
+def read_reward_rows(config: RewardConfig, kind: str, path: Path, reward: Reader, run: Run) -> RewardRows:
     """The rows of a table of `kind` for the config's loss; what does not fit is left out and counted in a warning.
 
     Every process of a stage must call it.
@@ -81,7 +91,7 @@ def read_reward_rows(config: RewardConfig, kind: str, path: Path, reward: Reward
 
 
 def _of_pairs(pairs: Pairs, config: RewardConfig) -> RewardRows:
-    def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
+    def loss(reward: Scorer, rows: list[int]) -> LossOutput:
         chosen, rejected = reward.scores_packed(pairs.both(rows)).chunk(2)
         margin, soft_label = (values[rows].to(chosen.device) for values in (pairs.margin, pairs.soft_label))
         return bradley_terry(chosen, rejected, margin, soft_label, config)
@@ -90,7 +100,7 @@ def _of_pairs(pairs: Pairs, config: RewardConfig) -> RewardRows:
 
 
 def _of_lists(data: OfflineRows, config: RewardConfig) -> RewardRows:
-    def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
+    def loss(reward: Scorer, rows: list[int]) -> LossOutput:
         found, places, group = _scores(reward, data, rows)
         return reward_ranking(found, data.score[places].to(found.device), group.to(found.device), config)  # type: ignore[index]
 
@@ -107,7 +117,7 @@ def strict_pairs(data: OfflineRows) -> list[int]:
 
 
 def _labelled(data: OfflineRows, parts: bool) -> RewardRows:
-    def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
+    def loss(reward: Scorer, rows: list[int]) -> LossOutput:
         found, places, _ = _scores(reward, data, rows)
         return reward_binary(found, data.label[places].to(found.device))  # type: ignore[index]
 
@@ -115,14 +125,14 @@ def _labelled(data: OfflineRows, parts: bool) -> RewardRows:
 
 
 def _scored(data: OfflineRows) -> RewardRows:
-    def loss(reward: RewardModel, rows: list[int]) -> LossOutput:
+    def loss(reward: Scorer, rows: list[int]) -> LossOutput:
         found, places, _ = _scores(reward, data, rows)
         return reward_pointwise(found, data.score[places].to(found.device))  # type: ignore[index]
 
     return RewardRows("answers", data.lengths, data.ids, loss, torch.zeros(len(data)), data.score, parts=True)
 
 
-def _scores(reward: RewardModel, data: OfflineRows, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _scores(reward: Scorer, data: OfflineRows, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(answers,) scores of the answers of some rows, their places in the data, and the place of each one's row in `rows`."""
     places, owners = data.places(rows)
     return reward.scores_packed([data.answers[int(place)] for place in places]), torch.from_numpy(places), owners

@@ -19,7 +19,7 @@ class Scores:
 @pytest.fixture
 def judge(tmp_path, monkeypatch):
     loaded = []
-    monkeypatch.setattr(reward_model, "load_reward_model", lambda path, runtime: loaded.append(path) or Scores())
+    monkeypatch.setattr(reward_model, "load_scorer", lambda path, runtime: loaded.append(path) or Scores())
     run = Run(out=tmp_path, side=tmp_path, work=tmp_path, rows=tmp_path, runtime=Runtime())
     made = make_judge(JudgeConfig(name="reward_model"), policy=None, reward_model=tmp_path / "rm", run=run)
     assert loaded == [tmp_path / "rm"]

@@ -91,4 +91,4 @@ def test_what_is_no_finite_number_is_none(value):
 @pytest.mark.parametrize("name", list(catalogue.REWARDS))
 def test_every_source_has_what_training_calls(name):
     kind = catalogue.REWARDS[name].resolve()
-    assert all(callable(getattr(kind, part)) for part in ("check", "score", "close"))
+    assert all(callable(getattr(kind, part)) for part in ("check", "score", "disagreement", "close"))
