@@ -18,6 +18,7 @@ from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.capacity import Estimator, StepNeed, parts_text, size
 from alignflow.flows.gates import standing
 from alignflow.flows.graph import nodes
+from alignflow.flows.merges import merge_lines
 from alignflow.flows.method_inputs import conversion
 from alignflow.tasks.launch.machine import Machine
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -38,7 +39,8 @@ def plan(
     loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
     steps = plan_steps(loaded, store)
     aligned = next((node for node in nodes(loaded) if node.name == "align"), None)
-    if aligned and (text := conversion(loaded, aligned.inputs)):
+    converted = conversion(loaded, aligned.inputs) if aligned else ""
+    for text in (*([converted] if converted else []), *merge_lines(loaded, [step.name for step in steps])):
         console.print(escape(text), highlight=False, soft_wrap=True)
     if not estimate:
         console.print(plan_table(steps, []))

@@ -18,6 +18,7 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
+from alignflow.flows.merges import check_merge
 from alignflow.flows.method_inputs import (
     LABELLED,
     MISSING,
@@ -60,6 +61,7 @@ def nodes(recipe: Recipe) -> list[Node]:
     Raises:
         RecipeError: the recipe lacks what one of its stages needs.
     """
+    check_merge(recipe)
     recipe = fold_in_replacements(recipe)
     steps = _Steps(recipe)
     steps.base()
@@ -67,6 +69,7 @@ def nodes(recipe: Recipe) -> list[Node]:
     steps.preferences()
     steps.reward_model()
     steps.alignment()
+    steps.merge()
     steps.evaluation()
     steps.report()
     for gate in recipe.gates:
@@ -93,6 +96,8 @@ class _Steps:
         self.recipe = recipe
         self.made: dict[str, Node] = {}
         self.policy = ""  # the node whose model is aligned
+        self.supervised_policy = ""  # the node whose model the result is compared with
+        self.result = ""  # the node whose model is evaluated
         self.reward = ""
         self.needs = needed_inputs(recipe)
 
@@ -137,10 +142,14 @@ class _Steps:
 
     def supervised(self) -> None:
         recipe = self.recipe
+        self.supervised_policy = self.policy
         if recipe.sft is not None and not recipe.replace.sft and recipe.data.demonstrations:
-            self.policy = self.add(
-                "sft", "sft", recipe.sft, base=Link(self.policy), demonstrations=Link("prepare", "demonstrations")
+            demonstrations = Link("prepare", "demonstrations")
+            self.supervised_policy = self.add(
+                "sft", "sft", recipe.sft, base=Link(self.policy), demonstrations=demonstrations
             )
+            if recipe.merge is None:
+                self.policy = self.supervised_policy
 
     def preferences(self) -> None:
         recipe, data = self.recipe, self.recipe.data
@@ -211,11 +220,18 @@ class _Steps:
     def alignment(self) -> None:
         recipe = self.recipe
         if recipe.replace.align:
-            self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
+            self.result = self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
         elif recipe.align is not None:
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
             self._check_watcher(recipe.align)
-            self.add("align", "align", recipe.align, **self._inputs_of(method, recipe.align.max_length))
+            inputs = self._inputs_of(method, recipe.align.max_length)
+            self.result = self.add("align", "align", recipe.align, **inputs)
+
+    def merge(self) -> None:
+        """The adapters of SFT and alignment become one model, which is evaluated in place of the aligned one."""
+        if self.recipe.merge is not None:
+            adapters = {"sft": Link(self.supervised_policy), "aligned": Link(self.result)}
+            self.result = self.add("merge", "merge", self.recipe.merge, base=Link(self.policy), **adapters)
 
     def _check_watcher(self, config: AlignConfig) -> None:
         """The judge that watches a training must not be one that teaches it."""
@@ -278,7 +294,7 @@ class _Steps:
 
     def evaluation(self) -> None:
         recipe, data = self.recipe, self.recipe.data
-        if recipe.evaluate is None or "align" not in self.made:
+        if recipe.evaluate is None or not self.result:
             return
         labelling = recipe.label.judge if "label" in self.made or recipe.replace.align else None
         judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
@@ -295,8 +311,8 @@ class _Steps:
             "evaluate",
             "evaluate",
             recipe.evaluate.model_copy(update={"labelling_judge": labelling}),
-            aligned=Link("align"),
-            sft=Link(self.policy),
+            aligned=Link(self.result),
+            sft=Link(self.supervised_policy),
             prompts=Link("prepare", "evaluation"),
             general=general,
             reward_model=Link(self.reward) if self.reward else None,

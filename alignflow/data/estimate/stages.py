@@ -134,6 +134,12 @@ def _adopt_reward(asked: Asked) -> Demand | None:
     return _taking_in(asked, shape.scoring_parameters) if shape else None
 
 
+def _merge(asked: Asked) -> Demand | None:
+    """The base is loaded and written again; adapters, and copies of one matrix at a time, are small beside it and not counted."""
+    shape = asked.shapes["base"]
+    return _taking_in(asked, shape.parameters) if shape else None
+
+
 def _taking_in(asked: Asked, weights: int) -> Demand:
     settings = Settings(Place("cpu", engine="torch"), asked.runtime.micro_batch_tokens)
     return Demand(settings, lambda changed: loading_need(weights), published=FP32 * weights)
@@ -346,6 +352,7 @@ DEMANDS: Mapping[str, Rule] = {
     "reward": _reward,
     "reference": _reference,
     "align": _align,
+    "merge": _merge,
     "evaluate": _evaluate,
 }
 """Stage of the catalogue -> what it needs; a stage that is not here holds no model."""

@@ -1,0 +1,47 @@
+"""What the section `merge` of a recipe asks for: two adapters that train from one base, and what to say of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from alignflow.data import catalogue
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import RecipeError
+
+
+def check_merge(recipe: Recipe) -> None:
+    """Raise RecipeError where the recipe has a section `merge`, and one of the two adapters would not be trained."""
+    if recipe.merge is None:
+        return
+    for name in ("sft", "align"):
+        config = getattr(recipe, name)
+        if getattr(recipe.replace, name):
+            why, do = f"replace.{name} brings a model", f"leave out replace.{name}, or merge"
+        elif config is None:
+            why, do = f"{name} is null", f"give a section {name} with lora, or leave out merge"
+        elif name == "sft" and not recipe.data.demonstrations:
+            why, do = "without data.demonstrations no SFT runs", "give data.demonstrations, or leave out merge"
+        elif config.lora is None:
+            why, do = f"{name} trains all weights", f"set {name}.lora, or leave out merge"
+        else:
+            continue
+        raise RecipeError(f"it merges the adapters of sft and align, and {why}", where="merge", do=do)
+
+
+def merge_lines(recipe: Recipe, steps: Collection[str]) -> list[str]:
+    """What `plan` says of a recipe that merges, whose steps have these names: what starts from what; none for another recipe."""
+    if recipe.merge is None or "merge" not in steps:
+        return []
+    method = catalogue.METHODS[recipe.align.method]  # type: ignore[union-attr]
+    reference = ", with the base as its reference" if method.needs_reference else ""
+    sampled = (
+        ["sample: the base answers the prompts, not the sft model: give data.preferences where it cannot"]
+        if "sample" in steps
+        else []
+    )
+    return [
+        *sampled,
+        f"align: starts from the base instead of from the sft model{reference}; neither of the two needs the other",
+        f"merge: the adapters of sft and align by {recipe.merge.method}"
+        + ("; evaluate compares the result with the sft model" if "evaluate" in steps else ""),
+    ]
