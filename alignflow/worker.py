@@ -136,7 +136,7 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
     if stage.without_torch:
         leave_torch_out()
     config = stage.config.model_validate(spec["config"])
-    inputs = {name: Path(path) if path else None for name, path in spec["inputs"].items()}
+    inputs = {name: as_paths(given) for name, given in spec["inputs"].items()}
     check_inputs(inputs)
     if "share" in spec:  # one of several that fill the row journal, before the stage itself finds all rows there
         share = Share.model_validate(spec["share"])
@@ -159,7 +159,14 @@ def import_body(stage: catalogue.Stage) -> Callable[..., Any]:
     return body
 
 
-def check_inputs(inputs: Mapping[str, Path | None]) -> None:
+def as_paths(given: str | dict[str, str] | None) -> Path | dict[str, Path] | None:
+    """An input as the body takes it: a path, a path for each name where it takes any number, or None."""
+    if isinstance(given, dict):
+        return {name: Path(path) for name, path in given.items()}
+    return Path(given) if given else None
+
+
+def check_inputs(inputs: Mapping[str, Path | dict[str, Path] | None]) -> None:
     """Hash what the stage takes before it uses it; weights are hashed while they are loaded. Of the processes of one machine the
     first one does it for all.
 
@@ -167,7 +174,10 @@ def check_inputs(inputs: Mapping[str, Path | None]) -> None:
         DamagedArtifactError: an input's bytes are not those of its manifest.
     """
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        for path in dict.fromkeys(path for path in inputs.values() if path):
+        paths = [
+            path for given in inputs.values() for path in (given.values() if isinstance(given, dict) else (given,))
+        ]
+        for path in dict.fromkeys(path for path in paths if path):
             verify_model(path)
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from alignflow.cli.terminal import Console
 from alignflow.data.gates import GateRecord, finding
 from alignflow.data.report.metrics import key_metrics
+from alignflow.data.step_names import base_of
 from alignflow.flows.pipeline import Outcome
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -113,7 +114,7 @@ def final_table(outcomes: list[Outcome], store: ArtifactStore) -> Table:
 
 def result_paths(outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Path]:
     """Where a person finds what the run made: aligned model, preference data, report."""
-    refs = {outcome.name: outcome.ref for outcome in outcomes}
+    refs = {base_of(outcome.name): outcome.ref for outcome in outcomes}  # of several rounds the last
     paths = {}
     if result := refs.get("merge", refs.get("align")):
         paths["aligned model"] = store.payload(result)

@@ -38,7 +38,7 @@ def plan(
     """What a run would do: run, cached, after another stage, or blocked; why; and what it would need."""
     loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
     steps = plan_steps(loaded, store)
-    aligned = next((node for node in nodes(loaded) if node.name == "align"), None)
+    aligned = next((node for node in nodes(loaded) if node.base == "align"), None)
     converted = conversion(loaded, aligned.inputs) if aligned else ""
     for text in (*([converted] if converted else []), *merge_lines(loaded, [step.name for step in steps])):
         console.print(escape(text), highlight=False, soft_wrap=True)

@@ -21,9 +21,10 @@ from alignflow.flows.calls import Step
 from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.capacity import Estimator, refuse_too_large
 from alignflow.flows.gates import check_approved
-from alignflow.flows.graph import Node, nodes
+from alignflow.flows.graph import nodes
 from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selected, walk
 from alignflow.flows.requests import Request
+from alignflow.flows.steps import Node
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]

@@ -9,7 +9,9 @@ from alignflow.data import catalogue
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
-from alignflow.flows.graph import Node, nodes
+from alignflow.data.step_names import base_of
+from alignflow.flows.graph import nodes
+from alignflow.flows.steps import Node
 from alignflow.tasks.keys.content import ContentDigests
 from alignflow.tasks.keys.key import nearest, stage_key
 from alignflow.tasks.launch.call import StageCall
@@ -19,6 +21,12 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 
 SECTIONS = {"init": "model", "prepare": "data"}
 """Sections of a recipe that are called otherwise than their step: what differs is named as `--set` names it."""
+
+
+def section_of(name: str) -> str:
+    """The section of a recipe that configures a step; all its rounds have the same."""
+    base = base_of(name)
+    return SECTIONS.get(base, base)
 
 
 class Caller:
@@ -122,7 +130,7 @@ def why_missed(call: StageCall, store: ArtifactStore) -> str:
     """Why a call has to run: its artifact was damaged, or which components differ from the nearest earlier one."""
     if call.key in store.reasons:
         return store.reasons[call.key]
-    section = SECTIONS.get(call.name, call.name)
+    section = section_of(call.name)
     changes = [
         change.replace("config.", f"config.{section}.", 1)
         for change in nearest(call.components, store.manifests(call.stage))

@@ -18,7 +18,8 @@ from alignflow.data.estimate.stages import DEMANDS, Asked, Demand, Settings, dem
 from alignflow.data.estimate.tokens import implied_tokens
 from alignflow.data.run import Runtime
 from alignflow.flows.calls import Step
-from alignflow.flows.graph import Node, nodes
+from alignflow.flows.graph import nodes
+from alignflow.flows.steps import Node
 from alignflow.tasks.launch.machine import Machine, this_machine
 from alignflow.tasks.launch.precision import recipe_width
 from alignflow.tasks.launch.runtime import resolve_runtime, sharding
@@ -146,9 +147,9 @@ class Estimator:
         known = frozenset(type(node.config).model_fields) | frozenset(EngineConfig.model_fields)
         if shards > 1:
             lines.append(
-                f"  {node.name}.shards {shards}: each process here has the model in its memory; lower it, or see engine.dask_address"
+                f"  {node.base}.shards {shards}: each process here has the model in its memory; lower it, or see engine.dask_address"
             )
-        for remedy in remedies(found, node.name, known, partial(self._fits, shards)):
+        for remedy in remedies(found, node.base, known, partial(self._fits, shards)):
             much = "" if remedy.fits else ", still too much"
             lines.append(f"  {remedy.change}: {size(remedy.need.peak.total)}{much}")
         return lines, False

@@ -11,30 +11,34 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from prefect import Flow, flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Failed, State
-from pydantic import create_model
+from pydantic import Field, create_model
+from pydantic.json_schema import SkipJsonSchema
 
 from alignflow.data import catalogue
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.errors import AlignflowError
+from alignflow.data.step_names import MOST_ROUNDS, step_name
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_form, stage_form
 from alignflow.flows.inputs import find_inputs, steps_of
-from alignflow.flows.pipeline import Outcome, Selection, check_step, refuse_missing, selected, walk, walk_nodes
+from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selected, walk, walk_nodes
 from alignflow.flows.preference_data import Order, make_job, preference_form
 from alignflow.flows.requests import Request, check_size, one_run_of, recipe_path, request, served_store
 from alignflow.flows.run_pages import Story
+from alignflow.flows.steps import named_steps
 from alignflow.tasks.launch.child import listening
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Result = dict[str, ArtifactRef] | State[Any]
 STOP, FOLLOW = "only this stage", "and the stages after it"
 Then = Literal["only this stage", "and the stages after it"]
+Round = Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
 JudgeName = Literal[tuple(catalogue.JUDGES)]  # type: ignore[valid-type]
 PipelineSettings: Any = pipeline_form()
 PreferenceSettings: Any = preference_form()
@@ -116,12 +120,14 @@ def stage_flow(stage: str) -> Flow[..., Any]:
         settings: Any = no_settings,
         more: list[str] = [],  # noqa: B006
         inputs: Any = no_inputs,
+        round: Round = 0,
         then: Then = STOP,
         force: bool = False,
     ) -> Result:
-        named = inputs.given()
+        named = named_inputs(inputs)
+        step = step_name(stage, round)
         return answered(
-            lambda store: run_alone(stage, request(recipe, settings, more), dict(named), then == FOLLOW, force, store)
+            lambda store: run_alone(step, request(recipe, settings, more), named, then == FOLLOW, force, store)
         )
 
     kinds = {
@@ -129,6 +135,7 @@ def stage_flow(stage: str) -> Flow[..., Any]:
         "settings": stage_form(stage),
         "more": list[str],
         "inputs": inputs_form(stage),
+        "round": Round,
         "then": Then,
         "force": bool,
     }
@@ -155,6 +162,7 @@ Args:
     settings: What to change in the stage; empty fields are as in the recipe.
     more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
     inputs: Artifacts to take, each by the start of its key or digest; empty: the recipe's own, else those of the latest good run.
+    round: Which round of the stage, where the recipe does it several times; 0: all of them.
     then: Whether the stages that take from this one follow.
     force: Do it again, whatever the store has.
 """
@@ -163,7 +171,7 @@ Args:
 @cache
 def inputs_form(stage: str) -> type[Form]:
     """The form that names artifacts for the inputs of a stage."""
-    names = [name.rstrip("?") for name in catalogue.STAGES[stage].takes]
+    row = catalogue.STAGES[stage]
     fields: dict[str, Any] = {
         name: (
             str,
@@ -172,22 +180,37 @@ def inputs_form(stage: str) -> type[Form]:
                 description="The start of a key or digest. Empty: the recipe's own, else that of the latest good run.",
             ),
         )
-        for name in names
+        for name in row.single_inputs
     }
+    if row.many_inputs:
+        described = (
+            "Artifacts by the names of their steps, each by the start of a key or digest. Empty: as for other inputs."
+        )
+        fields[row.many_inputs] = (
+            dict[str, str] | SkipJsonSchema[None],
+            empty_unless_given(title=row.many_inputs, description=described),
+        )
     form = create_model(f"{stage.capitalize()}Inputs", __base__=Form, **fields)
-    form.places = {name: name for name in names}
+    form.places = {name: name for name in fields}
     return form
+
+
+def named_inputs(inputs: Form) -> dict[str, str]:
+    """Input -> the artifact that a person named for it; those of an input that takes many stand under their own names."""
+    found: dict[str, str] = {}
+    for name, value in inputs.given():
+        found |= value if isinstance(value, dict) else {name: value}
+    return found
 
 
 def run_alone(
     stage: str, asked: Request, named: dict[str, str], follow: bool, force: bool, store: ArtifactStore
 ) -> list[Outcome]:
-    """Run one step of a recipe, and those after it where they follow; everything that they take is found first."""
+    """Run one step of a recipe, or all its rounds, and those after it where they follow; everything that they take is found first."""
     caller = Caller(asked.recipe(), store)
-    check_step(caller.nodes, stage)
     steps = steps_of(caller, stage, follow)
     inputs = find_inputs(caller, steps, stage, named)
-    forced = {stage} if force else set()
+    forced = set(named_steps(caller.nodes, stage)) if force else set()
     check_size(caller.recipe, store, frozenset(steps), frozenset(forced))
     for note in inputs.notes:
         get_run_logger().info("takes %s", note)

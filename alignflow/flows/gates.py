@@ -13,6 +13,7 @@ from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import ApprovalNeededError, DamagedArtifactError, GateStoppedError, RecipeError
 from alignflow.data.gates import FAILED, LETS_ON, GateRecord, approval_holds, finding, passes
+from alignflow.data.step_names import base_of, matching
 from alignflow.flows.calls import Step
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.gates import GateLedger, decided
@@ -57,9 +58,12 @@ class Gatekeeper:
             GateStoppedError: a gate stops the run, or a person refused.
             ApprovalNeededError: a gate waits for a person who cannot be asked from here.
         """
-        manifest = self._store.manifest(ref.key) if any(gate.stage == name for gate in self._recipe.gates) else None
-        for gate in self._recipe.gates:
-            if manifest and gate.stage == name:
+        asked = [gate for gate in self._recipe.gates if gate.stage in (name, base_of(name))]
+        manifest = self._store.manifest(ref.key) if asked else None
+        for gate in asked:
+            if manifest:
+                if gate.stage != name:  # a gate of all rounds: its verdicts say which one
+                    gate = gate.model_copy(update={"stage": name, "name": gate.label})
                 record = self._decide(gate, manifest)
                 self._write_down(record)
                 if record.verdict not in LETS_ON:
@@ -160,16 +164,17 @@ def login() -> str:
 
 
 def standing(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore) -> Iterator[tuple[GateConfig, str]]:
-    """Each gate of a recipe with what it would say now, as far as its step is in the store; raises RecipeError."""
+    """Each gate of a recipe with what it would say now of each of its rounds, as far as they are in the store; raises RecipeError."""
     ledger, by_name = GateLedger(store), {step.name: step for step in steps}
     for gate in recipe.gates:
-        step = by_name[gate.stage]
-        manifest = store.find(step.key) if step.state == "cached" else None
-        try:
-            yield gate, _standing(gate, manifest, ledger, recipe.name) if manifest else ""
-        except DamagedArtifactError as damage:
-            store.quarantine(damage.key, damage.what)
-            yield gate, f"not known: {damage.what}; {damage.key[:24]} was set aside and is made again"
+        for name in matching(by_name, gate.stage):
+            step, of = by_name[name], "" if name == gate.stage else f"{name} "
+            manifest = store.find(step.key) if step.state == "cached" else None
+            try:
+                yield gate, f"{of}{_standing(gate, manifest, ledger, recipe.name)}" if manifest else ""
+            except DamagedArtifactError as damage:
+                store.quarantine(damage.key, damage.what)
+                yield gate, f"{of}not known: {damage.what}; {damage.key[:24]} was set aside and is made again"
 
 
 def _standing(gate: GateConfig, manifest: Manifest, ledger: GateLedger, run: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
+from alignflow.data.step_names import matching, step_name
 from alignflow.flows.merges import check_merge
 from alignflow.flows.method_inputs import (
     LABELLED,
@@ -28,31 +28,7 @@ from alignflow.flows.method_inputs import (
     needed_inputs,
     needed_model,
 )
-
-
-@dataclass(frozen=True)
-class Link:
-    """An input: the node that makes it, and the part of its payload that is taken."""
-
-    node: str
-    part: str = ""
-
-
-@dataclass(frozen=True)
-class Node:
-    """One step of a run.
-
-    Attributes:
-        name: What the run calls it.
-        stage: The catalogue's stage that does it.
-        config: Its config.
-        inputs: Where each of its inputs comes from.
-    """
-
-    name: str
-    stage: str
-    config: BaseModel
-    inputs: dict[str, Link] = field(default_factory=dict)
+from alignflow.flows.steps import Link, Node
 
 
 def nodes(recipe: Recipe) -> list[Node]:
@@ -73,7 +49,7 @@ def nodes(recipe: Recipe) -> list[Node]:
     steps.evaluation()
     steps.report()
     for gate in recipe.gates:
-        if gate.stage not in steps.made:
+        if not matching(steps.made, gate.stage):
             do = catalogue.suggest(gate.stage, steps.made)
             raise RecipeError(f"the recipe has no step {gate.stage!r} for a gate", where=f"gate {gate.label}", do=do)
     return list(steps.made.values())
@@ -97,13 +73,16 @@ class _Steps:
         self.made: dict[str, Node] = {}
         self.policy = ""  # the node whose model is aligned
         self.supervised_policy = ""  # the node whose model the result is compared with
-        self.result = ""  # the node whose model is evaluated
+        self.aligned = ""  # the node whose model is evaluated: the last one that aligns or merges
         self.reward = ""
+        self.round = 0  # of the steps that are added now; 0 outside of a loop
         self.needs = needed_inputs(recipe)
 
-    def add(self, name: str, stage: str, config: BaseModel, **inputs: Link | None) -> str:
+    def add(self, base: str, stage: str, config: BaseModel, /, **inputs: Link | None) -> str:
+        """Add a step of the round that is built now; returns its name."""
         linked = {input_name: link for input_name, link in inputs.items() if link is not None}
-        self.made[name] = Node(name, stage, seeded(config, self.recipe.seed), linked)
+        name = step_name(base, self.round)
+        self.made[name] = Node(name, stage, seeded(config, self.recipe.seed), linked, self.round)
         return name
 
     def base(self) -> None:
@@ -220,18 +199,18 @@ class _Steps:
     def alignment(self) -> None:
         recipe = self.recipe
         if recipe.replace.align:
-            self.result = self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
+            self.aligned = self.add("align", "init", taken_in(recipe.replace.align, recipe.model))
         elif recipe.align is not None:
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
             self._check_watcher(recipe.align)
             inputs = self._inputs_of(method, recipe.align.max_length)
-            self.result = self.add("align", "align", recipe.align, **inputs)
+            self.aligned = self.add("align", "align", recipe.align, **inputs)
 
     def merge(self) -> None:
         """The adapters of SFT and alignment become one model, which is evaluated in place of the aligned one."""
         if self.recipe.merge is not None:
-            adapters = {"sft": Link(self.supervised_policy), "aligned": Link(self.result)}
-            self.result = self.add("merge", "merge", self.recipe.merge, base=Link(self.policy), **adapters)
+            adapters = {"sft": Link(self.supervised_policy), "aligned": Link(self.aligned)}
+            self.aligned = self.add("merge", "merge", self.recipe.merge, base=Link(self.policy), **adapters)
 
     def _check_watcher(self, config: AlignConfig) -> None:
         """The judge that watches a training must not be one that teaches it."""
@@ -294,7 +273,7 @@ class _Steps:
 
     def evaluation(self) -> None:
         recipe, data = self.recipe, self.recipe.data
-        if recipe.evaluate is None or not self.result:
+        if recipe.evaluate is None or not self.aligned:
             return
         labelling = recipe.label.judge if "label" in self.made or recipe.replace.align else None
         judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
@@ -311,7 +290,7 @@ class _Steps:
             "evaluate",
             "evaluate",
             recipe.evaluate.model_copy(update={"labelling_judge": labelling}),
-            aligned=Link(self.result),
+            aligned=Link(self.aligned),
             sft=Link(self.supervised_policy),
             prompts=Link("prepare", "evaluation"),
             general=general,
@@ -358,21 +337,3 @@ def seeded(config: Any, seed: int) -> Any:
     if "seed" in type(config).model_fields and "seed" not in config.model_fields_set:
         return config.model_copy(update={"seed": seed})
     return config
-
-
-def upstream(steps: list[Node], name: str) -> set[str]:
-    """The names of all nodes that `name` depends on."""
-    by_name = {node.name: node for node in steps}
-    found: set[str] = set()
-    queue = [name]
-    while queue:
-        for link in by_name[queue.pop()].inputs.values():
-            if link.node not in found:
-                found.add(link.node)
-                queue.append(link.node)
-    return found
-
-
-def downstream(steps: list[Node], name: str) -> set[str]:
-    """The names of all nodes that depend on `name`."""
-    return {node.name for node in steps if name in upstream(steps, node.name)}

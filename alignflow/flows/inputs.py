@@ -10,8 +10,8 @@ from alignflow.data.artifacts import ArtifactRef, Manifest
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
-from alignflow.flows.calls import SECTIONS, Caller
-from alignflow.flows.graph import Link, Node, downstream, upstream
+from alignflow.flows.calls import Caller, section_of
+from alignflow.flows.steps import Link, Node, downstream, named_steps, upstream
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.last_good_run import latest
 
@@ -40,14 +40,16 @@ class Inputs:
 def steps_of(caller: Caller, stage: str, follow: bool) -> set[str]:
     """The steps that running a stage by itself runs: it, those that only serve it, and the ones after it if they follow.
 
-    A step serves another one if no section of the recipe configures it: the reference's log-probabilities of `align`.
+    `stage` means all its rounds, unless it names one. A step serves another one if no section of the recipe configures it: the
+    reference's log-probabilities of `align`.
     """
     nodes = {node.name: node for node in caller.nodes}
-    wanted = {stage} | (downstream(caller.nodes, stage) if follow else set())
+    wanted = set(named_steps(caller.nodes, stage))
+    wanted = wanted.union(*(downstream(caller.nodes, name) for name in wanted)) if follow else wanted
     links = [
         link.node for name in wanted if name != "report" for link in nodes[name].inputs.values()
     ]  # a report only reads
-    return wanted | {name for name in links if SECTIONS.get(name, name) not in Recipe.model_fields}
+    return wanted | {name for name in links if section_of(name) not in Recipe.model_fields}
 
 
 def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str, str]) -> Inputs:
@@ -59,7 +61,7 @@ def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str,
     Args:
         caller: The recipe on its store.
         steps: The steps that will run.
-        stage: The one that `named` is about.
+        stage: The one that `named` is about, in all its rounds unless it names one.
         named: Input of that stage -> the start of a key or digest, or a path.
 
     Raises:
@@ -73,8 +75,8 @@ def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str,
             _find(node, caller, found, made)
     given: dict[str, str] = {}
     for name, text in named.items():
-        manifest = _named(nodes, stage, name, text, caller)
-        step = nodes[stage].inputs[name].node
+        link = _outer_link(nodes, named_steps(caller.nodes, stage), name, steps)
+        manifest, step = _named(nodes, link, name, text, caller), link.node
         if given.setdefault(step, manifest.key) != manifest.key:
             raise UserError(
                 f"{name} comes from {step}, which was given another artifact",
@@ -114,14 +116,29 @@ def _call(node: Node, caller: Caller, made: Mapping[str, ArtifactRef]) -> StageC
         return None
 
 
-def _named(nodes: Mapping[str, Node], stage: str, name: str, text: str, caller: Caller) -> Manifest:
-    """The artifact that a person named for an input; raises UserError unless it is what the input takes."""
-    links = nodes[stage].inputs
-    if name not in links:
+def _outer_link(nodes: Mapping[str, Node], rounds: list[str], name: str, steps: set[str]) -> Link:
+    """The input `name` of these rounds of a stage that no step of the run makes; raises UserError where it is none, or two."""
+    links = [nodes[each].inputs[name] for each in rounds if name in nodes[each].inputs]
+    if not links:
         raise UserError(
-            f"{stage} takes no {name!r} in this recipe", where=f"inputs.{name}", do=catalogue.suggest(name, links)
+            f"{rounds[0]} takes no {name!r} in this recipe",
+            where=f"inputs.{name}",
+            do=catalogue.suggest(name, nodes[rounds[0]].inputs),
         )
-    manifest, link = caller.store.resolve(text), links[name]
+    outer = list(dict.fromkeys(link for link in links if link.node not in steps)) or links[:1]
+    if len(outer) > 1:
+        taken = ", ".join(link.node + (f"'s {link.part}" if link.part else "") for link in outer)
+        raise UserError(
+            f"the rounds {', '.join(rounds)} take {name} from {taken}",
+            where=f"inputs.{name}",
+            do="run one of them by its round, and name an artifact for that one",
+        )
+    return outer[0]
+
+
+def _named(nodes: Mapping[str, Node], link: Link, name: str, text: str, caller: Caller) -> Manifest:
+    """The artifact that a person named for an input; raises UserError unless it is what the input takes."""
+    manifest = caller.store.resolve(text)
     kind = catalogue.STAGES[nodes[link.node].stage].makes
     if manifest.kind != kind or not _has(manifest, link):
         raise UserError(

@@ -12,16 +12,15 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from alignflow.data.artifacts import ArtifactRef
-from alignflow.data.catalogue import suggest
 from alignflow.data.configs.recipe import Recipe
-from alignflow.data.errors import AlignflowError, DamagedArtifactError, RecipeError, UserError
+from alignflow.data.errors import AlignflowError, DamagedArtifactError, UserError
 from alignflow.data.gates import GateRecord
 from alignflow.flows.calls import Caller, why_missed
 from alignflow.flows.forms import Fields, empty_unless_given
 from alignflow.flows.gates import Gatekeeper
-from alignflow.flows.graph import Node, downstream, upstream
 from alignflow.flows.inputs import Inputs
 from alignflow.flows.means import Means, means
+from alignflow.flows.steps import Node, downstream, named_steps, upstream
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.last_good_run import remember
@@ -204,31 +203,24 @@ def _do(call: StageCall, force: bool, walk: _Walk) -> Outcome:
 
 def selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[str]]:
     """The steps to walk, and which of them to do again whatever the store has."""
-    for name in (selection.only, selection.until, selection.start, *selection.force):
-        check_step(steps, name)
-    forced = set(selection.force)
-    if selection.start:
-        forced |= {selection.start, *downstream(steps, selection.start)}
     last = selection.only or selection.until
-    chosen = (
-        steps if last is None else [node for node in steps if node.name == last or node.name in upstream(steps, last)]
-    )
-    return chosen, forced
-
-
-def check_step(steps: list[Node], name: str | None) -> None:
-    """Raise RecipeError, with the nearest name, where a selection names no step of the recipe."""
-    names = [node.name for node in steps]
-    if name is not None and name not in names:
-        raise RecipeError(f"the recipe has no step {name!r}", where="selection", do=suggest(name, names))
+    ends = named_steps(steps, last) if last else []
+    forced = {found for name in selection.force for found in named_steps(steps, name)}
+    for start in named_steps(steps, selection.start) if selection.start else ():
+        forced |= {start, *downstream(steps, start)}
+    wanted = {*ends, *(needed for end in ends for needed in upstream(steps, end))}
+    return (steps if last is None else [node for node in steps if node.name in wanted]), forced
 
 
 def missing_for(recipe: Recipe, name: str, store: ArtifactStore) -> list[str]:
-    """The steps that `name` takes something from and that are not in the store, in order."""
+    """The steps that `name`, or its first round, takes something from and that are not in the store, in order."""
     caller = Caller(recipe, store)
-    check_step(caller.nodes, name)
+    wanted = set(named_steps(caller.nodes, name))
     made: dict[str, ArtifactRef] = {}
-    needed = upstream(caller.nodes, name)
+    between = set[str]().union(
+        *(downstream(caller.nodes, step) for step in wanted)
+    )  # made by the run itself, between rounds
+    needed = set[str]().union(*(upstream(caller.nodes, step) for step in wanted)) - wanted - between
     missing = []
     for node in caller.nodes:
         if node.name in needed:

@@ -29,6 +29,7 @@ from alignflow.data.gates import GateRecord, finding
 from alignflow.data.printable import printable
 from alignflow.data.report.metrics import key_metrics
 from alignflow.data.report.summary import Circumstances, overview, page_key, stage_page, tables
+from alignflow.data.step_names import base_and_round
 from alignflow.flows.forms import pipeline_form, prefilled, stage_form
 from alignflow.flows.pipeline import Narrator, Outcome
 from alignflow.flows.requests import Request
@@ -284,8 +285,10 @@ class Story:
             return self._own_form(client)
         if self._asked is None or self._asked.smoke:
             return ""
-        fields, others = prefilled(stage_form(step), self._asked.settings) if step in STAGES else ({}, [])
-        return form_address(client, step, {"recipe": self._asked.path, "settings": fields, "more": others})
+        base, round = base_and_round(step)
+        fields, others = prefilled(stage_form(base), self._asked.settings) if base in STAGES else ({}, [])
+        parameters = {"recipe": self._asked.path, "settings": fields, "more": others, "round": round}
+        return form_address(client, base, parameters)
 
     def _own_form(self, client: SyncPrefectClient) -> str:
         if self._run.deployment_id:

@@ -11,6 +11,7 @@ from alignflow.data.artifacts import Manifest
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import AlignflowError, RecipeError, quoted
+from alignflow.data.step_names import matching
 from alignflow.flows.pipeline import Narrator, Outcome, Selection, walk
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
@@ -144,12 +145,15 @@ def run_members(
 
 
 def _take(result: Result, manifests: Mapping[str, Manifest]) -> None:
-    for name in ("align", "evaluate"):
-        if name in manifests:
-            result.metrics |= manifests[name].metrics
+    """Metrics of the last rounds; seconds and warnings of all."""
+    rounds = {name: matching(manifests, name) for name in ("align", "evaluate")}
+    for names in rounds.values():
+        for name in names:
             result.warnings += manifests[name].warnings
-    if "align" not in manifests:
+        result.metrics |= manifests[names[-1]].metrics if names else {}
+    if not rounds["align"]:
         result.error = f"a gate ended it after {list(manifests)[-1]}, before align"
         return
-    result.key = manifests["align"].key
-    result.seconds = manifests["align"].cost.get("wall_s")
+    result.key = manifests[rounds["align"][-1]].key
+    times = [manifests[name].cost.get("wall_s") for name in rounds["align"]]
+    result.seconds = None if None in times else sum(time for time in times if time is not None)

@@ -12,8 +12,8 @@ from alignflow.data.errors import ApprovalNeededError, GateStoppedError, RecipeE
 from alignflow.data.records import write_table
 from alignflow.flows import pipeline
 from alignflow.flows.gates import Gatekeeper
-from alignflow.flows.graph import Link, Node
 from alignflow.flows.inputs import Inputs
+from alignflow.flows.steps import Link, Node
 from alignflow.tasks.store.gates import GateLedger
 from alignflow.tasks.store.gc import collect
 

@@ -7,7 +7,8 @@ import pytest
 from alignflow.data import catalogue
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import RecipeError
-from alignflow.flows.graph import Link, downstream, nodes, upstream
+from alignflow.flows.graph import nodes
+from alignflow.flows.steps import Link, downstream, upstream
 
 SOURCE = [{"path": "file.jsonl"}]
 

@@ -7,7 +7,7 @@ import pytest
 
 from alignflow.data import catalogue
 from alignflow.data.run import Runtime
-from alignflow.flows.graph import Link, Node  # noqa: F401 (for tests of this folder)
+from alignflow.flows.steps import Link, Node  # noqa: F401 (for tests of this folder)
 from alignflow.tasks.keys.content import ContentDigests
 from alignflow.tasks.keys.key import stage_key
 from alignflow.tasks.launch.call import StageCall

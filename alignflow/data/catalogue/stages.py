@@ -16,7 +16,8 @@ class Stage(Part):
 
     Attributes:
         config: Type of its config.
-        takes: Names of its inputs; a trailing `?` marks an optional one.
+        takes: Names of its inputs; a trailing `?` marks an optional one. A trailing `*` marks one that takes any number of artifacts:
+            every input of a call that no other name claims. The body gets a mapping from the input's name, that of its step, to the path.
         makes: Kind of the artifact: checkpoint, reward_model, dataset, evaluation or report.
         trains: Whether it runs on the training engine.
         generates: Whether it runs a generator.
@@ -33,6 +34,16 @@ class Stage(Part):
     scores: bool = False
     without_torch: bool = False
     fills: str = ""
+
+    @property
+    def single_inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that take one artifact at most, without their marks."""
+        return tuple(name.rstrip("?") for name in self.takes if not name.endswith("*"))
+
+    @property
+    def many_inputs(self) -> str:
+        """Name of the input that takes any number of artifacts; empty where there is none."""
+        return next((name.removesuffix("*") for name in self.takes if name.endswith("*")), "")
 
 
 STAGES: Mapping[str, Stage] = {
@@ -137,7 +148,7 @@ STAGES: Mapping[str, Stage] = {
         "alignflow.data.report.body:report",
         "JSON and one HTML page about the run.",
         config=generation.ReportConfig,
-        takes=("init?", "prepare?", "sft?", "sample?", "label?", "reward?", "reference?", "align?", "evaluate?"),
+        takes=("steps*",),
         makes="report",
     ),
     "adopt_reward": Stage(

@@ -15,7 +15,9 @@ class GateConfig(StageConfig):
     name: str | None = runtime_field(
         default=None, pattern=r"^\S{1,128}$", description="What `--approve` and lineage call it; empty: STAGE.METRIC."
     )
-    stage: Name = runtime_field(description="The step after which it is checked, as `alignflow plan` names it.")
+    stage: Name = runtime_field(
+        description="The step after which it is checked, as `alignflow plan` names it; without a round: every round of it."
+    )
     metric: Name = runtime_field(
         description="A metric of that step's manifest, or new/TABLE: rows of a table since this gate last let a run on."
     )

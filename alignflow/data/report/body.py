@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from alignflow.data.configs.generation import ReportConfig
 from alignflow.data.printable import printable
 from alignflow.data.report.plots import PANELS, bars_plot, curve_plot, histogram_plot, interval_plot
 from alignflow.data.run import Run, write_json
+from alignflow.data.step_names import base_and_round
 
 CURVES = {
     "sft": ("loss", "mean_token_accuracy"),
@@ -40,51 +42,55 @@ SHOWN_SAMPLES = 3
 COST = ("wall_s", "cpu_s", "gpu_s", "tokens", "tokens_per_s", "peak_memory_mb")
 
 
-def report(
-    config: ReportConfig,
-    *,
-    init: Path | None = None,
-    prepare: Path | None = None,
-    sft: Path | None = None,
-    sample: Path | None = None,
-    label: Path | None = None,
-    reward: Path | None = None,
-    reference: Path | None = None,
-    align: Path | None = None,
-    evaluate: Path | None = None,
-    run: Run,
-) -> dict[str, float | None]:
-    """Gather what the stages of a run left behind; a stage that the run did not have leaves its section out."""
-    given = {
-        "init": init,
-        "prepare": prepare,
-        "sft": sft,
-        "sample": sample,
-        "label": label,
-        "reward": reward,
-        "reference": reference,
-        "align": align,
-        "evaluate": evaluate,
-    }
-    stages = {name: Stage(name, path) for name, path in given.items() if path is not None}
-    facts = gather(stages)
+def report(config: ReportConfig, *, steps: Mapping[str, Path], run: Run) -> dict[str, float | None]:
+    """Gather what the steps of a run left behind; a step that the run did not have leaves its section out.
+
+    Args:
+        config: The heading of the page.
+        steps: Step -> payload of its artifact, in the order of the run.
+        run: Where the report is written.
+    """
+    finished = [FinishedStep(name, path) for name, path in steps.items()]
+    facts = gather(finished)
     write_json(run.out / "report.json", facts)
-    (run.side / "report.html").write_text(render(config.title, stages, facts), encoding="utf-8")
-    for name, stage in stages.items():
-        for file in stage.left_out:
-            run.note(f"{file} beside {name} changed on disk: the page is without it; `--force {name}` makes it again")
-    return {"stages": float(len(stages))}
+    (run.side / "report.html").write_text(render(config.title, finished, facts), encoding="utf-8")
+    for step in finished:
+        for file in step.left_out:
+            run.note(
+                f"{file} beside {step.name} changed on disk: the page is without it; `--force {step.name}` makes it again"
+            )
+    return {"stages": float(len(finished))}
 
 
-class Stage:
-    """One finished stage as the report reads it; outside a store it has files but no manifest."""
+class FinishedStep:
+    """One finished step as the report reads it; outside a store it has files but no manifest.
+
+    Attributes:
+        name: What the run calls it: `align.2`.
+        base: Its name without the round.
+        round: Which time the run did it; 0 where the run did it once.
+        path: Its payload.
+        manifest: Its manifest, with stage, key and metrics.
+        left_out: Files beside the artifact that changed on disk.
+    """
 
     def __init__(self, name: str, path: Path):
         self.name, self.path = name, path
+        self.base, self.round = base_and_round(name)
         artifact = artifact_of(path)
         self.manifest: Manifest | None = checked_manifest(artifact) if artifact else None
-        self.left_out: list[str] = []  # files beside the artifact that changed on disk
+        self.left_out: list[str] = []
         self.side = artifact / "side" if artifact else None
+
+    @property
+    def metrics(self) -> Mapping[str, float | None]:
+        """Those of its manifest; none where it has no manifest."""
+        return self.manifest.metrics if self.manifest else {}
+
+    @property
+    def statistics(self) -> Any:
+        """What it counted or measured, beyond its metrics; None for a step that writes no such file."""
+        return self.read(STATISTICS[self.base]) if self.base in STATISTICS else None
 
     def read(self, file: str) -> Any:
         """A JSON file of the payload; None where it has none. Raises DamagedArtifactError."""
@@ -116,91 +122,106 @@ class Stage:
             return []
 
 
-def gather(stages: dict[str, Stage]) -> dict[str, Any]:
-    """Everything about a run that depends neither on time nor on the machine."""
-    manifests = {name: stage.manifest for name, stage in stages.items() if stage.manifest}
+STATISTICS = {
+    "prepare": "statistics.json",
+    "sample": "statistics.json",
+    "label": "statistics.json",
+    "evaluate": "evaluation.json",
+}
+"""Step -> the file of its payload that says more than its metrics."""
+
+
+def last_of(steps: Sequence[FinishedStep], base: str) -> FinishedStep | None:
+    """The last round of a step; None where the run did not have it."""
+    return next((step for step in reversed(steps) if step.base == base), None)
+
+
+def gather(steps: Sequence[FinishedStep]) -> dict[str, Any]:
+    """Everything about a run that depends neither on time nor on the machine.
+
+    `data`, `labels`, `evaluation` and `samples` are those of the last round; a step that has a round has its own under `stages` too.
+    """
     licences: dict[str, str] = {}
-    for manifest in manifests.values():
-        licences |= manifest.licences
+    for step in steps:
+        licences |= step.manifest.licences if step.manifest else {}
+    data, labels, evaluation = (last_of(steps, base) for base in ("prepare", "label", "evaluate"))
     return {
-        "stages": {
-            name: {
-                "stage": manifest.stage,
-                "kind": manifest.kind,
-                "key": manifest.key,
-                "digest": manifest.digest,
-                "metrics": manifest.metrics,
-                "warnings": manifest.warnings,
-                "versions": manifest.versions,
-                "runtime": {
-                    field: manifest.runtime.get(field) for field in ("device", "precision", "engine", "generator")
-                },
-                "seed": manifest.seed,
-                "inputs": {input_name: ref.key for input_name, ref in manifest.inputs.items()},
-            }
-            for name, manifest in manifests.items()
-        },
+        "stages": {step.name: _facts(step, step.manifest) for step in steps if step.manifest},
         "licences": licences,
-        "data": stages["prepare"].read("statistics.json") if "prepare" in stages else None,
-        "labels": stages["label"].read("statistics.json") if "label" in stages else None,
-        "evaluation": stages["evaluate"].read("evaluation.json") if "evaluate" in stages else None,
-        "samples": stages["evaluate"].read("samples.json") if "evaluate" in stages else None,
+        "data": data.statistics if data else None,
+        "labels": labels.statistics if labels else None,
+        "evaluation": evaluation.statistics if evaluation else None,
+        "samples": evaluation.read("samples.json") if evaluation else None,
     }
 
 
-def render(title: str, stages: dict[str, Stage], facts: dict[str, Any]) -> str:
+def _facts(step: FinishedStep, manifest: Manifest) -> dict[str, Any]:
+    facts = {
+        "stage": manifest.stage,
+        "kind": manifest.kind,
+        "key": manifest.key,
+        "digest": manifest.digest,
+        "metrics": manifest.metrics,
+        "warnings": manifest.warnings,
+        "versions": manifest.versions,
+        "runtime": {field: manifest.runtime.get(field) for field in ("device", "precision", "engine", "generator")},
+        "seed": manifest.seed,
+        "inputs": {input_name: ref.key for input_name, ref in manifest.inputs.items()},
+    }
+    return {**facts, "round": step.round, "statistics": step.statistics} if step.round else facts
+
+
+def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any]) -> str:
     """The page: model output is escaped, and nothing is loaded from anywhere."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=shown
     )
     environment.filters["number"] = number
-    rows = stages["prepare"].read("samples.json") if "prepare" in stages else None
-    costs = {
-        name: {field: stage.manifest.cost.get(field) for field in COST}
-        for name, stage in stages.items()
-        if stage.manifest
-    }
+    prepared = last_of(steps, "prepare")
+    costs = {step.name: {field: step.manifest.cost.get(field) for field in COST} for step in steps if step.manifest}
+    evaluated = [step for step in steps if step.base == "evaluate"]
     return environment.get_template("page.html.j2").render(
         title=title,
         facts=facts,
-        rows=rows,
+        rows=prepared.read("samples.json") if prepared else None,
         costs=costs,
         cost_fields=COST,
-        plots=plots(stages, facts),
-        rollouts=rollouts(stages),
-        created={name: stage.manifest.created for name, stage in stages.items() if stage.manifest},
+        plots={step.name: plots(step) for step in steps},
+        steps=steps,
+        evaluations=[(step, step.statistics, step.read("samples.json")) for step in evaluated if step.statistics],
+        labellings=[(step, step.statistics) for step in steps if step.base == "label" and step.statistics],
+        rollouts={step.name: rollouts(step) for step in steps if step.base == "align"},
+        created={step.name: step.manifest.created for step in steps if step.manifest},
     )
 
 
-def rollouts(stages: dict[str, Stage]) -> dict[str, list[dict[str, Any]]]:
+def rollouts(step: FinishedStep) -> dict[str, list[dict[str, Any]]]:
     """Alarms of a training that sampled, and its first and last answers; empty for one that did not."""
-    if "align" not in stages:
-        return {"alarms": [], "samples": []}
-    samples = stages["align"].lines("samples")
-    steps = sorted({sample["step"] for sample in samples})
+    samples = step.lines("samples")
+    numbers = sorted({sample["step"] for sample in samples})
     ends = [
-        [sample for sample in samples if sample["step"] == step][:SHOWN_SAMPLES]
-        for step in dict.fromkeys([*steps[:1], *steps[-1:]])
+        [sample for sample in samples if sample["step"] == number][:SHOWN_SAMPLES]
+        for number in dict.fromkeys([*numbers[:1], *numbers[-1:]])
     ]
-    return {"alarms": stages["align"].lines("alarms"), "samples": [sample for end in ends for sample in end]}
+    return {"alarms": step.lines("alarms"), "samples": [sample for end in ends for sample in end]}
 
 
-def alarm_marks(stage: Stage) -> dict[int, str]:
-    """Step -> the names of the alarms that rang at it."""
+def alarm_marks(step: FinishedStep) -> dict[int, str]:
+    """Optimizer step -> the names of the alarms that rang at it."""
     marks: dict[int, str] = {}
-    for line in stage.lines("alarms"):
+    for line in step.lines("alarms"):
         marks[line["step"]] = f"{marks[line['step']]}, {line['alarm']}" if line["step"] in marks else line["alarm"]
     return marks
 
 
-def plots(stages: dict[str, Stage], facts: dict[str, Any], panels: int = PANELS) -> dict[str, str]:
-    """Data URIs of the plots, by name; those without data are left out. Curves have `panels` in a row."""
+def plots(step: FinishedStep, panels: int = PANELS) -> dict[str, str]:
+    """Data URIs of the plots of a step, by name; those without data are left out. Curves have `panels` in a row."""
     found = {}
-    for name, wanted in CURVES.items():
-        points = stages[name].curves() if name in stages else []
-        if points:
-            found[f"curves_{name}"] = curve_plot(name, points, wanted, alarm_marks(stages[name]), panels)
-    labels, evaluation = facts["labels"], facts["evaluation"]
+    points = step.curves() if step.base in CURVES else []
+    if points:
+        found["curves"] = curve_plot(step.name, points, CURVES[step.base], alarm_marks(step), panels)
+    labels = step.statistics if step.base == "label" else None
+    evaluation = step.statistics if step.base == "evaluate" else None
     if labels and isinstance(labels.get("principles"), dict) and labels["principles"]:
         found["principles"] = bars_plot("Mean score of each principle", labels["principles"], "score, 0 to 1")
     if labels and labels.get("soft_label", {}).get("histogram"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from alignflow.data.artifacts import Manifest
 from alignflow.data.catalogue import FAMILIES
 from alignflow.data.dropped import kept_line
+from alignflow.data.step_names import base_of
 
 MOST_METRICS = 4
 SHOWN_METRICS: dict[str, tuple[str, ...]] = {
@@ -30,7 +31,7 @@ def key_metrics(name: str, manifest: Manifest) -> list[str]:
     ends = {metric for metric in found if metric.endswith(("/low", "/high")) and metric.rpartition("/")[0] in found}
     wanted = [
         metric
-        for start in SHOWN_METRICS.get(name, ())
+        for start in SHOWN_METRICS.get(base_of(name), ())
         for metric in found
         if metric == start or metric.startswith(f"{start}/")
     ]

@@ -15,7 +15,7 @@ from alignflow.data.artifacts import Manifest, verify_file
 from alignflow.data.catalogue import STAGES
 from alignflow.data.gates import GateRecord, limits
 from alignflow.data.printable import printable
-from alignflow.data.report.body import Stage, gather, number, plots, rollouts
+from alignflow.data.report.body import STATISTICS, FinishedStep, number, plots, rollouts
 from alignflow.data.report.markdown import escaped, fenced, table
 from alignflow.data.tools import from_columns, told
 
@@ -76,7 +76,7 @@ def stage_page(name: str, manifest: Manifest, path: Path, circumstances: Circums
         path: Its payload.
         circumstances: How it came to be run.
     """
-    stage = Stage(name, path)
+    step = FinishedStep(name, path)
     parts = [
         f"# {escaped(name)}",
         _what(manifest, circumstances),
@@ -85,9 +85,9 @@ def stage_page(name: str, manifest: Manifest, path: Path, circumstances: Circums
         f"The whole report: {escaped(circumstances.report)}" if circumstances.report else "",
         _inputs(manifest, circumstances),
         gates_table(circumstances.gates),
-        *_plots(name, stage),
+        *_plots(step),
         _metrics(manifest),
-        *_samples(stage),
+        *_samples(step),
         _settings(manifest),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -144,13 +144,13 @@ def _metrics(manifest: Manifest) -> str:
     )
 
 
-def _plots(name: str, stage: Stage) -> list[str]:
-    drawn = plots({name: stage}, gather({name: stage}), PANELS)
+def _plots(step: FinishedStep) -> list[str]:
+    drawn = plots(step, PANELS)
     return [f"![{escaped(title)}]({uri})" for title, uri in drawn.items() if len(uri) < LARGEST_PLOT]
 
 
-def _samples(stage: Stage) -> list[str]:
-    shown = samples(stage)
+def _samples(step: FinishedStep) -> list[str]:
+    shown = samples(step)
     return (
         ["## Samples", *(fenced("\n".join(f"{who}: {text}" for who, text in sample.items())) for sample in shown)]
         if shown
@@ -158,36 +158,36 @@ def _samples(stage: Stage) -> list[str]:
     )
 
 
-def samples(stage: Stage) -> list[dict[str, str]]:
-    """A few texts that the stage sampled, judged or compared: who -> what; empty for a stage that has none."""
+def samples(step: FinishedStep) -> list[dict[str, str]]:
+    """A few texts that the step sampled, judged or compared: who -> what; empty for a step that has none."""
     makers = {"sample": _sampled, "label": _labelled, "evaluate": _compared, "align": _rolled_out}
-    found = makers[stage.name](stage) if stage.name in makers else []
+    found = makers[step.base](step) if step.base in makers else []
     return [{who: _cut(text) for who, text in sample.items()} for sample in found[:SHOWN_ROWS]]
 
 
-def _sampled(stage: Stage) -> list[dict[str, str]]:
-    rows = first_rows(stage.path / "completions" / "train.parquet")
+def _sampled(step: FinishedStep) -> list[dict[str, str]]:
+    rows = first_rows(step.path / "completions" / "train.parquet")
     return [
         {"prompt": said(row["prompt"]), **{f"answer {n}": text for n, text in enumerate(row["completions"], 1)}}
         for row in rows
     ]
 
 
-def _labelled(stage: Stage) -> list[dict[str, str]]:
-    rows = first_rows(stage.path / "preferences" / "train.parquet")
+def _labelled(step: FinishedStep) -> list[dict[str, str]]:
+    rows = first_rows(step.path / "preferences" / "train.parquet")
     return [
         {"prompt": said(row["prompt"]), "chosen": said(row["chosen"]), "rejected": said(row["rejected"])}
         for row in rows
     ]
 
 
-def _compared(stage: Stage) -> list[dict[str, str]]:
-    rows = stage.read("samples.json") or []
+def _compared(step: FinishedStep) -> list[dict[str, str]]:
+    rows = step.read("samples.json") or []
     return [{"prompt": said(row["prompt"]), "aligned": said(row["aligned"]), "sft": said(row["sft"])} for row in rows]
 
 
-def _rolled_out(stage: Stage) -> list[dict[str, str]]:
-    rows = rollouts({"align": stage})["samples"]
+def _rolled_out(step: FinishedStep) -> list[dict[str, str]]:
+    rows = rollouts(step)["samples"]
     return [
         {"step": str(row["step"]), "prompt": said(row["prompt"]), "answer": said(row["completion"])} for row in rows
     ]
@@ -262,23 +262,24 @@ def _setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+TABULATED = ("sample", "label", "evaluate")
+"""Steps whose statistics are a table of a page; those of `prepare` are in the report."""
 FIRST = ("win_rate", "judged", "pairs", "ties")
 """Start of the figures that head a table; quantiles end it."""
 
 
 def tables(name: str, path: Path) -> dict[str, list[dict[str, Any]]]:
     """Tables of a stage, by title: sample generations, label statistics, evaluation. Their cells are shown as plain text."""
-    stage = Stage(name, path)
-    statistics = {"label": "statistics.json", "sample": "statistics.json", "evaluate": "evaluation.json"}
+    step = FinishedStep(name, path)
     found: dict[str, list[dict[str, Any]]] = {}
-    if shown := samples(stage):  # one text per row: the cells of a page do not wrap
+    if shown := samples(step):  # one text per row: the cells of a page do not wrap
         found["samples"] = [
             {"sample": n, "what": who, "text": printable(text)}
             for n, sample in enumerate(shown, 1)
             for who, text in sample.items()
         ]
-    if name in statistics and (content := stage.read(statistics[name])):
-        found["statistics" if name != "evaluate" else "evaluation"] = sorted(flat_rows(content), key=_rank)
+    if step.base in TABULATED and (content := step.statistics):
+        found[STATISTICS[step.base].removesuffix(".json")] = sorted(flat_rows(content), key=_rank)
     return found
 
 

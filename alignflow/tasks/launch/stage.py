@@ -160,25 +160,27 @@ class _Attempt:
 def make_spec(call: StageCall, store: ArtifactStore, area: Path, force: bool = False) -> dict[str, Any]:
     """What the worker is told: paths in place of references. A forced stage has a row journal and token ids of its own, and finds nothing."""
     row = catalogue.STAGES[call.stage]
-    names = [name.rstrip("?") for name in row.takes]
     work = store.work(call.key)
     rows = work / "rows" if force else store.root / "rows" / rows_name(call.stage, call.components)
     encoded = work / "encoded" if force else store.root / "encoded"
     for directory in (work, rows):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.utime(rows)  # its last use, by which gc goes
-    inputs = {name: store.payload(call.inputs[name]) for name in names if name in call.inputs}
+    paths = {name: store.payload(ref) for name, ref in call.inputs.items()}
+    inputs: dict[str, Any] = {name: str(paths[name]) if name in paths else None for name in row.single_inputs}
+    if row.many_inputs:
+        inputs[row.many_inputs] = {name: str(path) for name, path in paths.items() if name not in row.single_inputs}
     return {
         "stage": call.stage,
         "config": pinned(call.config, call.components),
         "runtime": call.runtime.model_dump(mode="json"),
-        "inputs": {name: str(inputs[name]) if name in inputs else None for name in names},
+        "inputs": inputs,
         "out": str(area / "payload"),
         "side": str(area / "side"),
         "work": str(work),
         "rows": str(rows),
         "encoded": str(encoded),
-        "hub": needs_the_hub(call.components, call.config, inputs.values()),
+        "hub": needs_the_hub(call.components, call.config, paths.values()),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from pydantic import BaseModel, ConfigDict
 
 from alignflow.data.artifacts import Manifest, verify_file
 from alignflow.data.records import prompt_text, read_table
+from alignflow.data.step_names import matching, step_name
 from alignflow.tasks.keys.key import difference
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.gates import row_ids, tables_of
 
 ANSWERS = (("evaluate", "answers/aligned"), ("sample", "completions/train"))
-"""Where answers to prompts are, the best first: step and table."""
+"""Where answers to prompts are, the best first: step, of which the last round counts, and table."""
 BOUNDS = ("/low", "/high")
 """Ends of the names of metrics that bound another one's interval."""
 
@@ -105,22 +107,27 @@ def compare(first: Manifest, second: Manifest, store: ArtifactStore, answers: in
 def lineage(end: Manifest, store: ArtifactStore) -> dict[str, Manifest]:
     """The steps that led to an artifact, and itself, in the order of the run.
 
-    A step is called by its stage. A report knows better: a model that was brought in place of a stage bears that
-    stage's name in its inputs.
+    A step is called by its stage, with a number where the stage made several of them. A report knows better: a model that was brought
+    in place of a stage bears that stage's name in its inputs, and rounds have their numbers.
     """
     names = {ref.key: name for name, ref in end.inputs.items()} if end.stage == "report" else {}
-    found: dict[str, Manifest] = {}
+    found: dict[str, Manifest] = {}  # by key
 
-    def visit(manifest: Manifest, taken_as: str) -> None:
-        if any(known.key == manifest.key for known in found.values()):
+    def visit(manifest: Manifest) -> None:
+        if manifest.key in found:
             return
-        for name, ref in manifest.inputs.items():
-            visit(store.manifest(ref.key), name)
-        name = names.get(manifest.key, manifest.stage)
-        found[f"{name} ({taken_as})" if name in found else name] = manifest
+        for ref in manifest.inputs.values():
+            visit(store.manifest(ref.key))
+        found[manifest.key] = manifest
 
-    visit(end, "")
-    return found
+    visit(end)
+    stages = [manifest.stage for key, manifest in found.items() if key not in names]
+    for key, manifest in found.items():
+        if key not in names:
+            numbers = count(1) if stages.count(manifest.stage) > 1 else count()
+            free = (step_name(manifest.stage, number) for number in numbers)
+            names[key] = next(name for name in free if name not in names.values())
+    return {names[key]: manifest for key, manifest in found.items()}
 
 
 def _step(name: str, first: Manifest | None, second: Manifest | None, store: ArtifactStore) -> StepPair:
@@ -181,9 +188,11 @@ def _answers(
     runs: tuple[dict[str, Manifest], dict[str, Manifest]], store: ArtifactStore, most: int
 ) -> list[AnswerPair]:
     """Answers to prompts that both runs were asked, from the first place where both have some that differ."""
-    for step, table in ANSWERS:
-        if step in runs[0] and step in runs[1] and runs[0][step].digest != runs[1][step].digest:
-            given = [_answers_by_id(store.directory(run[step].key) / "payload" / f"{table}.parquet") for run in runs]
+    for base, table in ANSWERS:
+        rounds = [matching(run, base) for run in runs]
+        ends = [run[names[-1]] for run, names in zip(runs, rounds, strict=True) if names]
+        if len(ends) == 2 and ends[0].digest != ends[1].digest:
+            given = [_answers_by_id(store.directory(end.key) / "payload" / f"{table}.parquet") for end in ends]
             common = [name for name in given[0] if name in given[1] and given[0][name] != given[1][name]]
             if common:
                 return [

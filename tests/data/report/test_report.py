@@ -6,7 +6,7 @@ import re
 import pytest
 
 from alignflow.data.configs.generation import ReportConfig
-from alignflow.data.report.body import Stage, alarm_marks, gather, number, render, report, rollouts
+from alignflow.data.report.body import FinishedStep, alarm_marks, gather, number, render, report, rollouts
 from alignflow.data.report.plots import curve_plot
 from alignflow.data.run import Run, Runtime, write_json
 
@@ -48,27 +48,27 @@ def evaluation(tmp_path):
 
 
 def test_a_run_without_anything_is_still_a_page(run):
-    assert report(ReportConfig(title="empty"), run=run) == {"stages": 0.0}
+    assert report(ReportConfig(title="empty"), steps={}, run=run) == {"stages": 0.0}
     assert "<h1>empty</h1>" in (run.side / "report.html").read_text()
 
 
 def test_what_models_wrote_is_escaped_and_nothing_is_loaded(run, evaluation):
-    report(ReportConfig(), evaluate=evaluation, run=run)
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     page = (run.side / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert not re.findall(r"""<[^<>]*(?:src|href)=["']?(?!["']?data:)[^<>]*>""", page)
 
 
 def test_the_evaluation_is_shown_with_its_interval_and_a_plot(run, evaluation):
-    report(ReportConfig(), evaluate=evaluation, run=run)
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     page = (run.side / "report.html").read_text()
     assert "0.5 to 0.7" in page and "data:image/png;base64" in page and "kl was left out" in page
 
 
 def test_the_payload_is_the_same_each_time_and_has_no_times(run, evaluation):
-    report(ReportConfig(), evaluate=evaluation, run=run)
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     first = (run.out / "report.json").read_bytes()
-    report(ReportConfig(), evaluate=evaluation, run=run)
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     assert first == (run.out / "report.json").read_bytes()
     assert json.loads(first)["evaluation"]["prompts"] == 10
 
@@ -94,7 +94,7 @@ def test_training_and_held_out_points_share_a_panel(monkeypatch):
 
 
 def test_alarms_and_first_and_last_samples_of_a_training_that_sampled_are_shown_escaped(tmp_path):
-    align = Stage("align", tmp_path)
+    align = FinishedStep("align", tmp_path)
     align.side = tmp_path
     samples = [
         {
@@ -113,12 +113,12 @@ def test_alarms_and_first_and_last_samples_of_a_training_that_sampled_are_shown_
     curves = [{"step": step, "objective/kl": 0.1 * step, "objective/scores": 0.5} for step in range(1, 21)]
     for name, lines in (("samples", samples), ("alarms", alarms), ("curves", curves)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert [(sample["step"], sample["completion"]) for sample in rollouts({"align": align})["samples"]][2:4] == [
+    assert [(sample["step"], sample["completion"]) for sample in rollouts(align)["samples"]][2:4] == [
         (1, "<b>1-2</b>"),
         (20, "<b>20-0</b>"),
     ]
     assert alarm_marks(align) == {10: "kl, length"}
-    page = render("t", {"align": align}, gather({"align": align}))
+    page = render("t", [align], gather([align]))
     assert (
         "kl rang" in page
         and "&lt;b&gt;20-2&lt;/b&gt;" in page
@@ -136,12 +136,8 @@ def test_flagged_answers_are_shown_with_how_often_they_won(run, tmp_path):
         "wins_in_both_orders": {**share, "hits": 2},
     }
     write_json(tmp_path / "labels" / "statistics.json", {"judged": 60, "flagged": flagged})
-    stages = {"label": Stage("label", tmp_path / "labels")}
-    page = render(
-        "labels",
-        stages,
-        {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)},
-    )
+    steps = [FinishedStep("label", tmp_path / "labels")]
+    page = render("labels", steps, gather(steps))
     assert (
         "3 of 40 answers have marks of the judge&#39;s own (verdict 3)" in page
         or "3 of 40 answers have marks of the judge's own (verdict 3)" in page
@@ -159,16 +155,8 @@ def test_the_probability_on_the_judges_options_is_shown_and_a_judge_that_does_no
         "option_mass": {"mean": mean, "p5": 0.015, "bound": 0.5, "count": 24},
     }
     write_json(tmp_path / "labels" / "statistics.json", labels)
-    stages = {"label": Stage("label", tmp_path / "labels")}
-    page = render(
-        "labels",
-        stages,
-        {"stages": {}, "licences": {}, "evaluation": None, "samples": None, "data": None, "labels": gathered(stages)},
-    )
+    steps = [FinishedStep("label", tmp_path / "labels")]
+    page = render("labels", steps, gather(steps))
     assert "Of 12 judged pairs, these became no preference: changes with the order 11." in page
     assert f"On average {mean} of the judge's probability lies on its options (5th percentile 0.015)." in page
     assert ('<p class="warning">On average' in page) is warned and ("does not answer the question" in page) is warned
-
-
-def gathered(stages):
-    return stages["label"].read("statistics.json")

@@ -121,7 +121,7 @@ def test_a_model_that_was_brought_bears_the_name_of_the_step_that_it_replaced(ma
     report = made("report-1", inputs={"init": base.ref(), "sft": sft.ref()})
     assert list(lineage(report, store)) == ["init", "sft", "report"]
     align = made("align-1", inputs={"policy": sft.ref(), "reference": base.ref()})
-    assert list(lineage(align, store)) == ["init", "init (reference)", "align"]
+    assert list(lineage(align, store)) == ["init.1", "init.2", "align"]
 
 
 def shown(table):
