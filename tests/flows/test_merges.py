@@ -4,8 +4,9 @@ import pytest
 
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import RecipeError
-from alignflow.flows.graph import Link, nodes, upstream
+from alignflow.flows.graph import nodes
 from alignflow.flows.merges import merge_lines
+from alignflow.flows.steps import Link, upstream
 
 SOURCE = [{"path": "file.jsonl"}]
 LORA = {"lora": {"r": 4}}
