@@ -8,16 +8,17 @@ PARTS = {
     "prepare": ("demonstrations", "prompts", "evaluation", "general", "preferences"),
     "sample": ("completions",),
     "label": ("preferences",),
+    "split": ("part.1", "part.2", "part.3"),
 }
 
 
-def publish(store, call, content="", warnings=(), metrics=None):
-    """Publish an artifact of `call` that holds nothing but `content`; returns its manifest."""
+def publish(store, call, content="", warnings=(), metrics=None, texts=None):
+    """Publish an artifact of `call` that holds nothing but `content`, and in its parts `texts` where they are given; returns its manifest."""
     area = store.stage_area(call.key)
     (area / "payload" / "tokenizer.json").write_text(f"{call.name} {content}")
     for part in PARTS.get(call.name, ()):
         (area / "payload" / part).mkdir()
-        (area / "payload" / part / "train.txt").write_text(f"{call.key} {part} {content}")
+        (area / "payload" / part / "train.txt").write_text((texts or {}).get(part, f"{call.key} {part} {content}"))
     files = {name: file_digest(area / "payload" / name) for name in payload_files(area / "payload")}
     manifest = Manifest(
         kind=catalogue.STAGES[call.stage].makes,

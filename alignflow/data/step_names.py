@@ -14,6 +14,11 @@ def step_name(base: str, round: int = 0) -> str:
     return f"{base}.{round}" if round else base
 
 
+def part_name(round: int) -> str:
+    """The part of the payload of `split` that a round reads."""
+    return step_name("part", round)
+
+
 def base_and_round(name: str) -> tuple[str, int]:
     """A name without its round, and the round; 0 where the name has none."""
     found = ROUND.fullmatch(name)

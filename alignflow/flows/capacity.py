@@ -64,6 +64,9 @@ class _Seen:
     shapes: dict[str, ModelShape | None] = field(default_factory=dict)
     statistics: Mapping[str, Any] = field(default_factory=dict)
     pairs: int | None = None
+    shares: dict[str, float] = field(
+        default_factory=dict
+    )  # step that cuts the data -> share of the rows of one of its parts
     disk: int = 0  # bytes that earlier steps of this run will have published
 
 
@@ -96,6 +99,8 @@ class Estimator:
             )
         elif node.stage == "adopt_reward":
             seen.shapes[node.name] = read_shape(node.config.path)  # type: ignore[attr-defined]
+        elif node.stage == "split":
+            seen.shares[node.name] = 1 / node.config.parts  # type: ignore[attr-defined]
         if step.state != "cached":
             return
         payload = self.store.directory(step.key) / "payload"
@@ -187,7 +192,8 @@ class Estimator:
         earlier = nearest_run(self.store, node.stage, self.runtime.device, parameters, method)
         if earlier is None:
             return "no earlier run"
-        tokens = implied_tokens(node.stage, node.config, seen.statistics, seen.pairs)
+        share = min((seen.shares[link.node] for link in node.inputs.values() if link.node in seen.shares), default=1.0)
+        tokens = implied_tokens(node.stage, node.config, seen.statistics, seen.pairs, share)
         seconds = earlier.seconds(tokens.count, parameters) if tokens else None
         if seconds is None or tokens is None:
             return f"{duration(earlier.wall_s)} last time"

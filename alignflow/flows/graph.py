@@ -14,11 +14,12 @@ from alignflow.data.configs.inputs import SOURCE_KINDS, AdoptConfig, BuildConfig
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.staged import StagedOptions
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
 from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
-from alignflow.data.step_names import matching, step_name
-from alignflow.flows.merges import check_merge
+from alignflow.data.step_names import matching, part_name, step_name
+from alignflow.flows.merges import check_merge, check_start
 from alignflow.flows.method_inputs import (
     LABELLED,
     MISSING,
@@ -28,6 +29,7 @@ from alignflow.flows.method_inputs import (
     needed_inputs,
     needed_model,
 )
+from alignflow.flows.rounds import round_config, split_config
 from alignflow.flows.steps import Link, Node
 
 
@@ -203,12 +205,31 @@ class _Steps:
         elif recipe.align is not None:
             method = catalogue.look_up(catalogue.METHODS, recipe.align.method, "align.method")
             self._check_watcher(recipe.align)
-            inputs = self._inputs_of(method, recipe.align.max_length)
-            self.aligned = self.add("align", "align", recipe.align, **inputs)
+            options = binding.parsed_options(recipe.align, "align")
+            if isinstance(options, StagedOptions):
+                self.aligned = self._align_in_rounds(method, recipe.align, options)
+            else:
+                inputs = self._inputs_of(method, recipe.align.max_length, self.policy, self._fed(method))
+                self.aligned = self.add("align", "align", recipe.align, **inputs)
+
+    def _align_in_rounds(self, method: catalogue.Method, config: AlignConfig, options: StagedOptions) -> str:
+        """One part of the pairs after the other: each round starts from the model of the round before and compares with it."""
+        whole = self._inputs_of(method, config.max_length, self.policy, self._fed(method), scored=False)
+        kind, data = next((feed.kind, whole[feed.kind]) for feed in method.learns_from().feeds if feed.kind in whole)
+        by_scores = options.order == "easy_to_hard"
+        scores = self._reference(method, config.max_length, self.policy, {kind: data}) if by_scores else None
+        cut = self.add("split", "split", split_config(options), preferences=data, reference=scores)
+        own, model = round_config(config), self.policy
+        for self.round in range(1, options.stages + 1):
+            part = kind, Link(cut, part_name(self.round))
+            model = self.add("align", "align", own, **self._inputs_of(method, own.max_length, model, part))
+        self.round = 0
+        return model
 
     def merge(self) -> None:
         """The adapters of SFT and alignment become one model, which is evaluated in place of the aligned one."""
         if self.recipe.merge is not None:
+            check_start(self.made[self.aligned], Link(self.policy))
             adapters = {"sft": Link(self.supervised_policy), "aligned": Link(self.aligned)}
             self.aligned = self.add("merge", "merge", self.recipe.merge, base=Link(self.policy), **adapters)
 
@@ -223,18 +244,31 @@ class _Steps:
             for judge in (*teaching, *([self.recipe.label.judge] if "label" in self.made else [])):
                 check_independence(judge, options.heldout_judge, "align.options.heldout_judge")
 
-    def _inputs_of(self, method: catalogue.Method, max_length: int) -> dict[str, Link | None]:
-        """Where the inputs of the method come from; raises RecipeError for one that it needs and the recipe does not have."""
+    def _fed(self, method: catalogue.Method) -> tuple[str, Link] | None:
+        """Kind and place of the data that feeds a method; None where the recipe has none, or the method samples."""
+        return self._prepared(kinds_of(method)) or self._labelled(kinds_of(method))
+
+    def _inputs_of(
+        self, method: catalogue.Method, max_length: int, start: str, fed: tuple[str, Link] | None, scored: bool = True
+    ) -> dict[str, Link | None]:
+        """Where the inputs of a training by the method come from; raises RecipeError for one that it needs and the recipe does not have.
+
+        Args:
+            method: Its row.
+            max_length: The longest row.
+            start: The node whose model the training starts from, which is its reference too.
+            fed: What `_fed` says, or a part of it.
+            scored: Whether the reference is a step that scores the data, where the method needs one.
+        """
         data, family = self.recipe.data, method.learns_from()
         sources = {
-            "policy": Link(self.policy),
-            "reference": Link(self.policy),
+            "policy": Link(start),
+            "reference": Link(start),
             "prompts": Link("prepare", "prompts") if data.prompts or data.demonstrations or data.preferences else None,
             "reward_model": Link(self.reward) if self.reward else None,
             "demonstrations": Link("prepare", "demonstrations") if data.demonstrations else None,
         }
         if family.feeds:
-            fed = self._prepared(kinds_of(method)) or self._labelled(kinds_of(method))
             wanted_kind = family.feeds[0].kind if fed is None else fed[0]
             sources[wanted_kind] = None if fed is None else fed[1]
         wanted = [name.rstrip("?") for name in family.takes if not name.endswith("?") or name.rstrip("?") in self.needs]
@@ -245,8 +279,8 @@ class _Steps:
                 if (family.feeds and name == wanted_kind == "rankings") and "preferences" not in kinds_of(method):
                     do = SCORES_BESIDE_PAIRS if data.preferences else SCORES_ALONE
                 raise RecipeError(f"{self.recipe.align.method} needs {what}", where=where, do=do)  # type: ignore[union-attr]
-        if "reference" in wanted and family.feeds:
-            sources["reference"] = self._reference(method, max_length, {wanted_kind: sources[wanted_kind]})
+        if scored and "reference" in wanted and family.feeds:
+            sources["reference"] = self._reference(method, max_length, start, {wanted_kind: sources[wanted_kind]})
         return {name: sources[name] for name in wanted}
 
     def _prepared(self, kinds: Sequence[str]) -> tuple[str, Link] | None:
@@ -261,7 +295,9 @@ class _Steps:
             else None
         )
 
-    def _reference(self, method: catalogue.Method, max_length: int, data: dict[str, Link | None]) -> Link:
+    def _reference(
+        self, method: catalogue.Method, max_length: int, checkpoint: str, data: dict[str, Link | None]
+    ) -> Link:
         """The reference's log-probabilities of the answers, apart from alignment: no other beta or rate computes them again.
 
         A method that samples takes the reference itself, and asks it as it goes.
@@ -269,7 +305,7 @@ class _Steps:
         config = ReferenceConfig(
             max_length=max_length, per_token=method.reference_tokens, family=method.family, mismatched=method.mismatched
         )
-        return Link(self.add("reference", "reference", config, checkpoint=Link(self.policy), **data))
+        return Link(self.add("reference", "reference", config, checkpoint=Link(checkpoint), **data))
 
     def evaluation(self) -> None:
         recipe, data = self.recipe, self.recipe.data

@@ -46,10 +46,11 @@ def steps_of(caller: Caller, stage: str, follow: bool) -> set[str]:
     nodes = {node.name: node for node in caller.nodes}
     wanted = set(named_steps(caller.nodes, stage))
     wanted = wanted.union(*(downstream(caller.nodes, name) for name in wanted)) if follow else wanted
-    links = [
-        link.node for name in wanted if name != "report" for link in nodes[name].inputs.values()
-    ]  # a report only reads
-    return wanted | {name for name in links if section_of(name) not in Recipe.model_fields}
+    served = [name for name in wanted if name != "report"]  # a report only reads
+    for name in served:
+        links = {link.node for link in nodes[name].inputs.values()}
+        served += [each for each in links if section_of(each) not in Recipe.model_fields and each not in served]
+    return wanted | {*served}
 
 
 def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str, str]) -> Inputs:
@@ -73,6 +74,10 @@ def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str,
     for node in caller.nodes:
         if node.name in needed:
             _find(node, caller, found, made)
+        elif node.name in steps and (call := _call(node, caller, made)) and (known := caller.store.find(call.key)):
+            made[node.name] = (
+                known.ref()
+            )  # an earlier round, which is needed, took it too: its key tells which one that is
     given: dict[str, str] = {}
     for name, text in named.items():
         link = _outer_link(nodes, named_steps(caller.nodes, stage), name, steps)

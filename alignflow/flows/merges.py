@@ -7,6 +7,7 @@ from collections.abc import Collection
 from alignflow.data import catalogue
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import RecipeError
+from alignflow.flows.steps import Link, Node
 
 
 def check_merge(recipe: Recipe) -> None:
@@ -26,6 +27,16 @@ def check_merge(recipe: Recipe) -> None:
         else:
             continue
         raise RecipeError(f"it merges the adapters of sft and align, and {why}", where="merge", do=do)
+
+
+def check_start(aligned: Node, base: Link) -> None:
+    """Raise RecipeError where the last step that aligns does not start from the base."""
+    if aligned.inputs["policy"] != base:
+        raise RecipeError(
+            f"it merges the adapters of sft and align, and {aligned.name} starts from the model of an earlier round",
+            where="merge",
+            do="choose an align.method without rounds, or leave out merge",
+        )
 
 
 def merge_lines(recipe: Recipe, steps: Collection[str]) -> list[str]:

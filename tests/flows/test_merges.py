@@ -59,6 +59,10 @@ def test_any_method_on_data_that_is_there_can_be_merged(method):
     [
         ({"sft": {}}, "sft trains all weights\n  set sft.lora"),
         ({"align": {}}, "align trains all weights\n  set align.lora"),
+        (
+            {"align": {**LORA, "method": "sdpo"}},
+            "align.2 starts from the model of an earlier round\n  choose an align.method without rounds",
+        ),
         ({"sft": None}, "sft is null\n  give a section sft with lora"),
         ({"align": None}, "align is null\n  give a section align with lora"),
         ({"replace": {"sft": "mine"}}, "replace.sft brings a model\n  leave out replace.sft"),

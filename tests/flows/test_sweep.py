@@ -51,7 +51,7 @@ def test_the_method_of_the_recipe_keeps_its_options(repository):
 
 def test_without_names_it_is_every_method_of_data_that_is_there_and_has_defaults(load):
     names = [member.method for member in members(load, [], [1e-5], {})]
-    assert {"dpo", "simpo", "kto", "lipo", "tdpo2"} <= set(names) and not {"ppo", "cringe"} & set(names)
+    assert {"dpo", "sdpo", "simpo", "kto", "lipo", "tdpo2"} <= set(names) and not {"ppo", "cringe"} & set(names)
     assert "cringe" in [member.method for member in members(load, [], [1e-5], CRINGE)]
 
 

@@ -12,7 +12,8 @@ from alignflow.data.catalogue.evaluators import EVALUATORS, Evaluator
 from alignflow.data.catalogue.families import FAMILIES, Family, Feed
 from alignflow.data.catalogue.formats import FORMATS, Format
 from alignflow.data.catalogue.judges import JUDGES, Judge
-from alignflow.data.catalogue.methods import METHODS, Method
+from alignflow.data.catalogue.method import Method
+from alignflow.data.catalogue.methods import METHODS
 from alignflow.data.catalogue.rewards import REWARDS, Reward
 from alignflow.data.catalogue.stages import STAGES, Stage
 from alignflow.data.catalogue.updates import ADVANTAGES, POLICY_LOSSES, Advantage

@@ -109,6 +109,14 @@ STAGES: Mapping[str, Stage] = {
         scores=True,
         version="3",
     ),
+    "split": Stage(
+        "alignflow.data.parts:split",
+        "Cut the pairs into parts, one for each round of a staged method.",
+        config=training.SplitConfig,
+        takes=("preferences", "reference?"),
+        makes="dataset",
+        without_torch=True,
+    ),
     "align": Stage(
         "alignflow.models.trainers.align:align",
         "Align the SFT model by a method of the catalogue.",

@@ -9,6 +9,8 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from alignflow.data.configs.base import Name, StageConfig, runtime_field, seed_field
 from alignflow.data.configs.reward_losses import REWARD_LOSSES, RewardLoss
+from alignflow.data.configs.staged import PartsBy
+from alignflow.data.step_names import MOST_ROUNDS
 
 GREATER_IS_BETTER: Mapping[str, bool] = {
     "eval_loss": False,
@@ -194,6 +196,13 @@ class ReferenceConfig(StageConfig):
     per_token: bool = Field(default=False, description="Keep the log-probability of each token beside the sums.")
     family: Name = Field(default="pairs", description="The family of methods that reads the answers.")
     mismatched: bool = Field(default=False, description="Score an answer of another prompt beside each answer, too.")
+
+
+class SplitConfig(StageConfig):
+    """How pairs are cut into parts, one for each round; filled from the options of the method that takes them."""
+
+    parts: int = Field(default=2, ge=2, le=MOST_ROUNDS, description="Number of parts.")
+    order: PartsBy = Field(default="easy_to_hard", description="What decides in which part a pair is.")
 
 
 class AlignConfig(TrainingConfig):

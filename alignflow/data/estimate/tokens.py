@@ -65,10 +65,18 @@ def rows_of(statistics: Mapping[str, Any], kind: str, longest: int, answers: int
     return Rows(found.get("sides", {}).get("train", found.get("kept")), answers * mean if mean else None, longest)
 
 
-def implied_tokens(stage: str, config: Any, statistics: Mapping[str, Any], pairs: int | None) -> Tokens | None:
-    """Tokens of a stage, from its config, the statistics of `prepare` and the number of labelled pairs, as far as these exist."""
+def implied_tokens(
+    stage: str, config: Any, statistics: Mapping[str, Any], pairs: int | None, share: float = 1.0
+) -> Tokens | None:
+    """Tokens of a stage, from its config, the statistics of `prepare` and the number of labelled pairs, as far as these exist.
+
+    `share` is the part of the rows that it reads: of a training by `max_steps` that changes nothing.
+    """
     rule = RULES.get(stage)
-    return rule(config, statistics, pairs) if rule else None
+    tokens = rule(config, statistics, pairs) if rule else None
+    if tokens is None or (isinstance(config, TrainingConfig) and config.max_steps >= 0):
+        return tokens
+    return Tokens(tokens.count * share, tokens.at_most)
 
 
 def _sft(config: Any, statistics: Mapping[str, Any], pairs: int | None) -> Tokens | None:

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from tests_support import as_artifact
 
 from alignflow.data.configs.generation import ReportConfig
 from alignflow.data.report.body import FinishedStep, alarm_marks, gather, number, render, report, rollouts
@@ -71,6 +72,43 @@ def test_the_payload_is_the_same_each_time_and_has_no_times(run, evaluation):
     report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     assert first == (run.out / "report.json").read_bytes()
     assert json.loads(first)["evaluation"]["prompts"] == 10
+
+
+def test_each_round_is_shown_and_the_last_one_is_the_runs(run, tmp_path):
+    steps = {}
+    for turn in (1, 2):
+        folder = tmp_path / f"evaluation.{turn}"
+        write_json(folder / "evaluation.json", {"prompts": turn, "left_out": {}, "win_rate": {"judge": JUDGE}})
+        write_json(tmp_path / f"labels.{turn}" / "statistics.json", {"judged": 10 * turn})
+        steps |= {f"label.{turn}": tmp_path / f"labels.{turn}", f"evaluate.{turn}": folder}
+    assert report(ReportConfig(), steps=steps, run=run) == {"stages": 4.0}
+    facts = json.loads((run.out / "report.json").read_text())
+    assert facts["evaluation"]["prompts"] == 2 and facts["labels"] == {"judged": 20}
+    page = (run.side / "report.html").read_text()
+    for turn in (1, 2):
+        assert f"Evaluation of evaluate.{turn}" in page and f"Labels of label.{turn}" in page
+        assert f"{turn} held-out prompts" in page and f"<td>{10 * turn}</td>" in page
+    assert page.count("win rates with intervals") == 2
+
+
+def test_rounds_in_a_store_keep_their_round_metrics_and_curves(run, store, tmp_path):
+    steps = {}
+    for turn in (1, 2):
+        folder = tmp_path / f"align.{turn}"
+        folder.mkdir()
+        (folder / "weights.txt").write_text(str(turn))
+        steps[f"align.{turn}"] = as_artifact(folder, store.root, f"align-{turn}")
+        side = steps[f"align.{turn}"].parent / "side"
+        side.mkdir(exist_ok=True)
+        (side / "curves.jsonl").write_text(json.dumps({"step": 1, "loss": 1.0 / turn}) + "\n")
+    report(ReportConfig(), steps=steps, run=run)
+    facts = json.loads((run.out / "report.json").read_text())["stages"]
+    assert [(name, each["round"], each["key"]) for name, each in facts.items()] == [
+        ("align.1", 1, "align-1"),
+        ("align.2", 2, "align-2"),
+    ]
+    page = (run.side / "report.html").read_text()
+    assert all(f"training curves of align.{turn}" in page for turn in (1, 2))
 
 
 @pytest.mark.parametrize(
