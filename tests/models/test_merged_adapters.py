@@ -15,7 +15,7 @@ from alignflow.data.configs.merging import MergeConfig
 from alignflow.data.configs.training import SFTConfig
 from alignflow.data.errors import ModelError
 from alignflow.data.run import Runtime
-from alignflow.models.adapters import add_adapter, save_model
+from alignflow.models.adapters import adapted_matrices, add_adapter, attach, save_model
 from alignflow.models.batching import EncodedRow
 from alignflow.models.export import export
 from alignflow.models.merged_adapters import merge_adapters, merge_deltas
@@ -137,6 +137,25 @@ def test_what_comes_out_is_exported_as_it_is(pair, tiny_checkpoint, new_run, tmp
     merge_adapters(MergeConfig(density=1.0), base=tiny_checkpoint, **pair, run=run)
     export(run.out, tmp_path / "model")
     assert changed(tmp_path / "model", tiny_checkpoint) == changed(run.out, tiny_checkpoint)
+
+
+@pytest.mark.parametrize(("method", "theirs"), [("linear", "svd"), ("ties", "ties_svd")])
+@pytest.mark.filterwarnings("ignore")
+def test_whole_changes_are_merged_as_peft_merges_them(method, theirs, pair, tiny_checkpoint):
+    wrapped = attach(load_policy(tiny_checkpoint, Runtime()).model, {"sft": pair["sft"], "align": pair["aligned"]})
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        both = {"density": 0.5} if method == "ties" else {}
+        wrapped.add_weighted_adapter(["sft", "align"], [0.7, 1.3], "both", combination_type=theirs, svd_rank=32, **both)
+        config = MergeConfig(method=method, sft_weight=0.7, align_weight=1.3, **both)
+        shared = [matrix for matrix in adapted_matrices(wrapped) if matrix.name.endswith("q_proj")]
+        for matrix in shared:
+            ours = merge_deltas([matrix.delta("sft"), matrix.delta("align")], config, torch.Generator())
+            torch.testing.assert_close(ours, matrix.delta("both"), atol=1e-4, rtol=1e-4)
+    assert len(shared) == 2
 
 
 def test_ties_keeps_the_largest_entries_of_each():

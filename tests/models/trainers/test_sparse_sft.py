@@ -52,6 +52,19 @@ def test_the_update_does_not_depend_on_how_a_step_is_cut(loss_reduction, tiny_ch
         torch.testing.assert_close(factors(runs[1])[name], factor, atol=1e-4, rtol=1e-3)
 
 
+def test_the_update_does_not_depend_on_the_engine(tiny_checkpoint, demonstrations, new_run):
+    pytest.importorskip("deepspeed")
+    wanted = config(max_steps=2, l1_coefficient=0.01)
+    runs = [
+        new_run(name, **runtime)
+        for name, runtime in (("torch", {}), ("shared", {"engine": "deepspeed", "zero_stage": 2}))
+    ]
+    for run in runs:
+        train_sft(wanted, base=tiny_checkpoint, demonstrations=demonstrations, run=run)
+    for name, factor in factors(runs[0]).items():
+        torch.testing.assert_close(factors(runs[1])[name], factor, atol=1e-4, rtol=1e-3)
+
+
 def test_it_draws_the_factors_to_zero(tiny_checkpoint, demonstrations, new_run):
     norms = {}
     for lam in (0.0, 0.01):
