@@ -14,6 +14,8 @@ from alignflow.data.step_names import base_of
 REPOSITORY = Path(__file__).parents[1]
 TINY = "recipes/tiny.yaml"
 STAGES = ("init", "prepare", "sft", "sample", "label", "reward", "reference", "align", "evaluate", "report")
+SOMETIMES = ("split", "merge")
+"""Steps that the usual recipe does not have."""
 
 
 class Runner:
@@ -70,7 +72,7 @@ def outcomes(output):
     found = {}
     for line in output.splitlines():
         words = line.split()
-        if len(words) >= 2 and base_of(words[0]) in (*STAGES, "split") and words[1] in ("ran", "cached"):
+        if len(words) >= 2 and base_of(words[0]) in (*STAGES, *SOMETIMES) and words[1] in ("ran", "cached"):
             found[words[0]] = words[1] == "ran" or found.get(words[0], False)
     return found
 

@@ -123,8 +123,8 @@ def result_paths(outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Pat
     """Where a person finds what the run made: aligned model, preference data, report."""
     refs = {base_of(outcome.name): outcome.ref for outcome in outcomes}  # of several rounds the last
     paths = {}
-    if "align" in refs:
-        paths["aligned model"] = store.payload(refs["align"])
+    if result := refs.get("merge", refs.get("align")):
+        paths["aligned model"] = store.payload(result)
     if "label" in refs:
         paths["preference data"] = store.payload(refs["label"]) / "preferences"
     if "report" in refs:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, get_args
 
 import typer
 import yaml
@@ -33,7 +34,9 @@ GATES = (
 """Examples of gates, with the names that stages write."""
 METHODS = {"unpaired": "kto", "rankings": "lipo"}
 """Kind of the data -> the method that a new recipe has, where it is not the default."""
-SECTIONS = ("sft", "sample", "label", "reward", "align", "evaluate", "report", "engine")
+SECTIONS = ("sft", "sample", "label", "reward", "align", "merge", "evaluate", "report", "engine")
+ASKED_FOR = ("reward", "merge")
+"""Sections that stay commented out: to have one at all asks for something that most runs do without."""
 
 
 def register(app: typer.Typer) -> None:
@@ -123,19 +126,18 @@ def recipe_text(model: str, data: str, kind: str) -> str:
         first, *others = _fields(_config_of(section))
         if section == "align" and kind in METHODS:
             others = [f"  method: {METHODS[kind]}" if line.startswith("  # method:") else line for line in others]
-        # Its first field stands, so that the section is no empty one, which would turn the stage off. A reward section
-        # asks for a reward model where pairs of one's own would do without.
+        # Its first field stands, so that the section is no empty one, which would turn the stage off.
         lines += [
             "",
-            *([f"{section}:", first.replace("# ", "", 1)] if section != "reward" else ["# reward:", first]),
+            *([f"{section}:", first.replace("# ", "", 1)] if section not in ASKED_FOR else [f"# {section}:", first]),
             *others,
         ]
     return "\n".join([*lines, *GATES]) + "\n"
 
 
 def _config_of(section: str) -> Any:
-    default = Recipe.model_fields[section].get_default(call_default_factory=True)
-    return type(default)
+    kinds = get_args(Recipe.model_fields[section].annotation) or (Recipe.model_fields[section].annotation,)
+    return next(kind for kind in kinds if kind is not NoneType)
 
 
 def _fields(config: Any, skip: tuple[str, ...] = ()) -> Iterator[str]:

@@ -31,7 +31,7 @@ TOLERANCE = 0.2
 """An estimate that is over a limit by less than this share may fit after all: it is called tight, and runs."""
 SHORT_ROWS = 0.5
 """Mean length of rows, as a share of `max_length`, that a refusal assumes; what is shown assumes the longest."""
-PASSED_ON = {"sft": "base", "align": "policy", "reward": "base"}
+PASSED_ON = {"sft": "base", "align": "policy", "reward": "base", "merge": "base"}
 """Stage -> the input whose shape its own model has."""
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.inputs import SOURCE_KINDS, BuildConfig, InitConfig, SourceConfig
+from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
@@ -21,6 +20,7 @@ from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
 from alignflow.data.step_names import matching, part_name, step_name
+from alignflow.flows.merges import check_merge, check_start
 from alignflow.flows.method_inputs import (
     LABELLED,
     MISSING,
@@ -28,6 +28,7 @@ from alignflow.flows.method_inputs import (
     SCORES_ALONE,
     SCORES_BESIDE_PAIRS,
     for_win_rates,
+    kinds_of,
     needed_inputs,
     needed_model,
 )
@@ -39,6 +40,7 @@ from alignflow.flows.reward_members import (
     trained_rewards,
 )
 from alignflow.flows.rounds import round_config, split_config
+from alignflow.flows.step_configs import fold_in_replacements, initial_model, seeded, taken_in
 from alignflow.flows.steps import Link, Node
 
 
@@ -48,6 +50,7 @@ def nodes(recipe: Recipe) -> list[Node]:
     Raises:
         RecipeError: the recipe lacks what one of its stages needs.
     """
+    check_merge(recipe)
     recipe = fold_in_replacements(recipe)
     check_members(recipe)
     steps = _Steps(recipe)
@@ -56,6 +59,7 @@ def nodes(recipe: Recipe) -> list[Node]:
     steps.preferences()
     steps.reward_model()
     steps.alignment()
+    steps.merge()
     steps.evaluation()
     steps.report()
     for gate in recipe.gates:
@@ -65,16 +69,6 @@ def nodes(recipe: Recipe) -> list[Node]:
     return list(steps.made.values())
 
 
-def fold_in_replacements(recipe: Recipe) -> Recipe:
-    """Data that the user brings in place of a stage, as sources of the data."""
-    changes = {}
-    if recipe.replace.label:
-        changes["preferences"] = (*recipe.data.preferences, SourceConfig(path=recipe.replace.label))
-    if recipe.replace.sample:
-        changes["completions"] = (*recipe.data.completions, SourceConfig(path=recipe.replace.sample))
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)}) if changes else recipe
-
-
 class _Steps:
     """Builds the list; each method adds the nodes of one part of the run."""
 
@@ -82,7 +76,8 @@ class _Steps:
         self.recipe = recipe
         self.made: dict[str, Node] = {}
         self.policy = ""  # the node whose model is aligned
-        self.aligned = ""  # the node whose model is evaluated: the last one that aligns
+        self.supervised_policy = ""  # the node whose model the result is compared with
+        self.aligned = ""  # the node whose model is evaluated: the last one that aligns or merges
         self.reward = ""
         self.round = 0  # of the steps that are added now; 0 outside of a loop
         self.needs = needed_inputs(recipe)
@@ -99,26 +94,7 @@ class _Steps:
         if recipe.replace.sft:
             self.policy = self.add("sft", "init", taken_in(recipe.replace.sft, recipe.model))
         else:
-            model = recipe.model
-            if model.path is not None:  # what would be built does not matter, and must not enter the key
-                given = model.model_copy(update={"build": BuildConfig(), "seed": 0})
-            elif model.corpus:  # of the recipe's own choice: the tokenizer, and with it the model, outlives new data
-                given = model
-            else:
-                sources = (*data.demonstrations, *data.prompts, *data.general)
-                if not sources:
-                    raise RecipeError(
-                        "nothing to train a tokenizer on",
-                        where="model",
-                        do="set model.path, or give data.demonstrations",
-                    )
-                # Whole, since caps move no tokenizer; with its licence, since the manifests of all that follows name what went in.
-                corpus = tuple(
-                    SourceConfig(**source.model_dump(include={"path", "split", "revision", "licence"}))
-                    for source in sources
-                )
-                given = model.model_copy(update={"corpus": corpus})
-            self.policy = self.add("init", "init", given)
+            self.policy = self.add("init", "init", initial_model(recipe))
         if any(getattr(data, kind) for kind in SOURCE_KINDS):
             self.add("prepare", "prepare", data, tokenizer=Link(self.policy, "tokenizer"))
         else:
@@ -130,10 +106,14 @@ class _Steps:
 
     def supervised(self) -> None:
         recipe = self.recipe
+        self.supervised_policy = self.policy
         if recipe.sft is not None and not recipe.replace.sft and recipe.data.demonstrations:
-            self.policy = self.add(
-                "sft", "sft", recipe.sft, base=Link(self.policy), demonstrations=Link("prepare", "demonstrations")
+            demonstrations = Link("prepare", "demonstrations")
+            self.supervised_policy = self.add(
+                "sft", "sft", recipe.sft, base=Link(self.policy), demonstrations=demonstrations
             )
+            if recipe.merge is None:
+                self.policy = self.supervised_policy
 
     def preferences(self) -> None:
         recipe, data = self.recipe, self.recipe.data
@@ -239,6 +219,13 @@ class _Steps:
         self.round = 0
         return model
 
+    def merge(self) -> None:
+        """The adapters of SFT and alignment become one model, which is evaluated in place of the aligned one."""
+        if self.recipe.merge is not None:
+            check_start(self.made[self.aligned], Link(self.policy))
+            adapters = {"sft": Link(self.supervised_policy), "aligned": Link(self.aligned)}
+            self.aligned = self.add("merge", "merge", self.recipe.merge, base=Link(self.policy), **adapters)
+
     def _check_watcher(self, config: AlignConfig) -> None:
         """The judge that watches a training must not be one that teaches it."""
         options = binding.parsed_options(config, "align")
@@ -333,7 +320,7 @@ class _Steps:
             "evaluate",
             recipe.evaluate.model_copy(update={"labelling_judge": labelling}),
             aligned=Link(self.aligned),
-            sft=Link(self.policy),
+            sft=Link(self.supervised_policy),
             prompts=Link("prepare", "evaluation"),
             general=general,
             reward_model=Link(self.reward) if self.reward else None,
@@ -343,22 +330,6 @@ class _Steps:
         if self.recipe.report is not None:
             inputs = {name: Link(name) for name in self.made}
             self.add("report", "report", self.recipe.report, **inputs)
-
-
-def kinds_of(method: catalogue.Method) -> list[str]:
-    """Kinds of tables that can feed a method, the most direct first; none for one that samples its own answers."""
-    return [feed.kind for feed in method.learns_from().feeds]
-
-
-def taken_in(path: str, model: InitConfig) -> InitConfig:
-    """The config that takes in a model in place of a stage; what the recipe says of its model holds for it too."""
-    return InitConfig(
-        path=path,
-        chat_template=model.chat_template,
-        trust_remote_code=model.trust_remote_code,
-        licence=model.licence,
-        seed=0,
-    )
 
 
 def check_independence(first: JudgeConfig | None, second: JudgeConfig, where: str) -> None:
@@ -372,10 +343,3 @@ def check_independence(first: JudgeConfig | None, second: JudgeConfig, where: st
             where=where,
             do="judge with principles that gave no labels and no rewards",
         )
-
-
-def seeded(config: Any, seed: int) -> Any:
-    """The config with the recipe's seed, unless it sets its own."""
-    if "seed" in type(config).model_fields and "seed" not in config.model_fields_set:
-        return config.model_copy(update={"seed": seed})
-    return config

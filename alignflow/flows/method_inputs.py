@@ -97,3 +97,8 @@ def needed_inputs(recipe: Recipe) -> set[str]:
         if isinstance(part, PPOOptions) and part.init_value_from == "reward_model":
             needs.add("reward_model")
     return needs
+
+
+def kinds_of(method: catalogue.Method) -> list[str]:
+    """Kinds of tables that can feed a method, the most direct first; none for one that samples its own answers."""
+    return [feed.kind for feed in method.learns_from().feeds]

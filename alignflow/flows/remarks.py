@@ -9,8 +9,9 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
-from alignflow.flows.graph import fold_in_replacements, kinds_of
-from alignflow.flows.method_inputs import conversion
+from alignflow.flows.merges import merge_lines
+from alignflow.flows.method_inputs import conversion, kinds_of
+from alignflow.flows.step_configs import fold_in_replacements
 from alignflow.flows.steps import Node
 
 
@@ -18,7 +19,12 @@ def planned(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
     """All that a plan says, one line each."""
     aligned = next((node for node in steps if node.base == "align"), None)
     converted = conversion(recipe, aligned.inputs) if aligned else ""
-    return [*([converted] if converted else []), *chosen_options(recipe, steps), *unused_lines(recipe, steps, {})]
+    return [
+        *([converted] if converted else []),
+        *merge_lines(recipe, [node.name for node in steps]),
+        *chosen_options(recipe, steps),
+        *unused_lines(recipe, steps, {}),
+    ]
 
 
 def chosen_options(recipe: Recipe, steps: Sequence[Node]) -> list[str]:

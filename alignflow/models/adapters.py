@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -193,34 +194,77 @@ def from_pretrained(kind: Any, path: Path | str, dtype: torch.dtype, **arguments
 
 def merge(model: Any, path: Path) -> Any:
     """`model` with the adapter at `path` added to its weights, and no trace of peft; raises ModelError where it does not fit."""
-    settings = _peft().PeftConfig.from_pretrained(str(path))
-    if settings.peft_type != "LORA":
-        raise ModelError(
-            f"an adapter of the kind {settings.peft_type}", where=str(path), do="give a LoRA adapter, or a whole model"
-        )
-    settings.task_type = None  # a causal model's adapter may go onto the backbone of a reward model
-    weights = load_file(path / ADAPTER_WEIGHTS)
-    try:
-        wrapped = _peft().PeftModel(model, settings)
-        found = _peft().set_peft_model_state_dict(wrapped, weights)
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"the adapter does not fit its base: {' '.join(str(error).split())[:300]}",
-            where=str(path),
-            do="give the base that it was trained on",
-        ) from None
-    expected = _peft().get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    missing = sorted(expected.keys() - weights.keys())
-    strange = (
-        found.unexpected_keys if model.get_output_embeddings() is not None else ()
-    )  # a backbone has no place for a head's
-    if missing or strange:
-        raise ModelError(
-            f"the adapter does not fit its base: {', '.join([*missing, *strange][:3])}",
-            where=str(path),
-            do="give the base that it was trained on",
-        )
-    return wrapped.merge_and_unload()
+    return attach(model, {"default": path}).merge_and_unload()
+
+
+def attach(model: Any, paths: Mapping[str, Path]) -> Any:
+    """peft's model around `model` with the adapters at `paths` beside its weights, by name; `unload` takes them off again.
+
+    Raises ModelError where one does not fit.
+    """
+    wrapped: Any = None
+    for name, path in paths.items():
+        settings = _peft().PeftConfig.from_pretrained(str(path))
+        if settings.peft_type != "LORA":
+            raise ModelError(
+                f"an adapter of the kind {settings.peft_type}",
+                where=str(path),
+                do="give a LoRA adapter, or a whole model",
+            )
+        settings.task_type = None  # a causal model's adapter may go onto the backbone of a reward model
+        weights = load_file(path / ADAPTER_WEIGHTS)
+        try:
+            if wrapped is None:
+                wrapped = _peft().PeftModel(model, settings, adapter_name=name)
+            else:
+                wrapped.add_adapter(name, settings)
+            found = _peft().set_peft_model_state_dict(wrapped, weights, adapter_name=name)
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"the adapter does not fit its base: {' '.join(str(error).split())[:300]}",
+                where=str(path),
+                do="give the base that it was trained on",
+            ) from None
+        expected = _peft().get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
+        missing = sorted(expected.keys() - weights.keys())
+        strange = (
+            found.unexpected_keys if model.get_output_embeddings() is not None else ()
+        )  # a backbone has no place for a head's
+        if missing or strange:
+            raise ModelError(
+                f"the adapter does not fit its base: {', '.join([*missing, *strange][:3])}",
+                where=str(path),
+                do="give the base that it was trained on",
+            )
+    return wrapped
+
+
+@dataclass(frozen=True)
+class AdaptedMatrix:
+    """A weight matrix of a model with adapters beside it.
+
+    Attributes:
+        name: Of its module.
+        layer: peft's layer.
+    """
+
+    name: str
+    layer: Any
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The matrix as it is without the adapters; adding to it changes the model."""
+        return self.layer.get_base_layer().weight
+
+    def delta(self, adapter: str) -> torch.Tensor:
+        """What an adapter changes, of the matrix's shape, scaled; 0 where it has nothing here."""
+        return self.layer.get_delta_weight(adapter) if adapter in self.layer.r else torch.zeros_like(self.weight)
+
+
+def adapted_matrices(wrapped: Any) -> list[AdaptedMatrix]:
+    """The matrices of what `attach` returned that any of its adapters changes, in the order of the model."""
+    modules = wrapped.get_base_model().named_modules()
+    return [AdaptedMatrix(name, module) for name, module in modules if hasattr(module, "get_delta_weight")]
 
 
 def has_head(path: Path) -> bool:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import worlds
 
 SEED = 20240
-DEMONSTRATIONS, PROMPTS, EVALUATION, GENERAL = 3500, 1600, 300, 320
+DEMONSTRATIONS, PROMPTS, EVALUATION, GENERAL, PREFERENCES = 3500, 1600, 300, 320, 800
 SKILLS = {"good": 0.4, "fair": 0.3, "poor": 0.3}
 
 Slots = dict[str, str]
@@ -121,10 +121,21 @@ def answer(rng: random.Random, family: worlds.Family, prompt_pattern: str, slots
     skill = rng.choices(list(SKILLS), weights=list(SKILLS.values()))[0]
     sentences = good_answer(rng, family, prompt_pattern, slots)
     number = {"good": 0, "fair": 1, "poor": rng.choice((2, 3))}[skill]
-    for flaw in rng.sample(FLAWS, number):
+    return written(rng, sentences, slots, number)
+
+
+def written(rng: random.Random, sentences: list[str], slots: Slots, flaws: int) -> str:
+    """The text of an answer with this many flaws."""
+    for flaw in rng.sample(FLAWS, flaws):
         sentences = flaw(rng, sentences, slots)
     text = " ".join(sentences)
     return text[0].upper() + text[1:]
+
+
+def preference(rng: random.Random, family: worlds.Family, prompt_pattern: str, slots: Slots) -> dict[str, str]:
+    """An answer without a flaw, and another one with one to three."""
+    chosen, rejected = (good_answer(rng, family, prompt_pattern, slots) for _ in range(2))
+    return {"chosen": written(rng, chosen, slots, 0), "rejected": written(rng, rejected, slots, rng.choice((1, 2, 3)))}
 
 
 def requests(rng: random.Random) -> Iterator[tuple[worlds.Family, str, Slots, str]]:
@@ -166,7 +177,7 @@ def write(path: Path, rows: Iterable[dict[str, object]]) -> None:
 
 
 def main(directory: Path) -> None:
-    """Write the four files."""
+    """Write the five files."""
     rng = random.Random(SEED)
     asked = requests(rng)
     evaluation = [
@@ -179,10 +190,16 @@ def main(directory: Path) -> None:
         family, pattern, slots, text = next(asked)
         demonstrations.append({"instruction": text, "input": "", "output": answer(rng, family, pattern, slots)})
     passages = plain_texts(rng)
+    general = [{"text": next(passages)} for _ in range(GENERAL)]
+    preferences = []
+    for _ in range(PREFERENCES):
+        family, pattern, slots, text = next(asked)
+        preferences.append({"prompt": text, **preference(rng, family, pattern, slots)})
     write(directory / "evaluation.jsonl.gz", evaluation)
     write(directory / "prompts.jsonl.gz", prompts)
     write(directory / "demonstrations.jsonl.gz", demonstrations)
-    write(directory / "general.jsonl.gz", ({"text": next(passages)} for _ in range(GENERAL)))
+    write(directory / "general.jsonl.gz", general)
+    write(directory / "preferences.jsonl.gz", preferences)
 
 
 if __name__ == "__main__":

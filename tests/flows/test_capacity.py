@@ -51,6 +51,7 @@ def test_the_shipped_recipes_fit_a_small_machine(estimates, name):
     ("name", "hidden", "layers", "heads", "keys", "inner", "vocabulary"),
     [
         ("stories3m", 192, 6, 6, 2, 512, 4096),
+        ("paft", 192, 6, 6, 2, 512, 4096),
         ("smollm2", 576, 30, 9, 3, 1536, 49152),
     ],
 )

@@ -39,3 +39,30 @@ def test_a_whole_run_of_adapters(empty, tmp_path):
     assert "init was damaged and runs again" in output and after["init"] == before["init"]
     assert [stage for stage in STAGES if found[stage]] == ["init", "align", "evaluate", "report"]
     assert [stage for stage in STAGES if after[stage] != before[stage]] == ["align", "evaluate", "report"]
+
+
+PAFT = (
+    *(
+        "--set",
+        "data.preferences=[{path: ../examples/quickstart/preferences.jsonl.gz, max_rows: 40, licence: CC0-1.0}]",
+    ),
+    *("--set", "reward=null", "--set", "sft.lora.r=4", "--set", "align.lora.r=2", "--set", "sft.l1_coefficient=0.001"),
+)
+
+
+@pytest.mark.timeout(1500)
+def test_two_adapters_of_one_base_are_merged_evaluated_reported_and_exported(empty, tmp_path):
+    steps = ("init", "prepare", "sft", "reference", "align", "merge", "evaluate", "report")
+    ties, linear = ((*PAFT, "--set", f"merge.method={method}") for method in ("ties", "linear"))
+    assert empty.run(*ties) == dict.fromkeys(steps, True)
+    inputs = {name: json.loads((empty.artifact(name) / "manifest.json").read_text())["inputs"] for name in steps}
+    keys = {name: empty.artifact(name).name for name in steps}
+    for name, taken in (("sft", "base"), ("align", "policy"), ("reference", "checkpoint"), ("merge", "base")):
+        assert inputs[name][taken]["key"] == keys["init"]
+    assert (inputs["evaluate"]["aligned"]["key"], inputs["evaluate"]["sft"]["key"]) == (keys["merge"], keys["sft"])
+    facts = json.loads((empty.artifact("report") / "payload" / "report.json").read_text())
+    assert facts["merge"]["metrics"] == facts["stages"]["merge"]["metrics"] and facts["merge"]["matrices"]
+    assert "Merged adapters" in (empty.artifact("report") / "side" / "report.html").read_text()
+    empty("export", keys["merge"], tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    assert [step for step, ran in empty.run(*linear).items() if ran] == ["merge", "evaluate", "report"]

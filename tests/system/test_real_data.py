@@ -4,11 +4,17 @@ import pytest
 from system_support import REPOSITORY, STAGES
 
 SHARED = REPOSITORY.parent / "shared"
+PAFT = ("init", "prepare", "sft", "reference", "align", "merge", "evaluate", "report")
 
 
 @pytest.mark.skipif(not (SHARED / "weights" / "stories3M").is_dir(), reason="needs ../shared")
 def test_stories3m_in_small(empty):
     assert empty.run("--smoke", recipe="recipes/stories3m.yaml") == dict.fromkeys(STAGES, True)
+
+
+@pytest.mark.skipif(not (SHARED / "weights" / "stories3M").is_dir(), reason="needs ../shared")
+def test_paft_in_small(empty):
+    assert empty.run("--smoke", recipe="recipes/paft.yaml") == dict.fromkeys(PAFT, True)
 
 
 @pytest.mark.skipif(

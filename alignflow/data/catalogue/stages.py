@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import Part
-from alignflow.data.configs import generation, inputs, training
+from alignflow.data.configs import generation, inputs, merging, training
 from alignflow.data.configs.base import StageConfig
 
 
@@ -134,6 +134,13 @@ STAGES: Mapping[str, Stage] = {
         ),
         makes="checkpoint",
         trains=True,
+    ),
+    "merge": Stage(
+        "alignflow.models.merged_adapters:merge_adapters",
+        "Merge the adapters of SFT and of alignment, trained from one base.",
+        config=merging.MergeConfig,
+        takes=("base", "sft", "aligned"),
+        makes="checkpoint",
     ),
     "evaluate": Stage(
         "alignflow.models.evaluators.evaluate:evaluate",

@@ -10,6 +10,7 @@ from alignflow.data.configs.base import ContentPath, StageConfig, runtime_field,
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, ReportConfig, SampleConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig
+from alignflow.data.configs.merging import MergeConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.configs.variables import never_passed
 
@@ -125,6 +126,10 @@ class Recipe(StageConfig):
     label: LabelConfig = Field(default_factory=LabelConfig, description="The AI judge.")
     reward: RewardConfig | None = Field(default_factory=RewardConfig, description="null: no reward model.")
     align: AlignConfig | None = Field(default_factory=AlignConfig, description="null: stop before alignment.")
+    merge: MergeConfig | None = Field(
+        default=None,
+        description="Align the base instead of the SFT model, and merge the adapters of sft and align; empty: align the SFT model.",
+    )
     evaluate: EvaluateConfig | None = Field(default_factory=EvaluateConfig, description="null: no evaluation.")
     report: ReportConfig | None = Field(default_factory=ReportConfig, description="null: no report.")
     gates: tuple[GateConfig, ...] = runtime_field(

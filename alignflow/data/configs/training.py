@@ -124,6 +124,19 @@ class SFTConfig(TrainingConfig):
         description="NEFTune (arXiv 2310.05914): uniform noise of at most alpha / sqrt(tokens of the row * width) on the embeddings in "
         "training, 5 to 15 in the paper; empty: none. A row's noise depends on seed, step and row, not on micro-batches or processes.",
     )
+    l1_coefficient: float = Field(
+        default=0.0,
+        ge=0,
+        le=1000,
+        description="Sparse SFT (PAFT, arXiv 2406.17923): weight of the sum of the magnitudes of all entries of the adapter's factors, added to "
+        "the loss of each step; needs lora. eval_loss is without it.",
+    )
+
+    @model_validator(mode="after")
+    def _a_penalty_on_the_adapter_needs_one(self) -> SFTConfig:
+        if self.l1_coefficient and self.lora is None:
+            raise ValueError("l1_coefficient is a penalty on the weights of an adapter: set lora, or leave it out")
+        return self
 
 
 class RewardConfig(TrainingConfig):

@@ -161,6 +161,12 @@ def _scoring(shapes: Scorers) -> Callable[[Settings], Need] | None:
     return lambda settings: scorers_need(shapes, settings.micro_batch_tokens, settings.place)
 
 
+def _merge(asked: Asked) -> Demand | None:
+    """The base is loaded and written again; adapters, and copies of one matrix at a time, are small beside it and not counted."""
+    shape = asked.shapes["base"]
+    return _taking_in(asked, shape.parameters) if shape else None
+
+
 def _taking_in(asked: Asked, weights: int) -> Demand:
     settings = Settings(Place("cpu", engine="torch"), asked.runtime.micro_batch_tokens)
     return Demand(settings, lambda changed: loading_need(weights), published=FP32 * weights)
@@ -371,6 +377,7 @@ DEMANDS: Mapping[str, Rule] = {
     "reward": _reward,
     "reference": _reference,
     "align": _align,
+    "merge": _merge,
     "evaluate": _evaluate,
 }
 """Stage of the catalogue -> what it needs; a stage that is not here holds no model."""

@@ -17,7 +17,7 @@ from alignflow.data.run import Run, write_json
 from alignflow.data.step_names import base_and_round
 
 CURVES = {
-    "sft": ("loss", "mean_token_accuracy"),
+    "sft": ("loss", "mean_token_accuracy", "nll_loss", "l1_penalty"),
     "reward": ("loss", "accuracy", "margin"),
     "align": (
         "loss",
@@ -126,6 +126,7 @@ STATISTICS = {
     "prepare": "statistics.json",
     "sample": "statistics.json",
     "label": "statistics.json",
+    "merge": "merge.json",
     "evaluate": "evaluation.json",
 }
 """Step -> the file of its payload that says more than its metrics."""
@@ -145,6 +146,7 @@ def gather(steps: Sequence[FinishedStep]) -> dict[str, Any]:
     for step in steps:
         licences |= step.manifest.licences if step.manifest else {}
     data, labels, evaluation = (last_of(steps, base) for base in ("prepare", "label", "evaluate"))
+    merged = last_of(steps, "merge")
     return {
         "stages": {step.name: _facts(step, step.manifest) for step in steps if step.manifest},
         "licences": licences,
@@ -152,6 +154,7 @@ def gather(steps: Sequence[FinishedStep]) -> dict[str, Any]:
         "labels": labels.statistics if labels else None,
         "evaluation": evaluation.statistics if evaluation else None,
         "samples": evaluation.read("samples.json") if evaluation else None,
+        **({"merge": merged.statistics} if merged else {}),
     }
 
 

@@ -19,6 +19,7 @@ from alignflow.models.checkpoints import licences_of
 from alignflow.models.embedding_noise import EmbeddingNoise, MakeNoise, whole
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
+from alignflow.models.merging import l1_penalty
 from alignflow.models.policy import Policy, load_policy
 from alignflow.models.stored_rows import LastTurns, Picked, StoredRows, open_rows
 from alignflow.models.token_statistics import TokenStatistics
@@ -29,10 +30,11 @@ from alignflow.models.trainers.room import context_of, room
 
 def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) -> dict[str, float | None]:
     """Fine-tune `base` on `demonstrations`/train.parquet: mean NLL per assistant token, over the whole step's tokens, or, with
-    `sequence_mean`, over each row's tokens and then over the step's rows.
+    `sequence_mean`, over each row's tokens and then over the step's rows. `l1_coefficient` adds the L1 norm of the adapter's factors,
+    once in each step.
 
     Metrics: `loss` and `mean_token_accuracy` of the last logged steps, `eval_loss` (nats per token) and
-    `eval_mean_token_accuracy` on heldout.parquet.
+    `eval_mean_token_accuracy` on heldout.parquet. With `l1_coefficient` also the two parts of `loss`: `nll_loss` and `l1_penalty`.
 
     Raises:
         TrainingError: no row, a row without supervised tokens, zero steps, or a loss that is not finite.
@@ -58,8 +60,17 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
         )
         tokens = float(len(statistics.logps))
         nll = row_means(statistics).sum() if by_row else -statistics.logps.sum()
-        return StepOutput(nll, {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)})
+        shown = {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)}
+        if not config.l1_coefficient:
+            return StepOutput(nll, shown)
+        weight = (
+            float(len(batch)) if by_row else tokens
+        )  # of the step's denominator: over the step these make the penalty once
+        penalty = l1_penalty(trained, config.l1_coefficient)
+        shown |= {"nll_loss": (float(nll.detach()), weight), "l1_penalty": (float(penalty.detach()) * weight, weight)}
+        return StepOutput(nll + penalty * weight, shown)
 
+    trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
     plan = Plan("sft", rows.lengths, [1.0] * len(rows) if by_row else rows.supervised, ids, whole_step=noise)
     metrics = fit(engine, compute, plan, config, run, lambda: evaluate_rows(policy, heldout, run, by_row))
     card = {

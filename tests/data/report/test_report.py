@@ -198,3 +198,26 @@ def test_the_probability_on_the_judges_options_is_shown_and_a_judge_that_does_no
     assert "Of 12 judged pairs, these became no preference: changes with the order 11." in page
     assert f"On average {mean} of the judge's probability lies on its options (5th percentile 0.015)." in page
     assert ('<p class="warning">On average' in page) is warned and ("does not answer the question" in page) is warned
+
+
+def test_a_merge_is_shown_with_sparsity_norms_and_sign_conflicts(run, tmp_path):
+    figures = {
+        **{f"sparsity/{name}": share for name, share in (("sft", 0.91), ("align", 0.12), ("merged", 0.52))},
+        **{f"norm/{name}": norm for name, norm in (("sft", 1.25), ("align", 2.75), ("merged", 3.5))},
+        "sign_conflicts": 0.4321,
+        "cosine": None,
+    }
+    row = {"matrix": "layers.0.<q_proj>", "entries": 640, **figures}
+    write_json(tmp_path / "merge" / "merge.json", {"method": "ties", "metrics": figures, "matrices": [row]})
+    report(ReportConfig(), steps={"merge": tmp_path / "merge"}, run=run)
+    page, facts = (run.side / "report.html").read_text(), json.loads((run.out / "report.json").read_text())
+    assert facts["merge"]["metrics"]["sign_conflicts"] == 0.4321
+    assert "merged by ties" in page and "0.4321 have opposite signs" in page and "layers.0.&lt;q_proj&gt;" in page
+    for name, sparsity, norm in (("sft", "0.91", "1.25"), ("align", "0.12", "2.75"), ("merged", "0.52", "3.5")):
+        assert f'<td>{name}</td><td class="figure">{sparsity}</td><td class="figure">{norm}</td>' in page
+
+
+def test_a_run_that_merges_nothing_has_no_such_section(run, evaluation):
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
+    assert "Merged adapters" not in (run.side / "report.html").read_text()
+    assert "merge" not in json.loads((run.out / "report.json").read_text())

@@ -1,0 +1,62 @@
+"""Configs of steps that the recipe does not hold as they are: the first model, models and data brought in place of a stage, seeds. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import RecipeError
+
+
+def fold_in_replacements(recipe: Recipe) -> Recipe:
+    """Data that the user brings in place of a stage, as sources of the data."""
+    changes = {}
+    if recipe.replace.label:
+        changes["preferences"] = (*recipe.data.preferences, SourceConfig(path=recipe.replace.label))
+    if recipe.replace.sample:
+        changes["completions"] = (*recipe.data.completions, SourceConfig(path=recipe.replace.sample))
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)}) if changes else recipe
+
+
+def initial_model(recipe: Recipe) -> InitConfig:
+    """The config of the step `init`; a model that is built gets the texts that its tokenizer is trained on.
+
+    Raises:
+        RecipeError: the model is to be built, and the recipe has no texts for its tokenizer.
+    """
+    model, data = recipe.model, recipe.data
+    if model.path is not None:  # what would be built does not matter, and must not enter the key
+        return model.model_copy(update={"build": BuildConfig(), "seed": 0})
+    if model.corpus:  # of the recipe's own choice: the tokenizer, and with it the model, outlives new data
+        return model
+    sources = (*data.demonstrations, *data.prompts, *data.general)
+    if not sources:
+        raise RecipeError(
+            "nothing to train a tokenizer on",
+            where="model",
+            do="set model.path, or give data.demonstrations",
+        )
+    # Whole, since caps move no tokenizer; with its licence, since the manifests of all that follows name what went in.
+    corpus = tuple(
+        SourceConfig(**source.model_dump(include={"path", "split", "revision", "licence"})) for source in sources
+    )
+    return model.model_copy(update={"corpus": corpus})
+
+
+def taken_in(path: str, model: InitConfig) -> InitConfig:
+    """The config that takes in a model in place of a stage; what the recipe says of its model holds for it too."""
+    return InitConfig(
+        path=path,
+        chat_template=model.chat_template,
+        trust_remote_code=model.trust_remote_code,
+        licence=model.licence,
+        seed=0,
+    )
+
+
+def seeded(config: Any, seed: int) -> Any:
+    """The config with the recipe's seed, unless it sets its own."""
+    if "seed" in type(config).model_fields and "seed" not in config.model_fields_set:
+        return config.model_copy(update={"seed": seed})
+    return config
