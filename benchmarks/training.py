@@ -22,51 +22,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from training_methods import CASES, Runs
+
 HERE = Path(__file__).parent
 MARKS = ("<!-- training: begin -->", "<!-- training: end -->")
-CASES: dict[str, tuple[str, list[tuple[str, str, dict[str, Any]]]]] = {
-    "SFT": (
-        "sft",
-        [
-            ("alignflow", "ours", {}),
-            ("TRL", "theirs", {}),
-            ("TRL, grouped by length", "theirs", {"grouped": True}),
-            ("TRL, padding_free", "theirs", {"padding_free": True}),
-            ("TRL, packing", "theirs", {"packing": True}),
-        ],
-    ),
-    "reward": (
-        "reward",
-        [
-            ("alignflow", "ours", {}),
-            ("TRL", "theirs", {}),
-        ],
-    ),
-    "DPO, reference passes included": (
-        "dpo",
-        [
-            ("alignflow", "ours", {"reference": True}),
-            ("TRL", "theirs", {}),
-            ("TRL, precomputed", "theirs", {"precompute": True, "reference": True}),
-        ],
-    ),
-    "DPO, reference known": (
-        "dpo",
-        [
-            ("alignflow", "ours", {"reference": False}),
-            ("TRL, precomputed", "theirs", {"precompute": True, "reference": False}),
-        ],
-    ),
-    "engine over a plain loop (SFT)": (
-        "sft",
-        [
-            ("alignflow, DeepSpeed", "ours", {}),
-            ("alignflow, torch engine", "ours", {"engine": "torch"}),
-            ("plain torch loop", "ours", {"engine": "plain"}),
-        ],
-    ),
-}
-"""Case -> (task, what is run in turn: label, side, setting); ratios are to the first of each."""
 
 
 class Worker:
@@ -117,6 +76,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         settings = {name: value for name, value in vars(arguments).items() if isinstance(value, str | int | None)}
+        settings |= {"learning_rate": 1e-5, "logging_steps": 5}
         (folder / "settings.json").write_text(json.dumps(settings))
         workers = {"ours": Worker(sys.executable, "training_ours.py", folder, arguments.threads)}
         stack.callback(workers["ours"].close)
@@ -172,16 +132,15 @@ def make_environment(folder: Path) -> str:
     return str(python)
 
 
-def measure(
-    case: tuple[str, list[tuple[str, str, dict[str, Any]]]], workers: dict[str, Worker], rounds: int
-) -> dict[str, list[dict[str, Any]]]:
+def measure(case: tuple[str, Runs], workers: dict[str, Worker], rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Every run of a case, `rounds` times in turn."""
     task, runs = case
     found: dict[str, list[dict[str, Any]]] = {label: [] for label, _, _ in runs}
     for number in range(rounds):
         for label, side, setting in runs:
             found[label].append(workers[side].run(task=task, **setting))
-            print(f"round {number + 1}: {label}: {found[label][-1]}", file=sys.stderr, flush=True)
+            measures = {name: round(found[label][-1][name], 2) for name in ("seconds", "tokens", "memory_mb")}
+            print(f"round {number + 1}: {task}: {label}: {measures}", file=sys.stderr, flush=True)
     return found
 
 

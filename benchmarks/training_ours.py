@@ -17,6 +17,7 @@ from typing import Any
 import pandas
 import torch
 import transformers
+from training_methods import METHODS, SHOWN
 
 from alignflow.data.configs.inputs import InitConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
@@ -27,11 +28,12 @@ from alignflow.models.engines.base import make_optimizer
 from alignflow.models.initialise import initialise
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers import offline, reward, sft
+from alignflow.models.trainers.fit import Plan, step_order
+from alignflow.models.trainers.offline_rows import read_halves
 from alignflow.models.trainers.pairs import read_pairs
 
 FOLDER = Path(sys.argv[1])
 SETTINGS = json.loads((FOLDER / "settings.json").read_text())
-RATE = 1e-5
 
 
 class Watch:
@@ -99,22 +101,25 @@ def prepare() -> dict[str, Any]:
         write_table(rows[:2], name, FOLDER / name / "heldout.parquet")
     encoded = sft.read_rows(FOLDER / "demonstrations" / "train.parquet", tokenizer, SETTINGS["max_length"], run)[1]
     pairs = read_pairs(FOLDER / "preferences" / "train.parquet", tokenizer, SETTINGS["max_length"], run, "benchmark")
-    supervised = {
-        "sft": sum(row.supervised for row in encoded),
-        "dpo": sum(row.supervised for row in (*pairs.chosen, *pairs.rejected)),
-    }
-    supervised["reward"] = supervised["dpo"]
     ids = {
-        "sft": [{"input_ids": [*row.prompt_ids, *row.completion_ids], "labels": labels(row)} for row in encoded],
-        "pairs": [
-            {
-                "prompt_ids": list(one.prompt_ids),
-                "chosen_ids": list(one.completion_ids),
-                "rejected_ids": list(other.completion_ids),
-            }
-            for one, other in zip(pairs.chosen, pairs.rejected, strict=True)
-        ],
-        "supervised": supervised,
+        "demonstrations": in_order(
+            [{"input_ids": [*row.prompt_ids, *row.completion_ids], "labels": labels(row)} for row in encoded]
+        ),
+        "pairs": in_order(
+            [
+                {
+                    "prompt_ids": list(one.prompt_ids),
+                    "chosen_ids": list(one.completion_ids),
+                    "rejected_ids": list(other.completion_ids),
+                }
+                for one, other in zip(pairs.chosen, pairs.rejected, strict=True)
+            ]
+        ),
+        "answers": in_order(answers(tokenizer, run)),
+        "supervised": {
+            "demonstrations": sum(row.supervised for row in encoded),
+            **dict.fromkeys(("pairs", "answers"), sum(row.supervised for row in (*pairs.chosen, *pairs.rejected))),
+        },
     }
     (FOLDER / "rows.json").write_text(json.dumps(ids))
     lengths = sorted(map(len, encoded))
@@ -125,6 +130,29 @@ def prepare() -> dict[str, Any]:
         "text": f"{len(encoded)} demonstrations of {lengths[0]} to {lengths[-1]} tokens (median {lengths[len(lengths) // 2]}), "
         f"{len(pairs)} pairs with sides of {both[0]} to {both[-1]} (median {both[len(both) // 2]})",
     }
+
+
+def in_order(rows: list[Any]) -> list[Any]:
+    """Rows in the order in which our trainings take them: TRL's KTO and loss_curves.py train on them in that order, too."""
+    config = SFTConfig(batch_size=len(rows), num_train_epochs=1.0)
+    order = step_order(Plan("benchmark", [1] * len(rows), [1.0] * len(rows), [""] * len(rows)), config)(0)
+    return [rows[place] for place in order]
+
+
+def answers(tokenizer: Any, run: Run) -> list[dict[str, Any]]:
+    """Each answer of the pairs with its label, and the answer to another prompt that our KTO has beside it."""
+    table = FOLDER / "preferences" / "train.parquet"
+    rows = read_halves(table, tokenizer, SETTINGS["max_length"], run, "benchmark").with_mismatched(
+        SETTINGS["max_length"]
+    )
+    assert rows.label is not None
+    found = []
+    for place in rows.members:
+        row, other = rows.answers[int(place)], rows.mismatched_row(int(place))
+        assert other is not None
+        ids = {"prompt_ids": list(row.prompt_ids), "completion_ids": list(row.completion_ids)}
+        found.append({**ids, "KL_completion_ids": list(other.completion_ids), "label": bool(rows.label[place])})
+    return found
 
 
 def fitting(demonstrations: list[Any], preferences: list[Any], tokenizer: Any) -> tuple[list[Any], list[Any]]:
@@ -184,43 +212,39 @@ def measured(watch: Watch, module: Any, *names: str) -> Iterator[None]:
             setattr(module, name, function)
 
 
-def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict[str, float]:
-    """One epoch of a task by the stage's own body; what is measured is its loop (and the reference's passes)."""
-    shared = {
+def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict[str, Any]:
+    """One epoch of a method by the stage's own body; what is measured is its loop, and the reference's passes where `reference`
+    says so. `curve` has loss and gradient norm of each logged step."""
+    method, base, watch = METHODS[task], FOLDER / "base", Watch()
+    config = {
         "num_train_epochs": 1.0,
         "batch_size": SETTINGS["batch_size"],
-        "learning_rate": RATE,
+        "learning_rate": SETTINGS["learning_rate"],
+        "lr_scheduler_type": "linear",
+        "warmup_ratio": 0.0,
         "max_length": SETTINGS["max_length"],
+        "logging_steps": SETTINGS["logging_steps"],
         "save_steps": 10**6,
+        **method.ours,
     }
-    watch, base = Watch(), FOLDER / "base"
-    supervised = json.loads((FOLDER / "rows.json").read_text())["supervised"][task]
+    supervised = json.loads((FOLDER / "rows.json").read_text())["supervised"][method.data]
+    run = new_run(task, engine)
     if engine == "plain":
-        watch.wrap("fit", plain_loop)(SFTConfig(**shared))
-    elif task == "sft":
+        watch.wrap("fit", plain_loop)(SFTConfig(**config))
+        return {"seconds": watch.seconds["fit"], "tokens": supervised, "memory_mb": watch.peak}
+    if method.stage == "sft":
         with measured(watch, sft, "fit"):
-            sft.train_sft(
-                SFTConfig(**shared), base=base, demonstrations=FOLDER / "demonstrations", run=new_run(task, engine)
-            )
-    elif task == "reward":
+            sft.train_sft(SFTConfig(**config), base=base, demonstrations=FOLDER / "demonstrations", run=run)
+    elif method.stage == "reward":
         with measured(watch, reward, "fit"):
-            reward.train_reward(
-                RewardConfig(**shared, check_rows=1),
-                base=base,
-                preferences=FOLDER / "preferences",
-                run=new_run(task, engine),
-            )
+            reward.train_reward(RewardConfig(**config), base=base, preferences=FOLDER / "preferences", run=run)
     else:
         with measured(watch, offline, "fit", "own_scores"):
-            offline.train_offline(
-                AlignConfig(**shared),
-                policy=base,
-                reference=None,
-                preferences=FOLDER / "preferences",
-                run=new_run(task, engine),
-            )
+            offline.train_offline(AlignConfig(**config), policy=base, preferences=FOLDER / "preferences", run=run)
     seconds = watch.seconds["fit"] + (watch.seconds["own_scores"] if reference else 0.0)
-    return {"seconds": seconds, "tokens": supervised, "memory_mb": watch.peak}
+    curve = [json.loads(line) for line in (run.side / "curves.jsonl").read_text().splitlines()]
+    points = [{name: point[name] for name in SHOWN if name in point} for point in curve if "loss" in point]
+    return {"seconds": seconds, "tokens": supervised, "memory_mb": watch.peak, "curve": points}
 
 
 def plain_loop(config: SFTConfig) -> None:
