@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from training import Worker, make_environment, shown
-from training_methods import CURVES, METHODS
+from training_methods import CURVES
 
 MARKS = ("<!-- loss curves: begin -->", "<!-- loss curves: end -->")
 
@@ -59,7 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=2e-5)
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=list(CURVES), default=list(CURVES))
     parser.add_argument("--trl", default="1.16.0", help="version of TRL")
     parser.add_argument("--trl-python", help="a Python that has TRL, instead of making an environment")
     parser.add_argument("--write", help="a Markdown file whose marked part is replaced")

@@ -25,6 +25,7 @@ from typing import Any
 from training_methods import CASES, Runs
 
 HERE = Path(__file__).parent
+MEASURES = ("seconds", "tokens", "memory_mb", "process_mb")
 MARKS = ("<!-- training: begin -->", "<!-- training: end -->")
 
 
@@ -138,9 +139,9 @@ def measure(case: tuple[str, Runs], workers: dict[str, Worker], rounds: int) -> 
     found: dict[str, list[dict[str, Any]]] = {label: [] for label, _, _ in runs}
     for number in range(rounds):
         for label, side, setting in runs:
-            found[label].append(workers[side].run(task=task, **setting))
-            measures = {name: round(found[label][-1][name], 2) for name in ("seconds", "tokens", "memory_mb")}
-            print(f"round {number + 1}: {task}: {label}: {measures}", file=sys.stderr, flush=True)
+            found[label].append(workers[side].run(**{"task": task, **setting}))
+            measures = {name: round(found[label][-1][name], 2) for name in MEASURES}
+            print(f"round {number + 1}: {label}: {measures}", file=sys.stderr, flush=True)
     return found
 
 
@@ -153,20 +154,22 @@ def report(
         "",
         f"{facts['model']}; {facts['text']}; {arguments.precision}, {arguments.threads} thread, batch {arguments.batch_size}, "
         f"{arguments.rounds} rounds in turn; {facts['versions']}, trl {arguments.trl}. Speed: supervised tokens per CPU second, median "
-        "(lowest to highest). Memory: peak above the loaded model. Ratio: speed of the first line over this one, median of the rounds "
+        "(lowest to highest). Memory: peak above the loaded model, and of the whole process. Ratio: speed of the first line over this one, median of the rounds "
         "(lowest to highest).",
         "",
-        "| case | run | tokens per CPU second | peak memory, MB | ratio |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "| case | run | tokens per CPU second | peak memory, MB | of the process | ratio |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for name, runs in cases.items():
         first = next(iter(runs.values()))
         for label, results in runs.items():
             speeds = [result["tokens"] / result["seconds"] for result in results]
             ratios = [ours["tokens"] / ours["seconds"] / speed for ours, speed in zip(first, speeds, strict=True)]
-            memory = statistics.median(result["memory_mb"] for result in results)
+            memory, process = (
+                statistics.median(result[name] for result in results) for name in ("memory_mb", "process_mb")
+            )
             ratio = "" if results is first else spread(ratios, 2)
-            lines.append(f"| {name} | {label} | {spread(speeds, 0)} | {memory:.0f} | {ratio} |")
+            lines.append(f"| {name} | {label} | {spread(speeds, 0)} | {memory:.0f} | {process:.0f} | {ratio} |")
     return "\n".join(lines) + "\n"
 
 

@@ -15,14 +15,14 @@ class Compared:
         data: The rows that both sides train on; `answers` are the two answers of each pair with a label, as rows of their own.
         stage: The stage of ours that trains it.
         ours: What its config has that is not the default.
-        trainer: TRL's trainer, a name of `training_trl.TRAINERS`.
+        trainer: TRL's trainer, a name of `training_trl.TRAINERS`; empty: TRL has none, or it is not compared.
         theirs: What the trainer's config has beside the shared fields.
     """
 
     data: Literal["demonstrations", "pairs", "answers"]
     stage: Literal["sft", "reward", "align"]
     ours: Mapping[str, Any]
-    trainer: str
+    trainer: str = ""
     theirs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -52,6 +52,8 @@ METHODS: Mapping[str, Compared] = {
         "cpo",
         {"beta": 0.1, "loss_type": "sigmoid", "cpo_alpha": 1.0},
     ),
+    "dpo_live": Compared("pairs", "align", aligned("dpo_live", {"beta": 0.1})),
+    "tdpo2": Compared("pairs", "align", aligned("tdpo2", {"beta": 0.1, "alpha": 0.5})),
 }
 """Name -> what both sides run. All hyper-parameters that matter are written out: where defaults differ, nothing rests on them."""
 
@@ -115,6 +117,10 @@ CASES: Mapping[str, tuple[str, Runs]] = {
     "ORPO": ("orpo", [*OURS, *padded(1, 8, grouped=(4, 8))]),
     "SimPO": ("simpo", [*OURS, *padded(1, 8, grouped=(4, 8))]),
     "CPO": ("cpo", [*OURS, *padded(1, 8, grouped=(4, 8))]),
+    "live reference": (
+        "dpo_live",
+        [("DPO with a live reference", "ours", {}), ("TDPO2", "ours", {"task": "tdpo2"})],
+    ),
     "engine over a plain loop (SFT)": (
         "sft",
         [

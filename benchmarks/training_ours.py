@@ -11,14 +11,16 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas
 import torch
 import transformers
 from training_methods import METHODS, SHOWN
 
+from alignflow.data import catalogue
 from alignflow.data.configs.inputs import InitConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.records import assistant, user, write_table
@@ -34,14 +36,19 @@ from alignflow.models.trainers.pairs import read_pairs
 
 FOLDER = Path(sys.argv[1])
 SETTINGS = json.loads((FOLDER / "settings.json").read_text())
+METHODS_OF_BENCHMARKS = {
+    "dpo_live": replace(catalogue.METHODS["dpo"], live_reference=True, needs=("logps", "reference_logps"))
+}
+"""DPO whose reference runs beside the policy in every step, as that of TDPO does."""
 
 
 class Watch:
-    """CPU seconds of the calls that it wraps, and the peak of memory above its start."""
+    """CPU seconds of the calls that it wraps, and the peak of memory in MB: `peak` above its start, `process` all of it."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.peak = 0.0
+        self.process = 0.0
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, measured under `name`."""
@@ -55,9 +62,14 @@ class Watch:
                 return function(*arguments, **named)
             finally:
                 self.seconds[name] = time.process_time() - started
-                self.peak = max(self.peak, memory("VmHWM") - before)
+                highest = memory("VmHWM")
+                self.peak, self.process = max(self.peak, highest - before), max(self.process, highest)
 
         return measured
+
+    def measures(self, seconds: float) -> dict[str, float]:
+        """What training.py reports of a run."""
+        return {"seconds": seconds, "memory_mb": self.peak, "process_mb": self.process}
 
 
 def memory(field: str) -> float:
@@ -231,7 +243,7 @@ def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict
     run = new_run(task, engine)
     if engine == "plain":
         watch.wrap("fit", plain_loop)(SFTConfig(**config))
-        return {"seconds": watch.seconds["fit"], "tokens": supervised, "memory_mb": watch.peak}
+        return {"tokens": supervised, **watch.measures(watch.seconds["fit"])}
     if method.stage == "sft":
         with measured(watch, sft, "fit"):
             sft.train_sft(SFTConfig(**config), base=base, demonstrations=FOLDER / "demonstrations", run=run)
@@ -244,7 +256,7 @@ def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict
     seconds = watch.seconds["fit"] + (watch.seconds["own_scores"] if reference else 0.0)
     curve = [json.loads(line) for line in (run.side / "curves.jsonl").read_text().splitlines()]
     points = [{name: point[name] for name in SHOWN if name in point} for point in curve if "loss" in point]
-    return {"seconds": seconds, "tokens": supervised, "memory_mb": watch.peak, "curve": points}
+    return {"tokens": supervised, "curve": points, **watch.measures(seconds)}
 
 
 def plain_loop(config: SFTConfig) -> None:
@@ -267,6 +279,7 @@ def plain_loop(config: SFTConfig) -> None:
 
 def main() -> None:
     """Answer each line of the input."""
+    cast(dict[str, Any], catalogue.METHODS).update(METHODS_OF_BENCHMARKS)
     torch.set_num_threads(SETTINGS["threads"])
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -189,6 +189,7 @@ def train(task: str, **options: Any) -> dict[str, Any]:
         "seconds": seconds,
         "tokens": rows["supervised"][METHODS[task].data],
         "memory_mb": peak - before,
+        "process_mb": peak,
         "curve": [{name: point[name] for name in SHOWN if name in point} for point in points],
     }
 
