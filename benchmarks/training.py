@@ -82,7 +82,7 @@ def main() -> None:
         workers = {"ours": Worker(sys.executable, "training_ours.py", folder, arguments.threads)}
         stack.callback(workers["ours"].close)
         facts = workers["ours"].run(task="prepare")
-        chosen = {name: case for name, case in CASES.items() if arguments.case in name}
+        chosen = {name: case for name, case in CASES.items() if any(text in name for text in arguments.case)}
         if any(side == "theirs" for _, runs in chosen.values() for _, side, _ in runs):
             workers["theirs"] = Worker(
                 arguments.trl_python or make_environment(folder), "training_trl.py", folder, arguments.threads
@@ -111,7 +111,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--trl", default="1.16.0", help="version of TRL")
     parser.add_argument("--trl-python", help="a Python that has TRL, instead of making an environment")
-    parser.add_argument("--case", default="", help="only cases whose name holds this text")
+    parser.add_argument("--case", nargs="+", default=[""], help="only cases whose name holds one of these texts")
     parser.add_argument("--quick", action="store_true", help="64 rows, two rounds")
     parser.add_argument("--write", help="a Markdown file whose marked part is replaced")
     arguments = parser.parse_args()

@@ -84,7 +84,7 @@ CASES: Mapping[str, tuple[str, Runs]] = {
             ("TRL, packing", "theirs", {"packing": True}),
         ],
     ),
-    "reward": ("reward", [*OURS, *padded(1, 8, grouped=(4, 8))]),
+    "reward": ("reward", [*OURS, *padded(1, 2, 8)]),
     "DPO, reference passes included": (
         "dpo",
         [
@@ -132,7 +132,7 @@ CASES: Mapping[str, tuple[str, Runs]] = {
 }
 """Case of training.py -> (method, what is run in turn: label, side, setting); ratios are to the first of each.
 
-KTO of TRL takes rows in their order alone, since a row's answer to another prompt stands beside it in a batch: no grouping, no rows one by one.
+TRL's reward trainer drops the column of lengths that grouping needs. KTO of TRL takes rows in their order alone, since a row's answer to another prompt stands beside it in a batch: no grouping, no rows one by one.
 """
 
 CURVES: Mapping[str, Runs] = {
