@@ -132,7 +132,8 @@ CASES: Mapping[str, tuple[str, Runs]] = {
 }
 """Case of training.py -> (method, what is run in turn: label, side, setting); ratios are to the first of each.
 
-TRL's reward trainer drops the column of lengths that grouping needs. KTO of TRL takes rows in their order alone, since a row's answer to another prompt stands beside it in a batch: no grouping, no rows one by one.
+TRL's reward trainer drops the column of lengths that grouping needs. Its KTO takes rows in their order alone, since a row's answer to
+another prompt stands beside it in a batch: no grouping, no rows one by one.
 """
 
 CURVES: Mapping[str, Runs] = {
