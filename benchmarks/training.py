@@ -22,51 +22,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from training_methods import CASES, Runs
+
 HERE = Path(__file__).parent
+MEASURES = ("seconds", "tokens", "memory_mb", "process_mb")
 MARKS = ("<!-- training: begin -->", "<!-- training: end -->")
-CASES: dict[str, tuple[str, list[tuple[str, str, dict[str, Any]]]]] = {
-    "SFT": (
-        "sft",
-        [
-            ("alignflow", "ours", {}),
-            ("TRL", "theirs", {}),
-            ("TRL, grouped by length", "theirs", {"grouped": True}),
-            ("TRL, padding_free", "theirs", {"padding_free": True}),
-            ("TRL, packing", "theirs", {"packing": True}),
-        ],
-    ),
-    "reward": (
-        "reward",
-        [
-            ("alignflow", "ours", {}),
-            ("TRL", "theirs", {}),
-        ],
-    ),
-    "DPO, reference passes included": (
-        "dpo",
-        [
-            ("alignflow", "ours", {"reference": True}),
-            ("TRL", "theirs", {}),
-            ("TRL, precomputed", "theirs", {"precompute": True, "reference": True}),
-        ],
-    ),
-    "DPO, reference known": (
-        "dpo",
-        [
-            ("alignflow", "ours", {"reference": False}),
-            ("TRL, precomputed", "theirs", {"precompute": True, "reference": False}),
-        ],
-    ),
-    "engine over a plain loop (SFT)": (
-        "sft",
-        [
-            ("alignflow, DeepSpeed", "ours", {}),
-            ("alignflow, torch engine", "ours", {"engine": "torch"}),
-            ("plain torch loop", "ours", {"engine": "plain"}),
-        ],
-    ),
-}
-"""Case -> (task, what is run in turn: label, side, setting); ratios are to the first of each."""
 
 
 class Worker:
@@ -117,11 +77,12 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         settings = {name: value for name, value in vars(arguments).items() if isinstance(value, str | int | None)}
+        settings |= {"learning_rate": 1e-5, "logging_steps": 5}
         (folder / "settings.json").write_text(json.dumps(settings))
         workers = {"ours": Worker(sys.executable, "training_ours.py", folder, arguments.threads)}
         stack.callback(workers["ours"].close)
         facts = workers["ours"].run(task="prepare")
-        chosen = {name: case for name, case in CASES.items() if arguments.case in name}
+        chosen = {name: case for name, case in CASES.items() if any(text in name for text in arguments.case)}
         if any(side == "theirs" for _, runs in chosen.values() for _, side, _ in runs):
             workers["theirs"] = Worker(
                 arguments.trl_python or make_environment(folder), "training_trl.py", folder, arguments.threads
@@ -150,7 +111,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--trl", default="1.16.0", help="version of TRL")
     parser.add_argument("--trl-python", help="a Python that has TRL, instead of making an environment")
-    parser.add_argument("--case", default="", help="only cases whose name holds this text")
+    parser.add_argument("--case", nargs="+", default=[""], help="only cases whose name holds one of these texts")
     parser.add_argument("--quick", action="store_true", help="64 rows, two rounds")
     parser.add_argument("--write", help="a Markdown file whose marked part is replaced")
     arguments = parser.parse_args()
@@ -172,16 +133,15 @@ def make_environment(folder: Path) -> str:
     return str(python)
 
 
-def measure(
-    case: tuple[str, list[tuple[str, str, dict[str, Any]]]], workers: dict[str, Worker], rounds: int
-) -> dict[str, list[dict[str, Any]]]:
+def measure(case: tuple[str, Runs], workers: dict[str, Worker], rounds: int) -> dict[str, list[dict[str, Any]]]:
     """Every run of a case, `rounds` times in turn."""
     task, runs = case
     found: dict[str, list[dict[str, Any]]] = {label: [] for label, _, _ in runs}
     for number in range(rounds):
         for label, side, setting in runs:
-            found[label].append(workers[side].run(task=task, **setting))
-            print(f"round {number + 1}: {label}: {found[label][-1]}", file=sys.stderr, flush=True)
+            found[label].append(workers[side].run(**{"task": task, **setting}))
+            measures = {name: round(found[label][-1][name], 2) for name in MEASURES}
+            print(f"round {number + 1}: {label}: {measures}", file=sys.stderr, flush=True)
     return found
 
 
@@ -194,20 +154,22 @@ def report(
         "",
         f"{facts['model']}; {facts['text']}; {arguments.precision}, {arguments.threads} thread, batch {arguments.batch_size}, "
         f"{arguments.rounds} rounds in turn; {facts['versions']}, trl {arguments.trl}. Speed: supervised tokens per CPU second, median "
-        "(lowest to highest). Memory: peak above the loaded model. Ratio: speed of the first line over this one, median of the rounds "
+        "(lowest to highest). Memory: peak above the loaded model, and of the whole process. Ratio: speed of the first line over this one, median of the rounds "
         "(lowest to highest).",
         "",
-        "| case | run | tokens per CPU second | peak memory, MB | ratio |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "| case | run | tokens per CPU second | peak memory, MB | of the process | ratio |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for name, runs in cases.items():
         first = next(iter(runs.values()))
         for label, results in runs.items():
             speeds = [result["tokens"] / result["seconds"] for result in results]
             ratios = [ours["tokens"] / ours["seconds"] / speed for ours, speed in zip(first, speeds, strict=True)]
-            memory = statistics.median(result["memory_mb"] for result in results)
+            memory, process = (
+                statistics.median(result[name] for result in results) for name in ("memory_mb", "process_mb")
+            )
             ratio = "" if results is first else spread(ratios, 2)
-            lines.append(f"| {name} | {label} | {spread(speeds, 0)} | {memory:.0f} | {ratio} |")
+            lines.append(f"| {name} | {label} | {spread(speeds, 0)} | {memory:.0f} | {process:.0f} | {ratio} |")
     return "\n".join(lines) + "\n"
 
 

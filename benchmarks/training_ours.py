@@ -11,13 +11,16 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas
 import torch
 import transformers
+from training_methods import METHODS, SHOWN
 
+from alignflow.data import catalogue
 from alignflow.data.configs.inputs import InitConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.records import assistant, user, write_table
@@ -27,19 +30,25 @@ from alignflow.models.engines.base import make_optimizer
 from alignflow.models.initialise import initialise
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers import offline, reward, sft
+from alignflow.models.trainers.fit import Plan, step_order
+from alignflow.models.trainers.offline_rows import read_halves
 from alignflow.models.trainers.pairs import read_pairs
 
 FOLDER = Path(sys.argv[1])
 SETTINGS = json.loads((FOLDER / "settings.json").read_text())
-RATE = 1e-5
+METHODS_OF_BENCHMARKS = {
+    "dpo_live": replace(catalogue.METHODS["dpo"], live_reference=True, needs=("logps", "reference_logps"))
+}
+"""DPO whose reference runs beside the policy in every step, as that of TDPO does."""
 
 
 class Watch:
-    """CPU seconds of the calls that it wraps, and the peak of memory above its start."""
+    """CPU seconds of the calls that it wraps, and the peak of memory in MB: `peak` above its start, `process` all of it."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.peak = 0.0
+        self.process = 0.0
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, measured under `name`."""
@@ -53,9 +62,14 @@ class Watch:
                 return function(*arguments, **named)
             finally:
                 self.seconds[name] = time.process_time() - started
-                self.peak = max(self.peak, memory("VmHWM") - before)
+                highest = memory("VmHWM")
+                self.peak, self.process = max(self.peak, highest - before), max(self.process, highest)
 
         return measured
+
+    def measures(self, seconds: float) -> dict[str, float]:
+        """What training.py reports of a run."""
+        return {"seconds": seconds, "memory_mb": self.peak, "process_mb": self.process}
 
 
 def memory(field: str) -> float:
@@ -99,22 +113,25 @@ def prepare() -> dict[str, Any]:
         write_table(rows[:2], name, FOLDER / name / "heldout.parquet")
     encoded = sft.read_rows(FOLDER / "demonstrations" / "train.parquet", tokenizer, SETTINGS["max_length"], run)[1]
     pairs = read_pairs(FOLDER / "preferences" / "train.parquet", tokenizer, SETTINGS["max_length"], run, "benchmark")
-    supervised = {
-        "sft": sum(row.supervised for row in encoded),
-        "dpo": sum(row.supervised for row in (*pairs.chosen, *pairs.rejected)),
-    }
-    supervised["reward"] = supervised["dpo"]
     ids = {
-        "sft": [{"input_ids": [*row.prompt_ids, *row.completion_ids], "labels": labels(row)} for row in encoded],
-        "pairs": [
-            {
-                "prompt_ids": list(one.prompt_ids),
-                "chosen_ids": list(one.completion_ids),
-                "rejected_ids": list(other.completion_ids),
-            }
-            for one, other in zip(pairs.chosen, pairs.rejected, strict=True)
-        ],
-        "supervised": supervised,
+        "demonstrations": in_order(
+            [{"input_ids": [*row.prompt_ids, *row.completion_ids], "labels": labels(row)} for row in encoded]
+        ),
+        "pairs": in_order(
+            [
+                {
+                    "prompt_ids": list(one.prompt_ids),
+                    "chosen_ids": list(one.completion_ids),
+                    "rejected_ids": list(other.completion_ids),
+                }
+                for one, other in zip(pairs.chosen, pairs.rejected, strict=True)
+            ]
+        ),
+        "answers": in_order(answers(tokenizer, run)),
+        "supervised": {
+            "demonstrations": sum(row.supervised for row in encoded),
+            **dict.fromkeys(("pairs", "answers"), sum(row.supervised for row in (*pairs.chosen, *pairs.rejected))),
+        },
     }
     (FOLDER / "rows.json").write_text(json.dumps(ids))
     lengths = sorted(map(len, encoded))
@@ -125,6 +142,29 @@ def prepare() -> dict[str, Any]:
         "text": f"{len(encoded)} demonstrations of {lengths[0]} to {lengths[-1]} tokens (median {lengths[len(lengths) // 2]}), "
         f"{len(pairs)} pairs with sides of {both[0]} to {both[-1]} (median {both[len(both) // 2]})",
     }
+
+
+def in_order(rows: list[Any]) -> list[Any]:
+    """Rows in the order in which our trainings take them: TRL's KTO and loss_curves.py train on them in that order, too."""
+    config = SFTConfig(batch_size=len(rows), num_train_epochs=1.0)
+    order = step_order(Plan("benchmark", [1] * len(rows), [1.0] * len(rows), [""] * len(rows)), config)(0)
+    return [rows[place] for place in order]
+
+
+def answers(tokenizer: Any, run: Run) -> list[dict[str, Any]]:
+    """Each answer of the pairs with its label, and the answer to another prompt that our KTO has beside it."""
+    table = FOLDER / "preferences" / "train.parquet"
+    rows = read_halves(table, tokenizer, SETTINGS["max_length"], run, "benchmark").with_mismatched(
+        SETTINGS["max_length"]
+    )
+    assert rows.label is not None
+    found = []
+    for place in rows.members:
+        row, other = rows.answers[int(place)], rows.mismatched_row(int(place))
+        assert other is not None
+        ids = {"prompt_ids": list(row.prompt_ids), "completion_ids": list(row.completion_ids)}
+        found.append({**ids, "KL_completion_ids": list(other.completion_ids), "label": bool(rows.label[place])})
+    return found
 
 
 def fitting(demonstrations: list[Any], preferences: list[Any], tokenizer: Any) -> tuple[list[Any], list[Any]]:
@@ -184,43 +224,39 @@ def measured(watch: Watch, module: Any, *names: str) -> Iterator[None]:
             setattr(module, name, function)
 
 
-def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict[str, float]:
-    """One epoch of a task by the stage's own body; what is measured is its loop (and the reference's passes)."""
-    shared = {
+def train(task: str, engine: str = "deepspeed", reference: bool = False) -> dict[str, Any]:
+    """One epoch of a method by the stage's own body; what is measured is its loop, and the reference's passes where `reference`
+    says so. `curve` has loss and gradient norm of each logged step."""
+    method, base, watch = METHODS[task], FOLDER / "base", Watch()
+    config = {
         "num_train_epochs": 1.0,
         "batch_size": SETTINGS["batch_size"],
-        "learning_rate": RATE,
+        "learning_rate": SETTINGS["learning_rate"],
+        "lr_scheduler_type": "linear",
+        "warmup_ratio": 0.0,
         "max_length": SETTINGS["max_length"],
+        "logging_steps": SETTINGS["logging_steps"],
         "save_steps": 10**6,
+        **method.ours,
     }
-    watch, base = Watch(), FOLDER / "base"
-    supervised = json.loads((FOLDER / "rows.json").read_text())["supervised"][task]
+    supervised = json.loads((FOLDER / "rows.json").read_text())["supervised"][method.data]
+    run = new_run(task, engine)
     if engine == "plain":
-        watch.wrap("fit", plain_loop)(SFTConfig(**shared))
-    elif task == "sft":
+        watch.wrap("fit", plain_loop)(SFTConfig(**config))
+        return {"tokens": supervised, **watch.measures(watch.seconds["fit"])}
+    if method.stage == "sft":
         with measured(watch, sft, "fit"):
-            sft.train_sft(
-                SFTConfig(**shared), base=base, demonstrations=FOLDER / "demonstrations", run=new_run(task, engine)
-            )
-    elif task == "reward":
+            sft.train_sft(SFTConfig(**config), base=base, demonstrations=FOLDER / "demonstrations", run=run)
+    elif method.stage == "reward":
         with measured(watch, reward, "fit"):
-            reward.train_reward(
-                RewardConfig(**shared, check_rows=1),
-                base=base,
-                preferences=FOLDER / "preferences",
-                run=new_run(task, engine),
-            )
+            reward.train_reward(RewardConfig(**config), base=base, preferences=FOLDER / "preferences", run=run)
     else:
         with measured(watch, offline, "fit", "own_scores"):
-            offline.train_offline(
-                AlignConfig(**shared),
-                policy=base,
-                reference=None,
-                preferences=FOLDER / "preferences",
-                run=new_run(task, engine),
-            )
+            offline.train_offline(AlignConfig(**config), policy=base, preferences=FOLDER / "preferences", run=run)
     seconds = watch.seconds["fit"] + (watch.seconds["own_scores"] if reference else 0.0)
-    return {"seconds": seconds, "tokens": supervised, "memory_mb": watch.peak}
+    curve = [json.loads(line) for line in (run.side / "curves.jsonl").read_text().splitlines()]
+    points = [{name: point[name] for name in SHOWN if name in point} for point in curve if "loss" in point]
+    return {"tokens": supervised, "curve": points, **watch.measures(seconds)}
 
 
 def plain_loop(config: SFTConfig) -> None:
@@ -243,6 +279,7 @@ def plain_loop(config: SFTConfig) -> None:
 
 def main() -> None:
     """Answer each line of the input."""
+    cast(dict[str, Any], catalogue.METHODS).update(METHODS_OF_BENCHMARKS)
     torch.set_num_threads(SETTINGS["threads"])
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -183,7 +183,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.models.trainers.whole_step",
         ),
         "Demonstrations, pairs, labelled and ranked answers and what a reference says of them as a trainer reads them, and what offline losses share.",
-        version="2",
+        version="3",
     ),
     "journal": Shared(("alignflow.models.generation.journal",), "The journal of rows."),
     "generation": Shared(

@@ -106,10 +106,10 @@ class Request:
     uniform: torch.Tensor | None = None
     jsd_beta: float = 0.5
 
-    def chunk(self, head: Head, raw: torch.Tensor, part: slice) -> Chunk:
-        """The tokens `part`, whose product of the head is `raw`."""
+    def chunk(self, head: Head, raw: torch.Tensor, part: slice, which: Sequence[str]) -> Chunk:
+        """The tokens `part`, whose product of the head is `raw`; the reference's head runs where one of the statistics `which` compares."""
         other = None
-        if self.reference is not None and any(STATISTICS[name].compares for name in self.which):
+        if self.reference is not None and any(STATISTICS[name].compares for name in which):
             with torch.no_grad():
                 other = self.reference.head.scaling.apply(product(self.reference.head, self.reference.hidden[part]))
         uniform = None if self.uniform is None else self.uniform[part]
@@ -126,7 +126,7 @@ def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple
         return _Statistics.apply(hidden, head.module.weight, head.module.bias, head, request)
 
     def values(states: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
-        chunk = request.chunk(head, product(head, states), part)
+        chunk = request.chunk(head, product(head, states), part, request.which)
         return tuple(STATISTICS[name].value(chunk) for name in request.which)
 
     parts = []
@@ -154,6 +154,10 @@ def product(head: Head, hidden: torch.Tensor) -> torch.Tensor:
     return linear(hidden.to(head.dtype), weight.to(head.dtype), None if bias is None else bias.to(head.dtype))
 
 
+Learnt = tuple[str, torch.Tensor, torch.Tensor]
+"""A statistic that something is learnt through: its name, its values, and their gradient."""
+
+
 class _Statistics(torch.autograd.Function):
     """Statistics of a plain linear head, whose logits are computed again in the backward pass."""
 
@@ -164,7 +168,7 @@ class _Statistics(torch.autograd.Function):
         states, matrix, offset = _cast(head.dtype, hidden, weight, bias)
         found: list[list[torch.Tensor]] = []
         for part in _parts(hidden):
-            chunk = request.chunk(head, linear(states[part], matrix, offset), part)
+            chunk = request.chunk(head, linear(states[part], matrix, offset), part, request.which)
             found.append([STATISTICS[name].value(chunk) for name in request.which])
         values = tuple(torch.cat(column) for column in zip(*found, strict=True))
         ctx.save_for_backward(hidden, weight, bias, *values)
@@ -185,11 +189,14 @@ class _Statistics(torch.autograd.Function):
         of_hidden = torch.zeros_like(hidden) if wants_hidden else None
         of_weight = torch.zeros_like(weight) if wants_weight else None
         of_bias = torch.zeros_like(bias) if wants_bias else None
-        for part in _parts(hidden):
-            chunk = request.chunk(head, linear(states[part], matrix, offset), part)
-            of_logits = _of_logits(chunk, request.which, [value[part] for value in values], gradients, part)
-            if of_logits is None:
-                continue
+        learnt: list[Learnt] = [
+            (name, value, gradient)
+            for name, value, gradient in zip(request.which, values, gradients, strict=True)
+            if gradient is not None and STATISTICS[name].gradient is not None
+        ]
+        for part in _parts(hidden) if learnt else ():
+            chunk = request.chunk(head, linear(states[part], matrix, offset), part, [name for name, _, _ in learnt])
+            of_logits = _of_logits(chunk, learnt, part)
             of_product = head.scaling.backward(chunk.logits, of_logits).to(head.dtype)
             if of_hidden is not None:
                 of_hidden[part] = of_product @ matrix
@@ -200,20 +207,15 @@ class _Statistics(torch.autograd.Function):
         return of_hidden, of_weight, of_bias, None, None
 
 
-def _of_logits(
-    chunk: Chunk,
-    which: Sequence[str],
-    values: Sequence[torch.Tensor],
-    gradients: Sequence[torch.Tensor | None],
-    part: slice,
-) -> torch.Tensor | None:
-    """The gradient of a chunk's logits, summed over the statistics that have one; None for none."""
-    total = None
-    for name, value, gradient in zip(which, values, gradients, strict=True):
+def _of_logits(chunk: Chunk, learnt: Sequence[Learnt], part: slice) -> torch.Tensor:
+    """The gradient of a chunk's logits, summed over the statistics that have one; there must be one."""
+    total: torch.Tensor | None = None
+    for name, value, gradient in learnt:
         rule = STATISTICS[name].gradient
-        if rule is not None and gradient is not None:
-            term = rule(chunk, value, gradient[part])
-            total = term if total is None else total.add_(term)
+        assert rule is not None
+        term = rule(chunk, value[part], gradient[part])
+        total = term if total is None else total.add_(term)
+    assert total is not None
     return total
 
 

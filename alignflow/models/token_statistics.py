@@ -89,8 +89,21 @@ class Chunk:
     @cached_property
     def reference(self) -> torch.Tensor:
         """(tokens, vocabulary): the second model's log-probabilities, rounded as the first one's: equal models differ by exactly 0."""
+        return self._reference_logits() - self.reference_normaliser
+
+    @cached_property
+    def reference_normaliser(self) -> torch.Tensor:
+        """(tokens, 1): log of the sum of exponentials of the second model."""
+        return self._reference_logits().logsumexp(-1, keepdim=True)
+
+    @property
+    def reference_logps(self) -> torch.Tensor:
+        """(tokens,): the second model's log-probability of the token that stands there."""
+        return (self._reference_logits().gather(-1, self.targets[:, None]) - self.reference_normaliser)[:, 0]
+
+    def _reference_logits(self) -> torch.Tensor:
         assert self.reference_logits is not None, "a statistic that compares needs a reference"
-        return self.reference_logits - self.reference_logits.logsumexp(-1, keepdim=True)
+        return self.reference_logits
 
     @cached_property
     def reference_probabilities(self) -> torch.Tensor:
@@ -215,7 +228,7 @@ def _generalized_jsd_gradient(chunk: Chunk, values: Values, gradient: torch.Tens
 
 
 def _reference_logps(chunk: Chunk) -> Values:
-    return chunk.reference.gather(-1, chunk.targets[:, None])[:, 0]
+    return chunk.reference_logps
 
 
 def _picks(chunk: Chunk) -> torch.Tensor:

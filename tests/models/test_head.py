@@ -190,3 +190,30 @@ def test_logits_of_all_tokens_are_never_in_memory(names):
     ):
         head_statistics(Head(module, Scaling(), torch.float64), hidden, Request(names, targets, TOP, reference))
     assert sizes and max(sizes) <= max(TOKENS * WIDTH, WIDTH * VOCABULARY) < TOKENS * VOCABULARY
+
+
+def test_the_references_head_does_not_run_again_where_nothing_is_learnt_through_it():
+    hidden, module, targets, reference = parts()
+    ran = []
+    counting = torch.nn.Sequential(reference.head.module)
+    counting.register_forward_hook(lambda *_: ran.append(1))
+    other = Reference(Head(counting, reference.head.scaling, torch.float64), reference.hidden)
+    names = ("logps", "reference_logps", "forward_kl")
+    logps, _, kl = head_statistics(
+        Head(module, Scaling(), torch.float64), hidden, Request(names, targets, reference=other)
+    )
+    chunks = len(ran)
+    logps.sum().backward(retain_graph=True)
+    assert len(ran) == chunks > 0
+    kl.sum().backward()
+    assert len(ran) == 2 * chunks
+
+
+def test_a_model_beside_itself_has_log_probabilities_that_differ_by_exactly_0():
+    hidden, module, targets, _ = parts(torch.float32)
+    head = Head(module, Scaling(), torch.float32)
+    itself = Reference(head, hidden.detach())
+    names = ("logps", "reference_logps", "forward_kl")
+    logps, reference_logps, kl = head_statistics(head, hidden, Request(names, targets, reference=itself))
+    assert torch.equal(logps, reference_logps)
+    assert not kl.any()

@@ -64,28 +64,42 @@ def _kept(run: Run) -> Path | None:
 @torch.no_grad()
 def _scores(policy: Policy, rows: OfflineRows, per_token: bool, run: Run) -> dict[str, torch.Tensor]:
     """The tensors of `Scores` for one side, in every process. Each process runs its share of the rows; the answers of a row stand in
-    one pass, where they share their prompt.
+    one pass, where they share their prompt, also with the answers to other prompts that stand beside them.
     """
     count = len(rows.answers)
     starts = np.concatenate([[0], rows.answer_tokens.cumsum()])
     sums, tokens = torch.zeros(count), torch.zeros(int(starts[-1]) if per_token else 0)
-    for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
+    beside = np.full(count, -1) if rows.mismatched is None else rows.mismatched
+    of_others = torch.zeros(count)
+    for own in passes(_lengths(rows, beside), run.runtime.micro_batch_tokens):
         places, _ = rows.places(own.rows)
-        found = policy.token_statistics([rows.answers[int(place)] for place in places])
+        with_other = places[beside[places] >= 0]
+        answers = [rows.answers[int(place)] for place in places]
+        found = policy.token_statistics([*answers, *mismatched_at(rows, with_other)])
         if not own.counts:
             continue
-        sums[torch.from_numpy(places)] = found.sums().cpu()
+        of_answers, of_beside = found.sums().cpu().split([len(places), len(with_other)])
+        sums[torch.from_numpy(places)] = of_answers
+        of_others[torch.from_numpy(with_other)] = of_beside
         if per_token:
-            for place, logps in zip(
-                places, found.values["logps"].cpu().split(found.counts().long().tolist()), strict=True
-            ):
+            of_tokens = found.values["logps"].cpu().split(found.counts().long().tolist())
+            for place, logps in zip(places, of_tokens[: len(places)], strict=True):
                 tokens[int(starts[place]) : int(starts[place + 1])] = logps
     shared = {"sums": group.sum_tensor(sums)}
     if per_token:
         shared["tokens"] = group.sum_tensor(tokens)
     if rows.mismatched is not None:
-        shared["mismatched"] = mismatched_sums(policy, rows, range(count), run)
+        known = torch.from_numpy(beside >= 0)
+        shared["mismatched"] = group.sum_tensor(of_others).masked_fill(~known, float("nan"))
     return shared
+
+
+def _lengths(rows: OfflineRows, beside: np.ndarray) -> Sequence[int]:
+    """(rows,): tokens of each row in one pass, with the answers at `beside` after the prompts of its own (-1: none)."""
+    if rows.mismatched is None:
+        return rows.lengths
+    more = np.where(beside >= 0, rows.answer_tokens[beside], 0)[rows.members]
+    return (np.asarray(rows.lengths) + np.diff(np.concatenate([[0], more.cumsum()])[rows.starts])).tolist()
 
 
 @torch.no_grad()
