@@ -29,7 +29,8 @@ def parsed_options(config: BaseModel, where: str) -> BaseModel | None:
     for holder, field, table in HOLDERS:
         if isinstance(config, holder) and not (table == "judges" and ":" in getattr(config, field)):
             row: Any = catalogue.look_up(catalogue.TABLES[table], getattr(config, field), f"{where}.{field}")
-            return catalogue.parse_options(row, config.options, f"{where}.options")  # type: ignore[attr-defined]
+            options: BaseModel = catalogue.parse_options(row, config.options, f"{where}.options")  # type: ignore[attr-defined]
+            return options
     return None
 
 

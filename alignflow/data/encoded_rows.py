@@ -144,7 +144,8 @@ class EncodedRows:
 
     def lengths(self, answer: str) -> np.ndarray:
         """(rows,) int32: tokens of each answer and of what stands before it."""
-        return self.prompt_lengths[answer] + self.completion_lengths[answer]
+        lengths: np.ndarray = self.prompt_lengths[answer] + self.completion_lengths[answer]
+        return lengths
 
     def row(self, index: int) -> tuple[AnswerIds, ...]:
         """The answers of a row, in the order of `answers`; those with the first one's prompt share the tuple of its ids."""
@@ -204,7 +205,8 @@ class _Names(Sequence[str]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         batch, place = self._rows.place(range(len(self))[index])
-        return batch.column("id")[place].as_py()
+        name: str = batch.column("id")[place].as_py()
+        return name
 
 
 def _numbers(column: pa.Array) -> np.ndarray:

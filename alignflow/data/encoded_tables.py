@@ -46,8 +46,8 @@ class EncodedTable:
 
     def __init__(self, table: Path, kind: EncodedKind, tokenizer: Any, run: Run):
         self._table, self._kind, self._tokenizer, self._run = Path(table).absolute(), kind, tokenizer, run
-        in_store = artifact_of(self._table) is not None and run.encoded is not None
-        self.directory = directory_of(run.encoded if in_store else run.work / PLACE, table_digest(self._table))
+        encoded = run.encoded if artifact_of(self._table) is not None else None
+        self.directory = directory_of(run.work / PLACE if encoded is None else encoded, table_digest(self._table))
         self._prefix = f"{kind.name}-{identity_of(kind, tokenizer)}-"
 
     def make(self) -> Iterator[None]:

@@ -224,7 +224,7 @@ def decode_completion(tokenizer: Any, ids: Sequence[int], *, ended: bool = False
             ids = ids[places[-1] + len(opening) :]
         elif not places and _lacks_text(tokenizer, ids, opening):
             return ""
-    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     before, after = blanks_around(tokenizer)
     return text.removeprefix(before).removesuffix(after if ended else "")
 

@@ -266,7 +266,7 @@ def text_after(tokenizer: Any, roles: tuple[str, ...]) -> list[str | None]:
         except TemplateRefusedError:
             text = ""
         after = [text.partition(mark)[2].partition(_MARKS[0])[0] if mark in text else None for mark in marks]
-        remembered.after[roles] = after  # type: ignore[assignment]
+        remembered.after[roles] = after
     return remembered.after[roles]
 
 

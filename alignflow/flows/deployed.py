@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from prefect import Flow, flow, get_run_logger
@@ -33,9 +33,13 @@ from alignflow.tasks.launch.child import listening
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Result = dict[str, ArtifactRef] | State[Any]
-STOP, FOLLOW = "only this stage", "and the stages after it"
 Then = Literal["only this stage", "and the stages after it"]
-JudgeName = Literal[tuple(catalogue.JUDGES)]  # type: ignore[valid-type]
+STOP: Then = "only this stage"
+FOLLOW: Then = "and the stages after it"
+if TYPE_CHECKING:
+    JudgeName = str
+else:
+    JudgeName = Literal[tuple(catalogue.JUDGES)]  # the form offers these; a type checker cannot read a table
 PipelineSettings: Any = pipeline_form()
 PreferenceSettings: Any = preference_form()
 

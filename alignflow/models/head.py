@@ -217,7 +217,7 @@ def _of_logits(
     return total
 
 
-def _cast(dtype: torch.dtype, *tensors: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+def _cast(dtype: torch.dtype, *tensors: torch.Tensor | None) -> tuple[Any, ...]:
     return tuple(None if tensor is None else tensor.detach().to(dtype) for tensor in tensors)
 
 

@@ -146,7 +146,7 @@ def _problem(database: Path) -> str:
                 if database.stat().st_size <= CHECKED_WHOLE:
                     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                     if found != "ok":
-                        return found.splitlines()[-1]
+                        return str(found).splitlines()[-1]
                 tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
                 return "it lacks tables" if tables and "alembic_version" not in tables else ""
             finally:

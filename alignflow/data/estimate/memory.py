@@ -130,6 +130,8 @@ def passes(learner: Learner, place: Place) -> list[Phase]:
     logits = LOGIT_BYTES * min(learner.head_tokens, HEAD_CHUNK[place.device]) * shape.vocab_size
     copies = BF16 * shape.layer_matrices if place.precision == "bf16" else 0
     one = copies / shape.num_hidden_layers
+    kept: float
+    working: float
     if learner.gradient_checkpointing:
         kept, working = FP32 * shape.hidden_size * tokens * shape.num_hidden_layers, (1 + IN_FLIGHT) * layer
     else:

@@ -95,7 +95,7 @@ def place_of(runtime: Runtime) -> Place:
         runtime.zero_stage,
         runtime.world_size,
         runtime.nodes,
-        runtime.offload,  # type: ignore[arg-type]
+        runtime.offload,
     )
 
 

@@ -182,7 +182,7 @@ def share_out(model: Any, runtime: Runtime) -> None:
 @contextlib.contextmanager
 def _uncompiled() -> Iterator[None]:
     """Let torch.compile give functions back as they are: to load the compiler for Muon, which is not offered, takes a second."""
-    compile_, torch.compile = torch.compile, lambda function, *_, **__: function  # type: ignore[assignment]
+    compile_, torch.compile = torch.compile, lambda function, *_, **__: function
     try:
         yield
     finally:

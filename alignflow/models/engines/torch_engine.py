@@ -36,7 +36,8 @@ class TorchEngine:
 
     def parts(self) -> Parts:
         """Weights and optimizer state, whole."""
-        parts, steps = {}, 0.0
+        parts: Parts = {}
+        steps = 0.0
         for name, parameter in self._trainable().items():
             known = self._optimizer.state.get(parameter, {})
             steps = float(known.get("step", steps))

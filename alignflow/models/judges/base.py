@@ -92,7 +92,7 @@ class Judge(Protocol):
             that the row journal never takes another judge's labels for its own.
     """
 
-    pointwise: bool
+    pointwise: ClassVar[bool]
     fingerprint: str
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from alignflow.data.configs.options import RewardModelJudgeOptions
 from alignflow.models.generation.journal import model_identity
 from alignflow.models.judges.base import Candidate, JudgeInputs, PointwiseJudge, needed_model, sigmoid
-from alignflow.models.reward_model import load_reward_model
+from alignflow.models.reward_model import RewardModel, load_reward_model
 
 
 class RewardModelJudge(PointwiseJudge):
@@ -17,10 +17,11 @@ class RewardModelJudge(PointwiseJudge):
     def __init__(self, options: RewardModelJudgeOptions, inputs: JudgeInputs):
         path = needed_model(options.model, inputs.reward_model, "reward_model", "a reward model")
         self.fingerprint = model_identity(path)
-        self._model = load_reward_model(path, inputs.run.runtime)
+        self._model: RewardModel | None = load_reward_model(path, inputs.run.runtime)
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
         """Rewards; the model re-tokenises from text with its own tokenizer."""
+        assert self._model is not None, "the judge is closed"
         scores = self._model.score(
             [(list(candidate.prompt), candidate.text, candidate.ended) for candidate in candidates]
         )

@@ -93,7 +93,7 @@ def read_sides(
     if mismatched:
         longest, _ = room(max_length, context, "max_length")
         sides = {side: rows.with_mismatched(longest) for side, rows in sides.items()}
-        if lonely := sum(int((rows.mismatched < 0).sum()) for rows in sides.values()):  # type: ignore[operator]
+        if lonely := sum(int((rows.mismatched < 0).sum()) for rows in sides.values()):
             run.warn(
                 f"{lonely} answers have no answer of another prompt near them that fits in max_length: they tell nothing of the KL"
             )
