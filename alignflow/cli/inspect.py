@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
     app.command("inspect")(inspect)
 
 
-def inspect(
+def inspect(  # noqa: PLR0913 (an option of the command each)
     data: Annotated[
         str,
         typer.Argument(

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command()(label)
 
 
-def label(
+def label(  # noqa: PLR0913 (an option of the command each)
     prompts: Annotated[
         str, typer.Option(metavar="PROMPTS", help="Prompts to answer: a file, a saved data set, or a Hub id.")
     ],

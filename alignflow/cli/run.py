@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def run(
+def run(  # noqa: PLR0913 (an option of the command each)
     recipe: RecipePath,
     settings: Settings = None,
     smoke: Smoke = False,

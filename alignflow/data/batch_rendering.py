@@ -209,9 +209,7 @@ def _encode_answers(part: _Part, turns: Sequence[Answer], sampled: bool) -> list
             return None
         messages, text, ended = turn
         return _placed(
-            lambda: place_answer(
-                part.tokenizer, messages, text, ended=ended, sampled=sampled, whole=whole, prompt=prompt
-            )
+            lambda: place_answer(part.tokenizer, messages, text, ended=ended, sampled=sampled, written=(whole, prompt))
         )
 
     return _divided(

@@ -60,8 +60,8 @@ def compute_reference(
     policy = load_policy(checkpoint, run.runtime, in_parts=True)
     digest = identity(checkpoint)[1]
     data = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
-    kind, directory = fed_by(config.family, data, "reference")
-    sides = read_sides(config.family, kind, directory, policy, config.max_length, run, "reference", config.mismatched)
+    fed = fed_by(config.family, data, "reference")
+    sides = read_sides(fed, policy, config.max_length, run, "reference", config.mismatched)
     answers = ConcatDataset(
         [part for rows in sides.values() for part in (rows.answers, mismatched_rows(rows)) if len(part)]
     )

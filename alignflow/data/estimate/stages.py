@@ -141,12 +141,12 @@ def _taking_in(asked: Asked, weights: int) -> Demand:
 
 def _sft(asked: Asked) -> Demand | None:
     config: SFTConfig = asked.config
-    return _training(asked, asked.shapes["base"], config, config.max_length)
+    return _training(asked, asked.shapes["base"], config.max_length)
 
 
 def _reward(asked: Asked) -> Demand | None:
     config: RewardConfig = asked.config
-    return _training(asked, asked.shapes["base"], config, config.about_loss.answers * config.max_length, scores=True)
+    return _training(asked, asked.shapes["base"], config.about_loss.answers * config.max_length, scores=True)
 
 
 def _align(asked: Asked) -> Demand | None:
@@ -166,13 +166,12 @@ def _offline(asked: Asked) -> Demand | None:
             return None
         frozen = teacher.parameters
     longest_row = method.learns_from().answers * config.max_length
-    return _training(asked, shape, config, longest_row, frozen=frozen, values=method.value_network)
+    return _training(asked, shape, longest_row, frozen=frozen, values=method.value_network)
 
 
 def _training(
     asked: Asked,
     shape: ModelShape | None,
-    config: TrainingConfig,
     longest_row: int,
     *,
     scores: bool = False,
@@ -181,6 +180,7 @@ def _training(
 ) -> Demand | None:
     """One model that learns from rows (or pairs) of at most `longest_row` tokens, beside `frozen` weights that do not; with `values`
     a value network on its backbone, which never is an adapter, learns too."""
+    config: TrainingConfig = asked.config
     if shape is None:
         return None
 

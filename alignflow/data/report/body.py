@@ -40,7 +40,7 @@ SHOWN_SAMPLES = 3
 COST = ("wall_s", "cpu_s", "gpu_s", "tokens", "tokens_per_s", "peak_memory_mb")
 
 
-def report(
+def report(  # noqa: PLR0913 (an input of the stage each)
     config: ReportConfig,
     *,
     init: Path | None = None,

@@ -67,11 +67,8 @@ def train_offline(
     *,
     policy: Path,
     reference: Path | None = None,
-    preferences: Path | None = None,
-    unpaired: Path | None = None,
-    rankings: Path | None = None,
-    demonstrations: Path | None = None,
     run: Run,
+    **tables: Path | None,
 ) -> dict[str, float | None]:
     """Align the checkpoint `policy` by `config.method` on train.parquet of the data that is given.
 
@@ -80,11 +77,9 @@ def train_offline(
         policy: The checkpoint to start from.
         reference: What the stage `reference` made of the same data; None: the reference is `policy` itself, and scores
             it here before training.
-        preferences: Directory of pairs.
-        unpaired: Directory of answers with labels.
-        rankings: Directory of lists of answers with scores.
-        demonstrations: Directory of conversations.
         run: Where to write.
+        tables: Directories of data by their kind: `preferences` of pairs, `unpaired` of answers with labels, `rankings` of lists of answers
+            with scores, `demonstrations` of conversations.
 
     Metrics: those of the method's loss for the last logged steps, and `eval_` ones on heldout.parquet.
 
@@ -95,14 +90,13 @@ def train_offline(
     """
     row = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
     options = catalogue.parse_options(row, config.options, "align.options")
-    given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
-    kind, directory = fed_by(row.family, given, "align")
+    fed = fed_by(row.family, tables, "align")
     group.join(run.runtime)
     model = load_policy(policy, run.runtime, trainable=True)
     add_adapter(model, config, policy)
-    if summary := row.learns_from().feed(kind).summary:
-        run.note(f"{config.method} reads {kind}: {summary}")
-    data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
+    if summary := row.learns_from().feed(fed.kind).summary:
+        run.note(f"{config.method} reads {fed.kind}: {summary}")
+    data = read_sides(fed, model, config.max_length, run, "align", row.mismatched)
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
     if row.needs_reference and not row.live_reference:
@@ -142,11 +136,11 @@ def train_offline(
         lambda: evaluate_rows(sides["heldout"], method, run),
     )
     warn_of_displacement(before, sides["heldout"], metrics, config.max_logps_drop, run)
-    went_in = licences_of(policy, directory, teacher_of(row, options))
+    went_in = licences_of(policy, fed.directory, teacher_of(row, options))
     save_model(
         model,
         run.out,
-        card_of(config.method, options, {kind if kind != "preferences" else "pairs": str(len(rows))}, went_in),
+        card_of(config.method, options, {fed.kind if fed.kind != "preferences" else "pairs": str(len(rows))}, went_in),
     )
     for each in (engine, *beside.values()):
         each.close()

@@ -26,7 +26,7 @@ from alignflow.models.trainers.offline import (
     train_offline,
 )
 from alignflow.models.trainers.offline_rows import read_scored
-from alignflow.models.trainers.reference_scores import fed_by
+from alignflow.models.trainers.reference_scores import Fed, fed_by
 
 SCORED = [("the cat", ["cat mat", "bird mat", "dog mat"]), ("the hill", ["cat rain", "bird rain", "dog rain"])]
 
@@ -89,10 +89,8 @@ def test_a_held_out_loss_that_is_not_a_number_is_told(rankings, tiny_checkpoint,
 def test_of_several_tables_the_most_direct_one_is_read_and_one_that_it_cannot_read_is_refused(tmp_path):
     pairs, labels = tmp_path / "pairs", tmp_path / "labels"
     given = {"preferences": pairs, "unpaired": labels, "rankings": None}
-    assert fed_by("unpaired", given, "align") == ("unpaired", labels) and fed_by("lists", given, "align") == (
-        "preferences",
-        pairs,
-    )
+    assert fed_by("unpaired", given, "align") == Fed("unpaired", "unpaired", labels)
+    assert fed_by("lists", given, "align") == Fed("lists", "preferences", pairs)
     with pytest.raises(TrainingError, match="give rankings"):
         fed_by("scored", given, "align")
 
