@@ -36,7 +36,7 @@ class AnswerIds(NamedTuple):
     mask: tuple[bool, ...] = ()
 
 
-class EncodedRow(NamedTuple):
+class RowIds(NamedTuple):
     """A row of a table as it is written.
 
     Attributes:
@@ -80,7 +80,7 @@ class EncodedRowWriter:
         self._writer.close()
         self._file.close()
 
-    def write(self, rows: Sequence[EncodedRow]) -> None:
+    def write(self, rows: Sequence[RowIds]) -> None:
         """Add rows. A prompt that is the one of the row's first answer is written once."""
         columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
         for row in rows:

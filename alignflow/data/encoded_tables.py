@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from alignflow.data.artifacts import artifact_of, canonical_json, checked_manifest, file_digest, text_digest
 from alignflow.data.encoded_kinds import EncodedKind
 from alignflow.data.encoded_place import PLACE, TEMPORARY, check_whole, directory_of
-from alignflow.data.encoded_rows import FORMAT, EncodedRow, EncodedRows, EncodedRowWriter
+from alignflow.data.encoded_rows import FORMAT, EncodedRows, EncodedRowWriter, RowIds
 from alignflow.data.host import remove_abandoned, this_host
 from alignflow.data.records import table_batches
 from alignflow.data.run import Run
@@ -103,7 +103,7 @@ class EncodedTable:
             parts = [part for row in rows for part in self._kind.expand(row)]
             answers = self._kind.encode(self._tokenizer, parts)
             writer.write(
-                [EncodedRow(row["id"], found, self._values(row)) for row, found in zip(parts, answers, strict=True)]
+                [RowIds(row["id"], found, self._values(row)) for row, found in zip(parts, answers, strict=True)]
             )
             done += len(rows)
             if time.monotonic() - started > SHOWN_AFTER_S:

@@ -26,8 +26,8 @@ from alignflow.flows.calls import Caller
 from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_form, stage_form
 from alignflow.flows.inputs import find_inputs, steps_of
 from alignflow.flows.pipeline import Outcome, Selection, check_step, refuse_missing, selected, walk, walk_nodes
-from alignflow.flows.preference_data import Order, make_job, preference_form
-from alignflow.flows.requests import Request, check_size, one_run_of, recipe_path, request, served_store
+from alignflow.flows.preference_data import Order, check_order, preference_form
+from alignflow.flows.requests import RunRequest, check_size, one_run_of, recipe_path, request, served_store
 from alignflow.flows.run_pages import Story
 from alignflow.tasks.launch.child import listening
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -184,7 +184,7 @@ def inputs_form(stage: str) -> type[Form]:
 
 
 def run_alone(
-    stage: str, asked: Request, named: dict[str, str], follow: bool, force: bool, store: ArtifactStore
+    stage: str, asked: RunRequest, named: dict[str, str], follow: bool, force: bool, store: ArtifactStore
 ) -> list[Outcome]:
     """Run one step of a recipe, and those after it where they follow; everything that they take is found first."""
     caller = Caller(asked.recipe(), store)
@@ -222,14 +222,14 @@ def rlaif_data(
 
     def work(store: ArtifactStore) -> list[Outcome]:
         order = Order(prompts, model, judge, tuple(judge_options.items()), (*settings.given(),), out)
-        job = make_job(order, store, store.root.parent)
+        checked = check_order(order, store, store.root.parent)
         with (
-            one_run_of(job.recipe, store, get_run_logger().info),
-            Story(job.recipe.name, store) as story,
+            one_run_of(checked.recipe, store, get_run_logger().info),
+            Story(checked.recipe.name, store) as story,
             listening(story.progress),
         ):
-            outcomes = walk_nodes(job.caller, job.caller.nodes, set(), story.narrator, job.inputs)
-        for line in job.deliver(outcomes):
+            outcomes = walk_nodes(checked.caller, checked.caller.nodes, set(), story.narrator, checked.inputs)
+        for line in checked.deliver(outcomes):
             get_run_logger().info("%s", line)
         return outcomes
 

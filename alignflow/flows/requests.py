@@ -20,7 +20,7 @@ from alignflow.tasks.store.store_root import home_is_set
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """A recipe file and what is changed in it.
 
     Attributes:
@@ -39,9 +39,9 @@ class Request:
         return smoke_recipe(recipe) if self.smoke else recipe
 
 
-def request(path: str, form: Form, more: Sequence[str], smoke: bool = False) -> Request:
+def request(path: str, form: Form, more: Sequence[str], smoke: bool = False) -> RunRequest:
     """What a filled form asks for; `more` are settings as NAME=VALUE, over the form's. Raises RecipeError."""
-    return Request(path, (*form.given(), *(parse_setting(text) for text in more)), smoke)
+    return RunRequest(path, (*form.given(), *(parse_setting(text) for text in more)), smoke)
 
 
 def recipe_path(text: str) -> Path:

@@ -44,7 +44,7 @@ Loss = Callable[[Any], LossOutput]
 
 
 @dataclass(frozen=True)
-class Method:
+class BoundMethod:
     """A method bound to its options.
 
     Attributes:
@@ -118,7 +118,7 @@ def train_offline(
     if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(sides["train"], run)
     figures, function = StepFigures(row, options, sides, config.seed, run), row.resolve()
-    method = Method(lambda batch: function(batch, options), row.family == "pairs", figures)
+    method = BoundMethod(lambda batch: function(batch, options), row.family == "pairs", figures)
     rows = data["train"]
     beside = (
         {VALUE: make_engine(value.model, config.model_copy(update={"lora": None}), run.runtime)}
@@ -163,7 +163,7 @@ def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:
     return {"score_mean": mean, "score_std": deviation}
 
 
-def parted_losses(method: Method, answers: OfflineBatch) -> tuple[LossOutput, dict[str, torch.Tensor]]:
+def parted_losses(method: BoundMethod, answers: OfflineBatch) -> tuple[LossOutput, dict[str, torch.Tensor]]:
     """The loss with gradients of the policy alone and, where a value network learns beside it, its sum with those of that network
     alone: two engines, two graphs.
     """
@@ -186,7 +186,7 @@ def settings_shown(options: BaseModel) -> dict[str, str]:
     return {name: str(value) for name, value in shown.items()}
 
 
-def offline_compute(train: Answers, method: Method, config: AlignConfig) -> Compute:
+def offline_compute(train: Answers, method: BoundMethod, config: AlignConfig) -> Compute:
     """What `fit` runs on each micro-batch of training rows; `sft_coefficient` weighs the chosen answers' NLL per token
     (RPO, arXiv 2404.19733)."""
 
@@ -235,7 +235,7 @@ def check_start(train: Answers, run: Run) -> None:
 
 
 @torch.no_grad()
-def evaluate_rows(side: Answers, method: Method, run: Run) -> dict[str, float | None]:
+def evaluate_rows(side: Answers, method: BoundMethod, run: Run) -> dict[str, float | None]:
     """`eval_loss`, `eval_nll_loss` and the loss's metrics on held-out rows, as means over rows.
 
     A token loss is a mean over tokens, and so is the NLL of a method with one.

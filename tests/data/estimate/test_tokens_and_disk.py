@@ -3,7 +3,7 @@
 from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.estimate.disk import published_bytes, state_bytes
-from alignflow.data.estimate.memory import Learner
+from alignflow.data.estimate.memory import LearningModel
 from alignflow.data.estimate.shapes import ModelShape
 from alignflow.data.estimate.tokens import Tokens, implied_tokens
 
@@ -59,6 +59,6 @@ def test_what_is_not_known_is_none():
 
 def test_a_checkpoint_is_fp32_and_three_states_hold_three_numbers_per_weight():
     shape = ModelShape("llama", 192, 6, 6, 2, 32, 512, 4096, tied=True)
-    assert published_bytes(Learner(shape, 1, 1)) == 4 * 3_148_224
-    assert state_bytes([Learner(shape, 1, 1)]) == 3 * 3 * 4 * 3_148_224
-    assert published_bytes(Learner(shape, 1, 1, lora_rank=8)) == 4 * shape.lora_parameters(8)
+    assert published_bytes(LearningModel(shape, 1, 1)) == 4 * 3_148_224
+    assert state_bytes([LearningModel(shape, 1, 1)]) == 3 * 3 * 4 * 3_148_224
+    assert published_bytes(LearningModel(shape, 1, 1, lora_rank=8)) == 4 * shape.lora_parameters(8)

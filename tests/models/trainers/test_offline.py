@@ -18,7 +18,7 @@ from alignflow.models.losses.binary_feedback import dro_v
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.offline import (
-    Method,
+    BoundMethod,
     evaluate_rows,
     parted_losses,
     score_constants,
@@ -50,7 +50,7 @@ def batch_of(logps, values):
 @pytest.mark.parametrize("per_token", [False, True])
 def test_each_part_of_a_loss_reaches_its_own_network_and_both_have_the_gradients_of_the_whole(per_token):
     options = DROVOptions(value_per_token=per_token)
-    method = Method(lambda batch: dro_v(batch, options), False, None)
+    method = BoundMethod(lambda batch: dro_v(batch, options), False, None)
 
     def leaves():
         return torch.tensor([-3.5, -1.0, -4.0], requires_grad=True), torch.linspace(-1, 1, 6).requires_grad_(True)
@@ -68,7 +68,7 @@ def test_each_part_of_a_loss_reaches_its_own_network_and_both_have_the_gradients
 
 
 def test_a_method_without_a_value_network_has_one_loss():
-    method = Method(lambda batch: SimpleNamespace(loss=batch.logps), False, None)
+    method = BoundMethod(lambda batch: SimpleNamespace(loss=batch.logps), False, None)
     batch = batch_of(torch.zeros(3), torch.zeros(6))
     assert parted_losses(method, OfflineBatch(**{**vars(batch), "statistics": {}}))[1] == {}
 
@@ -81,7 +81,7 @@ def test_a_held_out_loss_that_is_not_a_number_is_told(rankings, tiny_checkpoint,
     )
     figures = SimpleNamespace(held_out=lambda: lambda rows: {})
     losses = torch.tensor([1.0, float("nan"), 1.0, 1.0, 1.0, 1.0])
-    method = Method(lambda batch: LossOutput(losses, {"rewards": losses}), False, figures)
+    method = BoundMethod(lambda batch: LossOutput(losses, {"rewards": losses}), False, figures)
     found = evaluate_rows(side, method, run)
     assert math.isnan(found["eval_loss"]) and found["eval_rewards"] == 1.0
 
