@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from alignflow.data.artifacts import artifact_of, canonical_json, checked_manifest, file_digest, text_digest
+from alignflow.data.durable import sync
 from alignflow.data.encoded_kinds import EncodedKind
 from alignflow.data.encoded_place import PLACE, TEMPORARY, check_whole, directory_of
 from alignflow.data.encoded_rows import FORMAT, EncodedRows, EncodedRowWriter, RowIds
@@ -115,8 +116,7 @@ class EncodedTable:
 
     def _commit(self, temporary: Path) -> None:
         """Give the file its name, at once and for all; where another process was first, its file stays, because it may be mapped."""
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         target = self.directory / f"{self._prefix}{file_digest(temporary)}.arrow"
         try:
             os.link(temporary, target)
@@ -124,11 +124,7 @@ class EncodedTable:
             return
         except OSError:  # a file system without links
             os.replace(temporary, target)
-        directory = os.open(self.directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(self.directory)
 
 
 def table_digest(table: Path) -> str:

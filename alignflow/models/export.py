@@ -8,6 +8,7 @@ from pathlib import Path
 
 from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.artifacts import verify_whole
+from alignflow.data.durable import sync
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
 from alignflow.models.adapters import has_head
@@ -38,9 +39,9 @@ def export(path: Path, out: Path) -> None:
             shutil.copytree(path, temporary)
             verify_whole(path, temporary)  # the copy, which is what goes out
         for file in (*temporary.rglob("*"), temporary):
-            _sync(file)
+            sync(file)
         os.rename(temporary, out)
-        _sync(out.absolute().parent)
+        sync(out.absolute().parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -51,11 +52,3 @@ def _write_merged(path: Path, out: Path) -> None:
     for name in (CARD, CHECK_ROWS):  # what the model is does not change by merging
         if (path / name).is_file():
             shutil.copyfile(path / name, out / name)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
