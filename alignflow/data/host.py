@@ -95,7 +95,7 @@ def _alive(pid: str) -> bool:
         return False
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the number of a process that is gone, or that no process can have
         return False
     except PermissionError:
         return True
