@@ -1,40 +1,12 @@
 """What is wrong with an artifact, and which of its files are a cache."""
 
 import json
-import os
 
 import pytest
+from stored_chain import flip
 
-from alignflow.tasks.launch.stage import make_manifest
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.verify import inspect, set_aside
-
-
-def publish(store, call):
-    """What a stage of this call would leave, without its process."""
-    area = store.stage_area(call.key)
-    (area / "payload" / "part").mkdir()
-    (area / "payload" / "part" / "text.txt").write_text(call.config["text"] * 9)
-    (area / "payload" / "model.safetensors").write_text("weights")
-    (area / "side" / "log.txt").write_text("a log")
-    result = {"metrics": {"length": 1.0}, "warnings": [], "cost": {}}
-    return store.publish(area, make_manifest(call, store, area, result)).ref
-
-
-@pytest.fixture
-def chain(store, call_of):
-    """Three artifacts, each made from the one before, and one that stands alone."""
-    first = publish(store, call_of(text="a"))
-    second = publish(store, call_of(text="b", source=first))
-    third = publish(store, call_of(text="c", source=second))
-    return first, second, third, publish(store, call_of(text="d"))
-
-
-def flip(path):
-    before, content = path.stat(), bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "{}"])

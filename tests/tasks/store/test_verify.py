@@ -7,43 +7,16 @@ import sqlite3
 import time
 
 import pytest
+from stored_chain import flip, publish
 from waiting import wait_until
 
 from alignflow.data import artifacts
 from alignflow.data.gates import GateRecord
 from alignflow.data.seals import digest_of_bytes, sealed
 from alignflow.tasks.keys.content import settled
-from alignflow.tasks.launch.stage import make_manifest
 from alignflow.tasks.store.gates import GateLedger
 from alignflow.tasks.store.last_good_run import latest, remember
 from alignflow.tasks.store.verify import inspect, set_aside
-
-
-def publish(store, call):
-    """What a stage of this call would leave, without its process."""
-    area = store.stage_area(call.key)
-    (area / "payload" / "part").mkdir()
-    (area / "payload" / "part" / "text.txt").write_text(call.config["text"] * 9)
-    (area / "payload" / "model.safetensors").write_text("weights")
-    (area / "side" / "log.txt").write_text("a log")
-    result = {"metrics": {"length": 1.0}, "warnings": [], "cost": {}}
-    return store.publish(area, make_manifest(call, store, area, result)).ref
-
-
-@pytest.fixture
-def chain(store, call_of):
-    """Three artifacts, each made from the one before, and one that stands alone."""
-    first = publish(store, call_of(text="a"))
-    second = publish(store, call_of(text="b", source=first))
-    third = publish(store, call_of(text="c", source=second))
-    return first, second, third, publish(store, call_of(text="d"))
-
-
-def flip(path):
-    before, content = path.stat(), bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def test_what_was_derived_from_a_damaged_artifact_is_set_aside_with_it(store, chain):
