@@ -28,6 +28,7 @@ test-long: setup
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/python -m alignflow.tasks.keys.versions
 
 fmt: setup

@@ -33,7 +33,7 @@ from alignflow.data.run import Runtime
 from alignflow.data.shared_parts import VERSIONED
 from alignflow.tasks.keys.fingerprint import Parts, row_nodes
 from alignflow.tasks.keys.key import BINDINGS
-from alignflow.tasks.keys.reach import Code, Node
+from alignflow.tasks.keys.reach import Code, Definition
 from alignflow.tasks.keys.symbols import EFFECTS
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +101,7 @@ class Stages:
         }
         self.reached = set().union(*self.nodes.values())
 
-    def that_reach(self, node: Node) -> set[str]:
+    def that_reach(self, node: Definition) -> set[str]:
         """The stages whose bodies can reach a definition."""
         return {stage for stage, nodes in self.nodes.items() if node in nodes}
 
@@ -271,7 +271,7 @@ def check_mutations(stages: Stages, code: Code, seed: int, rounds: int) -> int:
     print("| module | change | stages that reach it | flagged | parts flagged |\n|---|---|---|---|---|")
     for number in range(rounds):
         for change in mutations(stages, code, random.Random(f"{seed}/{number}")):
-            reach = stages.that_reach(Node(change.module, change.definition))
+            reach = stages.that_reach(Definition(change.module, change.definition))
             parts, flagged = stages.flagged(change)
             missed, done = missed + bool(reach - flagged), done + 1
             modules.add(change.module)
@@ -294,7 +294,7 @@ def check_neutral(stages: Stages, changes: list[Change], what: str) -> int:
     return len(wrong)
 
 
-def traced(settings: list[Any], root: Path) -> dict[str, set[Node]]:
+def traced(settings: list[Any], root: Path) -> dict[str, set[Definition]]:
     """The definitions of alignflow whose code runs in each stage of recipes/tiny.yaml: everything in this process, under a profiler."""
     from alignflow import worker
     from alignflow.data.configs.loading import load_recipe
@@ -303,7 +303,7 @@ def traced(settings: list[Any], root: Path) -> dict[str, set[Node]]:
     from alignflow.tasks.store.artifact_store import ArtifactStore
 
     package = str(ROOT / "alignflow") + "/"
-    ran: dict[str, set[Node]] = {}
+    ran: dict[str, set[Definition]] = {}
 
     def run_here(name: str, spec: dict[str, Any], *rest: Any) -> dict[str, Any]:
         seen: set[Any] = set()
@@ -319,7 +319,7 @@ def traced(settings: list[Any], root: Path) -> dict[str, set[Node]]:
             for code in ours
         ]
         ran[spec["stage"]] = {
-            Node(".".join(parts[:-1] if parts[-1] == "__init__" else parts), top) for parts, top in places
+            Definition(".".join(parts[:-1] if parts[-1] == "__init__" else parts), top) for parts, top in places
         }
         return result
 

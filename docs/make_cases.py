@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import page_main
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.dropped import Parsed
 from alignflow.data.inspection import Inspection, inspect_source
@@ -373,17 +373,8 @@ def page() -> str:
 
 
 def main(arguments: Sequence[str], directory: Path = DIRECTORY) -> int:
-    """Write the page, or with --check say whether it is up to date; exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page is out of date")
-    is_check, wanted, path = parser.parse_args(arguments).check, page(), directory / PAGE
-    if not is_check:
-        path.write_text(wanted, encoding="utf-8")
-        return 0
-    if path.is_file() and path.read_text(encoding="utf-8") == wanted:
-        return 0
-    print(f"docs/{PAGE} is out of date: run `make docs`")
-    return 1
+    """Write the page, or with --check say what is out of date; returns the exit status."""
+    return page_main.main({PAGE: page}, __doc__, arguments, directory)
 
 
 if __name__ == "__main__":

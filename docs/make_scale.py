@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from alignflow.data.estimate.memory import Learner, Rollout, online_need, training_need
+import page_main
+from alignflow.data.estimate.memory import LearningModel, Rollout, online_need, training_need
 from alignflow.data.estimate.place import GIB, Need, Place
 from alignflow.data.estimate.shapes import ModelShape
 from alignflow.flows.capacity import TOLERANCE
@@ -106,19 +106,23 @@ def shapes_table() -> str:
 
 def sft(shape: ModelShape, rank: int | None, place: Place) -> Need:
     """SFT, and DPO: its reference is asked before training."""
-    return training_need(Learner(shape, TOKENS, TOKENS, rank, True), place)
+    return training_need(LearningModel(shape, TOKENS, TOKENS, rank, True), place)
 
 
 def reward(shape: ModelShape, rank: int | None, place: Place) -> Need:
     """A reward model on the shape's backbone."""
-    return training_need(Learner(shape, TOKENS, 0, rank, True), place)
+    return training_need(LearningModel(shape, TOKENS, 0, rank, True), place)
 
 
 def ppo(shape: ModelShape, rank: int | None, place: Place) -> Need:
     """Policy and value model learn; reference and reward model of the same shape are frozen. An adapter's base is its reference."""
     frozen = [*([] if rank else [shape.parameters]), shape.scoring_parameters]
     return online_need(
-        Learner(shape, TOKENS, TOKENS, rank, True), Learner(shape, TOKENS, 0, None, True), frozen, ROLLOUT, place
+        LearningModel(shape, TOKENS, TOKENS, rank, True),
+        LearningModel(shape, TOKENS, 0, None, True),
+        frozen,
+        ROLLOUT,
+        place,
     )
 
 
@@ -204,17 +208,8 @@ def page() -> str:
 
 
 def main(arguments: Sequence[str], directory: Path = DIRECTORY) -> int:
-    """Write the page, or with --check say whether it is up to date; exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    wanted, path = page(), directory / PAGE
-    if not parser.parse_args(arguments).check:
-        path.write_text(wanted, encoding="utf-8")
-        return 0
-    if path.is_file() and path.read_text(encoding="utf-8") == wanted:
-        return 0
-    print(f"{PAGE} is out of date: run `make docs`")
-    return 1
+    """Write the page, or with --check say what is out of date; returns the exit status."""
+    return page_main.main({PAGE: page}, __doc__, arguments, directory)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
+import page_main
 from alignflow.data import catalogue
 from alignflow.data.catalogue import STAGES, Part, Stage
 from alignflow.data.configs.base import content_kind, in_key
@@ -288,29 +288,9 @@ def catalogue_page() -> str:
 PAGES = {"recipe.md": recipe_page, "catalogue.md": catalogue_page}
 
 
-def out_of_date(directory: Path) -> list[str]:
-    """Names of the pages that are missing in a directory, or not what would be written now."""
-    return [
-        name
-        for name, page in PAGES.items()
-        if not (directory / name).is_file() or (directory / name).read_text(encoding="utf-8") != page()
-    ]
-
-
 def main(arguments: Sequence[str], directory: Path = DIRECTORY) -> int:
-    """Write the pages, or check them; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is out of date")
-    if parser.parse_args(arguments).check:
-        stale = out_of_date(directory)
-        print(
-            "\n".join(f"docs/{name} is out of date: run `make docs`" for name in stale)
-            or "the tables of the docs are up to date"
-        )
-        return 1 if stale else 0
-    for name, page in PAGES.items():
-        (directory / name).write_text(page(), encoding="utf-8")
-    return 0
+    """Write the pages, or with --check say what is out of date; returns the exit status."""
+    return page_main.main(PAGES, __doc__, arguments, directory)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ class Display:
 
     def __init__(self, console: Console, total: int):
         self.console, self.total = console, total
-        self._number, self._live, self._started, self._printed = 0, None, 0.0, 0.0
+        self._number, self._started, self._printed = 0, 0.0, 0.0
+        self._live: Live | None = None
         self._name = ""
         self.running: StageCall | None = None
         self.ended = ""

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +53,7 @@ def register(app: typer.Typer) -> None:
     app.command("inspect")(inspect)
 
 
-def inspect(
+def inspect(  # noqa: PLR0913 (an option of the command each)
     data: Annotated[
         str,
         typer.Argument(
@@ -103,7 +104,7 @@ def inspect(
         rows = found.counted.rows
         if tokenizer is not None and rows:
             found.warnings += [*with_template(tokenizer), *token_warnings(tokenizer, rows, max_length)]
-        rendered = rendered_rows(tokenizer, rows[:n], found.warnings) if tokenizer is not None else []
+        rendered = rendered_rows(tokenizer, list(islice(rows, n)), found.warnings) if tokenizer is not None else []
     if as_object:
         print(json.dumps(as_json(found, n, tokenizer, rendered)))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from rich.cells import cell_len
@@ -36,7 +36,7 @@ def show(
     for name, text in _summary(found):
         table.add_row(_safe(f"  {name}"), _safe(text, style="yellow" if name == "warning" else ""))
     console.print(table)
-    rows = found.counted.rows[:n]
+    rows = list(islice(found.counted.rows, n))
     if rows and tokenizer is not None:
         console.print(_safe(LEGEND, style="dim"))
     for number, row in enumerate(rows, 1):

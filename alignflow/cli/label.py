@@ -15,7 +15,7 @@ from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import parse_setting
 from alignflow.flows.pipeline import walk_nodes
-from alignflow.flows.preference_data import Order, TableName, make_job
+from alignflow.flows.preference_data import Order, TableName, check_order
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Number = int | None
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command()(label)
 
 
-def label(
+def label(  # noqa: PLR0913 (an option of the command each)
     prompts: Annotated[
         str, typer.Option(metavar="PROMPTS", help="Prompts to answer: a file, a saved data set, or a Hub id.")
     ],
@@ -70,16 +70,16 @@ def label(
     chosen += [parse_setting(text) for text in settings or ()]
     options = tuple(parse_setting(text) for text in option or ())
     store = ArtifactStore()
-    job = make_job(Order(prompts, model, judge, options, tuple(chosen), out, table), store, Path.cwd())
+    checked = check_order(Order(prompts, model, judge, options, tuple(chosen), out, table), store, Path.cwd())
     server, console = configure_prefect(store.root), Console()
     if not server:
-        refuse_far_workers(job.recipe)
+        refuse_far_workers(checked.recipe)
     console.print(
-        f"[bold]{escape(job.recipe.name)}[/bold]  store {escape(str(store.root))}", highlight=False, soft_wrap=True
+        f"[bold]{escape(checked.recipe.name)}[/bold]  store {escape(str(store.root))}", highlight=False, soft_wrap=True
     )
-    shown = ShownRun("rlaif-data", job.recipe.name, store, console)
-    work = partial(walk_nodes, job.caller, job.caller.nodes, set(), inputs=job.inputs)
-    outcomes = shown.do(work, job.found(), server)
+    shown = ShownRun("rlaif-data", checked.recipe.name, store, console)
+    work = partial(walk_nodes, checked.caller, checked.caller.nodes, set(), inputs=checked.inputs)
+    outcomes = shown.do(work, checked.found(), server)
     console.print(final_table(outcomes, store))
-    for line in job.deliver(outcomes):
+    for line in checked.deliver(outcomes):
         console.print(escape(line), highlight=False, soft_wrap=True)

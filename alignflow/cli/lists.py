@@ -13,7 +13,7 @@ from rich.table import Table
 
 from alignflow.cli.terminal import Console
 from alignflow.data import catalogue, own_module
-from alignflow.data.catalogue import Family, Judge, Method, Part, Reward, Stage
+from alignflow.data.catalogue import Family, JudgeRow, Method, Part, Reward, Stage
 from alignflow.data.configs.bounds import bounds_of
 from alignflow.data.own_methods import OwnMethod, method_row
 from alignflow.flows.method_inputs import LABELLED
@@ -98,7 +98,9 @@ def show_one(console: Console, name: str, row: Part) -> None:
             )
         if unread := row.learns_from().unread:
             console.print(f"has no use for align.{', align.'.join(unread)}", highlight=False)
-    config = row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | Judge | Reward) else None
+    config = (
+        row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | JudgeRow | Reward) else None
+    )
     if config is not None and config.model_fields:
         console.print(options_table(config))
 

@@ -23,7 +23,7 @@ from alignflow.flows.capacity import Estimator, refuse_too_large
 from alignflow.flows.gates import check_approved
 from alignflow.flows.graph import nodes
 from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selected, walk
-from alignflow.flows.requests import Request
+from alignflow.flows.requests import RunRequest
 from alignflow.flows.steps import Node
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def run(
+def run(  # noqa: PLR0913 (an option of the command each)
     recipe: RecipePath,
     settings: Settings = None,
     smoke: Smoke = False,
@@ -81,7 +81,7 @@ def run(
         refuse_too_large(
             Estimator(loaded, store).needs(steps, frozenset(forced)), frozenset(node.name for node in chosen)
         )
-    request = Request(str(recipe.absolute()), tuple(parse_setting(text) for text in settings or ()), smoke)
+    request = RunRequest(str(recipe.absolute()), tuple(parse_setting(text) for text in settings or ()), smoke)
     shown = ShownRun("pipeline", loaded.name, store, console, request)
     outcomes = shown.do(lambda narrator: walk(loaded, selection, store, narrator), found, server)
     _print_results(shown, outcomes)

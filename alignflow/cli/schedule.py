@@ -49,7 +49,7 @@ def list_schedules() -> None:
 
 
 @commands.command()
-def add(
+def add(  # noqa: PLR0913 (an option of the command each)
     deployment: Annotated[str, typer.Argument(metavar="FLOW", help="pipeline, sweep, a stage, or rlaif-data.")],
     recipe: Annotated[
         Path | None, typer.Option(metavar="RECIPE", help="The recipe's file, for every flow but rlaif-data.")

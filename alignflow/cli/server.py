@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def up(
+def up(  # noqa: PLR0913 (an option of the command each)
     host: Annotated[
         str | None, Option(envvar="ALIGNFLOW_HOST", help="Address to listen on; 127.0.0.1 at first.")
     ] = None,

@@ -16,7 +16,7 @@ from alignflow.cli.terminal import Console
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.pipeline import Narrator, Outcome
-from alignflow.flows.requests import Request
+from alignflow.flows.requests import RunRequest
 from alignflow.server.layout import Home
 from alignflow.tasks.launch.child import listening
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -69,7 +69,7 @@ class ShownRun:
     name: str
     store: ArtifactStore
     console: Console
-    request: Request | None = None
+    request: RunRequest | None = None
     display: Display = field(init=False)
     _own: TemporaryServer | None = field(default=None, init=False)
 

@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
     app.command()(sweep)
 
 
-def sweep(
+def sweep(  # noqa: PLR0913 (an option of the command each)
     recipe: RecipePath,
     methods: Many = "",
     learning_rates: Rates = "",

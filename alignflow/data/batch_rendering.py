@@ -66,7 +66,7 @@ def encode_answers(tokenizer: Any, turns: Sequence[Answer], *, sampled: bool = T
     return _in_parts(
         tokenizer,
         turns,
-        lambda part, some: _encode_answers(part, some, sampled),
+        lambda batch, some: _encode_answers(batch, some, sampled),
         lambda turn: encode_turn(tokenizer, turn[0], turn[1], ended=turn[2], sampled=sampled),
     )
 
@@ -94,7 +94,10 @@ def encode_every_prompt(tokenizer: Any, prompts: Sequence[Messages]) -> list[lis
 
 
 def _in_parts(
-    tokenizer: Any, items: Sequence[Any], many: Callable[[_Part, Sequence[Any]], list[Any]], one: Callable[[Any], Any]
+    tokenizer: Any,
+    items: Sequence[Any],
+    many: Callable[[_Batch, Sequence[Any]], list[Any]],
+    one: Callable[[Any], Any],
 ) -> list[Any]:
     """The results for all items, some at a time; `many` leaves _ALONE for what goes one by one."""
     if tokenizer.chat_template is None or not can_encode(tokenizer):
@@ -102,7 +105,7 @@ def _in_parts(
     found: list[Any] = []
     for start in range(0, len(items), AT_ONCE):
         some = items[start : start + AT_ONCE]
-        results = many(_Part(tokenizer), some)
+        results = many(_Batch(tokenizer), some)
         found += [
             _or_none(one, item) if result is _ALONE else result for item, result in zip(some, results, strict=True)
         ]
@@ -120,7 +123,7 @@ _ALONE: Any = object()
 """Stands for a result that is to be found one by one."""
 
 
-class _Part:
+class _Batch:
     """Conversations that are written and encoded together."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -185,21 +188,21 @@ _PLAIN = {"role", "content", "weight"}
 _ROLES = ("system", "user", "assistant")
 
 
-def _encode_prompts(part: _Part, prompts: Sequence[Messages]) -> list[Any]:
-    keys = [part.key(messages) for messages in prompts]
-    written = part.written([key for key in keys if key is not None], True)
-    cut = {key: part.pieces.cut(text.text) for key, text in written.items() if text is not None}
-    part.pieces.encode()
-    return [_ALONE if key is None else part.pieces.ids(cut[key]) if key in cut else None for key in keys]
+def _encode_prompts(batch: _Batch, prompts: Sequence[Messages]) -> list[Any]:
+    keys = [batch.key(messages) for messages in prompts]
+    written = batch.written([key for key in keys if key is not None], True)
+    cut = {key: batch.pieces.cut(text.text) for key, text in written.items() if text is not None}
+    batch.pieces.encode()
+    return [_ALONE if key is None else batch.pieces.ids(cut[key]) if key in cut else None for key in keys]
 
 
-def _encode_answers(part: _Part, turns: Sequence[Answer], sampled: bool) -> list[Any]:
-    keys = [(part.key(messages), part.key([{"role": "assistant", "content": text}])) for messages, text, _ in turns]
+def _encode_answers(batch: _Batch, turns: Sequence[Answer], sampled: bool) -> list[Any]:
+    keys = [(batch.key(messages), batch.key([{"role": "assistant", "content": text}])) for messages, text, _ in turns]
     known = [
         (prompt, prompt + answer) if prompt is not None and answer is not None else None for prompt, answer in keys
     ]
-    prompts = part.written([key[0] for key in known if key is not None], True)
-    wholes = part.written([key[1] for key in known if key is not None], False)
+    prompts = batch.written([key[0] for key in known if key is not None], True)
+    wholes = batch.written([key[1] for key in known if key is not None], False)
 
     def place(key: tuple[Key, Key] | None, turn: Answer) -> Any:
         if key is None:
@@ -209,20 +212,18 @@ def _encode_answers(part: _Part, turns: Sequence[Answer], sampled: bool) -> list
             return None
         messages, text, ended = turn
         return _placed(
-            lambda: place_answer(
-                part.tokenizer, messages, text, ended=ended, sampled=sampled, whole=whole, prompt=prompt
-            )
+            lambda: place_answer(batch.tokenizer, messages, text, ended=ended, sampled=sampled, written=(whole, prompt))
         )
 
     return _divided(
-        part, [place(key, turn) for key, turn in zip(known, turns, strict=True)], lambda divided, *_: divided
+        batch, [place(key, turn) for key, turn in zip(known, turns, strict=True)], lambda divided, *_: divided
     )
 
 
-def _encode_conversations(part: _Part, conversations: Sequence[Messages]) -> list[Any]:
-    keys = [part.key(messages) for messages in conversations]
-    wholes = part.written([key for key in keys if key is not None], False)
-    prompts = part.written([key[:-1] for key in keys if key is not None and len(key) > 1], True)
+def _encode_conversations(batch: _Batch, conversations: Sequence[Messages]) -> list[Any]:
+    keys = [batch.key(messages) for messages in conversations]
+    wholes = batch.written([key for key in keys if key is not None], False)
+    prompts = batch.written([key[:-1] for key in keys if key is not None and len(key) > 1], True)
 
     def place(key: Key | None, messages: Messages) -> Any:
         if key is None or len(key) == 1:
@@ -230,12 +231,12 @@ def _encode_conversations(part: _Part, conversations: Sequence[Messages]) -> lis
         prompt, whole = prompts[key[:-1]], wholes[key]
         if prompt is None or whole is None:
             return None
-        return _placed(lambda: place_turns(part.tokenizer, messages, whole, prompt))
+        return _placed(lambda: place_turns(batch.tokenizer, messages, whole, prompt))
 
     def finish(divided: EncodedTurn, placed: Placed, head: Sequence[str]) -> EncodedConversation:
-        return joined(divided, placed, *_marked(part, placed, head)) if placed.earlier else joined(divided, placed)
+        return joined(divided, placed, *_marked(batch, placed, head)) if placed.earlier else joined(divided, placed)
 
-    return _divided(part, [place(key, messages) for key, messages in zip(keys, conversations, strict=True)], finish)
+    return _divided(batch, [place(key, messages) for key, messages in zip(keys, conversations, strict=True)], finish)
 
 
 def _placed(place: Callable[[], Placed]) -> Any:
@@ -248,22 +249,22 @@ def _placed(place: Callable[[], Placed]) -> Any:
 
 
 def _divided(
-    part: _Part, places: Sequence[Any], finish: Callable[[EncodedTurn, Placed, Sequence[str]], Any]
+    batch: _Batch, places: Sequence[Any], finish: Callable[[EncodedTurn, Placed, Sequence[str]], Any]
 ) -> list[Any]:
     """Cut all texts, encode them, and make each one's result; what is no Placed stays as it is."""
-    cut = [part.cut(placed) if isinstance(placed, Placed) else None for placed in places]
-    part.pieces.encode()
+    cut = [batch.cut(placed) if isinstance(placed, Placed) else None for placed in places]
+    batch.pieces.encode()
     return [
-        placed if pieces is None else finish(part.divided(placed, *pieces), placed, pieces[0])
+        placed if pieces is None else finish(batch.divided(placed, *pieces), placed, pieces[0])
         for placed, pieces in zip(places, cut, strict=True)
     ]
 
 
-def _marked(part: _Part, placed: Placed, head: Sequence[str]) -> tuple[list[bool], bool]:
+def _marked(batch: _Batch, placed: Placed, head: Sequence[str]) -> tuple[list[bool], bool]:
     """Which tokens before the last answer are supervised, and whether one reaches across the border before an earlier answer."""
     supervised: list[bool] = []
     across = False
-    for begin, end, spans in part.pieces.places(head):
+    for begin, end, spans in batch.pieces.places(head):
         learnt = [turn for turn in placed.learnt if turn.start < end and begin < turn.end]
         supervised += (
             [any(turn.start <= start < turn.end for turn in learnt) for start, _ in spans]

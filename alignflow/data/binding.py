@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from alignflow.data import catalogue
+from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.online import RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
@@ -37,7 +38,8 @@ def parsed_options(config: BaseModel, where: str) -> BaseModel | None:
                 if table == "methods"
                 else catalogue.look_up(catalogue.TABLES[table], name, place)
             )
-            return catalogue.parse_options(row, config.options, f"{where}.options")  # type: ignore[attr-defined]
+            options: BaseModel = catalogue.parse_options(row, config.options, f"{where}.options")  # type: ignore[attr-defined]
+            return options
     return None
 
 
@@ -51,7 +53,7 @@ def bound_method(config: AlignConfig, where: str = "align") -> catalogue.Method:
     return as_options_make(row, catalogue.parse_options(row, config.options, f"{where}.options"))
 
 
-def as_options_make(row: catalogue.Method, options: BaseModel) -> catalogue.Method:
+def as_options_make(row: catalogue.Method, options: StageConfig) -> catalogue.Method:
     """A method's row as its parsed options make it; see `bound_method`."""
     if compares_distributions(options):
         return replace(row, live_reference=True, needs=(*row.needs, "forward_kl", "reference_logps"))

@@ -54,7 +54,7 @@ def _keeps_all(part: Mapping[str, Any] | None) -> bool:
     if part is None or part["type"] in ("ByteLevel", "Metaspace", "Digits", "UnicodeScripts"):
         return True
     if part["type"] in ("Split", "Punctuation"):
-        return part["behavior"] != "Removed"
+        return bool(part["behavior"] != "Removed")
     return part["type"] == "Sequence" and all(_keeps_all(inner) for inner in part["pretokenizers"])
 
 

@@ -62,9 +62,10 @@ def write_conversation(tokenizer: Any, messages: Messages, add_generation_prompt
         raise _refusal(messages, f"{LEFT_OUT[missing]} ({missing})")
     known = shaped(messages, form_of(tokenizer) if has_more else Form())
     try:
-        return tokenizer.apply_chat_template(
+        text: str = tokenizer.apply_chat_template(
             known, tools=tools_of(messages), tokenize=False, add_generation_prompt=add_generation_prompt
         )
+        return text
     except Exception as error:  # whatever a template raises
         raise _refusal(messages, str(error)) from error
 

@@ -137,19 +137,20 @@ class Chunk:
 class Assembled:
     """Numbered rows as the parser of a format takes them, one after the other.
 
-    Messages of OpenAssistant that are rows of their own become trees, for which all rows from the first such one on are held.
+    Rows of a format that is not PUT_TOGETHER may be RawLine, and stay as they are. Messages of OpenAssistant that are rows of their own become trees,
+    for which all rows from the first such one on are held.
 
     Attributes:
         put_together: By how much their number fell.
         seen: The columns of the rows, where the format is one of PUT_TOGETHER: `parse_chunk` does not see them as they were.
     """
 
-    def __init__(self, name: str, rows: Iterable[tuple[int, Row]], source: SourceConfig):
+    def __init__(self, name: str, rows: Iterable[tuple[int, Any]], source: SourceConfig):
         self._name, self._rows, self._source = name, rows, source
         self.put_together = 0
         self.seen = Seen()
 
-    def __iter__(self) -> Iterator[tuple[int, Row]]:
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
         rows = self._looked_at() if self._name in PUT_TOGETHER else iter(self._rows)
         for at, row in rows:
             if self._name in PUT_TOGETHER and is_message(row):

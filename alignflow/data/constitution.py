@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from alignflow.data.errors import DataError, quoted
 from alignflow.data.paths import is_file
@@ -23,7 +24,7 @@ def constitution_path(name_or_path: str) -> Path:
     return path
 
 
-def read_constitution(path: Path) -> dict:
+def read_constitution(path: Path) -> dict[str, Any]:
     """The content of a constitution file, unchecked beyond being a mapping; raises DataError where it is not one."""
     try:
         content = read_yaml_file(path)

@@ -36,7 +36,7 @@ class AnswerIds(NamedTuple):
     mask: tuple[bool, ...] = ()
 
 
-class EncodedRow(NamedTuple):
+class RowIds(NamedTuple):
     """A row of a table as it is written.
 
     Attributes:
@@ -80,7 +80,7 @@ class EncodedRowWriter:
         self._writer.close()
         self._file.close()
 
-    def write(self, rows: Sequence[EncodedRow]) -> None:
+    def write(self, rows: Sequence[RowIds]) -> None:
         """Add rows. A prompt that is the one of the row's first answer is written once."""
         columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
         for row in rows:
@@ -144,7 +144,8 @@ class EncodedRows:
 
     def lengths(self, answer: str) -> np.ndarray:
         """(rows,) int32: tokens of each answer and of what stands before it."""
-        return self.prompt_lengths[answer] + self.completion_lengths[answer]
+        lengths: np.ndarray = self.prompt_lengths[answer] + self.completion_lengths[answer]
+        return lengths
 
     def row(self, index: int) -> tuple[AnswerIds, ...]:
         """The answers of a row, in the order of `answers`; those with the first one's prompt share the tuple of its ids."""
@@ -204,7 +205,8 @@ class _Names(Sequence[str]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         batch, place = self._rows.place(range(len(self))[index])
-        return batch.column("id")[place].as_py()
+        name: str = batch.column("id")[place].as_py()
+        return name
 
 
 def _numbers(column: pa.Array) -> np.ndarray:

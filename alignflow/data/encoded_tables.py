@@ -18,9 +18,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from alignflow.data.artifacts import artifact_of, canonical_json, checked_manifest, file_digest, text_digest
+from alignflow.data.durable import sync
 from alignflow.data.encoded_kinds import EncodedKind
 from alignflow.data.encoded_place import PLACE, TEMPORARY, check_whole, directory_of
-from alignflow.data.encoded_rows import FORMAT, EncodedRow, EncodedRows, EncodedRowWriter
+from alignflow.data.encoded_rows import FORMAT, EncodedRows, EncodedRowWriter, RowIds
 from alignflow.data.host import remove_abandoned, this_host
 from alignflow.data.records import table_batches
 from alignflow.data.run import Run
@@ -46,8 +47,8 @@ class EncodedTable:
 
     def __init__(self, table: Path, kind: EncodedKind, tokenizer: Any, run: Run):
         self._table, self._kind, self._tokenizer, self._run = Path(table).absolute(), kind, tokenizer, run
-        in_store = artifact_of(self._table) is not None and run.encoded is not None
-        self.directory = directory_of(run.encoded if in_store else run.work / PLACE, table_digest(self._table))
+        encoded = run.encoded if artifact_of(self._table) is not None else None
+        self.directory = directory_of(run.work / PLACE if encoded is None else encoded, table_digest(self._table))
         self._prefix = f"{kind.name}-{identity_of(kind, tokenizer)}-"
 
     def make(self) -> Iterator[None]:
@@ -103,7 +104,7 @@ class EncodedTable:
             parts = [part for row in rows for part in self._kind.expand(row)]
             answers = self._kind.encode(self._tokenizer, parts)
             writer.write(
-                [EncodedRow(row["id"], found, self._values(row)) for row, found in zip(parts, answers, strict=True)]
+                [RowIds(row["id"], found, self._values(row)) for row, found in zip(parts, answers, strict=True)]
             )
             done += len(rows)
             if time.monotonic() - started > SHOWN_AFTER_S:
@@ -115,8 +116,7 @@ class EncodedTable:
 
     def _commit(self, temporary: Path) -> None:
         """Give the file its name, at once and for all; where another process was first, its file stays, because it may be mapped."""
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         target = self.directory / f"{self._prefix}{file_digest(temporary)}.arrow"
         try:
             os.link(temporary, target)
@@ -124,11 +124,7 @@ class EncodedTable:
             return
         except OSError:  # a file system without links
             os.replace(temporary, target)
-        directory = os.open(self.directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(self.directory)
 
 
 def table_digest(table: Path) -> str:

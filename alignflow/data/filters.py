@@ -224,7 +224,8 @@ def _keys(path: Path, band: int, rows: int) -> np.ndarray:
 
 
 def _chosen(path: Path, counts: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return np.fromfile(path, dtype=np.uint32)[np.repeat(mask, counts)]
+    chosen: np.ndarray = np.fromfile(path, dtype=np.uint32)[np.repeat(mask, counts)]
+    return chosen
 
 
 def _gathered(spool: Spool, parts: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> Sets:

@@ -1,4 +1,4 @@
-"""Gates as predicates: what is measured, whether it passes, what was decided, and for how long that holds. Pure."""
+"""Gates as predicates: what is measured, whether it is met, what was decided, and for how long that holds. Pure."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def measured(gate: GateConfig, metrics: Mapping[str, float | None]) -> float | N
     return metrics[gate.metric]
 
 
-def passes(gate: GateConfig, value: float | None) -> bool:
+def is_met(gate: GateConfig, value: float | None) -> bool:
     """Whether a value is inside the gate's limits; None (not measured) and NaN never are."""
     if value is None or value != value:
         return False

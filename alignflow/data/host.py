@@ -41,7 +41,7 @@ class Host:
 
 @cache
 def this_host() -> Host:
-    """The host that this process runs on."""
+    """The host that this process runs on. psutil has neither id: its time of the boot moves with the clock."""
     boot, processes = "", ""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -50,7 +50,10 @@ def this_host() -> Host:
 
 
 def started(pid: int) -> str:
-    """When a process of this host began, in the kernel's ticks: a number that is given again begins later. Empty: it is dead."""
+    """When a process of this host began, in the kernel's ticks: a number that is given again begins later. Empty: it is dead.
+
+    psutil gives the time by the clock, which moves when the clock is set: two looks at one process could then differ.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -92,7 +95,7 @@ def _alive(pid: str) -> bool:
         return False
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the number of a process that is gone, or that no process can have
         return False
     except PermissionError:
         return True

@@ -31,6 +31,7 @@ from alignflow.data.sources.detect import kinds_of
 from alignflow.data.sources.files import is_pattern
 from alignflow.data.sources.reading import chosen_files, read_rows
 from alignflow.data.sources.splits import listed
+from alignflow.data.spool import SpooledRows
 
 KINDS = tuple(kind for kind in SCHEMAS if any(kind in row.kinds for row in catalogue.FORMATS.values()))
 TABLES = ("demonstrations", "preferences", "unpaired", "rankings", "completions", "prompts", "evaluation", "general")
@@ -209,7 +210,8 @@ def _statistics(payload: Path) -> Mapping[str, Any]:
     if not file.is_file():
         return {}
     verify_file(file)
-    return json.loads(file.read_text(encoding="utf-8")).get("tables", {})
+    tables: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")).get("tables", {})
+    return tables
 
 
 def with_template(tokenizer: Any) -> list[str]:
@@ -279,7 +281,7 @@ def rendered_rows(tokenizer: Any, rows: Sequence[Row], warnings: list[str]) -> l
     return found
 
 
-def token_warnings(tokenizer: Any, rows: Sequence[Row], max_length: int | None) -> list[str]:
+def token_warnings(tokenizer: Any, rows: list[Row] | SpooledRows, max_length: int | None) -> list[str]:
     """How many rows are over `max_length` tokens, and how many have control tokens in their text."""
     controls = [token for token in tokenizer.all_special_tokens if token]
     with_controls = sum(any(token in row_text(row) for token in controls) for row in rows)
@@ -292,7 +294,7 @@ def token_warnings(tokenizer: Any, rows: Sequence[Row], max_length: int | None) 
     return [f"{what}: {number} of {len(rows)} rows" for what, number in counts.items() if number]
 
 
-def _over(tokenizer: Any, rows: Sequence[Row], max_length: int) -> tuple[int, int]:
+def _over(tokenizer: Any, rows: list[Row] | SpooledRows, max_length: int) -> tuple[int, int]:
     """How many rows are longer, and how many the chat template refuses."""
     longer, refused = 0, 0
     for row in rows:
@@ -313,7 +315,7 @@ def as_json(
     With a tokenizer a row has `ids`, `tokens` and `supervised`: lists, or one list for each answer where a row has several.
     """
     rows: list[Row] = []
-    for row, sides in zip(found.counted.rows[:shown], rendered or [{}] * shown, strict=False):
+    for row, sides in zip(islice(found.counted.rows, shown), rendered or [{}] * shown, strict=False):
         columns = [
             (name, {side: _column(name, given, tokenizer) for side, given in sides.items()})
             for name in ("ids", "tokens", "supervised")
@@ -333,7 +335,8 @@ def as_json(
 
 
 def _column(name: str, given: Rendered, tokenizer: Any) -> list[Any]:
-    return tokenizer.convert_ids_to_tokens(given.ids) if name == "tokens" else getattr(given, name)
+    column: list[Any] = tokenizer.convert_ids_to_tokens(given.ids) if name == "tokens" else getattr(given, name)
+    return column
 
 
 def visible(tokenizer: Any, token: int) -> str:

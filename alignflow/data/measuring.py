@@ -161,7 +161,7 @@ def measure_file(path: Path, chosen: np.ndarray | None, measuring: Measuring) ->
         reasons, merged = fit_to_template([rows[index] for index in near], measuring.kind, tokenizer, measuring.config)
         fate[near] = [FATES.index(reason) for reason in reasons]
         near = np.nonzero(fate == FINE)[0]
-        lengths, written = encoded_lengths(rows, near, tokenizer)
+        lengths, written = encoded_lengths(rows, near.tolist(), tokenizer)
         fate[(fate == FINE) & ~written] = REFUSED
     if chosen is not None or merged:
         write_rows(path, rows)

@@ -69,7 +69,8 @@ def near_duplicates(texts: Sequence[str], threshold: float, without_system: Sequ
     own = whole if without_system is None else shingles(map(normalise_text, without_system))
     own = without_common(*own, common_shingles(lambda: iter([own[0]]), len(texts)))
     keys = band_keys(*own)
-    return find(lambda band: keys[band], BANDS, Sets.of(*own), Sets.of(*whole), threshold).tolist()
+    found: list[bool] = find(lambda band: keys[band], BANDS, Sets.of(*own), Sets.of(*whole), threshold).tolist()
+    return found
 
 
 def common_shingles(parts: Callable[[], Iterable[np.ndarray]], rows: int) -> np.ndarray:

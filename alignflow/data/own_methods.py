@@ -62,7 +62,8 @@ class OwnMethod(catalogue.Method):
 
     def resolve(self) -> Callable[..., Any]:
         """Import and return the function."""
-        return own_module.load(self.address)
+        function: Callable[..., Any] = own_module.load(self.address)
+        return function
 
 
 def is_own(name: str) -> bool:
@@ -107,7 +108,8 @@ def step_function(row: catalogue.Method) -> Callable[..., Any] | None:
         return None
     if ":" in row.whole_step:
         return catalogue.Part(row.whole_step, "").resolve()
-    return own_module.load(f"{row.address.rpartition(':')[0]}:{row.whole_step}")
+    function: Callable[..., Any] = own_module.load(f"{row.address.rpartition(':')[0]}:{row.whole_step}")
+    return function
 
 
 def borrowed(row: catalogue.Method) -> list[str]:
@@ -203,7 +205,8 @@ def _check(row: OwnMethod, node: ast.expr, reader: OptionsReader) -> None:
         )
     if not row.needs_reference and (row.reference_tokens or row.live_reference):
         raise reader.refused("it reads a reference, and needs_reference is false", node, "leave one of the two out")
-    if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in row.measured_with):
+    pairs: tuple[Any, ...] = row.measured_with  # as the file has it
+    if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
         raise reader.refused("measured_with is not pairs", node, 'write (("argument", "option"), ...)')
     named = [row.nll_option, row.teacher, *(option for _, option in row.measured_with)]
     for option in named:

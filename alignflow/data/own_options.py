@@ -80,7 +80,10 @@ class OptionsReader:
             if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         }
         try:
-            made: Any = create_model(node.name, __base__=tuple(bases), __doc__=ast.get_docstring(node) or "", **fields)
+            make: Any = create_model  # its declaration knows no bases that are read
+            made: type[StageConfig] = make(
+                node.name, __base__=tuple(bases), __doc__=ast.get_docstring(node) or "", **fields
+            )
         except (PydanticUserError, NameError, TypeError, ValueError) as error:
             raise self.refused(f"{node.name} is no model: {str(error).splitlines()[0]}", node, FORM) from None
         return made
@@ -133,7 +136,7 @@ class OptionsReader:
         name = node.value.id if isinstance(node.value, ast.Name) else ""
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if name == "Literal":
-            return Literal[tuple(map(self._plain, parts))]  # type: ignore[misc]
+            return Literal[tuple(map(self._plain, parts))]
         if name == "Optional":
             return Optional[self._kind(parts[0])]  # noqa: UP045
         if name == "tuple":
@@ -165,7 +168,7 @@ def ours(found: own_code.Found) -> Any:
         return None
     node = found.node
     target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-    name = getattr(target, "id", None) or getattr(node, "name", "")
+    name = str(getattr(target, "id", None) or getattr(node, "name", ""))
     return getattr(importlib.import_module(module), name, None)
 
 

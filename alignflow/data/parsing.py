@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,27 @@ class Kept:
         """Count what was dropped elsewhere, with the first example of each reason."""
         for reason, number in dropped.items():
             self.count(reason, examples.get(reason, ""), number)
+
+
+@dataclass(frozen=True)
+class Parsing:
+    """How rows become those of a table, and who does it.
+
+    Attributes:
+        kind: The table, a name of records.SCHEMAS.
+        config: Limits.
+        kept: Filled with what is counted, but for its rows.
+        spool: Where the chunks are written.
+        workers: Who parses them.
+        say: Hears how many rows were parsed.
+    """
+
+    kind: str
+    config: PrepareConfig
+    kept: Kept
+    spool: Spool
+    workers: Workers
+    say: Callable[[int], None] = lambda rows: None
 
 
 class NumberedLines:
@@ -138,42 +160,25 @@ def parse_sources(sources: Sequence[SourceConfig], kind: str, config: PrepareCon
     """
     kept = Kept() if kept is None else kept
     with tempfile.TemporaryDirectory() as folder, Spool(Path(folder) / "rows") as spool, Workers(1) as workers:
-        for chunk in parse_to_spool(sources, kind, config, kept, spool, workers):
+        for chunk in parse_to_spool(sources, Parsing(kind, config, kept, spool, workers)):
             kept.rows = [*kept.rows, *read_rows(chunk.path, chunk.chosen)]
     return kept
 
 
-def parse_to_spool(
-    sources: Sequence[SourceConfig],
-    kind: str,
-    config: PrepareConfig,
-    kept: Kept,
-    spool: Spool,
-    workers: Workers,
-    say: Callable[[int], None] = lambda rows: None,
-) -> Iterator[Chunk]:
-    """Parse sources, and give their rows as chunks on disk, source by source; what is counted goes to `kept`.
+def parse_to_spool(sources: Sequence[SourceConfig], parsing: Parsing) -> Iterator[Chunk]:
+    """Parse sources, and give their rows as chunks on disk, source by source; what is counted goes to `parsing.kept`.
 
     Rows are read one after the other and held for some chunks at a time, but for those of a `.json` with one value and for messages
     of OpenAssistant that are rows of their own: these are held, those of a source together.
 
-    Args:
-        sources: What is read.
-        kind: A name of records.SCHEMAS.
-        config: Limits.
-        kept: What is filled, but for its rows.
-        spool: Where the chunks are written.
-        workers: Who parses them.
-        say: Hears how many rows were parsed.
-
     Raises:
         DataError: as `parse_sources` does.
     """
-    names = source_names(config, sources)
+    kept, names = parsing.kept, source_names(parsing.config, sources)
     for source in sources:
         dropped = kept.dropped.copy()
         label = names[source.path, source.split]
-        chunks = _parse_source(source, label, kind, config, kept, spool, workers, say)
+        chunks = _parse_source(source, label, parsing)
         if not any(chunk.size for chunk in chunks):
             found = (kept.dropped - dropped).most_common(4)
             reasons = ", ".join(f"{reason} {count}" for reason, count in found)
@@ -183,25 +188,19 @@ def parse_to_spool(
                 else ""
             )
             raise DataError(
-                f"not one row can be used as {kind} ({reasons or 'no rows'}{example})",
+                f"not one row can be used as {parsing.kind} ({reasons or 'no rows'}{example})",
                 where=source.path,
                 do=f"it was read as {kept.formats[label]}; `alignflow formats` says what each format can become",
             )
         yield from chunks
 
 
-def _parse_source(
-    source: SourceConfig,
-    label: str,
-    kind: str,
-    config: PrepareConfig,
-    kept: Kept,
-    spool: Spool,
-    workers: Workers,
-    say: Callable[[int], None],
-) -> list[Chunk]:
+def _parse_source(source: SourceConfig, label: str, parsing: Parsing) -> list[Chunk]:
+    kind, config, kept = parsing.kind, parsing.config, parsing.kept
     lines = NumberedLines(source, label)
-    first = list(islice(lines, LOOKED_AT))
+    first: list[tuple[int, Any]] = list(
+        islice(lines, LOOKED_AT)
+    )  # of rows: lines are decoded until the format is known
     if not lines.read:
         raise DataError("no rows in it", where=source.path, do="check where it came from")
     try:
@@ -215,14 +214,14 @@ def _parse_source(
         raise
     lines.decodes = name in PUT_TOGETHER
     trees = Assembled(name, chain(first, lines), source)
-    jobs = ((spool.new(), rows, source, label, kind, name) for rows in in_chunks(trees))
+    jobs = ((parsing.spool.new(), rows, source, label, kind, name) for rows in in_chunks(trees))
     found = ParsedChunk(seen=trees.seen)
     chunks: list[Chunk] = []
-    for path, part in workers.map(_parse_to_file, jobs):
+    for path, part in parsing.workers.map(_parse_to_file, jobs):
         chunks.append(Chunk(path, part.kept, part.ids))
         lines.add(part.broken)
         found.add(part)
-        say(lines.read)
+        parsing.say(lines.read)
     lines.finish(kept, config)
     kept.read -= trees.put_together
     kept.formats[label] = ", ".join(dict.fromkeys((*kept.formats.get(label, name).split(", "), name)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from alignflow.data.errors import DataError, cut
 from alignflow.data.filters import Table
 from alignflow.data.licences import licences_by_path
 from alignflow.data.measuring import Measuring, forget, measure_file, tokenizer_of, write_evaluation
-from alignflow.data.parsing import Chunk, Kept, parse_to_spool
+from alignflow.data.parsing import Chunk, Kept, Parsing, parse_to_spool
 from alignflow.data.printable import printable
 from alignflow.data.records import row_id, write_table
 from alignflow.data.rendering import encode_conversation
@@ -124,17 +125,10 @@ class _Tables:
         for source in sources:
             if left_out := chosen_files(source).left_out:
                 self._tell(f"{source_names(self.config)[source.path, source.split]}: not read: {listed(left_out)}")
-        chunks = list(
-            parse_to_spool(
-                sources,
-                kind,
-                self.config,
-                kept,
-                self.spool,
-                self.workers,
-                lambda rows: self._say_rows(rows, rows, "rows read"),
-            )
+        parsing = Parsing(
+            kind, self.config, kept, self.spool, self.workers, lambda rows: self._say_rows(rows, rows, "rows read")
         )
+        chunks = list(parse_to_spool(sources, parsing))
         for name, columns in kept.unused.items():
             if columns:
                 self._tell(f"{name}: columns that are not used: {cut(', '.join(columns))}")
@@ -252,10 +246,7 @@ class _Tables:
 
         kept, left = table.kept, table.left
         sides = {side: int(mask.sum()) for side, mask in self.sides.get(kind, {}).items()}
-        lengths = {
-            name: table.column(lambda chunk, name=name: getattr(chunk.lengths, name))[left]
-            for name in ("prompt", "total", "merged")
-        }
+        lengths = {name: table.column(attrgetter(f"lengths.{name}"))[left] for name in ("prompt", "total", "merged")}
         described = (
             pandas.DataFrame({name: lengths[name] for name in ("prompt", "total")})
             .describe(percentiles=[0.5, 0.95])
@@ -320,9 +311,9 @@ def _write_prompts(path: Path, mask: np.ndarray, target: Path) -> None:
 def rendered(row: Row, tokenizer: Any) -> str:
     """A row as the model will see it, control tokens included."""
     if "text" in row:
-        return row["text"]
+        return str(row["text"])
     if "messages" in row:
-        return tokenizer.decode(encode_conversation(tokenizer, row["messages"])[0])
+        return str(tokenizer.decode(encode_conversation(tokenizer, row["messages"])[0]))
     prompt = write_conversation(tokenizer, row["prompt"], True)
     answers = [f"\n[{side}] {row[side][-1]['content']}" for side in ("chosen", "rejected", "completion") if side in row]
     answers += [f"\n[{index}] {text}" for index, text in enumerate(row.get("completions", ()))]

@@ -129,17 +129,15 @@ def place_answer(
     *,
     ended: bool,
     sampled: bool,
-    whole: Written | None = None,
-    prompt: Written | None = None,
+    written: tuple[Written, Written] | None = None,
 ) -> Placed:
     """The text of a conversation and the answer to it, and where the prompt ends; see `encode_turn`.
 
-    `whole` and `prompt` are what the template writes for the conversation with the answer, and for the conversation with the generation
-    prompt, where the caller has them.
+    `written` is what the template writes for the conversation with the answer, and for the conversation with the generation prompt, where
+    the caller has them.
     """
     turns = [*messages, {"role": "assistant", "content": text}]
-    whole = whole or write_shielded(tokenizer, turns, False)
-    prompt = prompt or write_shielded(tokenizer, messages, True)
+    whole, prompt = written or (write_shielded(tokenizer, turns, False), write_shielded(tokenizer, messages, True))
     if sampled and _continues(tokenizer, prompt, whole, text, ended):
         return _place_continuation(tokenizer, prompt, text, ended)
     whole, turn = last_turn(tokenizer, turns, whole, prompt)
@@ -224,7 +222,7 @@ def decode_completion(tokenizer: Any, ids: Sequence[int], *, ended: bool = False
             ids = ids[places[-1] + len(opening) :]
         elif not places and _lacks_text(tokenizer, ids, opening):
             return ""
-    text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     before, after = blanks_around(tokenizer)
     return text.removeprefix(before).removesuffix(after if ended else "")
 

@@ -18,13 +18,15 @@ def answer_texts(row: Row) -> list[str]:
 
 def prompt_messages(row: Row) -> list[dict[str, str]]:
     """The conversation that a row's answer, or answers, reply to."""
-    return row["messages"][:-1] if "messages" in row else row["prompt"]
+    turns: list[dict[str, str]] = row["messages"][:-1] if "messages" in row else row["prompt"]
+    return turns
 
 
 def row_text(row: Row) -> str:
     """All text of a row."""
     if "text" in row:
-        return row["text"]
+        text: str = row["text"]
+        return text
     if "messages" in row:
         return prompt_text(row["messages"])
     return "\n".join([prompt_text(row["prompt"]), *answer_texts(row)])

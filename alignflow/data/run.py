@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,14 +18,14 @@ class Runtime(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    device: str = "cpu"  # cpu | cuda
-    precision: str = "fp32"  # fp32 | bf16 (autocast: fp32 weights, bf16 products)
-    engine: str = "torch"  # training: deepspeed | torch
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16 is autocast: fp32 weights, bf16 products
+    engine: Literal["torch", "deepspeed"] = "torch"  # training
     generator: str = "transformers"  # sampling and judging
     threads: int = 1  # CPU threads of the child
     micro_batch_tokens: int = 8192  # tokens of one forward pass; changes results by rounding only
     zero_stage: int = 1  # 1-3
-    offload: str = "none"  # none | optimizer | all: what DeepSpeed keeps in CPU memory
+    offload: Literal["none", "optimizer", "all"] = "none"  # what DeepSpeed keeps in CPU memory
     processes: int = 1  # training processes per node
     nodes: int = 1
     node_rank: int = 0
@@ -59,7 +59,8 @@ class Share(BaseModel):
 
     def known_files(self) -> list[str]:
         """Names of the journal's files at the time of the plan."""
-        return json.loads(self.known.read_text())
+        names: list[str] = json.loads(self.known.read_text())
+        return names
 
 
 @dataclass

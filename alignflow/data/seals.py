@@ -84,6 +84,7 @@ def directory_digests(directory: Path) -> dict[str, str]:
         OSError: they cannot be read now.
     """
     try:
-        return unsealed((directory / DIRECTORY_SEAL).read_bytes())
+        digests: dict[str, str] = unsealed((directory / DIRECTORY_SEAL).read_bytes())
+        return digests
     except FileNotFoundError:
         raise UnsealedError("it carries no digests") from None

@@ -153,16 +153,16 @@ def find(
             mine = groups[:, row]
             few = mine[(mine >= 0) & ~large[mine]]
             others = kept.of(few)
-            by_rarest = rarest is not None and bool(large[mine].any())
-            if by_rarest:
-                candidates = rarest.of(row)
+            by_rarest = rarest if large[mine].any() else None
+            if by_rarest is not None:
+                candidates = by_rarest.of(row)
                 others.append(candidates[((groups[:, candidates] == mine[:, None]) & (mine >= 0)[:, None]).any(axis=0)])
             if others and _any_similar(row, np.unique(np.concatenate(others)), own, whole, threshold):
                 found[row] = True
                 continue
             kept.add(row, few)
-            if by_rarest:
-                rarest.add(row)
+            if by_rarest is not None:
+                by_rarest.add(row)
     return found
 
 
@@ -195,7 +195,8 @@ def _prefix(counts: np.ndarray, share: float) -> np.ndarray:
     least = np.ceil(
         counts * (share * (1 - 1e-12))
     )  # a similarity is a rounded number: one member more rather than less
-    return np.minimum(counts - least.astype(np.int64) + 1, counts)
+    kept: np.ndarray = np.minimum(counts - least.astype(np.int64) + 1, counts)
+    return kept
 
 
 def _rarest_first(sets: Sets, rows: np.ndarray, most: np.ndarray) -> np.ndarray:
@@ -248,5 +249,6 @@ def _similarities(row: int, others: np.ndarray, sets: Sets) -> np.ndarray:
     """The Jaccard similarity of the set of `row` to each of some others [others]; no set is empty."""
     mine, members, counts = sets[row], sets.members(others), sets.counts[others]
     equal = mine[np.minimum(np.searchsorted(mine, members), len(mine) - 1)] == members
-    shared = np.add.reduceat(equal, np.cumsum(counts) - counts, dtype=np.int64)
-    return shared / (len(mine) + counts - shared)
+    shared: np.ndarray = np.add.reduceat(equal, np.cumsum(counts) - counts, dtype=np.int64)
+    similarities: np.ndarray = shared / (len(mine) + counts - shared)
+    return similarities

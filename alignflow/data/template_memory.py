@@ -19,6 +19,11 @@ class Memory:
         is_blind: See template_shapes: whether the template is known not to look at the texts; None before anyone asked.
         shapes: See template_shapes: roles, and whether an answer is to follow -> what is written around the texts.
         sizes: See token_counts: what is known of conversations of some roles.
+        after: See template_turns: roles -> the text that the template writes after each turn's content.
+        opening: See template_turns, as all that follow: the ids that stand before every text.
+        blanks: Blanks that an answer may begin and end with.
+        prompt: The generation prompt.
+        headers: Whether there is a system turn -> the header of an answer, and how many characters it has.
     """
 
     template: Any
@@ -28,6 +33,11 @@ class Memory:
     is_blind: bool | None = None
     shapes: dict[Any, Any] = field(default_factory=dict)
     sizes: dict[Any, Any] = field(default_factory=dict)
+    after: dict[tuple[str, ...], list[str | None]] = field(default_factory=dict)
+    opening: list[int] | None = None
+    blanks: tuple[str, str] | None = None
+    prompt: str | None = None
+    headers: dict[bool, tuple[str, int]] = field(default_factory=dict)
 
 
 _REMEMBERED: weakref.WeakKeyDictionary[Any, Memory] = weakref.WeakKeyDictionary()

@@ -41,7 +41,7 @@ def merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _begins_with_system(row: Row) -> bool:
-    turns = next((row[name] for name in PARTS if name in row), [])
+    turns: list[dict[str, Any]] = next((row[name] for name in PARTS if name in row), [])
     return len(turns) > 1 and turns[0]["role"] == "system" and turns[1]["role"] == "user"
 
 

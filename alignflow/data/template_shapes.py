@@ -59,7 +59,8 @@ def shape_of(tokenizer: Any, roles: tuple[str, ...], add_generation_prompt: bool
     key = roles, add_generation_prompt
     if key not in memory.shapes:
         memory.shapes[key] = _look_for_shape(tokenizer, roles, add_generation_prompt)
-    return memory.shapes[key]
+    shape: Shape | None = memory.shapes[key]
+    return shape
 
 
 def _look_for_shape(tokenizer: Any, roles: tuple[str, ...], add_generation_prompt: bool) -> Shape | None:
@@ -204,7 +205,7 @@ class _Reading:
         read = getattr(self, f"_{type(node).__name__.lower()}", None)
         if read is None or type(node).__name__ not in _EXPRESSIONS:
             raise _UnknownError(type(node).__name__)
-        return read(node)
+        return str(read(node))
 
     def _const(self, node: Any) -> str:
         return _FREE

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from alignflow.data.chat_templates import Messages, write_conversation
 from alignflow.data.errors import ModelError, TemplateRefusedError
+from alignflow.data.template_memory import remembered
 from alignflow.data.token_ids import controls_of, template_ids
 from alignflow.data.tool_turns import end_of_call_token, structured_last, structured_turn
 from alignflow.data.tools import is_structured
 from alignflow.data.written import Turn, Written, free_mark, shared, write_shielded
 
-
-@dataclass
-class _Memory:
-    """What is remembered per tokenizer: for each sequence of roles, the text that the template writes after each turn's content."""
-
-    template: Any
-    after: dict[tuple[str, ...], list[str | None]] = field(default_factory=dict)
-    opening: list[int] | None = None
-    blanks: tuple[str, str] | None = None
-    prompt: str | None = None
-    headers: dict[bool, tuple[str, int]] = field(default_factory=dict)
-
-
 ONE_TURN, TWO_TURNS = ("user", "assistant"), ("user", "assistant", "user")
-_REMEMBERED: weakref.WeakKeyDictionary[Any, _Memory] = weakref.WeakKeyDictionary()
 
 
 def end_token(tokenizer: Any) -> int:
@@ -72,13 +57,13 @@ def end_in(tokenizer: Any, after: str) -> int:
 
 def blanks_around(tokenizer: Any) -> tuple[str, str]:
     """The blanks that the template writes between the generation prompt and an answer's text, and between the text and the turn's end."""
-    remembered = _remembered(tokenizer)
-    if remembered.blanks is None:
+    memory = remembered(tokenizer)
+    if memory.blanks is None:
         opening, end = _opening(tokenizer), end_text(tokenizer)
         found = controls_of(tokenizer).any.search(end)
         before_end = end[: found.start()] if found else ""
-        remembered.blanks = ("" if opening.strip() else opening, "" if before_end.strip() else before_end)
-    return remembered.blanks
+        memory.blanks = ("" if opening.strip() else opening, "" if before_end.strip() else before_end)
+    return memory.blanks
 
 
 def earlier_turns(tokenizer: Any, messages: Messages, places: Sequence[int], whole: Written) -> list[Turn]:
@@ -144,8 +129,8 @@ def _header(tokenizer: Any, system: bool) -> tuple[str, int]:
 
     They are looked up in a conversation of three exchanges; the text is empty where its earlier turns differ.
     """
-    remembered = _remembered(tokenizer)
-    if system not in remembered.headers:
+    memory = remembered(tokenizer)
+    if system not in memory.headers:
         exchanges = [{"role": role, "content": f"x{number}y"} for number, role in enumerate(("user", "assistant") * 3)]
         messages = [*([{"role": "system", "content": "x-y"}] if system else []), *exchanges]
         try:
@@ -158,8 +143,8 @@ def _header(tokenizer: Any, system: bool) -> tuple[str, int]:
             }
         except (TemplateRefusedError, ModelError):
             found = set()
-        remembered.headers[system] = found.pop() if len(found) == 1 else ("", 0)
-    return remembered.headers[system]
+        memory.headers[system] = found.pop() if len(found) == 1 else ("", 0)
+    return memory.headers[system]
 
 
 def _between(text: str, question: str, turn: Turn, answer: str) -> tuple[str, int]:
@@ -174,12 +159,12 @@ def _between(text: str, question: str, turn: Turn, answer: str) -> tuple[str, in
 
 def generation_prompt(tokenizer: Any) -> str:
     """What the template adds after a user's turn for an answer to follow."""
-    remembered = _remembered(tokenizer)
-    if remembered.prompt is None:
+    memory = remembered(tokenizer)
+    if memory.prompt is None:
         messages = [{"role": "user", "content": "x"}]
         without, prompt = (write_conversation(tokenizer, messages, flag) for flag in (False, True))
-        remembered.prompt = prompt.removeprefix(without) if prompt.startswith(without) else ""
-    return remembered.prompt
+        memory.prompt = prompt.removeprefix(without) if prompt.startswith(without) else ""
+    return memory.prompt
 
 
 def follows(tokenizer: Any, roles: tuple[str, ...]) -> bool:
@@ -189,11 +174,11 @@ def follows(tokenizer: Any, roles: tuple[str, ...]) -> bool:
 
 def opening_ids(tokenizer: Any) -> list[int]:
     """Ids of what the template writes between its generation prompt and an answer's text; mostly none."""
-    remembered = _remembered(tokenizer)
-    if remembered.opening is None:
+    memory = remembered(tokenizer)
+    if memory.opening is None:
         text = _opening(tokenizer)
-        remembered.opening = template_ids(tokenizer, text)[0] if text.strip() else []
-    return remembered.opening
+        memory.opening = template_ids(tokenizer, text)[0] if text.strip() else []
+    return memory.opening
 
 
 def _opening(tokenizer: Any) -> str:
@@ -257,8 +242,8 @@ def _parting(
 
 def text_after(tokenizer: Any, roles: tuple[str, ...]) -> list[str | None]:
     """For each turn of a conversation of such roles, the text between its content and the next one's; None where it is not written."""
-    remembered = _remembered(tokenizer)
-    if roles not in remembered.after:
+    memory = remembered(tokenizer)
+    if roles not in memory.after:
         marks = [f"{_MARKS[0]}{index}{_MARKS[1]}" for index in range(len(roles))]
         turns = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
         try:
@@ -266,15 +251,8 @@ def text_after(tokenizer: Any, roles: tuple[str, ...]) -> list[str | None]:
         except TemplateRefusedError:
             text = ""
         after = [text.partition(mark)[2].partition(_MARKS[0])[0] if mark in text else None for mark in marks]
-        remembered.after[roles] = after  # type: ignore[assignment]
-    return remembered.after[roles]
-
-
-def _remembered(tokenizer: Any) -> _Memory:
-    found = _REMEMBERED.get(tokenizer)
-    if found is None or found.template is not tokenizer.chat_template:
-        found = _REMEMBERED[tokenizer] = _Memory(tokenizer.chat_template)
-    return found
+        memory.after[roles] = after
+    return memory.after[roles]
 
 
 _MARKS = ("\ue0f0", "\ue0f1")  # private-use characters: no template has them

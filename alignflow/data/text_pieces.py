@@ -120,7 +120,8 @@ class Pieces:
     def _offsets(self, piece: str) -> Sequence[Span]:
         found = self._known.get(piece)
         if found is not None:
-            return found.offsets
+            offsets: Sequence[Span] = found.offsets
+            return offsets
         if piece in self._controls:
             return [(0, len(piece))]
         return self._words.places(self._ids[piece]) if self._words is not None else ()

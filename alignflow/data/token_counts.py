@@ -17,6 +17,7 @@ from alignflow.data.template_shapes import ROLES, Shape, shape_of
 from alignflow.data.template_turns import end_in, lead_before, text_after
 from alignflow.data.text_pieces import Ways, as_called, can_encode, ways_of
 from alignflow.data.token_ids import controls_of
+from alignflow.data.word_ids import Words
 
 PLAIN = frozenset({"role", "content", "weight"})
 """What a message may have whose text alone the chat template is given."""
@@ -170,7 +171,8 @@ def _is_usual(roles: tuple[str, ...]) -> bool:
 
 def _sizes(plan: _Plan, contents: Sequence[str], ways: Ways) -> Sizes | None:
     """The tokens of a conversation; raises KeyError where a word is new, and gives None where it has to be encoded."""
-    divide, size = ways.words.divide, ways.words.sizes.__getitem__
+    known = _words(ways)
+    divide, size = known.divide, known.sizes.__getitem__
     total, starts = 0, []
     for piece in plan.pieces:
         text = piece.parts.text(contents)
@@ -190,7 +192,14 @@ def _sizes(plan: _Plan, contents: Sequence[str], ways: Ways) -> Sizes | None:
 def _learn(ways: Ways, later: Sequence[tuple[int, _Plan, Sequence[str]]]) -> None:
     """Have the tokenizer count the new words of some conversations, all at once."""
     texts = (piece.parts.text(contents) for _, plan, contents in later for piece in plan.pieces)
-    ways.words.learn_sizes({word for text in texts for word in ways.words.divide(text)})
+    known = _words(ways)
+    known.learn_sizes({word for text in texts for word in known.divide(text)})
+
+
+def _words(ways: Ways) -> Words:
+    """The words of a tokenizer that `_count` was asked with: it has them."""
+    assert ways.words is not None
+    return ways.words
 
 
 def _plan_of_prompt(tokenizer: Any, ways: Ways, roles: tuple[str, ...]) -> _Plan | None:
@@ -209,10 +218,9 @@ def _plan_of_answers(tokenizer: Any, ways: Ways, roles: tuple[str, ...]) -> _Pla
     for place in answers:
         prompt = shape_of(tokenizer, roles[:place], True)
         before = shape.texts[place]
-        same = (
-            prompt is not None and prompt.texts[:-1] == shape.texts[:place] and prompt.trimmed == shape.trimmed[:place]
-        )
-        if not same or not before.startswith(prompt.texts[-1]) or after[place] != shape.texts[place + 1]:
+        if prompt is None or (prompt.texts[:-1], prompt.trimmed) != (shape.texts[:place], shape.trimmed[:place]):
+            return None
+        if not before.startswith(prompt.texts[-1]) or after[place] != shape.texts[place + 1]:
             return None
         lead = (
             lead_before(tokenizer, turns, before, len(before))
@@ -262,14 +270,15 @@ def _plan(shape: Shape, borders: dict[int, int], ways: Ways) -> _Plan | None:
 
 def _lead(turn: int, parts: Sequence[str | int], ways: Ways) -> _Lead:
     text = _Parts(parts)
-    return _Lead(turn, text, None if text.fixed is None else ways.words.divide(text.fixed))
+    return _Lead(turn, text, None if text.fixed is None else _words(ways).divide(text.fixed))
 
 
 def _size(ways: Ways, text: str) -> int | None:
     """Tokens of a text without control tokens; None where it has a word that cannot be counted."""
-    words = ways.words.divide(text)
-    ways.words.learn_sizes(set(words))
+    known = _words(ways)
+    words = known.divide(text)
+    known.learn_sizes(set(words))
     try:
-        return sum(map(ways.words.sizes.__getitem__, words))
+        return sum(map(known.sizes.__getitem__, words))
     except KeyError:
         return None

@@ -119,5 +119,6 @@ def inner_ids(tokenizer: Any, text: str) -> list[int]:
         places = without_gaps(found["offset_mapping"])
         first = next((index for index, (start, _) in enumerate(places) if start >= len(before)), None)
         if first and places[first][0] == places[first - 1][1] == len(before):
-            return found["input_ids"][first:]
+            ids: list[int] = found["input_ids"][first:]
+            return ids
     return text_ids(tokenizer, text)

@@ -58,8 +58,6 @@ def _is_beside(module: ModuleType, name: str) -> bool:
     file = getattr(sys.modules.get(name), "__file__", None)
     if not file or not module.__file__:
         return False
-    return (
-        bool(module.__package__)
-        and _root(name) == _root(module.__package__)
-        or Path(file).parent == Path(module.__file__).parent
-    )
+    if module.__package__ and _root(name) == _root(module.__package__):
+        return True
+    return Path(file).parent == Path(module.__file__).parent

@@ -64,13 +64,14 @@ def form_of(tokenizer: Any) -> Form:
         names = ("reasoning_content", "thinking", "reasoning")
         reasoning = next((name for name in names if _writes_reasoning(tokenizer, name)), "")
         known.form = Form(found.arguments_are_text, found.no_text_is_none, reasoning)
-    return known.form
+    form: Form = known.form
+    return form
 
 
 def _writes_calls(tokenizer: Any, form: Form) -> bool:
     name, key, value, said = (f"{_MARKS[0]}{number}{_MARKS[1]}" for number in range(4))
     call = {"id": _ID.format(0), "type": "function", "function": {"name": name, "arguments": {key: value}}}
-    turns = [
+    turns: list[Message] = [
         {"role": "user", "content": "x"},
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": said, "name": name, "tool_call_id": _ID.format(0)},
@@ -91,7 +92,8 @@ def _writes_reasoning(tokenizer: Any, name: str) -> bool:
 
 def _text_or_none(tokenizer: Any, turns: Sequence[Message], tools: Any) -> str | None:
     try:
-        return tokenizer.apply_chat_template(turns, tools=tools, tokenize=False)
+        text: str = tokenizer.apply_chat_template(turns, tools=tools, tokenize=False)
+        return text
     except Exception:  # noqa: BLE001 (whatever a template raises)
         return None
 

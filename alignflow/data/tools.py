@@ -68,7 +68,8 @@ def texts_in(value: Any) -> list[str]:
 def told(message: Mapping[str, Any]) -> str:
     """All that a turn says as one text: its thinking, its text, its calls and the tools that it brings as JSON."""
     if len(message) == 2 and "role" in message:  # as most turns are
-        return message["content"]
+        text: str = message["content"]
+        return text
     parts = [
         message.get("reasoning_content"),
         message["content"],

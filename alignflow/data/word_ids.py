@@ -138,7 +138,8 @@ def words_of(tokenizer: Any) -> Words | None:
 
 
 def _settings(part: Any) -> dict[str, Any]:
-    return json.loads(part.__getstate__())
+    settings: dict[str, Any] = json.loads(part.__getstate__())
+    return settings
 
 
 def _pattern_of(settings: dict[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +47,15 @@ def write_shielded(tokenizer: Any, messages: Messages, add_generation_prompt: bo
     special = controls_of(tokenizer).special
     if not any(special.search(text) for message in messages for text in texts_in(message)):
         return Written(write_conversation(tokenizer, messages, add_generation_prompt))
-    mark, hidden = free_mark(messages), []
+    mark = free_mark(messages)
+    hidden: list[str] = []
+
+    def numbered(found: re.Match[str]) -> str:
+        hidden.append(found.group())
+        return f"{mark}{len(hidden) - 1}{mark}"
 
     def hide(value: str) -> str:
-        return special.sub(lambda found: f"{mark}{hidden.append(found.group()) or len(hidden) - 1}{mark}", value)
+        return special.sub(numbered, value)
 
     shielded = [
         {name: value if name == "role" else mapped(value, hide) for name, value in message.items()}

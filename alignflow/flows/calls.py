@@ -81,7 +81,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Step:
-    """What a run would do with one node.
+    """What a run would do with one step.
 
     Attributes:
         name: The node.

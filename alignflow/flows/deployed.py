@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from prefect import Flow, flow, get_run_logger
@@ -28,8 +28,8 @@ from alignflow.flows.calls import Caller
 from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_form, stage_form, sweep_form
 from alignflow.flows.inputs import find_inputs, steps_of
 from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selected, walk, walk_nodes
-from alignflow.flows.preference_data import Order, TableName, make_job, preference_form
-from alignflow.flows.requests import Request, check_size, one_run_of, recipe_path, request, served_store
+from alignflow.flows.preference_data import Order, TableName, check_order, preference_form
+from alignflow.flows.requests import RunRequest, check_size, one_run_of, recipe_path, request, served_store
 from alignflow.flows.run_pages import Story
 from alignflow.flows.steps import named_steps
 from alignflow.flows.sweep import Axes, Member, run_members
@@ -38,10 +38,14 @@ from alignflow.tasks.launch.child import listening
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Result = dict[str, ArtifactRef] | State[Any]
-STOP, FOLLOW = "only this stage", "and the stages after it"
 Then = Literal["only this stage", "and the stages after it"]
 Round = Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
-JudgeName = Literal[tuple(catalogue.JUDGES)]  # type: ignore[valid-type]
+STOP: Then = "only this stage"
+FOLLOW: Then = "and the stages after it"
+if TYPE_CHECKING:
+    JudgeName = str
+else:
+    JudgeName = Literal[tuple(catalogue.JUDGES)]  # the form offers these; a type checker cannot read a table
 PipelineSettings: Any = pipeline_form()
 PreferenceSettings: Any = preference_form()
 SweepSettings: Any = sweep_form()
@@ -149,7 +153,7 @@ def sweep(
     return answered(work)
 
 
-def run_member(member: Member, asked: Request, store: ArtifactStore) -> list[Outcome]:
+def run_member(member: Member, asked: RunRequest, store: ArtifactStore) -> list[Outcome]:
     """Run the whole recipe of a member of a sweep, as a flow run of its own."""
     own = asked.changed(member.settings)
 
@@ -167,7 +171,7 @@ def stage_flow(stage: str) -> Flow[..., Any]:
     """The flow that runs one stage of a recipe by itself, with inputs that are there already."""
     no_settings, no_inputs = stage_form(stage)(), inputs_form(stage)()
 
-    def run(
+    def run(  # noqa: PLR0913 (a field of the form each)
         recipe: str,
         settings: Any = no_settings,
         more: list[str] = [],  # noqa: B006
@@ -239,7 +243,7 @@ def inputs_form(stage: str) -> type[Form]:
             "Artifacts by the names of their steps, each by the start of a key or digest. Empty: as for other inputs."
         )
         fields[row.many_inputs] = (
-            dict[str, str] | SkipJsonSchema[None],
+            dict[str, str] | SkipJsonSchema[None],  # type: ignore[misc]
             empty_unless_given(title=row.many_inputs, description=described),
         )
     form = create_model(f"{stage.capitalize()}Inputs", __base__=Form, **fields)
@@ -256,7 +260,7 @@ def named_inputs(inputs: Form) -> dict[str, str]:
 
 
 def run_alone(
-    stage: str, asked: Request, named: dict[str, str], follow: bool, force: bool, store: ArtifactStore
+    stage: str, asked: RunRequest, named: dict[str, str], follow: bool, force: bool, store: ArtifactStore
 ) -> list[Outcome]:
     """Run one step of a recipe, or all its rounds, and those after it where they follow; everything that they take is found first."""
     caller = Caller(asked.recipe(), store)
@@ -272,7 +276,7 @@ def run_alone(
 
 
 @flow(name="rlaif-data", flow_run_name=preference_run_name, persist_result=False)
-def rlaif_data(
+def rlaif_data(  # noqa: PLR0913 (a field of the form each)
     prompts: str,
     model: str,
     judge: JudgeName = "rubric",
@@ -295,14 +299,14 @@ def rlaif_data(
 
     def work(store: ArtifactStore) -> list[Outcome]:
         order = Order(prompts, model, judge, tuple(judge_options.items()), (*settings.given(),), out, table)
-        job = make_job(order, store, store.root.parent)
+        checked = check_order(order, store, store.root.parent)
         with (
-            one_run_of(job.recipe, store, get_run_logger().info),
-            Story(job.recipe.name, store) as story,
+            one_run_of(checked.recipe, store, get_run_logger().info),
+            Story(checked.recipe.name, store) as story,
             listening(story.progress),
         ):
-            outcomes = walk_nodes(job.caller, job.caller.nodes, set(), story.narrator, job.inputs)
-        for line in job.deliver(outcomes):
+            outcomes = walk_nodes(checked.caller, checked.caller.nodes, set(), story.narrator, checked.inputs)
+        for line in checked.deliver(outcomes):
             get_run_logger().info("%s", line)
         return outcomes
 

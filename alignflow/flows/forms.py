@@ -160,9 +160,9 @@ def make_form(name: str, shown: Iterable[Leaf], prefix: str = "", otherwise: str
         short = leaf.place.removeprefix(prefix)
         field_name = short.replace(".", "_")
         places[field_name] = leaf.place
-        kind = Annotated[form_type(leaf), None, *_bounds(leaf.field)]
+        kind: Any = Annotated[form_type(leaf), None, *_bounds(leaf.field)]
         fields[field_name] = (
-            kind | SkipJsonSchema[None],
+            kind | SkipJsonSchema[None],  # type: ignore[misc]  # to a type checker it is Annotated, which takes no None
             empty_unless_given(title=short, description=described(leaf, otherwise)),
         )
     form = create_model(name, __base__=Form, **fields)
@@ -253,4 +253,5 @@ def _in_form(value: Any) -> Any:
 
 def as_yaml(value: Any) -> str:
     """A value in one line, as `--set` reads it."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6)
+    return text.removesuffix("...\n").strip()

@@ -12,7 +12,7 @@ from alignflow.data.catalogue import suggest
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import ApprovalNeededError, DamagedArtifactError, GateStoppedError, RecipeError
-from alignflow.data.gates import FAILED, LETS_ON, GateRecord, approval_holds, finding, passes
+from alignflow.data.gates import FAILED, LETS_ON, GateRecord, approval_holds, finding, is_met
 from alignflow.data.step_names import base_of, matching
 from alignflow.flows.calls import Step
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -73,7 +73,7 @@ class Gatekeeper:
     def _decide(self, gate: GateConfig, manifest: Manifest) -> GateRecord:
         value = self._ledger.measure(gate, manifest, self._recipe.name)
         record = new_record(gate, manifest, value, self._recipe.name)
-        if passes(gate, value):
+        if is_met(gate, value):
             return record
         if gate.label in self._approved:
             return _answered(record, (True, login(), "--approve"))
@@ -180,7 +180,7 @@ def standing(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore) -> Ite
 def _standing(gate: GateConfig, manifest: Manifest, ledger: GateLedger, run: str) -> str:
     value = ledger.measure(gate, manifest, run)
     shown = "not measured" if value is None else f"{value:.6g}"
-    if passes(gate, value):
+    if is_met(gate, value):
         return f"passes: {shown}"
     known = [record for record in ledger.of_gate(gate, manifest.key) if approval_holds(record, gate, manifest.digest)]
     return decided(known[-1]) if known else f"{shown}: {FAILED[gate.action]}"

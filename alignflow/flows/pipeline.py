@@ -75,7 +75,11 @@ class Narrator:
         """One that tells each of several what it hears."""
 
         def tell(event: str) -> Callable[..., None]:
-            return lambda *what: [getattr(hearer, event)(*what) for hearer in hearers] and None
+            def tell_all(*what: Any) -> None:
+                for hearer in hearers:
+                    getattr(hearer, event)(*what)
+
+            return tell_all
 
         return cls(*(tell(event.name) for event in fields(cls)))
 

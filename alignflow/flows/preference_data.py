@@ -1,6 +1,6 @@
 """Preference data on demand: a recipe that samples, labels and reports, and trains nothing. No Prefect, no torch.
 
-The command line and the flow `rlaif-data` both make their job here.
+The command line and the flow `rlaif-data` both have their orders checked here.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Job:
-    """An order that was checked: its recipe on the store, the model where the store has it, and what to deliver where."""
+class CheckedOrder:
+    """An order that was checked: its recipe on the store, the model where the store has it, and where to deliver."""
 
     recipe: Recipe
     caller: Caller
@@ -121,7 +121,7 @@ class Job:
         ]
 
 
-def make_job(order: Order, store: ArtifactStore, base: Path) -> Job:
+def check_order(order: Order, store: ArtifactStore, base: Path) -> CheckedOrder:
     """Check an order; paths start at `base`. Raises UserError before anything is run."""
     target = check_target((base / Path(order.out).expanduser()).absolute()) if order.out else None
     given = model_in_store(order.model, store, base)
@@ -133,7 +133,7 @@ def make_job(order: Order, store: ArtifactStore, base: Path) -> Job:
     for node in caller.nodes:
         if node.name not in inputs.calls:
             caller.check(node)
-    return Job(recipe, caller, inputs, target, order.table)
+    return CheckedOrder(recipe, caller, inputs, target, order.table)
 
 
 def content(order: Order, model: str) -> dict[str, Any]:

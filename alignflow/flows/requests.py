@@ -20,7 +20,7 @@ from alignflow.tasks.store.store_root import home_is_set
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """A recipe file and what is changed in it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Request:
     settings: tuple[tuple[str, Any], ...] = ()
     smoke: bool = False
 
-    def changed(self, settings: Mapping[str, Any]) -> Request:
+    def changed(self, settings: Mapping[str, Any]) -> RunRequest:
         """The same with further settings over its own."""
         return replace(self, settings=(*self.settings, *settings.items()))
 
@@ -43,9 +43,9 @@ class Request:
         return smoke_recipe(recipe) if self.smoke else recipe
 
 
-def request(path: str, form: Form, more: Sequence[str], smoke: bool = False) -> Request:
+def request(path: str, form: Form, more: Sequence[str], smoke: bool = False) -> RunRequest:
     """What a filled form asks for; `more` are settings as NAME=VALUE, over the form's. Raises RecipeError."""
-    return Request(path, (*form.given(), *(parse_setting(text) for text in more)), smoke)
+    return RunRequest(path, (*form.given(), *(parse_setting(text) for text in more)), smoke)
 
 
 def recipe_path(text: str) -> Path:

@@ -32,7 +32,7 @@ from alignflow.data.report.summary import Circumstances, overview, page_key, sta
 from alignflow.data.step_names import base_and_round
 from alignflow.flows.forms import pipeline_form, prefilled, stage_form
 from alignflow.flows.pipeline import Narrator, Outcome
-from alignflow.flows.requests import Request
+from alignflow.flows.requests import RunRequest
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.launch.tail import Tail
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -109,7 +109,9 @@ class Story:
         notes: Where inputs come from, one line each.
     """
 
-    def __init__(self, recipe: str, store: ArtifactStore, asked: Request | None = None, notes: list[str] | None = None):
+    def __init__(
+        self, recipe: str, store: ArtifactStore, asked: RunRequest | None = None, notes: list[str] | None = None
+    ):
         context = FlowRunContext.get()
         assert context is not None and context.flow_run is not None, "a story is told inside a flow"
         self._run, self._flow = context.flow_run, context.flow.name if context.flow else ""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,10 @@ Load = Callable[[Mapping[str, Any]], Recipe]
 """Settings over the recipe file -> the recipe."""
 Options = Mapping[str, Mapping[str, Any]]
 """Method -> its options."""
-MethodName = Literal[tuple(catalogue.METHODS)]  # type: ignore[valid-type]
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(catalogue.METHODS)]  # the form offers these; a type checker cannot read a table
 
 
 class Axes(Fields):

@@ -22,7 +22,8 @@ def adopt_reward_model(config: AdoptConfig, *, run: Run) -> dict[str, float | No
     Metrics: its scores of three fixed answers. Raises ModelError where it does not load, its head would be fresh,
     or a weight is not finite.
     """
-    path, rows = Path(config.path), [(user(question), answer, True) for question, answer in PROBES]
+    path = Path(config.path)
+    rows: list[ScoredRow] = [(user(question), answer, True) for question, answer in PROBES]
     if is_ensemble(path):
         return _adopt_ensemble(path, rows, run)
     reward = load_reward_model(path, run.runtime)

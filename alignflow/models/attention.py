@@ -127,7 +127,7 @@ def rows_of(packed: Packed) -> Iterator[Layout]:
         _LAYOUT.reset(token)
 
 
-def packed_attention(
+def packed_attention(  # noqa: PLR0913 (what transformers hands over)
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.artifacts import verify_whole
+from alignflow.data.durable import sync
 from alignflow.data.errors import UserError
 from alignflow.data.reward_ensembles import is_ensemble, read_ensemble, write_ensemble
 from alignflow.data.run import Runtime
@@ -34,9 +35,9 @@ def export(path: Path, out: Path) -> None:
     try:
         _write(path, temporary)
         for file in (*temporary.rglob("*"), temporary):
-            _sync(file)
+            sync(file)
         os.rename(temporary, out)
-        _sync(out.absolute().parent)
+        sync(out.absolute().parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -70,11 +71,3 @@ def _write_merged(path: Path, out: Path) -> None:
     for name in (CARD, CHECK_ROWS):  # what the model is does not change by merging
         if (path / name).is_file():
             shutil.copyfile(path / name, out / name)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

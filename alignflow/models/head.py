@@ -219,7 +219,7 @@ def _of_logits(chunk: Chunk, learnt: Sequence[Learnt], part: slice) -> torch.Ten
     return total
 
 
-def _cast(dtype: torch.dtype, *tensors: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+def _cast(dtype: torch.dtype, *tensors: torch.Tensor | None) -> tuple[Any, ...]:
     return tuple(None if tensor is None else tensor.detach().to(dtype) for tensor in tensors)
 
 

@@ -32,7 +32,7 @@ TOLERANCES = {"rtol": 1e-10, "atol": 1e-10, "grad_rtol": 1e-6, "grad_atol": 1e-8
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CaseResult:
     """How a case came out: `pass`, `miss` or `not here`, and what there is to say about it."""
 
     name: str
@@ -40,8 +40,8 @@ class Verdict:
     text: str = ""
 
 
-def check_file(path: Path) -> Iterator[Verdict]:
-    """The verdict of each case of a file, each by itself: a case that fails with an error is a miss, and the next one is run.
+def check_file(path: Path) -> Iterator[CaseResult]:
+    """The result of each case of a file, each by itself: a case that fails with an error is a miss, and the next one is run.
 
     Raises DataError where the file is not one of cases.
     """
@@ -58,11 +58,11 @@ def check_file(path: Path) -> Iterator[Verdict]:
     for name, function, case in cases:
         try:
             text = check_case(function, case, tolerances)
-            yield Verdict(name, "miss" if text else "pass", text)
+            yield CaseResult(name, "miss" if text else "pass", text)
         except NotHere as reason:
-            yield Verdict(name, "not here", str(reason))
+            yield CaseResult(name, "not here", str(reason))
         except Exception as error:  # noqa: BLE001 (whatever is odd about one case says nothing about the others)
-            yield Verdict(name, "miss", f"{type(error).__name__}: {error}")
+            yield CaseResult(name, "miss", f"{type(error).__name__}: {error}")
 
 
 def check_case(function: str, case: Mapping[str, Any], tolerances: list[float]) -> str:

@@ -55,7 +55,7 @@ class Policy:
         finally:
             self._noise = None
 
-    def token_statistics(
+    def token_statistics(  # noqa: PLR0913 (what one of the statistics needs each)
         self,
         rows: Sequence[EncodedRow],
         which: Collection[str] = ("logps",),

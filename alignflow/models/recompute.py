@@ -31,7 +31,7 @@ def recompute_layers(model: torch.nn.Module) -> None:
         )
     for layer in layers:
         if "forward" not in vars(layer):
-            layer.forward = _recomputed(layer.forward)  # type: ignore[method-assign]
+            layer.forward = _recomputed(layer.forward)
 
 
 def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch.utils.data import ConcatDataset
@@ -33,7 +33,7 @@ from alignflow.models.trainers.reference_scores import (
 
 ANSWERS_PER_COMMIT = 256
 
-Answers = ConcatDataset[EncodedRow]
+Answers: TypeAlias = ConcatDataset[EncodedRow]
 """The answers of train.parquet as its reader gives them, those with another prompt's answers, then those of heldout.parquet."""
 
 
@@ -60,8 +60,8 @@ def compute_reference(
     policy = load_policy(checkpoint, run.runtime, in_parts=True)
     digest = identity(checkpoint)[1]
     data = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
-    kind, directory = fed_by(config.family, data, "reference")
-    sides = read_sides(config.family, kind, directory, policy, config.max_length, run, "reference", config.mismatched)
+    fed = fed_by(config.family, data, "reference")
+    sides = read_sides(fed, policy, config.max_length, run, "reference", config.mismatched)
     answers = ConcatDataset(
         [part for rows in sides.values() for part in (rows.answers, mismatched_rows(rows)) if len(part)]
     )
@@ -121,13 +121,9 @@ def _names_and_order(answers: Answers, digest: str, config: ReferenceConfig) -> 
     order: list[int] = []
     for _, indices in sorted(alike.items()):
         first = {prompts[index]: index for index in reversed(indices)}
-        rank = {
-            prompt: number
-            for number, prompt in enumerate(
-                sorted(first, key=lambda prompt, first=first: answers[first[prompt]].prompt_ids)
-            )
-        }
-        order += sorted(indices, key=lambda index, rank=rank: (rank[prompts[index]], index))
+        by_ids = sorted((answers[index].prompt_ids, prompt) for prompt, index in first.items())
+        rank = {prompt: number for number, (_, prompt) in enumerate(by_ids)}
+        order += [index for _, index in sorted((rank[prompts[index]], index) for index in indices)]
     return names, order
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeAlias
 
 import torch
 
@@ -117,7 +118,7 @@ class Chunk:
         return mixed.masked_fill(mixed == 0, 1.0).log()
 
 
-Values = torch.Tensor
+Values: TypeAlias = torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from alignflow.server.errors import ServerError
 
 NAME = "prefect.db"
@@ -146,7 +148,7 @@ def _problem(database: Path) -> str:
                 if database.stat().st_size <= CHECKED_WHOLE:
                     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                     if found != "ok":
-                        return found.splitlines()[-1]
+                        return str(found).splitlines()[-1]
                 tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
                 return "it lacks tables" if tables and "alembic_version" not in tables else ""
             finally:
@@ -183,12 +185,10 @@ def starting(directory: Path) -> Iterator[None]:
 
 
 def _holders(database: Path) -> str:
-    """Which processes have the database open, as far as this user may see; empty elsewhere than on Linux."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if entry.name != str(os.getpid()) and any(
-                os.readlink(link).startswith(str(database.resolve())) for link in (entry / "fd").iterdir()
-            ):
-                found.append(f"{entry.name} ({(entry / 'comm').read_text().strip()})")
+    """Which processes have the database open, as far as this user may see."""
+    found, start = [], str(database.resolve())
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and any(file.path.startswith(start) for file in process.open_files()):
+                found.append(f"{process.pid} ({process.info['name']})")
     return f"; it is open in process {', '.join(found)}" if found else ""

@@ -146,7 +146,8 @@ def _pool_of(path: str) -> str:
 
 async def _body(receive: Receive) -> bytes | None:
     """The whole body of a request; None where it is too large."""
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":

@@ -176,7 +176,10 @@ def account_name(scope: Scope) -> str:
 
 
 def user_of(port: int, server_port: int | None) -> int | None:
-    """The user id of the process at the other end of a connection over the loopback; None where the system does not say."""
+    """The user id of the process at the other end of a connection over the loopback; None where the system does not say.
+
+    psutil would name the process, and that of another user to root alone; the kernel's table has the user himself.
+    """
     for table in ("tcp", "tcp6"):
         try:
             lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]

@@ -8,8 +8,8 @@ module, and applied by `patched`; the others are where `where` says.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ import sqlalchemy
 from prefect.server.api import collections
 from prefect.server.database import provide_database_interface
 from prefect.server.events.actions import ActionFailed, ChangeFlowRunState
+from prefect.server.events.schemas.automations import TriggeredAction
 
 from alignflow.server.pools import CRASHED_AFTER_S, ZOMBIES
 
@@ -181,9 +182,9 @@ def spare_runs_that_wait() -> None:
     database that event may be lost (both seen with Prefect 3.8.8): a run that waits for a person would be Crashed, and could
     never be answered. Prefect 3.9 keeps events that come in the wrong order, but still does not look at the state of the run.
     """
-    act = ChangeFlowRunState.act
+    act: Any = ChangeFlowRunState.act
 
-    async def act_unless_it_waits(self, triggered_action) -> None:
+    async def act_unless_it_waits(self: Any, triggered_action: TriggeredAction) -> None:
         if triggered_action.automation.name == ZOMBIES:
             run = await self.flow_run(triggered_action)
             async with await self.orchestration_client(triggered_action) as orchestration:
@@ -192,12 +193,12 @@ def spare_runs_that_wait() -> None:
                 raise ActionFailed(f"flow run {run} waits, and has no process that could be heard from")
         await act(self, triggered_action)
 
-    ChangeFlowRunState.act = act_unless_it_waits
+    ChangeFlowRunState.act = act_unless_it_waits  # type: ignore[method-assign]  # that is what a patch is
 
 
-def _after_an_outage(lifespan):
+def _after_an_outage(lifespan: Callable[[Any], AbstractAsyncContextManager[Any]]) -> Callable[[Any], Any]:
     @asynccontextmanager
-    async def renewed(app) -> AsyncIterator[None]:
+    async def renewed(app: Any) -> AsyncIterator[None]:
         await renew_windows()
         async with lifespan(app):
             yield

@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
+from alignflow.data import host
 from alignflow.server.environment import MARK
 from alignflow.server.layout import Home, write_private
 
@@ -38,13 +41,8 @@ class Process:
 
 def birth(pid: int) -> str | None:
     """Boot and clock tick in which a process started; None for one that is gone, or only not yet waited for."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-    state, ticks = fields[0], fields[19]
-    return None if state in "ZX" else f"{boot}:{ticks}"
+    ticks = host.started(pid)
+    return f"{host.this_host().boot}:{ticks}" if ticks else None
 
 
 def start(home: Home, name: str, command: list[str], environment: Mapping[str, str], directory: Path) -> Process:
@@ -180,8 +178,8 @@ def end_marked(home: Home, seconds: float, spare: frozenset[int]) -> None:
 
 def _parent(pid: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
+        return psutil.Process(pid).ppid()
+    except psutil.Error:
         return 0
 
 

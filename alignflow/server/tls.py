@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alignflow.data.errors import UserError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 
 def is_self_signed(certificate: Path | None) -> bool:
@@ -44,7 +47,7 @@ def _names(certificate: Path | None) -> tuple[list[str], list[Any]]:
     return names.get_values_for_type(x509.DNSName), names.get_values_for_type(x509.IPAddress)
 
 
-def _load(certificate: Path | None):
+def _load(certificate: Path | None) -> Certificate | None:
     if certificate is None:
         return None
     from cryptography import x509

@@ -1,6 +1,7 @@
 """Who may import whom, and that what the catalogue names exists."""
 
 import ast
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,3 +125,8 @@ def test_no_pickle_no_shell_and_no_remote_code():
                         and isinstance(keyword.value, ast.Constant)
                         and keyword.value.value
                     ), path
+
+
+def test_the_kernel_is_asked_through_psutil_but_for_what_it_does_not_know():
+    asked = {str(path.relative_to(ROOT)) for path in MODULES if re.search(r"[\"']/proc/", path.read_text())}
+    assert asked == {"data/host.py", "server/logins.py", "tasks/launch/machine.py", "tasks/launch/precision.py"}

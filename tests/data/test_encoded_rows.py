@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignflow.data.encoded_rows import AnswerIds, EncodedRow, EncodedRows, EncodedRowWriter
+from alignflow.data.encoded_rows import AnswerIds, EncodedRows, EncodedRowWriter, RowIds
 
 IDS = st.lists(st.integers(0, 2**31 - 1), max_size=6).map(tuple)
 
@@ -25,7 +25,7 @@ def rows_of_pairs(draw):
                 st.just(()) | st.lists(st.booleans(), min_size=len(completion), max_size=len(completion)).map(tuple)
             )
             answers.append(AnswerIds(draw(st.just(prompt) | IDS), completion, mask))
-        rows.append(EncodedRow(f"é{number}", tuple(answers), (draw(st.none() | st.floats(-1, 1)),)))
+        rows.append(RowIds(f"é{number}", tuple(answers), (draw(st.none() | st.floats(-1, 1)),)))
     return rows
 
 
@@ -59,7 +59,7 @@ def test_every_row_comes_back_and_its_lengths_are_known(tmp_path_factory, rows):
 
 def test_a_prompt_that_both_answers_share_is_written_once_and_is_one_object(tmp_path):
     answer = AnswerIds((1, 2, 3), (4,))
-    rows = [EncodedRow("a", (answer, answer._replace(completion_ids=(5,))), (None,))]
+    rows = [RowIds("a", (answer, answer._replace(completion_ids=(5,))), (None,))]
     chosen, rejected = written(tmp_path / "rows.arrow", rows).row(0)
     assert chosen.prompt_ids is rejected.prompt_ids
     with pa.memory_map(str(tmp_path / "rows.arrow")) as file:
@@ -67,7 +67,7 @@ def test_a_prompt_that_both_answers_share_is_written_once_and_is_one_object(tmp_
 
 
 def test_there_is_no_row_before_the_first_or_after_the_last(tmp_path):
-    found = written(tmp_path / "rows.arrow", [EncodedRow("a", (AnswerIds((1,), (2,)),) * 2, (None,))])
+    found = written(tmp_path / "rows.arrow", [RowIds("a", (AnswerIds((1,), (2,)),) * 2, (None,))])
     for index in (-1, 1):
         with pytest.raises(IndexError):
             found.row(index)
@@ -76,7 +76,7 @@ def test_there_is_no_row_before_the_first_or_after_the_last(tmp_path):
 def test_what_is_mapped_is_not_in_memory(tmp_path):
     """A file of 80 MB is opened and one row of it read, and Arrow has allocated next to nothing for it."""
     rows = [
-        EncodedRow(str(number), (AnswerIds((1,) * 10000, (2,) * 10000), AnswerIds((1,) * 10000, (3,))), (None,))
+        RowIds(str(number), (AnswerIds((1,) * 10000, (2,) * 10000), AnswerIds((1,) * 10000, (3,))), (None,))
         for number in range(4)
     ]
     path = tmp_path / "rows.arrow"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import RecipeError
-from alignflow.data.gates import GateRecord, approval_holds, finding, limits, measured, passes
+from alignflow.data.gates import GateRecord, approval_holds, finding, is_met, limits, measured
 from alignflow.flows.graph import nodes
 
 NUMBERS = st.floats(-1e6, 1e6).map(lambda value: _grid(value))
@@ -44,22 +44,22 @@ def _grid(value):
 @given(value=NUMBERS, low=NUMBERS, high=NUMBERS, less=st.floats(0, 1e6), more=st.floats(0, 1e6))
 def test_what_passes_a_gate_passes_one_with_wider_limits(value, low, high, less, more):
     low, high, less, more = *sorted((low, high)), *map(_grid, (less, more))
-    if passes(gate(minimum=low, maximum=high), value):
-        assert passes(gate(minimum=_grid(low - less), maximum=_grid(high + more)), value)
-        assert passes(gate(minimum=low), value) and passes(gate(minimum=None, maximum=high), value)
+    if is_met(gate(minimum=low, maximum=high), value):
+        assert is_met(gate(minimum=_grid(low - less), maximum=_grid(high + more)), value)
+        assert is_met(gate(minimum=low), value) and is_met(gate(minimum=None, maximum=high), value)
 
 
 @given(value=NUMBERS, low=NUMBERS, more=st.floats(0, 1e6))
 def test_a_larger_value_passes_a_minimum_that_a_smaller_one_passes(value, low, more):
-    assert passes(gate(minimum=low), value + more) or not passes(gate(minimum=low), value)
+    assert is_met(gate(minimum=low), value + more) or not is_met(gate(minimum=low), value)
 
 
 @pytest.mark.parametrize(
     ("value", "wanted"), [(0.6, True), (0.6 - 1e-9, False), (0.0, False), (None, False), (math.nan, False)]
 )
 def test_the_limit_itself_passes_and_what_was_not_measured_does_not(value, wanted):
-    assert passes(gate(), value) is wanted
-    assert passes(gate(minimum=-1.0), 0.0), "a measured zero is a value"
+    assert is_met(gate(), value) is wanted
+    assert is_met(gate(minimum=-1.0), 0.0), "a measured zero is a value"
 
 
 def test_what_was_not_measured_is_said_so():
@@ -140,8 +140,8 @@ def test_whatever_passes_the_approved_limits_passes_those_that_the_approval_stil
         then, now = make(low, high), make(low_now, high_now)
     except ValidationError:
         return
-    if then and now and approval_holds(record(then), now, "d") and passes(then, value):
-        assert passes(now, value), (limits(then), limits(now))
+    if then and now and approval_holds(record(then), now, "d") and is_met(then, value):
+        assert is_met(now, value), (limits(then), limits(now))
 
 
 def test_an_override_is_an_approval_that_nobody_was_asked_for():

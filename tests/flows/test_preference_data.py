@@ -7,7 +7,7 @@ from model_directory_support import write_model_directory
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.pipeline import Outcome
-from alignflow.flows.preference_data import Order, make_job
+from alignflow.flows.preference_data import Order, check_order
 
 
 @pytest.fixture
@@ -22,16 +22,16 @@ def made(store, repository):
 
 
 def test_a_job_has_no_training_and_the_model_of_the_store(store, tmp_path, prompts, made):
-    job = make_job(Order(prompts, made["sft"].key[:14], settings=(("sample.n", 3),)), store, tmp_path)
-    assert [node.name for node in job.caller.nodes] == ["init", "prepare", "sample", "label", "report"]
-    assert job.inputs.calls["init"].key == made["sft"].key and job.recipe.sample.n == 3
-    assert job.recipe.name == "asked-by-rubric" and job.recipe.data.prompts[0].path == str(tmp_path / prompts)
+    checked = check_order(Order(prompts, made["sft"].key[:14], settings=(("sample.n", 3),)), store, tmp_path)
+    assert [node.name for node in checked.caller.nodes] == ["init", "prepare", "sample", "label", "report"]
+    assert checked.inputs.calls["init"].key == made["sft"].key and checked.recipe.sample.n == 3
+    assert checked.recipe.name == "asked-by-rubric" and checked.recipe.data.prompts[0].path == str(tmp_path / prompts)
 
 
 def test_a_directory_is_taken_in_and_one_of_the_store_is_found_there(store, tmp_path, prompts, made):
     write_model_directory(tmp_path / "model")
-    assert make_job(Order(prompts, "model"), store, tmp_path).inputs.calls == {}
-    own = make_job(Order(prompts, str(store.payload(made["sft"].ref()))), store, tmp_path)
+    assert check_order(Order(prompts, "model"), store, tmp_path).inputs.calls == {}
+    own = check_order(Order(prompts, str(store.payload(made["sft"].ref()))), store, tmp_path)
     assert own.inputs.calls["init"].key == made["sft"].key
 
 
@@ -53,15 +53,15 @@ def test_a_wrong_order_is_refused_before_anything_runs(store, tmp_path, prompts,
     (tmp_path / "full" / "file").write_text("x")
     order = {"prompts": prompts, "model": made["sft"].key[:14], **change}
     with pytest.raises(UserError) as raised:
-        make_job(Order(**order), store, tmp_path)
+        check_order(Order(**order), store, tmp_path)
     assert what in str(raised.value)
 
 
 def test_the_data_is_copied_whole(store, tmp_path, prompts, made):
-    job = make_job(Order(prompts, made["sft"].key[:14], out="copy"), store, tmp_path)
+    checked = check_order(Order(prompts, made["sft"].key[:14], out="copy"), store, tmp_path)
     (store.payload(made["label"].ref()) / "statistics.json").write_text("{}")
     outcomes = [Outcome(name=name, ref=made[name].ref(), ran=True, seconds=1) for name in ("label", "report")]
-    data, report = job.deliver(outcomes)
+    data, report = checked.deliver(outcomes)
     assert str(tmp_path / "copy") in data and report.endswith("report.html")
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
         "manifest.json",
@@ -72,7 +72,7 @@ def test_the_data_is_copied_whole(store, tmp_path, prompts, made):
 
 @pytest.mark.parametrize("table", ["unpaired", "rankings"])
 def test_another_table_of_the_same_labelling_is_copied(store, tmp_path, prompts, made, table):
-    job = make_job(Order(prompts, made["sft"].key[:14], out="copy", table=table), store, tmp_path)
+    job = check_order(Order(prompts, made["sft"].key[:14], out="copy", table=table), store, tmp_path)
     payload = store.payload(made["label"].ref())
     (payload / "statistics.json").write_text("{}")
     job.deliver([Outcome(name=name, ref=made[name].ref(), ran=True, seconds=1) for name in ("label", "report")])

@@ -12,7 +12,7 @@ from alignflow.data.run import Runtime
 from alignflow.models import attention
 from alignflow.models import policy as policy_module
 from alignflow.models.adapters import add_adapter
-from alignflow.models.batching import EncodedRow, make_micro_batches, pack
+from alignflow.models.batching import EncodedRow, pack
 from alignflow.models.cringe_picks import uniform_numbers
 from alignflow.models.policy import check_same_vocabulary, completion_logps, load_policy
 
@@ -238,20 +238,6 @@ def test_a_head_that_is_not_understood_is_refused(tiny_checkpoint):
     policy.model.lm_head.register_forward_hook(lambda module, inputs, output: output * 2)
     with pytest.raises(ModelError, match="not known here"):
         policy.token_statistics(ROWS)
-
-
-def test_packing_has_no_padding():
-    packed = pack(ROWS)
-    assert packed.input_ids.shape == (1, sum(map(len, ROWS)))
-    assert packed.position_ids[0, :8].tolist() == [0, 1, 2, 3, 4, 5, 0, 1]
-    assert packed.last.tolist() == [5, 12, 18, 24]
-
-
-def test_micro_batches_hold_each_row_once_and_keep_the_budget():
-    lengths = [5, 9, 3, 20, 7, 7]
-    batches = make_micro_batches(lengths, 16)
-    assert sorted(index for batch in batches for index in batch) == list(range(6))
-    assert all(len(batch) == 1 or sum(lengths[index] for index in batch) <= 16 for batch in batches)
 
 
 def picks(policy, rows, names, step=0):

@@ -24,18 +24,6 @@ def test_another_address_needs_tls_or_a_word(host, tls):
     assert changed(ServerSettings(), {"host": host, "tls_certificate": certificate, "tls_key": key}).scheme == "https"
 
 
-@pytest.mark.parametrize(
-    ("host", "taken"), [("runs.example", True), ("Gpu.Example", True), ("a.runs.example", False), ("192.0.2.8", False)]
-)
-def test_a_certificate_must_name_the_address_that_commands_use(host, taken, tls):
-    given = {"host": host, "tls_certificate": tls[0], "tls_key": tls[1]}
-    if taken:
-        assert changed(ServerSettings(), given).host == host
-    else:
-        with pytest.raises(UserError, match=f"the certificate is not for {host}"):
-            changed(ServerSettings(), given)
-
-
 def test_the_word_holds_for_the_address_that_it_was_given_with():
     opened = changed(ServerSettings(), {"host": "192.0.2.7", "insecure": True, "port": 4300})
     assert changed(opened, {"port": 4301}) == opened.model_copy(update={"port": 4301})

@@ -6,7 +6,7 @@ import mutations
 import pytest
 
 from alignflow.tasks.keys.fingerprint import Parts
-from alignflow.tasks.keys.reach import Node
+from alignflow.tasks.keys.reach import Definition
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ KNOWN = {  # what went unnoticed once, and what much stands on
 @pytest.mark.parametrize(("module", "name"), KNOWN, ids=lambda value: value.rpartition(".")[2])
 def test_a_change_is_flagged_for_every_stage_that_reaches_it(parts, stages, module, name):
     change = mutations.mutate(module, parts.code.source(module), {name}, random.Random(0))
-    reach = stages.that_reach(Node(module, change.definition))
+    reach = stages.that_reach(Definition(module, change.definition))
     assert KNOWN[module, name] <= reach, "what reaches it is known"
     assert reach <= stages.flagged(change)[1], change.where
 

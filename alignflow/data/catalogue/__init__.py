@@ -11,7 +11,7 @@ from alignflow.data.catalogue.base import Part, PartWithOptions, look_up, parse_
 from alignflow.data.catalogue.evaluators import EVALUATORS, Evaluator
 from alignflow.data.catalogue.families import FAMILIES, Family, Feed
 from alignflow.data.catalogue.formats import FORMATS, Format
-from alignflow.data.catalogue.judges import JUDGES, Judge
+from alignflow.data.catalogue.judges import JUDGES, JudgeRow
 from alignflow.data.catalogue.method import Method
 from alignflow.data.catalogue.methods import METHODS
 from alignflow.data.catalogue.rewards import REWARDS, Reward
@@ -47,7 +47,7 @@ __all__ = [
     "Family",
     "Feed",
     "Format",
-    "Judge",
+    "JudgeRow",
     "Method",
     "Part",
     "PartWithOptions",

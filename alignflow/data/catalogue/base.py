@@ -34,7 +34,8 @@ class Part:
         """Import and return what the address names."""
         module, _, name = self.address.partition(":")
         with collector.paused():
-            return getattr(importlib.import_module(module), name)
+            found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return found
 
 
 @dataclass(frozen=True)

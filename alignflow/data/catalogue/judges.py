@@ -10,7 +10,7 @@ from alignflow.data.configs import options
 
 
 @dataclass(frozen=True)
-class Judge(PartWithOptions):
+class JudgeRow(PartWithOptions):
     """One way to compare answers.
 
     Attributes:
@@ -22,20 +22,20 @@ class Judge(PartWithOptions):
     pointwise: bool = True
 
 
-JUDGES: Mapping[str, Judge] = {
-    "rubric": Judge(
+JUDGES: Mapping[str, JudgeRow] = {
+    "rubric": JudgeRow(
         "alignflow.models.judges.rubric:RubricJudge",
         "Named, weighted, checkable principles; no model.",
         options=options.RubricOptions,
         version="2",
     ),
-    "reward_model": Judge(
+    "reward_model": JudgeRow(
         "alignflow.models.judges.reward_model:RewardModelJudge",
         "Scores of a reward model.",
         options=options.RewardModelJudgeOptions,
         needs="reward_model",
     ),
-    "llm": Judge(
+    "llm": JudgeRow(
         "alignflow.models.judges.llm:LLMJudge",
         "A local model, asked in both orders; reads option log-probabilities.",
         options=options.LLMJudgeOptions,

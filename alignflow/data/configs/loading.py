@@ -6,7 +6,7 @@ import glob
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,6 +24,8 @@ from alignflow.data.errors import RecipeError, cut, quoted
 from alignflow.data.own_methods import is_own, method_row
 from alignflow.data.paths import is_file, is_there
 from alignflow.data.yaml_text import YamlError, read_yaml_file
+
+Config = TypeVar("Config", bound=BaseModel)
 
 STAGES = "`alignflow stages STAGE` lists every field with its bounds"
 
@@ -142,11 +144,12 @@ def check_unused(align: AlignConfig) -> None:
         )
 
 
-def resolve_paths(config: Any, base: Path) -> Any:
+def resolve_paths(config: Config, base: Path) -> Config:
     """A copy of a config in which every content path that exists relative to `base`, and every file of the user's own code, is absolute."""
     if not isinstance(config, BaseModel):
         return config
-    kind, changes = type(config), {}
+    kind = type(config)
+    changes: dict[str, Any] = {}
     for name in kind.model_fields:
         value = getattr(config, name)
         if isinstance(value, BaseModel):

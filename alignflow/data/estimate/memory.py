@@ -36,7 +36,7 @@ BASE = {
 
 
 @dataclass(frozen=True)
-class Learner:
+class LearningModel:
     """A model that learns.
 
     Attributes:
@@ -118,7 +118,7 @@ def layer_activations(shape: ModelShape, precision: str) -> float:
     return own + more_norms + head_norms
 
 
-def passes(learner: Learner, place: Place) -> list[Phase]:
+def step_phases(learner: LearningModel, place: Place) -> list[Phase]:
     """What a forward and backward pass hold: what the layers keep, a chunk of logits, autocast's bf16 copies of matrices.
 
     The last norm, and the states that the head reads, are 3 more of width h. Autocast keeps the copies of weights that
@@ -133,6 +133,8 @@ def passes(learner: Learner, place: Place) -> list[Phase]:
     logits = LOGIT_BYTES * min(learner.head_tokens, HEAD_CHUNK[place.device]) * shape.vocab_size
     copies = BF16 * shape.layer_matrices if place.precision == "bf16" else 0
     one = copies / shape.num_hidden_layers
+    kept: float
+    working: float
     if learner.gradient_checkpointing:
         kept, working = FP32 * shape.hidden_size * tokens * shape.num_hidden_layers, (1 + IN_FLIGHT) * layer
     else:
@@ -164,7 +166,7 @@ def cache_bytes(shape: ModelShape, rollout: Rollout, precision: str) -> float:
     return 2 * shape.num_hidden_layers * shape.key_value_width * width * rollout.rows * length
 
 
-def training_need(learner: Learner, place: Place, frozen: int = 0, value: Learner | None = None) -> Need:
+def training_need(learner: LearningModel, place: Place, frozen: int = 0, value: LearningModel | None = None) -> Need:
     """SFT, reward model, and alignment on data that is there, whose reference was asked before training starts.
 
     Args:
@@ -175,15 +177,17 @@ def training_need(learner: Learner, place: Place, frozen: int = 0, value: Learne
     learners = [learner] if value is None else [learner, value]
     own = [states(model.weights, model.trainable, model.head, place) for model in learners]
     on_device: Parts = {"frozen": FP32 * frozen / place.shares} if frozen else {}
-    kept = on_device if value is None else add(on_device, passes(value, place)[0].parts)
-    need = _phases(own, kept, [passes(model, place) for model in learners], _saved_copy(learners, place), place)
+    kept = on_device if value is None else add(on_device, step_phases(value, place)[0].parts)
+    need = _phases(own, kept, [step_phases(model, place) for model in learners], _saved_copy(learners, place), place)
     tokens = learner.evaluated_tokens
     looked = forward_only(learner.shape, tokens, 0 if learner.scores else tokens, place)
     resident = add(on_device, *(model.resident for model in own))
     return Need((*need.phases, Phase("evaluation", add(resident, looked, _base(place)))), need.host)
 
 
-def online_need(policy: Learner, value: Learner | None, frozen: Sequence[int], rollout: Rollout, place: Place) -> Need:
+def online_need(
+    policy: LearningModel, value: LearningModel | None, frozen: Sequence[int], rollout: Rollout, place: Place
+) -> Need:
     """PPO and its kind: the policy learns, and with it a value model where there is one; frozen models stand beside them.
 
     Sampling uses the policy's own fp32 weights. Under ZeRO 3 frozen models are cut like the policy; where all is offloaded
@@ -211,7 +215,9 @@ def online_need(policy: Learner, value: Learner | None, frozen: Sequence[int], r
         ),
         Phase("scoring", forward_only(policy.shape, policy.tokens, policy.head_tokens, place)),
     ]
-    need = _phases(own, on_device, [passes(model, place) for model in learners], _saved_copy(learners, place), place)
+    need = _phases(
+        own, on_device, [step_phases(model, place) for model in learners], _saved_copy(learners, place), place
+    )
     held = add(on_device, *(model.resident for model in own), _base(place))
     sampled = tuple(Phase(phase.name, add(held, phase.parts)) for phase in looks)
     return Need((*sampled, *need.phases), add(need.host, on_host))
@@ -289,7 +295,7 @@ def _phases(
     return Need(tuple(phases), host)
 
 
-def _saved_copy(learners: Sequence[Learner], place: Place) -> float:
+def _saved_copy(learners: Sequence[LearningModel], place: Place) -> float:
     """Bytes of the copy that a training state is written from: weights and both moments, each process its share."""
     return max(3 * FP32 * learner.trainable / place.processes for learner in learners)
 

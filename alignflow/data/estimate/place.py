@@ -13,6 +13,9 @@ Parts = Mapping[str, float]
 """Part of the memory (weights, gradients, optimizer, buffers, activations, logits, frozen, cache, base) -> bytes."""
 
 
+Offload = Literal["none", "optimizer", "all"]
+
+
 @dataclass(frozen=True)
 class Place:
     """How the processes of a stage share the work.
@@ -34,7 +37,7 @@ class Place:
     zero_stage: int = 1
     processes: int = 1
     nodes: int = 1
-    offload: Literal["none", "optimizer", "all"] = "none"
+    offload: Offload = "none"
 
     @property
     def processes_per_node(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from alignflow.data.estimate.place import Need
+from alignflow.data.estimate.place import Need, Offload
 from alignflow.data.estimate.stages import Demand, Settings
 
 MOST_PROCESSES = 64
@@ -89,10 +89,10 @@ def _offload(settings: Settings, demand: Demand, stage: str) -> Candidates:
     place = settings.place
     if not demand.longest_row or place.device != "cuda" or place.engine != "deepspeed":
         return []
-    values = {"none": ("optimizer", "all"), "optimizer": ("all",), "all": ()}[place.offload]
+    larger: dict[str, tuple[Offload, ...]] = {"none": ("optimizer", "all"), "optimizer": ("all",), "all": ()}
     return [
         (f"engine.offload: {value}", replace(settings, place=replace(place, offload=value)))
-        for value in values
+        for value in larger[place.offload]
         if value == "optimizer" or place.gathers
     ]
 

@@ -14,7 +14,7 @@ from alignflow.data.configs.inputs import AdoptConfig, InitConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig, TrainingConfig
 from alignflow.data.estimate.disk import published_bytes, state_bytes
 from alignflow.data.estimate.memory import (
-    Learner,
+    LearningModel,
     Rollout,
     Scorers,
     forward_only,
@@ -109,7 +109,7 @@ def place_of(runtime: Runtime) -> Place:
         runtime.zero_stage,
         runtime.world_size,
         runtime.nodes,
-        runtime.offload,  # type: ignore[arg-type]
+        runtime.offload,
     )
 
 
@@ -174,12 +174,12 @@ def _taking_in(asked: Asked, weights: int) -> Demand:
 
 def _sft(asked: Asked) -> Demand | None:
     config: SFTConfig = asked.config
-    return _training(asked, asked.shapes["base"], config, config.max_length)
+    return _training(asked, asked.shapes["base"], config.max_length)
 
 
 def _reward(asked: Asked) -> Demand | None:
     config: RewardConfig = asked.config
-    return _training(asked, asked.shapes["base"], config, config.about_loss.answers * config.max_length, scores=True)
+    return _training(asked, asked.shapes["base"], config.about_loss.answers * config.max_length, scores=True)
 
 
 def _align(asked: Asked) -> Demand | None:
@@ -199,13 +199,12 @@ def _offline(asked: Asked) -> Demand | None:
             return None
         frozen = teacher.parameters
     longest_row = method.learns_from().answers * config.max_length
-    return _training(asked, shape, config, longest_row, frozen=frozen, values=method.value_network)
+    return _training(asked, shape, longest_row, frozen=frozen, values=method.value_network)
 
 
 def _training(
     asked: Asked,
     shape: ModelShape | None,
-    config: TrainingConfig,
     longest_row: int,
     *,
     scores: bool = False,
@@ -214,13 +213,14 @@ def _training(
 ) -> Demand | None:
     """One model that learns from rows (or pairs) of at most `longest_row` tokens, beside `frozen` weights that do not; with `values`
     a value network on its backbone, which never is an adapter, learns too."""
+    config: TrainingConfig = asked.config
     if shape is None:
         return None
 
-    def learner(settings: Settings) -> Learner:
+    def learner(settings: Settings) -> LearningModel:
         return _learner(shape, settings, config, longest_row, scores)
 
-    def value(settings: Settings) -> Learner | None:
+    def value(settings: Settings) -> LearningModel | None:
         return _learner(shape, replace(settings, lora_rank=None), config, longest_row, True) if values else None
 
     settings = settings_of(config, asked.runtime)
@@ -235,17 +235,19 @@ def _training(
     )
 
 
-def kept_bytes(config: TrainingConfig, *learners: Learner) -> int:
+def kept_bytes(config: TrainingConfig, *learners: LearningModel) -> int:
     """What a training keeps while it runs: states, unless it ends before the first of them; the best step's weights."""
     states = 0 if 0 <= config.max_steps <= config.save_steps else state_bytes(learners)
     return states + (published_bytes(learners[0]) if config.eval_steps else 0)
 
 
-def _learner(shape: ModelShape, settings: Settings, config: TrainingConfig, longest_row: int, scores: bool) -> Learner:
+def _learner(
+    shape: ModelShape, settings: Settings, config: TrainingConfig, longest_row: int, scores: bool
+) -> LearningModel:
     """A step's rows are shared by the processes, and a forward pass holds at least one row, at most the budget."""
     step = int(-(-config.batch_size // settings.place.processes) * longest_row * settings.fill)
     tokens = max(longest_row, min(settings.micro_batch_tokens, step))
-    return Learner(
+    return LearningModel(
         shape,
         tokens,
         0 if scores else tokens,
@@ -267,7 +269,7 @@ def _online(asked: Asked) -> Demand | None:
     longest_row = prompt_length + options.response_length
     with_values = catalogue.look_up(catalogue.ADVANTAGES, options.advantage, "align.options.advantage").needs_values
 
-    def learners(settings: Settings) -> list[Learner]:
+    def learners(settings: Settings) -> list[LearningModel]:
         value = _learner(reward or policy, replace(settings, lora_rank=None), config, longest_row, True)
         return [_learner(policy, settings, config, longest_row, False), *([value] if with_values else [])]
 

@@ -37,7 +37,7 @@ class Rows:
 def training_tokens(config: TrainingConfig, rows: Rows) -> Tokens | None:
     """Tokens of all optimizer steps: `max_steps` batches, or the epochs; None where neither is known."""
     if config.max_steps >= 0:
-        seen = config.max_steps * config.batch_size
+        seen: float = config.max_steps * config.batch_size
     elif rows.number is not None:
         seen = rows.number * config.num_train_epochs
     else:

@@ -200,7 +200,9 @@ def first_rows(path: Path) -> list[dict[str, Any]]:
     verify_file(path)
     from pyarrow.parquet import ParquetFile
 
-    rows = next((batch.to_pylist() for batch in ParquetFile(path).iter_batches(batch_size=SHOWN_ROWS)), [])
+    rows: list[dict[str, Any]] = next(
+        (batch.to_pylist() for batch in ParquetFile(path).iter_batches(batch_size=SHOWN_ROWS)), []
+    )
     return [from_columns(row) for row in rows]
 
 

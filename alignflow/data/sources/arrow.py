@@ -49,6 +49,7 @@ def _rows(batch: pa.RecordBatch, before: int) -> Iterator[Row | BrokenLine]:
 
 def _row(batch: pa.RecordBatch) -> Row | None:
     try:
-        return batch.to_pylist()[0]
+        row: Row = batch.to_pylist()[0]
+        return row
     except (ValueError, ArithmeticError, pa.ArrowException):
         return None

@@ -101,7 +101,7 @@ def best_and_worst(prompt: Messages, texts: list[str], scores: list[float]) -> R
     if scores[best] == scores[worst]:
         raise RowError("tie")
     figures = {"margin": scores[best] - scores[worst], "score_chosen": scores[best], "score_rejected": scores[worst]}
-    return preference(*([*prompt, *assistant(texts[index])] for index in (best, worst)), **figures)
+    return preference([*prompt, *assistant(texts[best])], [*prompt, *assistant(texts[worst])], **figures)
 
 
 def _best(row: Row) -> list[Row]:

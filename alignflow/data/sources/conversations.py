@@ -179,7 +179,8 @@ def answer_of(messages: Messages) -> str:
         raise RowError("answer_is_tool_call")
     if "reasoning_content" in messages[-1]:
         raise RowError("reasoning_not_used")
-    return messages[-1]["content"]
+    text: str = messages[-1]["content"]
+    return text
 
 
 def _bare(messages: Messages) -> Messages:

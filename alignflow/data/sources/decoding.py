@@ -66,7 +66,7 @@ class _Recoded(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def,override]
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         """Fill the buffer with the next bytes; 0 at the end."""
         ended = False
         while not self._left and not ended:

@@ -60,7 +60,7 @@ def table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLin
     """
 
     def read(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
-        with io.TextIOWrapper(as_utf8(file, where), encoding="utf-8", errors="surrogateescape", newline="") as lines:  # type: ignore[type-var]
+        with io.TextIOWrapper(as_utf8(file, where), encoding="utf-8", errors="surrogateescape", newline="") as lines:
             records = _records(lines, delimiter, where)
             _, names = next(records, (0, []))
             _check_header(names, where)

@@ -56,7 +56,8 @@ def _walk(folder: Path, links: bool) -> list[Path]:
     """What lies below a folder and is no folder; folders themselves before those that links lead to, so that each keeps its own name."""
     found: list[Path] = []
     entered = {os.path.realpath(folder)}
-    folders, linked = [folder], []
+    folders = [folder]
+    linked: list[Path] = []
     while folders or linked:
         place = folders.pop() if folders else linked.pop(0)
         if place.is_symlink() and place != folder:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 
@@ -100,7 +100,7 @@ def read_file(path: Path, split: str = "train", *, raw: bool = False) -> Iterato
     try:
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=str(path), do="check where it came from")
-        with gzip.open(path, "rb") if suffix.endswith(".gz") else open(path, "rb") as file:
+        with cast("IO[bytes]", gzip.open(path, "rb")) if suffix.endswith(".gz") else open(path, "rb") as file:
             # A text of a line is no longer than the line, whose bytes are bounded.
             yield from raw_lines(file, str(path)) if raw and read is json_lines else bounded(read(file, str(path)))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -79,7 +79,7 @@ def unsound(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def _is_plain(value: Mapping[str, Any] | list[Any], depth: int) -> bool:
+def _is_plain(value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> bool:
     """Whether all texts in a value can be encoded, and it is not too deep; fast, and without the reason."""
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) and name.isascii() for name in value):

@@ -50,8 +50,8 @@ def _preference(row: Row) -> list[Row]:
         "score_rejected": number(row.get("score_rejected")),
     }
     prompt = None if row.get("prompt") is None else _prompt(row)
-    sides = (answered(row, prompt, column(row, side)) for side in ("chosen", "rejected"))
-    return [{**preference(*sides, **figures), **_ends(row)}]
+    chosen, rejected = (answered(row, prompt, column(row, side)) for side in ("chosen", "rejected"))
+    return [{**preference(chosen, rejected, **figures), **_ends(row)}]
 
 
 def _ends(row: Row) -> Row:
@@ -70,7 +70,7 @@ def _completions(row: Row) -> list[Row]:
 
 
 def _rankings(row: Row) -> list[Row]:
-    found = dict(zip(("prompt", "completions", "scores"), comparison.scored(row), strict=True))
+    found: Row = dict(zip(("prompt", "completions", "scores"), comparison.scored(row), strict=True))
     ended = _each_ended(row, len(found["completions"]))
     return [found if ended is None else {**found, "ended": ended}]
 

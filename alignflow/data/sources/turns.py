@@ -140,12 +140,13 @@ def _part(part: Any) -> str:
         return part
     if not isinstance(part, Mapping):
         raise RowError("not_text")
-    kind = part.get("type")
+    kind: Any = part.get("type")
     if kind in PART_REASONS:
         raise RowError(PART_REASONS[kind])
-    if kind not in (None, "text", "input_text", "output_text") or not isinstance(part.get("text"), str):
+    text = part.get("text")
+    if kind not in (None, "text", "input_text", "output_text") or not isinstance(text, str):
         raise RowError("unknown_content")
     refuse_meanings(part, {"image": "images", "image_url": "images", "video": "images", "audio": "audio"})
     if any(name not in _PART_KEYS and not is_blank(value) for name, value in part.items()):
         raise RowError("unknown_content")  # what the other keys say would be lost
-    return part["text"]
+    return text

@@ -81,7 +81,7 @@ def _batch(inputs: Tensors, with_reference: bool, labels: torch.Tensor | None) -
     """The pairs of a case; the reference's columns are read where the method compares with one, and then must be there."""
     policy, masks = ((inputs[f"policy_{side}"] for side in SIDES), (inputs[f"{side}_mask"] for side in SIDES))
     reference = tuple(inputs[f"ref_{side}"] for side in SIDES) if with_reference else None
-    return pairs_of_tokens(tuple(policy), tuple(masks), reference, labels)  # type: ignore[arg-type]
+    return pairs_of_tokens(tuple(policy), tuple(masks), reference, labels)
 
 
 def _total(output: LossOutput, batch: PairBatch) -> torch.Tensor:

@@ -17,7 +17,7 @@ from alignflow.data.run import Runtime
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_optimizer
 from alignflow.models.engines.partitioned import head_parameters, own_range, pin, shape_of
-from alignflow.models.engines.parts import MOMENTS, STEPS, Part, Parts, Read, steps_part
+from alignflow.models.engines.parts import MOMENTS, STEPS, Parts, Read, TensorSlice, steps_part
 
 _LINEAR = torch.nn.functional.linear
 PERSISTENT = 10_000  # elements of a parameter that ZeRO 3 does not share out: norms and biases
@@ -64,7 +64,8 @@ class DeepSpeedEngine:
             start, stop, values = self._own_state(parameter)
             if stop > start:
                 parts |= {
-                    f"{kind}/{name}": Part(value, start, tuple(shape_of(parameter))) for kind, value in values.items()
+                    f"{kind}/{name}": TensorSlice(value, start, tuple(shape_of(parameter)))
+                    for kind, value in values.items()
                 }
         return {
             **parts,
@@ -182,7 +183,7 @@ def share_out(model: Any, runtime: Runtime) -> None:
 @contextlib.contextmanager
 def _uncompiled() -> Iterator[None]:
     """Let torch.compile give functions back as they are: to load the compiler for Muon, which is not offered, takes a second."""
-    compile_, torch.compile = torch.compile, lambda function, *_, **__: function  # type: ignore[assignment]
+    compile_, torch.compile = torch.compile, lambda function, *_, **__: function
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ def is_partitioned(parameter: torch.Tensor) -> bool:
 
 def shape_of(parameter: torch.Tensor) -> torch.Size:
     """The parameter's own shape, wherever its values are."""
-    return torch.Size(parameter.ds_shape) if is_partitioned(parameter) else parameter.shape  # type: ignore[attr-defined]
+    return torch.Size(parameter.ds_shape) if is_partitioned(parameter) else parameter.shape
 
 
 @contextlib.contextmanager

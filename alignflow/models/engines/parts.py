@@ -14,7 +14,7 @@ STEPS = "steps"
 
 
 @dataclass(frozen=True)
-class Part:
+class TensorSlice:
     """A stretch of a flattened tensor.
 
     Attributes:
@@ -28,7 +28,7 @@ class Part:
     shape: tuple[int, ...]
 
 
-Parts = dict[str, Part]
+Parts = dict[str, TensorSlice]
 """`weights/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME` of trainable parameters, and `steps`, the optimizer's count."""
 
 Read = Callable[[str, int, int], torch.Tensor]
@@ -37,4 +37,4 @@ Read = Callable[[str, int, int], torch.Tensor]
 
 def steps_part(steps: float) -> Parts:
     """The optimizer's count of steps; one process gives it for all."""
-    return {STEPS: Part(torch.tensor([steps], dtype=torch.float32), 0, (1,))} if group.is_main() else {}
+    return {STEPS: TensorSlice(torch.tensor([steps], dtype=torch.float32), 0, (1,))} if group.is_main() else {}

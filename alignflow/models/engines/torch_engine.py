@@ -9,7 +9,7 @@ import torch
 from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.run import Runtime
 from alignflow.models.engines.base import make_optimizer
-from alignflow.models.engines.parts import MOMENTS, STEPS, Part, Parts, Read, steps_part
+from alignflow.models.engines.parts import MOMENTS, STEPS, Parts, Read, TensorSlice, steps_part
 
 
 class TorchEngine:
@@ -36,14 +36,16 @@ class TorchEngine:
 
     def parts(self) -> Parts:
         """Weights and optimizer state, whole."""
-        parts, steps = {}, 0.0
+        parts: Parts = {}
+        steps = 0.0
         for name, parameter in self._trainable().items():
             known = self._optimizer.state.get(parameter, {})
             steps = float(known.get("step", steps))
             values = {"weights": parameter.detach()}
             values |= {moment: known[moment] if moment in known else torch.zeros_like(parameter) for moment in MOMENTS}
             parts |= {
-                f"{kind}/{name}": Part(value.flatten(), 0, tuple(parameter.shape)) for kind, value in values.items()
+                f"{kind}/{name}": TensorSlice(value.flatten(), 0, tuple(parameter.shape))
+                for kind, value in values.items()
             }
         return {**parts, **steps_part(steps)}
 

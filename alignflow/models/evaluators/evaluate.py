@@ -16,7 +16,7 @@ from alignflow.models.generation.sample import chosen_prompts, fill_rows, sample
 NO_LIMIT = 10_000_000  # the largest that a recipe may name
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 (an input of the stage each)
     config: EvaluateConfig,
     *,
     aligned: Path,
@@ -59,12 +59,11 @@ def fill_answers(
     aligned: Path,
     sft: Path,
     prompts: Path,
-    general: Path | None,
-    reward_model: Path | None,
     run: Run,
     share: Share,
+    **_: Path | None,
 ) -> None:
-    """Journal a share of both models' answers; what `evaluate` makes of them is not shared out."""
+    """Journal a share of both models' answers; what `evaluate` makes of them, by its other inputs, is not shared out."""
     rows, paths, done = _prompts(config, prompts), {"aligned": aligned, "sft": sft}, 0
     for model in MODELS:
         done += fill_rows(_sampling(config), paths[model], rows, run, share, before=done)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alignflow.data.artifacts import artifact_of, canonical_json, checked_manifest, text_digest
+from alignflow.data.durable import sync
 from alignflow.data.host import remove_abandoned, this_host
 from alignflow.data.run import Share
 from alignflow.data.seals import SealError, UnsealedError, sealed, unsealed
@@ -119,11 +120,7 @@ class RowJournal:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self._directory / f"batch-{name}.json")
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(self._directory)
         return unsealed(content)
 
 

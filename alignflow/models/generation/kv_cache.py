@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from transformers import DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer
@@ -14,6 +16,9 @@ class RoomyLayer(DynamicLayer):
     when the views are no longer the ones handed out last.
     """
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, room: int):
         super().__init__()
         self._room = room
@@ -21,7 +26,7 @@ class RoomyLayer(DynamicLayer):
         self._handed_out: torch.Tensor | None = None
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append the states of new tokens, shape (batch, heads, new, width); return those of all tokens."""
         if not self.is_initialized:

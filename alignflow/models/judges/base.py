@@ -92,7 +92,7 @@ class Judge(Protocol):
             that the row journal never takes another judge's labels for its own.
     """
 
-    pointwise: bool
+    pointwise: ClassVar[bool]
     fingerprint: str
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
@@ -176,7 +176,7 @@ def sigmoid(value: float) -> float:
 
 
 @dataclass(frozen=True)
-class _OwnJudge(catalogue.Judge):
+class _OwnJudge(catalogue.JudgeRow):
     """The row of a judge of the user's own, whose address may be in a file."""
 
     def resolve(self) -> Callable[..., Any]:
@@ -184,7 +184,7 @@ class _OwnJudge(catalogue.Judge):
         return own_module.load(self.address)
 
 
-def judge_row(name: str, where: str = "judge.name") -> catalogue.Judge:
+def judge_row(name: str, where: str = "judge.name") -> catalogue.JudgeRow:
     """The catalogue's row for a judge, or one for a class of the user's own, named `file.py:Class` or `package.module:Class`.
 
     Such a class takes `(options, inputs)` as every judge does; its attribute `Options` (a StageConfig) validates the

@@ -160,8 +160,8 @@ def _principle(entry: _PrincipleEntry, path: Path) -> Principle:
             else ""
         )
         raise DataError(first["msg"], where=f"{where}, {field}", do=known) from None
-    if getattr(parsed, "lexicon", None):
-        read_lexicon(parsed.lexicon)  # a missing lexicon must be seen before anything is judged
+    if lexicon := getattr(parsed, "lexicon", None):
+        read_lexicon(lexicon)  # a missing lexicon must be seen before anything is judged
     return Principle(entry.name, entry.kind, entry.weight, entry.veto, parsed)
 
 

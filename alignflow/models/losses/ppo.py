@@ -97,7 +97,7 @@ def clipped_value_loss(
     return TokenLoss(torch.maximum(plain, clipped) / 2, {"clipfrac": (clipped > plain).to(values).detach()})
 
 
-def total_loss(
+def total_loss(  # noqa: PLR0913 (terms and coefficients of one formula)
     policy: torch.Tensor | float = 0.0,
     value: torch.Tensor | float = 0.0,
     entropy: torch.Tensor | float = 0.0,

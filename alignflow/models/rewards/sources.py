@@ -203,7 +203,7 @@ class BoundSource:
 
     weight: float
     options: Any
-    kind: type[RewardSource]
+    kind: Callable[[Any, Path | None, Run], RewardSource]
 
 
 def bind_sources(configs: Sequence[RewardSourceConfig]) -> list[BoundSource]:
@@ -252,6 +252,7 @@ class WeightedRewards:
 
 def weighted_sum(scores: Sequence[float | None], weights: Sequence[float]) -> float | None:
     """The weighted sum; None where a score is None: what is left of it could not be compared with whole sums."""
-    if any(score is None for score in scores):
+    known = [score for score in scores if score is not None]
+    if len(known) < len(scores):
         return None
-    return sum(weight * score for weight, score in zip(weights, scores, strict=True))  # type: ignore[operator]
+    return sum(weight * score for weight, score in zip(weights, known, strict=True))

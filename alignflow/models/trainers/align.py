@@ -14,31 +14,16 @@ def align(
     config: AlignConfig,
     *,
     policy: Path,
-    reference: Path | None = None,
-    preferences: Path | None = None,
-    unpaired: Path | None = None,
-    rankings: Path | None = None,
-    prompts: Path | None = None,
-    reward_model: Path | None = None,
-    demonstrations: Path | None = None,
     run: Run,
+    **others: Path | None,
 ) -> dict[str, float | None]:
-    """Align the checkpoint `policy` by `config.method`, on the inputs that the method takes.
+    """Align the checkpoint `policy` by `config.method`, on those of the `others` that the method's family takes.
 
     Returns the metrics of the trainer. Raises RecipeError for an unknown method or option before any model is loaded.
     """
     method = loaded_method(config.method)
     catalogue.parse_options(method, config.options, "align.options")
-    given = {
-        "policy": policy,
-        "reference": reference,
-        "preferences": preferences,
-        "unpaired": unpaired,
-        "rankings": rankings,
-        "prompts": prompts,
-        "reward_model": reward_model,
-        "demonstrations": demonstrations,
-    }
+    given = {"policy": policy, **others}
     family = method.learns_from()
     names = [*(name.rstrip("?") for name in family.takes), *(feed.kind for feed in family.feeds)]
-    return family.resolve()(config, **{name: given[name] for name in names}, run=run)
+    return family.resolve()(config, **{name: given.get(name) for name in names}, run=run)

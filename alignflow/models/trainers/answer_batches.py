@@ -88,9 +88,9 @@ class Answers:
             role=moved(data.role),
             logps=sums,
             tokens=found.counts().long(),
-            ended=moved(data.ended),  # type: ignore[arg-type]
+            ended=moved(data.ended),
             reference_logps=self._reference_sums(found, at),
-            soft_label=moved(data.soft_label),  # type: ignore[arg-type]
+            soft_label=moved(data.soft_label),
             statistics=statistics,
             label=moved(data.label),
             score=moved(data.score),

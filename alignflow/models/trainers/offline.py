@@ -50,7 +50,7 @@ Loss = Callable[[Any], LossOutput]
 
 
 @dataclass(frozen=True)
-class Method:
+class BoundMethod:
     """A method bound to its options.
 
     Attributes:
@@ -73,11 +73,8 @@ def train_offline(
     *,
     policy: Path,
     reference: Path | None = None,
-    preferences: Path | None = None,
-    unpaired: Path | None = None,
-    rankings: Path | None = None,
-    demonstrations: Path | None = None,
     run: Run,
+    **tables: Path | None,
 ) -> dict[str, float | None]:
     """Align the checkpoint `policy` by `config.method` on train.parquet of the data that is given.
 
@@ -86,11 +83,9 @@ def train_offline(
         policy: The checkpoint to start from.
         reference: What the stage `reference` made of the same data; None: the reference is `policy` itself, and scores
             it here before training.
-        preferences: Directory of pairs.
-        unpaired: Directory of answers with labels.
-        rankings: Directory of lists of answers with scores.
-        demonstrations: Directory of conversations.
         run: Where to write.
+        tables: Directories of data by their kind: `preferences` of pairs, `unpaired` of answers with labels, `rankings` of lists of answers
+            with scores, `demonstrations` of conversations.
 
     Metrics: those of the method's loss for the last logged steps, and `eval_` ones on heldout.parquet.
 
@@ -102,14 +97,13 @@ def train_offline(
     row = loaded_method(config.method)
     options = catalogue.parse_options(row, config.options, "align.options")
     row = binding.as_options_make(row, options)
-    given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "demonstrations": demonstrations}
-    kind, directory = fed_by(row.family, given, "align")
+    fed = fed_by(row.family, tables, "align")
     group.join(run.runtime)
     model = load_policy(policy, run.runtime, trainable=True)
     add_adapter(model, config, policy)
-    if summary := row.learns_from().feed(kind).summary:
-        run.note(f"{short(config.method)} reads {kind}: {summary}")
-    data = read_sides(row.family, kind, directory, model, config.max_length, run, "align", row.mismatched)
+    if summary := row.learns_from().feed(fed.kind).summary:
+        run.note(f"{short(config.method)} reads {fed.kind}: {summary}")
+    data = read_sides(fed, model, config.max_length, run, "align", row.mismatched)
     data = as_options_ask(data, config.method, options)
     engine = make_engine(model.model, config, run.runtime)
     references: References = {}
@@ -132,7 +126,7 @@ def train_offline(
     if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(sides["train"], run)
     figures, function = StepFigures(row, options, sides, config.seed, run), loss_of(row)
-    method = Method(lambda batch: function(batch, options), row.family == "pairs", figures)
+    method = BoundMethod(lambda batch: function(batch, options), row.family == "pairs", figures)
     rows = data["train"]
     beside = (
         {VALUE: make_engine(value.model, config.model_copy(update={"lora": None}), run.runtime)}
@@ -150,12 +144,16 @@ def train_offline(
         lambda: evaluate_rows(sides["heldout"], method, run),
     )
     warn_of_displacement(before, sides["heldout"], metrics, config.max_logps_drop, run)
-    went_in = licences_of(policy, directory, teacher_of(row, options))
+    went_in = licences_of(policy, fed.directory, teacher_of(row, options))
     save_model(
         model,
         run.out,
         card_of(
-            row, short(config.method), options, {kind if kind != "preferences" else "pairs": str(len(rows))}, went_in
+            row,
+            short(config.method),
+            options,
+            {fed.kind if fed.kind != "preferences" else "pairs": str(len(rows))},
+            went_in,
         ),
     )
     for each in (engine, *beside.values()):
@@ -201,7 +199,7 @@ def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:
     return {"score_mean": mean, "score_std": deviation}
 
 
-def parted_losses(method: Method, answers: OfflineBatch) -> tuple[LossOutput, dict[str, torch.Tensor]]:
+def parted_losses(method: BoundMethod, answers: OfflineBatch) -> tuple[LossOutput, dict[str, torch.Tensor]]:
     """The loss with gradients of the policy alone and, where a value network learns beside it, its sum with those of that network
     alone: two engines, two graphs.
     """
@@ -224,7 +222,7 @@ def settings_shown(options: BaseModel) -> dict[str, str]:
     return {name: str(value) for name, value in shown.items()}
 
 
-def offline_compute(train: Answers, method: Method, config: AlignConfig) -> Compute:
+def offline_compute(train: Answers, method: BoundMethod, config: AlignConfig) -> Compute:
     """What `fit` runs on each micro-batch of training rows; `sft_coefficient` weighs the chosen answers' NLL per token
     (RPO, arXiv 2404.19733)."""
 
@@ -273,7 +271,7 @@ def check_start(train: Answers, run: Run) -> None:
 
 
 @torch.no_grad()
-def evaluate_rows(side: Answers, method: Method, run: Run) -> dict[str, float | None]:
+def evaluate_rows(side: Answers, method: BoundMethod, run: Run) -> dict[str, float | None]:
     """`eval_loss`, `eval_nll_loss` and the loss's metrics on held-out rows, as means over rows.
 
     A token loss is a mean over tokens, and so is the NLL of a method with one.

@@ -130,7 +130,7 @@ def rows_of_pairs(pairs: Pairs) -> OfflineRows:
     return OfflineRows(
         ConcatDataset([pairs.chosen, pairs.rejected]) if count else [],
         lengths.astype(np.int64),
-        tokens.astype(np.int64),  # type: ignore[arg-type]
+        tokens.astype(np.int64),
         np.arange(2 * count).reshape(2, count).T.flatten(),
         np.arange(0, 2 * count + 1, 2),
         pairs.lengths,

@@ -37,7 +37,7 @@ from alignflow.models.trainers.update import Rates, take_steps
 GOOD = "good"
 
 
-def train_online(
+def train_online(  # noqa: PLR0913 (an input of the stage each)
     config: AlignConfig,
     *,
     policy: Path,

@@ -53,8 +53,17 @@ References = dict[str, Scores]
 """`train`, `heldout` -> the scores of that side."""
 
 
-def fed_by(family: str, given: Mapping[str, Path | None], stage: str) -> tuple[str, Path]:
-    """Kind and directory of the data that a family learns from: of several that are given the most direct one, as the catalogue has them.
+@dataclass(frozen=True)
+class Fed:
+    """The data that a family learns from: its kind, and the directory of its table's sides."""
+
+    family: str
+    kind: str
+    directory: Path
+
+
+def fed_by(family: str, given: Mapping[str, Path | None], stage: str) -> Fed:
+    """The data that a family learns from: of several that are given the most direct one, as the catalogue has them.
 
     Raises:
         TrainingError: none that it can read is given.
@@ -62,38 +71,32 @@ def fed_by(family: str, given: Mapping[str, Path | None], stage: str) -> tuple[s
     kinds = [feed.kind for feed in catalogue.FAMILIES[family].feeds]
     for kind in kinds:
         if (directory := given.get(kind)) is not None:
-            return kind, directory
+            return Fed(family, kind, directory)
     raise TrainingError(f"no {NOUNS[kinds[0]]} to learn from", where=stage, do=f"give {' or '.join(kinds)}")
 
 
 def read_sides(
-    family: str,
-    kind: str,
-    directory: Path,
-    policy: Policy,
-    max_length: int,
-    run: Run,
-    stage: str,
-    mismatched: bool = False,
+    fed: Fed, policy: Policy, max_length: int, run: Run, stage: str, mismatched: bool = False
 ) -> dict[str, OfflineRows]:
-    """Both sides of the data of a family, read from a table of `kind`.
+    """Both sides of the data of a family; with `mismatched` each answer has beside it one of another prompt.
 
     Raises:
         TrainingError: nothing is left to learn from.
     """
-    feed = catalogue.FAMILIES[family].feed(kind)
+    feed = catalogue.FAMILIES[fed.family].feed(fed.kind)
     read, context = feed.resolve(), context_of(policy.model)
     sides = {
-        side: read(directory / f"{side}.parquet", policy.tokenizer, max_length, run, stage, context) for side in SIDES
+        side: read(fed.directory / f"{side}.parquet", policy.tokenizer, max_length, run, stage, context)
+        for side in SIDES
     }
     if not len(sides["train"]):
         raise TrainingError(
-            f"no {NOUNS[kind]} to learn from", where=stage, do="raise align.max_length, or give or label more data"
+            f"no {NOUNS[fed.kind]} to learn from", where=stage, do="raise align.max_length, or give or label more data"
         )
     if mismatched:
         longest, _ = room(max_length, context, "max_length")
         sides = {side: rows.with_mismatched(longest) for side, rows in sides.items()}
-        if lonely := sum(int((rows.mismatched < 0).sum()) for rows in sides.values()):  # type: ignore[operator]
+        if lonely := sum(int((rows.mismatched < 0).sum()) for rows in sides.values()):
             run.warn(
                 f"{lonely} answers have no answer of another prompt near them that fits in max_length: they tell nothing of the KL"
             )

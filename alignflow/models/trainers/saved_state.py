@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from alignflow.data.artifacts import file_digest
+from alignflow.data.durable import sync
 from alignflow.data.errors import StoreError
 from alignflow.data.seals import DIRECTORY_SEAL, SealError, UnsealedError, directory_digests, seal_directory
 from alignflow.models.engines import group
@@ -314,12 +315,3 @@ def _check_whole(path: Path) -> None:
 
 def _bytes(tensors: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold what was written to a file, or renamed in a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -55,9 +55,8 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     by_row = config.loss_reduction == "sequence_mean"
 
     def compute(batch: list[int]) -> StepOutput:
-        statistics = _statistics(
-            policy, [rows[index] for index in batch], noise and noise.of([ids[index] for index in batch])
-        )
+        drawn = None if noise is None else noise.of([ids[index] for index in batch])
+        statistics = _statistics(policy, [rows[index] for index in batch], drawn)
         tokens = float(len(statistics.logps))
         nll = row_means(statistics).sum() if by_row else -statistics.logps.sum()
         shown = {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)}

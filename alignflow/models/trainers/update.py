@@ -116,19 +116,19 @@ def policy_step(
     """One step of the policy on a mini-batch; returns the approximate KL to the sampler that it saw before it moved."""
     policy, engine = learner.policy
     options, rows = learner.options, experience.scored.rollouts.rows
-    part = _Part(experience, batch, options)
+    mini_batch = _MiniBatch(experience, batch, options)
     which = ("logps", "entropy") if options.entropy_coefficient else ("logps",)
     sums = dict.fromkeys(("loss", "clipfrac", "ratio", "ratio/square", "approxkl", "entropy"), 0.0)
-    for chosen, places, counts in part.passes(rows, policy.runtime.micro_batch_tokens):
+    for chosen, places, counts in mini_batch.passes(rows, policy.runtime.micro_batch_tokens):
         statistics = policy.token_statistics([rows[index] for index in chosen], which, temperature=options.temperature)
-        weights, mask = (values[places].to(policy.device) for values in (part.weights, experience.mask))
+        weights, mask = (values[places].to(policy.device) for values in (mini_batch.weights, experience.mask))
         old_logps, advantages = (
             values[places].to(policy.device) for values in (experience.scored.logps, experience.advantages)
         )
         found = learner.loss(PolicyBatch(statistics.logps, old_logps, advantages, mask), options)
         loss = (found.loss * weights).sum()
         entropy = (statistics.values["entropy"] * weights).sum() if options.entropy_coefficient else torch.zeros(())
-        share = counts / part.denominator
+        share = counts / mini_batch.denominator
         engine.backward(
             total_loss(loss * share, entropy=entropy * share, entropy_coefficient=options.entropy_coefficient)
         )
@@ -143,8 +143,8 @@ def policy_step(
         tally.add(ptx_backward(learner, step, len(batch)))
     total = group.sum_all(sums)
     _check(total["loss"], engine.step(rate), "policy", tally)
-    tokens = max(part.tokens, 1.0)
-    tally.add({"loss/policy_avg": (total["loss"] / part.denominator, 1.0)})
+    tokens = max(mini_batch.tokens, 1.0)
+    tally.add({"loss/policy_avg": (total["loss"] / mini_batch.denominator, 1.0)})
     tally.add({shown: (total[name], tokens) for name, shown in SHOWN.items()})
     return total["approxkl"] / tokens
 
@@ -154,17 +154,17 @@ def value_step(learner: Learner, experience: Experience, batch: list[int], rate:
     assert learner.critic is not None and experience.scored.values is not None and experience.returns is not None
     critic, engine = learner.critic
     options, rows = learner.options, experience.scored.rollouts.rows
-    part = _Part(experience, batch, options)
+    mini_batch = _MiniBatch(experience, batch, options)
     sums = {"loss": 0.0, "clipfrac": 0.0}
-    for chosen, places, counts in part.passes(rows, critic.runtime.micro_batch_tokens):
+    for chosen, places, counts in mini_batch.passes(rows, critic.runtime.micro_batch_tokens):
         values = critic.values_packed([rows[index] for index in chosen])
         old_values, returns, mask, weights = (
             found[places].to(critic.device)
-            for found in (experience.scored.values, experience.returns, experience.mask, part.weights)
+            for found in (experience.scored.values, experience.returns, experience.mask, mini_batch.weights)
         )
         found = clipped_value_loss(values, old_values, returns, mask, options.cliprange_value)
         loss = (found.loss * weights).sum()
-        engine.backward(total_loss(value=loss * (counts / part.denominator), vf_coef=options.vf_coef))
+        engine.backward(total_loss(value=loss * (counts / mini_batch.denominator), vf_coef=options.vf_coef))
         if not counts:
             continue
         sums["loss"] += float(loss.detach())
@@ -173,8 +173,8 @@ def value_step(learner: Learner, experience: Experience, batch: list[int], rate:
     _check(total["loss"], engine.step(rate), "value", tally)
     tally.add(
         {
-            "loss/value_avg": (total["loss"] / part.denominator, 1.0),
-            "val/clipfrac_avg": (total["clipfrac"], max(part.tokens, 1.0)),
+            "loss/value_avg": (total["loss"] / mini_batch.denominator, 1.0),
+            "val/clipfrac_avg": (total["clipfrac"], max(mini_batch.tokens, 1.0)),
         }
     )
 
@@ -197,7 +197,7 @@ def ptx_backward(learner: Learner, step: int, rows: int) -> dict[str, tuple[floa
     return {"loss/ptx_avg": (group.sum_all({"nll": nll})["nll"], tokens)}
 
 
-class _Part:
+class _MiniBatch:
     """A mini-batch: what its tokens weigh, and what sums over them are divided by, in all processes."""
 
     def __init__(self, experience: Experience, batch: list[int], options: OnlineOptions):

@@ -31,7 +31,8 @@ class StageKeyPolicy(CachePolicy):
         self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **_: Any
     ) -> str | None:
         """The key of the one parameter `call`."""
-        return inputs["call"].key
+        key: str = inputs["call"].key
+        return key
 
 
 class StoreKeyStorage(LocalFileSystem):
@@ -43,7 +44,7 @@ class StoreKeyStorage(LocalFileSystem):
     store_root: str = ""
     results: str = ""
 
-    def read_path(self, path: str, _sync: bool = True) -> bytes:
+    def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]  # Prefect declares it async
         """Metadata of the record of a key; raises FileNotFoundError (a miss) unless the artifact is whole."""
         key = Path(path).name
         manifest = ArtifactStore(Path(self.store_root)).find(key)
@@ -63,11 +64,13 @@ class StoreKeyStorage(LocalFileSystem):
         """As read_path."""
         return self.read_path(path)
 
-    def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:
-        """Nothing is kept here: publishing in the store is what makes a hit."""
+    def write_path(self, path: str, content: bytes, _sync: bool = True) -> str:  # type: ignore[override]  # Prefect declares it async
+        """Nothing is kept here: publishing in the store is what makes a hit. Returns the path."""
+        return path
 
-    async def awrite_path(self, path: str, content: bytes) -> None:
+    async def awrite_path(self, path: str, content: bytes) -> str:
         """As write_path."""
+        return self.write_path(path, content)
 
 
 def _write_whole(path: Path, text: str) -> None:

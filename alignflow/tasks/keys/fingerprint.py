@@ -7,10 +7,10 @@ from functools import cache, cached_property
 
 from alignflow.data.artifacts import digest_of
 from alignflow.data.shared_parts import PARTS, VERSIONED
-from alignflow.tasks.keys.reach import TABLES, Code, Node
+from alignflow.tasks.keys.reach import TABLES, Code, Definition
 from alignflow.tasks.keys.symbols import row_name
 
-WORKER = (Node("alignflow.worker", "run_body"), Node("alignflow.worker", "prepare_process"))
+WORKER = (Definition("alignflow.worker", "run_body"), Definition("alignflow.worker", "prepare_process"))
 """What runs the body of every stage."""
 
 
@@ -19,11 +19,11 @@ def part_name(table: str, name: str) -> str:
     return f"{table}.{name}"
 
 
-def row_nodes(part: str) -> tuple[Node, ...]:
+def row_nodes(part: str) -> tuple[Definition, ...]:
     """Where a part's code begins: its row, which names address, config and options; none for the shared parts."""
     table, _, name = part.partition(".")
     module, variable = TABLES[table]
-    rows = () if table == "parts" else (Node(module, row_name(variable, name)),)
+    rows = () if table == "parts" else (Definition(module, row_name(variable, name)),)
     return (*rows, *WORKER) if table == "stages" else rows
 
 
@@ -43,7 +43,7 @@ class Parts:
         return tuple(part_name(table, name) for table, rows in VERSIONED.items() for name in rows)
 
     @cached_property
-    def reached(self) -> set[Node]:
+    def reached(self) -> set[Definition]:
         """Every definition that any part reaches."""
         return self.code.reached(node for part in self.names for node in row_nodes(part))
 
@@ -68,19 +68,19 @@ class Parts:
             owners.update({str(node): part for node in row_nodes(part) if node not in WORKER})
         return owners
 
-    def owner(self, node: Node) -> str | None:
+    def owner(self, node: Definition) -> str | None:
         """The part that a definition belongs to; None where it belongs to every part that reaches it."""
         return self._owners.get(str(node)) or self._owners.get(node.module)
 
     @cached_property
-    def _owned(self) -> dict[str, set[Node]]:
-        owned: dict[str, set[Node]] = {part: set(row_nodes(part)) - set(WORKER) for part in self.names}
+    def _owned(self) -> dict[str, set[Definition]]:
+        owned: dict[str, set[Definition]] = {part: set(row_nodes(part)) - set(WORKER) for part in self.names}
         for node in self.reached:
             if part := self.owner(node):
                 owned[part].add(node)
         return owned
 
-    def members(self, part: str) -> frozenset[Node]:
+    def members(self, part: str) -> frozenset[Definition]:
         """The definitions behind a part's version: its own, and what they reach that belongs to nobody."""
         seen = set(self._owned[part])
         queue = [*seen, *row_nodes(part)]

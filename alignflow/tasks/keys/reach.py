@@ -34,8 +34,8 @@ _ADDRESS = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 _FILE = re.compile(r"[\w-][\w.-]*\.(j2|json|yaml|txt|html|css)")
 
 
-class Node(NamedTuple):
-    """A definition: the module, and the name in it, for which `EFFECTS` and `WHOLE` may stand."""
+class Definition(NamedTuple):
+    """A definition of the source: the module, and the name in it, for which `EFFECTS` and `WHOLE` may stand."""
 
     module: str
     name: str
@@ -55,11 +55,11 @@ class Code:
     def __init__(self, changed: Mapping[str, str] | None = None, root: Path = ROOT):
         self._changed, self._root = dict(changed or {}), root
         self._modules: dict[str, Module | None] = {}
-        self._uses: dict[Node, frozenset[Node]] = {}
-        self._effects: dict[str, frozenset[Node]] = {}
+        self._uses: dict[Definition, frozenset[Definition]] = {}
+        self._effects: dict[str, frozenset[Definition]] = {}
         self._loaded: dict[str, set[str]] = {}
 
-    def reached(self, start: Iterable[Node]) -> set[Node]:
+    def reached(self, start: Iterable[Definition]) -> set[Definition]:
         """Every definition that `start` reaches, itself included."""
         seen = set(start)
         queue = list(seen)
@@ -69,13 +69,13 @@ class Code:
             queue.extend(new)
         return seen
 
-    def uses(self, node: Node) -> frozenset[Node]:
+    def uses(self, node: Definition) -> frozenset[Definition]:
         """The definitions that one uses directly."""
         if node not in self._uses:
             self._uses[node] = frozenset(self._found(node))
         return self._uses[node]
 
-    def digest(self, node: Node) -> str:
+    def digest(self, node: Definition) -> str:
         """Digest of a definition: its syntax tree, what imported names in it stand for, and the files beside its module that it
         names; empty for `WHOLE`, whose definitions have their own."""
         symbol = self._symbol(node)
@@ -110,7 +110,7 @@ class Code:
     def _module(self, name: str) -> Module:
         return self.module(name) or Module()
 
-    def _symbol(self, node: Node) -> Symbol | None:
+    def _symbol(self, node: Definition) -> Symbol | None:
         return self._module(node.module).symbols.get(node.name)
 
     def _files(self, module: str, symbol: Symbol) -> list[Path]:
@@ -121,12 +121,12 @@ class Code:
         ]
         return [path for path in beside if path.is_file()]
 
-    def _found(self, node: Node) -> Iterator[Node]:
+    def _found(self, node: Definition) -> Iterator[Definition]:
         yield from self._effects_of(node.module)
         module = self._module(node.module)
         if node.name == WHOLE:
             rows = tuple(f"{variable}[" for place, variable in TABLES.values() if place == node.module)
-            yield from (Node(node.module, name) for name in module.symbols if not name.startswith(rows or ("[",)))
+            yield from (Definition(node.module, name) for name in module.symbols if not name.startswith(rows or ("[",)))
         symbol = module.symbols.get(node.name)
         if symbol is None:
             return
@@ -135,26 +135,26 @@ class Code:
             if chain[0] in imports:
                 yield from self._resolved(dotted(chain, imports))
             if chain[0] in module.symbols:
-                yield Node(node.module, chain[0])
+                yield Definition(node.module, chain[0])
         for text in symbol.names.strings:
             if _ADDRESS.fullmatch(text):
                 yield from self._resolved(text.replace(":", "."))
         for name in symbol.names.imports.values():
             yield from (effect for place in self._run_by(name) for effect in self._effects_of(place))
 
-    def _resolved(self, name: str) -> Iterator[Node]:
+    def _resolved(self, name: str) -> Iterator[Definition]:
         """The definition that a dotted name stands for, followed through modules that only pass it on."""
         module, rest = self._split(name)
         if not module:
             return
         if not rest:
-            yield Node(module, WHOLE)
+            yield Definition(module, WHOLE)
             return
         found = self._module(module)
         if rest[0] in found.imports:
             yield from self._resolved(dotted(tuple(rest), found.imports))
         if rest[0] in found.symbols:
-            yield Node(module, rest[0])
+            yield Definition(module, rest[0])
 
     def _split(self, name: str) -> tuple[str, list[str]]:
         """The longest module that a dotted name begins with, and the rest of it; the bare package counts for none."""
@@ -176,7 +176,7 @@ class Code:
             self._loaded[module] = set().union(*map(self._run_by, set(self._module(module).imports.values())))
         return self._loaded[module]
 
-    def _effects_of(self, name: str) -> frozenset[Node]:
+    def _effects_of(self, name: str) -> frozenset[Definition]:
         """What importing a module does, in it and in every module that it imports."""
         if name not in self._effects:
             seen, queue = {name}, [name]
@@ -185,6 +185,6 @@ class Code:
                 seen |= new
                 queue.extend(new)
             self._effects[name] = frozenset(
-                Node(place, EFFECTS) for place in seen if EFFECTS in self._module(place).symbols
+                Definition(place, EFFECTS) for place in seen if EFFECTS in self._module(place).symbols
             )
         return self._effects[name]

@@ -180,7 +180,8 @@ def _outcome(name: str, area: Path, status: int, log: Path, timeout: float | boo
         )
     with contextlib.suppress(OSError, ValueError):
         if status == 0:
-            return json.loads((area / "result.json").read_text())
+            result: dict[str, Any] = json.loads((area / "result.json").read_text())
+            return result
     failure: AlignflowError
     try:
         failure = errors.from_json(json.loads((area / "error.json").read_text()))

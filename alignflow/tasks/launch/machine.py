@@ -8,11 +8,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 MIB = 2**20
 GPU_TIMEOUT_S = 2.0
 GPU_QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
-MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/proc/self/cgroup")
+CGROUP = Path("/proc/self/cgroup")  # psutil knows no control groups
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 NO_LIMIT = 2**60  # cgroup v1 writes a huge number where there is no limit
 
@@ -36,7 +37,7 @@ class Machine:
 
 def this_machine(store_root: Path, device: str) -> Machine:
     """What this machine has; what it does not tell is None. GPUs are asked for where `device` is cuda alone: it takes time."""
-    total, available = memory_info(MEMINFO)
+    total, available = memory_info()
     limit = cgroup_limit(CGROUP, CGROUP_ROOT)
     memory = min(found) if (found := [value for value in (total, limit) if value is not None]) else None
     if memory is not None and available is not None:
@@ -44,18 +45,13 @@ def this_machine(store_root: Path, device: str) -> Machine:
     return Machine(memory, available, gpu_memory() if device == "cuda" else (), free_disk(store_root))
 
 
-def memory_info(path: Path) -> tuple[int | None, int | None]:
-    """Total and available bytes of memory, from the kernel's meminfo."""
+def memory_info() -> tuple[int | None, int | None]:
+    """Total and available bytes of memory; None where the system does not say."""
     try:
-        lines = path.read_text().splitlines()
+        found = psutil.virtual_memory()
     except OSError:
         return None, None
-    found = {
-        name: int(rest.split()[0]) * 1024
-        for name, _, rest in (line.partition(":") for line in lines)
-        if rest.split()[:1]
-    }
-    return found.get("MemTotal"), found.get("MemAvailable")
+    return found.total, found.available
 
 
 def cgroup_limit(membership: Path, root: Path) -> int | None:

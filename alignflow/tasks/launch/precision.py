@@ -31,7 +31,7 @@ def auto_precision(device: str, width: int | None) -> str:
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """What the CPU can do, by Linux's names; empty where the system does not say."""
+    """What the CPU can do, by Linux's names; empty where the system does not say. psutil does not know it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

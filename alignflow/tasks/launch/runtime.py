@@ -6,8 +6,9 @@ import importlib.util
 import os
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from alignflow.data.catalogue import STAGES, Stage
-from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.recipe import EngineConfig
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
@@ -75,7 +76,7 @@ def default_threads(processes: int) -> int:
     return max(1, min(cores() // processes, MOST_THREADS))
 
 
-def sharding(stage: str, config: StageConfig, engine: EngineConfig) -> Sharding:
+def sharding(stage: str, config: BaseModel, engine: EngineConfig) -> Sharding:
     """How a stage's rows are shared out; a stage that cannot be is one process."""
     shards = getattr(config, "shards", 1) if STAGES[stage].fills else 1
     elsewhere = engine.dask_address or ""

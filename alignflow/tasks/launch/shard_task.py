@@ -98,8 +98,9 @@ def _told(error: BaseException, shard: Shard) -> AlignflowError:
 def task_runner(sharding: Sharding) -> Iterator[TaskRunner[Any]]:
     """The started task runner that a recipe asks for; raises UserError where Dask is missing or does not answer."""
     if sharding.task_runner == "local":
-        with ThreadPoolTaskRunner(max_workers=sharding.shards) as pool:
-            yield pool
+        pool: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=sharding.shards)
+        with pool as started:
+            yield started
         return
     try:
         from prefect_dask import DaskTaskRunner

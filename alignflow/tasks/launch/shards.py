@@ -196,7 +196,9 @@ def with_costs(result: dict[str, Any], shares: list[dict[str, Any]]) -> dict[str
     if not shares:
         return result
     costs = [share["cost"] for share in shares]
-    cost = {name: _added(value, [other[name] for other in costs]) for name, value in result["cost"].items()}
+    cost: dict[str, Any] = {
+        name: _added(value, [other[name] for other in costs]) for name, value in result["cost"].items()
+    }
     for name in ("peak_memory_mb", "wall_s"):
         cost[name] = max(other[name] for other in costs)
     cost["peak_memory_mb"] = max(cost["peak_memory_mb"], result["cost"]["peak_memory_mb"])

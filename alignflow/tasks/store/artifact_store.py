@@ -14,12 +14,12 @@ from pathlib import Path
 
 from alignflow.data import artifacts
 from alignflow.data.artifacts import MANIFEST, ArtifactRef, Manifest
+from alignflow.data.durable import sync
 from alignflow.data.errors import DamagedArtifactError, StoreError, UserError
 from alignflow.data.host import Host
 from alignflow.data.sharing import SHARED, STORE_FILE, Sharing, sharing_of
 from alignflow.tasks.store import integrity
 from alignflow.tasks.store.attempts import attempt_name
-from alignflow.tasks.store.integrity import sync as _sync
 from alignflow.tasks.store.integrity import write_synced as _write_synced
 from alignflow.tasks.store.locks import FileLocks, Hold, Leases, Locks, Periods
 from alignflow.tasks.store.sharing import check_can_share
@@ -179,13 +179,13 @@ class ArtifactStore:
         try:
             for path in sorted(area.rglob("*")):
                 if path.is_file():
-                    _sync(path)
+                    sync(path)
             integrity.raise_schema(self.root)
             integrity.write_stats(area, manifest)
             _write_synced(area / MANIFEST, artifacts.manifest_text(manifest))
             for directory in sorted(path for path in area.rglob("*") if path.is_dir()):
-                _sync(directory)
-            _sync(area)
+                sync(directory)
+            sync(area)
             return self._rename_or_take(area, manifest, force)
         except OSError as error:
             raise disk_error(error, area) from error
@@ -198,7 +198,7 @@ class ArtifactStore:
                     os.rename(target, self.root / "quarantine" / f"{manifest.key}-{time.time_ns()}-superseded")
             try:
                 os.rename(area, target)
-                _sync(target.parent)
+                sync(target.parent)
                 return Published(manifest.ref(), ours=True)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):

@@ -121,15 +121,6 @@ def write_synced(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def sync(path: Path) -> None:
-    """Have the disk hold what was written to a file, or renamed in a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _stat(path: Path) -> list[int] | None:
     try:
         found = path.stat()

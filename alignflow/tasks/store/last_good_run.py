@@ -45,7 +45,8 @@ def keys_in(file: Path) -> dict[str, str]:
     """The keys in a file of `remember`; one of an older alignflow carries no digest. Raises OSError, ValueError where it is damaged."""
     data = file.read_bytes()
     try:
-        return unsealed(data)
+        found: dict[str, str] = unsealed(data)
+        return found
     except UnsealedError:
         found = json.loads(data)
         if not all(isinstance(value, str) for value in found.values()):

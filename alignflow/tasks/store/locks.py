@@ -33,8 +33,9 @@ OLD_KEPT = (
 class Hold(Protocol):
     """A lock that is held."""
 
-    files: tuple[int, ...]
-    """Open files by which a child process can hold it too: the lock is free once all that have them have ended."""
+    @property
+    def files(self) -> tuple[int, ...]:
+        """Open files by which a child process can hold it too: the lock is free once all that have them have ended."""
 
     def lost(self) -> bool:
         """Whether somebody else took it, because its holder seemed dead."""

@@ -181,7 +181,8 @@ def _content(root: Path, file: Path) -> dict[str, Any]:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise _damaged(root, "it has no valid schema_version")
-    return content
+    fields: dict[str, Any] = content
+    return fields
 
 
 def _damaged(root: Path, what: str) -> StoreError:

@@ -8,7 +8,7 @@ from tests_support import small_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignflow.data.configs.training import SFTConfig
-from alignflow.data.estimate.memory import Learner, training_need
+from alignflow.data.estimate.memory import LearningModel, training_need
 from alignflow.data.estimate.place import MIB, Place
 from alignflow.data.estimate.shapes import read_shape
 from alignflow.data.records import assistant, user, write_table
@@ -42,7 +42,7 @@ def test_a_real_training_peaks_near_the_estimate(tmp_path, repository):
 
     tokens = int(result["cost"]["tokens"])
     assert tokens > 1000, "the activations would not show beside the libraries"
-    estimated = training_need(Learner(read_shape(model), tokens, tokens), Place()).peak.total / MIB
+    estimated = training_need(LearningModel(read_shape(model), tokens, tokens), Place()).peak.total / MIB
     measured = result["cost"]["peak_memory_mb"]
     assert estimated / FACTOR < measured < estimated * FACTOR, f"{measured:.0f} MiB measured, {estimated:.0f} estimated"
 

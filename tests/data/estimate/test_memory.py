@@ -8,13 +8,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignflow.data.estimate.memory import (
     HEAD_CHUNK,
-    Learner,
+    LearningModel,
     Rollout,
     cache_bytes,
     generation_need,
     layer_activations,
     online_need,
-    passes,
+    step_phases,
     training_need,
 )
 from alignflow.data.estimate.place import Place
@@ -63,7 +63,7 @@ def kept_bytes(shape, precision, rows, length):
 @pytest.mark.parametrize("shape", SMALL)
 def test_activations_are_what_torch_keeps_for_the_backward_pass(shape, precision):
     counted = kept_bytes(shape, precision, rows=4, length=32)
-    (_, backward) = passes(Learner(shape, 128, 128), Place("cpu", precision))
+    (_, backward) = step_phases(LearningModel(shape, 128, 128), Place("cpu", precision))
     estimated = backward.parts["activations"] + backward.parts["bf16 copies"]
     assert counted == pytest.approx(estimated, rel=0.15)
 
@@ -81,21 +81,23 @@ def test_the_cache_by_hand():
 
 def test_the_chunk_of_the_head_is_that_of_the_models():
     assert HEAD_CHUNK == head.CHUNK_TOKENS
-    logits = passes(Learner(EIGHT_B, 8192, 8192), Place("cuda", "bf16"))[1].parts["logits"]
+    logits = step_phases(LearningModel(EIGHT_B, 8192, 8192), Place("cuda", "bf16"))[1].parts["logits"]
     assert logits == 12 * 2048 * 128256
 
 
 def test_gradient_checkpointing_keeps_one_input_per_layer():
     place = Place("cuda", "fp32")
     plain, again = (
-        passes(Learner(EIGHT_B, 8192, 8192, gradient_checkpointing=on), place)[1].parts["activations"]
+        step_phases(LearningModel(EIGHT_B, 8192, 8192, gradient_checkpointing=on), place)[1].parts["activations"]
         for on in (False, True)
     )
     assert again < plain / 10 and again >= 32 * 8192 * 4096 * 4
 
 
 def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone():
-    need = training_need(Learner(EIGHT_B, 8192, 8192, lora_rank=16, gradient_checkpointing=True), Place("cuda", "bf16"))
+    need = training_need(
+        LearningModel(EIGHT_B, 8192, 8192, lora_rank=16, gradient_checkpointing=True), Place("cuda", "bf16")
+    )
     backward = next(phase for phase in need.phases if phase.name == "backward pass")
     adapter = EIGHT_B.lora_parameters(16)
     assert backward.parts["gradients"] == 4 * adapter and backward.parts["optimizer"] == 12 * adapter
@@ -104,7 +106,7 @@ def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone():
 
 def test_ppo_holds_two_learning_models_and_two_frozen_ones():
     place = Place("cuda", "bf16", zero_stage=1)
-    policy_model, value = Learner(EIGHT_B, 8192, 8192), Learner(EIGHT_B, 8192)
+    policy_model, value = LearningModel(EIGHT_B, 8192, 8192), LearningModel(EIGHT_B, 8192)
     need = online_need(
         policy_model, value, [EIGHT_B.parameters, EIGHT_B.scoring_parameters], Rollout(32, 512, 512), place
     )
@@ -118,7 +120,7 @@ def test_ppo_holds_two_learning_models_and_two_frozen_ones():
 
 
 def test_offloaded_frozen_models_stand_in_the_machines_memory():
-    learners = Learner(EIGHT_B, 8192, 8192), Learner(EIGHT_B, 8192)
+    learners = LearningModel(EIGHT_B, 8192, 8192), LearningModel(EIGHT_B, 8192)
     frozen = [EIGHT_B.parameters, EIGHT_B.scoring_parameters]
     on, off = (
         online_need(
@@ -131,7 +133,7 @@ def test_offloaded_frozen_models_stand_in_the_machines_memory():
 
 
 learners = st.builds(
-    Learner,
+    LearningModel,
     st.sampled_from([*SMALL, EIGHT_B]),
     st.integers(64, 65536),
     head_tokens=st.integers(0, 65536),
@@ -145,7 +147,7 @@ places = st.builds(
 
 @given(learner=learners, place=places)
 def test_more_tokens_need_more_and_nothing_is_negative(learner, place):
-    more = Learner(
+    more = LearningModel(
         learner.shape, 2 * learner.tokens, 2 * learner.head_tokens, learner.lora_rank, learner.gradient_checkpointing
     )
     small, large = training_need(learner, place), training_need(more, place)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from alignflow.data.estimate.memory import Learner, training_need
+from alignflow.data.estimate.memory import LearningModel, training_need
 from alignflow.data.estimate.place import GIB, Place
 from alignflow.data.estimate.remedies import remedies
 from alignflow.data.estimate.shapes import ModelShape
@@ -18,7 +18,7 @@ def training(place=Place("cuda", "bf16"), tokens=16384):  # noqa: B008 (frozen)
     def need(settings):
         budget = settings.micro_batch_tokens
         return training_need(
-            Learner(EIGHT_B, budget, budget, settings.lora_rank, settings.gradient_checkpointing), settings.place
+            LearningModel(EIGHT_B, budget, budget, settings.lora_rank, settings.gradient_checkpointing), settings.place
         )
 
     return Demand(Settings(place, tokens), need, longest_row=512)

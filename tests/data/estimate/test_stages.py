@@ -9,7 +9,7 @@ from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, Sampl
 from alignflow.data.configs.inputs import InitConfig
 from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, RewardConfig, SFTConfig
 from alignflow.data.estimate.disk import state_bytes
-from alignflow.data.estimate.memory import Learner, training_need
+from alignflow.data.estimate.memory import LearningModel, training_need
 from alignflow.data.estimate.place import Place
 from alignflow.data.estimate.shapes import ModelShape, read_shape
 from alignflow.data.estimate.stages import DEMANDS, FAMILY_DEMANDS, Asked, demand, place_of
@@ -69,7 +69,7 @@ def test_the_runtime_says_how_the_work_is_shared():
 )
 def test_a_pass_holds_the_budget_or_a_step_and_one_row_at_least(config, tokens):
     found = demand("sft", asked(SFTConfig(**config)))
-    learner = Learner(SHAPE, tokens, tokens, evaluated_tokens=max(4096, config["max_length"]))
+    learner = LearningModel(SHAPE, tokens, tokens, evaluated_tokens=max(4096, config["max_length"]))
     assert found.need(found.settings) == training_need(learner, found.settings.place)
 
 
@@ -85,7 +85,7 @@ def test_taking_in_a_model_happens_on_the_cpu_and_sampling_in_one_process():
 
 
 def test_states_are_written_where_a_training_lasts_and_the_best_step_is_kept():
-    once = state_bytes([Learner(SHAPE, 1, 1)])
+    once = state_bytes([LearningModel(SHAPE, 1, 1)])
     short, long = (demand("sft", asked(SFTConfig(max_steps=steps, save_steps=50))).states for steps in (50, 51))
     assert short == 0 and long == once
     assert demand("sft", asked(SFTConfig(eval_steps=10))).states == once + 4 * SHAPE.parameters
@@ -102,7 +102,7 @@ def test_ppo_needs_two_learning_models_and_the_frozen_ones():
     totals = [found.need(found.settings).peak.total for found in (pairs, without, with_reward)]
     assert totals[2] - totals[1] == 4 * SHAPE.scoring_parameters, "a frozen reward model"
     assert totals[1] - totals[0] > 16 * SHAPE.scoring_parameters, "a value model that learns"
-    assert with_reward.states == state_bytes([Learner(SHAPE, 1, 1), Learner(SHAPE, 1)])
+    assert with_reward.states == state_bytes([LearningModel(SHAPE, 1, 1), LearningModel(SHAPE, 1)])
     assert ppo(reward_model=None) is None
 
 
@@ -110,7 +110,11 @@ def test_a_value_network_learns_beside_the_policy_and_is_no_adapter():
     without, found = (demand("align", asked(AlignConfig(method=name))) for name in ("kto", "dro_v"))
     weights = [each.need(each.settings).peak.total for each in (without, found)]
     assert weights[1] - weights[0] > 16 * SHAPE.scoring_parameters, "weights, moments and gradients of a second network"
-    assert found.states == state_bytes([Learner(SHAPE, 1, 1), Learner(SHAPE, 1)]) and found.whole and not without.whole
+    assert (
+        found.states == state_bytes([LearningModel(SHAPE, 1, 1), LearningModel(SHAPE, 1)])
+        and found.whole
+        and not without.whole
+    )
     adapted = demand("align", asked(AlignConfig(method="dro_v", lora=LoRAConfig(r=4))))
     assert adapted.need(adapted.settings).peak.total > 16 * SHAPE.scoring_parameters
 
@@ -144,7 +148,7 @@ def test_an_adapters_base_is_its_reference_and_the_value_model_has_no_adapter():
     found = ppo(lora=LoRAConfig(r=4))
     peak = next(phase for phase in found.need(found.settings).phases if phase.name == "sampling")
     assert "frozen" not in peak.parts
-    assert found.states == state_bytes([Learner(SHAPE, 1, 1, lora_rank=4), Learner(SHAPE, 1)])
+    assert found.states == state_bytes([LearningModel(SHAPE, 1, 1, lora_rank=4), LearningModel(SHAPE, 1)])
 
 
 def test_a_family_that_samples_has_a_rule_of_its_own_and_all_others_count_their_answers():

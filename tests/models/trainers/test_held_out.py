@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
-from alignflow.models.engines.parts import Part
+from alignflow.models.engines.parts import TensorSlice
 from alignflow.models.trainers.held_out import HeldOut
 
 
@@ -22,7 +22,7 @@ class Counter:
 
     def parts(self):
         return {
-            name: Part(torch.tensor([value]), 0, (1,))
+            name: TensorSlice(torch.tensor([value]), 0, (1,))
             for name, value in {"weights/w": self.steps, "exp_avg/w": 0.0, "steps": self.steps}.items()
         }
 

@@ -19,7 +19,7 @@ from alignflow.models.losses.binary_feedback import dro_v
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.offline import (
-    Method,
+    BoundMethod,
     check_scores,
     evaluate_rows,
     parted_losses,
@@ -28,7 +28,7 @@ from alignflow.models.trainers.offline import (
     train_offline,
 )
 from alignflow.models.trainers.offline_rows import read_scored
-from alignflow.models.trainers.reference_scores import fed_by
+from alignflow.models.trainers.reference_scores import Fed, fed_by
 
 SCORED = [("the cat", ["cat mat", "bird mat", "dog mat"]), ("the hill", ["cat rain", "bird rain", "dog rain"])]
 
@@ -52,7 +52,7 @@ def batch_of(logps, values):
 @pytest.mark.parametrize("per_token", [False, True])
 def test_each_part_of_a_loss_reaches_its_own_network_and_both_have_the_gradients_of_the_whole(per_token):
     options = DROVOptions(value_per_token=per_token)
-    method = Method(lambda batch: dro_v(batch, options), False, None)
+    method = BoundMethod(lambda batch: dro_v(batch, options), False, None)
 
     def leaves():
         return torch.tensor([-3.5, -1.0, -4.0], requires_grad=True), torch.linspace(-1, 1, 6).requires_grad_(True)
@@ -70,7 +70,7 @@ def test_each_part_of_a_loss_reaches_its_own_network_and_both_have_the_gradients
 
 
 def test_a_method_without_a_value_network_has_one_loss():
-    method = Method(lambda batch: SimpleNamespace(loss=batch.logps), False, None)
+    method = BoundMethod(lambda batch: SimpleNamespace(loss=batch.logps), False, None)
     batch = batch_of(torch.zeros(3), torch.zeros(6))
     assert parted_losses(method, OfflineBatch(**{**vars(batch), "statistics": {}}))[1] == {}
 
@@ -83,7 +83,7 @@ def test_a_held_out_loss_that_is_not_a_number_is_told(rankings, tiny_checkpoint,
     )
     figures = SimpleNamespace(held_out=lambda: lambda rows: {})
     losses = torch.tensor([1.0, float("nan"), 1.0, 1.0, 1.0, 1.0])
-    method = Method(lambda batch: LossOutput(losses, {"rewards": losses}), False, figures)
+    method = BoundMethod(lambda batch: LossOutput(losses, {"rewards": losses}), False, figures)
     found = evaluate_rows(side, method, run)
     assert math.isnan(found["eval_loss"]) and found["eval_rewards"] == 1.0
 
@@ -91,10 +91,8 @@ def test_a_held_out_loss_that_is_not_a_number_is_told(rankings, tiny_checkpoint,
 def test_of_several_tables_the_most_direct_one_is_read_and_one_that_it_cannot_read_is_refused(tmp_path):
     pairs, labels = tmp_path / "pairs", tmp_path / "labels"
     given = {"preferences": pairs, "unpaired": labels, "rankings": None}
-    assert fed_by("unpaired", given, "align") == ("unpaired", labels) and fed_by("lists", given, "align") == (
-        "preferences",
-        pairs,
-    )
+    assert fed_by("unpaired", given, "align") == Fed("unpaired", "unpaired", labels)
+    assert fed_by("lists", given, "align") == Fed("lists", "preferences", pairs)
     with pytest.raises(TrainingError, match="give rankings"):
         fed_by("scored", given, "align")
 

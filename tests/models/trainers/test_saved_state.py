@@ -14,7 +14,7 @@ from alignflow.data.run import Runtime
 from alignflow.data.seals import DIRECTORY_SEAL, seal_directory
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
-from alignflow.models.engines.parts import MOMENTS, Part
+from alignflow.models.engines.parts import MOMENTS, TensorSlice
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers import saved_state
 from alignflow.models.trainers.saved_state import SavedStates, StateReader
@@ -32,11 +32,11 @@ class Half:
 
     def parts(self):
         own = {
-            name: Part(value[self.start : self.stop], self.start, (10,))
+            name: TensorSlice(value[self.start : self.stop], self.start, (10,))
             for name, value in WHOLE.items()
             if name != "steps"
         }
-        return own | ({"steps": Part(WHOLE["steps"], 0, (1,))} if self.start == 0 else {})
+        return own | ({"steps": TensorSlice(WHOLE["steps"], 0, (1,))} if self.start == 0 else {})
 
     def load_parts(self, read):
         self.loaded = {name: read(name, self.start, self.stop) for name in WHOLE if name != "steps"} | {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from alignflow.tasks.keys.reach import Code, Node
+from alignflow.tasks.keys.reach import Code, Definition
 
-START = Node("alignflow.start", "run")
+START = Definition("alignflow.start", "run")
 SOURCES = {
     "__init__": "",
     "start": """
@@ -174,5 +174,5 @@ def test_a_file_that_a_definition_names_counts_by_its_bytes(digests, tmp_path):
 def test_a_changed_source_need_not_be_on_disk(digests, tmp_path):
     digests()
     changed = Code({"alignflow.tools": SOURCES["tools"].replace("* 2", "* 3")}, root=tmp_path)
-    node = Node("alignflow.tools", "double")
+    node = Definition("alignflow.tools", "double")
     assert node in changed.reached([START]) and changed.digest(node) != Code(root=tmp_path).digest(node)

@@ -1,7 +1,9 @@
-"""What the kernel and the driver say, in the forms that they say it."""
+"""What the machine has: the forms in which kernel and driver say it."""
 
+import os
 import subprocess
 
+import psutil
 import pytest
 
 from alignflow.tasks.launch import machine
@@ -19,12 +21,12 @@ from alignflow.tasks.launch.machine import (
 GPUS = [("0", "GPU-aa", 80 * MIB), ("1", "GPU-bb", 40 * MIB)]
 
 
-def test_memory_from_the_kernel(tmp_path):
-    (tmp_path / "meminfo").write_text(
-        "MemTotal:       1000 kB\nMemFree:  10 kB\nMemAvailable:    400 kB\nHugePages_Total:       0\n"
-    )
-    assert memory_info(tmp_path / "meminfo") == (1_024_000, 409_600)
-    assert memory_info(tmp_path / "nothing") == (None, None)
+def test_memory_of_the_machine(tmp_path, monkeypatch):
+    total, available = memory_info()
+    assert total == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < available < total
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    assert memory_info() == (None, None), "a system that does not say it"
 
 
 def test_the_lowest_limit_of_the_control_groups_counts(tmp_path):

@@ -1,10 +1,7 @@
-"""Tokens that a recipe implies, and bytes on disk: by hand."""
+"""Tokens that a recipe implies: by hand."""
 
 from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
-from alignflow.data.estimate.disk import published_bytes, state_bytes
-from alignflow.data.estimate.memory import Learner
-from alignflow.data.estimate.shapes import ModelShape
 from alignflow.data.estimate.tokens import Tokens, implied_tokens
 
 STATISTICS = {
@@ -55,10 +52,3 @@ def test_what_is_not_known_is_none():
         "pairs say nothing of what is sampled"
     )
     assert implied_tokens("label", None, STATISTICS, None) is None
-
-
-def test_a_checkpoint_is_fp32_and_three_states_hold_three_numbers_per_weight():
-    shape = ModelShape("llama", 192, 6, 6, 2, 32, 512, 4096, tied=True)
-    assert published_bytes(Learner(shape, 1, 1)) == 4 * 3_148_224
-    assert state_bytes([Learner(shape, 1, 1)]) == 3 * 3 * 4 * 3_148_224
-    assert published_bytes(Learner(shape, 1, 1, lora_rank=8)) == 4 * shape.lora_parameters(8)

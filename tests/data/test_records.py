@@ -1,0 +1,61 @@
+"""Tables: schemas, ids and splits."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignflow.data.errors import AlignflowError
+from alignflow.data.records import (
+    SCHEMAS,
+    assistant,
+    is_held_out,
+    normalise_text,
+    prompt_digest,
+    read_table,
+    row_id,
+    up_to_question,
+    user,
+    write_table,
+)
+
+TURNS = [*user("q"), *assistant("a"), *user("r")]
+
+
+def test_a_table_is_read_as_it_was_written_and_may_be_empty(tmp_path):
+    rows = [{"id": "1", "source": "s", "prompt": TURNS, "instructions": None}]
+    for written in (rows, []):
+        write_table(written, "prompts", tmp_path / "a.parquet")
+        assert read_table(tmp_path / "a.parquet") == written
+
+
+def test_a_weight_stands_where_a_turn_has_one_alone(tmp_path):
+    turns = [*user("q"), {**assistant("a")[0], "weight": 0}]
+    write_table([{"id": "1", "source": "s", "messages": turns}], "demonstrations", tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet")[0]["messages"] == turns
+
+
+def test_a_damaged_table_is_an_error_of_ours(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(AlignflowError):
+        read_table(tmp_path / "a.parquet")
+
+
+@given(st.text(max_size=20), st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_held_out_share_contains_the_smaller(text, one, other):
+    low, high = sorted((one, other))
+    assert not is_held_out(user(text), low) or is_held_out(user(text), high)
+    assert not is_held_out(user(text), 0.0)
+
+
+def test_case_and_blanks_make_no_other_prompt_and_other_words_do():
+    assert prompt_digest(user("One  two")) == prompt_digest(user(" one two\n")) != prompt_digest(user("one three"))
+    assert normalise_text(" One\n TWO ") == "one two"
+
+
+def test_ids_differ_by_each_part_and_are_the_same_for_the_same():
+    assert row_id("a", [1]) == row_id("a", [1]) and len({row_id("a", [1]), row_id("a", [2]), row_id("b", [1])}) == 3
+    assert set(SCHEMAS) >= {"demonstrations", "prompts", "preferences", "unpaired", "rankings", "completions", "texts"}
+
+
+def test_the_conversation_up_to_its_last_question():
+    assert up_to_question([*TURNS, *assistant("b")]) == TURNS
