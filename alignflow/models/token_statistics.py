@@ -72,7 +72,16 @@ class Chunk:
     @cached_property
     def normaliser(self) -> torch.Tensor:
         """(tokens, 1): log of the sum of exponentials."""
-        return self.logits.logsumexp(-1, keepdim=True)
+        return self._normaliser(self.logits, None if self.reference_logits is not None else self.probabilities)
+
+    def _normaliser(self, logits: torch.Tensor, probabilities: torch.Tensor | None = None) -> torch.Tensor:
+        """Without autograd from the probabilities, whose kernel needs no temporaries: max x - log(max p). The largest p is at least
+        1 / vocabulary, so that neither probabilities of 0 nor of almost 1 cost digits."""
+        if self.logits.requires_grad:
+            return logits.logsumexp(-1, keepdim=True)
+        if probabilities is None:
+            probabilities = logits.softmax(-1)
+        return logits.amax(-1, keepdim=True) - probabilities.amax(-1, keepdim=True).log_()
 
     @cached_property
     def log_probabilities(self) -> torch.Tensor:
@@ -81,16 +90,14 @@ class Chunk:
 
     @cached_property
     def probabilities(self) -> torch.Tensor:
-        """(tokens, vocabulary)."""
-        if "log_probabilities" in self.__dict__:
-            return self.log_probabilities.exp()
-        return (self.logits - self.normaliser).exp_()
+        """(tokens, vocabulary); beside a second model rounded as its: equal models differ by exactly 0."""
+        return self.logits.softmax(-1) if self.reference_logits is None else self.log_probabilities.exp()
 
     @cached_property
     def reference(self) -> torch.Tensor:
-        """(tokens, vocabulary): the second model's log-probabilities, rounded as the first one's: equal models differ by exactly 0."""
+        """(tokens, vocabulary): the second model's log-probabilities, rounded as the first one's."""
         assert self.reference_logits is not None, "a statistic that compares needs a reference"
-        return self.reference_logits - self.reference_logits.logsumexp(-1, keepdim=True)
+        return self.reference_logits - self._normaliser(self.reference_logits)
 
     @cached_property
     def reference_probabilities(self) -> torch.Tensor:
@@ -102,6 +109,21 @@ class Chunk:
         """(tokens, vocabulary): log(jsd_beta q + (1 - jsd_beta) p), q the reference; 0 where both probabilities are 0."""
         mixed = self.jsd_beta * self.reference_probabilities + (1 - self.jsd_beta) * self.probabilities
         return mixed.masked_fill(mixed == 0, 1.0).log()
+
+
+ARGMAX_BLOCK = 256
+
+
+def first_largest(logits: torch.Tensor) -> torch.Tensor:
+    """(tokens,) int64: the first place of each row's largest number, as by `argmax`, which on a CPU takes one number at a time: the
+    largest numbers of blocks are found first, then the place within a block."""
+    whole = logits.shape[1] // ARGMAX_BLOCK * ARGMAX_BLOCK
+    blocks = logits[:, :whole].unflatten(1, (-1, ARGMAX_BLOCK)).amax(-1)
+    if whole < logits.shape[1]:
+        blocks = torch.cat((blocks, logits[:, whole:].amax(-1, keepdim=True)), 1)
+    columns = blocks.argmax(-1, keepdim=True) * ARGMAX_BLOCK + torch.arange(ARGMAX_BLOCK, device=logits.device)
+    columns = columns.clamp_(max=logits.shape[1] - 1)
+    return columns.gather(1, logits.gather(1, columns).argmax(-1, keepdim=True))[:, 0]
 
 
 Values = torch.Tensor
@@ -161,7 +183,7 @@ def _squared_probability_gradient(chunk: Chunk, values: Values, gradient: torch.
 
 
 def _correct(chunk: Chunk) -> Values:
-    return (chunk.logits.argmax(-1) == chunk.targets).to(chunk.logits.dtype)
+    return (first_largest(chunk.logits) == chunk.targets).to(chunk.logits.dtype)
 
 
 def _top_logps(chunk: Chunk) -> Values:
