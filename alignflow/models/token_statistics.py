@@ -70,18 +70,23 @@ class Chunk:
         self.jsd_beta = jsd_beta
 
     @cached_property
-    def normaliser(self) -> torch.Tensor:
-        """(tokens, 1): log of the sum of exponentials."""
-        return self._normaliser(self.logits, None if self.reference_logits is not None else self.probabilities)
+    def _exponentials(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(tokens, vocabulary) exp(logits - largest), and (tokens, 1) the largest; not by `softmax`, whose exponential on a CPU is
+        right to 1e-5 only."""
+        largest = self.logits.amax(-1, keepdim=True)
+        return (self.logits - largest).exp_(), largest
 
-    def _normaliser(self, logits: torch.Tensor, probabilities: torch.Tensor | None = None) -> torch.Tensor:
-        """Without autograd from the probabilities, whose kernel needs no temporaries: max x - log(max p). The largest p is at least
-        1 / vocabulary, so that neither probabilities of 0 nor of almost 1 cost digits."""
-        if self.logits.requires_grad:
-            return logits.logsumexp(-1, keepdim=True)
-        if probabilities is None:
-            probabilities = logits.softmax(-1)
-        return logits.amax(-1, keepdim=True) - probabilities.amax(-1, keepdim=True).log_()
+    @cached_property
+    def _total(self) -> torch.Tensor:
+        """(tokens, 1): the sum of the exponentials, from 1 to the size of the vocabulary."""
+        return self._exponentials[0].sum(-1, keepdim=True)
+
+    @cached_property
+    def normaliser(self) -> torch.Tensor:
+        """(tokens, 1): log of the sum of exponentials; beside a second model rounded as its."""
+        if self.logits.requires_grad or self.reference_logits is not None:
+            return self.logits.logsumexp(-1, keepdim=True)
+        return self._exponentials[1] + self._total.log()
 
     @cached_property
     def log_probabilities(self) -> torch.Tensor:
@@ -91,13 +96,16 @@ class Chunk:
     @cached_property
     def probabilities(self) -> torch.Tensor:
         """(tokens, vocabulary); beside a second model rounded as its: equal models differ by exactly 0."""
-        return self.logits.softmax(-1) if self.reference_logits is None else self.log_probabilities.exp()
+        if self.logits.requires_grad or self.reference_logits is not None:
+            return self.log_probabilities.exp()
+        _ = self.normaliser  # the exponentials are used up below
+        return self._exponentials[0].div_(self._total)
 
     @cached_property
     def reference(self) -> torch.Tensor:
         """(tokens, vocabulary): the second model's log-probabilities, rounded as the first one's."""
         assert self.reference_logits is not None, "a statistic that compares needs a reference"
-        return self.reference_logits - self._normaliser(self.reference_logits)
+        return self.reference_logits - self.reference_logits.logsumexp(-1, keepdim=True)
 
     @cached_property
     def reference_probabilities(self) -> torch.Tensor:
