@@ -143,6 +143,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.models.in_step",
         ),
         "Packed rows through a model: log-probabilities and other figures of tokens.",
+        version="2",
     ),
     "reward_model": Shared(("alignflow.models.reward_model",), "Scores of a reward model.", version="2"),
     "reward_ensemble": Shared(

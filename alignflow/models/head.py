@@ -97,6 +97,8 @@ class Request:
         reference: For those that compare.
         uniform: (tokens,) fp64 in [0, 1), for the one that draws.
         jsd_beta: For `generalized_jsd`.
+        summed: Whether the caller's loss is a multiple of the sum of all `logps`. Then the matrix's gradient can be computed in the
+            forward pass, up to a factor (`_Statistics`); where the caller was wrong, it is computed again.
     """
 
     which: tuple[str, ...]
@@ -105,6 +107,7 @@ class Request:
     reference: Reference | None = None
     uniform: torch.Tensor | None = None
     jsd_beta: float = 0.5
+    summed: bool = False
 
     def chunk(self, head: Head, raw: torch.Tensor, part: slice, which: Sequence[str]) -> Chunk:
         """The tokens `part`, whose product of the head is `raw`; the reference's head runs where one of the statistics `which` compares."""
@@ -123,7 +126,11 @@ def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple
     at about twice the time and memory.
     """
     if head.plain:
-        return _Statistics.apply(hidden, head.module.weight, head.module.bias, head, request)
+        weight, bias = head.module.weight, head.module.bias
+        frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
+        alone = [name for name in request.which if STATISTICS[name].gradient is not None] == ["logps"]
+        at_once = torch.is_grad_enabled() and hidden.requires_grad and alone and (request.summed or frozen)
+        return _Statistics.apply(hidden, weight, bias, head, request, at_once)
 
     def values(states: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
         chunk = request.chunk(head, product(head, states), part, request.which)
@@ -158,18 +165,64 @@ Learnt = tuple[str, torch.Tensor, torch.Tensor]
 """A statistic that something is learnt through: its name, its values, and their gradient."""
 
 
+class _Gradients:
+    """Gradients of a linear head's hidden states, matrix and offset, which add up chunk by chunk; None for what wants none."""
+
+    def __init__(self, inputs: Sequence[torch.Tensor | None], wanted: Sequence[bool]):
+        self.hidden, self.weight, self.bias = (
+            torch.zeros_like(tensor) if want and tensor is not None else None
+            for tensor, want in zip(inputs, wanted, strict=True)
+        )
+
+    def add(self, part: slice, of_product: torch.Tensor, states: torch.Tensor, matrix: torch.Tensor) -> None:
+        """Add those of the tokens `part` with the hidden states `states`, from the gradient of their product."""
+        if self.hidden is not None:
+            self.hidden[part] = of_product @ matrix
+        if self.weight is not None:
+            _add_product(self.weight, of_product, states)
+        if self.bias is not None:
+            self.bias += of_product.sum(0, dtype=self.bias.dtype)
+
+    def scaled(self, factors: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Themselves, in place, times the tokens' factors (tokens,), which are all the same where matrix or offset want a gradient."""
+        one = factors[:1].sum()
+        return (
+            None if self.hidden is None else self.hidden.mul_(factors[:, None]),
+            None if self.weight is None else self.weight.mul_(one),
+            None if self.bias is None else self.bias.mul_(one),
+        )
+
+
 class _Statistics(torch.autograd.Function):
-    """Statistics of a plain linear head, whose logits are computed again in the backward pass."""
+    """Statistics of a plain linear head, whose logits are computed again in the backward pass, or never again with `at_once`.
+
+    Where only `logps` give a gradient, that of the logits is known up to a factor per token while they are there. The gradient
+    of the hidden states then waits for its factors; that of the matrix has summed over tokens and must have one factor for all. Where the
+    backward pass brings several, or runs a second time, all is computed again.
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, head: Head, request: Request
+    def forward(  # noqa: PLR0913 (autograd hands over what `apply` is given)
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        head: Head,
+        request: Request,
+        at_once: bool = False,
     ) -> tuple[torch.Tensor, ...]:
         states, matrix, offset = _cast(head.dtype, hidden, weight, bias)
+        ctx.known = _Gradients((hidden, weight, bias), ctx.needs_input_grad[:3]) if at_once else None
         found: list[list[torch.Tensor]] = []
         for part in _parts(hidden):
             chunk = request.chunk(head, linear(states[part], matrix, offset), part, request.which)
             found.append([STATISTICS[name].value(chunk) for name in request.which])
+            if ctx.known is not None:
+                of_logits = chunk.probabilities.scatter_add_(
+                    -1, chunk.targets[:, None], -torch.ones_like(chunk.normaliser)
+                )
+                of_product = head.scaling.backward(chunk.logits, of_logits).to(head.dtype)
+                ctx.known.add(part, of_product, states[part], matrix)  # of -logps
         values = tuple(torch.cat(column) for column in zip(*found, strict=True))
         ctx.save_for_backward(hidden, weight, bias, *values)
         ctx.head, ctx.request = head, request
@@ -184,11 +237,16 @@ class _Statistics(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[Any, ...]:
         hidden, weight, bias, *values = ctx.saved_tensors
         head, request = ctx.head, ctx.request
+        known, ctx.known = ctx.known, None
+        if known is not None:
+            of_logps = gradients[request.which.index("logps")]
+            if of_logps is None:
+                return (None,) * 6
+            if (known.weight is None and known.bias is None) or bool((of_logps == of_logps[:1]).all()):
+                return (*known.scaled(-of_logps), None, None, None)
+            del known
         states, matrix, offset = _cast(head.dtype, hidden, weight, bias)
-        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        of_hidden = torch.zeros_like(hidden) if wants_hidden else None
-        of_weight = torch.zeros_like(weight) if wants_weight else None
-        of_bias = torch.zeros_like(bias) if wants_bias else None
+        found = _Gradients((hidden, weight, bias), ctx.needs_input_grad[:3])
         learnt: list[Learnt] = [
             (name, value, gradient)
             for name, value, gradient in zip(request.which, values, gradients, strict=True)
@@ -197,14 +255,8 @@ class _Statistics(torch.autograd.Function):
         for part in _parts(hidden) if learnt else ():
             chunk = request.chunk(head, linear(states[part], matrix, offset), part, [name for name, _, _ in learnt])
             of_logits = _of_logits(chunk, learnt, part)
-            of_product = head.scaling.backward(chunk.logits, of_logits).to(head.dtype)
-            if of_hidden is not None:
-                of_hidden[part] = of_product @ matrix
-            if of_weight is not None:
-                _add_product(of_weight, of_product, states[part])
-            if of_bias is not None:
-                of_bias += of_product.sum(0, dtype=of_bias.dtype)
-        return of_hidden, of_weight, of_bias, None, None
+            found.add(part, head.scaling.backward(chunk.logits, of_logits).to(head.dtype), states[part], matrix)
+        return found.hidden, found.weight, found.bias, None, None, None
 
 
 def _of_logits(chunk: Chunk, learnt: Sequence[Learnt], part: slice) -> torch.Tensor:

@@ -65,6 +65,7 @@ class Policy:
         top_k: int = 8,
         uniform: torch.Tensor | None = None,
         jsd_beta: float = 0.5,
+        summed: bool = False,
     ) -> TokenStatistics:
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 
@@ -82,6 +83,7 @@ class Policy:
             uniform: (N,) fp64 numbers in [0, 1) for `cringe_positive`, one per token that counts, row after row
                 (`cringe_picks.uniform_numbers`).
             jsd_beta: The reference's weight in the mixture of `generalized_jsd`.
+            summed: Whether the loss is a multiple of the sum of all `logps`: a faster way to the same gradient. A wrong answer costs time.
 
         Raises:
             ModelError: an unknown name, a statistic that compares without a reference or with one of another vocabulary, or one
@@ -98,9 +100,8 @@ class Policy:
             compared = reference._compared(packed, temperature, without_adapter=reference is self)
         noise = None if self._noise is None else self._noise(packed)
         hidden = hidden_states(self.model, packed, self.runtime, noise)[packed.predicting]
-        values = head_statistics(
-            self.head(temperature), hidden, Request(which, packed.targets, top_k, compared, uniform, jsd_beta)
-        )
+        request = Request(which, packed.targets, top_k, compared, uniform, jsd_beta, summed)
+        values = head_statistics(self.head(temperature), hidden, request)
         return TokenStatistics(packed.owners, len(rows), dict(zip(which, values, strict=True)))
 
     @torch.no_grad()

@@ -145,6 +145,77 @@ def test_several_at_once_add_their_gradients():
     torch.testing.assert_close(first, second, atol=1e-11, rtol=1e-11)
 
 
+def whole_gradient(module, hidden, targets, reduced, names=("logps", "correct"), scaling=SCALINGS[0], summed=True):
+    """The gradients of `reduced` of the log-probabilities, as training gets them."""
+    request = Request(names, targets, summed=summed)
+    found = head_statistics(Head(module, scaling, hidden.dtype), hidden, request)[0]
+    wanted = [tensor for tensor in (hidden, *module.parameters()) if tensor.requires_grad]
+    return torch.autograd.grad(reduced(found), wanted)
+
+
+@pytest.fixture
+def chunks_made(monkeypatch):
+    """How often a chunk's logits are computed."""
+    made, true = [], Request.chunk
+    monkeypatch.setattr(Request, "chunk", lambda *given: made.append(given[-1]) or true(*given))
+    return made
+
+
+EQUAL = {"sum": torch.sum, "mean": torch.mean, "nothing": lambda logps: logps.sum() * 0.0}
+UNEQUAL = {"squares": lambda logps: logps.square().sum(), "a_part": lambda logps: logps[2:5].sum()}
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("reduced", [*EQUAL, *UNEQUAL])
+def test_the_gradient_of_a_sum_is_the_same_when_it_is_computed_with_the_logits_and_when_the_caller_was_wrong(
+    reduced, scaling, chunks_made
+):
+    hidden, module, targets, _ = parts()
+    function = (EQUAL | UNEQUAL)[reduced]
+    at_once = whole_gradient(module, hidden, targets, function, scaling=scaling)
+    assert len(chunks_made) == (3 if reduced in EQUAL else 6), "logits are computed again where the factors differ"
+    again = whole_gradient(module, hidden, targets, function, scaling=scaling, summed=False)
+    for one, other in zip(at_once, again, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-14, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduced", [*EQUAL, *UNEQUAL])
+def test_beside_a_frozen_head_logits_are_computed_once_whatever_the_loss(reduced, chunks_made):
+    hidden, module, targets, _ = parts()
+    function = (EQUAL | UNEQUAL)[reduced]
+    wanted = whole_gradient(module, hidden, targets, function, summed=False)[0]
+    chunks_made.clear()
+    found = whole_gradient(module.requires_grad_(False), hidden, targets, function, summed=False)
+    assert len(found) == 1 and len(chunks_made) == 3
+    torch.testing.assert_close(found[0], wanted, atol=1e-14, rtol=1e-12)
+
+
+def test_a_second_backward_pass_gives_the_same_gradient_again():
+    hidden, module, targets, _ = parts()
+    found = head_statistics(Head(module, Scaling(), torch.float64), hidden, Request(("logps",), targets, summed=True))
+    first, second = (torch.autograd.grad(found[0].mean(), (hidden, module.weight), retain_graph=True) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-14, rtol=1e-12)
+
+
+def test_without_gradients_nothing_is_prepared_for_a_backward_pass(monkeypatch):
+    hidden, module, targets, _ = parts()
+    monkeypatch.setattr(head_module, "_Gradients", None)
+    with torch.no_grad():
+        head_statistics(Head(module, Scaling(), torch.float64), hidden, Request(("logps",), targets, summed=True))
+
+
+def test_in_fp32_the_gradient_is_that_of_fp64_within_rounding_and_the_same_bits_each_time():
+    runs = []
+    for dtype in (torch.float64, torch.float32, torch.float32):
+        hidden, module, targets, _ = parts()
+        module, hidden = module.to(dtype), hidden.detach().to(dtype).requires_grad_()
+        runs.append(whole_gradient(module, hidden, targets, torch.mean))
+    for wide, one, other in zip(*runs, strict=True):
+        torch.testing.assert_close(one.double(), wide, atol=1e-6, rtol=1e-5)
+        assert torch.equal(one, other)
+
+
 def test_a_head_that_is_no_plain_matrix_gives_the_same_by_checkpointing():
     hidden, module, targets, reference = parts()
 

@@ -49,10 +49,11 @@ def test_log_probabilities_are_those_of_the_plain_model(policy, tiny_checkpoint)
     assert found.counts().tolist() == [3, 6, 1, 2]
 
 
-def test_gradients_are_those_of_the_plain_model(policy, tiny_checkpoint):
+@pytest.mark.parametrize("summed", [False, True])
+def test_gradients_are_those_of_the_plain_model(policy, tiny_checkpoint, summed):
     model, wanted = plain(tiny_checkpoint, ROWS)
     torch.cat(wanted).sum().backward()
-    policy.token_statistics(ROWS).logps.sum().backward()
+    policy.token_statistics(ROWS, summed=summed).logps.sum().backward()
     other = dict(model.named_parameters())
     for name, parameter in policy.model.named_parameters():
         torch.testing.assert_close(parameter.grad, other[name].grad, atol=1e-4, rtol=1e-4)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignflow.models.token_statistics import STATISTICS, Chunk
+from alignflow.models.token_statistics import ARGMAX_BLOCK, STATISTICS, Chunk, first_largest
 
 DIVERGENCES = ("forward_kl", "reverse_kl", "generalized_jsd")
 TYPES = [torch.float32, torch.float64]
@@ -142,3 +142,29 @@ def test_fp32_agrees_with_fp64(name):
             kind(name, policy.tolist(), reference.tolist(), 0.3, dtype) for dtype in (torch.float64, torch.float32)
         )
         torch.testing.assert_close(narrow.double(), wide, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, ARGMAX_BLOCK - 1, ARGMAX_BLOCK, ARGMAX_BLOCK + 1, 3 * ARGMAX_BLOCK + 5])
+def test_the_most_probable_token_is_the_first_of_equal_ones_as_by_argmax(width):
+    generator = torch.Generator().manual_seed(width)
+    many_ties = torch.randint(0, 4, (200, width), generator=generator).float()
+    few = torch.randn(200, width, generator=generator)
+    last = torch.arange(width).float()[None]
+    ruled_out = torch.full((1, width), RULED_OUT)
+    for logits in (many_ties, few, last, ruled_out):
+        assert torch.equal(first_largest(logits), logits.argmax(-1))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(
+    "logits",
+    [[600.0, 0.0, -600.0], [0.0, -16.2, -17.0], [1e4, 0.0, RULED_OUT], [0.0] * 3],
+    ids=["600_nats", "probability_within_1e-7_of_1", "ruled_out", "equal"],
+)
+def test_log_probabilities_keep_their_digits_at_the_limits_of_the_type(logits, dtype):
+    wide = torch.tensor([logits] * 3, dtype=torch.float64).log_softmax(-1)
+    found = Chunk(torch.tensor([logits] * 3, dtype=dtype), torch.arange(3), 1, None)
+    values = STATISTICS["logps"].value(found)
+    torch.testing.assert_close(
+        values.double(), wide.diagonal(), atol=3 * torch.finfo(dtype).eps, rtol=3 * torch.finfo(dtype).eps
+    )

@@ -56,7 +56,7 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
 
     def compute(batch: list[int]) -> StepOutput:
         drawn = None if noise is None else noise.of([ids[index] for index in batch])
-        statistics = _statistics(policy, [rows[index] for index in batch], drawn)
+        statistics = _statistics(policy, [rows[index] for index in batch], drawn, not by_row)
         tokens = float(len(statistics.logps))
         nll = row_means(statistics).sum() if by_row else -statistics.logps.sum()
         shown = {"mean_token_accuracy": (float(statistics.values["correct"].sum()), tokens)}
@@ -82,12 +82,12 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
     return metrics
 
 
-def _statistics(policy: Policy, rows: list[EncodedRow], noise: MakeNoise | None) -> TokenStatistics:
+def _statistics(policy: Policy, rows: list[EncodedRow], noise: MakeNoise | None, summed: bool) -> TokenStatistics:
     """Figures of the tokens that count; with noise no two rows share the computation of a prompt, since each has noise of its own."""
     if noise is None:
-        return policy.token_statistics(rows, ("logps", "correct"))
+        return policy.token_statistics(rows, ("logps", "correct"), summed=summed)
     with policy.with_noise(noise):
-        return policy.token_statistics([whole(row) for row in rows], ("logps", "correct"))
+        return policy.token_statistics([whole(row) for row in rows], ("logps", "correct"), summed=summed)
 
 
 def row_means(statistics: TokenStatistics) -> torch.Tensor:

@@ -191,7 +191,7 @@ def ptx_backward(learner: Learner, step: int, rows: int) -> dict[str, tuple[floa
     tokens = group.sum_all({"tokens": float(sum(row.supervised for row in chosen))})["tokens"]
     nll = 0.0
     for batch, counts in passes_in_step([len(row) for row in chosen], policy.runtime.micro_batch_tokens):
-        loss = -policy.token_statistics([chosen[index] for index in batch]).logps.sum()
+        loss = -policy.token_statistics([chosen[index] for index in batch], summed=True).logps.sum()
         engine.backward(total_loss(nll=loss * (counts / tokens), ptx_coefficient=options.ptx_coefficient))
         nll += float(loss.detach()) * counts
     return {"loss/ptx_avg": (group.sum_all({"nll": nll})["nll"], tokens)}
