@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from alignflow.data.errors import RecipeError, quoted
@@ -89,7 +90,7 @@ def module_file(module: str) -> Path | None:
     file = None
     for part in _prefixes(module):
         try:
-            spec = PathFinder.find_spec(part, path)
+            spec = _top_level_spec(part) if path is None else PathFinder.find_spec(part, path)
         except (ImportError, ValueError, OSError):
             return None
         if spec is None:
@@ -97,6 +98,14 @@ def module_file(module: str) -> Path | None:
         path = list(spec.submodule_search_locations) if spec.submodule_search_locations is not None else []
         file = Path(spec.origin) if spec.origin else None
     return file if file is not None and file.suffix == ".py" and is_file(file) else None
+
+
+def _top_level_spec(name: str) -> ModuleSpec | None:
+    """Where a top-level module is, by all finders: packages that are installed in editable form are found by one of their own."""
+    found = (finder.find_spec(name, None) for finder in sys.meta_path)
+    return next(
+        (spec for spec in found if spec is not None and (spec.has_location or spec.submodule_search_locations)), None
+    )
 
 
 def _prefixes(module: str) -> Iterator[str]:

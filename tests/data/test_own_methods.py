@@ -166,9 +166,9 @@ def test_the_decorator_knows_its_fields_and_leaves_the_function_as_it_is():
         method(familly="pairs")
 
 
-def test_reading_it_needs_no_torch(written):
+def test_reading_it_needs_no_torch_and_works_from_any_folder(written, tmp_path):
     import subprocess
 
     code = "import sys; from alignflow.data.own_methods import method_row; method_row(sys.argv[1]); assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code, written()], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, written()], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
