@@ -134,7 +134,7 @@ def _read(name: str, where: str) -> OwnMethod:
     found = own_code.find(name, where, "loss")
     shown, reader = quoted(own_module.short(name)), OptionsReader(found.file, where)
     node = found.node
-    if found.file != own_code.module_file(name.rpartition(":")[0]):
+    if found.file != own_module.module_file(name.rpartition(":")[0]):
         raise reader.refused(
             f"{shown} is only imported there", node, "name the file that defines it: its text enters the cache key"
         )

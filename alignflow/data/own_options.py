@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 import alignflow
 from alignflow.data import own_code
-from alignflow.data.configs.base import StageConfig
+from alignflow.data.configs.base import StageConfig, runtime_field, seed_field
 from alignflow.data.errors import RecipeError
 
 PLAIN = {"float": float, "int": int, "bool": bool, "str": str, "Any": Any}
@@ -23,6 +23,8 @@ PLAIN = {"float": float, "int": int, "bool": bool, "str": str, "Any": Any}
 PACKAGE = Path(alignflow.__file__).parent
 WITHOUT_TORCH = "alignflow.data."
 """The part of alignflow that the process of a plan may import."""
+FIELDS = (runtime_field, seed_field)
+"""Functions that write a field, beside pydantic's `Field`. A plan calls these and no others: any other may do anything with its arguments."""
 FORM = 'write a field as `beta: float = Field(default=0.1, gt=0, le=10, description="...")`, with plain values'
 
 
@@ -89,7 +91,10 @@ class OptionsReader:
         return made
 
     def _field(self, statement: ast.AnnAssign) -> tuple[Any, Any]:
-        kind = self._kind(statement.annotation)
+        try:
+            kind = self._kind(statement.annotation)
+        except (SyntaxError, TypeError, ValueError, IndexError, RecursionError):
+            raise self._unknown(statement.annotation) from None
         return kind, ... if statement.value is None else self._default(statement.value)
 
     def _default(self, node: ast.expr) -> Any:
@@ -97,7 +102,7 @@ class OptionsReader:
         if not isinstance(node, ast.Call):
             return self._plain(node)
         make: Any = Field if isinstance(node.func, ast.Name) and node.func.id == "Field" else self._of_ours(node.func)
-        if not callable(make):
+        if make is not Field and make not in FIELDS:
             raise self.refused(f"{ast.unparse(node.func)} cannot be read without running it", node, FORM)
         keywords = {word.arg: self._plain(word.value) for word in node.keywords if word.arg}
         values = [self._plain(value) for value in node.args]
@@ -146,9 +151,12 @@ class OptionsReader:
     def _known(self, node: ast.expr) -> Any:
         found = self._of_ours(node)
         if found is None:
-            known = f"{', '.join(PLAIN)}, Literal, tuple, | None, or a type of alignflow.data.configs.base"
-            raise self.refused(f"the type {ast.unparse(node)} of an option is not known here", node, f"write {known}")
+            raise self._unknown(node)
         return found
+
+    def _unknown(self, node: ast.expr) -> RecipeError:
+        known = f"{', '.join(PLAIN)}, Literal, tuple, | None, or a type of alignflow.data.configs.base"
+        return self.refused(f"the type {ast.unparse(node)} of an option is not known here", node, f"write {known}")
 
     def _of_ours(self, node: ast.expr) -> Any:
         found = (
