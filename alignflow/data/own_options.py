@@ -11,7 +11,7 @@ from typing import Any, Literal, Optional
 
 from pydantic import Field, create_model
 from pydantic.errors import PydanticUserError
-from pydantic_core import to_jsonable_python
+from pydantic_core import SchemaError, to_jsonable_python
 
 import alignflow
 from alignflow.data import own_code
@@ -40,10 +40,14 @@ class OptionsReader:
     file: Path
     where: str
 
-    def read(self, node: ast.expr) -> type[StageConfig]:
+    def read(self, node: ast.expr, within: tuple[str, ...] = ()) -> type[StageConfig]:
         """The options that `options=...` names, as a model with the same fields; a class of alignflow itself is imported.
 
         What a class of the user's does beside its fields (validators, properties) is left out: it works where the loss runs.
+
+        Args:
+            node: The name of the class.
+            within: Classes of the file that derive from it.
 
         Raises:
             RecipeError: it is no class of this file or of alignflow, is not derived from StageConfig, or a field is not plain.
@@ -54,7 +58,9 @@ class OptionsReader:
         if found is None:
             raise self.refused(f"options={node.id}: there is no such class", node, "define it in the file of the loss")
         if found.file == self.file and isinstance(found.node, ast.ClassDef):
-            return self._model(found.node)
+            if node.id in within:
+                raise self.refused(f"{node.id} is a base of itself", node, "derive it from StageConfig")
+            return self._model(found.node, (*within, node.id))
         kind = ours(found)
         if isinstance(kind, type) and issubclass(kind, StageConfig):
             return kind
@@ -68,14 +74,18 @@ class OptionsReader:
         """The error about a statement of the file."""
         return RecipeError(what, where=f"{self.where}, {self.file}, line {getattr(node, 'lineno', 1)}", do=do)
 
-    def _model(self, node: ast.ClassDef) -> type[StageConfig]:
-        bases = [self.read(base) if not _is_base(base) else StageConfig for base in node.bases]
+    def _model(self, node: ast.ClassDef, within: tuple[str, ...]) -> type[StageConfig]:
+        bases = [self.read(base, within) if not _is_base(base) else StageConfig for base in node.bases]
         if not bases:
             raise self.refused(
                 f"{node.name} is not derived from StageConfig",
                 node,
                 f"write class {node.name}(StageConfig), from alignflow.models.losses",
             )
+        for statement in node.body:
+            for target in statement.targets if isinstance(statement, ast.Assign) else ():
+                if isinstance(target, ast.Name) and target.id != "model_config" and not target.id.startswith("_"):
+                    raise self.refused(f"{target.id} of {node.name} has no type", statement, FORM)
         fields = {
             statement.target.id: self._field(statement)
             for statement in node.body
@@ -86,7 +96,7 @@ class OptionsReader:
             made: type[StageConfig] = make(
                 node.name, __base__=tuple(bases), __doc__=ast.get_docstring(node) or "", **fields
             )
-        except (PydanticUserError, NameError, TypeError, ValueError) as error:
+        except (PydanticUserError, SchemaError, NameError, TypeError, ValueError) as error:
             raise self.refused(f"{node.name} is no model: {str(error).splitlines()[0]}", node, FORM) from None
         return made
 
