@@ -131,7 +131,8 @@ def pages_of(name: str, planned: int) -> Iterator[Callable[[Member, Result], Non
 
 def axes_of(methods: str, learning_rates: str, seeds: str, options: Sequence[str]) -> Axes:
     """What the words of the command line say; raises RecipeError."""
-    named = methods.replace(",", " ").split()
+    parts = [part.strip() for part in methods.split(",")]
+    named = [name for part in parts for name in ([part] if is_own(part) else part.split())]  # a path may have spaces
     own = tuple(name for name in named if is_own(name))
     known = tuple(name for name in named if name not in own)
     for name in known:
@@ -177,8 +178,8 @@ def write(directory: Path, name: str, results: Sequence[Result]) -> None:
     """Write what is known so far: it is whole after each member."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "sweep.json").write_text(
-        json.dumps([result.as_json() for result in results], indent=1, sort_keys=True) + "\n"
+        json.dumps([result.as_json() for result in results], indent=1, sort_keys=True) + "\n", encoding="utf-8"
     )
-    (directory / "sweep.md").write_text(markdown(name, results))
+    (directory / "sweep.md").write_text(markdown(name, results), encoding="utf-8")
     if image := picture(results):
         (directory / "sweep.png").write_bytes(image)

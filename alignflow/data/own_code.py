@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-import importlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from alignflow.data.errors import RecipeError, quoted
-from alignflow.data.own_module import advice
-from alignflow.data.paths import is_file
+from alignflow.data.own_module import advice, module_file
 
 METHODS = ("compare", "score", "probability", "details", "close")
 ATTRIBUTES = ("pointwise", "fingerprint")
@@ -79,38 +75,6 @@ def check_reward(name: str, where: str) -> None:
 def is_made(node: ast.AST) -> bool:
     """Whether a name is bound to what another piece of code makes or holds (`J = make()`, `J = m.J`): only running it tells what that is."""
     return isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, _MADE)
-
-
-def module_file(module: str) -> Path | None:
-    """The source file of a module, found along Python's path without importing anything; None where it has none."""
-    if module.endswith(".py"):
-        return Path(module) if is_file(Path(module)) else None
-    importlib.invalidate_caches()  # a file may have been written a moment ago
-    path: list[str] | None = None
-    file = None
-    for part in _prefixes(module):
-        try:
-            spec = _top_level_spec(part) if path is None else PathFinder.find_spec(part, path)
-        except (ImportError, ValueError, OSError):
-            return None
-        if spec is None:
-            return None
-        path = list(spec.submodule_search_locations) if spec.submodule_search_locations is not None else []
-        file = Path(spec.origin) if spec.origin else None
-    return file if file is not None and file.suffix == ".py" and is_file(file) else None
-
-
-def _top_level_spec(name: str) -> ModuleSpec | None:
-    """Where a top-level module is, by all finders: packages that are installed in editable form are found by one of their own."""
-    found = (finder.find_spec(name, None) for finder in sys.meta_path)
-    return next(
-        (spec for spec in found if spec is not None and (spec.has_location or spec.submodule_search_locations)), None
-    )
-
-
-def _prefixes(module: str) -> Iterator[str]:
-    parts = module.split(".")
-    yield from (".".join(parts[: index + 1]) for index in range(len(parts)))
 
 
 def find(name: str, where: str, what: str) -> Found:

@@ -134,7 +134,7 @@ def _read(name: str, where: str) -> OwnMethod:
     found = own_code.find(name, where, "loss")
     shown, reader = quoted(own_module.short(name)), OptionsReader(found.file, where)
     node = found.node
-    if found.file != own_code.module_file(name.rpartition(":")[0]):
+    if found.file != own_module.module_file(name.rpartition(":")[0]):
         raise reader.refused(
             f"{shown} is only imported there", node, "name the file that defines it: its text enters the cache key"
         )
@@ -208,6 +208,10 @@ def _check(row: OwnMethod, node: ast.expr, reader: OptionsReader) -> None:
     pairs: tuple[Any, ...] = row.measured_with  # as the file has it
     if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs):
         raise reader.refused("measured_with is not pairs", node, 'write (("argument", "option"), ...)')
+    arguments = {argument for known in catalogue.METHODS.values() for argument, _ in known.measured_with}
+    if unknown := [argument for argument, _ in pairs if argument not in arguments]:
+        do = f"the first of each pair is one of {', '.join(sorted(arguments))}"
+        raise reader.refused(f"measured_with has no argument {quoted(str(unknown[0]))}", node, do)
     named = [row.nll_option, row.teacher, *(option for _, option in row.measured_with)]
     for option in named:
         if option and option not in row.options.model_fields:

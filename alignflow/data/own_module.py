@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,19 +54,45 @@ def short(name: str) -> str:
 
 
 def source_file(name: str) -> Path:
-    """The file that holds the code; raises RecipeError where there is none, or a module that is not found."""
+    """The file that holds the code, found without importing anything; raises RecipeError where there is none."""
     place = name.rpartition(":")[0]
-    if is_file(name):
-        if not paths.is_file(Path(place)):
-            raise RecipeError("no such file", where=name, do=advice(place))
-        return Path(place)
-    try:
-        spec = importlib.util.find_spec(place)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.origin:
-        raise RecipeError("no such Python module", where=name, do=advice(place))
-    return Path(spec.origin)
+    file = module_file(place)
+    if file is None:
+        missing = "no such file" if is_file(name) else "no such Python module with a source file"
+        raise RecipeError(missing, where=name, do=advice(place))
+    return file
+
+
+def module_file(module: str) -> Path | None:
+    """The source file of a module, found along Python's path without importing anything; None where it has none."""
+    if module.endswith(".py"):
+        return Path(module) if paths.is_file(Path(module)) else None
+    importlib.invalidate_caches()  # a file may have been written a moment ago
+    path: list[str] | None = None
+    file = None
+    for part in _prefixes(module):
+        try:
+            spec = _top_level_spec(part) if path is None else PathFinder.find_spec(part, path)
+        except (ImportError, ValueError, OSError):
+            return None
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations) if spec.submodule_search_locations is not None else []
+        file = Path(spec.origin) if spec.origin else None
+    return file if file is not None and file.suffix == ".py" and paths.is_file(file) else None
+
+
+def _top_level_spec(name: str) -> ModuleSpec | None:
+    """Where a top-level module is, by all finders: packages that are installed in editable form are found by one of their own."""
+    found = (finder.find_spec(name, None) for finder in sys.meta_path)
+    return next(
+        (spec for spec in found if spec is not None and (spec.has_location or spec.submodule_search_locations)), None
+    )
+
+
+def _prefixes(module: str) -> Iterator[str]:
+    parts = module.split(".")
+    yield from (".".join(parts[: index + 1]) for index in range(len(parts)))
 
 
 def load(name: str) -> Any:

@@ -11,11 +11,11 @@ from typing import Any, Literal, Optional
 
 from pydantic import Field, create_model
 from pydantic.errors import PydanticUserError
-from pydantic_core import to_jsonable_python
+from pydantic_core import SchemaError, to_jsonable_python
 
 import alignflow
 from alignflow.data import own_code
-from alignflow.data.configs.base import StageConfig
+from alignflow.data.configs.base import StageConfig, runtime_field, seed_field
 from alignflow.data.errors import RecipeError
 
 PLAIN = {"float": float, "int": int, "bool": bool, "str": str, "Any": Any}
@@ -23,6 +23,8 @@ PLAIN = {"float": float, "int": int, "bool": bool, "str": str, "Any": Any}
 PACKAGE = Path(alignflow.__file__).parent
 WITHOUT_TORCH = "alignflow.data."
 """The part of alignflow that the process of a plan may import."""
+FIELDS = (runtime_field, seed_field)
+"""Functions that write a field, beside pydantic's `Field`. A plan calls these and no others: any other may do anything with its arguments."""
 FORM = 'write a field as `beta: float = Field(default=0.1, gt=0, le=10, description="...")`, with plain values'
 
 
@@ -38,10 +40,14 @@ class OptionsReader:
     file: Path
     where: str
 
-    def read(self, node: ast.expr) -> type[StageConfig]:
+    def read(self, node: ast.expr, within: tuple[str, ...] = ()) -> type[StageConfig]:
         """The options that `options=...` names, as a model with the same fields; a class of alignflow itself is imported.
 
         What a class of the user's does beside its fields (validators, properties) is left out: it works where the loss runs.
+
+        Args:
+            node: The name of the class.
+            within: Classes of the file that derive from it.
 
         Raises:
             RecipeError: it is no class of this file or of alignflow, is not derived from StageConfig, or a field is not plain.
@@ -52,7 +58,9 @@ class OptionsReader:
         if found is None:
             raise self.refused(f"options={node.id}: there is no such class", node, "define it in the file of the loss")
         if found.file == self.file and isinstance(found.node, ast.ClassDef):
-            return self._model(found.node)
+            if node.id in within:
+                raise self.refused(f"{node.id} is a base of itself", node, "derive it from StageConfig")
+            return self._model(found.node, (*within, node.id))
         kind = ours(found)
         if isinstance(kind, type) and issubclass(kind, StageConfig):
             return kind
@@ -66,14 +74,18 @@ class OptionsReader:
         """The error about a statement of the file."""
         return RecipeError(what, where=f"{self.where}, {self.file}, line {getattr(node, 'lineno', 1)}", do=do)
 
-    def _model(self, node: ast.ClassDef) -> type[StageConfig]:
-        bases = [self.read(base) if not _is_base(base) else StageConfig for base in node.bases]
+    def _model(self, node: ast.ClassDef, within: tuple[str, ...]) -> type[StageConfig]:
+        bases = [self.read(base, within) if not _is_base(base) else StageConfig for base in node.bases]
         if not bases:
             raise self.refused(
                 f"{node.name} is not derived from StageConfig",
                 node,
                 f"write class {node.name}(StageConfig), from alignflow.models.losses",
             )
+        for statement in node.body:
+            for target in statement.targets if isinstance(statement, ast.Assign) else ():
+                if isinstance(target, ast.Name) and target.id != "model_config" and not target.id.startswith("_"):
+                    raise self.refused(f"{target.id} of {node.name} has no type", statement, FORM)
         fields = {
             statement.target.id: self._field(statement)
             for statement in node.body
@@ -84,12 +96,15 @@ class OptionsReader:
             made: type[StageConfig] = make(
                 node.name, __base__=tuple(bases), __doc__=ast.get_docstring(node) or "", **fields
             )
-        except (PydanticUserError, NameError, TypeError, ValueError) as error:
+        except (PydanticUserError, SchemaError, NameError, TypeError, ValueError) as error:
             raise self.refused(f"{node.name} is no model: {str(error).splitlines()[0]}", node, FORM) from None
         return made
 
     def _field(self, statement: ast.AnnAssign) -> tuple[Any, Any]:
-        kind = self._kind(statement.annotation)
+        try:
+            kind = self._kind(statement.annotation)
+        except (SyntaxError, TypeError, ValueError, IndexError, RecursionError):
+            raise self._unknown(statement.annotation) from None
         return kind, ... if statement.value is None else self._default(statement.value)
 
     def _default(self, node: ast.expr) -> Any:
@@ -97,7 +112,7 @@ class OptionsReader:
         if not isinstance(node, ast.Call):
             return self._plain(node)
         make: Any = Field if isinstance(node.func, ast.Name) and node.func.id == "Field" else self._of_ours(node.func)
-        if not callable(make):
+        if make is not Field and make not in FIELDS:
             raise self.refused(f"{ast.unparse(node.func)} cannot be read without running it", node, FORM)
         keywords = {word.arg: self._plain(word.value) for word in node.keywords if word.arg}
         values = [self._plain(value) for value in node.args]
@@ -146,9 +161,12 @@ class OptionsReader:
     def _known(self, node: ast.expr) -> Any:
         found = self._of_ours(node)
         if found is None:
-            known = f"{', '.join(PLAIN)}, Literal, tuple, | None, or a type of alignflow.data.configs.base"
-            raise self.refused(f"the type {ast.unparse(node)} of an option is not known here", node, f"write {known}")
+            raise self._unknown(node)
         return found
+
+    def _unknown(self, node: ast.expr) -> RecipeError:
+        known = f"{', '.join(PLAIN)}, Literal, tuple, | None, or a type of alignflow.data.configs.base"
+        return self.refused(f"the type {ast.unparse(node)} of an option is not known here", node, f"write {known}")
 
     def _of_ours(self, node: ast.expr) -> Any:
         found = (

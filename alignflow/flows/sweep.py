@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,7 +75,13 @@ class Axes(Fields):
             raise RecipeError("the recipe aligns nothing", where="align", do="give it a section align")
         options = options_of(self.options, folder)
         named = [*self.methods, *(own_module.absolute(name, folder) for name in self.own)]
-        methods = named or _all(options)
+        methods = list(dict.fromkeys(named)) or _all(options)
+        if alike := [name for name, count in Counter(map(own_module.short, methods)).items() if count > 1]:
+            raise RecipeError(
+                f"two losses are called {quoted(alike[0])}, and the results would not tell them apart",
+                where="--methods",
+                do="give one of the files or functions another name",
+            )
         rows = {name: method_row(name, "--methods") for name in dict.fromkeys((*methods, *options))}
         if unused := sorted(set(options) - set(methods)):
             raise RecipeError(
@@ -85,8 +92,8 @@ class Axes(Fields):
         return [
             Member(method, rows[method].family, rate, seed, settings, load(settings))
             for method in methods
-            for rate in self.learning_rates or (base.align.learning_rate,)
-            for seed in self.seeds or (None,)
+            for rate in dict.fromkeys(self.learning_rates or (base.align.learning_rate,))
+            for seed in dict.fromkeys(self.seeds or (None,))
             for settings in [_settings(base.align, rows[method], method, options.get(method, {}), (rate, seed))]
         ]
 

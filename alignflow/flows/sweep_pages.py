@@ -51,7 +51,7 @@ class SweepPages:
         said = f"failed: {result.error}" if result.error else "  ".join(cells(result)[3:])
         self._log.info("%s  %d of %d  %s", member.name, len(self._results), self._planned, said)
         if result.not_learnt:
-            self._log.warning("%s did not learn: %s", member.name, result.not_learnt)
+            self._log.warning("%s may not have learnt: %s", member.name, result.not_learnt)
         results = by_family(self._results)
         self._writer.later(lambda client: self._write(client, results))
 

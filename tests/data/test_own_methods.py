@@ -69,6 +69,7 @@ def test_the_decorator_may_have_another_name_in_the_file(written):
         ("@method(needs_reference=False, reference_tokens=True)", "reads a reference, and needs_reference is false"),
         ('@method(options=Options, nll_option="alpha")', "its options have no 'alpha'"),
         ('@method(measured_with=("top_k",))', "measured_with is not pairs"),
+        ('@method(options=Options, measured_with=(("mask", "beta"),))', "measured_with has no argument 'mask'"),
         ('@method(step_reads="all")', "no step_reads 'all'"),
         ('@method(whole_step="nowhere")', "defines no nowhere"),
         ('@method(whole_step="mine")', "no function of answers, options, state and training"),

@@ -136,3 +136,11 @@ def test_the_bytes_of_the_file_enter_the_key_and_its_folder_does_not(project, tm
     assert key_of(moved, store)[0] == key
     (moved / "mine.py").write_text(CODE + "# changed\n")
     assert key_of(moved, store)[0] != key
+
+
+def test_the_file_of_a_module_is_found_without_importing_its_package(project, monkeypatch):
+    (project / "own_package").mkdir()
+    (project / "own_package" / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (project / "own_package" / "mine.py").write_text(CODE)
+    monkeypatch.syspath_prepend(project)
+    assert own_module.source_file("own_package.mine:Mine") == project / "own_package" / "mine.py"

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Optional
 from pydantic import BaseModel, Field
 from alignflow.data.configs.base import ModelPath, seed_field
 from alignflow.data.configs.pairwise import BetaOptions
+from alignflow.data.errors import quoted
 from alignflow.models.losses import StageConfig, method
 
 {text}
@@ -91,6 +92,14 @@ def test_a_base_of_the_same_file_gives_its_fields(named):
         ("class Mine(StageConfig):\n    x: float = 1.0 * 2\n", "1.0 \\* 2 is no plain value"),
         ("class Mine(StageConfig):\n    x: float = Field(default_factory=make)\n", "make is no plain value"),
         ("class Mine(StageConfig):\n    x: float = make()\n", "make cannot be read without running it"),
+        ("class Mine(StageConfig):\n    x: str = quoted('a')\n", "quoted cannot be read without running it"),
+        ("class Mine(StageConfig):\n    x: float = BetaOptions()\n", "BetaOptions cannot be read without running it"),
+        ("class Mine(StageConfig):\n    x: 'float |' = 1.0\n", "'float |' of an option is not known"),
+        ("class Mine(StageConfig):\n    x: None | None = None\n", "None \\| None of an option is not known"),
+        ("class Mine(StageConfig):\n    x: Optional[()] = None\n", "of an option is not known"),
+        ("class Mine(StageConfig):\n    x = 1.0\n", "x of Mine has no type"),
+        ("class Mine(StageConfig):\n    x: str = Field(default='', pattern='(')\n", "Mine is no model"),
+        ("class Mine(Base):\n    x: int = 1\nclass Base(Mine):\n    y: int = 1\n", "Mine is a base of itself"),
         ("class Mine(StageConfig):\n    x: complex = 1.0\n", "type complex of an option is not known"),
         ("class Mine(StageConfig):\n    x: list[float] = []\n", "type list\\[float\\] of an option is not known"),
         ("class Mine(StageConfig):\n    x: float = Field(default=1.0, upto=3)\n", "upto"),

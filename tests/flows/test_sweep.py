@@ -109,6 +109,22 @@ def test_a_loss_of_ones_own_is_a_member_beside_the_others(repository, tmp_path):
         Axes(own=["my_losses.py:nothing"]).members(load, tmp_path)
 
 
+def test_two_losses_of_one_name_are_refused_since_the_results_would_not_tell_them_apart(load, tmp_path):
+    text = (
+        "from alignflow.models.losses import method\n@method(needs_reference=False)\ndef mine(batch, options): pass\n"
+    )
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "loss.py").write_text(text)
+    with pytest.raises(RecipeError, match="two losses are called 'loss.py:mine'"):
+        Axes(own=["a/loss.py:mine", "b/loss.py:mine"]).members(load, tmp_path)
+
+
+def test_what_is_named_twice_is_one_member(load):
+    axes = Axes(methods=["dpo", "dpo"], learning_rates=[1e-5, 1e-5], seeds=[1, 1])
+    assert len(axes.members(load, Path())) == 1
+
+
 def test_a_recipe_without_align_is_refused(repository):
     with pytest.raises(RecipeError, match="aligns nothing"):
         members(
@@ -145,6 +161,11 @@ def test_a_member_is_the_recipe_with_its_settings_over_it(load):
 def test_words_of_the_command_line_that_are_wrong_are_refused(words, what):
     with pytest.raises(RecipeError, match=what):
         axes_of(*words, ())
+
+
+def test_the_path_of_a_loss_may_have_spaces():
+    axes = axes_of("dpo ipo, my losses/mine.py:loss", "", "", [])
+    assert (axes.methods, axes.own) == (("dpo", "ipo"), ("my losses/mine.py:loss",))
 
 
 def test_words_of_the_command_line_are_methods_and_losses_of_ones_own():

@@ -41,7 +41,7 @@ def _accuracy(points: Sequence[Point], batch_size: int) -> str:
     low, high = wilson(right, rows, 0.95)
     if low is None or high is None or low > 0.5:
         return ""
-    return f"the reward's accuracy on the last {rows} training rows is {right / rows:.3f} ({low:.3f}-{high:.3f}), not above 0.5"
+    return f"the reward's accuracy on the last {rows} training rows is {right / rows:.3f} ({low:.3f}-{high:.3f}), not shown to be above 0.5"
 
 
 def _fall(points: Sequence[Point]) -> str:

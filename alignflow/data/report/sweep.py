@@ -64,7 +64,7 @@ def by_family(members: Iterable[M]) -> list[M]:
 def doubts(members: Sequence[Member]) -> list[str]:
     """One line for each member whose training seems not to have learnt: a bug until shown otherwise."""
     return [
-        f"{called(member)} at {member.learning_rate:g} did not learn: {member.not_learnt}"
+        f"{called(member)} at {member.learning_rate:g} may not have learnt: {member.not_learnt}"
         for member in by_family(members)
         if member.not_learnt
     ]
@@ -94,7 +94,7 @@ def _number(value: float | None) -> str:
 
 
 def markdown(name: str, members: Sequence[Member]) -> str:
-    """The table as Markdown, by family, and the members that did not learn."""
+    """The table as Markdown, by family, and the members that may not have learnt."""
     lines = [f"# Sweep {name}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     lines += [
         "| " + " | ".join(cell.replace("|", "\\|") for cell in cells(member)) + " |" for member in by_family(members)
@@ -104,7 +104,7 @@ def markdown(name: str, members: Sequence[Member]) -> str:
 
 
 def page(name: str, members: Sequence[Member], planned: int) -> str:
-    """What a server shows of a sweep: how far it is, the table, who did not learn, the picture.
+    """What a server shows of a sweep: how far it is, the table, who may not have learnt, the picture.
 
     Args:
         name: The recipe's.

@@ -16,8 +16,8 @@ def npo(batch: OfflineBatch, options: NPOOptions) -> LossOutput:
     (Zhang et al. 2024, "Negative Preference Optimization", arXiv 2404.05868.)
     Log-ratios are sums over tokens. At the reference an undesirable answer has (2 / beta) ln 2. As beta goes to 0 the gradient
     goes to that of lp (gradient ascent on its NLL); the weight of that gradient is 2 s(beta rho), at most 2. The retain
-    term is the NLL, or the KL to the reference. The KL is KL(reference || policy) at each token, as in the authors' code; it is 0 at the
-    reference, and no gradient reaches the reference.
+    term is the NLL, or the KL to the reference. The paper has such a KL; its direction, KL(reference || policy) at each token, is a
+    choice made here, which was compared with no code of the authors. It is 0 at the reference, and no gradient reaches the reference.
 
     Args:
         batch: Answers with labels, reference sums, and `step["undesirable"]`: the share, in (0, 1], of the whole optimizer step's

@@ -86,7 +86,7 @@ def test_a_member_that_did_not_learn_is_named_under_the_table():
         Member("kto", "unpaired", not_learnt="the loss did not fall: 1 in the first quarter, 2 in the last"),
     ]
     (doubt,) = doubts(found)
-    assert doubt.startswith("kto at 1e-05 did not learn: the loss did not fall")
+    assert doubt.startswith("kto at 1e-05 may not have learnt: the loss did not fall")
     assert markdown("mine", found).endswith(f"\n\n- **Warning:** {doubt}\n")
     assert "**Warning:** kto at 1e" in page("mine", found, 3)
 
