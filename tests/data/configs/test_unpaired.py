@@ -16,7 +16,7 @@ def test_what_is_tuned_per_task_has_no_default():
 
 @pytest.mark.parametrize(
     ("kind", "change"),
-    [(KTOOptions, {"desirable_weight": 0.0}), (BCOOptions, {"delta_momentum": 1.0}), (NPOOptions, {"retain": "kl"})],
+    [(KTOOptions, {"desirable_weight": 0.0}), (BCOOptions, {"delta_momentum": 1.0}), (NPOOptions, {"retain": "mse"})],
 )
 def test_values_outside_of_their_meaning_are_refused(kind, change):
     with pytest.raises(ValidationError):
