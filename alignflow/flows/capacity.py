@@ -11,11 +11,12 @@ from typing import Any
 from alignflow.data.configs.recipe import EngineConfig, Recipe
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import UserError
+from alignflow.data.estimate.demands import Asked, Demand, Settings
 from alignflow.data.estimate.memory import Scorers
 from alignflow.data.estimate.place import GIB, MIB, Need, Phase
 from alignflow.data.estimate.remedies import remedies
 from alignflow.data.estimate.shapes import ModelShape, built_shape, read_shape, scorer_shapes
-from alignflow.data.estimate.stages import DEMANDS, Asked, Demand, Settings, demand
+from alignflow.data.estimate.stages import DEMANDS, demand
 from alignflow.data.estimate.tokens import implied_tokens
 from alignflow.data.run import Runtime
 from alignflow.flows.calls import Step

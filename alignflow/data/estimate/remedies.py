@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from alignflow.data.estimate.demands import Demand, Settings
 from alignflow.data.estimate.place import Need, Offload
-from alignflow.data.estimate.stages import Demand, Settings
 
 MOST_PROCESSES = 64
 LORA_RANK = 16

@@ -128,11 +128,9 @@ def train_offline(
     figures, function = StepFigures(row, options, sides, config.seed, run), loss_of(row)
     method = BoundMethod(lambda batch: function(batch, options), row.family == "pairs", figures)
     rows = data["train"]
-    beside = (
-        {VALUE: make_engine(value.model, config.model_copy(update={"lora": None}), run.runtime)}
-        if value is not None
-        else {}
-    )
+    # A value network never is an adapter.
+    whole = config.model_copy(update={"lora": None})
+    beside = {} if value is None else {VALUE: make_engine(value.model, whole, run.runtime)}
     plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), figures, beside)
     before = wanted_logps(sides["heldout"], run)
     metrics = fit(
@@ -145,17 +143,8 @@ def train_offline(
     )
     warn_of_displacement(before, sides["heldout"], metrics, config.max_logps_drop, run)
     went_in = licences_of(policy, fed.directory, teacher_of(row, options))
-    save_model(
-        model,
-        run.out,
-        card_of(
-            row,
-            short(config.method),
-            options,
-            {fed.kind if fed.kind != "preferences" else "pairs": str(len(rows))},
-            went_in,
-        ),
-    )
+    counted = {fed.kind if fed.kind != "preferences" else "pairs": str(len(rows))}
+    save_model(model, run.out, card_of(row, short(config.method), options, counted, went_in))
     for each in (engine, *beside.values()):
         each.close()
     return metrics

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from alignflow.data.estimate.demands import Demand, Settings
 from alignflow.data.estimate.memory import LearningModel, training_need
 from alignflow.data.estimate.place import GIB, Place
 from alignflow.data.estimate.remedies import remedies
 from alignflow.data.estimate.shapes import ModelShape
-from alignflow.data.estimate.stages import Demand, Settings
 
 EIGHT_B = ModelShape("llama", 4096, 32, 32, 8, 128, 14336, 128256)
 ALL = frozenset(

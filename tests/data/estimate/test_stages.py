@@ -8,11 +8,12 @@ from alignflow.data import catalogue
 from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, SampleConfig
 from alignflow.data.configs.inputs import InitConfig
 from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, RewardConfig, SFTConfig
+from alignflow.data.estimate.demands import Asked, place_of
 from alignflow.data.estimate.disk import state_bytes
 from alignflow.data.estimate.memory import LearningModel, training_need
 from alignflow.data.estimate.place import Place
 from alignflow.data.estimate.shapes import ModelShape, read_shape
-from alignflow.data.estimate.stages import DEMANDS, FAMILY_DEMANDS, Asked, demand, place_of
+from alignflow.data.estimate.stages import DEMANDS, FAMILY_DEMANDS, demand
 from alignflow.data.run import Runtime
 
 SHAPE = ModelShape("llama", 192, 6, 6, 2, 32, 512, 4096, tied=True)

@@ -15,6 +15,7 @@ from alignflow.models.losses.margins import FORMS
 LN2 = math.log(2)
 AT_THE_REFERENCE = {
     "dpo": LN2,
+    "sdpo": LN2,
     "cdpo": LN2,
     "robust": LN2,
     "ipo": 25.0,
