@@ -139,7 +139,7 @@ def parts_of(config: SplitConfig, pairs: PairRows, gaps: Mapping[str, float] | N
         order = sorted(known, key=lambda place: -gaps[pairs.ids[place]])  # stable: equal ones stay in the table's order
     if len(order) < config.parts:
         raise DataError(
-            f"{len(order)} preference pairs cannot be cut into {config.parts} parts",
+            f"{len(order)} preference pair{'s' * (len(order) != 1)} cannot be cut into {config.parts} parts",
             where="align.options.stages",
             do="set fewer stages, or give or label more pairs",
         )
@@ -153,7 +153,7 @@ def _by_source(count: int, sources: Sequence[str]) -> list[int]:
     numbers = {source: number for number, source in enumerate(dict.fromkeys(sources), 1)}
     if len(numbers) != count:
         raise DataError(
-            f"the pairs come from {len(numbers)} sources ({', '.join(numbers)}), and there are {count} stages",
+            f"the pairs come from {len(numbers)} source{'s' * (len(numbers) != 1)} ({', '.join(numbers)}), and there are {count} stages",
             where="align.options.stages",
             do=f"set stages to {len(numbers)}" if len(numbers) > 1 else "set options.order to given",
         )

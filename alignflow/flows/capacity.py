@@ -21,7 +21,7 @@ from alignflow.data.estimate.tokens import implied_tokens
 from alignflow.data.run import Runtime
 from alignflow.flows.calls import Step
 from alignflow.flows.graph import nodes
-from alignflow.flows.steps import Node
+from alignflow.flows.steps import Link, Node
 from alignflow.tasks.launch.machine import Machine, this_machine
 from alignflow.tasks.launch.precision import recipe_width
 from alignflow.tasks.launch.runtime import resolve_runtime, sharding
@@ -67,6 +67,7 @@ class _Seen:
     members: dict[str, Scorers] = field(default_factory=dict)  # step -> the reward models of its ensemble
     statistics: Mapping[str, Any] = field(default_factory=dict)
     pairs: int | None = None
+    labelled: Mapping[str, int] = field(default_factory=dict)  # table of `label` -> its rows to train on
     shares: dict[str, float] = field(
         default_factory=dict
     )  # step that cuts the data -> share of the rows of one of its parts
@@ -121,8 +122,10 @@ class Estimator:
         if node.stage == "prepare":
             seen.statistics = json.loads((payload / "statistics.json").read_text())
         elif node.stage == "label":
-            pairs = self.store.manifest(step.key).metrics.get("pairs/train")
+            metrics = self.store.manifest(step.key).metrics
+            pairs, good, bad = (metrics.get(name) for name in ("pairs/train", "unpaired/good", "unpaired/bad"))
             seen.pairs = int(pairs) if pairs is not None else None
+            seen.labelled = {"unpaired": int(good + bad)} if good is not None and bad is not None else {}
 
     def _need(self, node: Node, seen: _Seen) -> StepNeed:
         shapes = {name: seen.shapes.get(link.node) for name, link in node.inputs.items()}
@@ -205,11 +208,18 @@ class Estimator:
         if earlier is None:
             return "no earlier run"
         share = min((seen.shares[link.node] for link in node.inputs.values() if link.node in seen.shares), default=1.0)
-        tokens = implied_tokens(node.stage, node.config, seen.statistics, seen.pairs, share)
+        tokens = implied_tokens(node.stage, node.config, _counted(node, seen), seen.pairs, share)
         seconds = earlier.seconds(tokens.count, parameters) if tokens else None
         if seconds is None or tokens is None:
             return f"{duration(earlier.wall_s)} last time"
         return f"{'under' if tokens.at_most else 'about'} {duration(seconds)}"
+
+
+def _counted(node: Node, seen: _Seen) -> Mapping[str, Any]:
+    """The statistics of `prepare`, with the rows of tables that the step takes from `label`: pairs do not say how many answers have a label."""
+    made = {kind: rows for kind, rows in seen.labelled.items() if node.inputs.get(kind) == Link("label", kind)}
+    tables = {kind: {"sides": {"train": rows}} for kind, rows in made.items()}
+    return {**seen.statistics, "tables": {**seen.statistics.get("tables", {}), **tables}} if tables else seen.statistics
 
 
 MODELS = frozenset({"base", "policy", "aligned", "sft", "reward_model", "checkpoint"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 
 from alignflow.data.artifacts import ArtifactRef, Manifest
@@ -13,7 +13,7 @@ from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import ApprovalNeededError, DamagedArtifactError, GateStoppedError, RecipeError
 from alignflow.data.gates import FAILED, LETS_ON, GateRecord, approval_holds, finding, is_met
-from alignflow.data.step_names import base_of, matching
+from alignflow.data.step_names import matching
 from alignflow.flows.calls import Step
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.gates import GateLedger, decided
@@ -50,15 +50,21 @@ class Gatekeeper:
         self._heard: set[tuple[str, str]] = set()
         check_approved(recipe, approved)
 
-    def lets_on(self, name: str, ref: ArtifactRef) -> bool:
+    def lets_on(self, name: str, ref: ArtifactRef, steps: Collection[str] = ()) -> bool:
         """Whether the run goes on after a step with this result; False: a gate ends it here, as finished.
+
+        Args:
+            name: The step.
+            ref: Its result.
+            steps: Names of all steps of the recipe. A gate on the name of one of them is about that step alone: a gate on `reward` is about
+                the ensemble, not about its members `reward.1` and so on.
 
         Raises:
             RecipeError: a gate's metric is none of the step's.
             GateStoppedError: a gate stops the run, or a person refused.
             ApprovalNeededError: a gate waits for a person who cannot be asked from here.
         """
-        asked = [gate for gate in self._recipe.gates if gate.stage in (name, base_of(name))]
+        asked = [gate for gate in self._recipe.gates if name in matching({name, *steps}, gate.stage)]
         manifest = self._store.manifest(ref.key) if asked else None
         for gate in asked:
             if manifest:

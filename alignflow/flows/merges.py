@@ -7,6 +7,7 @@ from collections.abc import Collection
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
+from alignflow.flows.method_inputs import LABELLED, kinds_of
 from alignflow.flows.steps import Link, Node
 
 
@@ -45,8 +46,9 @@ def merge_lines(recipe: Recipe, steps: Collection[str]) -> list[str]:
         return []
     method = method_row(recipe.align.method)  # type: ignore[union-attr]
     reference = ", with the base as its reference" if method.needs_reference else ""
+    kind = next((kind for kind in kinds_of(method) if kind in LABELLED), "preferences")
     sampled = (
-        ["sample: the base answers the prompts, not the sft model: give data.preferences where it cannot"]
+        [f"sample: the base answers the prompts, not the sft model: give data.{kind} where it cannot"]
         if "sample" in steps
         else []
     )

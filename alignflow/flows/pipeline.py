@@ -172,6 +172,7 @@ class _Walk:
 
 def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
     made: dict[str, ArtifactRef] = {}
+    names = [node.name for node in walk.caller.nodes]
     for node in walk.chosen:
         call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
         assert call is not None, f"{node.name} came before its inputs"
@@ -184,7 +185,7 @@ def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
             done[node.name] = outcome
             walk.narrator.ends(outcome)
             _remark(walk, outcome)
-        if not walk.keeper.lets_on(node.name, outcome.ref):
+        if not walk.keeper.lets_on(node.name, outcome.ref, names):
             return
 
 

@@ -52,8 +52,15 @@ def unused_lines(recipe: Recipe, steps: Sequence[Node], metrics: Mapping[str, fl
     for kind in unused_tables(recipe, steps):
         rows = metrics.get(f"{kind}/kept")
         what = "it" if rows is None else f"its {int(rows):,} rows"
-        lines.append(f"data.{kind}: no step of the recipe takes {what}{reads}")
+        lines.append(f"{_place(recipe, kind)}: no step of the recipe takes {what}{reads}")
     return lines
+
+
+def _place(recipe: Recipe, kind: str) -> str:
+    """Where the recipe names the sources of a table: under `data`, or what it brings in place of a stage alone."""
+    brought = {"preferences": recipe.replace.label and "label", "completions": recipe.replace.sample and "sample"}
+    stage = None if getattr(recipe.data, kind) else brought.get(kind)
+    return f"replace.{stage}" if stage else f"data.{kind}"
 
 
 def unused_tables(recipe: Recipe, steps: Sequence[Node]) -> list[str]:

@@ -12,6 +12,7 @@ from alignflow.data.configs.inputs import AdoptConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import RewardConfig, RewardEnsembleConfig
 from alignflow.data.errors import RecipeError
+from alignflow.data.reward_ensembles import is_ensemble
 
 STRIDE = 15_485_863
 """Between the seeds of members: far more than between the seeds that people write, so that two ensembles share no member by accident."""
@@ -78,8 +79,10 @@ def replaced_models(recipe: Recipe) -> Sequence[str]:
 
 
 def check_members(recipe: Recipe) -> None:
-    """Refuse what says something about an ensemble that the recipe does not have; raises RecipeError."""
+    """Refuse members that make no ensemble, and what says something about an ensemble that the recipe does not have; raises RecipeError."""
     config, brought = recipe.reward, replaced_models(recipe)
+    if len(brought) > 1:
+        _check_brought(brought)
     if config is None:
         return
     if brought and config.members > 1:
@@ -94,3 +97,20 @@ def check_members(recipe: Recipe) -> None:
             where="reward.aggregate",
             do="set reward.members to 2 or more, give replace.reward a list of directories, or leave it out",
         )
+
+
+def _check_brought(paths: Sequence[str]) -> None:
+    for number, path in enumerate(paths):
+        where = f"replace.reward.{number}"
+        if path in paths[:number]:
+            raise RecipeError(
+                f"{path} is in the list twice, and a model has no disagreement with itself",
+                where=where,
+                do="name each reward model once",
+            )
+        if is_ensemble(path):
+            raise RecipeError(
+                f"{path} is an ensemble itself, and a member is a single reward model",
+                where=where,
+                do="name the directories of its members, or give the ensemble alone",
+            )

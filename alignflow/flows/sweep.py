@@ -134,12 +134,13 @@ class Result:
         family: The method's family.
         learning_rate: Of its training.
         seed: Of its training; None: the recipe's.
-        key: Of the aligned model; empty where there is none.
-        metrics: Those of `align` and `evaluate`.
+        key: Of the aligned model, or of what `merge` made of it; empty where there is none.
+        metrics: Those of `align`, `merge` and `evaluate`.
         seconds: Wall time of `align`, when it ran.
         error: Why it ended without a result; empty where it did not.
-        warnings: Of `align` and `evaluate`.
+        warnings: Of `align`, `merge` and `evaluate`.
         not_learnt: Why its training seems not to have learnt; empty where it did.
+        rounds: Of `align`; the metrics are those of the last one.
     """
 
     method: str
@@ -152,6 +153,7 @@ class Result:
     error: str = ""
     warnings: list[str] = field(default_factory=list)
     not_learnt: str = ""
+    rounds: int = 1
 
     def as_json(self) -> dict[str, Any]:
         """All of it."""
@@ -236,8 +238,9 @@ def run_members(
             if result.key:
                 config = member.recipe.align
                 assert config is not None, "a member aligns"
-                last = outcomes[matching(outcomes, "align")[-1]]
-                result.not_learnt = not_learnt(_curve(store.payload(last.ref)), config.batch_size)
+                rounds = matching(outcomes, "align")
+                result.not_learnt = _doubts({name: outcomes[name] for name in rounds}, config.batch_size, store)
+                last = outcomes.get("merge", outcomes[rounds[-1]])
                 aligned.append(last.model_copy(update={"name": member.name}))
         except AlignflowError as error:
             result.error = " ".join(str(error).split())
@@ -246,8 +249,8 @@ def run_members(
 
 
 def _take(result: Result, manifests: Mapping[str, Manifest]) -> None:
-    """Metrics of the last rounds; seconds and warnings of all."""
-    rounds = {name: matching(manifests, name) for name in ("align", "evaluate")}
+    """Metrics of the last rounds; seconds of all that align, warnings of all. The model is the one that `evaluate` looks at."""
+    rounds = {name: matching(manifests, name) for name in ("align", "merge", "evaluate")}
     for names in rounds.values():
         for name in names:
             result.warnings += manifests[name].warnings
@@ -255,9 +258,15 @@ def _take(result: Result, manifests: Mapping[str, Manifest]) -> None:
     if not rounds["align"]:
         result.error = f"a gate ended it after {list(manifests)[-1]}, before align"
         return
-    result.key = manifests[rounds["align"][-1]].key
+    result.key, result.rounds = manifests[[*rounds["align"], *rounds["merge"]][-1]].key, len(rounds["align"])
     times = [manifests[name].cost.get("wall_s") for name in rounds["align"]]
     result.seconds = None if None in times else sum(time for time in times if time is not None)
+
+
+def _doubts(rounds: Mapping[str, Outcome], batch_size: int, store: ArtifactStore) -> str:
+    """Why a training seems not to have learnt; of several rounds each one, with its name. Empty where all did."""
+    found = {name: not_learnt(_curve(store.payload(outcome.ref)), batch_size) for name, outcome in rounds.items()}
+    return "; ".join(f"{name}: {why}" if len(rounds) > 1 else why for name, why in found.items() if why)
 
 
 def _curve(payload: Path) -> list[dict[str, float | None]]:

@@ -121,10 +121,12 @@ def test_every_pair_is_in_one_part_and_scored_ones_are_shared_out_evenly_from_ea
 
 
 def test_what_cannot_be_cut_is_refused_with_what_to_do():
-    with pytest.raises(DataError, match="1 preference pairs cannot be cut into 2 parts"):
+    with pytest.raises(DataError, match="1 preference pair cannot be cut into 2 parts"):
         parts_of(SplitConfig(parts=2, order="given"), listed(1))
     with pytest.raises(DataError, match=r"2 sources \(a, b\), and there are 3 stages(.|\n)*set stages to 2"):
         parts_of(SplitConfig(parts=3, order="sources"), listed(2, ["a", "b"]))
+    with pytest.raises(DataError, match=r"from 1 source \(a\), and there are 2 stages(.|\n)*order to given"):
+        parts_of(SplitConfig(parts=2, order="sources"), listed(2))
     with pytest.raises(TrainingError, match="no scores to order the pairs by"):
         parts_of(SplitConfig(parts=2, order="easy_to_hard"), listed(2))
 

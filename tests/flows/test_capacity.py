@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from flow_support import publish_all
 from model_directory_support import write_model_directory
 
 from alignflow.data.configs.loading import load_recipe
@@ -11,9 +12,11 @@ from alignflow.data.estimate.place import GIB, MIB
 from alignflow.data.estimate.shapes import built_shape, read_shape
 from alignflow.data.estimate.tokens import implied_tokens
 from alignflow.data.run import Runtime
+from alignflow.flows import capacity
 from alignflow.flows.calls import plan
 from alignflow.flows.capacity import TOLERANCE, Estimator, duration, refuse_too_large, size
 from alignflow.tasks.launch.machine import Machine
+from alignflow.tasks.store.past_runs import EarlierRun
 
 SMALL_MACHINE = Machine(memory=2 * GIB, available=GIB, free_disk=2 * GIB)
 BIG = (
@@ -208,3 +211,20 @@ def test_reward_models_of_the_users_own_count_with_shapes_of_their_own(estimates
     wanted = 4 * sum(read_shape(place).scoring_parameters for place in places)
     (phase,) = found["reward"].memory.phases
     assert phase.parts["weights"] == wanted
+
+
+def test_a_training_on_labelled_answers_counts_them_and_no_pairs(repository, store, monkeypatch):
+    """The step `label` is made, with 3 pairs and 8 answers that have a label."""
+    recipe = load_recipe(repository / "recipes" / "tiny.yaml", ("align.method=kto", "align.max_steps=-1"))
+    metrics = {"label": {"pairs/train": 3.0, "unpaired/good": 5.0, "unpaired/bad": 3.0}}
+    steps = publish_all(recipe, store, until="reward", metrics=metrics)
+    (store.payload(steps["prepare"].ref()) / "statistics.json").write_text("{}")
+    counted = {}
+
+    def tokens(stage, config, statistics, *others):
+        counted[stage] = implied_tokens(stage, config, statistics, *others)
+
+    monkeypatch.setattr(capacity, "nearest_run", lambda *_: EarlierRun(1.0, 1.0, None))
+    monkeypatch.setattr(capacity, "implied_tokens", tokens)
+    Estimator(recipe, store, MACHINE).needs(plan(recipe, store))
+    assert counted["align"].count == 8 * recipe.align.max_length and counted["align"].at_most

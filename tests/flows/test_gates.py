@@ -4,16 +4,20 @@ import getpass
 import json
 
 import pytest
+from flow_support import publish
 from tests_support import as_artifact
 
 from alignflow.data.artifacts import Manifest, manifest_text
+from alignflow.data.configs.loading import load_recipe
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import ApprovalNeededError, GateStoppedError, RecipeError
 from alignflow.data.records import write_table
 from alignflow.flows import pipeline
 from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.inputs import Inputs
+from alignflow.flows.means import Means
 from alignflow.flows.steps import Link, Node
+from alignflow.tasks.launch.call import StageResult
 from alignflow.tasks.store.gates import GateLedger
 from alignflow.tasks.store.gc import collect
 
@@ -191,6 +195,7 @@ def test_a_walk_does_nothing_after_a_gate_that_ends_it(value, walked, made, keep
     caller, done = Caller(), {}
     caller.store = store
     chosen = [Node("label", "label", None), Node("reward", "reward", None, {"preferences": Link("label")})]
+    caller.nodes = chosen
     pipeline._pass(pipeline._Walk(caller, chosen, set(), pipeline.Narrator(), Inputs(), keeper(action="end")), done)
     assert list(done) == walked
 
@@ -209,3 +214,19 @@ def test_a_run_that_starts_again_does_not_force_what_it_made_already(made, store
     assert pipeline._made_since(ref.key, "2025-12-31T23:59:59.000+00:00", store)
     assert not pipeline._made_since(ref.key, "2026-01-02T00:00:00.000+00:00", store)
     assert not pipeline._made_since(ref.key, "", store), "outside of a flow run there is no earlier start"
+
+
+def test_a_gate_on_an_ensemble_is_asked_of_it_and_not_of_its_members(store, repository, monkeypatch):
+    measured = {"reward": {"disagreement": 0.2}}
+    asked = []
+
+    def step(call, store, force, found):
+        manifest = store.find(call.key) or publish(store, call, metrics=measured.get(call.name))
+        return StageResult(ref=manifest.ref(), ran=not found)
+
+    monkeypatch.setattr(pipeline, "means", lambda: Means(do=step, ask=lambda gate, record: None, begun=lambda: ""))
+    gate = "gates=[{stage: reward, metric: disagreement, maximum: 0.5}, {stage: reward.2, metric: loss, maximum: 1}]"
+    recipe = load_recipe(repository / "recipes" / "tiny.yaml", ("reward.members=2", gate))
+    measured["reward.2"] = {"loss": 0.7}
+    pipeline.walk(recipe, pipeline.Selection(), store, pipeline.Narrator(gates=asked.append))
+    assert [(record.stage, record.verdict) for record in asked] == [("reward.2", "passed"), ("reward", "passed")]

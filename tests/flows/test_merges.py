@@ -87,4 +87,9 @@ def test_the_plan_says_what_starts_from_what():
         "align: starts from the base instead of from the sft model; neither of the two needs the other",
         "merge: the adapters of sft and align by ties",
     ]
+    scored = {
+        "align": {"method": "dro_v", "lora": {}},
+        **{name: value for name, value in free.items() if name != "align"},
+    }
+    assert "give data.rankings where it cannot" in merge_lines(recipe(**scored), steps(**scored))[0]
     assert merge_lines(recipe(merge=None), steps(merge=None)) == []

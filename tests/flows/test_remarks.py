@@ -97,3 +97,8 @@ def test_no_other_scores_and_no_option_of_the_recipes_own_are_touched(data, cont
 def test_a_conversion_is_told_first():
     made = recipe("preferences unpaired", align={"method": "lipo"}, evaluate=None)
     assert [line.partition(":")[0] for line in planned(*made)] == ["align", "data.unpaired"]
+
+
+def test_what_is_brought_in_place_of_a_stage_is_named_as_the_recipe_names_it():
+    made = recipe("unpaired", replace={"label": "mine.jsonl"}, align={"method": "kto"}, reward=None, evaluate=None)
+    assert unused_lines(*made, {}) == ["replace.label: no step of the recipe takes it; kto reads unpaired"]

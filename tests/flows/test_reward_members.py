@@ -130,6 +130,15 @@ def test_what_an_ensemble_alone_reads_is_refused_without_one(content, said):
         steps(**content)
 
 
+def test_members_of_the_users_own_are_single_models_and_each_is_another(tmp_path):
+    (tmp_path / "ensemble.json").write_text("{}")
+    with pytest.raises(RecipeError, match=r"replace\.reward\.1: .* is an ensemble itself(.|\n)*its members"):
+        steps(replace={"reward": ["one", str(tmp_path)]}, **PPO)
+    with pytest.raises(RecipeError, match=r"replace\.reward\.2: one is in the list twice"):
+        steps(replace={"reward": ["one", "two", "one"]}, reward=None, **PPO)
+    assert steps(replace={"reward": str(tmp_path)}, **PPO)["reward"].stage == "adopt_reward"
+
+
 def test_a_weight_that_no_rule_reads_is_refused():
     with pytest.raises(ValueError, match="aggregate min does not read uncertainty_weight"):
         RewardConfig(members=2, aggregate="min", uncertainty_weight=0.5)

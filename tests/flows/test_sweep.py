@@ -231,6 +231,21 @@ def test_a_member_that_did_not_learn_is_named_by_its_curve(load, tmp_path):
     assert result.not_learnt == "the loss did not fall: 0.7 in the first quarter, 0.7 in the last" and not result.error
 
 
+def test_of_a_training_in_rounds_each_one_that_did_not_learn_is_named(load, tmp_path):
+    store = Kept(tmp_path, [{"step": step, "loss": 0.7} for step in range(1, 9)])
+    found = members(load, ["sdpo"], [1e-5])
+    ((result,), aligned) = heard(found, store, lambda member: outcomes("align.1", "align.2"))
+    assert [why.partition(":")[0] for why in result.not_learnt.split("; ")] == ["align.1", "align.2"]
+    assert (result.key, result.rounds, aligned[0].ref.key) == ("align.2", 2, "align.2")
+
+
+def test_where_adapters_are_merged_the_member_is_the_merged_model(load, tmp_path):
+    found = members(load, ["dpo"], [1e-5])
+    ((result,), aligned) = heard(found, Kept(tmp_path, []), lambda member: outcomes("align", "merge", "evaluate"))
+    assert result.key == aligned[0].ref.key == "merge" and result.seconds == 12.0
+    assert result.warnings == ["align warns", "merge warns", "evaluate warns"]
+
+
 def test_a_member_that_a_gate_ends_before_align_is_recorded(load, tmp_path):
     ((result,), aligned) = heard(members(load, ["dpo"], [1e-5]), Kept(tmp_path, []), lambda member: outcomes("init"))
     assert result.error == "a gate ended it after init, before align" and not result.key and not aligned

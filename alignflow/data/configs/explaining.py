@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,10 @@ from alignflow.data.errors import RecipeError, cut, quoted
 
 LISTED = 5
 """Faults that a message names; of more it says how many."""
+KINDS = ("function-", "tuple[", "literal[")
+"""How pydantic's names of the kinds begin that a field takes one of; they end with a bracket, as in `tuple[str, ...]`."""
+OTHER_KIND = ("string_type", "tuple_type", "literal_error")
+"""What pydantic says of a value that is not of one of those kinds."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -36,7 +40,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, advice: 
     except ValueError:  # pydantic fails to write out a number of thousands of digits
         return RecipeError("a number has thousands of digits", where=where, do=advice)
     told: dict[str, str] = {}  # the place and what is wrong there -> what to do: a union says the same several times
-    for fault in found:
+    for fault in _of_the_right_kind(found):
         what, do = _fault(fault, model, place)
         told.setdefault(what, do)
     more = f" (and {len(told) - LISTED} more)" if len(told) > LISTED else ""
@@ -45,10 +49,30 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, advice: 
     return RecipeError("; ".join(what for what, _ in first) + more, where=where, do="; ".join(advised))
 
 
+def _of_the_right_kind(faults: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The faults without those that only say that a value is not of the one kind that its field takes, where another kind fits."""
+
+    def at(fault: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Where the field stands that takes several kinds; empty for a fault of another field."""
+        return next((fault["loc"][:end] for end, part in enumerate(fault["loc"]) if _is_kind(part)), ())
+
+    def only_another_kind(fault: Mapping[str, Any]) -> bool:
+        return fault["type"] in OTHER_KIND and _is_kind(fault["loc"][-1])
+
+    fitting = {at(fault) for fault in faults if at(fault) and not only_another_kind(fault)}
+    return [fault for fault in faults if not (at(fault) in fitting and only_another_kind(fault))]
+
+
+def _is_kind(part: Any) -> bool:
+    """Whether a part of pydantic's location is no field, but which of its kinds a value was taken as."""
+    return isinstance(part, str) and part.startswith(KINDS) and part.endswith("]")
+
+
 def _fault(fault: Mapping[str, Any], model: type[BaseModel], place: str) -> tuple[str, str]:
-    location = cut(".".join(str(part) for part in ((place,) if place else ()) + fault["loc"]))
+    parts = tuple(part for part in fault["loc"] if not _is_kind(part))
+    location = cut(".".join(str(part) for part in ((place,) if place else ()) + parts))
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {location!r}", suggest(str(fault["loc"][-1]), _fields_at(model, fault["loc"][:-1]))
+        return f"unknown key {location!r}", suggest(str(parts[-1]), _fields_at(model, parts[:-1]))
     message, given = _in_yaml(fault["msg"]), fault.get("input")
     scalar = isinstance(given, str | int | float | bool | type(None)) and fault["type"] != "missing"
     if (

@@ -26,6 +26,7 @@ class Member(Protocol):
     seconds: float | None
     error: str
     not_learnt: str
+    rounds: int
 
 
 M = TypeVar("M", bound=Member)
@@ -33,7 +34,10 @@ COLUMNS = ("method", "family", "learning rate", "accuracy or rewards", "win rate
 
 
 def cells(member: Member) -> list[str]:
-    """The row of a member: its family's own measure on held-out rows, win rates with intervals, KL per answer (nats), mean tokens beside SFT's."""
+    """The row of a member: its family's own measure on held-out rows, win rates with intervals, KL per answer (nats), mean tokens beside SFT's.
+
+    Of a training in rounds the measure is that of the last one, relative to the model of the round before, and the row says so.
+    """
     found = member.metrics
     start = [called(member), member.family, f"{member.learning_rate:g}"]
     if member.error:
@@ -42,7 +46,7 @@ def cells(member: Member) -> list[str]:
     seconds = "" if member.seconds is None else f"{member.seconds:.0f}"
     return [
         *start,
-        own_measure(found),
+        _of_the_last_round(own_measure(found), member.rounds),
         win_rates(found),
         _number(found.get("kl")),
         f"{lengths[0]} / {lengths[1]}" if all(lengths) else "",
@@ -76,6 +80,10 @@ def own_measure(found: Mapping[str, float | None]) -> str:
         return f"{accuracy:.3f}"
     good, bad = (_number(found.get(f"eval_rewards/{side}")) for side in ("chosen", "rejected"))
     return f"{good} / {bad}" if good or bad else ""
+
+
+def _of_the_last_round(measure: str, rounds: int) -> str:
+    return f"{measure} (round {rounds} alone)" if measure and rounds > 1 else measure
 
 
 def win_rates(found: Mapping[str, float | None]) -> str:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from alignflow.data.configs.explaining import LISTED, explain, suggest
+from alignflow.data.configs.recipe import Recipe
 
 
 class Inner(BaseModel):
@@ -58,3 +59,19 @@ def test_words_are_those_of_yaml():
 
 def test_of_many_faults_some_are_named_and_the_others_counted():
     assert "(and 3 more)" in message({f"key{number}": 1 for number in range(LISTED + 3)})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "replace.reward: The list should have at least 1 item"),
+        ([1], "replace.reward.0: Input should be a valid string, not 1"),
+        ("", "replace.reward: the path is empty"),
+        (3, "replace.reward: Input should be a valid string, not 3; replace.reward: Input should be a list, not 3"),
+    ],
+)
+def test_a_field_that_takes_a_text_or_a_list_is_named_as_the_recipe_names_it(given, words):
+    with pytest.raises(ValidationError) as raised:
+        Recipe.model_validate({"replace": {"reward": given}})
+    text = str(explain(raised.value, Recipe, "recipe.yaml", "look it up"))
+    assert text.startswith(f"recipe.yaml: {words}") and "function-" not in text and "tuple[" not in text

@@ -15,6 +15,7 @@ class Member:
     seconds: float | None = 12.4
     error: str = ""
     not_learnt: str = ""
+    rounds: int = 1
 
 
 FOUND = {
@@ -46,6 +47,11 @@ def test_single_answers_have_the_rewards_of_good_and_bad_ones():
         cells(Member("kto", "unpaired", metrics={"eval_rewards/chosen": 0.5, "eval_rewards/rejected": -1.0}))[3]
         == "0.5 / -1"
     )
+
+
+def test_the_measure_of_a_training_in_rounds_says_that_it_is_the_last_ones():
+    assert cells(Member("sdpo", metrics=FOUND, rounds=3))[3] == "0.750 (round 3 alone)"
+    assert cells(Member("sdpo", rounds=3))[3] == ""
 
 
 def test_what_is_missing_is_empty_and_an_error_stands_in_the_row():
