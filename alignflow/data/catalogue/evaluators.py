@@ -39,4 +39,8 @@ EVALUATORS: Mapping[str, Evaluator] = {
     "heldout_nll": Evaluator(
         "alignflow.models.evaluators.heldout_nll:evaluate", "NLL per token on general text.", needs=("general",)
     ),
+    "token_credit": Evaluator(
+        "alignflow.models.evaluators.token_credit:evaluate",
+        "The implicit reward of each token of both models' answers: a table, and a heat map in the report.",
+    ),
 }

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from alignflow.data.artifacts import Manifest, artifact_of, checked_manifest, file_digest, verify_file
 from alignflow.data.configs.generation import ReportConfig
 from alignflow.data.printable import printable
+from alignflow.data.report.heat_maps import heat_maps
 from alignflow.data.report.plots import PANELS, bars_plot, curve_plot, histogram_plot, interval_plot
 from alignflow.data.run import Run, write_json
 from alignflow.data.step_names import base_and_round
@@ -192,6 +193,11 @@ def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any]) -> 
         plots={step.name: plots(step) for step in steps},
         steps=steps,
         evaluations=[(step, step.statistics, step.read("samples.json")) for step in evaluated if step.statistics],
+        heat_maps={
+            step.name: heat_maps(step.statistics["token_credit"]["answers"])
+            for step in evaluated
+            if step.statistics and "token_credit" in step.statistics
+        },
         labellings=[(step, step.statistics) for step in steps if step.base == "label" and step.statistics],
         rollouts={step.name: rollouts(step) for step in steps if step.base == "align"},
         created={step.name: step.manifest.created for step in steps if step.manifest},

@@ -108,7 +108,7 @@ def token_rewards(answers: OfflineBatch, beta: float) -> torch.Tensor:
     """beta (log pi(y_t) - log pi_ref(y_t)), (N,): the credit of each token (Rafailov et al. 2024, "From r to Q*", arXiv 2404.12358).
 
     In the token MDP it is r + V(s_{t+1}) - V(s_t): only the sum over a whole answer is its reward, up to V of the prompt.
-    `sequences.prefix_sums` gives the running sums of a heat map.
+    `sequences.prefix_sums` gives the running sums; the evaluator `token_credit` draws both of a trained model.
 
     Args:
         answers: With `statistics["logps"]` and `statistics["reference_logps"]`, (N,) nats.

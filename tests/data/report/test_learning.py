@@ -39,3 +39,17 @@ def test_both_faults_are_told():
 
 def test_curves_that_are_too_short_say_nothing():
     assert not_learnt(curve([1.0, 2.0, 3.0]), 8) == not_learnt([], 8) == ""
+
+
+def labelled(losses, distances):
+    points = curve(losses)
+    for point, distance in zip(points[::2], distances, strict=True):
+        del point["rewards/accuracies"]
+        point |= {"rewards/chosen": distance / 2, "rewards/rejected": -distance / 2}
+    return points
+
+
+def test_of_single_answers_the_rewards_must_part_and_the_loss_may_rise():
+    assert not_learnt(labelled([0.4, 0.5, 0.5, 0.6], [0.0, 0.1, 0.2, 0.3]), 8) == ""
+    said = not_learnt(labelled([0.6, 0.5, 0.5, 0.4], [0.3, 0.2, -0.1, 0.1]), 8)
+    assert said == "good answers' rewards are 0 above those of bad ones in the second half"
