@@ -194,7 +194,10 @@ def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any]) -> 
         steps=steps,
         evaluations=[(step, step.statistics, step.read("samples.json")) for step in evaluated if step.statistics],
         heat_maps={
-            step.name: heat_maps(step.statistics["token_credit"]["answers"])
+            step.name: {
+                "answers": heat_maps(step.statistics["token_credit"]["answers"]),
+                "without": step.statistics["token_credit"]["answers_without_tokens"],
+            }
             for step in evaluated
             if step.statistics and "token_credit" in step.statistics
         },

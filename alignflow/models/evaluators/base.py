@@ -10,7 +10,9 @@ from typing import Any
 from scipy.stats import t as student
 
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
+from alignflow.data.rendering import encode_turn
 from alignflow.data.run import Run
+from alignflow.models.batching import EncodedRow
 from alignflow.models.policy import Policy, load_policy
 
 MODELS = ("aligned", "sft")
@@ -54,6 +56,17 @@ class EvaluationInputs:
             self._loaded = None
             self._loaded = (name, load_policy(self.paths[name], self.run.runtime))
         return self._loaded[1]
+
+    def encoded(self, model: str) -> list[tuple[int, EncodedRow]]:
+        """The answers of a model as the aligned model's tokenizer has them, each with the number of its prompt; those without a token
+        are left out."""
+        tokenizer = self.policy("aligned").tokenizer
+        found = []
+        for number, (row, answer) in enumerate(zip(self.prompts, self.answers[model], strict=True)):
+            turn = encode_turn(tokenizer, row["prompt"], answer.text, ended=answer.ended)
+            if turn.completion_ids:
+                found.append((number, EncodedRow(tuple(turn.prompt_ids), tuple(turn.completion_ids))))
+        return found
 
     @property
     def judges(self) -> list[JudgeConfig]:

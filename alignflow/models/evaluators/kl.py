@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from alignflow.data.rendering import encode_turn
-from alignflow.models.batching import EncodedRow
 from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs, mean_interval
 from alignflow.models.policy import completion_logps
 
@@ -16,12 +14,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     `kl` is the mean per answer of k1 summed over tokens, in nats. The answers are drawn at the evaluation's
     temperature; at another than 1 they are not samples of p itself, and the figure is an indication.
     """
-    tokenizer = inputs.policy("aligned").tokenizer
-    turns = [
-        encode_turn(tokenizer, row["prompt"], answer.text, ended=answer.ended)
-        for row, answer in zip(inputs.prompts, inputs.answers["aligned"], strict=True)
-    ]
-    rows = [EncodedRow(tuple(turn.prompt_ids), tuple(turn.completion_ids)) for turn in turns if turn.completion_ids]
+    rows = [row for _, row in inputs.encoded("aligned")]
     if not rows:
         return Evaluation({"kl": None, "kl/token": None, "kl/token_k3": None}, {"answers": 0})
     logps = {

@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from alignflow.data.rendering import encode_turn
-from alignflow.models.batching import EncodedRow
 from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs
 from alignflow.models.policy import completion_logps
 
@@ -38,16 +36,12 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     token's also holds the difference of two values.
 
     Writes token_credit.parquet: a row per answer with `prompt_id`, `model` (aligned or sft), `token_ids`, `tokens` (texts that join to
-    the answer), `credit` and `running`, its running sum. Metric: `token_credit/top_decile`, the share of the sum of absolute credit that
+    the answer), `credit` and `running`, its running sum. Answers
+    without a token are left out, and counted as `answers_without_tokens` in evaluation.json. Metric: `token_credit/top_decile`, the share of the sum of absolute credit that
     lies on the tenth of tokens that have the most (0.1 where all have the same; None where all of it is 0).
     """
     tokenizer = inputs.policy("aligned").tokenizer
-    answers: list[tuple[int, str, EncodedRow]] = []
-    for model in MODELS:
-        for index, (row, answer) in enumerate(zip(inputs.prompts, inputs.answers[model], strict=True)):
-            turn = encode_turn(tokenizer, row["prompt"], answer.text, ended=answer.ended)
-            if turn.completion_ids:
-                answers.append((index, model, EncodedRow(tuple(turn.prompt_ids), tuple(turn.completion_ids))))
+    answers = [(index, model, row) for model in MODELS for index, row in inputs.encoded(model)]
     rows = [row for _, _, row in answers]
     budget = inputs.run.runtime.micro_batch_tokens
     logps = {model: completion_logps(inputs.policy(model), rows, budget) if rows else [] for model in MODELS}
@@ -70,7 +64,8 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
         for (index, _, _), row in zip(answers, made, strict=True)
         if index < inputs.config.samples
     ]
-    return Evaluation(metrics, {"answers": shown, **metrics})
+    without = len(MODELS) * len(inputs.prompts) - len(answers)
+    return Evaluation(metrics, {"answers": shown, "answers_without_tokens": without, **metrics})
 
 
 def top_share(credit: torch.Tensor, top: float) -> float | None:

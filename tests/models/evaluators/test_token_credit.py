@@ -70,7 +70,7 @@ def test_each_token_has_the_log_ratio_of_the_two_models(new_run, tiny_checkpoint
         assert row["running"][-1] == pytest.approx(sum(row["credit"]))
         assert len(row["tokens"]) == len(row["token_ids"])
     assert [answer["model"] for answer in details["answers"]] == ["aligned", "sft"], "the first prompt alone is shown"
-    assert 0.1 < metrics["token_credit/top_decile"] <= 1
+    assert 0.1 < metrics["token_credit/top_decile"] <= 1 and details["answers_without_tokens"] == 0
 
 
 def test_a_model_beside_itself_gives_no_credit(new_run, tiny_checkpoint, prompts):
