@@ -221,3 +221,24 @@ def test_a_run_that_merges_nothing_has_no_such_section(run, evaluation):
     report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     assert "Merged adapters" not in (run.side / "report.html").read_text()
     assert "merge" not in json.loads((run.out / "report.json").read_text())
+
+
+def test_the_credit_of_tokens_is_a_heat_map_of_escaped_texts(run, evaluation):
+    found = json.loads((evaluation / "evaluation.json").read_text())
+    answer = {
+        "prompt": [{"role": "user", "content": "Hi"}],
+        "model": "aligned",
+        "tokens": ["<script>", " 1"],
+        "credit": [2.5, -0.5],
+    }
+    found["token_credit"] = {"answers": [answer], "answers_without_tokens": 3}
+    write_json(evaluation / "evaluation.json", found)
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
+    page = (run.side / "report.html").read_text()
+    assert '<span style="background: rgba(46, 160, 67, 0.800)" title="2.5">&lt;script&gt;</span>' in page
+    assert "<script>" not in page and "sum 2" in page and "3 answers have no token" in page
+
+
+def test_without_the_evaluator_no_credit_is_shown(run, evaluation):
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
+    assert "Credit of each token" not in (run.side / "report.html").read_text()
