@@ -46,7 +46,7 @@ class Display:
             self._live.start()
 
     def progress(self, name: str, state: dict[str, Any]) -> None:
-        """How far the running step is, or what it has to tell."""
+        """Show how far the running step is, or a note of it."""
         if "note" in state:
             self.console.print(f"  {name}: {state['note']}", highlight=False, soft_wrap=True, markup=False)
         elif self._live:

@@ -119,7 +119,7 @@ def sweep(  # noqa: PLR0913 (an option of the command each)
 
 @contextlib.contextmanager
 def pages_of(name: str, planned: int) -> Iterator[Callable[[Member, Result], None]]:
-    """What hears of each member that ended: the pages of the server that the user named, or nobody."""
+    """Is called with each member that ended: the pages of the server that the user named; does nothing without one."""
     if not (in_flow() and on_a_server()):
         yield lambda member, result: None
         return

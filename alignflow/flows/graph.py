@@ -173,7 +173,7 @@ class _Steps:
                 raise RecipeError(f"reward.loss {config.loss} needs {config.about_loss.what}", where="data", do=do)
 
     def _add_reward(self, steps: Sequence[RewardStep], **given: Link) -> None:
-        """Add the reward model, or an ensemble's members and then itself: the step `reward`, which whoever needs scores takes."""
+        """Add the reward model, or an ensemble's members and then itself: the step `reward`, which every step that needs scores takes."""
         for step in steps:
             links = {name: Link(name) for name in step.members} | given
             base = Link(self.policy) if step.stage == "reward" else None

@@ -270,7 +270,7 @@ def _doubts(rounds: Mapping[str, Outcome], batch_size: int, store: ArtifactStore
 
 
 def _curve(payload: Path) -> list[dict[str, float | None]]:
-    """The points of a training's curves; none where nobody kept them: they stand beside what is digested."""
+    """The points of a training's curves; none where the file is missing: it is not part of the digest."""
     path = payload.parent / "side" / "curves.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines if line.strip()]

@@ -1,4 +1,4 @@
-"""A loss of the user's own as training calls it: what it returns is looked at, so that a mistake is told by its name and place."""
+"""A loss of the user's own as training calls it: what it returns is checked, so that an error names the function and the line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def loss_of(row: Method) -> Loss:
         return function
     if unknown := [name for name in row.needs if name not in STATISTICS]:
         raise TrainingError(
-            f"{short(row.address)} needs {', '.join(unknown)}, which is no figure per token",
+            f"{short(row.address)} needs {', '.join(unknown)}, and there is no such figure per token",
             where=WHERE,
             do=f"needs may name {', '.join(STATISTICS)}",
         )

@@ -61,7 +61,7 @@ def load_scorer(path: Path, runtime: Runtime) -> RewardModel | RewardEnsemble:
 
 
 def disagreement_of(scorer: RewardModel | RewardEnsemble, rows: Sequence[ScoredRow]) -> list[float] | None:
-    """For each row the disagreement of an ensemble's members; None for a single model, which has nobody to disagree with."""
+    """For each row the disagreement of an ensemble's members; None for a single model."""
     return scorer.disagreement(rows) if isinstance(scorer, RewardEnsemble) else None
 
 

@@ -51,7 +51,7 @@ def _adopt_reward(asked: Asked) -> Demand | None:
 
 
 def _reward_ensemble(asked: Asked) -> Demand | None:
-    """The members, which whoever takes the ensemble has in memory too."""
+    """The members, which every stage that takes the ensemble holds in memory too."""
     need = _scoring(asked.members["members"])
     return Demand(single(asked.config, asked.runtime), need) if need else None
 

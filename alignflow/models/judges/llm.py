@@ -128,7 +128,7 @@ def _fix_template(tokenizer: Any, options: LLMJudgeOptions, run: Run) -> None:
     if asks_for_date(tokenizer.chat_template):
         change_template(tokenizer, lambda text: with_date(text, DATE))
         run.warn(
-            f"the judge's chat template writes today's date: it is told {DATE:%Y-%m-%d}, so that its verdicts are the same every day"
+            f"the judge's chat template writes today's date: {DATE:%Y-%m-%d} is used instead, so that its verdicts are the same every day"
         )
     change_template(tokenizer, lambda text: with_arguments(text, options.chat_template_kwargs))
 

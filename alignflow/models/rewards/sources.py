@@ -49,7 +49,7 @@ class RewardSource(Protocol):
         """One score per answer; None where there is none."""
 
     def disagreement(self, episodes: Sequence[Episode]) -> list[float | None] | None:
-        """For each answer the standard deviation of its scores over the members of an ensemble; None for a source that is none.
+        """For each answer the standard deviation of its scores over the members of an ensemble; None for other sources.
 
         It is asked for right after the scores of the same answers.
         """

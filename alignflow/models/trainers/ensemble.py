@@ -1,4 +1,4 @@
-"""The stage body `reward_ensemble`: reward models become one, and held-out rows say how good it is and where its members disagree."""
+"""The stage body `reward_ensemble`: reward models become one, which is measured on held-out rows, with the disagreement of its members."""
 
 from __future__ import annotations
 

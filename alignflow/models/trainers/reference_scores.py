@@ -98,7 +98,7 @@ def read_sides(
         sides = {side: rows.with_mismatched(longest) for side, rows in sides.items()}
         if lonely := sum(int((rows.mismatched < 0).sum()) for rows in sides.values()):
             run.warn(
-                f"{lonely} answers have no answer of another prompt near them that fits in max_length: they tell nothing of the KL"
+                f"{lonely} answers have no answer of another prompt near them that fits in max_length: they say nothing about the KL"
             )
     return sides
 

@@ -48,7 +48,7 @@ def tell_waiting(name: str, why: str) -> None:
 
 
 def tell_note(name: str, text: str) -> None:
-    """Let whoever hears the progress of a step know what it has to tell beside its result."""
+    """Pass a step's notes on to whatever shows its progress."""
     if listener := progress_listener.get():
         listener(name, {"note": text})
 
