@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from alignflow.data import catalogue
 from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.online import RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.unpaired import compares_distributions
@@ -20,6 +21,7 @@ HOLDERS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (AlignConfig, "method", "methods"),
     (JudgeConfig, "name", "judges"),
     (RewardSourceConfig, "name", "rewards"),
+    (GeneratorConfig, "name", "generators"),
 )
 """Configs whose `options` are validated by the row that they name: config, field, table."""
 
@@ -31,7 +33,7 @@ def parsed_options(config: BaseModel, where: str) -> BaseModel | None:
         RecipeError: the name or an option is unknown, or a loss of the user's own is not found.
     """
     for holder, field, table in HOLDERS:
-        if isinstance(config, holder) and not (table == "judges" and ":" in getattr(config, field)):
+        if isinstance(config, holder) and not _without_row(table, getattr(config, field)):
             name, place = getattr(config, field), f"{where}.{field}"
             row: Any = (
                 method_row(name, place)
@@ -41,6 +43,11 @@ def parsed_options(config: BaseModel, where: str) -> BaseModel | None:
             options: BaseModel = catalogue.parse_options(row, config.options, f"{where}.options")  # type: ignore[attr-defined]
             return options
     return None
+
+
+def _without_row(table: str, name: str) -> bool:
+    """Whether a name stands for no row: a judge of the user's own, or an engine that is chosen later."""
+    return (table == "judges" and ":" in name) or (table == "generators" and name == "auto")
 
 
 def bound_method(config: AlignConfig, where: str = "align") -> catalogue.Method:

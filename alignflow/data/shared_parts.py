@@ -1,4 +1,4 @@
-"""Code that has a version though no recipe names it, or names it under `engine`: engines, generators, and what several stages share.
+"""Code that has a version though no recipe names it, or names it under `engine`: engines, and what several stages share.
 
 A stage inherits the versions of all that its body reaches; `versions.lock.json` says what that is. Raise the `version` of a row
 here, or of a row of the catalogue, when a change of the code behind it changes results.
@@ -28,19 +28,24 @@ class Shared:
     version: str = "1"
 
 
-CATALOGUE = ("base", "evaluators", "families", "formats", "judges", "methods", "rewards", "stages", "updates")
+CATALOGUE = (
+    "base",
+    "evaluators",
+    "families",
+    "formats",
+    "generators",
+    "judges",
+    "methods",
+    "rewards",
+    "stages",
+    "updates",
+)
 """The modules of the catalogue: what its rows are; a row itself stands behind its own version."""
 
 ENGINES: Mapping[str, Part] = {
     "torch": Part("alignflow.models.engines.torch_engine:TorchEngine", "Plain torch in one process."),
     "deepspeed": Part(
         "alignflow.models.engines.deepspeed_engine:DeepSpeedEngine", "DeepSpeed: several processes, ZeRO, offloading."
-    ),
-}
-
-GENERATORS: Mapping[str, Part] = {
-    "transformers": Part(
-        "alignflow.models.generation.transformers_generator:TransformersGenerator", "The model itself, row by row."
     ),
 }
 
@@ -188,16 +193,19 @@ PARTS: Mapping[str, Shared] = {
     ),
     "journal": Shared(("alignflow.models.generation.journal",), "The journal of rows."),
     "generation": Shared(
-        ("alignflow.models.generation.base",), "What all generators share: settings and seeds of rows."
+        ("alignflow.models.generation.base", "alignflow.models.generation.chat"),
+        "What all generators share: settings and seeds of rows.",
     ),
     "judging": Shared(("alignflow.models.judges.base",), "What all judges share: verdicts and candidates."),
+    "judge_model": Shared(
+        ("alignflow.models.judges.judge_model",), "A language model as judges use it: it reads options and writes text."
+    ),
     "evaluation": Shared(("alignflow.models.evaluators.base",), "What all evaluators share: inputs and intervals."),
 }
 
 VERSIONED: Mapping[str, Mapping[str, Part | Shared]] = {
     **catalogue.TABLES,
     "engines": ENGINES,
-    "generators": GENERATORS,
     "parts": PARTS,
 }
 """Every row that has a version, by table."""

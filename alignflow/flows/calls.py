@@ -10,6 +10,7 @@ from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.data.step_names import base_of
+from alignflow.flows.generators import with_generators
 from alignflow.flows.graph import nodes
 from alignflow.flows.steps import Node
 from alignflow.tasks.keys.content import ContentDigests
@@ -49,22 +50,24 @@ class Caller:
         inputs = {name: self._part(made[link.node], link.part) for name, link in node.inputs.items()}
         stage = catalogue.STAGES[node.stage]
         runtime = self.runtime if stage.trains or stage.scores else self._alone
-        key, components = stage_key(node.stage, node.config, inputs, runtime, self._contents)
+        config = with_generators(node.config, self.recipe.engine.generator, runtime.device)
+        key, components = stage_key(node.stage, config, inputs, runtime, self._contents)
         return StageCall(
             name=node.name,
             stage=node.stage,
-            config=node.config.model_dump(mode="json"),
+            config=config.model_dump(mode="json"),
             inputs=inputs,
             runtime=runtime,
             key=key,
             components=components,
             timeout_s=self.recipe.engine.timeout_s,
-            sharding=sharding(node.stage, node.config, self.recipe.engine),
+            sharding=sharding(node.stage, config, self.recipe.engine),
         )
 
     def check(self, node: Node) -> None:
         """Look up every name and path of a node's config, before anything runs; raises UserError for one that is not there."""
-        stage_key(node.stage, node.config, {}, self.runtime, self._contents)
+        config = with_generators(node.config, self.recipe.engine.generator, self.runtime.device)
+        stage_key(node.stage, config, {}, self.runtime, self._contents)
 
     def _part(self, ref: ArtifactRef, part: str) -> ArtifactRef:
         if not part:

@@ -11,6 +11,7 @@ from alignflow.data.catalogue.base import Part, PartWithOptions, look_up, parse_
 from alignflow.data.catalogue.evaluators import EVALUATORS, Evaluator
 from alignflow.data.catalogue.families import FAMILIES, Family, Feed
 from alignflow.data.catalogue.formats import FORMATS, Format
+from alignflow.data.catalogue.generators import GENERATORS, GeneratorRow
 from alignflow.data.catalogue.judges import JUDGES, JudgeRow
 from alignflow.data.catalogue.method import Method
 from alignflow.data.catalogue.methods import METHODS
@@ -22,6 +23,7 @@ from alignflow.data.configs.explaining import suggest
 TABLES: Mapping[str, Mapping[str, Part]] = {
     "stages": STAGES,
     "methods": METHODS,
+    "generators": GENERATORS,
     "judges": JUDGES,
     "formats": FORMATS,
     "evaluators": EVALUATORS,
@@ -36,6 +38,7 @@ __all__ = [
     "EVALUATORS",
     "FAMILIES",
     "FORMATS",
+    "GENERATORS",
     "JUDGES",
     "METHODS",
     "POLICY_LOSSES",
@@ -47,6 +50,7 @@ __all__ = [
     "Family",
     "Feed",
     "Format",
+    "GeneratorRow",
     "JudgeRow",
     "Method",
     "Part",

@@ -16,10 +16,12 @@ class JudgeRow(PartWithOptions):
     Attributes:
         needs: Input that it falls back on where `options.model` is empty: policy, reward_model, or nothing.
         pointwise: Whether it scores each answer by itself; else it compares pairs, and the scores of rankings are win rates.
+        generates: Whether it asks a language model, which an engine of `alignflow generators` runs.
     """
 
     needs: str = ""
     pointwise: bool = True
+    generates: bool = False
 
 
 JUDGES: Mapping[str, JudgeRow] = {
@@ -41,6 +43,7 @@ JUDGES: Mapping[str, JudgeRow] = {
         options=options.LLMJudgeOptions,
         needs="policy",
         pointwise=False,
+        generates=True,
         version="3",
     ),
 }

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from alignflow.data.configs.base import Name, StageConfig, Temperature, runtime_field, seed_field
+from alignflow.data.configs.generators import GeneratorConfig, generator_field
 
 
 class SampleConfig(StageConfig):
@@ -30,6 +31,7 @@ class SampleConfig(StageConfig):
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus; 1: off.")
     top_k: int = Field(default=0, ge=0, le=10_000_000, description="0: off.")
     seed: int = seed_field("With the row's id it seeds each completion.")
+    generator: GeneratorConfig | None = generator_field()
     batch_size: int = runtime_field(
         default=64, gt=0, le=1_000_000, description="Rows that are computed and committed together."
     )
@@ -53,6 +55,7 @@ class JudgeConfig(StageConfig):
     options: dict[str, Any] = Field(
         default_factory=dict, description="What this judge alone has; see `alignflow judges JUDGE`."
     )
+    generator: GeneratorConfig | None = generator_field()
 
 
 class AnswerLabelsConfig(StageConfig):
@@ -140,6 +143,7 @@ class EvaluateConfig(StageConfig):
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the intervals.")
     samples: int = Field(default=5, ge=0, le=50, description="Answers side by side in the report.")
     seed: int = seed_field("With the row's id it seeds each completion.")
+    generator: GeneratorConfig | None = generator_field()
     batch_size: int = runtime_field(default=64, gt=0, le=1_000_000, description="Rows that are computed together.")
     shards: int = runtime_field(
         default=1, ge=1, le=256, description="Processes that answer at once; the evaluators come after them, in one."

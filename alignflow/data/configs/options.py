@@ -38,16 +38,12 @@ class RewardModelJudgeOptions(StageConfig):
     model: ContentPath | None = Field(default=None, description="Directory of a reward model; empty: the recipe's.")
 
 
-class LLMJudgeOptions(StageConfig):
-    """Asks a local model which answer is better, in both orders, and reads the option log-probabilities."""
+class JudgeModelOptions(StageConfig):
+    """What every judge has that asks a language model."""
 
     model: ContentPath | None = Field(
         default=None, description="Directory or Hub id of the judge model; empty: the SFT model."
     )
-    prompt: QuestionPath = Field(
-        default="pairwise", description="Jinja file of the question, or a built-in name: pairwise."
-    )
-    options: tuple[Name, Name] = Field(default=("A", "B"), description="The two answers that the model may give.")
     max_length: int = Field(
         default=1024, ge=64, le=10_000_000, description="Longest question, tokens; a longer one gets no label."
     )
@@ -55,6 +51,15 @@ class LLMJudgeOptions(StageConfig):
         default_factory=dict,
         description="Values for variables of the judge's chat template, such as enable_thinking: false.",
     )
+
+
+class LLMJudgeOptions(JudgeModelOptions):
+    """Asks a language model which answer is better, in both orders, and reads the option log-probabilities."""
+
+    prompt: QuestionPath = Field(
+        default="pairwise", description="Jinja file of the question, or a built-in name: pairwise."
+    )
+    options: tuple[Name, Name] = Field(default=("A", "B"), description="The two answers that the model may give.")
     flagged: Literal["keep", "drop"] = Field(
         default="keep",
         description="Pairs with an answer that has marks of the judge's own: judged like others, or given no label.",

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from alignflow.data.configs.base import ContentPath, StageConfig, runtime_field, seed_field
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, ReportConfig, SampleConfig
+from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig
 from alignflow.data.configs.merging import MergeConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
@@ -28,7 +29,10 @@ class EngineConfig(StageConfig):
     training: Literal["auto", "deepspeed", "torch"] = Field(
         default="auto", description="auto: DeepSpeed where it is installed."
     )
-    generator: Literal["auto", "transformers"] = Field(default="auto", description="What samples and judges.")
+    generator: GeneratorConfig = Field(
+        default_factory=GeneratorConfig,
+        description="What samples, judges and answers where the role names no engine of its own.",
+    )
     threads: int | None = runtime_field(
         default=None,
         ge=1,

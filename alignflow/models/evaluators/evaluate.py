@@ -87,6 +87,7 @@ def _sampling(config: EvaluateConfig) -> SampleConfig:
         temperature=config.temperature,
         top_p=config.top_p,
         seed=config.seed,
+        generator=config.generator,
         batch_size=config.batch_size,
     )
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from alignflow.data.catalogue import suggest
+from alignflow.data.catalogue import GENERATORS, GeneratorRow, look_up, parse_options
+from alignflow.data.configs.base import in_key
+from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
-from alignflow.data.shared_parts import GENERATORS
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class Sampling:
         temperature: 0 takes the most probable token.
         top_p: Smallest set of tokens with this probability; 1 is off.
         top_k: This many tokens at most; 0 is off.
+        logps: Whether the log-probability of each drawn token is wanted, under the distribution that it was drawn from (temperature,
+            top_p and top_k applied).
     """
 
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    logps: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,13 @@ class Generation:
         ids: Its tokens, without the stop token, so that decoding `ids` gives the answer's text.
         ended: Whether the model stopped by itself; False where it was cut at the limit.
         stop: The stop token that ended it; None where it was cut.
+        logps: Where `Sampling.logps` asks for them: fp32 log-probabilities of `ids`, then that of the stop token where it ended.
     """
 
     ids: tuple[int, ...]
     ended: bool
     stop: int | None = field(default=None, compare=False)
+    logps: tuple[float, ...] | None = field(default=None, compare=False)
 
     @property
     def tokens(self) -> int:
@@ -75,31 +81,42 @@ class Generator(Protocol):
         """Give the model's memory back."""
 
 
-def make_generator(path: Path, runtime: Runtime) -> Generator:
-    """Load the model at `path` into the engine that `runtime.generator` names; raises RecipeError for an unknown one."""
-    return _engine(runtime)(path, runtime)
+def make_generator(path: Path, runtime: Runtime, config: GeneratorConfig | None = None) -> Generator:
+    """Load the model at `path` into the engine that `config` names, transformers where it is None.
+
+    Raises:
+        RecipeError: the engine is unknown, an option of it is wrong, or it is a chat endpoint, which has no tokens.
+    """
+    config = config or GeneratorConfig(name="transformers")
+    row = generator_row(config)
+    if row.chat:
+        raise RecipeError(
+            f"the engine {config.name!r} gives texts, and here token ids are needed",
+            where="generator",
+            do="set it to transformers or vllm",
+        )
+    return row.resolve()(path, runtime, parse_options(row, config.options, "generator.options"))
+
+
+def generator_row(config: GeneratorConfig) -> GeneratorRow:
+    """The catalogue's row of an engine; raises RecipeError for an unknown name."""
+    return look_up(GENERATORS, config.name, "generator.name")
+
+
+def generator_identity(config: GeneratorConfig | None) -> dict[str, Any]:
+    """What tells the engine of a row apart in its id in the journal: empty for transformers, else name, version, and options in the key."""
+    if config is None or (config.name == "transformers" and not config.options):
+        return {}
+    row = generator_row(config)
+    options = parse_options(row, config.options, "generator.options")
+    kept = {name for name in type(options).model_fields if in_key(type(options), name)}
+    return {"generator": [config.name, row.version, options.model_dump(mode="json", include=kept)]}
 
 
 def make_live_generator(model: Any, tokenizer: Any, runtime: Runtime) -> Generator:
-    """The engine that `runtime.generator` names around a model that is loaded and in training; call `sync` after its steps.
-
-    Raises RecipeError for an engine that cannot do that.
-    """
-    engine = _engine(runtime)
-    if not hasattr(engine, "around"):
-        raise RecipeError(
-            f"the generator {runtime.generator!r} cannot sample from a model in training",
-            where="engine.generator",
-            do="set it to transformers",
-        )
+    """The engine of `runtime` around a model that is loaded and in training; call `sync` after its steps."""
+    engine: Any = GENERATORS[runtime.generator].resolve()
     return engine.around(model, tokenizer, runtime)
-
-
-def _engine(runtime: Runtime) -> Any:
-    if runtime.generator not in GENERATORS:
-        advice = suggest(runtime.generator, GENERATORS)
-        raise RecipeError(f"unknown generator {runtime.generator!r}", where="engine.generator", do=advice)
-    return GENERATORS[runtime.generator].resolve()
 
 
 def row_seed(seed: int, identity: str, index: int) -> int:

@@ -16,7 +16,7 @@ from alignflow.data.errors import DataError
 from alignflow.data.records import prompt_digest, read_table, row_id, write_table
 from alignflow.data.rendering import decode_completion
 from alignflow.data.run import Run, Share, write_json
-from alignflow.models.generation.base import Generator, Sampling, make_generator, row_seed
+from alignflow.models.generation.base import Generator, Sampling, generator_identity, make_generator, row_seed
 from alignflow.models.generation.journal import RowJournal, RowWork, model_identity
 
 _SHOWN_PROMPTS = 5
@@ -87,7 +87,7 @@ def _sampling(
     config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run
 ) -> Iterator[tuple[list[_Task], RowWork]]:
     """The completions to make, and the work that makes them with a loaded generator."""
-    with closing(make_generator(policy, run.runtime)) as generator:
+    with closing(make_generator(policy, run.runtime, config.generator)) as generator:
         ids = encode_prompts(rows, generator, config)
         model = model_identity(policy)
         tasks = [
@@ -153,6 +153,7 @@ def _fitted(
 
 def _task(config: SampleConfig, model: str, row: int, name: str, prompt: tuple[int, ...], index: int) -> _Task:
     settings = config.model_dump(include={"max_new_tokens", "temperature", "top_p", "top_k", "seed"})
+    settings |= generator_identity(config.generator)
     identity = row_id("completion", model, name, list(prompt), index, settings)
     return _Task(row, prompt, row_seed(config.seed, name, index), identity)
 

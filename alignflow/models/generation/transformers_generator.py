@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from alignflow.data.artifacts import verify_files
+from alignflow.data.configs.options import NoOptions
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
@@ -34,7 +35,7 @@ class TransformersGenerator:
         runtime: Device, precision and the tokens of one forward pass.
     """
 
-    def __init__(self, path: Path, runtime: Runtime):
+    def __init__(self, path: Path, runtime: Runtime, options: NoOptions | None = None):
         verify_files(Path(path))
         self._take(load_causal_model(path, runtime), load_tokenizer(path), runtime)
         self._context: Callable[[], contextlib.AbstractContextManager[Any]] = torch.inference_mode

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from alignflow.data import catalogue, own_module
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.options import NoOptions
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Run
@@ -76,11 +77,13 @@ class JudgeInputs:
         policy: The SFT model, or None where the recipe has none.
         reward_model: The recipe's reward model, or None.
         run: Device and warnings; a judge writes nothing through it.
+        generator: The engine of a judge that asks a language model; None is transformers.
     """
 
     policy: Path | None
     reward_model: Path | None
     run: Run
+    generator: GeneratorConfig | None = None
 
 
 class Judge(Protocol):
@@ -221,7 +224,7 @@ def make_judge(config: JudgeConfig, *, policy: Path | None, reward_model: Path |
     """The judge that `config` names, loaded and ready; raises RecipeError for a wrong name, option or missing input."""
     row = judge_row(config.name)
     options: Any = catalogue.parse_options(row, config.options, "judge.options")
-    return row.resolve()(options, JudgeInputs(policy, reward_model, run))
+    return row.resolve()(options, JudgeInputs(policy, reward_model, run, config.generator))
 
 
 def needed_model(named: str | None, fallback: Path | None, judge: str, what: str) -> Path:

@@ -15,6 +15,7 @@ from alignflow.data.own_module import short
 from alignflow.data.records import read_table, row_id
 from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run, Share, write_json
+from alignflow.models.generation.base import generator_identity
 from alignflow.models.generation.journal import RowJournal, RowWork
 from alignflow.models.judges.base import (
     IDENTICAL,
@@ -103,6 +104,7 @@ def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
         "fingerprint": judge.fingerprint,
         "seed": config.seed,
         "version": judge_row(config.judge.name).version,
+        **generator_identity(config.judge.generator),
     }
     return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"])
 

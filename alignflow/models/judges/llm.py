@@ -1,10 +1,9 @@
-"""The LLM judge: a local model is asked in both orders, and the log-probabilities of its two options are read."""
+"""The LLM judge: a language model is asked in both orders, and the log-probabilities of its two options are read."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,24 +12,17 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from alignflow.data.artifacts import text_digest
-from alignflow.data.chat_templates import asks_for_date, change_template, with_arguments, with_date
 from alignflow.data.configs.options import LLMJudgeOptions
-from alignflow.data.errors import ModelError, RecipeError
+from alignflow.data.errors import RecipeError
 from alignflow.data.records import user
-from alignflow.data.rendering import encode_turn
-from alignflow.data.run import Run
 from alignflow.data.tools import told
-from alignflow.models.generation.base import make_generator
-from alignflow.models.generation.journal import model_identity
 from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, needed_model, settled
 from alignflow.models.judges.blanks import same_answer
 from alignflow.models.judges.fences import fence_of
+from alignflow.models.judges.judge_model import NOT_FINITE, Question, Reading, make_judge_model
 from alignflow.models.judges.marks import Marks
 
-TOO_LONG = "too long"
 FLAGGED = "has the judge's marks"
-NOT_FINITE = "not finite"
-DATE = datetime(2025, 1, 1)
 _PROMPTS = Path(__file__).parent / "prompts"
 
 
@@ -53,36 +45,31 @@ class LLMJudge:
         self._options = options.options
         source = read_question(options.prompt)
         self._template = parse_question(source, options.prompt)
-        self.fingerprint = text_digest(source + model_identity(path))
         self._flagged = options.flagged
         if "fence" not in names_of(source):
             inputs.run.warn(
                 f"the judge's prompt {options.prompt!r} does not use `fence`: an answer can pass itself off as the question"
             )
-        self._generator = make_generator(path, inputs.run.runtime)
-        _fix_template(self._generator.tokenizer, options, inputs.run)
-        self._marks = Marks(options.options, self._generator.tokenizer.all_special_tokens)
-        self._max_length = min(options.max_length, self._generator.context_length or options.max_length)
-        self._prefix, self._tokens = option_tokens(
-            self._generator.tokenizer, options.options
-        )  # raises before the first question
+        self._model = make_judge_model(path, options, inputs.generator, inputs.run)
+        self._model.check_options(options.options)
+        self.fingerprint = text_digest(source + self._model.identity)
+        self._marks = Marks(options.options, self._model.control_tokens)
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
         """Verdicts from both orders; no label for two equal texts, a question that is too long, or dropped flagged answers."""
-        reasons: list[str] = []
-        questions: list[list[int]] = []
-        for first, second in pairs:
-            reason = (
-                IDENTICAL if same_answer(first.text, second.text) else FLAGGED if self._drops(first, second) else ""
-            )
-            asked = [] if reason else [self._question(first, second), self._question(second, first)]
-            too_long = any(len(question) > self._max_length for question in asked)
-            reasons.append(TOO_LONG if too_long else reason)
-            questions += [] if too_long else asked
-        answers = iter(self._generator.score_options(questions, self._tokens))
+        reasons = [
+            IDENTICAL if same_answer(first.text, second.text) else FLAGGED if self._drops(first, second) else ""
+            for first, second in pairs
+        ]
+        questions = [
+            self._question(*order)
+            for (first, second), reason in zip(pairs, reasons, strict=True)
+            if not reason
+            for order in ((first, second), (second, first))
+        ]
+        readings = iter(self._model.read(questions, self._options))
         return [
-            Verdict(None, reason=reason) if reason else verdict_of_orders(next(answers), next(answers))
-            for reason in reasons
+            Verdict(None, reason=reason) if reason else _verdict(next(readings), next(readings)) for reason in reasons
         ]
 
     def flags(self, candidates: Sequence[Candidate]) -> list[list[str]]:
@@ -103,12 +90,12 @@ class LLMJudge:
 
     def close(self) -> None:
         """Give the model's memory back."""
-        self._generator.close()
+        self._model.close()
 
     def _drops(self, *pair: Candidate) -> bool:
         return self._flagged == "drop" and any(self.flags(pair))
 
-    def _question(self, first: Candidate, second: Candidate) -> list[int]:
+    def _question(self, first: Candidate, second: Candidate) -> Question:
         conversation = [{"role": message["role"], "content": told(message)} for message in first.prompt]
         fence = fence_of(self.fingerprint, conversation, first.text, second.text)
         try:
@@ -119,18 +106,7 @@ class LLMJudge:
             raise RecipeError(
                 f"the judge's prompt cannot be rendered: {error}", where="judge.options.prompt", do=_VARIABLES
             ) from error
-        turn = encode_turn(self._generator.tokenizer, user(text.strip()), self._options[0], ended=False, sampled=False)
-        return [*turn.prompt_ids, *self._prefix]
-
-
-def _fix_template(tokenizer: Any, options: LLMJudgeOptions, run: Run) -> None:
-    """Write the template's arguments into it, and a date that is the same every day: a question must not change from day to day."""
-    if asks_for_date(tokenizer.chat_template):
-        change_template(tokenizer, lambda text: with_date(text, DATE))
-        run.warn(
-            f"the judge's chat template writes today's date: {DATE:%Y-%m-%d} is used instead, so that its verdicts are the same every day"
-        )
-    change_template(tokenizer, lambda text: with_arguments(text, options.chat_template_kwargs))
+        return Question(tuple(user(text.strip())))
 
 
 _VARIABLES = "a prompt may use conversation (list of role, content), first, second, options, fence"
@@ -168,29 +144,10 @@ def names_of(source: str) -> set[str]:
         return set()
 
 
-def option_tokens(tokenizer: Any, options: tuple[str, str]) -> tuple[list[int], list[int]]:
-    """The tokens that begin the model's answer: those that both options share, and the one that tells each apart.
-
-    They are encoded as answers are, so that `A` or ` A` is whichever this template and tokenizer produce, and what the template
-    writes before an answer's text (an empty block of thinking, a channel) is shared by both.
-
-    Raises:
-        ModelError: An option needs more than one token beyond the shared ones.
-    """
-    first, second = (
-        encode_turn(tokenizer, user("?"), option, ended=False, sampled=False).completion_ids for option in options
-    )
-    shared = 0
-    while shared < min(len(first), len(second)) and first[shared] == second[shared]:
-        shared += 1
-    rest = [first[shared:], second[shared:]]
-    if [len(ids) for ids in rest] != [1, 1]:
-        raise ModelError(
-            f"the options {options[0]!r} and {options[1]!r} are not one token each ({len(first)} and {len(second)} tokens)",
-            where="judge.options.options",
-            do="choose options that this tokenizer knows as single tokens, such as A and B or 1 and 2",
-        )
-    return first[:shared], [rest[0][0], rest[1][0]]
+def _verdict(given: Reading, swapped: Reading) -> Verdict:
+    if given.logps is None or swapped.logps is None:
+        return Verdict(None, reason=given.reason or swapped.reason)
+    return verdict_of_orders(given.logps, swapped.logps)
 
 
 def verdict_of_orders(given: Sequence[float], swapped: Sequence[float]) -> Verdict:

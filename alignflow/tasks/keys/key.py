@@ -17,6 +17,7 @@ from alignflow.data.artifacts import ArtifactRef, Manifest, canonical_json, text
 from alignflow.data.catalogue import Part
 from alignflow.data.configs.base import content_kind, in_key
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
+from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
@@ -32,6 +33,7 @@ from alignflow.tasks.launch.runtime import key_components
 BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (AlignConfig, "method", "methods"),
     (JudgeConfig, "name", "judges"),
+    (GeneratorConfig, "name", "generators"),
     (SourceConfig, "format", "formats"),
     (EvaluateConfig, "evaluators", "evaluators"),
     (ReferenceConfig, "family", "families"),

@@ -56,7 +56,6 @@ def resolve_runtime(engine: EngineConfig, width: int | None = None) -> Runtime:
         device=device,
         precision=precision,
         engine=training,
-        generator="transformers" if engine.generator == "auto" else engine.generator,
         threads=engine.threads or default_threads(engine.processes),
         micro_batch_tokens=engine.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
         zero_stage=max(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
 from alignflow.models.generation.base import Generation, make_generator
@@ -14,4 +15,4 @@ def test_the_stop_token_counts_and_is_no_part_of_the_answer():
 
 def test_an_unknown_generator_brings_the_known_ones(tmp_path):
     with pytest.raises(RecipeError, match="transformers"):
-        make_generator(tmp_path, Runtime(generator="transformer"))
+        make_generator(tmp_path, Runtime(), GeneratorConfig(name="transformer"))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.run import Runtime
 from alignflow.models.generation.base import Sampling, make_generator
@@ -124,7 +125,7 @@ def test_a_directory_without_a_model_is_refused(tmp_path, checkpoint):
 
 def test_an_unknown_engine_names_the_known_ones(checkpoint):
     with pytest.raises(RecipeError, match="transformers"):
-        make_generator(checkpoint, Runtime(generator="transformer"))
+        make_generator(checkpoint, Runtime(), GeneratorConfig(name="transformer"))
 
 
 def test_stop_tokens_come_from_tokenizer_and_generation_config(generator):

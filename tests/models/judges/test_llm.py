@@ -12,7 +12,7 @@ from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.records import user
 from alignflow.data.run import Run, Runtime
-from alignflow.models.judges import llm
+from alignflow.models.judges import judge_model
 from alignflow.models.judges.base import Candidate, make_judge
 
 TEMPLATE = (
@@ -73,7 +73,7 @@ def judge_of(tmp_path, monkeypatch, warnings):
 
     def make(rule, **options):
         generator = Asked(rule)
-        monkeypatch.setattr(llm, "make_generator", lambda path, runtime: generator)
+        monkeypatch.setattr(judge_model, "make_generator", lambda path, runtime, config: generator)
         judge = make_judge(JudgeConfig(name="llm", options=options), policy=tmp_path, reward_model=None, run=run)
         return judge, generator
 
@@ -163,7 +163,7 @@ def test_the_option_token_is_the_one_that_a_completion_begins_with(judge_of):
 
 
 def test_a_prefix_that_both_options_share_goes_to_the_question():
-    prefix, tokens = llm.option_tokens(byte_tokenizer(), (" A", " B"))
+    prefix, tokens = judge_model.opening_tokens(byte_tokenizer(), (" A", " B"))
     tokenizer = byte_tokenizer()
     assert tokenizer.decode(prefix) == " " and tokenizer.convert_ids_to_tokens(tokens) == ["A", "B"]
 

@@ -1,0 +1,226 @@
+"""A language model as judges use it: it reads how likely each option is as an answer to a question, and it writes text.
+
+Judges never see token ids: whichever engine runs the model stands behind this one interface.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from alignflow.data.chat_templates import asks_for_date, change_template, with_arguments, with_date
+from alignflow.data.configs.generators import GeneratorConfig
+from alignflow.data.configs.options import JudgeModelOptions
+from alignflow.data.errors import ModelError
+from alignflow.data.records import user
+from alignflow.data.rendering import decode_completion, encode_prompt, encode_turn
+from alignflow.data.run import Run
+from alignflow.models.generation.base import Generator, Sampling, make_generator
+from alignflow.models.generation.journal import model_identity
+
+TOO_LONG = "too long"
+NOT_FINITE = "not finite"
+DATE = datetime(2025, 1, 1)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a judge is asked.
+
+    Attributes:
+        messages: The conversation; its last turn is a user's.
+        opening: What the judge has written already (a rationale), which its answer goes on from; mostly empty.
+    """
+
+    messages: tuple[Mapping[str, str], ...]
+    opening: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How likely each option is as the answer to one question.
+
+    Attributes:
+        logps: Log-probability of each option among all that could be answered; None where there is no reading.
+        reason: Why there is no reading; empty where there is one.
+        samples: 0 where log-probabilities were read; else how many sampled answers they are the frequencies of.
+    """
+
+    logps: tuple[float, ...] | None
+    reason: str = ""
+    samples: int = 0
+
+    @property
+    def mass(self) -> float | None:
+        """Probability of the options together; None where there is none."""
+        if self.logps is None or any(map(math.isnan, self.logps)):
+            return None
+        return math.fsum(map(math.exp, self.logps))
+
+    @property
+    def probabilities(self) -> tuple[float, ...] | None:
+        """Probabilities among the options alone, which sum to 1; None where no option is possible."""
+        if self.logps is None or not math.isfinite(top := max(self.logps)):
+            return None
+        weights = [math.exp(logp - top) for logp in self.logps]
+        return tuple(weight / math.fsum(weights) for weight in weights)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A text that the judge wrote.
+
+    Attributes:
+        text: It, without what stands in the question's opening.
+        ended: Whether the model stopped by itself.
+        reason: Why there is none; empty where there is one.
+    """
+
+    text: str
+    ended: bool
+    reason: str = ""
+
+
+class JudgeModel(Protocol):
+    """A loaded model, or an endpoint.
+
+    Attributes:
+        identity: What tells it from another model; part of every judge's fingerprint.
+        control_tokens: Texts of its control tokens, where they are known.
+    """
+
+    identity: str
+    control_tokens: Sequence[str]
+
+    def check_options(self, options: Sequence[str]) -> None:
+        """Refuse options that the model cannot give as one token each, before the first question; raises ModelError."""
+
+    def read(self, questions: Sequence[Question], options: Sequence[str]) -> list[Reading]:
+        """How likely each option is as the answer to each question; an option is one token beyond what all share.
+
+        Raises:
+            ModelError: the options cannot be told apart by one token.
+        """
+
+    def write(self, questions: Sequence[Question], sampling: Sampling, seeds: Sequence[int]) -> list[Writing]:
+        """An answer to each question."""
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+
+
+def make_judge_model(path: Path, options: JudgeModelOptions, generator: GeneratorConfig | None, run: Run) -> JudgeModel:
+    """The model at `path` behind the engine that `generator` names."""
+    return TokenJudgeModel(path, options, generator, run)
+
+
+class TokenJudgeModel:
+    """A model behind an engine that takes token ids. Questions are written by the one function that renders conversations."""
+
+    def __init__(self, path: Path, options: JudgeModelOptions, generator: GeneratorConfig | None, run: Run):
+        self.identity = model_identity(path)
+        self._generator: Generator = make_generator(path, run.runtime, generator)
+        self._tokenizer = self._generator.tokenizer
+        _fix_template(self._tokenizer, options, run)
+        self.control_tokens: Sequence[str] = self._tokenizer.all_special_tokens
+        self._max_length = min(options.max_length, self._generator.context_length or options.max_length)
+        self._openings: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
+
+    def check_options(self, options: Sequence[str]) -> None:
+        """Find the token of each option."""
+        self._openings[tuple(options)] = opening_tokens(self._tokenizer, options)
+
+    def read(self, questions: Sequence[Question], options: Sequence[str]) -> list[Reading]:
+        """One forward pass for each question."""
+        asked = [self._asked(question, tuple(options)) for question in questions]
+        readings = [Reading(None, TOO_LONG)] * len(questions)
+        by_tokens: dict[tuple[int, ...], list[int]] = {}
+        for place, (ids, tokens) in enumerate(asked):
+            if len(ids) <= self._max_length:
+                by_tokens.setdefault(tuple(tokens), []).append(place)
+        for options_ids, places in by_tokens.items():
+            found = self._generator.score_options([asked[place][0] for place in places], options_ids)
+            for place, logps in zip(places, found, strict=True):
+                readings[place] = Reading(tuple(logps))
+        return readings
+
+    def write(self, questions: Sequence[Question], sampling: Sampling, seeds: Sequence[int]) -> list[Writing]:
+        """Answers by the engine's sampler; a question that leaves no room gives none."""
+        prompts = [self._prompt(question) for question in questions]
+        room = [place for place, ids in enumerate(prompts) if len(ids) + sampling.max_new_tokens <= self._max_length]
+        writings = [Writing("", False, TOO_LONG)] * len(questions)
+        made = self._generator.generate([prompts[place] for place in room], sampling, [seeds[place] for place in room])
+        for place, generation in zip(room, made, strict=True):
+            text = decode_completion(self._tokenizer, generation.ids, ended=generation.ended)
+            writings[place] = Writing(text, generation.ended)
+        return writings
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self._generator.close()
+
+    def _asked(self, question: Question, options: tuple[str, ...]) -> tuple[list[int], list[int]]:
+        """Ids up to where the options part, and the token of each option there."""
+        if question.opening:
+            return option_tokens(self._tokenizer, options, question)
+        if options not in self._openings:
+            self.check_options(options)
+        shared, tokens = self._openings[options]
+        turn = encode_turn(self._tokenizer, list(question.messages), options[0], ended=False, sampled=False)
+        return [*turn.prompt_ids, *shared], tokens
+
+    def _prompt(self, question: Question) -> list[int]:
+        messages = list(question.messages)
+        if not question.opening:
+            return encode_prompt(self._tokenizer, messages)
+        turn = encode_turn(self._tokenizer, messages, question.opening, ended=False)
+        return [*turn.prompt_ids, *turn.completion_ids]
+
+
+def opening_tokens(tokenizer: Any, options: Sequence[str]) -> tuple[list[int], list[int]]:
+    """What every answer begins with before the options part, and the token that tells each option apart; raises ModelError."""
+    question = Question(tuple(user("?")))
+    ids, tokens = option_tokens(tokenizer, options, question)
+    before = encode_turn(tokenizer, list(question.messages), options[0], ended=False, sampled=False).prompt_ids
+    return ids[len(before) :], tokens
+
+
+def option_tokens(tokenizer: Any, options: Sequence[str], question: Question) -> tuple[list[int], list[int]]:
+    """The ids of a question up to where the options part, and the one token that tells each option apart.
+
+    They are encoded as answers are, so that `A` or ` A` is whichever this template and tokenizer produce, and what the template
+    writes before an answer's text (an empty block of thinking, a channel) is shared by all.
+
+    Raises:
+        ModelError: An option needs more than one token beyond the shared ones.
+    """
+    turns = [
+        encode_turn(tokenizer, list(question.messages), question.opening + option, ended=False, sampled=False)
+        for option in options
+    ]
+    answers = [turn.completion_ids for turn in turns]
+    shared = 0
+    while len({ids[shared] if shared < len(ids) else -1 for ids in answers}) == 1 and shared < len(answers[0]):
+        shared += 1
+    rest = [ids[shared:] for ids in answers]
+    if {len(ids) for ids in rest} != {1} or len({ids[0] for ids in rest}) < len(options):
+        raise ModelError(
+            f"the options {', '.join(map(repr, options))} are not one token each ({', '.join(str(len(ids)) for ids in answers)} tokens)",
+            where="judge.options.options",
+            do="choose options that this tokenizer knows as single tokens, such as A and B or 1 and 2",
+        )
+    return [*turns[0].prompt_ids, *answers[0][:shared]], [ids[0] for ids in rest]
+
+
+def _fix_template(tokenizer: Any, options: JudgeModelOptions, run: Run) -> None:
+    """Write the template's arguments into it, and a date that is the same every day: a question must not change from day to day."""
+    if asks_for_date(tokenizer.chat_template):
+        change_template(tokenizer, lambda text: with_date(text, DATE))
+        run.warn(
+            f"the judge's chat template writes today's date: {DATE:%Y-%m-%d} is used instead, so that its verdicts are the same every day"
+        )
+    change_template(tokenizer, lambda text: with_arguments(text, options.chat_template_kwargs))

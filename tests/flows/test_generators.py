@@ -1,0 +1,51 @@
+"""Which engine each role gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, SampleConfig
+from alignflow.data.configs.generators import GeneratorConfig
+from alignflow.data.errors import RecipeError
+from alignflow.flows import generators
+from alignflow.flows.generators import with_generators
+
+AUTO = GeneratorConfig()
+TRANSFORMERS = GeneratorConfig(name="transformers")
+
+
+@pytest.fixture
+def vllm_is_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(generators, "vllm_python", lambda: tmp_path)
+
+
+def test_transformers_with_its_defaults_leaves_no_trace():
+    assert with_generators(SampleConfig(generator=TRANSFORMERS), AUTO, "cpu") == SampleConfig()
+
+
+@pytest.mark.usefixtures("vllm_is_there")
+def test_auto_stays_with_transformers_on_a_cpu():
+    assert with_generators(SampleConfig(), AUTO, "cpu").generator is None
+
+
+def test_auto_stays_with_transformers_where_vllm_is_missing(monkeypatch):
+    monkeypatch.setattr(generators, "vllm_python", lambda: None)
+    assert with_generators(SampleConfig(), AUTO, "cuda").generator is None
+
+
+@pytest.mark.usefixtures("vllm_is_there")
+def test_a_roles_own_engine_comes_before_that_of_the_recipe():
+    config = EvaluateConfig(judges=(JudgeConfig(name="llm", generator=TRANSFORMERS),), generator=TRANSFORMERS)
+    found = with_generators(config, GeneratorConfig(name="other"), "cpu")
+    assert found.generator is None and found.judges[0].generator is None
+
+
+def test_the_engine_of_the_recipe_reaches_judges_that_run_a_language_model():
+    config = EvaluateConfig(judges=(JudgeConfig(name="llm"), JudgeConfig(name="rubric")))
+    found = with_generators(config, GeneratorConfig(name="other"), "cpu")
+    assert [judge.generator and judge.generator.name for judge in found.judges] == ["other", None]
+
+
+def test_an_engine_for_a_judge_without_a_language_model_is_refused():
+    with pytest.raises(RecipeError, match="runs no language model"):
+        with_generators(LabelConfig(judge=JudgeConfig(name="rubric", generator=TRANSFORMERS)), AUTO, "cpu")
