@@ -120,9 +120,16 @@ _LAYOUT: ContextVar[Layout | None] = ContextVar("packed_rows", default=None)
 def rows_of(packed: Packed) -> Iterator[Layout]:
     """Say which rows the sequence of the forward pass inside holds."""
     layout = make_layout(packed)
+    with laid_out(layout):
+        yield layout
+
+
+@contextlib.contextmanager
+def laid_out(layout: Layout) -> Iterator[None]:
+    """Say how the attention of the forward pass inside is computed."""
     token = _LAYOUT.set(layout)
     try:
-        yield layout
+        yield
     finally:
         _LAYOUT.reset(token)
 
@@ -195,6 +202,19 @@ def install(model: Any) -> None:
     _OWN.setdefault(model, model.config._attn_implementation)
     if model not in _REFUSING:
         model.set_attn_implementation(NAME)
+
+
+@contextlib.contextmanager
+def packing(model: Any) -> Iterator[None]:
+    """Have a model use this attention for a while, whichever it has."""
+    AttentionInterface.register(NAME, packed_attention)
+    AttentionMaskInterface.register(NAME, _no_mask)
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def uninstall(model: Any) -> None:

@@ -73,9 +73,7 @@ def test_tokens_beyond_the_tokenizer_are_never_made(generator):
 def test_finished_rows_leave_the_batch(generator, monkeypatch):
     sizes = []
     forward = generator._forward
-    monkeypatch.setattr(
-        generator, "_forward", lambda ids, mask, cache: sizes.append(len(ids)) or forward(ids, mask, cache)
-    )
+    monkeypatch.setattr(generator, "_forward", lambda ids, *rest: sizes.append(len(ids)) or forward(ids, *rest))
     made = generator.generate(PROMPTS * 8, Sampling(40, temperature=2.0), list(range(40)))
     unfinished = [sum(generation.tokens > step for generation in made) for step in range(1, len(sizes))]
     assert all(size <= count / (1 - 0.125) + 1 for size, count in zip(sizes[1:], unfinished, strict=True))
