@@ -35,6 +35,7 @@ from alignflow.models.judges.judge_model import opening_tokens
 from alignflow.models.judges.llm import parse_question, read_question
 
 BATCHES = (1, 16, 64)
+EVERY = {1: 8}  # one prompt at a time takes long, and its speed does not depend on the others: every eighth is enough
 OPTIONS = ("A", "B")
 CPU = torch.device("cpu")
 
@@ -181,9 +182,7 @@ def sampling(generator: Any, plain: Plain, given: argparse.Namespace, clock: Cal
     print(
         f"\n{len(chosen)} prompts of {min(map(len, chosen))} to {max(map(len, chosen))} tokens, {given.n} answers each,"
     )
-    print(
-        f"at most {wanted.max_new_tokens} tokens; mean length {', '.join(f'{count / len(prompts):.0f}' for count in made.values())}\n"
-    )
+    print(f"at most {wanted.max_new_tokens} tokens; in all {', '.join(f'{count} ({name})' for name, count in made.items())}\n")
     print(table("tokens sampled", seconds, {name: float(count) for name, count in made.items()}), "\n", flush=True)
 
 

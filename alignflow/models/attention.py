@@ -21,7 +21,15 @@ SPARE = 0.25  # rows of lengths this near to one another make one rectangle: mea
 LARGEST_RECTANGLE = 16384  # tokens
 FAR = 2**40  # position of a place that is not there: no query sees it
 NEUTRAL = frozenset(
-    {"position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "is_causal"}
+    {
+        "position_ids",
+        "cache_position",
+        "use_cache",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "is_causal",
+    }
 )
 """Arguments of an attention function that say nothing about the product."""
 
