@@ -26,8 +26,8 @@ from alignflow.models.generation.kv_cache import make_cache
 from alignflow.models.generation.prompt_tree import computes_trees, grow, last_logits, tree_batches
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-LINES = {"cpu": 64, "cuda": 256}
-"""Rows that decode side by side: more give a CPU nothing, and their cache takes memory."""
+LINES = 64
+"""Rows that decode side by side: more give a CPU nothing, and their cache takes memory on every chip."""
 _TREE_BATCHES = 4  # micro-batches of a training step that scoring takes at once: it keeps no activations
 
 
@@ -87,7 +87,7 @@ class TransformersGenerator:
             forward=lambda *arguments: self._forward(*arguments)[:, : self._vocabulary],
             new_cache=lambda room: make_cache(self._config, room),
             stop=self._stop,
-            lines=LINES[self._device.type],
+            lines=LINES,
             tokens=self._micro_batch_tokens,
         ).run()
 

@@ -8,7 +8,7 @@ from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.run import Runtime
 from alignflow.models.generation.base import Sampling, make_generator
-from alignflow.models.generation.transformers_generator import LINES, stop_ids
+from alignflow.models.generation.transformers_generator import stop_ids
 
 PROMPTS = [[1, 40, 41, 42], [1, 50], [1, *range(60, 90)], [1, 40, 41, 42], [1, 70, 71]]
 
@@ -82,7 +82,7 @@ def test_finished_rows_leave_the_batch(generator, monkeypatch):
 
 @pytest.fixture
 def few_lines(monkeypatch):
-    monkeypatch.setitem(LINES, "cpu", 4)
+    monkeypatch.setattr("alignflow.models.generation.transformers_generator.LINES", 4)
 
 
 def test_prompts_that_wait_take_the_lines_of_rows_that_ended_and_nothing_changes(generator, monkeypatch):
@@ -91,7 +91,7 @@ def test_prompts_that_wait_take_the_lines_of_rows_that_ended_and_nothing_changes
     alone = [generator.generate([prompt], sampling, [seed])[0] for prompt, seed in zip(prompts, seeds, strict=True)]
     widths = []
     forward = generator._forward
-    monkeypatch.setitem(LINES, "cpu", 4)
+    monkeypatch.setattr("alignflow.models.generation.transformers_generator.LINES", 4)
     monkeypatch.setattr(
         generator, "_forward", lambda ids, *rest: widths.append(tuple(ids.shape)) or forward(ids, *rest)
     )
