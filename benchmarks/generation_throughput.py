@@ -47,6 +47,14 @@ def conversation(value: Any) -> list[dict[str, str]]:
     return [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in value]
 
 
+def encoded(tokenizer: Any, prompt: Any) -> list[int]:
+    """Token ids of a prompt: by the chat template, or as plain text for a base model without one."""
+    turns = conversation(prompt)
+    if tokenizer.chat_template is None:
+        return list(tokenizer.encode("\n".join(turn["content"] for turn in turns)))
+    return list(encode_prompt(tokenizer, turns))
+
+
 def questions(path: Path, count: int, tokenizer: Any, longest: int) -> tuple[list[list[int]], int]:
     """Token ids of both orders of the first pairs of a table, up to where the options part; and how many pairs were too long."""
     template, made, dropped = parse_question(read_question("pairwise"), "pairwise"), [], 0
@@ -164,7 +172,7 @@ def judging(generator: Any, plain: Plain, given: argparse.Namespace, clock: Call
 def sampling(generator: Any, plain: Plain, given: argparse.Namespace, clock: Callable[[], float]) -> None:
     """Our engine's sampling beside `generate`."""
     texts = pandas.read_parquet(given.prompts)["prompt"].drop_duplicates() if given.prompts else []
-    every = [encode_prompt(generator.tokenizer, conversation(text)) for text in texts]
+    every = [encoded(generator.tokenizer, text) for text in texts]
     chosen = [ids for ids in every if len(ids) <= given.longest_prompt][: given.sampled]
     prompts = [ids for ids in sorted(chosen, key=len) for _ in range(given.n)]
     wanted = Sampling(given.max_new_tokens, top_p=given.top_p)
@@ -182,7 +190,9 @@ def sampling(generator: Any, plain: Plain, given: argparse.Namespace, clock: Cal
     print(
         f"\n{len(chosen)} prompts of {min(map(len, chosen))} to {max(map(len, chosen))} tokens, {given.n} answers each,"
     )
-    print(f"at most {wanted.max_new_tokens} tokens; in all {', '.join(f'{count} ({name})' for name, count in made.items())}\n")
+    print(
+        f"at most {wanted.max_new_tokens} tokens; in all {', '.join(f'{count} ({name})' for name, count in made.items())}\n"
+    )
     print(table("tokens sampled", seconds, {name: float(count) for name, count in made.items()}), "\n", flush=True)
 
 
