@@ -21,7 +21,15 @@ SPARE = 0.25  # rows of lengths this near to one another make one rectangle: mea
 LARGEST_RECTANGLE = 16384  # tokens
 FAR = 2**40  # position of a place that is not there: no query sees it
 NEUTRAL = frozenset(
-    {"position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "is_causal"}
+    {
+        "position_ids",
+        "cache_position",
+        "use_cache",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "is_causal",
+    }
 )
 """Arguments of an attention function that say nothing about the product."""
 
@@ -120,9 +128,16 @@ _LAYOUT: ContextVar[Layout | None] = ContextVar("packed_rows", default=None)
 def rows_of(packed: Packed) -> Iterator[Layout]:
     """Say which rows the sequence of the forward pass inside holds."""
     layout = make_layout(packed)
+    with laid_out(layout):
+        yield layout
+
+
+@contextlib.contextmanager
+def laid_out(layout: Layout) -> Iterator[None]:
+    """Say how the attention of the forward pass inside is computed."""
     token = _LAYOUT.set(layout)
     try:
-        yield layout
+        yield
     finally:
         _LAYOUT.reset(token)
 
@@ -195,6 +210,19 @@ def install(model: Any) -> None:
     _OWN.setdefault(model, model.config._attn_implementation)
     if model not in _REFUSING:
         model.set_attn_implementation(NAME)
+
+
+@contextlib.contextmanager
+def packing(model: Any) -> Iterator[None]:
+    """Have a model use this attention for a while, whichever it has."""
+    AttentionInterface.register(NAME, packed_attention)
+    AttentionMaskInterface.register(NAME, _no_mask)
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def uninstall(model: Any) -> None:

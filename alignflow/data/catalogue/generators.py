@@ -22,6 +22,8 @@ class GeneratorRow(PartWithOptions):
 
 GENERATORS: Mapping[str, GeneratorRow] = {
     "transformers": GeneratorRow(
-        "alignflow.models.generation.transformers_generator:TransformersGenerator", "The model itself, row by row."
+        "alignflow.models.generation.transformers_generator:TransformersGenerator",
+        "The model itself, row by row.",
+        version="2",
     ),
 }

@@ -44,6 +44,6 @@ JUDGES: Mapping[str, JudgeRow] = {
         needs="policy",
         pointwise=False,
         generates=True,
-        version="3",
+        version="4",
     ),
 }

@@ -33,7 +33,7 @@ class SampleConfig(StageConfig):
     seed: int = seed_field("With the row's id it seeds each completion.")
     generator: GeneratorConfig | None = generator_field()
     batch_size: int = runtime_field(
-        default=64, gt=0, le=1_000_000, description="Rows that are computed and committed together."
+        default=256, gt=0, le=1_000_000, description="Rows that are handed to the engine, and committed, together."
     )
     shards: int = runtime_field(
         default=1,

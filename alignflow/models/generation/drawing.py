@@ -9,6 +9,8 @@ import torch
 
 from alignflow.models.generation.base import Sampling
 
+_BLOCK = 256  # tokens that are summed before the cumulative sum: summing is vectorised, a cumulative sum is not
+
 
 def uniform_streams(seeds: Sequence[int], length: int) -> torch.Tensor:
     """Uniform numbers in [0, 1), shape (rows, length), fp64; a row depends on its own seed alone."""
@@ -25,16 +27,41 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> tor
     logits = logits.float()
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
-    probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
+    probabilities = torch.softmax(_heated(logits, sampling), dim=-1)
     if sampling.top_p == 1 and not sampling.top_k:
         return _invert(probabilities, uniform)
-    count = min(sampling.top_k, logits.shape[-1]) if sampling.top_k else logits.shape[-1]
+    best, order = _kept(probabilities, sampling)
+    return order.gather(-1, _invert(best, uniform)[:, None])[:, 0]
+
+
+def drawn_logps(logits: torch.Tensor, tokens: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Log-probabilities, (rows,) fp32, of drawn tokens (rows,) under the distribution that `draw` drew them from.
+
+    Greedy decoding has no choice: 0 for the most probable token.
+    """
+    logits = logits.float()
+    if sampling.temperature == 0:
+        return torch.zeros(len(tokens), device=logits.device)
+    logits = _heated(logits, sampling)
+    if sampling.top_p < 1 or sampling.top_k:
+        best, order = _kept(torch.softmax(logits, dim=-1), sampling)
+        cut = torch.full_like(logits, -torch.inf)
+        logits = cut.scatter(-1, order, logits.gather(-1, order).masked_fill(best == 0, -torch.inf))
+    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
+
+
+def _heated(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    return logits if sampling.temperature == 1 else logits / sampling.temperature
+
+
+def _kept(probabilities: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
+    """What top_k and top_p leave: weights, the largest first and 0 where cut, and the token of each."""
+    count = min(sampling.top_k, probabilities.shape[-1]) if sampling.top_k else probabilities.shape[-1]
     best, order = _sorted(probabilities, count)
     # top_p is a share of what top_k left over: the two cut one after the other, as elsewhere.
     best = best / best.sum(dim=-1, keepdim=True)
     before = best.cumsum(dim=-1) - best
-    best = best.masked_fill(before >= sampling.top_p, 0.0)
-    return order.gather(-1, _invert(best, uniform)[:, None])[:, 0]
+    return best.masked_fill(before >= sampling.top_p, 0.0), order
 
 
 def _sorted(probabilities: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,9 +71,19 @@ def _sorted(probabilities: torch.Tensor, count: int) -> tuple[torch.Tensor, torc
 
 
 def _invert(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
-    # A number below 1 times the total may round up to the total: the last token that has weight takes it.
+    """The first place whose cumulative weight exceeds a share `uniform` of the total: its block first, then its place there."""
+    spare = -weights.shape[-1] % _BLOCK
+    blocks = (torch.nn.functional.pad(weights, (0, spare)) if spare else weights).unflatten(-1, (-1, _BLOCK))
+    sums = blocks.sum(dim=-1, dtype=torch.float64)
+    cumulative = sums.cumsum(dim=-1)
     target = (uniform.to(cumulative.device) * cumulative[:, -1])[:, None]
-    token = torch.searchsorted(cumulative, target, right=True)[:, 0]
-    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())[:, 0]
-    return torch.minimum(token, last)
+    block = _first_above(cumulative, target)
+    before = (cumulative - sums).gather(-1, block)
+    inside = blocks.take_along_dim(block[:, :, None], dim=1)[:, 0].cumsum(dim=-1, dtype=torch.float64)
+    return (block * _BLOCK + _first_above(inside, target - before))[:, 0]
+
+
+def _first_above(cumulative: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    # A target below the total may round up to it: the last place that has weight takes it.
+    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
+    return torch.minimum(torch.searchsorted(cumulative, target, right=True), last)

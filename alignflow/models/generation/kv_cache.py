@@ -1,4 +1,4 @@
-"""A key-value cache that grows in place, where the stock one copies itself at every token."""
+"""A key-value cache that grows in place and whose lines are refilled, where the stock one copies itself at every token."""
 
 from __future__ import annotations
 
@@ -40,9 +40,31 @@ class RoomyLayer(DynamicLayer):
             )
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:end] = states
+        self._hand_out(end)
+        return self.keys, self.values
+
+    def place(self, lines: torch.Tensor, other: DynamicLayer, sources: torch.Tensor, shape: tuple[int, int]) -> None:
+        """Put prompts of another cache into lines of this one, at the right end; `shape` makes an empty one (batch, length)."""
+        if not self.is_initialized:
+            self.lazy_initialization(other.keys, other.values)
+            self._buffers = (self._blank(other.keys, shape), self._blank(other.values, shape))
+            self._hand_out(shape[1])
+        start = self.get_seq_length() - other.keys.shape[-2]
+        self.keys[lines, :, start:] = other.keys[sources]
+        self.values[lines, :, start:] = other.values[sources]
+
+    def drop_left(self, count: int) -> None:
+        """Forget the first `count` tokens of every line."""
+        self.keys, self.values = self.keys[:, :, count:], self.values[:, :, count:]
+
+    def _hand_out(self, end: int) -> None:
+        assert self._buffers is not None
         self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
         self._handed_out = self.keys
-        return self.keys, self.values
+
+    def _blank(self, like: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+        # Zeros, not garbage: what a mask hides is multiplied by 0, and 0 times infinity is not a number.
+        return like.new_zeros((shape[0], like.shape[1], shape[1] + self._room, like.shape[3]))
 
     def _roomier(self, old: torch.Tensor, states: torch.Tensor, start: int, end: int) -> torch.Tensor:
         batch, heads, _, width = states.shape
@@ -57,3 +79,8 @@ def make_cache(config: PretrainedConfig, room: int) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def is_refillable(cache: DynamicCache) -> bool:
+    """Whether lines of the cache can be given to other prompts: all of its layers attend to everything."""
+    return bool(cache.layers) and all(type(layer) is RoomyLayer for layer in cache.layers)

@@ -18,13 +18,17 @@ from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.data.template_turns import end_tokens
 from alignflow.models.adapters import from_pretrained
+from alignflow.models.attention import packing
 from alignflow.models.generation.base import Generation, Sampling
-from alignflow.models.generation.drawing import draw, uniform_streams
+from alignflow.models.generation.decoding import Decoding, pad_left
+from alignflow.models.generation.drawing import uniform_streams
 from alignflow.models.generation.kv_cache import make_cache
+from alignflow.models.generation.prompt_tree import computes_trees, grow, last_logits, tree_batches
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Dropping rows copies the cache: worth it once this share of the batch has finished.
-_COMPACT_SHARE = 0.125
+LINES = 64
+"""Rows that decode side by side: more give a CPU nothing, and their cache takes memory on every chip."""
+_TREE_BATCHES = 4  # micro-batches of a training step that scoring takes at once: it keeps no activations
 
 
 class TransformersGenerator:
@@ -60,11 +64,12 @@ class TransformersGenerator:
         self._stop = torch.tensor(stop_ids(self.tokenizer, self._model.generation_config), device=self._device)
         accepted = inspect.signature(self._model.forward).parameters
         self._takes_positions = "position_ids" in accepted
-        self._keeps_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        self._takes_last = "logits_to_keep" in accepted
+        self._in_trees: bool | None = None  # whether the model scores prompts as trees; tried at the first ones
         self.context_length = getattr(self._config, "max_position_embeddings", None)
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """One completion per prompt, in the order of `prompts`; the whole list is one batch.
+        """One completion per prompt, in the order of `prompts`; a prompt that waits takes the place of a row that has ended.
 
         Equal prompts share their prefill. Raises ModelError where prompt and completion exceed the context.
         """
@@ -75,44 +80,16 @@ class TransformersGenerator:
             return self._generate(prompts, sampling, seeds)
 
     def _generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        unique = sorted({tuple(prompt) for prompt in prompts}, key=lambda ids: (len(ids), ids))
-        place = {prompt: index for index, prompt in enumerate(unique)}
-        rows = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=self._device)
-        ids, mask = self._pad_left(unique)
-        cache = make_cache(self._config, sampling.max_new_tokens)
-        logits = self._forward(ids, mask, cache)
-        if len(unique) < len(prompts) or not torch.equal(rows, torch.arange(len(unique), device=self._device)):
-            cache.reorder_cache(rows)
-        return self._decode(logits[rows], mask[rows], cache, sampling, uniform_streams(seeds, sampling.max_new_tokens))
-
-    def _decode(
-        self, logits: torch.Tensor, mask: torch.Tensor, cache: Any, sampling: Sampling, uniform: torch.Tensor
-    ) -> list[Generation]:
-        count, limit = len(logits), sampling.max_new_tokens
-        made = torch.zeros((count, limit), dtype=torch.long, device=self._device)
-        lengths = torch.full((count,), limit, device=self._device)  # tokens before the stop token
-        uniform = uniform.to(self._device)
-        live = torch.arange(count, device=self._device)  # row of each line of the batch
-        running = torch.ones(count, dtype=torch.bool, device=self._device)  # per line of the batch
-        for step in range(limit):
-            tokens = draw(logits[:, : self._vocabulary], uniform[live, step], sampling)
-            made[live, step] = tokens
-            stopped = running & torch.isin(tokens, self._stop)
-            lengths[live[stopped]] = step
-            running = running & ~stopped
-            finished = len(live) - int(running.sum())
-            if finished == len(live) or step + 1 == limit:
-                break
-            if finished >= max(1, _COMPACT_SHARE * len(live)):
-                kept = running.nonzero()[:, 0]
-                cache.reorder_cache(kept)
-                live, tokens, mask, running = live[kept], tokens[kept], mask[kept], running[kept]
-            mask = torch.cat([mask, mask.new_ones((len(live), 1))], dim=1)
-            logits = self._forward(tokens[:, None], mask, cache)
-        return [
-            Generation(tuple(row[:length]), length < limit, row[length] if length < limit else None)
-            for row, length in zip(made.tolist(), lengths.tolist(), strict=True)
-        ]
+        return Decoding(
+            [tuple(prompt) for prompt in prompts],
+            uniform_streams(seeds, sampling.max_new_tokens),
+            sampling,
+            forward=lambda *arguments: self._forward(*arguments)[:, : self._vocabulary],
+            new_cache=lambda room: make_cache(self._config, room),
+            stop=self._stop,
+            lines=LINES,
+            tokens=self._micro_batch_tokens,
+        ).run()
 
     def score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
         """For each prompt the fp32 log-probabilities of the tokens `options` at the next position."""
@@ -121,14 +98,27 @@ class TransformersGenerator:
             return self._score_options(prompts, options)
 
     def _score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
+        if self._in_trees is None and prompts:
+            self._in_trees = computes_trees(self._model, self._takes_last)
         scores: list[list[float]] = [[] for _ in prompts]
-        for batch in self._batches(prompts):
-            ids, mask = self._pad_left([prompts[index] for index in batch])
-            logits = self._forward(ids, mask, None)
-            logps = torch.log_softmax(logits.float(), dim=-1)[:, list(options)]
-            for index, row in zip(batch, logps.tolist(), strict=True):
-                scores[index] = row
+        asked = [tuple(prompt) for prompt in prompts]
+        batches = (
+            tree_batches(asked, _TREE_BATCHES * self._micro_batch_tokens) if self._in_trees else self._batches(asked)
+        )
+        with packing(self._model) if self._in_trees else contextlib.nullcontext():
+            for batch in batches:
+                logits = self._last_logits([asked[index] for index in batch])
+                logps = torch.log_softmax(logits.float(), dim=-1)[:, list(options)]
+                for index, row in zip(batch, logps.tolist(), strict=True):
+                    scores[index] = row
         return scores
+
+    def _last_logits(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Logits after each prompt, (prompts, vocabulary)."""
+        if self._in_trees:
+            return last_logits(self._model, grow(prompts, self._device), self._takes_last)
+        ids, mask = pad_left(prompts, self._device)
+        return self._forward(ids, mask, (mask.cumsum(dim=1) - 1).clamp(min=0), None)
 
     @torch.no_grad()
     def sync(self, model: Any) -> None:
@@ -155,27 +145,17 @@ class TransformersGenerator:
         if batch:
             yield batch
 
-    def _pad_left(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(len(prompt) for prompt in prompts)
-        ids = torch.zeros((len(prompts), width), dtype=torch.long)
-        mask = torch.zeros((len(prompts), width), dtype=torch.long)
-        for line, prompt in enumerate(prompts):
-            ids[line, width - len(prompt) :] = torch.tensor(prompt)
-            mask[line, width - len(prompt) :] = 1
-        return ids.to(self._device), mask.to(self._device)
-
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
         """Logits of the next token, shape (rows, vocabulary); `mask` covers the cached tokens and `ids`."""
-        positions = {}
-        if self._takes_positions:
-            positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]}
+        arguments = {"position_ids": positions} if self._takes_positions else {}
+        if self._takes_last:
+            arguments["logits_to_keep"] = 1
         output = self._model(
             input_ids=ids,
             attention_mask=mask,
             past_key_values=cache,
             use_cache=cache is not None,
-            **positions,
-            **self._keeps_last,
+            **arguments,
         )
         return output.logits[:, -1]
 

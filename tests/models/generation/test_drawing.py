@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignflow.models.generation.base import Sampling, row_seed
-from alignflow.models.generation.drawing import draw, uniform_streams
+from alignflow.models.generation.drawing import draw, drawn_logps, uniform_streams
 
 LOGITS = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
 
@@ -72,3 +72,28 @@ def test_a_stream_depends_on_its_own_seed_alone():
 def test_row_seeds_differ_by_seed_row_and_index():
     seeds = {row_seed(seed, row, index) for seed in (0, 1) for row in ("a", "b") for index in (0, 1)}
     assert len(seeds) == 8 and all(0 <= seed < 2**64 for seed in seeds)
+
+
+@given(st.integers(1, 2000), st.integers(0, 2**32), st.floats(0, 1, exclude_max=True))
+@settings(deadline=None)
+def test_the_token_is_the_first_whose_cumulative_probability_exceeds_the_number(vocabulary, seed, uniform):
+    logits = 4 * torch.randn(1, vocabulary, generator=torch.Generator().manual_seed(seed))
+    cumulative = torch.softmax(logits, -1)[0].double().cumsum(-1)
+    below = int((cumulative <= uniform * cumulative[-1]).sum())
+    token = int(draw(logits, torch.tensor([uniform], dtype=torch.float64), Sampling(1)))
+    near = abs(float(cumulative[min(token, below)] - uniform * cumulative[-1])) < 1e-12  # the order of the sum decides
+    assert token == min(below, vocabulary - 1) or near
+
+
+@pytest.mark.parametrize("cut", [{}, {"top_k": 3}, {"top_p": 0.7}, {"top_k": 3, "top_p": 0.6}, {"temperature": 0.5}])
+def test_log_probabilities_are_those_of_the_distribution_that_is_drawn_from(cut):
+    sampling = Sampling(1, **cut)
+    found = torch.tensor(frequencies(sampling), dtype=torch.float64)
+    for token in found.nonzero()[:, 0]:
+        logp = drawn_logps(LOGITS[None], token[None], sampling)
+        assert logp.dtype == torch.float32
+        assert float(logp.exp()) == pytest.approx(float(found[token]), abs=2e-3)
+
+
+def test_greedy_decoding_has_no_choice():
+    assert drawn_logps(LOGITS[None], torch.tensor([0]), Sampling(1, temperature=0)).tolist() == [0.0]

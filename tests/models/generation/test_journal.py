@@ -8,7 +8,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -230,6 +232,41 @@ def test_shares_compute_the_batches_of_an_undisturbed_run(tmp_path, of):
     assert RowJournal(tmp_path / "rows").compute(ids, 2, lambda batch: pytest.fail("a row was missing")) == list(
         range(11)
     )
+
+
+@given(
+    st.lists(st.integers(0, 60).map(str), max_size=60),
+    st.integers(1, 7),
+    st.lists(st.tuples(st.integers(1, 4), st.lists(st.integers(0, 6), min_size=4, max_size=4)), max_size=10),
+)
+@settings(deadline=None, max_examples=30)
+def test_however_often_it_is_killed_a_run_computes_the_batches_of_an_undisturbed_one(ids, batch_size, attempts):
+    """With any number of shares, each killed after so many of its batches: in fp32 the results are then the same bytes."""
+    undisturbed = list(plan(ids, {}, batch_size))
+    asked = []
+    with TemporaryDirectory() as directory:
+        rows = Path(directory) / "rows"
+        for of, survived in attempts:
+            files = [path.name for path in rows.glob("batch-*.json")]
+            for number in range(of):
+
+                def compute(batch, left=[survived[number]]):  # noqa: B006 (one counter for each share)
+                    if not left[0]:
+                        raise Killed
+                    left[0] -= 1
+                    asked.append(batch)
+                    return batch
+
+                with suppress(Killed):
+                    RowJournal(rows).fill(
+                        RowWork(ids, batch_size, compute), share_of(Path(directory), number, of, files)
+                    )
+        RowJournal(rows).compute(ids, batch_size, lambda batch: asked.append(batch) or batch)
+    assert sorted(asked) == sorted(undisturbed)
+
+
+class Killed(Exception):
+    """What stands for a kill."""
 
 
 def test_a_share_leaves_out_what_is_there_and_counts_its_own_rows(tmp_path):

@@ -31,3 +31,31 @@ def test_rows_that_were_selected_in_between_are_kept():
         layer.batch_select_indices(torch.tensor([1]))
     new = [state[:1] for state in states(1, 1)]
     assert torch.equal(ours.update(*new)[0], stock.update(*new)[0])
+
+
+def test_a_line_takes_another_prompt_at_its_right_end():
+    layer, prompt = RoomyLayer(8), DynamicLayer()
+    layer.update(*states(0, 5))
+    before = layer.keys.clone()
+    keys, values = prompt.update(*states(1, 3))
+    layer.place(torch.tensor([1]), prompt, torch.tensor([0]), (2, 5))
+    assert torch.equal(layer.keys[1, :, 2:], keys[0]) and torch.equal(layer.values[1, :, 2:], values[0])
+    assert torch.equal(layer.keys[0], before[0]) and torch.equal(layer.keys[1, :, :2], before[1, :, :2])
+
+
+def test_an_empty_layer_takes_prompts_between_zeros():
+    layer, prompt = RoomyLayer(8), DynamicLayer()
+    keys, _ = prompt.update(*states(1, 3))
+    layer.place(torch.tensor([2, 0]), prompt, torch.tensor([0, 1]), (3, 5))
+    assert layer.keys.shape == (3, 3, 5, 4) and not layer.keys[1].any() and not layer.keys[:, :, :2].any()
+    assert torch.equal(layer.keys[2, :, 2:], keys[0]) and torch.equal(layer.keys[0, :, 2:], keys[1])
+
+
+def test_what_is_dropped_at_the_left_does_not_come_back():
+    ours, stock = RoomyLayer(8), DynamicLayer()
+    for layer in (ours, stock):
+        layer.update(*states(0, 5))
+    ours.drop_left(2)
+    stock.keys, stock.values = stock.keys[:, :, 2:], stock.values[:, :, 2:]
+    for mine, theirs in zip(ours.update(*states(1, 1)), stock.update(*states(1, 1)), strict=True):
+        assert torch.equal(mine, theirs)

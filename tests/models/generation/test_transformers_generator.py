@@ -73,13 +73,65 @@ def test_tokens_beyond_the_tokenizer_are_never_made(generator):
 def test_finished_rows_leave_the_batch(generator, monkeypatch):
     sizes = []
     forward = generator._forward
-    monkeypatch.setattr(
-        generator, "_forward", lambda ids, mask, cache: sizes.append(len(ids)) or forward(ids, mask, cache)
-    )
+    monkeypatch.setattr(generator, "_forward", lambda ids, *rest: sizes.append(len(ids)) or forward(ids, *rest))
     made = generator.generate(PROMPTS * 8, Sampling(40, temperature=2.0), list(range(40)))
     unfinished = [sum(generation.tokens > step for generation in made) for step in range(1, len(sizes))]
     assert all(size <= count / (1 - 0.125) + 1 for size, count in zip(sizes[1:], unfinished, strict=True))
     assert sizes[-1] < 40
+
+
+@pytest.fixture
+def few_lines(monkeypatch):
+    monkeypatch.setattr("alignflow.models.generation.transformers_generator.LINES", 4)
+
+
+def test_prompts_that_wait_take_the_lines_of_rows_that_ended_and_nothing_changes(generator, monkeypatch):
+    prompts = [[1, *range(40, 40 + (7 * index) % 23)] for index in range(40)]
+    sampling, seeds = Sampling(30, temperature=1.5, logps=True), list(range(40))
+    alone = [generator.generate([prompt], sampling, [seed])[0] for prompt, seed in zip(prompts, seeds, strict=True)]
+    widths = []
+    forward = generator._forward
+    monkeypatch.setattr("alignflow.models.generation.transformers_generator.LINES", 4)
+    monkeypatch.setattr(
+        generator, "_forward", lambda ids, *rest: widths.append(tuple(ids.shape)) or forward(ids, *rest)
+    )
+    together = generator.generate(prompts, sampling, seeds)
+    assert together == alone
+    for one, other in zip(together, alone, strict=True):
+        assert one.logps == pytest.approx(other.logps, abs=1e-4)
+    steps = [count for count, width in widths if width == 1]
+    assert max(steps) == 4 and sum(steps) < 1.4 * sum(generation.tokens for generation in alone)
+
+
+def test_the_samples_of_one_prompt_share_its_prefill_when_they_wait_too(generator, few_lines, monkeypatch):
+    prefilled = []
+    forward = generator._forward
+    monkeypatch.setattr(
+        generator,
+        "_forward",
+        lambda ids, *rest: (prefilled.append(len(ids)) if ids.shape[1] > 1 else None) or forward(ids, *rest),
+    )
+    generator.generate([[1, 40 + index // 4, 60] for index in range(40)], Sampling(8, temperature=2.0), list(range(40)))
+    assert sum(prefilled) <= 20
+
+
+def test_log_probabilities_are_those_of_the_drawn_tokens(generator, model):
+    sampling = Sampling(16, temperature=1.3, top_k=20, top_p=0.9, logps=True)
+    for prompt, made in zip(PROMPTS, generator.generate(PROMPTS, sampling, range(5)), strict=True):
+        tokens = [*made.ids, *([made.stop] if made.ended else [])]
+        assert len(made.logps) == len(tokens) == made.tokens
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1]
+        for token, row, logp in zip(tokens, logits[:, : len(generator.tokenizer)] / 1.3, made.logps, strict=True):
+            best = torch.softmax(row, -1).topk(20)
+            weights = best.values / best.values.sum()
+            weights = torch.where(weights.cumsum(-1) - weights < 0.9, weights, 0)
+            expected = (weights / weights.sum())[best.indices == token].log()
+            assert logp == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_no_log_probabilities_where_none_are_asked_for(generator):
+    assert generator.generate(PROMPTS[:1], Sampling(4), [0])[0].logps is None
 
 
 def test_option_scores_are_log_probabilities_of_the_next_token(generator, model):
