@@ -237,6 +237,12 @@ def prompt_digest(messages: Sequence[dict[str, str]]) -> str:
     return hashlib.sha256(normalise_text(prompt_text(messages)).encode()).hexdigest()
 
 
+def pair_key(prompt: Sequence[dict[str, str]], first: str, second: str) -> tuple[str, bool]:
+    """A name for a prompt with two answers, the same in either order; and whether the order is turned. Texts count as `normalise_text` has them."""
+    one, other = normalise_text(first), normalise_text(second)
+    return "\n".join((prompt_digest(prompt), *sorted((one, other)))), one > other
+
+
 _SORTED_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
 

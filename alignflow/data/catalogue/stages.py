@@ -85,7 +85,7 @@ STAGES: Mapping[str, Stage] = {
         "alignflow.models.judges.label:label",
         "An AI judge turns candidates into pairs, rankings and good or bad answers.",
         config=generation.LabelConfig,
-        takes=("completions", "policy?", "reward_model?"),
+        takes=("completions", "policy?", "reward_model?", "preferences?"),
         makes="dataset",
         generates=True,
         version="4",

@@ -71,9 +71,9 @@ def detect(rows: list[Row], where: str, kind: str | None = None) -> str:
         usable = [each for each in wanted if (name, each) not in NEVER_FOUND]
         able[name] = sum(any(_parses(name, row, each) for each in usable) for row in _assembled(name, fitting))
         alike[name] = len(fitting)
-    for votes in (able, alike):
-        if best := max(votes.values()):
-            return _named(next(name for name in SIGNS if votes[name] == best), kind, bool(able[name]), where)
+    for counted in (able, alike):
+        if best := max(counted.values()):
+            return _named(next(name for name in SIGNS if counted[name] == best), kind, bool(able[name]), where)
     columns = sorted({str(name) for row in rows for name in row})
     raise DataError(
         f"no known format has the columns {cut(', '.join(columns[:12])) or '(none)'}",

@@ -133,7 +133,9 @@ def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
     if kind in _ANSWERED and label_or_none(row) is False:
         raise RowError("labelled_bad")
     weights = _ROW_WEIGHTS if kind != PAIRS else tuple(name for name in _ROW_WEIGHTS if name != "weight")
-    if kind not in _NOT_TRAINED_ON and not trained({name: row[name] for name in weights if name in row}, is_answer=True):
+    if kind not in _NOT_TRAINED_ON and not trained(
+        {name: row[name] for name in weights if name in row}, is_answer=True
+    ):
         raise RowError("nothing_to_train")
     if kind == "texts":
         return table[kind](row)

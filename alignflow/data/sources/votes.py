@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alignflow.data.records import assistant, normalise_text, prompt_digest
+from alignflow.data.records import assistant, pair_key
 from alignflow.data.sources.alpaca import request
 from alignflow.data.sources.base import Messages, Row, RowError, column, is_blank, number, probability
 from alignflow.data.sources.columns import renamed
@@ -39,7 +39,9 @@ _WORD = re.compile(
     r"[\[( ]*(?:model|response|answer|output|completion|assistant|option)?[ _-]*(a|b|1|2|left|right|first|second)[\]) ]*"
 )
 _SIDES = {"a": 1.0, "1": 1.0, "left": 1.0, "first": 1.0, "b": 0.0, "2": 0.0, "right": 0.0, "second": 0.0}
-_TIES = frozenset({"tie", "tied", "t", "draw", "equal", "same", "both", "neither", "tie (bothbad)", "both_bad", "c", "[[c]]"})
+_TIES = frozenset(
+    {"tie", "tied", "t", "draw", "equal", "same", "both", "neither", "tie (bothbad)", "both_bad", "c", "[[c]]"}
+)
 
 
 @dataclass(frozen=True)
@@ -202,9 +204,7 @@ def _completions(row: Row) -> list[Row]:
 
 def item_of(row: Row) -> tuple[str, bool]:
     """A name for the prompt and its two answers, the same in either order; and whether they stand in the other order."""
-    prompt, first, second = two_answers(row)
-    sides = [normalise_text(text) for text in (first, second)]
-    return "\n".join((prompt_digest(prompt), *sorted(sides))), sides[0] > sides[1]
+    return pair_key(*two_answers(row))
 
 
 def gathered(rows: list[tuple[int, Row]], columns: Mapping[str, str]) -> list[tuple[int, Row]]:
@@ -243,7 +243,10 @@ def _with_votes(row: Row, votes: Sequence[Vote], columns: Mapping[str, str]) -> 
     words = {1.0: "a", 0.0: "b", 0.5: "tie"}
     names = ("annotator", "weight", "confidence")
     told = [
-        {"preference": words[vote.share], **{name: value for name in names if (value := getattr(vote, name)) is not None}}
+        {
+            "preference": words[vote.share],
+            **{name: value for name in names if (value := getattr(vote, name)) is not None},
+        }
         for vote in last.values()
     ]
     return {**{name: value for name, value in row.items() if name not in names}, "votes": told}

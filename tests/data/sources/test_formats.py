@@ -106,7 +106,13 @@ ROWS = [
         "votes",
         "preferences",
         {"prompt": "q", "response_a": "b", "response_b": "a", "preference": "b", "annotator": "anna", "weight": 2},
-        {"prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b"), "judge": "human:anna", "weight": 2.0},
+        {
+            "prompt": user("q"),
+            "chosen": assistant("a"),
+            "rejected": assistant("b"),
+            "judge": "human:anna",
+            "weight": 2.0,
+        },
     ),
     (
         "votes",

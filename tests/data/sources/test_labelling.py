@@ -31,7 +31,10 @@ def test_every_format_of_pairs_keeps_them(name):
 
 
 def test_an_annotator_makes_the_labeller_a_person_unless_a_judge_is_named():
-    assert labelling({"annotator": "anna"}) == {"judge": "human:anna"} and labelling({"annotator_id": 7})["judge"] == "human:7"
+    assert (
+        labelling({"annotator": "anna"}) == {"judge": "human:anna"}
+        and labelling({"annotator_id": 7})["judge"] == "human:7"
+    )
     assert labelling({"annotator": "anna", "judge": "llm"}) == {"judge": "llm"}
 
 
@@ -42,7 +45,8 @@ def test_what_is_missing_is_missing_and_no_number():
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"), [("much", "unknown_weight"), (-0.5, "unknown_weight"), (False, "nothing_to_train"), ("0", "nothing_to_train")]
+    ("value", "reason"),
+    [("much", "unknown_weight"), (-0.5, "unknown_weight"), (False, "nothing_to_train"), ("0", "nothing_to_train")],
 )
 def test_a_weight_is_a_number_above_zero(value, reason):
     with pytest.raises(RowError, match=reason):

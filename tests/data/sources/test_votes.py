@@ -10,7 +10,17 @@ from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.records import assistant, user
 from alignflow.data.sources.base import RowError
 from alignflow.data.sources.detect import detect
-from alignflow.data.sources.votes import Vote, gathered, is_votes, item_of, parse, share, share_of, two_answers, votes_of
+from alignflow.data.sources.votes import (
+    Vote,
+    gathered,
+    is_votes,
+    item_of,
+    parse,
+    share,
+    share_of,
+    two_answers,
+    votes_of,
+)
 
 PAIR = {"prompt": "q", "response_a": "yes", "response_b": "no"}
 PANDA = {"instruction": "q", "input": "i", "response1": "yes", "response2": "no"}
@@ -55,7 +65,9 @@ def test_disagreement_of_several_becomes_the_share_of_the_winner():
     assert pair["prompt"] == user("q\n\ni") and pair["chosen"] == assistant("no")
     assert pair["soft_label"] == pytest.approx(5 / 6) and pair["judge"] == "human"
     (other,) = parse({**PAIR, "votes": ["a", "a", "b"], "human_preference": "b"}, "preferences")
-    assert other["chosen"] == assistant("yes") and other["soft_label"] == pytest.approx(2 / 3), "votes before what was made of them"
+    assert other["chosen"] == assistant("yes") and other["soft_label"] == pytest.approx(2 / 3), (
+        "votes before what was made of them"
+    )
 
 
 def test_weights_of_votes_weigh_the_share_and_their_mean_weighs_the_row():
@@ -65,7 +77,8 @@ def test_weights_of_votes_weigh_the_share_and_their_mean_weighs_the_row():
 
 
 @pytest.mark.parametrize(
-    ("votes", "reason"), [(["tie"], "tie"), (["tie", "tie"], "tie"), (["a", "b"], "no_majority"), (["a", "what"], "unknown_verdict")]
+    ("votes", "reason"),
+    [(["tie"], "tie"), (["tie", "tie"], "tie"), (["a", "b"], "no_majority"), (["a", "what"], "unknown_verdict")],
 )
 def test_a_share_of_one_half_is_no_pair_and_says_why(votes, reason):
     with pytest.raises(RowError, match=reason):
@@ -90,13 +103,18 @@ def test_rows_of_one_vote_each_are_put_together_in_either_order():
     assert [at for at, _ in found] == [1, 2] and found[1][1] == rows[1]
     assert [vote.share for vote in votes_of(found[0][1])] == [1.0, 1.0, 0.5]
     (pair,) = parse(found[0][1], "preferences")
-    assert pair["soft_label"] == pytest.approx(5 / 6) and pair["chosen"] == assistant("yes") and pair["judge"] == "human"
+    assert (
+        pair["soft_label"] == pytest.approx(5 / 6) and pair["chosen"] == assistant("yes") and pair["judge"] == "human"
+    )
 
 
 def test_of_one_person_s_votes_the_last_one_counts():
     rows = [{**PAIR, "preference": word, "annotator": "anna"} for word in ("a", "b")]
     ((_, row),) = gathered(list(enumerate(rows)), {})
-    assert parse(row, "preferences")[0]["chosen"] == assistant("no") and parse(row, "preferences")[0]["judge"] == "human:anna"
+    assert (
+        parse(row, "preferences")[0]["chosen"] == assistant("no")
+        and parse(row, "preferences")[0]["judge"] == "human:anna"
+    )
 
 
 def test_rows_under_other_names_are_put_together_too():

@@ -48,9 +48,7 @@ def trained(kind, base, pairs, rows, run):
         answers = 2 * rows if kind == "apo_zero_unpaired" else rows
         config = AlignConfig(method=kind, sft_coefficient=0.5, batch_size=answers, **STEPS)
         metrics = train_offline(config, policy=base, reference=None, preferences=pairs, run=run)
-    return metrics, {
-        name: value for file in run.out.glob("*.safetensors") for name, value in load_file(file).items()
-    }
+    return metrics, {name: value for file in run.out.glob("*.safetensors") for name, value in load_file(file).items()}
 
 
 @pytest.mark.parametrize("kind", [*METHODS, "reward/bradley_terry", "reward/ranking", "reward/binary"])
