@@ -9,6 +9,7 @@ import traceback
 import typer
 
 from alignflow.cli import (
+    annotate,
     chat,
     check_losses,
     compare,
@@ -50,6 +51,7 @@ for module in (
     inspect,
     check_losses,
     label,
+    annotate,
     schedule,
     server,
 ):
