@@ -29,6 +29,7 @@ from alignflow.models.judges.base import (
     verdict_from_scores,
 )
 from alignflow.models.judges.blanks import is_blank, same_answer
+from alignflow.models.judges.label_card import write_label_card
 from alignflow.models.judges.label_statistics import label_statistics, unanswered
 from alignflow.models.judges.label_tables import LabelledPrompt, candidates_of, write_answers, write_pairs
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
@@ -60,12 +61,13 @@ def label(
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
         results = RowJournal(run.rows, run.note).compute(*_work(config, judge, rows, run))
         labelled = [_labelled(config, judge, row, result) for row, result in zip(rows, results, strict=True)]
-        pointwise = judge.pointwise
+        pointwise, fingerprint = judge.pointwise, judge.fingerprint
     statistics = label_statistics(labelled, pointwise)
     statistics |= write_pairs(labelled, config, run, preferences)
     statistics |= write_answers(labelled, config, run)
     _check_labels(statistics, config)
     write_json(run.out / "statistics.json", statistics)
+    write_label_card(config, fingerprint, statistics, run.out, completions, preferences)
     _warn(statistics, run)
     if not pointwise and config.judge.name not in catalogue.JUDGES:
         run.note(WIN_RATES)
