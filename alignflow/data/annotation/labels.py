@@ -24,7 +24,7 @@ def labels_of_annotation(directory: Path, pairs: Iterable[Any]) -> Labels:
     """What the annotators of a directory said; skipped pairs are no label."""
     words = {"a": 1.0, "b": 0.0, "tie": 0.5}
     keys = {pair.id: pair_key(pair.prompt, pair.response_a, pair.response_b) for pair in pairs}
-    return {
+    found = {
         name: {
             keys[item][0]: _said(words[answer.preference], keys[item][1])
             for item, answer in answers.items()
@@ -32,6 +32,7 @@ def labels_of_annotation(directory: Path, pairs: Iterable[Any]) -> Labels:
         }
         for name, answers in votes_by_annotator(directory).items()
     }
+    return {name: own for name, own in found.items() if own}
 
 
 def labels_of_file(path: str) -> tuple[Labels, dict[str, int]]:

@@ -70,6 +70,7 @@ def take_pairs(rows: Iterable[Mapping[str, Any]], max_pairs: int | None, per_pro
                 left_out["equal answers"] += 1
             else:
                 pair = _pair(row["prompt"], first, second)
+                left_out["the same pair twice"] += pair.id in made
                 made[pair.id] = pair
         chosen = sorted(made, key=lambda name: draw(f"pair/{name}"))[:per_prompt]
         left_out["other pairs of the same prompt"] += len(made) - len(chosen)

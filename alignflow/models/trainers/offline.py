@@ -132,15 +132,8 @@ def train_offline(
     # A value network never is an adapter.
     whole = config.model_copy(update={"lora": None})
     beside = {} if value is None else {VALUE: make_engine(value.model, whole, run.runtime)}
-    plan = Plan(
-        "align",
-        rows.lengths,
-        denominators(rows.weight, len(rows)),
-        rows.ids,
-        token_denominators(rows.weight, rows.wanted_tokens()),
-        figures,
-        beside,
-    )
+    counts, tokens = denominators(rows.weight, len(rows)), token_denominators(rows.weight, rows.wanted_tokens())
+    plan = Plan("align", rows.lengths, counts, rows.ids, tokens, figures, beside)
     before = wanted_logps(sides["heldout"], run)
     metrics = fit(
         engine,
