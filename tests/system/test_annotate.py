@@ -110,8 +110,14 @@ def test_twenty_pairs_are_labelled_resumed_exported_mixed_and_learnt_from(browse
     output = copy("run", TINY, *mixed, "--set", "evaluate=null", "--set", "report=null", "--set", "reward=null")
     assert "given pairs beside" in output
     check_mix(copy, 19 - ties)
-    figures = json.loads(copy("annotate", directory, "--report", "--json", "--with", "label"))
-    assert figures["labellers"]["anna"] == 19 and any("rubric" in two["labellers"] for two in figures["pairs"]) is False
+    judged = next(
+        each["key"]
+        for path in (copy.store / "artifacts").glob("label-*/manifest.json")
+        if "preferences" not in (each := json.loads(path.read_text()))["inputs"]
+    )
+    figures = json.loads(copy("annotate", directory, "--report", "--json", "--with", judged))
+    assert figures["labellers"]["anna"] == 19 and figures["labellers"]["rubric"] > 0
+    assert any(two["labellers"] == ["anna", "rubric"] and two["items"] > 0 for two in figures["pairs"])
 
 
 def check_mix(copy, people):
