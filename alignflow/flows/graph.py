@@ -293,12 +293,20 @@ class _Steps:
         return (own[0], Link("prepare", own[0])) if own else None
 
     def _labelled(self, kinds: Sequence[str]) -> tuple[str, Link] | None:
-        """What the step `label` makes that is of one of these kinds; None where the recipe labels nothing."""
-        return (
-            next(((kind, Link("label", kind)) for kind in kinds if kind in LABELLED), None)
-            if "label" in self.made
-            else None
-        )
+        """What the step `label` makes that is of one of these kinds; None where the recipe labels nothing.
+
+        Labels of people are pairs, so that where they are mixed in, pairs are what it gives.
+        """
+        made = [kind for kind in kinds if kind in LABELLED] if "label" in self.made else []
+        if made and self.mixes:
+            if "preferences" not in made:
+                raise RecipeError(
+                    f"label.mix gives pairs, and what is to learn from them takes {' or '.join(made)} alone",
+                    where="label.mix",
+                    do="take a method or a reward.loss that learns from pairs, or set label.mix to off",
+                )
+            made = ["preferences"]
+        return (made[0], Link("label", made[0])) if made else None
 
     def _reference(
         self, method: catalogue.Method, max_length: int, checkpoint: str, data: dict[str, Link | None]

@@ -139,6 +139,15 @@ def test_pairs_of_people_are_mixed_with_the_judges_where_that_is_asked_for(answe
     assert steps["reward"].inputs["preferences"] == Link("label", "preferences")
 
 
+def test_methods_of_other_kinds_learn_from_the_mixed_pairs_or_are_refused():
+    data = {"preferences": SOURCE, "prompts": SOURCE}
+    steps = {node.name: node for node in nodes(recipe(data=data, align={"method": "kto"}, reward=None, **MIX))}
+    assert steps["align"].inputs["preferences"] == Link("label", "preferences")
+    assert "unpaired" not in steps["align"].inputs
+    with pytest.raises(RecipeError, match="takes rankings alone"):
+        names(data=data, align={"method": "dro_v"}, reward=None, **MIX)
+
+
 def test_without_mixing_pairs_of_people_are_all_there_is():
     assert "label" not in names(data={"preferences": SOURCE, "prompts": SOURCE}, model={"path": "m"})
     assert "preferences" not in {n.name: n for n in nodes(recipe())}["label"].inputs

@@ -60,7 +60,7 @@ STAGES: Mapping[str, Stage] = {
         config=inputs.PrepareConfig,
         takes=("tokenizer",),
         makes="dataset",
-        version="5",
+        version="6",
         without_torch=True,
     ),
     "sft": Stage(
@@ -88,7 +88,7 @@ STAGES: Mapping[str, Stage] = {
         takes=("completions", "policy?", "reward_model?", "preferences?"),
         makes="dataset",
         generates=True,
-        version="4",
+        version="5",
         fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(

@@ -164,7 +164,8 @@ class PrepareConfig(StageConfig):
         default=(), description="Prompts to sample answers for; empty: those of the demonstrations."
     )
     preferences: tuple[SourceConfig, ...] = Field(
-        default=(), description="Pairs that you already have: sample and label are then left out."
+        default=(),
+        description="Pairs that you already have: sample and label are then left out, unless `label.mix` puts them beside the judge's.",
     )
     completions: tuple[SourceConfig, ...] = Field(
         default=(), description="Completions that you already have: sampling is then left out."
