@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.records import assistant, user
 from alignflow.data.sources.base import RowError
 from alignflow.data.sources.detect import detect
@@ -147,7 +146,3 @@ def test_two_answers_without_a_verdict_are_no_votes(row):
     assert not is_votes(row)
     with pytest.raises(RowError, match="no_verdict"):
         votes_of(row)
-
-
-def test_sources_have_a_least_confidence(tmp_path):
-    assert SourceConfig(path="x.jsonl").min_confidence == 0.0
