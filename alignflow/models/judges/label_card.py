@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from alignflow.data import catalogue
 from alignflow.data.artifacts import artifact_of, checked_manifest
 from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.dataset_cards import CARD, card_of, tables_of
 from alignflow.data.own_module import short
 from alignflow.models.generation.base import generator_identity
-from alignflow.models.judges.base import judge_row
 
 
 def write_label_card(
@@ -40,7 +40,7 @@ def write_label_card(
 
 def _facts(config: LabelConfig, fingerprint: str, statistics: Mapping[str, Any]) -> dict[str, str]:
     judge, name = config.judge, short(config.judge.name)
-    facts = {"judge": f"{name}, version {judge_row(judge.name).version}"}
+    facts = {"judge": f"{name}, {_version(judge.name)}"}
     if judge.options:
         options = {option: _without_place(value) for option, value in judge.options.items()}
         facts["options of the judge"] = json.dumps(options, sort_keys=True, ensure_ascii=False, default=str)
@@ -63,6 +63,10 @@ def _facts(config: LabelConfig, fingerprint: str, statistics: Mapping[str, Any])
         )
         facts["agreement of the judge with people"] = _rate(agreement)
     return facts
+
+
+def _version(judge: str) -> str:
+    return f"version {catalogue.JUDGES[judge].version}" if judge in catalogue.JUDGES else "of the user's own"
 
 
 def _without_place(value: Any) -> Any:

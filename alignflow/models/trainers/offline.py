@@ -191,16 +191,17 @@ def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:
 
 
 def parted_losses(
-    method: BoundMethod, answers: OfflineBatch, weigh: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss
+    method: BoundMethod, answers: OfflineBatch, weigh: Callable[[torch.Tensor], torch.Tensor] | None = None
 ) -> tuple[LossOutput, dict[str, torch.Tensor]]:
     """The loss with gradients of the policy alone and, where a value network learns beside it, its sum with those of that network
     alone: two engines, two graphs. `weigh` multiplies a loss per row, (rows,), with the rows' weights.
     """
     values = answers.statistics.get("values")
     if values is None:
-        return _weighed_output(method(answers), weigh), {}
+        return (method(answers) if weigh is None else _weighed_output(method(answers), weigh)), {}
     of_policy = replace(answers, statistics={**answers.statistics, "values": values.detach()})
     of_values = replace(answers, logps=answers.logps.detach())
+    weigh = weigh or (lambda loss: loss)
     return _weighed_output(method(of_policy), weigh), {VALUE: weigh(method(of_values).loss).sum()}
 
 
