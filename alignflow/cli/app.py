@@ -9,6 +9,7 @@ import traceback
 import typer
 
 from alignflow.cli import (
+    annotate,
     chat,
     check_losses,
     compare,
@@ -19,6 +20,7 @@ from alignflow.cli import (
     new,
     node,
     plan,
+    push,
     run,
     schedule,
     server,
@@ -47,9 +49,11 @@ for module in (
     compare,
     chat,
     export,
+    push,
     inspect,
     check_losses,
     label,
+    annotate,
     schedule,
     server,
 ):

@@ -1,8 +1,10 @@
-"""`alignflow export`: a model as a directory of its own."""
+"""`alignflow export`: a model or a data set as a directory of its own, in the form of the Hub."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,28 +13,66 @@ from rich.markup import escape
 
 from alignflow.cli.chat import find_model
 from alignflow.cli.terminal import Console
+from alignflow.data.adapters import is_adapter
+from alignflow.data.dataset_export import export_dataset
+from alignflow.data.reward_ensembles import is_ensemble
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.pins import using
+
+MODELS = ("checkpoint", "reward_model")
+Write = Callable[[Path], list[str]]
+"""Writes to a directory; returns lines that say what."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("export")(export_model)
+    app.command("export")(export_result)
 
 
-def export_model(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="Key or path of a checkpoint or reward model.")],
+def export_result(
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="Key of a model or data set of the store, a step, or path of a model.")
+    ],
     directory: Annotated[
         Path, typer.Argument(metavar="DIRECTORY", help="Where to write it; must not exist, or be empty.")
     ],
 ) -> None:
-    """Write a model as a Hugging Face directory that needs nothing beside it; an adapter is merged into its base, and of an ensemble
-    of reward models each member is written."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    """Write a model as a Hugging Face directory that needs nothing beside it (an adapter is merged into its base, and of an ensemble
+    of reward models each member is written), or a data set with its card as `datasets.load_dataset` reads it."""
     console = Console()
-    with (
-        find_model(reference, "export", ("checkpoint", "reward_model")) as (name, path),
-        console.status(f"writing {name}"),
-    ):
-        from alignflow.models.export import export
-
-        export(path, directory)
+    with exported(reference, "export") as (name, _, write), console.status(f"writing {name}"):
+        lines = write(directory)
     console.print(f"{name}: {escape(str(directory))}", highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def exported(reference: str, command: str) -> Iterator[tuple[str, str, Write]]:
+    """Name, kind (model or dataset) and writer of what a reference names; inside the block gc leaves it alone.
+
+    Raises:
+        UserError: it names neither a model nor a data set; as what `command` says.
+    """
+    if not _is_path_of_model(reference):
+        store = ArtifactStore(for_reading=True)
+        manifest = store.resolve(reference)
+        if manifest.kind == "dataset":
+            with using(store, manifest.key):
+                payload = store.payload(store.manifest(manifest.key).ref())
+                yield manifest.key[:16], "dataset", lambda out: export_dataset(manifest, payload, out)
+            return
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    with find_model(reference, command, MODELS) as (name, path):
+
+        def write(out: Path) -> list[str]:
+            from alignflow.models.export import export
+
+            export(path, out)
+            return []
+
+        yield name, "model", write
+
+
+def _is_path_of_model(reference: str) -> bool:
+    return (Path(reference) / "config.json").is_file() or is_adapter(reference) or is_ensemble(reference)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ EXCERPT = 200
 """Characters of the example of a reason."""
 CHUNK_ROWS, CHUNK_CHARACTERS = 1000, 1 << 23
 """A chunk ends with so many rows, or with the row that makes it so large. Nothing that is written depends on where chunks end."""
-PUT_TOGETHER = ("oasst",)
-"""Formats whose raw rows may be put together before they are parsed."""
+PUT_TOGETHER: Mapping[str, Callable[[Any], bool]] = {"oasst": is_message, "votes": lambda row: True}
+"""Formats whose raw rows may be put together before they are parsed, and whether a row is one of those."""
 NOT_OF_THIS_SHAPE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
 """What a parser may meet where data of any shape is under a known column's name."""
 
@@ -138,7 +138,7 @@ class Assembled:
     """Numbered rows as the parser of a format takes them, one after the other.
 
     Rows of a format that is not PUT_TOGETHER may be RawLine, and stay as they are. Messages of OpenAssistant that are rows of their own become trees,
-    for which all rows from the first such one on are held.
+    and votes on the same two answers one row, for which all rows from the first such one on are held.
 
     Attributes:
         put_together: By how much their number fell.
@@ -153,9 +153,9 @@ class Assembled:
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         rows = self._looked_at() if self._name in PUT_TOGETHER else iter(self._rows)
         for at, row in rows:
-            if self._name in PUT_TOGETHER and is_message(row):
+            if self._name in PUT_TOGETHER and PUT_TOGETHER[self._name](row):
                 held = [(at, row), *rows]
-                together = assembled(self._name, held)
+                together = assembled(self._name, held, self._source.columns)
                 self.put_together = len(held) - len(together)
                 yield from together
             else:
@@ -212,6 +212,7 @@ def parse_chunk(
             parsed = parse(WatchedRow(renamed(row, source.columns), found.read), kind)
             for each in parsed:
                 check_row(each)
+                refuse_unsure(each, source.min_confidence)
             new = [{"id": row_id(kind, each), "source": label, **each} for each in parsed]
         except RowError as error:
             _count(found, error.reason, label, at, row)
@@ -228,6 +229,13 @@ def parse_chunk(
     if source.max_rows is not None:
         found.ids = np.array([row["id"] for row in chosen], dtype="S24")
     return found, chosen
+
+
+def refuse_unsure(row: Row, least: float) -> None:
+    """Raise RowError (`low_confidence`) for a pair whose labeller is less sure than `least`; one that does not say it stays."""
+    sure = next((row[name] for name in ("confidence", "soft_label") if row.get(name) is not None), None)
+    if sure is not None and sure < least:
+        raise RowError("low_confidence")
 
 
 def _count(found: ParsedChunk, reason: str, label: str, at: int, row: Row) -> None:

@@ -117,7 +117,7 @@ PREFERENCES = EncodedKind(
     "preferences",
     ("chosen", "rejected"),
     encode_preferences,
-    ("soft_label", "margin", "chosen_ended", "rejected_ended"),
+    ("soft_label", "margin", "chosen_ended", "rejected_ended", "weight"),
 )
 UNPAIRED = EncodedKind("unpaired", ("completion",), encode_completions, ("label", "ended"))
 RANKINGS = EncodedKind("rankings", ("completion",), encode_completions, ("place", "score", "ended"), each_completion)

@@ -112,7 +112,9 @@ class EncodedTable:
             yield
 
     def _values(self, row: dict[str, Any]) -> tuple[float | None, ...]:
-        return tuple(None if row[name] is None else float(row[name]) for name in self._kind.values)
+        """The numbers of a row; a table of an earlier version may lack a column."""
+        found = (row.get(name) for name in self._kind.values)
+        return tuple(None if value is None else float(value) for value in found)
 
     def _commit(self, temporary: Path) -> None:
         """Give the file its name, at once and for all; where another process was first, its file stays, because it may be mapped."""

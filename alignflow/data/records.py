@@ -56,8 +56,17 @@ PREFERENCES = pa.schema(
         ("margin", pa.float64()),  # score difference, or null
         ("score_chosen", pa.float64()),
         ("score_rejected", pa.float64()),
+        ("judge", pa.string()),  # who labelled: a judge's name, human or human:ANNOTATOR; or null
+        ("principle", pa.string()),  # what the judge went by, or null
+        ("rationale", pa.string()),  # why, in the judge's own words, or null
+        ("weight", pa.float64()),  # what the row counts in a loss, above 0; null: 1
+        ("confidence", pa.float64()),  # how sure the labeller is that chosen is better, 0 to 1, or null
+        ("p_given", pa.float64()),  # P(chosen is better) as asked with chosen first, or null
+        ("p_swapped", pa.float64()),  # P(chosen is better) as asked with rejected first, or null
     ]
 )
+LABELLING = ("judge", "principle", "rationale", "weight", "confidence", "p_given", "p_swapped")
+"""Columns of preferences that say how a row came by its label; tables of earlier versions lack them."""
 RANKINGS = pa.schema(
     [
         *_ID,
@@ -226,6 +235,12 @@ def prompt_text(messages: Sequence[dict[str, str]]) -> str:
 def prompt_digest(messages: Sequence[dict[str, str]]) -> str:
     """SHA-256 of the normalised prompt: decides the split, so that no prompt stands on both sides."""
     return hashlib.sha256(normalise_text(prompt_text(messages)).encode()).hexdigest()
+
+
+def pair_key(prompt: Sequence[dict[str, str]], first: str, second: str) -> tuple[str, bool]:
+    """A name for a prompt with two answers, the same in either order; and whether the order is turned. Texts count as `normalise_text` has them."""
+    one, other = normalise_text(first), normalise_text(second)
+    return "\n".join((prompt_digest(prompt), *sorted((one, other)))), one > other
 
 
 _SORTED_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True)

@@ -81,6 +81,7 @@ class _Steps:
         self.reward = ""
         self.round = 0  # of the steps that are added now; 0 outside of a loop
         self.needs = needed_inputs(recipe)
+        self.mixes = bool(recipe.data.preferences) and recipe.label.mix != "off" and not recipe.replace.label
 
     def add(self, base: str, stage: str, config: BaseModel, /, **inputs: Link | None) -> str:
         """Add a step of the round that is built now; returns its name."""
@@ -119,13 +120,19 @@ class _Steps:
         recipe, data = self.recipe, self.recipe.data
         if recipe.replace.align and not recipe.replace.label and "reward" not in recipe.model_fields_set:
             return  # nothing is left to learn from preferences
-        if data.preferences:
+        if data.preferences and not self.mixes:
             return
         if data.completions:
             completions = Link("prepare", "completions")
-        elif (data.prompts or data.demonstrations) and self._preferences_wanted():
+        elif (data.prompts or data.demonstrations or self.mixes) and self._preferences_wanted():
             self.add("sample", "sample", recipe.sample, policy=Link(self.policy), prompts=Link("prepare", "prompts"))
             completions = Link("sample", "completions")
+        elif recipe.label.mix != "off":
+            raise RecipeError(
+                f"label.mix: {recipe.label.mix}, and the recipe has nothing to label and to learn from",
+                where="label.mix",
+                do="give data.prompts or data.completions and a method or reward model that learns from pairs, or set it to off",
+            )
         else:
             return
         needs = needed_model(recipe.label.judge)
@@ -138,6 +145,7 @@ class _Steps:
             completions=completions,
             policy=Link(self.policy) if needs == "policy" else None,
             reward_model=Link("reward") if needs == "reward_model" else None,
+            preferences=Link("prepare", "preferences") if self.mixes else None,
         )
 
     def _preferences_wanted(self) -> bool:
@@ -277,16 +285,28 @@ class _Steps:
         return {name: sources[name] for name in wanted}
 
     def _prepared(self, kinds: Sequence[str]) -> tuple[str, Link] | None:
-        """Data of the recipe's own of one of these kinds: kind and link; the first kind goes before the others. None where there is none."""
-        return next(((kind, Link("prepare", kind)) for kind in kinds if getattr(self.recipe.data, kind)), None)
+        """Data of the recipe's own of one of these kinds: kind and link; the first kind goes before the others. None where there is none.
+
+        Pairs that are mixed with the judge's are not the recipe's own any more: the step `label` gives them.
+        """
+        own = [kind for kind in kinds if getattr(self.recipe.data, kind) and not (kind == "preferences" and self.mixes)]
+        return (own[0], Link("prepare", own[0])) if own else None
 
     def _labelled(self, kinds: Sequence[str]) -> tuple[str, Link] | None:
-        """What the step `label` makes that is of one of these kinds; None where the recipe labels nothing."""
-        return (
-            next(((kind, Link("label", kind)) for kind in kinds if kind in LABELLED), None)
-            if "label" in self.made
-            else None
-        )
+        """What the step `label` makes that is of one of these kinds; None where the recipe labels nothing.
+
+        Labels of people are pairs, so that where they are mixed in, pairs are what it gives.
+        """
+        made = [kind for kind in kinds if kind in LABELLED] if "label" in self.made else []
+        if made and self.mixes:
+            if "preferences" not in made:
+                raise RecipeError(
+                    f"label.mix gives pairs, and what is to learn from them takes {' or '.join(made)} alone",
+                    where="label.mix",
+                    do="take a method or a reward.loss that learns from pairs, or set label.mix to off",
+                )
+            made = ["preferences"]
+        return (made[0], Link("label", made[0])) if made else None
 
     def _reference(
         self, method: catalogue.Method, max_length: int, checkpoint: str, data: dict[str, Link | None]

@@ -6,6 +6,8 @@ import sys
 import pytest
 from tests_support import as_artifact
 
+from alignflow.data.records import assistant, user, write_table
+
 
 @pytest.fixture
 def checkpoint(store, tmp_path):
@@ -30,8 +32,17 @@ def test_a_checkpoint_is_written_and_a_full_directory_refused(checkpoint, tmp_pa
     assert again.returncode == 2 and "not an empty directory" in again.stderr
 
 
-def test_data_is_no_model(store, tmp_path):
-    (tmp_path / "data").mkdir()
+def test_a_data_set_is_written_with_its_card(store, tmp_path):
+    row = {"id": "1", "source": "t", "prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b")}
+    write_table([row], "preferences", tmp_path / "data" / "preferences" / "train.parquet")
     as_artifact(tmp_path / "data", store.root, "label-1", "dataset")
     done = alignflow("export", "label-1", tmp_path / "out")
-    assert done.returncode == 2 and "is a dataset, not a checkpoint or reward_model" in done.stderr
+    assert done.returncode == 0 and "data/train-00000-of-00001.parquet: 1 rows" in done.stdout, done.stderr
+    assert (tmp_path / "out" / "README.md").read_text().startswith("---\n")
+
+
+def test_a_report_is_neither_a_model_nor_data(store, tmp_path):
+    (tmp_path / "data").mkdir()
+    as_artifact(tmp_path / "data", store.root, "report-1", "report")
+    done = alignflow("export", "report-1", tmp_path / "out")
+    assert done.returncode == 2 and "is a report, not a checkpoint or reward_model" in done.stderr

@@ -32,6 +32,16 @@ def test_a_weight_keeps_rows_by_their_hash_and_counts_the_others():
     assert [row for row in whole if row in half] == half
 
 
+def test_pairs_below_the_least_confidence_of_a_source_are_dropped_and_those_that_say_nothing_stay():
+    pair = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    sure = [{"confidence": 0.9}, {"confidence": 0.5, "soft_label": 0.9}, {"soft_label": 0.7}, {}, {"confidence": 0.8}]
+    source = SourceConfig(path="a.jsonl", min_confidence=0.8)
+    numbered = [(place, {**pair, **columns}) for place, columns in enumerate(sure, 1)]
+    found, rows = parse_chunk(numbered, source, "a", "preferences", "trl")
+    assert [row.get("confidence") for row in rows] == [0.9, None, 0.8] and found.dropped == {"low_confidence": 2}
+    assert parse_chunk(numbered, SOURCE, "a", "preferences", "trl")[0].kept == 5
+
+
 def test_counts_of_chunks_add_up_and_the_first_example_stays():
     first, later = (
         ParsedChunk(kept=1, examples={"empty": "one"}),

@@ -372,3 +372,32 @@ def test_of_few_rows_shared_words_contaminate_all(run_prepare, tmp_path):
     training = [{"prompt": f"{COMMON} {row['prompt']}", "completion": row["completion"]} for row in rows(12)]
     with pytest.raises(DataError, match="no demonstrations are left .contaminated 12"):
         run_prepare(training, evaluation=(SourceConfig(path=str(evaluation)),))
+
+
+def test_votes_of_several_people_become_pairs_that_say_who_labelled_and_ties_are_counted(run_prepare, tmp_path):
+    votes = [
+        {
+            "prompt": f"Which river runs through town {index}?",
+            "response_a": f"The river {index}",
+            "response_b": f"No idea about {index}",
+            "preference": ("a", "b", "tie")[index % 3],
+            "annotator": "anna",
+            "weight": 2,
+        }
+        for index in range(30)
+    ]
+    others = [{**row, "annotator": "ben", "preference": "b", "weight": 1} for row in votes[:2]]
+    (tmp_path / "votes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*votes, *others]))
+    source = SourceConfig(path=str(tmp_path / "votes.jsonl"))
+    payload, metrics = run_prepare(rows(20), preferences=(source,), near_duplicate_threshold=1.0)
+    assert statistics(payload, "preferences")["formats"] == {"votes.jsonl": "votes"}
+    assert metrics["preferences/dropped/tie"] == 10.0 and metrics["preferences/kept"] == 20.0
+    found = {
+        row["prompt"][0]["content"]: row
+        for side in ("train", "heldout")
+        for row in read_table(payload / "preferences" / f"{side}.parquet")
+    }
+    assert {row["judge"] for row in found.values()} == {"human", "human:anna"}
+    both, one = (found[f"Which river runs through town {index}?"] for index in (0, 3))
+    assert (both["judge"], both["soft_label"], both["weight"]) == ("human", 2 / 3, 1.5)
+    assert (one["judge"], one["soft_label"], one["weight"]) == ("human:anna", None, 2.0)

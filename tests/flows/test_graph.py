@@ -127,6 +127,37 @@ def test_d2o_takes_lists_before_pairs_with_the_references_scores_of_the_same(dat
     )
 
 
+MIX = {"label": {"mix": "override"}, "model": {"path": "m"}}
+
+
+@pytest.mark.parametrize("answers", [{"prompts": SOURCE}, {"completions": SOURCE}, {}])
+def test_pairs_of_people_are_mixed_with_the_judges_where_that_is_asked_for(answers):
+    steps = {node.name: node for node in nodes(recipe(data={"preferences": SOURCE, **answers}, **MIX))}
+    assert steps["label"].inputs["preferences"] == Link("prepare", "preferences")
+    assert steps["reference"].inputs["preferences"] == Link("label", "preferences")
+    assert ("sample" in steps) == ("completions" not in answers) and "reward" in steps
+    assert steps["reward"].inputs["preferences"] == Link("label", "preferences")
+
+
+def test_methods_of_other_kinds_learn_from_the_mixed_pairs_or_are_refused():
+    data = {"preferences": SOURCE, "prompts": SOURCE}
+    steps = {node.name: node for node in nodes(recipe(data=data, align={"method": "kto"}, reward=None, **MIX))}
+    assert steps["align"].inputs["preferences"] == Link("label", "preferences")
+    assert "unpaired" not in steps["align"].inputs
+    with pytest.raises(RecipeError, match="takes rankings alone"):
+        names(data=data, align={"method": "dro_v"}, reward=None, **MIX)
+
+
+def test_without_mixing_pairs_of_people_are_all_there_is():
+    assert "label" not in names(data={"preferences": SOURCE, "prompts": SOURCE}, model={"path": "m"})
+    assert "preferences" not in {n.name: n for n in nodes(recipe())}["label"].inputs
+
+
+def test_mixing_with_nothing_that_learns_from_pairs_is_refused():
+    with pytest.raises(RecipeError, match="nothing to label and to learn from"):
+        names(data={"preferences": SOURCE, "unpaired": SOURCE}, align={"method": "kto"}, reward=None, **MIX)
+
+
 def test_a_reward_section_that_is_asked_for_is_trained_beside_a_method_that_has_its_own_data():
     assert names(align=TEACHER, reward={}) == [
         "init",

@@ -52,6 +52,11 @@ FORMATS: Mapping[str, Format] = {
         version="4",
         kinds=("preferences", "demonstrations", "unpaired", "completions", "rankings", "prompts", "texts"),
     ),
+    "votes": Format(
+        "alignflow.data.sources.votes:parse",
+        "Two answers (response_a, response_b) and who preferred which: a, b or tie, of one or several annotators.",
+        kinds=("preferences", "completions", "prompts"),
+    ),
     "oasst": Format(
         "alignflow.data.sources.oasst:parse",
         "OpenAssistant: trees of messages with ranks, one tree or one message in a row.",

@@ -60,7 +60,7 @@ STAGES: Mapping[str, Stage] = {
         config=inputs.PrepareConfig,
         takes=("tokenizer",),
         makes="dataset",
-        version="5",
+        version="6",
         without_torch=True,
     ),
     "sft": Stage(
@@ -85,10 +85,10 @@ STAGES: Mapping[str, Stage] = {
         "alignflow.models.judges.label:label",
         "An AI judge turns candidates into pairs, rankings and good or bad answers.",
         config=generation.LabelConfig,
-        takes=("completions", "policy?", "reward_model?"),
+        takes=("completions", "policy?", "reward_model?", "preferences?"),
         makes="dataset",
         generates=True,
-        version="4",
+        version="5",
         fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(

@@ -105,6 +105,23 @@ class LabelConfig(StageConfig):
         le=0.5,
         description="Drop pairs whose preference probability is nearer than this to one half.",
     )
+    mix: Literal["off", "override", "join"] = Field(
+        default="off",
+        description="Pairs of `data.preferences`, as people labelled them, beside the judge's. off: they are all there is, and nothing is labelled; "
+        "override: of a pair that both have labelled, theirs stands; join: the mean of both soft labels, by weight.",
+    )
+    given_weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=1_000_000,
+        description="What a pair of `data.preferences` counts, times its own weight, where a pair of the judge counts 1.",
+    )
+    min_confidence: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Drop pairs whose `confidence`, or else `soft_label`, is lower; a pair with neither stays.",
+    )
     heldout_fraction: float = Field(
         default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt."
     )

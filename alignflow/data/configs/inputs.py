@@ -35,6 +35,18 @@ STANDARD_COLUMNS = (
     "score_rejected",
     "chosen_ended",
     "rejected_ended",
+    "response_a",
+    "response_b",
+    "preference",
+    "votes",
+    "annotator",
+    "judge",
+    "principle",
+    "rationale",
+    "weight",
+    "confidence",
+    "p_given",
+    "p_swapped",
     "messages",
     "conversations",
     "system",
@@ -72,6 +84,12 @@ class SourceConfig(StageConfig):
     )
     weight: float = Field(default=1.0, gt=0, le=1, description="Share of the rows to keep, chosen by their hash.")
     max_rows: int | None = Field(default=None, gt=0, le=1_000_000_000_000, description="Keep at most this many rows.")
+    min_confidence: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Drop pairs whose `confidence`, or else `soft_label`, is lower; a pair with neither stays.",
+    )
     licence: str = Field(
         default="unknown", max_length=1000, description="Licence of the data; travels into manifests and cards."
     )
@@ -146,7 +164,8 @@ class PrepareConfig(StageConfig):
         default=(), description="Prompts to sample answers for; empty: those of the demonstrations."
     )
     preferences: tuple[SourceConfig, ...] = Field(
-        default=(), description="Pairs that you already have: sample and label are then left out."
+        default=(),
+        description="Pairs that you already have: sample and label are then left out, unless `label.mix` puts them beside the judge's.",
     )
     completions: tuple[SourceConfig, ...] = Field(
         default=(), description="Completions that you already have: sampling is then left out."

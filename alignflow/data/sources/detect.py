@@ -10,7 +10,7 @@ from typing import Any
 from alignflow.data import catalogue
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DataError, cut
-from alignflow.data.sources import oasst
+from alignflow.data.sources import oasst, votes
 from alignflow.data.sources.base import Row, RowError
 from alignflow.data.sources.columns import renamed
 from alignflow.data.sources.labels import COLUMNS as LABELS
@@ -46,6 +46,7 @@ SIGNS: Mapping[str, Callable[[Row], bool]] = {
             for name in ("responses", "answers", "completions")
         )
     ),
+    "votes": votes.is_votes,
     "alpaca": lambda row: "instruction" in row,
     "trl": lambda row: "prompt" in row or {"chosen", "rejected"} <= row.keys(),
     "transcript": lambda row: _is_transcript(row.get("text")),
@@ -70,9 +71,9 @@ def detect(rows: list[Row], where: str, kind: str | None = None) -> str:
         usable = [each for each in wanted if (name, each) not in NEVER_FOUND]
         able[name] = sum(any(_parses(name, row, each) for each in usable) for row in _assembled(name, fitting))
         alike[name] = len(fitting)
-    for votes in (able, alike):
-        if best := max(votes.values()):
-            return _named(next(name for name in SIGNS if votes[name] == best), kind, bool(able[name]), where)
+    for counted in (able, alike):
+        if best := max(counted.values()):
+            return _named(next(name for name in SIGNS if counted[name] == best), kind, bool(able[name]), where)
     columns = sorted({str(name) for row in rows for name in row})
     raise DataError(
         f"no known format has the columns {cut(', '.join(columns[:12])) or '(none)'}",
@@ -91,13 +92,17 @@ def _named(name: str, kind: str | None, is_able: bool, where: str) -> str:
     return name
 
 
-def assembled(name: str, rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
-    """Numbered rows as the parser of a format takes them: for `oasst`, the messages of a tree in one row."""
+def assembled(name: str, rows: list[tuple[int, Row]], columns: Mapping[str, str]) -> list[tuple[int, Row]]:
+    """Numbered rows as the parser of a format takes them: for `oasst`, the messages of a tree in one row; for `votes`, all votes on
+    the same two answers. The names of `columns` are those of the source."""
+    if name == "votes":
+        return votes.gathered(rows, columns)
     return oasst.gathered(rows) if name == "oasst" else rows
 
 
 def _assembled(name: str, rows: list[Row]) -> list[Row]:
-    return [row for _, row in assembled(name, list(enumerate(rows)))]
+    """Rows that have the standard names already; votes are told from the first rows one by one."""
+    return [row for _, row in assembled(name, list(enumerate(rows)), {})] if name == "oasst" else rows
 
 
 def first_rows(source: SourceConfig) -> list[Row]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from alignflow.data.sources.base import Row, RowError, flag, is_blank
 from alignflow.data.sources.hermes import is_bare_call, is_call, tells_tools, with_bare_calls, without_marks
+from alignflow.data.sources.labelling import with_labelling
 from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.labels import label_or_none
 from alignflow.data.sources.tool_calls import (
@@ -113,6 +114,8 @@ TURN_KEYS = frozenset(
 _SWITCHED_OFF = (0, "0", "false", "False")
 _ANSWERED = ("demonstrations",)
 """Kinds whose rows teach the one answer of a row as a good one."""
+PAIRS = "preferences"
+"""The kind whose rows have a weight that is a number, and say who labelled them: see `labelling.py`."""
 _NOT_TRAINED_ON = ("texts", "prompts")
 """Kinds whose rows have no answer that a weight could be meant for."""
 
@@ -129,14 +132,16 @@ def parse_with(table: ParserTable, row: Row, kind: str) -> list[Row]:
         refuse_meanings(row, ROW_REASONS)
     if kind in _ANSWERED and label_or_none(row) is False:
         raise RowError("labelled_bad")
+    weights = _ROW_WEIGHTS if kind != PAIRS else tuple(name for name in _ROW_WEIGHTS if name != "weight")
     if kind not in _NOT_TRAINED_ON and not trained(
-        {name: row[name] for name in _ROW_WEIGHTS if name in row}, is_answer=True
+        {name: row[name] for name in weights if name in row}, is_answer=True
     ):
         raise RowError("nothing_to_train")
     if kind == "texts":
         return table[kind](row)
     tools = row_tools(row)
-    return [_given_tools(found, tools) for found in table[kind](row)]
+    found = [_given_tools(each, tools) for each in table[kind](row)]
+    return [with_labelling(each, row) for each in found] if kind == PAIRS else found
 
 
 def _given_tools(row: Row, tools: list[dict[str, Any]]) -> Row:

@@ -29,6 +29,7 @@ from alignflow.models.judges.base import (
     verdict_from_scores,
 )
 from alignflow.models.judges.blanks import is_blank, same_answer
+from alignflow.models.judges.label_card import write_label_card
 from alignflow.models.judges.label_statistics import label_statistics, unanswered
 from alignflow.models.judges.label_tables import LabelledPrompt, candidates_of, write_answers, write_pairs
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
@@ -41,9 +42,17 @@ WIN_RATES = (
 
 
 def label(
-    config: LabelConfig, *, completions: Path, policy: Path | None = None, reward_model: Path | None = None, run: Run
+    config: LabelConfig,
+    *,
+    completions: Path,
+    policy: Path | None = None,
+    reward_model: Path | None = None,
+    preferences: Path | None = None,
+    run: Run,
 ) -> dict[str, float | None]:
     """Judge the candidates of `completions`/train.parquet and write preferences, rankings, unpaired and statistics.
+
+    Pairs that people labelled, in `preferences`, are mixed with the judge's: see `mixing.py`.
 
     Raises DataError where there is nothing to compare, TrainingError where the judge preferred nothing: no pair is left, and where
     limits of the score decide, no answer with a label either.
@@ -52,24 +61,26 @@ def label(
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
         results = RowJournal(run.rows, run.note).compute(*_work(config, judge, rows, run))
         labelled = [_labelled(config, judge, row, result) for row, result in zip(rows, results, strict=True)]
-        pointwise = judge.pointwise
+        pointwise, fingerprint = judge.pointwise, judge.fingerprint
     statistics = label_statistics(labelled, pointwise)
-    write_pairs(labelled, run)
+    statistics |= write_pairs(labelled, config, run, preferences)
     statistics |= write_answers(labelled, config, run)
     _check_labels(statistics, config)
     write_json(run.out / "statistics.json", statistics)
+    write_label_card(config, fingerprint, statistics, run.out, completions, preferences)
     _warn(statistics, run)
     if not pointwise and config.judge.name not in catalogue.JUDGES:
         run.note(WIN_RATES)
     return _metrics(statistics)
 
 
-def fill_labels(
+def fill_labels(  # noqa: PLR0913 (an input of the stage each)
     config: LabelConfig,
     *,
     completions: Path,
     policy: Path | None = None,
     reward_model: Path | None = None,
+    preferences: Path | None = None,
     run: Run,
     share: Share,
 ) -> None:
@@ -270,6 +281,7 @@ def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
         "pairs/train": float(statistics["pairs"]["train"]),
         "pairs/heldout": float(statistics["pairs"]["heldout"]),
         "pairs/judged": float(judged),
+        **_human(statistics),
         "unpaired/good": float(labels["good"]),
         "unpaired/bad": float(labels["bad"]),
         "unpaired/dropped": float(left_out),
@@ -288,4 +300,17 @@ def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
             else {}
         ),
         **({DISAGREEMENT: statistics[DISAGREEMENT]["mean"]} if DISAGREEMENT in statistics else {}),
+    }
+
+
+def _human(statistics: dict[str, Any]) -> dict[str, float | None]:
+    """Metrics of the pairs that people labelled; none where there are none."""
+    agreement = statistics.get("human_agreement")
+    if agreement is None:
+        return {}
+    return {
+        "pairs/given": float(statistics["mixed"]["given"]),
+        "pairs/in_both": float(statistics["mixed"]["both"]),
+        "human_agreement": agreement["rate"],
+        "human_kappa": agreement["kappa"],
     }

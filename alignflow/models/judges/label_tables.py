@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.dropped import kept_line
+from alignflow.data.own_module import short
 from alignflow.data.records import assistant, row_id, write_table
 from alignflow.data.run import Run, write_json
 from alignflow.models.judges.answer_labels import ranking_row, scored_answers, unpaired_rows
 from alignflow.models.judges.base import Candidate
+from alignflow.models.judges.mixing import LOW_CONFIDENCE, Mixed, human_agreement, mixed, read_given
 from alignflow.models.judges.pairing import JudgedPair
 
 _SIDES = ("train", "heldout")
@@ -41,7 +44,7 @@ def candidates_of(row: dict[str, Any]) -> list[Candidate]:
     return [Candidate(row["prompt"], text, flag) for text, flag in zip(row["completions"], ended, strict=True)]
 
 
-def _preference(labelled: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
+def _preference(labelled: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[str, Any]:
     row = labelled.row
     candidates = candidates_of(row)
     chosen, rejected = candidates[pair.chosen], candidates[pair.rejected]
@@ -57,16 +60,60 @@ def _preference(labelled: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
         "margin": pair.margin,
         "score_chosen": labelled.scores[pair.chosen],
         "score_rejected": labelled.scores[pair.rejected],
+        "judge": judge,
+        "principle": getattr(pair.verdict, "principle", None) or None,
+        "rationale": getattr(pair.verdict, "rationale", None) or None,
+        **_orders(pair),
     }
 
 
-def write_pairs(labelled: Sequence[LabelledPrompt], run: Run) -> None:
-    """Write the preferences, and flagged.json where the judge looks for marks."""
-    for side, prompts in _by_side(labelled):
-        pairs = (_preference(prompt, pair) for prompt in prompts for pair in prompt.kept)
-        write_table(pairs, "preferences", run.out / "preferences" / f"{side}.parquet")
+def _orders(pair: JudgedPair) -> dict[str, float | None]:
+    """P(chosen is better) in both orders: as asked with chosen first, and with rejected first; None where scores decided.
+
+    A verdict's orders are those of its own first answer.
+    """
+    if pair.verdict.scores != (None, None):
+        return {"p_given": None, "p_swapped": None}
+    given, swapped = pair.verdict.orders
+    if pair.chosen != pair.first:
+        given, swapped = (None if order is None else 1.0 - order for order in (swapped, given))
+    return {"p_given": given, "p_swapped": swapped}
+
+
+def write_pairs(
+    labelled: Sequence[LabelledPrompt], config: LabelConfig, run: Run, preferences: Path | None = None
+) -> dict[str, Any]:
+    """Write the preferences, mixed with those of people where `preferences` is given, and flagged.json where the judge looks for marks.
+
+    Returns what belongs in statistics.json: see `Mixed.statistics`, and `human_agreement` where there are pairs of people.
+    """
+    given, judge = read_given(preferences), short(config.judge.name)
+    pairs = [(_preference(prompt, pair, judge), prompt.held_out) for prompt in labelled for pair in prompt.kept]
+    found = mixed(pairs, given, config)
+    for side in _SIDES:
+        write_table(getattr(found, side), "preferences", run.out / "preferences" / f"{side}.parquet")
+    statistics = found.statistics()
+    if found.dropped[LOW_CONFIDENCE]:
+        run.warn(
+            f"{found.dropped[LOW_CONFIDENCE]} pairs are below label.min_confidence {config.min_confidence:g} and were left out"
+        )
+    if preferences is not None:
+        judged = [(prompt.row, pair) for prompt in labelled for pair in prompt.judged]
+        statistics["human_agreement"] = agreement = human_agreement(judged, given)
+        run.note(_mixed_line(found, agreement, config))
     if any(prompt.flags is not None for prompt in labelled):
         write_json(run.out / "flagged.json", [row for prompt in labelled for row in _flagged(prompt)])
+    return statistics
+
+
+def _mixed_line(found: Mixed, agreement: dict[str, Any], config: LabelConfig) -> str:
+    counts = found.counts
+    rule = "the given label stands" if config.mix == "override" else "both labels are joined"
+    agreed = f"{agreement['hits']} of {agreement['trials']} decided" if agreement["trials"] else "none decided"
+    return (
+        f"{counts['given']} given pairs beside {counts['judged']} of the judge; {counts['both']} are in both and there {rule}, "
+        f"{counts['changed']} of them against the judge; of {agreement['pairs']} given pairs that the judge has seen it agrees on {agreed}"
+    )
 
 
 def write_answers(labelled: Sequence[LabelledPrompt], config: LabelConfig, run: Run) -> dict[str, Any]:

@@ -134,6 +134,11 @@ class Answers:
         places, _ = self.rows.places(rows)
         return torch.from_numpy(np.flatnonzero(self.rows.wanted[places])).to(self.policy.device)
 
+    def wanted_owners(self, rows: Sequence[int]) -> torch.Tensor:
+        """(answers,) int64: the row of each of the answers of `wanted`, a position among all rows."""
+        places, owners = self.rows.places(rows)
+        return torch.tensor(list(rows), dtype=torch.int64)[owners[self.rows.wanted[places]]]
+
     def nll_of_tokens(self, answers: OfflineBatch, rows: Sequence[int]) -> tuple[float, float]:
         """Sum and count of the NLL of the wanted answers' tokens, nats, and of their prompts' where it is over these, too."""
         wanted, (places, _) = self.wanted(rows), self.rows.places(rows)

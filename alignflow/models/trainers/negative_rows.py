@@ -62,6 +62,7 @@ def rows_of_lists(lists: OfflineRows, path: Path, run: Run) -> OfflineRows:
         lists.soft_label[at],
         label=(~negative).float(),
         score=lists.score[at],
+        weight=None if lists.weight is None else lists.weight[found.rows],
     )
 
 

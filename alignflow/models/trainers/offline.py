@@ -36,6 +36,7 @@ from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.own_reference import own_scores
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.reference_scores import References, fed_by, is_of, read_references, read_sides
+from alignflow.models.trainers.row_weights import denominators, token_denominators, weighed
 from alignflow.models.trainers.second_models import live_model, teacher_of, value_network
 from alignflow.models.trainers.whole_step import StepFigures
 from alignflow.models.trainers.with_prompts import count_prompts
@@ -131,7 +132,8 @@ def train_offline(
     # A value network never is an adapter.
     whole = config.model_copy(update={"lora": None})
     beside = {} if value is None else {VALUE: make_engine(value.model, whole, run.runtime)}
-    plan = Plan("align", rows.lengths, [1.0] * len(rows), rows.ids, rows.wanted_tokens(), figures, beside)
+    counts, tokens = denominators(rows.weight, len(rows)), token_denominators(rows.weight, rows.wanted_tokens())
+    plan = Plan("align", rows.lengths, counts, rows.ids, tokens, figures, beside)
     before = wanted_logps(sides["heldout"], run)
     metrics = fit(
         engine,
@@ -188,16 +190,24 @@ def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:
     return {"score_mean": mean, "score_std": deviation}
 
 
-def parted_losses(method: BoundMethod, answers: OfflineBatch) -> tuple[LossOutput, dict[str, torch.Tensor]]:
+def parted_losses(
+    method: BoundMethod, answers: OfflineBatch, weigh: Callable[[torch.Tensor], torch.Tensor] | None = None
+) -> tuple[LossOutput, dict[str, torch.Tensor]]:
     """The loss with gradients of the policy alone and, where a value network learns beside it, its sum with those of that network
-    alone: two engines, two graphs.
+    alone: two engines, two graphs. `weigh` multiplies a loss per row, (rows,), with the rows' weights.
     """
     values = answers.statistics.get("values")
     if values is None:
-        return method(answers), {}
+        return (method(answers) if weigh is None else _weighed_output(method(answers), weigh)), {}
     of_policy = replace(answers, statistics={**answers.statistics, "values": values.detach()})
     of_values = replace(answers, logps=answers.logps.detach())
-    return method(of_policy), {VALUE: method(of_values).loss.sum()}
+    weigh = weigh or (lambda loss: loss)
+    return _weighed_output(method(of_policy), weigh), {VALUE: weigh(method(of_values).loss).sum()}
+
+
+def _weighed_output(output: LossOutput, weigh: Callable[[torch.Tensor], torch.Tensor]) -> LossOutput:
+    tokens = None if output.token_loss is None else weigh(output.token_loss)
+    return replace(output, loss=weigh(output.loss), token_loss=tokens)
 
 
 def settings_shown(options: BaseModel) -> dict[str, str]:
@@ -217,10 +227,12 @@ def offline_compute(train: Answers, method: BoundMethod, config: AlignConfig) ->
 
     def compute(rows: list[int]) -> StepOutput:
         answers = train.batch(rows, method.whole_step.of(rows))
-        output, beside = parted_losses(method, answers)
+        weight = train.rows.weight
+        output, beside = parted_losses(method, answers, lambda loss: weighed(loss, weight, rows))
         total = output.loss.sum()
         if config.sft_coefficient:
-            total = total + config.sft_coefficient * chosen_nll(train, answers, rows).sum()
+            nll = weighed(chosen_nll(train, answers, rows), weight, train.wanted_owners(rows))
+            total = total + config.sft_coefficient * nll.sum()
         shown = {name: counted(values) for name, values in output.metrics.items()}
         if train.tells_nll:
             shown["nll_loss"] = shown_nll(train, answers, rows, output)
@@ -261,7 +273,7 @@ def check_start(train: Answers, run: Run) -> None:
 
 @torch.no_grad()
 def evaluate_rows(side: Answers, method: BoundMethod, run: Run) -> dict[str, float | None]:
-    """`eval_loss`, `eval_nll_loss` and the loss's metrics on held-out rows, as means over rows.
+    """`eval_loss`, `eval_nll_loss` and the loss's metrics on held-out rows, as means over rows; that of the loss is weighted as in training.
 
     A token loss is a mean over tokens, and so is the NLL of a method with one.
     """
@@ -270,14 +282,16 @@ def evaluate_rows(side: Answers, method: BoundMethod, run: Run) -> dict[str, flo
         return {}
     figures = method.whole_step.held_out()
     sums: dict[str, tuple[float, float]] = {}
-    tokens = float(max(sum(rows.wanted_tokens()), 1))
+    tokens = float(max(sum(token_denominators(rows.weight, rows.wanted_tokens())), 1))
     for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
         answers = side.batch(own.rows, figures(own.rows))
-        output = method(answers)
+        output, chosen = method(answers), own.rows
+        output = _weighed_output(output, lambda loss, chosen=chosen: weighed(loss, rows.weight, chosen))  # type: ignore[misc]
         shown = {name: counted(values) for name, values in output.metrics.items()}
+        count = float(len(output.loss)) if rows.weight is None else float(rows.weight[list(chosen)].sum())
         shown["loss"] = (
             float(output.loss.sum()),
-            float(len(output.loss)),
+            count,
         )  # every row has one: NaN is no absent figure, but a broken model
         if side.tells_nll:
             shown["nll_loss"] = shown_nll(side, answers, own.rows, output)

@@ -50,6 +50,7 @@ class OfflineRows:
         score: (answers,) fp32: higher is better; NaN where there is none; None for data without scores.
         prompts: Whether the NLL of the wanted answers is over the tokens of their prompts, too; see `with_prompts.py`.
         mismatched: (answers,) int64: an answer of another prompt for each; -1 where none fits, and None where nothing asks for them.
+        weight: (groups,) fp32, above 0: what a group counts in the loss; None where all count 1. See `row_weights.py`.
     """
 
     answers: Sequence[EncodedRow]
@@ -66,6 +67,7 @@ class OfflineRows:
     score: torch.Tensor | None = None
     mismatched: np.ndarray | None = None
     prompts: bool = False
+    weight: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -138,6 +140,7 @@ def rows_of_pairs(pairs: Pairs) -> OfflineRows:
         torch.tensor([int(Role.CHOSEN), int(Role.REJECTED)]).repeat_interleave(count),
         pairs.ended.flatten(),
         pairs.soft_label.repeat(2),
+        weight=pairs.weight,
     )
 
 
@@ -153,15 +156,14 @@ def read_halves(
 ) -> OfflineRows:
     """The pairs of a preference table as single answers: the chosen ones are wanted, the rejected ones are not."""
     pairs = rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
-    label = (pairs.role == int(Role.CHOSEN)).float()
-    ids = Picked(pairs.members, _Named(pairs))
     return replace(
         pairs,
         starts=np.arange(len(pairs.members) + 1),
         lengths=plain(pairs.answer_lengths[pairs.members]),
-        ids=ids,
-        label=label,
+        ids=Picked(pairs.members, _Named(pairs)),
+        label=(pairs.role == int(Role.CHOSEN)).float(),
         role=torch.full_like(pairs.role, int(Role.OTHER)),
+        weight=None if pairs.weight is None else pairs.weight.repeat_interleave(2),
     )
 
 
@@ -335,7 +337,7 @@ def read_two_of_list(
     path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
 ) -> OfflineRows:
     """The pairs of a preference table as lists of two: the chosen answer has the score 1, the rejected one 0."""
-    pairs = rows_of_pairs(read_pairs(path, tokenizer, max_length, run, stage, context))
+    pairs = read_paired(path, tokenizer, max_length, run, stage, context)
     chosen = pairs.role == int(Role.CHOSEN)
     return replace(pairs, score=chosen.float(), role=torch.where(chosen, pairs.role, int(Role.OTHER)))
 

@@ -31,6 +31,7 @@ class Pairs:
         soft_label: (pairs,) fp32 P(chosen is better), NaN where there is none.
         margin: (pairs,) fp32 score difference, NaN where there is none.
         ended: (2, pairs) bool: whether the chosen and the rejected answer end by themselves, which they do where the table does not say.
+        weight: (pairs,) fp32, what each counts in a loss, above 0; None where all count 1.
     """
 
     table: Path
@@ -39,6 +40,7 @@ class Pairs:
     soft_label: torch.Tensor
     margin: torch.Tensor
     ended: torch.Tensor
+    weight: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -76,7 +78,7 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str
     Every process of a stage must call it.
 
     Raises:
-        TrainingError: a side has no token.
+        TrainingError: a side has no token, or a weight is not above 0.
     """
     encoded = open_rows(path, PREFERENCES, tokenizer, run)
     longest, limit = room(max_length, context, "max_length")
@@ -95,4 +97,18 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str
         torch.tensor(encoded.values[name][positions], dtype=torch.float32) for name in ("soft_label", "margin")
     )
     ended = torch.tensor(np.stack([encoded.values[f"{side}_ended"][positions] != 0.0 for side in PREFERENCES.answers]))
-    return Pairs(path, encoded, positions, soft_label, margin, ended)
+    weight = _weights(encoded, positions, stage)
+    return Pairs(path, encoded, positions, soft_label, margin, ended, weight)
+
+
+def _weights(encoded: EncodedRows, positions: np.ndarray, stage: str) -> torch.Tensor | None:
+    """(pairs,) fp32 weights; None where every pair has 1 or says nothing, so that its losses are computed without."""
+    found = encoded.values["weight"][positions]
+    found = np.where(np.isnan(found), 1.0, found)
+    for place in np.flatnonzero(~(np.isfinite(found) & (found > 0)))[:1]:
+        raise TrainingError(
+            f"a weight of {found[place]:g}; a pair's weight is above 0",
+            where=f"{stage}, row {encoded.names[int(positions[place])]}",
+            do="leave pairs that should not count out of the preferences",
+        )
+    return None if bool(np.all(found == 1.0)) else torch.tensor(found, dtype=torch.float32)

@@ -20,6 +20,7 @@ from alignflow.models.reward_model import Scorer, build_reward_model, save_rewar
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
 from alignflow.models.trainers.passes import passes
 from alignflow.models.trainers.reward_rows import RewardRows, check_rows, read_reward_rows
+from alignflow.models.trainers.row_weights import denominators, weighed
 
 BOOTSTRAP = 500_009
 """Keeps the draw of a bootstrap sample apart from the orders of the epochs, which the same seed draws."""
@@ -78,11 +79,12 @@ def train_reward(
 
     def compute(batch: list[int]) -> StepOutput:
         output = rows.loss(reward, batch)
+        loss = weighed(output.loss, rows.weight, batch)
         return StepOutput(
-            output.loss.sum(), {name: (float(values.sum()), len(batch)) for name, values in output.metrics.items()}
+            loss.sum(), {name: (float(values.sum()), len(batch)) for name, values in output.metrics.items()}
         )
 
-    plan = Plan("reward", rows.lengths, [1.0] * len(rows), rows.ids)
+    plan = Plan("reward", rows.lengths, denominators(rows.weight, len(rows)), rows.ids)
     metrics = fit(engine, compute, plan, config, run, lambda: evaluate_reward(reward, heldout, run))
     card = {
         "Reward model": f"Reward model ({config.loss}), trained by alignflow; one score per answer, read at its last token.",
@@ -106,7 +108,7 @@ def bootstrap_sample(count: int, seed: int) -> list[int]:
 def evaluate_reward(reward: Scorer, rows: RewardRows, run: Run) -> dict[str, float | None]:
     """Figures on held-out rows; None where there are no rows, or where the loss has no such figure.
 
-    - `eval_loss`: the mean over rows.
+    - `eval_loss`: the mean over rows, weighted as in training.
     - `eval_accuracy` (a tie is half): of pairs and of lists the share of pairs in the right order, of labelled answers the share
       whose score has the label's sign; with its 95% Wilson interval `eval_accuracy/low` and `/high`. The interval counts a list
       as one observation, since the pairs of a list share answers. A regression has none.
@@ -123,7 +125,7 @@ def evaluate_reward(reward: Scorer, rows: RewardRows, run: Run) -> dict[str, flo
     if not count:
         return figures
     sums, scores = _held_out_sums(reward, rows, run)
-    figures["eval_loss"] = sums["loss"] / count
+    figures["eval_loss"] = sums["loss"] / (count if rows.weight is None else float(rows.weight.sum()))
     if "margin" in sums:
         figures["eval_margin"] = sums["margin"] / count
     if rows.targets is not None:
@@ -138,7 +140,8 @@ def _held_out_sums(reward: Scorer, rows: RewardRows, run: Run) -> tuple[dict[str
     sums, scores = {"loss": 0.0}, torch.zeros(len(rows), dtype=torch.float64)
     for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
         output = rows.loss(reward, own.rows)
-        found = {"loss": output.loss, **{name: output.metrics[name] for name in ("margin",) if name in output.metrics}}
+        loss = weighed(output.loss, rows.weight, own.rows)
+        found = {"loss": loss, **{name: output.metrics[name] for name in ("margin",) if name in output.metrics}}
         if "accuracy" in output.metrics:
             found["accuracy"] = output.metrics["accuracy"] * rows.comparisons[own.rows].to(output.loss.device)
         for name, values in found.items():

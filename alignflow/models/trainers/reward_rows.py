@@ -42,6 +42,7 @@ class RewardRows:
         comparisons: (rows,) how many comparisons of two answers, or signs of one, the accuracy of a row is a mean of.
         targets: (rows,) what the scores of a regression should be; None for other losses.
         parts: Whether a row is a part of a row of its table, and is called NAME/PART.
+        weight: (rows,) fp32, above 0: what a row counts in the loss and in its denominator; None where all count 1.
     """
 
     noun: str
@@ -51,6 +52,7 @@ class RewardRows:
     comparisons: torch.Tensor
     targets: torch.Tensor | None = None
     parts: bool = False
+    weight: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,7 +65,8 @@ class RewardRows:
 
         lengths, ids = [self.lengths[place] for place in places], [self.ids[place] for place in places]
         targets = None if self.targets is None else self.targets[list(places)]
-        return RewardRows(self.noun, lengths, ids, loss, self.comparisons[list(places)], targets, self.parts)
+        weight = None if self.weight is None else self.weight[list(places)]
+        return RewardRows(self.noun, lengths, ids, loss, self.comparisons[list(places)], targets, self.parts, weight)
 
     def table_names(self, count: int) -> set[str]:
         """Names of the rows of the table that the first `count` rows are of."""
@@ -96,7 +99,7 @@ def _of_pairs(pairs: Pairs, config: RewardConfig) -> RewardRows:
         margin, soft_label = (values[rows].to(chosen.device) for values in (pairs.margin, pairs.soft_label))
         return bradley_terry(chosen, rejected, margin, soft_label, config)
 
-    return RewardRows("pairs", pairs.lengths, pairs.ids, loss, torch.ones(len(pairs)))
+    return RewardRows("pairs", pairs.lengths, pairs.ids, loss, torch.ones(len(pairs)), weight=pairs.weight)
 
 
 def _of_lists(data: OfflineRows, config: RewardConfig) -> RewardRows:
@@ -104,7 +107,8 @@ def _of_lists(data: OfflineRows, config: RewardConfig) -> RewardRows:
         found, places, group = _scores(reward, data, rows)
         return reward_ranking(found, data.score[places].to(found.device), group.to(found.device), config)  # type: ignore[index]
 
-    return RewardRows("lists", data.lengths, data.ids, loss, torch.tensor(strict_pairs(data), dtype=torch.float32))
+    comparisons = torch.tensor(strict_pairs(data), dtype=torch.float32)
+    return RewardRows("lists", data.lengths, data.ids, loss, comparisons, weight=data.weight)
 
 
 def strict_pairs(data: OfflineRows) -> list[int]:
@@ -121,7 +125,7 @@ def _labelled(data: OfflineRows, parts: bool) -> RewardRows:
         found, places, _ = _scores(reward, data, rows)
         return reward_binary(found, data.label[places].to(found.device))  # type: ignore[index]
 
-    return RewardRows("answers", data.lengths, data.ids, loss, torch.ones(len(data)), parts=parts)
+    return RewardRows("answers", data.lengths, data.ids, loss, torch.ones(len(data)), parts=parts, weight=data.weight)
 
 
 def _scored(data: OfflineRows) -> RewardRows:

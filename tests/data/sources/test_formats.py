@@ -103,6 +103,25 @@ ROWS = [
         {"prompt": user("q"), "instructions": '[{"id": "punctuation:no_comma", "kwargs": {}}]'},
     ),
     (
+        "votes",
+        "preferences",
+        {"prompt": "q", "response_a": "b", "response_b": "a", "preference": "b", "annotator": "anna", "weight": 2},
+        {
+            "prompt": user("q"),
+            "chosen": assistant("a"),
+            "rejected": assistant("b"),
+            "judge": "human:anna",
+            "weight": 2.0,
+        },
+    ),
+    (
+        "votes",
+        "completions",
+        {"prompt": "q", "response_a": "a", "response_b": "b", "preference": "tie"},
+        {"completions": ["a", "b"]},
+    ),
+    ("votes", "prompts", {"prompt": "q", "response_a": "a", "response_b": "b", "winner": "a"}, {"prompt": user("q")}),
+    (
         "oasst",
         "demonstrations",
         {"text": "q", "role": "prompter", "replies": [{"text": "a", "role": "assistant", "replies": []}]},
@@ -135,6 +154,10 @@ BAD = [
     ("comparison", "rankings", {"prompt": "q", "responses": ["a", "b"], "scores": [1]}, "no_scores"),
     ("trl", "preferences", {"prompt": "q", "chosen": "a", "rejected": "a "}, "identical_pair"),
     ("trl", "demonstrations", {"prompt": "q"}, "missing_column"),
+    ("votes", "preferences", {"prompt": "q", "response_a": "a", "response_b": "b", "preference": "tie"}, "tie"),
+    ("trl", "preferences", {"prompt": "q", "chosen": "a", "rejected": "b", "weight": -1}, "unknown_weight"),
+    ("trl", "preferences", {"prompt": "q", "chosen": "a", "rejected": "b", "weight": 0}, "nothing_to_train"),
+    ("trl", "preferences", {"prompt": "q", "chosen": "a", "rejected": "b", "confidence": 4}, "no_probability"),
     ("text", "demonstrations", {"text": "One only."}, "one_sentence"),
     ("text", "preferences", {"text": "One. Two."}, "not_of_this_kind"),
 ]

@@ -1,0 +1,160 @@
+"""Pairs that people labelled beside those of a judge: one preference set, in which each row says who labelled it.
+
+A pair is the same where prompt and both answers are, in either order and in normalised text. With `override` the given label of such a
+pair stands; with `join` its P(chosen is better) is the mean of both, by weight, and its weight their sum.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alignflow.data.agreement import kappa_figures
+from alignflow.data.configs.generation import LabelConfig
+from alignflow.data.records import pair_key, read_table, row_id
+from alignflow.models.judges.pairing import TIE, JudgedPair, is_label_held_out
+from alignflow.models.judges.rates import rate
+
+Row = dict[str, Any]
+LOW_CONFIDENCE = "low confidence"
+
+
+@dataclass
+class Mixed:
+    """A preference set of several labellers.
+
+    Attributes:
+        train: Rows of preferences.
+        heldout: Those of the other side.
+        counts: `judged`, `given`, `both` (labelled twice), `changed` (of these, the pairs in whose label the judge's choice was reversed).
+        dropped: Reason -> number, of what is in neither side.
+    """
+
+    train: list[Row] = field(default_factory=list)
+    heldout: list[Row] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def statistics(self) -> dict[str, Any]:
+        """For statistics.json."""
+        sides = {"train": self.train, "heldout": self.heldout}
+        labellers = Counter(row["judge"] or "unknown" for rows in sides.values() for row in rows)
+        return {
+            "pairs": {side: len(rows) for side, rows in sides.items()},
+            "labellers": dict(sorted(labellers.items())),
+            "mixed": {**self.counts, "dropped": dict(sorted(self.dropped.items()))},
+        }
+
+
+def read_given(preferences: Path | None) -> list[Row]:
+    """Both sides of the pairs that `prepare` has; they are divided anew, as the judge's are."""
+    if preferences is None:
+        return []
+    return [row for side in ("train", "heldout") for row in read_table(preferences / f"{side}.parquet")]
+
+
+def mixed(judged: Sequence[tuple[Row, bool]], given: Sequence[Row], config: LabelConfig) -> Mixed:
+    """The judge's pairs, each with whether it is held out, and those of people, as one set.
+
+    Judged pairs keep their order; a pair that both have labelled stands where the judge's stood.
+    """
+    left = {key_of(row)[0]: row for row in (_weighed(row, config.given_weight) for row in given)}
+    found, both, changed = Mixed(), 0, 0
+    for row, held_out in judged:
+        own = left.pop(key_of(row)[0], None)
+        if own is not None:
+            both += 1
+            joined = own if config.mix == "override" else join(row, own)
+            changed += joined is not None and joined["chosen"] != row["chosen"]
+            if joined is None:
+                found.dropped[TIE] += 1
+                continue
+            row = joined
+        _add(found, row, held_out, config.min_confidence)
+    for row in left.values():
+        _add(found, row, is_label_held_out(row["prompt"], config.heldout_fraction), config.min_confidence)
+    found.counts = {"judged": len(judged), "given": len(given), "both": both, "changed": changed}
+    return found
+
+
+def _add(found: Mixed, row: Row, held_out: bool, least: float) -> None:
+    sure = next((row[name] for name in ("confidence", "soft_label") if row.get(name) is not None), None)
+    if sure is not None and sure < least:
+        found.dropped[LOW_CONFIDENCE] += 1
+    else:
+        (found.heldout if held_out else found.train).append(row)
+
+
+def _weighed(row: Row, weight: float) -> Row:
+    total = weight * (1.0 if row.get("weight") is None else row["weight"])
+    return {"judge": None, **row, "weight": None if total == 1.0 else total}
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[str, bool]:
+    """See `pair_key`."""
+    return pair_key(row["prompt"], row["chosen"][-1]["content"], row["rejected"][-1]["content"])
+
+
+def join(row: Row, given: Row) -> Row | None:
+    """One row of two labels of the same pair; None where they cancel each other out."""
+    weights = [1.0 if each.get("weight") is None else each["weight"] for each in (row, given)]
+    shares = [1.0 if each.get("soft_label") is None else each["soft_label"] for each in (row, given)]
+    if key_of(row)[1] != key_of(given)[1]:
+        shares[1] = 1.0 - shares[1]
+    share = sum(weight * value for weight, value in zip(weights, shares, strict=True)) / sum(weights)
+    if abs(share - 0.5) < 1e-9:
+        return None
+    better = row if share > 0.5 else given if key_of(row)[1] != key_of(given)[1] else _turned(row)
+    return {
+        **better,
+        "id": row_id("joined", row["id"], given["id"]),
+        "soft_label": max(share, 1.0 - share),
+        "margin": abs(2 * share - 1),
+        "score_chosen": None,
+        "score_rejected": None,
+        "judge": f"{row['judge']}+{given['judge'] or 'unknown'}",
+        "weight": sum(weights),
+        "confidence": None,
+        "p_given": None,
+        "p_swapped": None,
+    }
+
+
+def _turned(row: Row) -> Row:
+    return {
+        **row,
+        "chosen": row["rejected"],
+        "rejected": row["chosen"],
+        "chosen_ended": row["rejected_ended"],
+        "rejected_ended": row["chosen_ended"],
+    }
+
+
+def human_agreement(judged: Sequence[tuple[Row, JudgedPair]], given: Sequence[Row]) -> dict[str, Any]:
+    """How often a judge prefers what people prefer, over the pairs that both have seen.
+
+    Args:
+        judged: Rows of completions, each with a pair of their answers that was judged.
+        given: Pairs that people labelled.
+
+    Returns:
+        `pairs` (seen by both), `undecided` (ties and abstentions of the judge among them), and over the decided ones `hits`, `trials`,
+        `rate`, `low`, `high`, and `kappa` (Cohen's) with `kappa_low` and `kappa_high`; None where there is nothing to count. 95% intervals.
+    """
+    turned = dict(map(key_of, given))
+    pairs, undecided, choices = 0, 0, []
+    for row, pair in judged:
+        texts = row["completions"]
+        key, order = pair_key(row["prompt"], texts[pair.first], texts[pair.second])
+        if key not in turned:
+            continue
+        pairs += 1
+        if not pair.verdict.decided:
+            undecided += 1
+            continue
+        choices.append((pair.chosen == pair.first, turned[key] == order))
+    hits = sum(own == theirs for own, theirs in choices)
+    return {"pairs": pairs, "undecided": undecided, **rate(hits, len(choices)), **kappa_figures(choices)}

@@ -1,0 +1,1 @@
+"""The page on which a person labels pairs, served to this machine alone."""
