@@ -17,7 +17,7 @@ from alignflow.data.judging.resampling import interval
 
 LEAST_FIT, LEAST_MEASURED = 50, 50
 """Human preferences without which nothing is fitted, and without which a fit cannot be measured."""
-LARGEST_SLOPE, LARGEST_BIAS = 10.0, 20.0
+LARGEST_SLOPE, LARGEST_SHIFT = 10.0, 50.0
 SMALLEST = 1e-9
 """Probabilities are kept this far from 0 and 1 before their logit is taken."""
 Numbers = NDArray[numpy.float64]
@@ -107,24 +107,27 @@ def fitted_calibration(outcomes: Sequence[Outcome], pointwise: bool, fit_fractio
 
 
 def fit_calibration(outcomes: Sequence[Outcome], pointwise: bool) -> Calibration:
-    """Slope and bias with the smallest log loss of the mean of both orders, by L-BFGS-B from several starts."""
+    """Slope and bias with the smallest log loss, each order being one observation of what people prefer.
+
+    That is a logistic regression of the gold label on the order's logit and its seat (+1 as given, -1 swapped), so that the loss is convex
+    in (slope, -slope * bias). The slope is kept at 0 or above: a judge that is wrong more often than right is not turned round.
+    """
     orders = numpy.asarray([outcome.orders for outcome in outcomes], float)
-    gold = numpy.asarray([outcome.gold for outcome in outcomes], float)
+    gold = numpy.repeat(numpy.asarray([outcome.gold for outcome in outcomes], float), 2)
     kept = numpy.clip(orders, SMALLEST, 1 - SMALLEST)
-    logits = numpy.log(kept) - numpy.log1p(-kept)
+    logits = (numpy.log(kept) - numpy.log1p(-kept)).ravel()
+    seats = numpy.tile([1.0, -1.0], len(outcomes))
 
-    def loss(parameters: Numbers) -> float:
-        slope, bias = parameters
-        sides = 1 / (1 + numpy.exp(-slope * (logits + numpy.asarray([-bias, bias]))))
-        return log_loss(sides.mean(axis=1), gold)
+    def loss(parameters: Numbers) -> tuple[float, Numbers]:
+        scaled = parameters[0] * logits + parameters[1] * seats
+        gap = 1 / (1 + numpy.exp(-scaled)) - gold
+        value = float(numpy.mean(numpy.logaddexp(0, scaled) - gold * scaled))
+        return value, numpy.asarray([numpy.mean(gap * logits), numpy.mean(gap * seats)])
 
-    seat = float(numpy.median(logits[:, 0] - logits[:, 1]) / 2)  # what both orders add to the first seat
-    largest = 0.0 if pointwise else LARGEST_BIAS
-    starts = [(slope, bias) for slope in (0.1, 0.5, 1.0) for bias in (0.0, min(largest, max(-largest, seat)))]
-    bounds = [(0.0, LARGEST_SLOPE), (-largest, largest)]
-    tries = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
-    best = min(tries, key=lambda found: float(found.fun))
-    return Calibration(float(best.x[0]), float(best.x[1]))
+    shift = 0.0 if pointwise else LARGEST_SHIFT
+    found = minimize(loss, (0.1, 0.0), jac=True, method="L-BFGS-B", bounds=[(0.0, LARGEST_SLOPE), (-shift, shift)])
+    slope, moved = (float(value) for value in found.x)
+    return Calibration(slope, -moved / slope if slope > 0 and not pointwise else 0.0)
 
 
 def fits(row: str, fraction: float) -> bool:

@@ -30,10 +30,8 @@ def _verdict(report: Mapping[str, Any]) -> tuple[str, str]:
         return NO_LABELS, f"This judge gave no label for any of {report['pairs']} pairs."
     if found := _by_gold(report):
         return found
-    if by_seat := _of_one_seat(report):
-        return NEAR_CHANCE, f"The labels of this judge are near chance: {by_seat}."
-    if words := unanswered(report["option_mass"]):
-        return NEAR_CHANCE, f"The labels of this judge are near chance: {words}."
+    if because := unanswered(report["option_mass"]) or _of_one_seat(report):
+        return NEAR_CHANCE, f"The labels of this judge are near chance: {because}."
     gold = report["agreement"]["accuracy"]["trials"] if report["agreement"] else 0
     few = f"{gold} human preferences are too few to say" if gold else "there are no human labels to compare with"
     return UNKNOWN, f"How good the labels of this judge are is not known: {few}. `alignflow judge-eval` measures it."
@@ -68,7 +66,7 @@ def _of_one_seat(report: Mapping[str, Any]) -> str:
         return (
             f"it prefers the answer in the {seat} seat in {share:.0%} of {first['trials']} questions, whatever it says"
         )
-    return f"it changes its mind with the seats in {shown(flips)} of {flips['trials']} pairs"
+    return f"it changes its mind with the seats in {shown(flips)} of {flips['trials']} pairs, which are ties and make no label"
 
 
 def _notes(report: Mapping[str, Any]) -> list[str]:

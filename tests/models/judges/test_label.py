@@ -14,6 +14,7 @@ from alignflow.data.configs.generation import JudgeConfig, LabelConfig
 from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.records import read_table, user, write_table
 from alignflow.data.run import Run, Runtime
+from alignflow.models.judges import asking
 from alignflow.models.judges import label as module
 from alignflow.models.judges.base import PointwiseJudge, Verdict, sigmoid
 from alignflow.models.judges.label import label
@@ -114,7 +115,8 @@ def labelled(judge, groups, tmp_path, run, monkeypatch, /, **config):
         LabelConfig(**config), completions=completions(tmp_path / f"completions{id(groups)}", groups), run=run
     )
     pairs = [pair for side in ("train", "heldout") for pair in read_table(run.out / "preferences" / f"{side}.parquet")]
-    return metrics, pairs, json.loads((run.out / "statistics.json").read_text())
+    (report,) = json.loads((run.out / "judge_report.json").read_text())["reports"]
+    return metrics, pairs, {**json.loads((run.out / "statistics.json").read_text()), "judge": report}
 
 
 GROUPS = st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=6), min_size=12, max_size=20).filter(
@@ -204,8 +206,8 @@ def test_labels_of_one_kind_alone_are_warned_of(tmp_path, make_run, monkeypatch)
 def test_a_pairwise_judge_of_ones_own_says_what_its_scores_are(tmp_path, make_run, monkeypatch):
     own, known, scoring = make_run(), make_run(), make_run(rows="of the other judge")
     judge = {"name": "my_judges.py:Shorter"}
-    monkeypatch.setattr(module, "own_source", lambda name: "")
-    monkeypatch.setattr(module, "judge_row", lambda name: catalogue.JUDGES["rubric"])
+    monkeypatch.setattr(asking, "own_source", lambda name: "")
+    monkeypatch.setattr(asking, "judge_row", lambda name: catalogue.JUDGES["rubric"])
     labelled(PairOracle(), [[0, 1]] * 20, tmp_path, own, monkeypatch, judge=judge)
     labelled(PairOracle(), [[0, 1]] * 20, tmp_path, known, monkeypatch)
     labelled(Oracle(), [[0, 1]] * 20, tmp_path, scoring, monkeypatch, judge=judge)
@@ -260,9 +262,9 @@ def test_min_margin_is_a_distance_from_one_half(tmp_path, make_run, monkeypatch)
 def test_a_biased_judge_shows_in_its_rates(tmp_path, make_run, monkeypatch):
     _, _, statistics = labelled(PairOracle(seat=1.5), [[0, 1], [0, 3]] * 20, tmp_path, make_run(), monkeypatch)
     # Worth 1 apart the seat decides, worth 3 apart the answer: half of the pairs flip.
-    assert statistics["flips"]["rate"] == 0.5 and statistics["flips"]["trials"] == 40
-    assert statistics["first_seat"]["rate"] == pytest.approx(0.75)
-    assert statistics["flips"]["low"] < 0.5 < statistics["flips"]["high"]
+    assert statistics["judge"]["flips"]["rate"] == 0.5 and statistics["judge"]["flips"]["trials"] == 40
+    assert statistics["judge"]["first_position"]["rate"] == pytest.approx(0.75)
+    assert statistics["judge"]["flips"]["low"] < 0.5 < statistics["judge"]["flips"]["high"]
 
 
 def test_a_verdict_that_changes_with_the_order_is_a_tie_and_no_pair(tmp_path, make_run, monkeypatch):
@@ -276,9 +278,9 @@ def test_a_verdict_that_changes_with_the_order_is_a_tie_and_no_pair(tmp_path, ma
         and statistics["ties"] == 22
         and statistics["abstentions"] == {}
     )
-    assert statistics["flips"]["hits"] == 22 and statistics["longer_wins"]["trials"] == 0
+    assert statistics["judge"]["flips"]["hits"] == 22 and statistics["judge"]["longer_wins"]["trials"] == 0
     assert metrics["ties"] == metrics["flip_rate"] == pytest.approx(11 / 12)
-    assert any("92% of the pairs: these are ties and were left out" in warning for warning in run.warnings)
+    assert any("first seat in 96% of 48 questions" in warning for warning in run.warnings)
 
 
 class First(PairOracle):
@@ -348,9 +350,9 @@ class Elsewhere(PairOracle):
 def test_a_judge_that_does_not_answer_the_question_is_reported(tmp_path, make_run, monkeypatch):
     run = make_run()
     metrics, _, statistics = labelled(Elsewhere(0.02, 0.06), [[0, 1]] * 20, tmp_path, run, monkeypatch)
-    assert statistics["option_mass"]["mean"] == metrics["judge/option_mass"] == pytest.approx(0.04)
-    assert metrics["judge/option_mass_p5"] == statistics["option_mass"]["p5"] == pytest.approx(0.02)
-    assert (statistics["option_mass"]["count"], statistics["option_mass"]["bound"]) == (40, 0.5)
+    assert statistics["judge"]["option_mass"]["mean"] == metrics["judge/option_mass"] == pytest.approx(0.04)
+    assert metrics["judge/option_mass_p5"] == statistics["judge"]["option_mass"]["p5"] == pytest.approx(0.02)
+    assert (statistics["judge"]["option_mass"]["count"], statistics["judge"]["option_mass"]["bound"]) == (40, 0.5)
     (warning,) = [warning for warning in run.warnings if "does not answer the question" in warning]
     assert "4.0% of its probability" in warning and "judge.options.prompt" in warning
 
@@ -372,22 +374,22 @@ def test_a_judge_that_answers_or_has_no_options_is_not(judge, tmp_path, make_run
     metrics, _, statistics = labelled(judge, [[0, 1]] * 20, tmp_path, run, monkeypatch)
     assert not [warning for warning in run.warnings if "question" in warning]
     assert (
-        ("option_mass" in statistics)
+        bool(statistics["judge"]["option_mass"])
         == ("judge/option_mass" in metrics)
         == (getattr(judge, "masses", None) == (0.5, 0.5))
     )
 
 
 def test_verdicts_that_an_earlier_version_journalled_have_no_masses(tmp_path, make_run, monkeypatch):
-    packed = module._packed
-    monkeypatch.setattr(module, "_packed", lambda verdict: packed(verdict)[:4])
+    packed = module.packed
+    monkeypatch.setattr(module, "packed", lambda verdict: packed(verdict)[:4])
     _, pairs, statistics = labelled(Elsewhere(0.1, 0.1), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
-    assert len(pairs) == 20 and "option_mass" not in statistics
+    assert len(pairs) == 20 and not statistics["judge"]["option_mass"]
 
 
 def test_a_pointwise_judge_has_no_flip_rate(tmp_path, make_run, monkeypatch):
     metrics, _, statistics = labelled(Oracle(), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
-    assert metrics["flip_rate"] is None and statistics["flips"] == {
+    assert metrics["flip_rate"] is None and statistics["judge"]["flips"] == {
         "rate": None,
         "low": None,
         "high": None,
@@ -398,7 +400,7 @@ def test_a_pointwise_judge_has_no_flip_rate(tmp_path, make_run, monkeypatch):
 
 def test_the_longer_answers_wins_are_counted(tmp_path, make_run, monkeypatch):
     _, _, statistics = labelled(Oracle(), [[5, 12], [7, 100]] * 10, tmp_path, make_run(), monkeypatch)
-    assert statistics["longer_wins"]["rate"] == 1.0 and statistics["longer_wins"]["trials"] == 20
+    assert statistics["judge"]["longer_wins"]["rate"] == 1.0 and statistics["judge"]["longer_wins"]["trials"] == 20
 
 
 def test_no_label_is_an_abstention_with_its_reason_and_all_of_them_an_error(tmp_path, make_run, monkeypatch):
@@ -428,7 +430,7 @@ def test_what_was_judged_is_never_judged_again_and_the_bytes_are_the_same(tmp_pa
     first, second = (
         {path.relative_to(run.out): path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs
     )
-    assert first == second and len(first) == 7
+    assert first == second and len(first) == 9
 
 
 def test_other_selection_settings_use_the_same_judgements(tmp_path, make_run, monkeypatch):
