@@ -94,7 +94,7 @@ class _Steps:
     def base(self) -> None:
         recipe, data = self.recipe, self.recipe.data
         if recipe.judge_eval is not None and not any(getattr(data, kind) for kind in SOURCE_KINDS):
-            if needed_model(judge_of(recipe)) == "policy":
+            if recipe.judge_eval.recorded is None and needed_model(judge_of(recipe)) == "policy":
                 self.policy = self.add("init", "init", initial_model(recipe))
             return  # a judge is measured, and nothing else is asked for
         if recipe.replace.sft:
