@@ -36,7 +36,11 @@ def test_labels_take_the_calibration_where_that_is_asked_for_alone():
 
 @pytest.mark.parametrize(
     ("judge_eval", "words"),
-    [(None, "nothing measures the judge"), ({**GOLD, **LLM}, "another judge"), ({"recorded": "r.jsonl"}, "another judge")],
+    [
+        (None, "nothing measures the judge"),
+        ({**GOLD, **LLM}, "another judge"),
+        ({"recorded": "r.jsonl"}, "another judge"),
+    ],
 )
 def test_a_calibration_of_no_judge_or_of_another_one_is_refused(judge_eval, words):
     with pytest.raises(RecipeError, match=words):

@@ -8,7 +8,9 @@ from alignflow.data.judging.outcomes import Outcome
 def outcome(gold, given, swapped=None, row="", lengths=(10, 10), **more):
     """A pair with a label: the mean of both orders; `given` alone stands for both."""
     other = given if swapped is None else swapped
-    return Outcome(row or f"{gold}{given}{other}", (given + other) / 2, (given, other), gold=gold, lengths=lengths, **more)
+    return Outcome(
+        row or f"{gold}{given}{other}", (given + other) / 2, (given, other), gold=gold, lengths=lengths, **more
+    )
 
 
 def rows_of(found):

@@ -41,7 +41,10 @@ def test_labels_that_the_seat_swallowed_come_back():
     """With a bias of 4 nearly every preference flips; without it, the orders agree."""
     found = fitted_calibration(judged(600, 1.0, 4.0), pointwise=False)
     assert found["used"] and found["before"]["flips"] > 0.9 * found["measured_on"]
-    assert found["after"]["flips"] < 0.2 * found["measured_on"] and found["after"]["decided_right"] > 0.6 * found["after"]["decided"]
+    assert (
+        found["after"]["flips"] < 0.2 * found["measured_on"]
+        and found["after"]["decided_right"] > 0.6 * found["after"]["decided"]
+    )
     assert found["points"]["low"] > 0 and found["changed"] > 200
 
 
@@ -70,7 +73,11 @@ def test_too_few_labels_are_refused_with_their_number():
 
 
 def test_gold_ties_and_pairs_without_a_label_are_not_fitted_on():
-    more = [Outcome("t", 0.5, (0.5, 0.5), gold=0.5), Outcome("n", None, gold=1.0), Outcome("o", 0.7, (0.7, None), gold=1.0)]
+    more = [
+        Outcome("t", 0.5, (0.5, 0.5), gold=0.5),
+        Outcome("n", None, gold=1.0),
+        Outcome("o", 0.7, (0.7, None), gold=1.0),
+    ]
     counts = [fitted_calibration(judged(60, 0.4, 1.0) + extra, False)["fitted_on"] for extra in ([], more)]
     assert counts[0] == counts[1]
 

@@ -34,7 +34,18 @@ MT = {
         ({"prompt": "Why?", "response_a": "one", "response_b": "two", "human_preference": "a"}, 1.0),
         ({"prompt": "Why?", "response_a": "one", "response_b": "two", "human_preference": "tie"}, 0.5),
         ({"input": "Why?", "output_1": "one", "output_2": "two", "label": 2}, 0.0),
-        ({"instruction": "Why?", "input": "", "response1": "one", "response2": "two", "annotator1": 1, "annotator2": 1, "annotator3": 2}, 1.0),
+        (
+            {
+                "instruction": "Why?",
+                "input": "",
+                "response1": "one",
+                "response2": "two",
+                "annotator1": 1,
+                "annotator2": 1,
+                "annotator3": 2,
+            },
+            1.0,
+        ),
         ({**MT, "winner": "model_b"}, 0.0),
         ({**MT, "winner": "tie (bothbad)"}, 0.5),
         ({"prompt": [TURN], "response_a": "one", "response_b": "two", "preference": 1.0}, 1.0),
@@ -60,7 +71,9 @@ def test_pairs_of_trl_are_shuffled_so_that_sides_tell_nothing(tmp_path):
 
 def test_scores_put_answers_in_an_order_and_equal_ones_are_a_tie(tmp_path):
     found = read(tmp_path, {"prompt": "Why?", "completions": ["a", "b", "c"], "scores": [2, 1, 1]})
-    assert sorted(pair.gold if "a" in pair.answers else "between" for pair in found.pairs if "a" not in pair.answers) == ["between"]
+    assert sorted(
+        pair.gold if "a" in pair.answers else "between" for pair in found.pairs if "a" not in pair.answers
+    ) == ["between"]
     assert [pair.gold for pair in found.pairs if "a" not in pair.answers] == [0.5]
     assert all(pair.answers[pair.gold == 0.0] == "a" for pair in found.pairs if "a" in pair.answers)
     assert [answer[2:] for answer in found.answers] == [("a", 2.0), ("b", 1.0), ("c", 1.0)]
@@ -74,8 +87,22 @@ def test_single_answers_of_one_prompt_are_gathered(tmp_path):
 
 def test_what_is_not_understood_is_counted_by_reason(tmp_path):
     good = {"prompt": "Why?", "response_a": "one", "response_b": "two", "human_preference": "b"}
-    votes = {"annotator1": 0, "annotator2": 1, "annotator3": 2, "response1": "x", "response2": "y", "instruction": "Why?"}
-    found = read(tmp_path, good, {**good, "human_preference": "perhaps"}, {**good, "human_preference": None}, votes, {"prompt": "x"})
+    votes = {
+        "annotator1": 0,
+        "annotator2": 1,
+        "annotator3": 2,
+        "response1": "x",
+        "response2": "y",
+        "instruction": "Why?",
+    }
+    found = read(
+        tmp_path,
+        good,
+        {**good, "human_preference": "perhaps"},
+        {**good, "human_preference": None},
+        votes,
+        {"prompt": "x"},
+    )
     assert found.read == 5 and dict(found.dropped) == {
         "gold label not understood": 1,
         "no gold label": 1,
@@ -85,7 +112,9 @@ def test_what_is_not_understood_is_counted_by_reason(tmp_path):
 
 
 def test_a_file_without_any_gold_is_refused_with_the_reasons(tmp_path):
-    with pytest.raises(DataError, match=r"none of 1 rows has a gold label that is understood \(gold label not understood 1\)"):
+    with pytest.raises(
+        DataError, match=r"none of 1 rows has a gold label that is understood \(gold label not understood 1\)"
+    ):
         read(tmp_path, {"prompt": "Why?", "response_a": "one", "response_b": "two", "human_preference": "maybe"})
 
 
@@ -95,7 +124,9 @@ def test_a_column_of_another_name_is_mapped(tmp_path):
 
 
 def test_rows_are_chosen_by_hash_and_fewer_are_among_more(tmp_path):
-    rows = [{"prompt": f"Why {n}?", "response_a": "one", "response_b": "two", "human_preference": "a"} for n in range(30)]
+    rows = [
+        {"prompt": f"Why {n}?", "response_a": "one", "response_b": "two", "human_preference": "a"} for n in range(30)
+    ]
     few, more = ({pair.row for pair in read(tmp_path, *rows, max_rows=count).pairs} for count in (5, 10))
     assert len(few) == 5 and len(more) == 10 and few < more
 

@@ -25,13 +25,19 @@ def test_a_small_file_of_replies_in_both_orders():
     (replies,) = recorded_replies(read_rows(SourceConfig(path=str(SMALL))), "small").values()
     report = judge_report(replies.outcomes, "small")
     orders = report["agreement"]["orders"]
-    assert (orders["given"]["hits"], orders["swapped"]["hits"], orders["both_orders"]["hits"], orders["same"]["hits"]) == (3, 2, 2, 2)
+    assert (
+        orders["given"]["hits"],
+        orders["swapped"]["hits"],
+        orders["both_orders"]["hits"],
+        orders["same"]["hits"],
+    ) == (3, 2, 2, 2)
     assert report["abstentions"]["reasons"] == {NOT_UNDERSTOOD: 1} and report["flips"]["hits"] == 1
 
 
 def test_a_verdict_in_a_text_speaks_of_seats_and_one_in_a_column_of_the_pair():
     said = rows(
-        {"index": 0, "swapped": False, "completion": "Output (a)"}, {"index": 0, "swapped": True, "completion": "Output (a)"}
+        {"index": 0, "swapped": False, "completion": "Output (a)"},
+        {"index": 0, "swapped": True, "completion": "Output (a)"},
     )
     (by_text,) = recorded_replies(said, "x")["j"].outcomes
     assert by_text.orders == (1.0, 0.0) and by_text.flips
@@ -46,7 +52,9 @@ def test_probabilities_are_averaged():
 
 
 def test_an_empty_reply_and_one_that_is_not_understood_give_no_label():
-    said = rows({"index": 0, "completion": " "}, {"index": 1, "completion": "I cannot say."}, {"index": 2, "completion": "B"})
+    said = rows(
+        {"index": 0, "completion": " "}, {"index": 1, "completion": "I cannot say."}, {"index": 2, "completion": "B"}
+    )
     found = recorded_replies(said, "x")["j"]
     assert [one.reason for one in found.outcomes] == [NO_REPLY, NOT_UNDERSTOOD, ""] and found.parsed == 3
     assert [one.probability for one in found.outcomes] == [None, None, 0.0]
@@ -91,7 +99,12 @@ def test_the_published_statistics_of_llmbar_come_out_of_its_recorded_replies():
     for stated in published:
         outcomes = replies[f"{stated['judge']} {stated['template']}"].outcomes
         orders = judge_report(outcomes, "x")["agreement"]["orders"]
-        for name, ours in (("correct_False", "given"), ("correct_True", "swapped"), ("correct_both", "both_orders"), ("equal", "same")):
+        for name, ours in (
+            ("correct_False", "given"),
+            ("correct_True", "swapped"),
+            ("correct_both", "both_orders"),
+            ("equal", "same"),
+        ):
             assert orders[ours]["hits"] == int(stated[name].split()[0]) and orders[ours]["trials"] == 100
         average = 50 * (orders["given"]["rate"] + orders["swapped"]["rate"])
         assert average == pytest.approx(float(stated["correct_average"].rstrip("%")))

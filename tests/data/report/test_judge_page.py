@@ -19,7 +19,11 @@ def test_every_measured_figure_is_a_row_with_its_interval_and_what_was_not_measu
 def test_the_page_loads_nothing_and_escapes_what_is_not_ours():
     report = judge_report(OUTCOMES, HOSTILE, more={"data": {"source": HOSTILE, "dropped": {HOSTILE: 1}}})
     page = judge_page([report], {"seconds": 1.5, "usage": None})
-    assert "<img src=http" not in page and "src=\"http" not in page and page.count("data:image/png") == len(judge_plots(report))
+    assert (
+        "<img src=http" not in page
+        and 'src="http' not in page
+        and page.count("data:image/png") == len(judge_plots(report))
+    )
     assert report["conclusion"]["text"].replace("'", "&#39;") in page and "seconds" in page and "usage" not in page
 
 

@@ -551,3 +551,50 @@ def test_a_judge_that_no_answer_can_speak_to_counts_no_flags(tmp_path, make_run,
         and statistics["flagged"]["answers"]["trials"] == 0
         and not (run.out / "flagged.json").exists()
     )
+
+
+def fitted(directory, **values):
+    directory.mkdir()
+    (directory / "calibration.json").write_text(
+        json.dumps({"used": True, "slope": 1.0, "bias": 0.0, "why": "", **values})
+    )
+    return directory
+
+
+def test_labels_that_the_seat_swallowed_come_back_by_calibration_and_the_judges_own_are_kept(
+    tmp_path, make_run, monkeypatch
+):
+    monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: PairOracle(seat=5.0))
+    answers, run = completions(tmp_path / "completions", [[0, 1]] * 30), make_run()
+    calibration = fitted(tmp_path / "calibration", bias=5.0, fitted_on=100, measured_on=100)
+    metrics = label(LabelConfig(), completions=answers, calibration=calibration, run=run)
+    verdicts = read_table(run.out / "verdicts.parquet")
+    assert metrics["pairs/train"] + metrics["pairs/heldout"] == 30 and metrics["calibrated"] == 1.0
+    assert all(row["raw_given"] > 0.5 > row["raw_swapped"] or row["raw_given"] < 0.5 for row in verdicts)
+    for side in ("train", "heldout"):
+        for pair in read_table(run.out / "preferences" / f"{side}.parquet"):
+            assert pair["chosen"][0]["content"] == "answer #1" and pair["soft_label"] == pytest.approx(sigmoid(1.0))
+
+
+def test_a_fit_that_does_not_help_is_not_used_and_that_is_said(tmp_path, make_run, monkeypatch):
+    monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: PairOracle())
+    answers, run = completions(tmp_path / "completions", [[0, 1]] * 30), make_run()
+    calibration = fitted(tmp_path / "calibration", used=False, slope=9.0, why="it does not help", fitted_on=60)
+    metrics = label(LabelConfig(), completions=answers, calibration=calibration, run=run)
+    assert metrics["calibrated"] == 0.0 and "the labels are not calibrated: it does not help" in run.warnings
+
+
+def test_a_judge_that_always_takes_the_first_seat_makes_no_pair_and_is_called_near_chance(
+    tmp_path, make_run, monkeypatch
+):
+    with pytest.raises(TrainingError, match=r"(?s)near chance.*first seat in 100% of 40 questions"):
+        labelled(PairOracle(seat=50.0), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
+
+
+def test_the_page_and_the_cost_are_beside_the_payload_and_not_in_it(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    labelled(PairOracle(), [[0, 1]] * 20, tmp_path, run, monkeypatch)
+    assert (run.side / "judge_report.html").is_file() and "seconds" in json.loads(
+        (run.side / "judge_cost.json").read_text()
+    )
+    assert "seconds" not in (run.out / "judge_report.json").read_text()
