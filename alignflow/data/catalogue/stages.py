@@ -165,6 +165,7 @@ STAGES: Mapping[str, Stage] = {
         "JSON and one HTML page about the run.",
         config=generation.ReportConfig,
         takes=("steps*",),
+        version="2",
         makes="report",
     ),
     "reward_ensemble": Stage(

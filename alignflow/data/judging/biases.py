@@ -9,6 +9,7 @@ import numpy
 from numpy.typing import NDArray
 
 from alignflow.data.intervals import rate
+from alignflow.data.judging.distributions import distribution
 from alignflow.data.judging.outcomes import Outcome
 from alignflow.data.judging.resampling import Positions, interval
 
@@ -128,14 +129,13 @@ def option_mass(masses: Sequence[float | None]) -> dict[str, Any] | None:
     """How much of a judge's probability lay on its options, over all questions (two for each pair that was asked).
 
     Returns:
-        `mean`, `p5` (the fifth percentile), `count` and `bound`, the least mean of a judge that answers its question; None for a judge that
-        is not asked for options.
+        Mean, quantiles and histogram, `p5` (the fifth percentile), `count` and `bound`, the least mean of a judge that answers its question;
+        None for a judge that is not asked for options.
     """
     found = [mass for mass in masses if mass is not None]
     if not found:
         return None
-    p5 = float(numpy.quantile(found, 0.05))
-    return {"mean": float(numpy.mean(found)), "p5": p5, "count": len(found), "bound": LEAST_OPTION_MASS}
+    return {**distribution(found), "p5": float(numpy.quantile(found, 0.05)), "bound": LEAST_OPTION_MASS}
 
 
 def unanswered(mass: dict[str, Any] | None) -> str:

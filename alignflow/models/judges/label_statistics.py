@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from alignflow.data.intervals import rate
+from alignflow.data.judging.distributions import distribution
 from alignflow.data.judging.probabilities import entropy
 from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.models.judges.pairing import BLANK, FLIPPED, NARROW, REPEATED, TIE, JudgedPair
 
 if TYPE_CHECKING:
     from alignflow.models.judges.label_tables import LabelledPrompt
-
-_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def label_statistics(labelled: Sequence[LabelledPrompt]) -> dict[str, Any]:
@@ -43,10 +42,10 @@ def label_statistics(labelled: Sequence[LabelledPrompt]) -> dict[str, Any]:
         },
         "ended_wins": _ended_wins(decided),
         "flagged": _flagged(labelled, decided),
-        "margin": _distribution([pair.margin for pair in kept]),
-        "soft_label": _distribution([pair.soft_label for pair in kept]),
+        "margin": distribution([pair.margin for pair in kept]),
+        "soft_label": distribution([pair.soft_label for pair in kept]),
         "soft_label_entropy": _mean([entropy(pair.soft_label) for pair in kept]),
-        "scores": _distribution([score for prompt in labelled for score in prompt.scores if score is not None]),
+        "scores": distribution([score for prompt in labelled for score in prompt.scores if score is not None]),
         "principles": {
             name: _mean([detail[name] for detail in details])
             for name in (details[0] if details else {})
@@ -59,7 +58,7 @@ def label_statistics(labelled: Sequence[LabelledPrompt]) -> dict[str, Any]:
 def _disagreement(details: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """Over the answers, of a judge that is an ensemble: the standard deviation of its members' scores; nothing for another judge."""
     found = [detail[DISAGREEMENT] for detail in details if DISAGREEMENT in detail]
-    return {DISAGREEMENT: _distribution(found)} if found else {}
+    return {DISAGREEMENT: distribution(found)} if found else {}
 
 
 def _ended_wins(decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[str, Any]:
@@ -101,19 +100,3 @@ def _flagged(
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(numpy.mean(values)) if len(values) else None
-
-
-def _distribution(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and quantiles; None where there is nothing."""
-    if not len(values):
-        return {"count": 0, "mean": None, "quantiles": None, "histogram": None}
-    low, high = min(values), max(values)
-    # Values that are all but equal leave no room for bins.
-    span = (low, high) if high - low > 1e-9 * max(1.0, abs(high)) else (low - 0.5, low + 0.5)
-    counts, edges = numpy.histogram(values, bins=20, range=span)
-    return {
-        "count": len(values),
-        "mean": float(numpy.mean(values)),
-        "quantiles": {str(share): float(numpy.quantile(values, share)) for share in _SHARES},
-        "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
-    }
