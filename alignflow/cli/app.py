@@ -15,6 +15,7 @@ from alignflow.cli import (
     compare,
     export,
     inspect,
+    judge_eval,
     label,
     lists,
     new,
@@ -54,6 +55,7 @@ for module in (
     check_losses,
     label,
     annotate,
+    judge_eval,
     schedule,
     server,
 ):

@@ -20,6 +20,7 @@ from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
 from alignflow.data.step_names import matching, part_name, step_name
+from alignflow.flows.judging import calibration_of, judge_of, refuse_calibration
 from alignflow.flows.merges import check_merge, check_start
 from alignflow.flows.method_inputs import (
     LABELLED,
@@ -56,6 +57,7 @@ def nodes(recipe: Recipe) -> list[Node]:
     steps = _Steps(recipe)
     steps.base()
     steps.supervised()
+    steps.judge_evaluation()
     steps.preferences()
     steps.reward_model()
     steps.alignment()
@@ -92,6 +94,10 @@ class _Steps:
 
     def base(self) -> None:
         recipe, data = self.recipe, self.recipe.data
+        if recipe.judge_eval is not None and not any(getattr(data, kind) for kind in SOURCE_KINDS):
+            if recipe.judge_eval.recorded is None and needed_model(judge_of(recipe)) == "policy":
+                self.policy = self.add("init", "init", initial_model(recipe))
+            return  # a judge is measured, and nothing else is asked for
         if recipe.replace.sft:
             self.policy = self.add("sft", "init", taken_in(recipe.replace.sft, recipe.model))
         else:
@@ -115,6 +121,22 @@ class _Steps:
             )
             if recipe.merge is None:
                 self.policy = self.supervised_policy
+
+    def judge_evaluation(self) -> None:
+        """The judge on human labels, before anything is sampled for it: a gate on its agreement ends the run here."""
+        recipe = self.recipe
+        if recipe.judge_eval is None:
+            refuse_calibration(recipe)
+            return
+        config, links = recipe.judge_eval, {}
+        if config.recorded is None:
+            judge = judge_of(recipe)
+            config = config.model_copy(update={"judge": judge})
+            needs = needed_model(judge)
+            if needs == "reward_model":
+                self._adopt_reward("judge_eval.judge")
+            links = {needs: Link("reward") if needs == "reward_model" else Link(self.policy)} if needs else {}
+        self.add("judge_eval", "judge_eval", config, **links)
 
     def preferences(self) -> None:
         recipe, data = self.recipe, self.recipe.data
@@ -146,6 +168,7 @@ class _Steps:
             policy=Link(self.policy) if needs == "policy" else None,
             reward_model=Link("reward") if needs == "reward_model" else None,
             preferences=Link("prepare", "preferences") if self.mixes else None,
+            calibration=calibration_of(recipe),
         )
 
     def _preferences_wanted(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import Part
-from alignflow.data.configs import generation, inputs, merging, training
+from alignflow.data.configs import generation, inputs, judging, merging, training
 from alignflow.data.configs.base import StageConfig
 
 
@@ -72,6 +72,14 @@ STAGES: Mapping[str, Stage] = {
         trains=True,
         version="4",
     ),
+    "judge_eval": Stage(
+        "alignflow.models.judges.judge_eval:judge_eval",
+        "Measure a judge on human labels, and fit its calibration.",
+        config=judging.JudgeEvalConfig,
+        takes=("policy?", "reward_model?"),
+        makes="evaluation",
+        generates=True,
+    ),
     "sample": Stage(
         "alignflow.models.generation.sample:sample",
         "Sample candidate answers.",
@@ -85,7 +93,7 @@ STAGES: Mapping[str, Stage] = {
         "alignflow.models.judges.label:label",
         "An AI judge turns candidates into pairs, rankings and good or bad answers.",
         config=generation.LabelConfig,
-        takes=("completions", "policy?", "reward_model?", "preferences?"),
+        takes=("completions", "policy?", "reward_model?", "preferences?", "calibration?"),
         makes="dataset",
         generates=True,
         version="5",
@@ -157,6 +165,7 @@ STAGES: Mapping[str, Stage] = {
         "JSON and one HTML page about the run.",
         config=generation.ReportConfig,
         takes=("steps*",),
+        version="2",
         makes="report",
     ),
     "reward_ensemble": Stage(

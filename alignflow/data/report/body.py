@@ -13,6 +13,7 @@ from alignflow.data.artifacts import Manifest, artifact_of, checked_manifest, fi
 from alignflow.data.configs.generation import ReportConfig
 from alignflow.data.printable import printable
 from alignflow.data.report.heat_maps import heat_maps
+from alignflow.data.report.judge_page import fit_lines, judge_plots, judge_rows
 from alignflow.data.report.plots import PANELS, bars_plot, curve_plot, histogram_plot, interval_plot
 from alignflow.data.run import Run, write_json
 from alignflow.data.step_names import base_and_round
@@ -93,6 +94,12 @@ class FinishedStep:
         """What it counted or measured, beyond its metrics; None for a step that writes no such file."""
         return self.read(STATISTICS[self.base]) if self.base in STATISTICS else None
 
+    @property
+    def judges(self) -> list[dict[str, Any]]:
+        """The judge reports that it left; none for a step that asked no judge, or that an older alignflow made."""
+        found = self.read("judge_report.json")
+        return found["reports"] if found else []
+
     def read(self, file: str) -> Any:
         """A JSON file of the payload; None where it has none. Raises DamagedArtifactError."""
         path = self.path / file
@@ -153,6 +160,7 @@ def gather(steps: Sequence[FinishedStep]) -> dict[str, Any]:
         "licences": licences,
         "data": data.statistics if data else None,
         "labels": labels.statistics if labels else None,
+        "judges": {step.name: step.judges for step in steps if step.judges},
         "evaluation": evaluation.statistics if evaluation else None,
         "samples": evaluation.read("samples.json") if evaluation else None,
         **({"merge": merged.statistics} if merged else {}),
@@ -202,6 +210,11 @@ def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any]) -> 
             if step.statistics and "token_credit" in step.statistics
         },
         labellings=[(step, step.statistics) for step in steps if step.base == "label" and step.statistics],
+        judges=[
+            (step, [(report, judge_rows(report), judge_plots(report), fit_lines(report)) for report in step.judges])
+            for step in steps
+            if step.judges
+        ],
         rollouts={step.name: rollouts(step) for step in steps if step.base == "align"},
         created={step.name: step.manifest.created for step in steps if step.manifest},
     )

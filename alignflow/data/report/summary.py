@@ -16,6 +16,7 @@ from alignflow.data.catalogue import STAGES
 from alignflow.data.gates import GateRecord, limits
 from alignflow.data.printable import printable
 from alignflow.data.report.body import STATISTICS, FinishedStep, number, plots, rollouts
+from alignflow.data.report.judge_page import judge_markdown, judge_plots, judge_rows
 from alignflow.data.report.markdown import escaped, fenced, table
 from alignflow.data.tools import from_columns, told
 
@@ -85,6 +86,7 @@ def stage_page(name: str, manifest: Manifest, path: Path, circumstances: Circums
         f"The whole report: {escaped(circumstances.report)}" if circumstances.report else "",
         _inputs(manifest, circumstances),
         gates_table(circumstances.gates),
+        *_judges(step),
         *_plots(step),
         _metrics(manifest),
         *_samples(step),
@@ -146,7 +148,17 @@ def _metrics(manifest: Manifest) -> str:
 
 def _plots(step: FinishedStep) -> list[str]:
     drawn = plots(step, PANELS)
+    for report in step.judges if len(step.judges) == 1 else ():
+        drawn |= judge_plots(report)
     return [f"![{escaped(title)}]({uri})" for title, uri in drawn.items() if len(uri) < LARGEST_PLOT]
+
+
+def _judges(step: FinishedStep) -> list[str]:
+    """The report of the step's judge; of several recorded ones a line each, since a page of many reports is read by nobody."""
+    if len(step.judges) <= 1:
+        return [judge_markdown(report) for report in step.judges]
+    rows = [[escaped(report["judge"]), escaped(report["conclusion"]["text"])] for report in step.judges]
+    return ["## Judges\n\n" + table(["judge", "verdict"], rows)]
 
 
 def _samples(step: FinishedStep) -> list[str]:
@@ -280,6 +292,8 @@ def tables(name: str, path: Path) -> dict[str, list[dict[str, Any]]]:
             for n, sample in enumerate(shown, 1)
             for who, text in sample.items()
         ]
+    for report in step.judges[:1]:
+        found["judge"] = [{name: printable(cell) for name, cell in row.items()} for row in judge_rows(report)]
     if step.base in TABULATED and (content := step.statistics):
         found[STATISTICS[step.base].removesuffix(".json")] = sorted(flat_rows(content), key=_rank)
     return found

@@ -24,7 +24,7 @@ def write_label_card(
     Args:
         config: Of the step.
         fingerprint: What the judge's labels depend on beside its options: a digest of its prompt and its model, or of its files.
-        statistics: What statistics.json says.
+        statistics: What statistics.json and judge_report.json say.
         out: The payload, with its tables.
         inputs: Artifacts of data that went in, for their licences.
     """
@@ -53,7 +53,7 @@ def _facts(config: LabelConfig, fingerprint: str, statistics: Mapping[str, Any])
         ", ".join(f"{count} {reason}" for reason, count in sorted(statistics["dropped"].items())) or "none"
     )
     facts["changes with the order"] = _rate(statistics["flips"])
-    facts["first position wins"] = _rate(statistics["first_seat"])
+    facts["first position wins"] = _rate(statistics["first_position"])
     facts["longer answer wins"] = _rate(statistics["longer_wins"])
     facts["pairs by labeller"] = ", ".join(f"{who} {count}" for who, count in statistics["labellers"].items()) or "none"
     if (agreement := statistics.get("human_agreement")) is not None:

@@ -7,6 +7,8 @@ import pytest
 from tests_support import as_artifact
 
 from alignflow.data.configs.generation import ReportConfig
+from alignflow.data.judging.outcomes import Outcome
+from alignflow.data.judging.report import judge_report
 from alignflow.data.report.body import FinishedStep, alarm_marks, gather, number, render, report, rollouts
 from alignflow.data.report.plots import curve_plot
 from alignflow.data.run import Run, Runtime, write_json
@@ -183,21 +185,18 @@ def test_flagged_answers_are_shown_with_how_often_they_won(run, tmp_path):
     assert "3 of 4 decided pairs: 0.75 (0.3 to 0.95); 2 of them in both orders" in page
 
 
-@pytest.mark.parametrize(("mean", "warned"), [(0.04, True), (0.9, False)])
-def test_the_probability_on_the_judges_options_is_shown_and_a_judge_that_does_not_answer_is_marked(
-    mean, warned, tmp_path
-):
-    labels = {
-        "judged": 12,
-        "dropped": {"changes with the order": 11},
-        "option_mass": {"mean": mean, "p5": 0.015, "bound": 0.5, "count": 24},
-    }
-    write_json(tmp_path / "labels" / "statistics.json", labels)
-    steps = [FinishedStep("label", tmp_path / "labels")]
-    page = render("labels", steps, gather(steps))
+@pytest.mark.parametrize(("mass", "warned"), [(0.04, True), (0.9, False)])
+def test_the_judge_report_is_shown_and_a_judge_that_does_not_answer_is_marked(mass, warned, tmp_path):
+    outcomes = [Outcome(str(place), 0.8, (0.8, 0.8), (mass, mass)) for place in range(12)]
+    write_json(tmp_path / "statistics.json", {"judged": 12, "dropped": {"changes with the order": 11}})
+    write_json(tmp_path / "judge_report.json", {"reports": [judge_report(outcomes, "<b>llm</b>")]})
+    steps = [FinishedStep("label", tmp_path)]
+    facts = gather(steps)
+    page = render("labels", steps, facts)
     assert "Of 12 judged pairs, these became no preference: changes with the order 11." in page
-    assert f"On average {mean} of the judge's probability lies on its options (5th percentile 0.015)." in page
-    assert ('<p class="warning">On average' in page) is warned and ("does not answer the question" in page) is warned
+    assert "&lt;b&gt;llm&lt;/b&gt;" in page and "<b>llm</b>" not in page
+    assert ("does not answer the question" in page) is warned and ('<p class="warning"><b>' in page) is warned
+    assert facts["judges"]["label"][0]["option_mass"]["mean"] == pytest.approx(mass)
 
 
 def test_a_merge_is_shown_with_sparsity_norms_and_sign_conflicts(run, tmp_path):

@@ -15,6 +15,7 @@ from alignflow.data.configs.generation import JudgeConfig, LabelConfig
 from alignflow.data.errors import DataError, TrainingError
 from alignflow.data.records import read_table, user, write_table
 from alignflow.data.run import Run, Runtime
+from alignflow.models.judges import asking
 from alignflow.models.judges import label as module
 from alignflow.models.judges.base import PointwiseJudge, Verdict, sigmoid
 from alignflow.models.judges.label import label
@@ -115,7 +116,8 @@ def labelled(judge, groups, tmp_path, run, monkeypatch, /, **config):
         LabelConfig(**config), completions=completions(tmp_path / f"completions{id(groups)}", groups), run=run
     )
     pairs = [pair for side in ("train", "heldout") for pair in read_table(run.out / "preferences" / f"{side}.parquet")]
-    return metrics, pairs, json.loads((run.out / "statistics.json").read_text())
+    (report,) = json.loads((run.out / "judge_report.json").read_text())["reports"]
+    return metrics, pairs, {**json.loads((run.out / "statistics.json").read_text()), "judge": report}
 
 
 GROUPS = st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=6), min_size=12, max_size=20).filter(
@@ -205,8 +207,8 @@ def test_labels_of_one_kind_alone_are_warned_of(tmp_path, make_run, monkeypatch)
 def test_a_pairwise_judge_of_ones_own_says_what_its_scores_are(tmp_path, make_run, monkeypatch):
     own, known, scoring = make_run(), make_run(), make_run(rows="of the other judge")
     judge = {"name": "my_judges.py:Shorter"}
-    monkeypatch.setattr(module, "own_source", lambda name: "")
-    monkeypatch.setattr(module, "judge_row", lambda name: catalogue.JUDGES["rubric"])
+    monkeypatch.setattr(asking, "own_source", lambda name: "")
+    monkeypatch.setattr(asking, "judge_row", lambda name: catalogue.JUDGES["rubric"])
     labelled(PairOracle(), [[0, 1]] * 20, tmp_path, own, monkeypatch, judge=judge)
     labelled(PairOracle(), [[0, 1]] * 20, tmp_path, known, monkeypatch)
     labelled(Oracle(), [[0, 1]] * 20, tmp_path, scoring, monkeypatch, judge=judge)
@@ -261,9 +263,9 @@ def test_min_margin_is_a_distance_from_one_half(tmp_path, make_run, monkeypatch)
 def test_a_biased_judge_shows_in_its_rates(tmp_path, make_run, monkeypatch):
     _, _, statistics = labelled(PairOracle(seat=1.5), [[0, 1], [0, 3]] * 20, tmp_path, make_run(), monkeypatch)
     # Worth 1 apart the seat decides, worth 3 apart the answer: half of the pairs flip.
-    assert statistics["flips"]["rate"] == 0.5 and statistics["flips"]["trials"] == 40
-    assert statistics["first_seat"]["rate"] == pytest.approx(0.75)
-    assert statistics["flips"]["low"] < 0.5 < statistics["flips"]["high"]
+    assert statistics["judge"]["flips"]["rate"] == 0.5 and statistics["judge"]["flips"]["trials"] == 40
+    assert statistics["judge"]["first_position"]["rate"] == pytest.approx(0.75)
+    assert statistics["judge"]["flips"]["low"] < 0.5 < statistics["judge"]["flips"]["high"]
 
 
 def test_a_verdict_that_changes_with_the_order_is_a_tie_and_no_pair(tmp_path, make_run, monkeypatch):
@@ -277,9 +279,9 @@ def test_a_verdict_that_changes_with_the_order_is_a_tie_and_no_pair(tmp_path, ma
         and statistics["ties"] == 22
         and statistics["abstentions"] == {}
     )
-    assert statistics["flips"]["hits"] == 22 and statistics["longer_wins"]["trials"] == 0
+    assert statistics["judge"]["flips"]["hits"] == 22 and statistics["judge"]["longer_wins"]["trials"] == 0
     assert metrics["ties"] == metrics["flip_rate"] == pytest.approx(11 / 12)
-    assert any("92% of the pairs: these are ties and were left out" in warning for warning in run.warnings)
+    assert any("first seat in 96% of 48 questions" in warning for warning in run.warnings)
 
 
 class First(PairOracle):
@@ -349,9 +351,9 @@ class Elsewhere(PairOracle):
 def test_a_judge_that_does_not_answer_the_question_is_reported(tmp_path, make_run, monkeypatch):
     run = make_run()
     metrics, _, statistics = labelled(Elsewhere(0.02, 0.06), [[0, 1]] * 20, tmp_path, run, monkeypatch)
-    assert statistics["option_mass"]["mean"] == metrics["judge/option_mass"] == pytest.approx(0.04)
-    assert metrics["judge/option_mass_p5"] == statistics["option_mass"]["p5"] == pytest.approx(0.02)
-    assert (statistics["option_mass"]["count"], statistics["option_mass"]["bound"]) == (40, 0.5)
+    assert statistics["judge"]["option_mass"]["mean"] == metrics["judge/option_mass"] == pytest.approx(0.04)
+    assert metrics["judge/option_mass_p5"] == statistics["judge"]["option_mass"]["p5"] == pytest.approx(0.02)
+    assert (statistics["judge"]["option_mass"]["count"], statistics["judge"]["option_mass"]["bound"]) == (40, 0.5)
     (warning,) = [warning for warning in run.warnings if "does not answer the question" in warning]
     assert "4.0% of its probability" in warning and "judge.options.prompt" in warning
 
@@ -373,22 +375,22 @@ def test_a_judge_that_answers_or_has_no_options_is_not(judge, tmp_path, make_run
     metrics, _, statistics = labelled(judge, [[0, 1]] * 20, tmp_path, run, monkeypatch)
     assert not [warning for warning in run.warnings if "question" in warning]
     assert (
-        ("option_mass" in statistics)
+        bool(statistics["judge"]["option_mass"])
         == ("judge/option_mass" in metrics)
         == (getattr(judge, "masses", None) == (0.5, 0.5))
     )
 
 
 def test_verdicts_that_an_earlier_version_journalled_have_no_masses(tmp_path, make_run, monkeypatch):
-    packed = module._packed
-    monkeypatch.setattr(module, "_packed", lambda verdict: packed(verdict)[:4])
+    packed = module.packed
+    monkeypatch.setattr(module, "packed", lambda verdict: packed(verdict)[:4])
     _, pairs, statistics = labelled(Elsewhere(0.1, 0.1), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
-    assert len(pairs) == 20 and "option_mass" not in statistics
+    assert len(pairs) == 20 and not statistics["judge"]["option_mass"]
 
 
 def test_a_pointwise_judge_has_no_flip_rate(tmp_path, make_run, monkeypatch):
     metrics, _, statistics = labelled(Oracle(), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
-    assert metrics["flip_rate"] is None and statistics["flips"] == {
+    assert metrics["flip_rate"] is None and statistics["judge"]["flips"] == {
         "rate": None,
         "low": None,
         "high": None,
@@ -399,7 +401,7 @@ def test_a_pointwise_judge_has_no_flip_rate(tmp_path, make_run, monkeypatch):
 
 def test_the_longer_answers_wins_are_counted(tmp_path, make_run, monkeypatch):
     _, _, statistics = labelled(Oracle(), [[5, 12], [7, 100]] * 10, tmp_path, make_run(), monkeypatch)
-    assert statistics["longer_wins"]["rate"] == 1.0 and statistics["longer_wins"]["trials"] == 20
+    assert statistics["judge"]["longer_wins"]["rate"] == 1.0 and statistics["judge"]["longer_wins"]["trials"] == 20
 
 
 def test_no_label_is_an_abstention_with_its_reason_and_all_of_them_an_error(tmp_path, make_run, monkeypatch):
@@ -429,7 +431,7 @@ def test_what_was_judged_is_never_judged_again_and_the_bytes_are_the_same(tmp_pa
     first, second = (
         {path.relative_to(run.out): path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs
     )
-    assert first == second and len(first) == 8 and Path("README.md") in first
+    assert first == second and len(first) == 10 and Path("README.md") in first
 
 
 def test_other_selection_settings_use_the_same_judgements(tmp_path, make_run, monkeypatch):
@@ -550,3 +552,50 @@ def test_a_judge_that_no_answer_can_speak_to_counts_no_flags(tmp_path, make_run,
         and statistics["flagged"]["answers"]["trials"] == 0
         and not (run.out / "flagged.json").exists()
     )
+
+
+def fitted(directory, **values):
+    directory.mkdir()
+    (directory / "calibration.json").write_text(
+        json.dumps({"used": True, "slope": 1.0, "bias": 0.0, "why": "", **values})
+    )
+    return directory
+
+
+def test_labels_that_the_seat_swallowed_come_back_by_calibration_and_the_judges_own_are_kept(
+    tmp_path, make_run, monkeypatch
+):
+    monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: PairOracle(seat=5.0))
+    answers, run = completions(tmp_path / "completions", [[0, 1]] * 30), make_run()
+    calibration = fitted(tmp_path / "calibration", bias=5.0, fitted_on=100, measured_on=100)
+    metrics = label(LabelConfig(), completions=answers, calibration=calibration, run=run)
+    verdicts = read_table(run.out / "verdicts.parquet")
+    assert metrics["pairs/train"] + metrics["pairs/heldout"] == 30 and metrics["calibrated"] == 1.0
+    assert all(row["raw_given"] > 0.5 > row["raw_swapped"] or row["raw_given"] < 0.5 for row in verdicts)
+    for side in ("train", "heldout"):
+        for pair in read_table(run.out / "preferences" / f"{side}.parquet"):
+            assert pair["chosen"][0]["content"] == "answer #1" and pair["soft_label"] == pytest.approx(sigmoid(1.0))
+
+
+def test_a_fit_that_does_not_help_is_not_used_and_that_is_said(tmp_path, make_run, monkeypatch):
+    monkeypatch.setattr(module, "make_judge", lambda *arguments, **named: PairOracle())
+    answers, run = completions(tmp_path / "completions", [[0, 1]] * 30), make_run()
+    calibration = fitted(tmp_path / "calibration", used=False, slope=9.0, why="it does not help", fitted_on=60)
+    metrics = label(LabelConfig(), completions=answers, calibration=calibration, run=run)
+    assert metrics["calibrated"] == 0.0 and "the labels are not calibrated: it does not help" in run.warnings
+
+
+def test_a_judge_that_always_takes_the_first_seat_makes_no_pair_and_is_called_near_chance(
+    tmp_path, make_run, monkeypatch
+):
+    with pytest.raises(TrainingError, match=r"(?s)near chance.*first seat in 100% of 40 questions"):
+        labelled(PairOracle(seat=50.0), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
+
+
+def test_the_page_and_the_cost_are_beside_the_payload_and_not_in_it(tmp_path, make_run, monkeypatch):
+    run = make_run()
+    labelled(PairOracle(), [[0, 1]] * 20, tmp_path, run, monkeypatch)
+    assert (run.side / "judge_report.html").is_file() and "seconds" in json.loads(
+        (run.side / "judge_cost.json").read_text()
+    )
+    assert "seconds" not in (run.out / "judge_report.json").read_text()
