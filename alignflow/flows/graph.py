@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -30,7 +31,7 @@ from alignflow.flows.method_inputs import (
     for_win_rates,
     kinds_of,
     needed_inputs,
-    needed_model,
+    needed_models,
 )
 from alignflow.flows.reward_members import (
     RewardStep,
@@ -57,6 +58,12 @@ def nodes(recipe: Recipe) -> list[Node]:
     steps.base()
     steps.supervised()
     steps.preferences()
+    if recipe.revise is not None and "revise" not in steps.made:
+        raise RecipeError(
+            "nothing is sampled or given, so there is nothing to revise",
+            where="revise",
+            do="give data.prompts or data.completions, or set revise to null",
+        )
     steps.reward_model()
     steps.alignment()
     steps.merge()
@@ -128,16 +135,20 @@ class _Steps:
             completions = Link("sample", "completions")
         else:
             return
-        needs = needed_model(recipe.label.judge)
-        if needs == "reward_model":
+        if recipe.revise is not None:
+            policy = Link(self.policy) if recipe.revise.model is None else None
+            self.add("revise", "revise", recipe.revise, completions=completions, policy=policy)
+            completions = Link("revise", "completions")
+        needs = needed_models(recipe.label.judge)
+        if "reward_model" in needs:
             self._adopt_reward("label.judge")
         self.add(
             "label",
             "label",
             recipe.label,
             completions=completions,
-            policy=Link(self.policy) if needs == "policy" else None,
-            reward_model=Link("reward") if needs == "reward_model" else None,
+            policy=Link(self.policy) if "policy" in needs else None,
+            reward_model=Link("reward") if "reward_model" in needs else None,
         )
 
     def _preferences_wanted(self) -> bool:
@@ -308,7 +319,7 @@ class _Steps:
         judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
         for index, judge in enumerate(recipe.evaluate.judges):
             check_independence(labelling, judge, f"evaluate.judges.{index}")
-        if any(needed_model(judge) == "reward_model" for judge in judges) and not self.reward:
+        if any("reward_model" in needed_models(judge) for judge in judges) and not self.reward:
             raise RecipeError(
                 "a judge needs a reward model",
                 where="evaluate.judges",
@@ -334,8 +345,14 @@ class _Steps:
 
 def check_independence(first: JudgeConfig | None, second: JudgeConfig, where: str) -> None:
     """Refuse a rubric that shares a principle with the one that gave labels or rewards: it would confirm itself."""
-    if first is None or not first.name == second.name == "rubric":
+    if first is None:
         return
+    for one, other in product(binding.members_of(first), binding.members_of(second)):
+        if one.name == other.name == "rubric":
+            _check_principles(one, other, where)
+
+
+def _check_principles(first: JudgeConfig, second: JudgeConfig, where: str) -> None:
     given, watching = (RubricOptions.model_validate(judge.options).constitution for judge in (first, second))
     if shared := shared_principles(given, watching):
         raise RecipeError(

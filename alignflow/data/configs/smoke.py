@@ -28,6 +28,12 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
             update={"n": min(recipe.sample.n, 3), "max_new_tokens": min(recipe.sample.max_new_tokens, 24)}
         ),
     }
+    if recipe.revise is not None:
+        few = {
+            name: min(getattr(recipe.revise, name), most)
+            for name, most in (("critique_tokens", 24), ("max_new_tokens", 24))
+        }
+        changes["revise"] = recipe.revise.model_copy(update=few)
     for stage in ("sft", "reward", "align"):
         config = getattr(recipe, stage)
         if config is not None:

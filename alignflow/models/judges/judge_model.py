@@ -81,11 +81,13 @@ class Writing:
         text: It, without what stands in the question's opening.
         ended: Whether the model stopped by itself.
         reason: Why there is none; empty where there is one.
+        tokens: Number of tokens of the text, stop token included; None where it is not known.
     """
 
     text: str
     ended: bool
     reason: str = ""
+    tokens: int | None = None
 
 
 class JudgeModel(Protocol):
@@ -177,7 +179,8 @@ class TokenJudgeModel:
             if start is None:
                 return Writing("", False, STILL_THINKING)
             ids = ids[start:]
-        return Writing(decode_completion(self._tokenizer, ids, ended=generation.ended), generation.ended)
+        text = decode_completion(self._tokenizer, ids, ended=generation.ended)
+        return Writing(text, generation.ended, tokens=len(ids) + generation.ended)
 
     def _read_thoughts(self, questions: Sequence[Question], options: tuple[str, ...]) -> list[Reading]:
         """The options at the first place after the thinking where the answer's own text begins."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,16 +18,22 @@ from alignflow.models.generation.base import generator_identity
 from alignflow.models.generation.journal import RowJournal, RowWork
 from alignflow.models.judges.base import (
     IDENTICAL,
-    Candidate,
     Judge,
-    Verdict,
+    assess,
     flags_of,
     judge_row,
     make_judge,
     own_source,
-    verdict_from_scores,
+    verdict_of_assessments,
 )
-from alignflow.models.judges.blanks import is_blank, same_answer
+from alignflow.models.judges.blanks import is_blank
+from alignflow.models.judges.judgements import (
+    packed_assessments,
+    packed_verdict,
+    unpacked_assessments,
+    unpacked_verdict,
+    write_judgements,
+)
 from alignflow.models.judges.label_statistics import label_statistics, unanswered
 from alignflow.models.judges.label_tables import LabelledPrompt, candidates_of, write_answers, write_pairs
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
@@ -55,6 +60,7 @@ def label(
         pointwise = judge.pointwise
     statistics = label_statistics(labelled, pointwise)
     write_pairs(labelled, run)
+    write_judgements(labelled, run)
     statistics |= write_answers(labelled, config, run)
     _check_labels(statistics, config)
     write_json(run.out / "statistics.json", statistics)
@@ -106,7 +112,8 @@ def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
         "version": judge_row(config.judge.name).version,
         **generator_identity(config.judge.generator),
     }
-    return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"])
+    reference = [row["reference"]] if row.get("reference") else []
+    return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"], *reference)
 
 
 def _labeller(
@@ -118,11 +125,8 @@ def _labeller(
         run.count_rows(len(batch))
         groups = [candidates_of(rows[index]) for index in batch]
         flat = [candidate for group in groups for candidate in group]
-        scores = iter(score if score is not None and math.isfinite(score) else None for score in judge.score(flat))
-        details = iter(judge.details(flat))
-        return [
-            {"scores": [next(scores) for _ in group], "details": [next(details) for _ in group]} for group in groups
-        ]
+        found = iter(assess(judge, flat))
+        return [packed_assessments([next(found) for _ in group]) for group in groups]
 
     def compare(batch: list[int]) -> list[Any]:
         run.count_rows(len(batch))
@@ -133,44 +137,27 @@ def _labeller(
         ]
         flat = [(group[one], group[other]) for group, pairs in zip(groups, plans, strict=True) for one, other in pairs]
         verdicts = iter(judge.compare(flat))
-        return [{"pairs": [[*pair, *_packed(next(verdicts))] for pair in pairs]} for pairs in plans]
+        return [{"pairs": [[*pair, *packed_verdict(next(verdicts))] for pair in pairs]} for pairs in plans]
 
     return score if judge.pointwise else compare
 
 
-def _packed(verdict: Verdict) -> list[Any]:
-    return [verdict.probability, list(verdict.scores), list(verdict.orders), verdict.reason, list(verdict.masses)]
-
-
-def _unpacked(
-    pair: tuple[Candidate, Candidate],
-    probability: float | None,
-    scores: list[Any],
-    orders: list[Any],
-    reason: str,
-    masses: Sequence[Any] = (None, None),
-) -> Verdict:
-    """A verdict from the journal, where those of earlier versions have no masses. No judge decides between equal answers."""
-    if same_answer(pair[0].text, pair[1].text):
-        return Verdict(None, reason=IDENTICAL)
-    return Verdict(probability, (scores[0], scores[1]), (orders[0], orders[1]), reason, (masses[0], masses[1]))
-
-
 def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: dict[str, Any]) -> LabelledPrompt:
     candidates = candidates_of(row)
-    scores = result.get("scores", [None] * len(candidates))
+    found = unpacked_assessments(result) if judge.pointwise else []
+    scores = [each.score for each in found] if judge.pointwise else [None] * len(candidates)
     if judge.pointwise:
         judged = [
             JudgedPair(
                 one,
                 other,
-                verdict_from_scores(judge, (candidates[one], candidates[other]), (scores[one], scores[other])),
+                verdict_of_assessments(judge, (candidates[one], candidates[other]), (found[one], found[other])),
             )
             for one, other in all_pairs(len(candidates))
         ]
     else:
         judged = [
-            JudgedPair(one, other, _unpacked((candidates[one], candidates[other]), *verdict))
+            JudgedPair(one, other, unpacked_verdict((candidates[one], candidates[other]), *verdict))
             for one, other, *verdict in result["pairs"]
         ]
     blank = {index for index, candidate in enumerate(candidates) if is_blank(candidate.text)}
@@ -180,7 +167,8 @@ def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: di
     kept, dropped = kept_pairs(judged, answers, config.pairs_per_prompt, config.min_margin, blank)
     held_out = is_label_held_out(row["prompt"], config.heldout_fraction)
     flags = flags_of(judge, candidates)
-    return LabelledPrompt(row, held_out, scores, result.get("details", []), judged, kept, dropped, flags)
+    details = [dict(each.details) for each in found]
+    return LabelledPrompt(row, held_out, scores, details, judged, kept, dropped, flags, found)
 
 
 def _check_candidates(rows: Sequence[dict[str, Any]], path: Path, config: LabelConfig) -> None:
