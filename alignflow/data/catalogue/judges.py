@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import PartWithOptions
-from alignflow.data.configs import judging, options
+from alignflow.data.configs import judges, options
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ JUDGES: Mapping[str, JudgeRow] = {
     "constitutional": JudgeRow(
         "alignflow.models.judges.constitutional:ConstitutionalJudge",
         "A language model, asked in both orders which answer keeps a principle better.",
-        options=judging.ConstitutionalOptions,
+        options=judges.ConstitutionalOptions,
         needs="policy",
         pointwise=False,
         generates=True,
@@ -57,34 +57,34 @@ JUDGES: Mapping[str, JudgeRow] = {
     "rating": JudgeRow(
         "alignflow.models.judges.rating:RatingJudge",
         "A language model's grades: expected value over the scale, by one or several aspects.",
-        options=judging.RatingOptions,
+        options=judges.RatingOptions,
         needs="policy",
         generates=True,
     ),
     "additive": JudgeRow(
         "alignflow.models.judges.additive:AdditiveJudge",
         "A language model adds up five points and writes a score, as in Self-Rewarding.",
-        options=judging.AdditiveOptions,
+        options=judges.AdditiveOptions,
         needs="policy",
         generates=True,
     ),
     "checklist": JudgeRow(
         "alignflow.models.judges.checklist:ChecklistJudge",
         "A language model writes points for each prompt and checks each answer by them.",
-        options=judging.ChecklistOptions,
+        options=judges.ChecklistOptions,
         needs="policy",
         generates=True,
     ),
     "jury": JudgeRow(
         "alignflow.models.judges.jury:Jury",
         "Several judges: mean, majority or weighted; their disagreement is kept.",
-        options=judging.JuryOptions,
+        options=judges.JuryOptions,
         pointwise=False,
     ),
     "pairrm": JudgeRow(
         "alignflow.models.judges.pairrm:PairRMJudge",
         "A model that reads prompt and both answers and gives one logit, in both orders.",
-        options=judging.PairRMOptions,
+        options=judges.PairRMOptions,
         pointwise=False,
     ),
 }

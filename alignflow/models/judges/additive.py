@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from alignflow.data.configs.judging import AdditiveOptions
+from alignflow.data.configs.judges import AdditiveOptions
 from alignflow.models.generation.base import Sampling
 from alignflow.models.judges.asking import ScoringJudge
 from alignflow.models.judges.base import Assessment, Candidate, JudgeInputs

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from alignflow.data.artifacts import text_digest
-from alignflow.data.configs.judging import ScoringOptions
+from alignflow.data.configs.judges import ScoringOptions
 from alignflow.data.configs.options import JudgeModelOptions
 from alignflow.models.judges.base import Assessment, Candidate, JudgeInputs, PointwiseJudge, needed_model, sigmoid
 from alignflow.models.judges.judge_model import JudgeModel, make_judge_model

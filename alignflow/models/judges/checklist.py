@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from alignflow.data.artifacts import text_digest
-from alignflow.data.configs.judging import ChecklistOptions
+from alignflow.data.configs.judges import ChecklistOptions
 from alignflow.data.principle_files import WrittenPrinciple, read_principles
 from alignflow.models.generation.base import Sampling
 from alignflow.models.judges.asking import ScoringJudge, once_each, weighted_mean

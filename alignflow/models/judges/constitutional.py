@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from alignflow.data.artifacts import text_digest
-from alignflow.data.configs.judging import ConstitutionalOptions
+from alignflow.data.configs.judges import ConstitutionalOptions
 from alignflow.data.principle_files import WrittenPrinciple, read_principles
 from alignflow.data.records import prompt_digest
 from alignflow.models.judges.asking import weighted_mean

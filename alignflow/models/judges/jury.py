@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from alignflow.data.artifacts import canonical_json, text_digest
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.judging import JuryOptions
+from alignflow.data.configs.judges import JuryOptions
 from alignflow.data.errors import DataError
 from alignflow.data.own_module import short
 from alignflow.data.reward_ensembles import DISAGREEMENT
@@ -50,9 +50,8 @@ class Jury:
     def __init__(self, options: JuryOptions, inputs: JudgeInputs):
         self._votes, self._quorum = options.combine == "majority", options.quorum
         self._names = member_names(options.judges)
-        self._weights = list(options.weights) or [1.0] * len(options.judges)
-        if options.agreement:
-            self._weights = weights_of_agreement([Path(path) for path in options.agreement])
+        reports = [Path(member.agreement) for member in options.judges if member.agreement is not None]
+        self._weights = weights_of_agreement(reports) if reports else [member.weight for member in options.judges]
         with ExitStack() as stack:
             self._members: list[Judge] = [
                 stack.enter_context(
@@ -168,7 +167,7 @@ def weights_of_agreement(reports: Sequence[Path]) -> list[float]:
     if not any(weights):
         raise DataError(
             "no member of the jury agrees with gold labels more often than by chance",
-            where="judge.options.agreement",
+            where="judge.options.judges",
             do="take other judges, or combine: mean",
         )
     return weights

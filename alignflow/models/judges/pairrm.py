@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from alignflow.data.configs.judging import PairRMOptions
+from alignflow.data.configs.judges import PairRMOptions
 from alignflow.data.errors import ModelError
 from alignflow.data.records import prompt_text
 from alignflow.data.rendering import encode_text

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from alignflow.data.artifacts import text_digest
-from alignflow.data.configs.judging import RatingOptions
+from alignflow.data.configs.judges import RatingOptions
 from alignflow.data.principle_files import read_principles
 from alignflow.models.judges.asking import ScoringJudge, weighted_mean
 from alignflow.models.judges.base import Assessment, Candidate, JudgeInputs

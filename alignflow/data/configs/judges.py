@@ -115,35 +115,41 @@ class ChecklistOptions(ScoringOptions):
     seed: int = seed_field("With the prompt's text it seeds its points.")
 
 
+class JuryMember(JudgeConfig):
+    """One judge of a jury."""
+
+    weight: float = Field(default=1.0, ge=0, le=1_000_000, description="Of its say, where combine is weighted.")
+    agreement: ContentPath | None = Field(
+        default=None,
+        description="In place of weight: its judge report (`alignflow judge-eval`), whose accuracy against gold labels weighs it by its "
+        "log-odds; at chance or below it weighs nothing.",
+    )
+
+
 class JuryOptions(StageConfig):
     """Several judges, and how their verdicts become one."""
 
-    judges: tuple[JudgeConfig, ...] = Field(
+    judges: tuple[JuryMember, ...] = Field(
         min_length=2, max_length=32, description="The members: each a judge with its own options and engine."
     )
     combine: Literal["mean", "majority", "weighted"] = Field(
         default="mean",
-        description="mean of the probabilities; majority: share of the votes; weighted: mean with weights, or with those of agreement.",
-    )
-    weights: tuple[float, ...] = Field(default=(), description="Of the members, for weighted.")
-    agreement: tuple[ContentPath, ...] = Field(
-        default=(),
-        description="For weighted, in place of weights: a judge report of each member (`alignflow judge-eval`), whose accuracy against gold "
-        "labels weighs it by its log-odds; a member at chance or below weighs nothing.",
+        description="mean of the probabilities; majority: share of the votes; weighted: mean by the members' weight or agreement.",
     )
     quorum: int = Field(default=1, ge=1, le=32, description="Members that must give a label; with fewer there is none.")
 
     @model_validator(mode="after")
     def _weights_fit(self) -> JuryOptions:
-        given = [values for values in (self.weights, self.agreement) if values]
-        if self.combine == "weighted" and len(given) != 1:
-            raise ValueError("combine: weighted needs either weights or agreement")
-        if self.combine != "weighted" and given:
-            raise ValueError(f"weights and agreement are not read where combine is {self.combine}")
-        if given and len(given[0]) != len(self.judges):
-            raise ValueError(f"{len(given[0])} weights or reports for {len(self.judges)} judges")
-        if any(weight < 0 for weight in self.weights) or (self.weights and not sum(self.weights)):
-            raise ValueError("weights must not be negative, and one must be above 0")
+        reports = [member for member in self.judges if member.agreement is not None]
+        weighed = [member for member in self.judges if "weight" in member.model_fields_set]
+        if self.combine != "weighted" and (reports or weighed):
+            raise ValueError(f"weight and agreement of members are not read where combine is {self.combine}")
+        if reports and (weighed or len(reports) < len(self.judges)):
+            raise ValueError("agreement: give a report for every member, and no weight")
+        if self.combine == "weighted" and not reports and not weighed:
+            raise ValueError("combine: weighted needs a weight, or an agreement, of its members")
+        if not any(member.weight for member in self.judges):
+            raise ValueError("one member at least must have a weight above 0")
         if self.quorum > len(self.judges):
             raise ValueError(f"quorum: there are only {len(self.judges)} judges")
         return self
