@@ -14,6 +14,7 @@ from alignflow.cli import (
     compare,
     export,
     inspect,
+    judge_eval,
     label,
     lists,
     new,
@@ -50,6 +51,7 @@ for module in (
     inspect,
     check_losses,
     label,
+    judge_eval,
     schedule,
     server,
 ):

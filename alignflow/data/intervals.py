@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def wilson(successes: float, trials: int, confidence: float) -> tuple[float | None, float | None]:
     """Wilson's score interval (Wilson 1927) of a mean of values in [0, 1]; None without trials.
@@ -19,3 +21,9 @@ def wilson(successes: float, trials: int, confidence: float) -> tuple[float | No
     return (0.0 if not successes else max(0.0, centre - half)), (
         1.0 if successes == trials else min(1.0, centre + half)
     )
+
+
+def rate(hits: float, trials: int, confidence: float = 0.95) -> dict[str, Any]:
+    """A share with Wilson's interval: `rate`, `low`, `high` (None without trials), `hits`, `trials`."""
+    low, high = wilson(hits, trials, confidence)
+    return {"rate": hits / trials if trials else None, "low": low, "high": high, "hits": hits, "trials": trials}

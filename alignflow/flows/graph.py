@@ -21,6 +21,7 @@ from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
 from alignflow.data.step_names import matching, part_name, step_name
+from alignflow.flows.judging import calibration_of, judge_of, refuse_calibration
 from alignflow.flows.merges import check_merge, check_start
 from alignflow.flows.method_inputs import (
     LABELLED,
@@ -57,6 +58,7 @@ def nodes(recipe: Recipe) -> list[Node]:
     steps = _Steps(recipe)
     steps.base()
     steps.supervised()
+    steps.judge_evaluation()
     steps.preferences()
     if recipe.revise is not None and "revise" not in steps.made:
         raise RecipeError(
@@ -98,6 +100,10 @@ class _Steps:
 
     def base(self) -> None:
         recipe, data = self.recipe, self.recipe.data
+        if recipe.judge_eval is not None and not any(getattr(data, kind) for kind in SOURCE_KINDS):
+            if "policy" in needed_models(judge_of(recipe)):
+                self.policy = self.add("init", "init", initial_model(recipe))
+            return  # a judge is measured, and nothing else is asked for
         if recipe.replace.sft:
             self.policy = self.add("sft", "init", taken_in(recipe.replace.sft, recipe.model))
         else:
@@ -121,6 +127,23 @@ class _Steps:
             )
             if recipe.merge is None:
                 self.policy = self.supervised_policy
+
+    def judge_evaluation(self) -> None:
+        """The judge on human labels, before anything is sampled for it: a gate on its agreement ends the run here."""
+        recipe = self.recipe
+        if recipe.judge_eval is None:
+            refuse_calibration(recipe)
+            return
+        config, links = recipe.judge_eval, {}
+        if config.recorded is None:
+            judge = judge_of(recipe)
+            config = config.model_copy(update={"judge": judge})
+            needs = needed_models(judge)
+            if "reward_model" in needs:
+                self._adopt_reward("judge_eval.judge")
+            places = {"reward_model": "reward", "policy": self.policy}
+            links = {name: Link(places[name]) for name in sorted(needs)}
+        self.add("judge_eval", "judge_eval", config, **links)
 
     def preferences(self) -> None:
         recipe, data = self.recipe, self.recipe.data
@@ -149,6 +172,7 @@ class _Steps:
             completions=completions,
             policy=Link(self.policy) if "policy" in needs else None,
             reward_model=Link("reward") if "reward_model" in needs else None,
+            calibration=calibration_of(recipe),
         )
 
     def _preferences_wanted(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import Part
-from alignflow.data.configs import generation, inputs, merging, revising, training
+from alignflow.data.configs import generation, inputs, judging, merging, revising, training
 from alignflow.data.configs.base import StageConfig
 
 
@@ -72,6 +72,14 @@ STAGES: Mapping[str, Stage] = {
         trains=True,
         version="4",
     ),
+    "judge_eval": Stage(
+        "alignflow.models.judges.judge_eval:judge_eval",
+        "Measure a judge on human labels, and fit its calibration.",
+        config=judging.JudgeEvalConfig,
+        takes=("policy?", "reward_model?"),
+        makes="evaluation",
+        generates=True,
+    ),
     "sample": Stage(
         "alignflow.models.generation.sample:sample",
         "Sample candidate answers.",
@@ -94,10 +102,10 @@ STAGES: Mapping[str, Stage] = {
         "alignflow.models.judges.label:label",
         "An AI judge turns candidates into pairs, rankings and good or bad answers.",
         config=generation.LabelConfig,
-        takes=("completions", "policy?", "reward_model?"),
+        takes=("completions", "policy?", "reward_model?", "calibration?"),
         makes="dataset",
         generates=True,
-        version="4",
+        version="5",
         fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(

@@ -108,6 +108,10 @@ class LabelConfig(StageConfig):
     heldout_fraction: float = Field(
         default=0.1, gt=0, lt=0.9, description="Share of prompts on the held-out side, by hash of the prompt."
     )
+    calibrate: bool = Field(
+        default=False,
+        description="Calibrate soft labels by what judge_eval fitted on human labels, where that helps on others; the judge's own are kept.",
+    )
     seed: int = seed_field("Seed of the judge, where it samples.")
     batch_size: int = runtime_field(
         default=64, gt=0, le=1_000_000, description="Prompts that are judged and committed together."

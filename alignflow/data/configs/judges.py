@@ -55,7 +55,9 @@ class ScoringOptions(JudgeModelOptions):
 class RatingOptions(ScoringOptions):
     """Asks a language model for a grade and takes the expected value over the grades' tokens."""
 
-    prompt: QuestionPath = Field(default="rating", description="Jinja file of the question, or a built-in name: rating.")
+    prompt: QuestionPath = Field(
+        default="rating", description="Jinja file of the question, or a built-in name: rating."
+    )
     rubric: PrinciplesPath = Field(
         default="overall",
         description="YAML file of what is graded, each with a weight and a question of its own: overall (one grade), aspects "
@@ -63,7 +65,10 @@ class RatingOptions(ScoringOptions):
     )
     lowest: int = Field(default=1, ge=0, le=9, description="Lowest grade.")
     highest: int = Field(
-        default=5, ge=1, le=10, description="Highest grade; every grade must be a single token of the judge's tokenizer."
+        default=5,
+        ge=1,
+        le=10,
+        description="Highest grade; every grade must be a single token of the judge's tokenizer.",
     )
     signed: bool = Field(
         default=False,
@@ -83,7 +88,9 @@ class AdditiveOptions(ScoringOptions):
     prompt: QuestionPath = Field(
         default="additive", description="Jinja file of the question, or a built-in name: additive."
     )
-    samples: int = Field(default=3, ge=1, le=64, description="Replies to each question; the mean of their scores counts.")
+    samples: int = Field(
+        default=3, ge=1, le=64, description="Replies to each question; the mean of their scores counts."
+    )
     max_new_tokens: int = Field(default=256, ge=4, le=100_000, description="Longest reply, tokens.")
     sampling_temperature: Temperature = Field(default=0.7, ge=0, le=5, description="Of the replies; 0: greedy.")
     top_p: float = Field(default=0.9, gt=0, le=1, description="Nucleus of the replies; 1: off.")

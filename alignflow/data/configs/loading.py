@@ -90,7 +90,7 @@ def check_names(recipe: Recipe) -> None:
     own_loss = recipe.align is not None and is_own(recipe.align.method)  # `check_own_code` looks at that
     if recipe.align is not None and not own_loss:
         check_unused(recipe.align)
-    for section in ("label", "evaluate") if own_loss else ("align", "label", "evaluate"):
+    for section in ("label", "judge_eval", "evaluate") if own_loss else ("align", "label", "judge_eval", "evaluate"):
         config = getattr(recipe, section)
         for where, part in binding.configs_in(config, section) if config is not None else ():
             if isinstance(part, OnlineOptions):
@@ -108,7 +108,7 @@ def check_own_code(recipe: Recipe) -> None:
     """Find every judge, reward and loss of the user's own that the recipe names, without running it; raises RecipeError."""
     if recipe.align is not None and is_own(recipe.align.method):
         check_unused(recipe.align)
-    for section in ("align", "label", "evaluate"):
+    for section in ("align", "label", "judge_eval", "evaluate"):
         config = getattr(recipe, section)
         for where, part in binding.configs_in(config, section) if config is not None else ():
             if isinstance(part, JudgeConfig) and ":" in part.name:

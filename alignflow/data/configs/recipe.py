@@ -11,6 +11,7 @@ from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, ReportConfig, SampleConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig
+from alignflow.data.configs.judging import JudgeEvalConfig
 from alignflow.data.configs.merging import MergeConfig
 from alignflow.data.configs.revising import ReviseConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
@@ -127,6 +128,9 @@ class Recipe(StageConfig):
     data: PrepareConfig = Field(default_factory=PrepareConfig, description="The data.")
     replace: ReplaceConfig = Field(default_factory=ReplaceConfig, description="Stages that you have the result of.")
     sft: SFTConfig | None = Field(default_factory=SFTConfig, description="null: align the base model as it is.")
+    judge_eval: JudgeEvalConfig | None = Field(
+        default=None, description="The judge measured on human labels before it labels; empty: not measured."
+    )
     sample: SampleConfig = Field(default_factory=SampleConfig, description="Candidate answers.")
     revise: ReviseConfig | None = Field(
         default=None, description="Critique and revision of the candidate answers before they are labelled; null: none."

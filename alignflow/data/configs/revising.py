@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from alignflow.data.configs.base import ContentPath, PrinciplesPath, QuestionPath, Temperature, runtime_field, seed_field
+from alignflow.data.configs.base import (
+    ContentPath,
+    PrinciplesPath,
+    QuestionPath,
+    Temperature,
+    runtime_field,
+    seed_field,
+)
 from alignflow.data.configs.generators import GeneratorConfig, generator_field
 from alignflow.data.configs.options import JudgeModelOptions
 
@@ -19,9 +26,13 @@ class ReviseConfig(JudgeModelOptions):
         default="helpful",
         description="YAML file of principles in words, or a built-in name: helpful, harmless, honest, concise, code_review.",
     )
-    rounds: int = Field(default=1, ge=1, le=16, description="Critiques and revisions of an answer, each by a principle drawn anew.")
+    rounds: int = Field(
+        default=1, ge=1, le=16, description="Critiques and revisions of an answer, each by a principle drawn anew."
+    )
     critique_prompt: QuestionPath = Field(default="critique", description="Jinja file that asks for the critique.")
-    revision_prompt: QuestionPath = Field(default="revision", description="Jinja file that asks for the new answer after it.")
+    revision_prompt: QuestionPath = Field(
+        default="revision", description="Jinja file that asks for the new answer after it."
+    )
     critique_tokens: int = Field(default=96, ge=1, le=100_000, description="Longest critique, tokens.")
     max_new_tokens: int = Field(default=128, ge=1, le=1_000_000, description="Longest revised answer, tokens.")
     temperature: Temperature = Field(default=0.7, ge=0, le=5, description="Of critiques and revisions; 0: greedy.")

@@ -40,6 +40,9 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
             changes[stage] = config.model_copy(update=training | {"batch_size": min(config.batch_size, 8)})
     if recipe.align is not None:
         changes["align"] = changes["align"].model_copy(update={"options": _short_answers(recipe.align)})
+    if recipe.judge_eval is not None:
+        few = min(recipe.judge_eval.max_rows or ROWS, ROWS)
+        changes["judge_eval"] = recipe.judge_eval.model_copy(update={"max_rows": few, "injections": 2})
     if recipe.evaluate is not None:
         changes["evaluate"] = recipe.evaluate.model_copy(
             update={"max_prompts": 8, "max_general_rows": 8, "max_new_tokens": min(recipe.evaluate.max_new_tokens, 24)}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, SampleConfig
 from alignflow.data.configs.inputs import AdoptConfig, InitConfig
+from alignflow.data.configs.judging import JudgeEvalConfig
 from alignflow.data.configs.revising import ReviseConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig, TrainingConfig
 from alignflow.data.estimate.demands import Asked, Demand, Settings, settings_of, single
@@ -234,6 +235,12 @@ def _label(asked: Asked) -> Demand | None:
     return Demand(single(config, asked.runtime), judged) if judged else None
 
 
+def _judge_eval(asked: Asked) -> Demand | None:
+    config: JudgeEvalConfig = asked.config
+    judged = _judge_need(config.judge, asked) if config.judge else None
+    return Demand(single(config, asked.runtime), judged) if judged else None
+
+
 def _judge_need(judge: JudgeConfig, asked: Asked) -> Callable[[Settings], Need] | None:
     """What a judge with a model needs; None for one without, or of unknown shape."""
     row = catalogue.JUDGES.get(judge.name)
@@ -288,6 +295,7 @@ DEMANDS: Mapping[str, Rule] = {
     "sft": _sft,
     "sample": _sample,
     "revise": _revise,
+    "judge_eval": _judge_eval,
     "label": _label,
     "reward": _reward,
     "reference": _reference,

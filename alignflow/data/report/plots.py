@@ -76,7 +76,9 @@ def literal(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def interval_plot(title: str, rates: Mapping[str, tuple[Any, Any, Any]]) -> str:
+def interval_plot(
+    title: str, rates: Mapping[str, tuple[Any, Any, Any]], label: str = "share of prompts won, ties half"
+) -> str:
     """Rates with their intervals, and a line at one half."""
     known = {name: rate for name, rate in rates.items() if None not in rate}
     figure = _figure(6, 0.9 + 0.45 * max(len(known), 1))
@@ -84,7 +86,7 @@ def interval_plot(title: str, rates: Mapping[str, tuple[Any, Any, Any]]) -> str:
     for place, (rate, low, high) in enumerate(known.values()):
         axis.errorbar(rate, place, xerr=[[rate - low], [high - rate]], fmt="o", color=ALIGNED, capsize=4)
     axis.axvline(0.5, color=SFT, linestyle="--", linewidth=1)
-    axis.set(title=title, xlim=(0, 1), ylim=(-0.6, len(known) - 0.4), xlabel="share of prompts won, ties half")
+    axis.set(title=title, xlim=(0, 1), ylim=(-0.6, len(known) - 0.4), xlabel=label)
     axis.set_yticks(range(len(known)), [literal(name) for name in known])
     axis.grid(alpha=0.25, axis="x")
     return _uri(figure)
@@ -102,7 +104,7 @@ def bars_plot(title: str, values: Mapping[str, Any], label: str) -> str:
     return _uri(figure)
 
 
-def histogram_plot(title: str, histogram: Mapping[str, Any]) -> str:
+def histogram_plot(title: str, histogram: Mapping[str, Any], label: str = "P(chosen is better)") -> str:
     """A histogram that was counted before: `edges` and `counts`."""
     edges, counts = histogram.get("edges", []), histogram.get("counts", [])
     figure = _figure(6, 2.4)
@@ -110,6 +112,31 @@ def histogram_plot(title: str, histogram: Mapping[str, Any]) -> str:
     if len(edges) == len(counts) + 1 and counts:
         widths = [right - left for left, right in zip(edges[:-1], edges[1:], strict=True)]
         axis.bar(edges[:-1], counts, width=widths, align="edge", color=ALIGNED, edgecolor="white")
-    axis.set(title=title, xlabel="P(chosen is better)", ylabel="pairs")
+    axis.set(title=title, xlabel=label, ylabel="pairs")
     axis.grid(alpha=0.25, axis="y")
+    return _uri(figure)
+
+
+def calibration_plot(points: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy against confidence, a point for each bin with its interval; on the diagonal a probability means what it says."""
+    figure = _figure(4.2, 4)
+    axis = figure.add_subplot()
+    axis.plot([0.5, 1], [0.5, 1], color=SFT, linestyle="--", linewidth=1)
+    for point in points:
+        error = [[point["rate"] - point["low"]], [point["high"] - point["rate"]]]
+        axis.errorbar(point["confidence"], point["rate"], yerr=error, fmt="o", color=ALIGNED, capsize=3)
+        axis.annotate(
+            str(point["trials"]),
+            (point["confidence"], point["rate"]),
+            fontsize=7,
+            xytext=(4, 4),
+            textcoords="offset points",
+        )
+    axis.set(
+        title="Calibration (numbers: pairs)",
+        xlabel="probability of the preferred answer",
+        ylabel="share that people agree with",
+    )
+    axis.set(xlim=(0.48, 1.02), ylim=(0, 1.02))
+    axis.grid(alpha=0.25)
     return _uri(figure)

@@ -8,10 +8,10 @@ from typing import Any
 
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.intervals import wilson
+from alignflow.data.judging.biases import option_mass, unanswered
 from alignflow.data.own_module import short
 from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs
 from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, flags_of, make_judge
-from alignflow.models.judges.label_statistics import option_mass, unanswered
 
 
 def evaluate(inputs: EvaluationInputs) -> Evaluation:
@@ -32,7 +32,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
             inputs.run.warn(
                 f"answers with marks of the judge's own, by which they may steer {name}: {found['flagged']} of {len(asked)} each"
             )
-        if words := unanswered(found):
+        if words := unanswered(found.get("option_mass")):
             inputs.run.warn(f"{name}: {words}")
         found["made_the_labels"] = config is inputs.config.labelling_judge
         details[name] = found
@@ -87,6 +87,7 @@ def summary(verdicts: list[Verdict], confidence: float) -> dict[str, Any]:
     low, high = wilson(sum(values), len(values), confidence)
     asked = [verdict for verdict in verdicts if None not in verdict.orders]
     flips = sum(verdict.flips for verdict in asked)
+    mass = option_mass([mass for verdict in verdicts for mass in verdict.masses])
     return {
         "win_rate": sum(values) / len(values) if values else None,
         "low": low,
@@ -97,7 +98,7 @@ def summary(verdicts: list[Verdict], confidence: float) -> dict[str, Any]:
         "losses": values.count(0.0),
         "no_label": len(verdicts) - len(values),
         "flip_rate": flips / len(asked) if asked else None,
-        **option_mass(verdicts),
+        **({"option_mass": mass} if mass else {}),
         "first_order": _mean([verdict.orders[0] for verdict in asked]),
         "swapped_order": _mean([verdict.orders[1] for verdict in asked]),
         "mean_scores": {

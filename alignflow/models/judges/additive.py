@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from alignflow.data.configs.judges import AdditiveOptions
 from alignflow.models.generation.base import Sampling
-from alignflow.models.judges.asking import ScoringJudge
 from alignflow.models.judges.base import Assessment, Candidate, JudgeInputs
 from alignflow.models.judges.judge_model import Writing
+from alignflow.models.judges.model_judges import ScoringJudge
 from alignflow.models.judges.questions import QuestionTemplate, question_seed
 
 NO_SCORE_WRITTEN = "no score written"
@@ -25,9 +25,7 @@ class AdditiveJudge(ScoringJudge):
         template = QuestionTemplate(options.prompt, _VARIABLES, inputs.run)
         super().__init__(options, inputs, "additive", {"question": template})
         self._samples, self._seed = options.samples, options.seed
-        self._sampling = Sampling(
-            options.max_new_tokens, temperature=options.sampling_temperature, top_p=options.top_p
-        )
+        self._sampling = Sampling(options.max_new_tokens, temperature=options.sampling_temperature, top_p=options.top_p)
 
     def _assess(self, candidates: Sequence[Candidate]) -> list[Assessment]:
         """So many replies for each answer."""

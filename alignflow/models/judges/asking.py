@@ -1,109 +1,99 @@
-"""What all judges share that ask a language model: the model, the marks that they look for in answers, and scores by questions."""
+"""What stages that ask a judge share: who it is in a journal, verdicts as JSON, verdicts as outcomes."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from alignflow.data.artifacts import text_digest
-from alignflow.data.configs.judges import ScoringOptions
-from alignflow.data.configs.options import JudgeModelOptions
-from alignflow.models.judges.base import Assessment, Candidate, JudgeInputs, PointwiseJudge, needed_model, sigmoid
-from alignflow.models.judges.judge_model import JudgeModel, make_judge_model
-from alignflow.models.judges.marks import Marks
-from alignflow.models.judges.questions import QuestionTemplate
-
-FLAGGED = "has the judge's marks"
-
-
-class AskingJudge:
-    """A language model with questions.
-
-    Args:
-        options: Its options.
-        inputs: What it may fall back on, and its engine.
-        name: What the catalogue calls it.
-        templates: Option -> the question that it names.
-        options_read: Answers whose probabilities are read; each must be one token of the model.
-    """
-
-    def __init__(
-        self,
-        options: JudgeModelOptions,
-        inputs: JudgeInputs,
-        name: str,
-        templates: Mapping[str, QuestionTemplate],
-        options_read: Sequence[str] = (),
-    ):
-        self._model: JudgeModel = make_judge_model(
-            needed_model(options.model, inputs.policy, name, "a model"), options, inputs.generator, inputs.run
-        )
-        if options_read:
-            self._model.check_options(options_read)
-        self._templates = templates
-        self.fingerprint = text_digest(
-            "".join(template.source for template in templates.values()) + self._model.identity
-        )
-        self._marks = Marks(options_read, self._model.control_tokens, scores=not options_read)
-
-    def flags(self, candidates: Sequence[Candidate]) -> list[list[str]]:
-        """Names of the judge's own marks in each answer; see marks.py."""
-        return [self._marks.of(candidate.text) for candidate in candidates]
-
-    def close(self) -> None:
-        """Give the model's memory back."""
-        self._model.close()
+from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.judging.calibration import Calibration
+from alignflow.data.judging.outcomes import Outcome
+from alignflow.data.own_module import short
+from alignflow.models.generation.base import generator_identity
+from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, judge_row, own_source
+from alignflow.models.judges.blanks import same_answer
 
 
-class ScoringJudge(AskingJudge, PointwiseJudge):
-    """A language model that scores each answer by itself: P(first) = sigmoid((score_1 - score_2) / temperature)."""
-
-    pointwise: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        options: ScoringOptions,
-        inputs: JudgeInputs,
-        name: str,
-        templates: Mapping[str, QuestionTemplate],
-        options_read: Sequence[str] = (),
-    ):
-        super().__init__(options, inputs, name, templates, options_read)
-        self._temperature, self._drops = options.temperature, options.flagged == "drop"
-
-    def assess(self, candidates: Sequence[Candidate]) -> list[Assessment]:
-        """What the model says of each answer; one that is dropped for its marks is not asked about, and has no score."""
-        flagged = [self._drops and bool(marks) for marks in self.flags(candidates)]
-        asked = iter(self._assess([each for each, drop in zip(candidates, flagged, strict=True) if not drop]))
-        return [Assessment(None, reason=FLAGGED) if drop else next(asked) for drop in flagged]
-
-    @abstractmethod
-    def _assess(self, candidates: Sequence[Candidate]) -> list[Assessment]:
-        """What the model says of each answer."""
-
-    def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
-        """The scores alone."""
-        return [found.score for found in self.assess(candidates)]
-
-    def details(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
-        """Named parts of the scores."""
-        return [dict(found.details) for found in self.assess(candidates)]
-
-    def probability(self, first: float, second: float) -> float:
-        """P(first is better); equal scores give exactly 0.5, a tie."""
-        return sigmoid((first - second) / self._temperature)
+def judge_identity(config: JudgeConfig, judge: Judge, seed: int) -> dict[str, Any]:
+    """Everything about a judge that its raw labels depend on, for the id of a row in a journal."""
+    return {
+        "name": short(config.name),
+        "source": own_source(config.name),
+        "options": config.options,
+        "fingerprint": judge.fingerprint,
+        "seed": seed,
+        "version": judge_row(config.name).version,
+        **generator_identity(config.generator),
+    }
 
 
-def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    """The weighted mean of some numbers."""
-    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+def packed(verdict: Verdict) -> list[Any]:
+    """A verdict as JSON; what a judge seldom has stands in a last item, which is missing where it is empty."""
+    more = {
+        "rationales": list(verdict.rationales) if any(verdict.rationales) else [],
+        "principle": verdict.principle,
+        "parts": dict(verdict.parts),
+    }
+    more = {name: value for name, value in more.items() if value}
+    known = [verdict.probability, list(verdict.scores), list(verdict.orders), verdict.reason, list(verdict.masses)]
+    return [*known, more] if more else known
 
 
-def once_each(keys: Sequence[Any], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
-    """One result for each key, made once for equal keys; `make` takes the places at which each key stands first."""
-    first: dict[Any, int] = {}
-    for place, key in enumerate(keys):
-        first.setdefault(key, place)
-    made = dict(zip(first, make(list(first.values())), strict=True))
-    return [made[key] for key in keys]
+def unpacked(  # noqa: PLR0913 (the items of a journal's row)
+    pair: tuple[Candidate, Candidate],
+    probability: float | None,
+    scores: list[Any],
+    orders: list[Any],
+    reason: str,
+    masses: Sequence[Any] = (None, None),
+    more: Mapping[str, Any] | None = None,
+) -> Verdict:
+    """A verdict from a journal, where those of earlier versions have no masses. No judge decides between equal answers."""
+    if same_answer(pair[0].text, pair[1].text):
+        return Verdict(None, reason=IDENTICAL)
+    more = more or {}
+    given, swapped = more.get("rationales", ("", ""))
+    return Verdict(
+        probability,
+        (scores[0], scores[1]),
+        (orders[0], orders[1]),
+        reason,
+        (masses[0], masses[1]),
+        (given, swapped),
+        more.get("principle", ""),
+        more.get("parts", {}),
+    )
+
+
+def said(verdict: Verdict) -> dict[str, Any]:
+    """What the judge wrote and by what it judged, as columns of the table of verdicts; null where there is nothing."""
+    given, swapped = verdict.rationales
+    return {
+        "principle": verdict.principle or None,
+        "rationale_given": given or None,
+        "rationale_swapped": swapped or None,
+        "parts": json.dumps(dict(verdict.parts), sort_keys=True) if verdict.parts else None,
+    }
+
+
+def outcome_of(verdict: Verdict, row: str, texts: tuple[str, str], **known: Any) -> Outcome:
+    """What a judge report counts of a verdict; `known` are gold and families."""
+    return Outcome(
+        row,
+        verdict.probability,
+        verdict.orders,
+        verdict.masses,
+        verdict.reason,
+        lengths=(len(texts[0]), len(texts[1])),
+        **known,
+    )
+
+
+def calibrated(verdict: Verdict, calibration: Calibration | None) -> Verdict:
+    """The verdict with calibrated orders and label; one without a label, or without both orders, as it is."""
+    if calibration is None:
+        return verdict
+    found = calibration.of(Outcome("", verdict.probability, verdict.orders))
+    return replace(verdict, probability=found.probability, orders=found.orders)

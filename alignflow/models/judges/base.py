@@ -15,12 +15,12 @@ from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.options import NoOptions
 from alignflow.data.errors import RecipeError
+from alignflow.data.judging.outcomes import flipped, settled
 from alignflow.data.run import Run
 from alignflow.models.judges.blanks import same_answer
 
 IDENTICAL = "identical"
 NO_SCORE = "no score"
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,7 @@ class Verdict:
 
         Such a verdict is a tie, whatever the mean of the two orders is (Zheng et al. 2023, arXiv 2306.05685, section 3.4).
         """
-        given, swapped = self.orders
-        if given is None or swapped is None:
-            return False
-        return (settled(given) - 0.5) * (settled(swapped) - 0.5) < 0
+        return flipped(self.orders)
 
     @property
     def decided(self) -> bool:
@@ -214,11 +211,6 @@ def verdict_from_scores(
         return Verdict(None, scores, reason=NO_SCORE)
     probability = settled(judge.probability(first, second))
     return Verdict(probability, scores, (probability, probability))
-
-
-def settled(probability: float) -> float:
-    """The probability, with one that differs from one half by rounding alone made exactly one half: a tie."""
-    return 0.5 if abs(probability - 0.5) < _ROUNDING else probability
 
 
 def sigmoid(value: float) -> float:

@@ -10,9 +10,9 @@ from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.judges import ChecklistOptions
 from alignflow.data.principle_files import WrittenPrinciple, read_principles
 from alignflow.models.generation.base import Sampling
-from alignflow.models.judges.asking import ScoringJudge, once_each, weighted_mean
 from alignflow.models.judges.base import Assessment, Candidate, JudgeInputs
 from alignflow.models.judges.judge_model import NOT_FINITE, Question, Reading
+from alignflow.models.judges.model_judges import ScoringJudge, once_each, weighted_mean
 from alignflow.models.judges.questions import QuestionTemplate, question_seed
 
 NO_POINTS = "no checklist written"
@@ -79,9 +79,7 @@ class ChecklistJudge(ScoringJudge):
 
     def _question(self, candidate: Candidate, point: str) -> Question:
         enclosed = {"answer": candidate.text, "reference": candidate.reference, "point": point}
-        return self._templates["point"].fenced(
-            self.fingerprint, candidate.prompt, enclosed, options=self._options
-        )
+        return self._templates["point"].fenced(self.fingerprint, candidate.prompt, enclosed, options=self._options)
 
 
 def written_points(text: str, most: int) -> Points:

@@ -12,9 +12,9 @@ from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.judges import ConstitutionalOptions
 from alignflow.data.principle_files import WrittenPrinciple, read_principles
 from alignflow.data.records import prompt_digest
-from alignflow.models.judges.asking import weighted_mean
 from alignflow.models.judges.base import JudgeInputs, Verdict, settled
 from alignflow.models.judges.llm import LLMJudge, Pair
+from alignflow.models.judges.model_judges import weighted_mean
 
 LEFT_OUT = "principles_without_label"
 

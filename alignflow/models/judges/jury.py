@@ -115,7 +115,9 @@ class Jury:
         parts[DISAGREEMENT] = statistics.pstdev([_own(verdict) for _, _, verdict in labelled])
         principles = {verdict.principle for verdict in verdicts} - {""}
         rationales = [
-            "\n\n".join(f"{name}: {verdict.rationales[order]}" for name, _, verdict in labelled if verdict.rationales[order])
+            "\n\n".join(
+                f"{name}: {verdict.rationales[order]}" for name, _, verdict in labelled if verdict.rationales[order]
+            )
             for order in (0, 1)
         ]
         return Verdict(
@@ -174,12 +176,12 @@ def weights_of_agreement(reports: Sequence[Path]) -> list[float]:
 
 
 def _accuracy(path: Path) -> float:
-    """`agreement.accuracy.rate` of a judge report, which is a JSON file or the directory that holds judge_report.json."""
+    """Accuracy of the one judge of a report, which is a JSON file or the directory that holds judge_report.json."""
     file = path / "judge_report.json" if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        rate = content["agreement"]["accuracy"]
-        value = float(rate["rate"] if isinstance(rate, dict) else rate)
+        (report,) = content["reports"]  # one judge
+        value = float(report["agreement"]["accuracy"]["rate"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"no accuracy against gold labels can be read ({type(error).__name__})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,31 +11,22 @@ from typing import Any
 from alignflow.data import catalogue
 from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.errors import DataError, TrainingError
+from alignflow.data.judging.calibration import Calibration
+from alignflow.data.judging.conclusion import POOR
+from alignflow.data.judging.outcomes import Outcome
+from alignflow.data.judging.report import judge_report
+from alignflow.data.judging.verdict_table import write_verdicts
 from alignflow.data.own_module import short
 from alignflow.data.records import read_table, row_id
 from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run, Share, write_json
-from alignflow.models.generation.base import generator_identity
 from alignflow.models.generation.journal import RowJournal, RowWork
-from alignflow.models.judges.base import (
-    IDENTICAL,
-    Judge,
-    assess,
-    flags_of,
-    judge_row,
-    make_judge,
-    own_source,
-    verdict_of_assessments,
-)
+from alignflow.models.judges.asking import calibrated, judge_identity, outcome_of, packed, said, unpacked
+from alignflow.models.judges.assessments import packed_assessments, unpacked_assessments, write_assessments
+from alignflow.models.judges.base import IDENTICAL, Judge, assess, flags_of, make_judge, verdict_of_assessments
 from alignflow.models.judges.blanks import is_blank
-from alignflow.models.judges.judgements import (
-    packed_assessments,
-    packed_verdict,
-    unpacked_assessments,
-    unpacked_verdict,
-    write_judgements,
-)
-from alignflow.models.judges.label_statistics import label_statistics, unanswered
+from alignflow.models.judges.label_report import fit_of, read_calibration, warn_of, write_report
+from alignflow.models.judges.label_statistics import label_statistics
 from alignflow.models.judges.label_tables import LabelledPrompt, candidates_of, write_answers, write_pairs
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
 
@@ -46,40 +38,62 @@ WIN_RATES = (
 
 
 def label(
-    config: LabelConfig, *, completions: Path, policy: Path | None = None, reward_model: Path | None = None, run: Run
-) -> dict[str, float | None]:
-    """Judge the candidates of `completions`/train.parquet and write preferences, rankings, unpaired and statistics.
-
-    Raises DataError where there is nothing to compare, TrainingError where the judge preferred nothing: no pair is left, and where
-    limits of the score decide, no answer with a label either.
-    """
-    rows = _rows(completions, config)
-    with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
-        results = RowJournal(run.rows, run.note).compute(*_work(config, judge, rows, run))
-        labelled = [_labelled(config, judge, row, result) for row, result in zip(rows, results, strict=True)]
-        pointwise = judge.pointwise
-    statistics = label_statistics(labelled, pointwise)
-    write_pairs(labelled, run)
-    write_judgements(labelled, run)
-    statistics |= write_answers(labelled, config, run)
-    _check_labels(statistics, config)
-    write_json(run.out / "statistics.json", statistics)
-    _warn(statistics, run)
-    if not pointwise and config.judge.name not in catalogue.JUDGES:
-        run.note(WIN_RATES)
-    return _metrics(statistics)
-
-
-def fill_labels(
     config: LabelConfig,
     *,
     completions: Path,
     policy: Path | None = None,
     reward_model: Path | None = None,
+    calibration: Path | None = None,
+    run: Run,
+) -> dict[str, float | None]:
+    """Judge the candidates of `completions`/train.parquet and write preferences, rankings, unpaired, statistics and the judge report.
+
+    `calibration` is the part of that name of a `judge_eval` step: where its fit helps, soft labels are calibrated by it.
+
+    Raises DataError where there is nothing to compare, TrainingError where the judge preferred nothing: no pair is left, and where
+    limits of the score decide, no answer with a label either.
+    """
+    rows = _rows(completions, config)
+    fitted = read_calibration(calibration)
+    fit, began = fit_of(fitted), time.monotonic()
+    with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
+        results = RowJournal(run.rows, run.note).compute(*_work(config, judge, rows, run))
+        labelled = [_labelled(config, judge, row, result, fit) for row, result in zip(rows, results, strict=True)]
+        pointwise, usage = judge.pointwise, getattr(judge, "usage", None)
+    seconds = time.monotonic() - began
+    if fitted is not None and not fitted["used"]:
+        run.warn(f"the labels are not calibrated: {fitted['why']}")
+    statistics = label_statistics(labelled)
+    report = judge_report(
+        [_outcome(prompt, pair) for prompt in labelled for pair in prompt.judged],
+        short(config.judge.name),
+        pointwise=pointwise,
+        more={"fitted": fitted},
+    )
+    write_pairs(labelled, run)
+    statistics |= write_answers(labelled, config, run)
+    _check_labels(statistics, report, config)
+    write_json(run.out / "statistics.json", statistics)
+    write_verdicts((_verdict_row(prompt, pair) for prompt in labelled for pair in prompt.judged), run.out)
+    write_assessments(labelled, run)
+    write_report([report], run, cost={"seconds": seconds, "asked": run.computed, "usage": usage})
+    _warn(statistics, report, run)
+    if not pointwise and config.judge.name not in catalogue.JUDGES:
+        run.note(WIN_RATES)
+    return _metrics(statistics, report)
+
+
+def fill_labels(  # noqa: PLR0913 (what the stage takes, and the share)
+    config: LabelConfig,
+    *,
+    completions: Path,
+    policy: Path | None = None,
+    reward_model: Path | None = None,
+    calibration: Path | None = None,
     run: Run,
     share: Share,
 ) -> None:
-    """Journal a share of the raw labels that `label` will take."""
+    """Journal a share of the raw labels that `label` will take; they do not depend on the calibration."""
     rows = _rows(completions, config)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
         RowJournal(run.rows, run.note).fill(_work(config, judge, rows, run), share)
@@ -103,15 +117,7 @@ def _work(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run
 
 def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
     """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
-    who = {
-        "name": short(config.judge.name),
-        "source": own_source(config.judge.name),
-        "options": config.judge.options,
-        "fingerprint": judge.fingerprint,
-        "seed": config.seed,
-        "version": judge_row(config.judge.name).version,
-        **generator_identity(config.judge.generator),
-    }
+    who = judge_identity(config.judge, judge, config.seed)
     reference = [row["reference"]] if row.get("reference") else []
     return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"], *reference)
 
@@ -137,18 +143,20 @@ def _labeller(
         ]
         flat = [(group[one], group[other]) for group, pairs in zip(groups, plans, strict=True) for one, other in pairs]
         verdicts = iter(judge.compare(flat))
-        return [{"pairs": [[*pair, *packed_verdict(next(verdicts))] for pair in pairs]} for pairs in plans]
+        return [{"pairs": [[*pair, *packed(next(verdicts))] for pair in pairs]} for pairs in plans]
 
     return score if judge.pointwise else compare
 
 
-def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: dict[str, Any]) -> LabelledPrompt:
+def _labelled(
+    config: LabelConfig, judge: Judge, row: dict[str, Any], result: dict[str, Any], fit: Calibration | None
+) -> LabelledPrompt:
     candidates = candidates_of(row)
     found = unpacked_assessments(result) if judge.pointwise else []
     scores = [each.score for each in found] if judge.pointwise else [None] * len(candidates)
     if judge.pointwise:
-        judged = [
-            JudgedPair(
+        raw = [
+            (
                 one,
                 other,
                 verdict_of_assessments(judge, (candidates[one], candidates[other]), (found[one], found[other])),
@@ -156,10 +164,11 @@ def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: di
             for one, other in all_pairs(len(candidates))
         ]
     else:
-        judged = [
-            JudgedPair(one, other, unpacked_verdict((candidates[one], candidates[other]), *verdict))
+        raw = [
+            (one, other, unpacked((candidates[one], candidates[other]), *verdict))
             for one, other, *verdict in result["pairs"]
         ]
+    judged = [JudgedPair(one, other, calibrated(verdict, fit), verdict if fit else None) for one, other, verdict in raw]
     blank = {index for index, candidate in enumerate(candidates) if is_blank(candidate.text)}
     answers = [
         ("" if index in blank else candidate.text, candidate.ended) for index, candidate in enumerate(candidates)
@@ -169,6 +178,30 @@ def _labelled(config: LabelConfig, judge: Judge, row: dict[str, Any], result: di
     flags = flags_of(judge, candidates)
     details = [dict(each.details) for each in found]
     return LabelledPrompt(row, held_out, scores, details, judged, kept, dropped, flags, found)
+
+
+def _outcome(prompt: LabelledPrompt, pair: JudgedPair) -> Outcome:
+    texts = prompt.row["completions"]
+    return outcome_of(pair.verdict, prompt.row["id"], (texts[pair.first], texts[pair.second]))
+
+
+def _verdict_row(prompt: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
+    (given, swapped), masses = pair.verdict.orders, pair.verdict.masses
+    raw_given, raw_swapped = pair.raw.orders if pair.raw else (None, None)
+    return {
+        "id": prompt.row["id"],
+        "first": pair.first,
+        "second": pair.second,
+        "probability": pair.verdict.probability,
+        "given": given,
+        "swapped": swapped,
+        "raw_given": raw_given,
+        "raw_swapped": raw_swapped,
+        "mass_given": masses[0],
+        "mass_swapped": masses[1],
+        "reason": pair.verdict.reason,
+        **said(pair.verdict),
+    }
 
 
 def _check_candidates(rows: Sequence[dict[str, Any]], path: Path, config: LabelConfig) -> None:
@@ -184,7 +217,7 @@ def _check_candidates(rows: Sequence[dict[str, Any]], path: Path, config: LabelC
         )
 
 
-def _check_labels(statistics: dict[str, Any], config: LabelConfig) -> None:
+def _check_labels(statistics: dict[str, Any], report: dict[str, Any], config: LabelConfig) -> None:
     by_score = config.unpaired.by == "score"
     if statistics["pairs"]["train"] or (by_score and any(statistics["unpaired"]["train"].values())):
         return
@@ -196,12 +229,13 @@ def _check_labels(statistics: dict[str, Any], config: LabelConfig) -> None:
         f"the judge {short(config.judge.name)!r} left no preference pair to train on{or_label} "
         f"(of {statistics['judged']} judged: {reasons})",
         where="label",
-        do=unanswered(statistics)
-        or "sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
+        do=report["conclusion"]["text"]
+        if report["conclusion"]["level"] in POOR
+        else "sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
     )
 
 
-def _warn(statistics: dict[str, Any], run: Run) -> None:
+def _warn(statistics: dict[str, Any], report: dict[str, Any], run: Run) -> None:
     if not statistics["pairs"]["train"]:
         run.warn(
             "no preference pairs to train on: only methods that learn from single answers can learn from these labels"
@@ -213,20 +247,11 @@ def _warn(statistics: dict[str, Any], run: Run) -> None:
         run.warn(
             f"the judge gave no label for {sum(unlabelled.values())} of {statistics['judged']} pairs: {unlabelled}"
         )
-    low = statistics["longer_wins"]["low"]
-    if low is not None and low > 0.8:
-        run.warn(
-            f"the longer answer wins in {statistics['longer_wins']['rate']:.0%} of the pairs: the judge may reward length alone"
-        )
+    longer = report["longer_wins"]
+    if longer["low"] is not None and longer["low"] > 0.8:
+        run.warn(f"the longer answer wins in {longer['rate']:.0%} of the pairs: the judge may reward length alone")
     _warn_of_flags(statistics["flagged"], run)
-    flips = statistics["flips"]["low"]
-    if flips is not None and flips > 0.5:
-        run.warn(
-            f"the judge changes its mind with the seats in {statistics['flips']['rate']:.0%} of the pairs: these are ties and were left out, "
-            "and the other labels are near chance"
-        )
-    if words := unanswered(statistics):
-        run.warn(words)
+    warn_of(report, run)
     _warn_of_one_class(statistics["unpaired"]["train"], run)
 
 
@@ -251,9 +276,10 @@ def _warn_of_flags(flagged: dict[str, Any], run: Run) -> None:
     )
 
 
-def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
+def _metrics(statistics: dict[str, Any], report: dict[str, Any]) -> dict[str, float | None]:
     judged = statistics["judged"]
     labels, left_out = statistics["unpaired"]["train"], sum(statistics["unpaired"]["dropped"].values())
+    mass, fitted = report["option_mass"], report["fitted"]
     return {
         "pairs/train": float(statistics["pairs"]["train"]),
         "pairs/heldout": float(statistics["pairs"]["heldout"]),
@@ -263,17 +289,14 @@ def _metrics(statistics: dict[str, Any]) -> dict[str, float | None]:
         "unpaired/dropped": float(left_out),
         "ties": statistics["ties"] / judged if judged else None,
         "abstentions": sum(statistics["abstentions"].values()) / judged if judged else None,
-        "flip_rate": statistics["flips"]["rate"],
-        "first_seat_rate": statistics["first_seat"]["rate"],
-        "longer_wins_rate": statistics["longer_wins"]["rate"],
+        "flip_rate": report["flips"]["rate"],
+        "first_position_rate": report["first_position"]["rate"],
+        "longer_wins_rate": report["longer_wins"]["rate"],
         "flagged_rate": statistics["flagged"]["answers"]["rate"],
         "flagged_wins_rate": statistics["flagged"]["wins"]["rate"],
         "soft_label_entropy": statistics["soft_label_entropy"],
         "margin_mean": statistics["margin"]["mean"],
-        **(
-            {"judge/option_mass": mass["mean"], "judge/option_mass_p5": mass["p5"]}
-            if (mass := statistics.get("option_mass"))
-            else {}
-        ),
+        **({"judge/option_mass": mass["mean"], "judge/option_mass_p5": mass["p5"]} if mass else {}),
+        **({"calibrated": float(fitted["used"])} if fitted else {}),
         **({DISAGREEMENT: statistics[DISAGREEMENT]["mean"]} if DISAGREEMENT in statistics else {}),
     }

@@ -11,10 +11,10 @@ from alignflow.data.configs.options import LLMJudgeOptions
 from alignflow.data.errors import RecipeError
 from alignflow.data.records import assistant, user
 from alignflow.models.generation.base import Sampling
-from alignflow.models.judges.asking import FLAGGED, AskingJudge
 from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, settled
 from alignflow.models.judges.blanks import is_blank, same_answer
 from alignflow.models.judges.judge_model import NOT_FINITE, Question, Reading
+from alignflow.models.judges.model_judges import FLAGGED, AskingJudge
 from alignflow.models.judges.questions import QuestionTemplate, question_seed
 
 NO_RATIONALE = "no rationale"
@@ -126,9 +126,7 @@ class LLMJudge(AskingJudge):
 
     def _question(self, template: QuestionTemplate, order: Pair, principle: str) -> Question:
         enclosed = {"first": order[0].text, "second": order[1].text}
-        return template.fenced(
-            self.fingerprint, order[0].prompt, enclosed, options=self._options, principle=principle
-        )
+        return template.fenced(self.fingerprint, order[0].prompt, enclosed, options=self._options, principle=principle)
 
 
 def verdict_of_readings(given: Reading, swapped: Reading) -> Verdict:

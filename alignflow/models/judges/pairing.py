@@ -28,6 +28,7 @@ class JudgedPair:
     first: int
     second: int
     verdict: Verdict
+    raw: Verdict | None = None  # as the judge said it, where `verdict` is calibrated
 
     @property
     def chosen(self) -> int:

@@ -105,9 +105,7 @@ class PairRMJudge:
     def _forward(self, batch: Sequence[list[int]]) -> list[float]:
         longest, pad = max(map(len, batch)), self._model.config.pad_token_id or 0
         ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in batch], device=self._model.device)
-        mask = torch.tensor(
-            [[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=self._model.device
-        )
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=self._model.device)
         logits: list[float] = self._model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
         return logits
 

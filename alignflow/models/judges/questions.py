@@ -34,7 +34,9 @@ class QuestionTemplate:
         RecipeError: there is no such file, or it is no template.
     """
 
-    def __init__(self, name: str, variables: Sequence[str], run: Run | None = None, where: str = "judge.options.prompt"):
+    def __init__(
+        self, name: str, variables: Sequence[str], run: Run | None = None, where: str = "judge.options.prompt"
+    ):
         self.source = read_question(name)
         self._where, self._advice = where, f"a prompt may use {', '.join(variables)}"
         self._template = parse_question(self.source, name, self._advice)

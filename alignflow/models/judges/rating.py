@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.judges import RatingOptions
 from alignflow.data.principle_files import read_principles
-from alignflow.models.judges.asking import ScoringJudge, weighted_mean
 from alignflow.models.judges.base import Assessment, Candidate, JudgeInputs
 from alignflow.models.judges.judge_model import NOT_FINITE, Question, Reading
+from alignflow.models.judges.model_judges import ScoringJudge, weighted_mean
 from alignflow.models.judges.questions import QuestionTemplate
 
 _VARIABLES = ("conversation (list of role, content)", "answer", "reference", "aspect", "lowest", "highest", "fence")

@@ -35,9 +35,7 @@ _CRITIQUE = ("conversation (list of role, content)", "answer", "principle", "fen
 _SHOWN = 5
 
 
-def revise(
-    config: ReviseConfig, *, completions: Path, policy: Path | None = None, run: Run
-) -> dict[str, float | None]:
+def revise(config: ReviseConfig, *, completions: Path, policy: Path | None = None, run: Run) -> dict[str, float | None]:
     """Revise the answers of `completions`/train.parquet.
 
     Writes completions (each row's answers, then the revised ones), preferences (revised over original), demonstrations (the revised
@@ -68,8 +66,12 @@ def revise(
         "revised": revised,
         "dropped": dict(sorted(dropped.items())),
         "pairs": pairs,
-        "principles": dict(sorted(Counter(step["principle"] for result in results for step in result["rounds"]).items())),
-        "samples": [{"original": task.text, **result} for task, result in list(zip(tasks, results, strict=True))[:_SHOWN]],
+        "principles": dict(
+            sorted(Counter(step["principle"] for result in results for step in result["rounds"]).items())
+        ),
+        "samples": [
+            {"original": task.text, **result} for task, result in list(zip(tasks, results, strict=True))[:_SHOWN]
+        ],
     }
     write_json(run.out / "statistics.json", statistics)
     if revised < len(results) / 2:
@@ -147,9 +149,7 @@ def _work(config: ReviseConfig, reviser: _Reviser, tasks: Sequence[_Task], run: 
         return reviser.revised([tasks[index] for index in batch])
 
     identities = [task.identity for task in tasks]
-    return RowWork(
-        identities, config.batch_size, compute, lambda done, total: run.progress(done, total, "answers")
-    )
+    return RowWork(identities, config.batch_size, compute, lambda done, total: run.progress(done, total, "answers"))
 
 
 class _Reviser:

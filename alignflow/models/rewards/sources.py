@@ -109,9 +109,7 @@ class JudgeSource:
 
     def __init__(self, options: JudgeRewardOptions, models: RewardInputs, run: Run):
         self.name = judge_name(options.judge)
-        self._judge = make_judge(
-            options.judge, policy=models.policy, reward_model=models.reward_model, run=run
-        )
+        self._judge = make_judge(options.judge, policy=models.policy, reward_model=models.reward_model, run=run)
 
     @staticmethod
     def check(options: JudgeRewardOptions) -> None:
@@ -242,9 +240,7 @@ def bind_sources(configs: Sequence[RewardSourceConfig]) -> list[BoundSource]:
 class WeightedRewards:
     """Several sources; the score of an answer is their weighted sum, and None where one of them gave none."""
 
-    def __init__(
-        self, bound: Sequence[BoundSource], reward_model: Path | None, run: Run, policy: Path | None = None
-    ):
+    def __init__(self, bound: Sequence[BoundSource], reward_model: Path | None, run: Run, policy: Path | None = None):
         models = RewardInputs(reward_model, policy)
         self._stack = ExitStack()
         self._sources = [

@@ -215,7 +215,9 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
         None if own_reference else load_policy(paths["reference"] or path, runtime),
         stack.enter_context(closing(make_live_generator(policy.model, policy.tokenizer, runtime))),
         stack.enter_context(closing(WeightedRewards(bound.sources, reward_model, run, path))),
-        stack.enter_context(closing(JudgeSource(JudgeRewardOptions(judge=heldout), RewardInputs(reward_model, path), run)))
+        stack.enter_context(
+            closing(JudgeSource(JudgeRewardOptions(judge=heldout), RewardInputs(reward_model, path), run))
+        )
         if heldout
         else None,
         prompts,

@@ -379,8 +379,8 @@ def test_a_judge_that_answers_or_has_no_options_is_not(judge, tmp_path, make_run
 
 
 def test_verdicts_that_an_earlier_version_journalled_have_no_masses(tmp_path, make_run, monkeypatch):
-    packed = module.packed_verdict
-    monkeypatch.setattr(module, "packed_verdict", lambda verdict: packed(verdict)[:4])
+    packed = module.packed
+    monkeypatch.setattr(module, "packed", lambda verdict: packed(verdict)[:4])
     _, pairs, statistics = labelled(Elsewhere(0.1, 0.1), [[0, 1]] * 20, tmp_path, make_run(), monkeypatch)
     assert len(pairs) == 20 and "option_mass" not in statistics
 

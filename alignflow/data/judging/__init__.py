@@ -1,0 +1,1 @@
+"""Judging a judge: gold labels, recorded replies, figures, calibration. Pure: no torch and no model."""

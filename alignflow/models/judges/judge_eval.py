@@ -1,0 +1,199 @@
+"""The stage that measures a judge: it is asked about pairs and answers that people judged, or its recorded replies are read."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.configs.judging import JudgeEvalConfig
+from alignflow.data.errors import RecipeError
+from alignflow.data.judging.calibration import Calibration, fitted_calibration
+from alignflow.data.judging.gold import GoldPair, GoldSet, read_gold
+from alignflow.data.judging.outcomes import Outcome
+from alignflow.data.judging.recorded import recorded_replies
+from alignflow.data.judging.report import judge_report, report_metrics
+from alignflow.data.judging.scores import score_agreement
+from alignflow.data.judging.verdict_table import write_verdicts
+from alignflow.data.own_module import short
+from alignflow.data.records import row_id
+from alignflow.data.run import Run, write_json
+from alignflow.data.sources.reading import read_rows
+from alignflow.models.generation.journal import RowJournal
+from alignflow.models.judges.asking import judge_identity, outcome_of, packed, unpacked
+from alignflow.models.judges.assessments import packed_assessments, unpacked_assessments
+from alignflow.models.judges.base import Candidate, Judge, Verdict, assess, make_judge, verdict_of_assessments
+from alignflow.models.judges.label_report import CALIBRATION_FILE, warn_of, write_report
+
+INJECTIONS = "alignflow.models.judges.injections"
+Pair = tuple[Candidate, Candidate]
+
+
+def judge_eval(
+    config: JudgeEvalConfig, *, policy: Path | None = None, reward_model: Path | None = None, run: Run
+) -> dict[str, float | None]:
+    """Measure a judge; writes judge_report.json, verdicts.parquet and calibration/, and judge_report.html beside the payload.
+
+    Raises:
+        DataError: no gold label, or no recorded reply, is understood.
+    """
+    if config.recorded is not None:
+        return _recorded(config, config.recorded, run)
+    if config.judge is None:
+        raise RecipeError("no judge to measure", where="judge_eval.judge", do="name one, or set label.judge")
+    gold = read_gold(config.data, config.max_rows)
+    began = time.monotonic()
+    with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
+        verdicts, scores = _asked(config, judge, gold, run)
+        injections = _injections(config, judge, gold, run)
+        usage = getattr(judge, "usage", None)
+        pointwise = judge.pointwise
+    outcomes = [_outcome(verdict, pair) for verdict, pair in zip(verdicts, gold.pairs, strict=True)]
+    fitted = fitted_calibration(outcomes, pointwise, config.fit_fraction)
+    more = {
+        "data": _data(config, gold),
+        "injections": injections,
+        "scores": score_agreement(gold.answers, scores) if pointwise else None,
+        "fitted": fitted,
+    }
+    report = judge_report(
+        outcomes, short(config.judge.name), pointwise=pointwise, family=config.family_of_judge, more=more
+    )
+    write_json(run.out / CALIBRATION_FILE, fitted)
+    write_verdicts(_rows(outcomes, fitted), run.out)
+    write_report([report], run, cost={"seconds": time.monotonic() - began, "asked": run.computed, "usage": usage})
+    _say_dropped(gold, run)
+    warn_of(report, run)
+    return {**report_metrics(report), **_score_metrics(more["scores"]), "calibration/used": float(fitted["used"])}
+
+
+def _recorded(config: JudgeEvalConfig, path: str, run: Run) -> dict[str, float | None]:
+    """The reports of all judges whose replies a file has; metrics begin with the judge's name where there are several."""
+    found = recorded_replies(read_rows(SourceConfig(path=path)), path)
+    reports, rows = [], []
+    metrics: dict[str, float | None] = {}
+    for name, replies in found.items():
+        data = {"source": Path(path).name, "replies": replies.read, "parsed_from_text": replies.parsed}
+        report = judge_report(replies.outcomes, name, family=config.family_of_judge, more={"data": data})
+        reports.append(report)
+        rows += _rows(replies.outcomes, None)
+        start = f"{name}/" if len(found) > 1 else ""
+        metrics |= {f"{start}{metric}": value for metric, value in report_metrics(report).items()}
+        if len(found) == 1:
+            warn_of(report, run)
+    write_verdicts(rows, run.out)
+    write_report(reports, run)
+    return metrics
+
+
+def _asked(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> tuple[list[Verdict], list[float | None]]:
+    """A verdict on each pair; scores of the answers that people scored, by a judge that gives scores."""
+    pairs = [_candidates(pair) for pair in gold.pairs]
+    journal = RowJournal(run.rows, run.note)
+    assert config.judge is not None
+    who = judge_identity(config.judge, judge, config.seed)
+    if not judge.pointwise:
+        ids = [row_id("judge_eval", who, pair.prompt, list(pair.answers)) for pair in gold.pairs]
+        results = journal.compute(ids, config.batch_size, _comparer(judge, pairs, run), _progress(run, "pairs"))
+        return [unpacked(pair, *result) for pair, result in zip(pairs, results, strict=True)], []
+    single = [Candidate(prompt, text) for _, prompt, text, _ in gold.answers]
+    asked = [candidate for pair in pairs for candidate in pair] + single
+    ids = [row_id("judge_eval", who, candidate.prompt, candidate.text) for candidate in asked]
+    results = journal.compute(ids, config.batch_size, _scorer(judge, asked, run), _progress(run, "answers"))
+    said = [unpacked_assessments(result)[0] for result in results]
+    found = [
+        verdict_of_assessments(judge, pair, (said[2 * place], said[2 * place + 1])) for place, pair in enumerate(pairs)
+    ]
+    return found, [each.score for each in said[2 * len(pairs) :]]
+
+
+def _comparer(judge: Judge, pairs: Sequence[Pair], run: Run) -> Callable[[list[int]], list[Any]]:
+    def compare(batch: list[int]) -> list[Any]:
+        run.count_rows(len(batch))
+        return [packed(verdict) for verdict in judge.compare([pairs[place] for place in batch])]
+
+    return compare
+
+
+def _scorer(judge: Judge, answers: Sequence[Candidate], run: Run) -> Callable[[list[int]], list[Any]]:
+    def score(batch: list[int]) -> list[Any]:
+        run.count_rows(len(batch))
+        return [packed_assessments([found]) for found in assess(judge, [answers[place] for place in batch])]
+
+    return score
+
+
+def _progress(run: Run, unit: str) -> Callable[[int, int], None]:
+    return lambda done, total: run.progress(done, total, unit)
+
+
+def _injections(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> dict[str, Any] | None:
+    """How far attempts to talk to the judge move it, on a few pairs; None where that is not asked for."""
+    pairs = [_candidates(pair) for pair in sorted(gold.pairs, key=lambda pair: pair.row)[: config.injections]]
+    if not pairs or importlib.util.find_spec(INJECTIONS) is None:
+        return None
+    moved = importlib.import_module(INJECTIONS).moved_by_injections
+    assert config.judge is not None
+    who = judge_identity(config.judge, judge, config.seed)
+    row = row_id("injections", who, [[pair[0].prompt, pair[0].text, pair[1].text] for pair in pairs])
+    found: dict[str, Any] = RowJournal(run.rows, run.note).compute([row], 1, lambda batch: [moved(judge, pairs)])[0]
+    return found
+
+
+def _candidates(pair: GoldPair) -> Pair:
+    return Candidate(pair.prompt, pair.answers[0]), Candidate(pair.prompt, pair.answers[1])
+
+
+def _outcome(verdict: Verdict, pair: GoldPair) -> Outcome:
+    return outcome_of(verdict, pair.row, pair.answers, gold=pair.gold, families=pair.families)
+
+
+def _rows(outcomes: Sequence[Outcome], fitted: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Rows of the table of verdicts; where a fit is used, what it makes of each, beside what the judge said."""
+    fit = Calibration(fitted["slope"], fitted["bias"]) if fitted and fitted["used"] else None
+    rows = []
+    for outcome in outcomes:
+        shown = fit.of(outcome) if fit else outcome
+        raw = outcome.orders if fit else (None, None)
+        rows.append(
+            {
+                "id": outcome.row,
+                "probability": shown.probability,
+                "given": shown.orders[0],
+                "swapped": shown.orders[1],
+                "raw_given": raw[0],
+                "raw_swapped": raw[1],
+                "mass_given": outcome.masses[0],
+                "mass_swapped": outcome.masses[1],
+                "gold": outcome.gold,
+                "reason": outcome.reason,
+            }
+        )
+    return rows
+
+
+def _data(config: JudgeEvalConfig, gold: GoldSet) -> dict[str, Any]:
+    return {
+        "source": ", ".join(Path(source.path).name for source in config.data),
+        "rows": gold.read,
+        "pairs": len(gold.pairs),
+        "answers": len(gold.answers),
+        "dropped": dict(sorted(gold.dropped.items())),
+    }
+
+
+def _say_dropped(gold: GoldSet, run: Run) -> None:
+    if gold.dropped:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(gold.dropped.items()))
+        run.warn(f"{sum(gold.dropped.values())} of {gold.read} gold rows were left out: {reasons}")
+
+
+def _score_metrics(scores: Mapping[str, Any] | None) -> dict[str, float | None]:
+    if scores is None:
+        return {}
+    return {name: scores[name]["value"] for name in ("spearman", "kendall")}
