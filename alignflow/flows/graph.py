@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
-from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -12,15 +10,14 @@ from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import OnlineOptions
-from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.staged import StagedOptions
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
-from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
 from alignflow.data.step_names import matching, part_name, step_name
+from alignflow.flows.independence import check_independence
 from alignflow.flows.judging import calibration_of, judge_of, refuse_calibration
 from alignflow.flows.merges import check_merge, check_start
 from alignflow.flows.method_inputs import (
@@ -365,22 +362,3 @@ class _Steps:
         if self.recipe.report is not None:
             inputs = {name: Link(name) for name in self.made}
             self.add("report", "report", self.recipe.report, **inputs)
-
-
-def check_independence(first: JudgeConfig | None, second: JudgeConfig, where: str) -> None:
-    """Refuse a rubric that shares a principle with the one that gave labels or rewards: it would confirm itself."""
-    if first is None:
-        return
-    for one, other in product(binding.members_of(first), binding.members_of(second)):
-        if one.name == other.name == "rubric":
-            _check_principles(one, other, where)
-
-
-def _check_principles(first: JudgeConfig, second: JudgeConfig, where: str) -> None:
-    given, watching = (RubricOptions.model_validate(judge.options).constitution for judge in (first, second))
-    if shared := shared_principles(given, watching):
-        raise RecipeError(
-            f"{Path(watching).stem} shares {', '.join(sorted(shared))} with the rubric {Path(given).stem} that it is to check",
-            where=where,
-            do="judge with principles that gave no labels and no rewards",
-        )

@@ -18,7 +18,7 @@ from alignflow.models.judges.model_judges import FLAGGED, AskingJudge
 from alignflow.models.judges.questions import QuestionTemplate, question_seed
 
 NO_RATIONALE = "no rationale"
-_VARIABLES = ("conversation (list of role, content)", "first", "second", "options", "principle", "fence")
+VARIABLES = ("conversation (list of role, content)", "first", "second", "options", "principle", "fence")
 
 Pair = tuple[Candidate, Candidate]
 
@@ -42,11 +42,11 @@ class LLMJudge(AskingJudge):
             )
         if options.rationale:
             templates = {
-                "rationale": QuestionTemplate(options.rationale_prompt, _VARIABLES, inputs.run),
+                "rationale": QuestionTemplate(options.rationale_prompt, VARIABLES, inputs.run),
                 "verdict": QuestionTemplate(options.verdict_prompt, ("options", "principle")),
             }
         else:
-            templates = {"question": QuestionTemplate(options.prompt, _VARIABLES, inputs.run)}
+            templates = {"question": QuestionTemplate(options.prompt, VARIABLES, inputs.run)}
         super().__init__(options, inputs, self.name, templates, options.options)
         self._options, self._seed, self._rationale = options.options, options.seed, options.rationale
         self._flagged = options.flagged
