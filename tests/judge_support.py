@@ -3,11 +3,31 @@
 import math
 import re
 
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.records import user
 from alignflow.models.judges import model_judges
 from alignflow.models.judges.base import Candidate, make_judge
 from alignflow.models.judges.judge_model import Reading, Writing
+
+TEMPLATE = (
+    "{% for message in messages %}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{% endfor %}"
+    "{% if add_generation_prompt %}>{% endif %}"
+)
+
+
+def byte_tokenizer():
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(["<pad>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", chat_template=TEMPLATE
+    )
 
 
 class RuleModel:
@@ -55,9 +75,9 @@ def shown(question):
 def enclosed(text, what):
     """What stands in a question between the fences of a name, as a reader of the fences finds it."""
     code = re.search(r"the code ([0-9a-f]{12})", text)[1]
-    return re.search(
-        rf"^\[{what} {code}\]\n(.*?)\n\[End of {what[0].lower()}{what[1:]} {code}\]$", text, re.S | re.M
-    )[1]
+    return re.search(rf"^\[{what} {code}\]\n(.*?)\n\[End of {what[0].lower()}{what[1:]} {code}\]$", text, re.S | re.M)[
+        1
+    ]
 
 
 def judge_by(monkeypatch, model, name, run, **options):

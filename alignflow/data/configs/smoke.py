@@ -29,11 +29,8 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
         ),
     }
     if recipe.revise is not None:
-        few = {
-            name: min(getattr(recipe.revise, name), most)
-            for name, most in (("critique_tokens", 24), ("max_new_tokens", 24))
-        }
-        changes["revise"] = recipe.revise.model_copy(update=few)
+        short = {name: min(getattr(recipe.revise, name), 24) for name in ("critique_tokens", "max_new_tokens")}
+        changes["revise"] = recipe.revise.model_copy(update=short)
     for stage in ("sft", "reward", "align"):
         config = getattr(recipe, stage)
         if config is not None:

@@ -26,7 +26,7 @@ def packed_assessments(found: Sequence[Assessment]) -> dict[str, Any]:
         "reasons": [each.reason for each in found],
         "masses": [each.mass for each in found],
     }
-    empty = {"notes": {}, "reasons": "", "masses": None}
+    empty: dict[str, Any] = {"notes": {}, "reasons": "", "masses": None}
     return packed | {name: values for name, values in more.items() if any(value != empty[name] for value in values)}
 
 

@@ -153,7 +153,7 @@ def _labelled(
 ) -> LabelledPrompt:
     candidates = candidates_of(row)
     found = unpacked_assessments(result) if judge.pointwise else []
-    scores = [each.score for each in found] if judge.pointwise else [None] * len(candidates)
+    scores: list[float | None] = [each.score for each in found] or [None] * len(candidates)
     if judge.pointwise:
         raw = [
             (

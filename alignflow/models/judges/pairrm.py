@@ -84,7 +84,7 @@ class PairRMJudge:
 
     def _input(self, first: Candidate, second: Candidate) -> list[int]:
         ids = list(self._start)
-        for text in (prompt_text(list(first.prompt)), first.text, second.text):
+        for text in (prompt_text([dict(turn) for turn in first.prompt]), first.text, second.text):
             ids += [*encode_text(self._tokenizer, text), self._separator]
         return ids
 

@@ -28,7 +28,8 @@ def test_the_question_holds_the_whole_injection_between_its_fences(name, monkeyp
 
 @pytest.mark.parametrize("name", INJECTIONS)
 @pytest.mark.parametrize(
-    ("judge", "options"), [("rating", {}), ("additive", {}), ("checklist", {"points": "overall"}), ("constitutional", {})]
+    ("judge", "options"),
+    [("rating", {}), ("additive", {}), ("checklist", {"points": "overall"}), ("constitutional", {})],
 )
 def test_every_judge_that_reads_keeps_the_injection_between_fences(name, judge, options, monkeypatch, new_run):
     model = RuleModel(lambda text, chosen: [1 / len(chosen)] * len(chosen), lambda text, seed: "Score: 2")

@@ -118,9 +118,12 @@ def test_what_is_journalled_is_never_written_again_and_the_bytes_are_the_same(
     completions, with_model, new_run, tmp_path
 ):
     config, places = ReviseConfig(batch_size=5), completions()
+    (tmp_path / "known").write_text("[]")
     model = with_model(better)
     for number in range(2):
-        fill_revisions(config, completions=places, policy=tmp_path, run=new_run("shared"), share=Share(number=number, of=2))
+        fill_revisions(
+            config, completions=places, policy=tmp_path, run=new_run("shared"), share=Share(number=number, of=2, known=tmp_path / "known")
+        )
     assert len(model.written_questions) == 24
     run = new_run("shared")
     revise(config, completions=places, policy=tmp_path, run=run)
