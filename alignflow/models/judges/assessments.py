@@ -21,7 +21,7 @@ def packed_assessments(found: Sequence[Assessment]) -> dict[str, Any]:
         "scores": [each.score for each in found],
         "details": [dict(each.details) for each in found],
     }
-    more = {
+    more: dict[str, list[Any]] = {
         "notes": [dict(each.notes) for each in found],
         "reasons": [each.reason for each in found],
         "masses": [each.mass for each in found],

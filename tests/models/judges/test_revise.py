@@ -122,7 +122,11 @@ def test_what_is_journalled_is_never_written_again_and_the_bytes_are_the_same(
     model = with_model(better)
     for number in range(2):
         fill_revisions(
-            config, completions=places, policy=tmp_path, run=new_run("shared"), share=Share(number=number, of=2, known=tmp_path / "known")
+            config,
+            completions=places,
+            policy=tmp_path,
+            run=new_run("shared"),
+            share=Share(number=number, of=2, known=tmp_path / "known"),
         )
     assert len(model.written_questions) == 24
     run = new_run("shared")

@@ -3,7 +3,6 @@
 import json
 import math
 
-
 from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.records import user, write_table
