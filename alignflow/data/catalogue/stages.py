@@ -60,7 +60,7 @@ STAGES: Mapping[str, Stage] = {
         config=inputs.PrepareConfig,
         takes=("tokenizer",),
         makes="dataset",
-        version="5",
+        version="6",
         without_torch=True,
     ),
     "sft": Stage(
