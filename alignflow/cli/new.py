@@ -34,8 +34,8 @@ GATES = (
 """Examples of gates, with the names that stages write."""
 METHODS = {"unpaired": "kto", "rankings": "lipo"}
 """Kind of the data -> the method that a new recipe has, where it is not the default."""
-SECTIONS = ("sft", "sample", "label", "reward", "align", "merge", "evaluate", "report", "engine")
-ASKED_FOR = ("reward", "merge")
+SECTIONS = ("sft", "sample", "revise", "label", "reward", "align", "merge", "evaluate", "report", "engine")
+ASKED_FOR = ("revise", "reward", "merge")
 """Sections that stay commented out: to have one at all asks for something that most runs do without."""
 
 

@@ -12,6 +12,7 @@ from alignflow.data import catalogue
 from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.generators import GeneratorConfig
+from alignflow.data.configs.judges import JuryOptions
 from alignflow.data.configs.online import RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.unpaired import compares_distributions
@@ -48,6 +49,14 @@ def parsed_options(config: BaseModel, where: str) -> BaseModel | None:
 def _without_row(table: str, name: str) -> bool:
     """Whether a name stands for no row: a judge of the user's own, or an engine that is chosen later."""
     return (table == "judges" and ":" in name) or (table == "generators" and name == "auto")
+
+
+def members_of(judge: JudgeConfig) -> list[JudgeConfig]:
+    """The judges of a jury, those of juries inside it included; of any other judge it alone."""
+    options = parsed_options(judge, "judge")
+    if not isinstance(options, JuryOptions):
+        return [judge]
+    return [member for each in options.judges for member in members_of(each)]
 
 
 def bound_method(config: AlignConfig, where: str = "align") -> catalogue.Method:

@@ -113,12 +113,16 @@ GROUP_ROWS, GROUP_BYTES = 65_536, 1 << 26
 PIECE = 256
 
 
-def schema_for(kind: str, *, weighted: bool = False, with_tools: bool = False) -> pa.Schema:
-    """The schema of a table of SCHEMAS, with places for weights of turns, and for tools, only where a row has some.
+def schema_for(
+    kind: str, *, weighted: bool = False, with_tools: bool = False, with_reference: bool = False
+) -> pa.Schema:
+    """The schema of a table of SCHEMAS, with places for weights of turns, for tools, and for a reference answer, only where a row has some.
 
     Tools and their calls are JSON: a column of structs has one type, and would give each tool the parameters of all others as nulls.
     """
     schema = WEIGHTED_DEMONSTRATIONS if kind == "demonstrations" and weighted else SCHEMAS[kind]
+    if with_reference:
+        schema = schema.append(pa.field("reference", pa.string()))
     if not with_tools:
         return schema
     wider = {MESSAGES: TOOL_MESSAGES, WEIGHTED_MESSAGES: WEIGHTED_TOOL_MESSAGES}
@@ -133,6 +137,7 @@ def write_table(
     *,
     weighted: bool | None = None,
     with_tools: bool | None = None,
+    with_reference: bool | None = None,
 ) -> int:
     """Write `rows` as the table `kind` of SCHEMAS to a Parquet file; return their number.
 
@@ -145,11 +150,13 @@ def write_table(
         path: The file.
         weighted: Whether any row has a weight at a turn; None to look.
         with_tools: Whether any row has tools, calls or thinking; None to look.
+        with_reference: Whether any row of prompts or completions has a reference answer; None to look where all rows are held anyway.
     """
     if weighted is None or with_tools is None:
         rows = list(rows)
         weighted, with_tools = kind == "demonstrations" and any(map(has_weights, rows)), has_fields(rows)
-    schema = schema_for(kind, weighted=weighted, with_tools=with_tools)
+        with_reference = has_references(kind, rows) if with_reference is None else with_reference
+    schema = schema_for(kind, weighted=weighted, with_tools=with_tools, with_reference=bool(with_reference))
     rows = map(to_columns, rows) if with_tools else rows
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
@@ -173,6 +180,11 @@ def _groups(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Ta
             pieces, size = [], 0
     if pieces:
         yield pa.concat_tables(pieces).combine_chunks()
+
+
+def has_references(kind: str, rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a row of prompts or completions has a reference answer."""
+    return kind in ("prompts", "completions") and any(row.get("reference") for row in rows)
 
 
 def has_weights(row: Mapping[str, Any]) -> bool:

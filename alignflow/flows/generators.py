@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, SampleConfig
 from alignflow.data.configs.generators import GeneratorConfig
+from alignflow.data.configs.revising import ReviseConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.vllm_environment import vllm_python
 
@@ -61,7 +62,7 @@ def _chosen(config: Config, choose: Choice) -> Config:
 
 
 def _of_role(config: BaseModel, own: GeneratorConfig | None, choose: Choice) -> GeneratorConfig | None:
-    if isinstance(config, SampleConfig | EvaluateConfig):
+    if isinstance(config, SampleConfig | EvaluateConfig | ReviseConfig):
         return choose(own)
     if isinstance(config, JudgeConfig) and ":" not in config.name:
         if catalogue.look_up(catalogue.JUDGES, config.name, "judge.name").generates:

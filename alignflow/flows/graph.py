@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -11,15 +10,14 @@ from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import OnlineOptions
-from alignflow.data.configs.options import RubricOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.staged import StagedOptions
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
-from alignflow.data.constitution import shared_principles
 from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
 from alignflow.data.step_names import matching, part_name, step_name
+from alignflow.flows.independence import check_independence
 from alignflow.flows.judging import calibration_of, judge_of, refuse_calibration
 from alignflow.flows.merges import check_merge, check_start
 from alignflow.flows.method_inputs import (
@@ -31,7 +29,7 @@ from alignflow.flows.method_inputs import (
     for_win_rates,
     kinds_of,
     needed_inputs,
-    needed_model,
+    needed_models,
 )
 from alignflow.flows.reward_members import (
     RewardStep,
@@ -59,6 +57,12 @@ def nodes(recipe: Recipe) -> list[Node]:
     steps.supervised()
     steps.judge_evaluation()
     steps.preferences()
+    if recipe.revise is not None and "revise" not in steps.made:
+        raise RecipeError(
+            "nothing is sampled or given, so there is nothing to revise",
+            where="revise",
+            do="give data.prompts or data.completions, or set revise to null",
+        )
     steps.reward_model()
     steps.alignment()
     steps.merge()
@@ -95,7 +99,7 @@ class _Steps:
     def base(self) -> None:
         recipe, data = self.recipe, self.recipe.data
         if recipe.judge_eval is not None and not any(getattr(data, kind) for kind in SOURCE_KINDS):
-            if recipe.judge_eval.recorded is None and needed_model(judge_of(recipe)) == "policy":
+            if recipe.judge_eval.recorded is None and "policy" in needed_models(judge_of(recipe)):
                 self.policy = self.add("init", "init", initial_model(recipe))
             return  # a judge is measured, and nothing else is asked for
         if recipe.replace.sft:
@@ -132,10 +136,11 @@ class _Steps:
         if config.recorded is None:
             judge = judge_of(recipe)
             config = config.model_copy(update={"judge": judge})
-            needs = needed_model(judge)
-            if needs == "reward_model":
+            needs = needed_models(judge)
+            if "reward_model" in needs:
                 self._adopt_reward("judge_eval.judge")
-            links = {needs: Link("reward") if needs == "reward_model" else Link(self.policy)} if needs else {}
+            places = {"reward_model": "reward", "policy": self.policy}
+            links = {name: Link(places[name]) for name in sorted(needs)}
         self.add("judge_eval", "judge_eval", config, **links)
 
     def preferences(self) -> None:
@@ -157,16 +162,20 @@ class _Steps:
             )
         else:
             return
-        needs = needed_model(recipe.label.judge)
-        if needs == "reward_model":
+        if recipe.revise is not None:
+            policy = Link(self.policy) if recipe.revise.model is None else None
+            self.add("revise", "revise", recipe.revise, completions=completions, policy=policy)
+            completions = Link("revise", "completions")
+        needs = needed_models(recipe.label.judge)
+        if "reward_model" in needs:
             self._adopt_reward("label.judge")
         self.add(
             "label",
             "label",
             recipe.label,
             completions=completions,
-            policy=Link(self.policy) if needs == "policy" else None,
-            reward_model=Link("reward") if needs == "reward_model" else None,
+            policy=Link(self.policy) if "policy" in needs else None,
+            reward_model=Link("reward") if "reward_model" in needs else None,
             preferences=Link("prepare", "preferences") if self.mixes else None,
             calibration=calibration_of(recipe),
         )
@@ -351,7 +360,7 @@ class _Steps:
         judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
         for index, judge in enumerate(recipe.evaluate.judges):
             check_independence(labelling, judge, f"evaluate.judges.{index}")
-        if any(needed_model(judge) == "reward_model" for judge in judges) and not self.reward:
+        if any("reward_model" in needed_models(judge) for judge in judges) and not self.reward:
             raise RecipeError(
                 "a judge needs a reward model",
                 where="evaluate.judges",
@@ -373,16 +382,3 @@ class _Steps:
         if self.recipe.report is not None:
             inputs = {name: Link(name) for name in self.made}
             self.add("report", "report", self.recipe.report, **inputs)
-
-
-def check_independence(first: JudgeConfig | None, second: JudgeConfig, where: str) -> None:
-    """Refuse a rubric that shares a principle with the one that gave labels or rewards: it would confirm itself."""
-    if first is None or not first.name == second.name == "rubric":
-        return
-    given, watching = (RubricOptions.model_validate(judge.options).constitution for judge in (first, second))
-    if shared := shared_principles(given, watching):
-        raise RecipeError(
-            f"{Path(watching).stem} shares {', '.join(sorted(shared))} with the rubric {Path(given).stem} that it is to check",
-            where=where,
-            do="judge with principles that gave no labels and no rewards",
-        )

@@ -37,10 +37,14 @@ def for_win_rates(config: AlignConfig, judge: JudgeConfig) -> AlignConfig:
     return config.model_copy(update={"options": {**chosen, **config.options}})
 
 
-def needed_model(judge: JudgeConfig) -> str:
-    """What a judge falls back on: policy, reward_model, or nothing where its options name a model."""
-    row = catalogue.JUDGES.get(judge.name)
-    return row.needs if row and not judge.options.get("model") else ""
+def needed_models(judge: JudgeConfig) -> set[str]:
+    """What a judge falls back on, or the members of a jury: policy, reward_model; nothing where its options name a model."""
+    needs = set()
+    for member in binding.members_of(judge):
+        row = catalogue.JUDGES.get(member.name)
+        if row and row.needs and not member.options.get("model"):
+            needs.add(row.needs)
+    return needs
 
 
 LABELLED = ("preferences", "rankings", "unpaired")
@@ -91,7 +95,7 @@ def needed_inputs(recipe: Recipe) -> set[str]:
         if isinstance(part, RewardSourceConfig):
             needs.add(catalogue.REWARDS[part.name].needs)
         elif isinstance(part, JudgeConfig):
-            needs.add(needed_model(part))
+            needs |= needed_models(part)
         elif isinstance(part, OnlineOptions) and part.ptx_coefficient:
             needs.add("demonstrations")
         if isinstance(part, PPOOptions) and part.init_value_from == "reward_model":

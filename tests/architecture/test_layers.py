@@ -88,7 +88,7 @@ def test_every_address_of_the_catalogue_resolves_and_is_described(table, name):
 
 def test_every_stage_that_can_be_shared_out_says_by_what_and_has_the_field():
     rows = [row for row in catalogue.STAGES.values() if row.fills]
-    assert len(rows) == len([row for row in catalogue.STAGES.values() if "shards" in row.config.model_fields]) == 3
+    assert len(rows) == len([row for row in catalogue.STAGES.values() if "shards" in row.config.model_fields]) == 4
     for row in rows:
         assert callable(replace(row, address=row.fills).resolve()) and row.config().shards == 1
 

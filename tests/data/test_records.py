@@ -59,3 +59,11 @@ def test_ids_differ_by_each_part_and_are_the_same_for_the_same():
 
 def test_the_conversation_up_to_its_last_question():
     assert up_to_question([*TURNS, *assistant("b")]) == TURNS
+
+
+def test_a_table_has_a_column_for_reference_answers_only_where_a_row_has_one(tmp_path):
+    rows = [{"id": name, "source": "t", "prompt": user("q"), "instructions": None} for name in "ab"]
+    write_table(rows, "prompts", tmp_path / "without.parquet")
+    write_table([rows[0] | {"reference": "Paris"}, rows[1]], "prompts", tmp_path / "with.parquet")
+    assert "reference" not in read_table(tmp_path / "without.parquet")[0]
+    assert [row["reference"] for row in read_table(tmp_path / "with.parquet")] == ["Paris", None]

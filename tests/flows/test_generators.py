@@ -6,6 +6,8 @@ import pytest
 
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, SampleConfig
 from alignflow.data.configs.generators import GeneratorConfig
+from alignflow.data.configs.revising import ReviseConfig
+from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 from alignflow.flows import generators
 from alignflow.flows.generators import with_generators
@@ -49,3 +51,21 @@ def test_the_engine_of_the_recipe_reaches_judges_that_run_a_language_model():
 def test_an_engine_for_a_judge_without_a_language_model_is_refused():
     with pytest.raises(RecipeError, match="runs no language model"):
         with_generators(LabelConfig(judge=JudgeConfig(name="rubric", generator=TRANSFORMERS)), AUTO, "cpu")
+
+
+def test_the_members_of_a_jury_get_their_engines_and_a_reward_does(monkeypatch):
+    monkeypatch.setattr(generators, "vllm_python", lambda: None)
+    members = [{"name": "llm"}, {"name": "rubric"}, {"name": "rating", "generator": "transformers"}]
+    config = LabelConfig(judge=JudgeConfig(name="jury", options={"judges": members}))
+    found = with_generators(config, GeneratorConfig(name="other"), "cpu")
+    engines = [member["generator"] and member["generator"]["name"] for member in found.judge.options["judges"]]
+    assert engines == ["other", None, None]
+    reward = {"name": "judge", "options": {"judge": {"name": "rating"}}}
+    training = with_generators(
+        AlignConfig(method="ppo", options={"rewards": [reward]}), GeneratorConfig(name="other"), "cpu"
+    )
+    assert training.options["rewards"][0]["options"]["judge"]["generator"]["name"] == "other"
+
+
+def test_the_model_that_revises_has_an_engine():
+    assert with_generators(ReviseConfig(), GeneratorConfig(name="other"), "cpu").generator.name == "other"

@@ -360,3 +360,27 @@ def test_a_corpus_of_ones_own_keeps_the_built_model_when_data_is_added():
     more = {"data": {"demonstrations": SOURCE, "prompts": SOURCE}}
     assert init(model={"corpus": corpus}) == init(model={"corpus": corpus}, **more)
     assert init() != init(**more), "without one it is trained on all that the recipe has"
+
+
+def test_answers_are_revised_between_sampling_and_labelling():
+    made = {node.name: node for node in nodes(recipe(revise={}))}
+    assert made["revise"].inputs == {"completions": Link("sample", "completions"), "policy": Link("sft")}
+    assert made["label"].inputs["completions"] == Link("revise", "completions")
+    own = {node.name: node for node in nodes(recipe(revise={"model": "elsewhere"}))}
+    assert set(own["revise"].inputs) == {"completions"}
+
+
+def test_a_jury_needs_what_its_members_need():
+    judges = [{"name": "llm"}, {"name": "rubric"}, {"name": "rating", "options": {"model": "elsewhere"}}]
+    label = next(
+        node
+        for node in nodes(recipe(label={"judge": {"name": "jury", "options": {"judges": judges}}}))
+        if node.name == "label"
+    )
+    assert label.inputs["policy"] == Link("sft") and "reward_model" not in label.inputs
+
+
+def test_a_rubric_in_a_jury_must_not_check_its_own_labels():
+    jury = {"name": "jury", "options": {"judges": [{"name": "llm"}, {"name": "rubric"}]}}
+    with pytest.raises(RecipeError, match="shares"):
+        nodes(recipe(label={"judge": jury}, evaluate={"judges": [{"name": "rubric"}]}))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import PartWithOptions
-from alignflow.data.configs import options
+from alignflow.data.configs import judges, options
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,46 @@ JUDGES: Mapping[str, JudgeRow] = {
         pointwise=False,
         generates=True,
         version="4",
+    ),
+    "constitutional": JudgeRow(
+        "alignflow.models.judges.constitutional:ConstitutionalJudge",
+        "A language model, asked in both orders which answer keeps a principle better.",
+        options=judges.ConstitutionalOptions,
+        needs="policy",
+        pointwise=False,
+        generates=True,
+    ),
+    "rating": JudgeRow(
+        "alignflow.models.judges.rating:RatingJudge",
+        "A language model's grades: expected value over the scale, by one or several aspects.",
+        options=judges.RatingOptions,
+        needs="policy",
+        generates=True,
+    ),
+    "additive": JudgeRow(
+        "alignflow.models.judges.additive:AdditiveJudge",
+        "A language model adds up five points and writes a score, as in Self-Rewarding.",
+        options=judges.AdditiveOptions,
+        needs="policy",
+        generates=True,
+    ),
+    "checklist": JudgeRow(
+        "alignflow.models.judges.checklist:ChecklistJudge",
+        "A language model writes points for each prompt and checks each answer by them.",
+        options=judges.ChecklistOptions,
+        needs="policy",
+        generates=True,
+    ),
+    "jury": JudgeRow(
+        "alignflow.models.judges.jury:Jury",
+        "Several judges: mean, majority or weighted; their disagreement is kept.",
+        options=judges.JuryOptions,
+        pointwise=False,
+    ),
+    "pairrm": JudgeRow(
+        "alignflow.models.judges.pairrm:PairRMJudge",
+        "A model that reads prompt and both answers and gives one logit, in both orders.",
+        options=judges.PairRMOptions,
+        pointwise=False,
     ),
 }

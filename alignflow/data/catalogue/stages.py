@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import Part
-from alignflow.data.configs import generation, inputs, judging, merging, training
+from alignflow.data.configs import generation, inputs, judging, merging, revising, training
 from alignflow.data.configs.base import StageConfig
 
 
@@ -88,6 +88,15 @@ STAGES: Mapping[str, Stage] = {
         makes="dataset",
         generates=True,
         fills="alignflow.models.generation.sample:fill_samples",
+    ),
+    "revise": Stage(
+        "alignflow.models.judges.revise:revise",
+        "A language model criticises answers by a principle and writes them anew.",
+        config=revising.ReviseConfig,
+        takes=("completions", "policy?"),
+        makes="dataset",
+        generates=True,
+        fills="alignflow.models.judges.revise:fill_revisions",
     ),
     "label": Stage(
         "alignflow.models.judges.label:label",

@@ -102,6 +102,9 @@ ModelPath = Annotated[str, f"{_CONTENT}model", AfterValidator(checked_path)]
 ConstitutionPath = Annotated[str, f"{_CONTENT}constitution", AfterValidator(checked_path)]
 """A built-in constitution or the path of one; its bytes and those of its lexicons enter the cache key."""
 
+PrinciplesPath = Annotated[str, f"{_CONTENT}principles", AfterValidator(checked_path)]
+"""A built-in file of principles in words, or the path of one; its bytes enter the cache key."""
+
 QuestionPath = Annotated[str, f"{_CONTENT}question", AfterValidator(checked_path)]
 """A built-in question of a judge or the path of a Jinja file; its bytes enter the cache key."""
 

@@ -14,6 +14,7 @@ from alignflow.data.configs.base import (
     StageConfig,
     Temperature,
     TemplateArguments,
+    seed_field,
 )
 
 
@@ -47,6 +48,15 @@ class JudgeModelOptions(StageConfig):
     max_length: int = Field(
         default=1024, ge=64, le=10_000_000, description="Longest question, tokens; a longer one gets no label."
     )
+    thinking_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Room for a model that thinks before it answers (<think>), tokens; its answer is read after that. 0: it answers at once.",
+    )
+    thinking_temperature: Temperature = Field(
+        default=0.6, ge=0, le=5, description="Temperature of thinking, where thinking_tokens gives it room; 0: greedy."
+    )
     chat_template_kwargs: TemplateArguments = Field(
         default_factory=dict,
         description="Values for variables of the judge's chat template, such as enable_thinking: false.",
@@ -60,6 +70,21 @@ class LLMJudgeOptions(JudgeModelOptions):
         default="pairwise", description="Jinja file of the question, or a built-in name: pairwise."
     )
     options: tuple[Name, Name] = Field(default=("A", "B"), description="The two answers that the model may give.")
+    rationale: bool = Field(
+        default=False,
+        description="Have a comparison written first, in each order, and read the options after it; it is kept beside the verdict.",
+    )
+    rationale_prompt: QuestionPath = Field(
+        default="rationale", description="Jinja file that asks for the comparison; prompt is not read then."
+    )
+    verdict_prompt: QuestionPath = Field(
+        default="verdict", description="Jinja file that asks for one of the options after the comparison."
+    )
+    rationale_tokens: int = Field(default=160, ge=1, le=100_000, description="Longest comparison, tokens.")
+    rationale_temperature: Temperature = Field(
+        default=0.0, ge=0, le=5, description="Temperature of the comparison; 0: greedy."
+    )
+    seed: int = seed_field("With the question's text it seeds what the judge writes.")
     flagged: Literal["keep", "drop"] = Field(
         default="keep",
         description="Pairs with an answer that has marks of the judge's own: judged like others, or given no label.",

@@ -13,6 +13,7 @@ from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig
 from alignflow.data.configs.judging import JudgeEvalConfig
 from alignflow.data.configs.merging import MergeConfig
+from alignflow.data.configs.revising import ReviseConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.configs.variables import never_passed
 
@@ -131,6 +132,9 @@ class Recipe(StageConfig):
         default=None, description="The judge measured on human labels before it labels; empty: not measured."
     )
     sample: SampleConfig = Field(default_factory=SampleConfig, description="Candidate answers.")
+    revise: ReviseConfig | None = Field(
+        default=None, description="Critique and revision of the candidate answers before they are labelled; null: none."
+    )
     label: LabelConfig = Field(default_factory=LabelConfig, description="The AI judge.")
     reward: RewardConfig | None = Field(default_factory=RewardConfig, description="null: no reward model.")
     align: AlignConfig | None = Field(default_factory=AlignConfig, description="null: stop before alignment.")

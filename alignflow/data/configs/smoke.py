@@ -28,6 +28,9 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
             update={"n": min(recipe.sample.n, 3), "max_new_tokens": min(recipe.sample.max_new_tokens, 24)}
         ),
     }
+    if recipe.revise is not None:
+        short = {name: min(getattr(recipe.revise, name), 24) for name in ("critique_tokens", "max_new_tokens")}
+        changes["revise"] = recipe.revise.model_copy(update=short)
     for stage in ("sft", "reward", "align"):
         config = getattr(recipe, stage)
         if config is not None:

@@ -9,6 +9,7 @@ from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, SampleConfig
 from alignflow.data.configs.inputs import AdoptConfig, InitConfig
 from alignflow.data.configs.judging import JudgeEvalConfig
+from alignflow.data.configs.revising import ReviseConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig, TrainingConfig
 from alignflow.data.estimate.demands import Asked, Demand, Settings, settings_of, single
 from alignflow.data.estimate.disk import published_bytes, state_bytes
@@ -194,6 +195,15 @@ def _sample(asked: Asked) -> Demand | None:
     return _generation(asked, config.max_new_tokens, min(config.max_prompt_length, asked.prompt_length), config.n)
 
 
+def _revise(asked: Asked) -> Demand | None:
+    """A critique and a revision of each answer, from a question of `max_length` tokens at most."""
+    config: ReviseConfig = asked.config
+    if config.model is not None:
+        asked = replace(asked, shapes={**asked.shapes, "policy": read_shape(config.model)})
+    new_tokens = max(config.critique_tokens, config.max_new_tokens) + config.thinking_tokens
+    return _generation(asked, new_tokens, max(config.max_length - new_tokens, 1), 1)
+
+
 def _generation(asked: Asked, new_tokens: int, prompt_length: int, answers: int) -> Demand | None:
     shape = asked.shapes["policy"]
     if shape is None:
@@ -284,6 +294,7 @@ DEMANDS: Mapping[str, Rule] = {
     "reward_ensemble": _reward_ensemble,
     "sft": _sft,
     "sample": _sample,
+    "revise": _revise,
     "judge_eval": _judge_eval,
     "label": _label,
     "reward": _reward,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from alignflow.data.agreement import cohen_kappa
 from alignflow.data.intervals import rate
 from alignflow.data.judging.outcomes import Outcome, side
 from alignflow.data.judging.resampling import interval
@@ -37,7 +38,7 @@ def agreement(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:
         "three_way": rate(sum(one == other for one, other in zip(said, meant, strict=True)), len(labelled)),
         "kappa": interval(
             [outcome.row for outcome in labelled],
-            lambda places: kappa([said[place] for place in places], [meant[place] for place in places]),
+            lambda places: cohen_kappa([(said[place], meant[place]) for place in places]),
         ),
         "confusion": _confusion(gold),
     }
@@ -53,22 +54,8 @@ def order_agreement(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "swapped": rate(sum(pair[1] for pair in right), len(right)),
         "both_orders": rate(sum(map(all, right)), len(right)),
         "same": rate(sum(one == other for one, other in sides), len(sides)),
-        "kappa_of_orders": kappa([one for one, _ in sides], [other for _, other in sides]),
+        "kappa_of_orders": cohen_kappa([(one, other) for one, other in sides]),
     }
-
-
-def kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float | None:
-    """Cohen's kappa of two lists of categories (Cohen 1960): (observed - expected) / (1 - expected) agreement.
-
-    None where both use one category alone, and without items: then nothing is expected but agreement.
-    """
-    count = len(first)
-    if not count:
-        return None
-    observed = sum(one == other for one, other in zip(first, second, strict=True)) / count
-    ones, others = Counter(first), Counter(second)
-    expected = sum(ones[name] * others[name] for name in ones) / count**2
-    return None if expected == 1.0 else (observed - expected) / (1.0 - expected)
 
 
 def _points(outcome: Outcome) -> float:

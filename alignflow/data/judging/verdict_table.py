@@ -26,6 +26,10 @@ VERDICTS = pa.schema(
         ("mass_swapped", pa.float64()),
         ("gold", pa.float64()),  # 1 first, 0 second, 0.5 tie by people; null: nobody said
         ("reason", pa.string()),  # why there is no label; empty where there is one
+        ("principle", pa.string()),  # that was judged by; null: none, or several
+        ("rationale_given", pa.string()),  # what the judge wrote before its verdict, in each order; null: nothing
+        ("rationale_swapped", pa.string()),
+        ("parts", pa.string()),  # JSON: P(first is better) by each principle or member of a jury; null: none
     ]
 )
 VERDICT_FILE = "verdicts.parquet"

@@ -15,6 +15,7 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "prepare": ("demonstrations/kept", "prompts/kept", "preferences/kept", "completions/kept", "evaluation/kept"),
     "sft": ("eval_loss", "eval_mean_token_accuracy", "loss"),
     "sample": ("completions", "stop_rate", "tokens/completion_mean"),
+    "revise": ("answers", "revised", "unchanged", "pairs/train"),
     "judge_eval": ("accuracy", "kappa", "flip_rate", "ece", "spearman"),
     "label": ("pairs/train", "ties", "flip_rate", "flagged_rate", "longer_wins_rate"),
     "reward": ("eval_accuracy", "eval_pearson", "eval_loss", "disagreement"),

@@ -192,6 +192,7 @@ def _by_row(
             "completions": [],
             "ended": [],
             "tokens": [],
+            **({"reference": row["reference"]} if row.get("reference") else {}),
         }
         for row in rows
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,22 +30,52 @@ def judge_identity(config: JudgeConfig, judge: Judge, seed: int) -> dict[str, An
 
 
 def packed(verdict: Verdict) -> list[Any]:
-    """A verdict as JSON."""
-    return [verdict.probability, list(verdict.scores), list(verdict.orders), verdict.reason, list(verdict.masses)]
+    """A verdict as JSON; what a judge seldom has stands in a last item, which is missing where it is empty."""
+    more = {
+        "rationales": list(verdict.rationales) if any(verdict.rationales) else [],
+        "principle": verdict.principle,
+        "parts": dict(verdict.parts),
+    }
+    more = {name: value for name, value in more.items() if value}
+    known = [verdict.probability, list(verdict.scores), list(verdict.orders), verdict.reason, list(verdict.masses)]
+    return [*known, more] if more else known
 
 
-def unpacked(
+def unpacked(  # noqa: PLR0913 (the items of a journal's row)
     pair: tuple[Candidate, Candidate],
     probability: float | None,
     scores: list[Any],
     orders: list[Any],
     reason: str,
     masses: Sequence[Any] = (None, None),
+    more: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """A verdict from a journal, where those of earlier versions have no masses. No judge decides between equal answers."""
     if same_answer(pair[0].text, pair[1].text):
         return Verdict(None, reason=IDENTICAL)
-    return Verdict(probability, (scores[0], scores[1]), (orders[0], orders[1]), reason, (masses[0], masses[1]))
+    more = more or {}
+    given, swapped = more.get("rationales", ("", ""))
+    return Verdict(
+        probability,
+        (scores[0], scores[1]),
+        (orders[0], orders[1]),
+        reason,
+        (masses[0], masses[1]),
+        (given, swapped),
+        more.get("principle", ""),
+        more.get("parts", {}),
+    )
+
+
+def said(verdict: Verdict) -> dict[str, Any]:
+    """What the judge wrote and by what it judged, as columns of the table of verdicts; null where there is nothing."""
+    given, swapped = verdict.rationales
+    return {
+        "principle": verdict.principle or None,
+        "rationale_given": given or None,
+        "rationale_swapped": swapped or None,
+        "parts": json.dumps(dict(verdict.parts), sort_keys=True) if verdict.parts else None,
+    }
 
 
 def outcome_of(verdict: Verdict, row: str, texts: tuple[str, str], **known: Any) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -25,11 +25,12 @@ NO_SCORE = "no score"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One answer to be judged: the conversation before it, its text, and whether it ended by itself."""
+    """One answer to be judged: the conversation before it, its text, whether it ended by itself, and a reference answer where there is one."""
 
     prompt: Sequence[Mapping[str, str]]
     text: str
     ended: bool = True
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class Verdict:
         reason: Why there is no label; empty where there is one.
         masses: How much of the judge's probability lay on its options together, in each order; None for a judge that
             is not asked for options. The rest lay on other words: such a judge did not answer the question.
+        rationales: What the judge wrote before its verdict, in each order; empty where it wrote nothing.
+        principle: Name of the principle that was judged by; empty where there is none, or several.
+        parts: P(first is better) by each principle, or by each member of a jury, and figures about them.
     """
 
     probability: float | None
@@ -51,6 +55,9 @@ class Verdict:
     orders: tuple[float | None, float | None] = (None, None)
     reason: str = ""
     masses: tuple[float | None, float | None] = (None, None)
+    rationales: tuple[str, str] = ("", "")
+    principle: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def flips(self) -> bool:
@@ -64,6 +71,25 @@ class Verdict:
     def decided(self) -> bool:
         """Whether there is a label and it is no tie."""
         return self.probability is not None and self.probability != 0.5 and not self.flips
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What a pointwise judge says about one answer.
+
+    Attributes:
+        score: Higher is better; None where there is none.
+        details: Named parts of the score.
+        notes: What the judge wrote on the way, by name: JSON values.
+        reason: Why there is no score; empty where there is one, or the judge does not say.
+        mass: How much of the judge's probability lay on its options, mean over its questions; None for a judge without options.
+    """
+
+    score: float | None
+    details: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    mass: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,9 +157,9 @@ class PointwiseJudge(ABC):
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
         """Verdicts from the scores; a score does not know seats, so both orders say the same."""
-        scores = self.score([candidate for pair in pairs for candidate in pair])
+        found = assess(self, [candidate for pair in pairs for candidate in pair])
         return [
-            verdict_from_scores(self, pair, (scores[2 * index], scores[2 * index + 1]))
+            verdict_of_assessments(self, pair, (found[2 * index], found[2 * index + 1]))
             for index, pair in enumerate(pairs)
         ]
 
@@ -148,6 +174,30 @@ def flags_of(judge: Judge, candidates: Sequence[Candidate]) -> list[list[str]] |
     """
     flags = getattr(judge, "flags", None)
     return flags(candidates) if callable(flags) else None
+
+
+def assess(judge: Judge, candidates: Sequence[Candidate]) -> list[Assessment]:
+    """What a pointwise judge says about each answer; a judge for which it saves asking twice has a method `assess` for it.
+
+    A score that is not finite is none.
+    """
+    own = getattr(judge, "assess", None)
+    if callable(own):
+        found: list[Assessment] = own(candidates)
+    else:
+        scores, details = judge.score(candidates), judge.details(candidates)
+        found = [Assessment(score, detail) for score, detail in zip(scores, details, strict=True)]
+    return [each if each.score is None or math.isfinite(each.score) else replace(each, score=None) for each in found]
+
+
+def verdict_of_assessments(
+    judge: Judge, pair: tuple[Candidate, Candidate], found: tuple[Assessment, Assessment]
+) -> Verdict:
+    """The verdict of a pointwise judge on a pair, from what it says about each answer."""
+    verdict = verdict_from_scores(judge, pair, (found[0].score, found[1].score))
+    if verdict.reason == NO_SCORE:
+        verdict = replace(verdict, reason=found[0].reason or found[1].reason or NO_SCORE)
+    return verdict if verdict.reason == IDENTICAL else replace(verdict, masses=(found[0].mass, found[1].mass))
 
 
 def verdict_from_scores(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 _DIGITS = 12  # 48 bits: too many to guess, few enough for the context of a small model
 
 
-def fence_of(key: str, conversation: Sequence[Mapping[str, str]], first: str, second: str) -> str:
+def fence_of(key: str, conversation: Sequence[Mapping[str, str]], *texts: str) -> str:
     """The code that stands before and behind each text of one question: 12 hex digits.
 
     It is a keyed hash of everything that it encloses. Whoever writes an answer would have to find a text that has its own
@@ -20,16 +20,15 @@ def fence_of(key: str, conversation: Sequence[Mapping[str, str]], first: str, se
     Args:
         key: What belongs to the judge: its prompt and model.
         conversation: The messages before the answers.
-        first: One answer.
-        second: The other.
+        texts: What else it encloses, such as the two answers, in any order.
     """
-    texts = [
+    enclosing = [
         *(part for message in conversation for part in (message["role"], message["content"])),
-        *sorted((first, second)),
+        *sorted(texts),
     ]
     secret = hashlib.sha256(key.encode()).digest()
-    content = json.dumps(texts).encode()
-    enclosed = "\n".join(texts).lower()
+    content = json.dumps(enclosing).encode()
+    enclosed = "\n".join(enclosing).lower()
     for count in itertools.count():
         code = hashlib.blake2b(content, key=secret, salt=count.to_bytes(16, "big")).hexdigest()[:_DIGITS]
         if code not in enclosed:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -27,10 +24,11 @@ from alignflow.data.run import Run, write_json
 from alignflow.data.sources.reading import read_rows
 from alignflow.models.generation.journal import RowJournal
 from alignflow.models.judges.asking import judge_identity, outcome_of, packed, unpacked
-from alignflow.models.judges.base import Candidate, Judge, Verdict, make_judge, verdict_from_scores
+from alignflow.models.judges.assessments import packed_assessments, unpacked_assessments
+from alignflow.models.judges.base import Candidate, Judge, Verdict, assess, make_judge, verdict_of_assessments
+from alignflow.models.judges.injections import moved_by_injections
 from alignflow.models.judges.label_report import CALIBRATION_FILE, warn_of, write_report
 
-INJECTIONS = "alignflow.models.judges.injections"
 Pair = tuple[Candidate, Candidate]
 
 
@@ -104,11 +102,12 @@ def _asked(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> tu
     single = [Candidate(prompt, text) for _, prompt, text, _ in gold.answers]
     asked = [candidate for pair in pairs for candidate in pair] + single
     ids = [row_id("judge_eval", who, candidate.prompt, candidate.text) for candidate in asked]
-    scores = journal.compute(ids, config.batch_size, _scorer(judge, asked, run), _progress(run, "answers"))
+    results = journal.compute(ids, config.batch_size, _scorer(judge, asked, run), _progress(run, "answers"))
+    said = [unpacked_assessments(result)[0] for result in results]
     found = [
-        verdict_from_scores(judge, pair, (scores[2 * place], scores[2 * place + 1])) for place, pair in enumerate(pairs)
+        verdict_of_assessments(judge, pair, (said[2 * place], said[2 * place + 1])) for place, pair in enumerate(pairs)
     ]
-    return found, scores[2 * len(pairs) :]
+    return found, [each.score for each in said[2 * len(pairs) :]]
 
 
 def _comparer(judge: Judge, pairs: Sequence[Pair], run: Run) -> Callable[[list[int]], list[Any]]:
@@ -122,8 +121,7 @@ def _comparer(judge: Judge, pairs: Sequence[Pair], run: Run) -> Callable[[list[i
 def _scorer(judge: Judge, answers: Sequence[Candidate], run: Run) -> Callable[[list[int]], list[Any]]:
     def score(batch: list[int]) -> list[Any]:
         run.count_rows(len(batch))
-        found = judge.score([answers[place] for place in batch])
-        return [value if value is not None and math.isfinite(value) else None for value in found]
+        return [packed_assessments([found]) for found in assess(judge, [answers[place] for place in batch])]
 
     return score
 
@@ -135,13 +133,14 @@ def _progress(run: Run, unit: str) -> Callable[[int, int], None]:
 def _injections(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> dict[str, Any] | None:
     """How far attempts to talk to the judge move it, on a few pairs; None where that is not asked for."""
     pairs = [_candidates(pair) for pair in sorted(gold.pairs, key=lambda pair: pair.row)[: config.injections]]
-    if not pairs or importlib.util.find_spec(INJECTIONS) is None:
+    if not pairs:
         return None
-    moved = importlib.import_module(INJECTIONS).moved_by_injections
     assert config.judge is not None
     who = judge_identity(config.judge, judge, config.seed)
     row = row_id("injections", who, [[pair[0].prompt, pair[0].text, pair[1].text] for pair in pairs])
-    found: dict[str, Any] = RowJournal(run.rows, run.note).compute([row], 1, lambda batch: [moved(judge, pairs)])[0]
+    found: dict[str, Any] = RowJournal(run.rows, run.note).compute(
+        [row], 1, lambda batch: [moved_by_injections(judge, pairs)]
+    )[0]
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,11 +19,14 @@ from alignflow.data.errors import ModelError
 from alignflow.data.records import user
 from alignflow.data.rendering import decode_completion, encode_prompt, encode_turn
 from alignflow.data.run import Run
-from alignflow.models.generation.base import Generator, Sampling, make_generator
+from alignflow.models.generation.base import Generation, Generator, Sampling, make_generator, row_seed
 from alignflow.models.generation.journal import model_identity
 
 TOO_LONG = "too long"
 NOT_FINITE = "not finite"
+STILL_THINKING = "did not finish thinking"
+THOUGHT = "</think>"
+_AFTER_THINKING = 8  # tokens: blanks between the thinking and the answer's first word
 DATE = datetime(2025, 1, 1)
 
 
@@ -64,7 +67,7 @@ class Reading:
     @property
     def probabilities(self) -> tuple[float, ...] | None:
         """Probabilities among the options alone, which sum to 1; None where no option is possible."""
-        if self.logps is None or not math.isfinite(top := max(self.logps)):
+        if self.logps is None or any(map(math.isnan, self.logps)) or not math.isfinite(top := max(self.logps)):
             return None
         weights = [math.exp(logp - top) for logp in self.logps]
         return tuple(weight / math.fsum(weights) for weight in weights)
@@ -78,11 +81,13 @@ class Writing:
         text: It, without what stands in the question's opening.
         ended: Whether the model stopped by itself.
         reason: Why there is none; empty where there is one.
+        tokens: Number of tokens of the text, stop token included; None where it is not known.
     """
 
     text: str
     ended: bool
     reason: str = ""
+    tokens: int | None = None
 
 
 class JudgeModel(Protocol):
@@ -127,6 +132,8 @@ class TokenJudgeModel:
         self._tokenizer = self._generator.tokenizer
         _fix_template(self._tokenizer, options, run)
         self.control_tokens: Sequence[str] = self._tokenizer.all_special_tokens
+        self._thinking = options.thinking_tokens
+        self._thinking_temperature = options.thinking_temperature
         self._max_length = min(options.max_length, self._generator.context_length or options.max_length)
         self._openings: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
 
@@ -135,7 +142,9 @@ class TokenJudgeModel:
         self._openings[tuple(options)] = opening_tokens(self._tokenizer, options)
 
     def read(self, questions: Sequence[Question], options: Sequence[str]) -> list[Reading]:
-        """One forward pass for each question."""
+        """One forward pass for each question, after its thinking where there is room for some."""
+        if self._thinking and not any(question.opening for question in questions):
+            return self._read_thoughts(questions, tuple(options))
         asked = [self._asked(question, tuple(options)) for question in questions]
         readings = [Reading(None, TOO_LONG)] * len(questions)
         by_tokens: dict[tuple[int, ...], list[int]] = {}
@@ -149,15 +158,52 @@ class TokenJudgeModel:
         return readings
 
     def write(self, questions: Sequence[Question], sampling: Sampling, seeds: Sequence[int]) -> list[Writing]:
-        """Answers by the engine's sampler; a question that leaves no room gives none."""
+        """Answers by the engine's sampler, without what it thought before; a question that leaves no room gives none."""
         prompts = [self._prompt(question) for question in questions]
-        room = [place for place, ids in enumerate(prompts) if len(ids) + sampling.max_new_tokens <= self._max_length]
+        longest = sampling.max_new_tokens + self._thinking
+        room = [place for place, ids in enumerate(prompts) if len(ids) + longest <= self._max_length]
         writings = [Writing("", False, TOO_LONG)] * len(questions)
-        made = self._generator.generate([prompts[place] for place in room], sampling, [seeds[place] for place in room])
+        made = self._generator.generate(
+            [prompts[place] for place in room],
+            replace(sampling, max_new_tokens=longest),
+            [seeds[place] for place in room],
+        )
         for place, generation in zip(room, made, strict=True):
-            text = decode_completion(self._tokenizer, generation.ids, ended=generation.ended)
-            writings[place] = Writing(text, generation.ended)
+            writings[place] = self._writing(generation)
         return writings
+
+    def _writing(self, generation: Generation) -> Writing:
+        ids = generation.ids
+        if self._thinking:
+            start = after_thinking(self._tokenizer, ids)
+            if start is None:
+                return Writing("", False, STILL_THINKING)
+            ids = ids[start:]
+        text = decode_completion(self._tokenizer, ids, ended=generation.ended)
+        return Writing(text, generation.ended, tokens=len(ids) + generation.ended)
+
+    def _read_thoughts(self, questions: Sequence[Question], options: tuple[str, ...]) -> list[Reading]:
+        """The options at the first place after the thinking where the answer's own text begins."""
+        if options not in self._openings:
+            self.check_options(options)
+        prompts = [encode_prompt(self._tokenizer, list(question.messages)) for question in questions]
+        sampling = Sampling(self._thinking + _AFTER_THINKING, temperature=self._thinking_temperature)
+        room = [place for place, ids in enumerate(prompts) if len(ids) + sampling.max_new_tokens < self._max_length]
+        readings = [Reading(None, TOO_LONG)] * len(questions)
+        seeds = [row_seed(0, "/".join(map(str, prompts[place])), 0) for place in room]
+        made = self._generator.generate([prompts[place] for place in room], sampling, seeds)
+        thought: list[tuple[int, list[int]]] = []
+        for place, generation in zip(room, made, strict=True):
+            start = after_thinking(self._tokenizer, generation.ids)
+            if start is None:
+                readings[place] = Reading(None, STILL_THINKING)
+            else:
+                thought.append((place, [*prompts[place], *generation.ids[:start]]))
+        tokens = self._openings[options][1]
+        found = self._generator.score_options([ids for _, ids in thought], tokens) if thought else []
+        for (place, _), logps in zip(thought, found, strict=True):
+            readings[place] = Reading(tuple(logps))
+        return readings
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -179,6 +225,25 @@ class TokenJudgeModel:
             return encode_prompt(self._tokenizer, messages)
         turn = encode_turn(self._tokenizer, messages, question.opening, ended=False)
         return [*turn.prompt_ids, *turn.completion_ids]
+
+
+def after_thinking(tokenizer: Any, ids: Sequence[int]) -> int | None:
+    """Place of the first token after `</think>` that is no blank; None where the thinking has no end.
+
+    A model whose template opens the thinking itself writes its end alone, so the beginning is not looked for.
+    """
+    if THOUGHT not in tokenizer.decode(ids):
+        return None
+    low, high = 0, len(ids)  # the fewest tokens that hold the end, by halving
+    while low < high:
+        middle = (low + high) // 2
+        if THOUGHT in tokenizer.decode(ids[:middle]):
+            high = middle
+        else:
+            low = middle + 1
+    while low < len(ids) and not tokenizer.decode([ids[low]]).strip():
+        low += 1
+    return low
 
 
 def opening_tokens(tokenizer: Any, options: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -22,8 +21,9 @@ from alignflow.data.records import read_table, row_id
 from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.journal import RowJournal, RowWork
-from alignflow.models.judges.asking import calibrated, judge_identity, outcome_of, packed, unpacked
-from alignflow.models.judges.base import IDENTICAL, Judge, flags_of, make_judge, verdict_from_scores
+from alignflow.models.judges.asking import calibrated, judge_identity, outcome_of, packed, said, unpacked
+from alignflow.models.judges.assessments import packed_assessments, unpacked_assessments, write_assessments
+from alignflow.models.judges.base import IDENTICAL, Judge, assess, flags_of, make_judge, verdict_of_assessments
 from alignflow.models.judges.blanks import is_blank
 from alignflow.models.judges.label_card import write_label_card
 from alignflow.models.judges.label_report import fit_of, read_calibration, warn_of, write_report
@@ -38,7 +38,7 @@ WIN_RATES = (
 """Said of a judge of the user's own; for those of the catalogue the recipe's method takes such options by itself."""
 
 
-def label(
+def label(  # noqa: PLR0913 (an input of the stage each)
     config: LabelConfig,
     *,
     completions: Path,
@@ -79,6 +79,7 @@ def label(
     write_json(run.out / "statistics.json", statistics)
     write_label_card(config, fingerprint, {**report, **statistics}, run.out, completions, preferences)
     write_verdicts((_verdict_row(prompt, pair) for prompt in labelled for pair in prompt.judged), run.out)
+    write_assessments(labelled, run)
     write_report([report], run, cost={"seconds": seconds, "asked": run.computed, "usage": usage})
     _warn(statistics, report, run)
     if not pointwise and config.judge.name not in catalogue.JUDGES:
@@ -122,7 +123,8 @@ def _work(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run
 def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
     """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
     who = judge_identity(config.judge, judge, config.seed)
-    return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"])
+    reference = [row["reference"]] if row.get("reference") else []
+    return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"], *reference)
 
 
 def _labeller(
@@ -134,11 +136,8 @@ def _labeller(
         run.count_rows(len(batch))
         groups = [candidates_of(rows[index]) for index in batch]
         flat = [candidate for group in groups for candidate in group]
-        scores = iter(score if score is not None and math.isfinite(score) else None for score in judge.score(flat))
-        details = iter(judge.details(flat))
-        return [
-            {"scores": [next(scores) for _ in group], "details": [next(details) for _ in group]} for group in groups
-        ]
+        found = iter(assess(judge, flat))
+        return [packed_assessments([next(found) for _ in group]) for group in groups]
 
     def compare(batch: list[int]) -> list[Any]:
         run.count_rows(len(batch))
@@ -158,10 +157,15 @@ def _labelled(
     config: LabelConfig, judge: Judge, row: dict[str, Any], result: dict[str, Any], fit: Calibration | None
 ) -> LabelledPrompt:
     candidates = candidates_of(row)
-    scores = result.get("scores", [None] * len(candidates))
+    found = unpacked_assessments(result) if judge.pointwise else []
+    scores: list[float | None] = [each.score for each in found] or [None] * len(candidates)
     if judge.pointwise:
         raw = [
-            (one, other, verdict_from_scores(judge, (candidates[one], candidates[other]), (scores[one], scores[other])))
+            (
+                one,
+                other,
+                verdict_of_assessments(judge, (candidates[one], candidates[other]), (found[one], found[other])),
+            )
             for one, other in all_pairs(len(candidates))
         ]
     else:
@@ -177,7 +181,8 @@ def _labelled(
     kept, dropped = kept_pairs(judged, answers, config.pairs_per_prompt, config.min_margin, blank)
     held_out = is_label_held_out(row["prompt"], config.heldout_fraction)
     flags = flags_of(judge, candidates)
-    return LabelledPrompt(row, held_out, scores, result.get("details", []), judged, kept, dropped, flags)
+    details = [dict(each.details) for each in found]
+    return LabelledPrompt(row, held_out, scores, details, judged, kept, dropped, flags, found)
 
 
 def _outcome(prompt: LabelledPrompt, pair: JudgedPair) -> Outcome:
@@ -200,6 +205,7 @@ def _verdict_row(prompt: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
         "mass_given": masses[0],
         "mass_swapped": masses[1],
         "reason": pair.verdict.reason,
+        **said(pair.verdict),
     }
 
 

@@ -47,16 +47,17 @@ def label_statistics(labelled: Sequence[LabelledPrompt]) -> dict[str, Any]:
         "soft_label_entropy": _mean([entropy(pair.soft_label) for pair in kept]),
         "scores": distribution([score for prompt in labelled for score in prompt.scores if score is not None]),
         "principles": {
-            name: _mean([detail[name] for detail in details])
-            for name in (details[0] if details else {})
+            name: _mean([detail[name] for detail in details if name in detail])
+            for name in dict.fromkeys(name for detail in details for name in detail)
             if name != DISAGREEMENT
         },
-        **_disagreement(details),
+        **_disagreement([*details, *(pair.verdict.parts for _, pair in judged)]),
     }
 
 
 def _disagreement(details: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Over the answers, of a judge that is an ensemble: the standard deviation of its members' scores; nothing for another judge."""
+    """Over the answers, of a judge that is an ensemble, the standard deviation of its members' scores; over the pairs, of a jury, that of
+    its members' probabilities; nothing for another judge."""
     found = [detail[DISAGREEMENT] for detail in details if DISAGREEMENT in detail]
     return {DISAGREEMENT: distribution(found)} if found else {}
 

@@ -14,7 +14,7 @@ from alignflow.data.own_module import short
 from alignflow.data.records import assistant, row_id, write_table
 from alignflow.data.run import Run, write_json
 from alignflow.models.judges.answer_labels import ranking_row, scored_answers, unpaired_rows
-from alignflow.models.judges.base import Candidate
+from alignflow.models.judges.base import Assessment, Candidate
 from alignflow.models.judges.mixing import LOW_CONFIDENCE, Mixed, human_agreement, mixed, read_given
 from alignflow.models.judges.pairing import JudgedPair
 
@@ -36,12 +36,16 @@ class LabelledPrompt:
     flags: list[list[str]] | None = (
         None  # marks of the judge's own in each candidate; None where the judge looks for none
     )
+    assessments: Sequence[Assessment] = ()  # of a pointwise judge: what it said of each candidate
 
 
 def candidates_of(row: dict[str, Any]) -> list[Candidate]:
     """The answers of a row of completions; each ended by itself where the row does not say."""
     ended = row["ended"] or [True] * len(row["completions"])
-    return [Candidate(row["prompt"], text, flag) for text, flag in zip(row["completions"], ended, strict=True)]
+    reference = row.get("reference") or ""
+    return [
+        Candidate(row["prompt"], text, flag, reference) for text, flag in zip(row["completions"], ended, strict=True)
+    ]
 
 
 def _preference(labelled: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[str, Any]:
@@ -61,8 +65,8 @@ def _preference(labelled: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[
         "score_chosen": labelled.scores[pair.chosen],
         "score_rejected": labelled.scores[pair.rejected],
         "judge": judge,
-        "principle": getattr(pair.verdict, "principle", None) or None,
-        "rationale": getattr(pair.verdict, "rationale", None) or None,
+        "principle": pair.verdict.principle or None,
+        "rationale": next(filter(None, pair.verdict.rationales), None),
         **_orders(pair),
     }
 

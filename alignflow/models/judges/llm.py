@@ -4,77 +4,86 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import ClassVar
 
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.options import LLMJudgeOptions
 from alignflow.data.errors import RecipeError
-from alignflow.data.records import user
-from alignflow.data.tools import told
-from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, needed_model, settled
-from alignflow.models.judges.blanks import same_answer
-from alignflow.models.judges.fences import fence_of
-from alignflow.models.judges.judge_model import NOT_FINITE, Question, Reading, make_judge_model
-from alignflow.models.judges.marks import Marks
+from alignflow.data.records import assistant, user
+from alignflow.models.generation.base import Sampling
+from alignflow.models.judges.base import IDENTICAL, Candidate, JudgeInputs, Verdict, settled
+from alignflow.models.judges.blanks import is_blank, same_answer
+from alignflow.models.judges.judge_model import NOT_FINITE, Question, Reading
+from alignflow.models.judges.model_judges import FLAGGED, AskingJudge
+from alignflow.models.judges.questions import QuestionTemplate, question_seed
 
-FLAGGED = "has the judge's marks"
-_PROMPTS = Path(__file__).parent / "prompts"
+NO_RATIONALE = "no rationale"
+VARIABLES = ("conversation (list of role, content)", "first", "second", "options", "principle", "fence")
+
+Pair = tuple[Candidate, Candidate]
 
 
-class LLMJudge:
+class LLMJudge(AskingJudge):
     """P(first) = (p_given + 1 - p_swapped) / 2, where p is the probability of the first option among the two.
 
     Probabilities are averaged, not log-probabilities, so that a confident wrong seat does not outweigh the other order.
     Each text of a question stands between fences with a code that it cannot contain. An answer with marks of the judge's
-    own is flagged; the option `flagged` says whether its pairs are asked.
+    own is flagged; the option `flagged` says whether its pairs are asked. With `rationale` the model writes a comparison
+    first, one for each order, and its options are read after that (Lee et al. 2023, arXiv 2309.00267, section 2.1).
     """
 
     pointwise: ClassVar[bool] = False
+    name: ClassVar[str] = "llm"
 
     def __init__(self, options: LLMJudgeOptions, inputs: JudgeInputs):
-        path = needed_model(options.model, inputs.policy, "llm", "a model")
         if options.options[0] == options.options[1]:
             raise RecipeError(
                 f"both options are {options.options[0]!r}", where="judge.options.options", do="give two different ones"
             )
-        self._options = options.options
-        source = read_question(options.prompt)
-        self._template = parse_question(source, options.prompt)
+        if options.rationale:
+            templates = {
+                "rationale": QuestionTemplate(options.rationale_prompt, VARIABLES, inputs.run),
+                "verdict": QuestionTemplate(options.verdict_prompt, ("options", "principle")),
+            }
+        else:
+            templates = {"question": QuestionTemplate(options.prompt, VARIABLES, inputs.run)}
+        super().__init__(options, inputs, self.name, templates, options.options)
+        self._options, self._seed, self._rationale = options.options, options.seed, options.rationale
         self._flagged = options.flagged
-        if "fence" not in names_of(source):
-            inputs.run.warn(
-                f"the judge's prompt {options.prompt!r} does not use `fence`: an answer can pass itself off as the question"
-            )
-        self._model = make_judge_model(path, options, inputs.generator, inputs.run)
-        self._model.check_options(options.options)
-        self.fingerprint = text_digest(source + self._model.identity)
-        self._marks = Marks(options.options, self._model.control_tokens)
+        self._writing = Sampling(options.rationale_tokens, temperature=options.rationale_temperature)
 
-    def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
+    def compare(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Verdicts from both orders; no label for two equal texts, a question that is too long, or dropped flagged answers."""
-        reasons = [
-            IDENTICAL if same_answer(first.text, second.text) else FLAGGED if self._drops(first, second) else ""
-            for first, second in pairs
-        ]
-        questions = [
-            self._question(*order)
-            for (first, second), reason in zip(pairs, reasons, strict=True)
-            if not reason
+        reasons = [self._reason(*pair) for pair in pairs]
+        asked = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
+        verdicts = iter(self._compare(asked))
+        return [Verdict(None, reason=reason) if reason else next(verdicts) for reason in reasons]
+
+    def _compare(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        """Verdicts on pairs that are asked about."""
+        return self.verdicts(pairs, [""] * len(pairs))
+
+    def verdicts(self, pairs: Sequence[Pair], principles: Sequence[str]) -> list[Verdict]:
+        """Verdicts from both orders, each by a principle's text; an empty one leaves the judge to its own sense."""
+        orders = [
+            (order, principle)
+            for (first, second), principle in zip(pairs, principles, strict=True)
             for order in ((first, second), (second, first))
         ]
-        readings = iter(self._model.read(questions, self._options))
+        first = self._templates["rationale" if self._rationale else "question"]
+        questions = [self._question(first, order, principle) for order, principle in orders]
+        rationales, readings = (
+            self._read_after_rationales(questions, [principle for _, principle in orders])
+            if self._rationale
+            else ([""] * len(questions), self._model.read(questions, self._options))
+        )
         return [
-            Verdict(None, reason=reason) if reason else _verdict(next(readings), next(readings)) for reason in reasons
+            replace(
+                verdict_of_readings(readings[place], readings[place + 1]),
+                rationales=(rationales[place], rationales[place + 1]),
+            )
+            for place in range(0, len(orders), 2)
         ]
-
-    def flags(self, candidates: Sequence[Candidate]) -> list[list[str]]:
-        """Names of the judge's own marks in each answer; see marks.py."""
-        return [self._marks.of(candidate.text) for candidate in candidates]
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
         """No score: this judge compares."""
@@ -88,63 +97,40 @@ class LLMJudge:
         """No parts."""
         return [{} for _ in candidates]
 
-    def close(self) -> None:
-        """Give the model's memory back."""
-        self._model.close()
+    def _read_after_rationales(
+        self, questions: Sequence[Question], principles: Sequence[str]
+    ) -> tuple[list[str], list[Reading]]:
+        """A comparison for each question, and the options read after it; a question without a comparison has no reading."""
+        written = self._model.write(questions, self._writing, [question_seed(self._seed, each) for each in questions])
+        texts = [writing.text.strip() for writing in written]
+        reasons = [
+            writing.reason or (NO_RATIONALE if is_blank(text) else "")
+            for writing, text in zip(written, texts, strict=True)
+        ]
+        followed = [
+            self._followed(question, text, principle)
+            for question, text, principle, reason in zip(questions, texts, principles, reasons, strict=True)
+            if not reason
+        ]
+        found = iter(self._model.read(followed, self._options))
+        return texts, [Reading(None, reason) if reason else next(found) for reason in reasons]
 
-    def _drops(self, *pair: Candidate) -> bool:
-        return self._flagged == "drop" and any(self.flags(pair))
+    def _followed(self, question: Question, rationale: str, principle: str) -> Question:
+        asked = self._templates["verdict"].text(options=self._options, principle=principle)
+        return Question((*question.messages, *assistant(rationale), *user(asked)))
 
-    def _question(self, first: Candidate, second: Candidate) -> Question:
-        conversation = [{"role": message["role"], "content": told(message)} for message in first.prompt]
-        fence = fence_of(self.fingerprint, conversation, first.text, second.text)
-        try:
-            text = self._template.render(
-                conversation=conversation, first=first.text, second=second.text, options=self._options, fence=fence
-            )
-        except TemplateError as error:
-            raise RecipeError(
-                f"the judge's prompt cannot be rendered: {error}", where="judge.options.prompt", do=_VARIABLES
-            ) from error
-        return Question(tuple(user(text.strip())))
+    def _reason(self, first: Candidate, second: Candidate) -> str:
+        if same_answer(first.text, second.text):
+            return IDENTICAL
+        return FLAGGED if self._flagged == "drop" and any(self.flags((first, second))) else ""
 
-
-_VARIABLES = "a prompt may use conversation (list of role, content), first, second, options, fence"
-
-
-def read_question(name_or_path: str) -> str:
-    """The source of a built-in prompt or of a file; raises RecipeError where there is none."""
-    built_in = _PROMPTS / f"{name_or_path}.j2"
-    path = built_in if built_in.is_file() else Path(name_or_path)
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        names = ", ".join(sorted(file.stem for file in _PROMPTS.glob("*.j2")))
-        raise RecipeError(
-            f"no judge prompt {name_or_path!r}",
-            where="judge.options.prompt",
-            do=f"built-in: {names}; or give the path of a Jinja file",
-        ) from error
+    def _question(self, template: QuestionTemplate, order: Pair, principle: str) -> Question:
+        enclosed = {"first": order[0].text, "second": order[1].text}
+        return template.fenced(self.fingerprint, order[0].prompt, enclosed, options=self._options, principle=principle)
 
 
-def parse_question(source: str, name: str) -> Any:
-    """The Jinja template, in a sandbox; raises RecipeError where it is broken."""
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    try:
-        return environment.from_string(source)
-    except TemplateError as error:
-        raise RecipeError(f"not a Jinja template: {error}", where=name, do=_VARIABLES) from error
-
-
-def names_of(source: str) -> set[str]:
-    """The variables that a Jinja template takes from outside; none for a broken one."""
-    try:
-        return find_undeclared_variables(ImmutableSandboxedEnvironment().parse(source))
-    except TemplateError:
-        return set()
-
-
-def _verdict(given: Reading, swapped: Reading) -> Verdict:
+def verdict_of_readings(given: Reading, swapped: Reading) -> Verdict:
+    """The verdict from what was read in both orders; no label where an order has no reading."""
     if given.logps is None or swapped.logps is None:
         return Verdict(None, reason=given.reason or swapped.reason)
     return verdict_of_orders(given.logps, swapped.logps)

@@ -15,6 +15,7 @@ LABEL = "option label"
 VERDICT = "verdict"
 INSTRUCTION = "instruction to the judge"
 OTHER = "claim about the other answer"
+SCORE = "score"
 
 _CONTROL = re.compile(
     r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|</?start_of_turn>"
@@ -36,6 +37,7 @@ _INSTRUCTION = re.compile(
     r"|\b(?:choose|pick|prefer|select|vote for|rank|rate|score|reply with) (?:this|the first|the second|the other|my|answer|option|response)\b",
     re.I,
 )
+_SCORE = re.compile(r"\b(?:total |final )?(?:score|rating|grade)s? ?(?:is\b|:|=) ?\(?\d", re.I)
 _OTHER = re.compile(
     r"\b(?:the )?(?:other|competing|rival|opposing|alternative) (?:answer|response|assistant|reply|candidate)\b"
     r"|\b(?:first|second|previous) (?:answer|response|assistant|reply) (?:is|was|has|contains|should|must|may)\b",
@@ -44,10 +46,16 @@ _OTHER = re.compile(
 
 
 class Marks:
-    """Finds marks in answers, for a judge with these two options and control tokens of its own model."""
+    """Finds marks in answers, for a judge with these options and control tokens of its own model.
 
-    def __init__(self, options: tuple[str, str], control_tokens: Sequence[str] = ()):
-        either = "|".join(re.escape(option) for option in options)
+    Args:
+        options: What it may answer; none for one that writes a text.
+        control_tokens: Of its model.
+        scores: Whether a score ("Score: 5") is a mark too: its verdicts have that form.
+    """
+
+    def __init__(self, options: Sequence[str], control_tokens: Sequence[str] = (), *, scores: bool = False):
+        either = "|".join(re.escape(option) for option in options) or "(?!)"
         # The option as it is written: "the answer is A" is a mark, "the answer is a matter of taste" is none.
         word = r"(?i:answer|option|response|assistant|choice)(?i: is)? ?[:=]? ?[\"'(*]{0,2}"
         label = rf"\[\[ ?(?:{either}) ?\]\]|\b{word}(?:{either})\b"
@@ -58,6 +66,7 @@ class Marks:
             CONTROL: _CONTROL,
             INSTRUCTION: _INSTRUCTION,
             OTHER: _OTHER,
+            **({SCORE: _SCORE} if scores else {}),
         }
         self._control_tokens = [token for token in control_tokens if token.strip()]
 

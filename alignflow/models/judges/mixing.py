@@ -14,9 +14,9 @@ from typing import Any
 
 from alignflow.data.agreement import kappa_figures
 from alignflow.data.configs.generation import LabelConfig
+from alignflow.data.intervals import rate
 from alignflow.data.records import pair_key, read_table, row_id
 from alignflow.models.judges.pairing import TIE, JudgedPair, is_label_held_out
-from alignflow.models.judges.rates import rate
 
 Row = dict[str, Any]
 LOW_CONFIDENCE = "low confidence"

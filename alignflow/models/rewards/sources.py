@@ -32,8 +32,21 @@ class Episode:
     ended: bool
 
 
+@dataclass(frozen=True)
+class RewardInputs:
+    """The models of a training that sources may fall back on.
+
+    Attributes:
+        reward_model: The recipe's reward model, or None.
+        policy: The model that the training starts from, as it was before; None where there is none.
+    """
+
+    reward_model: Path | None = None
+    policy: Path | None = None
+
+
 class RewardSource(Protocol):
-    """Gives scores. Constructed as `Class(options, reward_model, run)`, which may load a model; `check` comes before that.
+    """Gives scores. Constructed as `Class(options, models, run)`, which may load a model; `check` comes before that.
 
     Attributes:
         name: What logs call it.
@@ -63,12 +76,12 @@ class RewardModelSource:
 
     name = "reward_model"
 
-    def __init__(self, options: NoOptions, reward_model: Path | None, run: Run):
-        if reward_model is None:
+    def __init__(self, options: NoOptions, models: RewardInputs, run: Run):
+        if models.reward_model is None:
             raise RecipeError(
                 "the recipe has no reward model", where="align.options.rewards", do="set reward or replace.reward"
             )
-        self._model: Any = load_scorer(reward_model, run.runtime)
+        self._model: Any = load_scorer(models.reward_model, run.runtime)
 
     @staticmethod
     def check(options: NoOptions) -> None:
@@ -89,11 +102,14 @@ class RewardModelSource:
 
 
 class JudgeSource:
-    """A judge that scores each answer by itself, for example a rubric."""
+    """A judge that scores each answer by itself: a rubric, or a language model's grades (direct RLAIF, arXiv 2309.00267, section 2.2.2).
 
-    def __init__(self, options: JudgeRewardOptions, reward_model: Path | None, run: Run):
+    A judge that asks a language model takes the one that the training starts from where its options name none.
+    """
+
+    def __init__(self, options: JudgeRewardOptions, models: RewardInputs, run: Run):
         self.name = judge_name(options.judge)
-        self._judge = make_judge(options.judge, policy=None, reward_model=reward_model, run=run)
+        self._judge = make_judge(options.judge, policy=models.policy, reward_model=models.reward_model, run=run)
 
     @staticmethod
     def check(options: JudgeRewardOptions) -> None:
@@ -121,7 +137,7 @@ class FunctionSource:
     A call that raises, or returns no finite number, is a failure: the score is None, never 0, and the first is a warning.
     """
 
-    def __init__(self, options: FunctionRewardOptions, reward_model: Path | None, run: Run):
+    def __init__(self, options: FunctionRewardOptions, models: RewardInputs, run: Run):
         self.name = own_module.short(options.function)
         self._function, self._run, self._warned = bind_function(options.function), run, False
 
@@ -160,7 +176,10 @@ def _rows(episodes: Sequence[Episode]) -> list[ScoredRow]:
 
 
 def _candidates(episodes: Sequence[Episode]) -> list[Candidate]:
-    return [Candidate(episode.row["prompt"], episode.text, episode.ended) for episode in episodes]
+    return [
+        Candidate(episode.row["prompt"], episode.text, episode.ended, episode.row.get("reference") or "")
+        for episode in episodes
+    ]
 
 
 def finite(value: Any) -> float | None:
@@ -203,7 +222,7 @@ class BoundSource:
 
     weight: float
     options: Any
-    kind: Callable[[Any, Path | None, Run], RewardSource]
+    kind: Callable[[Any, RewardInputs, Run], RewardSource]
 
 
 def bind_sources(configs: Sequence[RewardSourceConfig]) -> list[BoundSource]:
@@ -221,10 +240,11 @@ def bind_sources(configs: Sequence[RewardSourceConfig]) -> list[BoundSource]:
 class WeightedRewards:
     """Several sources; the score of an answer is their weighted sum, and None where one of them gave none."""
 
-    def __init__(self, bound: Sequence[BoundSource], reward_model: Path | None, run: Run):
+    def __init__(self, bound: Sequence[BoundSource], reward_model: Path | None, run: Run, policy: Path | None = None):
+        models = RewardInputs(reward_model, policy)
         self._stack = ExitStack()
         self._sources = [
-            self._stack.enter_context(closing(source.kind(source.options, reward_model, run))) for source in bound
+            self._stack.enter_context(closing(source.kind(source.options, models, run))) for source in bound
         ]
         self._weights = [source.weight for source in bound]
         names = [source.name for source in self._sources]

@@ -23,7 +23,7 @@ from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine, make_engine
 from alignflow.models.generation.base import Generator, make_live_generator
 from alignflow.models.policy import Policy, load_policy
-from alignflow.models.rewards.sources import BoundSource, JudgeSource, WeightedRewards, bind_sources
+from alignflow.models.rewards.sources import BoundSource, JudgeSource, RewardInputs, WeightedRewards, bind_sources
 from alignflow.models.rollouts import Prompts, answer_statistics, encode_prompts
 from alignflow.models.trainers.room import context_of, room
 from alignflow.models.trainers.sft import read_rows
@@ -214,8 +214,10 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
         policy,
         None if own_reference else load_policy(paths["reference"] or path, runtime),
         stack.enter_context(closing(make_live_generator(policy.model, policy.tokenizer, runtime))),
-        stack.enter_context(closing(WeightedRewards(bound.sources, reward_model, run))),
-        stack.enter_context(closing(JudgeSource(JudgeRewardOptions(judge=heldout), reward_model, run)))
+        stack.enter_context(closing(WeightedRewards(bound.sources, reward_model, run, path))),
+        stack.enter_context(
+            closing(JudgeSource(JudgeRewardOptions(judge=heldout), RewardInputs(reward_model, path), run))
+        )
         if heldout
         else None,
         prompts,

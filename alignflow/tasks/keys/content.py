@@ -22,6 +22,7 @@ from alignflow.data.host import this_host
 from alignflow.data.model_directory import check_model_path
 from alignflow.data.own_module import source_file
 from alignflow.data.paths import is_file
+from alignflow.data.principle_files import principles_path
 from alignflow.data.seals import sealed, unsealed
 from alignflow.data.sources.files import inside, is_pattern, matched
 from alignflow.tasks.store.integrity import tell
@@ -54,7 +55,7 @@ class ContentDigests:
         """What enters the key in place of a name.
 
         Args:
-            kind: What it names: path, model, constitution, question, name_or_file (see `data.configs.base`) or module.
+            kind: What it names: path, model, constitution, principles, question, name_or_file (see `data.configs.base`) or module.
             name: A file, directory or Hub id; a built-in name; `package.module:Class`.
             revision: Branch, tag or commit of a Hub id, which gives `hub:ID@COMMIT`.
 
@@ -80,6 +81,7 @@ class ContentDigests:
             )  # a model is what lies in its folder, and not in what this links to
         return {
             "constitution": self._constitution,
+            "principles": lambda name: self._file(principles_path(name)),
             "question": self._question,
             "name_or_file": self._name_or_file,
             "module": self._module,

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignflow.data.judging.agreement import agreement, kappa
+from alignflow.data.agreement import cohen_kappa
+from alignflow.data.judging.agreement import agreement
 from alignflow.data.judging.outcomes import Outcome
 from tests.data.judging.outcomes_support import OUTCOMES, outcome, rows_of
 
@@ -15,18 +16,20 @@ def test_kappa_of_a_worked_example():
     """Cohen's table of 20, 5, 10, 15: observed 0.7, expected 0.5."""
     first = ["yes"] * 25 + ["no"] * 25
     second = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
-    assert kappa(first, second) == pytest.approx(0.4)
+    assert cohen_kappa(list(zip(first, second, strict=True))) == pytest.approx(0.4)
 
 
 @given(LABELS)
 def test_kappa_of_a_judge_that_says_the_same_is_one_or_undefined_where_all_say_one_thing(labels):
-    assert kappa(labels, labels) == (None if len(set(labels)) == 1 else 1.0)
+    assert cohen_kappa(list(zip(labels, labels, strict=True))) == (None if len(set(labels)) == 1 else 1.0)
 
 
 @given(LABELS, st.data())
 def test_kappa_does_not_care_who_is_first(labels, data):
     others = data.draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=len(labels), max_size=len(labels)))
-    assert kappa(labels, others) == pytest.approx(kappa(others, labels))
+    assert cohen_kappa(list(zip(labels, others, strict=True))) == pytest.approx(
+        cohen_kappa(list(zip(others, labels, strict=True)))
+    )
 
 
 def test_without_gold_there_is_no_agreement():

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from alignflow.data.agreement import cohen_kappa
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DataError
-from alignflow.data.judging.agreement import kappa
 from alignflow.data.judging.recorded import NO_REPLY, NOT_UNDERSTOOD, recorded_replies, verdict_in
 from alignflow.data.judging.report import judge_report
 from alignflow.data.sources.reading import read_rows
@@ -110,6 +110,8 @@ def test_the_published_statistics_of_llmbar_come_out_of_its_recorded_replies():
         assert average == pytest.approx(float(stated["correct_average"].rstrip("%")))
         coded = [[int(one.orders[order] == 1.0) for one in outcomes] for order in (0, 1)]
         gold = [1 if one.gold == 1.0 else 2 for one in outcomes]
-        assert kappa(*coded) == pytest.approx(float(stated["kappa_agreement"]), abs=1e-12)
+        assert cohen_kappa(list(zip(*coded, strict=True))) == pytest.approx(float(stated["kappa_agreement"]), abs=1e-12)
         for order, name in enumerate(("kappa_False", "kappa_True")):
-            assert kappa(coded[order], gold) == pytest.approx(float(stated[name]), abs=1e-12)
+            assert cohen_kappa(list(zip(coded[order], gold, strict=True))) == pytest.approx(
+                float(stated[name]), abs=1e-12
+            )

@@ -45,3 +45,8 @@ def test_a_row_without_them_has_none_and_one_that_was_read_before_keeps_its_own(
 def test_what_does_not_fit_together_drops_the_row(row):
     with pytest.raises(RowError, match="bad_instructions"):
         prompt_row(user("q"), row)
+
+
+def test_a_reference_answer_is_kept_where_there_is_one():
+    assert prompt_row(user("q"), {"reference": "Paris"})["reference"] == "Paris"
+    assert "reference" not in prompt_row(user("q"), {"reference": " "})

@@ -4,9 +4,8 @@ import math
 import re
 
 import pytest
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import BPE
-from transformers import PreTrainedTokenizerFast
+from judge_support import RuleModel, byte_tokenizer, enclosed, judge_by, oracle
+from judge_support import pair as asked
 
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.errors import ModelError, RecipeError
@@ -14,22 +13,7 @@ from alignflow.data.records import user
 from alignflow.data.run import Run, Runtime
 from alignflow.models.judges import judge_model
 from alignflow.models.judges.base import Candidate, make_judge
-
-TEMPLATE = (
-    "{% for message in messages %}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{% endfor %}"
-    "{% if add_generation_prompt %}>{% endif %}"
-)
-
-
-def byte_tokenizer():
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate(["<pad>", "</s>", *alphabet])}
-    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", chat_template=TEMPLATE
-    )
+from alignflow.models.judges.judge_model import Writing
 
 
 def fenced_answers(question):
@@ -242,3 +226,31 @@ def test_pairs_with_a_flagged_answer_get_no_label_where_the_recipe_says_drop(jud
 def test_the_models_own_control_tokens_are_marks(judge_of):
     judge, _ = judge_of(lambda first, second: log_odds(0.5))
     assert judge.flags(pair("Yes.<pad>", "Yes."))[0] == ["control token"]
+
+
+def test_with_a_rationale_the_options_are_read_after_it_in_each_order_and_it_is_kept(monkeypatch, new_run):
+    model = RuleModel(oracle, lambda text, seed: f"Answer A says {enclosed(text, 'Answer A')}.")
+    judge = judge_by(monkeypatch, model, "llm", new_run(), rationale=True)
+    (verdict,) = judge.compare([asked("x #1", "y #2")])
+    assert verdict.rationales == ("Answer A says x #1.", "Answer A says y #2.") and verdict.probability < 0.5
+    roles = [[turn["role"] for turn in question.messages] for question in model.read_questions]
+    assert roles == [["user", "assistant", "user"]] * 2 and len(set(model.seeds)) == 2
+    assert model.read_questions[0].messages[1]["content"] == verdict.rationales[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [("\u200b", "no rationale"), (Writing("", False, "did not finish thinking"), "did not finish thinking")],
+)
+def test_without_a_rationale_there_is_no_label(monkeypatch, new_run, written, reason):
+    model = RuleModel(oracle, lambda text, seed: written)
+    judge = judge_by(monkeypatch, model, "llm", new_run(), rationale=True)
+    (verdict,) = judge.compare([asked("x #1", "y #2")])
+    assert verdict.probability is None and verdict.reason == reason and not model.read_questions
+
+
+def test_a_judge_that_always_answers_a_gives_one_half_by_its_rationale_too(monkeypatch, new_run):
+    model = RuleModel(lambda text, options: (0.99, 0.01), lambda text, seed: "A is better. Verdict: A")
+    judge = judge_by(monkeypatch, model, "llm", new_run(), rationale=True)
+    (verdict,) = judge.compare([asked("x", "y")])
+    assert verdict.probability == 0.5 and verdict.flips and not verdict.decided

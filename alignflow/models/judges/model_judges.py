@@ -1,0 +1,109 @@
+"""What all judges share that ask a language model: the model, the marks that they look for in answers, and scores by questions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from alignflow.data.artifacts import text_digest
+from alignflow.data.configs.judges import ScoringOptions
+from alignflow.data.configs.options import JudgeModelOptions
+from alignflow.models.judges.base import Assessment, Candidate, JudgeInputs, PointwiseJudge, needed_model, sigmoid
+from alignflow.models.judges.judge_model import JudgeModel, make_judge_model
+from alignflow.models.judges.marks import Marks
+from alignflow.models.judges.questions import QuestionTemplate
+
+FLAGGED = "has the judge's marks"
+
+
+class AskingJudge:
+    """A language model with questions.
+
+    Args:
+        options: Its options.
+        inputs: What it may fall back on, and its engine.
+        name: What the catalogue calls it.
+        templates: Option -> the question that it names.
+        options_read: Answers whose probabilities are read; each must be one token of the model.
+    """
+
+    def __init__(
+        self,
+        options: JudgeModelOptions,
+        inputs: JudgeInputs,
+        name: str,
+        templates: Mapping[str, QuestionTemplate],
+        options_read: Sequence[str] = (),
+    ):
+        self._model: JudgeModel = make_judge_model(
+            needed_model(options.model, inputs.policy, name, "a model"), options, inputs.generator, inputs.run
+        )
+        if options_read:
+            self._model.check_options(options_read)
+        self._templates = templates
+        self.fingerprint = text_digest(
+            "".join(template.source for template in templates.values()) + self._model.identity
+        )
+        self._marks = Marks(options_read, self._model.control_tokens, scores=not options_read)
+
+    def flags(self, candidates: Sequence[Candidate]) -> list[list[str]]:
+        """Names of the judge's own marks in each answer; see marks.py."""
+        return [self._marks.of(candidate.text) for candidate in candidates]
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self._model.close()
+
+
+class ScoringJudge(AskingJudge, PointwiseJudge):
+    """A language model that scores each answer by itself: P(first) = sigmoid((score_1 - score_2) / temperature)."""
+
+    pointwise: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        options: ScoringOptions,
+        inputs: JudgeInputs,
+        name: str,
+        templates: Mapping[str, QuestionTemplate],
+        options_read: Sequence[str] = (),
+    ):
+        super().__init__(options, inputs, name, templates, options_read)
+        self._temperature, self._drops = options.temperature, options.flagged == "drop"
+
+    def assess(self, candidates: Sequence[Candidate]) -> list[Assessment]:
+        """What the model says of each answer; one that is dropped for its marks is not asked about, and has no score."""
+        flagged = [self._drops and bool(marks) for marks in self.flags(candidates)]
+        asked = iter(self._assess([each for each, drop in zip(candidates, flagged, strict=True) if not drop]))
+        return [Assessment(None, reason=FLAGGED) if drop else next(asked) for drop in flagged]
+
+    @abstractmethod
+    def _assess(self, candidates: Sequence[Candidate]) -> list[Assessment]:
+        """What the model says of each answer."""
+
+    def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
+        """The scores alone."""
+        return [found.score for found in self.assess(candidates)]
+
+    def details(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
+        """Named parts of the scores."""
+        return [dict(found.details) for found in self.assess(candidates)]
+
+    def probability(self, first: float, second: float) -> float:
+        """P(first is better); equal scores give exactly 0.5, a tie."""
+        return sigmoid((first - second) / self._temperature)
+
+
+def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    """The weighted mean of some numbers."""
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+
+
+def once_each(keys: Sequence[Any], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
+    """One result for each key, made once for equal keys; `make` takes the places at which each key stands first."""
+    first: dict[Any, int] = {}
+    for place, key in enumerate(keys):
+        first.setdefault(key, place)
+    made = dict(zip(first, make(list(first.values())), strict=True))
+    return [made[key] for key in keys]
