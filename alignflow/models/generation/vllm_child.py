@@ -156,7 +156,7 @@ class Host:
     def _answer(self, engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"found": getattr(engine, request["op"])(request)}
-        except ValueError as error:  # vLLM refuses a request: the engine is whole
+        except (ValueError, TypeError) as error:  # vLLM refuses a request, or knows no such setting: the engine is whole
             return {"error": f"{type(error).__name__}: {error}"}
         except Exception as error:  # noqa: BLE001 (an engine that failed once may answer wrongly: whoever asked starts another)
             print(f"the engine failed: {error!r}", file=sys.stderr, flush=True)
