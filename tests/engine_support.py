@@ -35,9 +35,9 @@ def hosts_in(place):
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if any(str(path.laddr).startswith(str(place)) for path in process.net_connections("unix")):
-                if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process.pid)
+            listens = any(str(path.laddr).startswith(str(place)) for path in process.net_connections("unix"))
+            if listens and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
     return found
 
 

@@ -85,8 +85,12 @@ def end_idle_hosts() -> list[str]:
 
     For whoever needs their memory: a GPU holds one model at a time.
     """
-    ended = []
-    for path in sorted(engine_directory().glob("*.sock")):
+    ended: list[str] = []
+    try:
+        paths = sorted(engine_directory().glob("*.sock"))
+    except UserError:  # not ours, and then no engine of ours is there
+        return ended
+    for path in paths:
         connection = connected(path)
         if connection is None:
             continue

@@ -72,7 +72,9 @@ SETTINGS = {
     "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",  # one token more than the context: that which a scored prompt does not get
     "PYTHONUNBUFFERED": "1",
 }
-EAGER = {"TORCHDYNAMO_DISABLE": "1"}  # else the first request for log-probabilities compiles a helper, or fails without g++
+EAGER = {
+    "TORCHDYNAMO_DISABLE": "1"
+}  # else the first request for log-probabilities compiles a helper, or fails without g++
 
 
 def vllm_python() -> Path | None:
@@ -151,9 +153,7 @@ def process_environment(environment: Mapping[str, str], threads: int, eager: boo
         threads: CPU threads.
         eager: Whether nothing is compiled.
     """
-    passed = {
-        name: value for name, value in environment.items() if name in PASSED or name.startswith(PASSED_PREFIXES)
-    }
+    passed = {name: value for name, value in environment.items() if name in PASSED or name.startswith(PASSED_PREFIXES)}
     # Threads that wait for each other must not spin: another process on the same cores would stand still.
     threading = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
     return {**passed, **SETTINGS, **(EAGER if eager else {}), **threading}

@@ -108,9 +108,7 @@ class Engine:
 
     def _run(self, request: dict[str, Any], sampling: list[Any]) -> list[Any]:
         prompts = [{"prompt_token_ids": ids} for ids in request["prompts"]]
-        made = self._llm.generate(
-            prompts, sampling, use_tqdm=False, lora_request=self._adapter(request.get("adapter"))
-        )
+        made = self._llm.generate(prompts, sampling, use_tqdm=False, lora_request=self._adapter(request.get("adapter")))
         return [found.outputs[0] for found in made]
 
     def _adapter(self, adapter: list[str] | None) -> Any:
@@ -156,7 +154,10 @@ class Host:
     def _answer(self, engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"found": getattr(engine, request["op"])(request)}
-        except (ValueError, TypeError) as error:  # vLLM refuses a request, or knows no such setting: the engine is whole
+        except (
+            ValueError,
+            TypeError,
+        ) as error:  # vLLM refuses a request, or knows no such setting: the engine is whole
             return {"error": f"{type(error).__name__}: {error}"}
         except Exception as error:  # noqa: BLE001 (an engine that failed once may answer wrongly: whoever asked starts another)
             print(f"the engine failed: {error!r}", file=sys.stderr, flush=True)

@@ -32,6 +32,7 @@ from alignflow.models.generation.vllm_weights import copier, root_of, what_to_lo
 
 _SEED_BITS = (1 << 63) - 1
 _CPU_BLOCK = 32  # vLLM's default of 128 shares prefixes in coarse pieces: judging takes twice as long
+_CPU_BATCH = 4096  # tokens of one forward pass at most
 _NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
@@ -120,7 +121,9 @@ class VLLMGenerator:
         finally:
             file.unlink(missing_ok=True)
         trusted = TransformersGenerator.around(model, self.tokenizer, self._runtime)
-        verify(self, expectations(trusted), self._runtime.precision, f"vLLM {self._lease.version} after taking up weights")
+        verify(
+            self, expectations(trusted), self._runtime.precision, f"vLLM {self._lease.version} after taking up weights"
+        )
 
     def close(self) -> None:
         """Leave the process; it ends when nobody came for `idle_s`."""
@@ -165,6 +168,9 @@ class VLLMGenerator:
         if self.context_length is not None:
             chosen["max_model_len"] = self.context_length + 1
         if on_cpu:
+            # A prompt must not be computed in pieces: vLLM then turns back the generator of a seeded row, which a CPU's cannot do.
+            whole = max(_CPU_BATCH, chosen.get("max_model_len", 0))
+            chosen |= {"enable_chunked_prefill": False, "max_num_batched_tokens": whole}
             chosen |= {"block_size": _CPU_BLOCK, "kv_cache_memory_bytes": int(options.kv_cache_gib * (1 << 30))}
         else:
             chosen["gpu_memory_utilization"] = options.gpu_memory_utilization
@@ -205,13 +211,20 @@ class VLLMGenerator:
             return self._lease.ask(op, **fields)
         except HostGoneError as error:
             if self._private:
-                raise self._gone(error, "the weights that it had taken up are lost: run again from the last checkpoint") from None
-            print(f"note: vLLM's process {self._lease.pid} ended in the middle of a request ({error}); it is started again", flush=True)
+                raise self._gone(
+                    error, "the weights that it had taken up are lost: run again from the last checkpoint"
+                ) from None
+            print(
+                f"note: vLLM's process {self._lease.pid} ended in the middle of a request ({error}); it is started again",
+                flush=True,
+            )
         self._open()
         try:
             return self._lease.ask(op, **fields)
         except HostGoneError as error:
-            raise self._gone(error, "out of memory? Lower the stage's batch_size or the engine's kv_cache_gib") from None
+            raise self._gone(
+                error, "out of memory? Lower the stage's batch_size or the engine's kv_cache_gib"
+            ) from None
 
     def _gone(self, error: Exception, advice: str) -> ModelError:
         return ModelError(

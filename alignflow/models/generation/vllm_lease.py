@@ -163,7 +163,9 @@ def log_path(name: str) -> Path:
 def tail(name: str, lines: int = 12) -> str:
     """The last lines of a host's log."""
     with contextlib.suppress(OSError):
-        return "\n".join(f"    {line[:300]}" for line in log_path(name).read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(
+            f"    {line[:300]}" for line in log_path(name).read_text(errors="replace").splitlines()[-lines:]
+        )
     return ""
 
 

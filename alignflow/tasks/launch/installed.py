@@ -47,9 +47,7 @@ def installed() -> dict[str, Any]:
         "precision": {"narrow models": auto_precision(device, _NARROW), "wide models": auto_precision(device, _WIDE)},
         "packages": packages,
         "vllm": vllm,
-        "training": {
-            name: name == "torch" or packages[name] is not None for name in ENGINES
-        },
+        "training": {name: name == "torch" or packages[name] is not None for name in ENGINES},
         "generators": {name: _works(name, packages, vllm) for name in GENERATORS},
         "auto": {
             "engine.training": "deepspeed" if packages["deepspeed"] else "torch",

@@ -39,10 +39,7 @@ def leased(ready=lambda lease, started: None, **settings):
 
 
 def ask(lease, seeds, **sampling):
-    return [
-        row["ids"][0]
-        for row in lease.ask("generate", prompts=[[1]] * len(seeds), seeds=seeds, sampling=sampling)
-    ]
+    return [row["ids"][0] for row in lease.ask("generate", prompts=[[1]] * len(seeds), seeds=seeds, sampling=sampling)]
 
 
 def other_process(code, **environment):
