@@ -34,7 +34,7 @@ def engine_lines(recipe: Recipe) -> list[str]:
     roles = {
         "engine": recipe.engine,
         "sample": recipe.sample,
-        "label.judge": recipe.label and recipe.label.judge,
+        "label.judge": recipe.label.judge,
         "evaluate": recipe.evaluate,
     }
     chosen = {name: getattr(role, "generator", None) for name, role in roles.items()}

@@ -16,7 +16,8 @@ PROMPTS, ANSWERS = 10, 3
 
 @pytest.fixture
 def recipe(tmp_path):
-    """A recipe that samples and judges, by a model that says something else about each pair."""
+    """A recipe that samples and judges. Its judge prefers a seat, as random weights do: all pairs are ties, and the answers are labelled by
+    their scores."""
     model = wide_awake(make_checkpoint(tmp_path, hidden_size=64, num_attention_heads=2, max_position_embeddings=4096))
     texts = tmp_path / "prompts.jsonl"
     texts.write_text("".join(json.dumps({"prompt": f"the cat and {number} dogs"}) + "\n" for number in range(PROMPTS)))
@@ -24,7 +25,10 @@ def recipe(tmp_path):
         "replace": {"sft": str(model)},
         "data": {"prompts": [{"path": str(texts)}], "decontaminate_ngram": 0},
         "sample": {"n": ANSWERS, "max_new_tokens": 12, "generator": "vllm"},
-        "label": {"judge": {"name": "llm", "options": {"max_length": 4096}, "generator": "vllm"}},
+        "label": {
+            "judge": {"name": "llm", "options": {"max_length": 4096}, "generator": "vllm"},
+            "unpaired": {"by": "score"},
+        },
         "engine": {"threads": 1, "precision": "fp32"},
     }
     path = tmp_path / "recipe.yaml"
@@ -57,5 +61,6 @@ def test_stages_share_one_process_which_ends_with_the_run_also_when_that_is_kill
     rows = pq.read_table(empty.artifact("sample") / "payload" / "completions" / "train.parquet").to_pylist()
     assert sorted({row["id"] for row in rows}) == sorted(row["id"] for row in rows) and len(rows) == PROMPTS
     assert all(len(row["completions"]) == ANSWERS for row in rows)
-    pairs = pq.read_table(empty.artifact("label") / "payload" / "preferences" / "train.parquet").to_pylist()
-    assert pairs and all(0.5 <= row["probability"] <= 1 for row in pairs)
+    labelled = json.loads((empty.artifact("label") / "payload" / "statistics.json").read_text())["unpaired"]
+    counted = [labelled[side][label] for side in ("train", "heldout") for label in ("good", "bad")]
+    assert sum(counted) + sum(labelled["dropped"].values()) == PROMPTS * ANSWERS and sum(counted)

@@ -45,7 +45,7 @@ class TakesWeights:
         worker: Any = self
         worker.reload_weights(weights_iterator=list(load_file(path).items()))
         model, config = worker.model_runner.get_model(), worker.model_runner.model_config.hf_text_config
-        head = getattr(model, "lm_head", None)
+        head: Any = getattr(model, "lm_head", None)
         if getattr(config, "tie_word_embeddings", False) and hasattr(head, "quant_method"):
             head.quant_method.process_weights_after_loading(head)
         return True
