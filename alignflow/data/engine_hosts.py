@@ -25,6 +25,7 @@ LONGEST_PATH = 100
 """Characters of a socket's path; the kernel takes 107."""
 _PATIENCE_S = 5.0
 _ENDS_WITHIN_S = 20.0
+_LOGS_FOR_S = 7 * 86_400.0
 
 
 def engine_directory() -> Path:
@@ -102,6 +103,14 @@ def end_idle_hosts() -> list[str]:
                 _wait_for_end(int(reply["pid"]))
                 ended.append(path.stem)
     return ended
+
+
+def remove_old_logs() -> None:
+    """Remove logs that no host wrote to for a week."""
+    for path in engine_directory().glob("*.log"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LOGS_FOR_S:
+                path.unlink()
 
 
 def _wait_for_end(pid: int) -> None:

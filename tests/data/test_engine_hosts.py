@@ -1,10 +1,19 @@
 import fcntl
 import os
+import time
 
 import pytest
 from engine_support import engine_place
 
-from alignflow.data.engine_hosts import VARIABLE, connected, end_idle_hosts, engine_directory, socket_path, start_lock
+from alignflow.data.engine_hosts import (
+    VARIABLE,
+    connected,
+    end_idle_hosts,
+    engine_directory,
+    remove_old_logs,
+    socket_path,
+    start_lock,
+)
 from alignflow.data.errors import UserError
 
 
@@ -56,3 +65,16 @@ def test_nobody_listens_behind_a_socket_that_a_killed_host_left(place):
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     assert path.exists() and connected(path) is None and end_idle_hosts() == []
+
+
+def test_logs_go_after_a_week(place):
+    for name, days in (("old", 8), ("new", 6)):
+        (place / f"{name}.log").touch()
+        os.utime(place / f"{name}.log", (time.time() - days * 86_400,) * 2)
+    remove_old_logs()
+    assert [path.name for path in place.glob("*.log")] == ["new.log"]
+
+
+def test_a_directory_that_is_not_ours_has_no_engine_of_ours(place):
+    place.chmod(0o777)
+    assert end_idle_hosts() == []

@@ -80,8 +80,11 @@ class Lease:
                     raise self._lost("it ended as soon as it had started")
             try:
                 self._ready(self, started)
-            except HostGoneError as error:
-                raise self._lost(str(error)) from None
+            except BaseException as error:
+                self.close()  # whoever comes next checks it anew
+                if isinstance(error, HostGoneError):
+                    raise self._lost(str(error)) from None
+                raise
 
     def ask(self, op: str, **fields: Any) -> Any:
         """One request and its answer.
@@ -180,6 +183,7 @@ def _start(plan: HostPlan) -> None:
     }
     with contextlib.suppress(FileNotFoundError):
         path.unlink()  # of one that was killed: we hold its lock, and nobody listens
+    engine_hosts.remove_old_logs()
     log = os.open(log_path(plan.name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
         process = subprocess.Popen(

@@ -166,6 +166,15 @@ def test_a_refused_request_leaves_the_process_as_it_is(place):
     assert ask(lease, [3]) == [3]
 
 
+def test_a_check_that_fails_leaves_a_process_that_the_next_client_checks_anew(place):
+    def ready(lease, started):
+        raise ModelError("wrong")
+
+    with pytest.raises(ModelError, match="wrong"):
+        leased(ready)
+    assert "base" not in leased().verified
+
+
 def test_a_process_that_does_not_start_is_one_error_with_the_end_of_its_log(place, monkeypatch):
     monkeypatch.setattr(vllm_lease, "look_into", lambda python: type("Found", (), {"error": ""}))
     with pytest.raises(ModelError, match="does not load the model .status 3.") as raised:
