@@ -6,7 +6,6 @@ import signal
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from engine_support import engine_place, hosts_in, needed_vllm
 from tiny_model import make_checkpoint, wide_awake
 from waiting import wait_until
@@ -21,18 +20,19 @@ def recipe(tmp_path):
     model = wide_awake(make_checkpoint(tmp_path, hidden_size=64, num_attention_heads=2, max_position_embeddings=4096))
     texts = tmp_path / "prompts.jsonl"
     texts.write_text("".join(json.dumps({"prompt": f"the cat and {number} dogs"}) + "\n" for number in range(PROMPTS)))
+    engine = {"name": "vllm", "options": {"idle_s": 600.0}}  # a busy machine takes its time between two stages
     content = {
         "replace": {"sft": str(model)},
         "data": {"prompts": [{"path": str(texts)}], "decontaminate_ngram": 0},
-        "sample": {"n": ANSWERS, "max_new_tokens": 12, "generator": "vllm"},
+        "sample": {"n": ANSWERS, "max_new_tokens": 12, "generator": engine},
         "label": {
-            "judge": {"name": "llm", "options": {"max_length": 4096}, "generator": "vllm"},
+            "judge": {"name": "llm", "options": {"max_length": 4096}, "generator": engine},
             "unpaired": {"by": "score"},
         },
         "engine": {"threads": 1, "precision": "fp32"},
     }
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(json.dumps(content))  # JSON is YAML
     return path
 
 
