@@ -3,15 +3,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# vLLM has an environment of its own: its pins and Prefect's exclude each other. ALIGNFLOW_VLLM_PYTHON names another interpreter that has it.
+VLLM_VENV := .venv-vllm
+VLLM_LOCK := requirements/vllm-$(if $(wildcard /dev/nvidiactl),cuda,cpu).lock.txt
 # Tests run in this many processes; each wants a core and about 2 GiB.
 TEST_PROCESSES ?= 2
 # pip compiles what it installs on one core: 317 MB of source, more than a minute. `compileall` does it afterwards on all cores.
 PIP_OPTIONS := --disable-pip-version-check -q --no-compile -c constraints.txt
+VLLM_PIP := --disable-pip-version-check -q --no-compile
 export DO_NOT_TRACK = 1
 # Threads that spin take the core from the other process.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: run test test-system test-long check fmt docs bench setup clean
+.PHONY: run test test-system test-long check fmt docs bench setup vllm clean
 
 run: setup
 	$(BIN)/alignflow run recipes/quickstart.yaml
@@ -19,7 +23,7 @@ run: setup
 test: check
 	$(BIN)/python -m pytest -m "not system" -n $(TEST_PROCESSES) --dist worksteal
 
-test-system: setup
+test-system: setup vllm
 	$(BIN)/python -m pytest -m "system and not long" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-long: setup
@@ -55,5 +59,23 @@ endif
 	$(BIN)/python -c "import compileall, site; [compileall.compile_dir(place, quiet=2, workers=0) for place in site.getsitepackages()]"
 	touch $@
 
+ifdef ALIGNFLOW_VLLM_PYTHON
+vllm:
+	$(ALIGNFLOW_VLLM_PYTHON) -I -c $(VLLM_WORKS)
+else
+vllm: $(VLLM_VENV)/.installed
+endif
+
+# `import vllm` alone is lazy and proves nothing.
+VLLM_WORKS := "from vllm import LLM" || { echo "vLLM does not work in that environment: see docs/engines.md" >&2; exit 1; }
+
+$(VLLM_VENV)/.installed: $(VLLM_LOCK)
+	@echo "setting up $(VLLM_VENV) from $(VLLM_LOCK): this takes some minutes, once"
+	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install $(VLLM_PIP) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) "$$(grep ^torch== $(VLLM_LOCK))"
+	$(VLLM_VENV)/bin/pip install $(VLLM_PIP) --no-deps -r $(VLLM_LOCK)
+	VLLM_NO_USAGE_STATS=1 $(VLLM_VENV)/bin/python -I -c $(VLLM_WORKS)
+	touch $@
+
 clean:
-	rm -rf $(VENV) .alignflow
+	rm -rf $(VENV) $(VLLM_VENV) .alignflow

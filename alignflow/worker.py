@@ -58,6 +58,7 @@ from typing import Any  # noqa: E402
 from alignflow import collector  # noqa: E402
 from alignflow.data import catalogue, errors  # noqa: E402
 from alignflow.data.adapters import verify_model  # noqa: E402
+from alignflow.data.engine_hosts import end_idle_hosts  # noqa: E402
 from alignflow.data.errors import AlignflowError, StageError, StoreError  # noqa: E402
 from alignflow.data.run import Run, Runtime, Share, write_whole  # noqa: E402
 from alignflow.data.without_torch import leave_torch_out  # noqa: E402
@@ -135,6 +136,8 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
     stage = catalogue.STAGES[spec["stage"]]
     if stage.without_torch:
         leave_torch_out()
+    if runtime.device == "cuda" and not stage.generates:
+        end_idle_hosts()  # an engine of the stage before keeps the GPU's memory for a while
     config = stage.config.model_validate(spec["config"])
     inputs = {name: as_paths(given) for name, given in spec["inputs"].items()}
     check_inputs(inputs)

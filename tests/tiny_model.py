@@ -1,6 +1,7 @@
 """A tiny model with a real byte-level tokenizer, and hands for stage bodies."""
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
 from alignflow.data.run import Run, Runtime
@@ -18,22 +19,34 @@ def make_run(root, **runtime):
     return Run(**places, runtime=Runtime(**runtime))
 
 
-def make_checkpoint(root):
-    """Directory of a two-layer Llama whose tokenizer knows TEXT."""
+def make_checkpoint(root, **changes):
+    """Directory of a two-layer Llama whose tokenizer knows TEXT; `changes` are fields of its shape."""
     corpus = root / "corpus.txt"
     corpus.write_text((TEXT * 3 + "\n\n") * 4)
-    shape = BuildConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        intermediate_size=64,
-        vocab_size=320,
-        max_position_embeddings=128,
-    )
+    shape = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 64,
+        "vocab_size": 320,
+        "max_position_embeddings": 128,
+    }
     run = make_run(root / "init")
-    initialise(InitConfig(build=shape, corpus=(SourceConfig(path=str(corpus), format="text"),)), run=run)
+    build = BuildConfig(**{**shape, **changes})
+    initialise(InitConfig(build=build, corpus=(SourceConfig(path=str(corpus), format="text"),)), run=run)
     return run.out
+
+
+def wide_awake(path):
+    """Give a checkpoint weights that are large enough for answers that differ and end; in place."""
+    file = path / "model.safetensors"
+    tensors, generator = load_file(file), torch.Generator().manual_seed(0)
+    for name in sorted(tensors):
+        if (values := tensors[name]).dim() > 1:
+            values.normal_(0, 0.15, generator=generator)
+    save_file(tensors, file, metadata={"format": "pt"})
+    return path
 
 
 def make_reward_model(base, seed=0, runtime=None):

@@ -20,7 +20,7 @@ from alignflow.flows.forms import Fields, empty_unless_given
 from alignflow.flows.gates import Gatekeeper
 from alignflow.flows.inputs import Inputs
 from alignflow.flows.means import Means, means
-from alignflow.flows.remarks import chosen_options, unused_lines
+from alignflow.flows.remarks import chosen_options, engine_lines, unused_lines
 from alignflow.flows.steps import Node, downstream, named_steps, upstream
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -199,7 +199,8 @@ def _remark(walk: _Walk, outcome: Outcome) -> None:
     """Say what the recipe leaves unused of the data that was prepared, and which options its judge decided."""
     caller, lines = walk.caller, []
     if outcome.name == "prepare":
-        lines = unused_lines(caller.recipe, caller.nodes, caller.store.manifest(outcome.ref.key).metrics)
+        metrics = caller.store.manifest(outcome.ref.key).metrics
+        lines = [*unused_lines(caller.recipe, caller.nodes, metrics), *engine_lines(caller.recipe)]
     elif outcome.name == "align":
         lines = chosen_options(caller.recipe, caller.nodes)
     for line in lines:

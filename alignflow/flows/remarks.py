@@ -9,6 +9,7 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
+from alignflow.data.vllm_environment import BUILD, vllm_python
 from alignflow.flows.merges import merge_lines
 from alignflow.flows.method_inputs import conversion, kinds_of
 from alignflow.flows.step_configs import fold_in_replacements
@@ -24,7 +25,23 @@ def planned(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
         *merge_lines(recipe, [node.name for node in steps]),
         *chosen_options(recipe, steps),
         *unused_lines(recipe, steps, {}),
+        *engine_lines(recipe),
     ]
+
+
+def engine_lines(recipe: Recipe) -> list[str]:
+    """One line where a role has the engine vllm and this machine no environment with it: better now than when its stage begins."""
+    roles = {
+        "engine": recipe.engine,
+        "sample": recipe.sample,
+        "label.judge": recipe.label.judge,
+        "evaluate": recipe.evaluate,
+    }
+    chosen = {name: getattr(role, "generator", None) for name, role in roles.items()}
+    named = [f"{name}.generator" for name, engine in chosen.items() if engine and engine.name == "vllm"]
+    return (
+        [f"{', '.join(named)}: vllm has no environment on this machine: {BUILD}"] if named and not vllm_python() else []
+    )
 
 
 def chosen_options(recipe: Recipe, steps: Sequence[Node]) -> list[str]:

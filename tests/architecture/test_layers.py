@@ -44,7 +44,7 @@ HEAVY = {
     "prefect_dask": {"tasks/launch/shard_task.py"},
     "distributed": set(),
     "dask": set(),
-    "vllm": set(),
+    "vllm": {"models/generation/vllm_child.py"},
     "peft": {"models/adapters.py", "models/merging.py"},
     "tensorboard": set(),
 }

@@ -1,10 +1,12 @@
 """What a plan and a run say of a recipe's data: tables that nothing takes are named, and so are options that follow from the judge."""
 
+import sys
+
 import pytest
 
 from alignflow.data.configs.recipe import Recipe
 from alignflow.flows.graph import nodes
-from alignflow.flows.remarks import chosen_options, planned, unused_lines, unused_tables
+from alignflow.flows.remarks import chosen_options, engine_lines, planned, unused_lines, unused_tables
 
 SOURCE = [{"path": "file.jsonl"}]
 MODEL = {"path": "m"}
@@ -102,3 +104,13 @@ def test_a_conversion_is_told_first():
 def test_what_is_brought_in_place_of_a_stage_is_named_as_the_recipe_names_it():
     made = recipe("unpaired", replace={"label": "mine.jsonl"}, align={"method": "kto"}, reward=None, evaluate=None)
     assert unused_lines(*made, {}) == ["replace.label: no step of the recipe takes it; kto reads unpaired"]
+
+
+def test_vllm_without_an_environment_is_said_before_its_stage_begins(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALIGNFLOW_VLLM_PYTHON", str(tmp_path / "nothing"))
+    chosen, steps = recipe("prompts", sample={"generator": "vllm"}, engine={"generator": "vllm"})
+    (line,) = engine_lines(chosen)
+    assert line.startswith("engine.generator, sample.generator: vllm has no environment on this machine: `make vllm`")
+    assert line in planned(chosen, steps) and not engine_lines(recipe("prompts")[0])
+    monkeypatch.setenv("ALIGNFLOW_VLLM_PYTHON", sys.executable)
+    assert not engine_lines(chosen)

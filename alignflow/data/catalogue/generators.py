@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import PartWithOptions
+from alignflow.data.configs.generators import VLLMOptions
 
 
 @dataclass(frozen=True)
@@ -25,5 +26,10 @@ GENERATORS: Mapping[str, GeneratorRow] = {
         "alignflow.models.generation.transformers_generator:TransformersGenerator",
         "The model itself, row by row.",
         version="2",
+    ),
+    "vllm": GeneratorRow(
+        "alignflow.models.generation.vllm_generator:VLLMGenerator",
+        "vLLM's offline engine in a process of its own, from the environment of `make vllm`; it shares prefixes and batches by itself.",
+        options=VLLMOptions,
     ),
 }

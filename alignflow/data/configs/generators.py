@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import Name, StageConfig
+from alignflow.data.configs.base import Name, StageConfig, runtime_field
 
 
 class GeneratorConfig(StageConfig):
@@ -33,3 +33,28 @@ class GeneratorConfig(StageConfig):
 def generator_field() -> Any:
     """The engine of one role in its own section."""
     return Field(default=None, description="What runs the model; empty: engine.generator.")
+
+
+class VLLMOptions(StageConfig):
+    """Options of the engine vllm. What changes speed, memory or rounding alone is no part of a key."""
+
+    max_model_len: int | None = Field(
+        default=None,
+        ge=16,
+        le=10_000_000,
+        description="Most tokens of prompt and answer together; empty: the model's own limit, for which there must be memory.",
+    )
+    kv_cache_gib: float = runtime_field(
+        default=1.0, gt=0, le=4096, description="Memory for keys and values on a CPU, GiB."
+    )
+    gpu_memory_utilization: float = runtime_field(
+        default=0.8, gt=0, lt=1, description="Share of a GPU's memory that vLLM takes."
+    )
+    tensor_parallel: int = runtime_field(default=1, ge=1, le=64, description="GPUs that share the model.")
+    enforce_eager: bool = runtime_field(
+        default=True,
+        description="false compiles the model: faster for many long answers, half a minute more at each start, on a CPU it needs g++.",
+    )
+    idle_s: float = runtime_field(
+        default=60.0, ge=0, le=86_400, description="Seconds without a stage that uses it after which its process ends."
+    )

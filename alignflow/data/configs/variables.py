@@ -44,6 +44,7 @@ _LAUNCHER = frozenset(
         "MASTER_PORT",
         "ALIGNFLOW_TORCHRUN",
         "ALIGNFLOW_SUPERVISOR",
+        "ALIGNFLOW_RUN",
         "PYTHONSAFEPATH",
     }
 )

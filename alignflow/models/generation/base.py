@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from alignflow.data.catalogue import GENERATORS, GeneratorRow, look_up, parse_options
 from alignflow.data.configs.base import in_key
 from alignflow.data.configs.generators import GeneratorConfig
+from alignflow.data.engine_hosts import end_idle_hosts
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
 
@@ -95,6 +96,8 @@ def make_generator(path: Path, runtime: Runtime, config: GeneratorConfig | None 
             where="generator",
             do="set it to transformers or vllm",
         )
+    if runtime.device == "cuda" and config.name == "transformers":
+        end_idle_hosts()  # vLLM's process of the stage before keeps the GPU's memory for a while
     return row.resolve()(path, runtime, parse_options(row, config.options, "generator.options"))
 
 

@@ -121,7 +121,7 @@ HUB = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
 """What a stage that loads from the Hub gets whatever it holds: the address of a proxy, or of a mirror of the Hub, may hold a password."""
 
-TORCHRUN = ("ALIGNFLOW_TORCHRUN", "ALIGNFLOW_SUPERVISOR")
+TORCHRUN = ("ALIGNFLOW_TORCHRUN", "ALIGNFLOW_SUPERVISOR", "ALIGNFLOW_RUN")
 """What a stage that is started inside another stage's process must not take for its own."""
 
 

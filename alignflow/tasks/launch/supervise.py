@@ -16,7 +16,8 @@ def main() -> int:
     """Start the command from the main thread, which lives as long as it, and watch for the parent's end."""
     grace, command = float(sys.argv[1]), sys.argv[2:]
     # The child asks the kernel to die with us; this tells it whom to look for, should we be gone before it can ask.
-    environment = {**os.environ, "ALIGNFLOW_SUPERVISOR": str(os.getpid())}
+    # Our parent is the run's process: an engine that several of its stages use lives as long as that.
+    environment = {**os.environ, "ALIGNFLOW_SUPERVISOR": str(os.getpid()), "ALIGNFLOW_RUN": str(os.getppid())}
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
 
     def stop(*_: object) -> None:

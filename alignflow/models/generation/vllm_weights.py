@@ -1,0 +1,140 @@
+"""What vLLM loads for a path: the model itself, its base with a LoRA adapter beside it, or a merged copy; and live weights as a file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+from transformers.core_model_loading import revert_weight_conversion
+
+from alignflow.data.adapters import ADAPTER_CONFIG, find_base, is_adapter
+from alignflow.data.artifacts import identity, text_digest, verify_files
+from alignflow.data.errors import ModelError
+from alignflow.models.adapters import from_pretrained
+
+PROJECTIONS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
+"""Modules that every decoder of vLLM's takes adapters for."""
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The largest ranks that vLLM can be set to."""
+NEEDED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a process of vLLM's is to load.
+
+    Attributes:
+        directory: Of a whole model; for a merged copy that of the adapter, and `merged` is set.
+        digest: What tells it from other weights.
+        adapter: Digest and path of a LoRA adapter beside it; None for none.
+        rank: The largest rank that vLLM must take; 0 without an adapter.
+        merged: Whether a copy has to be merged first: vLLM cannot have this adapter beside its base.
+    """
+
+    directory: Path
+    digest: str
+    adapter: tuple[str, str] | None = None
+    rank: int = 0
+    merged: bool = False
+
+
+def what_to_load(path: Path | str) -> Loaded:
+    """Look at a path, and verify its weights and those of its base.
+
+    Raises:
+        DamagedArtifactError: bytes are not those of a manifest.
+        ModelError: an adapter's base is missing, or a Hub model is not there.
+    """
+    path = local(path)
+    verify_files(path)
+    if not is_adapter(path):
+        return Loaded(path, identity(path)[1])
+    base = local(find_base(path))
+    verify_files(base)
+    digest, own = chain_digest(base), identity(path)[1]
+    if (rank := lora_rank(path, base)) == 0:
+        return Loaded(path, text_digest(f"{digest} {own} merged"), merged=True)
+    return Loaded(base, digest, (own, str(path.absolute())), rank)
+
+
+def chain_digest(path: Path) -> str:
+    """The digest of a model, or of an adapter with all that it stands on."""
+    own = identity(path)[1]
+    return text_digest(f"{chain_digest(local(find_base(path)))} {own}") if is_adapter(path) else own
+
+
+def local(path: Path | str) -> Path:
+    """The directory of a model: a Hub id's is in the Hub's cache, and fetched where it is not; raises ModelError for none."""
+    if Path(path).is_dir():
+        return Path(path)
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=list(NEEDED)))
+    except Exception as error:  # noqa: BLE001 (the Hub's client raises many kinds)
+        raise ModelError(
+            f"no model there: {str(error).splitlines()[0][:300]}",
+            where=str(path),
+            do="give a directory with config.json and safetensors weights, or a Hub id",
+        ) from None
+
+
+def root_of(path: Path) -> Path:
+    """The whole model under an adapter, or under adapters on each other."""
+    while is_adapter(path):
+        path = local(find_base(path))
+    return path
+
+
+def lora_rank(path: Path, base: Path) -> int:
+    """The smallest of RANKS that an adapter fits, or 0 where vLLM cannot have it beside its base."""
+    settings = json.loads((path / ADAPTER_CONFIG).read_text())
+    modules = settings.get("target_modules")
+    plain = (
+        settings.get("peft_type") == "LORA"
+        and isinstance(modules, list)
+        and PROJECTIONS.issuperset(modules)
+        and settings.get("bias", "none") == "none"
+        and not any(
+            settings.get(name)
+            for name in ("modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform")
+        )
+        and not is_adapter(base)
+    )
+    return next((rank for rank in RANKS if rank >= settings.get("r", 8)), 0) if plain else 0
+
+
+def merged_copy(path: Path, out: Path) -> Path:
+    """Write the model at `path`, its adapters merged, to a fresh directory `out`, without a tokenizer: vLLM gets ids."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(mode=0o700)
+    from_pretrained(AutoModelForCausalLM, path, torch.float32).save_pretrained(out)
+    return out
+
+
+@torch.no_grad()
+def write_live(model: Any, file: Path, dtype: torch.dtype) -> None:
+    """Write the weights of a model in training as a checkpoint has them: no tied copy, adapters merged, in `dtype`."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, values in model.named_parameters():
+        if ".lora_" in name or "lora_magnitude" in name:
+            continue
+        if name.endswith(".base_layer.weight"):
+            layer = model.get_submodule(name.removesuffix(".base_layer.weight"))
+            values = values + sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
+        plain = name.replace(".base_layer.", ".").removeprefix("base_model.model.")
+        tensors[plain] = values.detach().to("cpu", dtype)
+    tensors = revert_weight_conversion(model, tensors)
+    save_file({name: values.contiguous() for name, values in tensors.items()}, file, metadata={"format": "pt"})
+    file.chmod(0o600)
+
+
+def copier(path: Path, out: Path) -> Callable[[], Path]:
+    """Makes the merged copy when it is needed."""
+    return lambda: merged_copy(path, out)
