@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import PartWithOptions
+from alignflow.data.configs.server import ServerOptions
 
 
 @dataclass(frozen=True)
 class GeneratorRow(PartWithOptions):
-    """One engine. Its address is a class, constructed as `Class(path, runtime, options)`.
+    """One engine. Its address is a class, constructed as `Class(path, runtime, options)`, or with a `Run` in place of the runtime for a chat.
 
     Attributes:
         chat: Whether it takes messages and gives text (`models.generation.chat.ChatEngine`); else it takes and gives token ids
@@ -23,5 +24,11 @@ class GeneratorRow(PartWithOptions):
 GENERATORS: Mapping[str, GeneratorRow] = {
     "transformers": GeneratorRow(
         "alignflow.models.generation.transformers_generator:TransformersGenerator", "The model itself, row by row."
+    ),
+    "server": GeneratorRow(
+        "alignflow.models.generation.server_engine:ServerEngine",
+        "An OpenAI-compatible endpoint, or vLLM's own server that the run starts.",
+        options=ServerOptions,
+        chat=True,
     ),
 }
