@@ -50,6 +50,16 @@ def servers_of(config: BaseModel, where: str) -> Iterator[tuple[str, ServerOptio
             yield place, inner
 
 
+def server_options(config: GeneratorConfig | None) -> ServerOptions | None:
+    """The options of an endpoint; None for another engine."""
+    if config is None or config.name != "server":
+        return None
+    options: ServerOptions = catalogue.parse_options(
+        catalogue.GENERATORS["server"], config.options, "generator.options"
+    )
+    return options
+
+
 def with_keys(runtime: Runtime, config: BaseModel) -> Runtime:
     """The runtime of a stage whose process gets the keys of the endpoints that its config names, and of no others.
 
@@ -105,14 +115,13 @@ def _of_role(config: BaseModel, own: GeneratorConfig | None, choose: Choice) -> 
 
 def _answers_for_the_models(chosen: GeneratorConfig | None) -> GeneratorConfig | None:
     """Refuse an engine that has one model of its own: an evaluation compares two of the run's."""
-    if chosen is not None and chosen.name == "server":
-        options = catalogue.parse_options(catalogue.GENERATORS["server"], chosen.options, "evaluate.generator.options")
-        if options.serve is None or options.serve.path is not None:
-            raise RecipeError(
-                "the evaluation compares two models of the run, and this endpoint has one of its own",
-                where="evaluate.generator",
-                do="set it to transformers, or to server with `serve: {}`, which serves one after the other",
-            )
+    options = server_options(chosen)
+    if options is not None and (options.serve is None or options.serve.path is not None):
+        raise RecipeError(
+            "the evaluation compares two models of the run, and this endpoint has one of its own",
+            where="evaluate.generator",
+            do="set it to transformers, or to server with `serve: {}`, which serves one after the other",
+        )
     return chosen
 
 

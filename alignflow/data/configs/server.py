@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from alignflow.data.configs.base import ModelPath, Name, StageConfig, runtime_field
+from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.variables import never_passed
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -47,11 +48,17 @@ class ServeOptions(StageConfig):
         default=None, description="Directory or Hub id of the model; empty: the role's own (policy, judge model)."
     )
     max_model_len: int | None = Field(
-        default=None, ge=16, le=10_000_000, description="Longest question and reply, tokens; empty: the model's context."
+        default=None,
+        ge=16,
+        le=10_000_000,
+        description="Longest question and reply, tokens; empty: the model's context.",
     )
     port: int | None = runtime_field(default=None, ge=1, le=65535, description="Port; empty: a free one.")
     kv_cache_gib: int = runtime_field(
-        default=1, ge=1, le=4096, description="Memory for keys and values on a CPU, GiB; a GPU has gpu_memory_utilization."
+        default=1,
+        ge=1,
+        le=4096,
+        description="Memory for keys and values on a CPU, GiB; a GPU has gpu_memory_utilization.",
     )
     gpu_memory_utilization: float = runtime_field(
         default=0.9, gt=0, le=1, description="Share of the GPU's memory that the server takes."
@@ -99,11 +106,17 @@ class ServerOptions(StageConfig):
         default=None, ge=1, le=10_000_000, description="Most requests in any minute; empty: no limit."
     )
     tokens_per_minute: int | None = runtime_field(
-        default=None, ge=1, le=10_000_000_000, description="Most tokens of questions and replies in any minute, as estimated."
+        default=None,
+        ge=1,
+        le=10_000_000_000,
+        description="Most tokens of questions and replies in any minute, as estimated.",
     )
     timeout_s: float = runtime_field(default=120.0, gt=0, le=86_400, description="Seconds that one request may take.")
     max_retries: int = runtime_field(
-        default=6, ge=0, le=100, description="Further tries of a request after 429, 5xx, a timeout or a lost connection."
+        default=6,
+        ge=0,
+        le=100,
+        description="Further tries of a request after 429, 5xx, a timeout or a lost connection.",
     )
     most_nonsense: float = runtime_field(
         default=0.1, ge=0, le=1, description="Share of unusable replies above which the stage stops."
@@ -126,7 +139,9 @@ class ServerOptions(StageConfig):
         if self.urls and self.model is None:
             raise ValueError("model is missing: the name that the endpoint knows it by")
         if self.serve is not None and (self.api_key_env or self.api_key_block or self.model):
-            raise ValueError("a server that the run starts has a name and a key of its own: leave model and api_key_* out")
+            raise ValueError(
+                "a server that the run starts has a name and a key of its own: leave model and api_key_* out"
+            )
         if len(set(self.urls)) < len(self.urls):
             raise ValueError("urls has an address twice")
         return self
@@ -150,3 +165,8 @@ class ServerOptions(StageConfig):
 def block_variable(block: str) -> str:
     """Name of the variable in which a stage's process, and no other, gets the content of a Secret block."""
     return "ALIGNFLOW_BLOCK_KEY_" + re.sub(r"[^A-Z0-9]", "_", block.upper())
+
+
+def asks_elsewhere(generator: GeneratorConfig | None) -> bool:
+    """Whether an engine's model is in the memory of another process that the run does not start."""
+    return generator is not None and generator.name == "server" and bool(generator.options.get("urls"))

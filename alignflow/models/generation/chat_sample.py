@@ -38,10 +38,10 @@ def chat_sampling(
     assert config.generator is not None
     with closing(make_chat_engine(policy, config.generator, run)) as engine:
         if engine.identity.startswith("server:"):
-            run.warn(f"the completions are those of the model behind the endpoint ({engine.identity}), not of the policy")
-        tasks = [
-            _task(config, engine, row, rows[row], index) for row in range(len(rows)) for index in range(config.n)
-        ]
+            run.warn(
+                f"the completions are those of the model behind the endpoint ({engine.identity}), not of the policy"
+            )
+        tasks = [_task(config, engine, row, rows[row], index) for row in range(len(rows)) for index in range(config.n)]
         yield (
             tasks,
             RowWork(

@@ -56,7 +56,9 @@ class ReplyJournal:
             self._places.update(found.places)
             torn, damaged = torn + found.torn, damaged + found.damaged
         if torn:
-            note(f"{torn} replies that were half written when their process was killed were dropped: they are asked for again")
+            note(
+                f"{torn} replies that were half written when their process was killed were dropped: they are asked for again"
+            )
         if damaged:
             note(f"{damaged} replies whose bytes changed on disk were dropped: they are asked for again")
 
@@ -98,7 +100,9 @@ class ReplyJournal:
 
     def _open(self) -> int:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with contextlib.suppress(OSError):  # some network file systems have no locks; then a torn line may be one in the making
+        with contextlib.suppress(
+            OSError
+        ):  # some network file systems have no locks; then a torn line may be one in the making
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         sync(self._directory)
         return file

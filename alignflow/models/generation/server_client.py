@@ -25,7 +25,13 @@ LONGEST_RETRY_AFTER_S = 600.0
 LEFT_OUT_S = 30.0
 _WHERE = "generator.options.urls"
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "quota_exceeded", "credit balance")
-_TOO_LONG = ("maximum context length", "context_length_exceeded", "max_model_len", "context window", "prompt is too long")
+_TOO_LONG = (
+    "maximum context length",
+    "context_length_exceeded",
+    "max_model_len",
+    "context window",
+    "prompt is too long",
+)
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
@@ -218,7 +224,9 @@ class ServerClient:
             raise PassingError(f"no reply within {self.options.timeout_s:g} s", lost=True) from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
-            raise PassingError(self.scrubbed(f"no connection ({cut(str(cause) or type(cause).__name__)})"), lost=True) from None
+            raise PassingError(
+                self.scrubbed(f"no connection ({cut(str(cause) or type(cause).__name__)})"), lost=True
+            ) from None
 
     def _told(self, error: openai.APIStatusError) -> Exception:
         """What a status other than 200 means for us."""
@@ -228,16 +236,25 @@ class ServerClient:
         if status in (400, 413) and any(mark in code for mark in _TOO_LONG):
             return TooLongError(said)
         if status in (402, 403, 429) and any(mark in code for mark in _QUOTA) or status == 402:
-            return self._ended(f"the account has no quota left ({said})", "pay or wait, then run again: every reply that came is kept")
+            return self._ended(
+                f"the account has no quota left ({said})", "pay or wait, then run again: every reply that came is kept"
+            )
         if status == 429 or status in (408, 409, 425) or status >= 500:
             wait = retry_after_s(error.response.headers, time.time())
             if wait is not None and wait > LONGEST_RETRY_AFTER_S:
-                return self._ended(f"asks to come back in {wait:.0f} s ({said})", "run again then: every reply that came is kept")
+                return self._ended(
+                    f"asks to come back in {wait:.0f} s ({said})", "run again then: every reply that came is kept"
+                )
             return PassingError(said, wait, lost=status >= 500)
         if status in (401, 403):
-            return self._ended(f"refuses the key ({said})", "name the variable that holds it in api_key_env, or a Secret block in api_key_block")
+            return self._ended(
+                f"refuses the key ({said})",
+                "name the variable that holds it in api_key_env, or a Secret block in api_key_block",
+            )
         if status == 404:
-            return self._ended(f"has no model {self.options.model!r}, or no chat completions ({said})", "an address mostly ends in /v1")
+            return self._ended(
+                f"has no model {self.options.model!r}, or no chat completions ({said})", "an address mostly ends in /v1"
+            )
         if status in (400, 422):
             return RefusedError(said)
         return self._ended(f"answers with {said}", "give the address of an OpenAI-compatible endpoint")
@@ -288,5 +305,7 @@ def _openai_client(url: str, key: str, options: ServerOptions) -> openai.OpenAI:
 
 def _say_less(request: httpx2.Request) -> None:
     """Take out the headers by which the client describes the machine; it needs one of them itself, which says nothing about it."""
-    for name in [name for name in request.headers if name.lower().startswith("x-stainless") and "raw" not in name.lower()]:
+    for name in [
+        name for name in request.headers if name.lower().startswith("x-stainless") and "raw" not in name.lower()
+    ]:
         del request.headers[name]

@@ -29,7 +29,9 @@ def find_dialect(ask: Ask, model: str, options: ServerOptions) -> Dialect:
     """
     dialect, logps = _plain(ask, model, options)
     vllm = _is_vllm(ask, model, dialect)
-    exact = logps and vllm and not options.thinking_tokens  # numbers in place of texts would hide where the thinking ends
+    exact = (
+        logps and vllm and not options.thinking_tokens
+    )  # numbers in place of texts would hide where the thinking ends
     return replace(dialect, logps="exact" if exact else "listed" if logps else "none", continues=vllm)
 
 
@@ -101,5 +103,7 @@ def _body(model: str, dialect: Dialect) -> dict[str, Any]:
 
 def _refused(error: RefusedError) -> ModelError:
     return ModelError(
-        f"the endpoint does not understand the request ({error})", where=_WHERE, do="give an endpoint with OpenAI's chat completions"
+        f"the endpoint does not understand the request ({error})",
+        where=_WHERE,
+        do="give an endpoint with OpenAI's chat completions",
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from alignflow.data.artifacts import canonical_json, text_digest
 from alignflow.data.configs.server import ServerOptions, block_variable
 from alignflow.data.errors import ModelError, RecipeError, UserError
 from alignflow.data.run import Run, write_json
@@ -28,7 +29,11 @@ from alignflow.models.generation.server_usage import Usage
 TOO_LONG = "too long"
 UNUSABLE = "unusable reply"
 TRIES = 3  # at a usable reply
-READ_BY = {"exact": "log-probabilities", "listed": "log-probabilities of the most probable tokens", "none": "sampled verdicts"}
+READ_BY = {
+    "exact": "log-probabilities",
+    "listed": "log-probabilities of the most probable tokens",
+    "none": "sampled verdicts",
+}
 
 
 class ServerEngine:
@@ -62,10 +67,13 @@ class ServerEngine:
 
     @property
     def dialect(self) -> Dialect:
-        """What the endpoint understands; the first look asks it."""
+        """What the endpoint understands; the first look asks it, where no earlier process did."""
         with self._lock:
             if self._dialect is None:
-                self._dialect = find_dialect(self._probe, self._name, self._options)
+                found = self._remembered(
+                    "dialect", lambda: asdict(find_dialect(self._probe, self._name, self._options))
+                )
+                self._dialect = Dialect(**found)
                 self._run.note(f"{self._who}: judges read {READ_BY[self._dialect.logps]}")
             return self._dialect
 
@@ -83,7 +91,9 @@ class ServerEngine:
         """Find the token of each choice, where the endpoint says it; raises ModelError."""
         dialect = self.dialect
         if dialect.logps == "exact" and tuple(choices) not in self._tokens:
-            self._tokens[tuple(choices)] = choice_tokens(self._probe, self._name, dialect, choices)
+            self._tokens[tuple(choices)] = self._remembered(
+                list(choices), lambda: choice_tokens(self._probe, self._name, dialect, choices)
+            )
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """A reply to each request; equal ones are asked once, and none that the journal has.
@@ -96,7 +106,9 @@ class ServerEngine:
             self.check_choices(choices)
         if not dialect.continues and any(request.continues or request.top_k for request in requests):
             raise RecipeError(
-                "the endpoint takes no top_k and no beginning of an answer", where="generator", do="leave top_k out, or serve it by vLLM"
+                "the endpoint takes no top_k and no beginning of an answer",
+                where="generator",
+                do="leave top_k out, or serve it by vLLM",
             )
         ids = [request_id(request, self.identity, dialect, room) for request in requests]
         found: dict[str, ChatReply] = {}
@@ -174,7 +186,9 @@ class ServerEngine:
                 return ChatReply("", False, reason=TOO_LONG)
             except RefusedError as error:
                 raise ModelError(
-                    f"the endpoint does not understand the request ({error})", where="generator", do="see its documentation"
+                    f"the endpoint does not understand the request ({error})",
+                    where="generator",
+                    do="see its documentation",
                 ) from None
             except UnusableError as error:
                 self._count_unusable(str(error))
@@ -199,6 +213,23 @@ class ServerEngine:
                 where=f"generator ({self._who})",
                 do="look at the model and the question, or raise most_nonsense; replies that were paid for are kept",
             )
+
+    def _remembered(self, what: Any, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What an earlier process found out about this endpoint, else what `find` finds: a run that has all its replies asks nothing."""
+        options = self._options
+        place = [
+            self.identity,
+            sorted(options.urls),
+            options.logprobs,
+            options.thinking_tokens,
+            self._run.runtime.precision,
+        ]
+        identity = text_digest(canonical_json(["endpoint", what, *place]))[:40]
+        kept = self._journal.get(identity)
+        if kept is None:
+            kept = find()
+            self._journal.add(identity, kept)
+        return kept
 
     def _probe(self, body: dict[str, Any]) -> bytes:
         text = "".join(message["content"] for message in body["messages"])
@@ -254,15 +285,22 @@ def api_key(options: ServerOptions) -> str:
         return ""
     key = os.environ.get(name, "").strip()
     if not key:
-        what = f"the Secret block {options.api_key_block!r} did not reach this process" if options.api_key_block else f"{name} is not set"
-        raise UserError(what, where="generator.options", do="export the key before you start the run, or save the block")
+        what = (
+            f"the Secret block {options.api_key_block!r} did not reach this process"
+            if options.api_key_block
+            else f"{name} is not set"
+        )
+        raise UserError(
+            what, where="generator.options", do="export the key before you start the run, or save the block"
+        )
     return key
 
 
 def _limit_of(options: ServerOptions, shares: int, timing: Timing) -> RateLimit:
     """The limit of one of `shares` processes that ask at once."""
     requests, tokens = (
-        None if most is None else max(1, most // shares) for most in (options.requests_per_minute, options.tokens_per_minute)
+        None if most is None else max(1, most // shares)
+        for most in (options.requests_per_minute, options.tokens_per_minute)
     )
     return RateLimit(requests, tokens, timing.clock)
 

@@ -202,5 +202,7 @@ def _check_port(port: int) -> None:
             probe.bind(("127.0.0.1", port))
     except OSError as error:
         raise RecipeError(
-            f"port {port} cannot be used ({error.strerror})", where="generator.options.serve.port", do="leave it out: a free one is found"
+            f"port {port} cannot be used ({error.strerror})",
+            where="generator.options.serve.port",
+            do="leave it out: a free one is found",
         ) from None

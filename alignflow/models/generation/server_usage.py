@@ -98,7 +98,10 @@ class Usage:
             self.uncounted += prompt is None or completion is None
             if prompt is not None:
                 self._characters += characters
-            used = (estimate.prompt if prompt is None else prompt, estimate.completion if completion is None else completion)
+            used = (
+                estimate.prompt if prompt is None else prompt,
+                estimate.completion if completion is None else completion,
+            )
             self.prompt_tokens += used[0]
             self.completion_tokens += used[1]
         return sum(used)
@@ -115,7 +118,16 @@ class Usage:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for `side/usage.json`."""
-        names = ("asked", "retried", "journal", "prompt_tokens", "completion_tokens", "uncounted", "unusable", "too_long")
+        names = (
+            "asked",
+            "retried",
+            "journal",
+            "prompt_tokens",
+            "completion_tokens",
+            "uncounted",
+            "unusable",
+            "too_long",
+        )
         with self._lock:
             return {name: getattr(self, name) for name in names} | {
                 "cost": self.cost,

@@ -83,7 +83,11 @@ class ChatJudgeModel:
             )
             for question, seed in zip(questions, seeds, strict=True)
         ]
-        return [Writing(reply.text, reply.ended, reply.reason) for reply in self._engine.reply(requests)] if requests else []
+        return (
+            [Writing(reply.text, reply.ended, reply.reason) for reply in self._engine.reply(requests)]
+            if requests
+            else []
+        )
 
     def close(self) -> None:
         """End the engine."""
@@ -103,9 +107,7 @@ class ChatJudgeModel:
             for seed in _seeds(question, count)
         ]
         replies = self._engine.reply(requests)
-        return [
-            _from_samples(replies[place * count : (place + 1) * count], options) for place in range(len(questions))
-        ]
+        return [_from_samples(replies[place * count : (place + 1) * count], options) for place in range(len(questions))]
 
     def _request(
         self, question: Question, options: Sequence[str], room: int, temperature: float, seed: int = 0
