@@ -121,7 +121,9 @@ def test_a_stage_that_is_killed_pays_for_no_question_twice_and_gives_the_undistu
 def test_a_stage_that_runs_out_of_quota_stops_and_goes_on_when_it_is_paid(store, repository, monkeypatch):
     monkeypatch.setenv("STAND_IN_KEY", KEY)
     refusal = {"error": {"message": f"you, {KEY}, have no money", "code": "insufficient_quota"}}
-    with standing_in(behave=lambda number, body: {"status": 429, "content": refusal} if number > 20 else None) as server:
+    with standing_in(
+        behave=lambda number, body: {"status": 429, "content": refusal} if number > 20 else None
+    ) as server:
         call = labelling(store, server, repository)
         with pytest.raises(ModelError, match="no quota left"):
             run_stage(call, store)
@@ -214,7 +216,11 @@ def completions(tmp_path_factory):
 
 
 def labels_of(run):
-    return {row["id"]: row["soft_label"] for side in ("train", "heldout") for row in read_table(run.out / "preferences" / f"{side}.parquet")}
+    return {
+        row["id"]: row["soft_label"]
+        for side in ("train", "heldout")
+        for row in read_table(run.out / "preferences" / f"{side}.parquet")
+    }
 
 
 def label_config(generator=None):
@@ -252,7 +258,9 @@ def _is_server(process, port):
         command = process.cmdline()
     except psutil.Error:
         return False
-    return "vllm.entrypoints.openai.api_server" in command and port in command and "supervise.py" not in " ".join(command)
+    return (
+        "vllm.entrypoints.openai.api_server" in command and port in command and "supervise.py" not in " ".join(command)
+    )
 
 
 def free_port():
@@ -274,12 +282,23 @@ def test_vllms_server_gives_the_labels_of_transformers_and_survives_a_kill(tiny,
     server = Server(tiny, port, tmp_path / "first")
     try:
         monkeypatch.setenv("VLLM_KEY_OF_THE_TEST", server.key)
-        options = {"urls": [server.url], "model": "served", "api_key_env": "VLLM_KEY_OF_THE_TEST", "max_retries": 0, "concurrency": 2}
+        options = {
+            "urls": [server.url],
+            "model": "served",
+            "api_key_env": "VLLM_KEY_OF_THE_TEST",
+            "max_retries": 0,
+            "concurrency": 2,
+        }
         theirs, failures = make_run(tmp_path / "server"), []
 
         def work():
             try:
-                label(label_config({"name": "server", "options": options}), completions=completions, policy=tiny, run=theirs)
+                label(
+                    label_config({"name": "server", "options": options}),
+                    completions=completions,
+                    policy=tiny,
+                    run=theirs,
+                )
             except ModelError as error:
                 failures.append(error)
 
@@ -298,7 +317,9 @@ def test_vllms_server_gives_the_labels_of_transformers_and_survives_a_kill(tiny,
         lines = [line for path in theirs.rows.glob(PATTERN) for line in path.read_text().splitlines()]
         ids = [json.loads(line.partition(" ")[2])["id"] for line in lines]
         assert len(ids) == len(set(ids)) == 122, "two for each of 60 pairs, and what the endpoint understands"
-        one, other = (json.loads((each.out / "statistics.json").read_text())["option_mass"]["mean"] for each in (ours, theirs))
+        one, other = (
+            json.loads((each.out / "statistics.json").read_text())["option_mass"]["mean"] for each in (ours, theirs)
+        )
         assert one == pytest.approx(other, rel=1e-3), "the mass among all tokens, too"
         _same_texts(tiny, options, tmp_path)
     finally:
@@ -347,7 +368,15 @@ def test_a_server_that_the_run_starts_leaves_with_it_also_after_kill_9(tiny, com
     port = free_port()
     config = label_config({"name": "server", "options": {"serve": {"port": port}, "concurrency": 1}})
     run = make_run(tmp_path / "served")
-    command = [sys.executable, "-c", WORKER, str(tmp_path / "served"), str(completions), str(tiny), config.model_dump_json()]
+    command = [
+        sys.executable,
+        "-c",
+        WORKER,
+        str(tmp_path / "served"),
+        str(completions),
+        str(tiny),
+        config.model_dump_json(),
+    ]
     environment = {**os.environ, "A_SECRET_TOKEN": KEY}
     process = subprocess.Popen(command, env=environment)
     url = f"http://127.0.0.1:{port}/v1"

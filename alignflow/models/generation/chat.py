@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from alignflow.data.catalogue import parse_options
 from alignflow.data.configs.generators import GeneratorConfig
+from alignflow.data.errors import UserError
 from alignflow.data.run import Run
 from alignflow.models.generation.base import generator_row
 
@@ -108,7 +109,17 @@ def make_chat_engine(path: Path, config: GeneratorConfig, run: Run) -> ChatEngin
 
     Raises:
         RecipeError: an option is wrong.
+        UserError: what the engine needs is not installed.
     """
     row = generator_row(config)
-    engine: ChatEngine = row.resolve()(path, run, parse_options(row, config.options, "generator.options"))
+    options = parse_options(row, config.options, "generator.options")
+    try:
+        make = row.resolve()
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the engine {config.name!r} needs {error.name}, which is not installed",
+            where="generator",
+            do="pip install 'alignflow[server]'",
+        ) from error
+    engine: ChatEngine = make(path, run, options)
     return engine

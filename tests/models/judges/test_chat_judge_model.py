@@ -27,7 +27,9 @@ def judge(run):
     made = []
 
     def make(server, arguments=None, **options):
-        config = GeneratorConfig(name="server", options={"urls": [server.url], "model": "m", "max_retries": 0, **options})
+        config = GeneratorConfig(
+            name="server", options={"urls": [server.url], "model": "m", "max_retries": 0, **options}
+        )
         made.append(make_judge_model(run.out, JudgeModelOptions(chat_template_kwargs=arguments or {}), config, run))
         return made[-1]
 
