@@ -276,8 +276,6 @@ def same_labels(one, other, tolerance):
 
 @needs_vllm
 def test_vllms_server_gives_the_labels_of_transformers_and_survives_a_kill(tiny, completions, tmp_path, monkeypatch):
-    ours = make_run(tmp_path / "transformers")
-    label(label_config(), completions=completions, policy=tiny, run=ours)
     port = free_port()
     server = Server(tiny, port, tmp_path / "first")
     try:
@@ -313,14 +311,17 @@ def test_vllms_server_gives_the_labels_of_transformers_and_survives_a_kill(tiny,
         server = Server(tiny, port, tmp_path / "second")
         monkeypatch.setenv("VLLM_KEY_OF_THE_TEST", server.key)
         label(label_config({"name": "server", "options": options}), completions=completions, policy=tiny, run=theirs)
-        assert same_labels(labels_of(ours), labels_of(theirs), 1e-4)
         lines = [line for path in theirs.rows.glob(PATTERN) for line in path.read_text().splitlines()]
         ids = [json.loads(line.partition(" ")[2])["id"] for line in lines]
         assert len(ids) == len(set(ids)) == 122, "two for each of 60 pairs, and what the endpoint understands"
-        one, other = (
-            json.loads((each.out / "statistics.json").read_text())["option_mass"]["mean"] for each in (ours, theirs)
+        undisturbed = make_run(tmp_path / "undisturbed")
+        label(
+            label_config({"name": "server", "options": options}),
+            completions=completions,
+            policy=tiny,
+            run=undisturbed,
         )
-        assert one == pytest.approx(other, rel=1e-3), "the mass among all tokens, too"
+        assert same_labels(labels_of(undisturbed), labels_of(theirs), 1e-5)
         _same_texts(tiny, options, tmp_path)
     finally:
         server.close()
@@ -341,13 +342,15 @@ def _same_texts(tiny, options, tmp_path):
         texts.append(read_table(run.out / "completions" / "train.parquet"))
     assert [row["completions"] for row in texts[0]] == [row["completions"] for row in texts[1]]
     assert [row["tokens"] for row in texts[0]] == [row["tokens"] for row in texts[1]]
-    question = Question(({"role": "user", "content": "which thing"},), "the answer is ")
+    questions = [Question(({"role": "user", "content": f"thing {n}, A or B?"},)) for n in range(30)]
+    questions += [Question(({"role": "user", "content": "which thing"},), "the answer is ")]
     readings = []
     for name, generator in (("c", None), ("d", GeneratorConfig(name="server", options=options))):
         judge = make_judge_model(tiny, JudgeModelOptions(), generator, make_run(tmp_path / f"read-{name}"))
-        readings += judge.read([question], ("A", "B"))
+        readings.append(judge.read(questions, ("A", "B")))
         judge.close()
-    assert readings[0].logps == pytest.approx(readings[1].logps, abs=1e-4)
+    for one, other in zip(*readings, strict=True):
+        assert one.logps == pytest.approx(other.logps, abs=1e-4), "among all tokens, not renormalised"
 
 
 WORKER = """

@@ -50,11 +50,9 @@ class ServerEngine:
         self._options, self._run, self._timing = options, run, timing or Timing()
         self.samples = options.samples
         self._served = Path(options.serve.path) if options.serve and options.serve.path else path
-        self.identity = (
-            f"served:{model_identity(self._served) or self._served}"
-            if options.serve
-            else f"server:{options.model}:{options.label}"
-        )
+        # What a judge asks is keyed by its model: served or not, one model is asked the same and gives the same labels.
+        self.identity = model_identity(self._served) if options.serve else f"server:{options.model}:{options.label}"
+        self._known_as = f"served:{self.identity or self._served}" if options.serve else self.identity
         self.usage = Usage(options, run.shares)
         self._journal = ReplyJournal(run.rows, run.note)
         self._limit = _limit_of(options, run.shares, self._timing)
@@ -110,7 +108,7 @@ class ServerEngine:
                 where="generator",
                 do="leave top_k out, or serve it by vLLM",
             )
-        ids = [request_id(request, self.identity, dialect, room) for request in requests]
+        ids = [request_id(request, self._known_as, dialect, room) for request in requests]
         found: dict[str, ChatReply] = {}
         missing: dict[str, ChatRequest] = {}
         for identity, request in zip(ids, requests, strict=True):
@@ -218,7 +216,7 @@ class ServerEngine:
         """What an earlier process found out about this endpoint, else what `find` finds: a run that has all its replies asks nothing."""
         options = self._options
         place = [
-            self.identity,
+            self._known_as,
             sorted(options.urls),
             options.logprobs,
             options.thinking_tokens,

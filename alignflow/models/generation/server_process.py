@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import socket
@@ -13,9 +14,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from alignflow.data.adapters import is_adapter
+from alignflow.data.chat_templates import asks_for_date, with_date
 from alignflow.data.configs.server import ServeOptions
 from alignflow.data.errors import ModelError, RecipeError, UserError
 from alignflow.data.run import Run
@@ -25,6 +28,7 @@ NAME = "served"
 GRACE_S = 10.0  # vLLM ends within 3 s of SIGTERM
 MOST_RESTARTS = 3
 _POLL_S = 0.5
+_DATE = datetime(2025, 1, 1)
 SUPERVISOR = Path(__file__).parents[2] / "tasks" / "launch" / "supervise.py"
 _KEPT = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "HF_HOME", "CC", "CXX", "XDG_CACHE_HOME")
 _KEPT_STARTS = ("LC_", "CUDA_", "NVIDIA_", "NCCL_")
@@ -176,10 +180,26 @@ def local_directory(path: Path) -> Path:
     return path
 
 
+def dated_template(model: Path, run: Run) -> list[str]:
+    """Arguments for a chat template that writes a fixed date, where the model's own writes today's: questions must not change every day."""
+    text = ""
+    with contextlib.suppress(OSError, ValueError):
+        file = model / "chat_template.jinja"
+        settings = {} if file.exists() else json.loads((model / "tokenizer_config.json").read_text())
+        text = file.read_text(encoding="utf-8") if file.exists() else settings.get("chat_template", "")
+    if not isinstance(text, str) or not asks_for_date(text):
+        return []
+    run.warn(f"the served model's chat template writes today's date: {_DATE:%Y-%m-%d} is used instead")
+    path = run.work / "served-template.jinja"
+    path.write_text(with_date(text, _DATE), encoding="utf-8")
+    return ["--chat-template", str(path)]
+
+
 def _arguments(model: Path, options: ServeOptions, run: Run, port: int) -> list[str]:
     dtype = "float32" if run.runtime.precision == "fp32" else "bfloat16"
     arguments = ["--model", str(model), "--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port)]
     arguments += ["--dtype", dtype, "--seed", "0", "--max-logprobs", "64", "--override-generation-config", _NEUTRAL]
+    arguments += dated_template(model, run)
     if options.max_model_len is not None:
         arguments += ["--max-model-len", str(options.max_model_len)]
     if run.runtime.device == "cpu":

@@ -69,7 +69,10 @@ def test_a_second_run_asks_nothing(prompts, run):
 
 def test_a_prompt_that_is_too_long_names_its_row(prompts, run):
     refusal = {"error": {"message": "maximum context length is 2"}}
-    with standing_in(behave=lambda number, body: {"status": 400, "content": refusal}) as server, pytest.raises(DataError, match="too long") as error:
+    with (
+        standing_in(behave=lambda number, body: {"status": 400, "content": refusal}) as server,
+        pytest.raises(DataError, match="too long") as error,
+    ):
         sample(config(server), policy=prompts, prompts=prompts, run=run)
     assert error.value.where == "row p0"
 

@@ -6,13 +6,19 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from alignflow.data.configs.server import ServeOptions
 from alignflow.data.errors import ModelError, RecipeError, UserError
-from alignflow.models.generation.server_process import ServerProcess, local_directory, server_environment
+from alignflow.models.generation.server_process import (
+    ServerProcess,
+    dated_template,
+    local_directory,
+    server_environment,
+)
 
 FAKE = """#!{python}
 import http.server, os, signal, subprocess, sys, time
@@ -156,3 +162,11 @@ def test_an_adapter_is_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="is an adapter"):
         local_directory(tmp_path)
+
+
+def test_a_template_that_writes_todays_date_gets_a_fixed_one(tmp_path, run):
+    assert dated_template(tmp_path, run) == []
+    (tmp_path / "chat_template.jinja").write_text("{{ strftime_now('%d %b %Y') }}")
+    option, path = dated_template(tmp_path, run)
+    assert option == "--chat-template" and "01 Jan 2025" in Path(path).read_text()
+    assert any("2025-01-01 is used instead" in warning for warning in run.warnings)
