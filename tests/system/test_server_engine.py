@@ -340,7 +340,9 @@ def _same_texts(tiny, options, tmp_path):
         config = SampleConfig.model_validate({"n": 1, "temperature": 0.0, "max_new_tokens": 12, "generator": generator})
         sample(config, policy=tiny, prompts=prompts, run=run)
         texts.append(read_table(run.out / "completions" / "train.parquet"))
-    assert [row["completions"] for row in texts[0]] == [row["completions"] for row in texts[1]]
+    # vLLM leaves out the bytes of a character that the limit of tokens cuts through; we write one sign for them.
+    ours, theirs = ([text.rstrip("\ufffd") for row in table for text in row["completions"]] for table in texts)
+    assert ours == theirs
     assert [row["tokens"] for row in texts[0]] == [row["tokens"] for row in texts[1]]
     questions = [Question(({"role": "user", "content": f"thing {n}, A or B?"},)) for n in range(30)]
     questions += [Question(({"role": "user", "content": "which thing"},), "the answer is ")]
