@@ -55,7 +55,10 @@ def test_a_question_that_is_too_long_is_told_apart_from_one_that_is_not_understo
 
 def test_a_reply_of_gigabytes_is_not_read(monkeypatch):
     monkeypatch.setattr("alignflow.models.generation.server_client.MOST_BYTES", 1000)
-    with standing_in(behave=lambda number, body: {"content": b"x" * 5000}) as server, pytest.raises(Exception, match="a reply of more than"):
+    with (
+        standing_in(behave=lambda number, body: {"content": b"x" * 5000}) as server,
+        pytest.raises(Exception, match="a reply of more than"),
+    ):
         client(server.url, max_retries=0).complete(BODY)
 
 
