@@ -132,6 +132,7 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
         runtime=runtime,
         main=rank == 0,
         encoded=encoded,
+        shares=spec["share"]["of"] if "share" in spec else 1,
     )
     stage = catalogue.STAGES[spec["stage"]]
     if stage.without_torch:
@@ -209,6 +210,7 @@ def cost(run: Run, wall: float, cpu: float) -> dict[str, float | None]:
         "rows": float(run.computed),
         "tokens_per_s": run.tokens / wall if run.tokens and wall > 0 else None,
         "peak_memory_mb": peak,
+        **run.spent,
     }
 
 

@@ -13,6 +13,7 @@ from alignflow.cli.run import RecipePath, Settings, Smoke, load
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.gates import limits
+from alignflow.flows.asked import asked_lines
 from alignflow.flows.calls import Step
 from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.capacity import Estimator, StepNeed, parts_text, size
@@ -37,7 +38,7 @@ def plan(
     """What a run would do: run, cached, after another stage, or blocked; why; and what it would need."""
     loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
     steps = plan_steps(loaded, store)
-    for line in planned(loaded, nodes(loaded)):
+    for line in (*planned(loaded, nodes(loaded)), *asked_lines(loaded, steps, store)):
         console.print(escape(line), highlight=False, soft_wrap=True)
     if not estimate:
         console.print(plan_table(steps, []))

@@ -22,6 +22,8 @@ class Runtime(BaseModel):
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16 is autocast: fp32 weights, bf16 products
     engine: Literal["torch", "deepspeed"] = "torch"  # training
     generator: str = "transformers"  # sampling and judging
+    secret_blocks: tuple[str, ...] = ()  # names of Secret blocks whose content the process gets as variables
+    proxies: bool = False  # whether it asks another machine, and gets the addresses of proxies
     threads: int = 1  # CPU threads of the child
     micro_batch_tokens: int = 8192  # tokens of one forward pass; changes results by rounding only
     zero_stage: int = 1  # 1-3
@@ -75,6 +77,8 @@ class Run:
         runtime: Device, precision, engine and threads.
         listeners: Who else hears each point of the curves: called with its step and metrics.
         main: Whether this is the process whose payload and figures count: the first of several.
+        shares: How many processes compute the stage's rows at once.
+        spent: What endpoints were asked and what it cost, by name: a part of the stage's cost.
         encoded: Directory of the token ids of tables, shared by all runs of the store; None outside of one.
     """
 
@@ -85,6 +89,8 @@ class Run:
     runtime: Runtime
     main: bool = True
     encoded: Path | None = None
+    shares: int = 1
+    spent: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     computed: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -133,6 +139,10 @@ class Run:
     def count_rows(self, number: int) -> None:
         """Add to the rows that were computed here and not found in the journal (its cost in the manifest)."""
         self.computed += number
+
+    def spend(self, name: str, number: float) -> None:
+        """Add to what endpoints were asked, or to what they cost."""
+        self.spent[name] = self.spent.get(name, 0.0) + number
 
     def warn(self, text: str) -> None:
         """Record something that a person should know; shown at the end of the stage and in the report."""

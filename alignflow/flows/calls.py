@@ -10,7 +10,7 @@ from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.data.step_names import base_of
-from alignflow.flows.generators import with_generators
+from alignflow.flows.generators import with_generators, with_keys
 from alignflow.flows.graph import nodes
 from alignflow.flows.steps import Node
 from alignflow.tasks.keys.content import ContentDigests
@@ -57,7 +57,7 @@ class Caller:
             stage=node.stage,
             config=config.model_dump(mode="json"),
             inputs=inputs,
-            runtime=runtime,
+            runtime=with_keys(runtime, config),
             key=key,
             components=components,
             timeout_s=self.recipe.engine.timeout_s,

@@ -20,6 +20,7 @@ from alignflow.data.estimate.stages import DEMANDS, demand
 from alignflow.data.estimate.tokens import implied_tokens
 from alignflow.data.run import Runtime
 from alignflow.flows.calls import Step
+from alignflow.flows.generators import with_generators
 from alignflow.flows.graph import nodes
 from alignflow.flows.steps import Link, Node
 from alignflow.tasks.launch.machine import Machine, this_machine
@@ -132,7 +133,8 @@ class Estimator:
         prompt_length = self.recipe.data.max_prompt_length
         members = {"members": seen.members[node.name]} if node.stage == "reward_ensemble" else {}
         members |= {name: seen.members[link.node] for name, link in node.inputs.items() if link.node in seen.members}
-        asked = Asked(node.config, shapes, self.runtime, prompt_length, members)
+        config = with_generators(node.config, self.recipe.engine.generator, self.runtime.device)
+        asked = Asked(config, shapes, self.runtime, prompt_length, members)
         found = demand(node.stage, asked)
         time = self._time(node, seen, next(iter(shape for shape in shapes.values() if shape), None))
         if found is None:

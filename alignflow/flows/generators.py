@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -11,7 +11,9 @@ from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, SampleConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.revising import ReviseConfig
+from alignflow.data.configs.server import ServerOptions
 from alignflow.data.errors import RecipeError
+from alignflow.data.run import Runtime
 from alignflow.data.vllm_environment import vllm_python
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -42,6 +44,42 @@ def with_generators(config: Config, default: GeneratorConfig, device: str) -> Co
     return _chosen(config, choose)
 
 
+def servers_of(config: BaseModel, where: str) -> Iterator[tuple[str, ServerOptions]]:
+    """The options of every endpoint that a stage's config names, each with its place."""
+    for place, inner in binding.configs_in(config, where):
+        if isinstance(inner, ServerOptions):
+            yield place, inner
+
+
+def server_options(config: GeneratorConfig | None) -> ServerOptions | None:
+    """The options of an endpoint; None for another engine."""
+    if config is None or config.name != "server":
+        return None
+    options: ServerOptions = catalogue.parse_options(
+        catalogue.GENERATORS["server"], config.options, "generator.options"
+    )
+    return options
+
+
+def with_keys(runtime: Runtime, config: BaseModel) -> Runtime:
+    """The runtime of a stage whose process gets the keys of the endpoints that its config names, and of no others.
+
+    A key travels as a variable of that process alone: its name is in the runtime, its content nowhere.
+    """
+    servers = [options for _, options in servers_of(config, "config")]
+    if not servers:
+        return runtime
+    names = [options.api_key_env for options in servers if options.api_key_env]
+    blocks = [options.api_key_block for options in servers if options.api_key_block]
+    return runtime.model_copy(
+        update={
+            "environment": tuple(dict.fromkeys((*runtime.environment, *names))),
+            "secret_blocks": tuple(dict.fromkeys(blocks)),
+            "proxies": any(options.leaves_the_machine for options in servers),
+        }
+    )
+
+
 def _chosen(config: Config, choose: Choice) -> Config:
     changes: dict[str, Any] = {}
     for name in type(config).model_fields:
@@ -62,8 +100,10 @@ def _chosen(config: Config, choose: Choice) -> Config:
 
 
 def _of_role(config: BaseModel, own: GeneratorConfig | None, choose: Choice) -> GeneratorConfig | None:
-    if isinstance(config, SampleConfig | EvaluateConfig | ReviseConfig):
+    if isinstance(config, SampleConfig | ReviseConfig):
         return choose(own)
+    if isinstance(config, EvaluateConfig):
+        return _answers_for_the_models(choose(own))
     if isinstance(config, JudgeConfig) and ":" not in config.name:
         if catalogue.look_up(catalogue.JUDGES, config.name, "judge.name").generates:
             return choose(own)
@@ -72,6 +112,18 @@ def _of_role(config: BaseModel, own: GeneratorConfig | None, choose: Choice) -> 
                 f"the judge {config.name!r} runs no language model", where="judge.generator", do="leave it out"
             )
     return own
+
+
+def _answers_for_the_models(chosen: GeneratorConfig | None) -> GeneratorConfig | None:
+    """Refuse an engine that has one model of its own: an evaluation compares two of the run's."""
+    options = server_options(chosen)
+    if options is not None and (options.serve is None or options.serve.path is not None):
+        raise RecipeError(
+            "the evaluation compares two models of the run, and this endpoint has one of its own",
+            where="evaluate.generator",
+            do="set it to transformers, or to server with `serve: {}`, which serves one after the other",
+        )
+    return chosen
 
 
 def _changed_fields(before: BaseModel, after: BaseModel) -> dict[str, Any]:

@@ -30,6 +30,7 @@ HEAVY = {
     "prefect": {
         "tasks/keys/cache.py",
         "tasks/launch/stage_task.py",
+        "tasks/launch/secret_blocks.py",
         "tasks/launch/shard_task.py",
         "flows/approval.py",
         "flows/deployed.py",
@@ -47,6 +48,7 @@ HEAVY = {
     "vllm": {"models/generation/vllm_child.py"},
     "peft": {"models/adapters.py", "models/merging.py"},
     "tensorboard": set(),
+    "openai": {"models/generation/server_client.py"},
 }
 
 

@@ -9,8 +9,9 @@ from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.revising import ReviseConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
+from alignflow.data.run import Runtime
 from alignflow.flows import generators
-from alignflow.flows.generators import with_generators
+from alignflow.flows.generators import with_generators, with_keys
 
 AUTO = GeneratorConfig()
 TRANSFORMERS = GeneratorConfig(name="transformers")
@@ -69,3 +70,23 @@ def test_the_members_of_a_jury_get_their_engines_and_a_reward_does(monkeypatch):
 
 def test_the_model_that_revises_has_an_engine():
     assert with_generators(ReviseConfig(), GeneratorConfig(name="other"), "cpu").generator.name == "other"
+
+
+def server(**options):
+    return GeneratorConfig(name="server", options={"urls": ["http://127.0.0.1:1/v1"], "model": "m", **options})
+
+
+def test_the_key_of_an_endpoint_is_named_in_the_runtime_of_the_stage_that_asks_it_alone():
+    runtime = Runtime(environment=("MINE",))
+    asks = LabelConfig(judge=JudgeConfig(name="llm", generator=server(api_key_env="KEY")))
+    assert with_keys(runtime, asks).environment == ("MINE", "KEY")
+    assert with_keys(runtime, LabelConfig()) == runtime
+    blocks = with_keys(runtime, SampleConfig(generator=server(api_key_block="key", urls=["https://example.org/v1"])))
+    assert (blocks.secret_blocks, blocks.proxies, blocks.environment) == (("key",), True, ("MINE",))
+
+
+def test_an_evaluation_is_not_answered_by_a_model_that_is_none_of_the_runs():
+    with pytest.raises(RecipeError, match="has one of its own"):
+        with_generators(EvaluateConfig(generator=server()), AUTO, "cpu")
+    served = GeneratorConfig(name="server", options={"serve": {}})
+    assert with_generators(EvaluateConfig(generator=served), AUTO, "cpu").generator == served

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import PartWithOptions
 from alignflow.data.configs.generators import VLLMOptions
+from alignflow.data.configs.server import ServerOptions
 
 
 @dataclass(frozen=True)
 class GeneratorRow(PartWithOptions):
-    """One engine. Its address is a class, constructed as `Class(path, runtime, options)`.
+    """One engine. Its address is a class, constructed as `Class(path, runtime, options)`, or with a `Run` in place of the runtime for a chat.
 
     Attributes:
         chat: Whether it takes messages and gives text (`models.generation.chat.ChatEngine`); else it takes and gives token ids
@@ -31,5 +32,11 @@ GENERATORS: Mapping[str, GeneratorRow] = {
         "alignflow.models.generation.vllm_generator:VLLMGenerator",
         "vLLM's offline engine in a process of its own, from the environment of `make vllm`; it shares prefixes and batches by itself.",
         options=VLLMOptions,
+    ),
+    "server": GeneratorRow(
+        "alignflow.models.generation.server_engine:ServerEngine",
+        "An OpenAI-compatible endpoint, or vLLM's own server that the run starts.",
+        options=ServerOptions,
+        chat=True,
     ),
 }

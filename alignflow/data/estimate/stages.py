@@ -10,6 +10,7 @@ from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, Label
 from alignflow.data.configs.inputs import AdoptConfig, InitConfig
 from alignflow.data.configs.judging import JudgeEvalConfig
 from alignflow.data.configs.revising import ReviseConfig
+from alignflow.data.configs.server import asks_elsewhere
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig, TrainingConfig
 from alignflow.data.estimate.demands import Asked, Demand, Settings, settings_of, single
 from alignflow.data.estimate.disk import published_bytes, state_bytes
@@ -192,6 +193,8 @@ def _online(asked: Asked) -> Demand | None:
 
 def _sample(asked: Asked) -> Demand | None:
     config: SampleConfig = asked.config
+    if asks_elsewhere(config.generator):
+        return None
     return _generation(asked, config.max_new_tokens, min(config.max_prompt_length, asked.prompt_length), config.n)
 
 
@@ -245,7 +248,7 @@ def _judge_need(judge: JudgeConfig, asked: Asked) -> Callable[[Settings], Need] 
     """What a judge with a model needs; None for one without, or of unknown shape."""
     row = catalogue.JUDGES.get(judge.name)
     own = judge.options.get("model")
-    if row is None or not row.needs:
+    if row is None or not row.needs or asks_elsewhere(judge.generator):
         return None
     if row.needs == "reward_model":
         return _scoring(scorer_shapes(own) if own else asked.scoring() or (None,))

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel
+
 from alignflow.data.catalogue import GENERATORS, GeneratorRow, look_up, parse_options
-from alignflow.data.configs.base import in_key
+from alignflow.data.configs.base import content_kind, in_key
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.engine_hosts import end_idle_hosts
 from alignflow.data.errors import RecipeError
@@ -112,8 +114,17 @@ def generator_identity(config: GeneratorConfig | None) -> dict[str, Any]:
         return {}
     row = generator_row(config)
     options = parse_options(row, config.options, "generator.options")
-    kept = {name for name in type(options).model_fields if in_key(type(options), name)}
-    return {"generator": [config.name, row.version, options.model_dump(mode="json", include=kept)]}
+    return {"generator": [config.name, row.version, _in_key(options)]}
+
+
+def _in_key(options: BaseModel) -> dict[str, Any]:
+    """The options that change results, those of sections in them too; models named by path enter a row's id by their content."""
+    kind, kept = type(options), dict[str, Any]()
+    for name in kind.model_fields:
+        if in_key(kind, name) and not content_kind(kind, name):
+            value = getattr(options, name)
+            kept[name] = _in_key(value) if isinstance(value, BaseModel) else value
+    return kept
 
 
 def make_live_generator(model: Any, tokenizer: Any, runtime: Runtime) -> Generator:

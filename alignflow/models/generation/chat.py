@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from alignflow.data.catalogue import parse_options
+from alignflow.data.configs.generators import GeneratorConfig
+from alignflow.data.errors import UserError
+from alignflow.data.run import Run
+from alignflow.models.generation.base import generator_row
 
 
 @dataclass(frozen=True)
@@ -16,18 +23,22 @@ class ChatRequest:
         max_new_tokens: Longest reply.
         temperature: 0 takes the most probable token.
         top_p: Smallest set of tokens with this probability; 1 is off.
+        top_k: This many tokens at most, where the endpoint takes it; 0 is off.
         seed: Of this reply, where the endpoint takes one.
         choices: The only texts that the reply may be, one token each; their log-probabilities are wanted. Empty: free text.
         continues: Whether the last message is the beginning of the assistant's answer, which the reply goes on with.
+        template_arguments: Values for variables of the chat template, where the endpoint takes them.
     """
 
     messages: tuple[Mapping[str, str], ...]
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0
     seed: int = 0
     choices: tuple[str, ...] = ()
     continues: bool = False
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class ChatReply:
         logps: Log-probabilities of the choices at the reply's first token, among all tokens where `whole`; a choice that the endpoint did
             not list is missing. None where the endpoint gives none.
         whole: Whether `logps` are those among all tokens; else they are renormalised over the choices.
+        reason: Why there is no reply; empty where there is one.
     """
 
     text: str
@@ -50,6 +62,7 @@ class ChatReply:
     completion_tokens: int | None = None
     logps: Mapping[str, float] | None = None
     whole: bool = True
+    reason: str = ""
 
 
 class ChatEngine(Protocol):
@@ -57,9 +70,24 @@ class ChatEngine(Protocol):
 
     Attributes:
         identity: What tells its model from another in a row's id.
+        reads_logps: Whether it gives log-probabilities of choices.
+        continues: Whether it takes requests that continue an answer.
+        samples: How often a question with choices is to be asked where it gives no log-probabilities.
     """
 
     identity: str
+    samples: int
+
+    @property
+    def reads_logps(self) -> bool:
+        """Whether it gives log-probabilities of choices; the first look asks the endpoint."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether it takes requests that continue an answer; the first look asks the endpoint."""
+
+    def check_choices(self, choices: Sequence[str]) -> None:
+        """Refuse choices that are not one token each, as far as the endpoint tells; raises ModelError."""
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """A reply to each request, in their order; raises ModelError where the endpoint does not answer after all retries.
@@ -69,3 +97,29 @@ class ChatEngine(Protocol):
 
     def close(self) -> None:
         """Give connections and processes back."""
+
+
+def is_chat(config: GeneratorConfig | None) -> bool:
+    """Whether an engine exchanges texts; raises RecipeError for an unknown name."""
+    return config is not None and generator_row(config).chat
+
+
+def make_chat_engine(path: Path, config: GeneratorConfig, run: Run) -> ChatEngine:
+    """The endpoint that `config` names; `path` is the model of the role, for an engine that serves it by itself.
+
+    Raises:
+        RecipeError: an option is wrong.
+        UserError: what the engine needs is not installed.
+    """
+    row = generator_row(config)
+    options = parse_options(row, config.options, "generator.options")
+    try:
+        make = row.resolve()
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the engine {config.name!r} needs {error.name}, which is not installed",
+            where="generator",
+            do="pip install 'alignflow[server]'",
+        ) from error
+    engine: ChatEngine = make(path, run, options)
+    return engine

@@ -17,6 +17,8 @@ from alignflow.data.records import prompt_digest, read_table, row_id, write_tabl
 from alignflow.data.rendering import decode_completion
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.base import Generator, Sampling, generator_identity, make_generator, row_seed
+from alignflow.models.generation.chat import is_chat
+from alignflow.models.generation.chat_sample import ChatTask, chat_sampling
 from alignflow.models.generation.journal import RowJournal, RowWork, model_identity
 
 _SHOWN_PROMPTS = 5
@@ -85,8 +87,12 @@ def fill_rows(
 @contextmanager
 def _sampling(
     config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run
-) -> Iterator[tuple[list[_Task], RowWork]]:
-    """The completions to make, and the work that makes them with a loaded generator."""
+) -> Iterator[tuple[Sequence[_Task | ChatTask], RowWork]]:
+    """The completions to make, and the work that makes them with a loaded generator, or with an endpoint."""
+    if is_chat(config.generator):
+        with chat_sampling(config, policy, rows, run) as asked:
+            yield asked
+        return
     with closing(make_generator(policy, run.runtime, config.generator)) as generator:
         ids = encode_prompts(rows, generator, config)
         model = model_identity(policy)
@@ -181,7 +187,7 @@ def _sampler(
 
 
 def _by_row(
-    rows: Sequence[dict[str, Any]], tasks: Sequence[_Task], results: Sequence[dict[str, Any]]
+    rows: Sequence[dict[str, Any]], tasks: Sequence[_Task | ChatTask], results: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """The completions table; within a row in the order of their index, which the stable sort of tasks kept."""
     made = [
@@ -205,20 +211,24 @@ def _by_row(
 
 def completion_statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Numbers about a completions table: stop rate, lengths in tokens, distinct completions per prompt, samples."""
-    tokens = [count for row in rows for count in row["tokens"]]
+    tokens = [count for row in rows for count in row["tokens"] if count is not None]  # an endpoint may count none
     ended = [flag for row in rows for flag in row["ended"]]
     distinct = [len(set(row["completions"])) for row in rows]
+    shares = (0.0, 0.1, 0.5, 0.9, 1.0)
+    quantiles = {str(share): float(numpy.quantile(tokens, share)) for share in shares} if tokens else None
+    uncounted = len(ended) - len(tokens)
     return {
         "prompts": len(rows),
-        "completions": len(tokens),
+        "completions": len(ended),
         "stop_rate": sum(ended) / len(ended),
         "tokens": {
-            "mean": float(numpy.mean(tokens)),
-            "quantiles": {str(share): float(numpy.quantile(tokens, share)) for share in (0.0, 0.1, 0.5, 0.9, 1.0)},
+            "mean": float(numpy.mean(tokens)) if tokens else None,
+            "quantiles": quantiles,
+            **({"uncounted": uncounted} if uncounted else {}),
         },
         "empty": sum(not text.strip() for row in rows for text in row["completions"]),
         "distinct_per_prompt": float(numpy.mean(distinct)),
-        "duplicates": 1 - sum(distinct) / len(tokens),
+        "duplicates": 1 - sum(distinct) / len(ended),
         "prompts_with_one_answer": sum(count == 1 for count in distinct),
         "samples": [
             {"prompt": row["prompt"], "completions": row["completions"], "ended": row["ended"]}
@@ -228,6 +238,8 @@ def completion_statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _warn(statistics: dict[str, Any], config: SampleConfig, run: Run) -> None:
+    if uncounted := statistics["tokens"].get("uncounted"):
+        run.warn(f"the endpoint did not count the tokens of {uncounted} completions: they are missing in the lengths")
     if statistics["stop_rate"] == 0:
         run.warn(
             f"none of {statistics['completions']} completions ended by itself within {config.max_new_tokens} tokens: "

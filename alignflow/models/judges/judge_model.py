@@ -20,6 +20,7 @@ from alignflow.data.records import user
 from alignflow.data.rendering import decode_completion, encode_prompt, encode_turn
 from alignflow.data.run import Run
 from alignflow.models.generation.base import Generation, Generator, Sampling, make_generator, row_seed
+from alignflow.models.generation.chat import is_chat
 from alignflow.models.generation.journal import model_identity
 
 TOO_LONG = "too long"
@@ -119,7 +120,11 @@ class JudgeModel(Protocol):
 
 
 def make_judge_model(path: Path, options: JudgeModelOptions, generator: GeneratorConfig | None, run: Run) -> JudgeModel:
-    """The model at `path` behind the engine that `generator` names."""
+    """The model at `path` behind the engine that `generator` names; an endpoint has a model of its own, or serves that at `path`."""
+    if generator is not None and is_chat(generator):
+        from alignflow.models.judges.chat_judge_model import ChatJudgeModel
+
+        return ChatJudgeModel(path, options, generator, run)
     return TokenJudgeModel(path, options, generator, run)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data import errors
+from alignflow.data.configs.server import block_variable
 from alignflow.data.errors import AlignflowError, StageError
 from alignflow.data.run import write_whole
 from alignflow.safe_path import python
@@ -83,8 +84,20 @@ def run_child(
 
 
 def spec_environment(spec: dict[str, Any]) -> dict[str, str]:
-    """The environment of the processes of a spec, made from this process's own; raises UserError as `stage_environment`."""
-    return stage_environment(os.environ, spec["runtime"].get("environment", ()), spec.get("hub", False))
+    """The environment of the processes of a spec, made from this process's own, with the content of the Secret blocks that it names.
+
+    Raises:
+        UserError: as `stage_environment`, or a Secret block cannot be read.
+    """
+    runtime = spec["runtime"]
+    environment = stage_environment(
+        os.environ, runtime.get("environment", ()), spec.get("hub", False), runtime.get("proxies", False)
+    )
+    if blocks := runtime.get("secret_blocks"):
+        from alignflow.tasks.launch.secret_blocks import read_block  # imports Prefect
+
+        environment |= {block_variable(block): read_block(block) for block in blocks}
+    return environment
 
 
 @contextlib.contextmanager

@@ -125,13 +125,17 @@ TORCHRUN = ("ALIGNFLOW_TORCHRUN", "ALIGNFLOW_SUPERVISOR", "ALIGNFLOW_RUN")
 """What a stage that is started inside another stage's process must not take for its own."""
 
 
-def stage_environment(environment: Mapping[str, str], named: Iterable[str] = (), hub: bool = False) -> dict[str, str]:
+def stage_environment(
+    environment: Mapping[str, str], named: Iterable[str] = (), hub: bool = False, proxies: bool = False
+) -> dict[str, str]:
     """The environment of a stage's process, made from that of its parent.
 
     Args:
         environment: That of the parent.
-        named: Further variables that the recipe names (`engine.environment`) for the user's own code.
+        named: Further variables that the recipe names: for the user's own code (`engine.environment`), or for the key of an endpoint that
+            the stage asks (`api_key_env`).
         hub: Whether the stage's config names something on the Hub: then it gets the Hub's token and the proxies.
+        proxies: Whether it asks an endpoint on another machine, and gets the proxies.
 
     Raises:
         UserError: the recipe names a variable that is not set here, or one that no stage ever gets.
@@ -143,10 +147,10 @@ def stage_environment(environment: Mapping[str, str], named: Iterable[str] = (),
         if name not in environment:
             raise UserError(
                 f"{name} is not set",
-                where="engine.environment",
+                where="engine.environment, or api_key_env of an engine",
                 do=f"export {name} before you start the run, or leave it out",
             )
-    wanted = {*named, *(HUB + PROXIES if hub else ())}
+    wanted = {*named, *(HUB if hub else ()), *(PROXIES if hub or proxies else ())}
     passed = {name: value for name, value in environment.items() if name in wanted or _is_passed(name, value)}
     if "PYTHONPATH" in passed:
         passed["PYTHONPATH"] = given_path(passed["PYTHONPATH"])

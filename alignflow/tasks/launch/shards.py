@@ -196,8 +196,9 @@ def with_costs(result: dict[str, Any], shares: list[dict[str, Any]]) -> dict[str
     if not shares:
         return result
     costs = [share["cost"] for share in shares]
+    names = dict.fromkeys(name for one in (result["cost"], *costs) for name in one)
     cost: dict[str, Any] = {
-        name: _added(value, [other[name] for other in costs]) for name, value in result["cost"].items()
+        name: _added(result["cost"].get(name), [other.get(name) for other in costs]) for name in names
     }
     for name in ("peak_memory_mb", "wall_s"):
         cost[name] = max(other[name] for other in costs)

@@ -41,6 +41,18 @@ LIBRARIES = (
     "numpy",
 )
 
+SPENDING = (
+    "requests",
+    "from_journal",
+    "retries",
+    "prompt_tokens",
+    "completion_tokens",
+    "uncounted",
+    "unusable",
+    "too_long",
+    "price",
+)
+"""What `Run.spend` adds to the cost of a stage that asks endpoints."""
 
 Results = list[dict[str, Any]]
 Ahead = Callable[[StageCall, dict[str, Any]], Results]
@@ -127,8 +139,8 @@ class _Attempt:
                 devices_of(call.stage, call.runtime),
                 waits=lambda gpu: tell_waiting(call.name, f"GPU {gpu} is at work for another stage"),
             ) as locks:
-                result = with_costs(
-                    run_child(call.name, spec, area, call.timeout_s, (*locks, *self.pins.files)), shares
+                result = with_spending(
+                    with_costs(run_child(call.name, spec, area, call.timeout_s, (*locks, *self.pins.files)), shares)
                 )
         finally:
             if shared:
@@ -156,6 +168,12 @@ class _Attempt:
                 f"{self.call.name}: two processes made {published.ref.key} with different results: {published.ref.digest} is the "
                 f"artifact, {published.other_digest} was set aside"
             )
+
+
+def with_spending(result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a stage with what endpoints were asked, and what that cost, among its metrics: gates can bound it."""
+    spent = {f"cost/{name}": result["cost"][name] for name in SPENDING if result["cost"].get(name) is not None}
+    return {**result, "metrics": {**(result["metrics"] or {}), **spent}} if spent else result
 
 
 def make_spec(call: StageCall, store: ArtifactStore, area: Path, force: bool = False) -> dict[str, Any]:

@@ -37,7 +37,9 @@ _WHEN = re.compile(r"-([0-9]{18,20})(?=[-.]|\Z)")
 _IN_STAGING = re.compile(
     r"payload|side|(spec|result|error|stat|manifest)(-[0-9]+)?\.(json|tmp)|\.(stat|manifest)\.json\.[0-9a-f]+"
 )
-_IN_ROWS = re.compile(r"batch-[0-9a-f]{32}\.json|\.batch-[0-9]+-[0-9a-f]+-[0-9a-f]{32}|\.now-[A-Za-z0-9_]+")
+_IN_ROWS = re.compile(
+    r"batch-[0-9a-f]{32}\.json|\.batch-[0-9]+-[0-9a-f]+-[0-9a-f]{32}|\.replies-[0-9a-f]+-[0-9]+-[0-9a-f]{8}\.jsonl|\.now-[A-Za-z0-9_]+"
+)
 _IN_ENCODED = re.compile(
     r"[a-z_]+-[0-9a-f]{32}-[0-9a-f]{64}\.arrow|\.encoding-[0-9]+-[0-9a-f]+-[a-z_]+-[0-9a-f]{32}-|\.now-[A-Za-z0-9_]+"
 )

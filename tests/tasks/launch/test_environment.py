@@ -129,3 +129,10 @@ def test_a_stages_process_has_no_secret_and_its_log_says_what_it_was_not_given(
         and "not given" in log
         and not any(value in log for value in ("user:word", "postgresql://"))
     )
+
+
+def test_a_stage_that_asks_another_machine_gets_the_proxies_and_no_token_of_the_hub():
+    given = {**SECRETS, "https_proxy": "http://proxy:1"}
+    passed = stage_environment(given, ("OPENAI_API_KEY",), proxies=True)
+    assert {"HTTPS_PROXY", "https_proxy", "OPENAI_API_KEY"} <= passed.keys() and "HF_TOKEN" not in passed
+    assert not {"HTTPS_PROXY", "OPENAI_API_KEY"} & stage_environment(given).keys()

@@ -1,0 +1,148 @@
+"""What the steps of a run will ask endpoints, and what that will cost at the prices given: said before it runs. Nothing is asked for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alignflow.data import catalogue
+from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, SampleConfig
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.server import ServerOptions
+from alignflow.data.estimate.tokens import rows_of
+from alignflow.flows.calls import Step
+from alignflow.flows.generators import server_options, servers_of, with_generators
+from alignflow.flows.graph import nodes
+from alignflow.flows.steps import Node
+from alignflow.tasks.launch.runtime import resolve_runtime
+from alignflow.tasks.store.artifact_store import ArtifactStore
+
+_WORDS_OF_A_QUESTION = 150  # tokens of a judge's prompt beside conversation and answers
+_ALL_PAIRS_UP_TO = 4  # answers of a prompt of which every pair is asked; see models/judges/pairing.py
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What one role of a step asks.
+
+    Attributes:
+        what: In words, for one prompt.
+        each: Requests for each prompt.
+        prompts: Prompts; None: not known yet.
+        asked_tokens: Most tokens of one question.
+        answered_tokens: Most tokens of one reply.
+    """
+
+    what: str
+    each: int
+    prompts: int | None
+    asked_tokens: int
+    answered_tokens: int
+
+
+def asked_lines(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore) -> list[str]:
+    """One line for each role of a step that is to run and asks an endpoint: questions, tokens, cost."""
+    device = resolve_runtime(recipe.engine).device
+    states = {step.name: step for step in steps}
+    statistics = _statistics(states.get("prepare"), store)
+    lines = []
+    for node in nodes(recipe):
+        if states[node.name].state in ("run", "after"):
+            config = with_generators(node.config, recipe.engine.generator, device)
+            known = list(_roles(config, recipe, statistics))
+            lines += [f"{node.name}: {_line(options, questions)}" for options, questions in known]
+            lines += _unknown(node, config, [options for options, _ in known])
+    return lines
+
+
+def _unknown(node: Node, config: Any, known: Sequence[ServerOptions]) -> list[str]:
+    """A line where a step asks endpoints in a way that nothing is known of beforehand, such as a judge as a reward."""
+    others = [options for _, options in servers_of(config, node.name) if options not in known]
+    return [f"{node.name}: asks {_who(options)} as it goes; how much is not known" for options in others]
+
+
+def _roles(config: Any, recipe: Recipe, statistics: Mapping[str, Any]) -> Iterator[tuple[ServerOptions, Questions]]:
+    if isinstance(config, SampleConfig) and (options := server_options(config.generator)):
+        prompts = _at_most(_number(statistics, "prompts"), config.max_prompts)
+        room = config.max_new_tokens + options.thinking_tokens
+        yield options, Questions("completions", config.n, prompts, _prompt_tokens(recipe, statistics), room)
+    elif isinstance(config, LabelConfig) and (options := server_options(config.judge.generator)):
+        yield options, _judged(config.judge, options, recipe, statistics)
+    elif isinstance(config, EvaluateConfig):
+        prompts = _at_most(_number(statistics, "evaluation"), config.max_prompts)
+        for judge in (config.labelling_judge, *config.judges):
+            if judge and (options := server_options(judge.generator)):
+                yield (
+                    options,
+                    _questions(judge, options, 2, prompts, _tokens_of_pair(recipe, statistics, config.max_new_tokens)),
+                )
+
+
+def _judged(judge: JudgeConfig, options: ServerOptions, recipe: Recipe, statistics: Mapping[str, Any]) -> Questions:
+    """Of a labelling: the recipe's own completions, or those that it samples."""
+    if recipe.data.completions or recipe.replace.sample:
+        prompts, answers = _number(statistics, "completions"), 2
+    else:
+        prompts, answers = _at_most(_number(statistics, "prompts"), recipe.sample.max_prompts), recipe.sample.n
+    return _questions(
+        judge, options, answers, prompts, _tokens_of_pair(recipe, statistics, recipe.sample.max_new_tokens)
+    )
+
+
+def _questions(judge: JudgeConfig, options: ServerOptions, answers: int, prompts: int | None, tokens: int) -> Questions:
+    pointwise = judge.name in catalogue.JUDGES and catalogue.JUDGES[judge.name].pointwise
+    pairs = answers * (answers - 1) // 2 if answers <= _ALL_PAIRS_UP_TO else 2 * answers
+    times = options.samples if options.logprobs == "never" else 1
+    what = f"{answers} answers" if pointwise else f"{pairs} pairs in both orders"
+    each = (answers if pointwise else 2 * pairs) * times
+    what += f", {times} samples each" if times > 1 else ""
+    return Questions(what, each, prompts, tokens, (1 if times == 1 else 8) + options.thinking_tokens)
+
+
+def _line(options: ServerOptions, asked: Questions) -> str:
+    who = _who(options)
+    if asked.prompts is None:
+        return f"{asked.each:,} requests to {who} for each prompt ({asked.what}); how many prompts there are is known once prepare has run"
+    number = asked.each * asked.prompts
+    given, got = number * asked.asked_tokens, number * asked.answered_tokens
+    line = f"about {number:,} requests to {who} ({asked.what}, {asked.prompts:,} prompts), at most about {given:,} tokens asked and {got:,} answered"
+    if options.price_per_million_input is not None and options.price_per_million_output is not None:
+        cost = (given * options.price_per_million_input + got * options.price_per_million_output) / _MILLION
+        line += f": {cost:,.2f} {options.currency}"
+        if options.max_cost is not None and cost > options.max_cost:
+            line += f", which may reach max_cost {options.max_cost:g}"
+    return line
+
+
+def _who(options: ServerOptions) -> str:
+    return options.model or "vLLM's server of the run"
+
+
+def _statistics(prepared: Step | None, store: ArtifactStore) -> Mapping[str, Any]:
+    """The statistics of `prepare`, where it has run."""
+    if prepared is None or prepared.state != "cached":
+        return {}
+    found: dict[str, Any] = json.loads((store.directory(prepared.key) / "payload" / "statistics.json").read_text())
+    return found
+
+
+def _number(statistics: Mapping[str, Any], kind: str) -> int | None:
+    return rows_of(statistics, kind, 0).number
+
+
+def _at_most(number: int | None, limit: int | None) -> int | None:
+    return number if limit is None or number is None else min(number, limit)
+
+
+def _prompt_tokens(recipe: Recipe, statistics: Mapping[str, Any]) -> int:
+    """Mean length of a prompt in the tokens of the run's tokenizer, where it is known; else the longest that is allowed."""
+    lengths = statistics.get("tables", {}).get("prompts", {}).get("lengths", {})
+    mean = next((found["mean"] for found in lengths.values() if found.get("mean")), None)
+    return round(mean) if mean else recipe.data.max_prompt_length
+
+
+def _tokens_of_pair(recipe: Recipe, statistics: Mapping[str, Any], longest: int) -> int:
+    return _WORDS_OF_A_QUESTION + _prompt_tokens(recipe, statistics) + 2 * longest
