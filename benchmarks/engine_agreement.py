@@ -9,8 +9,10 @@ judge `llm`. The first engine is what the others are compared with. The start of
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -41,7 +43,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     rows = read_pairs(given.pairs, given.columns.split(","), given.rows)
-    found = {name: measure(name, rows, given) for name in given.engines.split(",")}
+    with contextlib.redirect_stdout(sys.stderr):  # engines say what they do
+        found = {name: measure(name, rows, given) for name in given.engines.split(",")}
     first, *others = found
     report: dict[str, Any] = {
         name: {key: value for key, value in each.items() if key != "labels"} for name, each in found.items()
