@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from alignflow.data.adapters import is_adapter
 from alignflow.data.chat_templates import asks_for_date, with_date
@@ -182,7 +183,7 @@ def local_directory(path: Path) -> Path:
 
 def dated_template(model: Path, run: Run) -> list[str]:
     """Arguments for a chat template that writes a fixed date, where the model's own writes today's: questions must not change every day."""
-    text = ""
+    text: Any = ""
     with contextlib.suppress(OSError, ValueError):
         file = model / "chat_template.jinja"
         settings = {} if file.exists() else json.loads((model / "tokenizer_config.json").read_text())
