@@ -13,7 +13,7 @@ STATISTICS = {
     "judged": 12,
     "dropped": {"tie": 2},
     "flips": NONE,
-    "first_seat": HALF,
+    "first_position": HALF,
     "longer_wins": HALF,
     "labellers": {"human": 3, "llm": 7},
 }
