@@ -75,8 +75,17 @@ def _recorded(config: JudgeEvalConfig, path: str, run: Run) -> dict[str, float |
     found = recorded_replies(read_rows(SourceConfig(path=path)), path)
     reports, rows = [], []
     metrics: dict[str, float | None] = {}
+    dropped = next(iter(found.values())).dropped  # of the whole file
+    if dropped:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
+        run.warn(f"{sum(dropped.values())} rows of recorded replies were left out: {reasons}")
     for name, replies in found.items():
-        data = {"source": Path(path).name, "replies": replies.read, "parsed_from_text": replies.parsed}
+        data = {
+            "source": Path(path).name,
+            "replies": replies.read,
+            "parsed_from_text": replies.parsed,
+            "dropped": dict(sorted(replies.dropped.items())),
+        }
         report = judge_report(replies.outcomes, name, family=config.family_of_judge, more={"data": data})
         reports.append(report)
         rows += _rows(replies.outcomes, None)
