@@ -11,7 +11,7 @@ from typing import Any
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DataError
-from alignflow.data.judging.outcomes import settled, side
+from alignflow.data.judging.outcomes import settled
 from alignflow.data.records import row_id, user
 from alignflow.data.sources import comparison, trl, votes
 from alignflow.data.sources.base import BrokenLine, Messages, Row, RowError, number
@@ -188,7 +188,7 @@ def _voted(row: Row) -> GoldPair:
     if found == 0.5 and any(vote.share != 0.5 for vote in given):
         raise RowError("annotators_disagree")
     families = (str(row.get("model_a") or ""), str(row.get("model_b") or ""))
-    return GoldPair(row_id("prompt", prompt), prompt, (first, second), side(found), families)
+    return GoldPair(row_id("prompt", prompt), prompt, (first, second), found if found == 0.5 else float(found > 0.5), families)
 
 
 def _asked(row: Row, one: str, other: str) -> tuple[Messages, tuple[str, str]]:
