@@ -40,7 +40,7 @@ COLUMNS: Mapping[str, str] = {
     "score_rejected": "score of the rejected answer",
     "judge": "who labelled: a judge, `human` or `human:ANNOTATOR`",
     "principle": "what the judge went by",
-    "rationale": "why, in the judge's words",
+    "rationale": "why, in the judge's words; chosen was shown first",
     "weight": "what the row counts in a loss; none: 1",
     "confidence": "how sure the labeller is, 0 to 1",
     "p_given": "P(chosen is better) as asked with chosen first",

@@ -11,8 +11,9 @@ from typing import Any
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DataError
+from alignflow.data.judging.outcomes import settled
 from alignflow.data.records import row_id, user
-from alignflow.data.sources import comparison, trl
+from alignflow.data.sources import comparison, trl, votes
 from alignflow.data.sources.base import BrokenLine, Messages, Row, RowError, number
 from alignflow.data.sources.columns import renamed
 from alignflow.data.sources.conversations import prompt_of
@@ -128,6 +129,9 @@ def _of_source(source: SourceConfig) -> GoldSet:
 
 def _take(row: Row, found: GoldSet, single: dict[str, tuple[Messages, list[str], list[float]]]) -> None:
     """One row of any shape; single answers of one prompt are gathered. Raises RowError."""
+    if any(isinstance(row.get(name), list) for name in ("votes", "annotations")) and votes.is_votes(row):
+        found.pairs.append(_voted(row))
+        return
     for one, other in SIDES:
         if row.get(one) is not None and row.get(other) is not None:
             found.pairs.append(_compared(row, one, other))
@@ -174,6 +178,17 @@ def _compared(row: Row, one: str, other: str) -> GoldPair:
     if families == ("", "") and len(names) == 2:
         families = (names[0], names[1])
     return GoldPair(row_id("prompt", prompt), prompt, answers, _preference(row), families)
+
+
+def _voted(row: Row) -> GoldPair:
+    """A row of the format `votes`, as `alignflow annotate --export` writes it: what most of the people said; equal shares are no gold
+    label, since nobody called it a tie."""
+    (prompt, first, second), given = votes.two_answers(row), votes.votes_of(row)
+    found = settled(votes.share(given))
+    if found == 0.5 and any(vote.share != 0.5 for vote in given):
+        raise RowError("annotators_disagree")
+    families = (str(row.get("model_a") or ""), str(row.get("model_b") or ""))
+    return GoldPair(row_id("prompt", prompt), prompt, (first, second), found if found == 0.5 else float(found > 0.5), families)
 
 
 def _asked(row: Row, one: str, other: str) -> tuple[Messages, tuple[str, str]]:

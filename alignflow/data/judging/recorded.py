@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alignflow.data.errors import DataError
 from alignflow.data.judging.gold import FIRST, GOLD, SECOND, TIES
 from alignflow.data.judging.outcomes import Outcome
 from alignflow.data.records import row_id
-from alignflow.data.sources.base import BrokenLine, Row, flag, number
+from alignflow.data.sources.base import BrokenLine, Row, RowError, flag, probability
 
-NO_REPLY, NOT_UNDERSTOOD = "no reply", "reply not understood"
+NO_REPLY, NOT_UNDERSTOOD, REPEATED = "no reply", "reply not understood", "second reply on a pair in the same order"
 WHO = ("judge", "template")
 """Columns whose values together name a judge; each judge has a report of its own."""
 _LETTER = r"(?:output|response|answer|assistant|option|choice)?\s*[\(\[\"'*]*\b([ab12])\b[\)\]\"'*]*"
@@ -38,11 +38,13 @@ class Replies:
         outcomes: One for each pair.
         read: Replies that were read.
         parsed: Replies whose verdict was read from their text, since no column says it.
+        dropped: Reason -> rows of the file, of whatever judge, that are left out.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     read: int = 0
     parsed: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def recorded_replies(rows: Iterable[Row | BrokenLine], where: str) -> dict[str, Replies]:
@@ -65,17 +67,28 @@ def recorded_replies(rows: Iterable[Row | BrokenLine], where: str) -> dict[str, 
             problems["no winner, probability or completion"] += 1
             continue
         who = " ".join(str(row[name]) for name in WHO if row.get(name) is not None) or "recorded"
-        seen[who][_pair(row)][bool(flag(row.get("swapped")))] = row
+        try:
+            pair, swapped = _pair(row), bool(flag(row.get("swapped")))
+            probability(row.get("probability"))
+        except RowError as error:
+            problems[error.reason.replace("_", " ")] += 1
+            continue
+        problems[REPEATED] += swapped in seen[who][pair]
+        seen[who][pair].setdefault(swapped, row)
+    problems = +problems  # without the reasons that nothing was left out for
     if not seen:
         reasons = ", ".join(f"{reason} {count}" for reason, count in problems.items()) or "no rows"
         raise DataError(
             f"no recorded reply ({reasons})", where=where, do="give judge, index, swapped, winner, human_preference"
         )
-    return {who: _replies(pairs) for who, pairs in sorted(seen.items())}
+    return {who: replace(_replies(pairs), dropped=dict(problems)) for who, pairs in sorted(seen.items())}
 
 
 def _pair(row: Row) -> str:
+    """The name of the pair that a reply is about; raises RowError for a row that names none."""
     name = next((row[column] for column in ("index", "id", "prompt") if row.get(column) is not None), None)
+    if name is None:
+        raise RowError("no_index_id_or_prompt")
     return row_id("recorded", row.get("subset"), name)
 
 
@@ -104,8 +117,8 @@ def _replies(pairs: dict[str, dict[bool, Row]]) -> Replies:
 
 def _order(row: Row, swapped: bool, found: Replies) -> tuple[float | None, str]:
     """P(first answer of the pair is better) in one order, and why there is none."""
-    if (probability := number(row.get("probability"))) is not None:
-        return probability, ""
+    if (told := probability(row.get("probability"))) is not None:
+        return told, ""
     if "winner" in row:
         side = side_of(row["winner"])
         reply = row.get("completion")

@@ -1,4 +1,4 @@
-"""The table of all verdicts of a judge, labels or not: what it said in each order, before and after calibration."""
+"""The table of all verdicts of a judge or several, labels or not: what it said in each order, before and after calibration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 VERDICTS = pa.schema(
     [
         ("id", pa.string()),  # of the prompt
+        ("judge", pa.string()),  # whose verdict: a file of recorded replies may have several
         (
             "first",
             pa.int32(),

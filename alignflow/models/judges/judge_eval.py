@@ -23,7 +23,7 @@ from alignflow.data.records import row_id
 from alignflow.data.run import Run, write_json
 from alignflow.data.sources.reading import read_rows
 from alignflow.models.generation.journal import RowJournal
-from alignflow.models.judges.asking import judge_identity, outcome_of, packed, unpacked
+from alignflow.models.judges.asking import judge_identity, outcome_of, packed, said, unpacked
 from alignflow.models.judges.assessments import packed_assessments, unpacked_assessments
 from alignflow.models.judges.base import Candidate, Judge, Verdict, assess, make_judge, verdict_of_assessments
 from alignflow.models.judges.injections import moved_by_injections
@@ -63,7 +63,8 @@ def judge_eval(
         outcomes, short(config.judge.name), pointwise=pointwise, family=config.family_of_judge, more=more
     )
     write_json(run.out / CALIBRATION_FILE, fitted)
-    write_verdicts(_rows(outcomes, fitted), run.out)
+    rows = _rows(outcomes, fitted, short(config.judge.name))
+    write_verdicts(({**row, **said(verdict)} for row, verdict in zip(rows, verdicts, strict=True)), run.out)
     write_report([report], run, cost={"seconds": time.monotonic() - began, "asked": run.computed, "usage": usage})
     _say_dropped(gold, run)
     warn_of(report, run)
@@ -75,11 +76,20 @@ def _recorded(config: JudgeEvalConfig, path: str, run: Run) -> dict[str, float |
     found = recorded_replies(read_rows(SourceConfig(path=path)), path)
     reports, rows = [], []
     metrics: dict[str, float | None] = {}
+    dropped = next(iter(found.values())).dropped  # of the whole file
+    if dropped:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
+        run.warn(f"{sum(dropped.values())} rows of recorded replies were left out: {reasons}")
     for name, replies in found.items():
-        data = {"source": Path(path).name, "replies": replies.read, "parsed_from_text": replies.parsed}
+        data = {
+            "source": Path(path).name,
+            "replies": replies.read,
+            "parsed_from_text": replies.parsed,
+            "dropped": dict(sorted(replies.dropped.items())),
+        }
         report = judge_report(replies.outcomes, name, family=config.family_of_judge, more={"data": data})
         reports.append(report)
-        rows += _rows(replies.outcomes, None)
+        rows += _rows(replies.outcomes, None, name)
         start = f"{name}/" if len(found) > 1 else ""
         metrics |= {f"{start}{metric}": value for metric, value in report_metrics(report).items()}
         if len(found) == 1:
@@ -103,11 +113,12 @@ def _asked(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> tu
     asked = [candidate for pair in pairs for candidate in pair] + single
     ids = [row_id("judge_eval", who, candidate.prompt, candidate.text) for candidate in asked]
     results = journal.compute(ids, config.batch_size, _scorer(judge, asked, run), _progress(run, "answers"))
-    said = [unpacked_assessments(result)[0] for result in results]
+    assessed = [unpacked_assessments(result)[0] for result in results]
     found = [
-        verdict_of_assessments(judge, pair, (said[2 * place], said[2 * place + 1])) for place, pair in enumerate(pairs)
+        verdict_of_assessments(judge, pair, (assessed[2 * place], assessed[2 * place + 1]))
+        for place, pair in enumerate(pairs)
     ]
-    return found, [each.score for each in said[2 * len(pairs) :]]
+    return found, [each.score for each in assessed[2 * len(pairs) :]]
 
 
 def _comparer(judge: Judge, pairs: Sequence[Pair], run: Run) -> Callable[[list[int]], list[Any]]:
@@ -152,7 +163,7 @@ def _outcome(verdict: Verdict, pair: GoldPair) -> Outcome:
     return outcome_of(verdict, pair.row, pair.answers, gold=pair.gold, families=pair.families)
 
 
-def _rows(outcomes: Sequence[Outcome], fitted: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _rows(outcomes: Sequence[Outcome], fitted: Mapping[str, Any] | None, judge: str) -> list[dict[str, Any]]:
     """Rows of the table of verdicts; where a fit is used, what it makes of each, beside what the judge said."""
     fit = Calibration(fitted["slope"], fitted["bias"]) if fitted and fitted["used"] else None
     rows = []
@@ -162,6 +173,7 @@ def _rows(outcomes: Sequence[Outcome], fitted: Mapping[str, Any] | None) -> list
         rows.append(
             {
                 "id": outcome.row,
+                "judge": judge,
                 "probability": shown.probability,
                 "given": shown.orders[0],
                 "swapped": shown.orders[1],

@@ -66,10 +66,10 @@ def label(  # noqa: PLR0913 (an input of the stage each)
     seconds = time.monotonic() - began
     if fitted is not None and not fitted["used"]:
         run.warn(f"the labels are not calibrated: {fitted['why']}")
-    statistics = label_statistics(labelled)
+    statistics, name = label_statistics(labelled), short(config.judge.name)
     report = judge_report(
         [_outcome(prompt, pair) for prompt in labelled for pair in prompt.judged],
-        short(config.judge.name),
+        name,
         pointwise=pointwise,
         more={"fitted": fitted},
     )
@@ -78,7 +78,7 @@ def label(  # noqa: PLR0913 (an input of the stage each)
     _check_labels(statistics, report, config)
     write_json(run.out / "statistics.json", statistics)
     write_label_card(config, fingerprint, {**report, **statistics}, run.out, completions, preferences)
-    write_verdicts((_verdict_row(prompt, pair) for prompt in labelled for pair in prompt.judged), run.out)
+    write_verdicts((_verdict_row(prompt, pair, name) for prompt in labelled for pair in prompt.judged), run.out)
     write_assessments(labelled, run)
     write_report([report], run, cost={"seconds": seconds, "asked": run.computed, "usage": usage})
     _warn(statistics, report, run)
@@ -190,11 +190,12 @@ def _outcome(prompt: LabelledPrompt, pair: JudgedPair) -> Outcome:
     return outcome_of(pair.verdict, prompt.row["id"], (texts[pair.first], texts[pair.second]))
 
 
-def _verdict_row(prompt: LabelledPrompt, pair: JudgedPair) -> dict[str, Any]:
+def _verdict_row(prompt: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[str, Any]:
     (given, swapped), masses = pair.verdict.orders, pair.verdict.masses
     raw_given, raw_swapped = pair.raw.orders if pair.raw else (None, None)
     return {
         "id": prompt.row["id"],
+        "judge": judge,
         "first": pair.first,
         "second": pair.second,
         "probability": pair.verdict.probability,

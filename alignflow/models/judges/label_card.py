@@ -42,8 +42,9 @@ def _facts(config: LabelConfig, fingerprint: str, statistics: Mapping[str, Any])
     judge, name = config.judge, short(config.judge.name)
     facts = {"judge": f"{name}, {_version(judge.name)}"}
     if judge.options:
-        options = {option: _without_place(value) for option, value in judge.options.items()}
-        facts["options of the judge"] = json.dumps(options, sort_keys=True, ensure_ascii=False, default=str)
+        facts["options of the judge"] = json.dumps(
+            _without_place(judge.options), sort_keys=True, ensure_ascii=False, default=str
+        )
     if engine := generator_identity(judge.generator):
         facts["engine of the judge"] = json.dumps(engine, sort_keys=True, default=str)
     if fingerprint:
@@ -71,6 +72,10 @@ def _version(judge: str) -> str:
 
 def _without_place(value: Any) -> Any:
     """An option as the card shows it: a place of a file or model is not in the key, and may not be in what the key stands for."""
+    if isinstance(value, Mapping):
+        return {name: _without_place(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):  # the members of a jury have options of their own
+        return [_without_place(each) for each in value]
     is_place = isinstance(value, str) and (os.sep in value or Path(value).suffix != "" or Path(value).exists())
     return "(its content)" if is_place else value
 

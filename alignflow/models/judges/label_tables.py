@@ -66,7 +66,7 @@ def _preference(labelled: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[
         "score_rejected": labelled.scores[pair.rejected],
         "judge": judge,
         "principle": pair.verdict.principle or None,
-        "rationale": next(filter(None, pair.verdict.rationales), None),
+        "rationale": pair.verdict.rationales[0 if pair.chosen == pair.first else 1] or None,
         **_orders(pair),
     }
 

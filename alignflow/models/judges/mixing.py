@@ -16,7 +16,7 @@ from alignflow.data.agreement import kappa_figures
 from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.intervals import rate
 from alignflow.data.records import pair_key, read_table, row_id
-from alignflow.models.judges.pairing import TIE, JudgedPair, is_label_held_out
+from alignflow.models.judges.pairing import REPEATED, TIE, JudgedPair, is_label_held_out
 
 Row = dict[str, Any]
 LOW_CONFIDENCE = "low confidence"
@@ -61,21 +61,29 @@ def mixed(judged: Sequence[tuple[Row, bool]], given: Sequence[Row], config: Labe
 
     Judged pairs keep their order; a pair that both have labelled stands where the judge's stood.
     """
-    left = {key_of(row)[0]: row for row in (_weighed(row, config.given_weight) for row in given)}
+    of_people = {key_of(row)[0]: row for row in (_weighed(row, config.given_weight) for row in given)}
     found, both, changed = Mixed(), 0, 0
+    met: set[str] = set()
     for row, held_out in judged:
-        own = left.pop(key_of(row)[0], None)
+        key, turned = key_of(row)
+        own = of_people.get(key)
         if own is not None:
+            if key in met:  # texts that differ in spaces or letter case alone are one pair for people
+                found.dropped[REPEATED] += 1
+                continue
+            met.add(key)
             both += 1
             joined = own if config.mix == "override" else join(row, own)
-            changed += joined is not None and joined["chosen"] != row["chosen"]
+            changed += joined is not None and key_of(joined)[1] != turned
             if joined is None:
                 found.dropped[TIE] += 1
                 continue
             row = joined
         _add(found, row, held_out, config.min_confidence)
-    for row in left.values():
+    found.dropped[REPEATED] += len(given) - len(of_people)
+    for row in (row for key, row in of_people.items() if key not in met):
         _add(found, row, is_label_held_out(row["prompt"], config.heldout_fraction), config.min_confidence)
+    found.dropped = +found.dropped  # without the reasons that nothing was left out for
     found.counts = {"judged": len(judged), "given": len(given), "both": both, "changed": changed}
     return found
 
@@ -118,6 +126,9 @@ def join(row: Row, given: Row) -> Row | None:
         "judge": f"{row['judge']}+{given['judge'] or 'unknown'}",
         "weight": sum(weights),
         "confidence": None,
+        "rationale": better.get("rationale")
+        if better is row or better is given
+        else None,  # of a turned row: for the other side
         "p_given": None,
         "p_swapped": None,
     }

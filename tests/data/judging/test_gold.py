@@ -57,6 +57,17 @@ def test_shapes_of_known_sets(tmp_path, row, gold):
     assert pair.gold == gold and pair.answers == ("one", "two") and pair.prompt[-1]["content"] == "Why?"
 
 
+def test_votes_as_annotate_exports_them_are_gold(tmp_path):
+    def row(*said):
+        votes = [{"annotator": str(place), "preference": word} for place, word in enumerate(said)]
+        return {"prompt": [TURN], "response_a": "one", "response_b": "two", "votes": votes}
+
+    found = read(tmp_path, row("a"), row("b", "b", "a"), row("tie", "tie"), row("a", "b"), row("maybe"))
+    assert [pair.gold for pair in found.pairs] == [1.0, 0.0, 0.5]
+    assert found.pairs[0].answers == ("one", "two") and found.pairs[0].prompt == [TURN]
+    assert found.dropped == {"annotators disagree": 1, "unknown verdict": 1}
+
+
 def test_writers_of_the_answers_are_known_where_the_row_says(tmp_path):
     (pair,) = read(tmp_path, {**MT, "winner": "model_a"}).pairs
     assert pair.families == ("gpt-4", "llama")

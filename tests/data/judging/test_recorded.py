@@ -9,7 +9,7 @@ import pytest
 from alignflow.data.agreement import cohen_kappa
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DataError
-from alignflow.data.judging.recorded import NO_REPLY, NOT_UNDERSTOOD, recorded_replies, verdict_in
+from alignflow.data.judging.recorded import NO_REPLY, NOT_UNDERSTOOD, REPEATED, recorded_replies, verdict_in
 from alignflow.data.judging.report import judge_report
 from alignflow.data.sources.reading import read_rows
 
@@ -44,6 +44,20 @@ def test_a_verdict_in_a_text_speaks_of_seats_and_one_in_a_column_of_the_pair():
     told = rows({"index": 0, "swapped": False, "winner": "1"}, {"index": 0, "swapped": True, "winner": "1"})
     (by_column,) = recorded_replies(told, "x")["j"].outcomes
     assert by_column.orders == (1.0, 1.0) and by_column.choice == by_column.gold == 1.0
+
+
+def test_rows_that_cannot_be_counted_are_left_out_and_said():
+    said = rows(
+        {"winner": "a"},  # of which pair?
+        {"winner": "b"},
+        {"index": 0, "swapped": "perhaps", "winner": "a"},
+        {"index": 0, "probability": 7},
+        {"index": 1, "swapped": False, "winner": "a"},
+        {"index": 1, "swapped": False, "winner": "b"},
+    )
+    found = recorded_replies(said, "x")["j"]
+    assert [one.probability for one in found.outcomes] == [1.0] and found.read == 1
+    assert found.dropped == {"no index id or prompt": 2, "not a boolean": 1, "no probability": 1, REPEATED: 1}
 
 
 def test_probabilities_are_averaged():

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from alignflow.data.records import row_id, user
 from alignflow.data.run import Run, Runtime
 from alignflow.models.judges import judge_eval as module
 from alignflow.models.judges.base import PointwiseJudge, Verdict, sigmoid
+from alignflow.models.judges.injections import INJECTIONS
 
 RECORDED = Path(__file__).parents[2] / "data" / "judging" / "recorded_judge.jsonl"
 
@@ -105,9 +107,24 @@ def test_what_was_asked_is_not_asked_again_and_the_bytes_are_the_same(tmp_path, 
     for run in runs:
         measured(judge, gold(), tmp_path, run, monkeypatch, batch_size=7, injections=0)
     first, second = ({path.name: path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs)
-    assert judge.asked == 120 and first == second
+    assert (
+        judge.asked == 120 + 20 * (1 + len(INJECTIONS)) and first == second
+    )  # each pair, and 20 of them with injections
     assert set(first) == {"judge_report.json", "verdicts.parquet", "calibration.json"}
     assert (runs[0].side / "judge_report.html").is_file()
+
+
+def test_what_the_judge_wrote_stands_in_the_table_of_verdicts(tmp_path, make_run, monkeypatch):
+    class Writes(Seated):
+        def compare(self, pairs):
+            more = {"rationales": ("A is better", "B is better"), "principle": "honest", "parts": {"honest": 0.9}}
+            return [replace(verdict, **more) for verdict in super().compare(pairs)]
+
+    run = make_run()
+    measured(Writes(), gold(2), tmp_path, run, monkeypatch)
+    row = pq.read_table(run.out / "verdicts.parquet").to_pylist()[0]
+    assert (row["rationale_given"], row["rationale_swapped"]) == ("A is better", "B is better")
+    assert (row["judge"], row["principle"], row["parts"]) == ("rubric", "honest", '{"honest": 0.9}')
 
 
 def test_a_biased_judge_is_calibrated_and_the_raw_orders_are_kept(tmp_path, make_run, monkeypatch):
@@ -158,4 +175,6 @@ def test_recorded_replies_ask_no_judge(make_run):
     run = make_run()
     metrics = module.judge_eval(JudgeEvalConfig(recorded=str(RECORDED)), run=run)
     (report,) = json.loads((run.out / "judge_report.json").read_text())["reports"]
+    rows = pq.read_table(run.out / "verdicts.parquet").to_pylist()
+    assert {row["judge"] for row in rows} == {"small plain"} and len(rows) == 4
     assert report["judge"] == "small plain" and metrics["pairs"] == 4.0 and metrics["abstentions"] == 0.25

@@ -54,5 +54,7 @@ def test_it_tells_how_far_people_agree_where_they_labelled_too(tmp_path):
 
 @pytest.mark.parametrize("place", ["/home/me/model", "prompts/mine.j2", "mine.j2"])
 def test_no_place_of_a_file_is_in_it(place, tmp_path):
+    of_member = {"judges": [{"name": "llm", "options": {"model": place}}]}
+    assert place not in card(tmp_path / "jury", of_member)
     text = card(tmp_path, {"prompt": place, "max_length": 512})
     assert place not in text and "(its content)" in text and "512" in text

@@ -28,6 +28,11 @@ def test_both_orders_are_told_from_the_side_of_the_chosen_answer(new_run):
     )
 
 
+def test_the_rationale_is_the_one_that_was_written_with_the_chosen_answer_first(new_run):
+    _, (row,) = written(Verdict(0.2, orders=(0.1, 0.3), rationales=("B wins", "A wins")), new_run())
+    assert row["rationale"] == "A wins" and row["chosen"][0]["content"] == "two"
+
+
 def test_scores_have_no_orders_and_what_is_missing_is_null(new_run):
     _, (row,) = written(Verdict(0.8, scores=(2.0, 1.0), orders=(0.8, 0.8)), new_run())
     assert row["judge"] == "rubric" and row["soft_label"] == 0.8

@@ -53,6 +53,24 @@ def test_override_lets_the_label_of_people_stand_and_counts_what_changed():
     assert found.statistics()["labellers"] == {"human": 2, "human:anna": 1, "llm": 1}
 
 
+def test_every_judged_row_of_a_pair_gives_way_to_the_label_of_people():
+    judged = [(pair("p", "a", "b"), False), (pair("p", "A", "b "), False)]
+    found = mixed(judged, [pair("p", "b", "a", judge="human")], config())
+    assert [row["judge"] for row in found.train] == ["human"] and found.dropped == {"repeated pair": 1}
+    assert found.counts == {"judged": 2, "given": 1, "both": 1, "changed": 1}
+
+
+def test_the_same_choice_in_another_spelling_changes_nothing():
+    found = mixed([(pair("p", "a", "b"), False)], [pair("p", "A ", "b", judge="human")], config())
+    assert found.counts["both"] == 1 and found.counts["changed"] == 0
+
+
+def test_a_rationale_for_the_side_that_lost_is_not_kept():
+    row = {**pair("p", "a", "b"), "soft_label": 0.6, "rationale": "a is better"}
+    turned = join(row, {**pair("p", "a", "b", judge="human"), "soft_label": 0.1})
+    assert turned["chosen"] == assistant("b") and turned["rationale"] is None
+
+
 def test_no_prompt_of_people_stands_on_both_sides():
     people = [pair(f"prompt {number}", "a", "b", judge="human") for number in range(200)]
     found = mixed([], people, config(heldout_fraction=0.3))
