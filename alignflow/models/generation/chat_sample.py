@@ -15,6 +15,7 @@ from alignflow.data.run import Run
 from alignflow.models.generation.base import generator_identity, row_seed
 from alignflow.models.generation.chat import ChatEngine, ChatReply, ChatRequest, make_chat_engine
 from alignflow.models.generation.journal import RowWork
+from alignflow.models.generation.named_models import named_models
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,12 @@ def chat_sampling(
             run.warn(
                 f"the completions are those of the model behind the endpoint ({engine.identity}), not of the policy"
             )
-        tasks = [_task(config, engine, row, rows[row], index) for row in range(len(rows)) for index in range(config.n)]
+        settings = _settings(config)
+        tasks = [
+            _task(config, settings, engine, row, rows[row], index)
+            for row in range(len(rows))
+            for index in range(config.n)
+        ]
         yield (
             tasks,
             RowWork(
@@ -53,9 +59,17 @@ def chat_sampling(
         )
 
 
-def _task(config: SampleConfig, engine: ChatEngine, number: int, row: dict[str, Any], index: int) -> ChatTask:
+def _settings(config: SampleConfig) -> dict[str, Any]:
+    """What a completion's id holds beside its prompt and the engine's model."""
+    assert config.generator is not None
     settings = config.model_dump(include={"max_new_tokens", "temperature", "top_p", "top_k", "seed"})
-    settings |= generator_identity(config.generator)
+    models = named_models(config.generator)
+    return {**settings, **generator_identity(config.generator), **({"models": models} if models else {})}
+
+
+def _task(
+    config: SampleConfig, settings: dict[str, Any], engine: ChatEngine, number: int, row: dict[str, Any], index: int
+) -> ChatTask:
     request = ChatRequest(
         tuple({"role": message["role"], "content": message["content"]} for message in row["prompt"]),
         config.max_new_tokens,
