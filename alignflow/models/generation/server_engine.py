@@ -53,7 +53,11 @@ class ServerEngine:
         self._served = Path(options.serve.path) if options.serve and options.serve.path else path
         # What a judge asks is keyed by its model: served or not, one model is asked the same and gives the same labels.
         self.identity = model_identity(self._served) if options.serve else f"server:{options.model}:{options.label}"
-        self._known_as = f"served:{self.identity or content_outside(self._served)}" if options.serve else self.identity
+        self._known_as = (
+            f"served:{self.identity or content_outside(self._served)}"
+            if options.serve
+            else canonical_json(["server", options.model, options.label])
+        )
         self.usage = Usage(options, run.shares)
         self._journal = ReplyJournal(run.rows, run.note)
         self._limit = _limit_of(options, run.shares, self._timing)
