@@ -12,6 +12,7 @@ from alignflow.data.configs.generation import SampleConfig
 from alignflow.data.errors import DataError, ModelError
 from alignflow.data.records import row_id
 from alignflow.data.run import Run
+from alignflow.data.tools import is_structured
 from alignflow.models.generation.base import generator_identity, row_seed
 from alignflow.models.generation.chat import ChatEngine, ChatReply, ChatRequest, make_chat_engine
 from alignflow.models.generation.journal import RowWork
@@ -34,9 +35,10 @@ def chat_sampling(
     """The completions to ask for, and the work that asks for them.
 
     The endpoint renders and counts: `max_prompt_length` and `truncate` are not applied, and a prompt that it refuses as too long is an
-    error. Where the model is another than `policy`, the run says so: the completions are off-policy.
+    error; so is one with tools. Where the model is another than `policy`, the run says so: the completions are off-policy.
     """
     assert config.generator is not None
+    _check_texts(rows)
     with closing(make_chat_engine(policy, config.generator, run)) as engine:
         if engine.identity.startswith("server:"):
             run.warn(
@@ -57,6 +59,17 @@ def chat_sampling(
                 lambda done, total: run.progress(done, total, "completions"),
             ),
         )
+
+
+def _check_texts(rows: Sequence[dict[str, Any]]) -> None:
+    """Refuse what would not reach the endpoint: a request has texts alone."""
+    for row in rows:
+        if is_structured(row["prompt"]):
+            raise DataError(
+                "a prompt with tools, calls of tools or thinking, and an endpoint is sent texts alone",
+                where=f"row {row['id']}",
+                do="sample with transformers or vllm, or leave such prompts out",
+            )
 
 
 def _settings(config: SampleConfig) -> dict[str, Any]:
