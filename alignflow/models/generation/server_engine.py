@@ -300,10 +300,16 @@ def api_key(options: ServerOptions) -> str:
 
 
 def _limit_of(options: ServerOptions, shares: int, timing: Timing) -> RateLimit:
-    """The limit of one of `shares` processes that ask at once."""
+    """The limit of one of `shares` processes that ask at once; raises RecipeError where there is less than one request for each."""
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        if (most := getattr(options, name)) is not None and most < shares:
+            raise RecipeError(
+                f"{most} a minute, and {shares} shards that each ask at least once",
+                where=f"generator.options.{name}",
+                do="lower the stage's shards, or raise the limit",
+            )
     requests, tokens = (
-        None if most is None else max(1, most // shares)
-        for most in (options.requests_per_minute, options.tokens_per_minute)
+        None if most is None else most // shares for most in (options.requests_per_minute, options.tokens_per_minute)
     )
     return RateLimit(requests, tokens, timing.clock)
 
