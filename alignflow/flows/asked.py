@@ -97,8 +97,8 @@ def _roles(config: Any, recipe: Recipe, statistics: Mapping[str, Any]) -> Iterat
     elif isinstance(config, EvaluateConfig):
         prompts = _at_most(_number(statistics, "evaluation"), config.max_prompts)
         tokens = _tokens_of_pair(recipe, statistics, config.max_new_tokens)
-        for judge in (config.labelling_judge, *config.judges):
-            for member in members_of(judge) if judge else ():
+        for judge in filter(None, (config.labelling_judge, *config.judges)):
+            for member in members_of(judge):
                 if options := server_options(member.generator):
                     yield options, _questions(member, options, 2, prompts, tokens)
 
