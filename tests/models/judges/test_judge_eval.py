@@ -138,6 +138,13 @@ def test_a_biased_judge_is_calibrated_and_the_raw_orders_are_kept(tmp_path, make
     assert row["raw_given"] > 0.5 > row["raw_swapped"] and (row["given"] - 0.5) * (row["swapped"] - 0.5) > 0
 
 
+def test_nothing_is_said_of_the_seats_of_a_jury(tmp_path, make_run, monkeypatch):
+    judge = Seated()
+    judge.seats = False
+    metrics, report = measured(judge, gold(), tmp_path, make_run(), monkeypatch)
+    assert metrics["flip_rate"] is None and report["first_position"]["trials"] == 120 == report["decided"]
+
+
 def test_scores_of_people_are_compared_with_scores_of_the_judge(tmp_path, make_run, monkeypatch):
     rows = [
         {"prompt": f"Why {n}?", "completions": ["x" * k for k in (1, 3, 2)], "scores": [1, 3, 2]} for n in range(20)
