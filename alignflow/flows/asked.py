@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from alignflow.data import catalogue
+from alignflow.data.binding import members_of, parsed_options
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, SampleConfig
+from alignflow.data.configs.judges import AdditiveOptions, ChecklistOptions, ConstitutionalOptions, RatingOptions
+from alignflow.data.configs.options import LLMJudgeOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.server import ServerOptions
 from alignflow.data.estimate.tokens import rows_of
+from alignflow.data.principle_files import read_principles
 from alignflow.flows.calls import Step
 from alignflow.flows.generators import server_options, servers_of, with_generators
 from alignflow.flows.graph import nodes
@@ -25,22 +29,38 @@ _MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
+class Requests:
+    """Requests of one kind that a role sends for each prompt.
+
+    Attributes:
+        each: How many.
+        asked_tokens: Most tokens of one question.
+        answered_tokens: Most tokens of one reply.
+    """
+
+    each: int
+    asked_tokens: int
+    answered_tokens: int
+
+
+@dataclass(frozen=True)
 class Questions:
     """What one role of a step asks.
 
     Attributes:
         what: In words, for one prompt.
-        each: Requests for each prompt.
+        requests: Of each kind.
         prompts: Prompts; None: not known yet.
-        asked_tokens: Most tokens of one question.
-        answered_tokens: Most tokens of one reply.
     """
 
     what: str
-    each: int
+    requests: tuple[Requests, ...]
     prompts: int | None
-    asked_tokens: int
-    answered_tokens: int
+
+    @property
+    def each(self) -> int:
+        """Requests for each prompt."""
+        return sum(kind.each for kind in self.requests)
 
 
 def asked_lines(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore) -> list[str]:
@@ -68,17 +88,19 @@ def _roles(config: Any, recipe: Recipe, statistics: Mapping[str, Any]) -> Iterat
     if isinstance(config, SampleConfig) and (options := server_options(config.generator)):
         prompts = _at_most(_number(statistics, "prompts"), config.max_prompts)
         room = config.max_new_tokens + options.thinking_tokens
-        yield options, Questions("completions", config.n, prompts, _prompt_tokens(recipe, statistics), room)
-    elif isinstance(config, LabelConfig) and (options := server_options(config.judge.generator)):
-        yield options, _judged(config.judge, options, recipe, statistics)
+        requests = Requests(config.n, _prompt_tokens(recipe, statistics), room)
+        yield options, Questions("completions", (requests,), prompts)
+    elif isinstance(config, LabelConfig):
+        for judge in members_of(config.judge):
+            if options := server_options(judge.generator):
+                yield options, _judged(judge, options, recipe, statistics)
     elif isinstance(config, EvaluateConfig):
         prompts = _at_most(_number(statistics, "evaluation"), config.max_prompts)
+        tokens = _tokens_of_pair(recipe, statistics, config.max_new_tokens)
         for judge in (config.labelling_judge, *config.judges):
-            if judge and (options := server_options(judge.generator)):
-                yield (
-                    options,
-                    _questions(judge, options, 2, prompts, _tokens_of_pair(recipe, statistics, config.max_new_tokens)),
-                )
+            for member in members_of(judge) if judge else ():
+                if options := server_options(member.generator):
+                    yield options, _questions(member, options, 2, prompts, tokens)
 
 
 def _judged(judge: JudgeConfig, options: ServerOptions, recipe: Recipe, statistics: Mapping[str, Any]) -> Questions:
@@ -96,10 +118,33 @@ def _questions(judge: JudgeConfig, options: ServerOptions, answers: int, prompts
     pointwise = judge.name in catalogue.JUDGES and catalogue.JUDGES[judge.name].pointwise
     pairs = answers * (answers - 1) // 2 if answers <= _ALL_PAIRS_UP_TO else 2 * answers
     times = options.samples if options.logprobs == "never" else 1
-    what = f"{answers} answers" if pointwise else f"{pairs} pairs in both orders"
-    each = (answers if pointwise else 2 * pairs) * times
-    what += f", {times} samples each" if times > 1 else ""
-    return Questions(what, each, prompts, tokens, (1 if times == 1 else 8) + options.thinking_tokens)
+    sides = answers if pointwise else 2 * pairs
+    what = [f"{answers} answers" if pointwise else f"{pairs} pairs in both orders"]
+    room, verdict = options.thinking_tokens, (1 if times == 1 else 8) + options.thinking_tokens
+    own = parsed_options(judge, "judge")
+    requests = [Requests(sides * times, tokens, verdict)]
+    if isinstance(own, AdditiveOptions):
+        what, times = [*what, f"{own.samples} replies each"], 1
+        requests = [Requests(sides * own.samples, tokens, own.max_new_tokens + room)]
+    elif isinstance(own, ChecklistOptions):
+        points = len(read_principles(own.points)) if own.points else own.max_points
+        what.append(f"{points} points each" if own.points else f"a checklist of up to {points} points")
+        written = [] if own.points else [Requests(1, tokens, own.max_new_tokens + room)]
+        requests = [*written, Requests(sides * points * times, tokens, verdict)]
+    elif isinstance(own, RatingOptions) and (aspects := len(read_principles(own.rubric))) > 1:
+        what, requests = [*what, f"{aspects} aspects each"], [Requests(sides * aspects * times, tokens, verdict)]
+    elif isinstance(own, LLMJudgeOptions):
+        if isinstance(own, ConstitutionalOptions) and own.mode == "each":
+            principles = len(read_principles(own.principles))
+            what, sides = [*what, f"by each of {principles} principles"], sides * principles
+        requests = [Requests(sides * times, tokens, verdict)]
+        if own.rationale:
+            what.append("a rationale before each verdict")
+            first = Requests(sides, tokens, own.rationale_tokens + room)
+            requests = [first, Requests(sides * times, tokens + own.rationale_tokens, verdict)]
+    if times > 1:
+        what.append(f"{times} samples each")
+    return Questions(", ".join(what), tuple(requests), prompts)
 
 
 def _line(options: ServerOptions, asked: Questions) -> str:
@@ -107,7 +152,8 @@ def _line(options: ServerOptions, asked: Questions) -> str:
     if asked.prompts is None:
         return f"{asked.each:,} requests to {who} for each prompt ({asked.what}); how many prompts there are is known once prepare has run"
     number = asked.each * asked.prompts
-    given, got = number * asked.asked_tokens, number * asked.answered_tokens
+    given = asked.prompts * sum(kind.each * kind.asked_tokens for kind in asked.requests)
+    got = asked.prompts * sum(kind.each * kind.answered_tokens for kind in asked.requests)
     line = f"about {number:,} requests to {who} ({asked.what}, {asked.prompts:,} prompts), at most about {given:,} tokens asked and {got:,} answered"
     if options.price_per_million_input is not None and options.price_per_million_output is not None:
         cost = (given * options.price_per_million_input + got * options.price_per_million_output) / _MILLION

@@ -28,6 +28,7 @@ from alignflow.flows.method_inputs import (
     SCORES_BESIDE_PAIRS,
     for_win_rates,
     kinds_of,
+    mixed_kinds,
     needed_inputs,
     needed_models,
 )
@@ -331,13 +332,7 @@ class _Steps:
         """
         made = [kind for kind in kinds if kind in LABELLED] if "label" in self.made else []
         if made and self.mixes:
-            if "preferences" not in made:
-                raise RecipeError(
-                    f"label.mix gives pairs, and what is to learn from them takes {' or '.join(made)} alone",
-                    where="label.mix",
-                    do="take a method or a reward.loss that learns from pairs, or set label.mix to off",
-                )
-            made = ["preferences"]
+            made = mixed_kinds(made)
         return (made[0], Link("label", made[0])) if made else None
 
     def _reference(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
@@ -10,6 +10,7 @@ from alignflow.data.configs.lists import FOR_WIN_RATES
 from alignflow.data.configs.online import OnlineOptions, PPOOptions, RewardSourceConfig
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig
+from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
 
@@ -106,3 +107,14 @@ def needed_inputs(recipe: Recipe) -> set[str]:
 def kinds_of(method: catalogue.Method) -> list[str]:
     """Kinds of tables that can feed a method, the most direct first; none for one that samples its own answers."""
     return [feed.kind for feed in method.learns_from().feeds]
+
+
+def mixed_kinds(made: Sequence[str]) -> list[str]:
+    """What learns from labels that are mixed with those of people: pairs; raises RecipeError where `made` has none."""
+    if "preferences" not in made:
+        raise RecipeError(
+            f"label.mix gives pairs, and what is to learn from them takes {' or '.join(made)} alone",
+            where="label.mix",
+            do="take a method or a reward.loss that learns from pairs, or set label.mix to off",
+        )
+    return ["preferences"]

@@ -200,7 +200,7 @@ def _remark(walk: _Walk, outcome: Outcome) -> None:
     caller, lines = walk.caller, []
     if outcome.name == "prepare":
         metrics = caller.store.manifest(outcome.ref.key).metrics
-        lines = [*unused_lines(caller.recipe, caller.nodes, metrics), *engine_lines(caller.recipe)]
+        lines = [*unused_lines(caller.recipe, caller.nodes, metrics), *engine_lines(caller.recipe, caller.nodes)]
     elif outcome.name == "align":
         lines = chosen_options(caller.recipe, caller.nodes)
     for line in lines:

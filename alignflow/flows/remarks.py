@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
+from pydantic import BaseModel
+
+from alignflow.data.binding import configs_in
+from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.inputs import PROMPTED, SOURCE_KINDS, InitConfig
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.server import ServerOptions
 from alignflow.data.configs.training import AlignConfig
+from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
 from alignflow.data.vllm_environment import BUILD, vllm_python
@@ -25,23 +32,29 @@ def planned(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
         *merge_lines(recipe, [node.name for node in steps]),
         *chosen_options(recipe, steps),
         *unused_lines(recipe, steps, {}),
-        *engine_lines(recipe),
+        *engine_lines(recipe, steps),
     ]
 
 
-def engine_lines(recipe: Recipe) -> list[str]:
-    """One line where a role has the engine vllm and this machine no environment with it: better now than when its stage begins."""
-    roles = {
-        "engine": recipe.engine,
-        "sample": recipe.sample,
-        "label.judge": recipe.label.judge,
-        "evaluate": recipe.evaluate,
-    }
-    chosen = {name: getattr(role, "generator", None) for name, role in roles.items()}
-    named = [f"{name}.generator" for name, engine in chosen.items() if engine and engine.name == "vllm"]
-    return (
-        [f"{', '.join(named)}: vllm has no environment on this machine: {BUILD}"] if named and not vllm_python() else []
-    )
+def engine_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
+    """One line where a role needs vLLM and this machine has no environment with it: better now than when its stage begins."""
+    if vllm_python():
+        return []
+    holders: list[tuple[str, BaseModel]] = [("engine.generator", recipe.engine.generator)]
+    holders += [(node.base, node.config) for node in steps]
+    named = dict.fromkeys(place for where, config in holders for place in _needs_vllm(config, where))
+    return [f"{', '.join(named)}: vllm has no environment on this machine: {BUILD}"] if named else []
+
+
+def _needs_vllm(config: BaseModel, where: str) -> Iterator[str]:
+    """Places in a config that run vLLM, as an engine or as a server that the run starts; those that are filled from another step are not."""
+    with contextlib.suppress(RecipeError):  # a wrong option is told where its step is planned
+        for place, inner in configs_in(config, where):
+            serves = isinstance(inner, ServerOptions) and inner.serve is not None
+            if (
+                serves or isinstance(inner, GeneratorConfig) and inner.name == "vllm"
+            ) and "labelling_judge" not in place:
+                yield f"{place}.serve" if serves else place
 
 
 def chosen_options(recipe: Recipe, steps: Sequence[Node]) -> list[str]:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from alignflow.cli.app import app
 from alignflow.data.errors import AlignflowError, UserError
 
-RECORDED = Path(__file__).parents[1] / "cases" / "recorded_judge.jsonl"
+RECORDED = Path(__file__).parents[1] / "data" / "judging" / "recorded_judge.jsonl"
 
 
 @pytest.fixture(autouse=True)

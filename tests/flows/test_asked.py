@@ -2,14 +2,16 @@
 
 import json
 
+import pytest
+
 from alignflow.data.configs.loading import load_recipe
 from alignflow.flows.asked import asked_lines
 from alignflow.flows.calls import plan
 
 
-def lines(repository, store, judge="llm", **options):
+def lines(repository, store, judge="llm", own=None, **options):
     given = {"urls": ["http://127.0.0.1:1/v1"], "model": "gpt-x", **options}
-    label = {"name": judge, "generator": {"name": "server", "options": given}}
+    label = {"name": judge, "options": own or {}, "generator": {"name": "server", "options": given}}
     settings = ["sft=null", f"label.judge={json.dumps(label)}"]
     recipe = load_recipe(repository / "recipes" / "tiny.yaml", settings)
     return asked_lines(recipe, plan(recipe, store), store)
@@ -44,3 +46,38 @@ def test_sampled_verdicts_are_asked_several_times(repository, store, made):
 def test_a_recipe_without_endpoints_has_nothing_to_say(repository, store):
     recipe = load_recipe(repository / "recipes" / "tiny.yaml")
     assert asked_lines(recipe, plan(recipe, store), store) == []
+
+
+@pytest.mark.parametrize(
+    ("judge", "own", "each", "what"),
+    [
+        ("llm", {"rationale": True}, 12, "3 pairs in both orders, a rationale before each verdict"),
+        ("constitutional", {}, 6, "3 pairs in both orders"),
+        ("constitutional", {"mode": "each", "principles": "aspects"}, 24, "by each of 4 principles"),
+        ("rating", {}, 3, "3 answers"),
+        ("rating", {"rubric": "aspects"}, 12, "3 answers, 4 aspects each"),
+        ("additive", {"samples": 5}, 15, "3 answers, 5 replies each"),
+        ("checklist", {}, 19, "3 answers, a checklist of up to 6 points"),
+        ("checklist", {"points": "aspects"}, 12, "3 answers, 4 points each"),
+    ],
+)
+def test_every_request_of_a_judge_is_counted(repository, store, judge, own, each, what):
+    """Seen: a judge with a rationale, several aspects or a checklist was planned at one request a question."""
+    line = lines(repository, store, judge, own)[0]
+    assert line.startswith(f"label: {each} requests to gpt-x for each prompt (") and what in line
+
+
+def test_long_replies_are_in_the_tokens(repository, store, made):
+    label = lines(repository, store, "llm", {"rationale": True, "rationale_tokens": 100})[0]
+    assert label.endswith(f"tokens asked and {40 * 6 * 101:,} answered")
+
+
+def test_each_member_of_a_jury_is_counted(repository, store):
+    server = {"name": "server", "options": {"urls": ["http://127.0.0.1:1/v1"], "model": "gpt-x"}}
+    judges = [{"name": "llm", "generator": server}, {"name": "rating", "generator": server}]
+    recipe = load_recipe(
+        repository / "recipes" / "tiny.yaml",
+        ["sft=null", f"label.judge={json.dumps({'name': 'jury', 'options': {'judges': judges}})}"],
+    )
+    told = [line for line in asked_lines(recipe, plan(recipe, store), store) if line.startswith("label")]
+    assert [line.split(" requests")[0] for line in told] == ["label: 6", "label: 3"]

@@ -109,8 +109,17 @@ def test_what_is_brought_in_place_of_a_stage_is_named_as_the_recipe_names_it():
 def test_vllm_without_an_environment_is_said_before_its_stage_begins(monkeypatch, tmp_path):
     monkeypatch.setenv("ALIGNFLOW_VLLM_PYTHON", str(tmp_path / "nothing"))
     chosen, steps = recipe("prompts", sample={"generator": "vllm"}, engine={"generator": "vllm"})
-    (line,) = engine_lines(chosen)
+    (line,) = engine_lines(chosen, steps)
     assert line.startswith("engine.generator, sample.generator: vllm has no environment on this machine: `make vllm`")
-    assert line in planned(chosen, steps) and not engine_lines(recipe("prompts")[0])
+    assert line in planned(chosen, steps) and not engine_lines(*recipe("prompts"))
     monkeypatch.setenv("ALIGNFLOW_VLLM_PYTHON", sys.executable)
-    assert not engine_lines(chosen)
+    assert not engine_lines(chosen, steps)
+
+
+def test_every_role_that_needs_vllm_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALIGNFLOW_VLLM_PYTHON", str(tmp_path / "nothing"))
+    judge = {"name": "llm", "generator": {"name": "server", "options": {"serve": {}}}}
+    jury = {"name": "jury", "options": {"judges": [{"name": "rubric"}, {"name": "llm", "generator": "vllm"}]}}
+    (line,) = engine_lines(*recipe("prompts", label={"judge": judge}, evaluate={"judges": [jury]}))
+    named = line.split(": vllm has no")[0].split(", ")
+    assert named == ["label.judge.generator.options.serve", "evaluate.judges.0.options.judges.1.generator"]

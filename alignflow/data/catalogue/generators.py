@@ -37,6 +37,7 @@ GENERATORS: Mapping[str, GeneratorRow] = {
         "alignflow.models.generation.server_engine:ServerEngine",
         "An OpenAI-compatible endpoint, or vLLM's own server that the run starts.",
         options=ServerOptions,
+        version="2",
         chat=True,
     ),
 }

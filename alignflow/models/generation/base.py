@@ -118,7 +118,7 @@ def generator_identity(config: GeneratorConfig | None) -> dict[str, Any]:
 
 
 def _in_key(options: BaseModel) -> dict[str, Any]:
-    """The options that change results, those of sections in them too; models named by path enter a row's id by their content."""
+    """The options that change results, those of sections in them too; models named by path enter a row's id by their content (`named_models`)."""
     kind, kept = type(options), dict[str, Any]()
     for name in kind.model_fields:
         if in_key(kind, name) and not content_kind(kind, name):

@@ -12,9 +12,11 @@ from alignflow.data.configs.generation import SampleConfig
 from alignflow.data.errors import DataError, ModelError
 from alignflow.data.records import row_id
 from alignflow.data.run import Run
+from alignflow.data.tools import is_structured
 from alignflow.models.generation.base import generator_identity, row_seed
 from alignflow.models.generation.chat import ChatEngine, ChatReply, ChatRequest, make_chat_engine
 from alignflow.models.generation.journal import RowWork
+from alignflow.models.generation.named_models import named_models
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,21 @@ def chat_sampling(
     """The completions to ask for, and the work that asks for them.
 
     The endpoint renders and counts: `max_prompt_length` and `truncate` are not applied, and a prompt that it refuses as too long is an
-    error. Where the model is another than `policy`, the run says so: the completions are off-policy.
+    error; so is one with tools. Where the model is another than `policy`, the run says so: the completions are off-policy.
     """
     assert config.generator is not None
+    _check_texts(rows)
     with closing(make_chat_engine(policy, config.generator, run)) as engine:
         if engine.identity.startswith("server:"):
             run.warn(
                 f"the completions are those of the model behind the endpoint ({engine.identity}), not of the policy"
             )
-        tasks = [_task(config, engine, row, rows[row], index) for row in range(len(rows)) for index in range(config.n)]
+        settings = _settings(config)
+        tasks = [
+            _task(config, settings, engine, row, rows[row], index)
+            for row in range(len(rows))
+            for index in range(config.n)
+        ]
         yield (
             tasks,
             RowWork(
@@ -53,9 +61,28 @@ def chat_sampling(
         )
 
 
-def _task(config: SampleConfig, engine: ChatEngine, number: int, row: dict[str, Any], index: int) -> ChatTask:
+def _check_texts(rows: Sequence[dict[str, Any]]) -> None:
+    """Refuse what would not reach the endpoint: a request has texts alone."""
+    for row in rows:
+        if is_structured(row["prompt"]):
+            raise DataError(
+                "a prompt with tools, calls of tools or thinking, and an endpoint is sent texts alone",
+                where=f"row {row['id']}",
+                do="sample with transformers or vllm, or leave such prompts out",
+            )
+
+
+def _settings(config: SampleConfig) -> dict[str, Any]:
+    """What a completion's id holds beside its prompt and the engine's model."""
+    assert config.generator is not None
     settings = config.model_dump(include={"max_new_tokens", "temperature", "top_p", "top_k", "seed"})
-    settings |= generator_identity(config.generator)
+    models = named_models(config.generator)
+    return {**settings, **generator_identity(config.generator), **({"models": models} if models else {})}
+
+
+def _task(
+    config: SampleConfig, settings: dict[str, Any], engine: ChatEngine, number: int, row: dict[str, Any], index: int
+) -> ChatTask:
     request = ChatRequest(
         tuple({"role": message["role"], "content": message["content"]} for message in row["prompt"]),
         config.max_new_tokens,

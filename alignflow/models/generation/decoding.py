@@ -95,7 +95,8 @@ class Decoding:
                 tokens = self._drop_ended(tokens)
             self._mask = torch.cat([self._mask, self._mask.new_ones((len(tokens), 1))], dim=1)
             self._logits = self._forward(tokens[:, None], self._mask, self._positions[:, None], self._cache)
-            self._positions = self._positions + 1
+            # A line that has ended stays where it is: further on there may be no position in the model's context.
+            self._positions = self._positions + self._running
         if self._refills and waiting and ended >= self._enough():
             self._refill(waiting)
         return True

@@ -17,6 +17,7 @@ from alignflow.data.errors import ModelError, RecipeError, UserError
 from alignflow.data.run import Run, write_json
 from alignflow.models.generation.chat import ChatReply, ChatRequest
 from alignflow.models.generation.journal import model_identity
+from alignflow.models.generation.named_models import content_outside
 from alignflow.models.generation.rate_limit import RateLimit
 from alignflow.models.generation.reply_journal import ReplyJournal
 from alignflow.models.generation.server_client import RefusedError, ServerClient, StoppedError, Timing, TooLongError
@@ -52,7 +53,11 @@ class ServerEngine:
         self._served = Path(options.serve.path) if options.serve and options.serve.path else path
         # What a judge asks is keyed by its model: served or not, one model is asked the same and gives the same labels.
         self.identity = model_identity(self._served) if options.serve else f"server:{options.model}:{options.label}"
-        self._known_as = f"served:{self.identity or self._served}" if options.serve else self.identity
+        self._known_as = (
+            f"served:{self.identity or content_outside(self._served)}"
+            if options.serve
+            else canonical_json(["server", options.model, options.label])
+        )
         self.usage = Usage(options, run.shares)
         self._journal = ReplyJournal(run.rows, run.note)
         self._limit = _limit_of(options, run.shares, self._timing)
@@ -295,10 +300,16 @@ def api_key(options: ServerOptions) -> str:
 
 
 def _limit_of(options: ServerOptions, shares: int, timing: Timing) -> RateLimit:
-    """The limit of one of `shares` processes that ask at once."""
+    """The limit of one of `shares` processes that ask at once; raises RecipeError where there is less than one request for each."""
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        if (most := getattr(options, name)) is not None and most < shares:
+            raise RecipeError(
+                f"{most} a minute, and {shares} shards that each ask at least once",
+                where=f"generator.options.{name}",
+                do="lower the stage's shards, or raise the limit",
+            )
     requests, tokens = (
-        None if most is None else max(1, most // shares)
-        for most in (options.requests_per_minute, options.tokens_per_minute)
+        None if most is None else most // shares for most in (options.requests_per_minute, options.tokens_per_minute)
     )
     return RateLimit(requests, tokens, timing.clock)
 

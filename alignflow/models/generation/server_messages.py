@@ -65,6 +65,8 @@ def body_of(
     }
     if request.top_p < 1:
         body["top_p"] = request.top_p
+    if request.top_k:
+        body["top_k"] = request.top_k
     if dialect.seeds and request.temperature > 0:
         body["seed"] = request.seed % 2**31
     if request.choices and dialect.logps != "none":

@@ -12,12 +12,14 @@ from alignflow.data.judging.calibration import Calibration
 from alignflow.data.judging.outcomes import Outcome
 from alignflow.data.own_module import short
 from alignflow.models.generation.base import generator_identity
+from alignflow.models.generation.named_models import named_models
 from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, judge_row, own_source
 from alignflow.models.judges.blanks import same_answer
 
 
 def judge_identity(config: JudgeConfig, judge: Judge, seed: int) -> dict[str, Any]:
     """Everything about a judge that its raw labels depend on, for the id of a row in a journal."""
+    models = named_models(config)
     return {
         "name": short(config.name),
         "source": own_source(config.name),
@@ -26,6 +28,7 @@ def judge_identity(config: JudgeConfig, judge: Judge, seed: int) -> dict[str, An
         "seed": seed,
         "version": judge_row(config.name).version,
         **generator_identity(config.generator),
+        **({"models": models} if models else {}),
     }
 
 

@@ -20,6 +20,7 @@ from alignflow.data.records import assistant, read_table, row_id, user, write_ta
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.base import Sampling, generator_identity
 from alignflow.models.generation.journal import RowJournal, RowWork, model_identity
+from alignflow.models.generation.named_models import named_models
 from alignflow.models.judges.blanks import is_blank, same_answer
 from alignflow.models.judges.fences import fence_of
 from alignflow.models.judges.judge_model import JudgeModel, Question, Writing, make_judge_model
@@ -122,12 +123,14 @@ def _rows(completions: Path) -> list[dict[str, Any]]:
 
 
 def _tasks(config: ReviseConfig, who: str, rows: Sequence[dict[str, Any]]) -> list[_Task]:
+    models = named_models(config)
     settings = config.model_dump(
         include={"rounds", "critique_tokens", "max_new_tokens", "temperature", "top_p", "seed", "max_length"}
     ) | {
         "thinking": [config.thinking_tokens, config.thinking_temperature],
         "template": dict(config.chat_template_kwargs),
         **generator_identity(config.generator),
+        **({"models": models} if models else {}),
     }
     return [
         _Task(

@@ -14,7 +14,7 @@ from alignflow.data.judging.report import judge_report
 from alignflow.data.sources.reading import read_rows
 
 PUBLISHED = Path(os.environ.get("ALIGNFLOW_TEST_DATA", Path(__file__).parents[4] / "shared" / "data")) / "judge_eval"
-SMALL = Path(__file__).parents[2] / "cases" / "recorded_judge.jsonl"
+SMALL = Path(__file__).parent / "recorded_judge.jsonl"
 
 
 def rows(*replies, **known):

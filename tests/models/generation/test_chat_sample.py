@@ -6,6 +6,7 @@ from stand_in_server import standing_in
 from alignflow.data.configs.generation import SampleConfig
 from alignflow.data.errors import DataError, ModelError
 from alignflow.data.records import read_table, write_table
+from alignflow.models.generation.chat_sample import chat_sampling
 from alignflow.models.generation.sample import sample
 
 
@@ -85,3 +86,19 @@ def test_a_completion_that_cannot_be_read_stops_the_stage(prompts, run):
 def test_top_k_is_refused_where_the_endpoint_has_none(prompts, run):
     with standing_in(behave=answering()) as server, pytest.raises(Exception, match="no top_k"):
         sample(config(server, top_k=3), policy=prompts, prompts=prompts, run=run)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"role": "user", "content": "x", "tools": [{"type": "function", "function": {"name": "look"}}]},
+        {"role": "tool", "content": "3"},
+    ],
+)
+def test_a_prompt_with_tools_is_refused_and_not_sent_without_them(run, turn):
+    """Seen: only role and content were sent."""
+    rows = [{"id": "p0", "prompt": [turn]}]
+    with standing_in(behave=answering()) as server:
+        with pytest.raises(DataError, match="tools"), chat_sampling(config(server), run.work, rows, run):
+            pass
+        assert not server.asked

@@ -356,3 +356,21 @@ def test_a_fatal_failure_ends_the_others_and_keeps_what_they_got(engine):
 def test_question_of_a_body_tells_samples_apart():
     one, other = ({"messages": [], "seed": seed, "temperature": 1} for seed in (1, 2))
     assert question_of(one) != question_of(other)
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute"])
+def test_shards_that_would_exceed_a_limit_together_are_refused(run, limit):
+    """Seen: each of 8 shards asked once a minute where 5 requests a minute were allowed."""
+    options = ServerOptions.model_validate({"urls": ["http://127.0.0.1:1/v1"], "model": "m", limit: 5})
+    run.shares = 8
+    with pytest.raises(RecipeError, match="8 shards"):
+        ServerEngine(run.out, run, options)
+    run.shares = 5
+    ServerEngine(run.out, run, options).close()
+
+
+def test_models_and_labels_with_colons_do_not_share_replies(engine):
+    with standing_in() as server:
+        engine(server, model="a:b", label="c").reply([ask(1)])
+        engine(server, model="a", label="b:c").reply([ask(1)])
+        assert server.asked == 2

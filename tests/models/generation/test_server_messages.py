@@ -57,3 +57,10 @@ def test_whatever_changes_a_reply_changes_its_id():
     ids += [request_id(REQUEST, "model", Dialect(), 7)]
     assert len(set(ids)) == len(ids)
     assert request_id(REQUEST, "model", Dialect(), 0) == ids[0]
+
+
+def test_every_setting_of_sampling_is_sent():
+    """Seen: top_k was checked, put into the row's id, and never sent."""
+    body = body_of(replace(REQUEST, temperature=0.7, top_p=0.9, top_k=5), "m", Dialect(continues=True), 0)
+    assert (body["temperature"], body["top_p"], body["top_k"]) == (0.7, 0.9, 5)
+    assert "top_k" not in body_of(REQUEST, "m", Dialect(), 0)

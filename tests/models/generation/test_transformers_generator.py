@@ -2,12 +2,15 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.run import Runtime
 from alignflow.models.generation.base import Sampling, make_generator
+from alignflow.models.generation.decoding import Decoding
+from alignflow.models.generation.drawing import uniform_streams
+from alignflow.models.generation.kv_cache import make_cache
 from alignflow.models.generation.transformers_generator import stop_ids
 
 PROMPTS = [[1, 40, 41, 42], [1, 50], [1, *range(60, 90)], [1, 40, 41, 42], [1, 70, 71]]
@@ -182,3 +185,33 @@ def test_an_unknown_engine_names_the_known_ones(checkpoint):
 
 def test_stop_tokens_come_from_tokenizer_and_generation_config(generator):
     assert stop_ids(generator.tokenizer, generator._model.generation_config) == [2, 13]
+
+
+def test_a_line_that_has_ended_goes_no_further_than_the_context():
+    """Seen: long prompts that fill the context waited, ended, beside refilled lines, and asked for positions that the model lacks."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=7, n_positions=40, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
+    model, highest = GPT2LMHeadModel(config).eval(), []
+    long, short = (
+        [[1 + (row * 7 + place) % 6 for place in range(24)] for row in range(64)],
+        [[1, 2, 3 + row % 4] for row in range(200)],
+    )
+
+    def forward(ids, mask, positions, cache):
+        highest.append(int(positions.max()))
+        return model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache).logits[:, -1]
+
+    prompts = [tuple(prompt) for prompt in long + short]
+    for seed in range(8):
+        made = Decoding(
+            prompts,
+            uniform_streams([seed * 1000 + row for row in range(len(prompts))], 16),
+            Sampling(16),
+            forward=torch.no_grad()(forward),
+            new_cache=lambda room: make_cache(config, room),
+            stop=torch.tensor([0]),
+            lines=64,
+            tokens=8192,
+        ).run()
+        assert len(made) == len(prompts)
+    assert max(highest) == 39

@@ -148,3 +148,14 @@ def test_without_answers_there_is_nothing_to_revise(completions, with_model, new
     with_model(better)
     with pytest.raises(DataError, match="no completions"):
         revise(ReviseConfig(), completions=completions(0), policy=tmp_path, run=new_run())
+
+
+def test_another_model_takes_no_revisions_of_the_first(completions, with_model, new_run, tmp_path):
+    """Seen: the model of `revise.model` was in no row's id, and the second run asked nothing."""
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(name)
+        with_model(better)
+        run = new_run()
+        revise(ReviseConfig(model=str(tmp_path / name)), completions=completions(), run=run)
+        assert run.computed == 12

@@ -1,0 +1,46 @@
+"""What lies at the paths of models that a config names outside a store: a row's id must not take a path for its content."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from alignflow.data import binding
+from alignflow.data.artifacts import artifact_of, digest_of, file_digest, payload_files
+from alignflow.data.configs.base import content_kind
+
+
+def named_models(config: BaseModel) -> dict[str, str]:
+    """What every model that a config names outside a store holds now, by its place in the config; empty for none.
+
+    `model_identity` says nothing about such models, and their paths alone would give their rows to whatever lies there later.
+    """
+    return {
+        f"{place}.{name}": content
+        for place, inner in binding.configs_in(config, "config")
+        for name in type(inner).model_fields
+        if content_kind(type(inner), name) in ("path", "model") and (content := content_outside(getattr(inner, name)))
+    }
+
+
+def content_outside(path: Path | str | None) -> str:
+    """The digest of a directory outside a store, or the name of a model of the Hub; empty for one of a store, for a file, and for None."""
+    if path is None or Path(path).is_file():
+        return ""
+    directory = Path(path).absolute()
+    if not directory.is_dir():
+        return str(path)
+    return "" if artifact_of(directory) else _content(directory, _state(directory))
+
+
+def _state(directory: Path) -> tuple[tuple[str, int, int], ...]:
+    found = [(name, (directory / name).stat()) for name in payload_files(directory)]
+    return tuple((name, file.st_size, file.st_mtime_ns) for name, file in found)
+
+
+@functools.lru_cache(maxsize=64)
+def _content(directory: Path, state: tuple[tuple[str, int, int], ...]) -> str:
+    """The digest of all files; `state` is when they were last seen to change: rows ask for one model thousands of times."""
+    return digest_of({name: file_digest(directory / name) for name, _, _ in state})
