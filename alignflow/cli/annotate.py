@@ -127,6 +127,7 @@ def _export(directory: Path, file: Path, console: Console) -> None:
     if not rows:
         raise UserError("nothing is labelled yet", where=str(directory), do="label some pairs first")
     part = file.with_name(f".{file.name}.part")
+    file.parent.mkdir(parents=True, exist_ok=True)
     part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     os.replace(part, file)
     votes = [vote for row in rows for vote in row["votes"]]

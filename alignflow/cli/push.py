@@ -75,6 +75,8 @@ def send(directory: Path, repository: str, kind: str, token: str, *, private: bo
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
+    # Of the client that huggingface_hub has: an endpoint that is not there raises no OSError.
+    network = tuple(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     api: Any = HfApi(endpoint=_endpoint(), token=token)
     try:
         made = api.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
@@ -92,7 +94,7 @@ def send(directory: Path, repository: str, kind: str, token: str, *, private: bo
             else "check the name and your rights, and try again: what was sent is found again"
         )
         raise AlignflowError(f"the Hub refused it ({status}: {said})", where=f"{WHERE} {repository}", do=do) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, *network) as error:
         said = " ".join(str(error).replace(token, "***").split())[:300]
         raise AlignflowError(
             f"it could not be sent ({said})", where=f"{WHERE} {repository}", do="check HF_ENDPOINT and the network"

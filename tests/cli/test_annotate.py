@@ -79,6 +79,7 @@ def test_labels_are_exported_and_agreement_is_reported(served, tmp_path):
     assert alignflow(directory, "--export", labels).returncode == 2, "nothing is labelled yet"
     label(directory, "anna", 3)
     label(directory, "ben", 2, good=False)
+    labels = labels.parent / "new" / labels.name
     done = alignflow(directory, "--export", labels)
     assert done.returncode == 0 and "3 pairs with 5 votes, 0 of them ties" in done.stdout, done.stderr
     rows = [json.loads(line) for line in labels.read_text().splitlines()]

@@ -97,6 +97,13 @@ def test_a_token_that_the_hub_refuses_is_not_shown(data, push):
         assert done.returncode == 1 and "the Hub refused it (401" in done.stderr and "HF_TOKEN" in done.stderr
 
 
+def test_an_endpoint_that_is_not_there_is_told_in_a_sentence(data, push):
+    with stand_in(TOKEN) as hub:
+        pass  # its port is closed now
+    done = push(hub, data, "me/data", "--yes")
+    assert done.returncode == 1 and "it could not be sent" in done.stderr and "HF_ENDPOINT" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["a/b/c", "../x", "a b"])
 def test_a_name_that_is_none_is_refused_at_once(name, data, push):
     with stand_in(TOKEN) as hub:

@@ -15,7 +15,7 @@ from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
 from alignflow.data.durable import sync
 from alignflow.data.errors import DataError
 from alignflow.data.parsing import parse_sources
-from alignflow.data.records import normalise_text, pair_key, read_table
+from alignflow.data.records import normalise_text, pair_key, prompt_digest, read_table
 from alignflow.data.sources.detect import kinds_of
 
 PAIRS = "pairs.jsonl"
@@ -61,8 +61,9 @@ def take_pairs(rows: Iterable[Mapping[str, Any]], max_pairs: int | None, per_pro
     """
     left_out: Counter[str] = Counter()
     found: dict[str, AnnotatedPair] = {}
+    prompts: dict[str, dict[str, AnnotatedPair]] = {}  # pairs of preferences stand in several rows of a prompt
     for row in rows:
-        made = {}
+        made = prompts.setdefault(prompt_digest(row["prompt"]), {})
         for first, second in itertools.combinations(_answers(row), 2):
             if not first.strip() or not second.strip():
                 left_out["a blank answer"] += 1
@@ -72,9 +73,9 @@ def take_pairs(rows: Iterable[Mapping[str, Any]], max_pairs: int | None, per_pro
                 pair = _pair(row["prompt"], first, second)
                 left_out["the same pair twice"] += pair.id in made
                 made[pair.id] = pair
+    for made in prompts.values():
         chosen = sorted(made, key=lambda name: draw(f"pair/{name}"))[:per_prompt]
         left_out["other pairs of the same prompt"] += len(made) - len(chosen)
-        left_out["the same pair twice"] += sum(name in found for name in chosen)
         found |= {name: made[name] for name in chosen}
     names = sorted(found, key=lambda name: draw(f"all/{name}"))
     kept = names if max_pairs is None else names[:max_pairs]

@@ -188,7 +188,9 @@ def _voted(row: Row) -> GoldPair:
     if found == 0.5 and any(vote.share != 0.5 for vote in given):
         raise RowError("annotators_disagree")
     families = (str(row.get("model_a") or ""), str(row.get("model_b") or ""))
-    return GoldPair(row_id("prompt", prompt), prompt, (first, second), found if found == 0.5 else float(found > 0.5), families)
+    return GoldPair(
+        row_id("prompt", prompt), prompt, (first, second), found if found == 0.5 else float(found > 0.5), families
+    )
 
 
 def _asked(row: Row, one: str, other: str) -> tuple[Messages, tuple[str, str]]:

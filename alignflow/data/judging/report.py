@@ -38,7 +38,7 @@ def judge_report(
     Args:
         outcomes: One for each pair.
         judge: What the judge is called.
-        pointwise: Whether it scores answers one by one: then it knows no seats, and nothing flips.
+        pointwise: Whether it knows no seats, so that nothing flips: it scores answers one by one, or is a jury.
         family: Family of the judge's model, for self-preference; empty where it is not known.
         more: Further sections (scores, injections, calibration that was fitted), as they are.
     """

@@ -167,6 +167,11 @@ class PointwiseJudge(ABC):
         """Nothing to give back."""
 
 
+def knows_seats(judge: Judge) -> bool:
+    """Whether the two orders of its verdicts are two questions: not of a judge that scores single answers, nor of a jury."""
+    return not judge.pointwise and bool(getattr(judge, "seats", True))
+
+
 def flags_of(judge: Judge, candidates: Sequence[Candidate]) -> list[list[str]] | None:
     """Names of the marks in each answer by which it may try to steer the judge; None for a judge that no answer can speak to.
 

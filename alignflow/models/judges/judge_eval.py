@@ -25,7 +25,15 @@ from alignflow.data.sources.reading import read_rows
 from alignflow.models.generation.journal import RowJournal
 from alignflow.models.judges.asking import judge_identity, outcome_of, packed, said, unpacked
 from alignflow.models.judges.assessments import packed_assessments, unpacked_assessments
-from alignflow.models.judges.base import Candidate, Judge, Verdict, assess, make_judge, verdict_of_assessments
+from alignflow.models.judges.base import (
+    Candidate,
+    Judge,
+    Verdict,
+    assess,
+    knows_seats,
+    make_judge,
+    verdict_of_assessments,
+)
 from alignflow.models.judges.injections import moved_by_injections
 from alignflow.models.judges.label_report import CALIBRATION_FILE, warn_of, write_report
 
@@ -50,9 +58,9 @@ def judge_eval(
         verdicts, scores = _asked(config, judge, gold, run)
         injections = _injections(config, judge, gold, run)
         usage = getattr(judge, "usage", None)
-        pointwise = judge.pointwise
+        pointwise, seats = judge.pointwise, knows_seats(judge)
     outcomes = [_outcome(verdict, pair) for verdict, pair in zip(verdicts, gold.pairs, strict=True)]
-    fitted = fitted_calibration(outcomes, pointwise, config.fit_fraction)
+    fitted = fitted_calibration(outcomes, not seats, config.fit_fraction)
     more = {
         "data": _data(config, gold),
         "injections": injections,
@@ -60,7 +68,7 @@ def judge_eval(
         "fitted": fitted,
     }
     report = judge_report(
-        outcomes, short(config.judge.name), pointwise=pointwise, family=config.family_of_judge, more=more
+        outcomes, short(config.judge.name), pointwise=not seats, family=config.family_of_judge, more=more
     )
     write_json(run.out / CALIBRATION_FILE, fitted)
     rows = _rows(outcomes, fitted, short(config.judge.name))

@@ -46,6 +46,7 @@ class Jury:
     """
 
     pointwise: ClassVar[bool] = False
+    seats: ClassVar[bool] = False  # its two orders are one number: members have settled theirs before they vote
 
     def __init__(self, options: JuryOptions, inputs: JudgeInputs):
         self._votes, self._quorum = options.combine == "majority", options.quorum

@@ -23,7 +23,15 @@ from alignflow.data.run import Run, Share, write_json
 from alignflow.models.generation.journal import RowJournal, RowWork
 from alignflow.models.judges.asking import calibrated, judge_identity, outcome_of, packed, said, unpacked
 from alignflow.models.judges.assessments import packed_assessments, unpacked_assessments, write_assessments
-from alignflow.models.judges.base import IDENTICAL, Judge, assess, flags_of, make_judge, verdict_of_assessments
+from alignflow.models.judges.base import (
+    IDENTICAL,
+    Judge,
+    assess,
+    flags_of,
+    knows_seats,
+    make_judge,
+    verdict_of_assessments,
+)
 from alignflow.models.judges.blanks import is_blank
 from alignflow.models.judges.label_card import write_label_card
 from alignflow.models.judges.label_report import fit_of, read_calibration, warn_of, write_report
@@ -62,7 +70,8 @@ def label(  # noqa: PLR0913 (an input of the stage each)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
         results = RowJournal(run.rows, run.note).compute(*_work(config, judge, rows, run))
         labelled = [_labelled(config, judge, row, result, fit) for row, result in zip(rows, results, strict=True)]
-        pointwise, fingerprint, usage = judge.pointwise, judge.fingerprint, getattr(judge, "usage", None)
+        pointwise, seats, fingerprint = judge.pointwise, knows_seats(judge), judge.fingerprint
+        usage = getattr(judge, "usage", None)
     seconds = time.monotonic() - began
     if fitted is not None and not fitted["used"]:
         run.warn(f"the labels are not calibrated: {fitted['why']}")
@@ -70,7 +79,7 @@ def label(  # noqa: PLR0913 (an input of the stage each)
     report = judge_report(
         [_outcome(prompt, pair) for prompt in labelled for pair in prompt.judged],
         name,
-        pointwise=pointwise,
+        pointwise=not seats,
         more={"fitted": fitted},
     )
     statistics |= write_pairs(labelled, config, run, preferences)

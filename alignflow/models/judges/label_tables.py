@@ -12,6 +12,7 @@ from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.dropped import kept_line
 from alignflow.data.own_module import short
 from alignflow.data.records import assistant, row_id, write_table
+from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run, write_json
 from alignflow.models.judges.answer_labels import ranking_row, scored_answers, unpaired_rows
 from alignflow.models.judges.base import Assessment, Candidate
@@ -72,11 +73,11 @@ def _preference(labelled: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[
 
 
 def _orders(pair: JudgedPair) -> dict[str, float | None]:
-    """P(chosen is better) in both orders: as asked with chosen first, and with rejected first; None where scores decided.
+    """P(chosen is better) in both orders: as asked with chosen first, and with rejected first; None where scores decided, or a jury: it has one number for both.
 
     A verdict's orders are those of its own first answer.
     """
-    if pair.verdict.scores != (None, None):
+    if pair.verdict.scores != (None, None) or DISAGREEMENT in pair.verdict.parts:
         return {"p_given": None, "p_swapped": None}
     given, swapped = pair.verdict.orders
     if pair.chosen != pair.first:

@@ -81,3 +81,9 @@ def test_an_annotation_keeps_its_pairs_and_refuses_others(tmp_path):
     (tmp_path / "new" / "pairs.jsonl").write_text("{")
     with pytest.raises(DataError, match="damaged"):
         read_pairs(tmp_path / "new")
+
+
+def test_pairs_of_a_prompt_are_counted_over_its_rows():
+    rows = [{"prompt": user("q"), "chosen": assistant("good"), "rejected": assistant(bad)} for bad in ("bad", "worse")]
+    taken = take_pairs(rows, None)
+    assert len(taken.pairs) == 1 and taken.left_out == {"other pairs of the same prompt": 1}

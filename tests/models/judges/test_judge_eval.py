@@ -16,7 +16,6 @@ from alignflow.data.records import row_id, user
 from alignflow.data.run import Run, Runtime
 from alignflow.models.judges import judge_eval as module
 from alignflow.models.judges.base import PointwiseJudge, Verdict, sigmoid
-from alignflow.models.judges.injections import INJECTIONS
 
 RECORDED = Path(__file__).parents[2] / "data" / "judging" / "recorded_judge.jsonl"
 
@@ -107,9 +106,7 @@ def test_what_was_asked_is_not_asked_again_and_the_bytes_are_the_same(tmp_path, 
     for run in runs:
         measured(judge, gold(), tmp_path, run, monkeypatch, batch_size=7)
     first, second = ({path.name: path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs)
-    assert (
-        judge.asked == 120 + 20 * (1 + len(INJECTIONS)) and first == second
-    )  # each pair, and 20 of them with injections
+    assert judge.asked == 120 and first == second
     assert set(first) == {"judge_report.json", "verdicts.parquet", "calibration.json"}
     assert (runs[0].side / "judge_report.html").is_file()
 
@@ -136,6 +133,13 @@ def test_a_biased_judge_is_calibrated_and_the_raw_orders_are_kept(tmp_path, make
     assert fitted["fitted_on"] == sum(fits(row_id("prompt", user(f"Why {n}?")), 0.5) for n in range(300))
     row = pq.read_table(run.out / "verdicts.parquet").to_pylist()[0]
     assert row["raw_given"] > 0.5 > row["raw_swapped"] and (row["given"] - 0.5) * (row["swapped"] - 0.5) > 0
+
+
+def test_nothing_is_said_of_the_seats_of_a_jury(tmp_path, make_run, monkeypatch):
+    judge = Seated()
+    judge.seats = False
+    metrics, report = measured(judge, gold(), tmp_path, make_run(), monkeypatch)
+    assert metrics["flip_rate"] is None and report["first_position"]["trials"] == 120 == report["decided"]
 
 
 def test_scores_of_people_are_compared_with_scores_of_the_judge(tmp_path, make_run, monkeypatch):

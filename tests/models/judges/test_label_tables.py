@@ -40,6 +40,11 @@ def test_scores_have_no_orders_and_what_is_missing_is_null(new_run):
     assert list(row) == PREFERENCES.names
 
 
+def test_a_jury_has_one_number_and_no_orders(new_run):
+    _, (row,) = written(Verdict(0.8, orders=(0.8, 0.8), parts={"disagreement": 0.1}), new_run())
+    assert row["soft_label"] == 0.8 and row["p_given"] is row["p_swapped"] is None
+
+
 def test_unsure_pairs_are_left_out_and_said(new_run):
     run = new_run()
     statistics, rows = written(Verdict(0.8, orders=(0.9, 0.7)), run, min_confidence=0.9)
