@@ -76,7 +76,7 @@ def send(directory: Path, repository: str, kind: str, token: str, *, private: bo
     from huggingface_hub.errors import HfHubHTTPError
 
     # Of the client that huggingface_hub has: an endpoint that is not there raises no OSError.
-    network = tuple(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    network: tuple[Any, ...] = tuple(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     api: Any = HfApi(endpoint=_endpoint(), token=token)
     try:
         made = api.create_repo(repository, repo_type=kind, private=private, exist_ok=True)

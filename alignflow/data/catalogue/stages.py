@@ -79,6 +79,7 @@ STAGES: Mapping[str, Stage] = {
         takes=("policy?", "reward_model?"),
         makes="evaluation",
         generates=True,
+        version="2",
     ),
     "sample": Stage(
         "alignflow.models.generation.sample:sample",
@@ -105,7 +106,7 @@ STAGES: Mapping[str, Stage] = {
         takes=("completions", "policy?", "reward_model?", "preferences?", "calibration?"),
         makes="dataset",
         generates=True,
-        version="5",
+        version="6",
         fills="alignflow.models.judges.label:fill_labels",
     ),
     "reward": Stage(
