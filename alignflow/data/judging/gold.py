@@ -64,12 +64,14 @@ class GoldSet:
         answers: Row, prompt, answer and score of each answer that has one.
         read: Rows that were read.
         dropped: Reason -> rows that are left out.
+        numbers: Labels of pairs that are written as numbers.
     """
 
     pairs: list[GoldPair] = field(default_factory=list)
     answers: list[tuple[str, Sequence[Mapping[str, str]], str, float]] = field(default_factory=list)
     read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    numbers: set[str] = field(default_factory=set)
 
 
 def read_gold(sources: Sequence[SourceConfig], max_rows: int | None = None) -> GoldSet:
@@ -122,6 +124,12 @@ def _of_source(source: SourceConfig) -> GoldSet:
             _take(renamed(row, source.columns), found, single)
         except RowError as error:
             found.dropped[error.reason.replace("_", " ")] += 1
+    if found.numbers == {"0", "1"}:
+        raise DataError(
+            "the gold labels are 0 and 1: they may say first and second, or tie and first",
+            where=source.path,
+            do="write a, b and tie in their place, or 1 for the first answer, 2 for the second and 0 for a tie",
+        )
     for prompt, texts, scores in single.values():
         _take_scored(prompt, texts, scores, found)
     return found
@@ -135,6 +143,7 @@ def _take(row: Row, found: GoldSet, single: dict[str, tuple[Messages, list[str],
     for one, other in SIDES:
         if row.get(one) is not None and row.get(other) is not None:
             found.pairs.append(_compared(row, one, other))
+            found.numbers.update(_numbers(row))
             return
     if row.get("chosen") is not None:
         found.pairs.append(_shuffled(trl.parse(row, "preferences")[0]))
@@ -239,8 +248,18 @@ def _preference(row: Row) -> float:
     raise RowError("no_gold_label")
 
 
+def _numbers(row: Row) -> set[str]:
+    """The row's label where it is written as a number."""
+    value = next((row[name] for name in GOLD if row.get(name) is not None), None)
+    return {word} if (word := _word(value)).isdecimal() else set()
+
+
+def _word(value: Any) -> str:
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip().lower()
+
+
 def _side(value: Any) -> float:
-    word = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip().lower()
+    word = _word(value)
     for words, side in ((FIRST, 1.0), (SECOND, 0.0), (TIES, 0.5)):
         if word in words:
             return side

@@ -99,6 +99,12 @@ class ChatJudgeModel:
             else []
         )
 
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """Requests, tokens and cost so far, as `side/usage.json` has them; None for an engine that does not count."""
+        found: Any = getattr(self._engine, "usage", None)
+        return None if found is None else found.as_json()
+
     def close(self) -> None:
         """End the engine."""
         self._engine.close()

@@ -137,6 +137,7 @@ class TokenJudgeModel:
         self._tokenizer = self._generator.tokenizer
         _fix_template(self._tokenizer, options, run)
         self.control_tokens: Sequence[str] = self._tokenizer.all_special_tokens
+        self._run = run
         self._thinking = options.thinking_tokens
         self._thinking_temperature = options.thinking_temperature
         self._max_length = min(options.max_length, self._generator.context_length or options.max_length)
@@ -157,7 +158,7 @@ class TokenJudgeModel:
             if len(ids) <= self._max_length:
                 by_tokens.setdefault(tuple(tokens), []).append(place)
         for options_ids, places in by_tokens.items():
-            found = self._generator.score_options([asked[place][0] for place in places], options_ids)
+            found = self._scored([asked[place][0] for place in places], options_ids)
             for place, logps in zip(places, found, strict=True):
                 readings[place] = Reading(tuple(logps))
         return readings
@@ -168,7 +169,7 @@ class TokenJudgeModel:
         longest = sampling.max_new_tokens + self._thinking
         room = [place for place, ids in enumerate(prompts) if len(ids) + longest <= self._max_length]
         writings = [Writing("", False, TOO_LONG)] * len(questions)
-        made = self._generator.generate(
+        made = self._made(
             [prompts[place] for place in room],
             replace(sampling, max_new_tokens=longest),
             [seeds[place] for place in room],
@@ -196,7 +197,7 @@ class TokenJudgeModel:
         room = [place for place, ids in enumerate(prompts) if len(ids) + sampling.max_new_tokens < self._max_length]
         readings = [Reading(None, TOO_LONG)] * len(questions)
         seeds = [row_seed(0, "/".join(map(str, prompts[place])), 0) for place in room]
-        made = self._generator.generate([prompts[place] for place in room], sampling, seeds)
+        made = self._made([prompts[place] for place in room], sampling, seeds)
         thought: list[tuple[int, list[int]]] = []
         for place, generation in zip(room, made, strict=True):
             start = after_thinking(self._tokenizer, generation.ids)
@@ -205,7 +206,7 @@ class TokenJudgeModel:
             else:
                 thought.append((place, [*prompts[place], *generation.ids[:start]]))
         tokens = self._openings[options][1]
-        found = self._generator.score_options([ids for _, ids in thought], tokens) if thought else []
+        found = self._scored([ids for _, ids in thought], tokens) if thought else []
         for (place, _), logps in zip(thought, found, strict=True):
             readings[place] = Reading(tuple(logps))
         return readings
@@ -213,6 +214,15 @@ class TokenJudgeModel:
     def close(self) -> None:
         """Give the model's memory back."""
         self._generator.close()
+
+    def _scored(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
+        self._run.count_tokens(sum(map(len, prompts)))
+        return self._generator.score_options(prompts, options)
+
+    def _made(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        made = self._generator.generate(prompts, sampling, seeds)
+        self._run.count_tokens(sum(map(len, prompts)) + sum(generation.tokens for generation in made))
+        return made
 
     def _asked(self, question: Question, options: tuple[str, ...]) -> tuple[list[int], list[int]]:
         """Ids up to where the options part, and the token of each option there."""

@@ -51,6 +51,11 @@ class AskingJudge:
         """Names of the judge's own marks in each answer; see marks.py."""
         return [self._marks.of(candidate.text) for candidate in candidates]
 
+    @property
+    def usage(self) -> Mapping[str, Any] | None:
+        """What an endpoint was asked, and what that cost; None for a model of our own, whose tokens the stage counts."""
+        return getattr(self._model, "usage", None)
+
     def close(self) -> None:
         """Give the model's memory back."""
         self._model.close()

@@ -149,3 +149,18 @@ def test_conversations_that_differ_before_the_last_answer_are_left_out(tmp_path)
     row["conversation_b"] = [*MT["conversation_b"], second, {"role": "assistant", "content": "y"}]
     found = read(tmp_path, {**MT, "winner": "model_a"}, row)
     assert len(found.pairs) == 1 and dict(found.dropped) == {"conversations differ before the last answer": 1}
+
+
+def test_labels_of_zero_and_one_alone_are_refused(tmp_path):
+    rows = [{"prompt": f"q{place}", "response_a": "x", "response_b": "y", "label": place % 2} for place in range(4)]
+    path = tmp_path / "gold.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="tie and first"):
+        read_gold((SourceConfig(path=str(path)),))
+
+
+def test_labels_of_zero_one_and_two_are_ties_first_and_second(tmp_path):
+    rows = [{"prompt": f"q{place}", "response_a": "x", "response_b": "y", "label": place} for place in range(3)]
+    path = tmp_path / "gold.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [pair.gold for pair in read_gold((SourceConfig(path=str(path)),)).pairs] == [0.5, 1.0, 0.0]

@@ -9,6 +9,7 @@ from judge_support import byte_tokenizer, logarithm
 
 from alignflow.data.configs.options import JudgeModelOptions
 from alignflow.data.records import user
+from alignflow.data.rendering import encode_prompt
 from alignflow.models.generation.base import Generation, Sampling
 from alignflow.models.judges import judge_model
 from alignflow.models.judges.judge_model import Question, Reading, TokenJudgeModel, after_thinking
@@ -104,3 +105,11 @@ def test_a_missing_reading_has_neither_probabilities_nor_mass():
 
 def test_options_that_are_all_impossible_have_no_probabilities():
     assert Reading((-math.inf, -math.inf)).probabilities is None
+
+
+def test_the_stage_counts_the_tokens_of_questions(monkeypatch, new_run, tmp_path):
+    engine, run = Thinker("A"), new_run()
+    monkeypatch.setattr(judge_model, "make_generator", lambda *_: engine)
+    model = TokenJudgeModel(tmp_path, JudgeModelOptions(), None, run)
+    model.read([QUESTION, QUESTION], ("A", "B"))
+    assert run.tokens == 2 * len(encode_prompt(engine.tokenizer, user("which?")))
