@@ -22,6 +22,8 @@ RATES = (
     ("same label as people, ties included", ("agreement", "three_way")),
     ("answer in the first seat wins", ("first_position",)),
     ("preference flips when seats are swapped", ("flips",)),
+    ("answer in the first seat wins, before calibration", ("as_asked", "first_position")),
+    ("preference flips, before calibration", ("as_asked", "flips")),
     ("ties", ("ties",)),
     ("longer answer wins", ("longer_wins",)),
     ("longer answer wins with people", ("length_effect", "people_longer")),

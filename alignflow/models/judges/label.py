@@ -11,6 +11,7 @@ from typing import Any
 from alignflow.data import catalogue
 from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.errors import DataError, TrainingError
+from alignflow.data.judging.biases import first_position, flips
 from alignflow.data.judging.calibration import Calibration
 from alignflow.data.judging.conclusion import POOR
 from alignflow.data.judging.outcomes import Outcome
@@ -80,7 +81,7 @@ def label(  # noqa: PLR0913 (an input of the stage each)
         [_outcome(prompt, pair) for prompt in labelled for pair in prompt.judged],
         name,
         pointwise=not seats,
-        more={"fitted": fitted},
+        more={"fitted": fitted, "as_asked": _as_asked(labelled, seats) if fit else None},
     )
     statistics |= write_pairs(labelled, config, run, preferences)
     statistics |= write_answers(labelled, config, run)
@@ -194,9 +195,16 @@ def _labelled(
     return LabelledPrompt(row, held_out, scores, details, judged, kept, dropped, flags, found)
 
 
-def _outcome(prompt: LabelledPrompt, pair: JudgedPair) -> Outcome:
+def _outcome(prompt: LabelledPrompt, pair: JudgedPair, as_asked: bool = False) -> Outcome:
     texts = prompt.row["completions"]
-    return outcome_of(pair.verdict, prompt.row["id"], (texts[pair.first], texts[pair.second]))
+    verdict = pair.raw if as_asked and pair.raw else pair.verdict
+    return outcome_of(verdict, prompt.row["id"], (texts[pair.first], texts[pair.second]))
+
+
+def _as_asked(labelled: Sequence[LabelledPrompt], seats: bool) -> dict[str, Any]:
+    """How the seats moved the judge itself, where all other figures of the report are those of calibrated labels."""
+    outcomes = [_outcome(prompt, pair, as_asked=True) for prompt in labelled for pair in prompt.judged]
+    return {"first_position": first_position(outcomes, not seats), "flips": flips(outcomes if seats else [])}
 
 
 def _verdict_row(prompt: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[str, Any]:

@@ -575,6 +575,9 @@ def test_labels_that_the_seat_swallowed_come_back_by_calibration_and_the_judges_
     for side in ("train", "heldout"):
         for pair in read_table(run.out / "preferences" / f"{side}.parquet"):
             assert pair["chosen"][0]["content"] == "answer #1" and pair["soft_label"] == pytest.approx(sigmoid(1.0))
+    (report,) = json.loads((run.out / "judge_report.json").read_text())["reports"]
+    assert report["as_asked"]["first_position"]["rate"] == report["as_asked"]["flips"]["rate"] == 1.0
+    assert report["first_position"]["rate"] == 0.5 and report["flips"]["rate"] == 0.0, "those of the calibrated labels"
 
 
 def test_a_fit_that_does_not_help_is_not_used_and_that_is_said(tmp_path, make_run, monkeypatch):
