@@ -1,7 +1,7 @@
 """A labelling that is killed at random: no row is lost or doubled, and with transformers in fp32 the bytes are those of an undisturbed run.
 
 `python benchmarks/label_kills.py MODEL PAIRS.parquet --rows 1000 --kills 10 [--engine vllm]`. PAIRS has columns prompt, chosen and rejected, or
-prompt, response_a and response_b. Each kill is a SIGKILL of the run and all of its processes, after a random number of new batches in the row journal.
+prompt, response_a and response_b. MODEL is a directory, or `build` for a tiny model that the recipe builds. Each kill is a SIGKILL of the run and all of its processes, after a random number of new batches in the row journal.
 With another engine than transformers the labels are compared with those of transformers instead, by the largest difference of a probability.
 """
 
@@ -45,20 +45,34 @@ def write_completions(pairs: Path, count: int, target: Path) -> int:
     return kept
 
 
-def write_recipe(place: Path, model: Path, completions: Path, arguments: argparse.Namespace, engine: str) -> Path:
+BUILT = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "vocab_size": 800,
+    "max_position_embeddings": 4096,
+}
+
+
+def write_recipe(
+    place: Path, model: Path | None, completions: Path, arguments: argparse.Namespace, engine: str
+) -> Path:
     """A recipe that does nothing but label."""
     judge = {
         "name": "llm",
-        "options": {"model": str(model), "max_length": arguments.max_length},
+        "options": {"max_length": arguments.max_length},
         "generator": engine,
     }
     recipe = {
         "name": "label-kills",
-        "model": {"path": str(model)},
+        "model": {"path": str(model)} if model else {"build": BUILT, "corpus": [{"path": str(completions)}]},
         "data": {
             "completions": [{"path": str(completions), "licence": "unknown"}],
             "near_duplicate_threshold": 1.0,
             "max_length": 1_000_000,
+            "max_prompt_length": 1_000_000,
         },
         "sft": None,
         "label": {"judge": judge, "batch_size": arguments.batch_size, "unpaired": {"by": "score"}},
@@ -128,21 +142,22 @@ def labels(store: Path) -> tuple[str, dict[tuple[str, int, int], float | None]]:
 def main() -> None:
     """Print one line per finding; exit 1 where something differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model")
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", default="transformers")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--max-length", type=int, default=2048)
+    parser.add_argument("--max-length", type=int, default=4096)
     parser.add_argument("--tolerance", type=float, default=1e-3)
     parser.add_argument("--place", type=Path, default=Path("label-kills"))
     arguments = parser.parse_args()
     place = arguments.place.absolute()
     place.mkdir(parents=True)
     count = write_completions(arguments.pairs, arguments.rows, place / "completions.jsonl")
-    completions, model = place / "completions.jsonl", arguments.model.absolute()
+    completions = place / "completions.jsonl"
+    model = None if arguments.model == "build" else Path(arguments.model).absolute()
     plain = write_recipe(place, model, completions, arguments, "transformers")
     run_with_kills(plain, place / "undisturbed", 0, random.Random())
     wanted_digest, wanted = labels(place / "undisturbed")
