@@ -1,8 +1,9 @@
 """A labelling that is killed at random: no row is lost or doubled, and with transformers in fp32 the bytes are those of an undisturbed run.
 
 `python benchmarks/label_kills.py MODEL PAIRS.parquet --rows 1000 --kills 10 [--engine vllm]`. PAIRS has columns prompt, chosen and rejected, or
-prompt, response_a and response_b. MODEL is a directory, or `build` for a tiny model that the recipe builds. Each kill is a SIGKILL of the run and all of its processes, after a random number of new batches in the row journal.
-With another engine than transformers the labels are compared with those of transformers instead, by the largest difference of a probability.
+prompt, response_a and response_b. MODEL is a directory, or `build` for a tiny model that the recipe builds. Each kill is a SIGKILL of the run
+and all of its processes, after a random number of new batches in the row journal. With another engine than transformers the labels are
+compared with those of transformers instead, by the largest difference of a probability.
 """
 
 from __future__ import annotations
