@@ -104,7 +104,7 @@ def test_a_judge_of_one_seat_is_near_chance_and_warned_of(tmp_path, make_run, mo
 def test_what_was_asked_is_not_asked_again_and_the_bytes_are_the_same(tmp_path, make_run, monkeypatch):
     judge, runs = Seated(), [make_run(), make_run()]
     for run in runs:
-        measured(judge, gold(), tmp_path, run, monkeypatch, batch_size=7)
+        measured(judge, gold(), tmp_path, run, monkeypatch, batch_size=7, injections=0)
     first, second = ({path.name: path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs)
     assert judge.asked == 120 and first == second
     assert set(first) == {"judge_report.json", "verdicts.parquet", "calibration.json"}
