@@ -202,7 +202,7 @@ def test_preference_data_on_demand(server, finished, tmp_path):
     tables = {key for key, artifact in server.artifacts(run).items() if artifact["type"] == "table"}
     assert tables == {
         f"asked-by-rubric-{name}"
-        for name in ("sample-samples", "sample-statistics", "label-samples", "label-statistics")
+        for name in ("sample-samples", "sample-statistics", "label-samples", "label-statistics", "label-judge")
     }
 
 
