@@ -48,7 +48,13 @@ class Page:
         )
         self.page = self.context.new_page()
         self.page.goto(self.url)
-        self.page.wait_for_function("document.getElementById('count').textContent !== ''")
+        self._count().not_to_be_empty(timeout=PATIENCE_MS)
+
+    def _count(self):
+        """What the page says how many are labelled. Its policy lets no test evaluate JavaScript again and again."""
+        from playwright.sync_api import expect
+
+        return expect(self.page.locator("#count"))
 
     def _is_own(self, url):
         return url.startswith(self.url)
@@ -59,7 +65,7 @@ class Page:
     def press(self, key, count):
         """Press a key, and wait until the page says how many pairs are labelled."""
         self.page.keyboard.press(key)
-        self.page.wait_for_function("text => document.getElementById('count').textContent === text", arg=count)
+        self._count().to_have_text(count, timeout=PATIENCE_MS)
 
     def answers(self):
         return [self.page.locator(f"#{side}").text_content() for side in ("first", "second")]
