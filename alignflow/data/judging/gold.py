@@ -19,9 +19,6 @@ from alignflow.data.sources.columns import renamed
 from alignflow.data.sources.conversations import prompt_of
 from alignflow.data.sources.reading import read_rows
 
-FIRST = ("a", "1", "model_a", "first", "output_1", "response_a", "response1", "chosen")
-SECOND = ("b", "2", "model_b", "second", "output_2", "response_b", "response2", "rejected")
-TIES = ("tie", "0", "c", "both", "tie (bothbad)", "equal", "same")
 SIDES = (
     ("response_a", "response_b"),
     ("output_1", "output_2"),
@@ -237,8 +234,8 @@ def _text(value: Any) -> str:
 def _preference(row: Row) -> float:
     """What people said: one label, or the majority of several annotators; raises RowError for one that is not understood."""
     if all(row.get(name) is not None for name in ANNOTATORS):
-        votes = Counter(_side(row[name]) for name in ANNOTATORS)
-        value, most = votes.most_common(1)[0]
+        said = Counter(_side(row[name]) for name in ANNOTATORS)
+        value, most = said.most_common(1)[0]
         if most < 2:
             raise RowError("annotators_disagree")
         return value
@@ -251,19 +248,15 @@ def _preference(row: Row) -> float:
 def _numbers(row: Row) -> set[str]:
     """The row's label where it is written as a number."""
     value = next((row[name] for name in GOLD if row.get(name) is not None), None)
-    return {word} if (word := _word(value)).isdecimal() else set()
-
-
-def _word(value: Any) -> str:
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip().lower()
+    word = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    return {word} if word.isdecimal() else set()
 
 
 def _side(value: Any) -> float:
-    word = _word(value)
-    for words, side in ((FIRST, 1.0), (SECOND, 0.0), (TIES, 0.5)):
-        if word in words:
-            return side
-    raise RowError("gold_label_not_understood")
+    try:
+        return votes.share_of(value)
+    except RowError:
+        raise RowError("gold_label_not_understood") from None
 
 
 def _shuffled(row: Row) -> GoldPair:

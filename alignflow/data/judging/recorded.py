@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alignflow.data.errors import DataError
-from alignflow.data.judging.gold import FIRST, GOLD, SECOND, TIES
+from alignflow.data.judging.gold import GOLD
 from alignflow.data.judging.outcomes import Outcome
 from alignflow.data.records import row_id
 from alignflow.data.sources.base import BrokenLine, Row, RowError, flag, probability
+from alignflow.data.sources.votes import share_of
 
 NO_REPLY, NOT_UNDERSTOOD, REPEATED = "no reply", "reply not understood", "second reply on a pair in the same order"
 WHO = ("judge", "template")
@@ -153,8 +154,10 @@ def verdict_in(text: str) -> float | None:
 
 def side_of(value: Any) -> float | None:
     """A verdict in a word or number; None for one that is not understood."""
-    word = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip().lower()
-    return next((side for words, side in ((FIRST, 1.0), (SECOND, 0.0), (TIES, 0.5)) if word in words), None)
+    try:
+        return share_of(value)
+    except RowError:
+        return None
 
 
 def _gold(row: Row) -> float | None:

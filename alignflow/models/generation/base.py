@@ -14,7 +14,7 @@ from alignflow.data.catalogue import GENERATORS, GeneratorRow, look_up, parse_op
 from alignflow.data.configs.base import content_kind, in_key
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.engine_hosts import end_idle_hosts
-from alignflow.data.errors import RecipeError
+from alignflow.data.errors import ModelError, RecipeError
 from alignflow.data.run import Runtime
 
 
@@ -131,6 +131,19 @@ def make_live_generator(model: Any, tokenizer: Any, runtime: Runtime) -> Generat
     """The engine of `runtime` around a model that is loaded and in training; call `sync` after its steps."""
     engine: Any = GENERATORS[runtime.generator].resolve()
     return engine.around(model, tokenizer, runtime)
+
+
+def check_lengths(prompts: Sequence[Sequence[int]], new_tokens: int, context_length: int | None, do: str) -> None:
+    """Refuse a prompt without tokens, and one that does not fit the context beside `new_tokens`; raises ModelError that says `do`."""
+    for index, prompt in enumerate(prompts):
+        if not prompt:
+            raise ModelError("a prompt without tokens", where=f"row {index}", do="check the chat template")
+        if context_length is not None and len(prompt) + new_tokens > context_length:
+            raise ModelError(
+                f"{len(prompt)} prompt tokens and {new_tokens} new ones exceed the context of {context_length}",
+                where=f"row {index}",
+                do=do,
+            )
 
 
 def row_seed(seed: int, identity: str, index: int) -> int:

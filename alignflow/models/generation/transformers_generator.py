@@ -19,7 +19,7 @@ from alignflow.data.run import Runtime
 from alignflow.data.template_turns import end_tokens
 from alignflow.models.adapters import from_pretrained
 from alignflow.models.attention import packing
-from alignflow.models.generation.base import Generation, Sampling
+from alignflow.models.generation.base import Generation, Sampling, check_lengths
 from alignflow.models.generation.decoding import Decoding, pad_left
 from alignflow.models.generation.drawing import uniform_streams
 from alignflow.models.generation.kv_cache import make_cache
@@ -29,6 +29,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LINES = 64
 """Rows that decode side by side: more give a CPU nothing, and their cache takes memory on every chip."""
 _TREE_BATCHES = 4  # micro-batches of a training step that scoring takes at once: it keeps no activations
+
+TOO_LONG = "shorten the prompt or lower max_new_tokens"
 
 
 class TransformersGenerator:
@@ -75,7 +77,7 @@ class TransformersGenerator:
         """
         if not prompts:
             return []
-        self._check_lengths(prompts, sampling.max_new_tokens)
+        check_lengths(prompts, sampling.max_new_tokens, self.context_length, TOO_LONG)
         with self._context():
             return self._generate(prompts, sampling, seeds)
 
@@ -93,7 +95,7 @@ class TransformersGenerator:
 
     def score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
         """For each prompt the fp32 log-probabilities of the tokens `options` at the next position."""
-        self._check_lengths(prompts, 0)
+        check_lengths(prompts, 0, self.context_length, TOO_LONG)
         with self._context():
             return self._score_options(prompts, options)
 
@@ -158,17 +160,6 @@ class TransformersGenerator:
             **arguments,
         )
         return output.logits[:, -1]
-
-    def _check_lengths(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
-        for index, prompt in enumerate(prompts):
-            if not prompt:
-                raise ModelError("a prompt without tokens", where=f"row {index}", do="check the chat template")
-            if self.context_length is not None and len(prompt) + new_tokens > self.context_length:
-                raise ModelError(
-                    f"{len(prompt)} prompt tokens and {new_tokens} new ones exceed the context of {self.context_length}",
-                    where=f"row {index}",
-                    do="shorten the prompt or lower max_new_tokens",
-                )
 
 
 @contextlib.contextmanager

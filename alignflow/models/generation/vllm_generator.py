@@ -24,7 +24,7 @@ from alignflow.data.host import this_host
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.data.vllm_environment import needed_python, process_environment
-from alignflow.models.generation.base import Generation, Sampling
+from alignflow.models.generation.base import Generation, Sampling, check_lengths
 from alignflow.models.generation.transformers_generator import DTYPES, TransformersGenerator, stop_ids
 from alignflow.models.generation.verification import Expected, expectations, verify
 from alignflow.models.generation.vllm_lease import CHILD, HostGoneError, HostPlan, Lease, tail
@@ -34,6 +34,8 @@ _SEED_BITS = (1 << 63) - 1
 _CPU_BLOCK = 32  # vLLM's default of 128 shares prefixes in coarse pieces: judging takes twice as long
 _CPU_BATCH = 4096  # tokens of one forward pass at most
 _NAMES = {"fp32": "float32", "bf16": "bfloat16"}
+
+TOO_LONG = "shorten the prompt, lower max_new_tokens, or raise the engine's max_model_len"
 
 
 class VLLMGenerator:
@@ -77,7 +79,7 @@ class VLLMGenerator:
         """One completion per prompt, in the order of `prompts`; raises ModelError where one does not fit the context."""
         if not prompts:
             return []
-        self._check_lengths(prompts, sampling.max_new_tokens)
+        check_lengths(prompts, sampling.max_new_tokens, self.context_length, TOO_LONG)
         rows = self._ask(
             "generate",
             prompts=[list(map(int, prompt)) for prompt in prompts],
@@ -98,7 +100,7 @@ class VLLMGenerator:
         """For each prompt the fp32 log-probabilities of the tokens `options` at the next position, among all tokens."""
         if not prompts:
             return []
-        self._check_lengths(prompts, 0)
+        check_lengths(prompts, 0, self.context_length, TOO_LONG)
         return self._ask(
             "score", prompts=[list(map(int, prompt)) for prompt in prompts], options=list(map(int, options))
         )
@@ -232,17 +234,6 @@ class VLLMGenerator:
             where="generator",
             do=f"{advice}; the end of its log ({self._lease.log}):\n{tail(self._plan().name)}",
         )
-
-    def _check_lengths(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
-        for index, prompt in enumerate(prompts):
-            if not prompt:
-                raise ModelError("a prompt without tokens", where=f"row {index}", do="check the chat template")
-            if self.context_length is not None and len(prompt) + new_tokens > self.context_length:
-                raise ModelError(
-                    f"{len(prompt)} prompt tokens and {new_tokens} new ones exceed the context of {self.context_length}",
-                    where=f"row {index}",
-                    do="shorten the prompt, lower max_new_tokens, or raise the engine's max_model_len",
-                )
 
 
 class _Unchecked(VLLMGenerator):
