@@ -32,7 +32,7 @@ from alignflow.models.generation.decoding import pad_left
 from alignflow.models.generation.transformers_generator import DTYPES, stop_ids
 from alignflow.models.judges.fences import fence_of
 from alignflow.models.judges.judge_model import opening_tokens
-from alignflow.models.judges.llm import parse_question, read_question
+from alignflow.models.judges.questions import parse_question, read_question
 
 BATCHES = (1, 16, 64)
 EVERY = {1: 8}  # one prompt at a time takes long, and its speed does not depend on the others: every eighth is enough

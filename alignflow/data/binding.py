@@ -13,7 +13,7 @@ from alignflow.data.configs.base import StageConfig
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.judges import JuryOptions
-from alignflow.data.configs.online import RewardSourceConfig
+from alignflow.data.configs.rewards import RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.unpaired import compares_distributions
 from alignflow.data.own_methods import method_row

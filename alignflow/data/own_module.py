@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from alignflow.data import paths
 from alignflow.data.artifacts import text_digest
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.online import FunctionRewardOptions
+from alignflow.data.configs.rewards import FunctionRewardOptions
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 

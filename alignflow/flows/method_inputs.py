@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.lists import FOR_WIN_RATES
-from alignflow.data.configs.online import OnlineOptions, PPOOptions, RewardSourceConfig
+from alignflow.data.configs.online import OnlineOptions, PPOOptions
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.rewards import RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row

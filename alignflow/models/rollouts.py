@@ -44,11 +44,13 @@ class Rollouts:
         prompts: (rows,) int64: the prompt of each, as a position in `Prompts`; answers of one prompt stand together.
         rows: Prompt and answer as token ids; an answer that ended by itself has its stop token.
         ended: (rows,) bool: it stopped by itself; the others were cut at the limit.
+        behaviour_logps: (N,) fp32: log-probability of each token as the engine drew it; None where it does not say.
     """
 
     prompts: torch.Tensor
     rows: list[EncodedRow]
     ended: torch.Tensor
+    behaviour_logps: torch.Tensor | None = None
 
     @property
     def lengths(self) -> torch.Tensor:
@@ -64,7 +66,8 @@ class Rollouts:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything as tensors, for a state on disk."""
-        return {
+        own = {} if self.behaviour_logps is None else {"behaviour_logps": self.behaviour_logps}
+        return own | {
             "prompts": self.prompts,
             "ended": self.ended,
             "lengths": self.lengths,
@@ -84,7 +87,7 @@ class Rollouts:
             EncodedRow(tuple(prompt.tolist()), tuple(answer.tolist()))
             for prompt, answer in zip(prompts, completions, strict=True)
         ]
-        return Rollouts(tensors["prompts"], rows, tensors["ended"])
+        return Rollouts(tensors["prompts"], rows, tensors["ended"], tensors.get("behaviour_logps"))
 
 
 def encode_prompts(rows: list[dict[str, Any]], tokenizer: Any, room: int, run: Run) -> Prompts:

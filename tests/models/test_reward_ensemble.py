@@ -11,7 +11,7 @@ from tiny_model import make_reward_model
 from alignflow.data.adapters import verify_model
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.configs.inputs import AdoptConfig
-from alignflow.data.configs.online import RewardSourceConfig
+from alignflow.data.configs.rewards import RewardSourceConfig
 from alignflow.data.errors import DamagedArtifactError, ModelError
 from alignflow.data.model_directory import check_model_directory
 from alignflow.data.records import user

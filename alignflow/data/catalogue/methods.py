@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from alignflow.data.catalogue.iterated_methods import ITERATED
 from alignflow.data.catalogue.method import Method
-from alignflow.data.configs import lists, online, pairwise, staged, token_level, unpaired
+from alignflow.data.catalogue.online_preference_methods import ONLINE_PREFERENCE
+from alignflow.data.catalogue.policy_gradient_methods import POLICY_GRADIENTS
+from alignflow.data.configs import lists, pairwise, staged, token_level, unpaired
 
 METHODS: Mapping[str, Method] = {
     "dpo": Method(
@@ -318,12 +321,7 @@ METHODS: Mapping[str, Method] = {
         measured_with=(("jsd_beta", "beta"), ("temperature", "temperature")),
         formula="avg over tokens of beta KL(teacher || m) + (1 - beta) KL(pi || m), m = beta teacher + (1 - beta) pi",
     ),
-    "ppo": Method(
-        "alignflow.models.losses.ppo:total_loss",
-        "Proximal Policy Optimization: RLHF with a value model.",
-        options=online.PPOOptions,
-        family="online",
-        paper="1707.06347",
-        formula="max(-A r, -A clip(r, 1 - cliprange, 1 + cliprange)) per token, r = pi / pi_old",
-    ),
+    **POLICY_GRADIENTS,
+    **ONLINE_PREFERENCE,
+    **ITERATED,
 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import PartWithOptions
-from alignflow.data.configs import online
+from alignflow.data.configs import rewards
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ REWARDS: Mapping[str, Reward] = {
     "judge": Reward(
         "alignflow.models.rewards.sources:JudgeSource",
         "A pointwise judge of the catalogue.",
-        options=online.JudgeRewardOptions,
+        options=rewards.JudgeRewardOptions,
     ),
     "function": Reward(
         "alignflow.models.rewards.sources:FunctionSource",
         "A verifiable Python function of the user.",
-        options=online.FunctionRewardOptions,
+        options=rewards.FunctionRewardOptions,
     ),
 }

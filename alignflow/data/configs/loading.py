@@ -16,8 +16,9 @@ from alignflow.data.configs.base import content_kind
 from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.inputs import SOURCE_KINDS
-from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions
+from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.rewards import FunctionRewardOptions
 from alignflow.data.configs.settings import apply_setting, parse_setting
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError, cut, quoted

@@ -5,44 +5,13 @@ Names are those of TRL's PPOConfig where it has them.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from alignflow.data.configs.base import Name, StageConfig, Temperature, runtime_field
 from alignflow.data.configs.generation import JudgeConfig
-
-
-class RewardSourceConfig(StageConfig):
-    """One source of scores; the score of an answer is the weighted sum of its sources."""
-
-    name: Name = Field(
-        default="reward_model", description="A name of `alignflow rewards`: reward_model, judge, function."
-    )
-    weight: float = Field(
-        default=1.0, ge=-1_000_000, le=1_000_000, description="Factor of its scores; negative: a penalty."
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="What this source alone has; see `alignflow rewards NAME`."
-    )
-
-
-class JudgeRewardOptions(StageConfig):
-    """Scores of a pointwise judge."""
-
-    judge: JudgeConfig = Field(
-        default_factory=JudgeConfig, description="The judge; one that only compares pairs has no scores."
-    )
-
-
-class FunctionRewardOptions(StageConfig):
-    """Scores of a Python function of your own, called as `function(prompt, completion, row) -> float`."""
-
-    function: str = Field(
-        max_length=4500,
-        pattern=r"^([A-Za-z_][\w.]*|.+\.py):[A-Za-z_]\w*$",
-        description="path/to/file.py:function, relative to the recipe, or package.module:function from PYTHONPATH; the file's content enters the cache key.",
-    )
+from alignflow.data.configs.rewards import RewardSourceConfig
 
 
 class AlarmOptions(StageConfig):

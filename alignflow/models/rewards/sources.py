@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from alignflow.data import catalogue, own_module
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.online import FunctionRewardOptions, JudgeRewardOptions, RewardSourceConfig
 from alignflow.data.configs.options import NoOptions
+from alignflow.data.configs.rewards import FunctionRewardOptions, JudgeRewardOptions, RewardSourceConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from alignflow.data import catalogue
-from alignflow.data.configs.online import JudgeRewardOptions, OnlineOptions
+from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.rewards import JudgeRewardOptions
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.records import read_table

@@ -19,7 +19,8 @@ from alignflow.data.configs.base import content_kind, in_key
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.inputs import SourceConfig
-from alignflow.data.configs.online import FunctionRewardOptions, OnlineOptions, RewardSourceConfig
+from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.rewards import FunctionRewardOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
 from alignflow.data.own_methods import borrowed, method_row
 from alignflow.data.own_options import defaults_of

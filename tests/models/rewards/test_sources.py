@@ -6,7 +6,7 @@ import math
 import pytest
 
 from alignflow.data import catalogue
-from alignflow.data.configs.online import RewardSourceConfig
+from alignflow.data.configs.rewards import RewardSourceConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.records import user
 from alignflow.models.rewards.sources import Episode, WeightedRewards, bind_sources, finite, weighted_sum
