@@ -21,6 +21,7 @@ from alignflow.data.sources.json_files import decoded
 from alignflow.data.sources.meanings import unread_keys
 from alignflow.data.sources.oasst import is_message
 from alignflow.data.sources.soundness import check_row
+from alignflow.data.sources.votes import numbers_of, refuse_zero_and_one
 
 Row = dict[str, Any]
 EXCERPT = 200
@@ -162,9 +163,20 @@ class Assembled:
                 yield at, row
 
     def _looked_at(self) -> Iterator[tuple[int, Row]]:
+        numbers: set[str] = set()
         for at, row in self._rows:
             self.seen.look(row, self._source)
+            if self._name == "votes":
+                numbers |= _numbers(row, self._source)
             yield at, row
+        refuse_zero_and_one(numbers, self._source.path)
+
+
+def _numbers(row: Row, source: SourceConfig) -> set[str]:
+    try:
+        return numbers_of(renamed(row, source.columns))
+    except RowError:  # the parser says why
+        return set()
 
 
 def in_chunks(rows: Iterable[tuple[int, Row | RawLine]]) -> Iterator[list[tuple[int, Row | RawLine]]]:

@@ -1,8 +1,19 @@
 """Raw rows in chunks: what is kept, dropped and counted of each."""
 
+import pytest
+
 from alignflow.data import chunk_parsing
-from alignflow.data.chunk_parsing import EXCERPT, ParsedChunk, in_chunks, left_out_example, parse_chunk, shortened
+from alignflow.data.chunk_parsing import (
+    EXCERPT,
+    Assembled,
+    ParsedChunk,
+    in_chunks,
+    left_out_example,
+    parse_chunk,
+    shortened,
+)
 from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.errors import DataError
 from alignflow.data.sources.base import RawLine
 
 SOURCE = SourceConfig(path="a.jsonl")
@@ -67,3 +78,16 @@ def test_an_example_is_one_line_of_limited_length():
         and len(shortened("x" * 9999)) == EXCERPT
     )
     assert left_out_example({"id": "1", "source": "a", "prompt": "q", "label": None}) == "a: prompt: q"
+
+
+@pytest.mark.parametrize("labels, is_refused", [([0, 1, 1], True), ([0, 1, 2], False)])
+def test_votes_of_0_and_1_alone_are_refused_once_all_of_them_are_read(labels, is_refused):
+    rows = [
+        {"prompt": f"q{at}", "response_a": "yes", "response_b": "no", "label": label} for at, label in enumerate(labels)
+    ]
+    found = Assembled("votes", enumerate(rows), SourceConfig(path="votes.jsonl"))
+    if is_refused:
+        with pytest.raises(DataError, match="labels are 0 and 1"):
+            list(found)
+    else:
+        assert len(list(found)) == 3

@@ -56,6 +56,7 @@ FORMATS: Mapping[str, Format] = {
         "alignflow.data.sources.votes:parse",
         "Two answers (response_a, response_b) and who preferred which: a, b or tie, of one or several annotators.",
         kinds=("preferences", "completions", "prompts"),
+        version="2",
     ),
     "oasst": Format(
         "alignflow.data.sources.oasst:parse",

@@ -121,12 +121,7 @@ def _of_source(source: SourceConfig) -> GoldSet:
             _take(renamed(row, source.columns), found, single)
         except RowError as error:
             found.dropped[error.reason.replace("_", " ")] += 1
-    if found.numbers == {"0", "1"}:
-        raise DataError(
-            "the gold labels are 0 and 1: they may say first and second, or tie and first",
-            where=source.path,
-            do="write a, b and tie in their place, or 1 for the first answer, 2 for the second and 0 for a tie",
-        )
+    votes.refuse_zero_and_one(found.numbers, source.path)
     for prompt, texts, scores in single.values():
         _take_scored(prompt, texts, scores, found)
     return found
@@ -140,7 +135,7 @@ def _take(row: Row, found: GoldSet, single: dict[str, tuple[Messages, list[str],
     for one, other in SIDES:
         if row.get(one) is not None and row.get(other) is not None:
             found.pairs.append(_compared(row, one, other))
-            found.numbers.update(_numbers(row))
+            found.numbers.update(votes.numbers_of(row, GOLD))
             return
     if row.get("chosen") is not None:
         found.pairs.append(_shuffled(trl.parse(row, "preferences")[0]))
@@ -243,13 +238,6 @@ def _preference(row: Row) -> float:
         if row.get(name) is not None:
             return _side(row[name])
     raise RowError("no_gold_label")
-
-
-def _numbers(row: Row) -> set[str]:
-    """The row's label where it is written as a number."""
-    value = next((row[name] for name in GOLD if row.get(name) is not None), None)
-    word = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
-    return {word} if word.isdecimal() else set()
 
 
 def _side(value: Any) -> float:

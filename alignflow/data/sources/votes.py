@@ -8,10 +8,11 @@ a soft label; several give the winner's share as its soft label. A share of exac
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from alignflow.data.errors import DataError
 from alignflow.data.records import assistant, pair_key
 from alignflow.data.sources.alpaca import request
 from alignflow.data.sources.base import Messages, Row, RowError, column, is_blank, number, probability
@@ -167,6 +168,36 @@ def share_of(value: Any, from_zero: bool = False) -> float:
     if figure not in shares:
         raise RowError("unknown_verdict")
     return shares[figure]
+
+
+def numbers_of(row: Mapping[str, Any], names: Sequence[str] = VERDICTS) -> set[str]:
+    """The verdicts of a row that are written as whole numbers; empty where its answers are counted from 0, which says what 0 means.
+
+    Args:
+        row: A raw row under its standard names.
+        names: Columns of a single verdict, the first that has a value counts.
+    """
+    pair = _names(row)
+    if pair is not None and pair[0].endswith("0"):
+        return set()
+    numbered = [row[name] for name in row if _NUMBERED.fullmatch(str(name)) and not _is_missing(row[name])]
+    single = next(([row[name]] for name in names if not _is_missing(row.get(name))), [])
+    words = {
+        str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+        for value in numbered or single
+    }
+    return {word for word in words if word.isdecimal()}
+
+
+def refuse_zero_and_one(numbers: Collection[str], where: str) -> None:
+    """Raise DataError where all verdicts of a source are 0 and 1: the readings differ, and the wrong one turns labels round in silence."""
+    if set(numbers) == {"0", "1"}:
+        raise DataError(
+            "the labels are 0 and 1: they may say first and second, tie and first, or second and first",
+            where=where,
+            do="write a, b and tie in their place, or 1 for the first answer, 2 for the second and 0 for a tie; "
+            "columns response_0 and response_1 are counted from 0",
+        )
 
 
 def share(votes: Sequence[Vote]) -> float:

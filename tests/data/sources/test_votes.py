@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alignflow.data.errors import DataError
 from alignflow.data.records import assistant, user
 from alignflow.data.sources.base import RowError
 from alignflow.data.sources.detect import detect
@@ -14,7 +15,9 @@ from alignflow.data.sources.votes import (
     gathered,
     is_votes,
     item_of,
+    numbers_of,
     parse,
+    refuse_zero_and_one,
     share,
     share_of,
     two_answers,
@@ -51,6 +54,26 @@ def test_answers_that_are_counted_from_zero_have_such_verdicts():
     (pair,) = parse(row, "preferences")
     assert pair["chosen"] == assistant("yes")
     assert parse({**row, "better_response_id": 1}, "preferences")[0]["chosen"] == assistant("no")
+
+
+@pytest.mark.parametrize("labels", [[0, 1], ["1", "0", "0"], [1.0, 0.0], [1, 0, None]])
+def test_a_source_whose_labels_are_0_and_1_alone_is_refused(labels):
+    numbers = set().union(*(numbers_of({**PAIR, "preference": label}) for label in labels))
+    with pytest.raises(DataError, match="the labels are 0 and 1"):
+        refuse_zero_and_one(numbers, "votes.jsonl")
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [1, 2], [1, "a", "b"], ["tie", "a"], [0], [1]])
+def test_numbers_that_have_one_reading_are_taken(labels):
+    numbers = set().union(*(numbers_of({**PAIR, "preference": label}) for label in labels))
+    refuse_zero_and_one(numbers, "votes.jsonl")
+    assert numbers == {str(label) for label in labels if isinstance(label, int)}
+
+
+def test_answers_that_are_counted_from_zero_make_0_and_1_plain():
+    row = {"prompt": "q", "response_0": "yes", "response_1": "no"}
+    assert not numbers_of({**row, "better_response_id": 0}) and not numbers_of({**row, "better_response_id": 1})
+    assert numbers_of({**PANDA, "annotator1": 1, "annotator2": 0, "annotator3": None}) == {"0", "1"}
 
 
 def test_one_vote_is_a_pair_without_a_soft_label():
