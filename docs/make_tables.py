@@ -134,7 +134,7 @@ def shown_type(annotation: Any) -> str:
             else f"list of exactly {len(arguments)}: {shown_type(arguments[0])}"
         )
     return (
-        f"[{heading(annotation)}](#{heading(annotation)})"
+        f"[{heading(annotation)}](recipe.md#{heading(annotation)})"
         if annotation in PLACES
         else f"{heading(annotation)}: {', '.join(annotation.model_fields)}"
     )

@@ -26,6 +26,7 @@ from alignflow.flows.graph import nodes
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
 UsageError = typer.BadParameter.__base__  # of the click that typer brings along
 FREE = {"prefect server start", "pre-commit install", "pre-commit run --all-files"}
@@ -190,10 +191,11 @@ def test_a_recipe_that_new_writes_is_known_afterwards(tmp_path):
         checker.check(shlex.split("alignflow run mine.yaml --only init_"))
 
 
-def test_the_readme_shows_every_command():
+def test_readme_and_tutorial_show_every_command():
     shown = {
         words[1]
-        for text in fences(ROOT / "README.md", "sh")
+        for document in ("README.md", "docs/tutorial.md")
+        for text in fences(ROOT / document, "sh")
         for words in commands(text)
         if Path(words[0]).name == "alignflow"
     }
@@ -222,10 +224,34 @@ def test_every_yaml_block_is_a_recipe_or_a_rubric(text, tmp_path):
 
 
 def test_the_recipe_of_ones_own_pairs_has_the_steps_that_the_readme_says(tmp_path):
-    (text,) = [text for text in fences(ROOT / "README.md", "yaml") if "preferences:" in text]
+    (text,) = [text for text in fences(ROOT / "README.md", "yaml") if text.startswith("# pairs.yaml")]
     steps = [node.name for node in nodes(parse_recipe(yaml.safe_load(text), tmp_path, "README.md"))]
     assert steps == ["init", "prepare", "reference", "align", "report"]
     assert f"That recipe has the steps {', '.join(steps[:-1])} and {steps[-1]}." in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_file_or_a_heading_of_the_docs_leads_somewhere(document):
+    broken = []
+    for target in LINK.findall(FENCE.sub("", document.read_text(encoding="utf-8"))):
+        if ":" in target:
+            continue  # another site
+        name, _, heading = target.partition("#")
+        path = (document.parent / name) if name else document
+        if not path.exists() or (heading and path.suffix == ".md" and heading not in anchors(path)):
+            broken.append(target)
+    assert not broken
+
+
+def anchors(path):
+    """The names of a page's headings in links, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in plain}
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 950
 
 
 def python_block(document, name):
@@ -236,11 +262,10 @@ def python_block(document, name):
     return defined
 
 
-def test_the_judge_of_the_readme_judges(tmp_path, monkeypatch):
+def test_the_judge_of_the_docs_judges(tmp_path, monkeypatch):
     from alignflow.models.judges.base import Candidate, make_judge
 
-    (text,) = fences(ROOT / "README.md", "python")
-    assert text.startswith("# my_judges.py\n")
+    (text,) = [text for text in fences(ROOT / "docs" / "extending.md", "python") if text.startswith("# my_judges.py\n")]
     (tmp_path / "my_judges.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     run = Run(tmp_path, tmp_path, tmp_path, tmp_path, Runtime())
