@@ -103,6 +103,6 @@ def _alive(pid: str) -> bool:
 
 
 def stamp(file: int) -> None:
-    """Give an open file the time of now: by writing its last byte (a line's end), which every kind of mount stamps on its server."""
+    """Update the mtime of an open file by rewriting its last byte (a newline); network mounts then use the server's time."""
     os.pwrite(file, b"\n", max(0, os.fstat(file).st_size - 1))
     os.fsync(file)

@@ -67,7 +67,7 @@ class Share(BaseModel):
 
 @dataclass
 class Run:
-    """The hands of a stage body.
+    """Paths, runtime and reporting for a stage body.
 
     Attributes:
         out: Payload directory. Only what is written here is digested, so no times and no machine names.

@@ -182,7 +182,7 @@ class Estimator:
         return 1 if asked.dask_address else asked.shards
 
     def _limits(self, settings: Settings, need: Need, shards: int) -> list[tuple[str, float, int | None]]:
-        """What is limited, what is wanted of it, and the limit; of a GPU for one process, of memory for all on this machine."""
+        """(resource, needed, available) tuples: GPU memory for one process, main memory for all processes of this machine."""
         place = settings.place
         processes = place.processes_per_node * shards
         if place.device == "cpu":

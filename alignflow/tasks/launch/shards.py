@@ -59,7 +59,7 @@ class Shard(BaseModel):
 
 
 def plan_shards(call: StageCall, spec: dict[str, Any]) -> list[Shard]:
-    """The shards of a call, none where it is not shared out. Call it under the lock of the key: an earlier launch's files go."""
+    """The shards of a call; empty if unsharded. Call it while holding the lock of the key: it removes the files of an earlier launch."""
     count = call.sharding.shards
     if count == 1:
         return []

@@ -95,7 +95,7 @@ class FileLocks:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What the kernel gave nobody else takes."""
+    """A kernel lock, which cannot be lost."""
 
     files: tuple[int, ...]
 
