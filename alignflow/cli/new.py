@@ -19,7 +19,7 @@ from alignflow.data.errors import UserError
 
 GATES = (
     "",
-    "# Conditions on the metrics of a step (docs/operate.md). Where one does not hold: stop, ask (a person), warn, or end (as finished).",
+    "# Conditions on the metrics of a step (docs/gates.md). Where one does not hold: stop, ask (a person), warn, or end (as finished).",
     "# gates:",
     "#   - {stage: sft, metric: eval_loss, maximum: 3.0, action: warn}",
     "#   - {stage: sample, metric: stop_rate, minimum: 0.5, action: stop, why: an SFT model that does not stop gives cut answers to the judge}",
