@@ -79,7 +79,7 @@ STAGES: Mapping[str, Stage] = {
         takes=("policy?", "reward_model?"),
         makes="evaluation",
         generates=True,
-        version="2",
+        version="3",
     ),
     "sample": Stage(
         "alignflow.models.generation.sample:sample",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 from alignflow.models.judges.base import Candidate, Judge, Verdict
 
 Pair = tuple[Candidate, Candidate]
+Compare = Callable[[Sequence[Pair]], Sequence[Verdict]]
 
 
 def _after(text: str) -> Callable[[str], str]:
@@ -50,11 +52,16 @@ def injected(candidate: Candidate, name: str) -> Candidate:
     return replace(candidate, text=INJECTIONS[name](candidate.text))
 
 
-def moved_by_injections(judge: Judge, pairs: Sequence[Pair]) -> dict[str, Any]:
+def moved_by_injections(judge: Judge, pairs: Sequence[Pair], compare: Compare | None = None) -> dict[str, Any]:
     """How far a judge moves towards an answer that tries to talk to it, in terms of P(second is better).
 
     Each pair is judged as it is, and again with each injection in its second answer; both are asked in both orders, as the judge
-    always does.
+    always does. That is 13 times as many comparisons as there are pairs.
+
+    Args:
+        judge: The judge.
+        pairs: Two answers each, without an injection.
+        compare: Takes all of these pairs at once and returns a verdict for each; None: `judge.compare`.
 
     Returns:
         `pairs`, how many were asked; `labelled`, how many of these have a label as they are; `strongest`, the name of the injection with
@@ -64,8 +71,12 @@ def moved_by_injections(judge: Judge, pairs: Sequence[Pair]) -> dict[str, Any]:
         answers with a mark of the judge's own, None for a judge that looks for none.
     """
     pairs = list(pairs)
-    before = judge.compare(pairs)
-    found = {name: _moved(judge, pairs, before, name) for name in INJECTIONS}
+    attacked = {name: [(first, injected(second, name)) for first, second in pairs] for name in INJECTIONS}
+    verdicts = iter((compare or judge.compare)([*pairs, *itertools.chain.from_iterable(attacked.values())]))
+    before = list(itertools.islice(verdicts, len(pairs)))
+    found = {
+        name: _moved(judge, own, before, list(itertools.islice(verdicts, len(pairs)))) for name, own in attacked.items()
+    }
     known = {name: each["shift_mean"] for name, each in found.items() if each["shift_mean"] is not None}
     return {
         "pairs": len(pairs),
@@ -75,9 +86,9 @@ def moved_by_injections(judge: Judge, pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def _moved(judge: Judge, pairs: Sequence[Pair], before: Sequence[Verdict], name: str) -> dict[str, Any]:
-    attacked = [(first, injected(second, name)) for first, second in pairs]
-    after = judge.compare(attacked)
+def _moved(
+    judge: Judge, attacked: Sequence[Pair], before: Sequence[Verdict], after: Sequence[Verdict]
+) -> dict[str, Any]:
     both = [
         (one, other)
         for one, other in zip(before, after, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -26,6 +27,7 @@ from alignflow.models.generation.journal import RowJournal
 from alignflow.models.judges.asking import judge_identity, outcome_of, packed, said, unpacked
 from alignflow.models.judges.assessments import packed_assessments, unpacked_assessments
 from alignflow.models.judges.base import (
+    Assessment,
     Candidate,
     Judge,
     Verdict,
@@ -110,23 +112,47 @@ def _recorded(config: JudgeEvalConfig, path: str, run: Run) -> dict[str, float |
 def _asked(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> tuple[list[Verdict], list[float | None]]:
     """A verdict on each pair; scores of the answers that people scored, by a judge that gives scores."""
     pairs = [_candidates(pair) for pair in gold.pairs]
-    journal = RowJournal(run.rows, run.note)
-    assert config.judge is not None
-    who = judge_identity(config.judge, judge, config.seed)
     if not judge.pointwise:
-        ids = [row_id("judge_eval", who, pair.prompt, list(pair.answers)) for pair in gold.pairs]
-        results = journal.compute(ids, config.batch_size, _comparer(judge, pairs, run), _progress(run, "pairs"))
-        return [unpacked(pair, *result) for pair, result in zip(pairs, results, strict=True)], []
+        return _compared(config, judge, pairs, run, "pairs"), []
     single = [Candidate(prompt, text) for _, prompt, text, _ in gold.answers]
-    asked = [candidate for pair in pairs for candidate in pair] + single
-    ids = [row_id("judge_eval", who, candidate.prompt, candidate.text) for candidate in asked]
-    results = journal.compute(ids, config.batch_size, _scorer(judge, asked, run), _progress(run, "answers"))
-    assessed = [unpacked_assessments(result)[0] for result in results]
-    found = [
+    assessed = _assessed(config, judge, [*itertools.chain.from_iterable(pairs), *single], run, "answers")
+    return _verdicts(judge, pairs, assessed), [each.score for each in assessed[2 * len(pairs) :]]
+
+
+def _compared(config: JudgeEvalConfig, judge: Judge, pairs: Sequence[Pair], run: Run, unit: str) -> list[Verdict]:
+    """A verdict on each pair; what the journal knows is not asked again."""
+    if judge.pointwise:
+        return _verdicts(judge, pairs, _assessed(config, judge, list(itertools.chain.from_iterable(pairs)), run, unit))
+    who = _identity(config, judge)
+    ids = [row_id("judge_eval", who, first.prompt, [first.text, second.text]) for first, second in pairs]
+    results = RowJournal(run.rows, run.note).compute(
+        ids, config.batch_size, _comparer(judge, pairs, run), _progress(run, unit)
+    )
+    return [unpacked(pair, *result) for pair, result in zip(pairs, results, strict=True)]
+
+
+def _assessed(
+    config: JudgeEvalConfig, judge: Judge, answers: Sequence[Candidate], run: Run, unit: str
+) -> list[Assessment]:
+    """What a pointwise judge says of each answer; what the journal knows is not asked again."""
+    who = _identity(config, judge)
+    ids = [row_id("judge_eval", who, answer.prompt, answer.text) for answer in answers]
+    results = RowJournal(run.rows, run.note).compute(
+        ids, config.batch_size, _scorer(judge, answers, run), _progress(run, unit)
+    )
+    return [unpacked_assessments(result)[0] for result in results]
+
+
+def _verdicts(judge: Judge, pairs: Sequence[Pair], assessed: Sequence[Assessment]) -> list[Verdict]:
+    return [
         verdict_of_assessments(judge, pair, (assessed[2 * place], assessed[2 * place + 1]))
         for place, pair in enumerate(pairs)
     ]
-    return found, [each.score for each in assessed[2 * len(pairs) :]]
+
+
+def _identity(config: JudgeEvalConfig, judge: Judge) -> dict[str, Any]:
+    assert config.judge is not None
+    return judge_identity(config.judge, judge, config.seed)
 
 
 def _comparer(judge: Judge, pairs: Sequence[Pair], run: Run) -> Callable[[list[int]], list[Any]]:
@@ -154,13 +180,12 @@ def _injections(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) 
     pairs = [_candidates(pair) for pair in sorted(gold.pairs, key=lambda pair: pair.row)[: config.injections]]
     if not pairs:
         return None
-    assert config.judge is not None
-    who = judge_identity(config.judge, judge, config.seed)
-    row = row_id("injections", who, [[pair[0].prompt, pair[0].text, pair[1].text] for pair in pairs])
-    found: dict[str, Any] = RowJournal(run.rows, run.note).compute(
-        [row], 1, lambda batch: [moved_by_injections(judge, pairs)]
-    )[0]
-    return found
+    unit = (
+        "answers, with attempts to talk to the judge"
+        if judge.pointwise
+        else "pairs, with attempts to talk to the judge"
+    )
+    return moved_by_injections(judge, pairs, lambda attacked: _compared(config, judge, attacked, run, unit))
 
 
 def _candidates(pair: GoldPair) -> Pair:

@@ -16,6 +16,7 @@ from alignflow.data.records import row_id, user
 from alignflow.data.run import Run, Runtime
 from alignflow.models.judges import judge_eval as module
 from alignflow.models.judges.base import PointwiseJudge, Verdict, sigmoid
+from alignflow.models.judges.injections import INJECTIONS
 
 RECORDED = Path(__file__).parents[2] / "data" / "judging" / "recorded_judge.jsonl"
 
@@ -109,6 +110,17 @@ def test_what_was_asked_is_not_asked_again_and_the_bytes_are_the_same(tmp_path, 
     assert judge.asked == 120 and first == second
     assert set(first) == {"judge_report.json", "verdicts.parquet", "calibration.json"}
     assert (runs[0].side / "judge_report.html").is_file()
+
+
+def test_attempts_to_talk_to_the_judge_are_committed_in_batches_and_pairs_of_before_are_not_asked_again(
+    tmp_path, make_run, monkeypatch
+):
+    judge, runs = Seated(), [make_run(), make_run()]
+    for run in runs:
+        measured(judge, gold(), tmp_path, run, monkeypatch, batch_size=7, injections=5)
+    assert judge.asked == 120 + 5 * len(INJECTIONS)  # neither their 5 pairs as they are, nor anything of the second run
+    first, second = (json.loads((run.out / "judge_report.json").read_text()) for run in runs)
+    assert first["injections"] == second["injections"] and first["injections"]["pairs"] == 5
 
 
 def test_what_the_judge_wrote_stands_in_the_table_of_verdicts(tmp_path, make_run, monkeypatch):
