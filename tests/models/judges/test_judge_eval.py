@@ -119,7 +119,7 @@ def test_attempts_to_talk_to_the_judge_are_committed_in_batches_and_pairs_of_bef
     for run in runs:
         measured(judge, gold(), tmp_path, run, monkeypatch, batch_size=7, injections=5)
     assert judge.asked == 120 + 5 * len(INJECTIONS)  # neither their 5 pairs as they are, nor anything of the second run
-    first, second = (json.loads((run.out / "judge_report.json").read_text()) for run in runs)
+    first, second = (json.loads((run.out / "judge_report.json").read_text())["reports"][0] for run in runs)
     assert first["injections"] == second["injections"] and first["injections"]["pairs"] == 5
 
 
