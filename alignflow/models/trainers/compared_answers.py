@@ -107,15 +107,14 @@ def ordered_pairs(
         per_prompt: Pairs of each prompt. With more than one the highest mean win rate meets the lowest, as the judge said of these two.
     """
     chosen, odds, reasons = [], [], []
+    winners = selected(torch.tensor(comparison.log_odds, dtype=torch.float64))[0].tolist()
     for start in range(0, len(pairs), per_prompt):
         place = _widest(pairs, comparison.log_odds, range(start, start + per_prompt))
         (first, second), value, reason = pairs[place[0]], comparison.log_odds[place[0]], comparison.reasons[place[0]]
         if place[1]:
             first, second, value = second, first, -value
-        if per_prompt == 1:
-            winner, _ = selected(torch.tensor([value], dtype=torch.float64))
-            if int(winner[0]):
-                first, second, value = second, first, -value
+        if per_prompt == 1 and winners[start]:
+            first, second, value = second, first, -value
         elif not reason and value < 0:
             reason = CONTRADICTED
         if not reason and is_blank(texts[first]):

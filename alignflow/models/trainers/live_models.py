@@ -84,7 +84,7 @@ def check_live(config: AlignConfig, options: LiveOptions) -> None:
         JudgeSource.check(JudgeRewardOptions(judge=options.heldout_judge))
 
 
-def load_live(
+def load_live(  # noqa: PLR0913 (an input of the stage each)
     config: AlignConfig,
     options: LiveOptions,
     run: Run,
