@@ -149,6 +149,15 @@ FAMILIES: Mapping[str, Family] = {
         headline=("rewards/accuracies", "objective/scores_margin", "objective/kl", "pairs/kept", "alarms"),
         unread=_UNREAD_WHERE_IT_SAMPLES,
     ),
+    "online_distillation": Family(
+        "alignflow.models.trainers.online_distillation:train_online_distillation",
+        "Samples answers, and steps on what a teacher says of each of their tokens.",
+        columns=("prompt",),
+        takes=("policy", "prompts"),
+        generates=True,
+        headline=("divergence", "completions/mean_length", "alarms"),
+        unread=_UNREAD_WHERE_IT_SAMPLES,
+    ),
     "online": Family(
         "alignflow.models.trainers.online:train_online",
         "Samples answers, scores them, and steps on them.",

@@ -60,4 +60,16 @@ ONLINE_PREFERENCE: Mapping[str, Method] = {
         ordered=False,
         formula="-lp(y) (P(y beats y') - 1/2 - beta rho(y)), weights fixed, y' from the policy of averaged weights",
     ),
+    "on_policy_distillation": Method(
+        "alignflow.models.losses.token_level:gkd",
+        "On-policy distillation: the divergence from a teacher on the student's own answers (GKD with lmbda 1).",
+        options=configs.DistillationOptions,
+        family="online_distillation",
+        paper="2306.13649",
+        needs=("logps", "generalized_jsd"),
+        needs_reference=False,
+        teacher="teacher",
+        measured_with=(("jsd_beta", "beta"), ("temperature", "temperature")),
+        formula="avg over tokens of beta KL(teacher || m) + (1 - beta) KL(pi || m), m = beta teacher + (1 - beta) pi, y sampled from pi",
+    ),
 }

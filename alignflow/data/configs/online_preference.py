@@ -163,7 +163,7 @@ class DistillationOptions(LiveOptions):
     )
     lmbda: float = Field(
         default=1.0,
-        ge=0,
+        ge=1,
         le=1,
-        description="Share of an update's rows that the student samples; the rest are demonstrations, which the recipe must then have.",
+        description="Share of answers that the student samples; 1: all. For given answers take gkd.",
     )

@@ -95,7 +95,7 @@ def answers_of(table, method, options, preferences, prompts, generator):
     return ComparedAnswers(rollouts, own, logps, REFERENCE[arms].float(), torch.zeros_like(logps), *found, {})
 
 
-def trained(name, preferences, updates=150, rate=6.0, prompts=64, **options):
+def trained(name, preferences, updates=200, rate=3.0, prompts=128, **options):
     """log-probabilities of the policy after training by a method of the catalogue."""
     method = catalogue.METHODS[name]
     options = catalogue.parse_options(method, {"judge": {"name": "llm"}, **options}, "options")
@@ -136,7 +136,9 @@ def test_preferences_by_rewards_lead_to_the_optimum_of_the_rewards(name, options
         return float(logps.exp() @ REWARDS) - BETA * kl(logps)
 
     start, optimum = objective(REFERENCE), objective(best_response(REWARDS, BETA))
-    closed = (objective(trained(name, TRANSITIVE, rate=30.0, beta=BETA, **options)) - start) / (optimum - start)
+    closed = (
+        objective(trained(name, TRANSITIVE, updates=100, prompts=64, rate=30.0, beta=BETA, **options)) - start
+    ) / (optimum - start)
     assert 0.95 <= closed <= 1 + 1e-9, closed
 
 
@@ -153,7 +155,7 @@ def gap(logps, preferences):
 def equilibrium(preferences):
     """The regularised Nash equilibrium by damped fixed-point steps, to rounding."""
     logps = REFERENCE
-    for _ in range(20_000):
+    for _ in range(2_000):
         logps = (0.98 * logps + 0.02 * best_response(preferences @ logps.exp(), TAU)).log_softmax(-1)
     return logps
 
@@ -165,10 +167,14 @@ def test_the_gap_is_0_at_the_equilibrium_and_not_at_the_reference(preferences):
     )
 
 
-@pytest.mark.parametrize("preferences", [TRANSITIVE, CIRCLE], ids=["transitive", "circle"])
 @pytest.mark.parametrize(
-    ("name", "options"),
-    [("nash_md", {"mixture_coef": 0.0}), ("nash_md", {"mixture_coef": 0.125}), ("nash_ema", {"ema_decay": 0.5})],
+    ("name", "options", "preferences"),
+    [
+        ("nash_md", {"mixture_coef": 0.0}, CIRCLE),
+        ("nash_md", {"mixture_coef": 0.125}, CIRCLE),
+        ("nash_md", {"mixture_coef": 0.125}, TRANSITIVE),
+        ("nash_ema", {"ema_decay": 0.5}, CIRCLE),
+    ],
 )
 def test_nash_methods_reach_the_equilibrium(name, options, preferences):
     found, wanted = trained(name, preferences, beta=TAU, **options), equilibrium(preferences)
@@ -179,6 +185,6 @@ def test_nash_methods_reach_the_equilibrium(name, options, preferences):
 def test_no_reward_gives_the_equilibrium_of_a_circle():
     """The optimum for any reward q exp(r / tau) of win rates against the reference is far from the equilibrium, and so is online DPO."""
     by_reward = best_response(CIRCLE @ REFERENCE.exp(), TAU)
-    by_pairs = trained("online_dpo", CIRCLE, rate=30.0, beta=TAU, soft_labels=True)
+    by_pairs = trained("online_dpo", CIRCLE, updates=100, prompts=64, rate=30.0, beta=TAU, soft_labels=True)
     assert gap(by_reward, CIRCLE) > 0.2 * gap(REFERENCE, CIRCLE)
     assert gap(by_pairs, CIRCLE) > 0.2 * gap(REFERENCE, CIRCLE)
