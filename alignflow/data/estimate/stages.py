@@ -226,6 +226,27 @@ def _online_preference(asked: Asked) -> Demand | None:
     return Demand(settings, need, longest_row, published_bytes(learner), kept_bytes(config, learner), whole=True)
 
 
+def _online_distillation(asked: Asked) -> Demand | None:
+    """The student and its teacher, side by side, on the student's answers."""
+    config: AlignConfig = asked.config
+    options = catalogue.parse_options(method_row(config.method), config.options, "align.options")
+    policy, teacher = asked.shapes["policy"], read_shape(options.teacher)
+    if policy is None or teacher is None:
+        return None
+    prompt_length = min(asked.prompt_length, config.max_length - options.response_length)
+    longest_row = prompt_length + options.response_length
+
+    def need(settings: Settings) -> Need:
+        rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
+        rollout = Rollout(rows, prompt_length, options.response_length, 1)
+        learning = _learner(policy, settings, config, longest_row, False)
+        return online_need(learning, None, [teacher.parameters], rollout, settings.place)
+
+    settings = replace(settings_of(config, asked.runtime), rows=options.rollout_batch_size)
+    learner = _learner(policy, settings, config, longest_row, False)
+    return Demand(settings, need, longest_row, published_bytes(learner), kept_bytes(config, learner), whole=True)
+
+
 def _sample(asked: Asked) -> Demand | None:
     config: SampleConfig = asked.config
     if asks_elsewhere(config.generator):
@@ -343,5 +364,9 @@ DEMANDS: Mapping[str, Rule] = {
 }
 """Stage of the catalogue -> what it needs; a stage that is not here holds no model."""
 
-FAMILY_DEMANDS: Mapping[str, Rule] = {"online": _online, "online_preference": _online_preference}
+FAMILY_DEMANDS: Mapping[str, Rule] = {
+    "online": _online,
+    "online_preference": _online_preference,
+    "online_distillation": _online_distillation,
+}
 """Family of the catalogue -> what `align` needs for its methods; `_offline` for one that is not here."""
