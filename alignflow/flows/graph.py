@@ -10,6 +10,7 @@ from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.online_preference import LiveOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.staged import StagedOptions
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig, RewardConfig
@@ -270,10 +271,9 @@ class _Steps:
     def _check_watcher(self, config: AlignConfig) -> None:
         """The judge that watches a training must not be one that teaches it."""
         options = binding.parsed_options(config, "align")
-        if isinstance(options, OnlineOptions) and options.heldout_judge is not None:
-            parts = [
-                part for source in options.rewards for _, part in binding.configs_in(source, "align.options.rewards")
-            ]
+        if isinstance(options, OnlineOptions | LiveOptions) and options.heldout_judge is not None:
+            teachers = options.model_copy(update={"heldout_judge": None})
+            parts = [part for _, part in binding.configs_in(teachers, "align.options")]
             teaching = [part for part in parts if isinstance(part, JudgeConfig)]
             for judge in (*teaching, *([self.recipe.label.judge] if "label" in self.made else [])):
                 check_independence(judge, options.heldout_judge, "align.options.heldout_judge")

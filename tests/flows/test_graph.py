@@ -47,6 +47,15 @@ CASES = [
         {"align": {"method": "ppo", "options": {"rewards": RUBRIC}}, "reward": None},
         "init prepare sft align evaluate report",
     ),
+    ({"align": {"method": "online_dpo"}}, "init prepare sft sample label reward align evaluate report"),
+    (
+        {"align": {"method": "nash_md", "options": {"judge": READER}}, "reward": None},
+        "init prepare sft align evaluate report",
+    ),
+    (
+        {"align": {"method": "on_policy_distillation", "options": {"teacher": "m"}}, "reward": None},
+        "init prepare sft align evaluate report",
+    ),
     ({"align": {"method": "ppo"}, "replace": {"reward": "mine"}}, "init prepare sft reward align evaluate report"),
     (
         {"align": {"method": "ppo"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}},

@@ -8,6 +8,7 @@ import pytest
 from alignflow.data import catalogue
 from alignflow.models.cases.lists import LISTS
 from alignflow.models.cases.merges import MERGES
+from alignflow.models.cases.online_preference import ONLINE_PREFERENCE
 from alignflow.models.cases.pairs import PAIRS, PairCase
 from alignflow.models.cases.unpaired import UNPAIRED
 from alignflow.models.loss_cases import FUNCTIONS, NotHere, check_case, check_file
@@ -54,7 +55,7 @@ def test_the_reference_cases_pass(repository):
     verdicts = list(check_file(path))
     assert [f"{verdict.name}: {verdict.text}" for verdict in verdicts if verdict.outcome == "miss"] == []
     passed = {verdict.name.split("/")[0] for verdict in verdicts if verdict.outcome == "pass"}
-    assert passed >= {*LISTS, *MERGES, *OTHERS, *PAIRS, *PPO, *UNPAIRED}
+    assert passed >= {*LISTS, *MERGES, *ONLINE_PREFERENCE, *OTHERS, *PAIRS, *PPO, *UNPAIRED}
 
 
 GAE = {

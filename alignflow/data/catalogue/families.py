@@ -47,6 +47,15 @@ class Family(Part):
         return {feed.kind: feed for feed in self.feeds}[kind]
 
 
+_UNREAD_WHERE_IT_SAMPLES = (
+    "sft_coefficient",
+    "max_logps_drop",
+    "eval_steps",
+    "load_best_model_at_end",
+    "early_stopping_patience",
+    "metric_for_best_model",
+)
+
 FAMILIES: Mapping[str, Family] = {
     "pairs": Family(
         "alignflow.models.trainers.offline:train_offline",
@@ -130,6 +139,25 @@ FAMILIES: Mapping[str, Family] = {
         unread=("sft_coefficient", "metric_for_best_model"),
         feeds=(Feed("alignflow.models.trainers.offline_rows:read_demonstrations", "", kind="demonstrations"),),
     ),
+    "online_preference": Family(
+        "alignflow.models.trainers.online_preference:train_online_preference",
+        "Samples answers, has them compared, and steps on the comparisons.",
+        columns=("prompt",),
+        takes=("policy", "reference", "prompts", "reward_model?"),
+        answers=2,
+        generates=True,
+        headline=("rewards/accuracies", "objective/scores_margin", "objective/kl", "pairs/kept", "alarms"),
+        unread=_UNREAD_WHERE_IT_SAMPLES,
+    ),
+    "online_distillation": Family(
+        "alignflow.models.trainers.online_distillation:train_online_distillation",
+        "Samples answers, and steps on what a teacher says of each of their tokens.",
+        columns=("prompt",),
+        takes=("policy", "prompts"),
+        generates=True,
+        headline=("divergence", "completions/mean_length", "alarms"),
+        unread=_UNREAD_WHERE_IT_SAMPLES,
+    ),
     "online": Family(
         "alignflow.models.trainers.online:train_online",
         "Samples answers, scores them, and steps on them.",
@@ -137,13 +165,6 @@ FAMILIES: Mapping[str, Family] = {
         takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"),
         generates=True,
         headline=("objective/rlhf_reward", "objective/kl", "completions/mean_length", "alarms"),
-        unread=(
-            "sft_coefficient",
-            "max_logps_drop",
-            "eval_steps",
-            "load_best_model_at_end",
-            "early_stopping_patience",
-            "metric_for_best_model",
-        ),
+        unread=_UNREAD_WHERE_IT_SAMPLES,
     ),
 }

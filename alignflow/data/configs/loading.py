@@ -17,6 +17,7 @@ from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.online_preference import PairedOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.rewards import FunctionRewardOptions
 from alignflow.data.configs.settings import apply_setting, parse_setting
@@ -97,6 +98,8 @@ def check_names(recipe: Recipe) -> None:
             if isinstance(part, OnlineOptions):
                 catalogue.look_up(catalogue.ADVANTAGES, part.advantage, f"{where}.advantage")
                 catalogue.look_up(catalogue.POLICY_LOSSES, part.policy_loss, f"{where}.policy_loss")
+            elif isinstance(part, PairedOptions):
+                catalogue.look_up(catalogue.METHODS, part.pair_loss, f"{where}.pair_loss")
     for name in recipe.evaluate.evaluators if recipe.evaluate is not None else ():
         catalogue.look_up(catalogue.EVALUATORS, name, "evaluate.evaluators")
     for kind in SOURCE_KINDS:

@@ -7,6 +7,7 @@ from typing import Any
 from alignflow.data import binding
 from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.online_preference import LiveOptions, OnlineDPOOptions
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import AlignConfig
 
@@ -52,6 +53,10 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
 def _short_answers(align: AlignConfig) -> dict[str, Any]:
     """The options of a method that samples, with fewer and shorter answers; those of any other as they are."""
     options = binding.parsed_options(align, "align")
+    if isinstance(options, LiveOptions):
+        short = {"response_length": min(options.response_length, 24), "samples_steps": 2}
+        few = {"num_generations": 2} if isinstance(options, OnlineDPOOptions) else {}
+        return {**align.options, **short, **few}
     if not isinstance(options, OnlineOptions):
         return align.options
     small = {

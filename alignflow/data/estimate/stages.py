@@ -191,6 +191,62 @@ def _online(asked: Asked) -> Demand | None:
     return Demand(settings, need, longest_row, published_bytes(both[0]), kept_bytes(config, *both), whole=True)
 
 
+def _online_preference(asked: Asked) -> Demand | None:
+    """Methods that compare: the policy and its frozen reference, a moving average where one is the opponent, and whoever compares.
+
+    The answers of a pair are in one pass, and an update keeps those of the policy and of its opponent.
+    """
+    config: AlignConfig = asked.config
+    options = catalogue.parse_options(method_row(config.method), config.options, "align.options")
+    policy, judge = asked.shapes["policy"], getattr(options, "judge", None)
+    scoring = scorers_weights(asked.scoring() or ()) if judge is None else 0
+    judged = _judge_need(judge, asked) if judge is not None else None
+    if policy is None or scoring is None:
+        return None
+    answers = max(getattr(options, "num_generations", 1), 2)
+    prompt_length = min(asked.prompt_length, config.max_length - options.response_length)
+    longest_row = prompt_length + 2 * options.response_length
+
+    def need(settings: Settings) -> Need:
+        rows = min(settings.rows, -(-config.batch_size * answers // settings.place.processes))
+        rollout = Rollout(rows, prompt_length, options.response_length, answers)
+        frozen = [*([] if settings.lora_rank else [policy.parameters]), *([scoring] if scoring else [])]
+        if hasattr(options, "ema_decay"):
+            frozen.append(policy.parameters)
+        learning = _learner(policy, settings, config, longest_row, False)
+        found = online_need(learning, None, frozen, rollout, settings.place)
+        if judged is None:
+            return found
+        beside = judged(settings)
+        host = max((found.host, beside.host), key=lambda parts: sum(parts.values()))
+        return Need((*found.phases, *beside.phases), host)
+
+    settings = replace(settings_of(config, asked.runtime), rows=options.rollout_batch_size)
+    learner = _learner(policy, settings, config, longest_row, False)
+    return Demand(settings, need, longest_row, published_bytes(learner), kept_bytes(config, learner), whole=True)
+
+
+def _online_distillation(asked: Asked) -> Demand | None:
+    """The student and its teacher, side by side, on the student's answers."""
+    config: AlignConfig = asked.config
+    options = catalogue.parse_options(method_row(config.method), config.options, "align.options")
+    policy, teacher = asked.shapes["policy"], read_shape(options.teacher)
+    if policy is None or teacher is None:
+        return None
+    prompt_length = min(asked.prompt_length, config.max_length - options.response_length)
+    longest_row = prompt_length + options.response_length
+
+    def need(settings: Settings) -> Need:
+        rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
+        rollout = Rollout(rows, prompt_length, options.response_length, 1)
+        learning = _learner(policy, settings, config, longest_row, False)
+        return online_need(learning, None, [teacher.parameters], rollout, settings.place)
+
+    settings = replace(settings_of(config, asked.runtime), rows=options.rollout_batch_size)
+    learner = _learner(policy, settings, config, longest_row, False)
+    return Demand(settings, need, longest_row, published_bytes(learner), kept_bytes(config, learner), whole=True)
+
+
 def _sample(asked: Asked) -> Demand | None:
     config: SampleConfig = asked.config
     if asks_elsewhere(config.generator):
@@ -308,5 +364,9 @@ DEMANDS: Mapping[str, Rule] = {
 }
 """Stage of the catalogue -> what it needs; a stage that is not here holds no model."""
 
-FAMILY_DEMANDS: Mapping[str, Rule] = {"online": _online}
+FAMILY_DEMANDS: Mapping[str, Rule] = {
+    "online": _online,
+    "online_preference": _online_preference,
+    "online_distillation": _online_distillation,
+}
 """Family of the catalogue -> what `align` needs for its methods; `_offline` for one that is not here."""

@@ -37,7 +37,8 @@ def point(sums: Sums) -> dict[str, float]:
     }
     if "val/ratio/square" in sums:
         means["val/ratio_var"] = variance(sums, "val/ratio", unbiased=False) or 0.0
-    if (spread := variance(sums, "objective/scores")) is not None:
+    spread = variance(sums, "objective/scores") if "objective/scores" in sums else None
+    if spread is not None:
         means["objective/scores_std"] = spread**0.5
     returns, error = (variance(sums, name) if name in sums else None for name in hidden)
     if returns and error is not None:

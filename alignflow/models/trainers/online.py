@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
@@ -16,8 +18,6 @@ from alignflow.models.evaluators.text_statistics import repetition
 from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient
 from alignflow.models.rewards.sources import Episode
 from alignflow.models.rollouts import Rollouts, answer_statistics, prompt_order, sample_rollouts
-from alignflow.models.trainers.alarms import ringing
-from alignflow.models.trainers.event_files import EventFiles
 from alignflow.models.trainers.experience import (
     HELDOUT,
     Scored,
@@ -26,15 +26,12 @@ from alignflow.models.trainers.experience import (
     make_experience,
     score_scale,
 )
-from alignflow.models.trainers.figures import alarm_figures, point, rounded, sums_of_all
+from alignflow.models.trainers.figures import alarm_figures, point, sums_of_all
 from alignflow.models.trainers.fit import learning_rate
-from alignflow.models.trainers.kept_lines import KeptLines
+from alignflow.models.trainers.online_loop import OnlineLoop, Updated, check_updates, sample_line, shown_scores
 from alignflow.models.trainers.participants import Bound, Participants, bind, load_participants, total_updates
 from alignflow.models.trainers.rollout_buffer import RolloutBuffer
-from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.update import Rates, take_steps
-
-GOOD = "good"
 
 
 def train_online(  # noqa: PLR0913 (an input of the stage each)
@@ -70,10 +67,10 @@ def train_online(  # noqa: PLR0913 (an input of the stage each)
         run,
     )
     total = total_updates(bound, len(participants.prompts))
-    if total == 0:
-        raise TrainingError("zero updates", where="align", do="raise max_steps, total_episodes or num_train_epochs")
+    check_updates(total)
     training = OnlineTraining(bound, participants, run, total)
-    metrics = training.run_all()
+    loop = OnlineLoop(training, participants.engines, bound.options, run, total, config.logging_steps)
+    metrics = loop.run_all()
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({bound.method.summary} arXiv {bound.method.paper}).",
         "updates": str(int(metrics["updates"] or 0)),
@@ -86,45 +83,18 @@ def train_online(  # noqa: PLR0913 (an input of the stage each)
 
 
 class OnlineTraining:
-    """The loop, and what it carries from update to update."""
+    """Updates by policy gradients, and what they carry from one to the next; `OnlineLoop` runs them."""
 
     def __init__(self, bound: Bound, participants: Participants, run: Run, total: int):
         self.bound, self.participants, self.run, self.total = bound, participants, run, total
         self.config, self.options = bound.config, bound.options
         self.kl_coef: float = self.options.kl_coef
         self.scale: ScoreScale | None = None
-        self.history: list[dict[str, float | None]] = []
-        self.rings: list[str] = []  # alarms whose condition held at the last update
-        self.alarms: list[dict[str, Any]] = []  # those that were told, as their lines say it
-        self.files = {name: KeptLines(run, name) for name in ("curves", "samples", "alarms")}
+        self.buffer = RolloutBuffer(run)
 
-    def run_all(self) -> dict[str, float | None]:
-        """All updates that are still to do."""
-        states, good = (
-            SavedStates(self.run.work, self.run.warn, self.run.note),
-            SavedStates(self.run.work / GOOD, note=self.run.note),
-        )
-        start = self._resume(states)
-        with closing(EventFiles(self.run)):
-            return self._updates(start, states, good)
-
-    def _updates(self, start: int, states: SavedStates, good: SavedStates) -> dict[str, float | None]:
-        buffer = RolloutBuffer(self.run)
-        stops, last = self.options.on_alarm == "stop", {}
-        if stops and start == 0:
-            good.save(0, {"policy": self.participants.engines["policy"]})
-        for update in range(start, self.total):
-            last = self._update(update, buffer)
-            if stops and self.rings:
-                return self._stop(update, good, last)
-            if stops:
-                good.save(update + 1, {"policy": self.participants.engines["policy"]})
-            if update + 1 < self.total:
-                states.save(update + 1, self.participants.engines, self._extra())
-        return self._metrics(last, self.total)
-
-    def _update(self, update: int, buffer: RolloutBuffer) -> dict[str, float]:
-        scored = buffer.scored(update) or self._scored(update, buffer)
+    def update(self, number: int, show: bool) -> Updated:
+        """Rollouts, scores, advantages and steps."""
+        scored = self.buffer.scored(number) or self._scored(number)
         if self.scale is None:
             self.scale = score_scale(scored.scores, self.options.normalize_scores)
         experience = make_experience(scored, self.bound.estimator, self.options, self.kl_coef, self.scale)
@@ -134,17 +104,15 @@ class OnlineTraining:
         if not sums["objective/scores"][1]:
             raise TrainingError(
                 f"none of {sums['episodes'][0]:.0f} answers has a score",
-                where=f"align, update {update + 1}",
+                where=f"align, update {number + 1}",
                 do="the warnings above say what the reward did",
             )
-        rates = self._rates(update)
-        sums |= take_steps(self.participants.learner, experience, update, rates, f"align, update {update + 1}")
+        rates = self._rates(number)
+        sums |= take_steps(self.participants.learner, experience, number, rates, f"align, update {number + 1}")
         self.participants.generator.sync(self.participants.policy.model)
         tokens = sum(len(row) for row in scored.rollouts.rows)
         self.run.count_tokens(tokens * self.options.num_ppo_epochs + int(scored.rollouts.lengths.sum()))
-        figures = self._record(update, sums, rates)
-        self._show_samples(update, scored, texts)
-        self._ring(update, alarm_figures(sums, f"objective/{HELDOUT}"))
+        figures = self._figures(number, sums, rates)
         if self.options.adaptive_kl:
             self.kl_coef = adaptive_kl_coefficient(
                 self.kl_coef,
@@ -153,17 +121,35 @@ class OnlineTraining:
                 int(sums["episodes"][0]),
                 self.options.kl_horizon,
             )
-        return figures
+        watched = alarm_figures(sums, f"objective/{HELDOUT}")
+        return Updated(figures, watched, self._samples(scored, texts) if show else [])
 
-    def _scored(self, update: int, buffer: RolloutBuffer) -> Scored:
+    def state(self) -> dict[str, Any]:
+        """The KL controller and the scale of the scores."""
+        assert self.scale is not None
+        return {"kl_coef": self.kl_coef, "scale": [self.scale.mean, self.scale.deviation]}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """None."""
+        return {}
+
+    def take_up(self, extra: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a state."""
+        self.kl_coef, self.scale = extra["kl_coef"], ScoreScale(*extra["scale"])
+        self.participants.generator.sync(self.participants.policy.model)
+
+    def finish(self) -> None:
+        """Nothing: an update without any score has been refused."""
+
+    def _scored(self, update: int) -> Scored:
         participants, options = self.participants, self.options
-        rollouts = buffer.rollouts(update)
+        rollouts = self.buffer.rollouts(update)
         if rollouts is None:
             order = prompt_order(len(participants.prompts), update, self.bound.prompts_per_update, self.config.seed)
             rollouts = sample_rollouts(
                 participants.generator, participants.prompts, group.share(order), update, options, self.config.seed
             )
-            buffer.keep_rollouts(update, rollouts)
+            self.buffer.keep_rollouts(update, rollouts)
         parts = self._parts(rollouts)
         own = answer_statistics(participants.policy, rollouts.rows, ("logps", "entropy"), options.temperature)
         scored = Scored(
@@ -175,7 +161,7 @@ class OnlineTraining:
             as_column(participants.rewards.combine(parts)),
             {name: as_column(scores) for name, scores in parts.items()},
         )
-        buffer.keep_scored(update, scored)
+        self.buffer.keep_scored(update, scored)
         return scored
 
     def _parts(self, rollouts: Rollouts) -> dict[str, list[float | None]]:
@@ -195,8 +181,8 @@ class OnlineTraining:
         rate = None if warming else learning_rate(update, self.total, self.config)
         return Rates(rate, learning_rate(update, self.total, self.bound.value_config))
 
-    def _record(self, update: int, sums: dict[str, tuple[float, float]], rates: Rates) -> dict[str, float]:
-        """The figures of an update; a point of the curves where one is due."""
+    def _figures(self, update: int, sums: dict[str, tuple[float, float]], rates: Rates) -> dict[str, float]:
+        """The figures of an update."""
         figures = {
             **point(sums),
             "objective/kl_coef": self.kl_coef,
@@ -205,82 +191,21 @@ class OnlineTraining:
             "episode": (update + 1) * sums["episodes"][0],
         }
         del figures["episodes"]
-        self.run.progress(update + 1, self.total, "updates", **rounded(figures))
-        if (update + 1) % self.config.logging_steps == 0 or update + 1 in (1, self.total):
-            self.files["curves"].write(update + 1, figures)
         return figures
 
-    def _show_samples(self, update: int, scored: Scored, texts: list[str]) -> None:
-        step = update + 1
-        if not self.options.samples or not (step % self.options.samples_steps == 0 or step in (1, self.total)):
-            return
-        kl = (scored.logps - scored.ref_logps).split(scored.rollouts.lengths.tolist())
-        for index in range(min(self.options.samples, len(texts))):
-            row = self.participants.prompts.rows[int(scored.rollouts.prompts[index])]
-            scores = {"score": scored.scores, **{f"scores/{name}": part for name, part in scored.parts.items()}}
-            shown = {
-                name: None if values[index].isnan() else round(float(values[index]), 4)
-                for name, values in scores.items()
-            }
-            self.files["samples"].write(
-                step,
-                {
-                    "prompt": row["prompt"],
-                    "completion": texts[index],
-                    "ended": bool(scored.rollouts.ended[index]),
-                    "tokens": int(scored.rollouts.lengths[index]),
-                    "kl": round(float(kl[index].sum()), 4),
-                    **shown,
-                },
+    def _samples(self, scored: Scored, texts: list[str]) -> list[dict[str, Any]]:
+        """The first answers of the update, for people."""
+        rollouts, rows = scored.rollouts, self.participants.prompts.rows
+        kl = (scored.logps - scored.ref_logps).split(rollouts.lengths.tolist())
+        scores = {"score": scored.scores, **{f"scores/{name}": part for name, part in scored.parts.items()}}
+        return [
+            sample_line(
+                rows[int(rollouts.prompts[index])],
+                texts[index],
+                bool(rollouts.ended[index]),
+                int(rollouts.lengths[index]),
+                float(kl[index].sum()),
             )
-
-    def _ring(self, update: int, figures: dict[str, float | None]) -> None:
-        """Take in an update's figures; an alarm is told when its condition becomes true, not while it stays so."""
-        self.history.append(figures)
-        found = ringing(self.history, self.options.alarms)
-        for alarm in found:
-            if alarm.name not in self.rings:
-                self.run.warn(f"alarm {alarm.name} at update {update + 1}: {alarm.text}")
-                content = {"alarm": alarm.name, "text": alarm.text, "figures": alarm.figures}
-                self.alarms.append({"step": update + 1, **content})
-                self.files["alarms"].write(update + 1, content)
-        self.rings = [alarm.name for alarm in found]
-
-    def _extra(self) -> dict[str, Any]:
-        assert self.scale is not None
-        return {
-            "kl_coef": self.kl_coef,
-            "scale": [self.scale.mean, self.scale.deviation],
-            "history": self.history,
-            "rings": self.rings,
-            "alarms": self.alarms,
-        }
-
-    def _resume(self, states: SavedStates) -> int:
-        """Take up the newest state; returns the updates that are done."""
-        saved = states.restore(self.participants.engines)
-        start = saved.step if saved else 0
-        kept = {name: file.forget_after(start) for name, file in self.files.items()}
-        if saved:
-            extra = saved.extra
-            self.kl_coef, self.history, self.rings = extra["kl_coef"], extra["history"], extra["rings"]
-            self.scale = ScoreScale(*extra["scale"])
-            self.alarms = extra.get(
-                "alarms", kept["alarms"]
-            )  # a state of an older alignflow has them in their lines alone
-            for line in self.alarms:
-                self.run.warn(f"alarm {line['alarm']} at update {line['step']}: {line['text']}")
-            self.participants.generator.sync(self.participants.policy.model)
-        return start
-
-    def _stop(self, update: int, good: SavedStates, last: dict[str, float]) -> dict[str, float | None]:
-        """End at an alarm, with the weights of the last update at which none rang."""
-        saved = good.restore({"policy": self.participants.engines["policy"]})
-        assert saved is not None
-        self.run.warn(
-            f"stopped at update {update + 1} by {', '.join(self.rings)}; published: the weights after update {saved.step}"
-        )
-        return self._metrics(last, saved.step) | {"stopped_at": float(update + 1)}
-
-    def _metrics(self, last: dict[str, float], updates: int) -> dict[str, float | None]:
-        return {**last, "updates": float(updates), "episodes": last["episode"], "alarms": float(len(self.alarms))}
+            | shown_scores(scores, index)
+            for index in range(min(self.options.samples, len(texts)))
+        ]

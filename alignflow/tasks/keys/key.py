@@ -20,6 +20,7 @@ from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.online_preference import PairedOptions
 from alignflow.data.configs.rewards import FunctionRewardOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
 from alignflow.data.own_methods import borrowed, method_row
@@ -40,6 +41,7 @@ BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (ReferenceConfig, "family", "families"),
     (OnlineOptions, "advantage", "advantages"),
     (OnlineOptions, "policy_loss", "policy_losses"),
+    (PairedOptions, "pair_loss", "methods"),
     (RewardSourceConfig, "name", "rewards"),
     (FunctionRewardOptions, "function", "functions"),  # always the user's own
 )

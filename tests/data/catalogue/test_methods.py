@@ -13,6 +13,7 @@ REQUIRED = {
     "cringe": {"alpha": 0.5, "top_k": 3},
     "pairwise_cringe": {"alpha": 0.5, "top_k": 3, "b": 1.0, "tau": 2.0},
     "gkd": {"teacher": "a/model"},
+    "on_policy_distillation": {"teacher": "a/model"},
 }
 """Options without a default: tuned per task, or a model of the user's."""
 

@@ -152,6 +152,13 @@ def test_an_adapters_base_is_its_reference_and_the_value_model_has_no_adapter():
     assert found.states == state_bytes([LearningModel(SHAPE, 1, 1, lora_rank=4), LearningModel(SHAPE, 1)])
 
 
+def test_a_method_that_compares_holds_its_reference_and_an_average_where_that_is_the_opponent():
+    judged = {"judge": {"name": "rubric"}}
+    for method, copies in (("online_dpo", 1), ("nash_md", 1), ("nash_ema", 2)):
+        found = demand("align", asked(AlignConfig(method=method, options=judged)))
+        assert found.need(found.settings).peak.parts["frozen"] == copies * 4 * SHAPE.parameters, method
+
+
 def test_a_family_that_samples_has_a_rule_of_its_own_and_all_others_count_their_answers():
     assert set(FAMILY_DEMANDS) == {name for name, row in catalogue.FAMILIES.items() if not row.feeds}
     assert all(row.answers >= 1 for row in catalogue.FAMILIES.values())

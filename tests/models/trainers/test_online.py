@@ -14,7 +14,7 @@ from alignflow.data.run import Run, Runtime
 from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.policy import load_policy
 from alignflow.models.rewards.sources import WeightedRewards
-from alignflow.models.trainers import online, participants, update
+from alignflow.models.trainers import online, online_loop, participants, update
 from alignflow.models.trainers.align import align
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
@@ -188,7 +188,7 @@ PHASES = {
     "log-probabilities": (online, "answer_statistics", 2),
     "first policy step": (update, "policy_step", 5),
     "last value step": (update, "value_step", 8),
-    "after the steps": (online.OnlineTraining, "_record", 2),
+    "after the steps": (online_loop.OnlineLoop, "record", 2),
     "saving": (SavedStates, "save", 6),  # two of the buffer and one after each update
 }
 FULL = {

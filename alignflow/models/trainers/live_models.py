@@ -1,0 +1,164 @@
+"""What methods that take one step per update have loaded: the policy with its engine, a frozen reference, prompts, a watcher."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.online_preference import LiveOptions
+from alignflow.data.configs.rewards import JudgeRewardOptions
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.errors import RecipeError, TrainingError
+from alignflow.data.records import read_table
+from alignflow.data.run import Run
+from alignflow.models.adapters import add_adapter
+from alignflow.models.batching import EncodedRow
+from alignflow.models.engines import group
+from alignflow.models.engines.base import Engine, make_engine
+from alignflow.models.generation.base import Generator, make_live_generator
+from alignflow.models.policy import Policy, load_policy
+from alignflow.models.rewards.sources import Episode, JudgeSource, RewardInputs
+from alignflow.models.rollouts import Prompts, Rollouts, answer_statistics, encode_prompts
+from alignflow.models.trainers.room import context_of, room
+
+
+@dataclass
+class LiveModels:
+    """Everything that is loaded.
+
+    Attributes:
+        policy: The model that is aligned.
+        engine: Its engine.
+        reference: The frozen model; None: the policy with its adapter off, or a method without a reference.
+        generator: Samples from the policy itself.
+        watcher: The held-out judge; None without one.
+        prompts: What answers are sampled for.
+        stack: Closes whatever else is loaded.
+    """
+
+    policy: Policy
+    engine: Engine
+    reference: Policy | None
+    generator: Generator
+    watcher: JudgeSource | None
+    prompts: Prompts
+    stack: ExitStack
+
+    def reference_logps(self, rows: list[EncodedRow], temperature: float) -> torch.Tensor:
+        """(N,) fp32 log-probabilities of the answers' tokens by the reference."""
+        if self.reference is not None:
+            return answer_statistics(self.reference, rows, ("logps",), temperature)["logps"]
+        assert self.policy.adapter is not None
+        with self.policy.adapter.off():
+            return answer_statistics(self.policy, rows, ("logps",), temperature)["logps"]
+
+    def episodes(self, rollouts: Rollouts) -> list[Episode]:
+        """The answers as judges and rewards take them."""
+        texts = rollouts.texts(self.policy.tokenizer)
+        return [
+            Episode(self.prompts.rows[prompt], text, ended)
+            for prompt, text, ended in zip(rollouts.prompts.tolist(), texts, rollouts.ended.tolist(), strict=True)
+        ]
+
+
+def check_live(config: AlignConfig, options: LiveOptions) -> None:
+    """Refuse what no method of these families can do; raises RecipeError."""
+    if config.max_length <= options.response_length:
+        raise RecipeError(
+            f"{options.response_length} tokens leave no room for a prompt in align.max_length {config.max_length}",
+            where="align.options.response_length",
+            do="raise align.max_length",
+        )
+    if config.lora is not None and config.lora.lora_dropout:
+        raise RecipeError(
+            "dropout makes the policy another than the one that samples",
+            where="align.lora.lora_dropout",
+            do="set it to 0",
+        )
+    if options.heldout_judge is not None:
+        JudgeSource.check(JudgeRewardOptions(judge=options.heldout_judge))
+
+
+def load_live(  # noqa: PLR0913 (an input of the stage each)
+    config: AlignConfig,
+    options: LiveOptions,
+    run: Run,
+    *,
+    policy: Path,
+    reference: Path | None,
+    prompts: Path,
+    reward_model: Path | None = None,
+) -> LiveModels:
+    """Load policy, prompts, watcher, and the reference where a path is given.
+
+    Raises:
+        ModelError, RecipeError, TrainingError: for what cannot be used.
+    """
+    runtime = run.runtime
+    if runtime.zero_stage > 2 and runtime.engine == "deepspeed":
+        raise RecipeError(
+            "methods that sample need a policy that is whole in each process",
+            where="engine.zero_stage",
+            do="set it to 1 or 2",
+        )
+    group.join(runtime)
+    if config.batch_size < group.size():
+        raise RecipeError(
+            f"{config.batch_size} prompts per update are too few for {group.size()} processes",
+            where="align.batch_size",
+            do="raise it, or lower engine.processes",
+        )
+    stack = ExitStack()
+    model = load_policy(policy, runtime, trainable=True)
+    add_adapter(model, config, policy)
+    own_reference = reference is None or (model.adapter is not None and reference == policy)
+    engine = stack.enter_context(closing(make_engine(model.model, config, runtime)))
+    longest, _ = room(config.max_length, context_of(model.model), "align.max_length")
+    asked = encode_prompts(
+        read_table(prompts / "train.parquet"), model.tokenizer, longest - options.response_length, run
+    )
+    heldout, watcher = options.heldout_judge, None
+    if heldout is not None:
+        source = JudgeSource(JudgeRewardOptions(judge=heldout), RewardInputs(reward_model, policy), run)
+        watcher = stack.enter_context(closing(source))
+    return LiveModels(
+        model,
+        engine,
+        None if own_reference or reference is None else load_policy(reference, runtime),
+        stack.enter_context(closing(make_live_generator(model.model, model.tokenizer, runtime))),
+        watcher,
+        asked,
+        stack,
+    )
+
+
+def live_updates(config: AlignConfig, options: LiveOptions, prompts: int) -> int:
+    """Updates of a run: `max_steps`, or `total_episodes`, or as many as the epochs over the prompts have."""
+    if config.max_steps >= 0:
+        return config.max_steps
+    return math.ceil((options.total_episodes or prompts * config.num_train_epochs) / config.batch_size - 1e-9)
+
+
+def as_rollout_options(options: LiveOptions, num_generations: int) -> OnlineOptions:
+    """What `sample_rollouts` reads of a method's options."""
+    return OnlineOptions(
+        num_generations=num_generations,
+        response_length=options.response_length,
+        temperature=options.temperature,
+        rollout_batch_size=options.rollout_batch_size,
+    )
+
+
+def check_finite(loss: float, norm: float, where: str) -> None:
+    """Raise TrainingError for a loss or a gradient that is not finite."""
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise TrainingError(
+            f"the loss is {loss} and its gradient's norm {norm}",
+            where=where,
+            do="lower align.learning_rate; the last state is kept",
+        )

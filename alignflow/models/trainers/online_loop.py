@@ -1,0 +1,212 @@
+"""The loop of a training that samples: updates, states, alarms, curves and samples. What an update is, a family says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+
+from alignflow.data.configs.online import AlarmOptions
+from alignflow.data.errors import TrainingError
+from alignflow.data.run import Run
+from alignflow.models.engines.base import Engine
+from alignflow.models.trainers.alarms import ringing
+from alignflow.models.trainers.event_files import EventFiles
+from alignflow.models.trainers.figures import rounded
+from alignflow.models.trainers.kept_lines import KeptLines
+from alignflow.models.trainers.saved_state import SavedStates
+
+GOOD = "good"
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What an update leaves for people.
+
+    Attributes:
+        figures: A point of the curves, over all processes.
+        watched: What the alarms look at; see `alarms.Figures`.
+        samples: Lines of the table of samples, of this process.
+    """
+
+    figures: dict[str, float]
+    watched: dict[str, float | None]
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Updates(Protocol):
+    """The updates of a family, which the loop calls in their order."""
+
+    def update(self, number: int, show: bool) -> Updated:
+        """Sample, score and step; `show`: whether lines of samples are wanted."""
+
+    def state(self) -> dict[str, Any]:
+        """JSON that an update needs of those before it."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Tensors of the same kind, the same in every process."""
+
+    def take_up(self, extra: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Go on from what `state` and `tensors` said; the engines' weights are in place."""
+
+    def finish(self) -> None:
+        """Called after the last update; raises TrainingError where nothing was learnt."""
+
+
+class LoopOptions(Protocol):
+    """What the loop reads of a method's options."""
+
+    @property
+    def on_alarm(self) -> Literal["warn", "stop"]:
+        """What an alarm does."""
+
+    @property
+    def alarms(self) -> AlarmOptions:
+        """Their limits."""
+
+    @property
+    def samples(self) -> int:
+        """Answers in a table of samples."""
+
+    @property
+    def samples_steps(self) -> int:
+        """Updates between the tables."""
+
+
+def check_updates(total: int) -> None:
+    """Raise TrainingError for a training without updates."""
+    if total == 0:
+        raise TrainingError("zero updates", where="align", do="raise max_steps, total_episodes or num_train_epochs")
+
+
+class OnlineLoop:
+    """Runs updates, and carries what they have in common: a state after each, lines on disk, alarms that may end the training.
+
+    Args:
+        updates: What an update is.
+        engines: What states hold; `policy` is among them.
+        options: Of alarms and samples.
+        run: Directories and listeners.
+        total: How many updates there are.
+        logging_steps: Updates between points of the curves.
+    """
+
+    def __init__(
+        self,
+        updates: Updates,
+        engines: Mapping[str, Engine],
+        options: LoopOptions,
+        run: Run,
+        total: int,
+        logging_steps: int,
+    ):
+        self._work, self._engines, self._options, self._run = updates, engines, options, run
+        self._total, self._logging_steps = total, logging_steps
+        self.history: list[dict[str, float | None]] = []
+        self.rings: list[str] = []  # alarms whose condition held at the last update
+        self.alarms: list[dict[str, Any]] = []  # those that were told, as their lines say it
+        self.files = {name: KeptLines(run, name) for name in ("curves", "samples", "alarms")}
+
+    def run_all(self) -> dict[str, float | None]:
+        """All updates that are still to do; returns the last one's figures, `updates`, `episodes` and `alarms`."""
+        states = SavedStates(self._run.work, self._run.warn, self._run.note)
+        good = SavedStates(self._run.work / GOOD, note=self._run.note)
+        start = self._resume(states)
+        with closing(EventFiles(self._run)):
+            return self._updates(start, states, good)
+
+    def _updates(self, start: int, states: SavedStates, good: SavedStates) -> dict[str, float | None]:
+        stops, last = self._options.on_alarm == "stop", dict[str, float]()
+        policy = {"policy": self._engines["policy"]}
+        if stops and start == 0:
+            good.save(0, policy)
+        for number in range(start, self._total):
+            found = self._work.update(number, self._shows(number))
+            last = found.figures
+            self.record(number, last)
+            for line in found.samples:
+                self.files["samples"].write(number + 1, line)
+            self._ring(number, found.watched)
+            if stops and self.rings:
+                return self._stop(number, good, last)
+            if stops:
+                good.save(number + 1, policy)
+            if number + 1 < self._total:
+                states.save(number + 1, self._engines, self._extra(), self._work.tensors())
+        self._work.finish()
+        return self._metrics(last, self._total)
+
+    def _shows(self, number: int) -> bool:
+        step = number + 1
+        return bool(self._options.samples) and (step % self._options.samples_steps == 0 or step in (1, self._total))
+
+    def record(self, number: int, figures: dict[str, float]) -> None:
+        """Tell the figures of an update; a point of the curves where one is due."""
+        self._run.progress(number + 1, self._total, "updates", **rounded(figures))
+        if (number + 1) % self._logging_steps == 0 or number + 1 in (1, self._total):
+            self.files["curves"].write(number + 1, figures)
+
+    def _ring(self, number: int, figures: dict[str, float | None]) -> None:
+        """Take in an update's figures; an alarm is told when its condition becomes true, not while it stays so."""
+        self.history.append(figures)
+        found = ringing(self.history, self._options.alarms)
+        for alarm in found:
+            if alarm.name not in self.rings:
+                self._run.warn(f"alarm {alarm.name} at update {number + 1}: {alarm.text}")
+                content = {"alarm": alarm.name, "text": alarm.text, "figures": alarm.figures}
+                self.alarms.append({"step": number + 1, **content})
+                self.files["alarms"].write(number + 1, content)
+        self.rings = [alarm.name for alarm in found]
+
+    def _extra(self) -> dict[str, Any]:
+        return {**self._work.state(), "history": self.history, "rings": self.rings, "alarms": self.alarms}
+
+    def _resume(self, states: SavedStates) -> int:
+        """Take up the newest state; returns the updates that are done."""
+        saved = states.restore(self._engines)
+        start = saved.step if saved else 0
+        kept = {name: file.forget_after(start) for name, file in self.files.items()}
+        if saved:
+            extra = saved.extra
+            self.history, self.rings = extra["history"], extra["rings"]
+            # a state of an older alignflow has its alarms in their lines alone
+            self.alarms = extra.get("alarms", kept["alarms"])
+            for line in self.alarms:
+                self._run.warn(f"alarm {line['alarm']} at update {line['step']}: {line['text']}")
+            self._work.take_up(extra, saved.tensors or (saved.every[0] if saved.every else {}))
+        return start
+
+    def _stop(self, number: int, good: SavedStates, last: dict[str, float]) -> dict[str, float | None]:
+        """End at an alarm, with the weights of the last update at which none rang."""
+        saved = good.restore({"policy": self._engines["policy"]})
+        assert saved is not None
+        self._run.warn(
+            f"stopped at update {number + 1} by {', '.join(self.rings)}; published: the weights after update {saved.step}"
+        )
+        return self._metrics(last, saved.step) | {"stopped_at": float(number + 1)}
+
+    def _metrics(self, last: dict[str, float], updates: int) -> dict[str, float | None]:
+        return {**last, "updates": float(updates), "episodes": last["episode"], "alarms": float(len(self.alarms))}
+
+
+def sample_line(row: Mapping[str, Any], text: str, ended: bool, tokens: int, kl: float) -> dict[str, Any]:
+    """What a line of the table of samples has in every family."""
+    return {"prompt": row["prompt"], "completion": text, "ended": ended, "tokens": tokens, "kl": round(kl, 4)}
+
+
+def shown_scores(scores: Mapping[str, torch.Tensor], index: int) -> dict[str, float | None]:
+    """The scores of one answer for a line, None where there is none (NaN)."""
+    return {name: None if values[index].isnan() else round(float(values[index]), 4) for name, values in scores.items()}
+
+
+def sums_of_answers(columns: Mapping[str, Sequence[float] | torch.Tensor]) -> dict[str, tuple[float, float]]:
+    """Name -> (sum, count) in this process of figures per answer, those that are NaN left out."""
+    found = {}
+    for name, values in columns.items():
+        column = torch.as_tensor(values, dtype=torch.float64)
+        known = column[~column.isnan()]
+        found[name] = (float(known.sum()), float(len(known)))
+    return found
