@@ -135,9 +135,11 @@ def paper_lines(recipe: Recipe) -> list[str]:
     plan = planned_rounds(recipe)
     if plan is None or recipe.align is None:
         return []
-    name, row = short(recipe.align.method), method_row(recipe.align.method).rounds or Iterated()
+    method = method_row(recipe.align.method)
+    name, row = short(recipe.align.method), method.rounds or Iterated()
     whom = "the model before the first round" if plan.reference == "initial" else "the model that it starts from"
-    lines = [f"align: {plan.number} rounds of {name}, each compared with {whom} (rounds.reference: {plan.reference})"]
+    compared = f", each compared with {whom} (rounds.reference: {plan.reference})" if method.needs_reference else ""
+    lines = [f"align: {plan.number} rounds of {name}{compared}"]
     for section in ("sample", "label"):
         given = getattr(recipe, section).model_fields_set
         set_here = {key: value for key, value in getattr(row, section).items() if key not in given}

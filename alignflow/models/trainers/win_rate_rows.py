@@ -29,7 +29,7 @@ def read_best_and_worst(
     """
     pairs = read_pairs(path, tokenizer, max_length, run, stage, context)
     rates = torch.tensor(
-        [[row[name] for name in SCORES] for batch in table_batches(path, 1024) for row in batch.to_pylist()],
+        [[row[name] for name in SCORES] for batch in table_batches(path, 1024) for row in batch],
         dtype=torch.float32,
     ).reshape(-1, 2)
     own = rates[torch.from_numpy(pairs.positions)]
