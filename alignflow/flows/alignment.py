@@ -116,7 +116,8 @@ def _labelled(steps: StepList, method: catalogue.Method) -> Fed:
     """What a round's labels give to the method: a table of theirs, or the answers that `select` keeps of them."""
     kinds = kinds_of(method)
     config = steps.recipe.select or (SelectConfig() if method.family == "selected" else None)
-    if config is not None and (kept := [kind for kind in kinds if kind in SELECTED]):
+    kept = [kind for kind in kinds if kind in SELECTED and "win_rates" not in kinds]  # chosen answers have no win rates
+    if config is not None and kept:
         chosen = steps.add("select", "select", config, rankings=Link(step_name("label", steps.round), "rankings"))
         return kept[0], Link(chosen, kept[0])
     if config is None and (found := steps.labels(kinds)):

@@ -6,12 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests_support import make_run
 
 from alignflow.data.configs.selecting import SelectConfig
 from alignflow.data.errors import DataError
 from alignflow.data.records import read_table, user, write_table
+from alignflow.data.run import Run, Runtime
 from alignflow.data.selecting import accept_probabilities, kept_of, select
+
+
+def make_run(root):
+    for name in ("out", "side", "work", "rows"):
+        (root / name).mkdir(parents=True)
+    return Run(**{name: root / name for name in ("out", "side", "work", "rows")}, runtime=Runtime())
 
 
 def ranking(scores, ended=None, texts=None, name="p"):

@@ -61,7 +61,9 @@ def test_whom_the_second_round_compares_with(load, method, reference, checkpoint
     asked = () if reference is None else (f"rounds.reference={reference}",)
     steps = by_name(load(*SPPO, f"align.method={method}", *asked))
     assert steps["reference.2"].inputs["checkpoint"] == Link(checkpoint)
-    assert steps["align.2"].inputs["policy"] == Link("align.1"), "whatever it compares with, it starts from the round before"
+    assert steps["align.2"].inputs["policy"] == Link("align.1"), (
+        "whatever it compares with, it starts from the round before"
+    )
 
 
 def test_one_round_more_runs_that_round_alone(load, store):
@@ -148,8 +150,14 @@ def test_a_method_takes_what_its_paper_sets_unless_the_recipe_does_and_the_plan_
 
 
 def test_any_offline_method_may_be_the_step_of_a_round_with_the_table_that_it_reads(load):
-    for method, kind in (("dpo", "preferences"), ("kto", "unpaired"), ("lipo", "rankings"), ("pairwise_cringe", "preferences")):
-        steps = by_name(load("rounds.number=2", "reward=null", f"align.method={method}"))
+    cringe = "align.options={alpha: 1.0, top_k: 3, b: 0.0, tau: 1.0}"
+    for method, kind, options in (
+        ("dpo", "preferences", "align.options={}"),
+        ("kto", "unpaired", "align.options={}"),
+        ("lipo", "rankings", "align.options={}"),
+        ("pairwise_cringe", "preferences", cringe),
+    ):
+        steps = by_name(load("rounds.number=2", "reward=null", f"align.method={method}", options))
         assert steps["align.2"].inputs[kind] == Link("label.2", kind)
 
 

@@ -106,7 +106,7 @@ STAGES: Mapping[str, Stage] = {
         takes=("completions", "policy?", "reward_model?", "preferences?", "calibration?"),
         makes="dataset",
         generates=True,
-        version="6",
+        version="7",
         fills="alignflow.models.judges.label:fill_labels",
     ),
     "select": Stage(
@@ -184,7 +184,7 @@ STAGES: Mapping[str, Stage] = {
         "JSON and one HTML page about the run.",
         config=generation.ReportConfig,
         takes=("steps*",),
-        version="2",
+        version="3",
         makes="report",
     ),
     "reward_ensemble": Stage(

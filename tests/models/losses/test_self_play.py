@@ -93,7 +93,9 @@ BRADLEY_TERRY = torch.sigmoid(REWARDS[:, None] - REWARDS[None, :])
 @pytest.mark.parametrize("beta", [0.3, 1.0])
 def test_iterated_dpo_reaches_the_best_kl_regularised_policy_of_a_bandit(beta):
     """iterative_dpo, dno_prct and self_rewarding share this loss; labels are those of a judge with the bandit's rewards."""
-    policy = played(dpo, IteratedDPOOptions(beta=beta, use_soft_labels=True), BRADLEY_TERRY, 3, fixed=True, steps=25)[-1]
+    policy = played(dpo, IteratedDPOOptions(beta=beta, use_soft_labels=True), BRADLEY_TERRY, 3, fixed=True, steps=25)[
+        -1
+    ]
     uniform = torch.full_like(policy, 1 / len(policy))
     objective = policy @ REWARDS - beta * (policy * (policy / uniform).log()).sum()
     best = beta * (torch.logsumexp(REWARDS / beta, 0) - np.log(len(policy)))
@@ -117,7 +119,9 @@ def test_the_mean_of_self_plays_policies_is_the_equilibrium_of_a_game_without_a_
 
 @pytest.mark.parametrize("beta", [0.05, 0.1, 0.5])
 def test_a_reward_cannot_describe_that_game(beta):
-    policies = played(dpo, IteratedDPOOptions(beta=beta, use_soft_labels=True), ROCK_PAPER_SCISSORS, 5, fixed=True, steps=25)
+    policies = played(
+        dpo, IteratedDPOOptions(beta=beta, use_soft_labels=True), ROCK_PAPER_SCISSORS, 5, fixed=True, steps=25
+    )
     assert exploitability(policies.mean(0), ROCK_PAPER_SCISSORS) > 0.06
     assert exploitability(policies[-1], ROCK_PAPER_SCISSORS) > 0.06
 
