@@ -55,7 +55,8 @@ class Plan:
 
 def sampling_of(recipe: Recipe, round: int) -> SampleConfig:
     """How a round samples: with a seed of its own, which is the recipe's in the first, and the part of the prompts that is its turn."""
-    config, parts = seeded(recipe.sample, recipe.seed), recipe.rounds.prompt_parts
+    config: SampleConfig = seeded(recipe.sample, recipe.seed)
+    parts = recipe.rounds.prompt_parts
     own: dict[str, int] = {"seed": (config.seed + round - 1) % LARGEST_SEED}
     if parts > 1:
         own |= {"prompt_parts": parts, "prompt_part": (round - 1) % parts + 1}
