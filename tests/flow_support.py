@@ -2,12 +2,13 @@
 
 from alignflow.data import catalogue
 from alignflow.data.artifacts import Manifest, digest_of, file_digest, part_digests, payload_files
+from alignflow.data.step_names import base_of
 from alignflow.flows.calls import Caller
 
 PARTS = {
     "prepare": ("demonstrations", "prompts", "evaluation", "general", "preferences", "unpaired"),
     "sample": ("completions",),
-    "label": ("preferences", "rankings", "unpaired"),
+    "label": ("preferences", "rankings", "unpaired", "win_rates"),
     "split": ("part.1", "part.2", "part.3"),
 }
 
@@ -16,7 +17,7 @@ def publish(store, call, content="", warnings=(), metrics=None, texts=None):
     """Publish an artifact of `call` that holds nothing but `content`, and in its parts `texts` where they are given; returns its manifest."""
     area = store.stage_area(call.key)
     (area / "payload" / "tokenizer.json").write_text(f"{call.name} {content}")
-    for part in PARTS.get(call.name, ()):
+    for part in PARTS.get(base_of(call.name), ()):
         (area / "payload" / part).mkdir()
         (area / "payload" / part / "train.txt").write_text((texts or {}).get(part, f"{call.key} {part} {content}"))
     files = {name: file_digest(area / "payload" / name) for name in payload_files(area / "payload")}

@@ -183,7 +183,9 @@ def stage_flow(stage: str) -> Flow[..., Any]:
         named = named_inputs(inputs)
         step = step_name(stage, round)
         return answered(
-            lambda store: run_alone(step, request(recipe, settings, more), named, then == FOLLOW, force, store)
+            lambda store: run_alone(
+                step, request(recipe, settings, more, of_round=(stage, round)), named, then == FOLLOW, force, store
+            )
         )
 
     kinds = {
@@ -218,7 +220,7 @@ Args:
     settings: What to change in the stage; empty fields are as in the recipe.
     more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
     inputs: Artifacts to take, each by the start of its key or digest; empty: the recipe's own, else those of the latest good run.
-    round: Which round of the stage, where the recipe does it several times; 0: all of them.
+    round: Which round of the stage, where the recipe does it several times; 0: all of them. Settings are then those of this round alone.
     then: Whether the stages that take from this one follow.
     force: Do it again, whatever the store has.
 """

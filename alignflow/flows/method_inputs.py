@@ -49,7 +49,7 @@ def needed_models(judge: JudgeConfig) -> set[str]:
     return needs
 
 
-LABELLED = ("preferences", "rankings", "unpaired")
+LABELLED = ("preferences", "rankings", "unpaired", "win_rates")
 """Tables that the stage `label` writes."""
 NO_DATA = {
     "preferences": ("data", "preferences", "give data.prompts, data.demonstrations or data.preferences"),
@@ -62,6 +62,11 @@ NO_DATA = {
         "data",
         "lists of answers with scores",
         "give data.rankings, data.preferences, or data.prompts to sample and label",
+    ),
+    "win_rates": (
+        "data",
+        "best and worst answers with win rates, or pairs",
+        "give data.prompts to sample and label, or data.preferences",
     ),
     "demonstrations": ("data", "demonstrations", "give data.demonstrations"),
 }

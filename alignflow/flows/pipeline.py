@@ -201,7 +201,7 @@ def _remark(walk: _Walk, outcome: Outcome) -> None:
     if outcome.name == "prepare":
         metrics = caller.store.manifest(outcome.ref.key).metrics
         lines = [*unused_lines(caller.recipe, caller.nodes, metrics), *engine_lines(caller.recipe, caller.nodes)]
-    elif outcome.name == "align":
+    elif outcome.name in ("align", "align.1"):
         lines = chosen_options(caller.recipe, caller.nodes)
     for line in lines:
         walk.narrator.remarks(line)

@@ -19,6 +19,7 @@ from alignflow.data.own_module import short
 from alignflow.data.vllm_environment import BUILD, vllm_python
 from alignflow.flows.merges import merge_lines
 from alignflow.flows.method_inputs import conversion, kinds_of
+from alignflow.flows.rounds import as_method_runs, paper_lines
 from alignflow.flows.step_configs import fold_in_replacements
 from alignflow.flows.steps import Node
 
@@ -29,6 +30,7 @@ def planned(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
     converted = conversion(recipe, aligned.inputs) if aligned else ""
     return [
         *([converted] if converted else []),
+        *paper_lines(recipe),
         *merge_lines(recipe, [node.name for node in steps]),
         *chosen_options(recipe, steps),
         *unused_lines(recipe, steps, {}),
@@ -62,7 +64,7 @@ def chosen_options(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
     config = next((node.config for node in steps if node.base == "align"), None)
     if recipe.align is None or not isinstance(config, AlignConfig):
         return []
-    judge = recipe.label.judge.name
+    judge = as_method_runs(recipe).label.judge.name
     return [
         f"align: {short(config.method)} takes options.{name}: {value}, since the judge {judge} compares pairs and the scores of its rankings are "
         "win rates"

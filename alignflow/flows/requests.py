@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alignflow.data.configs.loading import load_recipe, parse_setting
+from alignflow.data.configs.overriding import for_round
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
 from alignflow.data.errors import RecipeError, UserError
@@ -43,9 +44,15 @@ class RunRequest:
         return smoke_recipe(recipe) if self.smoke else recipe
 
 
-def request(path: str, form: Form, more: Sequence[str], smoke: bool = False) -> RunRequest:
-    """What a filled form asks for; `more` are settings as NAME=VALUE, over the form's. Raises RecipeError."""
-    return RunRequest(path, (*form.given(), *(parse_setting(text) for text in more)), smoke)
+def request(
+    path: str, form: Form, more: Sequence[str], smoke: bool = False, of_round: tuple[str, int] = ("", 0)
+) -> RunRequest:
+    """What a filled form asks for; `more` are settings as NAME=VALUE, over the form's. Raises RecipeError.
+
+    `of_round` is a section and a round: what the form changes in that section is then changed in that round alone, so that the rounds before
+    it are found as they are, and those after it keep their own settings.
+    """
+    return RunRequest(path, (*for_round(form.given(), *of_round), *(parse_setting(text) for text in more)), smoke)
 
 
 def recipe_path(text: str) -> Path:

@@ -1,9 +1,29 @@
-"""Rounds of a method: what cuts the data, and the config that each round has. Pure, as the graph is."""
+"""Rounds of a method: how many, whom they compare with, and the config that each has. Pure, as the graph is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from alignflow.data import binding, catalogue
+from alignflow.data.catalogue.method import Iterated
+from alignflow.data.configs.base import LARGEST_SEED
+from alignflow.data.configs.generation import SampleConfig
+from alignflow.data.configs.iterated import Reference
+from alignflow.data.configs.overriding import merged
+from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.staged import StagedOptions
 from alignflow.data.configs.training import AlignConfig, SplitConfig
+from alignflow.data.errors import RecipeError
+from alignflow.data.own_methods import method_row
+from alignflow.data.own_module import short
+from alignflow.data.step_names import base_and_round
+from alignflow.flows.step_configs import seeded
+
+Config = TypeVar("Config", bound=BaseModel)
 
 
 def split_config(options: StagedOptions) -> SplitConfig:
@@ -16,3 +36,128 @@ def round_config(config: AlignConfig) -> AlignConfig:
     runs a round again only where its own rows, or the model that it starts from, are others."""
     own = {name: value for name, value in config.options.items() if name not in StagedOptions.model_fields}
     return config.model_copy(update={"options": own})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rounds of sample, label and train as a recipe and its method ask for them. No number of rounds is in the config of a round.
+
+    Attributes:
+        number: How many.
+        reference: Whom their training compares with.
+        judges_itself: Whether a judge without a model of its own is the round's policy.
+    """
+
+    number: int
+    reference: Reference
+    judges_itself: bool
+
+
+def sampling_of(recipe: Recipe, round: int) -> SampleConfig:
+    """How a round samples: with a seed of its own, which is the recipe's in the first, and the part of the prompts that is its turn."""
+    config: SampleConfig = seeded(recipe.sample, recipe.seed)
+    parts = recipe.rounds.prompt_parts
+    own: dict[str, int] = {"seed": (config.seed + round - 1) % LARGEST_SEED}
+    if parts > 1:
+        own |= {"prompt_parts": parts, "prompt_part": (round - 1) % parts + 1}
+    return config.model_copy(update=own)
+
+
+def as_method_runs(recipe: Recipe) -> Recipe:
+    """The recipe with what the method's paper sets in `sample` and `label`, where it runs in rounds and the recipe does not set it."""
+    if planned_rounds(recipe) is None:
+        return recipe
+    row = method_row(recipe.align.method).rounds or Iterated()  # type: ignore[union-attr]
+    sample, label = _with_defaults(recipe.sample, row.sample), _with_defaults(recipe.label, row.label)
+    return recipe.model_copy(update={"sample": sample, "label": label})
+
+
+def planned_rounds(recipe: Recipe) -> Plan | None:
+    """The rounds of a recipe; None where its method learns once, from data that is there, or cuts that data into rounds.
+
+    Raises:
+        RecipeError: rounds are asked for, and the method has none, or others.
+    """
+    asked = recipe.rounds
+    if recipe.align is None or recipe.replace.align:
+        return None
+    method = method_row(recipe.align.method)
+    by_itself = method.rounds or Iterated(number=0)
+    number = by_itself.number if asked.number is None else asked.number
+    if not number:
+        return None
+    _check(recipe, method)
+    return Plan(
+        number,
+        asked.reference or by_itself.reference,
+        by_itself.judges_itself,
+    )
+
+
+def _check(recipe: Recipe, method: catalogue.Method) -> None:
+    name = short(recipe.align.method)  # type: ignore[union-attr]
+    if not method.learns_from().feeds:
+        raise RecipeError(
+            f"{name} samples as it trains, and runs once",
+            where="rounds.number",
+            do="leave it out, or take a method that learns from data that is there",
+        )
+    if isinstance(binding.parsed_options(recipe.align, "align"), StagedOptions):  # type: ignore[arg-type]
+        raise RecipeError(
+            f"{name} has rounds of its own, on parts of the data",
+            where="rounds.number",
+            do="leave it out and set align.options.stages, or take dpo or iterative_dpo",
+        )
+    if recipe.merge is not None:
+        raise RecipeError(
+            "each round starts from the model of the round before, and adapters of several rounds are not merged",
+            where="merge",
+            do="leave out merge, or rounds.number",
+        )
+    for stage in ("sample", "label"):
+        if getattr(recipe.replace, stage):
+            raise RecipeError(
+                "each round makes its own",
+                where=f"replace.{stage}",
+                do="leave it out, or give it as data of the recipe",
+            )
+
+
+def _with_defaults(config: Config, defaults: Mapping[str, Any]) -> Config:
+    """A section with what the method's paper sets, for the fields that the recipe does not set."""
+    unset = {name: value for name, value in defaults.items() if name not in config.model_fields_set}
+    if not unset:
+        return config
+    return type(config).model_validate(merged(config.model_dump(mode="json", exclude_unset=True), unset))
+
+
+def paper_lines(recipe: Recipe) -> list[str]:
+    """One line for each field that a method's paper sets in `sample` and `label`, and whom its rounds compare with."""
+    plan = planned_rounds(recipe)
+    if plan is None or recipe.align is None:
+        return []
+    method = method_row(recipe.align.method)
+    name, row = short(recipe.align.method), method.rounds or Iterated()
+    whom = "the model before the first round" if plan.reference == "initial" else "the model that it starts from"
+    compared = f", each compared with {whom} (rounds.reference: {plan.reference})" if method.needs_reference else ""
+    lines = [f"align: {plan.number} rounds of {name}{compared}"]
+    for section in ("sample", "label"):
+        given = getattr(recipe, section).model_fields_set
+        set_here = {key: value for key, value in getattr(row, section).items() if key not in given}
+        lines += [
+            f"{section}: {name} takes {section}.{key}: {value}, as its paper has it" for key, value in set_here.items()
+        ]
+    return lines
+
+
+def check_overrides(recipe: Recipe, made: Mapping[str, Any]) -> None:
+    """Raise RecipeError for a step that a recipe has otherwise in a round, and that no round of it does."""
+    for name in recipe.rounds.overrides:
+        if name not in made:
+            base, _ = base_and_round(name)
+            rounds = [step for step in made if base_and_round(step)[0] == base]
+            raise RecipeError(
+                f"the recipe has no step {name}",
+                where="rounds.overrides",
+                do=f"its rounds: {', '.join(rounds)}" if rounds else "raise rounds.number, or leave it out",
+            )

@@ -23,6 +23,7 @@ from alignflow.models.cases.online import ONLINE
 from alignflow.models.cases.online_preference import ONLINE_PREFERENCE
 from alignflow.models.cases.others import OTHERS
 from alignflow.models.cases.pairs import PAIRS
+from alignflow.models.cases.self_play import SELF_PLAY
 from alignflow.models.cases.token_level import TOKEN_LEVEL
 from alignflow.models.cases.unpaired import UNPAIRED
 
@@ -33,6 +34,7 @@ FUNCTIONS: Mapping[str, Caller] = {
     **ONLINE_PREFERENCE,
     **OTHERS,
     **PAIRS,
+    **SELF_PLAY,
     **TOKEN_LEVEL,
     **UNPAIRED,
 }

@@ -37,13 +37,14 @@ Answers: TypeAlias = ConcatDataset[EncodedRow]
 """The answers of train.parquet as its reader gives them, those with another prompt's answers, then those of heldout.parquet."""
 
 
-def compute_reference(
+def compute_reference(  # noqa: PLR0913 (an input of the stage each)
     config: ReferenceConfig,
     *,
     checkpoint: Path,
     preferences: Path | None = None,
     unpaired: Path | None = None,
     rankings: Path | None = None,
+    win_rates: Path | None = None,
     run: Run,
 ) -> dict[str, float | None]:
     """Score all answers of the data with `checkpoint`; what was scored before a kill, or for other data, is not scored again.
@@ -59,7 +60,7 @@ def compute_reference(
     group.join(run.runtime)
     policy = load_policy(checkpoint, run.runtime, in_parts=True)
     digest = identity(checkpoint)[1]
-    data = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
+    data = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "win_rates": win_rates}
     fed = fed_by(config.family, data, "reference")
     sides = read_sides(fed, policy, config.max_length, run, "reference", config.mismatched)
     answers = ConcatDataset(

@@ -1,6 +1,7 @@
-"""A staged method as a person runs it: two rounds, found by a rerun, and run again only from the part on that changed."""
+"""Rounds as a person runs them: found by a rerun, run again only from what changed on, and the same after kill -9 in the second."""
 
 import json
+import time
 
 from system_support import TINY
 
@@ -46,3 +47,49 @@ def test_rounds_run_are_found_and_run_again_from_the_part_on_that_changed(copy, 
     assert (report["align.1"]["round"], report["align.2"]["round"]) == (1, 2)
     assert report["align.2"]["inputs"]["policy"] == report["align.1"]["key"]
     assert report["split"]["metrics"]["pairs/1"] > 0
+
+
+SELF_PLAY = (
+    "align.method=sppo",
+    "rounds.number=2",
+    "reward=null",
+    "evaluate=null",
+    "report=null",
+    "sample={n: 2, max_new_tokens: 8}",
+    "align={method: sppo, max_steps: 3, batch_size: 8, max_length: 160, save_steps: 1}",
+)
+
+
+def newest(store, step):
+    """The digest of the newest artifact of a stage; None where there is none."""
+    found = [json.loads(path.read_text()) for path in (store / "artifacts").glob(f"{step}-*/manifest.json")]
+    return max(((each["created"], each["digest"]) for each in found), default=(None, None))[1]
+
+
+def wait_for_second_round(store, process, references, seconds=600):
+    """Wait until the second training has a state to go on from; there were so many artifacts of `reference` before the run."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        begun = [path.parent.name for path in (store / "work").glob("align-*/step-*")]
+        done = {path.name for path in (store / "artifacts").glob("align-*")}
+        rounds = len(list((store / "artifacts").glob("reference-*"))) - references
+        if rounds == 2 and any(name not in done for name in begun):
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    raise AssertionError("the second round did not begin")
+
+
+def test_a_kill_in_the_second_round_changes_nothing(copy, tmp_path):
+    words = [word for setting in SELF_PLAY for word in ("--set", setting)]
+    other = copy.copy(tmp_path / "other")
+    references = len(list((other.store / "artifacts").glob("reference-*")))
+    first = copy.run(*words)
+    assert all(first[f"{base}.{number}"] for base in ("sample", "label", "reference", "align") for number in (1, 2))
+    process = other.start("run", TINY, *words)
+    wait_for_second_round(other.store, process, references)
+    process.kill()
+    process.wait()
+    again = other.run(*words)
+    assert again["align.2"] and not any(again[name] for name in ("align.1", "sample.2", "label.2", "reference.2"))
+    assert newest(other.store, "align") == newest(copy.store, "align")

@@ -27,6 +27,7 @@ class Family(Part):
         columns: Columns of the data.
         feeds: Tables that can feed it, the most direct first; empty: its methods sample their own answers.
         takes: Names of further inputs of `align`; a trailing `?` marks one that the method or its options decide about.
+        paired: Whether a loss gets pairs of a chosen and a rejected answer.
         answers: Answers of a row, for what a step needs of memory.
         headline: Metrics that a report shows first.
         generates: Whether it runs a generator, whose name then enters the key.
@@ -37,6 +38,7 @@ class Family(Part):
     columns: tuple[str, ...] = ()
     feeds: tuple[Feed, ...] = ()
     takes: tuple[str, ...] = ("policy", "reference?")
+    paired: bool = False
     answers: int = 1
     headline: tuple[str, ...] = ("loss",)
     generates: bool = False
@@ -61,9 +63,26 @@ FAMILIES: Mapping[str, Family] = {
         "alignflow.models.trainers.offline:train_offline",
         "Pairs of a better and a worse answer.",
         columns=("prompt", "chosen", "rejected"),
+        paired=True,
         answers=2,
         headline=("rewards/accuracies", "rewards/margins"),
         feeds=(Feed("alignflow.models.trainers.offline_rows:read_paired", "", kind="preferences"),),
+    ),
+    "best_and_worst": Family(
+        "alignflow.models.trainers.offline:train_offline",
+        "The best and the worst answer of a prompt, with their win rates.",
+        columns=("prompt", "chosen", "rejected", "score_chosen", "score_rejected"),
+        paired=True,
+        answers=2,
+        headline=("rewards/accuracies", "rewards/margins"),
+        feeds=(
+            Feed("alignflow.models.trainers.win_rate_rows:read_best_and_worst", "", kind="win_rates"),
+            Feed(
+                "alignflow.models.trainers.win_rate_rows:read_pairs_of_two",
+                "each pair is the best and the worst of two answers, with the win rates (1/2 + p) / 2 and its rest to 1, p the soft label or 1",
+                kind="preferences",
+            ),
+        ),
     ),
     "unpaired": Family(
         "alignflow.models.trainers.offline:train_offline",
@@ -157,6 +176,14 @@ FAMILIES: Mapping[str, Family] = {
         generates=True,
         headline=("divergence", "completions/mean_length", "alarms"),
         unread=_UNREAD_WHERE_IT_SAMPLES,
+    ),
+    "selected": Family(
+        "alignflow.models.trainers.offline:train_offline",
+        "Conversations to imitate, chosen among the policy's own answers.",
+        columns=("messages",),
+        headline=("nll_loss",),
+        unread=("sft_coefficient", "metric_for_best_model"),
+        feeds=(Feed("alignflow.models.trainers.offline_rows:read_demonstrations", "", kind="demonstrations"),),
     ),
     "online": Family(
         "alignflow.models.trainers.online:train_online",

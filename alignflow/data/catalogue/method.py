@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from alignflow.data.catalogue import families
 from alignflow.data.catalogue.base import PartWithOptions
+
+
+@dataclass(frozen=True)
+class Iterated:
+    """How a method runs in rounds where the recipe does not say.
+
+    Attributes:
+        number: Rounds.
+        reference: Whom a round compares with: the model before the first round, or the one that the round starts from.
+        sample: Fields of `sample` that its paper sets, for those that the recipe does not.
+        label: Fields of `label` likewise.
+        judges_itself: Whether a judge without a model of its own is the policy of the round, and not the model before the first.
+    """
+
+    number: int = 3
+    reference: Literal["initial", "previous"] = "initial"
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    label: Mapping[str, Any] = field(default_factory=dict)
+    judges_itself: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,6 +49,7 @@ class Method(PartWithOptions):
             prompts.
         nll_option: The option that weighs the chosen answers' NLL against the rest, where the loss has that NLL itself; empty: it
             has none, and `align.sft_coefficient` adds it.
+        rounds: How it samples, judges and trains in rounds; None: it learns once from data that is there, unless the recipe says otherwise.
         formula: What its loss is, in the symbols of the papers: rho is log pi - log pi_ref summed over an answer's tokens, lp the
             policy's log-probability likewise, avg their mean; w and l are the chosen and the rejected answer, s the sigmoid.
         paper: arXiv id; empty where there is no paper.
@@ -45,6 +66,7 @@ class Method(PartWithOptions):
     whole_step: str = ""
     step_reads: Literal["labels", "logps", "mismatched"] = "logps"
     nll_option: str = ""
+    rounds: Iterated | None = None
     formula: str = ""
     paper: str = ""
 

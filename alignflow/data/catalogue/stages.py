@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alignflow.data.catalogue.base import Part
-from alignflow.data.configs import generation, inputs, judging, merging, revising, training
+from alignflow.data.configs import generation, inputs, judging, merging, revising, selecting, training
 from alignflow.data.configs.base import StageConfig
 
 
@@ -101,13 +101,21 @@ STAGES: Mapping[str, Stage] = {
     ),
     "label": Stage(
         "alignflow.models.judges.label:label",
-        "An AI judge turns candidates into pairs, rankings and good or bad answers.",
+        "An AI judge turns candidates into pairs, rankings, best and worst, good and bad answers.",
         config=generation.LabelConfig,
         takes=("completions", "policy?", "reward_model?", "preferences?", "calibration?"),
         makes="dataset",
         generates=True,
-        version="6",
+        version="7",
         fills="alignflow.models.judges.label:fill_labels",
+    ),
+    "select": Stage(
+        "alignflow.data.selecting:select",
+        "Keep the best of the scored answers, as demonstrations, lists and pairs.",
+        config=selecting.SelectConfig,
+        takes=("rankings",),
+        makes="dataset",
+        without_torch=True,
     ),
     "reward": Stage(
         "alignflow.models.trainers.reward:train_reward",
@@ -122,7 +130,7 @@ STAGES: Mapping[str, Stage] = {
         "alignflow.models.reference:compute_reference",
         "Log-probabilities of the answers under the frozen reference.",
         config=training.ReferenceConfig,
-        takes=("checkpoint", "preferences?", "unpaired?", "rankings?"),
+        takes=("checkpoint", "preferences?", "unpaired?", "rankings?", "win_rates?"),
         makes="dataset",
         scores=True,
         version="3",
@@ -146,6 +154,7 @@ STAGES: Mapping[str, Stage] = {
             "preferences?",
             "unpaired?",
             "rankings?",
+            "win_rates?",
             "prompts?",
             "reward_model?",
             "demonstrations?",
@@ -175,7 +184,7 @@ STAGES: Mapping[str, Stage] = {
         "JSON and one HTML page about the run.",
         config=generation.ReportConfig,
         takes=("steps*",),
-        version="2",
+        version="3",
         makes="report",
     ),
     "reward_ensemble": Stage(

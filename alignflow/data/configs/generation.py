@@ -26,6 +26,12 @@ class SampleConfig(StageConfig):
         le=10_000_000,
         description="Longest prompt, tokens; a longer one is an error unless truncate.",
     )
+    prompt_parts: int = Field(
+        default=1, ge=1, le=1000, description="Parts into which the prompts are cut, by hash; 1: they are not."
+    )
+    prompt_part: int = Field(
+        default=1, ge=1, le=1000, description="The part that is sampled; rounds take one after the other."
+    )
     truncate: bool = Field(default=False, description="Cut over-long prompts from the left.")
     temperature: Temperature = Field(default=1.0, ge=0, le=5, description="0: greedy.")
     top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus; 1: off.")
@@ -41,6 +47,12 @@ class SampleConfig(StageConfig):
         le=256,
         description="Processes that sample at once, each with the model in its memory; `engine.task_runner` says where.",
     )
+
+    @model_validator(mode="after")
+    def _the_part_is_there(self) -> SampleConfig:
+        if self.prompt_part > self.prompt_parts:
+            raise ValueError(f"prompt_part {self.prompt_part}: there are {self.prompt_parts} parts, see prompt_parts")
+        return self
 
 
 class JudgeConfig(StageConfig):
@@ -104,6 +116,22 @@ class LabelConfig(StageConfig):
         ge=0,
         le=0.5,
         description="Drop pairs whose preference probability is nearer than this to one half.",
+    )
+    all_pairs_up_to: int = Field(
+        default=4,
+        ge=2,
+        le=64,
+        description="A pairwise judge compares all pairs of up to so many answers to a prompt; of more, each meets four others.",
+    )
+    include_reference: bool = Field(
+        default=False,
+        description="Judge the reference answer of a prompt beside the sampled ones, where the data has one.",
+    )
+    min_win_rate_gap: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Table win_rates: leave out prompts whose best and worst answer have win rates nearer to each other than this.",
     )
     mix: Literal["off", "override", "join"] = Field(
         default="off",

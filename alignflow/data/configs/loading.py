@@ -18,6 +18,7 @@ from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.online_preference import PairedOptions
+from alignflow.data.configs.overriding import overridden, round_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.rewards import FunctionRewardOptions
 from alignflow.data.configs.settings import apply_setting, parse_setting
@@ -25,6 +26,7 @@ from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError, cut, quoted
 from alignflow.data.own_methods import is_own, method_row
 from alignflow.data.paths import is_file, is_there
+from alignflow.data.step_names import base_of
 from alignflow.data.yaml_text import YamlError, read_yaml_file
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -62,10 +64,27 @@ def changed_recipe(
 ) -> Recipe:
     """The recipe of a content with settings over it, paths starting at `base`, and the user's own code found; raises RecipeError."""
     for setting in settings:
-        apply_setting(content, *(parse_setting(setting) if isinstance(setting, str) else setting))
+        apply_to_recipe(content, *(parse_setting(setting) if isinstance(setting, str) else setting))
     recipe = parse_recipe(content, base, where)
     check_own_code(recipe)
     return recipe
+
+
+def apply_to_recipe(content: dict[str, Any], name: str, value: Any) -> None:
+    """Put a setting where it belongs: that of a round, `label.2.judge.name`, among what rounds have otherwise. Raises RecipeError."""
+    found = round_setting(name)
+    if found is None:
+        apply_setting(content, name, value)
+        return
+    step, field = found
+    rounds = content.setdefault("rounds", {})
+    if not isinstance(rounds, dict) or not isinstance(rounds.setdefault("overrides", {}), dict):
+        raise RecipeError(
+            "not a mapping of steps", where="rounds.overrides", do="write for example label.2: {judge: {name: rubric}}"
+        )
+    if not isinstance(rounds["overrides"].get(step), dict):
+        rounds["overrides"][step] = {}
+    apply_setting(rounds["overrides"][step], field, value)
 
 
 OPTIONS_OF_METHODS = {"options_of": {name: tuple(row.options.model_fields) for name, row in catalogue.METHODS.items()}}
@@ -82,9 +101,23 @@ def parse_recipe(content: Mapping[str, Any], base: Path, where: str) -> Recipe:
     except ValidationError as error:
         raise explain(error, Recipe, where, STAGES) from None
     check_names(recipe)
-    recipe = resolve_paths(recipe, base)
+    recipe = resolve_overrides(resolve_paths(recipe, base), base)
     check_template(recipe.model.chat_template)
     return recipe
+
+
+def resolve_overrides(recipe: Recipe, base: Path) -> Recipe:
+    """The recipe with absolute paths in what its rounds have otherwise, checked as fields of their sections; raises RecipeError."""
+    changed: dict[str, dict[str, Any]] = {}
+    for name, given in recipe.rounds.overrides.items():
+        section = base_of(name)
+        kind = catalogue.STAGES[section].config
+        own = getattr(recipe, section) or kind()
+        whole = resolve_paths(overridden(own, given, name), base).model_dump(mode="json", exclude_unset=True)
+        changed[name] = {field: whole[field] for field in given}
+    if not changed:
+        return recipe
+    return recipe.model_copy(update={"rounds": recipe.rounds.model_copy(update={"overrides": changed})})
 
 
 def check_names(recipe: Recipe) -> None:

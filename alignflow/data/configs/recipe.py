@@ -11,9 +11,11 @@ from alignflow.data.configs.gates import GateConfig
 from alignflow.data.configs.generation import EvaluateConfig, LabelConfig, ReportConfig, SampleConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.inputs import InitConfig, PrepareConfig
+from alignflow.data.configs.iterated import RoundsConfig
 from alignflow.data.configs.judging import JudgeEvalConfig
 from alignflow.data.configs.merging import MergeConfig
 from alignflow.data.configs.revising import ReviseConfig
+from alignflow.data.configs.selecting import SelectConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.configs.variables import never_passed
 
@@ -136,8 +138,16 @@ class Recipe(StageConfig):
         default=None, description="Critique and revision of the candidate answers before they are labelled; null: none."
     )
     label: LabelConfig = Field(default_factory=LabelConfig, description="The AI judge.")
+    select: SelectConfig | None = Field(
+        default=None,
+        description="Which of a round's scored answers are kept for training; empty: all, and the best one for a method that imitates.",
+    )
     reward: RewardConfig | None = Field(default_factory=RewardConfig, description="null: no reward model.")
     align: AlignConfig | None = Field(default_factory=AlignConfig, description="null: stop before alignment.")
+    rounds: RoundsConfig = Field(
+        default_factory=RoundsConfig,
+        description="Rounds of sample, label and align, for methods that learn from data that is there.",
+    )
     merge: MergeConfig | None = Field(
         default=None,
         description="Align the base instead of the SFT model, and merge the adapters of sft and align; empty: align the SFT model.",

@@ -15,6 +15,7 @@ from alignflow.data.printable import printable
 from alignflow.data.report.heat_maps import heat_maps
 from alignflow.data.report.judge_page import fit_lines, judge_plots, judge_rows
 from alignflow.data.report.plots import PANELS, bars_plot, curve_plot, histogram_plot, interval_plot
+from alignflow.data.report.rounds import rounds_table
 from alignflow.data.run import Run, write_json
 from alignflow.data.step_names import base_and_round
 
@@ -155,6 +156,7 @@ def gather(steps: Sequence[FinishedStep]) -> dict[str, Any]:
         licences |= step.manifest.licences if step.manifest else {}
     data, labels, evaluation = (last_of(steps, base) for base in ("prepare", "label", "evaluate"))
     merged = last_of(steps, "merge")
+    rounds = rounds_table((step.base, step.round, step.metrics) for step in steps)
     return {
         "stages": {step.name: _facts(step, step.manifest) for step in steps if step.manifest},
         "licences": licences,
@@ -163,6 +165,7 @@ def gather(steps: Sequence[FinishedStep]) -> dict[str, Any]:
         "judges": {step.name: step.judges for step in steps if step.judges},
         "evaluation": evaluation.statistics if evaluation else None,
         "samples": evaluation.read("samples.json") if evaluation else None,
+        **({"rounds": rounds} if rounds else {}),
         **({"merge": merged.statistics} if merged else {}),
     }
 

@@ -18,6 +18,7 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "revise": ("answers", "revised", "unchanged", "pairs/train"),
     "judge_eval": ("accuracy", "kappa", "flip_rate", "ece", "spearman"),
     "label": ("pairs/train", "ties", "flip_rate", "flagged_rate", "longer_wins_rate"),
+    "select": ("answers/train", "prompts/train", "ties", "score/mean"),
     "reward": ("eval_accuracy", "eval_pearson", "eval_loss", "disagreement"),
     "reference": ("rows", "logps"),
     "align": tuple(dict.fromkeys([*(metric for family in FAMILIES.values() for metric in family.headline), "loss"])),

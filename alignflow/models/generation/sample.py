@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 
+from alignflow.data.artifacts import text_digest
 from alignflow.data.batch_rendering import encode_every_prompt
 from alignflow.data.configs.generation import SampleConfig
 from alignflow.data.errors import DataError
@@ -60,7 +61,14 @@ def fill_samples(config: SampleConfig, *, policy: Path, prompts: Path, run: Run,
 
 
 def _prompts(config: SampleConfig, directory: Path) -> list[dict[str, Any]]:
-    rows = chosen_prompts(read_table(directory / "train.parquet"), config.max_prompts)
+    rows = read_table(directory / "train.parquet")
+    if rows and not (rows := prompts_of_part(rows, config.prompt_part, config.prompt_parts)):
+        raise DataError(
+            f"no prompt is in part {config.prompt_part} of {config.prompt_parts}",
+            where=str(directory),
+            do="lower rounds.prompt_parts or sample.prompt_parts, or give more prompts",
+        )
+    rows = chosen_prompts(rows, config.max_prompts)
     if not rows:
         raise DataError(
             "no prompts to sample from", where=str(directory), do="give prompts or demonstrations in the recipe's data"
@@ -110,6 +118,15 @@ def _sampling(
                 identities, config.batch_size, sampler, lambda done, total: run.progress(done, total, "completions")
             ),
         )
+
+
+def prompts_of_part(rows: list[dict[str, Any]], part: int, parts: int) -> list[dict[str, Any]]:
+    """The rows whose prompt is in a part, from 1 on, by its hash: a prompt stays in its part when others come or go."""
+    if parts == 1:
+        return rows
+    return [
+        row for row in rows if int(text_digest(f"part/{prompt_digest(row['prompt'])}")[:12], 16) % parts == part - 1
+    ]
 
 
 def chosen_prompts(rows: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:

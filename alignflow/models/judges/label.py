@@ -37,7 +37,13 @@ from alignflow.models.judges.blanks import is_blank
 from alignflow.models.judges.label_card import write_label_card
 from alignflow.models.judges.label_report import fit_of, read_calibration, warn_of, write_report
 from alignflow.models.judges.label_statistics import label_statistics
-from alignflow.models.judges.label_tables import LabelledPrompt, candidates_of, write_answers, write_pairs
+from alignflow.models.judges.label_tables import (
+    LabelledPrompt,
+    candidates_of,
+    with_reference,
+    write_answers,
+    write_pairs,
+)
 from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held_out, kept_pairs, planned_pairs
 
 WIN_RATES = (
@@ -66,6 +72,7 @@ def label(  # noqa: PLR0913 (an input of the stage each)
     limits of the score decide, no answer with a label either.
     """
     rows = _rows(completions, config)
+    _say_references(rows, config, run)
     fitted = read_calibration(calibration)
     fit, began = fit_of(fitted), time.monotonic()
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
@@ -114,8 +121,15 @@ def fill_labels(  # noqa: PLR0913 (what the stage takes, and the share)
         RowJournal(run.rows, run.note).fill(_work(config, judge, rows, run), share)
 
 
+def _say_references(rows: Sequence[dict[str, Any]], config: LabelConfig, run: Run) -> None:
+    if config.include_reference and (lacking := sum(not row.get("reference") for row in rows)):
+        run.warn(f"{lacking} of {len(rows)} prompts have no reference answer: their samples are judged by themselves")
+
+
 def _rows(completions: Path, config: LabelConfig) -> list[dict[str, Any]]:
     rows = read_table(completions / "train.parquet")
+    if config.include_reference:
+        rows = [with_reference(row) for row in rows]
     _check_candidates(rows, completions, config)
     return rows
 
@@ -153,7 +167,7 @@ def _labeller(
         run.count_rows(len(batch))
         groups = [candidates_of(rows[index]) for index in batch]
         plans = [
-            planned_pairs(len(group), config.seed, rows[index]["id"])
+            planned_pairs(len(group), config.seed, rows[index]["id"], config.all_pairs_up_to)
             for index, group in zip(batch, groups, strict=True)
         ]
         flat = [(group[one], group[other]) for group, pairs in zip(groups, plans, strict=True) for one, other in pairs]
@@ -308,6 +322,7 @@ def _metrics(statistics: dict[str, Any], report: dict[str, Any]) -> dict[str, fl
         "pairs/heldout": float(statistics["pairs"]["heldout"]),
         "pairs/judged": float(judged),
         **_human(statistics),
+        "win_rates/train": float(statistics["win_rates"]["train"]),
         "unpaired/good": float(labels["good"]),
         "unpaired/bad": float(labels["bad"]),
         "unpaired/dropped": float(left_out),

@@ -16,6 +16,7 @@ from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run, write_json
 from alignflow.models.judges.answer_labels import ranking_row, scored_answers, unpaired_rows
 from alignflow.models.judges.base import Assessment, Candidate
+from alignflow.models.judges.best_and_worst import write_best_and_worst
 from alignflow.models.judges.mixing import LOW_CONFIDENCE, Mixed, human_agreement, mixed, read_given
 from alignflow.models.judges.pairing import JudgedPair
 
@@ -47,6 +48,14 @@ def candidates_of(row: dict[str, Any]) -> list[Candidate]:
     return [
         Candidate(row["prompt"], text, flag, reference) for text, flag in zip(row["completions"], ended, strict=True)
     ]
+
+
+def with_reference(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of completions with the prompt's reference answer as the last of them, where the data has one; it ends by itself."""
+    if not row.get("reference"):
+        return row
+    ended = row["ended"] or [True] * len(row["completions"])
+    return {**row, "completions": [*row["completions"], row["reference"]], "ended": [*ended, True]}
 
 
 def _preference(labelled: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[str, Any]:
@@ -122,7 +131,7 @@ def _mixed_line(found: Mixed, agreement: dict[str, Any], config: LabelConfig) ->
 
 
 def write_answers(labelled: Sequence[LabelledPrompt], config: LabelConfig, run: Run) -> dict[str, Any]:
-    """Write rankings and answers with a label; returns how many there are, and how many answers are in none for which reason, and says it."""
+    """Write rankings, best and worst answers, and answers with a label; returns how many there are, and how many answers are in none for which reason, and says it."""
     dropped: dict[str, Counter[str]] = {"rankings": Counter(), "unpaired": Counter()}
     counts: dict[str, Any] = {"rankings": {}, "unpaired": {}}
     answers = 0
@@ -141,11 +150,12 @@ def write_answers(labelled: Sequence[LabelledPrompt], config: LabelConfig, run: 
         good = sum(row["label"] for row in rows)
         counts["rankings"][side] = len(rankings)
         counts["unpaired"][side] = {"good": good, "bad": len(rows) - good}
+    extremes = write_best_and_worst(_by_side(labelled), config, run)
     labels = sum(sum(side.values()) for side in counts["unpaired"].values())
     for kind, kept, what in (("rankings", answers, "scored answers"), ("unpaired", labels, "labelled answers")):
         if dropped[kind]:
             run.note(kept_line(what, kept, dropped[kind]))
-    return {kind: {**counts[kind], "dropped": dict(sorted(dropped[kind].items()))} for kind in counts}
+    return extremes | {kind: {**counts[kind], "dropped": dict(sorted(dropped[kind].items()))} for kind in counts}
 
 
 def _by_side(labelled: Sequence[LabelledPrompt]) -> list[tuple[str, list[LabelledPrompt]]]:

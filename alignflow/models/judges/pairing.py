@@ -11,9 +11,6 @@ from alignflow.data.artifacts import text_digest
 from alignflow.data.records import is_held_out, prompt_digest, up_to_question
 from alignflow.models.judges.base import Verdict
 
-# Up to so many candidates every pair is asked; beyond, each candidate meets four others.
-_ALL_PAIRS_UP_TO = 4
-
 TIE = "tie"
 FLIPPED = "changes with the order"
 BLANK = "blank answer preferred"
@@ -64,12 +61,12 @@ def all_pairs(count: int) -> list[tuple[int, int]]:
     return list(itertools.combinations(range(count), 2))
 
 
-def planned_pairs(count: int, seed: int, identity: str) -> list[tuple[int, int]]:
-    """Pairs to ask a pairwise judge: all of up to four candidates, else a ring with chords drawn by the row's seed.
+def planned_pairs(count: int, seed: int, identity: str, all_up_to: int = 4) -> list[tuple[int, int]]:
+    """Pairs to ask a pairwise judge: all of up to `all_up_to` candidates, else a ring with chords drawn by the row's seed.
 
     The plan is a fixed function of its arguments: 2 * count pairs in which each candidate meets four others.
     """
-    if count <= _ALL_PAIRS_UP_TO:
+    if count <= max(all_up_to, 4):
         return all_pairs(count)
     order = list(range(count))
     random.Random(f"{seed}/{identity}").shuffle(order)

@@ -127,7 +127,7 @@ def train_offline(
     if row.needs_reference and (reference is None or is_of(reference, policy)):
         check_start(sides["train"], run)
     figures, function = StepFigures(row, options, sides, config.seed, run), loss_of(row)
-    method = BoundMethod(lambda batch: function(batch, options), row.family == "pairs", figures)
+    method = BoundMethod(lambda batch: function(batch, options), row.learns_from().paired, figures)
     rows = data["train"]
     # A value network never is an adapter.
     whole = config.model_copy(update={"lora": None})

@@ -28,6 +28,7 @@ NOUNS = {
     "preferences": "preference pairs",
     "unpaired": "labelled answers",
     "rankings": "lists of scored answers",
+    "win_rates": "best and worst answers",
     "demonstrations": "demonstrations",
 }
 ABOUT = "reference.json"

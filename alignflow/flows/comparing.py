@@ -1,0 +1,41 @@
+"""Steps that compare an aligned model with the SFT model. Pure."""
+
+from __future__ import annotations
+
+from alignflow.data.errors import RecipeError
+from alignflow.flows.independence import check_independence
+from alignflow.flows.method_inputs import needed_models
+from alignflow.flows.step_list import StepList
+from alignflow.flows.steps import Link
+
+
+def evaluate_step(steps: StepList, aligned: str) -> None:
+    """Evaluate the model of a step, where the recipe evaluates; raises RecipeError where a judge is not independent or lacks a model.
+
+    In a round there is no reward model yet where it learns from the labels of rounds: its scores are then left out.
+    """
+    recipe, data = steps.recipe, steps.recipe.data
+    if recipe.evaluate is None or not aligned:
+        return
+    labels = steps.labelled or recipe.label
+    labelling = labels.judge if steps.has("label") or recipe.replace.align else None
+    judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
+    for index, judge in enumerate(recipe.evaluate.judges):
+        check_independence(labelling, judge, f"evaluate.judges.{index}")
+    if any("reward_model" in needed_models(judge) for judge in judges) and not steps.reward:
+        raise RecipeError(
+            "a judge needs a reward model",
+            where="evaluate.judges",
+            do="set reward, replace.reward, or the judge's options.model",
+        )
+    general = Link("prepare", "general") if data.general or data.demonstrations else None
+    steps.add(
+        "evaluate",
+        "evaluate",
+        recipe.evaluate.model_copy(update={"labelling_judge": labelling}),
+        aligned=Link(aligned),
+        sft=Link(steps.supervised_policy),
+        prompts=Link("prepare", "evaluation"),
+        general=general,
+        reward_model=Link(steps.reward) if steps.reward else None,
+    )
