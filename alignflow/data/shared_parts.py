@@ -39,6 +39,7 @@ CATALOGUE = (
     "rewards",
     "stages",
     "updates",
+    "verifiers",
 )
 """The modules of the catalogue: what its rows are; a row itself stands behind its own version."""
 

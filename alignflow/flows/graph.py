@@ -40,7 +40,7 @@ from alignflow.flows.reward_members import (
     trained_rewards,
 )
 from alignflow.flows.rounds import round_config, split_config
-from alignflow.flows.step_configs import fold_in_replacements, initial_model, seeded, taken_in
+from alignflow.flows.step_configs import checked_as_rewarded, fold_in_replacements, initial_model, seeded, taken_in
 from alignflow.flows.steps import Link, Node
 
 
@@ -365,7 +365,7 @@ class _Steps:
         self.add(
             "evaluate",
             "evaluate",
-            recipe.evaluate.model_copy(update={"labelling_judge": labelling}),
+            checked_as_rewarded(recipe.evaluate, recipe.align).model_copy(update={"labelling_judge": labelling}),
             aligned=Link(self.aligned),
             sft=Link(self.supervised_policy),
             prompts=Link("prepare", "evaluation"),

@@ -33,7 +33,7 @@ class PerRowRewardOptions(StageConfig):
             for name in ("numeric_answer", "exact_answer", "regular_expression", "json_schema", "ifeval")
         ),
         max_length=100,
-        description="Checks that rows may name, each with its options.",
+        description="Checks that rows may name, each with its options; none: all rows get `otherwise`, whatever they name.",
     )
     otherwise: VerifierConfig | None = Field(
         default=None, description="The check of a row that names none; empty: such a row has no score."
@@ -107,7 +107,8 @@ class JSONSchemaOptions(StageConfig):
         default=None, description="JSON file with the schema; empty: the row's reference is the schema."
     )
     take_from: Literal["fence_or_whole", "fence", "whole"] = Field(
-        default="fence_or_whole", description="Where the JSON is: the last block between ``` lines, or the whole answer."
+        default="fence_or_whole",
+        description="Where the JSON is: the last block between ``` lines, or the whole answer.",
     )
 
 

@@ -66,7 +66,7 @@ class Checker:
     """The check of each row.
 
     Attributes:
-        named: Checks that a row may name.
+        named: Checks that a row may name; none: all rows get `otherwise`.
         otherwise: That of a row that names none; None: it has none.
     """
 
@@ -75,7 +75,7 @@ class Checker:
 
     def check(self, episode: Episode) -> Outcome:
         """What the row's check says."""
-        name = name_of(episode.row)
+        name = name_of(episode.row) if self.named else None
         if name is None:
             return self.otherwise.check(episode) if self.otherwise else unchecked("the row names no verifier")
         if name not in self.named:

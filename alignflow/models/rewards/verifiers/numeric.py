@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from fractions import Fraction
 
 from alignflow.data.configs.verifiers import NumericAnswerOptions
@@ -45,7 +46,9 @@ class NumericAnswer:
             return unchecked(NO_REFERENCE)
         wanted = final_values(reference)
         if not wanted:
-            return unchecked(f"the row's reference has no number that can be read: {' '.join(reference.split())[-60:]!r}")
+            return unchecked(
+                f"the row's reference has no number that can be read: {' '.join(reference.split())[-60:]!r}"
+            )
         found = final_values(episode.text, self._options.answer_from)
         if not found:
             return UNPARSED
@@ -85,17 +88,23 @@ def _marked(text: str) -> re.Match[str] | None:
 
 
 def _last(text: str) -> set[Fraction]:
-    found = None
-    for found in _NUMBER.finditer(text):
-        pass
-    return _values(found) if found else set()
+    last = deque(_NUMBER.finditer(text), maxlen=1)
+    return _values(last[0]) if last else set()
 
 
 def _plain(text: str) -> str:
     """A text without LaTeX around its numbers and without notes for a calculator."""
     text = _CALCULATION.sub("", text).translate(_DASHES)
     text = _FRACTION.sub(_written_out, text)
-    for written, plain in (("{,}", ","), (r"\,", ""), (r"\!", ""), (r"\$", "$"), (r"\%", "%"), ("\\text", " "), ("**", "")):
+    for written, plain in (
+        ("{,}", ","),
+        (r"\,", ""),
+        (r"\!", ""),
+        (r"\$", "$"),
+        (r"\%", "%"),
+        ("\\text", " "),
+        ("**", ""),
+    ):
         text = text.replace(written, plain)
     return text
 
