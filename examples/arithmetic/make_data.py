@@ -1,7 +1,7 @@
-"""Write sums and differences with their results: `python examples/arithmetic/make_data.py [DIRECTORY]`. Same bytes every time.
+"""Write sums with their results: `python examples/arithmetic/make_data.py [DIRECTORY]`. Same bytes every time.
 
-A question has a number of two digits and one of one digit: SmolLM2-135M-Instruct answers a part of them rightly, which is what a
-verifiable reward needs to begin. Two answered questions stand before each, so that the model answers in few tokens. No question
+A number of two digits and one of one digit are added: SmolLM2-135M-Instruct gets a part of these sums right, which is what a
+verifiable reward needs to begin; of sums and differences of two numbers of two digits it gets few. Two answered questions stand before each, so that the model answers in few tokens. No question
 of the evaluation is among the prompts. Only the standard library is used. Code Apache-2.0, data CC0-1.0.
 """
 
@@ -14,34 +14,29 @@ import sys
 from pathlib import Path
 
 SEED = 20260
-PROMPTS, EVALUATION = 800, 200
-SHOWN = ((14, "+", 3), (25, "-", 2))
+PROMPTS, EVALUATION = 600, 200
+SHOWN = ((14, 3), (25, 2))
 
 
-def result(first: int, sign: str, second: int) -> int:
-    """The value of a question."""
-    return first + second if sign == "+" else first - second
-
-
-def question(first: int, sign: str, second: int) -> str:
+def question(first: int, second: int) -> str:
     """What the user asks."""
-    return f"What is {first} {sign} {second}?"
+    return f"What is {first} + {second}?"
 
 
-def row(first: int, sign: str, second: int) -> dict[str, object]:
+def row(first: int, second: int) -> dict[str, object]:
     """A row of prompts: the conversation, the right result, and the check that an answer gets."""
     turns = []
-    for shown in SHOWN:
-        turns.append({"role": "user", "content": question(*shown)})
-        turns.append({"role": "assistant", "content": f"{shown[0]} {shown[1]} {shown[2]} = {result(*shown)}"})
-    turns.append({"role": "user", "content": question(first, sign, second)})
-    return {"prompt": turns, "reference": str(result(first, sign, second)), "verifier": "numeric_answer"}
+    for one, other in SHOWN:
+        turns.append({"role": "user", "content": question(one, other)})
+        turns.append({"role": "assistant", "content": f"{one} + {other} = {one + other}"})
+    turns.append({"role": "user", "content": question(first, second)})
+    return {"prompt": turns, "reference": str(first + second), "verifier": "numeric_answer"}
 
 
 def main(directory: Path) -> None:
     """Write prompts and evaluation."""
-    asked = [(first, sign, second) for first in range(10, 100) for sign in "+-" for second in range(1, 10)]
-    asked = [each for each in asked if each not in SHOWN]
+    sums = [(first, second) for first in range(10, 100) for second in range(1, 10)]
+    asked = [each for each in sums if each not in SHOWN]
     random.Random(SEED).shuffle(asked)
     sides = {"prompts": asked[:PROMPTS], "evaluation": asked[PROMPTS : PROMPTS + EVALUATION]}
     for name, questions in sides.items():
