@@ -1,8 +1,9 @@
 """Write sums with their results: `python examples/arithmetic/make_data.py [DIRECTORY]`. Same bytes every time.
 
 A number of two digits and one of one digit are added: SmolLM2-135M-Instruct gets a part of these sums right, which is what a
-verifiable reward needs to begin; of sums and differences of two numbers of two digits it gets few. Two answered questions stand before each, so that the model answers in few tokens. No question
-of the evaluation is among the prompts. Only the standard library is used. Code Apache-2.0, data CC0-1.0.
+verifiable reward needs to begin; of differences, and of sums of two numbers of two digits, it gets few. Two answered questions
+stand before each, so that the model answers in few tokens. No question of the evaluation is among the prompts. Only the standard
+library is used. Code Apache-2.0, data CC0-1.0.
 """
 
 from __future__ import annotations
