@@ -7,7 +7,7 @@ from typing import Any
 
 from alignflow.data.configs.verifiers import PerRowRewardOptions
 from alignflow.data.intervals import wilson
-from alignflow.models.evaluators.base import MODELS, Answer, Evaluation, EvaluationInputs, mean_interval
+from alignflow.models.evaluators.base import MODELS, Answer, Evaluation, EvaluationInputs
 from alignflow.models.evaluators.evaluate import sampling
 from alignflow.models.generation.sample import sample_rows
 from alignflow.models.rewards.episodes import Episode
@@ -17,7 +17,7 @@ MOST_REASONS = 5
 
 
 def evaluate(inputs: EvaluationInputs) -> Evaluation:
-    """Mean scores with Wilson's intervals, and their difference on the same prompts with Student's.
+    """Mean scores with Wilson's intervals, and their difference with Newcombe's.
 
     The answers are greedy whatever `evaluate.temperature` is. A prompt whose answers cannot be checked is left out, counted and said;
     an answer in which nothing can be read scores 0 and is counted, too.
@@ -51,7 +51,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     aligned, sft = ([float(outcomes[model][index].score or 0.0) for index in checked] for model in MODELS)
     changes = [after - before for after, before in zip(aligned, sft, strict=True)]
     details["change"] = {
-        **mean_interval(changes, confidence),
+        **difference(details["aligned"], details["sft"]),
         "better": sum(change > 0 for change in changes),
         "worse": sum(change < 0 for change in changes),
     }
@@ -78,6 +78,20 @@ def accuracy(outcomes: list[Outcome], confidence: float) -> dict[str, Any]:
         "right": sum(outcome.score == 1 for outcome in outcomes),
         "unparsed": sum(not outcome.parsed for outcome in outcomes),
     }
+
+
+def difference(after: dict[str, Any], before: dict[str, Any]) -> dict[str, float | None]:
+    """The difference of two accuracies with the interval that Newcombe (1998, method 10) makes of two of Wilson's.
+
+    It takes the two as independent: on the same prompts they rise and fall together, so the interval is wider than it need be. It does not
+    shrink to a point where no answer changed.
+    """
+    if after["accuracy"] is None or before["accuracy"] is None:
+        return {"mean": None, "low": None, "high": None}
+    mean = after["accuracy"] - before["accuracy"]
+    down = ((after["accuracy"] - after["low"]) ** 2 + (before["high"] - before["accuracy"]) ** 2) ** 0.5
+    up = ((after["high"] - after["accuracy"]) ** 2 + (before["accuracy"] - before["low"]) ** 2) ** 0.5
+    return {"mean": mean, "low": mean - down, "high": mean + up}
 
 
 def _metrics(details: dict[str, Any]) -> dict[str, float | None]:

@@ -27,7 +27,9 @@ def test_both_models_have_an_accuracy_with_wilsons_interval(new_run):
     assert metrics["verifiable/aligned"] == 0.75 and metrics["verifiable/sft"] == 0.25
     assert metrics["verifiable/aligned/low"] == pytest.approx(0.3006, abs=1e-4)
     assert metrics["verifiable/aligned/high"] == pytest.approx(0.9544, abs=1e-4)
-    assert metrics["verifiable/change"] == 0.5 and metrics["verifiable/change/low"] < 0.5
+    assert metrics["verifiable/change"] == 0.5
+    assert metrics["verifiable/change/low"] == pytest.approx(0.5 - (0.4494**2 + 0.4494**2) ** 0.5, abs=1e-3)
+    assert metrics["verifiable/change/high"] == pytest.approx(0.5 + (0.2044**2 + 0.2044**2) ** 0.5, abs=1e-3)
     assert metrics["verifiable/unparsed/aligned"] == 1 and metrics["verifiable/unparsed/sft"] == 2
     assert found.details["change"]["better"] == 2 and found.details["change"]["worse"] == 0 and not run.warnings
 
@@ -37,6 +39,14 @@ def test_a_prompt_that_cannot_be_checked_is_in_no_accuracy_and_is_said(new_run):
     metrics = verifiable.evaluate(inputs(run, ["1", "1"], ["1", "1"], ["1", None])).metrics
     assert metrics["verifiable/aligned"] == 1 and metrics["verifiable/unchecked"] == 1
     assert "1 of 2 prompts cannot be checked" in run.warnings[0] and "no reference" in run.warnings[0]
+
+
+def test_where_nothing_changed_the_interval_is_no_point(new_run):
+    metrics = verifiable.evaluate(inputs(new_run(), ["1"] * 9, ["1"] * 9, ["1"] * 9)).metrics
+    assert (
+        metrics["verifiable/change"] == 0
+        and metrics["verifiable/change/low"] < -0.2 < 0.2 < metrics["verifiable/change/high"]
+    )
 
 
 def test_nothing_to_check_is_no_accuracy_and_not_0(new_run):
