@@ -282,6 +282,10 @@ def catalogue_page() -> str:
         rows_of(catalogue.POLICY_LOSSES),
         "## Rewards\n\nNames in the list `rewards` of such methods; `package.module:function` is a function of your own.",
         rows_of(catalogue.REWARDS),
+        *options_of({name: row.options for name, row in catalogue.REWARDS.items()}, "Options of"),
+        "## Verifiers\n\nNames for the `verifier` of a reward, for `evaluate.verifiable`, and for the column `verifier` of prompts. `needs` is the column of a row that it reads.",
+        rows_of(catalogue.VERIFIERS, "needs"),
+        *options_of({name: row.options for name, row in catalogue.VERIFIERS.items()}, "Options of"),
         "## Families\n\nWhat the methods of a family learn from. `reference.family` names one, and `alignflow methods` shows it for each method.",
         rows_of(catalogue.FAMILIES, "columns", "answers", "generates"),
     ]

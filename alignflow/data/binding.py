@@ -16,12 +16,14 @@ from alignflow.data.configs.judges import JuryOptions
 from alignflow.data.configs.rewards import RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.unpaired import compares_distributions
+from alignflow.data.configs.verifiers import VerifierConfig
 from alignflow.data.own_methods import method_row
 
 HOLDERS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (AlignConfig, "method", "methods"),
     (JudgeConfig, "name", "judges"),
     (RewardSourceConfig, "name", "rewards"),
+    (VerifierConfig, "name", "verifiers"),
     (GeneratorConfig, "name", "generators"),
 )
 """Configs whose `options` are validated by the row that they name: config, field, table."""

@@ -24,7 +24,7 @@ from alignflow.data.licences import licences_by_path
 from alignflow.data.measuring import Measuring, forget, measure_file, tokenizer_of, write_evaluation
 from alignflow.data.parsing import Chunk, Kept, Parsing, parse_to_spool
 from alignflow.data.printable import printable
-from alignflow.data.records import has_references, row_id, write_table
+from alignflow.data.records import more_columns, row_id, write_table
 from alignflow.data.rendering import encode_conversation
 from alignflow.data.row_texts import Row, prompt_messages
 from alignflow.data.row_workers import Workers, usable_cores
@@ -288,8 +288,8 @@ def _write(table: Table, mask: np.ndarray, kind: str, path: Path) -> None:
     weighted, with_tools = (
         bool((table.column(get) & mask).any()) for get in (lambda chunk: chunk.weighted, lambda chunk: chunk.with_tools)
     )
-    reference = has_references(kind, table.rows(mask))
-    write_table(table.rows(mask), kind, path, weighted=weighted, with_tools=with_tools, with_reference=reference)
+    more = more_columns(kind, table.rows(mask))
+    write_table(table.rows(mask), kind, path, weighted=weighted, with_tools=with_tools, more=more)
 
 
 def _copy(table: Path, target: Path) -> None:

@@ -113,16 +113,18 @@ GROUP_ROWS, GROUP_BYTES = 65_536, 1 << 26
 PIECE = 256
 
 
-def schema_for(
-    kind: str, *, weighted: bool = False, with_tools: bool = False, with_reference: bool = False
-) -> pa.Schema:
-    """The schema of a table of SCHEMAS, with places for weights of turns, for tools, and for a reference answer, only where a row has some.
+MORE_COLUMNS: Mapping[str, tuple[str, ...]] = {"prompts": ("reference", "verifier"), "completions": ("reference",)}
+"""Columns of text that a table has only where a row has something in them: a reference answer, and the name of the check for answers."""
+
+
+def schema_for(kind: str, *, weighted: bool = False, with_tools: bool = False, more: Iterable[str] = ()) -> pa.Schema:
+    """The schema of a table of SCHEMAS, with places for weights of turns, for tools, and for MORE_COLUMNS, only where a row has some.
 
     Tools and their calls are JSON: a column of structs has one type, and would give each tool the parameters of all others as nulls.
     """
     schema = WEIGHTED_DEMONSTRATIONS if kind == "demonstrations" and weighted else SCHEMAS[kind]
-    if with_reference:
-        schema = schema.append(pa.field("reference", pa.string()))
+    for name in more:
+        schema = schema.append(pa.field(name, pa.string()))
     if not with_tools:
         return schema
     wider = {MESSAGES: TOOL_MESSAGES, WEIGHTED_MESSAGES: WEIGHTED_TOOL_MESSAGES}
@@ -137,7 +139,7 @@ def write_table(
     *,
     weighted: bool | None = None,
     with_tools: bool | None = None,
-    with_reference: bool | None = None,
+    more: Sequence[str] | None = None,
 ) -> int:
     """Write `rows` as the table `kind` of SCHEMAS to a Parquet file; return their number.
 
@@ -150,13 +152,13 @@ def write_table(
         path: The file.
         weighted: Whether any row has a weight at a turn; None to look.
         with_tools: Whether any row has tools, calls or thinking; None to look.
-        with_reference: Whether any row of prompts or completions has a reference answer; None to look where all rows are held anyway.
+        more: Those of MORE_COLUMNS that any row has; None to look where all rows are held anyway.
     """
     if weighted is None or with_tools is None:
         rows = list(rows)
         weighted, with_tools = kind == "demonstrations" and any(map(has_weights, rows)), has_fields(rows)
-        with_reference = has_references(kind, rows) if with_reference is None else with_reference
-    schema = schema_for(kind, weighted=weighted, with_tools=with_tools, with_reference=bool(with_reference))
+        more = more_columns(kind, rows) if more is None else more
+    schema = schema_for(kind, weighted=weighted, with_tools=with_tools, more=more or ())
     rows = map(to_columns, rows) if with_tools else rows
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
@@ -182,9 +184,14 @@ def _groups(rows: Iterator[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.Ta
         yield pa.concat_tables(pieces).combine_chunks()
 
 
-def has_references(kind: str, rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a row of prompts or completions has a reference answer."""
-    return kind in ("prompts", "completions") and any(row.get("reference") for row in rows)
+def more_columns(kind: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those of the kind's MORE_COLUMNS that any row has, in their order."""
+    names, found = MORE_COLUMNS.get(kind, ()), set()
+    for row in rows if names else ():
+        found |= {name for name in names if row.get(name)}
+        if len(found) == len(names):
+            break
+    return [name for name in names if name in found]
 
 
 def has_weights(row: Mapping[str, Any]) -> bool:

@@ -39,6 +39,7 @@ CATALOGUE = (
     "rewards",
     "stages",
     "updates",
+    "verifiers",
 )
 """The modules of the catalogue: what its rows are; a row itself stands behind its own version."""
 
@@ -117,7 +118,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.sources.hermes",
         ),
         "Reading of raw files, whatever their format.",
-        version="3",
+        version="4",
     ),
     "own_code": Shared(
         ("alignflow.data.own_module", "alignflow.data.own_methods", "alignflow.data.own_options"),

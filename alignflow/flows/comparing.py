@@ -5,6 +5,7 @@ from __future__ import annotations
 from alignflow.data.errors import RecipeError
 from alignflow.flows.independence import check_independence
 from alignflow.flows.method_inputs import needed_models
+from alignflow.flows.step_configs import checked_as_rewarded
 from alignflow.flows.step_list import StepList
 from alignflow.flows.steps import Link
 
@@ -32,7 +33,7 @@ def evaluate_step(steps: StepList, aligned: str) -> None:
     steps.add(
         "evaluate",
         "evaluate",
-        recipe.evaluate.model_copy(update={"labelling_judge": labelling}),
+        checked_as_rewarded(recipe.evaluate, recipe.align).model_copy(update={"labelling_judge": labelling}),
         aligned=Link(aligned),
         sft=Link(steps.supervised_policy),
         prompts=Link("prepare", "evaluation"),

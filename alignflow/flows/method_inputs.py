@@ -100,7 +100,8 @@ def needed_inputs(recipe: Recipe) -> set[str]:
     needs = {"reference"} if method.needs_reference and not method.live_reference else set()
     for _, part in binding.configs_in(recipe.align, "align"):
         if isinstance(part, RewardSourceConfig):
-            needs.add(catalogue.REWARDS[part.name].needs)
+            if not part.options.get("model"):
+                needs.add(catalogue.REWARDS[part.name].needs)
         elif isinstance(part, JudgeConfig):
             needs |= needed_models(part)
         elif isinstance(part, OnlineOptions) and part.ptx_coefficient:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from alignflow.data import binding
+from alignflow.data.configs.generation import EvaluateConfig
 from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
+from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.configs.verifiers import PerRowRewardOptions, VerifierRewardOptions
 from alignflow.data.errors import RecipeError
 
 
@@ -60,3 +65,33 @@ def seeded(config: Any, seed: int) -> Any:
     if "seed" in type(config).model_fields and "seed" not in config.model_fields_set:
         return config.model_copy(update={"seed": seed})
     return config
+
+
+def checked_as_rewarded(evaluate: EvaluateConfig, align: AlignConfig | None) -> EvaluateConfig:
+    """The evaluation with the checks that gave rewards, the first of them where there are several, unless it has its own.
+
+    Where the recipe names no evaluators, `verifiable` is added: what was rewarded is shown before and after.
+    """
+    rewarded = rewarding_checks(align)
+    if rewarded is None:
+        return evaluate
+    changes: dict[str, Any] = {}
+    if evaluate.verifiable is None:
+        changes["verifiable"] = rewarded
+    if "evaluators" not in evaluate.model_fields_set:
+        changes["evaluators"] = (*evaluate.evaluators, "verifiable")
+    return evaluate.model_copy(update=changes)
+
+
+def rewarding_checks(align: AlignConfig | None) -> PerRowRewardOptions | None:
+    """The checks of the first verifier among the rewards of a training that samples; None where there is none."""
+    options = binding.parsed_options(align, "align") if align is not None else None
+    if not isinstance(options, OnlineOptions):
+        return None
+    for index, source in enumerate(options.rewards):
+        checks = binding.parsed_options(source, f"align.options.rewards.{index}")
+        if isinstance(checks, PerRowRewardOptions):
+            return checks
+        if isinstance(checks, VerifierRewardOptions):
+            return PerRowRewardOptions(verifiers=(), otherwise=checks.verifier)
+    return None

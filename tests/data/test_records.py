@@ -67,3 +67,6 @@ def test_a_table_has_a_column_for_reference_answers_only_where_a_row_has_one(tmp
     write_table([rows[0] | {"reference": "Paris"}, rows[1]], "prompts", tmp_path / "with.parquet")
     assert "reference" not in read_table(tmp_path / "without.parquet")[0]
     assert [row["reference"] for row in read_table(tmp_path / "with.parquet")] == ["Paris", None]
+    write_table([rows[0], rows[1] | {"verifier": "length"}], "prompts", tmp_path / "checked.parquet")
+    checked = read_table(tmp_path / "checked.parquet")
+    assert [row["verifier"] for row in checked] == [None, "length"] and "reference" not in checked[0]

@@ -8,7 +8,7 @@ from alignflow.data.configs.generation import SampleConfig
 from alignflow.data.configs.inputs import BuildConfig
 from alignflow.data.configs.loading import parse_recipe
 from alignflow.data.errors import RecipeError
-from alignflow.flows.step_configs import fold_in_replacements, initial_model, seeded, taken_in
+from alignflow.flows.step_configs import checked_as_rewarded, fold_in_replacements, initial_model, seeded, taken_in
 
 DATA = {"demonstrations": [{"path": "chats.jsonl", "max_rows": 5, "licence": "MIT"}]}
 
@@ -52,3 +52,29 @@ def test_a_config_gets_the_recipes_seed_unless_it_has_its_own():
     assert seeded(SampleConfig(), 7).seed == 7
     assert seeded(SampleConfig(seed=0), 7).seed == 0
     assert seeded(BuildConfig(), 7) == BuildConfig()
+
+
+def rewarded(*rewards, **evaluate):
+    found = recipe(align={"method": "ppo", "options": {"rewards": list(rewards)}}, evaluate=evaluate)
+    return checked_as_rewarded(found.evaluate, found.align)
+
+
+CHECK = {"name": "verifier", "options": {"verifier": {"name": "exact_answer"}}}
+
+
+def test_what_is_rewarded_by_a_check_is_evaluated_by_it():
+    found = rewarded({"name": "reward_model"}, CHECK, {"name": "per_row"})
+    assert found.evaluators[-1] == "verifiable"
+    assert found.verifiable.otherwise.name == "exact_answer" and not found.verifiable.verifiers
+    assert rewarded({"name": "per_row"}).verifiable.verifiers
+
+
+def test_an_evaluation_that_says_what_it_wants_gets_that():
+    found = rewarded(CHECK, evaluators=["kl"], verifiable={"otherwise": {"name": "numeric_answer"}})
+    assert found.evaluators == ("kl",) and found.verifiable.otherwise.name == "numeric_answer"
+
+
+def test_without_a_check_among_the_rewards_nothing_changes():
+    plain = recipe(align={"method": "dpo"})
+    assert checked_as_rewarded(plain.evaluate, plain.align) is plain.evaluate
+    assert rewarded({"name": "reward_model"}).verifiable is None

@@ -18,6 +18,7 @@ from alignflow.data.catalogue.methods import METHODS
 from alignflow.data.catalogue.rewards import REWARDS, Reward
 from alignflow.data.catalogue.stages import STAGES, Stage
 from alignflow.data.catalogue.updates import ADVANTAGES, POLICY_LOSSES, Advantage
+from alignflow.data.catalogue.verifiers import VERIFIERS, Verifier
 from alignflow.data.configs.explaining import suggest
 
 TABLES: Mapping[str, Mapping[str, Part]] = {
@@ -31,6 +32,7 @@ TABLES: Mapping[str, Mapping[str, Part]] = {
     "advantages": ADVANTAGES,
     "policy_losses": POLICY_LOSSES,
     "rewards": REWARDS,
+    "verifiers": VERIFIERS,
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "REWARDS",
     "STAGES",
     "TABLES",
+    "VERIFIERS",
     "Advantage",
     "Evaluator",
     "Family",
@@ -57,6 +60,7 @@ __all__ = [
     "PartWithOptions",
     "Reward",
     "Stage",
+    "Verifier",
     "look_up",
     "parse_options",
     "suggest",

@@ -27,6 +27,11 @@ EVALUATORS: Mapping[str, Evaluator] = {
         "Verifiable instructions kept, IFEval's kind.",
         needs=("instructions",),
     ),
+    "verifiable": Evaluator(
+        "alignflow.models.evaluators.verifiable:evaluate",
+        "Accuracy of both models' greedy answers by the verifiers, with Wilson's interval.",
+        needs=("verifiable",),
+    ),
     "reward_score": Evaluator(
         "alignflow.models.evaluators.reward_score:evaluate",
         "Mean reward of both models' answers.",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from alignflow.data.configs.base import Name, StageConfig, Temperature, runtime_field, seed_field
 from alignflow.data.configs.generators import GeneratorConfig, generator_field
+from alignflow.data.configs.verifiers import PerRowRewardOptions
 
 
 class SampleConfig(StageConfig):
@@ -179,6 +180,10 @@ class EvaluateConfig(StageConfig):
     evaluators: tuple[Name, ...] = Field(
         default=("win_rate", "instructions", "reward_score", "kl", "text_statistics", "heldout_nll"),
         description="Names of `alignflow evaluators`; those whose inputs the recipe lacks are left out and said so.",
+    )
+    verifiable: PerRowRewardOptions | None = Field(
+        default=None,
+        description="Checks of the evaluator `verifiable`; empty: the first that give rewards in align, else those that rows name.",
     )
     max_prompts: int = Field(
         default=200, ge=1, le=1_000_000_000, description="Held-out prompts at most, chosen by hash."

@@ -62,6 +62,8 @@ STANDARD_COLUMNS = (
     "instructions",
     "instruction_id_list",
     "kwargs",
+    "reference",
+    "verifier",
 )
 """Names of columns that the formats read."""
 

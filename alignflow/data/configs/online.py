@@ -53,6 +53,10 @@ class OnlineOptions(StageConfig):
         min_length=1,
         description="Where scores come from; their weighted sum is the score.",
     )
+    normalize_rewards: Literal["off", "group"] = Field(
+        default="off",
+        description="group: each source is normalised by itself, within the answers to one prompt, before it is weighted and summed (GDPO).",
+    )
     total_episodes: int | None = Field(
         default=None,
         gt=0,

@@ -1,8 +1,9 @@
-"""Rows of prompts, with the verifiable instructions and the reference answer that their columns hold."""
+"""Rows of prompts, with the verifiable instructions, the reference answer and the name of a check that their columns hold."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,13 +11,37 @@ from alignflow.data.sources.base import Messages, Row, RowError
 
 
 def prompt_row(prompt: Messages, row: Row) -> Row:
-    """A row of prompts, with the verifiable instructions that IFEval's columns name, and the reference answer where a column has one."""
-    return {"prompt": prompt, "instructions": _instructions(row), **_reference(row)}
+    """A row of prompts, with the verifiable instructions that IFEval's columns name, and reference answer and verifier where columns have them.
+
+    Raises:
+        RowError: `bad_instructions`, `bad_reference`, `bad_verifier`: a column has what no stage could read.
+    """
+    return {"prompt": prompt, "instructions": _instructions(row), **_reference(row), **_verifier(row)}
 
 
 def _reference(row: Row) -> dict[str, str]:
+    """The reference as text; figures, lists and schemas are written as JSON, and NaN is how tables write that there is nothing."""
     reference = row.get("reference")
-    return {"reference": reference} if isinstance(reference, str) and reference.strip() else {}
+    if reference is None or isinstance(reference, float) and math.isnan(reference):
+        return {}
+    if not isinstance(reference, str):
+        try:
+            reference = json.dumps(reference, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise RowError("bad_reference") from None
+    if "\0" in reference:
+        raise RowError("bad_reference")
+    return {"reference": reference} if reference.strip() else {}
+
+
+def _verifier(row: Row) -> dict[str, str]:
+    """The name of the check that the row asks for, as it stands there: what a name means is the recipe's."""
+    name = row.get("verifier")
+    if name is None or isinstance(name, float) and math.isnan(name) or name == "":
+        return {}
+    if not isinstance(name, str) or not name.isprintable():
+        raise RowError("bad_verifier")
+    return {"verifier": name.strip()} if name.strip() else {}
 
 
 def _instructions(row: Row) -> Any:

@@ -12,6 +12,7 @@ from alignflow.data.records import read_table, write_table
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.evaluators.base import MODELS, Answer, EvaluationInputs
 from alignflow.models.generation.sample import chosen_prompts, fill_rows, sample_rows
+from alignflow.models.rewards.verifiers.base import name_of
 
 NO_LIMIT = 10_000_000  # the largest that a recipe may name
 
@@ -34,7 +35,7 @@ def evaluate(  # noqa: PLR0913 (an input of the stage each)
     rows = _prompts(config, prompts)
     inputs = EvaluationInputs(config, rows, {}, {"aligned": aligned, "sft": sft}, general, reward_model, run)
     for model in MODELS:
-        made = sample_rows(_sampling(config), inputs.paths[model], rows, run)
+        made = sample_rows(sampling(config), inputs.paths[model], rows, run)
         write_table(made, "completions", run.out / "answers" / f"{model}.parquet")
         inputs.answers[model] = [Answer(row["completions"][0], row["ended"][0], row["tokens"][0]) for row in made]
     details: dict[str, Any] = {"prompts": len(rows), "left_out": {}}
@@ -66,7 +67,7 @@ def fill_answers(
     """Journal a share of both models' answers; what `evaluate` makes of them, by its other inputs, is not shared out."""
     rows, paths, done = _prompts(config, prompts), {"aligned": aligned, "sft": sft}, 0
     for model in MODELS:
-        done += fill_rows(_sampling(config), paths[model], rows, run, share, before=done)
+        done += fill_rows(sampling(config), paths[model], rows, run, share, before=done)
 
 
 def _prompts(config: EvaluateConfig, directory: Path) -> list[dict[str, Any]]:
@@ -78,13 +79,14 @@ def _prompts(config: EvaluateConfig, directory: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _sampling(config: EvaluateConfig) -> SampleConfig:
+def sampling(config: EvaluateConfig, temperature: float | None = None) -> SampleConfig:
+    """How both models answer; `temperature`: another one than the config's."""
     return SampleConfig(
         n=1,
         max_new_tokens=config.max_new_tokens,
         max_prompt_length=NO_LIMIT,
         truncate=True,
-        temperature=config.temperature,
+        temperature=config.temperature if temperature is None else temperature,
         top_p=config.top_p,
         seed=config.seed,
         generator=config.generator,
@@ -99,6 +101,7 @@ def _has(inputs: EvaluationInputs, need: str) -> bool:
         "instructions": any(row.get("instructions") for row in inputs.prompts),
         "reward_model": inputs.reward_model is not None,
         "general": inputs.general is not None,
+        "verifiable": inputs.config.verifiable is not None or any(name_of(row) for row in inputs.prompts),
     }
     return present[need]
 

@@ -1,9 +1,12 @@
-"""Where scores come from: the reward model, a pointwise judge, a function of the user's. A score that is none is None."""
+"""Where scores come from: reward models, a pointwise judge, a function of the user's; other sources have modules of their own.
+
+A score that is none is None.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +14,12 @@ from typing import Any, Protocol
 
 from alignflow.data import catalogue, own_module
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.options import NoOptions
-from alignflow.data.configs.rewards import FunctionRewardOptions, JudgeRewardOptions, RewardSourceConfig
+from alignflow.data.configs.rewards import (
+    FunctionRewardOptions,
+    JudgeRewardOptions,
+    RewardModelRewardOptions,
+    RewardSourceConfig,
+)
 from alignflow.data.errors import RecipeError
 from alignflow.data.reward_ensembles import DISAGREEMENT
 from alignflow.data.run import Run
@@ -21,28 +28,9 @@ from alignflow.models.judges.base import Candidate, judge_row, make_judge
 from alignflow.models.judges.reward_model import RewardModelJudge
 from alignflow.models.reward_ensemble import disagreement_of, load_scorer
 from alignflow.models.reward_model import ScoredRow
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One sampled answer: its row of the prompts table, its text, and whether it ended by itself."""
-
-    row: dict[str, Any]
-    text: str
-    ended: bool
-
-
-@dataclass(frozen=True)
-class RewardInputs:
-    """The models of a training that sources may fall back on.
-
-    Attributes:
-        reward_model: The recipe's reward model, or None.
-        policy: The model that the training starts from, as it was before; None where there is none.
-    """
-
-    reward_model: Path | None = None
-    policy: Path | None = None
+from alignflow.models.rewards.combining import combined
+from alignflow.models.rewards.episodes import Episode
+from alignflow.models.rewards.reward_inputs import RewardInputs
 
 
 class RewardSource(Protocol):
@@ -61,10 +49,10 @@ class RewardSource(Protocol):
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
         """One score per answer; None where there is none."""
 
-    def disagreement(self, episodes: Sequence[Episode]) -> list[float | None] | None:
-        """For each answer the standard deviation of its scores over the members of an ensemble; None for other sources.
+    def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
+        """Figures of each answer by name, which are shown and give no reward; None where an answer has none.
 
-        It is asked for right after the scores of the same answers.
+        They are asked for right after the scores of the same answers; the names are always the same.
         """
 
     def close(self) -> None:
@@ -72,29 +60,31 @@ class RewardSource(Protocol):
 
 
 class RewardModelSource:
-    """The recipe's reward model, or ensemble of them. It reads text: its own template and tokenizer write the ids, whatever the policy's are."""
+    """A reward model, or ensemble of them. It reads text: its own template and tokenizer write the ids, whatever the policy's are."""
 
-    name = "reward_model"
-
-    def __init__(self, options: NoOptions, models: RewardInputs, run: Run):
-        if models.reward_model is None:
+    def __init__(self, options: RewardModelRewardOptions, models: RewardInputs, run: Run):
+        path = Path(options.model) if options.model is not None else models.reward_model
+        if path is None:
             raise RecipeError(
-                "the recipe has no reward model", where="align.options.rewards", do="set reward or replace.reward"
+                "the recipe has no reward model",
+                where="align.options.rewards",
+                do="set reward or replace.reward, or name one as the option model of the source",
             )
-        self._model: Any = load_scorer(models.reward_model, run.runtime)
+        self.name = f"reward_model:{Path(options.model).name}" if options.model is not None else "reward_model"
+        self._model: Any = load_scorer(path, run.runtime)
 
     @staticmethod
-    def check(options: NoOptions) -> None:
+    def check(options: RewardModelRewardOptions) -> None:
         """Nothing to bind."""
 
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
         """Rewards of the texts; one that is not finite is None."""
         return [finite(score) for score in self._model.score(_rows(episodes))]
 
-    def disagreement(self, episodes: Sequence[Episode]) -> list[float | None] | None:
-        """That of an ensemble's members."""
+    def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
+        """Of an ensemble the standard deviation of each answer's scores over its members."""
         found = disagreement_of(self._model, _rows(episodes))
-        return None if found is None else [finite(value) for value in found]
+        return {} if found is None else {DISAGREEMENT: [finite(value) for value in found]}
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -120,11 +110,11 @@ class JudgeSource:
         """The judge's scores."""
         return [finite(score) for score in self._judge.score(_candidates(episodes))]
 
-    def disagreement(self, episodes: Sequence[Episode]) -> list[float | None] | None:
-        """That of the members, where the judge is an ensemble of reward models."""
+    def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
+        """Disagreement of the members, where the judge is an ensemble of reward models."""
         if not isinstance(self._judge, RewardModelJudge) or not self._judge.is_ensemble:
-            return None
-        return [detail.get(DISAGREEMENT) for detail in self._judge.details(_candidates(episodes))]
+            return {}
+        return {DISAGREEMENT: [detail.get(DISAGREEMENT) for detail in self._judge.details(_candidates(episodes))]}
 
     def close(self) -> None:
         """Give the judge's models back."""
@@ -150,9 +140,9 @@ class FunctionSource:
         """What the function returns."""
         return [self._call(episode) for episode in episodes]
 
-    def disagreement(self, episodes: Sequence[Episode]) -> list[float | None] | None:
-        """None: a function is no ensemble."""
-        return None
+    def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
+        """None: a function says a number and nothing else."""
+        return {}
 
     def _call(self, episode: Episode) -> float | None:
         try:
@@ -238,41 +228,49 @@ def bind_sources(configs: Sequence[RewardSourceConfig]) -> list[BoundSource]:
 
 
 class WeightedRewards:
-    """Several sources; the score of an answer is their weighted sum, and None where one of them gave none."""
+    """Several sources; the score of an answer is their weighted sum, and None where one of them gave none.
 
-    def __init__(self, bound: Sequence[BoundSource], reward_model: Path | None, run: Run, policy: Path | None = None):
+    Args:
+        bound: The sources.
+        reward_model: The recipe's reward model, or None.
+        run: Device and warnings.
+        policy: The model that the training starts from.
+        normalize: `group`: each source is normalised by itself, within the answers to one prompt, before it is weighted; `off`.
+    """
+
+    def __init__(
+        self,
+        bound: Sequence[BoundSource],
+        reward_model: Path | None,
+        run: Run,
+        policy: Path | None = None,
+        normalize: str = "off",
+    ):
         models = RewardInputs(reward_model, policy)
         self._stack = ExitStack()
         self._sources = [
             self._stack.enter_context(closing(source.kind(source.options, models, run))) for source in bound
         ]
-        self._weights = [source.weight for source in bound]
+        self._weights, self._normalize = [source.weight for source in bound], normalize
+        self._groups: list[str] = []  # the prompt of each answer that was scored last
         names = [source.name for source in self._sources]
         self.names = [name if names.index(name) == index else f"{name}#{index}" for index, name in enumerate(names)]
 
     def score(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
-        """Source -> its scores, unweighted, in the order of the sources; after each that is an ensemble NAME/disagreement, which is
-        shown and gives no reward."""
+        """Source -> its scores, unweighted, in the order of the sources; after each its details as NAME/DETAIL, which are shown and
+        give no reward."""
         found: dict[str, list[float | None]] = {}
+        self._groups = [episode.row["id"] for episode in episodes]
         for name, source in zip(self.names, self._sources, strict=True):
             found[name] = source.score(episodes)
-            if (spread := source.disagreement(episodes)) is not None:
-                found[f"{name}/{DISAGREEMENT}"] = spread
+            found |= {f"{name}/{detail}": values for detail, values in source.details(episodes).items()}
         return found
 
-    def combine(self, scores: dict[str, list[float | None]]) -> list[float | None]:
-        """The weighted sums."""
-        columns = zip(*(scores[name] for name in self.names), strict=True)
-        return [weighted_sum(column, self._weights) for column in columns]
+    def combine(self, scores: Mapping[str, Sequence[float | None]]) -> list[float | None]:
+        """The weighted sums of the scores that `score` gave last."""
+        columns = [scores[name] for name in self.names]
+        return combined(columns, self._weights, self._groups if self._normalize == "group" else None)
 
     def close(self) -> None:
         """Give all models back."""
         self._stack.close()
-
-
-def weighted_sum(scores: Sequence[float | None], weights: Sequence[float]) -> float | None:
-    """The weighted sum; None where a score is None: what is left of it could not be compared with whole sums."""
-    known = [score for score in scores if score is not None]
-    if len(known) < len(scores):
-        return None
-    return sum(weight * score for weight, score in zip(weights, known, strict=True))

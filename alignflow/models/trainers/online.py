@@ -168,8 +168,10 @@ class OnlineTraining:
         """Scores by source, and those of the judge that only watches."""
         texts = rollouts.texts(self.participants.policy.tokenizer)
         episodes = [
-            Episode(self.participants.prompts.rows[prompt], text, ended)
-            for prompt, text, ended in zip(rollouts.prompts.tolist(), texts, rollouts.ended.tolist(), strict=True)
+            Episode(self.participants.prompts.rows[prompt], text, ended, tokens)
+            for prompt, text, ended, tokens in zip(
+                rollouts.prompts.tolist(), texts, rollouts.ended.tolist(), rollouts.lengths.tolist(), strict=True
+            )
         ]
         parts = self.participants.rewards.score(episodes)
         if self.participants.watcher is not None:

@@ -300,6 +300,11 @@ class PreferenceTraining:
             )
             probability = answers.log_odds[place : place + 1].sigmoid()
             met = {"against": texts[second], "taught": bool(answers.reason[place] == 0)}
-            lines.append({"score": None} | line | met | shown_scores({"probability": probability}, 0) | shown_scores(answers.scores, first)
+            lines.append(
+                {"score": None}
+                | line
+                | met
+                | shown_scores({"probability": probability}, 0)
+                | shown_scores(answers.scores, first)
             )
         return lines

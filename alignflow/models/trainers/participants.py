@@ -25,6 +25,7 @@ from alignflow.models.engines.base import Engine, make_engine
 from alignflow.models.generation.base import Generator, make_live_generator
 from alignflow.models.policy import Policy, load_policy
 from alignflow.models.rewards.sources import BoundSource, JudgeSource, RewardInputs, WeightedRewards, bind_sources
+from alignflow.models.rewards.win_rates import check_group_size
 from alignflow.models.rollouts import Prompts, answer_statistics, encode_prompts
 from alignflow.models.trainers.room import context_of, room
 from alignflow.models.trainers.sft import read_rows
@@ -100,6 +101,9 @@ def bind(config: AlignConfig) -> Bound:
             where="align.lora.lora_dropout",
             do="set it to 0",
         )
+    sources = bind_sources(options.rewards)
+    for index, source in enumerate(sources):
+        check_group_size(source.options, options.num_generations, f"align.options.rewards.{index}.options.against")
     if options.heldout_judge is not None:
         JudgeSource.check(JudgeRewardOptions(judge=options.heldout_judge))
     return Bound(
@@ -109,7 +113,7 @@ def bind(config: AlignConfig) -> Bound:
         advantage.needs_values,
         advantage.resolve(),
         loss.resolve(),
-        bind_sources(options.rewards),
+        sources,
     )
 
 
@@ -215,7 +219,9 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
         policy,
         None if own_reference else load_policy(paths["reference"] or path, runtime),
         stack.enter_context(closing(make_live_generator(policy.model, policy.tokenizer, runtime))),
-        stack.enter_context(closing(WeightedRewards(bound.sources, reward_model, run, path))),
+        stack.enter_context(
+            closing(WeightedRewards(bound.sources, reward_model, run, path, options.normalize_rewards))
+        ),
         stack.enter_context(
             closing(JudgeSource(JudgeRewardOptions(judge=heldout), RewardInputs(reward_model, path), run))
         )

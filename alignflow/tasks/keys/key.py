@@ -23,6 +23,7 @@ from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.online_preference import PairedOptions
 from alignflow.data.configs.rewards import FunctionRewardOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
+from alignflow.data.configs.verifiers import VerifierConfig
 from alignflow.data.own_methods import borrowed, method_row
 from alignflow.data.own_options import defaults_of
 from alignflow.data.run import Runtime
@@ -43,6 +44,7 @@ BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (OnlineOptions, "policy_loss", "policy_losses"),
     (PairedOptions, "pair_loss", "methods"),
     (RewardSourceConfig, "name", "rewards"),
+    (VerifierConfig, "name", "verifiers"),
     (FunctionRewardOptions, "function", "functions"),  # always the user's own
 )
 """Which config field names parts of which table: their versions enter the key, and the source of the user's own code."""

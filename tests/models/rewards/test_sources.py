@@ -9,7 +9,8 @@ from alignflow.data import catalogue
 from alignflow.data.configs.rewards import RewardSourceConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.records import user
-from alignflow.models.rewards.sources import Episode, WeightedRewards, bind_sources, finite, weighted_sum
+from alignflow.models.rewards.combining import weighted_sum
+from alignflow.models.rewards.sources import Episode, WeightedRewards, bind_sources, finite
 
 ROW = {"id": "q", "prompt": user("the cat"), "instructions": None}
 
@@ -91,4 +92,4 @@ def test_what_is_no_finite_number_is_none(value):
 @pytest.mark.parametrize("name", list(catalogue.REWARDS))
 def test_every_source_has_what_training_calls(name):
     kind = catalogue.REWARDS[name].resolve()
-    assert all(callable(getattr(kind, part)) for part in ("check", "score", "disagreement", "close"))
+    assert all(callable(getattr(kind, part)) for part in ("check", "score", "details", "close"))

@@ -221,6 +221,22 @@ def test_options_that_only_show_do_not_change_the_key(key):
     assert key("align", AlignConfig(method="ppo", options={"lam": 0.9})) != key("align", AlignConfig(method="ppo"))
 
 
+def test_checks_enter_by_name_and_options_and_a_schema_by_its_content(key, tmp_path):
+    def of(name, **options):
+        check = {"name": "verifier", "options": {"verifier": {"name": name, "options": options}}}
+        return key("align", AlignConfig(method="ppo", options={"rewards": [check]}))
+
+    schema = tmp_path / "schema.json"
+    schema.write_text("{}")
+    keys = [of("numeric_answer"), of("numeric_answer", tolerance=0.5), of("exact_answer")]
+    keys.append(of("json_schema", schema_file=str(schema)))
+    schema.write_text('{"type": "object"}')
+    keys.append(of("json_schema", schema_file=str(schema)))
+    assert len(set(keys)) == 5 and of("numeric_answer", tolerance=0.0) == keys[0], (
+        "a default that is written out is no change"
+    )
+
+
 def test_the_versions_of_bound_parts_enter(key):
     names = {f"{table}.{name}" for table, name, _ in bound_parts(AlignConfig())}
     assert names == {"methods.dpo", "families.pairs"}

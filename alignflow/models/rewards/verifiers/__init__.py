@@ -1,0 +1,1 @@
+"""Checks of an answer that a program can make."""
