@@ -22,10 +22,20 @@ from alignflow.models.cases.merges import MERGES
 from alignflow.models.cases.online import ONLINE
 from alignflow.models.cases.others import OTHERS
 from alignflow.models.cases.pairs import PAIRS
+from alignflow.models.cases.policy_gradients import POLICY_GRADIENTS
 from alignflow.models.cases.token_level import TOKEN_LEVEL
 from alignflow.models.cases.unpaired import UNPAIRED
 
-FUNCTIONS: Mapping[str, Caller] = {**LISTS, **MERGES, **ONLINE, **OTHERS, **PAIRS, **TOKEN_LEVEL, **UNPAIRED}
+FUNCTIONS: Mapping[str, Caller] = {
+    **LISTS,
+    **MERGES,
+    **ONLINE,
+    **OTHERS,
+    **PAIRS,
+    **POLICY_GRADIENTS,
+    **TOKEN_LEVEL,
+    **UNPAIRED,
+}
 """Name that a case carries -> what calls our function with its inputs."""
 
 TOLERANCES = {"rtol": 1e-10, "atol": 1e-10, "grad_rtol": 1e-6, "grad_atol": 1e-8}
@@ -53,7 +63,7 @@ def check_file(path: Path) -> Iterator[CaseResult]:
         raise DataError(
             f"not a file of loss cases ({type(error).__name__}: {error})",
             where=str(path),
-            do="its form is in docs/methods/ppo.md",
+            do="its form is in docs/methods/policy_gradients.md",
         ) from None
     for name, function, case in cases:
         try:
