@@ -59,9 +59,15 @@ ADVANTAGES: Mapping[str, Advantage] = {
 
 @dataclass(frozen=True)
 class PolicyLossPart(Part):
-    """One loss of the policy; `reads`: the options that not every loss has."""
+    """One loss of the policy.
+
+    Attributes:
+        reads: Of LOSS_OPTIONS those that it takes.
+        whole_answers: It is a loss of whole answers, whose mean over answers alone makes sense.
+    """
 
     reads: tuple[str, ...] = ()
+    whole_answers: bool = False
 
 
 CLIPS = ("cliprange", "cliprange_high")
@@ -79,6 +85,7 @@ POLICY_LOSSES: Mapping[str, PolicyLossPart] = {
         "alignflow.models.losses.ratios:sequence_clip",
         "The clipped ratio of whole answers, from summed log-probabilities (RLOO).",
         reads=(*CLIPS, "dual_clip"),
+        whole_answers=True,
     ),
     "gspo": PolicyLossPart(
         "alignflow.models.losses.ratios:gspo",

@@ -24,6 +24,7 @@ from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError, cut, quoted
 from alignflow.data.own_methods import is_own, method_row
 from alignflow.data.paths import is_file, is_there
+from alignflow.data.update_choices import check_update
 from alignflow.data.yaml_text import YamlError, read_yaml_file
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -95,8 +96,7 @@ def check_names(recipe: Recipe) -> None:
         config = getattr(recipe, section)
         for where, part in binding.configs_in(config, section) if config is not None else ():
             if isinstance(part, OnlineOptions):
-                catalogue.look_up(catalogue.ADVANTAGES, part.advantage, f"{where}.advantage")
-                catalogue.look_up(catalogue.POLICY_LOSSES, part.policy_loss, f"{where}.policy_loss")
+                check_update(part, where)
     for name in recipe.evaluate.evaluators if recipe.evaluate is not None else ():
         catalogue.look_up(catalogue.EVALUATORS, name, "evaluate.evaluators")
     for kind in SOURCE_KINDS:

@@ -120,7 +120,8 @@ class OnlineOptions(StageConfig):
         default=False, description="Divide token rewards by their deviation over the update; the mean stays."
     )
     whiten_advantages: bool = Field(
-        default=True, description="Mean 0 and variance 1 of the advantages over the tokens of the update, of all processes."
+        default=True,
+        description="Mean 0 and variance 1 of the advantages over the tokens of the update, of all processes.",
     )
     gamma: float = Field(default=1.0, gt=0, le=1, description="Discount per token.")
     cliprange: float = Field(default=0.2, gt=0, le=1000, description="Clip of the probability ratio to 1 +- this.")
@@ -134,7 +135,10 @@ class OnlineOptions(StageConfig):
         default=1.0, gt=0, le=1000, description="sapo: steepness of the gate where the advantage is positive."
     )
     sapo_temperature_neg: float = Field(
-        default=1.05, gt=0, le=1000, description="sapo: steepness of the gate where it is not; larger: steps fade sooner."
+        default=1.05,
+        gt=0,
+        le=1000,
+        description="sapo: steepness of the gate where it is not; larger: steps fade sooner.",
     )
     aggregate: Literal["token", "sequence", "constant"] = Field(
         default="token",

@@ -64,7 +64,7 @@ def clipped_policy_loss(batch: PolicyBatch, low: float, high: float, dual_clip: 
     return clipped_surrogate(logratio, batch.advantages, mask, low, high, dual_clip)
 
 
-def clipped_surrogate(  # noqa: PLR0913 (terms of one formula)
+def clipped_surrogate(
     logratio: torch.Tensor,
     advantages: torch.Tensor,
     mask: torch.Tensor,

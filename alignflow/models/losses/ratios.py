@@ -63,8 +63,12 @@ def sapo(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
 
 
 def _clipped(batch: PolicyBatch, logratio: torch.Tensor, options: OnlineOptions) -> TokenLoss:
+    """The clip on ratios of answers; `approxkl` stays that of tokens, so that `target_kl` means the same for every loss."""
     low, high = _bounds(options)
-    return clipped_surrogate(logratio, batch.advantages, batch.mask.bool(), low, high, options.dual_clip)
+    mask = batch.mask.bool()
+    found = clipped_surrogate(logratio, batch.advantages, mask, low, high, options.dual_clip)
+    tokens = ratio_figures(_logratio(batch), torch.zeros_like(mask), mask)
+    return TokenLoss(found.loss, {**found.metrics, **{name: tokens[name] for name in ("approxkl", "approxkl_k1")}})
 
 
 def _bounds(options: OnlineOptions) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient
 from alignflow.models.rewards.sources import Episode
 from alignflow.models.rollouts import Rollouts, answer_statistics, prompt_order, sample_rollouts
 from alignflow.models.trainers.alarms import ringing
+from alignflow.models.trainers.dynamic_sampling import Draws, Sampled, draws_of, missing, update_of
 from alignflow.models.trainers.event_files import EventFiles
 from alignflow.models.trainers.experience import (
     HELDOUT,
@@ -72,6 +73,10 @@ def train_online(  # noqa: PLR0913 (an input of the stage each)
     total = total_updates(bound, len(participants.prompts))
     if total == 0:
         raise TrainingError("zero updates", where="align", do="raise max_steps, total_episodes or num_train_epochs")
+    if bound.options.kl_in == "loss" and bound.options.kl_estimator == "k1" and bound.options.kl_coef:
+        run.warn(
+            "the KL penalty does not hold the policy: as a loss k1 has a gradient of mean 0; take k2 or k3, or kl_in: reward"
+        )
     training = OnlineTraining(bound, participants, run, total)
     metrics = training.run_all()
     card = {
@@ -93,6 +98,8 @@ class OnlineTraining:
         self.config, self.options = bound.config, bound.options
         self.kl_coef: float = self.options.kl_coef
         self.scale: ScoreScale | None = None
+        self.drawn = 0  # rounds of prompts that were taken from the stream
+        self.unfilled = False  # whether it was said that dynamic sampling did not fill an update
         self.history: list[dict[str, float | None]] = []
         self.rings: list[str] = []  # alarms whose condition held at the last update
         self.alarms: list[dict[str, Any]] = []  # those that were told, as their lines say it
@@ -127,6 +134,7 @@ class OnlineTraining:
         scored = buffer.scored(update) or self._scored(update, buffer)
         if self.scale is None:
             self.scale = score_scale(scored.scores, self.options.normalize_scores)
+        self._count_draws(update, scored.draws)
         experience = make_experience(scored, self.bound.estimator, self.options, self.kl_coef, self.scale)
         texts = scored.rollouts.texts(self.participants.policy.tokenizer)
         repetitions = as_column([repetition(text.split()) for text in texts])
@@ -157,14 +165,8 @@ class OnlineTraining:
 
     def _scored(self, update: int, buffer: RolloutBuffer) -> Scored:
         participants, options = self.participants, self.options
-        rollouts = buffer.rollouts(update)
-        if rollouts is None:
-            order = prompt_order(len(participants.prompts), update, self.bound.prompts_per_update, self.config.seed)
-            rollouts = sample_rollouts(
-                participants.generator, participants.prompts, group.share(order), update, options, self.config.seed
-            )
-            buffer.keep_rollouts(update, rollouts)
-        parts = self._parts(rollouts)
+        sampled, draws = self._sampled(update, buffer)
+        rollouts = sampled.rollouts
         own = answer_statistics(participants.policy, rollouts.rows, ("logps", "entropy"), options.temperature)
         scored = Scored(
             rollouts,
@@ -172,11 +174,54 @@ class OnlineTraining:
             participants.reference_logps(rollouts.rows, options.temperature),
             own["entropy"],
             participants.values(rollouts.rows),
-            as_column(participants.rewards.combine(parts)),
-            {name: as_column(scores) for name, scores in parts.items()},
+            sampled.scores,
+            sampled.parts,
+            draws,
         )
         buffer.keep_scored(update, scored)
         return scored
+
+    def _sampled(self, update: int, buffer: RolloutBuffer) -> tuple[Sampled, Draws]:
+        """The answers of an update with their scores: one round of its prompts, or rounds until the scores of each prompt's answers differ.
+
+        What a kill took of the rounds after the first is sampled again, from the same numbers.
+        """
+        size, rounds = self.options.num_generations, list[Sampled]()
+        for number in range(self.options.dynamic_sampling + 1):
+            rollouts = self._rollouts(update, number, buffer)
+            parts = self._parts(rollouts)
+            scores = as_column(self.participants.rewards.combine(parts))
+            rounds.append(Sampled(rollouts, scores, {name: as_column(found) for name, found in parts.items()}))
+            if not self.options.dynamic_sampling or not group.anywhere(missing(rounds, size) > 0):
+                break
+        if self.options.dynamic_sampling:
+            return update_of(rounds, size)
+        return rounds[0], draws_of([rounds[0].scores], size, 0)
+
+    def _rollouts(self, update: int, number: int, buffer: RolloutBuffer) -> Rollouts:
+        """The answers of one round, which takes the next prompts of the stream."""
+        found = buffer.rollouts(update) if number == 0 else None
+        if found is not None:
+            return found
+        prompts, place = self.participants.prompts, self.drawn + number
+        order = prompt_order(len(prompts), place, self.bound.prompts_per_update, self.config.seed)
+        rollouts = sample_rollouts(
+            self.participants.generator, prompts, group.share(order), place, self.options, self.config.seed
+        )
+        if number == 0:
+            buffer.keep_rollouts(update, rollouts)
+        return rollouts
+
+    def _count_draws(self, update: int, draws: Draws | None) -> None:
+        """Take in how many rounds an update took; an update that they did not fill is told once."""
+        self.drawn += int(draws.rounds) if draws else 1
+        if draws is None or self.unfilled or not group.anywhere(draws.unfilled > 0):
+            return
+        self.unfilled = True
+        self.run.warn(
+            f"update {update + 1}: {int(draws.rounds)} rounds of dynamic sampling did not fill the update; prompts whose answers all have "
+            "one score stay in it and teach nothing (dynamic_sampling/unfilled counts them in each update)"
+        )
 
     def _parts(self, rollouts: Rollouts) -> dict[str, list[float | None]]:
         """Scores by source, and those of the judge that only watches."""
@@ -254,6 +299,8 @@ class OnlineTraining:
             "history": self.history,
             "rings": self.rings,
             "alarms": self.alarms,
+            "drawn": self.drawn,
+            "unfilled": self.unfilled,
         }
 
     def _resume(self, states: SavedStates) -> int:
@@ -265,6 +312,7 @@ class OnlineTraining:
             extra = saved.extra
             self.kl_coef, self.history, self.rings = extra["kl_coef"], extra["history"], extra["rings"]
             self.scale = ScoreScale(*extra["scale"])
+            self.drawn, self.unfilled = extra.get("drawn", start), extra.get("unfilled", False)
             self.alarms = extra.get(
                 "alarms", kept["alarms"]
             )  # a state of an older alignflow has them in their lines alone
