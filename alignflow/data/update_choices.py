@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from alignflow.data import catalogue
 from alignflow.data.catalogue.updates import LOSS_OPTIONS
 from alignflow.data.configs.online import OnlineOptions, PPOOptions
-from alignflow.data.errors import RecipeError
+from alignflow.data.errors import RecipeError, quoted
 
 
 def check_update(options: OnlineOptions, where: str) -> None:
@@ -29,6 +29,10 @@ def _faults(options: OnlineOptions, where: str) -> Iterator[tuple[str, str, str]
     if advantage.groups and options.num_generations < 2:
         what = f"{options.advantage} compares the answers to one prompt, and there is one"
         yield "num_generations", what, "set it to 2 or more"
+    foreign = [source.name for source in options.rewards if advantage.scores and source.name not in advantage.scores]
+    if foreign:
+        what = f"{options.advantage} works on win rates within the group, which {quoted(foreign[0])} does not give"
+        yield "rewards", what, f"take {' or '.join(advantage.scores)}"
     if advantage.groups and options.whiten_rewards:
         what = f"{options.advantage} compares whole answers: rewards whitened by token would depend on their lengths"
         yield "whiten_rewards", what, "leave it out; whiten_advantages is over the update too"

@@ -15,10 +15,12 @@ class Advantage(Part):
     Attributes:
         needs_values: From the values of a value model.
         groups: It compares the answers to one prompt, of which there must be two.
+        scores: Sources whose scores it makes sense of; empty: all of them.
     """
 
     needs_values: bool = False
     groups: bool = False
+    scores: tuple[str, ...] = ()
 
 
 ADVANTAGES: Mapping[str, Advantage] = {
@@ -53,6 +55,7 @@ ADVANTAGES: Mapping[str, Advantage] = {
         "alignflow.models.group_advantages:rloo_advantages",
         "Win rate against the other answers to the prompt, less the mean win rate of those.",
         groups=True,
+        scores=("win_rate", "function"),
     ),
 }
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from alignflow.data.configs.base import Name
 from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.rewards import RewardSourceConfig
 
 ADVANTAGE = "A name of `alignflow advantages`."
 LOSS = "A name of `alignflow policy_losses`."
@@ -118,4 +119,9 @@ class SPOOptions(RLOOOptions):
     """Self-play preference optimization: the score of an answer is its win rate against the other answers to its prompt."""
 
     advantage: Name = Field(default="spo", description=ADVANTAGE)
+    rewards: tuple[RewardSourceConfig, ...] = Field(
+        default=(RewardSourceConfig(name="win_rate"),),
+        min_length=1,
+        description="Where win rates come from: a pairwise judge within the group, or a function that gives them.",
+    )
     num_generations: int = Field(default=4, ge=1, le=10_000, description=GENERATIONS)

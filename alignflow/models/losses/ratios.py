@@ -56,7 +56,11 @@ def sapo(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
     """
     mask, logratio = batch.mask.bool(), _logratio(batch)
     advantages = torch.where(mask, batch.advantages, torch.zeros_like(batch.advantages))
-    steepness = torch.where(advantages > 0, options.sapo_temperature_pos, options.sapo_temperature_neg).to(logratio)
+    positive, negative = (
+        torch.full_like(logratio, steepness)
+        for steepness in (options.sapo_temperature_pos, options.sapo_temperature_neg)
+    )
+    steepness = torch.where(advantages > 0, positive, negative)
     gate = torch.sigmoid(steepness * (logratio.exp() - 1)) * 4 / steepness
     loss = torch.where(mask, -advantages * gate, torch.zeros_like(gate))
     return TokenLoss(loss, ratio_figures(logratio, torch.zeros_like(mask), mask))
