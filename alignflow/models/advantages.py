@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from alignflow.data.configs.online import PPOOptions
+from alignflow.data.configs.online import OnlineOptions, PPOOptions
 from alignflow.models.engines import group
 
 Total = Callable[[torch.Tensor], torch.Tensor]
@@ -58,18 +58,35 @@ def gae_advantages(batch: RewardBatch, options: PPOOptions) -> Advantages:
     return Advantages(advantages, returns)
 
 
+def reinforce_pp_advantages(batch: RewardBatch, options: OnlineOptions) -> Advantages:
+    """Rewards from each token on, normalised over all tokens of the update where `whiten_advantages` (Hu et al. 2025, arXiv 2501.03262).
+
+    By the population variance, as OpenRLHF does; verl divides by n - 1.
+    """
+    advantages = discounted_returns(batch.rewards, batch.mask, options.gamma)
+    if options.whiten_advantages:
+        advantages = whiten(advantages, batch.mask, unbiased=False)
+    return Advantages(advantages, None)
+
+
 def gae(
-    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, gamma: float, lam: float
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor,
+    gamma: float,
+    lam: float,
+    bootstrap: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Generalized advantage estimation (Schulman et al. 2015, arXiv 1506.02438, equation 16).
 
-    delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}, backwards in time; V after a row's last
-    token is 0. Returns are A_t + V_t.
+    delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}, backwards in time. Returns are A_t + V_t. Places
+    outside of the mask are no steps: the token before a hole is followed by the one behind it.
 
     Args:
         rewards: (rows, time), per token.
         values: (rows, time), at the state before each token.
-        mask: (rows, time), True on a row's first tokens; what stands elsewhere is not looked at.
+        mask: (rows, time); what stands elsewhere is not looked at.
+        bootstrap: (rows,): V after a row's last token; None: 0.
 
     Returns:
         Advantages and returns, (rows, time), 0 outside of the mask.
@@ -77,11 +94,14 @@ def gae(
     mask = mask.bool()
     rewards, values = (torch.where(mask, found, torch.zeros_like(found)) for found in (rewards, values))
     advantages = torch.zeros_like(rewards)
-    following, following_value = rewards.new_zeros(len(rewards)), rewards.new_zeros(len(rewards))
+    following = rewards.new_zeros(len(rewards))
+    following_value = following if bootstrap is None else bootstrap.to(rewards)
     for time in reversed(range(rewards.shape[1])):
+        here = mask[:, time]
         delta = rewards[:, time] + gamma * following_value - values[:, time]
-        following = torch.where(mask[:, time], delta + gamma * lam * following, torch.zeros_like(delta))
-        advantages[:, time], following_value = following, values[:, time]
+        following = torch.where(here, delta + gamma * lam * following, following)
+        following_value = torch.where(here, values[:, time], following_value)
+        advantages[:, time] = torch.where(here, following, torch.zeros_like(following))
     return advantages, torch.where(mask, advantages + values, torch.zeros_like(values))
 
 

@@ -23,6 +23,7 @@ from alignflow.models.cases.online import ONLINE
 from alignflow.models.cases.online_preference import ONLINE_PREFERENCE
 from alignflow.models.cases.others import OTHERS
 from alignflow.models.cases.pairs import PAIRS
+from alignflow.models.cases.policy_gradients import POLICY_GRADIENTS
 from alignflow.models.cases.self_play import SELF_PLAY
 from alignflow.models.cases.token_level import TOKEN_LEVEL
 from alignflow.models.cases.unpaired import UNPAIRED
@@ -34,6 +35,7 @@ FUNCTIONS: Mapping[str, Caller] = {
     **ONLINE_PREFERENCE,
     **OTHERS,
     **PAIRS,
+    **POLICY_GRADIENTS,
     **SELF_PLAY,
     **TOKEN_LEVEL,
     **UNPAIRED,
@@ -65,7 +67,7 @@ def check_file(path: Path) -> Iterator[CaseResult]:
         raise DataError(
             f"not a file of loss cases ({type(error).__name__}: {error})",
             where=str(path),
-            do="its form is in docs/methods/ppo.md",
+            do="its form is in docs/methods/policy_gradients.md",
         ) from None
     for name, function, case in cases:
         try:

@@ -70,7 +70,7 @@ CASES = [
         "align.options.rewards.0.options.judge.name",
         "did you mean 'rubric'?",
     ),
-    (["check-losses", "nowhere.json"], "not a file of loss cases", "docs/methods/ppo.md"),
+    (["check-losses", "nowhere.json"], "not a file of loss cases", "docs/methods/policy_gradients.md"),
     (["plan", TINY, "--set", "label.judge.name=rubrik"], "unknown name 'rubrik'", "did you mean 'rubric'?"),
     (["plan", TINY, "--set", "label.judge.options={temprature: 1}"], "temprature", "did you mean 'temperature'?"),
     (["plan", TINY, "--set", "align.options={x: 1}"], "align.options.x", ""),

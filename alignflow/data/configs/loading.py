@@ -27,6 +27,7 @@ from alignflow.data.errors import RecipeError, cut, quoted
 from alignflow.data.own_methods import is_own, method_row
 from alignflow.data.paths import is_file, is_there
 from alignflow.data.step_names import base_of
+from alignflow.data.update_choices import check_update
 from alignflow.data.yaml_text import YamlError, read_yaml_file
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -129,8 +130,7 @@ def check_names(recipe: Recipe) -> None:
         config = getattr(recipe, section)
         for where, part in binding.configs_in(config, section) if config is not None else ():
             if isinstance(part, OnlineOptions):
-                catalogue.look_up(catalogue.ADVANTAGES, part.advantage, f"{where}.advantage")
-                catalogue.look_up(catalogue.POLICY_LOSSES, part.policy_loss, f"{where}.policy_loss")
+                check_update(part, where)
             elif isinstance(part, PairedOptions):
                 catalogue.look_up(catalogue.METHODS, part.pair_loss, f"{where}.pair_loss")
     for name in recipe.evaluate.evaluators if recipe.evaluate is not None else ():

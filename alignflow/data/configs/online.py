@@ -41,6 +41,12 @@ class AlarmOptions(StageConfig):
     entropy_share: float = Field(
         default=0.2, gt=0, lt=1, description="Entropy per token under this share of the first window's: `entropy`."
     )
+    zero_std_share: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="Share of prompts whose answers all have one score, over the last window: `zero_variance` at this and above.",
+    )
 
 
 class OnlineOptions(StageConfig):
@@ -77,14 +83,35 @@ class OnlineOptions(StageConfig):
         default="off",
         description="Subtract the mean of the first update's scores (the reference's answers); mean_std: divide by their deviation too.",
     )
+    overlong_buffer: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Last share of response_length in which an answer's score falls, linearly in its tokens (DAPO's soft punishment); 0: off.",
+    )
+    overlong_penalty: float = Field(
+        default=1.0, ge=0, le=1_000_000, description="overlong_buffer: what an answer of response_length tokens loses."
+    )
+    mask_truncated_completions: bool = Field(
+        default=False, description="Answers that were cut give no loss; their scores stay in their group's baseline."
+    )
     score_clip: float | None = Field(
         default=None, gt=0, le=1_000_000, description="Clip of the score to +- this, before the KL penalty is added."
     )
     kl_coef: float = Field(
-        default=0.05, ge=0, le=1000, description="Weight of the KL penalty to the reference in the reward."
+        default=0.05,
+        ge=0,
+        le=1000,
+        description="Weight of the KL penalty to the reference (TRL's kl_coef, and beta of its GRPO); see kl_in.",
+    )
+    kl_in: Literal["reward", "loss"] = Field(
+        default="reward",
+        description="Where the penalty stands: in the token rewards, before any baseline, or in the loss, with a gradient of its own.",
     )
     kl_estimator: Literal["k1", "k2", "k3"] = Field(
-        default="k1", description="Estimator of the penalty per token (Schulman 2020)."
+        default="k1",
+        description="Estimator of the penalty per token (Schulman 2020). In the loss the gradient of k1 has mean 0, that of k2 is the KL's, "
+        "that of k3 the reverse KL's.",
     )
     adaptive_kl: bool = Field(default=False, description="Steer kl_coef to kl_target (Ziegler et al. 2019).")
     kl_target: float = Field(
@@ -97,7 +124,8 @@ class OnlineOptions(StageConfig):
         default=False, description="Divide token rewards by their deviation over the update; the mean stays."
     )
     whiten_advantages: bool = Field(
-        default=True, description="Mean 0 and variance 1 of the advantages over the update's tokens."
+        default=True,
+        description="Mean 0 and variance 1 of the advantages over the tokens of the update, of all processes.",
     )
     gamma: float = Field(default=1.0, gt=0, le=1, description="Discount per token.")
     cliprange: float = Field(default=0.2, gt=0, le=1000, description="Clip of the probability ratio to 1 +- this.")
@@ -107,8 +135,40 @@ class OnlineOptions(StageConfig):
     dual_clip: float | None = Field(
         default=None, gt=1, le=1000, description="Bound of the loss at this times a negative advantage; empty: off."
     )
-    aggregate: Literal["token", "sequence"] = Field(
-        default="token", description="Mean over the tokens of a mini-batch, or over answers of their token means."
+    sapo_temperature_pos: float = Field(
+        default=1.0, gt=0, le=1000, description="sapo: steepness of the gate where the advantage is positive."
+    )
+    sapo_temperature_neg: float = Field(
+        default=1.05,
+        gt=0,
+        le=1000,
+        description="sapo: steepness of the gate where it is not; larger: steps fade sooner.",
+    )
+    aggregate: Literal["token", "sequence", "constant"] = Field(
+        default="token",
+        description="Mean over the tokens of a mini-batch; over answers of their token means; or the sum over tokens, divided by answers "
+        "times response_length (Dr. GRPO).",
+    )
+    importance_sampling_correction: bool = Field(
+        default=True,
+        description="Weigh the policy loss by trainer's over engine's probability of what was sampled, where the engine gives its own.",
+    )
+    importance_sampling_mode: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = Field(
+        default="token_truncate",
+        description="Ratio of each token or of the whole answer; one outside of the bounds is held at the bound, or gives no loss.",
+    )
+    importance_sampling_clip_max: float = Field(
+        default=3.0, gt=0, le=1_000_000, description="Largest ratio of the correction."
+    )
+    importance_sampling_clip_min: float | None = Field(
+        default=None, ge=0, le=1_000_000, description="Smallest ratio of the correction; empty: none."
+    )
+    dynamic_sampling: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Further rounds of sampling at most, each of other prompts, until no prompt of the update has answers of one score "
+        "alone (DAPO); 0: such prompts stay and teach nothing.",
     )
     target_kl: float | None = Field(
         default=None,

@@ -180,7 +180,7 @@ def _online(asked: Asked) -> Demand | None:
 
     def need(settings: Settings) -> Need:
         rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
-        rollout = Rollout(rows, prompt_length, options.response_length, options.num_generations)
+        rollout = Rollout(rows, prompt_length, options.response_length, min(options.num_generations, rows))
         # An adapter's base is its reference.
         frozen = [*([] if settings.lora_rank else [policy.parameters]), *([scoring] if scoring else [])]
         learning, *values = learners(settings)

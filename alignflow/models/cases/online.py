@@ -52,9 +52,15 @@ def _kl_penalised_rewards(inputs: Tensors, arguments: Arguments) -> Outputs:
     }
 
 
+BOOTSTRAPS = ("bootstrap", "bootstrap_value", "bootstrap_values", "last_value", "last_values")
+
+
 def _gae(inputs: Tensors, arguments: Arguments) -> Outputs:
     gamma, lam = arguments.take(1.0, "gamma"), arguments.take(0.95, "lam", "lambda_")
-    advantages, returns = gae(inputs["rewards"], inputs["values"], inputs["mask"], gamma, lam)
+    given = next((inputs[name] for name in BOOTSTRAPS if name in inputs), arguments.take(None, *BOOTSTRAPS))
+    rewards = inputs["rewards"]
+    last = None if given is None else torch.as_tensor(given, dtype=rewards.dtype).expand(len(rewards))
+    advantages, returns = gae(rewards, inputs["values"], inputs["mask"], gamma, lam, last)
     return {"advantages": advantages, "returns": returns}
 
 

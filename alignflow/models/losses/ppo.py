@@ -22,12 +22,14 @@ class PolicyBatch:
         old_logps: Those by the policy that sampled, at the same temperature.
         advantages: fp32, without gradients.
         mask: bool: tokens that count; what stands elsewhere is not looked at.
+        rows: (N,) int64: the answer of each token; None where the shape (rows, time) says it, or no loss asks.
     """
 
     logps: torch.Tensor
     old_logps: torch.Tensor
     advantages: torch.Tensor
     mask: torch.Tensor
+    rows: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,40 @@ def clipped_policy_loss(batch: PolicyBatch, low: float, high: float, dual_clip: 
     `approxkl_k1`: -log r.
     """
     mask = batch.mask.bool()
-    advantages = torch.where(mask, batch.advantages, torch.zeros_like(batch.advantages))
     logratio = masked_difference(batch.logps, batch.old_logps, mask)
+    return clipped_surrogate(logratio, batch.advantages, mask, low, high, dual_clip)
+
+
+def clipped_surrogate(
+    logratio: torch.Tensor,
+    advantages: torch.Tensor,
+    mask: torch.Tensor,
+    low: float,
+    high: float,
+    dual_clip: float | None = None,
+) -> TokenLoss:
+    """`clipped_policy_loss` of log-ratios, whatever they are ratios of; all of one shape."""
+    advantages = torch.where(mask, advantages, torch.zeros_like(advantages))
     ratio = logratio.exp()
     plain, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high)
     loss = torch.maximum(plain, clipped)
     if dual_clip is not None:
         loss = torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
-    with torch.no_grad():
-        figures = {
-            "clipfrac": (clipped > plain).to(ratio),
-            "ratio": ratio,
-            "approxkl": logratio.square() / 2,
-            "approxkl_k1": -logratio,
-        }
-        metrics = {name: torch.where(mask, value, torch.zeros_like(value)).detach() for name, value in figures.items()}
-    return TokenLoss(torch.where(mask, loss, torch.zeros_like(loss)), metrics)
+    return TokenLoss(torch.where(mask, loss, torch.zeros_like(loss)), ratio_figures(logratio, clipped > plain, mask))
+
+
+@torch.no_grad()
+def ratio_figures(logratio: torch.Tensor, clipped: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The metrics of `clipped_policy_loss`, from log-ratios and where the loss is that of the clip."""
+    logratio = logratio.detach()
+    ratio = logratio.exp()
+    figures = {
+        "clipfrac": clipped.to(ratio),
+        "ratio": ratio,
+        "approxkl": logratio.square() / 2,
+        "approxkl_k1": -logratio,
+    }
+    return {name: torch.where(mask, value, torch.zeros_like(value)) for name, value in figures.items()}
 
 
 def clipped_value_loss(
@@ -118,22 +138,37 @@ def total_loss(  # noqa: PLR0913 (terms and coefficients of one formula)
 def token_weights(
     mask: torch.Tensor, rows: torch.Tensor, count: int, aggregate: str, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """What each token weighs in a sum that is then divided: by the tokens (`token`) or by the rows (`sequence`).
+    """What each token weighs in a sum that is then divided: by the tokens (`token`) or by the rows.
 
     Args:
         mask: (N,) bool: tokens that count.
         rows: (N,) int64: the row of each token.
         count: Number of rows.
-        aggregate: `token`: 1 each; `sequence`: 1 / (tokens of the row), so that every row weighs 1.
+        aggregate: `token`, `constant`: 1 each; `sequence`: 1 / (tokens of the row), so that every row weighs 1.
 
     Returns:
-        (N,); the sum over all processes is the denominator where every row has tokens.
+        (N,); see `loss_denominator`.
     """
     weights = mask.to(dtype)
     if aggregate == "sequence":
         tokens = weights.new_zeros(count).index_add(0, rows, weights)
         weights = weights / tokens.clamp(min=1)[rows]
     return weights
+
+
+def loss_denominator(
+    weights: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor, count: int, options: OnlineOptions
+) -> float:
+    """This process's share of what the weighted sum over tokens is divided by.
+
+    The sum of the weights; with `aggregate: constant` the rows that have tokens, times `response_length` (Liu et al. 2025, arXiv
+    2503.20783, section 3.2). A row without tokens under the mask is in no denominator.
+    """
+    if options.aggregate != "constant":
+        return float(weights.double().sum())
+    with_tokens = torch.zeros(count, dtype=torch.bool, device=mask.device)
+    with_tokens[rows[mask]] = True
+    return float(with_tokens.sum()) * options.response_length
 
 
 def masked_difference(first: torch.Tensor, second: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -36,6 +36,22 @@ def shaped_scores(scores: torch.Tensor, ended: torch.Tensor, scale: ScoreScale, 
     return shaped
 
 
+def overlong_penalties(lengths: torch.Tensor, options: OnlineOptions) -> torch.Tensor | None:
+    """(rows,) fp32 that the scores of long answers lose (Yu et al. 2025, DAPO, arXiv 2503.14476, equation 13); None where that is off.
+
+    0 up to `response_length` less the buffer, `overlong_penalty` at `response_length`, linear in between. The buffer is the share
+    `overlong_buffer` of `response_length`, one token at least.
+
+    Args:
+        lengths: (rows,) tokens of each answer, stop token included.
+    """
+    if not options.overlong_buffer:
+        return None
+    buffer = max(1, round(options.overlong_buffer * options.response_length))
+    over = lengths - (options.response_length - buffer)
+    return options.overlong_penalty * (over.float() / buffer).clamp(0, 1)
+
+
 def kl_penalised_rewards(
     scores: torch.Tensor,
     logps: torch.Tensor,
@@ -50,7 +66,7 @@ def kl_penalised_rewards(
         scores: (rows,).
         logps: (rows, time), by the policy that sampled.
         ref_logps: (rows, time), by the frozen reference, at the same temperature.
-        mask: (rows, time), True on a row's first tokens; a row without any gets nothing.
+        mask: (rows, time); a row without any token gets nothing.
 
     Returns:
         (rows, time), 0 outside of the mask.
@@ -58,9 +74,10 @@ def kl_penalised_rewards(
     mask = mask.bool()
     penalty = -kl_coef * KL_ESTIMATORS[estimator](masked_difference(logps, ref_logps, mask))
     rewards = torch.where(mask, penalty, torch.zeros_like(penalty))
-    lengths = mask.sum(1)
-    rows = lengths.nonzero()[:, 0]
-    rewards[rows, lengths[rows] - 1] += scores[rows]
+    places = torch.arange(mask.shape[1], device=mask.device)
+    last = torch.where(mask, places, -1).amax(1) if mask.shape[1] else places.new_full((len(mask),), -1)
+    rows = (last >= 0).nonzero()[:, 0]
+    rewards[rows, last[rows]] += scores[rows]
     return rewards
 
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from alignflow.data.configs.online import AlarmOptions
 
 Figures = Mapping[str, float | None]
-"""Of one update: kl, scores, scores_error, heldout, heldout_error, length, repetition, entropy; None where there is none.
+"""Of one update: kl, scores, scores_error, heldout, heldout_error, length, repetition, entropy, zero_std; None where there is none.
 
 The errors are standard errors of the means.
 """
@@ -96,12 +96,26 @@ def _entropy(history: History, options: AlarmOptions) -> Alarm | None:
     return Alarm("entropy", text, {"then": then, "now": now})
 
 
+def _zero_variance(history: History, options: AlarmOptions) -> Alarm | None:
+    """Over the last window nearly all prompts had answers of one score alone, which carry no gradient."""
+    shares = [figures.get("zero_std") for figures in history[-options.window :]]
+    known = [share for share in shares if share is not None]
+    if len(known) < options.window or fmean(known) < options.zero_std_share:
+        return None
+    text = (
+        f"the answers to {fmean(known):.0%} of the prompts all have one score, over {options.window} updates: they teach nothing; "
+        "set dynamic_sampling, more num_generations, or other prompts"
+    )
+    return Alarm("zero_variance", text, {"share": fmean(known), "limit": options.zero_std_share})
+
+
 RULES: Mapping[str, Callable[[History, AlarmOptions], Alarm | None]] = {
     "kl": _kl,
     "reward_hacking": _reward_hacking,
     "length": _length,
     "repetition": _repetition,
     "entropy": _entropy,
+    "zero_variance": _zero_variance,
 }
 
 

@@ -11,10 +11,12 @@ import torch
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.models.advantages import Advantages, RewardBatch, whiten
 from alignflow.models.engines import group
+from alignflow.models.losses.importance import Importance, importance
 from alignflow.models.losses.ppo import KL_ESTIMATORS
-from alignflow.models.rewards.shaping import ScoreScale, kl_penalised_rewards, shaped_scores
+from alignflow.models.rewards.shaping import ScoreScale, kl_penalised_rewards, overlong_penalties, shaped_scores
 from alignflow.models.rollouts import Rollouts
-from alignflow.models.sequences import flattened, length_mask, padded
+from alignflow.models.sequences import flattened, length_mask, padded, row_numbers
+from alignflow.models.trainers.dynamic_sampling import Draws, draws_from, draws_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Scored:
         values: (N,) fp32 before each token; None without a value model.
         scores: (rows,) fp64 weighted sums of the sources, NaN where there is none.
         parts: Name of a source, or `heldout_judge` -> (rows,) fp64, NaN where there is none.
+        draws: What was sampled to get these; None: these alone.
     """
 
     rollouts: Rollouts
@@ -38,6 +41,7 @@ class Scored:
     values: torch.Tensor | None
     scores: torch.Tensor
     parts: dict[str, torch.Tensor]
+    draws: Draws | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything as tensors, for a state on disk."""
@@ -49,6 +53,7 @@ class Scored:
             "scores": self.scores,
         }
         found |= {f"part/{name}": values for name, values in self.parts.items()}
+        found |= {} if self.draws is None else {"draws": self.draws.tensor()}
         return found if self.values is None else {**found, "values": self.values}
 
     @staticmethod
@@ -62,6 +67,7 @@ class Scored:
             tensors.get("values"),
             tensors["scores"],
             {name: tensors[f"part/{name}"] for name in names},
+            draws_from(tensors),
         )
 
 
@@ -71,10 +77,11 @@ class Experience:
 
     Attributes:
         scored: The answers.
-        mask: (N,) bool: tokens of answers that have a score; the others teach nothing.
+        mask: (N,) bool: tokens that have a loss: those of answers with a score, and with `mask_truncated_completions` with an end.
         advantages: (N,) fp32.
         returns: (N,) fp32; None without a value model.
-        kl_coef: The coefficient that the rewards were made with.
+        kl_coef: The coefficient of this update's KL penalty, in the rewards or in the loss.
+        importance: What the engine's own log-probabilities say; None where it gives none.
     """
 
     scored: Scored
@@ -83,6 +90,7 @@ class Experience:
     returns: torch.Tensor | None
     kl_coef: float
     _rewards: torch.Tensor  # (rows, time), before whitening
+    importance: Importance | None = None
 
 
 def as_column(scores: list[float | None]) -> torch.Tensor:
@@ -106,24 +114,34 @@ def score_scale(scores: torch.Tensor, mode: str) -> ScoreScale:
 def make_experience(
     scored: Scored, estimator: Any, options: OnlineOptions, kl_coef: float, scale: ScoreScale
 ) -> Experience:
-    """Rewards per token, then advantages by the method's estimator, whose sums run over all processes."""
+    """Rewards per token, then advantages by the method's estimator, whose sums run over all processes.
+
+    Each `num_generations` answers in a row are a group.
+    """
     rollouts, lengths = scored.rollouts, scored.rollouts.lengths
     known = ~scored.scores.isnan()
     mask = length_mask(lengths) & known[:, None]
     scores = shaped_scores(torch.nan_to_num(scored.scores).float(), rollouts.ended, scale, options)
+    if (overlong := overlong_penalties(lengths, options)) is not None:
+        scores = scores - overlong
     logps, ref_logps = padded(scored.logps, lengths), padded(scored.ref_logps, lengths)
-    rewards = kl_penalised_rewards(scores, logps, ref_logps, mask, kl_coef, options.kl_estimator)
+    coefficient = kl_coef if options.kl_in == "reward" else 0.0
+    rewards = kl_penalised_rewards(scores, logps, ref_logps, mask, coefficient, options.kl_estimator)
     shown = whiten(rewards, mask, shift_mean=False) if options.whiten_rewards else rewards
     values = None if scored.values is None else padded(scored.values, lengths)
-    found: Advantages = estimator(RewardBatch(shown, values, mask, rollouts.prompts), options)
+    groups = torch.arange(len(lengths)) // options.num_generations
+    found: Advantages = estimator(RewardBatch(shown, values, mask, groups), options)
     returns = None if found.returns is None else flattened(found.returns, lengths)
-    return Experience(scored, flattened(mask, lengths), flattened(found.advantages, lengths), returns, kl_coef, rewards)
+    learnt = mask & rollouts.ended[:, None] if options.mask_truncated_completions else mask
+    flat, behaviour = flattened(learnt, lengths), rollouts.behaviour_logps
+    seen = None if behaviour is None else importance(scored.logps, behaviour, row_numbers(lengths), flat, options)
+    return Experience(scored, flat, flattened(found.advantages, lengths), returns, kl_coef, rewards, seen)
 
 
 def experience_sums(
     experience: Experience, repetitions: torch.Tensor, options: OnlineOptions
 ) -> dict[str, tuple[float, float]]:
-    """Name -> (sum, count) in this process, of the figures of an update's answers by TRL's names; see `docs/methods/ppo.md`."""
+    """Name -> (sum, count) in this process, of the figures of an update's answers by TRL's names; see `docs/methods/policy_gradients.md`."""
     scored, lengths = experience.scored, experience.scored.rollouts.lengths
     mask = length_mask(lengths)
     logratio = padded(scored.logps - scored.ref_logps, lengths)
@@ -132,6 +150,8 @@ def experience_sums(
     penalty = -experience.kl_coef * torch.where(
         mask, KL_ESTIMATORS[options.kl_estimator](logratio), torch.zeros_like(logratio)
     ).sum(1)
+    if options.kl_in == "loss":
+        shaped = shaped + penalty[known]  # the objective is the same wherever the penalty stands
     columns = {
         "objective/kl": logratio.sum(1),
         "objective/entropy": -padded(scored.logps, lengths).sum(1),
@@ -159,11 +179,37 @@ def experience_sums(
         for name, values in (("value/return", returns), ("value/error", error)):
             sums[name] = (float(values.sum()), float(len(values)))
             sums[f"{name}/square"] = (float(values.square().sum()), float(len(values)))
+    if options.num_generations > 1:
+        draws = scored.draws or draws_of([scored.scores], options.num_generations, 0)
+        sums |= draws.sums(options.dynamic_sampling > 0)
+    if experience.importance is not None:
+        sums |= _mismatch(experience.importance, experience.mask)
     share = 1.0 / group.size()  # a total, not a mean: the shares of all processes add up to 1
     return sums | {
         "val/num_eos_tokens": (float(scored.rollouts.ended.sum()), share),
         "episodes": (float(len(lengths)), share),
     }
+
+
+def _mismatch(found: Importance, mask: torch.Tensor) -> dict[str, tuple[float, float]]:
+    """How the engine's probabilities differ from the trainer's, over the tokens that have a loss; by TRL's names."""
+    columns = {
+        "sampling/sampling_logp_difference/mean": found.differences,
+        "sampling/importance_sampling_ratio/mean": found.ratios,
+        "sampling/importance_sampling_clipped": found.outside,
+    }
+    sums = {name: (float(values[mask].double().sum()), float(mask.sum())) for name, values in columns.items()}
+    ends = {
+        "sampling/sampling_logp_difference/max": (found.differences, max),
+        "sampling/importance_sampling_ratio/max": (found.ratios, max),
+        "sampling/importance_sampling_ratio/min": (found.ratios, min),
+    }
+    for name, (values, end) in ends.items():
+        own = [end(values[mask].tolist())] if mask.any() else []
+        known = [value for values_there in group.gather(own) for value in values_there]
+        # The same in every process: the sums over processes then have it as their mean.
+        sums[name] = (end(known), 1.0) if known else (0.0, 0.0)
+    return sums
 
 
 def _part_name(name: str) -> str:

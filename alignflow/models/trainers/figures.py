@@ -66,6 +66,7 @@ def alarm_figures(sums: Sums, heldout: str) -> dict[str, float | None]:
         "length": mean("completions/mean_length"),
         "repetition": mean("completions/repetition"),
         "entropy": mean("policy/entropy_avg"),
+        "zero_std": mean("frac_reward_zero_std"),
     }
 
 

@@ -18,6 +18,7 @@ from alignflow.models.evaluators.text_statistics import repetition
 from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient
 from alignflow.models.rewards.sources import Episode
 from alignflow.models.rollouts import Rollouts, answer_statistics, prompt_order, sample_rollouts
+from alignflow.models.trainers.dynamic_sampling import Draws, Sampled, draws_of, missing, update_of
 from alignflow.models.trainers.experience import (
     HELDOUT,
     Scored,
@@ -68,6 +69,10 @@ def train_online(  # noqa: PLR0913 (an input of the stage each)
     )
     total = total_updates(bound, len(participants.prompts))
     check_updates(total)
+    if bound.options.kl_in == "loss" and bound.options.kl_estimator == "k1" and bound.options.kl_coef:
+        run.warn(
+            "the KL penalty does not hold the policy: as a loss k1 has a gradient of mean 0; take k2 or k3, or kl_in: reward"
+        )
     training = OnlineTraining(bound, participants, run, total)
     loop = OnlineLoop(training, participants.engines, bound.options, run, total, config.logging_steps)
     metrics = loop.run_all()
@@ -90,6 +95,8 @@ class OnlineTraining:
         self.config, self.options = bound.config, bound.options
         self.kl_coef: float = self.options.kl_coef
         self.scale: ScoreScale | None = None
+        self.drawn = 0  # rounds of prompts that were taken from the stream
+        self.unfilled = False  # whether it was said that dynamic sampling did not fill an update
         self.buffer = RolloutBuffer(run)
 
     def update(self, number: int, show: bool) -> Updated:
@@ -97,6 +104,7 @@ class OnlineTraining:
         scored = self.buffer.scored(number) or self._scored(number)
         if self.scale is None:
             self.scale = score_scale(scored.scores, self.options.normalize_scores)
+        self._count_draws(number, scored.draws)
         experience = make_experience(scored, self.bound.estimator, self.options, self.kl_coef, self.scale)
         texts = scored.rollouts.texts(self.participants.policy.tokenizer)
         repetitions = as_column([repetition(text.split()) for text in texts])
@@ -125,9 +133,10 @@ class OnlineTraining:
         return Updated(figures, watched, self._samples(scored, texts) if show else [])
 
     def state(self) -> dict[str, Any]:
-        """The KL controller and the scale of the scores."""
+        """The KL controller, the scale of the scores, and how far the stream of prompts is."""
         assert self.scale is not None
-        return {"kl_coef": self.kl_coef, "scale": [self.scale.mean, self.scale.deviation]}
+        scale = [self.scale.mean, self.scale.deviation]
+        return {"kl_coef": self.kl_coef, "scale": scale, "drawn": self.drawn, "unfilled": self.unfilled}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """None."""
@@ -136,6 +145,8 @@ class OnlineTraining:
     def take_up(self, extra: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         """Go on from a state."""
         self.kl_coef, self.scale = extra["kl_coef"], ScoreScale(*extra["scale"])
+        # a state of an older alignflow has neither: it took one round for each update
+        self.drawn, self.unfilled = extra.get("drawn", len(extra["history"])), extra.get("unfilled", False)
         self.participants.generator.sync(self.participants.policy.model)
 
     def finish(self) -> None:
@@ -143,14 +154,8 @@ class OnlineTraining:
 
     def _scored(self, update: int) -> Scored:
         participants, options = self.participants, self.options
-        rollouts = self.buffer.rollouts(update)
-        if rollouts is None:
-            order = prompt_order(len(participants.prompts), update, self.bound.prompts_per_update, self.config.seed)
-            rollouts = sample_rollouts(
-                participants.generator, participants.prompts, group.share(order), update, options, self.config.seed
-            )
-            self.buffer.keep_rollouts(update, rollouts)
-        parts = self._parts(rollouts)
+        sampled, draws = self._sampled(update)
+        rollouts = sampled.rollouts
         own = answer_statistics(participants.policy, rollouts.rows, ("logps", "entropy"), options.temperature)
         scored = Scored(
             rollouts,
@@ -158,11 +163,54 @@ class OnlineTraining:
             participants.reference_logps(rollouts.rows, options.temperature),
             own["entropy"],
             participants.values(rollouts.rows),
-            as_column(participants.rewards.combine(parts)),
-            {name: as_column(scores) for name, scores in parts.items()},
+            sampled.scores,
+            sampled.parts,
+            draws,
         )
         self.buffer.keep_scored(update, scored)
         return scored
+
+    def _sampled(self, update: int) -> tuple[Sampled, Draws]:
+        """The answers of an update with their scores: one round of its prompts, or rounds until the scores of each prompt's answers differ.
+
+        What a kill took of the rounds after the first is sampled again, from the same numbers.
+        """
+        size, rounds = self.options.num_generations, list[Sampled]()
+        for number in range(self.options.dynamic_sampling + 1):
+            rollouts = self._rollouts(update, number)
+            parts = self._parts(rollouts)
+            scores = as_column(self.participants.rewards.combine(parts))
+            rounds.append(Sampled(rollouts, scores, {name: as_column(found) for name, found in parts.items()}))
+            if not self.options.dynamic_sampling or not group.anywhere(missing(rounds, size) > 0):
+                break
+        if self.options.dynamic_sampling:
+            return update_of(rounds, size)
+        return rounds[0], draws_of([rounds[0].scores], size, 0)
+
+    def _rollouts(self, update: int, number: int) -> Rollouts:
+        """The answers of one round, which takes the next prompts of the stream."""
+        found = self.buffer.rollouts(update) if number == 0 else None
+        if found is not None:
+            return found
+        prompts, place = self.participants.prompts, self.drawn + number
+        order = prompt_order(len(prompts), place, self.bound.prompts_per_update, self.config.seed)
+        rollouts = sample_rollouts(
+            self.participants.generator, prompts, group.share(order), place, self.options, self.config.seed
+        )
+        if number == 0:
+            self.buffer.keep_rollouts(update, rollouts)
+        return rollouts
+
+    def _count_draws(self, update: int, draws: Draws | None) -> None:
+        """Take in how many rounds an update took; an update that they did not fill is told once."""
+        self.drawn += int(draws.rounds) if draws else 1
+        if draws is None or self.unfilled or not group.anywhere(draws.unfilled > 0):
+            return
+        self.unfilled = True
+        self.run.warn(
+            f"update {update + 1}: {int(draws.rounds)} rounds of dynamic sampling did not fill the update; prompts whose answers all have "
+            "one score stay in it and teach nothing (dynamic_sampling/unfilled counts them in each update)"
+        )
 
     def _parts(self, rollouts: Rollouts) -> dict[str, list[float | None]]:
         """Scores by source, and those of the judge that only watches."""

@@ -18,6 +18,7 @@ from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.records import read_table
 from alignflow.data.run import Run
+from alignflow.data.update_choices import check_update
 from alignflow.models.adapters import add_adapter
 from alignflow.models.batching import EncodedRow
 from alignflow.models.engines import group
@@ -71,8 +72,8 @@ def bind(config: AlignConfig) -> Bound:
     """Look up and import everything that the config names; raises RecipeError for a wrong name or combination."""
     method = catalogue.look_up(catalogue.METHODS, config.method, "align.method")
     options: OnlineOptions = catalogue.parse_options(method, config.options, "align.options")
-    advantage = catalogue.look_up(catalogue.ADVANTAGES, options.advantage, "align.options.advantage")
-    loss = catalogue.look_up(catalogue.POLICY_LOSSES, options.policy_loss, "align.options.policy_loss")
+    check_update(options, "align.options")
+    advantage, loss = catalogue.ADVANTAGES[options.advantage], catalogue.POLICY_LOSSES[options.policy_loss]
     for wrong, field, what, do in (
         (
             config.batch_size % options.num_generations,

@@ -15,7 +15,16 @@ from alignflow.models.batching import EncodedRow
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
 from alignflow.models.in_step import passes_in_step
-from alignflow.models.losses.ppo import PolicyBatch, TokenLoss, clipped_value_loss, token_weights, total_loss
+from alignflow.models.losses.ppo import (
+    KL_ESTIMATORS,
+    PolicyBatch,
+    TokenLoss,
+    clipped_value_loss,
+    loss_denominator,
+    masked_difference,
+    token_weights,
+    total_loss,
+)
 from alignflow.models.policy import Policy
 from alignflow.models.sequences import chosen_tokens, row_numbers
 from alignflow.models.trainers.experience import Experience
@@ -26,6 +35,7 @@ SHOWN = {
     "ratio": "val/ratio",
     "ratio/square": "val/ratio/square",
     "approxkl": "policy/approxkl_avg",
+    "kl": "policy/kl_avg",
 }
 PolicyLoss = Callable[[PolicyBatch, OnlineOptions], TokenLoss]
 
@@ -115,17 +125,23 @@ def policy_step(
 ) -> float:
     """One step of the policy on a mini-batch; returns the approximate KL to the sampler that it saw before it moved."""
     policy, engine = learner.policy
-    options, rows = learner.options, experience.scored.rollouts.rows
+    options, rows, lengths = learner.options, experience.scored.rollouts.rows, experience.scored.rollouts.lengths
     mini_batch = _MiniBatch(experience, batch, options)
     which = ("logps", "entropy") if options.entropy_coefficient else ("logps",)
-    sums = dict.fromkeys(("loss", "clipfrac", "ratio", "ratio/square", "approxkl", "entropy"), 0.0)
+    with_kl = options.kl_in == "loss"
+    shown = [name for name in SHOWN if with_kl or name != "kl"]
+    sums = dict.fromkeys(("loss", "entropy", *shown), 0.0)
     for chosen, places, counts in mini_batch.passes(rows, policy.runtime.micro_batch_tokens):
         statistics = policy.token_statistics([rows[index] for index in chosen], which, temperature=options.temperature)
         weights, mask = (values[places].to(policy.device) for values in (mini_batch.weights, experience.mask))
         old_logps, advantages = (
             values[places].to(policy.device) for values in (experience.scored.logps, experience.advantages)
         )
-        found = learner.loss(PolicyBatch(statistics.logps, old_logps, advantages, mask), options)
+        owners = row_numbers(lengths[torch.tensor(chosen)]).to(policy.device)
+        found = learner.loss(PolicyBatch(statistics.logps, old_logps, advantages, mask, owners), options)
+        found = _corrected(found, experience, places)
+        if with_kl:
+            found = _with_kl(found, statistics.logps, experience, places, mask, options)
         loss = (found.loss * weights).sum()
         entropy = (statistics.values["entropy"] * weights).sum() if options.entropy_coefficient else torch.zeros(())
         share = counts / mini_batch.denominator
@@ -145,8 +161,30 @@ def policy_step(
     _check(total["loss"], engine.step(rate), "policy", tally)
     tokens = max(mini_batch.tokens, 1.0)
     tally.add({"loss/policy_avg": (total["loss"] / mini_batch.denominator, 1.0)})
-    tally.add({shown: (total[name], tokens) for name, shown in SHOWN.items()})
+    tally.add({SHOWN[name]: (total[name], tokens) for name in shown})
     return total["approxkl"] / tokens
+
+
+def _corrected(found: TokenLoss, experience: Experience, places: torch.Tensor) -> TokenLoss:
+    """The policy loss weighed by trainer's over engine's probability of what the engine drew."""
+    if experience.importance is None:
+        return found
+    return TokenLoss(found.loss * experience.importance.weights[places].to(found.loss.device), found.metrics)
+
+
+def _with_kl(
+    found: TokenLoss,
+    logps: torch.Tensor,
+    experience: Experience,
+    places: torch.Tensor,
+    mask: torch.Tensor,
+    options: OnlineOptions,
+) -> TokenLoss:
+    """The loss and the KL penalty to the reference per token, whose gradient runs through this step's log-probabilities."""
+    ref_logps = experience.scored.ref_logps[places].to(logps.device)
+    kl = KL_ESTIMATORS[options.kl_estimator](masked_difference(logps, ref_logps, mask))
+    kl = torch.where(mask, kl, torch.zeros_like(kl))
+    return TokenLoss(found.loss + experience.kl_coef * kl, {**found.metrics, "kl": kl.detach()})
 
 
 def value_step(learner: Learner, experience: Experience, batch: list[int], rate: float, tally: Tally) -> None:
@@ -207,7 +245,8 @@ class _MiniBatch:
         inside[batch] = True
         counted = experience.mask & inside[owners]
         self.weights = token_weights(counted, owners, len(self._lengths), options.aggregate)
-        found = group.sum_all({"weight": float(self.weights.double().sum()), "tokens": float(counted.sum())})
+        weight = loss_denominator(self.weights, counted, owners, len(self._lengths), options)
+        found = group.sum_all({"weight": weight, "tokens": float(counted.sum())})
         self.denominator, self.tokens = max(found["weight"], 1.0), found["tokens"]
 
     def passes(self, rows: list[EncodedRow], tokens: int) -> list[tuple[list[int], torch.Tensor, bool]]:

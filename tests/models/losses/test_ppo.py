@@ -35,6 +35,7 @@ def of_ratios(ratios, advantages, mask=None):
         torch.full_like(ratios, -1.0),
         tensor(*advantages),
         torch.ones(len(ratios)) if mask is None else mask,
+        torch.arange(len(ratios)),
     )
 
 

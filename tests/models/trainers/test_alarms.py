@@ -92,6 +92,20 @@ def test_figures_without_an_error_are_compared_as_they_are():
 
 @pytest.mark.parametrize("name", list(RULES))
 def test_an_alarm_carries_its_numbers(name):
-    late = {"kl": 99.0, "length": 99.0, "repetition": 0.9, "entropy": 0.01, "scores": 0.9, "heldout": 0.1}
+    late = {
+        "kl": 99.0,
+        "length": 99.0,
+        "repetition": 0.9,
+        "entropy": 0.01,
+        "scores": 0.9,
+        "heldout": 0.1,
+        "zero_std": 1.0,
+    }
     alarm = next(alarm for alarm in ringing(history({}, {}, late, late), OPTIONS) if alarm.name == name)
     assert alarm.text and all(math.isfinite(value) for value in alarm.figures.values())
+
+
+def test_zero_variance_rings_over_a_whole_window():
+    """Once nearly no prompt has answers of different scores; one update of a window of two says nothing."""
+    assert names({"zero_std": 1.0}) == names({}, {}) == names({"zero_std": 0.5}, {"zero_std": 1.0}) == []
+    assert names({"zero_std": 1.0}, {"zero_std": 0.9}) == ["zero_variance"]

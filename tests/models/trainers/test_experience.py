@@ -1,15 +1,21 @@
 """A PPO batch worked by hand from log-probabilities to both losses, through the functions that training calls."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 from alignflow.data.configs.online import PPOOptions
+from alignflow.data.configs.policy_gradient import DAPOOptions, GRPOOptions
 from alignflow.models.advantages import gae_advantages
 from alignflow.models.batching import EncodedRow
-from alignflow.models.losses.ppo import PolicyBatch, clip, clipped_value_loss, token_weights, total_loss
+from alignflow.models.group_advantages import grpo_advantages
+from alignflow.models.losses.ppo import KL_ESTIMATORS, PolicyBatch, clip, clipped_value_loss, token_weights, total_loss
 from alignflow.models.rewards.shaping import ScoreScale
 from alignflow.models.rollouts import Rollouts
 from alignflow.models.sequences import row_numbers
+from alignflow.models.trainers.dynamic_sampling import Draws
 from alignflow.models.trainers.experience import Scored, as_column, experience_sums, make_experience, score_scale
 from alignflow.models.trainers.figures import point, sums_of_all
 
@@ -156,3 +162,86 @@ def test_scored_answers_come_back_from_their_tensors_bit_for_bit():
     tensors, others = first.tensors(), again.tensors()
     assert tensors.keys() == others.keys()
     assert all(torch.equal(torch.nan_to_num(value), torch.nan_to_num(others[name])) for name, value in tensors.items())
+
+
+def group_of_two(scores=(2.0, 0.5), behaviour=None):
+    """The two answers of `scored`, to one prompt."""
+    first = scored(scores)
+    rollouts = replace(first.rollouts, prompts=torch.tensor([0, 0]), behaviour_logps=behaviour)
+    return replace(first, rollouts=rollouts, values=None)
+
+
+GRPO = GRPOOptions(num_generations=2, kl_coef=0.5, missing_eos_penalty=1.5, cliprange=0.2)
+
+
+def test_a_golden_grpo_group():
+    """Scores:   2, and 0.5 - 1.5 = -1 for the answer that was cut; mean 0.5, deviations +-1.5, sample deviation sqrt(4.5).
+    Advantages:  +-1.5 / (sqrt(4.5) + 1e-4) = +-a on every token; the KL is not in the score.
+    Policy:      ratios 1.5, 0.5, 1 | 0.5, 1.5: -1.2a, -0.5a, -a | 0.8a, 1.5a.
+    KL k3:       the policy moved, so its log-ratios are 0.5 + ln 1.5, -ln 2, -0.5 | -ln 2, 1 + ln 1.5.
+    Loss:        mean over answers of token means: (-2.7a / 3 + 2.3a / 2) / 2 = 0.125a, and half of the k3s' mean likewise."""
+    experience = make_experience(group_of_two(), grpo_advantages, GRPO, GRPO.kl_coef, ScoreScale())
+    close(experience._rewards, [[0.0, 0.0, 2.0], [0.0, -1.0, 0.0]])
+    a = 1.5 / (4.5**0.5 + 1e-4)
+    close(experience.advantages, [a, a, a, -a, -a])
+    assert experience.returns is None
+
+    ratios = torch.tensor([1.5, 0.5, 1.0, 0.5, 1.5])
+    old, ref = group_of_two().logps, group_of_two().ref_logps
+    owners = row_numbers(torch.tensor([3, 2]))
+    found = clip(PolicyBatch(old + ratios.log(), old, experience.advantages, experience.mask, owners), GRPO)
+    weights = token_weights(experience.mask, owners, 2, GRPO.aggregate)
+    close((found.loss * weights).sum() / weights.sum(), 0.125 * a)
+    up, down = math.log(1.5), math.log(2)
+    logratios = [0.5 + up, -down, -0.5, -down, 1 + up]
+    k3 = [math.exp(-value) - 1 + value for value in logratios]
+    kl = KL_ESTIMATORS["k3"](old + ratios.log() - ref)
+    close(kl, k3)
+    close((kl * weights).sum() / weights.sum(), (sum(k3[:3]) / 3 + sum(k3[3:]) / 2) / 2)
+
+
+def test_the_figures_of_a_group():
+    """The objective has the KL wherever it stands: k3 of 0.5, 0, -0.5 and 0, 1, half of it; scores as they came."""
+    experience = make_experience(group_of_two(), grpo_advantages, GRPO, GRPO.kl_coef, ScoreScale())
+    found = point(sums_of_all(experience_sums(experience, as_column([0.0, 0.0]), GRPO)))
+    k3 = math.exp(-0.5) + math.exp(0.5) - 2 + math.exp(-1)
+    assert found["objective/non_score_reward"] == pytest.approx(-0.5 * k3 / 2, abs=1e-6)
+    assert found["objective/rlhf_reward"] == pytest.approx(0.5 - 0.5 * k3 / 2, abs=1e-6)
+    assert found["frac_reward_zero_std"] == 0.0 and "sampling/importance_sampling_ratio/mean" not in found
+
+
+def test_truncated_answers_may_give_no_loss_and_stay_in_the_baseline():
+    options = GRPO.model_copy(update={"mask_truncated_completions": True})
+    experience = make_experience(group_of_two(), grpo_advantages, options, 0.0, ScoreScale())
+    assert experience.mask.tolist() == [True, True, True, False, False]
+    close(experience.advantages[:3], torch.full((3,), 1.5 / (4.5**0.5 + 1e-4)))
+
+
+def test_the_soft_punishment_of_long_answers():
+    """Of 4 tokens the last half: 3 of 4 tokens lose half of the penalty, 2 nothing."""
+    options = DAPOOptions(num_generations=2, response_length=4, overlong_buffer=0.5, overlong_penalty=0.6)
+    experience = make_experience(group_of_two(), grpo_advantages, options, 0.0, ScoreScale())
+    close(experience._rewards.sum(1), [2.0 - 0.3, 0.5])
+
+
+def test_where_the_engine_says_its_own_log_probabilities_the_mismatch_is_shown():
+    """Differences ln 2, 0, 0 | 0, -ln 4: ratios 2, 1, 1, 1, 0.25."""
+    behaviour = torch.tensor([-1.0 - math.log(2), -1.0, -1.0, -2.0, -1.0 + math.log(4)])
+    options = GRPO.model_copy(update={"importance_sampling_clip_max": 1.5})
+    experience = make_experience(group_of_two(behaviour=behaviour), grpo_advantages, options, 0.5, ScoreScale())
+    close(experience.importance.weights, [1.5, 1.0, 1.0, 1.0, 0.25])
+    found = point(sums_of_all(experience_sums(experience, as_column([0.0, 0.0]), options)))
+    wanted = {
+        "sampling_logp_difference/mean": (math.log(2) + math.log(4)) / 5,
+        "sampling_logp_difference/max": math.log(4),
+        "importance_sampling_ratio/min": 0.25,
+        "importance_sampling_ratio/mean": 5.25 / 5,
+        "importance_sampling_ratio/max": 2.0,
+        "importance_sampling_clipped": 0.2,
+    }
+    assert {name: found[f"sampling/{name}"] for name in wanted} == pytest.approx(wanted, abs=1e-6)
+
+
+def test_draws_come_back_with_the_answers():
+    first = replace(scored(), draws=Draws(2, 4, 1, 0, 3.5, 4))
+    assert Scored.from_tensors(first.tensors(), ["reward_model"]).draws == first.draws

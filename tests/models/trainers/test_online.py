@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from alignflow.data.run import Run, Runtime
 from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.policy import load_policy
 from alignflow.models.rewards.sources import WeightedRewards
+from alignflow.models.rollouts import answer_statistics
 from alignflow.models.trainers import online, online_loop, participants, update
 from alignflow.models.trainers.align import align
 from alignflow.models.trainers.reward import train_reward
@@ -29,6 +32,12 @@ def sometimes(prompt, completion, row):
     if len(completion) % 2:
         raise ValueError("odd")
     return 1.0
+
+def always(prompt, completion, row):
+    return 1.0
+
+def odd(prompt, completion, row):
+    return float(completion.count("a") > 0)
 
 def never(prompt, completion, row):
     return None
@@ -376,6 +385,7 @@ def test_samples_stand_beside_the_artifact(new_run, tiny_checkpoint, data):
         ({"advantage": "gea"}, "unknown name 'gea'"),
         ({"num_mini_batches": 13}, "13 mini-batches of 12"),
         ({"num_generations": 5}, "no multiple of 5"),
+        ({"advantage": "grpo"}, "there is one"),
         ({"response_length": 64}, "no room for a prompt"),
     ],
 )
@@ -394,3 +404,96 @@ def test_prompts_that_are_too_long_are_left_out_and_counted(new_run, tiny_checkp
     with pytest.raises(TrainingError, match="no prompts"):
         train(ppo().model_copy(update={"max_length": 7}), run, tiny_checkpoint, data)
     assert "12 prompts are over 1 tokens" in run.warnings[0]
+
+
+def group_method(method, steps=2, **options):
+    """A policy-gradient method in groups of two."""
+    chosen = {
+        "response_length": 6,
+        "num_generations": 2,
+        "rewards": [function("letters")],
+        "samples": 0,
+        **options,
+    }
+    return AlignConfig(
+        method=method,
+        learning_rate=3e-3,
+        max_steps=steps,
+        batch_size=12,
+        max_length=64,
+        logging_steps=1,
+        options=chosen,
+    )
+
+
+def test_a_group_method_has_no_value_model_and_its_kl_in_the_loss(new_run, tiny_checkpoint, data):
+    run = new_run()
+    train(group_method("grpo"), run, tiny_checkpoint, data)
+    first, second = lines(run)
+    assert first["frac_reward_zero_std"] < 1 and first["policy/kl_avg"] == pytest.approx(0, abs=1e-6)
+    assert second["policy/kl_avg"] > 0 and "loss/value_avg" not in first
+    assert first["val/ratio"] == pytest.approx(1, abs=1e-5)
+
+
+def test_without_rounds_prompts_that_teach_nothing_stay_and_leave_the_weights_as_they_are(
+    new_run, tiny_checkpoint, data
+):
+    """All answers score 1: every group is even, and no gradient comes of it."""
+    run = new_run()
+    options = {"rewards": [function("always")], "kl_coef": 0.0, "alarms": {"window": 2}}
+    train(group_method("grpo", **options), run, tiny_checkpoint, data)
+    assert [point["frac_reward_zero_std"] for point in lines(run)] == [1, 1]
+    assert [alarm["alarm"] for alarm in lines(run, "alarms")] == ["zero_variance"]
+    policy, start = (load_policy(path, Runtime()).model.state_dict() for path in (run.out, tiny_checkpoint))
+    assert all(torch.equal(value, start[name]) for name, value in policy.items())
+
+
+def test_dynamic_sampling_takes_further_prompts_and_survives_a_kill_bit_for_bit(
+    new_run, tiny_checkpoint, data, monkeypatch
+):
+    """The reward differs for few answers, so that one round does not fill an update; a kill falls into the second round of the second."""
+    config = group_method("dapo", 3, dynamic_sampling=2, rewards=[function("odd")], overlong_buffer=0.0)
+    whole = new_run("whole")
+    train(config, whole, tiny_checkpoint, data)
+    points = lines(whole)
+    assert max(point["dynamic_sampling/rounds"] for point in points) > 1
+    taken = [update for update, point in enumerate(points) if point["dynamic_sampling/unfilled"]]
+    assert sum("did not fill the update" in text for text in whole.warnings) == (1 if taken else 0)
+    rounds = int(points[0]["dynamic_sampling/rounds"])
+    nth_call(TransformersGenerator, "generate", rounds + 2, monkeypatch)
+    with pytest.raises(Killed):
+        train(config, new_run("killed"), tiny_checkpoint, data)
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(str(new_run("whole").out.parents[1] / "code"))
+    run = new_run("killed")
+    train(config, run, tiny_checkpoint, data)
+    assert digests(whole.out) == digests(run.out) and lines(whole) == lines(run)
+
+
+def test_an_engine_that_drew_otherwise_is_corrected_and_shown(new_run, tiny_checkpoint, data, monkeypatch):
+    """The engine says log-probabilities that are half a nat lower than the trainer's: every ratio is exp 0.5."""
+
+    def drawn(*arguments, real=online.sample_rollouts):
+        found = real(*arguments)
+        logps = answer_statistics(policy, found.rows, ("logps",), 1.0)["logps"]
+        return replace(found, behaviour_logps=logps - 0.5)
+
+    policy = load_policy(tiny_checkpoint, Runtime())
+    losses = {}
+    for name, options in (("plain", {"importance_sampling_correction": False}), ("corrected", {})):
+        monkeypatch.setattr(online, "sample_rollouts", drawn)
+        run = new_run(name)
+        train(group_method("dr_grpo", 1, **options), run, tiny_checkpoint, data)
+        monkeypatch.undo()
+        monkeypatch.syspath_prepend(str(run.out.parents[1] / "code"))
+        (point,) = lines(run)
+        assert point["sampling/sampling_logp_difference/mean"] == pytest.approx(0.5, abs=1e-3)
+        assert point["sampling/importance_sampling_ratio/max"] == pytest.approx(math.exp(0.5), abs=1e-2)
+        losses[name] = point["policy/grad_norm"]
+    assert losses["corrected"] == pytest.approx(math.exp(0.5) * losses["plain"], rel=1e-3)
+
+
+def test_k1_as_a_loss_is_told(new_run, tiny_checkpoint, data):
+    run = new_run()
+    train(group_method("grpo", 1, kl_estimator="k1"), run, tiny_checkpoint, data)
+    assert any("gradient of mean 0" in warning for warning in run.warnings)

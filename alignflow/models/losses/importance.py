@@ -1,0 +1,60 @@
+"""Weights that correct for answers which another engine drew: the trainer's probability over the engine's, within bounds.
+
+Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training" (truncated importance sampling); the modes are
+those of TRL's GRPOConfig.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from alignflow.data.configs.online import OnlineOptions
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What an engine's log-probabilities say, per token (N,).
+
+    Attributes:
+        differences: |trainer's less engine's log-probability|, nats; 0 outside of the mask.
+        ratios: Trainer's over engine's probability, of the token or of its whole answer, before any bound; 1 outside of the mask.
+        weights: What the policy loss is multiplied by; 1 everywhere where the correction is off.
+        outside: bool: the ratio is beyond a bound.
+    """
+
+    differences: torch.Tensor
+    ratios: torch.Tensor
+    weights: torch.Tensor
+    outside: torch.Tensor
+
+
+def importance(
+    logps: torch.Tensor, behaviour_logps: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor, options: OnlineOptions
+) -> Importance:
+    """The ratios exp(logps - behaviour_logps), and the weights by `importance_sampling_mode`.
+
+    `token_*`: the ratio of each token. `sequence_*`: that of the answer, the exponential of the sum. `*_truncate`: held at the bounds.
+    `*_mask`: 0 where it is outside of them.
+
+    Args:
+        logps: (N,) fp32, by the policy that sampled, as training computes them.
+        behaviour_logps: (N,) fp32, as the engine drew the tokens.
+        rows: (N,) int64: the answer of each token.
+        mask: (N,) bool: tokens that count.
+    """
+    zero = torch.zeros_like(logps)
+    logratios = torch.where(mask, logps - behaviour_logps, zero)
+    level, action = options.importance_sampling_mode.split("_")
+    answered = logratios
+    if level == "sequence":
+        count = int(rows.max()) + 1 if len(rows) else 0
+        answered = logratios.new_zeros(count).index_add(0, rows, logratios)[rows]
+    ratios = torch.where(mask, answered.exp(), torch.ones_like(zero))
+    low, high = options.importance_sampling_clip_min or 0.0, options.importance_sampling_clip_max
+    outside = (ratios < low) | (ratios > high)
+    weights = ratios.clamp(low, high) if action == "truncate" else torch.where(outside, zero, ratios)
+    if not options.importance_sampling_correction:
+        weights, outside = torch.ones_like(zero), torch.zeros_like(outside)
+    return Importance(logratios.abs(), ratios, weights, outside & mask)
