@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from alignflow.models.engines import group
 from alignflow.models.evaluators.text_statistics import repetition
 from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient
 from alignflow.models.rewards.sources import Episode
-from alignflow.models.rollouts import Rollouts, answer_statistics, prompt_order, sample_rollouts
+from alignflow.models.rollouts import Rollouts, answer_statistics
 from alignflow.models.trainers.alarms import ringing
 from alignflow.models.trainers.event_files import EventFiles
 from alignflow.models.trainers.experience import (
@@ -31,6 +32,7 @@ from alignflow.models.trainers.fit import learning_rate
 from alignflow.models.trainers.kept_lines import KeptLines
 from alignflow.models.trainers.participants import Bound, Participants, bind, load_participants, total_updates
 from alignflow.models.trainers.rollout_buffer import RolloutBuffer
+from alignflow.models.trainers.rollout_source import RolloutSource
 from alignflow.models.trainers.saved_state import SavedStates
 from alignflow.models.trainers.update import Rates, take_steps
 
@@ -96,6 +98,15 @@ class OnlineTraining:
         self.history: list[dict[str, float | None]] = []
         self.rings: list[str] = []  # alarms whose condition held at the last update
         self.alarms: list[dict[str, Any]] = []  # those that were told, as their lines say it
+        self.source = RolloutSource(
+            participants.generator,
+            participants.prompts,
+            self.options,
+            per_update=bound.prompts_per_update,
+            seed=self.config.seed,
+            total=total,
+            run=run,
+        )
         self.files = {name: KeptLines(run, name) for name in ("curves", "samples", "alarms")}
 
     def run_all(self) -> dict[str, float | None]:
@@ -109,12 +120,13 @@ class OnlineTraining:
             return self._updates(start, states, good)
 
     def _updates(self, start: int, states: SavedStates, good: SavedStates) -> dict[str, float | None]:
-        buffer = RolloutBuffer(self.run)
+        buffer = self.source.buffer
         stops, last = self.options.on_alarm == "stop", {}
         if stops and start == 0:
             good.save(0, {"policy": self.participants.engines["policy"]})
         for update in range(start, self.total):
             last = self._update(update, buffer)
+            self.source.settle()
             if stops and self.rings:
                 return self._stop(update, good, last)
             if stops:
@@ -124,7 +136,8 @@ class OnlineTraining:
         return self._metrics(last, self.total)
 
     def _update(self, update: int, buffer: RolloutBuffer) -> dict[str, float]:
-        scored = buffer.scored(update) or self._scored(update, buffer)
+        rollouts = self.source.rollouts(update)
+        scored = buffer.scored(update) or self._scored(update, rollouts, buffer)
         if self.scale is None:
             self.scale = score_scale(scored.scores, self.options.normalize_scores)
         experience = make_experience(scored, self.bound.estimator, self.options, self.kl_coef, self.scale)
@@ -142,7 +155,7 @@ class OnlineTraining:
         self.participants.generator.sync(self.participants.policy.model)
         tokens = sum(len(row) for row in scored.rollouts.rows)
         self.run.count_tokens(tokens * self.options.num_ppo_epochs + int(scored.rollouts.lengths.sum()))
-        figures = self._record(update, sums, rates)
+        figures = self._record(update, sums, rates, scored.rollouts.figures)
         self._show_samples(update, scored, texts)
         self._ring(update, alarm_figures(sums, f"objective/{HELDOUT}"))
         if self.options.adaptive_kl:
@@ -155,15 +168,8 @@ class OnlineTraining:
             )
         return figures
 
-    def _scored(self, update: int, buffer: RolloutBuffer) -> Scored:
+    def _scored(self, update: int, rollouts: Rollouts, buffer: RolloutBuffer) -> Scored:
         participants, options = self.participants, self.options
-        rollouts = buffer.rollouts(update)
-        if rollouts is None:
-            order = prompt_order(len(participants.prompts), update, self.bound.prompts_per_update, self.config.seed)
-            rollouts = sample_rollouts(
-                participants.generator, participants.prompts, group.share(order), update, options, self.config.seed
-            )
-            buffer.keep_rollouts(update, rollouts)
         parts = self._parts(rollouts)
         own = answer_statistics(participants.policy, rollouts.rows, ("logps", "entropy"), options.temperature)
         scored = Scored(
@@ -195,10 +201,13 @@ class OnlineTraining:
         rate = None if warming else learning_rate(update, self.total, self.config)
         return Rates(rate, learning_rate(update, self.total, self.bound.value_config))
 
-    def _record(self, update: int, sums: dict[str, tuple[float, float]], rates: Rates) -> dict[str, float]:
+    def _record(
+        self, update: int, sums: dict[str, tuple[float, float]], rates: Rates, sampling: Mapping[str, float]
+    ) -> dict[str, float]:
         """The figures of an update; a point of the curves where one is due."""
         figures = {
             **point(sums),
+            **sampling,
             "objective/kl_coef": self.kl_coef,
             "lr": rates.policy or 0.0,
             "value/lr": rates.value,

@@ -14,7 +14,7 @@ from alignflow.data.run import Run, Runtime
 from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.policy import load_policy
 from alignflow.models.rewards.sources import WeightedRewards
-from alignflow.models.trainers import online, participants, update
+from alignflow.models.trainers import online, participants, rollout_source, update
 from alignflow.models.trainers.align import align
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
@@ -232,7 +232,9 @@ def test_a_kill_in_any_phase_ends_with_the_bytes_of_an_undisturbed_run(
     assert not list(new_run().out.iterdir())
     sampled = []
     monkeypatch.setattr(
-        online, "sample_rollouts", lambda *a, real=online.sample_rollouts: sampled.append(a[3]) or real(*a)
+        rollout_source,
+        "sample_rollouts",
+        lambda *a, real=rollout_source.sample_rollouts, **named: sampled.append(a[3]) or real(*a, **named),
     )
     run = new_run(engine=engine)
     train(ppo(**FULL), run, tiny_checkpoint, data, "demonstrations")
