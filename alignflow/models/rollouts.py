@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 import contextlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,6 @@ from alignflow.models.generation.base import Generation, Generator, Sampling, ro
 from alignflow.models.generation.live import LiveSampler
 from alignflow.models.in_step import passes_in_step
 from alignflow.models.policy import Policy
-
 
 FIGURE = "figure/"  # before the name of a figure among tensors
 
@@ -76,16 +75,20 @@ class Rollouts:
         """Everything as tensors, for a state on disk."""
         own = {} if self.behaviour_logps is None else {"behaviour_logps": self.behaviour_logps}
         shown = {f"{FIGURE}{name}": torch.tensor([value], dtype=torch.float64) for name, value in self.figures.items()}
-        return own | shown | {
-            "prompts": self.prompts,
-            "ended": self.ended,
-            "lengths": self.lengths,
-            "prompt_lengths": torch.tensor([len(row.prompt_ids) for row in self.rows], dtype=torch.long),
-            "prompt_ids": torch.tensor([token for row in self.rows for token in row.prompt_ids], dtype=torch.long),
-            "completion_ids": torch.tensor(
-                [token for row in self.rows for token in row.completion_ids], dtype=torch.long
-            ),
-        }
+        return (
+            own
+            | shown
+            | {
+                "prompts": self.prompts,
+                "ended": self.ended,
+                "lengths": self.lengths,
+                "prompt_lengths": torch.tensor([len(row.prompt_ids) for row in self.rows], dtype=torch.long),
+                "prompt_ids": torch.tensor([token for row in self.rows for token in row.prompt_ids], dtype=torch.long),
+                "completion_ids": torch.tensor(
+                    [token for row in self.rows for token in row.completion_ids], dtype=torch.long
+                ),
+            }
+        )
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, torch.Tensor]) -> Rollouts:

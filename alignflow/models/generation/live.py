@@ -141,7 +141,8 @@ class LiveSampler:
         found = forced_logps(engine, [row.prompt_ids for row in rows], [row.completion_ids for row in rows])
         agreement = compared([value for row in found for value in row], logps)
         everyone = [
-            Agreement(**each) for each in group.gather({name: getattr(agreement, name) for name in ("tokens", "mean", "most", "worst")})
+            Agreement(**each)
+            for each in group.gather({name: getattr(agreement, name) for name in ("tokens", "mean", "most", "worst")})
         ]
         worst = max(everyone, key=lambda each: each.most)
         precision = self._policy.runtime.precision

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
 from typing import Any
 
 from alignflow.data.errors import ModelError
@@ -109,9 +108,7 @@ def compared(found: Sequence[float], wanted: Sequence[float]) -> Agreement:
     differences = [
         abs(mine - theirs) if math.isfinite(mine) else math.inf for mine, theirs in zip(found, wanted, strict=True)
     ]
-    worst = max(
-        difference / max(1.0, -theirs / USUAL) for difference, theirs in zip(differences, wanted, strict=True)
-    )
+    worst = max(difference / max(1.0, -theirs / USUAL) for difference, theirs in zip(differences, wanted, strict=True))
     return Agreement(len(differences), math.fsum(differences) / len(differences), max(differences), worst)
 
 

@@ -179,6 +179,8 @@ class VLLMGenerator:
             os.environ, self._runtime.threads, eager=engine["enforce_eager"] and self._runtime.device == "cpu"
         )
         code = [file_digest(CHILD), file_digest(CHILD.parents[2] / "data" / "wire.py")]
+        if self._private and self._runtime.device == "cuda" and self._runtime.world_size > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = _own_gpu(environment.get("CUDA_VISIBLE_DEVICES", ""))
         gpus = environment.get("CUDA_VISIBLE_DEVICES", "")  # threads and places are whoever's who starts it
         who = [this_host().id, loaded.digest, str(python), engine, gpus, code, self._private]
         name = text_digest(canonical_json(who))[:20]
@@ -268,6 +270,12 @@ class VLLMGenerator:
             where="generator",
             do=f"{advice}; the end of its log ({self._lease.log}):\n{tail(self._plan().name)}",
         )
+
+
+def _own_gpu(visible: str) -> str:
+    """The GPU of this process of several, as CUDA_VISIBLE_DEVICES names it."""
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    return visible.split(",")[number] if visible else str(number)
 
 
 class _Unchecked(VLLMGenerator):

@@ -12,7 +12,6 @@ from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
 from alignflow.models.adapters import save_model
 from alignflow.models.checkpoints import licences_of
-from alignflow.models.engines import group
 from alignflow.models.evaluators.text_statistics import repetition
 from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient
 from alignflow.models.rewards.sources import Episode
@@ -126,7 +125,6 @@ class OnlineTraining:
             good.save(0, {"policy": self.participants.engines["policy"]})
         for update in range(start, self.total):
             last = self._update(update, buffer)
-            self.source.settle()
             if stops and self.rings:
                 return self._stop(update, good, last)
             if stops:
@@ -166,6 +164,7 @@ class OnlineTraining:
                 int(sums["episodes"][0]),
                 self.options.kl_horizon,
             )
+        self.source.settle()
         return figures
 
     def _scored(self, update: int, rollouts: Rollouts, buffer: RolloutBuffer) -> Scored:

@@ -62,20 +62,22 @@ class RolloutsAhead:
 
     def __init__(self, run: Run):
         self._states = SavedStates(run.work / "rollouts-ahead", note=run.note)
-        self._held: dict[int, Rollouts] = {}
+        self._held: dict[int, tuple[int, Rollouts]] = {}  # update -> place in the stream of prompts, answers
         newest = self._states.restore({}, lambda extra: extra["processes"] == group.size())
         if newest is not None:  # the one before it too, in case that training has to go back by a state
             before = self._states.restore({}, lambda extra: extra["update"] == newest.extra["update"] - 1)
             for found in (newest, before):
                 if found is not None and found.tensors:
-                    self._held[found.extra["update"]] = Rollouts.from_tensors(found.tensors)
+                    self._held[found.extra["update"]] = found.extra["place"], Rollouts.from_tensors(found.tensors)
 
-    def rollouts(self, update: int) -> Rollouts | None:
-        """The answers of an update; None where there are none."""
-        return self._held.get(update)
+    def rollouts(self, update: int, place: int) -> Rollouts | None:
+        """The answers of an update to the prompts of a place in the stream; None where there are none."""
+        known, rollouts = self._held.get(update, (None, None))
+        return rollouts if known == place else None
 
-    def keep(self, update: int, rollouts: Rollouts) -> None:
+    def keep(self, update: int, place: int, rollouts: Rollouts) -> None:
         """Commit answers, and forget those of updates that are done."""
-        self._states.save(update, {}, {"update": update, "processes": group.size()}, rollouts.tensors())
-        self._held = {update - 1: self._held[update - 1]} if update - 1 in self._held else {}
-        self._held[update] = rollouts
+        extra = {"update": update, "place": place, "processes": group.size()}
+        self._states.save(update, {}, extra, rollouts.tensors())
+        self._held = {known: held for known, held in self._held.items() if known == update - 1}
+        self._held[update] = place, rollouts

@@ -50,50 +50,57 @@ class RolloutSource:
         self._sampler, self._prompts, self._options, self._run = sampler, prompts, options, run
         self._per_update, self._seed, self._total = per_update, seed, total
         self._kept = RolloutsAhead(run) if options.rollout_ahead else None
-        self._drawing: tuple[int, _Drawing] | None = None
+        self._drawing: tuple[int, int, _Drawing] | None = None
 
-    def rollouts(self, update: int) -> Rollouts:
+    def rollouts(self, update: int, place: int | None = None) -> Rollouts:
         """The answers of an update, on disk when this returns; those of the next one are begun where they are drawn ahead.
+
+        `place`: which stretch of the stream of prompts they answer; empty: the update's number, as where each takes one.
 
         Raises:
             TrainingError: the engine that samples does not compute what the trainer does.
         """
+        place = update if place is None else place
         found = self.buffer.rollouts(update)
         if found is None:
-            found = (self._kept and self._kept.rollouts(update)) or self._late(update)
+            found = (self._kept and self._kept.rollouts(update, place)) or self._late(update, place)
             self.buffer.keep_rollouts(update, found)
         if self._kept is not None and update + 1 < self._total:
-            self._begin(update + 1)
+            self._begin(update + 1, place + 1)
         return found
+
+    def more(self, place: int) -> Rollouts:
+        """Further answers for an update, for the prompts of another stretch; not kept."""
+        return self._sampled(place, 0)
 
     def settle(self) -> None:
         """Have what is drawn ahead on disk; call it before the state after the update is saved."""
         if self._drawing is not None and self._kept is not None:
-            update, drawing = self._drawing
+            update, place, drawing = self._drawing
             self._drawing = None
-            self._kept.keep(update, drawing.result())
+            self._kept.keep(update, place, drawing.result())
 
-    def _late(self, update: int) -> Rollouts:
+    def _late(self, update: int, place: int) -> Rollouts:
         if self._kept is not None and update:
             self._run.warn(
-                f"answers of update {update + 1} that were drawn ahead are not there, or those of another number of processes: "
-                "they are drawn by the present weights"
+                f"answers of update {update + 1} that were drawn ahead are not there, or those of other prompts or another number of "
+                "processes: they are drawn by the present weights"
             )
-        return self._sampled(update, 0)
+        return self._sampled(place, 0)
 
-    def _begin(self, update: int) -> None:
+    def _begin(self, update: int, place: int) -> None:
         assert self._kept is not None
-        if self._kept.rollouts(update) is not None:  # a killed run drew them
+        if self._kept.rollouts(update, place) is not None:  # a killed run drew them
             return
-        self._drawing = update, _Drawing(lambda: self._sampled(update, 1), self._sampler)
+        self._drawing = update, place, _Drawing(lambda: self._sampled(place, 1), self._sampler)
 
-    def _sampled(self, update: int, staleness: int) -> Rollouts:
-        order = prompt_order(len(self._prompts), update, self._per_update, self._seed)
+    def _sampled(self, place: int, staleness: int) -> Rollouts:
+        order = prompt_order(len(self._prompts), place, self._per_update, self._seed)
         found = sample_rollouts(
             self._sampler,
             self._prompts,
             group.share(order),
-            update,
+            place,
             self._options,
             self._seed,
             keep_logps=staleness > 0,

@@ -244,6 +244,24 @@ def test_a_kill_in_any_phase_ends_with_the_bytes_of_an_undisturbed_run(
     assert sampled == ([1, 2] if phase == "rollout" else [2]), "answers that were sampled are not sampled again"
 
 
+AHEAD = {"rollout ahead": (TransformersGenerator, "generate", 3), "saving ahead": (SavedStates, "save", 6)}
+"""Calls of a run that draws answers of the next update ahead; a save each of sampled, scored, ahead, and the state."""
+
+
+@pytest.mark.parametrize("phase", [*AHEAD, "first policy step"])
+def test_a_run_that_draws_ahead_ends_with_the_same_bytes_after_a_kill(
+    phase, new_run, tiny_checkpoint, data, monkeypatch
+):
+    whole, run = new_run("whole"), new_run("killed")
+    train(ppo(rollout_ahead=1), whole, tiny_checkpoint, data)
+    assert [point["sampling/staleness"] for point in lines(whole)] == [0.0, 1.0, 1.0]
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        nth_call(*{**PHASES, **AHEAD}[phase], dying)
+        train(ppo(rollout_ahead=1), run, tiny_checkpoint, data)
+    train(ppo(rollout_ahead=1), new_run("killed"), tiny_checkpoint, data)
+    assert digests(whole.out) == digests(run.out) and lines(whole) == lines(run)
+
+
 def test_small_micro_batches_change_results_by_rounding_only(new_run, tiny_checkpoint, data):
     points = []
     for tokens in (8192, 64):
