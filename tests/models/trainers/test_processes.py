@@ -20,7 +20,7 @@ from alignflow.models.advantages import whiten
 from alignflow.models.sequences import length_mask
 from alignflow.models.trainers.align import align
 
-pytestmark = pytest.mark.system  # two processes that load DeepSpeed
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]  # two processes that load DeepSpeed
 
 CONFIG = AlignConfig(
     method="ppo",
@@ -112,7 +112,7 @@ def in_two_processes(root, script, *arguments):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
