@@ -23,7 +23,7 @@ from alignflow.data.errors import ModelError
 from alignflow.data.run import write_json
 from alignflow.models.checkpoints import save_checkpoint, save_tokenizer, write_card
 from alignflow.models.engines import group
-from alignflow.models.engines.partitioned import gathered
+from alignflow.models.engines.partitioned import gathered, is_partitioned
 from alignflow.models.loading import load_whole
 
 HEADS = ("score",)  # of a reward model: trained in full beside the adapter, since the base has none
@@ -151,9 +151,18 @@ class _TrainingDropout(torch.nn.Dropout):
         return torch.nn.functional.dropout(input, self.p, torch.is_grad_enabled())
 
 
-def add_adapter(holder: Holder, config: TrainingConfig, base: Path) -> None:
-    """Give a trainable model that was loaded from `base` the adapter that the config asks for, if any."""
+def add_adapter(holder: Holder, config: TrainingConfig, base: Path, in_parts: bool = False) -> None:
+    """Give a trainable model that was loaded from `base` the adapter that the config asks for, if any.
+
+    `in_parts`: whether the model may be shared out (ZeRO 3): tested for policies that sample while they train, with no head that learns in full.
+    """
     if config.lora is not None:
+        if not in_parts and any(is_partitioned(parameter) for parameter in holder.model.parameters()):
+            raise ModelError(
+                "LoRA and ZeRO stage 3 do not go together in this stage",
+                where="engine.zero_stage",
+                do="set it to 1 or 2; an adapter is small",
+            )
         holder.adapter = Adapter(holder.model, config.lora, base, config.seed)
 
 

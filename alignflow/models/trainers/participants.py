@@ -175,7 +175,7 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
     group.join(runtime)
     stack = ExitStack()
     policy = load_policy(path, runtime, trainable=True)
-    add_adapter(policy, bound.config, path)
+    add_adapter(policy, bound.config, path, in_parts=True)
     own_reference = policy.adapter is not None and paths["reference"] in (None, path)
     engines: dict[str, Engine] = {
         "policy": stack.enter_context(closing(make_engine(policy.model, bound.config, runtime)))
