@@ -70,6 +70,7 @@ def test_stages_share_one_process_which_ends_with_the_run_also_when_that_is_kill
 UPDATES, BATCH = 3, 8
 
 
+@pytest.mark.timeout(1800)
 def test_ppo_samples_with_vllm_is_probed_at_each_update_and_goes_on_after_a_kill(empty, recipe):
     """The engine that takes the killed one's place gets the restored weights, and answers that were sampled are not sampled again."""
     needed_vllm()
