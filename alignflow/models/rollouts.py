@@ -145,7 +145,7 @@ def _shuffled(count: int, seed: int) -> list[int]:
 
 
 def sample_rollouts(  # noqa: PLR0913 (what an answer depends on)
-    generator: Generator,
+    generator: Generator | LiveSampler,
     prompts: Prompts,
     chosen: Sequence[tuple[int, int]],
     update: int,
