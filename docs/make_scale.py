@@ -139,7 +139,7 @@ SECTIONS: Sequence[tuple[str, str, Callable[[ModelShape, int | None, Place], Nee
         "A policy and a value model that learn, a frozen reference and a frozen reward model, all of one size. With LoRA the policy's base is\n"
         "the reference, and the value model learns in full all the same. "
         f"{ROLLOUT.rows} answers of {ROLLOUT.new_tokens} tokens to prompts of {ROLLOUT.prompt_length} are sampled at a\n"
-        "time with the policy's own weights. ZeRO 3 is refused for methods that sample, for now: its columns say what it would take.",
+        "time with the policy's own weights, which under ZeRO 3 are whole in each process then.",
         ppo,
     ),
 )

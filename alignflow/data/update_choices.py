@@ -38,6 +38,11 @@ def _faults(options: OnlineOptions, where: str) -> Iterator[tuple[str, str, str]
         yield "whiten_rewards", what, "leave it out; whiten_advantages is over the update too"
     if options.dynamic_sampling and options.num_generations < 2:
         yield "dynamic_sampling", "a prompt with one answer has no two scores", "set num_generations to 2 or more"
+    if options.dynamic_sampling and options.rollout_ahead:
+        what = (
+            "how many prompts an update takes is not known before its answers are scored, so none can be sampled ahead"
+        )
+        yield "rollout_ahead", what, "set it to 0, or dynamic_sampling to 0"
     unread = [name for name in LOSS_OPTIONS if name in options.model_fields_set and name not in loss.reads]
     if unread:
         yield unread[0], f"the policy loss {options.policy_loss} does not read it", "leave it out"

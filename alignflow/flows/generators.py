@@ -11,6 +11,7 @@ from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, SampleConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.revising import ReviseConfig
+from alignflow.data.configs.rollouts import RolloutOptions
 from alignflow.data.configs.server import ServerOptions
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
@@ -102,6 +103,8 @@ def _chosen(config: Config, choose: Choice) -> Config:
 def _of_role(config: BaseModel, own: GeneratorConfig | None, choose: Choice) -> GeneratorConfig | None:
     if isinstance(config, SampleConfig | ReviseConfig):
         return choose(own)
+    if isinstance(config, RolloutOptions):
+        return _takes_up_weights(own, choose)
     if isinstance(config, EvaluateConfig):
         return _answers_for_the_models(choose(own))
     if isinstance(config, JudgeConfig) and ":" not in config.name:
@@ -112,6 +115,24 @@ def _of_role(config: BaseModel, own: GeneratorConfig | None, choose: Choice) -> 
                 f"the judge {config.name!r} runs no language model", where="judge.generator", do="leave it out"
             )
     return own
+
+
+def _takes_up_weights(own: GeneratorConfig | None, choose: Choice) -> GeneratorConfig | None:
+    """The engine that samples for a policy in training; where the recipe's engine is an endpoint, the policy's model itself samples."""
+    if own is not None and _takes_no_weights(own):
+        raise RecipeError(
+            "an endpoint cannot take up the weights of a policy in training, so its answers would not be the policy's",
+            where="align.options.generator",
+            do="set it to transformers or vllm",
+        )
+    chosen = choose(own)
+    return None if chosen is not None and _takes_no_weights(chosen) else chosen
+
+
+def _takes_no_weights(config: GeneratorConfig) -> bool:
+    """Whether an engine has a model of its own for good: an endpoint."""
+    row = catalogue.GENERATORS.get(config.name)  # auto is none, and an unknown name is refused where it is resolved
+    return row is not None and row.chat
 
 
 def _answers_for_the_models(chosen: GeneratorConfig | None) -> GeneratorConfig | None:

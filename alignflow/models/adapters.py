@@ -23,7 +23,7 @@ from alignflow.data.errors import ModelError
 from alignflow.data.run import write_json
 from alignflow.models.checkpoints import save_checkpoint, save_tokenizer, write_card
 from alignflow.models.engines import group
-from alignflow.models.engines.partitioned import is_partitioned
+from alignflow.models.engines.partitioned import gathered, is_partitioned
 from alignflow.models.loading import load_whole
 
 HEADS = ("score",)  # of a reward model: trained in full beside the adapter, since the base has none
@@ -88,6 +88,11 @@ class Adapter:
         """A module of the model as it is without the adapter, also outside of `off`."""
         return getattr(module, "base_layer", module)
 
+    @property
+    def parameters(self) -> list[Any]:
+        """What trains."""
+        return [parameter for parameter in self._wrapped.parameters() if parameter.requires_grad]
+
     def save(self, tokenizer: Any, out: Path, card: Mapping[str, str]) -> None:
         """Write weights, config, the reference to the base, tokenizer and card to the directory `out`."""
         weights = _peft().get_peft_model_state_dict(self._wrapped, save_embedding_layers=False)
@@ -146,12 +151,15 @@ class _TrainingDropout(torch.nn.Dropout):
         return torch.nn.functional.dropout(input, self.p, torch.is_grad_enabled())
 
 
-def add_adapter(holder: Holder, config: TrainingConfig, base: Path) -> None:
-    """Give a trainable model that was loaded from `base` the adapter that the config asks for, if any."""
+def add_adapter(holder: Holder, config: TrainingConfig, base: Path, in_parts: bool = False) -> None:
+    """Give a trainable model that was loaded from `base` the adapter that the config asks for, if any.
+
+    `in_parts`: whether the model may be shared out (ZeRO 3): tested for policies that sample while they train, with no head that learns in full.
+    """
     if config.lora is not None:
-        if any(is_partitioned(parameter) for parameter in holder.model.parameters()):
+        if not in_parts and any(is_partitioned(parameter) for parameter in holder.model.parameters()):
             raise ModelError(
-                "LoRA and ZeRO stage 3 do not go together here",
+                "LoRA and ZeRO stage 3 do not go together in this stage",
                 where="engine.zero_stage",
                 do="set it to 1 or 2; an adapter is small",
             )
@@ -161,8 +169,9 @@ def add_adapter(holder: Holder, config: TrainingConfig, base: Path) -> None:
 def save_model(holder: Holder, out: Path, card: Mapping[str, str]) -> None:
     """Write a trained model: its adapter where it has one, else all of it."""
     if holder.adapter is not None:
-        if group.is_main():
-            holder.adapter.save(holder.tokenizer, out, card)
+        with gathered(holder.adapter.parameters):
+            if group.is_main():
+                holder.adapter.save(holder.tokenizer, out, card)
         group.barrier()
     else:
         save_checkpoint(holder.model, holder.tokenizer, out, card)

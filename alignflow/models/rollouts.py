@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,9 +16,12 @@ from alignflow.data.errors import TrainingError
 from alignflow.data.rendering import decode_completion
 from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
-from alignflow.models.generation.base import Generator, Sampling, row_seed
+from alignflow.models.generation.base import Generation, Generator, Sampling, row_seed
+from alignflow.models.generation.live import LiveSampler
 from alignflow.models.in_step import passes_in_step
 from alignflow.models.policy import Policy
+
+FIGURE = "figure/"  # before the name of a figure among tensors
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,16 @@ class Rollouts:
         prompts: (rows,) int64: the prompt of each, as a position in `Prompts`; answers of one prompt stand together.
         rows: Prompt and answer as token ids; an answer that ended by itself has its stop token.
         ended: (rows,) bool: it stopped by itself; the others were cut at the limit.
-        behaviour_logps: (N,) fp32: log-probability of each token as the engine drew it; None where it does not say.
+        behaviour_logps: (N,) fp32: log-probability of each token under the distribution that it was drawn from; None where the
+            policy's own model drew it with the weights that are then trained: what training computes differs by rounding alone.
+        figures: Name -> value of this process, for the curves.
     """
 
     prompts: torch.Tensor
     rows: list[EncodedRow]
     ended: torch.Tensor
     behaviour_logps: torch.Tensor | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def lengths(self) -> torch.Tensor:
@@ -67,16 +74,21 @@ class Rollouts:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything as tensors, for a state on disk."""
         own = {} if self.behaviour_logps is None else {"behaviour_logps": self.behaviour_logps}
-        return own | {
-            "prompts": self.prompts,
-            "ended": self.ended,
-            "lengths": self.lengths,
-            "prompt_lengths": torch.tensor([len(row.prompt_ids) for row in self.rows], dtype=torch.long),
-            "prompt_ids": torch.tensor([token for row in self.rows for token in row.prompt_ids], dtype=torch.long),
-            "completion_ids": torch.tensor(
-                [token for row in self.rows for token in row.completion_ids], dtype=torch.long
-            ),
-        }
+        shown = {f"{FIGURE}{name}": torch.tensor([value], dtype=torch.float64) for name, value in self.figures.items()}
+        return (
+            own
+            | shown
+            | {
+                "prompts": self.prompts,
+                "ended": self.ended,
+                "lengths": self.lengths,
+                "prompt_lengths": torch.tensor([len(row.prompt_ids) for row in self.rows], dtype=torch.long),
+                "prompt_ids": torch.tensor([token for row in self.rows for token in row.prompt_ids], dtype=torch.long),
+                "completion_ids": torch.tensor(
+                    [token for row in self.rows for token in row.completion_ids], dtype=torch.long
+                ),
+            }
+        )
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, torch.Tensor]) -> Rollouts:
@@ -87,7 +99,10 @@ class Rollouts:
             EncodedRow(tuple(prompt.tolist()), tuple(answer.tolist()))
             for prompt, answer in zip(prompts, completions, strict=True)
         ]
-        return Rollouts(tensors["prompts"], rows, tensors["ended"], tensors.get("behaviour_logps"))
+        figures = {
+            name.removeprefix(FIGURE): float(value) for name, value in tensors.items() if name.startswith(FIGURE)
+        }
+        return Rollouts(tensors["prompts"], rows, tensors["ended"], tensors.get("behaviour_logps"), figures)
 
 
 def encode_prompts(rows: list[dict[str, Any]], tokenizer: Any, room: int, run: Run) -> Prompts:
@@ -129,35 +144,61 @@ def _shuffled(count: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63)).tolist()
 
 
-def sample_rollouts(
-    generator: Generator,
+def sample_rollouts(  # noqa: PLR0913 (what an answer depends on)
+    generator: Generator | LiveSampler,
     prompts: Prompts,
     chosen: Sequence[tuple[int, int]],
     update: int,
     options: OnlineOptions,
     seed: int,
+    keep_logps: bool = False,
 ) -> Rollouts:
     """`num_generations` answers for each of the `chosen` prompts, drawn from the policy itself: no top-p, no top-k.
 
-    A row's numbers come from seed, update, the prompt's id and the answer's number alone, whichever process draws it.
+    A row's numbers come from seed, update, the prompt's id and the answer's number alone, whichever process draws it. The
+    log-probabilities that an engine drew its tokens with are kept where it is not the trainer's model, or `keep_logps` asks
+    for them. Every process must call it.
     """
+    live = generator if isinstance(generator, LiveSampler) else None
+    keep_logps = keep_logps or (live is not None and live.foreign)
     tasks = [(prompt, repeat, number) for prompt, repeat in chosen for number in range(options.num_generations)]
     seeds = [
         row_seed(seed, f"{update}/{repeat}/{prompts.rows[prompt]['id']}", number) for prompt, repeat, number in tasks
     ]
-    sampling = Sampling(options.response_length, options.temperature)
-    made: list[EncodedRow] = [EncodedRow((), ())] * len(tasks)
-    ended = torch.zeros(len(tasks), dtype=torch.bool)
+    sampling = Sampling(options.response_length, options.temperature, logps=keep_logps)
+    made: list[Generation] = [Generation((), False)] * len(tasks)
     order = sorted(range(len(tasks)), key=lambda index: (len(prompts.ids[tasks[index][0]]), index))
-    for start in range(0, len(order), options.rollout_batch_size):
-        batch = order[start : start + options.rollout_batch_size]
-        ids = [prompts.ids[tasks[index][0]] for index in batch]
-        for index, prompt, answer in zip(
-            batch, ids, generator.generate(ids, sampling, [seeds[index] for index in batch]), strict=True
-        ):
-            stop = () if answer.stop is None else (answer.stop,)
-            made[index], ended[index] = EncodedRow(prompt, (*answer.ids, *stop)), answer.ended
-    return Rollouts(torch.tensor([prompt for prompt, _, _ in tasks], dtype=torch.long), made, ended)
+    with live.session() if live is not None else contextlib.nullcontext():
+        for start in range(0, len(order), options.rollout_batch_size):
+            batch = order[start : start + options.rollout_batch_size]
+            ids = [prompts.ids[tasks[index][0]] for index in batch]
+            answers = generator.generate(ids, sampling, [seeds[index] for index in batch])
+            for index, answer in zip(batch, answers, strict=True):
+                made[index] = answer
+    rows = [
+        EncodedRow(prompts.ids[prompt], (*answer.ids, *(() if answer.stop is None else (answer.stop,))))
+        for (prompt, _, _), answer in zip(tasks, made, strict=True)
+    ]
+    return Rollouts(
+        torch.tensor([prompt for prompt, _, _ in tasks], dtype=torch.long),
+        rows,
+        torch.tensor([answer.ended for answer in made], dtype=torch.bool),
+        _drawn_logps(made, rows) if keep_logps else None,
+        live.figures if live is not None else {},
+    )
+
+
+def _drawn_logps(made: Sequence[Generation], rows: Sequence[EncodedRow]) -> torch.Tensor:
+    """(N,) fp32, row after row; raises TrainingError where an engine did not give one for each token."""
+    for answer, row in zip(made, rows, strict=True):
+        if answer.logps is None or len(answer.logps) != len(row.completion_ids):
+            given = "none" if answer.logps is None else str(len(answer.logps))
+            raise TrainingError(
+                f"the engine gave {given} log-probabilities for an answer of {len(row.completion_ids)} tokens",
+                where="align.options.generator",
+                do="set it to transformers",
+            )
+    return torch.tensor([value for answer in made for value in answer.logps or ()], dtype=torch.float32)
 
 
 @torch.no_grad()

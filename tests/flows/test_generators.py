@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from alignflow.data import catalogue
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, LabelConfig, SampleConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.revising import ReviseConfig
@@ -90,3 +91,23 @@ def test_an_evaluation_is_not_answered_by_a_model_that_is_none_of_the_runs():
         with_generators(EvaluateConfig(generator=server()), AUTO, "cpu")
     served = GeneratorConfig(name="server", options={"serve": {}})
     assert with_generators(EvaluateConfig(generator=served), AUTO, "cpu").generator == served
+
+
+def ppo_engine(own=None, default=AUTO, device="cpu"):
+    options = {} if own is None else {"generator": own}
+    found = with_generators(AlignConfig(method="ppo", options=options), default, device)
+    return catalogue.parse_options(catalogue.METHODS["ppo"], found.options, "options").generator
+
+
+@pytest.mark.usefixtures("vllm_is_there")
+def test_what_samples_for_a_policy_in_training_has_an_engine_of_its_own_which_auto_leaves_to_the_model_on_a_cpu():
+    assert ppo_engine() is None and ppo_engine("transformers") is None
+    assert ppo_engine("vllm").name == "vllm" and ppo_engine(default=GeneratorConfig(name="vllm")).name == "vllm"
+    assert ppo_engine(device="cuda").name == "vllm"
+
+
+def test_an_endpoint_does_not_sample_for_a_policy_in_training():
+    """Its weights stay. Where it is the engine of the recipe, the policy's model samples."""
+    with pytest.raises(RecipeError, match="cannot take up the weights"):
+        ppo_engine(server().model_dump())
+    assert ppo_engine(default=server()) is None

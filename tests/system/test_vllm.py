@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -64,3 +65,55 @@ def test_stages_share_one_process_which_ends_with_the_run_also_when_that_is_kill
     labelled = json.loads((empty.artifact("label") / "payload" / "statistics.json").read_text())["unpaired"]
     counted = [labelled[side][label] for side in ("train", "heldout") for label in ("good", "bad")]
     assert sum(counted) + sum(labelled["dropped"].values()) == PROMPTS * ANSWERS and sum(counted)
+
+
+UPDATES, BATCH = 3, 8
+
+
+@pytest.mark.timeout(1800)
+def test_ppo_samples_with_vllm_is_probed_at_each_update_and_goes_on_after_a_kill(empty, recipe):
+    """The engine that takes the killed one's place gets the restored weights, and answers that were sampled are not sampled again."""
+    needed_vllm()
+    content = json.loads(recipe.read_text())
+    content["align"] = {
+        "method": "ppo",
+        "learning_rate": 1e-3,
+        "max_steps": UPDATES,
+        "batch_size": BATCH,
+        "max_length": 96,
+        "logging_steps": 1,
+        "options": {
+            "response_length": 12,
+            "num_ppo_epochs": 2,
+            "generator": "vllm",
+            "rollout_ahead": 1,
+            "rewards": [{"name": "judge", "options": {"judge": {"name": "rubric"}}}],
+        },
+    }
+    recipe.write_text(json.dumps(content))
+    with engine_place() as place:
+        run = empty.start("run", recipe, "--until", "align")
+        wait_until(lambda: saved(empty.store, "step-00000001") or run.poll() is not None, 900)
+        assert run.poll() is None, run.communicate()[0]
+        run.send_signal(signal.SIGKILL)
+        run.communicate()
+        wait_until(lambda: not hosts_in(place))
+        sampled = saved(empty.store, "rollouts-ahead/step-*")
+        assert sampled, "the answers of the next update are on disk before the state"
+
+        empty("run", recipe, "--until", "align")
+        wait_until(lambda: not hosts_in(place))
+    align = empty.artifact("align")
+    manifest = json.loads((align / "manifest.json").read_text())
+    assert manifest["config"]["options"]["generator"] in ("vllm", {"name": "vllm", "options": {}})
+    assert "generators.vllm" in manifest["versions"] and manifest["metrics"]["episodes"] == UPDATES * BATCH
+    curve = [json.loads(line) for line in (align / "side" / "curves.jsonl").read_text().splitlines()]
+    assert [point["step"] for point in curve] == [1, 2, 3]
+    assert [point["sampling/staleness"] for point in curve] == [0.0, 1.0, 1.0]
+    assert all(0 <= point["sampling/probe_difference"] < 1e-3 for point in curve)
+    assert "resumed after step" in (align / "side" / "log.txt").read_text()
+
+
+def saved(store, pattern):
+    """States of the training of align, whose work has the step's key as its name."""
+    return [path for path in Path(store).rglob(pattern) if "align" in str(path)]

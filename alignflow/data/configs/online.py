@@ -12,6 +12,7 @@ from pydantic import Field
 from alignflow.data.configs.base import Name, StageConfig, Temperature, runtime_field
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.rewards import RewardSourceConfig
+from alignflow.data.configs.rollouts import RolloutOptions
 
 
 class AlarmOptions(StageConfig):
@@ -49,7 +50,7 @@ class AlarmOptions(StageConfig):
     )
 
 
-class OnlineOptions(StageConfig):
+class OnlineOptions(RolloutOptions):
     """What every method has that samples answers while it trains; `align.batch_size` counts answers per update."""
 
     advantage: Name = Field(default="gae", description="A name of `alignflow advantages`.")

@@ -50,7 +50,7 @@ class Demand:
         longest_row: Tokens of the longest row of a training, under which micro_batch_tokens saves nothing; 0: it does not train.
         published: Bytes that it leaves in the store; 0 where they are few.
         states: Bytes of its training states.
-        whole: Whether each process needs the whole policy, so that ZeRO 3 is refused.
+        whole: Whether each process needs the whole policy at some moment, so that ZeRO 3 is no remedy.
     """
 
     settings: Settings

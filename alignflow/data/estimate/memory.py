@@ -190,7 +190,7 @@ def online_need(
 ) -> Need:
     """PPO and its kind: the policy learns, and with it a value model where there is one; frozen models stand beside them.
 
-    Sampling uses the policy's own fp32 weights. Under ZeRO 3 frozen models are cut like the policy; where all is offloaded
+    Sampling uses the policy's own fp32 weights, which are whole in each process then. Under ZeRO 3 frozen models are cut like the policy; where all is offloaded
     they stand in the machine's memory, and on the device what is gathered of one at a time.
 
     Args:
@@ -210,6 +210,7 @@ def online_need(
             "sampling",
             add(
                 {"cache": cache_bytes(policy.shape, rollout, "fp32")},
+                {"whole policy": FP32 * policy.weights} if place.gathers else {},
                 forward_only(policy.shape, prefill, rollout.rows, place),
             ),
         ),

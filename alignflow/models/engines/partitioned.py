@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,6 +39,29 @@ def gathered(parameters: Sequence[Any]) -> Iterator[None]:
     finally:
         if absent:
             absent[0].partition(param_list=absent, has_been_updated=False)
+
+
+@contextlib.contextmanager
+def whole(model: Any) -> Iterator[None]:
+    """Have a whole model inside, which each process may run as often as it likes; every process must come here.
+
+    The model's modules neither gather nor let go what they use meanwhile: processes that decode run it a different number
+    of times, and one that gathered by itself would wait for the others for good. Nothing to do where no parameter is shared out.
+    """
+    parameters = list(model.parameters())
+    if not any(is_partitioned(parameter) for parameter in parameters):
+        yield
+        return
+    modules = list(model.modules())
+    hooks = [(module._forward_pre_hooks, module._forward_hooks) for module in modules]
+    with gathered(parameters):
+        for module in modules:
+            module._forward_pre_hooks, module._forward_hooks = OrderedDict(), OrderedDict()
+        try:
+            yield
+        finally:
+            for module, (before, after) in zip(modules, hooks, strict=True):
+                module._forward_pre_hooks, module._forward_hooks = before, after
 
 
 @torch.no_grad()

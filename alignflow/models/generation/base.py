@@ -133,6 +133,29 @@ def make_live_generator(model: Any, tokenizer: Any, runtime: Runtime) -> Generat
     return engine.around(model, tokenizer, runtime)
 
 
+def make_live_engine(path: Path, runtime: Runtime, config: GeneratorConfig, longest: int) -> Any:
+    """An engine in a process of its own for a policy in training that was loaded from `path`; it has no weights before `take`.
+
+    Args:
+        path: Its checkpoint.
+        runtime: Device, precision and threads.
+        config: The engine, which is not transformers.
+        longest: Most tokens of prompt and answer together.
+
+    Raises:
+        RecipeError: the engine is unknown, an option of it is wrong, or it cannot take up weights.
+    """
+    row = generator_row(config)
+    if row.chat:
+        raise RecipeError(
+            f"the engine {config.name!r} cannot take up the weights of a policy in training",
+            where="align.options.generator",
+            do="set it to transformers or vllm",
+        )
+    engine: Any = row.resolve()
+    return engine.for_training(path, runtime, parse_options(row, config.options, "generator.options"), longest)
+
+
 def check_lengths(prompts: Sequence[Sequence[int]], new_tokens: int, context_length: int | None, do: str) -> None:
     """Refuse a prompt without tokens, and one that does not fit the context beside `new_tokens`; raises ModelError that says `do`."""
     for index, prompt in enumerate(prompts):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from alignflow.data.errors import ModelError
+from alignflow.models.batching import EncodedRow
 from alignflow.models.generation.base import Generator, Sampling
 
 TEXTS = (
@@ -30,6 +32,8 @@ TIE = 1e-3
 """Two tokens whose log-probabilities differ by less are one greedy choice: rounding decides between them."""
 BF16_MEAN, BF16_MOST = 0.1, 0.3
 """How much log-probabilities of the trainer's greedy tokens may differ in bf16: on average, and at most."""
+USUAL = 10.0
+"""Nats: of a token less probable than this the allowed difference grows with its log-probability, as rounding does."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,13 @@ class Agreement:
         tokens: How many were compared.
         mean: Mean absolute difference of log-probabilities.
         most: The largest.
+        worst: The largest, of a token under -USUAL nats taken as a share of its log-probability times USUAL.
     """
 
     tokens: int
     mean: float
     most: float
+    worst: float = 0.0
 
 
 def expectations(trusted: Generator) -> Expected:
@@ -85,6 +91,35 @@ def forced_logps(
     ]
     scores = iter(engine.score_options(prefixes, options) if prefixes else [])
     return tuple(tuple(next(scores)[place[token]] for token in row) for row in tokens)
+
+
+def probe_rows(tokenizer: Any, context_length: int | None) -> list[EncodedRow]:
+    """The fixed texts as rows, of each its last TOKENS tokens to be predicted; raises ModelError where the context has room for none."""
+    room = context_length or 1_000_000
+    encoded = [tuple(tokenizer(text)["input_ids"][-room:]) for text in TEXTS]
+    rows = [EncodedRow(ids[:-TOKENS] or ids[:1], ids[-TOKENS:] if len(ids) > TOKENS else ids[1:]) for ids in encoded]
+    if not (rows := [row for row in rows if row.completion_ids]):
+        raise ModelError("its context leaves no room for a text of two tokens", do="use the engine transformers")
+    return rows
+
+
+def compared(found: Sequence[float], wanted: Sequence[float]) -> Agreement:
+    """How near an engine's log-probabilities are to the trainer's, token by token; one that is not finite is infinitely far."""
+    differences = [
+        abs(mine - theirs) if math.isfinite(mine) else math.inf for mine, theirs in zip(found, wanted, strict=True)
+    ]
+    worst = max(difference / max(1.0, -theirs / USUAL) for difference, theirs in zip(differences, wanted, strict=True))
+    return Agreement(len(differences), math.fsum(differences) / len(differences), max(differences), worst)
+
+
+def too_far(agreement: Agreement, precision: str) -> str:
+    """What is allowed, in words, where it is exceeded; empty where an engine is near enough."""
+    if precision == "bf16":
+        near = agreement.mean <= BF16_MEAN and agreement.worst <= BF16_MOST
+        allowed = f"allowed in bf16: {BF16_MEAN} and {BF16_MOST}"
+    else:
+        near, allowed = agreement.worst <= FP32_TOLERANCE, f"allowed in fp32: {FP32_TOLERANCE}"
+    return "" if near else f"{allowed}; for a token under -{USUAL:g} nats as much more as it is less probable"
 
 
 def verify(engine: Generator, expected: Expected, precision: str, who: str) -> Agreement:

@@ -51,15 +51,30 @@ class VLLMGenerator:
     """
 
     def __init__(self, path: Path, runtime: Runtime, options: VLLMOptions | None = None):
-        self._path, self._runtime, self._options = Path(path), runtime, options or VLLMOptions()
+        self._describe(path, runtime, options or VLLMOptions())
+        self._private = ""  # of a process that has a live model's weights, and is nobody else's
+        self._lease = Lease(self._plan(), self._check)
+        self._open()
+
+    @classmethod
+    def for_training(cls, path: Path, runtime: Runtime, options: VLLMOptions, longest: int) -> VLLMGenerator:
+        """An engine in a process of one's own for a policy in training that was loaded from `path`: whoever calls `take` verifies it.
+
+        `longest`: most tokens of prompt and answer together, so that no memory is kept for more.
+        """
+        known = min(longest, options.max_model_len or longest)
+        engine = cls.__new__(cls)
+        engine._describe(path, runtime, options.model_copy(update={"max_model_len": known}))
+        engine._be_alone()
+        return engine
+
+    def _describe(self, path: Path, runtime: Runtime, options: VLLMOptions) -> None:
+        self._path, self._runtime, self._options = Path(path), runtime, options
         self._loaded = what_to_load(path)
         self.tokenizer = load_tokenizer(path)
         self._read_configs()
         self._adapter = self._loaded.adapter
         self._expected: Expected | None = None
-        self._private = ""  # of a process that has a live model's weights, and is nobody else's
-        self._lease = Lease(self._plan(), self._check)
-        self._open()
 
     def _read_configs(self) -> None:
         place = root_of(self._loaded.directory)
@@ -113,19 +128,38 @@ class VLLMGenerator:
         """
         if not self._private:
             self._lease.close()
-            self._private, self._adapter = uuid.uuid4().hex[:12], None
-            self._lease = Lease(self._plan(), lambda lease, started: None)
-            self._lease.open()
+            self._be_alone()
+        self.take(model)
+        trusted = TransformersGenerator.around(model, self.tokenizer, self._runtime)
+        verify(
+            self, expectations(trusted), self._runtime.precision, f"vLLM {self._lease.version} after taking up weights"
+        )
+
+    def take(self, model: Any) -> None:
+        """Take up the weights of a model in training, and forget what was computed with earlier ones; not verified here.
+
+        Every process must call it where the model is shared out (ZeRO 3).
+
+        Raises:
+            ModelError: its process ended: the weights are then lost.
+        """
         file = engine_directory() / f"{self._plan().name}.weights"
         try:
             write_live(model, file, DTYPES[self._runtime.precision])
             self._ask("load", path=str(file))
         finally:
             file.unlink(missing_ok=True)
-        trusted = TransformersGenerator.around(model, self.tokenizer, self._runtime)
-        verify(
-            self, expectations(trusted), self._runtime.precision, f"vLLM {self._lease.version} after taking up weights"
-        )
+
+    @property
+    def version(self) -> str:
+        """vLLM's version."""
+        return self._lease.version
+
+    def _be_alone(self) -> None:
+        """Lease a process that nobody else does."""
+        self._private, self._adapter = uuid.uuid4().hex[:12], None
+        self._lease = Lease(self._plan(), lambda lease, started: None)
+        self._open()
 
     def close(self) -> None:
         """Leave the process; it ends when nobody came for `idle_s`."""
@@ -145,6 +179,8 @@ class VLLMGenerator:
             os.environ, self._runtime.threads, eager=engine["enforce_eager"] and self._runtime.device == "cpu"
         )
         code = [file_digest(CHILD), file_digest(CHILD.parents[2] / "data" / "wire.py")]
+        if self._private and self._runtime.device == "cuda" and self._runtime.world_size > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = _own_gpu(environment.get("CUDA_VISIBLE_DEVICES", ""))
         gpus = environment.get("CUDA_VISIBLE_DEVICES", "")  # threads and places are whoever's who starts it
         who = [this_host().id, loaded.digest, str(python), engine, gpus, code, self._private]
         name = text_digest(canonical_json(who))[:20]
@@ -234,6 +270,12 @@ class VLLMGenerator:
             where="generator",
             do=f"{advice}; the end of its log ({self._lease.log}):\n{tail(self._plan().name)}",
         )
+
+
+def _own_gpu(visible: str) -> str:
+    """The GPU of this process of several, as CUDA_VISIBLE_DEVICES names it."""
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    return visible.split(",")[number] if visible else str(number)
 
 
 class _Unchecked(VLLMGenerator):

@@ -19,6 +19,7 @@ from alignflow.data.adapters import ADAPTER_CONFIG, find_base, is_adapter
 from alignflow.data.artifacts import identity, text_digest, verify_files
 from alignflow.data.errors import ModelError
 from alignflow.models.adapters import from_pretrained
+from alignflow.models.engines.partitioned import gathered, is_partitioned
 
 PROJECTIONS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
 """Modules that every decoder of vLLM's takes adapters for."""
@@ -120,16 +121,24 @@ def merged_copy(path: Path, out: Path) -> Path:
 
 @torch.no_grad()
 def write_live(model: Any, file: Path, dtype: torch.dtype) -> None:
-    """Write the weights of a model in training as a checkpoint has them: no tied copy, adapters merged, in `dtype`."""
+    """Write the weights of a model in training as a checkpoint has them: no tied copy, adapters merged, in `dtype`.
+
+    Of a model that is shared out (ZeRO 3) one matrix at a time is whole on the device; every process must call it.
+    """
     tensors: dict[str, torch.Tensor] = {}
-    for name, values in model.named_parameters():
+    for name, parameter in model.named_parameters():
         if ".lora_" in name or "lora_magnitude" in name:
             continue
+        layer = None
         if name.endswith(".base_layer.weight"):
             layer = model.get_submodule(name.removesuffix(".base_layer.weight"))
-            values = values + sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
         plain = name.replace(".base_layer.", ".").removeprefix("base_model.model.")
-        tensors[plain] = values.detach().to("cpu", dtype)
+        with gathered([parameter] if layer is None else list(layer.parameters())):
+            values = parameter
+            if layer is not None:
+                values = values + sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
+            # A copy where the parameter's memory is let go again.
+            tensors[plain] = values.detach().to("cpu", dtype, copy=is_partitioned(parameter))
     tensors = revert_weight_conversion(model, tensors)
     save_file({name: values.contiguous() for name, values in tensors.items()}, file, metadata={"format": "pt"})
     file.chmod(0o600)

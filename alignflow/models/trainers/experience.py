@@ -25,7 +25,7 @@ class Scored:
 
     Attributes:
         rollouts: The answers.
-        logps: (N,) fp32 by the policy that sampled, at the sampling temperature, as training computes them.
+        logps: (N,) fp32 by the policy as the update begins, at the sampling temperature, as training computes them.
         ref_logps: (N,) fp32 by the frozen reference.
         entropy: (N,) fp32, of the policy's distribution at each token, nats.
         values: (N,) fp32 before each token; None without a value model.

@@ -17,7 +17,7 @@ from alignflow.models.engines import group
 from alignflow.models.evaluators.text_statistics import repetition
 from alignflow.models.rewards.shaping import ScoreScale, adaptive_kl_coefficient
 from alignflow.models.rewards.sources import Episode
-from alignflow.models.rollouts import Rollouts, answer_statistics, prompt_order, sample_rollouts
+from alignflow.models.rollouts import Rollouts, answer_statistics
 from alignflow.models.trainers.dynamic_sampling import Draws, Sampled, draws_of, missing, update_of
 from alignflow.models.trainers.experience import (
     HELDOUT,
@@ -31,7 +31,7 @@ from alignflow.models.trainers.figures import alarm_figures, point, sums_of_all
 from alignflow.models.trainers.fit import learning_rate
 from alignflow.models.trainers.online_loop import OnlineLoop, Updated, check_updates, sample_line, shown_scores
 from alignflow.models.trainers.participants import Bound, Participants, bind, load_participants, total_updates
-from alignflow.models.trainers.rollout_buffer import RolloutBuffer
+from alignflow.models.trainers.rollout_source import RolloutSource
 from alignflow.models.trainers.update import Rates, take_steps
 
 
@@ -97,11 +97,20 @@ class OnlineTraining:
         self.scale: ScoreScale | None = None
         self.drawn = 0  # rounds of prompts that were taken from the stream
         self.unfilled = False  # whether it was said that dynamic sampling did not fill an update
-        self.buffer = RolloutBuffer(run)
+        self.source = RolloutSource(
+            participants.generator,
+            participants.prompts,
+            self.options,
+            per_update=bound.prompts_per_update,
+            seed=self.config.seed,
+            total=total,
+            run=run,
+        )
 
     def update(self, number: int, show: bool) -> Updated:
         """Rollouts, scores, advantages and steps."""
-        scored = self.buffer.scored(number) or self._scored(number)
+        rollouts = self.source.rollouts(number, self.drawn)
+        scored = self.source.buffer.scored(number) or self._scored(number, rollouts)
         if self.scale is None:
             self.scale = score_scale(scored.scores, self.options.normalize_scores)
         self._count_draws(number, scored.draws)
@@ -120,7 +129,7 @@ class OnlineTraining:
         self.participants.generator.sync(self.participants.policy.model)
         tokens = sum(len(row) for row in scored.rollouts.rows)
         self.run.count_tokens(tokens * self.options.num_ppo_epochs + int(scored.rollouts.lengths.sum()))
-        figures = self._figures(number, sums, rates)
+        figures = self._figures(number, sums, rates) | scored.rollouts.figures
         if self.options.adaptive_kl:
             self.kl_coef = adaptive_kl_coefficient(
                 self.kl_coef,
@@ -129,6 +138,7 @@ class OnlineTraining:
                 int(sums["episodes"][0]),
                 self.options.kl_horizon,
             )
+        self.source.settle()
         watched = alarm_figures(sums, f"objective/{HELDOUT}")
         return Updated(figures, watched, self._samples(scored, texts) if show else [])
 
@@ -152,9 +162,9 @@ class OnlineTraining:
     def finish(self) -> None:
         """Nothing: an update without any score has been refused."""
 
-    def _scored(self, update: int) -> Scored:
+    def _scored(self, update: int, first: Rollouts) -> Scored:
         participants, options = self.participants, self.options
-        sampled, draws = self._sampled(update)
+        sampled, draws = self._sampled(first)
         rollouts = sampled.rollouts
         own = answer_statistics(participants.policy, rollouts.rows, ("logps", "entropy"), options.temperature)
         scored = Scored(
@@ -167,17 +177,17 @@ class OnlineTraining:
             sampled.parts,
             draws,
         )
-        self.buffer.keep_scored(update, scored)
+        self.source.buffer.keep_scored(update, scored)
         return scored
 
-    def _sampled(self, update: int) -> tuple[Sampled, Draws]:
+    def _sampled(self, first: Rollouts) -> tuple[Sampled, Draws]:
         """The answers of an update with their scores: one round of its prompts, or rounds until the scores of each prompt's answers differ.
 
         What a kill took of the rounds after the first is sampled again, from the same numbers.
         """
         size, rounds = self.options.num_generations, list[Sampled]()
         for number in range(self.options.dynamic_sampling + 1):
-            rollouts = self._rollouts(update, number)
+            rollouts = self.source.more(self.drawn + number) if number else first
             parts = self._parts(rollouts)
             scores = as_column(self.participants.rewards.combine(parts))
             rounds.append(Sampled(rollouts, scores, {name: as_column(found) for name, found in parts.items()}))
@@ -186,20 +196,6 @@ class OnlineTraining:
         if self.options.dynamic_sampling:
             return update_of(rounds, size)
         return rounds[0], draws_of([rounds[0].scores], size, 0)
-
-    def _rollouts(self, update: int, number: int) -> Rollouts:
-        """The answers of one round, which takes the next prompts of the stream."""
-        found = self.buffer.rollouts(update) if number == 0 else None
-        if found is not None:
-            return found
-        prompts, place = self.participants.prompts, self.drawn + number
-        order = prompt_order(len(prompts), place, self.bound.prompts_per_update, self.config.seed)
-        rollouts = sample_rollouts(
-            self.participants.generator, prompts, group.share(order), place, self.options, self.config.seed
-        )
-        if number == 0:
-            self.buffer.keep_rollouts(update, rollouts)
-        return rollouts
 
     def _count_draws(self, update: int, draws: Draws | None) -> None:
         """Take in how many rounds an update took; an update that they did not fill is told once."""

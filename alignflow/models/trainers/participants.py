@@ -23,7 +23,7 @@ from alignflow.models.adapters import add_adapter
 from alignflow.models.batching import EncodedRow
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine, make_engine
-from alignflow.models.generation.base import Generator, make_live_generator
+from alignflow.models.generation.live import LiveSampler
 from alignflow.models.policy import Policy, load_policy
 from alignflow.models.rewards.sources import BoundSource, JudgeSource, RewardInputs, WeightedRewards, bind_sources
 from alignflow.models.rewards.win_rates import check_group_size
@@ -134,7 +134,7 @@ class Participants:
     Attributes:
         policy: The model that is aligned.
         reference: The frozen model of the KL penalty; None: the policy with its adapter switched off.
-        generator: Samples from the policy itself.
+        generator: Samples from the policy itself, by the engine of the config.
         rewards: The sources of scores.
         watcher: The held-out judge; None without one.
         prompts: What answers are sampled for.
@@ -144,7 +144,7 @@ class Participants:
 
     policy: Policy
     reference: Policy | None
-    generator: Generator
+    generator: LiveSampler
     rewards: WeightedRewards
     watcher: JudgeSource | None
     prompts: Prompts
@@ -177,16 +177,10 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
     options, runtime = bound.options, run.runtime
     path, reward_model = paths["policy"], paths["reward_model"]
     assert path is not None and paths["prompts"] is not None
-    if runtime.zero_stage > 2 and runtime.engine == "deepspeed":
-        raise RecipeError(
-            "methods that sample need a policy that is whole in each process",
-            where="engine.zero_stage",
-            do="set it to 1 or 2",
-        )
     group.join(runtime)
     stack = ExitStack()
     policy = load_policy(path, runtime, trainable=True)
-    add_adapter(policy, bound.config, path)
+    add_adapter(policy, bound.config, path, in_parts=True)
     own_reference = policy.adapter is not None and paths["reference"] in (None, path)
     engines: dict[str, Engine] = {
         "policy": stack.enter_context(closing(make_engine(policy.model, bound.config, runtime)))
@@ -218,8 +212,8 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
     heldout = options.heldout_judge
     return Participants(
         policy,
-        None if own_reference else load_policy(paths["reference"] or path, runtime),
-        stack.enter_context(closing(make_live_generator(policy.model, policy.tokenizer, runtime))),
+        None if own_reference else load_policy(paths["reference"] or path, runtime, in_parts=True),
+        stack.enter_context(closing(LiveSampler(policy, path, options.generator, longest))),
         stack.enter_context(
             closing(WeightedRewards(bound.sources, reward_model, run, path, options.normalize_rewards))
         ),

@@ -55,3 +55,29 @@ class RolloutBuffer:
         self._found = None  # what a killed run left is used up
         extra = {"update": update, "phase": phase, "processes": group.size(), "parts": parts}
         self._states.save(2 * update + phase, {}, extra, tensors)
+
+
+class RolloutsAhead:
+    """The answers of a next update, drawn before the present one trained: kept until the state after it is, two updates' at a time."""
+
+    def __init__(self, run: Run):
+        self._states = SavedStates(run.work / "rollouts-ahead", note=run.note)
+        self._held: dict[int, tuple[int, Rollouts]] = {}  # update -> place in the stream of prompts, answers
+        newest = self._states.restore({}, lambda extra: extra["processes"] == group.size())
+        if newest is not None:  # the one before it too, in case that training has to go back by a state
+            before = self._states.restore({}, lambda extra: extra["update"] == newest.extra["update"] - 1)
+            for found in (newest, before):
+                if found is not None and found.tensors:
+                    self._held[found.extra["update"]] = found.extra["place"], Rollouts.from_tensors(found.tensors)
+
+    def rollouts(self, update: int, place: int) -> Rollouts | None:
+        """The answers of an update to the prompts of a place in the stream; None where there are none."""
+        known, rollouts = self._held.get(update, (None, None))
+        return rollouts if known == place else None
+
+    def keep(self, update: int, place: int, rollouts: Rollouts) -> None:
+        """Commit answers, and forget those of updates that are done."""
+        extra = {"update": update, "place": place, "processes": group.size()}
+        self._states.save(update, {}, extra, rollouts.tensors())
+        self._held = {known: held for known, held in self._held.items() if known == update - 1}
+        self._held[update] = place, rollouts

@@ -13,8 +13,11 @@ from alignflow.models.generation.verification import (
     BF16_MOST,
     TOKENS,
     Expected,
+    compared,
     expectations,
     forced_logps,
+    probe_rows,
+    too_far,
     verify,
 )
 
@@ -105,3 +108,24 @@ def test_the_trainers_model_agrees_with_itself_and_its_prompts_fit_its_context(t
 def test_a_context_without_room_is_an_error():
     with pytest.raises(ModelError, match="no room"):
         expectations(SimpleNamespace(context_length=TOKENS, tokenizer=lambda text: {"input_ids": [1]}))
+
+
+def test_the_fixed_texts_are_rows_that_fit_the_context_and_the_longest_fills_a_block_of_a_prefix_cache(tmp_path):
+    engine = TransformersGenerator(make_checkpoint(tmp_path), Runtime())
+    rows = probe_rows(engine.tokenizer, 128)
+    assert len(rows) == 5 and all(0 < len(row.completion_ids) <= TOKENS and row.prompt_ids for row in rows)
+    assert max(len(row.prompt_ids) for row in rows) > 32
+    assert all(len(row) <= 8 for row in probe_rows(engine.tokenizer, 8))
+    with pytest.raises(ModelError, match="no room"):
+        probe_rows(engine.tokenizer, 1)
+
+
+def test_an_engine_is_near_enough_within_the_tolerance_which_grows_for_tokens_that_are_hardly_possible():
+    assert not too_far(compared([-1.0005, -2.0], [-1.0, -2.0]), "fp32")
+    assert "allowed in fp32: 0.001" in too_far(compared([-1.002, -2.0], [-1.0, -2.0]), "fp32")
+    assert not too_far(compared([-30.0025], [-30.0]), "fp32") and too_far(compared([-30.0035], [-30.0]), "fp32")
+    assert not too_far(compared([-1.2, -2.0, -1.0], [-1.0, -2.0, -1.0]), "bf16")
+    assert too_far(compared([-1.2] * 3, [-1.0] * 3), "bf16") and too_far(
+        compared([-1.4, -1.0, -1.0, -1.0, -1.0], [-1.0] * 5), "bf16"
+    )
+    assert too_far(compared([math.nan], [-1.0]), "fp32") and too_far(compared([-math.inf], [-1.0]), "bf16")

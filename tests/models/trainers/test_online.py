@@ -17,7 +17,7 @@ from alignflow.models.generation.transformers_generator import TransformersGener
 from alignflow.models.policy import load_policy
 from alignflow.models.rewards.sources import WeightedRewards
 from alignflow.models.rollouts import answer_statistics
-from alignflow.models.trainers import online, online_loop, participants, update
+from alignflow.models.trainers import online, online_loop, participants, rollout_source, update
 from alignflow.models.trainers.align import align
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
@@ -241,7 +241,9 @@ def test_a_kill_in_any_phase_ends_with_the_bytes_of_an_undisturbed_run(
     assert not list(new_run().out.iterdir())
     sampled = []
     monkeypatch.setattr(
-        online, "sample_rollouts", lambda *a, real=online.sample_rollouts: sampled.append(a[3]) or real(*a)
+        rollout_source,
+        "sample_rollouts",
+        lambda *a, real=rollout_source.sample_rollouts, **named: sampled.append(a[3]) or real(*a, **named),
     )
     run = new_run(engine=engine)
     train(ppo(**FULL), run, tiny_checkpoint, data, "demonstrations")
@@ -249,6 +251,24 @@ def test_a_kill_in_any_phase_ends_with_the_bytes_of_an_undisturbed_run(
     for name in ("curves", "samples", "alarms"):
         assert lines(whole, name) == lines(run, name), name
     assert sampled == ([1, 2] if phase == "rollout" else [2]), "answers that were sampled are not sampled again"
+
+
+AHEAD = {"rollout ahead": (TransformersGenerator, "generate", 3), "saving ahead": (SavedStates, "save", 6)}
+"""Calls of a run that draws answers of the next update ahead; a save each of sampled, scored, ahead, and the state."""
+
+
+@pytest.mark.parametrize("phase", [*AHEAD, "first policy step"])
+def test_a_run_that_draws_ahead_ends_with_the_same_bytes_after_a_kill(
+    phase, new_run, tiny_checkpoint, data, monkeypatch
+):
+    whole, run = new_run("whole"), new_run("killed")
+    train(ppo(rollout_ahead=1), whole, tiny_checkpoint, data)
+    assert [point["sampling/staleness"] for point in lines(whole)] == [0.0, 1.0, 1.0]
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        nth_call(*{**PHASES, **AHEAD}[phase], dying)
+        train(ppo(rollout_ahead=1), run, tiny_checkpoint, data)
+    train(ppo(rollout_ahead=1), new_run("killed"), tiny_checkpoint, data)
+    assert digests(whole.out) == digests(run.out) and lines(whole) == lines(run)
 
 
 def test_small_micro_batches_change_results_by_rounding_only(new_run, tiny_checkpoint, data):

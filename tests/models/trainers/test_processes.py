@@ -1,12 +1,17 @@
-"""Two processes roll out, score and train their shares: sums run over both, and the first update's figures are one process's."""
+"""Two processes roll out, score and train their shares: sums run over both, and the first update's figures are one process's.
+
+Under ZeRO 3, where the policy is whole in each process while it samples alone, they do what they do under ZeRO 1.
+"""
 
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from alignflow.data.artifacts import file_digest
 from alignflow.data.configs.training import AlignConfig
@@ -15,7 +20,7 @@ from alignflow.models.advantages import whiten
 from alignflow.models.sequences import length_mask
 from alignflow.models.trainers.align import align
 
-pytestmark = pytest.mark.system  # two processes that load DeepSpeed
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]  # two processes that load DeepSpeed
 
 CONFIG = AlignConfig(
     method="ppo",
@@ -83,11 +88,9 @@ def prompts(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory, tiny_checkpoint, prompts, request):
-    """The folder that two processes left."""
-    root = tmp_path_factory.mktemp("two")
-    (root / "script.py").write_text(SCRIPT)
+def in_two_processes(root, script, *arguments):
+    """Run a script in two processes; its first argument is the folder."""
+    (root / "script.py").write_text(script)
     command = [
         sys.executable,
         "-m",
@@ -100,18 +103,25 @@ def two(tmp_path_factory, tiny_checkpoint, prompts, request):
     ]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(request.config.rootpath),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
         "CUDA_VISIBLE_DEVICES": "",
         "DS_ACCELERATOR": "cpu",
     }
     done = subprocess.run(
-        [*command, str(tiny_checkpoint), str(prompts), CONFIG.model_dump_json()],
+        [*command, *map(str, arguments)],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, tiny_checkpoint, prompts):
+    """The folder that two processes left."""
+    root = tmp_path_factory.mktemp("two")
+    in_two_processes(root, SCRIPT, tiny_checkpoint, prompts, CONFIG.model_dump_json())
     return root
 
 
@@ -146,3 +156,52 @@ def test_the_first_update_is_that_of_one_process_and_both_end_with_the_same_weig
     ]
     assert {name: double[name] for name in names} == pytest.approx({name: single[name] for name in names}, abs=1e-4)
     assert file_digest(two / "out-0" / "weights.safetensors") == file_digest(two / "out-1" / "weights.safetensors")
+
+
+CELLS_SCRIPT = """
+import json, os, sys
+from pathlib import Path
+import torch
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.run import Run, Runtime
+from alignflow.models.engines import deepspeed_engine, group
+from alignflow.models.trainers.align import align
+
+deepspeed_engine.PERSISTENT = 0  # the smallest parameter is shared out too
+root, checkpoint, prompts, cells = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4])
+torch.set_num_threads(1)
+rank = int(os.environ["RANK"])
+for name, (config, stage) in cells.items():
+    runtime = Runtime(engine="deepspeed", micro_batch_tokens=64, processes=2, zero_stage=stage)
+    places = {part: root / name / f"{part}-{rank}" for part in ("side", "rows")}
+    places |= {part: root / name / part for part in ("work", "out")}
+    for place in places.values():
+        place.mkdir(parents=True, exist_ok=True)
+    group.join(runtime)
+    run = Run(**places, runtime=runtime, main=rank == 0)
+    align(AlignConfig.model_validate(config), policy=checkpoint, reference=checkpoint, prompts=prompts, run=run)
+group.leave()
+"""
+
+
+def test_under_zero_3_they_sample_and_train_as_under_zero_1_with_an_adapter_too(tmp_path, tiny_checkpoint, prompts):
+    """Nine answers: one process has more, in more batches, and each decodes as long as its own answers are."""
+    options = {**CONFIG.options, "rollout_batch_size": 4}
+    plain = CONFIG.model_copy(update={"batch_size": 9, "options": options}).model_dump(mode="json")
+    adapted = {**plain, "lora": {"r": 2}, "learning_rate": 1e-2}
+    cells = {
+        f"{name}-{stage}": (config, stage)
+        for name, config in (("plain", plain), ("adapter", adapted))
+        for stage in (1, 3)
+    }
+    in_two_processes(tmp_path, CELLS_SCRIPT, tiny_checkpoint, prompts, json.dumps(cells))
+
+    def left(name):
+        (file,) = (tmp_path / name / "out").glob("*model.safetensors")
+        return load_file(file), (tmp_path / name / "side-0" / "curves.jsonl").read_text().splitlines()
+
+    for name in ("plain", "adapter"):
+        (one, first), (three, second) = left(f"{name}-1"), left(f"{name}-3")
+        assert {key: value.shape for key, value in one.items()} == {key: value.shape for key, value in three.items()}
+        assert max(float((one[key] - three[key]).abs().max()) for key in one) < 1e-4
+        assert json.loads(first[-1]) == pytest.approx(json.loads(second[-1]), rel=1e-3, abs=1e-4)

@@ -1,0 +1,160 @@
+"""What samples for a policy in training: the model itself, or an engine in another process that takes up its weights.
+
+An engine that has taken up weights is probed before it samples: it and the trainer say how probable the tokens of fixed
+texts are, and both must say the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from alignflow.data.configs.generators import GeneratorConfig
+from alignflow.data.errors import TrainingError
+from alignflow.models.engines import group
+from alignflow.models.engines.partitioned import whole
+from alignflow.models.generation.base import Generation, Generator, Sampling, make_live_engine, make_live_generator
+from alignflow.models.generation.verification import Agreement, compared, forced_logps, probe_rows, too_far
+from alignflow.models.policy import Policy
+
+
+class WeightTaker(Generator, Protocol):
+    """An engine that computes elsewhere, with weights that it is given."""
+
+    version: str
+
+    def take(self, model: Any) -> None:
+        """Take up the weights of a model in training; whoever calls it checks the result."""
+
+
+class LiveSampler:
+    """A generator whose weights are those of a policy in training.
+
+    Args:
+        policy: The policy; its weights are read when answers are sampled.
+        path: The checkpoint that it was loaded from.
+        config: The engine; None: the policy's own model samples.
+        longest: Most tokens of prompt and answer together.
+    """
+
+    def __init__(self, policy: Policy, path: Path, config: GeneratorConfig | None, longest: int):
+        self._policy = policy
+        self._make: Callable[[], WeightTaker] | None = None
+        self._own: Generator | None = None
+        self._taker: WeightTaker | None = None
+        self._stale = True
+        self._inside = False
+        self._figures: dict[str, float] = {}
+        self.tokenizer = policy.tokenizer
+        if config is None or config.name == "transformers":
+            self._own = make_live_generator(policy.model, policy.tokenizer, policy.runtime)
+        else:
+            self._make = lambda: make_live_engine(path, policy.runtime, config, longest)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the engine computes apart from the trainer, so that its log-probabilities are its own and have to be kept."""
+        return self._own is None
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens of prompt and completion together."""
+        return self._engine.context_length
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the last probe found, for the curves: empty where the policy's own model samples."""
+        return dict(self._figures)
+
+    def sync(self, model: Any) -> None:
+        """Hear that the policy has other weights: they are taken up before the next answers are sampled."""
+        assert model is self._policy.model
+        self._stale = True
+
+    def prepare(self) -> None:
+        """Take up the policy's weights as they are now, where another engine has earlier ones; every process must call it.
+
+        Raises:
+            TrainingError: the engine does not compute what the trainer does; says by how much they differ.
+            ModelError: the engine does not start, or ended.
+        """
+        if not self.foreign or not self._stale:
+            return
+        if self._taker is None:
+            assert self._make is not None
+            self._taker = self._make()
+        self._taker.take(self._policy.model)
+        self._probe(self._taker)
+        self._stale = False
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Sample inside: the weights are the policy's, and a model that is shared out (ZeRO 3) is whole in each process.
+
+        Every process must enter and leave it together; inside, each may ask as often as it likes. An engine that takes up
+        weights keeps those of the beginning until the end, also where the policy learns meanwhile.
+        """
+        if self._inside:
+            yield
+            return
+        self.prepare()
+        with contextlib.nullcontext() if self.foreign else whole(self._policy.model):
+            self._inside = True
+            try:
+                yield
+            finally:
+                self._inside = False
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
+        """One completion per prompt, by the weights of the last `prepare`, or where the policy's model samples, its own."""
+        with self.session():
+            return self._engine.generate(prompts, sampling, seeds)
+
+    def score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
+        """For each prompt the fp32 log-probabilities of the tokens `options` at the next position."""
+        with self.session():
+            return self._engine.score_options(prompts, options)
+
+    def close(self) -> None:
+        """End the engine; the policy stays."""
+        for engine in (self._own, self._taker):
+            if engine is not None:
+                engine.close()
+
+    @property
+    def _engine(self) -> Generator:
+        engine = self._own or self._taker
+        if engine is None:
+            self.prepare()
+            engine = self._taker
+        assert engine is not None
+        return engine
+
+    def _probe(self, engine: WeightTaker) -> None:
+        rows = probe_rows(self.tokenizer, engine.context_length)
+        with torch.no_grad():
+            logps = self._policy.token_statistics(rows).logps.tolist()
+        found = forced_logps(engine, [row.prompt_ids for row in rows], [row.completion_ids for row in rows])
+        agreement = compared([value for row in found for value in row], logps)
+        everyone = [
+            Agreement(**each)
+            for each in group.gather({name: getattr(agreement, name) for name in ("tokens", "mean", "most", "worst")})
+        ]
+        worst = max(everyone, key=lambda each: each.most)
+        precision = self._policy.runtime.precision
+        for each in everyone:
+            if allowed := too_far(each, precision):
+                raise TrainingError(
+                    f"vLLM {engine.version} took up the policy's weights and does not compute what the trainer does: log-probabilities of "
+                    f"{each.tokens} tokens of fixed texts differ by {each.mean:.3g} on average and {each.most:.3g} at most ({allowed})",
+                    where="align.options.generator",
+                    do="set it to transformers, and report it with the model's config.json",
+                )
+        self._figures = {
+            "sampling/probe_difference": worst.most,
+            "sampling/probe_difference_mean": max(each.mean for each in everyone),
+        }

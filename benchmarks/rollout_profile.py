@@ -1,0 +1,126 @@
+"""Where the time of a PPO update goes: sampling, scores, statistics of policy, reference and value model, steps.
+
+    python benchmarks/rollout_profile.py MODEL PROMPTS [--batch 64] [--response 64] [--updates 3] [--epochs 4]
+
+PROMPTS is a Parquet table with a column `prompt` of texts. The reward is a reward model on the same backbone with a fresh head, so that scores cost
+what they cost and mean nothing. CPU seconds of this process, one thread, plain torch; the first update is left out, since it loads and tries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas
+import torch
+
+from alignflow.data.configs.inputs import InitConfig
+from alignflow.data.configs.training import AlignConfig
+from alignflow.data.records import user, write_table
+from alignflow.data.run import Run, Runtime
+from alignflow.models.adapters import save_model
+from alignflow.models.initialise import initialise
+from alignflow.models.reward_model import build_reward_model
+from alignflow.models.rewards.sources import WeightedRewards
+from alignflow.models.trainers import online, rollout_source
+from alignflow.models.trainers.align import align
+from alignflow.models.trainers.participants import Participants
+
+PLACES: tuple[tuple[Any, str, str], ...] = (
+    (rollout_source, "sample_rollouts", "sampling"),
+    (WeightedRewards, "score", "scores of the reward model"),
+    (online, "answer_statistics", "log-probabilities of the policy"),
+    (Participants, "reference_logps", "log-probabilities of the reference"),
+    (Participants, "values", "values"),
+    (online, "take_steps", "steps of policy and value model"),
+)
+REST = "the rest: states on disk, advantages, figures"
+
+
+class Clock:
+    """CPU seconds by name, from calls that do not stand inside each other."""
+
+    def __init__(self) -> None:
+        self.spent: Counter[str] = Counter()
+
+    def around(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """The function, its calls measured."""
+
+        def measured(*arguments: Any, **named: Any) -> Any:
+            start = time.process_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.spent[name] += time.process_time() - start
+
+        return measured
+
+
+def new_run(root: Path) -> Run:
+    """Hands of a stage below `root`, on one thread."""
+    places = {name: root / name for name in ("out", "side", "work", "rows")}
+    for place in places.values():
+        place.mkdir(parents=True)
+    return Run(**places, runtime=Runtime())
+
+
+def prepare(root: Path, model: Path, table: Path, batch: int) -> dict[str, Path]:
+    """The stages before `align`: a policy, a reward model, prompts."""
+    base, reward = new_run(root / "base"), new_run(root / "reward")
+    initialise(InitConfig(path=str(model)), run=base)
+    scorer = build_reward_model(base.out, Runtime())
+    torch.nn.init.normal_(scorer.model.score.weight, std=0.1)
+    save_model(scorer, reward.out, {"A reward model": "With a fresh head."})
+    texts = pandas.read_parquet(table)["prompt"].astype(str).head(4 * batch)
+    rows = [{"id": f"q{i}", "source": "t", "prompt": user(text), "instructions": None} for i, text in enumerate(texts)]
+    write_table(rows, "prompts", root / "prompts" / "train.parquet")
+    return {"policy": base.out, "reference": base.out, "prompts": root / "prompts", "reward_model": reward.out}
+
+
+def main() -> None:
+    """Train some updates, and print the shares."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("prompts", type=Path)
+    for name, value in (("batch", 64), ("response", 64), ("updates", 3), ("epochs", 4), ("longest", 256)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    clock, ends = Clock(), list[float]()
+    for holder, attribute, name in PLACES:
+        setattr(holder, attribute, clock.around(getattr(holder, attribute), name))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        inputs = prepare(root, asked.model, asked.prompts, asked.batch)
+        run = new_run(root / "align")
+
+        def at_a_point(step: int, metrics: dict[str, float]) -> None:
+            ends.append(time.process_time())
+            if step == 1:
+                clock.spent.clear()
+
+        run.listeners.append(at_a_point)
+        options = {"response_length": asked.response, "num_ppo_epochs": asked.epochs}
+        config = AlignConfig(
+            method="ppo",
+            max_steps=asked.updates,
+            batch_size=asked.batch,
+            max_length=asked.longest,
+            logging_steps=1,
+            options=options,
+        )
+        align(config, run=run, **inputs)
+    updates, total = asked.updates - 1, ends[-1] - ends[0]
+    spent = {**clock.spent, REST: total - sum(clock.spent.values())}
+    print(f"{total / updates:.2f} CPU s an update, {asked.batch * updates / total:.1f} answers per CPU s")
+    for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
+        print(f"| {name} | {seconds / total:.1%} | {seconds / updates:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
