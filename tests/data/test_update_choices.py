@@ -21,6 +21,7 @@ def test_the_defaults_of_a_method_go_together(method):
         ("rloo", {"whiten_rewards": True}, "whiten_rewards", "depend on their lengths"),
         ("rloo", {"aggregate": "token"}, "aggregate", "whole answers"),
         ("reinforce_pp", {"dynamic_sampling": 2}, "dynamic_sampling", "no two scores"),
+        ("grpo", {"dynamic_sampling": 2, "rollout_ahead": 1}, "rollout_ahead", "none can be sampled ahead"),
         ("sapo", {"cliprange": 0.1}, "cliprange", "sapo does not read it"),
         ("grpo", {"sapo_temperature_neg": 2.0}, "sapo_temperature_neg", "clip does not read it"),
         ("cispo", {"dual_clip": 3.0}, "dual_clip", "cispo does not read it"),

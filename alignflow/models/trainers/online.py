@@ -129,7 +129,7 @@ class OnlineTraining:
         self.participants.generator.sync(self.participants.policy.model)
         tokens = sum(len(row) for row in scored.rollouts.rows)
         self.run.count_tokens(tokens * self.options.num_ppo_epochs + int(scored.rollouts.lengths.sum()))
-        figures = self._figures(number, sums, rates) | scored.rollouts.figures
+        figures = {**self._figures(number, sums, rates), **scored.rollouts.figures}
         if self.options.adaptive_kl:
             self.kl_coef = adaptive_kl_coefficient(
                 self.kl_coef,
