@@ -21,7 +21,7 @@ run: setup
 	$(BIN)/alignflow run recipes/quickstart.yaml
 
 test: check
-	$(BIN)/python -m pytest -m "not system" -n $(TEST_PROCESSES) --dist worksteal
+	$(BIN)/python -m pytest -m "not system and not long" -n $(TEST_PROCESSES) --dist worksteal
 
 test-system: setup vllm
 	$(BIN)/python -m pytest -m "system and not long" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder

@@ -8,7 +8,7 @@ from alignflow.data import catalogue
 
 
 def shown(*arguments):
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "240"})
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "320"})
     assert done.exit_code == 0, done.output
     return done.output
 

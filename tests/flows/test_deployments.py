@@ -69,7 +69,14 @@ def test_the_server_refuses_by_the_schema(parameters, place):
 
 def test_stages_that_train_or_generate_go_to_the_pool_with_a_gpu():
     roles = {name: entry.role for name, entry in DEPLOYMENTS.items()}
-    assert {name for name, role in roles.items() if role == CPU} == {"init", "prepare", "split", "merge", "report"}
+    assert {name for name, role in roles.items() if role == CPU} == {
+        "init",
+        "prepare",
+        "split",
+        "select",
+        "merge",
+        "report",
+    }
     pools = {GPU: "big", CPU: "small"}
     assert pool_of(roles["align"], pools) == "big" and pool_of(roles["prepare"], pools) == "small"
     assert pool_of(GPU, {"default": "only", CPU: "small"}) == "only"
