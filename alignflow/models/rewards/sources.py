@@ -1,6 +1,6 @@
 """Where scores come from: reward models, a pointwise judge, a function of the user's; other sources have modules of their own.
 
-A score that is none is None.
+A missing score is None.
 """
 
 from __future__ import annotations
