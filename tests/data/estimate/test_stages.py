@@ -36,7 +36,7 @@ def asked(config, runtime=GPU, shape=SHAPE, **more):
 
 
 def test_every_stage_says_what_it_needs_or_holds_no_model():
-    assert set(catalogue.STAGES) - set(DEMANDS) == {"prepare", "split", "report"}
+    assert set(catalogue.STAGES) - set(DEMANDS) == {"prepare", "split", "select", "report"}
     assert set(DEMANDS) <= set(catalogue.STAGES)
 
 

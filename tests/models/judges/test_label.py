@@ -431,7 +431,7 @@ def test_what_was_judged_is_never_judged_again_and_the_bytes_are_the_same(tmp_pa
     first, second = (
         {path.relative_to(run.out): path.read_bytes() for path in run.out.rglob("*") if path.is_file()} for run in runs
     )
-    assert first == second and len(first) == 10 and Path("README.md") in first
+    assert first == second and len(first) == 12 and Path("README.md") in first
 
 
 def test_other_selection_settings_use_the_same_judgements(tmp_path, make_run, monkeypatch):

@@ -26,7 +26,16 @@ OPTIONS = {
 }
 WITH_NLL = {"cpo", "orpo"}
 WORDS = ["cat", "dog", "bird", "house", "hill", "rain", "mat"]
-STEPS = {"pairs": 16, "unpaired": 16, "lists": 48, "demonstrations": 96, "negatives": 16, "scored": 48}
+STEPS = {
+    "pairs": 16,
+    "unpaired": 16,
+    "lists": 48,
+    "demonstrations": 96,
+    "negatives": 16,
+    "scored": 48,
+    "best_and_worst": 16,
+    "selected": 16,
+}
 KINDS = {
     "pairs": "preferences",
     "unpaired": "unpaired",
@@ -34,8 +43,10 @@ KINDS = {
     "demonstrations": "demonstrations",
     "negatives": "rankings",
     "scored": "rankings",
+    "best_and_worst": "preferences",
+    "selected": "demonstrations",
 }
-ALWAYS_THERE = {"demonstrations": set(), "scored": set()}
+ALWAYS_THERE = {"demonstrations": set(), "scored": set(), "selected": {"nll_loss"}}
 """Metrics that all methods of a family show, where these are not those of the NLL."""
 
 
@@ -165,7 +176,14 @@ def regresses_on_scores(method, found, first):
     assert "nll_loss" not in found, "no answer is good or bad"
 
 
+def becomes_more_probable(method, found, first):
+    """Chosen answers: their NLL falls, and it is the loss."""
+    assert found["eval_loss"] < first["loss"] - 0.5
+
+
 CRITERIA = {
+    "best_and_worst": orders_answers,
+    "selected": becomes_more_probable,
     "pairs": orders_answers,
     "lists": orders_answers,
     "unpaired": tells_good_from_bad,

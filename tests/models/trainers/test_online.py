@@ -493,15 +493,15 @@ def test_dynamic_sampling_takes_further_prompts_and_survives_a_kill_bit_for_bit(
 def test_an_engine_that_drew_otherwise_is_corrected_and_shown(new_run, tiny_checkpoint, data, monkeypatch):
     """The engine says log-probabilities that are half a nat lower than the trainer's: every ratio is exp 0.5."""
 
-    def drawn(*arguments, real=online.sample_rollouts):
-        found = real(*arguments)
+    def drawn(*arguments, real=rollout_source.sample_rollouts, **named):
+        found = real(*arguments, **named)
         logps = answer_statistics(policy, found.rows, ("logps",), 1.0)["logps"]
         return replace(found, behaviour_logps=logps - 0.5)
 
     policy = load_policy(tiny_checkpoint, Runtime())
     losses = {}
     for name, options in (("plain", {"importance_sampling_correction": False}), ("corrected", {})):
-        monkeypatch.setattr(online, "sample_rollouts", drawn)
+        monkeypatch.setattr(rollout_source, "sample_rollouts", drawn)
         run = new_run(name)
         train(group_method("dr_grpo", 1, **options), run, tiny_checkpoint, data)
         monkeypatch.undo()
