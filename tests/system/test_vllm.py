@@ -93,7 +93,7 @@ def test_ppo_samples_with_vllm_is_probed_at_each_update_and_goes_on_after_a_kill
     recipe.write_text(json.dumps(content))
     with engine_place() as place:
         run = empty.start("run", recipe, "--until", "align")
-        wait_until(lambda: saved(empty.store, "step-00000001") or run.poll() is not None, 900)
+        wait_until(lambda: saved(empty.store, "align-*/step-00000001") or run.poll() is not None, 900)
         assert run.poll() is None, run.communicate()[0]
         run.send_signal(signal.SIGKILL)
         run.communicate()
