@@ -24,8 +24,9 @@ from alignflow.flows.method_inputs import (
     SCORES_BESIDE_PAIRS,
     for_win_rates,
     kinds_of,
+    needed_inputs,
 )
-from alignflow.flows.rounds import Plan, round_config, sampling_of, split_config
+from alignflow.flows.rounds import Plan, check_method, round_config, sampling_of, split_config
 from alignflow.flows.step_configs import taken_in
 from alignflow.flows.step_list import StepList
 from alignflow.flows.steps import Link
@@ -51,6 +52,12 @@ def alignment_steps(steps: StepList) -> None:
             steps.aligned = _on_parts(steps, method, recipe.align, options)
         else:
             steps.aligned = _align(steps, method, recipe.align, steps.policy, steps.policy, _fed(steps, method))
+    if recipe.select is not None and not recipe.replace.align and not steps.has("select"):
+        raise RecipeError(
+            "it keeps answers that a round has sampled and labelled, and the recipe has no such round",
+            where="select",
+            do="set rounds.number, 1 for a single round, or set select to null",
+        )
 
 
 def _align(
@@ -86,7 +93,8 @@ def _iterated(steps: StepList, config: AlignConfig, plan: Plan) -> str:
     asked = recipe.rounds
     for steps.round in range(1, plan.number + 1):
         own = steps.own_config("align", config)
-        method = method_row(own.method)
+        check_method(own, f"rounds.overrides, {step_name('align', steps.round)}")
+        method, steps.needs = method_row(own.method), needed_inputs(recipe.model_copy(update={"align": own}))
         if steps.round == 1 and asked.first == "data":
             fed = _given_first(steps, method)
         else:
