@@ -102,6 +102,12 @@ def _iterated(steps: StepList, config: AlignConfig, plan: Plan) -> str:
             label_steps(steps, recipe.label, answers, model, model if plan.judges_itself else steps.policy)
             fed = _labelled(steps, method)
         start, reference = model, model if plan.reference == "previous" else steps.policy
+        if reference != start and binding.bound_method(own).live_reference:
+            raise RecipeError(
+                f"{short(own.method)} has its reference beside it in every step, which is the model that a round starts from",
+                where="rounds.reference",
+                do="set it to previous, or take a method whose reference is scored beforehand",
+            )
         model = _align(steps, method, own, start, reference, fed)
         if asked.evaluate:
             evaluate_step(steps, model)

@@ -125,6 +125,7 @@ def test_a_field_alone_of_the_sections_judge_keeps_the_rest(load):
         (("select={}",), "select does not give"),
         (("align.2.method=sdpo",), "align.2: sdpo has rounds of its own"),
         (("align.2.method=online_dpo",), "align.2: online_dpo samples as it trains"),
+        (("align.method=tdpo2", "rounds.reference=initial"), "rounds.reference: tdpo2 has its reference beside it"),
         (("data.completions=[{path: ../examples/quickstart/prompts.jsonl.gz}]",), "data.completions: each round"),
         (
             ("align.method=dpo", "rounds={reference: previous, evaluate: true}"),
@@ -207,6 +208,11 @@ def test_a_round_with_another_method_takes_what_that_method_compares_with(load):
     assert steps["align.2"].inputs["reference"] == Link("reference.2")
     steps = by_name(load(*SPPO, "align.2.method=raft"))
     assert set(steps["align.2"].inputs) == {"policy", "demonstrations"} and "reference.2" not in steps
+
+
+def test_a_method_with_its_reference_beside_it_compares_with_the_round_before_alone(load):
+    steps = by_name(load(*SPPO, "align.method=tdpo2", "rounds.reference=previous"))
+    assert steps["align.2"].inputs["policy"] == Link("align.1") and "reference.2" not in steps
 
 
 def test_the_judge_that_evaluates_is_none_that_labelled_one_round(load):
