@@ -133,6 +133,13 @@ def _labelled(steps: StepList, method: catalogue.Method) -> Fed:
     config = steps.recipe.select or (SelectConfig() if method.family == "selected" else None)
     kept = [kind for kind in kinds if kind in SELECTED and "win_rates" not in kinds]  # chosen answers have no win rates
     if config is not None and kept:
+        own = steps.own_config("select", config)
+        if kept[0] != "demonstrations" and own.rule == "best" and own.n == 1:
+            raise RecipeError(
+                f"one answer is kept of a prompt, and {kept[0]} are of two or more",
+                where="select.n",
+                do="raise it, or take the rule threshold or rso, or a method that learns from demonstrations",
+            )
         chosen = steps.add("select", "select", config, rankings=Link(step_name("label", steps.round), "rankings"))
         return kept[0], Link(chosen, kept[0])
     if config is None and (found := steps.labels(kinds)):

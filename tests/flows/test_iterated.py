@@ -126,6 +126,7 @@ def test_a_field_alone_of_the_sections_judge_keeps_the_rest(load):
         (("align.2.method=sdpo",), "align.2: sdpo has rounds of its own"),
         (("align.2.method=online_dpo",), "align.2: online_dpo samples as it trains"),
         (("align.method=tdpo2", "rounds.reference=initial"), "rounds.reference: tdpo2 has its reference beside it"),
+        (("align.method=dpo", "select={}"), "select.n: one answer is kept of a prompt"),
         (("data.completions=[{path: ../examples/quickstart/prompts.jsonl.gz}]",), "data.completions: each round"),
         (
             ("align.method=dpo", "rounds={reference: previous, evaluate: true}"),
