@@ -24,8 +24,9 @@ from alignflow.flows.method_inputs import (
     SCORES_BESIDE_PAIRS,
     for_win_rates,
     kinds_of,
+    needed_inputs,
 )
-from alignflow.flows.rounds import Plan, round_config, sampling_of, split_config
+from alignflow.flows.rounds import Plan, check_method, round_config, sampling_of, split_config
 from alignflow.flows.step_configs import taken_in
 from alignflow.flows.step_list import StepList
 from alignflow.flows.steps import Link
@@ -51,6 +52,12 @@ def alignment_steps(steps: StepList) -> None:
             steps.aligned = _on_parts(steps, method, recipe.align, options)
         else:
             steps.aligned = _align(steps, method, recipe.align, steps.policy, steps.policy, _fed(steps, method))
+    if recipe.select is not None and not recipe.replace.align and not steps.has("select"):
+        raise RecipeError(
+            "it keeps answers that a round has sampled and labelled, and the recipe has no such round",
+            where="select",
+            do="set rounds.number, 1 for a single round, or set select to null",
+        )
 
 
 def _align(
@@ -86,7 +93,8 @@ def _iterated(steps: StepList, config: AlignConfig, plan: Plan) -> str:
     asked = recipe.rounds
     for steps.round in range(1, plan.number + 1):
         own = steps.own_config("align", config)
-        method = method_row(own.method)
+        check_method(own, f"rounds.overrides, {step_name('align', steps.round)}")
+        method, steps.needs = method_row(own.method), needed_inputs(recipe.model_copy(update={"align": own}))
         if steps.round == 1 and asked.first == "data":
             fed = _given_first(steps, method)
         else:
@@ -94,6 +102,12 @@ def _iterated(steps: StepList, config: AlignConfig, plan: Plan) -> str:
             label_steps(steps, recipe.label, answers, model, model if plan.judges_itself else steps.policy)
             fed = _labelled(steps, method)
         start, reference = model, model if plan.reference == "previous" else steps.policy
+        if reference != start and binding.bound_method(own).live_reference:
+            raise RecipeError(
+                f"{short(own.method)} has its reference beside it in every step, which is the model that a round starts from",
+                where="rounds.reference",
+                do="set it to previous, or take a method whose reference is scored beforehand",
+            )
         model = _align(steps, method, own, start, reference, fed)
         if asked.evaluate:
             evaluate_step(steps, model)
@@ -119,6 +133,13 @@ def _labelled(steps: StepList, method: catalogue.Method) -> Fed:
     config = steps.recipe.select or (SelectConfig() if method.family == "selected" else None)
     kept = [kind for kind in kinds if kind in SELECTED and "win_rates" not in kinds]  # chosen answers have no win rates
     if config is not None and kept:
+        own = steps.own_config("select", config)
+        if kept[0] != "demonstrations" and own.rule == "best" and own.n == 1:
+            raise RecipeError(
+                f"one answer is kept of a prompt, and {kept[0]} are of two or more",
+                where="select.n",
+                do="raise it, or take the rule threshold or rso, or a method that learns from demonstrations",
+            )
         chosen = steps.add("select", "select", config, rankings=Link(step_name("label", steps.round), "rankings"))
         return kept[0], Link(chosen, kept[0])
     if config is None and (found := steps.labels(kinds)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alignflow.data.configs.generation import LabelConfig
 from alignflow.data.errors import RecipeError
 from alignflow.flows.independence import check_independence
 from alignflow.flows.method_inputs import needed_models
@@ -21,8 +22,10 @@ def evaluate_step(steps: StepList, aligned: str) -> None:
     labels = steps.labelled or recipe.label
     labelling = labels.judge if steps.has("label") or recipe.replace.align else None
     judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
+    taught = [node.config.judge for node in steps.made.values() if isinstance(node.config, LabelConfig)]
     for index, judge in enumerate(recipe.evaluate.judges):
-        check_independence(labelling, judge, f"evaluate.judges.{index}")
+        for teacher in (labelling, *taught):  # of rounds one may have another judge
+            check_independence(teacher, judge, f"evaluate.judges.{index}")
     if any("reward_model" in needed_models(judge) for judge in judges) and not steps.reward:
         raise RecipeError(
             "a judge needs a reward model",

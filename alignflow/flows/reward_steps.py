@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from alignflow.data.configs.overriding import overridden
 from alignflow.data.configs.training import RewardConfig
 from alignflow.data.errors import RecipeError
+from alignflow.data.step_names import base_of
 from alignflow.flows.method_inputs import needed_models
 from alignflow.flows.reward_members import RewardStep, brought_rewards, replaced_models, trained_rewards
 from alignflow.flows.step_configs import seeded
@@ -55,7 +57,16 @@ def adopt_reward(steps: StepList, where: str) -> None:
 
 
 def _judged_by_reward(steps: StepList) -> bool:
-    return steps.rounds is not None and "reward_model" in needed_models(steps.recipe.label.judge)
+    """Whether the labels of rounds, or those of one of them, are a reward model's."""
+    if steps.rounds is None:
+        return False
+    label = steps.recipe.label
+    own = [
+        overridden(label, given, name)
+        for name, given in steps.recipe.rounds.overrides.items()
+        if base_of(name) == "label"
+    ]
+    return any("reward_model" in needed_models(config.judge) for config in (label, *own))
 
 
 def _add_reward(steps: StepList, members: Sequence[RewardStep], **given: Link) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from alignflow.data import binding, catalogue
+from alignflow.data import binding
 from alignflow.data.catalogue.method import Iterated
 from alignflow.data.configs.base import LARGEST_SEED
 from alignflow.data.configs.generation import SampleConfig
@@ -85,8 +85,10 @@ def planned_rounds(recipe: Recipe) -> Plan | None:
     by_itself = method.rounds or Iterated(number=0)
     number = by_itself.number if asked.number is None else asked.number
     if not number:
+        _refuse_unread(recipe)
         return None
-    _check(recipe, method)
+    check_method(recipe.align)
+    _check(recipe)
     return Plan(
         number,
         asked.reference or by_itself.reference,
@@ -94,20 +96,36 @@ def planned_rounds(recipe: Recipe) -> Plan | None:
     )
 
 
-def _check(recipe: Recipe, method: catalogue.Method) -> None:
-    name = short(recipe.align.method)  # type: ignore[union-attr]
-    if not method.learns_from().feeds:
+def check_method(config: AlignConfig, where: str = "rounds.number") -> None:
+    """Raise RecipeError for a method that cannot be the step of a round; `where` is what asks for it."""
+    name = short(config.method)
+    if not method_row(config.method).learns_from().feeds:
         raise RecipeError(
             f"{name} samples as it trains, and runs once",
-            where="rounds.number",
+            where=where,
             do="leave it out, or take a method that learns from data that is there",
         )
-    if isinstance(binding.parsed_options(recipe.align, "align"), StagedOptions):  # type: ignore[arg-type]
+    if isinstance(binding.parsed_options(config, "align"), StagedOptions):
         raise RecipeError(
             f"{name} has rounds of its own, on parts of the data",
-            where="rounds.number",
+            where=where,
             do="leave it out and set align.options.stages, or take dpo or iterative_dpo",
         )
+
+
+def _refuse_unread(recipe: Recipe) -> None:
+    """Raise RecipeError for what a recipe says of rounds where its method learns once."""
+    said = sorted(recipe.rounds.model_fields_set - {"number", "overrides"})
+    unread = [name for name in said if getattr(recipe.rounds, name) != type(recipe.rounds).model_fields[name].default]
+    if unread:
+        raise RecipeError(
+            f"{short(recipe.align.method)} has no rounds of samples and labels by itself",  # type: ignore[union-attr]
+            where=", ".join(f"rounds.{name}" for name in unread),
+            do="set rounds.number, or leave it out",
+        )
+
+
+def _check(recipe: Recipe) -> None:
     if recipe.merge is not None:
         raise RecipeError(
             "each round starts from the model of the round before, and adapters of several rounds are not merged",
@@ -119,8 +137,14 @@ def _check(recipe: Recipe, method: catalogue.Method) -> None:
             raise RecipeError(
                 "each round makes its own",
                 where=f"replace.{stage}",
-                do="leave it out, or give it as data of the recipe",
+                do="leave it out, or give pairs as data.preferences, with rounds.first: data",
             )
+    if recipe.data.completions:
+        raise RecipeError(
+            "each round samples its own answers, and nothing would be learnt from these",
+            where="data.completions",
+            do="leave it out, or leave out the rounds",
+        )
 
 
 def _with_defaults(config: Config, defaults: Mapping[str, Any]) -> Config:

@@ -104,7 +104,8 @@ def test_the_form_of_a_stage_changes_the_round_that_it_names_alone(load, store, 
 
 
 def test_a_field_alone_of_the_sections_judge_keeps_the_rest(load):
-    steps = by_name(load(*SPPO, "label.2.judge.options.constitution=reader", "align.2.learning_rate=0.001"))
+    changes = ("label.2.judge.options.constitution=reader", "align.2.learning_rate=0.001", "evaluate=null")
+    steps = by_name(load(*SPPO, *changes))
     assert steps["label.2"].config.judge.options["constitution"] == "reader"
     assert steps["label.1"].config.judge.options["constitution"] == "helpful"
     assert (steps["align.1"].config.learning_rate, steps["align.2"].config.learning_rate) == (1e-4, 0.001)
@@ -122,6 +123,16 @@ def test_a_field_alone_of_the_sections_judge_keeps_the_rest(load):
         (("rounds.first=data",), "first round"),
         (("replace.label=../examples/quickstart/prompts.jsonl.gz",), "each round makes its own"),
         (("select={}",), "select does not give"),
+        (("align.2.method=sdpo",), "align.2: sdpo has rounds of its own"),
+        (("align.2.method=online_dpo",), "align.2: online_dpo samples as it trains"),
+        (("align.method=tdpo2", "rounds.reference=initial"), "rounds.reference: tdpo2 has its reference beside it"),
+        (("align.method=dpo", "select={}"), "select.n: one answer is kept of a prompt"),
+        (("data.completions=[{path: ../examples/quickstart/prompts.jsonl.gz}]",), "data.completions: each round"),
+        (
+            ("align.method=dpo", "rounds={reference: previous, evaluate: true}"),
+            "rounds.evaluate, rounds.reference: dpo has no rounds",
+        ),
+        (("align.method=rso", "rounds={}", "select={rule: rso}"), "select: it keeps answers that a round"),
     ],
 )
 def test_rounds_that_cannot_be_are_refused(load, settings, words):
@@ -190,3 +201,30 @@ def test_a_reward_model_of_the_recipe_learns_from_the_first_rounds_labels(load):
     steps = by_name(load("align.method=sppo", "rounds.number=2"))
     assert steps["reward"].inputs["preferences"] == Link("label.1", "preferences")
     assert steps["evaluate"].inputs["reward_model"] == Link("reward")
+
+
+def test_a_round_with_another_method_takes_what_that_method_compares_with(load):
+    steps = by_name(load(*SPPO, "align.method=raft", "align.2.method=dpo"))
+    assert set(steps["align.1"].inputs) == {"policy", "demonstrations"}
+    assert steps["align.2"].inputs["reference"] == Link("reference.2")
+    steps = by_name(load(*SPPO, "align.2.method=raft"))
+    assert set(steps["align.2"].inputs) == {"policy", "demonstrations"} and "reference.2" not in steps
+
+
+def test_a_method_with_its_reference_beside_it_compares_with_the_round_before_alone(load):
+    steps = by_name(load(*SPPO, "align.method=tdpo2", "rounds.reference=previous"))
+    assert steps["align.2"].inputs["policy"] == Link("align.1") and "reference.2" not in steps
+
+
+def test_the_judge_that_evaluates_is_none_that_labelled_one_round(load):
+    judges = "evaluate.judges=[{name: rubric, options: {constitution: reader}}]"
+    nodes(load(*SPPO, judges))
+    with pytest.raises(RecipeError, match="shares"):
+        nodes(load(*SPPO, judges, "label.2.judge.options.constitution=reader"))
+
+
+def test_a_round_alone_may_be_judged_by_the_reward_model_of_the_recipes_own_pairs(load):
+    pairs = "data.preferences=[{path: ../examples/quickstart/prompts.jsonl.gz}]"
+    steps = by_name(load("align.method=sppo", "rounds.number=2", pairs, "label.2.judge.name=reward_model"))
+    assert steps["label.2"].inputs["reward_model"] == Link("reward")
+    assert steps["reward"].inputs["preferences"] == Link("prepare", "preferences")

@@ -65,7 +65,7 @@ def extremes(labelled: LabelledPrompt, gap: float = 0.0) -> Extremes | str:
     if found is None:
         return TIE
     best, worst = places[found[0]], places[found[1]]
-    return CLOSE if rates[best] - rates[worst] < gap else (best, worst)
+    return CLOSE if numpy.float32(rates[best] - rates[worst]) < numpy.float32(gap) else (best, worst)
 
 
 def extreme_places(scores: Sequence[float]) -> Extremes | None:
@@ -79,15 +79,18 @@ def win_rates_with_itself(labelled: LabelledPrompt) -> list[float]:
     """For each candidate the mean probability to beat a sample of the same policy: over the candidates that it was compared with, and itself.
 
     An answer meets itself, and copies of it, with probability 1/2 (Wu et al. 2024, "SPPO", arXiv 2405.00675: the mean is over all K samples).
-    Pairs without a label do not count.
+    Pairs without a label do not count. Copies of a text have one win rate: else, where not all pairs meet, one could be preferred to another.
     """
-    found: list[list[float]] = [[0.5] for _ in labelled.row["completions"]]
+    texts = labelled.row["completions"]
+    found: dict[str, list[float]] = {text: [] for text in texts}
+    for text in texts:
+        found[text].append(0.5)
     for pair in labelled.judged:
         probability = 0.5 if pair.verdict.reason == IDENTICAL else pair.verdict.probability
         if probability is not None:
-            found[pair.first].append(probability)
-            found[pair.second].append(1 - probability)
-    return [sum(values) / len(values) for values in found]
+            found[texts[pair.first]].append(probability)
+            found[texts[pair.second]].append(1 - probability)
+    return [sum(found[text]) / len(found[text]) for text in texts]
 
 
 def _row(labelled: LabelledPrompt, found: Extremes, judge: str) -> dict[str, Any]:

@@ -148,7 +148,10 @@ def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
     """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
     who = judge_identity(config.judge, judge, config.seed)
     reference = [row["reference"]] if row.get("reference") else []
-    return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"], *reference)
+    count = len(row["completions"])
+    every = not judge.pointwise and planned_pairs(count, 0, "", config.all_pairs_up_to) != planned_pairs(count, 0, "")
+    more = ["all pairs"] if every else []  # pairs beyond those of the ring that is asked by default
+    return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"], *reference, *more)
 
 
 def _labeller(

@@ -51,3 +51,24 @@ def test_equal_scores_discard_the_prompt_and_so_do_win_rates_that_are_too_near()
 def test_all_pairs_of_five_are_asked_where_win_rates_are_learnt_from():
     assert len(planned_pairs(5, 0, "p", 64)) == 10 and len(planned_pairs(8, 0, "p", 64)) == 28
     assert len(planned_pairs(8, 0, "p")) == 16
+
+
+def test_copies_have_one_win_rate_even_where_they_met_others_and_none_is_preferred_to_another():
+    texts, beats = ["a", "a", "a", "b", "c", "b"], {("a", "b"), ("b", "c"), ("c", "a")}
+    for seed in range(50):
+        judged = [
+            (one, other, says(0.9 if (texts[one], texts[other]) in beats else 0.1))
+            if texts[one] != texts[other]
+            else (one, other, Verdict(None, reason=IDENTICAL))
+            for one, other in planned_pairs(len(texts), seed, "p")
+        ]
+        asked = prompt(texts, judged)
+        found = extremes(asked)
+        assert found == TIE or texts[found[0]] != texts[found[1]]
+        assert len(set(win_rates_with_itself(asked)[:3])) == 1
+
+
+def test_win_rates_exactly_as_far_apart_as_asked_are_far_enough():
+    apart = prompt(["a", "b"], [(0, 1, says(0.7))])
+    rates = win_rates_with_itself(apart)
+    assert rates[0] - rates[1] < 0.2 and extremes(apart, gap=0.2) == (0, 1), "rounding in fp64 drops no prompt"

@@ -602,3 +602,10 @@ def test_the_page_and_the_cost_are_beside_the_payload_and_not_in_it(tmp_path, ma
         (run.side / "judge_cost.json").read_text()
     )
     assert "seconds" not in (run.out / "judge_report.json").read_text()
+
+
+def test_pairs_that_were_not_asked_yet_are_asked_where_all_shall_meet(tmp_path, make_run, monkeypatch):
+    groups = [[0, 1, 2, 3, 4, 5, 6]] * 12
+    few, _, _ = labelled(PairOracle(), groups, tmp_path, make_run(), monkeypatch)
+    every, _, _ = labelled(PairOracle(), groups, tmp_path, make_run(), monkeypatch, all_pairs_up_to=7)
+    assert (few["pairs/judged"], every["pairs/judged"]) == (12 * 14, 12 * 21), "the journal tells the plans apart"
