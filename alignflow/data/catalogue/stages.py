@@ -106,7 +106,7 @@ STAGES: Mapping[str, Stage] = {
         takes=("completions", "policy?", "reward_model?", "preferences?", "calibration?"),
         makes="dataset",
         generates=True,
-        version="8",
+        version="7",
         fills="alignflow.models.judges.label:fill_labels",
     ),
     "select": Stage(
