@@ -101,7 +101,9 @@ CHECKS: Mapping[str, Check] = {
     ),
     "length_constraints:number_words": lambda text, given: relation(len(re.findall(r"\w+", text)), given, "num_words"),
     "length_constraints:number_sentences": lambda text, given: relation(sentences(text), given, "num_sentences"),
-    "length_constraints:number_paragraphs": lambda text, given: len(divided(text, "***")) == int(given["num_paragraphs"]),
+    "length_constraints:number_paragraphs": lambda text, given: (
+        len(divided(text, "***")) == int(given["num_paragraphs"])
+    ),
     "length_constraints:nth_paragraph_first_word": _starts_paragraph,
     "detectable_format:number_bullet_lists": lambda text, given: (
         len(re.findall(r"^[^\S\n]*[*-][^\S\n]+\S", text, re.M)) == int(given["num_bullets"])

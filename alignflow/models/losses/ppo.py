@@ -12,7 +12,6 @@ import torch
 
 from alignflow.data.configs.online import OnlineOptions
 
-
 LARGEST_LOGRATIO = 80.0
 """Nats; the exponential of 89 is over what fp32 holds."""
 
