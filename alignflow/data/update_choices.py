@@ -38,6 +38,16 @@ def _faults(options: OnlineOptions, where: str) -> Iterator[tuple[str, str, str]
         yield "whiten_rewards", what, "leave it out; whiten_advantages is over the update too"
     if options.dynamic_sampling and options.num_generations < 2:
         yield "dynamic_sampling", "a prompt with one answer has no two scores", "set num_generations to 2 or more"
+    if options.normalize_rewards == "group" and options.num_generations < 2:
+        what = "normalised within a group of one answer every score is 0"
+        yield "normalize_rewards", what, "set num_generations to 2 or more, or leave it out"
+    for index, source in enumerate(options.rewards):
+        alone = source.name == "win_rate" and source.options.get("against", "group") == "group"
+        if alone and options.num_generations < 2:
+            what = "a win rate within the group needs several answers to a prompt"
+            yield f"rewards.{index}.options.against", what, "set num_generations to 2 or more, or against: reference"
+    if options.adaptive_kl and not options.kl_coef:
+        yield "adaptive_kl", "kl_coef is 0, and stays 0 whatever it is multiplied by", "set kl_coef, or leave it out"
     if options.dynamic_sampling and options.rollout_ahead:
         what = (
             "how many prompts an update takes is not known before its answers are scored, so none can be sampled ahead"

@@ -26,11 +26,13 @@ EVALUATORS: Mapping[str, Evaluator] = {
         "alignflow.models.evaluators.instructions:evaluate",
         "Verifiable instructions kept, IFEval's kind.",
         needs=("instructions",),
+        version="2",
     ),
     "verifiable": Evaluator(
         "alignflow.models.evaluators.verifiable:evaluate",
         "Accuracy of both models' greedy answers by the verifiers, with Wilson's interval.",
         needs=("verifiable",),
+        version="2",
     ),
     "reward_score": Evaluator(
         "alignflow.models.evaluators.reward_score:evaluate",

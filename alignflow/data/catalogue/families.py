@@ -161,6 +161,7 @@ FAMILIES: Mapping[str, Family] = {
     "online_preference": Family(
         "alignflow.models.trainers.online_preference:train_online_preference",
         "Samples answers, has them compared, and steps on the comparisons.",
+        version="2",
         columns=("prompt",),
         takes=("policy", "reference", "prompts", "reward_model?"),
         answers=2,
@@ -188,6 +189,7 @@ FAMILIES: Mapping[str, Family] = {
     "online": Family(
         "alignflow.models.trainers.online:train_online",
         "Samples answers, scores them, and steps on them.",
+        version="2",
         columns=("prompt",),
         takes=("policy", "reference", "prompts", "reward_model?", "demonstrations?"),
         generates=True,

@@ -51,5 +51,6 @@ REWARDS: Mapping[str, Reward] = {
         "alignflow.models.rewards.win_rates:WinRateSource",
         "Wins by a judge against the other answers to the same prompt (SPO), or against the reference answer.",
         options=rewards.WinRateRewardOptions,
+        version="2",
     ),
 }

@@ -21,12 +21,14 @@ VERIFIERS: Mapping[str, Verifier] = {
         "alignflow.models.rewards.verifiers.exact:ExactAnswer",
         "The reference answer, word for word.",
         options=verifiers.ExactAnswerOptions,
+        version="2",
         needs="reference",
     ),
     "numeric_answer": Verifier(
         "alignflow.models.rewards.verifiers.numeric:NumericAnswer",
         "The number that a worked solution ends with, compared by value.",
         options=verifiers.NumericAnswerOptions,
+        version="2",
         needs="reference",
     ),
     "regular_expression": Verifier(
@@ -50,6 +52,7 @@ VERIFIERS: Mapping[str, Verifier] = {
         "alignflow.models.rewards.verifiers.ifeval:IFEval",
         "The row's verifiable instructions, by IFEval's names.",
         options=verifiers.IFEvalOptions,
+        version="2",
         needs="instructions",
     ),
 }

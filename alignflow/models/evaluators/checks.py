@@ -35,17 +35,27 @@ def sentences(text: str) -> int:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Parts between lines of `***`, or between blank lines."""
-    lines = text.split("\n")
-    rule = "***" if "***" in text else ""
+    """Parts between blank lines."""
     parts: list[list[str]] = [[]]
-    for index, line in enumerate(lines):
-        # The first and the last line end no part: nothing stands before the one or after the other.
-        if line.strip() == rule and 0 < index < len(lines) - 1:
-            parts.append([])
-        else:
+    for line in text.split("\n"):
+        if line.strip():
             parts[-1].append(line)
-    return [part for part in map("\n".join, parts) if part.strip()]
+        else:
+            parts.append([])
+    return ["\n".join(part) for part in parts if part]
+
+
+def divided(text: str, rule: str) -> list[str]:
+    """The parts between rules such as `***`; none where a part between two rules is empty, as IFEval counts."""
+    parts = [part.strip() for part in text.split(rule)]
+    within = parts[1:-1]
+    return [part for part in parts if part] if all(within) else []
+
+
+def highlights(text: str) -> int:
+    """Number of texts between asterisks, single or double, each on one line; what stands between two bold texts is none."""
+    found = [*re.findall(r"\*([^\n*]*)\*", text), *re.findall(r"\*\*([^\n*]*)\*\*", text)]
+    return sum(bool(part.strip()) for part in found)
 
 
 def placeholders(text: str) -> int:
@@ -77,7 +87,7 @@ def _starts_paragraph(text: str, arguments: Mapping[str, Any]) -> bool:
 
 
 def _capital_words(text: str) -> int:
-    return sum(word.isupper() and len(word) > 1 for word in re.findall(r"[A-Za-z']+", text))
+    return sum(word.isupper() for word in re.findall(r"[A-Za-z']+", text))
 
 
 CHECKS: Mapping[str, Check] = {
@@ -91,13 +101,15 @@ CHECKS: Mapping[str, Check] = {
     ),
     "length_constraints:number_words": lambda text, given: relation(len(re.findall(r"\w+", text)), given, "num_words"),
     "length_constraints:number_sentences": lambda text, given: relation(sentences(text), given, "num_sentences"),
-    "length_constraints:number_paragraphs": lambda text, given: len(paragraphs(text)) == int(given["num_paragraphs"]),
+    "length_constraints:number_paragraphs": lambda text, given: (
+        len(divided(text, "***")) == int(given["num_paragraphs"])
+    ),
     "length_constraints:nth_paragraph_first_word": _starts_paragraph,
     "detectable_format:number_bullet_lists": lambda text, given: (
-        len(re.findall(r"^[^\S\n]*[*-]\s+\S", text, re.M)) == int(given["num_bullets"])
+        len(re.findall(r"^[^\S\n]*[*-][^\S\n]+\S", text, re.M)) == int(given["num_bullets"])
     ),
     "detectable_format:number_highlighted_sections": lambda text, given: (
-        len(re.findall(r"\*[^\n*]+\*", text)) >= int(given["num_highlights"])
+        highlights(text) >= int(given["num_highlights"])
     ),
     "detectable_format:multiple_sections": lambda text, given: (
         len(re.findall(rf"^[^\S\n]*{re.escape(given['section_spliter'])}\s*\d+", text, re.M | re.I))
@@ -110,8 +122,8 @@ CHECKS: Mapping[str, Check] = {
     ),
     "detectable_content:number_placeholders": lambda text, given: placeholders(text) >= int(given["num_placeholders"]),
     "detectable_content:postscript": lambda text, given: str(given["postscript_marker"]).lower() in text.lower(),
-    "change_case:english_lowercase": lambda text, given: text == text.lower(),
-    "change_case:english_capital": lambda text, given: text == text.upper(),
+    "change_case:english_lowercase": lambda text, given: text.islower(),
+    "change_case:english_capital": lambda text, given: text.isupper(),
     "change_case:capital_word_frequency": lambda text, given: RELATIONS[given.get("capital_relation", "at least")](
         _capital_words(text), int(given["capital_frequency"])
     ),
@@ -124,7 +136,7 @@ CHECKS: Mapping[str, Check] = {
         text.strip().lower().startswith(str(given["prompt_to_repeat"]).strip().lower())
     ),
     "combination:two_responses": lambda text, given: (
-        len({part.strip() for part in text.split("******") if part.strip()}) == 2
+        len(divided(text, "******")) == len(set(divided(text, "******"))) == 2
     ),
 }
 """IFEval's instruction ids -> whether an answer keeps them. Its language check is not here: it needs a language detector."""
@@ -137,7 +149,7 @@ def kept(text: str, instruction: Mapping[str, Any]) -> bool | None:
         return None
     try:
         return bool(text.strip()) and check(text, instruction.get("kwargs") or {})
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
 
 

@@ -12,6 +12,9 @@ import torch
 
 from alignflow.data.configs.online import OnlineOptions
 
+LARGEST_LOGRATIO = 80.0
+"""Nats; the exponential of 89 is over what fp32 holds."""
+
 
 @dataclass(frozen=True)
 class PolicyBatch:
@@ -74,7 +77,9 @@ def clipped_surrogate(
 ) -> TokenLoss:
     """`clipped_policy_loss` of log-ratios, whatever they are ratios of; all of one shape."""
     advantages = torch.where(mask, advantages, torch.zeros_like(advantages))
-    ratio = logratio.exp()
+    # Where the clip or the dual clip holds the loss anyway, a ratio beyond fp32 would give 0 times infinity in the gradient.
+    held = advantages >= 0 if dual_clip is None else torch.ones_like(mask)
+    ratio = torch.where(held, logratio.clamp(max=LARGEST_LOGRATIO), logratio).exp()
     plain, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high)
     loss = torch.maximum(plain, clipped)
     if dual_clip is not None:

@@ -9,7 +9,14 @@ from __future__ import annotations
 import torch
 
 from alignflow.data.configs.online import OnlineOptions
-from alignflow.models.losses.ppo import PolicyBatch, TokenLoss, clipped_surrogate, masked_difference, ratio_figures
+from alignflow.models.losses.ppo import (
+    LARGEST_LOGRATIO,
+    PolicyBatch,
+    TokenLoss,
+    clipped_surrogate,
+    masked_difference,
+    ratio_figures,
+)
 
 
 def sequence_clip(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
@@ -61,7 +68,7 @@ def sapo(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
         for steepness in (options.sapo_temperature_pos, options.sapo_temperature_neg)
     )
     steepness = torch.where(advantages > 0, positive, negative)
-    gate = torch.sigmoid(steepness * (logratio.exp() - 1)) * 4 / steepness
+    gate = torch.sigmoid(steepness * (logratio.clamp(max=LARGEST_LOGRATIO).exp() - 1)) * 4 / steepness
     loss = torch.where(mask, -advantages * gate, torch.zeros_like(gate))
     return TokenLoss(loss, ratio_figures(logratio, torch.zeros_like(mask), mask))
 

@@ -252,7 +252,7 @@ class WeightedRewards:
             self._stack.enter_context(closing(source.kind(source.options, models, run))) for source in bound
         ]
         self._weights, self._normalize = [source.weight for source in bound], normalize
-        self._groups: list[str] = []  # the prompt of each answer that was scored last
+        self._groups: list[tuple[str, int | None]] = []  # those of the answers that were scored last
         names = [source.name for source in self._sources]
         self.names = [name if names.index(name) == index else f"{name}#{index}" for index, name in enumerate(names)]
 
@@ -260,7 +260,7 @@ class WeightedRewards:
         """Source -> its scores, unweighted, in the order of the sources; after each its details as NAME/DETAIL, which are shown and
         give no reward."""
         found: dict[str, list[float | None]] = {}
-        self._groups = [episode.row["id"] for episode in episodes]
+        self._groups = [episode.compared_with for episode in episodes]
         for name, source in zip(self.names, self._sources, strict=True):
             found[name] = source.score(episodes)
             found |= {f"{name}/{detail}": values for detail, values in source.details(episodes).items()}

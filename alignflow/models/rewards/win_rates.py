@@ -100,10 +100,10 @@ def check_group_size(options: Any, num_generations: int, where: str) -> None:
 
 
 def group_pairs(episodes: Sequence[Episode]) -> list[tuple[int, int]]:
-    """All pairs of positions of answers to the same prompt, each once."""
-    members: dict[str, list[int]] = defaultdict(list)
+    """All pairs of positions of answers of one group, each once."""
+    members: dict[tuple[str, int | None], list[int]] = defaultdict(list)
     for index, episode in enumerate(episodes):
-        members[episode.row["id"]].append(index)
+        members[episode.compared_with].append(index)
     return [pair for indices in members.values() for pair in combinations(indices, 2)]
 
 

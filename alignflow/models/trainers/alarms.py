@@ -48,9 +48,13 @@ def _kl(history: History, options: AlarmOptions) -> Alarm | None:
 
 
 def _reward_hacking(history: History, options: AlarmOptions) -> Alarm | None:
-    """The reward rose and the held-out judge fell since the window at which that judge was best (Gao et al. 2022, arXiv 2210.10760)."""
+    """The reward rose and the held-out judge fell since the window at which that judge was best (Gao et al. 2022, arXiv 2210.10760).
+
+    Updates in which that judge gave no score are in no window.
+    """
     window = options.window
-    if len(history) < 2 * window or any(figures["heldout"] is None for figures in history):
+    history = [figures for figures in history if figures["heldout"] is not None]
+    if len(history) < 2 * window:
         return None
     starts = range(len(history) - 2 * window + 1)
     best = max(starts, key=lambda start: _mean(history[start : start + window], "heldout"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from alignflow.models.engines import group
 from alignflow.models.rollouts import Rollouts
 from alignflow.models.sequences import chosen_tokens
 
@@ -61,7 +62,7 @@ class Draws:
         if dynamic:
             found |= {
                 "dynamic_sampling/rounds": (self.rounds, 1.0),
-                "dynamic_sampling/unfilled": (self.unfilled, 1.0),
+                "dynamic_sampling/unfilled": (self.unfilled, 1.0 / group.size()),  # a total: the shares add up to 1
                 "dynamic_sampling/scores_of_all": (self.score, self.scored),
             }
         return found

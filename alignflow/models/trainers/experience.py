@@ -13,6 +13,7 @@ from alignflow.models.advantages import Advantages, RewardBatch, whiten
 from alignflow.models.engines import group
 from alignflow.models.losses.importance import Importance, importance
 from alignflow.models.losses.ppo import KL_ESTIMATORS
+from alignflow.models.rewards.combining import SAME
 from alignflow.models.rewards.shaping import ScoreScale, kl_penalised_rewards, overlong_penalties, shaped_scores
 from alignflow.models.rollouts import Rollouts
 from alignflow.models.sequences import flattened, length_mask, padded, row_numbers
@@ -99,7 +100,10 @@ def as_column(scores: list[float | None]) -> torch.Tensor:
 
 
 def score_scale(scores: torch.Tensor, mode: str) -> ScoreScale:
-    """Mean and deviation (n - 1) of scores over all processes, as far as `mode` (off, mean, mean_std) uses them; NaN left out."""
+    """Mean and deviation (n - 1) of scores over all processes, as far as `mode` (off, mean, mean_std) uses them; NaN left out.
+
+    Scores that differ by rounding alone have the deviation 1.
+    """
     if mode == "off":
         return ScoreScale()
     known = scores[~scores.isnan()]
@@ -108,7 +112,8 @@ def score_scale(scores: torch.Tensor, mode: str) -> ScoreScale:
     if mode == "mean":
         return ScoreScale(mean)
     squares = group.sum_all({"squares": float((known - mean).square().sum())})["squares"]
-    return ScoreScale(mean, (squares / max(sums["count"] - 1, 1)) ** 0.5 or 1.0)
+    deviation = (squares / max(sums["count"] - 1, 1)) ** 0.5
+    return ScoreScale(mean, deviation if deviation > SAME * abs(mean) else 1.0)
 
 
 def make_experience(

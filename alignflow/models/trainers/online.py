@@ -212,9 +212,9 @@ class OnlineTraining:
         """Scores by source, and those of the judge that only watches."""
         texts = rollouts.texts(self.participants.policy.tokenizer)
         episodes = [
-            Episode(self.participants.prompts.rows[prompt], text, ended, tokens)
-            for prompt, text, ended, tokens in zip(
-                rollouts.prompts.tolist(), texts, rollouts.ended.tolist(), rollouts.lengths.tolist(), strict=True
+            Episode(self.participants.prompts.rows[prompt], text, ended, tokens, place // self.options.num_generations)
+            for place, (prompt, text, ended, tokens) in enumerate(
+                zip(rollouts.prompts.tolist(), texts, rollouts.ended.tolist(), rollouts.lengths.tolist(), strict=True)
             )
         ]
         parts = self.participants.rewards.score(episodes)

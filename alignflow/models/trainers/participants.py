@@ -25,6 +25,7 @@ from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine, make_engine
 from alignflow.models.generation.live import LiveSampler
 from alignflow.models.policy import Policy, load_policy
+from alignflow.models.rewards.shaping import LARGEST_CHANGE
 from alignflow.models.rewards.sources import BoundSource, JudgeSource, RewardInputs, WeightedRewards, bind_sources
 from alignflow.models.rewards.win_rates import check_group_size
 from alignflow.models.rollouts import Prompts, answer_statistics, encode_prompts
@@ -86,6 +87,12 @@ def bind(config: AlignConfig) -> Bound:
             "num_mini_batches",
             f"{options.num_mini_batches} mini-batches of {config.batch_size} answers",
             "lower it, or raise align.batch_size",
+        ),
+        (
+            options.adaptive_kl and config.batch_size * LARGEST_CHANGE >= options.kl_horizon,
+            "kl_horizon",
+            f"with {config.batch_size} answers per update one update could take kl_coef to 0 or below",
+            f"raise it over {config.batch_size * LARGEST_CHANGE:g}; it is usually many updates' answers",
         ),
         (
             config.max_length <= options.response_length,
@@ -178,6 +185,13 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
     path, reward_model = paths["policy"], paths["reward_model"]
     assert path is not None and paths["prompts"] is not None
     group.join(runtime)
+    fewest = bound.prompts_per_update // group.size() * options.num_generations  # answers of one process
+    if fewest < options.num_mini_batches:
+        raise RecipeError(
+            f"{bound.config.batch_size} answers per update are too few for {group.size()} processes and {options.num_mini_batches} mini-batches",
+            where="align.batch_size",
+            do="raise it, or lower engine.processes",
+        )
     stack = ExitStack()
     policy = load_policy(path, runtime, trainable=True)
     add_adapter(policy, bound.config, path, in_parts=True)
@@ -191,12 +205,6 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
         print(f"the value model starts from the {model.origin.replace('_', ' ')}", flush=True)
         engines["value"] = stack.enter_context(closing(make_engine(model.model, bound.value_config, runtime)))
         critic = (model, engines["value"])
-    if bound.config.batch_size // group.size() < options.num_mini_batches * options.num_generations:
-        raise RecipeError(
-            f"{bound.config.batch_size} answers per update are too few for {group.size()} processes and {options.num_mini_batches} mini-batches",
-            where="align.batch_size",
-            do="raise it, or lower engine.processes",
-        )
     longest, _ = room(bound.config.max_length, context_of(policy.model), "align.max_length")
     prompts = encode_prompts(
         read_table(paths["prompts"] / "train.parquet"), policy.tokenizer, longest - options.response_length, run

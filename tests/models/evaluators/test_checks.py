@@ -75,3 +75,30 @@ def test_an_unknown_instruction_or_a_lacking_argument_has_no_verdict():
 
 def test_the_loose_reading_forgives_a_first_line():
     assert "hello" in loose_forms("Sure!\nhello")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text", "verdict"),
+    [
+        ("detectable_format:number_highlighted_sections", {"num_highlights": 3}, "**a** b **c**", False),
+        ("detectable_format:number_highlighted_sections", {"num_highlights": 2}, "**a** b **c**", True),
+        ("detectable_format:number_highlighted_sections", {"num_highlights": 1}, "* *", False),
+        ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "one\n\ntwo", False),
+        ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "***\none\n\none\n***\ntwo\n***", True),
+        ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "one\n***\n***\ntwo", False),
+        (
+            "length_constraints:nth_paragraph_first_word",
+            {"num_paragraphs": 3, "nth_paragraph": 3, "first_word": "then"},
+            "One.\n\n***\n\nThen two.",
+            True,
+        ),
+        ("detectable_format:number_bullet_lists", {"num_bullets": 1}, "- \n\ntext", False),
+        ("combination:two_responses", {}, "a\n******\na\n******\nb", False),
+        ("combination:two_responses", {}, "******\na\n******\nb", True),
+        ("change_case:english_lowercase", {}, "123", False),
+        ("change_case:english_capital", {}, "123", False),
+        ("change_case:capital_word_frequency", {"capital_frequency": 3}, "I AM OK", True),
+    ],
+)
+def test_counts_are_those_of_the_authors_code(name, arguments, text, verdict):
+    assert kept(text, {"id": name, "kwargs": arguments}) is verdict

@@ -131,3 +131,13 @@ def test_every_policy_loss_answers_per_token(name):
     )
     assert found.loss.shape == (2,) and found.loss[1] == 0
     assert {"clipfrac", "ratio", "approxkl"} <= found.metrics.keys()
+
+
+@pytest.mark.parametrize(("advantage", "dual_clip"), [(1.0, None), (0.0, None), (1.0, 3.0), (-1.0, 3.0)])
+def test_a_ratio_beyond_fp32_gives_no_gradient_where_a_clip_holds_the_loss(advantage, dual_clip):
+    logps = torch.zeros(1, requires_grad=True)
+    batch = PolicyBatch(logps, torch.full((1,), -95.0), torch.full((1,), advantage), torch.ones(1))
+    loss = clipped_policy_loss(batch, 0.2, 0.2, dual_clip).loss
+    loss.sum().backward()
+    close(loss, [-1.2 * advantage if advantage >= 0 else 3.0], 1e-6)
+    close(logps.grad, [0.0])

@@ -116,3 +116,11 @@ def test_a_flat_batch_without_rows_is_refused():
     flat = batch()
     with pytest.raises(ValueError, match="give rows"):
         gspo(PolicyBatch(flat.logps, flat.old_logps, flat.advantages, flat.mask), OPTIONS)
+
+
+@pytest.mark.parametrize("advantage", [1.0, -1.0])
+def test_the_gate_is_closed_where_the_ratio_is_beyond_fp32(advantage):
+    logps = torch.zeros(1, requires_grad=True)
+    batch = PolicyBatch(logps, torch.full((1,), -95.0), torch.full((1,), advantage), torch.ones(1))
+    sapo(batch, OnlineOptions()).loss.sum().backward()
+    assert logps.grad.tolist() == [0.0]

@@ -1,5 +1,6 @@
 """Win rates of answers to the same prompt."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -109,3 +110,14 @@ def test_one_answer_per_prompt_has_nothing_to_be_compared_with():
         check_group_size(WinRateRewardOptions(), 1, "x")
     check_group_size(WinRateRewardOptions(against="reference"), 1, "x")
     check_group_size(WinRateRewardOptions(), 2, "x")
+
+
+def test_a_prompt_that_an_update_has_twice_has_two_groups(longer, new_run):
+    """As advantages have it, whichever process the second one is in."""
+    given = episodes(("q", "a"), ("q", "aa"), ("q", "aaa"), ("q", "aaaa"))
+    twice = [replace(episode, group=place // 2) for place, episode in enumerate(given)]
+    source = WeightedRewards(bind_sources([longer()]), None, new_run(), normalize="group")
+    found = source.score(twice)
+    assert found[source.names[0]] == [0.0, 1.0, 0.0, 1.0] and WhatIsLonger.asked == [2]
+    assert source.combine(found) == pytest.approx([-(0.5**0.5), 0.5**0.5] * 2)
+    assert source.combine(source.score(given))[1] == pytest.approx(-0.387, abs=1e-3)

@@ -109,3 +109,10 @@ def test_zero_variance_rings_over_a_whole_window():
     """Once nearly no prompt has answers of different scores; one update of a window of two says nothing."""
     assert names({"zero_std": 1.0}) == names({}, {}) == names({"zero_std": 0.5}, {"zero_std": 1.0}) == []
     assert names({"zero_std": 1.0}, {"zero_std": 0.9}) == ["zero_variance"]
+
+
+def test_an_update_without_a_score_of_the_held_out_judge_does_not_silence_the_alarm():
+    changes = [{"scores": number / 10, "heldout": -number / 10} for number in range(6)]
+    assert names(*changes) == ["reward_hacking"]
+    for place in (0, 3, 6):
+        assert names(*changes[:place], {"heldout": None}, *changes[place:]) == ["reward_hacking"]

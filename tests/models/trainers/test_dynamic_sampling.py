@@ -67,3 +67,9 @@ def test_rounds_are_joined_and_cut_again():
     again = chosen_rows(whole, [2, 3])
     assert again.rollouts.rows == rounds[1].rollouts.rows and again.parts["a"].tolist() == [0, 1]
     assert whole.rollouts.behaviour_logps is None and joined(rounds[:1]) is rounds[0]
+
+
+def test_the_prompts_that_stayed_are_counted_over_all_processes(monkeypatch):
+    monkeypatch.setattr("alignflow.models.engines.group.size", lambda: 2)
+    shares = [Draws(2, 4, 2, unfilled, 1.0, 8).sums(True)["dynamic_sampling/unfilled"] for unfilled in (1, 2)]
+    assert sum(total for total, _ in shares) / sum(count for _, count in shares) == 3

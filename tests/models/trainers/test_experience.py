@@ -153,6 +153,8 @@ def test_the_scale_of_scores_comes_from_the_first_answers(mode, scale):
 
 def test_equal_scores_have_a_scale_that_can_be_divided_by():
     assert score_scale(as_column([2.0, 2.0]), "mean_std") == ScoreScale(2.0, 1.0)
+    for score, count in ((0.1, 3), (0.7, 7)):  # whose mean is rounded
+        assert score_scale(as_column([score] * count), "mean_std").deviation == 1.0
 
 
 def test_scored_answers_come_back_from_their_tensors_bit_for_bit():

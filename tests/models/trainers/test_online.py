@@ -407,6 +407,7 @@ def test_samples_stand_beside_the_artifact(new_run, tiny_checkpoint, data):
         ({"num_generations": 5}, "no multiple of 5"),
         ({"advantage": "grpo"}, "there is one"),
         ({"response_length": 64}, "no room for a prompt"),
+        ({"adaptive_kl": True, "kl_horizon": 2}, "take kl_coef to 0 or below"),
     ],
 )
 def test_names_and_numbers_are_checked_before_a_model_loads(changes, message, new_run, data, tmp_path):
@@ -517,3 +518,12 @@ def test_k1_as_a_loss_is_told(new_run, tiny_checkpoint, data):
     run = new_run()
     train(group_method("grpo", 1, kl_estimator="k1"), run, tiny_checkpoint, data)
     assert any("gradient of mean 0" in warning for warning in run.warnings)
+
+
+def test_mini_batches_may_cut_a_group(new_run, tiny_checkpoint, data):
+    run = new_run()
+    train(group_method("grpo", steps=1, num_generations=12, num_mini_batches=4), run, tiny_checkpoint, data)
+    assert len(lines(run)) == 1
+
+    with pytest.raises(RecipeError, match="too few for 1 processes and 13 mini-batches|13 mini-batches of 12"):
+        train(group_method("grpo", num_generations=12, num_mini_batches=13), new_run(), tiny_checkpoint, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 import unicodedata
 
@@ -12,6 +13,8 @@ from alignflow.models.rewards.verifiers.base import NO_REFERENCE, UNPARSED, Outc
 from alignflow.models.rewards.verifiers.marks import shown_answers
 
 _ENDS = string.punctuation + string.whitespace
+_NEGATIVE = re.compile(r"[^\w-]*[-\u2212][$\u20ac\u00a3\u00a5]?\.?\d")
+"""A number with a minus before it, which is no punctuation."""
 
 
 class ExactAnswer:
@@ -46,7 +49,8 @@ class ExactAnswer:
             return text.strip()
         # An answer that is punctuation alone, such as "?", would be nothing: it stays.
         spaced = " ".join(text.split())
-        return spaced.strip(_ENDS) or spaced
+        bare = spaced.strip(_ENDS) or spaced
+        return "-" + bare.lstrip("\u2212") if _NEGATIVE.match(spaced) else bare
 
 
 def _listed(reference: str) -> list[str] | None:

@@ -23,7 +23,7 @@ class IFEval:
         if not instructions:
             return unchecked("the row has no instructions")
         for instruction in instructions:
-            if instruction.get("id") not in CHECKS:
+            if str(instruction.get("id")) not in CHECKS:
                 return unchecked(f"no check for the instruction {str(instruction.get('id'))[:80]!r}")
         verdicts = [self._kept(episode.text, instruction) for instruction in instructions]
         for instruction, found in zip(instructions, verdicts, strict=True):

@@ -54,6 +54,8 @@ class JSONSchema:
             return unchecked(f"a pattern of the schema took longer than {TIMEOUT_S:g} s")
         except (Unresolvable, RecursionError) as error:
             return unchecked(f"the schema refers to what is not in it, or to itself: {str(error)[:80]}")
+        except OverflowError:  # multipleOf, of 1e999 or of a number with hundreds of digits
+            return verdict(False)
 
 
 def _written(text: str, take_from: str) -> str:
@@ -95,6 +97,8 @@ def _validator(text: str) -> Any:
         schema = _read(text)
         if not isinstance(schema, dict | bool):
             raise ValueError("it is neither an object nor true or false")
+        if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+            raise ValueError("its $schema is no text")
         _refuse_patterns_of_names(schema)
         kind = validators.validator_for(schema, default=Draft202012Validator)
         kind.check_schema(schema)
@@ -123,7 +127,7 @@ def _matches(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterat
     if isinstance(instance, str):
         try:
             found = compiled(pattern).search(instance, timeout=TIMEOUT_S)
-        except regex.error:
-            raise TimeoutError from None  # a pattern of another syntax: the check cannot be made
+        except (regex.error, MemoryError):
+            raise TimeoutError from None  # a pattern of another syntax, or one that calls itself: the check cannot be made
         if not found:
             yield ValidationError(f"{instance[:60]!r} does not match")

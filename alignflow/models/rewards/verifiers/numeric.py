@@ -18,7 +18,18 @@ LARGEST_EXPONENT = 100
 _CALCULATION = re.compile(r"<<[^<>\n]*>>")  # GSM8K's notes for a calculator
 _FRACTION = re.compile(r"\\[dtc]?frac[^\S\n]*\{([^{}\n]*)\}[^\S\n]*\{([^{}\n]*)\}")
 _PLAIN = re.compile(r"[^\S\n]*(-?[\d.,]+)[^\S\n]*")
-_DASHES = str.maketrans({"\u2212": "-", "\u2010": "-", "\u2011": "-", "\u00a0": " ", "\u202f": " ", "\uff05": "%"})
+_DASHES = str.maketrans(
+    {
+        "\u2212": "-",
+        "\u2010": "-",
+        "\u2011": "-",
+        "\u2013": "-",
+        "\uff0d": "-",
+        "\u00a0": " ",
+        "\u202f": " ",
+        "\uff05": "%",
+    }
+)
 _DIGITS = r"(?:\d+(?:,\d+)*(?:\.\d+)?|\.\d+)"
 _NUMBER = re.compile(
     rf"""(?<![\w.])                                        # the 2 of x2 or of 1.2.3 is no number of its own
@@ -27,7 +38,7 @@ _NUMBER = re.compile(
     (?P<number>{_DIGITS})(?![.,]?\d)
     (?P<exponent>[eE][-+]?\d+(?!\w))?
     (?:[ ](?P<over>\d+/\d+)(?![\d/.]))?                   # 1 3/4
-    (?:[ ]?/[ ]?(?P<divisor>{_DIGITS})(?![.,]?\d))?
+    (?:[ ]?/[ ]?(?P<below>-)?(?P<divisor>{_DIGITS})(?![.,]?\d))?
     (?P<percent>[ ]?(?:%|percent\b))?""",
     re.VERBOSE,
 )
@@ -133,7 +144,8 @@ def _values(found: re.Match[str]) -> set[Fraction]:
             return set()
         value += Fraction(above, below)
     value /= divisor
-    value = -value if (found["sign"] == "-") != bool(found["inner"]) else value
+    minuses = (found["sign"] == "-") + bool(found["inner"]) + bool(found["below"])
+    value = -value if minuses % 2 else value
     return {value, value / 100} if found["percent"] else {value}
 
 

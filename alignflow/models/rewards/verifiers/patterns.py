@@ -46,6 +46,8 @@ class RegularExpression:
             )
         except (regex.error, RecursionError):
             return unchecked(f"the row's reference is no regular expression: {pattern[:60]!r}")
+        except MemoryError:  # a pattern that calls itself, such as (?R)
+            return unchecked(f"a search took too much memory: {pattern[:60]!r}")
         except TimeoutError:
             return unchecked(f"a search took longer than {options.timeout_s:g} s: {pattern[:60]!r}")
         return verdict((found is not None) == (options.expect == "match"))

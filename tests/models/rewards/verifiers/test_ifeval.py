@@ -59,3 +59,17 @@ def test_of_the_real_rows_all_but_those_about_a_language_can_be_checked(reposito
         for reading in ("strict", "loose"):
             reasons[IFEval(IFEvalOptions(reading=reading)).check(Episode(made, "A text, here.", True)).reason] += 1
     assert reasons == {"": 2 * 329, "no check for the instruction 'language:response_language'": 2 * 21}
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        {"id": []},
+        {"id": {}},
+        {"id": "length_constraints:number_words", "kwargs": {"num_words": float("inf")}},
+        {"id": "keywords:letter_frequency", "kwargs": [1]},
+        {"id": "change_case:capital_word_frequency", "kwargs": "x"},
+    ],
+)
+def test_instructions_of_the_wrong_shape_have_no_score_and_raise_nothing(instruction):
+    assert outcome("text", instruction).score is None

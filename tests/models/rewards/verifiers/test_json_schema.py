@@ -72,3 +72,13 @@ def test_a_file_with_the_schema_is_read_at_once(tmp_path):
     file.write_text("{")
     with pytest.raises(RecipeError, match="no JSON schema"):
         outcome("{}", None, schema_file=str(file))
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "9" * 400])
+def test_a_number_too_large_to_divide_is_wrong_and_raises_nothing(text):
+    assert outcome(text, {"multipleOf": 0.1}).score == 0
+
+
+@pytest.mark.parametrize("dialect", [[], 5, {}])
+def test_a_schema_whose_dialect_is_no_text_gives_no_score(dialect):
+    assert outcome("{}", {"$schema": dialect}).score is None

@@ -48,3 +48,13 @@ def test_an_answer_over_the_limit_is_not_searched():
 def test_a_pattern_of_the_recipe_that_is_none_is_refused():
     with pytest.raises(RecipeError, match="no regular expression"):
         outcome("a", pattern="(")
+
+
+def test_a_pattern_that_calls_itself_gives_no_score(monkeypatch):
+    class Endless:
+        def search(self, text, timeout):
+            raise MemoryError
+
+    monkeypatch.setattr("alignflow.models.rewards.verifiers.patterns.compiled", lambda pattern, flags: Endless())
+    found = outcome("abc", reference="(?R)")
+    assert found.score is None and "too much memory" in found.reason
