@@ -168,8 +168,8 @@ def section_of_another_kind(draw, content):
 
 
 def in_bounds(draw, content):
-    # A section `merge` asks for adapters, which this recipe does not train; `judge_eval` asks for labels of people.
-    asking = ("merge", "judge_eval")
+    # A section `merge` asks for adapters, which this recipe does not train; `judge_eval` for labels of people, `select` for rounds.
+    asking = ("merge", "judge_eval", "select")
     free = [found for found in NUMBERS if {"seed", "learning_rate"} & {*found[0]} and found[0][0] not in asking]
     place, kind, _, _ = draw.choice(free)
     put(content, place, draw.choice([0, 1, 2**63 - 1]) if kind is int else draw.choice([1, 1e-5, 3.0e-4]))
