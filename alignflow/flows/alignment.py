@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.online import OnlineOptions
-from alignflow.data.configs.online_preference import LiveOptions
 from alignflow.data.configs.selecting import SelectConfig
 from alignflow.data.configs.staged import StagedOptions
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
+from alignflow.data.configs.watched import WatchedOptions
 from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
@@ -26,7 +25,7 @@ from alignflow.flows.method_inputs import (
     kinds_of,
     needed_inputs,
 )
-from alignflow.flows.rounds import Plan, check_method, round_config, sampling_of, split_config
+from alignflow.flows.rounds import Plan, check_method, check_who_judges, round_config, sampling_of, split_config
 from alignflow.flows.step_configs import taken_in
 from alignflow.flows.step_list import StepList
 from alignflow.flows.steps import Link
@@ -93,7 +92,8 @@ def _iterated(steps: StepList, config: AlignConfig, plan: Plan) -> str:
     asked = recipe.rounds
     for steps.round in range(1, plan.number + 1):
         own = steps.own_config("align", config)
-        check_method(own, f"rounds.overrides, {step_name('align', steps.round)}")
+        check_method(own, where := f"rounds.overrides, {step_name('align', steps.round)}")
+        check_who_judges(own, plan, where)
         method, steps.needs = method_row(own.method), needed_inputs(recipe.model_copy(update={"align": own}))
         if steps.round == 1 and asked.first == "data":
             fed = _given_first(steps, method)
@@ -159,7 +159,7 @@ def _fed(steps: StepList, method: catalogue.Method) -> Fed | None:
 def _check_watcher(steps: StepList, config: AlignConfig) -> None:
     """The judge that watches a training must not be one that teaches it."""
     options = binding.parsed_options(config, "align")
-    if isinstance(options, OnlineOptions | LiveOptions) and options.heldout_judge is not None:
+    if isinstance(options, WatchedOptions) and options.heldout_judge is not None:
         teachers = options.model_copy(update={"heldout_judge": None})
         parts = [part for _, part in binding.configs_in(teachers, "align.options")]
         teaching = [part for part in parts if isinstance(part, JudgeConfig)]

@@ -79,6 +79,12 @@ def planned_rounds(recipe: Recipe) -> Plan | None:
         RecipeError: rounds are asked for, and the method has none, or others.
     """
     asked = recipe.rounds
+    if recipe.align is None and asked.number:
+        raise RecipeError(
+            "a round ends with a training, and the recipe has none",
+            where="rounds.number",
+            do="set align, or leave out rounds",
+        )
     if recipe.align is None or recipe.replace.align:
         return None
     method = method_row(recipe.align.method)
@@ -110,6 +116,18 @@ def check_method(config: AlignConfig, where: str = "rounds.number") -> None:
             f"{name} has rounds of its own, on parts of the data",
             where=where,
             do="leave it out and set align.options.stages, or take dpo or iterative_dpo",
+        )
+
+
+def check_who_judges(config: AlignConfig, plan: Plan, where: str) -> None:
+    """Raise RecipeError for a round whose method has the policy judge itself, in a plan in which it does not, or the other way round."""
+    judges_itself = (method_row(config.method).rounds or Iterated()).judges_itself
+    if judges_itself != plan.judges_itself:
+        said = "has the policy of each round judge itself" if judges_itself else "does not have the policy judge itself"
+        raise RecipeError(
+            f"{short(config.method)} {said}, and the recipe's method is another in that",
+            where=where,
+            do="leave it out, or set align.method for all rounds",
         )
 
 
@@ -171,6 +189,17 @@ def paper_lines(recipe: Recipe) -> list[str]:
         lines += [
             f"{section}: {name} takes {section}.{key}: {value}, as its paper has it" for key, value in set_here.items()
         ]
+    if plan.judges_itself and "judge" in recipe.label.model_fields_set:
+        lines.append(
+            f"label: the recipe's judge {short(recipe.label.judge.name)} labels; leave out label.judge for the policy to judge itself as in the "
+            f"paper of {name}"
+        )
+    for step, own in recipe.rounds.overrides.items():
+        other = own.get("method") if base_and_round(step)[0] == "align" else None
+        if other and other != recipe.align.method and (its := method_row(other).rounds) and (its.sample or its.label):
+            lines.append(
+                f"{step}: {short(other)} takes sample and label of {name}, and not what its own paper has for them"
+            )
     return lines
 
 

@@ -228,3 +228,27 @@ def test_a_round_alone_may_be_judged_by_the_reward_model_of_the_recipes_own_pair
     steps = by_name(load("align.method=sppo", "rounds.number=2", pairs, "label.2.judge.name=reward_model"))
     assert steps["label.2"].inputs["reward_model"] == Link("reward")
     assert steps["reward"].inputs["preferences"] == Link("prepare", "preferences")
+
+
+def test_rounds_without_a_training_are_refused(load):
+    with pytest.raises(RecipeError, match="a round ends with a training"):
+        nodes(load("align=null", "rounds.number=2"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [(*SPPO, "align.2.method=self_rewarding"), ("align.method=self_rewarding", "align.2.method=dpo", "reward=null")],
+)
+def test_a_round_in_which_another_model_would_judge_than_its_method_says_is_refused(load, settings):
+    with pytest.raises(RecipeError, match="judge itself") as raised:
+        nodes(load(*settings))
+    assert "align.2" in str(raised.value)
+
+
+def test_a_judge_of_the_recipe_and_settings_of_another_method_are_said(load):
+    recipe = load("align.method=sppo", "sample.n=3", "align.2.method=raft", "reward=null")
+    said = " ".join(planned(recipe, nodes(recipe)))
+    assert "align.2: raft takes sample and label of sppo" in said
+    recipe = load("align.method=self_rewarding", "reward=null")
+    said = " ".join(planned(recipe, nodes(recipe)))
+    assert "the recipe's judge rubric labels" in said

@@ -9,48 +9,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from alignflow.data.configs.base import Name, StageConfig, Temperature, runtime_field
-from alignflow.data.configs.generation import JudgeConfig
+from alignflow.data.configs.base import Name
 from alignflow.data.configs.rewards import RewardSourceConfig
 from alignflow.data.configs.rollouts import RolloutOptions
+from alignflow.data.configs.watched import WatchedOptions
 
 
-class AlarmOptions(StageConfig):
-    """When a training that samples says that something goes wrong."""
-
-    kl_limit: float = Field(
-        default=50.0, gt=0, le=1_000_000, description="KL to the reference per answer, nats, above which `kl` rings."
-    )
-    window: int = Field(
-        default=8, ge=1, le=1_000_000, description="Updates that are averaged before two times are compared."
-    )
-    standard_errors: float = Field(
-        default=2.0,
-        ge=0,
-        le=1000,
-        description="Reward up and held-out judge down by this many standard errors since its best window: `reward_hacking`.",
-    )
-    length_factor: float = Field(
-        default=2.0,
-        gt=1,
-        le=1000,
-        description="Mean length over, or under one by, this factor of the first window: `length`.",
-    )
-    repetition_rise: float = Field(
-        default=0.15, gt=0, le=1, description="Rise of the share of repeated word 3-grams: `repetition`."
-    )
-    entropy_share: float = Field(
-        default=0.2, gt=0, lt=1, description="Entropy per token under this share of the first window's: `entropy`."
-    )
-    zero_std_share: float = Field(
-        default=0.9,
-        gt=0,
-        le=1,
-        description="Share of prompts whose answers all have one score, over the last window: `zero_variance` at this and above.",
-    )
-
-
-class OnlineOptions(RolloutOptions):
+class OnlineOptions(WatchedOptions, RolloutOptions):
     """What every method has that samples answers while it trains; `align.batch_size` counts answers per update."""
 
     advantage: Name = Field(default="gae", description="A name of `alignflow advantages`.")
@@ -71,10 +36,6 @@ class OnlineOptions(RolloutOptions):
         description="Answers to sample in all; empty: num_train_epochs over the prompts. align.max_steps counts updates.",
     )
     num_generations: int = Field(default=1, ge=1, le=10_000, description="Answers per prompt and update.")
-    response_length: int = Field(
-        default=64, ge=1, le=1_000_000, description="Longest answer, tokens; one cut here has no EOS."
-    )
-    temperature: Temperature = Field(default=1.0, gt=0, le=5, description="Of sampling, and of every log-probability.")
     num_ppo_epochs: int = Field(default=4, ge=1, le=1000, description="Passes over the answers of an update.")
     num_mini_batches: int = Field(default=1, ge=1, le=1_000_000, description="Optimizer steps per pass.")
     missing_eos_penalty: float | None = Field(
@@ -184,20 +145,6 @@ class OnlineOptions(RolloutOptions):
     ptx_batch_size: int | None = Field(
         default=None, gt=0, le=1_000_000, description="Demonstrations per optimizer step; empty: as many as answers."
     )
-    heldout_judge: JudgeConfig | None = Field(
-        default=None, description="A pointwise judge that gives no reward: it only watches."
-    )
-    on_alarm: Literal["warn", "stop"] = Field(
-        default="warn", description="stop: end with the last checkpoint before the alarm."
-    )
-    alarms: AlarmOptions = Field(default_factory=AlarmOptions, description="Limits of the alarms.")
-    rollout_batch_size: int = runtime_field(
-        default=64, gt=0, le=1_000_000, description="Answers that are sampled together."
-    )
-    samples_steps: int = runtime_field(
-        default=10, gt=0, le=1_000_000_000, description="Updates between tables of samples."
-    )
-    samples: int = runtime_field(default=4, ge=0, le=10_000, description="Answers in a table of samples.")
 
 
 class PPOOptions(OnlineOptions):

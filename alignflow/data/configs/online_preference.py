@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from alignflow.data.configs.base import ModelPath, Name, StageConfig, Temperature, runtime_field
+from alignflow.data.configs.base import ModelPath, Name
 from alignflow.data.configs.generation import JudgeConfig
-from alignflow.data.configs.online import AlarmOptions
 from alignflow.data.configs.pairwise import beta_field
 from alignflow.data.configs.rewards import RewardSourceConfig
+from alignflow.data.configs.watched import WatchedOptions
 
 
-class LiveOptions(StageConfig):
+class LiveOptions(WatchedOptions):
     """Sampling within a training that takes one optimizer step per update; `align.batch_size` counts prompts per update."""
 
     total_episodes: int | None = Field(
@@ -25,24 +25,6 @@ class LiveOptions(StageConfig):
         le=1_000_000_000_000,
         description="Prompts to answer in all; empty: num_train_epochs over the prompts. align.max_steps counts updates.",
     )
-    response_length: int = Field(
-        default=64, ge=1, le=1_000_000, description="Longest answer, tokens; one cut here has no EOS."
-    )
-    temperature: Temperature = Field(default=1.0, gt=0, le=5, description="Of sampling, and of every log-probability.")
-    heldout_judge: JudgeConfig | None = Field(
-        default=None, description="A pointwise judge that teaches nothing: it only watches."
-    )
-    on_alarm: Literal["warn", "stop"] = Field(
-        default="warn", description="stop: end with the last checkpoint before the alarm."
-    )
-    alarms: AlarmOptions = Field(default_factory=AlarmOptions, description="Limits of the alarms.")
-    rollout_batch_size: int = runtime_field(
-        default=64, gt=0, le=1_000_000, description="Answers that are sampled together."
-    )
-    samples_steps: int = runtime_field(
-        default=10, gt=0, le=1_000_000_000, description="Updates between tables of samples."
-    )
-    samples: int = runtime_field(default=4, ge=0, le=10_000, description="Answers in a table of samples.")
 
 
 class ComparedOptions(LiveOptions):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from alignflow.data.configs.online import AlarmOptions
+from alignflow.data.configs.watched import AlarmOptions
 
 Figures = Mapping[str, float | None]
 """Of one update: kl, scores, scores_error, heldout, heldout_error, length, repetition, entropy, zero_std; None where there is none.

@@ -13,6 +13,7 @@ from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.online_preference import LiveOptions
 from alignflow.data.configs.rewards import JudgeRewardOptions
 from alignflow.data.configs.training import AlignConfig
+from alignflow.data.configs.watched import WatchedOptions
 from alignflow.data.errors import RecipeError, TrainingError
 from alignflow.data.records import read_table
 from alignflow.data.run import Run
@@ -51,23 +52,32 @@ class LiveModels:
 
     def reference_logps(self, rows: list[EncodedRow], temperature: float) -> torch.Tensor:
         """(N,) fp32 log-probabilities of the answers' tokens by the reference."""
-        if self.reference is not None:
-            return answer_statistics(self.reference, rows, ("logps",), temperature)["logps"]
-        assert self.policy.adapter is not None
-        with self.policy.adapter.off():
-            return answer_statistics(self.policy, rows, ("logps",), temperature)["logps"]
+        return reference_logps(self.policy, self.reference, rows, temperature)
 
     def episodes(self, rollouts: Rollouts) -> list[Episode]:
         """The answers as judges and rewards take them."""
         texts = rollouts.texts(self.policy.tokenizer)
         return [
-            Episode(self.prompts.rows[prompt], text, ended)
-            for prompt, text, ended in zip(rollouts.prompts.tolist(), texts, rollouts.ended.tolist(), strict=True)
+            Episode(self.prompts.rows[prompt], text, ended, tokens)
+            for prompt, text, ended, tokens in zip(
+                rollouts.prompts.tolist(), texts, rollouts.ended.tolist(), rollouts.lengths.tolist(), strict=True
+            )
         ]
 
 
-def check_live(config: AlignConfig, options: LiveOptions) -> None:
-    """Refuse what no method of these families can do; raises RecipeError."""
+def reference_logps(
+    policy: Policy, reference: Policy | None, rows: list[EncodedRow], temperature: float
+) -> torch.Tensor:
+    """(N,) fp32 log-probabilities of the answers' tokens by the frozen reference; None: by the policy with its adapter switched off."""
+    if reference is not None:
+        return answer_statistics(reference, rows, ("logps",), temperature)["logps"]
+    assert policy.adapter is not None
+    with policy.adapter.off():
+        return answer_statistics(policy, rows, ("logps",), temperature)["logps"]
+
+
+def check_live(config: AlignConfig, options: WatchedOptions) -> None:
+    """Refuse what no method that samples while it trains can do; raises RecipeError."""
     if config.max_length <= options.response_length:
         raise RecipeError(
             f"{options.response_length} tokens leave no room for a prompt in align.max_length {config.max_length}",

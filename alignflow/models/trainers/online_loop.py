@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from alignflow.data.configs.online import AlarmOptions
+from alignflow.data.configs.watched import AlarmOptions
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
 from alignflow.models.engines.base import Engine

@@ -28,7 +28,8 @@ from alignflow.models.policy import Policy, load_policy
 from alignflow.models.rewards.shaping import LARGEST_CHANGE
 from alignflow.models.rewards.sources import BoundSource, JudgeSource, RewardInputs, WeightedRewards, bind_sources
 from alignflow.models.rewards.win_rates import check_group_size
-from alignflow.models.rollouts import Prompts, answer_statistics, encode_prompts
+from alignflow.models.rollouts import Prompts, encode_prompts
+from alignflow.models.trainers.live_models import check_live, reference_logps
 from alignflow.models.trainers.room import context_of, room
 from alignflow.models.trainers.sft import read_rows
 from alignflow.models.trainers.update import Learner, PolicyLoss
@@ -94,26 +95,13 @@ def bind(config: AlignConfig) -> Bound:
             f"with {config.batch_size} answers per update one update could take kl_coef to 0 or below",
             f"raise it over {config.batch_size * LARGEST_CHANGE:g}; it is usually many updates' answers",
         ),
-        (
-            config.max_length <= options.response_length,
-            "response_length",
-            f"{options.response_length} tokens leave no room for a prompt in align.max_length {config.max_length}",
-            "raise align.max_length",
-        ),
     ):
         if wrong:
             raise RecipeError(what, where=f"align.options.{field}", do=do)
-    if config.lora is not None and config.lora.lora_dropout:
-        raise RecipeError(
-            "dropout makes the policy another than the one that samples",
-            where="align.lora.lora_dropout",
-            do="set it to 0",
-        )
+    check_live(config, options)
     sources = bind_sources(options.rewards)
     for index, source in enumerate(sources):
         check_group_size(source.options, options.num_generations, f"align.options.rewards.{index}.options.against")
-    if options.heldout_judge is not None:
-        JudgeSource.check(JudgeRewardOptions(judge=options.heldout_judge))
     return Bound(
         config,
         method,
@@ -168,11 +156,7 @@ class Participants:
 
     def reference_logps(self, rows: list[EncodedRow], temperature: float) -> torch.Tensor:
         """(N,) fp32 log-probabilities of the answers' tokens by the reference."""
-        if self.reference is not None:
-            return answer_statistics(self.reference, rows, ("logps",), temperature)["logps"]
-        assert self.policy.adapter is not None
-        with self.policy.adapter.off():
-            return answer_statistics(self.policy, rows, ("logps",), temperature)["logps"]
+        return reference_logps(self.policy, self.reference, rows, temperature)
 
     def close(self) -> None:
         """Give everything back but the policy."""

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from alignflow.data.configs.online import AlarmOptions
+from alignflow.data.configs.watched import AlarmOptions
 from alignflow.models.trainers.alarms import RULES, ringing
 
 OPTIONS = AlarmOptions(

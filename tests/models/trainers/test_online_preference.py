@@ -375,3 +375,13 @@ def test_the_opponent_of_nash_ema_is_the_average_of_the_weights(new_run, tiny_ch
         assert one["rewards/probabilities"] == pytest.approx(other["rewards/probabilities"], abs=1e-6)
     ours, theirs = (load_policy(run.out, Runtime()).model.state_dict() for run in (ema, mixture))
     assert all(torch.allclose(value, theirs[name], atol=1e-5) for name, value in ours.items())
+
+
+def test_the_answers_that_rewards_see_have_their_lengths_in_tokens(new_run, tiny_checkpoint, prompts, monkeypatch):
+    """Without them a check of lengths scores nothing."""
+    seen, real = [], online_preference.compared
+    monkeypatch.setattr(
+        online_preference, "compared", lambda by, given, *rest: seen.extend(given) or real(by, given, *rest)
+    )
+    train(config_of("online_dpo", 1), new_run(), tiny_checkpoint, prompts)
+    assert len(seen) == 12 and all(1 <= episode.tokens <= 6 for episode in seen)
