@@ -146,11 +146,12 @@ def test_the_trainers_process_is_as_it_was(place, model, engine, prompts):
     random.seed(3), numpy.random.seed(3), torch.manual_seed(3)
     states = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     before, threads = dict(os.environ), torch.get_num_threads()
+    distributed = torch.distributed.is_initialized()  # another test of this process may have done that
     engine.generate(prompts, Sampling(8), range(len(prompts)))
     engine.score_options(prompts, [5])
     assert (random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
     assert dict(os.environ) == before and torch.get_num_threads() == threads
-    assert not torch.distributed.is_initialized() and "vllm" not in sys.modules
+    assert torch.distributed.is_initialized() == distributed and "vllm" not in sys.modules
 
 
 def test_a_second_engine_on_the_same_weights_is_the_same_process_and_is_not_verified_again(
