@@ -30,6 +30,15 @@ ONLINE = {
     "samples_steps": 2,
     "heldout_judge": {"name": "rubric"},
 }
+GRPO = {
+    "response_length": 12,
+    "num_generations": 4,
+    "num_ppo_epochs": 2,
+    "num_mini_batches": 2,
+    "rollout_batch_size": 4,
+    "samples_steps": 2,
+    "heldout_judge": {"name": "rubric"},
+}
 ANY, WRITING = (
     "any",
     "writing a state",
@@ -47,6 +56,7 @@ class Kind:
     aims: tuple[tuple[str, ...], ...]
 
 
+ROLLING_OUT = ((ANY, "rollout", ANY, "scoring", "update"), (ANY, WRITING, ANY, "update", "publishing"))
 TRAINING = ((ANY, WRITING, ANY, "evaluation", ANY), (ANY, ANY, WRITING, ANY, "publishing"))
 KINDS = {
     "sft": Kind(
@@ -81,7 +91,14 @@ KINDS = {
         },
         COMMON | {"method": "ppo", "options": ONLINE, "logging_steps": 1},
         12,
-        ((ANY, "rollout", ANY, "scoring", "update"), (ANY, WRITING, ANY, "update", "publishing")),
+        ROLLING_OUT,
+    ),
+    "grpo": Kind(
+        "align",
+        {"policy": "checkpoint", "reference": "checkpoint", "prompts": "prompts", "reward_model": "reward_model"},
+        COMMON | {"method": "grpo", "options": GRPO, "logging_steps": 1},
+        12,
+        ROLLING_OUT,
     ),
 }
 PHASES = ("start-up", "before the first state", "training", "rollout", "scoring", "update", "evaluation", "publishing")

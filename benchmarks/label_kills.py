@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,10 @@ def write_recipe(
     return path
 
 
-def start(recipe: Path, store: Path) -> subprocess.Popen[bytes]:
-    """A run in a session of its own, with its output in a file beside the store."""
+def start(recipe: Path, store: Path, words: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """A run in a session of its own, with further words on its command line and its output in a file beside the store."""
     log = open(store.parent / f"{store.name}.log", "ab")  # noqa: SIM115 (the process holds it)
-    command = [sys.executable, "-m", "alignflow", "run", str(recipe)]
+    command = [sys.executable, "-m", "alignflow", "run", str(recipe), *words]
     environment = {**os.environ, "ALIGNFLOW_HOME": str(store)}
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
 

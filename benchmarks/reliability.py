@@ -1,6 +1,6 @@
 """Kills trainings with SIGKILL at random moments, resumes them, and compares what they leave with undisturbed ones.
 
-`python benchmarks/reliability.py [--kills 25] [--kinds sft reward dpo ppo] [--processes 1 2] [--seed 0] [--table FILE]`: on
+`python benchmarks/reliability.py [--kills 25] [--kinds sft reward dpo ppo grpo] [--processes 1 2] [--seed 0] [--table FILE]`: on
 tiny inputs that it makes itself, each stage body runs once undisturbed, through the same supervised launch that a flow uses.
 Then it is run, killed and run again, up to five times before it may end (a chain), and the digest of its payload must be
 that of the undisturbed run. Of the five moments three are drawn uniformly over the time that the run still needs, from the

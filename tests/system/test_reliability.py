@@ -1,4 +1,4 @@
-"""kill -9 at random moments in SFT, reward, DPO and PPO, with one and two processes: resumed, they end with the same bytes.
+"""kill -9 at random moments in SFT, reward, DPO, PPO and GRPO, with one and two processes: resumed, they end with the same bytes.
 
 Five kills each, by the functions of benchmarks/reliability.py; docs/reliability.md has the table of 25 each.
 """
@@ -11,7 +11,7 @@ from kill_cells import KINDS, Cell, make_inputs
 from reliability import kill_and_resume, undisturbed
 
 KILLS, SEED = 5, 3
-STEPS = {"ppo": 6}  # updates; of the others steps
+STEPS = {"ppo": 6, "grpo": 6}  # updates; of the others steps
 CELLS = [(kind, processes) for processes in (2, 1) for kind in KINDS]
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.long]
 
@@ -39,5 +39,5 @@ def test_a_training_that_is_killed_at_random_moments_ends_with_the_digest_of_an_
     assert outcome.equal == outcome.runs, outcome
     assert outcome.figures_equal == outcome.runs, "its metrics and curves differ"
     assert outcome.orphans == 0
-    if kind == "ppo":
+    if kind in STEPS:
         assert {"rollout", "scoring", "update"} <= {kill.aim for kill in outcome.kills}
