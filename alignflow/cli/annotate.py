@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.agreement import agreement
 from alignflow.data.annotation.answers import Session, check_annotator, export_rows
@@ -46,7 +47,7 @@ def annotate(  # noqa: PLR0913 (an option of the command each)
         str,
         typer.Option(
             metavar="DATA",
-            help="Completions, rankings or pairs: a file, a saved data set, a Hub id, or the key of an artifact.",
+            help=f"Completions, rankings or pairs: a file, a saved data set, a Hub id, or data in the store: {NAMES}.",
         ),
     ] = "",
     format_name: Annotated[str, typer.Option("--format", metavar="NAME", help="Format of the data.")] = "auto",
@@ -115,7 +116,7 @@ def _rows(data: str, format_name: str) -> list[dict[str, Any]]:
         return rows_of_source(data, format_name)
     try:
         store = ArtifactStore(for_reading=True)
-        manifest = store.resolve(data)
+        manifest = store.resolve(data, ("dataset",))
     except UserError:
         return rows_of_source(data, format_name)
     with using(store, manifest.key):
@@ -188,7 +189,7 @@ def _labels(place: str) -> tuple[Labels, dict[str, int]]:
     if path.exists():
         return labels_of_file(place)
     store = ArtifactStore(for_reading=True)
-    manifest = store.resolve(place)
+    manifest = store.resolve(place, ("dataset",))
     with using(store, manifest.key):
         payload = store.payload(manifest.ref()) / "preferences"
         tables = [table for table in (payload / "train.parquet", payload / "heldout.parquet") if table.is_file()]

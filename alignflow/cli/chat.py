@@ -14,6 +14,7 @@ from rich.columns import Columns
 from rich.panel import Panel
 from rich.text import Text
 
+from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.configs.recipe import EngineConfig
@@ -32,7 +33,9 @@ def register(app: typer.Typer) -> None:
 
 
 def chat(
-    references: Annotated[list[str], typer.Argument(metavar="REF [REF]", help="Keys or paths of one or two models.")],
+    references: Annotated[
+        list[str], typer.Argument(metavar="REF [REF]", help=f"One or two models: {NAMES}, or paths.")
+    ],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, tokens.")] = 128,
     temperature: Annotated[float, typer.Option(min=0, max=5, help="0: greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -88,7 +91,7 @@ def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> Iterator
             yield Path(reference).name, Path(reference)
         return
     store = ArtifactStore(for_reading=True)
-    manifest = store.resolve(reference)
+    manifest = store.resolve(reference, kinds)
     if manifest.kind not in kinds:
         raise UserError(
             f"{manifest.key[:24]} is a {manifest.kind}, not a {' or '.join(kinds)}",

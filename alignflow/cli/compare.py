@@ -8,14 +8,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.compare import Comparison, MetricPair, StepPair, compare
 from alignflow.tasks.store.pins import using
 
-Run = Annotated[
-    str, typer.Argument(metavar="RUN", help="A report, or any artifact: the start of a key or digest, or a path.")
-]
+Run = Annotated[str, typer.Argument(metavar="RUN", help=f"A run, or any artifact: {NAMES}, or a path.")]
 BOTH = "[dim]the same[/dim]"
 
 

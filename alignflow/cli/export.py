@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from alignflow.cli.chat import find_model
+from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter
 from alignflow.data.dataset_export import export_dataset
@@ -19,7 +20,7 @@ from alignflow.data.reward_ensembles import is_ensemble
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import using
 
-MODELS = ("checkpoint", "reward_model")
+MODELS, DATA = ("checkpoint", "reward_model"), "dataset"
 Write = Callable[[Path], list[str]]
 """Writes to a directory; returns lines that say what."""
 
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def export_result(
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="Key of a model or data set of the store, a step, or path of a model.")
+        str, typer.Argument(metavar="REF", help=f"A model or data set: {NAMES}, or the path of a model.")
     ],
     directory: Annotated[
         Path, typer.Argument(metavar="DIRECTORY", help="Where to write it; must not exist, or be empty.")
@@ -56,11 +57,13 @@ def exported(reference: str, command: str) -> Iterator[tuple[str, str, Write]]:
     """
     if not _is_path_of_model(reference):
         store = ArtifactStore(for_reading=True)
-        manifest = store.resolve(reference)
-        if manifest.kind == "dataset":
+        manifest = store.resolve(reference, MODELS)
+        if manifest.kind not in (*MODELS, DATA):  # a run that made no model
+            manifest = store.resolve(reference, (DATA,))
+        if manifest.kind == DATA:
             with using(store, manifest.key):
                 payload = store.payload(store.manifest(manifest.key).ref())
-                yield manifest.key[:16], "dataset", lambda out: export_dataset(manifest, payload, out)
+                yield manifest.key[:16], DATA, lambda out: export_dataset(manifest, payload, out)
             return
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     with find_model(reference, command, MODELS) as (name, path):

@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from alignflow.cli.chat import find_model, pinned_path
 from alignflow.cli.inspected import show
+from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.adapters import find_base, is_adapter
 from alignflow.data.artifacts import MANIFEST, Manifest, artifact_of, checked_manifest, verify_inputs
@@ -40,8 +41,10 @@ from alignflow.data.inspection import (
 from alignflow.data.paths import is_there
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.reward_ensembles import is_ensemble, read_ensemble
+from alignflow.tasks.store.artifact_names import is_name
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import using
+from alignflow.tasks.store.store_root import default_root
 
 KEY = re.compile(rf"({'|'.join(STAGES)})-[0-9a-f]*")
 DIGEST = re.compile(r"[0-9a-f]{6,64}")
@@ -58,13 +61,14 @@ def inspect(  # noqa: PLR0913 (an option of the command each)
         str,
         typer.Argument(
             metavar="DATA",
-            help="A file, a folder or pattern of files, a saved data set, a Hub id, or an artifact of prepare, sample or label.",
+            help=f"A file, a folder or pattern of files, a saved data set, a Hub id, or data in the store: {NAMES}.",
         ),
     ],
     model: Annotated[
         str,
         typer.Option(
-            metavar="MODEL", help="Write the rows with its tokenizer: a directory, a Hub id, or a model of the store."
+            metavar="MODEL",
+            help="Write the rows with its tokenizer: a directory, a Hub id, or a model in the store, named in the same way.",
         ),
     ] = "",
     kind: Annotated[
@@ -128,9 +132,9 @@ def _mapping(columns: list[str]) -> dict[str, str]:
 def _inspected(data: str, kind: str, settings: dict[str, Any]) -> Inspection:
     """Look at an artifact of the store, or at a source."""
     path = Path(os.path.expanduser(data))
-    if not is_there(path) and (KEY.fullmatch(data) or DIGEST.fullmatch(data)):
+    if not is_there(path) and _of_the_store(data):
         store = ArtifactStore(for_reading=True)
-        manifest = _data_set(store.resolve(data))
+        manifest = _data_set(store.resolve(data, ("dataset",)))
         with using(store, manifest.key):
             return inspect_table(store.payload(store.manifest(manifest.key).ref()), kind)  # raises where gc was faster
     if artifact := _artifact(path):
@@ -142,6 +146,11 @@ def _inspected(data: str, kind: str, settings: dict[str, Any]) -> Inspection:
     except ValidationError as error:
         raise explain(error, SourceConfig, "inspect", "") from None
     return inspect_source(source, kind)
+
+
+def _of_the_store(text: str) -> bool:
+    """Whether a text that is no path names an artifact, and no Hub id."""
+    return bool(KEY.fullmatch(text) or DIGEST.fullmatch(text)) or is_name(default_root(), text)
 
 
 def _artifact(path: Path) -> Path | None:
@@ -169,7 +178,7 @@ def _tokenizer(model: str) -> Any:
     if there and not (path / MANIFEST).is_file():
         with pinned_path(path.absolute()):
             return _of_directory(path)
-    if there or KEY.fullmatch(model) or DIGEST.fullmatch(model):
+    if there or _of_the_store(model):
         with find_model(str(path) if there else model, "inspect", ("checkpoint", "reward_model")) as (_, directory):
             return _of_directory(directory)
     return load_tokenizer(model)

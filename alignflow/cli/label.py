@@ -12,6 +12,7 @@ from rich.markup import escape
 from alignflow.cli.display import final_table
 from alignflow.cli.settings import configure_prefect
 from alignflow.cli.shown import ShownRun, refuse_far_workers
+from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import parse_setting
 from alignflow.flows.pipeline import walk_nodes
@@ -32,7 +33,7 @@ def label(  # noqa: PLR0913 (an option of the command each)
     ],
     model: Annotated[
         str,
-        typer.Option(metavar="MODEL", help="Who answers: a directory, a Hub id, or the key of a model in the store."),
+        typer.Option(metavar="MODEL", help=f"Who answers: a directory, a Hub id, or a model in the store: {NAMES}."),
     ],
     judge: Annotated[
         str,

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from alignflow.cli.export import exported
+from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.errors import AlignflowError, UserError
 
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def push(
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="Key of a model or data set of the store, a step, or path of a model.")
+        str, typer.Argument(metavar="REF", help=f"A model or data set: {NAMES}, or the path of a model.")
     ],
     repository: Annotated[
         str, typer.Argument(metavar="REPO", help="Of the Hub: NAME, or OWNER/NAME. Made where it does not exist.")

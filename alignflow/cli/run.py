@@ -83,7 +83,7 @@ def run(  # noqa: PLR0913 (an option of the command each)
         )
     request = RunRequest(str(recipe.absolute()), tuple(parse_setting(text) for text in settings or ()), smoke)
     shown = ShownRun("pipeline", loaded.name, store, console, request)
-    outcomes = shown.do(lambda narrator: walk(loaded, selection, store, narrator), found, server)
+    outcomes = shown.do(lambda narrator: walk(loaded, selection, store, narrator, request), found, server)
     _print_results(shown, outcomes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -11,9 +11,12 @@ from rich.table import Table
 from rich.tree import Tree
 
 from alignflow.cli.collected import megabytes, stays_lines, waste_lines
+from alignflow.cli.fitting import DASH, fits, short_time, tight, wide_console
 from alignflow.cli.terminal import Console
 from alignflow.data.artifacts import Manifest
 from alignflow.data.errors import StoreError, UserError
+from alignflow.data.report.figures import method_of
+from alignflow.data.report.metrics import key_metrics
 from alignflow.data.sharing import Sharing
 from alignflow.server import processes
 from alignflow.server.layout import Home
@@ -22,9 +25,12 @@ from alignflow.tasks.store.gates import GateLedger, decided
 from alignflow.tasks.store.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
 from alignflow.tasks.store.leftovers import size_of
 from alignflow.tasks.store.pins import using
+from alignflow.tasks.store.run_rows import run_names
 from alignflow.tasks.store.verify import Findings, inspect, set_aside, unreadable_lines, would_set_aside
 
-Reference = Annotated[str, typer.Argument(metavar="REF", help="The start of a key or digest, or a path.")]
+NAMES = "a step such as align, a run's name, or last (each means the newest; last~1 is the run before), or the start of a key or digest"
+"""How a person names an artifact of the store, for the help of commands."""
+Reference = Annotated[str, typer.Argument(metavar="REF", help=f"An artifact: {NAMES}, or a path.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,18 +43,24 @@ def register(app: typer.Typer) -> None:
 
 
 def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="Only this stage's.")] = "") -> None:
-    """The artifacts in the store, newest first."""
-    table = Table("key", "kind", "made", "digest", "licences")
-    table.columns[0].no_wrap = True
-    for manifest in ArtifactStore(for_reading=True).manifests(stage):
-        table.add_row(
-            manifest.key[:24],
-            manifest.kind,
-            manifest.created[:19],
-            manifest.digest[:12],
-            escape(", ".join(sorted(set(manifest.licences.values())))),
-        )
-    Console().print(table)
+    """The artifacts in the store, newest first: the start of the key, which run made or found it last, its main metric, and its size."""
+    store, console = ArtifactStore(for_reading=True), wide_console(Console())
+    names = run_names(store)
+    rows = [(manifest, names.get(manifest.key, DASH)) for manifest in store.manifests(stage)]
+    sizes = {manifest.key: megabytes(size_of(store.directory(manifest.key))) for manifest, _ in rows}
+    wide = artifacts_table(rows, sizes, year=True)
+    console.print(wide if fits(wide, console) else tight(artifacts_table(rows, sizes), kept=("key", "made", "size")))
+
+
+def artifacts_table(rows: Sequence[tuple[Manifest, str]], sizes: Mapping[str, str], year: bool = False) -> Table:
+    """One row for each artifact and the name of its run; `sizes` by key."""
+    table = Table("key", "made", "run", "method", "metric", "size", box=None, pad_edge=False)
+    table.columns[-1].justify = "right"
+    for manifest, run in rows:
+        metric = next(iter(key_metrics(manifest.stage, manifest)), DASH)
+        made, method = short_time(manifest.created, year), method_of(manifest) or DASH
+        table.add_row(manifest.key[:24], made, *map(escape, (run, method, metric)), sizes[manifest.key])
+    return table
 
 
 def lineage(reference: Reference) -> None:
@@ -124,7 +136,7 @@ def _counted(number: int, one: str, many: str) -> str:
 
 def gc(
     keep: Annotated[
-        list[str] | None, typer.Option(metavar="REF", help="Keep this artifact and what led to it.")
+        list[str] | None, typer.Option(metavar="REF", help=f"Keep this artifact and what led to it: {NAMES}.")
     ] = None,
     keep_last: Annotated[
         int, typer.Option(min=0, metavar="N", help="Keep the last N reports and what led to them.")

@@ -25,6 +25,7 @@ from alignflow.data.report.sweep import COLUMNS, by_family, cells, doubts, markd
 from alignflow.flows.calls import plan as plan_steps
 from alignflow.flows.means import in_flow
 from alignflow.flows.pipeline import Narrator, Outcome, Selection, walk
+from alignflow.flows.requests import RunRequest
 from alignflow.flows.sweep import Axes, Member, Result, run_members
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
@@ -96,6 +97,7 @@ def sweep(  # noqa: PLR0913 (an option of the command each)
             soft_wrap=True,
         )
 
+    asked = RunRequest(str(recipe.absolute()), tuple(given))
     there = all(is_there(member, store) for member in found)
     shown = ShownRun("sweep", base.name, store, console)
 
@@ -106,7 +108,10 @@ def sweep(  # noqa: PLR0913 (an option of the command each)
                 done(member, result)
                 told(member, result)
 
-            return run_members(found, store, lambda member: walk(member.recipe, Selection(), store, narrator), ended)
+            def run(member: Member) -> list[Outcome]:
+                return walk(member.recipe, Selection(), store, narrator, asked.changed(member.settings))
+
+            return run_members(found, store, run, ended)
 
     shown.do(work, there, server)
     console.print(table_of(results))

@@ -6,8 +6,10 @@ in base 8, an alias copies what it names, and no tag, no infinite number and no 
 
 from __future__ import annotations
 
+import copy
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,12 @@ def read_yaml(text: str) -> Any:
     """The value of a YAML text, of dicts, lists, texts, numbers, booleans and None; raises YamlError."""
     if len(text) > MAX_BYTES:
         raise YamlError(f"it is larger than {MAX_BYTES // 1024} KiB")
+    return copy.deepcopy(_parsed(text))
+
+
+@lru_cache(maxsize=32)
+def _parsed(text: str) -> Any:
+    """As `read_yaml`; a run with nothing to do reads the same few files again and again, and composing them was a third of its time."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()

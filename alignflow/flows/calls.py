@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from alignflow.data import catalogue
 from alignflow.data.artifacts import ArtifactRef
@@ -20,6 +21,9 @@ from alignflow.tasks.launch.precision import recipe_width
 from alignflow.tasks.launch.runtime import resolve_runtime, sharding
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
+if TYPE_CHECKING:
+    from alignflow.flows.requests import RunRequest
+
 SECTIONS = {"init": "model", "prepare": "data"}
 """Sections of a recipe that are called otherwise than their step: what differs is named as `--set` names it."""
 
@@ -31,10 +35,16 @@ def section_of(name: str) -> str:
 
 
 class Caller:
-    """Makes the calls of one recipe on one store."""
+    """Makes the calls of one recipe on one store.
 
-    def __init__(self, recipe: Recipe, store: ArtifactStore):
-        self.recipe, self.store = recipe, store
+    Args:
+        recipe: The recipe.
+        store: The store.
+        request: The file and the settings that the recipe comes from, for the record of a run; None where they are not known.
+    """
+
+    def __init__(self, recipe: Recipe, store: ArtifactStore, request: RunRequest | None = None):
+        self.recipe, self.store, self.request = recipe, store, request
         self.nodes = nodes(recipe)
         width = recipe_width(recipe)
         self.runtime = resolve_runtime(recipe.engine, width)

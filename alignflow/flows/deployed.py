@@ -112,7 +112,7 @@ def pipeline(
         check_size(loaded, store, frozenset(node.name for node in chosen), frozenset(forced))
         alone = one_run_of(loaded, store, get_run_logger().info) if wait else nullcontext()
         with alone, Story(loaded.name, store, asked) as story, listening(story.progress):
-            return walk(loaded, selection, store, story.narrator)
+            return walk(loaded, selection, store, story.narrator, asked)
 
     return answered(work)
 
@@ -161,7 +161,7 @@ def run_member(member: Member, asked: RunRequest, store: ArtifactStore) -> list[
         nodes = frozenset(node.name for node in Caller(member.recipe, store).nodes)
         check_size(member.recipe, store, nodes, frozenset())
         with Story(f"{member.recipe.name} {member.name}", store, own) as story, listening(story.progress):
-            return walk(member.recipe, Selection(), store, story.narrator)
+            return walk(member.recipe, Selection(), store, story.narrator, own)
 
     return as_run(member, work)
 
@@ -265,7 +265,7 @@ def run_alone(
     stage: str, asked: RunRequest, named: dict[str, str], follow: bool, force: bool, store: ArtifactStore
 ) -> list[Outcome]:
     """Run one step of a recipe, or all its rounds, and those after it where they follow; everything that they take is found first."""
-    caller = Caller(asked.recipe(), store)
+    caller = Caller(asked.recipe(), store, asked)
     steps = steps_of(caller, stage, follow)
     inputs = find_inputs(caller, steps, stage, named)
     forced = set(named_steps(caller.nodes, stage)) if force else set()

@@ -145,8 +145,8 @@ def _outer_link(nodes: Mapping[str, Node], rounds: list[str], name: str, steps: 
 
 def _named(nodes: Mapping[str, Node], link: Link, name: str, text: str, caller: Caller) -> Manifest:
     """The artifact that a person named for an input; raises UserError unless it is what the input takes."""
-    manifest = caller.store.resolve(text)
     kind = catalogue.STAGES[nodes[link.node].stage].makes
+    manifest = caller.store.resolve(text, (kind,))
     if manifest.kind != kind or not _has(manifest, link):
         raise UserError(
             f"{manifest.key[:24]} is a {manifest.kind} of the stage {manifest.stage}, and not a {kind}{f' with {link.part}' if link.part else ''}",

@@ -17,15 +17,17 @@ from alignflow.data.errors import AlignflowError, DamagedArtifactError, UserErro
 from alignflow.data.gates import GateRecord
 from alignflow.flows.calls import Caller, why_missed
 from alignflow.flows.forms import Fields, empty_unless_given
-from alignflow.flows.gates import Gatekeeper
+from alignflow.flows.gates import Gatekeeper, check_approved
 from alignflow.flows.inputs import Inputs
 from alignflow.flows.means import Means, means
 from alignflow.flows.remarks import chosen_options, engine_lines, unused_lines
+from alignflow.flows.requests import RunRequest, asked_for
 from alignflow.flows.steps import Node, downstream, named_steps, upstream
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.last_good_run import remember
 from alignflow.tasks.store.pins import WORK, Pins, stored_paths, using
+from alignflow.tasks.store.run_records import recording
 
 MOST_REPAIRS = 3
 
@@ -84,14 +86,22 @@ class Narrator:
         return cls(*(tell(event.name) for event in fields(cls)))
 
 
-def walk(recipe: Recipe, selection: Selection, store: ArtifactStore, narrator: Narrator) -> list[Outcome]:
+def walk(
+    recipe: Recipe,
+    selection: Selection,
+    store: ArtifactStore,
+    narrator: Narrator,
+    request: RunRequest | None = None,
+) -> list[Outcome]:
     """Run the selected steps in order, as Prefect tasks inside a flow; a damaged input is set aside and made again, in the same run.
+
+    `request` is where the recipe comes from, for the record of the run.
 
     Raises:
         RecipeError: the selection names no step, or `only` lacks an input.
         AlignflowError: whatever stopped a step, or a gate.
     """
-    caller = Caller(recipe, store)
+    caller = Caller(recipe, store, request)
     chosen, forced = selected(caller.nodes, selection)
     return walk_nodes(caller, chosen, forced, narrator, approved=selection.approve)
 
@@ -110,12 +120,21 @@ def walk_nodes(
     """
     inputs = inputs or Inputs()
     by = means()
-    keeper = Gatekeeper(caller.recipe, approved, caller.store, narrator.gates, by.ask)
+    check_approved(caller.recipe, approved)
     for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
         if node.name not in inputs.calls:
             caller.check(node)
-    with using(caller.store) as pins:
-        walk = _Walk(caller, chosen, forced, narrator, inputs, keeper, by=by, pins=pins)
+    asked = caller.request.asked(caller.recipe) if caller.request else asked_for(caller.recipe)
+    with using(caller.store) as pins, recording(caller.store, asked, pins) as record:
+
+        def ends(outcome: Outcome) -> None:
+            if outcome.name not in inputs.foreign:
+                record.step(outcome.name, outcome.ref, outcome.ran)
+            narrator.ends(outcome)
+
+        keeper = Gatekeeper(caller.recipe, approved, caller.store, narrator.gates, record.asking(by.ask))
+        told = replace(narrator, ends=ends)
+        walk = _Walk(caller, chosen, forced, told, inputs, keeper, by=by, pins=pins)
         _pin_what_is_there(walk)
         return _walk_all(walk)
 

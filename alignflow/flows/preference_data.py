@@ -21,6 +21,7 @@ from alignflow.data.preference_copy import check_target, copy_table
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import Form, places_form
 from alignflow.flows.inputs import Inputs
+from alignflow.tasks.store.artifact_names import is_name
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import using
 
@@ -157,10 +158,11 @@ def content(order: Order, model: str) -> dict[str, Any]:
 def model_in_store(text: str, store: ArtifactStore, base: Path) -> Manifest | None:
     """The checkpoint of the store that a text names, or None for a directory or a Hub id; raises UserError for another kind."""
     path = base / Path(text).expanduser()
-    if not path.is_dir() and not re.fullmatch(r"[a-z_]+-[0-9a-f]*|[0-9a-f]{6,64}", text):
+    is_key = re.fullmatch(r"[a-z_]+-[0-9a-f]*|[0-9a-f]{6,64}", text)
+    if not path.is_dir() and not is_key and not is_name(store.root, text):
         return None
     try:
-        manifest = store.resolve(str(path) if path.is_dir() else text)
+        manifest = store.resolve(str(path) if path.is_dir() else text, ("checkpoint",))
     except UserError:
         if path.is_dir():
             return None

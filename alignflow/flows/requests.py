@@ -8,15 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.overriding import for_round
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.smoke import smoke_recipe
 from alignflow.data.errors import RecipeError, UserError
+from alignflow.data.own_module import short
 from alignflow.flows.calls import plan
 from alignflow.flows.capacity import Estimator, refuse_too_large
 from alignflow.flows.forms import Form
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.run_records import Asked
 from alignflow.tasks.store.store_root import home_is_set
 
 
@@ -38,10 +42,22 @@ class RunRequest:
         """The same with further settings over its own."""
         return replace(self, settings=(*self.settings, *settings.items()))
 
+    def asked(self, recipe: Recipe) -> Asked:
+        """What the store keeps of it: `recipe` is what it came to."""
+        file = str(recipe_path(self.path).absolute())
+        settings = to_jsonable_python(dict(self.settings))
+        return asked_for(recipe).model_copy(update={"file": file, "settings": settings, "smoke": self.smoke})
+
     def recipe(self) -> Recipe:
         """Load it; raises RecipeError with the message that the command line gives."""
         recipe = load_recipe(recipe_path(self.path), self.settings)
         return smoke_recipe(recipe) if self.smoke else recipe
+
+
+def asked_for(recipe: Recipe) -> Asked:
+    """What the store keeps of a run whose recipe is in no file."""
+    method = short(recipe.align.method) if recipe.align else ""
+    return Asked(name=recipe.name, method=method, recipe=recipe.model_dump(mode="json", exclude_defaults=True))
 
 
 def request(

@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from run_support import record_run
 from tests_support import as_artifact
 
+from alignflow.cli.export import exported
 from alignflow.data.records import assistant, user, write_table
 
 
@@ -39,6 +41,19 @@ def test_a_data_set_is_written_with_its_card(store, tmp_path):
     done = alignflow("export", "label-1", tmp_path / "out")
     assert done.returncode == 0 and "data/train-00000-of-00001.parquet: 1 rows" in done.stdout, done.stderr
     assert (tmp_path / "out" / "README.md").read_text().startswith("---\n")
+
+
+def test_last_means_the_model_of_a_run_and_its_data_where_it_made_no_model(checkpoint, store, tmp_path):
+    for key in ("label-1", "report-1"):
+        (tmp_path / key).mkdir()
+        as_artifact(tmp_path / key, store.root, key, "dataset" if key == "label-1" else "report")
+    data = {"label": store.manifest("label-1"), "report": store.manifest("report-1")}
+    record_run(store, {"align": store.manifest(checkpoint), **data}, "trained")
+    record_run(store, data, "labelled")
+    with exported("trained", "export") as (name, kind, _):
+        assert (name, kind) == (checkpoint, "model")
+    with exported("last", "export") as (name, kind, _):
+        assert (name, kind) == ("label-1", "dataset")
 
 
 def test_a_report_is_neither_a_model_nor_data(store, tmp_path):

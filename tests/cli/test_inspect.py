@@ -229,6 +229,8 @@ def test_what_is_no_data_or_no_model_is_refused(pairs, prepared, model, store, t
     as_artifact(model, store.root, "sft-12")
     with pytest.raises(UserError, match="sft-12 is a checkpoint, not a dataset"):
         inspect("sft-12")
+    by_step, by_key = (inspect(name, "--as", "prompts").partition("\n") for name in ("prepare", "prepare-1"))
+    assert by_step[2] == by_key[2], "a step means the newest"
     with pytest.raises(UserError, match="prepare-1 is a dataset, not a checkpoint or reward_model"):
         inspect(pairs, "--model", "prepare-1")
     with pytest.raises(UserError, match="no artifact matches 'prepare-9'"):

@@ -4,9 +4,13 @@ import os
 import subprocess
 import sys
 
+import pytest
+from flow_support import publish_all
+from run_support import record_run
 from typer.testing import CliRunner
 
 from alignflow.cli.app import app
+from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.data.sharing import Sharing
 from alignflow.server import processes
@@ -42,6 +46,22 @@ def test_list_lineage_verify_and_gc(made, store):
     assert f"{made['init'].key}: model.safetensors changed on disk; set aside" in damaged.stderr
     assert "run the recipe again" in damaged.stderr
     assert not store.directory(made["init"].key).exists() and len(list((store.root / "quarantine").iterdir())) == 1
+
+
+@pytest.mark.parametrize("columns", [200, 80])
+def test_a_list_shows_key_date_run_method_metric_and_size(store, repository, monkeypatch, columns):
+    metrics = {"align": {"loss": 0.75}}
+    made = publish_all(load_recipe(repository / "recipes" / "tiny.yaml"), store, metrics=metrics)
+    record_run(store, {"align": made["align"]}, "my-run")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = CliRunner().invoke(app, ["list"]).output.splitlines()
+    assert all(len(line) <= columns and "…" not in line for line in lines)
+    (line,) = (line for line in lines if line.startswith(made["align"].key[:24]))
+    assert "my-run" in line and "dpo" in line and "MB" in line and "01-01 00:00" in line
+    assert "loss 0.75" in line
+    (line,) = (line for line in lines if line.startswith(made["sft"].key[:24]))
+    assert line.count("–") >= 2, "no run is known, and the stage has no method"
+    assert len(CliRunner().invoke(app, ["list", "align"]).output.splitlines()) == 2
 
 
 def test_a_store_with_a_server_is_not_shared_and_its_history_stays_with_the_host(store, tmp_path):

@@ -22,6 +22,7 @@ from alignflow.data.configs.smoke import smoke_recipe
 from alignflow.data.errors import UserError
 from alignflow.data.run import Run, Runtime
 from alignflow.flows.graph import nodes
+from alignflow.tasks.store.artifact_names import is_name
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -112,7 +113,8 @@ class Checker:
         elif arguments[0] == "list":
             assert values["stage"] in ("", *catalogue.STAGES), f"no such stage: {values['stage']}"
         for reference in values.get("references") or [values.get("reference")] * ("reference" in values):
-            assert reference.partition("-")[0] in catalogue.STAGES, f"not the start of a key: {reference}"
+            known = is_name(self.folder, reference) or reference.partition("-")[0] in catalogue.STAGES
+            assert known, f"no step, not last, and not the start of a key: {reference}"
 
     def recipe(self, values):
         """The recipe loads with its settings, is whole, and has the steps that are named."""

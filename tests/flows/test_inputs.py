@@ -2,6 +2,7 @@
 
 import pytest
 from flow_support import publish, publish_all
+from run_support import record_run
 
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
@@ -65,14 +66,15 @@ def test_a_missing_input_names_the_stage_to_run_first(load, store):
     assert "preferences from label" in str(raised.value) and "run label first" in str(raised.value)
 
 
-def test_an_artifact_is_named_by_the_start_of_its_key_or_digest(load, store):
+def test_an_artifact_is_named_by_the_start_of_its_key_or_digest_its_step_or_its_run(load, store):
     made = publish_all(load(), store)
     caller = Caller(load("sft.seed=7"), store)
     node = next(node for node in caller.nodes if node.name == "sft")
     other = publish(
         store, caller.call(node, {name: manifest.ref() for name, manifest in made.items()}), content="other"
     )
-    for name in (other.key[:20], other.digest[:12]):
+    record_run(store, {"sft": other, "label": made["label"]})
+    for name in (other.key[:20], other.digest[:12], "sft", "mine", "last"):
         found = inputs_of(load(), store, "align", {"policy": name})
         assert found.calls["sft"].key == other.key and found.foreign == {"sft"}
         assert found.calls["label"].key == made["label"].key, "the preferences stay those of the recipe's own model"

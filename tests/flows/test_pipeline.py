@@ -5,13 +5,16 @@ from flow_support import publish
 
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import StageError
 from alignflow.data.sharing import Sharing
 from alignflow.flows import pipeline
 from alignflow.flows.means import Means
 from alignflow.flows.pipeline import Narrator, Selection, walk
+from alignflow.flows.requests import RunRequest
 from alignflow.tasks.launch.call import StageResult
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.gc import Collection, Wish
+from alignflow.tasks.store.run_records import records
 
 
 def collect(store):
@@ -38,6 +41,25 @@ def test_gc_between_any_two_steps_takes_nothing_from_the_run(store, repository, 
     again = walk(recipe, Selection(), store, Narrator())
     assert not any(outcome.ran for outcome in again) and not any(removed)
     assert collect(store) >= 10, "once the run has ended they are as free as before"
+
+
+def test_a_run_leaves_a_record_of_what_was_asked_and_of_what_it_took(store, repository, monkeypatch):
+    def step(call, store, force, found):
+        if call.name == "align":
+            raise StageError("it broke", where="align")
+        return StageResult(ref=(store.find(call.key) or publish(store, call)).ref(), ran=not found)
+
+    monkeypatch.setattr(pipeline, "means", lambda: Means(do=step, ask=lambda gate, record: None, begun=lambda: ""))
+    request = RunRequest(str(repository / "recipes" / "tiny.yaml"), (("align.options.beta", 0.3),))
+    walk(request.recipe(), Selection(until="sft"), store, Narrator(), request)
+    with pytest.raises(StageError):
+        walk(request.recipe(), Selection(), store, Narrator(), request)
+    failed, done = records(store)
+    assert list(done.steps) == done.ran == ["init", "prepare", "sft"] and done.state == "done"
+    assert failed.state == "failed" and failed.ran == ["sample", "label", "reward", "reference"]
+    assert failed.steps["sft"] == done.steps["sft"] and failed.error == "align: it broke"
+    assert done.asked.settings == {"align.options.beta": 0.3} and done.asked.file == request.path
+    assert done.asked.recipe["align"]["options"] == {"beta": 0.3} and done.asked.name == "tiny"
 
 
 def test_a_run_names_the_rows_that_nothing_takes(store, repository, monkeypatch):

@@ -3,6 +3,7 @@
 import pytest
 from flow_support import publish_all
 from model_directory_support import write_model_directory
+from run_support import record_run
 
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
@@ -26,6 +27,12 @@ def test_a_job_has_no_training_and_the_model_of_the_store(store, tmp_path, promp
     assert [node.name for node in checked.caller.nodes] == ["init", "prepare", "sample", "label", "report"]
     assert checked.inputs.calls["init"].key == made["sft"].key and checked.recipe.sample.n == 3
     assert checked.recipe.name == "asked-by-rubric" and checked.recipe.data.prompts[0].path == str(tmp_path / prompts)
+
+
+def test_the_model_is_named_by_its_step_or_its_run(store, tmp_path, prompts, made):
+    record_run(store, made, "my-run")
+    for name, step in (("sft", "sft"), ("my-run", "align"), ("last", "align")):
+        assert check_order(Order(prompts, name), store, tmp_path).inputs.calls["init"].key == made[step].key
 
 
 def test_a_directory_is_taken_in_and_one_of_the_store_is_found_there(store, tmp_path, prompts, made):

@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from alignflow.data.artifacts import Manifest, verify_file
 from alignflow.data.catalogue import STAGES
+from alignflow.data.configs.places import by_place
 from alignflow.data.gates import GateRecord, limits
 from alignflow.data.printable import printable
 from alignflow.data.report.body import STATISTICS, FinishedStep, number, plots, rollouts
@@ -233,7 +234,7 @@ def _cut(text: str) -> str:
 
 def _settings(manifest: Manifest) -> str:
     """What was set, and what was left as it is by default."""
-    given, default = _flat(manifest.config), _flat(_defaults(manifest.stage))
+    given, default = by_place(manifest.config), by_place(_defaults(manifest.stage))
     if not given:
         return ""
     changed = {name: value for name, value in given.items() if name not in default or default[name] != value}
@@ -245,19 +246,6 @@ def _settings(manifest: Manifest) -> str:
         f"As by default: {', '.join(left)}" if left else "",
     ]
     return "\n\n".join(["## Settings", *(part for part in parts if part)])
-
-
-def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Settings by their places: `judge.name`."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
-            value = {str(n): item for n, item in enumerate(value)}
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{above}{name}.")
-        else:
-            found[f"{above}{name}"] = value
-    return found
 
 
 def _defaults(stage: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from alignflow.data.errors import DamagedArtifactError, StoreError, UserError
 from alignflow.data.host import Host
 from alignflow.data.sharing import SHARED, STORE_FILE, Sharing, sharing_of
 from alignflow.tasks.store import integrity
+from alignflow.tasks.store.artifact_names import named
 from alignflow.tasks.store.attempts import attempt_name
 from alignflow.tasks.store.integrity import write_synced as _write_synced
 from alignflow.tasks.store.locks import FileLocks, Hold, Leases, Locks, Periods
@@ -229,13 +230,18 @@ class ArtifactStore:
                 )
         return iter(sorted(found, key=lambda manifest: manifest.created, reverse=True))
 
-    def resolve(self, text: str) -> Manifest:
-        """The artifact that a person means by a key, the start of a key or digest, or a path; raises UserError."""
+    def resolve(self, text: str, kinds: Collection[str] = ()) -> Manifest:
+        """The artifact that a person means by a path, a step, `last`, a run's name, or the start of a key or digest; raises UserError.
+
+        Of a run, the last artifact of one of `kinds` is meant; see `artifact_names.named`.
+        """
         path = Path(text)
         if path.is_dir() and (artifact := artifacts.artifact_of(path.absolute())):
             return artifacts.checked_manifest(artifact)
         if (path / MANIFEST).is_file():
             return artifacts.checked_manifest(path)
+        if manifest := named(self, text, kinds):
+            return manifest
         matches = [
             m for m in self.manifests() if m.key.startswith(text) or (len(text) >= 6 and m.digest.startswith(text))
         ]
@@ -245,7 +251,7 @@ class ArtifactStore:
             raise UserError(
                 f"no artifact matches {text!r}",
                 where=str(self.root),
-                do="`alignflow list` shows the artifacts and their keys",
+                do="`alignflow list` shows the artifacts and their keys, and `alignflow runs` the runs; a step, a run's name or `last` means the newest",
             )
         newest = ", ".join(
             f"{manifest.key[: len(manifest.stage) + 1 + SHORT_KEY]} of {manifest.created[:16]}"

@@ -24,7 +24,8 @@ from alignflow.tasks.store.attempts import last_change
 from alignflow.tasks.store.last_good_run import keys_in
 from alignflow.tasks.store.leftovers import Entry, entries, set_aside_at
 from alignflow.tasks.store.locks import Hold
-from alignflow.tasks.store.pins import GATE, ROWS, WORK, live_pins, stored_paths
+from alignflow.tasks.store.pins import GATE, ROWS, RUNS, WORK, live_pins, stored_paths
+from alignflow.tasks.store.run_records import read_run
 
 DAY_S = 86400.0
 UNUSED_FOR_DAYS = 30.0
@@ -176,7 +177,7 @@ class Collection:
         name, stage = entry.path.name, entry.key.rpartition("-")[0]
         if (
             (entry.key and entry.key in view.pins)
-            or f"{ROWS}{name}" in view.pins
+            or {f"{ROWS}{name}", f"{RUNS}{name}"} & view.pins
             or (entry.area == "work" and f"{WORK}{stage}" in view.pins)
         ):
             return IN_USE
@@ -250,9 +251,11 @@ def _led_to(keys: Iterable[str], artifacts: dict[str, _Artifact]) -> set[str]:
 
 
 def _noted_keys(path: Path) -> set[str]:
-    """The keys that a note of a run names; none where it cannot be read."""
+    """The keys that a note or the record of a run names; none where it cannot be read."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return set(keys_in(path).values())
+    with contextlib.suppress(OSError, ValueError):
+        return set(read_run(path).steps.values())
     return set()
 
 

@@ -46,9 +46,8 @@ def keys_in(file: Path) -> dict[str, str]:
     data = file.read_bytes()
     try:
         found: dict[str, str] = unsealed(data)
-        return found
     except UnsealedError:
         found = json.loads(data)
-        if not all(isinstance(value, str) for value in found.values()):
-            raise SealError("it is not what was written") from None
-        return found
+    if not all(isinstance(value, str) for value in found.values()):
+        raise SealError("it is not what was written") from None
+    return found

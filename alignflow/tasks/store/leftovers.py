@@ -30,7 +30,7 @@ _PATTERNS = {
     "rows": re.compile(r"(?P<stage>[a-z][a-z0-9_]*)-[0-9a-f]{16}"),
     "encoded": re.compile(r"[0-9a-f]{40}"),
     "runs": re.compile(
-        rf"latest-[0-9a-f]{{16}}\.(json|tmp)|\.latest-[0-9a-f]{{16}}\.json\.[0-9a-f]+|(?P<key>{KEY})({_ATTEMPT})?(-node-[0-9]+)?\.log"
+        rf"latest-[0-9a-f]{{16}}\.(json|tmp)|run-[0-9]{{20}}-[0-9a-f]{{8}}\.json|\.(latest-[0-9a-f]{{16}}|run-[0-9]{{20}}-[0-9a-f]{{8}})\.json\.[0-9a-f]+|(?P<key>{KEY})({_ATTEMPT})?(-node-[0-9]+)?\.log"
     ),
 }
 _WHEN = re.compile(r"-([0-9]{18,20})(?=[-.]|\Z)")

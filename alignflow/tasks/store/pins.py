@@ -27,7 +27,7 @@ PLACE = "pins"
 GATE = (
     "pins"  # the lock under which pins are added and things are removed; taken after the lock of a key, never before it
 )
-ROWS, WORK = "rows/", "work/"
+ROWS, WORK, RUNS = "rows/", "work/", "runs/"
 _TOKEN = re.compile(r"[A-Za-z0-9._]+-[0-9]+-[0-9a-f]{16}")
 
 
@@ -36,12 +36,15 @@ class Pins:
 
     Attributes:
         files: Open files by which a child holds the pins as well, where the kernel's locks are used.
+        lock: The name of the lock that is held as long as the pins; empty where there are none.
     """
 
     files: tuple[int, ...] = ()
+    lock: str = ""
 
     def add(self, *names: str) -> None:
-        """Pin more: keys of artifacts, `rows/NAME` for a journal, `work/STAGE` for half-done work of a stage.
+        """Pin more: keys of artifacts, `rows/NAME` for a journal, `work/STAGE` for half-done work of a stage, `runs/NAME` for the
+        record of a run.
 
         Call it before you look whether the thing is there: what is there afterwards stays.
         """
@@ -51,7 +54,7 @@ class _Held(Pins):
     """Pins in a store that can be written."""
 
     def __init__(self, store: ArtifactStore, file: Path, files: tuple[int, ...]):
-        self._store, self._file, self.files = store, file, files
+        self._store, self._file, self.files, self.lock = store, file, files, _lock_of(file.stem)
         self._names: set[str] = set()
 
     def add(self, *names: str) -> None:

@@ -26,6 +26,7 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.gates import FOLDER, read_record
 from alignflow.tasks.store.last_good_run import keys_in
 from alignflow.tasks.store.pins import stored_paths
+from alignflow.tasks.store.run_records import PATTERN, read_run
 from alignflow.tasks.store.store_root import disk_error
 
 DATABASE = "content.sqlite"
@@ -243,9 +244,10 @@ def _small_files(store: ArtifactStore, found: Findings) -> None:
     for path in _files(store.root / "encoded", "*.arrow", found):
         if what := _problem(path, check_whole, found):
             found.caches[path] = what
-    for path in _listed(store.root / "runs", found, "latest-*.json"):
-        if what := _problem(path, keys_in, found):
-            found.caches[path] = what
+    for pattern, read in (("latest-*.json", keys_in), (PATTERN, read_run)):
+        for path in _listed(store.root / "runs", found, pattern):
+            if what := _problem(path, read, found):
+                found.caches[path] = what
     _database(store.root / DATABASE, found)
     for seal in sorted((store.root / "work").rglob(DIRECTORY_SEAL)):
         _state(seal.parent, store.root, found)

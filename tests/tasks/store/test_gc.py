@@ -11,10 +11,11 @@ import time
 
 import pytest
 from flow_support import publish, publish_all
+from run_support import record_run
 from tests_support import as_artifact
 from waiting import wait_until
 
-from alignflow.data.artifacts import Manifest, file_digest, manifest_text
+from alignflow.data.artifacts import ArtifactRef, Manifest, file_digest, manifest_text
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.encoded_place import directory_of
 from alignflow.data.errors import DamagedArtifactError, StoreError
@@ -26,6 +27,7 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.gc import DAY_S, IN_USE, KEPT, Collection, Wish
 from alignflow.tasks.store.last_good_run import remember
 from alignflow.tasks.store.pins import using
+from alignflow.tasks.store.run_records import Asked, recording, records
 
 FORK = multiprocessing.get_context("fork")
 NOTHING = Wish(keep_last=0, unused_for_s=0)
@@ -360,6 +362,18 @@ def test_logs_and_notes_of_runs_go_by_their_age_unless_a_kept_artifact_is_named(
     assert plan(store, wish).waste == [] and len(plan(store, wish).recent) == 3
     grow_old(store.root / "runs", 31)
     assert len(collected(store, wish)[0]) == 3 and len(list((store.root / "runs").iterdir())) == 1
+
+
+def test_records_of_runs_go_by_their_age_unless_a_kept_artifact_is_named_or_the_run_goes_on(store, artifact):
+    artifact("init-1")
+    record_run(store, {"init": store.manifest("init-1")}, "kept")
+    record_run(store, {"init": ArtifactRef(kind="checkpoint", key="init-9", digest="d")}, "gone")
+    wish = Wish(("init-1",), 0)
+    assert plan(store, wish).waste == [] and len(plan(store, wish).recent) == 1
+    grow_old(store.root / "runs", 31)
+    with using(store) as pins, recording(store, Asked(name="goes on"), pins):
+        collected(store, Wish(("init-1",), 0, unused_for_s=0))
+        assert [run.asked.name for run in records(store)] == ["goes on", "kept"]
 
 
 def test_a_note_that_is_written_again_in_the_instant_of_its_removal_is_put_back(store, monkeypatch):

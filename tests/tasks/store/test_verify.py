@@ -7,6 +7,7 @@ import sqlite3
 import time
 
 import pytest
+from run_support import record_run
 from stored_chain import flip, publish
 from waiting import wait_until
 
@@ -158,9 +159,12 @@ def test_small_files_are_checked_and_healed(store, chain):
     remember(store, "tiny", {"toy": chain[3].key})
     (note,) = (store.root / "runs").glob("latest-*.json")
     note.write_bytes(note.read_bytes().replace(chain[3].key[-4:].encode(), b"zzzz"))
+    record_run(store, {"toy": chain[3]})
+    (run,) = (store.root / "runs").glob("run-*.json")
+    run.write_bytes(run.read_bytes().replace(b"mine", b"thin"))
     (store.root / "content.sqlite").write_bytes(b"SQLite format 3\0 and then nothing of the kind")
     found = inspect(store)
-    assert set(found.caches) == {rows / "batch-a.json", changed, note, store.root / "content.sqlite"} and list(
+    assert set(found.caches) == {rows / "batch-a.json", changed, note, run, store.root / "content.sqlite"} and list(
         found.verdicts
     ) == [verdict]
     assert GateLedger(store).records(chain[3].key) == [] and latest(store, "tiny", "toy") is None, (

@@ -1,0 +1,38 @@
+"""Tables that fit: whole where there is room or nobody looks, tighter in a narrow terminal. Nothing is cut off; what is long goes on below."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+from rich.table import Table
+
+from alignflow.cli.terminal import Console
+
+DASH = "–"
+"""What stands where nothing was measured."""
+UNBOUNDED = 100_000
+
+
+def wide_console(console: Console) -> Console:
+    """The console itself; into a pipe or file, where nobody said how wide that is, one without an end, so that each row is one line."""
+    return console if console.is_terminal or os.environ.get("COLUMNS") else Console(width=UNBOUNDED)
+
+
+def fits(table: Table, console: Console) -> bool:
+    """Whether each row of a table is one line on this console."""
+    return console.measure(table, options=console.options.update(width=UNBOUNDED)).maximum <= console.width
+
+
+def tight(table: Table, kept: Collection[str]) -> Table:
+    """A table without a frame whose columns stand close; those with a heading in `kept` stay whole, the others go on below."""
+    table.box, table.pad_edge, table.padding = None, False, (0, 1, 0, 0)
+    for column in table.columns:
+        column.no_wrap = column.header in kept
+        column.overflow = "fold"
+    return table
+
+
+def short_time(iso: str, year: bool = False) -> str:
+    """An ISO time to the minute: `11-30 06:24`, or with its year."""
+    return iso[0 if year else 5 : 16].replace("T", " ")
