@@ -8,6 +8,8 @@ VLLM_VENV := .venv-vllm
 VLLM_LOCK := requirements/vllm-$(if $(wildcard /dev/nvidiactl),cuda,cpu).lock.txt
 # Tests run in this many processes; each wants a core and about 2 GiB.
 TEST_PROCESSES ?= 2
+# The slowest tests are told after each run: what took long is what may be moved to `test-long`.
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --durations=60 --durations-min=5
 # pip compiles what it installs on one core: 317 MB of source, more than a minute. `compileall` does it afterwards on all cores.
 PIP_OPTIONS := --disable-pip-version-check -q --no-compile -c constraints.txt
 VLLM_PIP := --disable-pip-version-check -q --no-compile
@@ -21,13 +23,13 @@ run: setup
 	$(BIN)/alignflow run recipes/quickstart.yaml
 
 test: check
-	$(BIN)/python -m pytest -m "not system and not long" -n $(TEST_PROCESSES) --dist worksteal
+	$(PYTEST) -m "not system and not long" --dist worksteal
 
 test-system: setup vllm
-	$(BIN)/python -m pytest -m "system and not long" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "system and not long" --dist loadfile --no-loadscope-reorder
 
 test-long: setup
-	$(BIN)/python -m pytest -m long -n $(TEST_PROCESSES) --dist loadfile
+	$(PYTEST) -m long --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -51,6 +51,7 @@ PAFT = (
 
 
 @pytest.mark.timeout(1500)
+@pytest.mark.long
 def test_two_adapters_of_one_base_are_merged_evaluated_reported_and_exported(empty, tmp_path):
     steps = ("init", "prepare", "sft", "reference", "align", "merge", "evaluate", "report")
     ties, linear = ((*PAFT, "--set", f"merge.method={method}") for method in ("ties", "linear"))

@@ -252,6 +252,7 @@ def kill(whom, parent, area):
         parent.wait(60)
 
 
+@pytest.mark.long
 def test_a_training_with_dropout_that_is_killed_again_and_again_ends_with_the_same_bytes(places):
     """Under ZeRO 3, whoever of its processes is hit; test_reliability.py kills the stages themselves, under ZeRO 1."""
     config = {"dropout": 0.1, "max_steps": 30, "save_steps": 2, "pause_s": 0.05}
