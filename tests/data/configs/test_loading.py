@@ -25,6 +25,8 @@ def load(repository):
         ("sample.n=true", "sample.n: Input should be a valid integer, not True"),
         ("align.options={beta: '0.1'}", "align.options.beta: Input should be a valid number, not '0.1'"),
         ("sft.max_steps=1.5", "valid integer"),
+        ("model=null", "model cannot be null\n  leave it out for its default (input should be a mapping)"),
+        ("sample.n=null", "sample.n cannot be null"),
         ("data.truncate=1", "valid boolean"),
         ("data.truncate='no'", "valid boolean"),
         ("data.general.0.licence=5", "valid string"),
