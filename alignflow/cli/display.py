@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from alignflow.cli.terminal import Console
+from alignflow.data.adapters import is_adapter
 from alignflow.data.gates import GateRecord, finding
 from alignflow.data.report.metrics import key_metrics
+from alignflow.data.reward_ensembles import is_ensemble
 from alignflow.data.step_names import base_of
 from alignflow.flows.pipeline import Outcome
 from alignflow.tasks.launch.call import StageCall
-from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.artifact_store import SHORT_KEY, ArtifactStore
 
 PLAIN_EVERY_S = 20.0
 
@@ -121,13 +124,37 @@ def final_table(outcomes: list[Outcome], store: ArtifactStore) -> Table:
 
 
 def result_paths(outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Path]:
-    """Where a person finds what the run made: aligned model, preference data, report."""
+    """Where a person finds what the run made: preference data, report, and last its best model, aligned or else fine-tuned."""
     refs = {base_of(outcome.name): outcome.ref for outcome in outcomes}  # of several rounds the last
     paths = {}
-    if result := refs.get("merge", refs.get("align")):
-        paths["aligned model"] = store.payload(result)
     if "label" in refs:
         paths["preference data"] = store.payload(refs["label"]) / "preferences"
     if "report" in refs:
         paths["report"] = store.directory(refs["report"].key) / "side" / "report.html"
+    if "reward" in refs:
+        paths["reward model"] = store.payload(refs["reward"])
+    if result := refs.get("merge", refs.get("align")):
+        paths["aligned model"] = store.payload(result)
+    elif "sft" in refs:
+        paths["fine-tuned model"] = store.payload(refs["sft"])
     return paths
+
+
+def loading_lines(paths: Mapping[str, Path]) -> list[str]:
+    """How to use the best model among the results of a run: a command for any model that answers, and Python for a whole model.
+
+    An adapter is no model by itself for transformers: the command that merges it into its base stands in place of the Python line.
+    """
+    name, path = [("", Path()), *paths.items()][-1]
+    if not name.endswith("model"):
+        return []
+    key = path.parent.name[: path.parent.name.rfind("-") + 1 + SHORT_KEY]
+    if is_adapter(path):
+        load = f"alignflow export {key} merged  (the adapter and its base as one model)"
+    elif is_ensemble(path):
+        load = f"alignflow export {key} members  (each reward model of the ensemble)"
+    else:
+        kind = "SequenceClassification" if name == "reward model" else "CausalLM"
+        load = f'transformers.AutoModelFor{kind}.from_pretrained("{path}")'
+    chat = [f"talk to it: alignflow chat {key}"] if name != "reward model" else []
+    return [f"load it: {load}", *chat]

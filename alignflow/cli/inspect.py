@@ -102,7 +102,7 @@ def inspect(  # noqa: PLR0913 (an option of the command each)
     if max_length is not None and not model:
         raise UserError("tokens are counted by a model's tokenizer", where="--max-length", do="give --model")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    with _patience(f"reading {data}"):
+    with patience(f"reading {data}"):
         tokenizer = _tokenizer(model) if model else None
         found = _inspected(data, kind, {"format": data_format, "split": split, "columns": _mapping(columns or [])})
         rows = found.counted.rows
@@ -197,7 +197,7 @@ def _of_directory(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _patience(text: str) -> Iterator[None]:
+def patience(text: str) -> Iterator[None]:
     """Say on stderr what takes time and for how long already, where it takes more than two seconds; a terminal's line goes at the end."""
     console, over, started = Console(stderr=True), threading.Event(), time.monotonic()
 

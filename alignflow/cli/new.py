@@ -1,42 +1,31 @@
-"""`alignflow new`: a commented recipe for one's own model and data, made from the fields of the configs themselves."""
+"""`alignflow new`: a recipe for a job, one's own model and one's own data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated
 
 import typer
-import yaml
-from pydantic import BaseModel
+from pydantic import ValidationError
 
+from alignflow.cli.inspect import patience
+from alignflow.cli.job_recipes import job_recipe
+from alignflow.cli.jobs import JOBS, WORDS, Source, best_use, job_for, picked_task, shared_out
+from alignflow.cli.recipe_text import recipe_text
 from alignflow.cli.terminal import Console
-from alignflow.data.configs.bounds import bounds_of
-from alignflow.data.configs.inputs import SOURCE_KINDS, SourceConfig
-from alignflow.data.configs.recipe import Recipe
+from alignflow.data.configs.explaining import explain
+from alignflow.data.configs.inputs import SourceConfig
+from alignflow.data.configs.loading import recipe_name
 from alignflow.data.errors import UserError
-
-GATES = (
-    "",
-    "# Conditions on the metrics of a step (docs/gates.md). Where one does not hold: stop, ask (a person), warn, or end (as finished).",
-    "# gates:",
-    "#   - {stage: sft, metric: eval_loss, maximum: 3.0, action: warn}",
-    "#   - {stage: sample, metric: stop_rate, minimum: 0.5, action: stop, why: an SFT model that does not stop gives cut answers to the judge}",
-    "#   - {stage: label, metric: ties, maximum: 0.3, action: ask, why: a judge that sees no difference teaches none}",
-    "#   - {stage: label, metric: flip_rate, maximum: 0.3, action: ask, why: one that changes its mind with the seats guesses}  # judge llm",
-    "#   - {stage: label, metric: new/preferences/train, minimum: 200, action: end, why: too little is new to train again}",
-    "#   - {stage: reward, metric: eval_accuracy, minimum: 0.6, action: stop}",
-    "#   - {stage: evaluate, metric: kl, maximum: 20, action: warn}",
-    "#   - {stage: evaluate, metric: tokens_mean/aligned, maximum: 200, action: warn}",
-    "#   - {stage: evaluate, metric: 'win_rate/rubric:helpful', minimum: 0.5, action: ask}",
-)
-"""Examples of gates, with the names that stages write."""
-METHODS = {"unpaired": "kto", "rankings": "lipo"}
-"""Kind of the data -> the method that a new recipe has, where it is not the default."""
-SECTIONS = ("sft", "sample", "revise", "label", "reward", "align", "merge", "evaluate", "report", "engine")
-ASKED_FOR = ("revise", "reward", "merge")
-"""Sections that stay commented out: to have one at all asks for something that most runs do without."""
+from alignflow.data.inspection import inspect_source
+from alignflow.data.model_directory import check_model_path
+from alignflow.data.paths import is_there
+from alignflow.data.sources.detect import kinds_of
+from alignflow.data.sources.files import is_pattern, matched, own_suffix
+from alignflow.data.sources.reading import READERS
 
 
 def register(app: typer.Typer) -> None:
@@ -45,110 +34,159 @@ def register(app: typer.Typer) -> None:
 
 
 def new(
-    model: Annotated[str, typer.Option(metavar="MODEL", help="Local directory or Hub id of the base model.")],
-    data: Annotated[str, typer.Option(metavar="DATA", help="Local file, saved data set, or Hub id.")],
+    task: Annotated[
+        str, typer.Option(metavar="TASK", help=f"The job: {', '.join(JOBS)}. Without it the data says which.")
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL", help="Local directory or Hub id of the base model. Without it a small one is built."
+        ),
+    ] = "",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA", help="A file, a folder or pattern of files, a saved data set, or a Hub id; several times."
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the recipe.")] = Path("recipe.yaml"),
+    full: Annotated[bool, typer.Option("--full", help="With every other field as a comment.")] = False,
 ) -> None:
-    """Write a commented recipe for a model and data."""
+    """Write a short recipe for a job: sft, dpo, kto, rlaif, ppo or reward."""
     if output.exists():
         raise UserError("the file exists already", where=str(output), do="give another --output")
-    for name, value in (("--model", model), ("--data", data)):
-        if value.startswith((".", "/", "~")) and not Path(value).expanduser().exists():
-            raise UserError(f"no such file or directory: {value}", where=name, do="check the path, or give a Hub id")
-    kind = kind_of(data)
-    base = output.absolute().parent
-    output.write_text(recipe_text(_from(model, base), _from(data, base), kind))
-    Console().print(
-        f"wrote {output} ({data} read as {kind}{f'; method {METHODS[kind]}' if kind in METHODS else ''})\n  alignflow run {output} --smoke   every stage in small\n"
-        f"  alignflow plan {output}\n  alignflow run {output}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    if not output.absolute().parent.is_dir():
+        raise UserError("its folder does not exist", where=str(output), do="make it, or give another --output")
+    _check_model(model)
+    asked = asked_for(task, [looked_at(place) for place in dict.fromkeys(data or ())])
+    lines = [*_told(asked.sources, asked.shared, asked.task), *_conclusion(asked, model, output)]
+    output.write_text(written(asked, model, output.absolute().parent, full), encoding="utf-8")
+    console = Console()
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def kind_of(data: str) -> str:
-    """The best use of a data source by its columns; demonstrations for a Hub id."""
-    if not Path(data).expanduser().exists():
-        return "demonstrations"
-    from alignflow.data.sources.detect import kinds_of
+@dataclass(frozen=True)
+class Asked:
+    """What a recipe is to be written for.
 
-    found = kinds_of(SourceConfig(path=str(Path(data).expanduser())))
-    order = ("preferences", "demonstrations", "completions", "unpaired", "rankings", "prompts")
-    if found[:1] == ["unpaired"] or ("rankings" in found and found[0] in ("rankings", "preferences")):
-        return "unpaired" if found[0] == "unpaired" else "rankings"
-    use = next((kind for kind in order if kind in found), None)
-    if use is None and "texts" in found:
+    Attributes:
+        task: The job.
+        why: Why it is this one; empty where it was named.
+        sources: All that was given.
+        shared: Table -> what the job reads as that.
+    """
+
+    task: str
+    why: str
+    sources: Sequence[Source]
+    shared: Mapping[str, Sequence[Source]]
+
+
+def asked_for(task: str, sources: Sequence[Source]) -> Asked:
+    """The job, named or picked from the data, and what it reads; raises UserError where data is missing for it."""
+    why = ""
+    if not task and not sources:
+        raise UserError("a recipe needs data", where="--data", do="give --data FILE, once for each file")
+    if not task:
+        task, why = picked_task(sources)
+    return Asked(task, why, sources, shared_out(task, sources))
+
+
+def looked_at(place: str) -> Source:
+    """What the first rows of a source can become, its best use first; a Hub id is not looked at.
+
+    Raises:
+        UserError: there is no such file or folder, or nothing in it can be used.
+    """
+    if not is_there(Path(place).expanduser()) and not is_pattern(os.path.expanduser(place)):
+        if _is_local(place) or own_suffix(Path(place), list(READERS)).removesuffix(".gz") in READERS:
+            raise UserError(
+                f"no such file or directory: {place}", where="--data", do="check the path, or give a Hub id"
+            )
+        return Source(place)
+    if is_pattern(os.path.expanduser(place)) and not matched(os.path.expanduser(place)):
         raise UserError(
-            "plain text, and nothing in it says what of it is a prompt",
-            where=data,
-            do="write a recipe with `format: text` for it: the first sentence is then the prompt, and the rest the answer",
+            f"no file fits the pattern: {place}", where="--data", do="check it, or name the files one by one"
         )
-    if use is None:
-        raise UserError("no row of it can be used", where=data, do="`alignflow formats` lists what rows may look like")
-    return use
+    found = kinds_of(_config(place))
+    best = best_use(found, place)
+    return Source(place, (best, *(kind for kind in found if kind != best)))
+
+
+def written(asked: Asked, model: str, base: Path, full: bool) -> str:
+    """The text of the recipe; local paths are as seen from its directory `base`."""
+    first = next(iter(asked.shared.values()))[0].path
+    name = recipe_name(f"{Path(first).name.split('.')[0]}-{asked.task}", asked.task)
+    data = {kind: [_from(source.path, base) for source in sources] for kind, sources in asked.shared.items()}
+    return recipe_text(job_recipe(asked.task, name, _from(model, base), data), full)
+
+
+def _check_model(model: str) -> None:
+    """Raise UserError for a model that is not there, or is no model; a Hub id is not looked for."""
+    if not model:
+        return
+    place = Path(model).expanduser()
+    if is_there(place):
+        check_model_path(place)
+    elif _is_local(model):
+        raise UserError(f"no such file or directory: {model}", where="--model", do="check the path, or give a Hub id")
+
+
+def _is_local(place: str) -> bool:
+    """Whether a text can only be a path: a Hub id is NAME or OWNER/NAME."""
+    return place.startswith((".", "/", "~")) or place.count("/") > 1
+
+
+def _config(place: str) -> SourceConfig:
+    try:
+        return SourceConfig(path=os.path.expanduser(place))
+    except ValidationError as error:
+        raise explain(error, SourceConfig, "--data", "") from None
 
 
 def _from(path: str, base: Path) -> str:
     """A local path as seen from the recipe's directory; anything else as it is."""
     place = Path(path).expanduser()
-    if not place.exists():
+    if not path or not (is_there(place) or is_pattern(str(place))):
         return path
     place = place.absolute()
     return f"./{place.relative_to(base)}" if place.is_relative_to(base) else str(place)
 
 
-def recipe_text(model: str, data: str, kind: str) -> str:
-    """The YAML: what was given, and every other field with its default, its bounds and what it means, commented out."""
-    lines = [
-        "# A recipe of alignflow. Commented lines are defaults with their bounds: take the # away to change one.",
-        "# Paths start at this file's directory.",
-        "name: run",
-        "# seed: 0",
-        "",
-        "model:",
-        f"  path: {yaml.safe_dump(model, width=1000).splitlines()[0]}",
-        *_fields(Recipe.model_fields["model"].annotation, skip=("path", "build", "corpus", "seed")),
-        "data:",
-        f"  {kind}:",
-        f"    - path: {yaml.safe_dump(data, width=1000).splitlines()[0]}",
-        "      # format: auto  # a name of `alignflow formats`",
-        "      # weight: 1.0  # share of the rows to keep",
-        *_fields(
-            Recipe.model_fields["data"].annotation,
-            skip=SOURCE_KINDS,
-        ),
-        f"  # more sources, each a list as above: {', '.join(SOURCE_KINDS)}",
-        "# replace:  # what you already have, in place of a stage",
-        "#   sft: path/to/model",
-        "#   reward: path/to/reward_model",
-    ]
-    for section in SECTIONS:
-        first, *others = _fields(_config_of(section))
-        if section == "align" and kind in METHODS:
-            others = [f"  method: {METHODS[kind]}" if line.startswith("  # method:") else line for line in others]
-        # Its first field stands, so that the section is no empty one, which would turn the stage off.
-        lines += [
-            "",
-            *([f"{section}:", first.replace("# ", "", 1)] if section not in ASKED_FOR else [f"# {section}:", first]),
-            *others,
-        ]
-    return "\n".join([*lines, *GATES]) + "\n"
+def _told(sources: Sequence[Source], shared: Mapping[str, Sequence[Source]], task: str) -> Iterator[str]:
+    """What was found in each source, and what the job reads it as; raises DataError for one that a run would refuse."""
+    for source in sources:
+        kind = next((kind for kind, given in shared.items() if source in given), "")
+        if not kind:
+            read_here = " and ".join(WORDS[kind] for kind in shared)
+            yield f"{source.path}: {WORDS[source.kinds[0]]}; left out, since {task} reads {read_here} here"
+        elif not source.kinds:
+            yield f"{source.path}: a Hub id, since there is no such path; taken for {WORDS[kind]}"
+        else:
+            yield _found_line(source.path, kind)
 
 
-def _config_of(section: str) -> Any:
-    kinds = get_args(Recipe.model_fields[section].annotation) or (Recipe.model_fields[section].annotation,)
-    return next(kind for kind in kinds if kind is not NoneType)
+def _found_line(path: str, kind: str) -> str:
+    with patience(f"reading {path}"):
+        found = inspect_source(_config(path), kind)
+    if found.error is not None:
+        raise found.error
+    kept, read = len(found.counted.rows), found.counted.read
+    rows = f"{kept:,} rows" if kept == read else f"{kept:,} of {read:,} rows"
+    columns = ", ".join(dict.fromkeys([*found.uses.became, *found.uses.decides]))
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in found.dropped.items())
+    line = f"{path}: {found.format}, {rows} as {WORDS[kind]}; columns {columns}"
+    return f"{line}; dropped: {dropped}" if dropped else line
 
 
-def _fields(config: Any, skip: tuple[str, ...] = ()) -> Iterator[str]:
-    for name, field in config.model_fields.items():
-        if name in skip or name == "labelling_judge":
-            continue
-        value = field.get_default(call_default_factory=True)
-        if isinstance(value, BaseModel):
-            value = value.model_dump(mode="json")
-        shown = yaml.safe_dump(
-            list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=1000
-        ).splitlines()[0]
-        limits = bounds_of(field)
-        yield f"  # {name}: {shown}  # {field.description or ''}{f' ({limits})' if limits else ''}"
+def _conclusion(asked: Asked, model: str, output: Path) -> Iterator[str]:
+    yield f"task {asked.task}: {job_for(asked.task).summary}"
+    if asked.why:
+        yield f"  picked because {asked.why}; give --task for another"
+    if not model:
+        yield "no --model: the recipe builds a small model from the data, to try the run with; give --model for a real one"
+    yield f"wrote {output}"
+    yield f"  alignflow run {output} --smoke   every stage in small"
+    yield f"  alignflow plan {output}"
+    yield f"  alignflow run {output}"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from alignflow.cli.display import final_table, gate_line, result_paths
+from alignflow.cli.display import final_table, gate_line, loading_lines, result_paths
 from alignflow.cli.settings import configure_prefect
 from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.terminal import Console
@@ -105,8 +105,9 @@ def _print_results(shown: ShownRun, outcomes: list[Outcome]) -> None:
         console.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
     if ended := next((record for record in display.verdicts if record.verdict == "ended"), None):
         console.print(f"ended there by a gate: {escape(gate_line(ended))}", highlight=False, soft_wrap=True)
-    for name, path in result_paths(outcomes, store).items():
-        console.print(f"{name}: {escape(str(path))}", highlight=False, soft_wrap=True)
+    paths = result_paths(outcomes, store)
+    for line in (*(f"{name}: {path}" for name, path in paths.items()), *loading_lines(paths)):
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _warnings(outcomes: list[Outcome], store: ArtifactStore) -> list[str]:

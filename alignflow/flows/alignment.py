@@ -99,7 +99,8 @@ def _iterated(steps: StepList, config: AlignConfig, plan: Plan) -> str:
             fed = _given_first(steps, method)
         else:
             answers = sample_step(steps, sampling_of(recipe, steps.round), model)
-            label_steps(steps, recipe.label, answers, model, model if plan.judges_itself else steps.policy)
+            judge = model if plan.judges_itself else steps.policy
+            label_steps(steps, recipe.label, answers, model, judge)  # type: ignore[arg-type] # rounds have one
             fed = _labelled(steps, method)
         start, reference = model, model if plan.reference == "previous" else steps.policy
         if reference != start and binding.bound_method(own).live_reference:

@@ -105,13 +105,12 @@ def _roles(config: Any, recipe: Recipe, statistics: Mapping[str, Any]) -> Iterat
 
 def _judged(judge: JudgeConfig, options: ServerOptions, recipe: Recipe, statistics: Mapping[str, Any]) -> Questions:
     """Of a labelling: the recipe's own completions, or those that it samples."""
+    sample = recipe.sample or SampleConfig()
     if recipe.data.completions or recipe.replace.sample:
         prompts, answers = _number(statistics, "completions"), 2
     else:
-        prompts, answers = _at_most(_number(statistics, "prompts"), recipe.sample.max_prompts), recipe.sample.n
-    return _questions(
-        judge, options, answers, prompts, _tokens_of_pair(recipe, statistics, recipe.sample.max_new_tokens)
-    )
+        prompts, answers = _at_most(_number(statistics, "prompts"), sample.max_prompts), sample.n
+    return _questions(judge, options, answers, prompts, _tokens_of_pair(recipe, statistics, sample.max_new_tokens))
 
 
 def _questions(judge: JudgeConfig, options: ServerOptions, answers: int, prompts: int | None, tokens: int) -> Questions:

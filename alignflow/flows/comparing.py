@@ -20,7 +20,7 @@ def evaluate_step(steps: StepList, aligned: str) -> None:
     if recipe.evaluate is None or not aligned:
         return
     labels = steps.labelled or recipe.label
-    labelling = labels.judge if steps.has("label") or recipe.replace.align else None
+    labelling = labels.judge if labels is not None and (steps.has("label") or recipe.replace.align) else None
     judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
     taught = [node.config.judge for node in steps.made.values() if isinstance(node.config, LabelConfig)]
     for index, judge in enumerate(recipe.evaluate.judges):

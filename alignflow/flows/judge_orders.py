@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alignflow.data.artifacts import ArtifactRef
-from alignflow.data.configs.loading import changed_recipe
+from alignflow.data.configs.loading import changed_recipe, recipe_name
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.data.own_module import short
@@ -84,7 +83,7 @@ def check_judge_order(order: JudgeOrder, store: ArtifactStore, base: Path) -> Ch
 def content(order: JudgeOrder) -> dict[str, Any]:
     """The recipe as a file would say it: the report is its result."""
     what = Path(order.recorded or order.data[0]).name.split(".")[0]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{short(order.judge) or 'recorded'}-on-{what}").strip("-._")[:64]
+    name = recipe_name(f"{short(order.judge) or 'recorded'}-on-{what}", "judge-eval")
     section: dict[str, Any] = {"family_of_judge": order.family, "max_rows": order.max_rows}
     if order.recorded:
         section["recorded"] = order.recorded
@@ -94,7 +93,7 @@ def content(order: JudgeOrder) -> dict[str, Any]:
         if order.generator:
             section["judge"]["generator"] = order.generator
     return {
-        "name": name or "judge-eval",
+        "name": name,
         "judge_eval": section,
         **dict.fromkeys(("sft", "reward", "align", "evaluate", "report")),
     }

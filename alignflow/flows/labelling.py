@@ -5,25 +5,41 @@ from __future__ import annotations
 from alignflow.data.configs.generation import LabelConfig, SampleConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
+from alignflow.data.own_module import short
 from alignflow.flows.judging import calibration_of
-from alignflow.flows.method_inputs import kinds_of, needed_models
+from alignflow.flows.method_inputs import LABELLED, kinds_of, needed_models
 from alignflow.flows.reward_steps import adopt_reward
 from alignflow.flows.step_list import StepList
 from alignflow.flows.steps import Link
 
 
 def preference_steps(steps: StepList) -> None:
-    """Answers and their labels, for a method or a reward model that learns once; rounds make their own."""
+    """Answers and their labels, for what learns from them once, or where the recipe asks for them; rounds make their own.
+
+    Raises:
+        RecipeError: something learns from labelled answers, and `sample` or `label` is null.
+    """
     recipe, data = steps.recipe, steps.recipe.data
     if steps.rounds is not None:
         return
-    if recipe.replace.align and not recipe.replace.label and "reward" not in recipe.model_fields_set:
+    if recipe.replace.align and not recipe.replace.label and not _reward_is_asked_for(steps):
         return  # nothing is left to learn from preferences
     if data.preferences and not steps.mixes:
         return
-    if data.completions:
+    prompted = bool(data.prompts or data.demonstrations or steps.mixes)
+    if recipe.label is None:
+        _refuse_unlabelled(steps)
+        if prompted and not data.completions and "sample" in recipe.model_fields_set and recipe.sample is not None:
+            sample_step(steps, recipe.sample, steps.policy)  # the answers are the result
+    elif data.completions:
         label_steps(steps, recipe.label, Link("prepare", "completions"), steps.policy)
-    elif (data.prompts or data.demonstrations or steps.mixes) and _preferences_wanted(steps):
+    elif prompted and _preferences_wanted(steps):
+        if recipe.sample is None:
+            raise RecipeError(
+                "sample is null, and there are no answers to label",
+                where="sample",
+                do="leave it out, or give data.completions or data.preferences; label: null turns off labelling, too",
+            )
         label_steps(steps, recipe.label, sample_step(steps, recipe.sample, steps.policy), steps.policy)
     elif recipe.label.mix != "off":
         raise RecipeError(
@@ -71,17 +87,54 @@ def label_steps(steps: StepList, config: LabelConfig, completions: Link, policy:
 
 
 def _preferences_wanted(steps: StepList) -> bool:
-    """Whether anything learns from labelled samples: the method, or a reward model; without a method they are the result."""
+    """Whether anything takes labelled samples: the method, or a reward model. Without a method they are a result where the recipe says
+    how to sample, revise or label."""
+    recipe = steps.recipe
+    if _learnt_by_method(steps):
+        return True
+    if recipe.align is None or recipe.replace.align:
+        wanted = [name for name in ("sample", "revise", "label") if name in recipe.model_fields_set]
+        return _learnt_by_reward(steps, asked=True) or any(getattr(recipe, name) is not None for name in wanted)
+    return _learnt_by_reward(steps, asked=bool(kinds_of(method_row(recipe.align.method))))
+
+
+def _refuse_unlabelled(steps: StepList) -> None:
+    """Raise RecipeError where the recipe labels nothing, and something in it learns from labelled answers or takes revised ones."""
+    recipe = steps.recipe
+    if _learnt_by_method(steps):
+        name, kinds = short(recipe.align.method), kinds_of(method_row(recipe.align.method))  # type: ignore[union-attr]
+    elif _learnt_by_reward(steps, asked=True):
+        name, kinds = "the reward model", list(recipe.reward.about_loss.kinds)  # type: ignore[union-attr]
+    elif recipe.revise is not None:
+        raise RecipeError(
+            "label is null, and revised answers are for it", where="revise", do="leave label out, or set revise to null"
+        )
+    else:
+        return
+    own = " or ".join(f"data.{kind}" for kind in kinds if kind in type(recipe.data).model_fields)
+    raise RecipeError(
+        f"label is null, and {name} learns from labelled answers", where="label", do=f"leave it out, or give {own}"
+    )
+
+
+def _learnt_by_method(steps: StepList) -> bool:
+    """Whether the method learns from data that the recipe does not bring and labels may give."""
     recipe = steps.recipe
     if recipe.align is None or recipe.replace.align:
-        return True
+        return False
     kinds = kinds_of(method_row(recipe.align.method))
-    learnt = (
-        recipe.reward is not None
-        and not recipe.replace.reward
-        and steps.prepared(recipe.reward.about_loss.kinds) is None
-    )
-    if not kinds:
-        return learnt
-    asked = "reward" in recipe.model_fields_set or "reward_model" in steps.needs
-    return steps.prepared(kinds) is None or (learnt and asked)
+    return bool(set(kinds) & set(LABELLED)) and steps.prepared(kinds) is None
+
+
+def _learnt_by_reward(steps: StepList, asked: bool) -> bool:
+    """Whether a reward model learns from data that the recipe does not bring; with `asked` only one that something asks for."""
+    recipe = steps.recipe
+    if recipe.reward is None or recipe.replace.reward or steps.prepared(recipe.reward.about_loss.kinds) is not None:
+        return False
+    return not asked or _reward_is_asked_for(steps)
+
+
+def _reward_is_asked_for(steps: StepList) -> bool:
+    """Whether the recipe has a section `reward`, or its method works on a reward model."""
+    own = "reward" in steps.recipe.model_fields_set and steps.recipe.reward is not None
+    return own or "reward_model" in steps.needs

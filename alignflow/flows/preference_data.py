@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from alignflow.data.artifacts import ArtifactRef, Manifest
-from alignflow.data.configs.loading import changed_recipe
+from alignflow.data.configs.loading import changed_recipe, recipe_name
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.data.own_module import short
@@ -139,12 +139,7 @@ def check_order(order: Order, store: ArtifactStore, base: Path) -> CheckedOrder:
 
 def content(order: Order, model: str) -> dict[str, Any]:
     """The recipe as a file would say it: preferences are its result."""
-    name = (
-        re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(order.prompts).name.split('.')[0]}-by-{short(order.judge)}").strip(
-            "-._"
-        )[:64]
-        or "rlaif-data"
-    )
+    name = recipe_name(f"{Path(order.prompts).name.split('.')[0]}-by-{short(order.judge)}", "rlaif-data")
     return {
         "name": name,
         "model": {"path": model},

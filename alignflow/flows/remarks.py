@@ -34,8 +34,20 @@ def planned(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
         *merge_lines(recipe, [node.name for node in steps]),
         *chosen_options(recipe, steps),
         *unused_lines(recipe, steps, {}),
+        *idle_lines(recipe, steps),
         *engine_lines(recipe, steps),
     ]
+
+
+def idle_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
+    """One line for each section that the recipe has and that does nothing, since what it works on is not there."""
+    made, written = {node.base for node in steps}, recipe.model_fields_set
+    lines = {
+        "sft": "there are no data.demonstrations, so nothing is fine-tuned" if not recipe.replace.sft else "",
+        "evaluate": "align is null, so there is no aligned model to compare",
+    }
+    asked = [name for name in lines if name in written and getattr(recipe, name) is not None and name not in made]
+    return [f"{name}: {lines[name]}" for name in asked if lines[name]]
 
 
 def engine_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
@@ -64,7 +76,8 @@ def chosen_options(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
     config = next((node.config for node in steps if node.base == "align"), None)
     if recipe.align is None or not isinstance(config, AlignConfig):
         return []
-    judge = as_method_runs(recipe).label.judge.name
+    label = as_method_runs(recipe).label
+    judge = label.judge.name if label is not None else ""
     return [
         f"align: {short(config.method)} takes options.{name}: {value}, since the judge {judge} compares pairs and the scores of its rankings are "
         "win rates"

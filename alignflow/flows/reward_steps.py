@@ -58,9 +58,9 @@ def adopt_reward(steps: StepList, where: str) -> None:
 
 def _judged_by_reward(steps: StepList) -> bool:
     """Whether the labels of rounds, or those of one of them, are a reward model's."""
-    if steps.rounds is None:
-        return False
     label = steps.recipe.label
+    if steps.rounds is None or label is None:
+        return False
     own = [
         overridden(label, given, name)
         for name, given in steps.recipe.rounds.overrides.items()

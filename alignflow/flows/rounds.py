@@ -55,7 +55,7 @@ class Plan:
 
 def sampling_of(recipe: Recipe, round: int) -> SampleConfig:
     """How a round samples: with a seed of its own, which is the recipe's in the first, and the part of the prompts that is its turn."""
-    config: SampleConfig = seeded(recipe.sample, recipe.seed)
+    config: SampleConfig = seeded(recipe.sample, recipe.seed)  # `planned_rounds` refuses rounds without one
     parts = recipe.rounds.prompt_parts
     own: dict[str, int] = {"seed": (config.seed + round - 1) % LARGEST_SEED}
     if parts > 1:
@@ -68,8 +68,9 @@ def as_method_runs(recipe: Recipe) -> Recipe:
     if planned_rounds(recipe) is None:
         return recipe
     row = method_row(recipe.align.method).rounds or Iterated()  # type: ignore[union-attr]
-    sample, label = _with_defaults(recipe.sample, row.sample), _with_defaults(recipe.label, row.label)
-    return recipe.model_copy(update={"sample": sample, "label": label})
+    asked: dict[str, BaseModel] = {name: getattr(recipe, name) for name in ("sample", "label")}
+    changes = {name: _with_defaults(config, getattr(row, name)) for name, config in asked.items()}
+    return recipe.model_copy(update=changes)
 
 
 def planned_rounds(recipe: Recipe) -> Plan | None:
@@ -151,6 +152,12 @@ def _check(recipe: Recipe) -> None:
             do="leave out merge, or rounds.number",
         )
     for stage in ("sample", "label"):
+        if getattr(recipe, stage) is None:
+            raise RecipeError(
+                f"{stage} is null, and each round samples its answers and labels them",
+                where=stage,
+                do=f"leave {stage} out, or leave out the rounds",
+            )
         if getattr(recipe.replace, stage):
             raise RecipeError(
                 "each round makes its own",
@@ -189,7 +196,7 @@ def paper_lines(recipe: Recipe) -> list[str]:
         lines += [
             f"{section}: {name} takes {section}.{key}: {value}, as its paper has it" for key, value in set_here.items()
         ]
-    if plan.judges_itself and "judge" in recipe.label.model_fields_set:
+    if plan.judges_itself and recipe.label is not None and "judge" in recipe.label.model_fields_set:
         lines.append(
             f"label: the recipe's judge {short(recipe.label.judge.name)} labels; leave out label.judge for the policy to judge itself as in the "
             f"paper of {name}"

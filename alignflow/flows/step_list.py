@@ -47,7 +47,8 @@ class StepList:
         self.rounds: Plan | None = planned_rounds(recipe)
         self.labelled: LabelConfig | None = None
         self.needs = needed_inputs(recipe)
-        self.mixes = bool(recipe.data.preferences) and recipe.label.mix != "off" and not recipe.replace.label
+        mix = recipe.label.mix if recipe.label is not None else "off"
+        self.mixes = bool(recipe.data.preferences) and mix != "off" and not recipe.replace.label
 
     def add(self, base: str, stage: str, config: BaseModel, /, **inputs: Link | None) -> str:
         """Add a step of the round that is built now, with what the recipe overrides in it; returns its name."""

@@ -5,9 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from alignflow.cli.display import Display, gate_line
+from alignflow.cli.display import Display, gate_line, loading_lines, result_paths
 from alignflow.cli.terminal import Console
+from alignflow.data.adapters import ADAPTER_CONFIG
+from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.gates import GateRecord
+from alignflow.flows.pipeline import Outcome
 
 RECORD = GateRecord(
     gate="loss",
@@ -55,3 +58,44 @@ def test_a_remark_is_one_line_however_long(shown):
     display, file = shown
     display.remarks("data.preferences: no step of the recipe takes its 1,234 rows; kto reads unpaired")
     assert file.getvalue().count("\n") == 1 and "1,234 rows" in file.getvalue()
+
+
+def ended(store, *steps):
+    """What a run of these steps prints where it finds its results, and how to load the best of them."""
+    refs = {name: ArtifactRef(key=f"{name}-{'0123456789abcdef' * 4}", digest="d", kind="checkpoint") for name in steps}
+    outcomes = [Outcome(name=name, ref=ref, ran=True, seconds=1.0) for name, ref in refs.items()]
+    paths = result_paths(outcomes, store)
+    return paths, loading_lines(paths)
+
+
+def test_a_run_that_aligned_ends_with_that_model_and_how_to_load_it(store):
+    paths, lines = ended(store, "sft", "reward", "align", "report")
+    assert list(paths)[-1] == "aligned model" and "fine-tuned model" not in paths
+    assert lines == [
+        f'load it: transformers.AutoModelForCausalLM.from_pretrained("{paths["aligned model"]}")',
+        "talk to it: alignflow chat align-0123456789ab",
+    ]
+
+
+def test_a_run_of_sft_alone_ends_with_the_fine_tuned_model(store):
+    paths, lines = ended(store, "prepare", "sft", "report")
+    assert list(paths) == ["report", "fine-tuned model"]
+    assert lines[1] == "talk to it: alignflow chat sft-0123456789ab"
+
+
+def test_an_adapter_is_merged_by_export_since_transformers_cannot_load_it_alone(store):
+    paths, _ = ended(store, "align")
+    paths["aligned model"].mkdir(parents=True)
+    (paths["aligned model"] / ADAPTER_CONFIG).write_text("{}")
+    assert loading_lines(paths)[0].startswith("load it: alignflow export align-0123456789ab merged ")
+
+
+def test_a_reward_model_alone_is_loaded_as_a_classifier_and_answers_nothing(store):
+    paths, lines = ended(store, "prepare", "reward")
+    assert lines == [
+        f'load it: transformers.AutoModelForSequenceClassification.from_pretrained("{paths["reward model"]}")'
+    ]
+
+
+def test_a_run_without_a_model_of_its_own_names_none(store):
+    assert ended(store, "init", "prepare", "report")[1] == [] == ended(store)[1]

@@ -245,12 +245,12 @@ def test_what_is_no_data_or_no_model_is_refused(pairs, prepared, model, store, t
 
 def test_what_takes_long_is_said_on_stderr_and_what_is_quick_is_not(capsys, monkeypatch):
     monkeypatch.setattr(command, "QUIET_S", 0.05)
-    with command._patience("reading a.jsonl"):
+    with command.patience("reading a.jsonl"):
         time.sleep(0.3)
     out, err = capsys.readouterr()
     assert err == "reading a.jsonl: 0 s\n" and out == ""
     monkeypatch.setattr(command, "QUIET_S", 5)
-    with command._patience("reading a.jsonl"):
+    with command.patience("reading a.jsonl"):
         pass
     assert capsys.readouterr().err == ""
 

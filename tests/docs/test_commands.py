@@ -14,7 +14,8 @@ import typer
 import yaml
 
 from alignflow.cli.app import app
-from alignflow.cli.new import kind_of, recipe_text
+from alignflow.cli.jobs import Source
+from alignflow.cli.new import asked_for, looked_at, written
 from alignflow.data import catalogue
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.loading import load_recipe, parse_recipe
@@ -106,7 +107,11 @@ class Checker:
         if values.get("recipe"):
             self.recipe(values)
         elif arguments[0] == "new":
-            text = recipe_text(values["model"], values["data"], kind_of(str(ROOT / values["data"])))
+            given = [
+                looked_at(str(ROOT / path)) if "/" in path else Source(path)  # a file of the reader's own
+                for path in values["data"] or ()
+            ]
+            text = written(asked_for(values["task"], given), values["model"], self.folder, values["full"])
             (self.folder / values["output"]).write_text(text)
         elif arguments[0] in catalogue.TABLES and values["name"]:
             catalogue.look_up(catalogue.TABLES[arguments[0]], values["name"], arguments[0])
@@ -154,7 +159,9 @@ WRONG = {
     "alignflow run recipes/tiny.yaml --force algin": "no such step: {'algin'}",
     "alignflow plan recipes/tiny.yaml --set align.betta=1": "unknown key 'align.betta'",
     "alignflow plan recipes/tiny.yaml --set align.beta": "not of the form name=value",
-    "alignflow new --model m": "Missing option",
+    "alignflow new --model m": "a recipe needs data",
+    "alignflow new --task dop --data chats.jsonl": "did you mean 'dpo'?",
+    "alignflow new --task dpo --data examples/quickstart/demonstrations.jsonl.gz": "dpo needs pairs",
     "alignflow gc --keep-last few": "--keep-last",
     "alignflow schedule ad pipeline": "no such command: ad",
     "alignflow schedule add pipeline --recipe recipes/nowhere.yaml --every 60": "no such recipe",
@@ -186,7 +193,7 @@ def test_a_wrong_command_is_found(line, tmp_path):
 def test_a_recipe_that_new_writes_is_known_afterwards(tmp_path):
     checker = Checker(tmp_path)
     checker.check(
-        shlex.split("alignflow new --model m --data examples/quickstart/demonstrations.jsonl.gz --output mine.yaml")
+        shlex.split("alignflow new --task rlaif --data examples/quickstart/prompts.jsonl.gz --output mine.yaml")
     )
     checker.check(shlex.split("alignflow run mine.yaml --smoke --only align"))
     with pytest.raises(AssertionError, match="no such step"):

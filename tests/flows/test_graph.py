@@ -27,7 +27,19 @@ CASES = [
     ({}, "init prepare sft sample label reward reference align evaluate report"),
     ({"reward": None}, "init prepare sft sample label reference align evaluate report"),
     ({"sft": None}, "init prepare sample label reward reference align evaluate report"),
-    ({"align": None, "report": None}, "init prepare sft sample label reward"),
+    ({"align": None, "report": None}, "init prepare sft"),
+    ({"align": None, "reward": {}, "report": None}, "init prepare sft sample label reward"),
+    ({"align": None, "label": {}, "reward": None, "report": None}, "init prepare sft sample label"),
+    ({"align": None, "sample": {}, "label": None, "report": None}, "init prepare sft sample"),
+    ({"align": None, "label": None, "sample": None, "report": None}, "init prepare sft"),
+    (
+        {"align": None, "reward": {}, "data": {"preferences": SOURCE}, "model": {"path": "m"}},
+        "init prepare reward report",
+    ),
+    (
+        {"align": {"method": "ppo", "options": {"rewards": RUBRIC}}, "label": None},
+        "init prepare sft align evaluate report",
+    ),
     ({"data": {"preferences": SOURCE}, "model": {"path": "m"}}, "init prepare reference align evaluate report"),
     (
         {"data": {"preferences": SOURCE}, "model": {"path": "m"}, "evaluate": None, "report": None},
@@ -42,6 +54,8 @@ CASES = [
     ({"replace": {"sample": "answers.jsonl"}}, "init prepare sft label reward reference align evaluate report"),
     ({"replace": {"reward": "mine"}}, "init prepare sft sample label reward reference align evaluate report"),
     ({"replace": {"align": "mine"}}, "init prepare sft align evaluate report"),
+    ({"replace": {"align": "mine"}, "reward": None}, "init prepare sft align evaluate report"),
+    ({"replace": {"align": "mine"}, "label": None, "sample": None}, "init prepare sft align evaluate report"),
     ({"align": {"method": "ppo"}}, "init prepare sft sample label reward align evaluate report"),
     (
         {"align": {"method": "ppo", "options": {"rewards": RUBRIC}}, "reward": None},
@@ -299,6 +313,23 @@ def test_the_seed_of_the_recipe_reaches_stages_that_set_none():
             "ppo needs prompts to sample answers for",
         ),
         ({"align": {"method": "ppo"}, "reward": None}, "ppo needs a reward model"),
+        ({"label": None}, r"label is null, and dpo learns from labelled answers\n.*or give data.preferences"),
+        (
+            {"label": None, "align": {"method": "ppo"}},
+            "label is null, and the reward model learns from labelled answers",
+        ),
+        ({"label": None, "align": None, "revise": {}}, "revised answers are for it"),
+        ({"sample": None}, "sample is null, and there are no answers to label"),
+        ({"sample": None, "rounds": {"number": 2}}, "sample is null, and each round samples"),
+        ({"label": None, "align": {"method": "iterative_dpo"}}, "label is null, and each round samples"),
+        (
+            {"label": None, "align": {**TEACHER}, "data": {"prompts": SOURCE}, "model": {"path": "m"}},
+            "gkd needs demonstrations",
+        ),
+        (
+            {"label": None, "align": None, "judge_eval": {"data": SOURCE}},
+            "label is null, and its judge is the one to measure",
+        ),
         ({"align": TEACHER, "data": {"prompts": SOURCE}, "model": {"path": "m"}}, "gkd needs demonstrations"),
         (
             {"align": {"method": "dro_v"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}},

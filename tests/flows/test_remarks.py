@@ -6,7 +6,7 @@ import pytest
 
 from alignflow.data.configs.recipe import Recipe
 from alignflow.flows.graph import nodes
-from alignflow.flows.remarks import chosen_options, engine_lines, planned, unused_lines, unused_tables
+from alignflow.flows.remarks import chosen_options, engine_lines, idle_lines, planned, unused_lines, unused_tables
 
 SOURCE = [{"path": "file.jsonl"}]
 MODEL = {"path": "m"}
@@ -123,3 +123,14 @@ def test_every_role_that_needs_vllm_is_named(monkeypatch, tmp_path):
     (line,) = engine_lines(*recipe("prompts", label={"judge": judge}, evaluate={"judges": [jury]}))
     named = line.split(": vllm has no")[0].split(", ")
     assert named == ["label.judge.generator.options.serve", "evaluate.judges.0.options.judges.1.generator"]
+
+
+def test_a_section_that_does_nothing_is_named_with_the_reason():
+    made = recipe("demonstrations", align=None, evaluate={"max_prompts": 10}, sft={})
+    assert idle_lines(*made) == ["evaluate: align is null, so there is no aligned model to compare"]
+    assert idle_lines(*recipe("preferences", sft={"batch_size": 8})) == [
+        "sft: there are no data.demonstrations, so nothing is fine-tuned"
+    ]
+    assert idle_lines(*recipe("demonstrations", align=None)) == [], (
+        "sections that the recipe does not write are not named"
+    )

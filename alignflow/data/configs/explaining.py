@@ -82,6 +82,8 @@ def _fault(fault: Mapping[str, Any], model: type[BaseModel], place: str) -> tupl
             f"{location}: {quoted(given) + ' ' if scalar and message.startswith(('is ', 'has ', 'must ')) else ''}{message}",
             "",
         )
+    if given is None and scalar and location:
+        return f"{location} cannot be null", f"leave it out for its default ({message[:1].lower()}{message[1:]})"
     return f"{location}: {message}{f', not {quoted(given)}' if scalar else ''}".removeprefix(": "), ""
 
 

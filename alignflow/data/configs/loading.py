@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,6 +70,11 @@ def changed_recipe(
     recipe = parse_recipe(content, base, where)
     check_own_code(recipe)
     return recipe
+
+
+def recipe_name(text: str, otherwise: str) -> str:
+    """A name of a run that is made of a text, such as that of a file; `otherwise` where no character of it can stand in one."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or otherwise
 
 
 def apply_to_recipe(content: dict[str, Any], name: str, value: Any) -> None:

@@ -133,17 +133,24 @@ class Recipe(StageConfig):
     judge_eval: JudgeEvalConfig | None = Field(
         default=None, description="The judge measured on human labels before it labels; empty: not measured."
     )
-    sample: SampleConfig = Field(default_factory=SampleConfig, description="Candidate answers.")
+    sample: SampleConfig | None = Field(
+        default_factory=SampleConfig, description="Candidate answers; null: none are sampled."
+    )
     revise: ReviseConfig | None = Field(
         default=None, description="Critique and revision of the candidate answers before they are labelled; null: none."
     )
-    label: LabelConfig = Field(default_factory=LabelConfig, description="The AI judge.")
+    label: LabelConfig | None = Field(
+        default_factory=LabelConfig, description="The AI judge; null: nothing is labelled."
+    )
     select: SelectConfig | None = Field(
         default=None,
         description="Which of a round's scored answers are kept for training; empty: all, and the best one for a method that imitates.",
     )
     reward: RewardConfig | None = Field(default_factory=RewardConfig, description="null: no reward model.")
-    align: AlignConfig | None = Field(default_factory=AlignConfig, description="null: stop before alignment.")
+    align: AlignConfig | None = Field(
+        default_factory=AlignConfig,
+        description="null: no alignment; nothing is sampled and labelled either, unless the recipe has a section that asks for it.",
+    )
     rounds: RoundsConfig = Field(
         default_factory=RoundsConfig,
         description="Rounds of sample, label and align, for methods that learn from data that is there.",

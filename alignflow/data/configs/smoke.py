@@ -25,10 +25,10 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {
         "name": f"{recipe.name[:58]}-smoke",
         "data": data,
-        "sample": recipe.sample.model_copy(
-            update={"n": min(recipe.sample.n, 3), "max_new_tokens": min(recipe.sample.max_new_tokens, 24)}
-        ),
     }
+    if recipe.sample is not None:
+        few_answers = {"n": min(recipe.sample.n, 3), "max_new_tokens": min(recipe.sample.max_new_tokens, 24)}
+        changes["sample"] = recipe.sample.model_copy(update=few_answers)
     if recipe.revise is not None:
         short = {name: min(getattr(recipe.revise, name), 24) for name in ("critique_tokens", "max_new_tokens")}
         changes["revise"] = recipe.revise.model_copy(update=short)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from alignflow.data import catalogue
 from alignflow.data.configs.base import LARGEST_SEED
-from alignflow.data.configs.loading import load_recipe
+from alignflow.data.configs.loading import load_recipe, recipe_name
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.training import LoRAConfig
 from alignflow.data.errors import RecipeError
@@ -25,6 +25,8 @@ def load(repository):
         ("sample.n=true", "sample.n: Input should be a valid integer, not True"),
         ("align.options={beta: '0.1'}", "align.options.beta: Input should be a valid number, not '0.1'"),
         ("sft.max_steps=1.5", "valid integer"),
+        ("model=null", "model cannot be null\n  leave it out for its default (input should be a mapping)"),
+        ("sample.n=null", "sample.n cannot be null"),
         ("data.truncate=1", "valid boolean"),
         ("data.truncate='no'", "valid boolean"),
         ("data.general.0.licence=5", "valid string"),
@@ -132,3 +134,8 @@ def test_every_number_has_a_least_and_a_largest_value(kind):
                 if getattr(part, bound, None) is not None
             }
             assert bounds & {"ge", "gt"} and bounds & {"le", "lt"}, f"{kind.__name__}.{name}"
+
+
+@pytest.mark.parametrize(("text", "name"), [("my chats-sft", "my-chats-sft"), ("日本", "run"), ("x" * 80, "x" * 64)])
+def test_a_name_of_a_run_is_made_of_the_name_of_a_file(text, name):
+    assert recipe_name(text, "run") == name
