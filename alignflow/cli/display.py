@@ -124,19 +124,21 @@ def final_table(outcomes: list[Outcome], store: ArtifactStore) -> Table:
 
 
 def result_paths(outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Path]:
-    """Where a person finds what the run made: preference data, report, and last its best model, aligned or else fine-tuned."""
+    """Where a person finds what the run made: preference data, report, and last its best model: aligned, or else the
+    reward model, or else fine-tuned."""
     refs = {base_of(outcome.name): outcome.ref for outcome in outcomes}  # of several rounds the last
     paths = {}
     if "label" in refs:
         paths["preference data"] = store.payload(refs["label"]) / "preferences"
     if "report" in refs:
         paths["report"] = store.directory(refs["report"].key) / "side" / "report.html"
+    aligned = refs.get("merge", refs.get("align"))
+    if "sft" in refs and not aligned:
+        paths["fine-tuned model"] = store.payload(refs["sft"])
     if "reward" in refs:
         paths["reward model"] = store.payload(refs["reward"])
-    if result := refs.get("merge", refs.get("align")):
-        paths["aligned model"] = store.payload(result)
-    elif "sft" in refs:
-        paths["fine-tuned model"] = store.payload(refs["sft"])
+    if aligned:
+        paths["aligned model"] = store.payload(aligned)
     return paths
 
 

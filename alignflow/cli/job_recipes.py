@@ -78,6 +78,8 @@ def _kto(made: JobRecipe, model: str, data: Mapping[str, Sequence[str]]) -> None
 
 def _rlaif(made: JobRecipe, model: str, data: Mapping[str, Sequence[str]]) -> None:
     _labelled(made, sampled="completions" not in data)
+    if "completions" in data:
+        made.notes["label"] = "of the answers that are given; none are sampled"
     made.content["reward"] = None
     made.notes["reward"] = "DPO learns from the labels themselves"
     _aligned(made, model, "dpo", {"beta": 0.1})

@@ -59,7 +59,7 @@ JOBS: Mapping[str, Job] = {
         one_kind=True,
     ),
     "rlaif": Job(
-        "The model answers prompts, a judge labels the answers, and DPO learns from the labels.",
+        "A judge labels answers to the prompts, and DPO learns from the labels.",
         "prompts, or anything that has prompts",
         ("prompts", "completions", "demonstrations"),
     ),
@@ -148,6 +148,10 @@ def shared_out(task: str, sources: Sequence[Source]) -> dict[str, list[Source]]:
     if job.one_kind:
         for other in given[1:]:
             found[given[0]] += [source for source in found.pop(other) if given[0] in source.kinds]
+    if (
+        "completions" in found
+    ):  # answers that are given are labelled, and nothing is sampled: prompts alone would stay unanswered
+        found.pop("prompts", None)
     if not given:
         what = "; ".join(f"{source.path} holds {WORDS[source.kinds[0]]}" for source in sources if source.kinds)
         raise UserError(

@@ -97,5 +97,9 @@ def test_a_reward_model_alone_is_loaded_as_a_classifier_and_answers_nothing(stor
     ]
 
 
+def test_a_run_that_trains_a_reward_model_after_sft_ends_with_the_reward_model(store):
+    assert list(ended(store, "sft", "reward", "report")[0])[-1] == "reward model"
+
+
 def test_a_run_without_a_model_of_its_own_names_none(store):
     assert ended(store, "init", "prepare", "report")[1] == [] == ended(store)[1]

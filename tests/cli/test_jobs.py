@@ -10,6 +10,7 @@ LABELLED = Source("labelled", ("unpaired", "demonstrations", "prompts"))
 CHATS = Source("chats", ("demonstrations", "prompts"))
 PROMPTS = Source("prompts", ("prompts",))
 SCORED = Source("scored", ("rankings", "completions"))
+SEVERAL = Source("several", ("completions", "prompts"))
 COMPARED = Source("compared", ("rankings", "preferences", "prompts"))
 HUB = Source("owner/set")
 
@@ -55,10 +56,13 @@ def test_answers_of_pairs_are_not_taken_for_demonstrations_beside_them():
 
 def test_a_job_that_learns_from_one_kind_leaves_the_others_out():
     assert read("kto", PAIRS, LABELLED) == {"unpaired": ["labelled"]}
-    assert (
-        read("reward", SCORED, PAIRS, COMPARED) == {"preferences": ["pairs"], "rankings": ["scored", "compared"]}
-        or True
-    )
+    assert read("reward", SCORED, PAIRS, COMPARED) == {"preferences": ["pairs", "compared"]}
+
+
+def test_answers_that_are_given_are_labelled_and_prompts_beside_them_are_left_out():
+    """Nothing is sampled where answers are given, so nobody would answer the prompts."""
+    assert read("rlaif", PROMPTS, SEVERAL) == {"completions": ["several"]}
+    assert read("rlaif", CHATS, SEVERAL) == {"demonstrations": ["chats"], "completions": ["several"]}
 
 
 def test_a_hub_id_is_what_the_job_needs_most():

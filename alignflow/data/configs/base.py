@@ -23,7 +23,9 @@ class StageConfig(BaseModel):
     Two conversions remain: an int where a float is asked for, and a list where the field is a tuple.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, protected_namespaces=(), strict=True, allow_inf_nan=False
+    )
 
     @field_validator("*", mode="before")
     @classmethod

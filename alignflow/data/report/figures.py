@@ -19,7 +19,7 @@ class Figures(BaseModel):
 
     Attributes:
         method: The method of its alignment; empty without one.
-        judge: Whose win rate it is: the first of the evaluation's judges.
+        judge: Whose win rate it is: the first judge of the evaluation that did not make the labels; the one that did where there is no other.
         win_rate: Of the aligned model over that of SFT, from 0 to 1.
         win_rate_low: Lower end of its interval.
         win_rate_high: Upper end of its interval.
@@ -40,7 +40,7 @@ def figures_of(steps: Mapping[str, Manifest]) -> Figures:
     """The figures of a run from the manifests of its steps; of several rounds those of the last one."""
     last = {name: steps[found[-1]] for name in ("align", "evaluate", "reward") if (found := matching(steps, name))}
     evaluated = last["evaluate"].metrics if "evaluate" in last else {}
-    judge = next((name for name, value in evaluated.items() if _is_win_rate(name) and value is not None), "")
+    judge = _judge_of(last["evaluate"]) if "evaluate" in last else ""
     return Figures(
         method=method_of(last["align"]) if "align" in last else "",
         judge=judge.removeprefix(WIN_RATE),
@@ -56,6 +56,14 @@ def method_of(manifest: Manifest) -> str:
     """The method by which an artifact was trained; empty for one of a stage that has no methods."""
     method: Any = manifest.config.get("method")
     return own_module.short(method) if isinstance(method, str) else ""
+
+
+def _judge_of(evaluate: Manifest) -> str:
+    """The metric of the win rate to show; empty where nothing was compared. The labelling judge's, which training follows, stands first."""
+    names = [name for name in evaluate.metrics if _is_win_rate(name)]
+    if len(names) > 1 and evaluate.config.get("labelling_judge"):
+        del names[0]
+    return next((name for name in names if evaluate.metrics[name] is not None), "")
 
 
 def _is_win_rate(name: str) -> bool:

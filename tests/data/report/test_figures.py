@@ -27,6 +27,13 @@ def test_they_are_those_of_the_steps_that_measure_them():
     )
 
 
+def test_the_win_rate_is_that_of_a_judge_that_did_not_make_the_labels():
+    labelled = step({"labelling_judge": {"name": "helpful"}}, **EVALUATED.metrics)
+    assert (figures_of({"evaluate": labelled}).judge, figures_of({"evaluate": labelled}).win_rate) == ("reader", 0.4)
+    alone = step({"labelling_judge": {"name": "helpful"}}, **{"win_rate/helpful": 0.6})
+    assert (figures_of({"evaluate": alone}).judge, figures_of({"evaluate": alone}).win_rate) == ("helpful", 0.6)
+
+
 def test_what_was_not_measured_is_none_and_no_zero():
     assert figures_of({}) == Figures()
     assert figures_of({"reward": step(eval_loss=0.1), "evaluate": step(**{"win_rate/helpful": None})}) == Figures()
