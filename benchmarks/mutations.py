@@ -5,7 +5,7 @@ can reach, and must be flagged for every stage that reaches it; no addition that
 be flagged. Prints a table; exit status 1 on a miss.
 
 With `--traced` every stage of recipes/tiny.yaml is run under a profiler too, once with DPO and once with PPO: each function of
-alignflow that runs must stand behind a version in the key of its stage. That needs torch and about a minute.
+alignflow that runs must be covered by a version in the key of its stage. That needs torch and about a minute.
 """
 
 from __future__ import annotations

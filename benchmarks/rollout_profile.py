@@ -62,7 +62,7 @@ class Clock:
 
 
 def new_run(root: Path) -> Run:
-    """Hands of a stage below `root`, on one thread."""
+    """Paths of a stage below `root`, empty, and one thread."""
     places = {name: root / name for name in ("out", "side", "work", "rows")}
     for place in places.values():
         place.mkdir(parents=True)
