@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
+import alignflow
 from alignflow.cli import (
     annotate,
     chat,
@@ -31,16 +33,17 @@ from alignflow.cli import (
     stored,
     sweep,
 )
+from alignflow.cli.command_groups import GroupedCommands
 from alignflow.cli.settings import DEBUG
 from alignflow.data.errors import AlignflowError
 from alignflow.data.printable import printable
 
 app = typer.Typer(
+    cls=GroupedCommands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="A pipeline for RLHF and RLAIF: from raw data to an aligned and evaluated model, every stage cached.",
 )
 for module in (
     run,
@@ -66,6 +69,24 @@ for module in (
     server,
 ):
     module.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"alignflow {alignflow.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; any command takes it, anywhere.")
+    ] = False,
+) -> None:
+    """A pipeline for RLHF and RLAIF: from raw data to an aligned and evaluated model, every stage cached."""
 
 
 def main() -> None:
