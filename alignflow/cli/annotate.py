@@ -27,8 +27,10 @@ from alignflow.data.annotation.pairs import (
 from alignflow.data.errors import UserError
 from alignflow.data.records import read_table
 from alignflow.server.annotate.page import AnnotationServer
+from alignflow.tasks.store.artifact_names import means_artifact
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import using
+from alignflow.tasks.store.store_root import default_root
 
 
 def register(app: typer.Typer) -> None:
@@ -112,13 +114,10 @@ def annotate(  # noqa: PLR0913 (an option of the command each)
 
 
 def _rows(data: str, format_name: str) -> list[dict[str, Any]]:
-    if Path(data).exists():
+    if Path(data).exists() or not means_artifact(default_root(), data):
         return rows_of_source(data, format_name)
-    try:
-        store = ArtifactStore(for_reading=True)
-        manifest = store.resolve(data, ("dataset",))
-    except UserError:
-        return rows_of_source(data, format_name)
+    store = ArtifactStore(for_reading=True)
+    manifest = store.resolve(data, ("dataset",))
     with using(store, manifest.key):
         return rows_of_artifact(store.payload(manifest.ref()))
 
@@ -193,4 +192,10 @@ def _labels(place: str) -> tuple[Labels, dict[str, int]]:
     with using(store, manifest.key):
         payload = store.payload(manifest.ref()) / "preferences"
         tables = [table for table in (payload / "train.parquet", payload / "heldout.parquet") if table.is_file()]
+        if not tables:
+            raise UserError(
+                f"{manifest.key[:24]} has no labelled pairs",
+                where=place,
+                do="name a step that labels (`alignflow list label` shows them), or a file of labels",
+            )
         return labels_of_rows([row for table in tables for row in read_table(table)], manifest.key[:16])

@@ -57,9 +57,7 @@ def exported(reference: str, command: str) -> Iterator[tuple[str, str, Write]]:
     """
     if not _is_path_of_model(reference):
         store = ArtifactStore(for_reading=True)
-        manifest = store.resolve(reference, MODELS)
-        if manifest.kind not in (*MODELS, DATA):  # a run that made no model
-            manifest = store.resolve(reference, (DATA,))
+        manifest = store.resolve(reference, (*MODELS, DATA))  # of a run that made no model, the data
         if manifest.kind == DATA:
             with using(store, manifest.key):
                 payload = store.payload(store.manifest(manifest.key).ref())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.adapters import find_base, is_adapter
 from alignflow.data.artifacts import MANIFEST, Manifest, artifact_of, checked_manifest, verify_inputs
-from alignflow.data.catalogue import STAGES
 from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import ModelError, UserError, quoted
@@ -41,13 +39,11 @@ from alignflow.data.inspection import (
 from alignflow.data.paths import is_there
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.reward_ensembles import is_ensemble, read_ensemble
-from alignflow.tasks.store.artifact_names import is_name
+from alignflow.tasks.store.artifact_names import means_artifact
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import using
 from alignflow.tasks.store.store_root import default_root
 
-KEY = re.compile(rf"({'|'.join(STAGES)})-[0-9a-f]*")
-DIGEST = re.compile(r"[0-9a-f]{6,64}")
 QUIET_S, REPEATED_S = 2.0, 20.0
 
 
@@ -132,7 +128,7 @@ def _mapping(columns: list[str]) -> dict[str, str]:
 def _inspected(data: str, kind: str, settings: dict[str, Any]) -> Inspection:
     """Look at an artifact of the store, or at a source."""
     path = Path(os.path.expanduser(data))
-    if not is_there(path) and _of_the_store(data):
+    if not is_there(path) and means_artifact(default_root(), data):
         store = ArtifactStore(for_reading=True)
         manifest = _data_set(store.resolve(data, ("dataset",)))
         with using(store, manifest.key):
@@ -146,11 +142,6 @@ def _inspected(data: str, kind: str, settings: dict[str, Any]) -> Inspection:
     except ValidationError as error:
         raise explain(error, SourceConfig, "inspect", "") from None
     return inspect_source(source, kind)
-
-
-def _of_the_store(text: str) -> bool:
-    """Whether a text that is no path names an artifact, and no Hub id."""
-    return bool(KEY.fullmatch(text) or DIGEST.fullmatch(text)) or is_name(default_root(), text)
 
 
 def _artifact(path: Path) -> Path | None:
@@ -178,7 +169,7 @@ def _tokenizer(model: str) -> Any:
     if there and not (path / MANIFEST).is_file():
         with pinned_path(path.absolute()):
             return _of_directory(path)
-    if there or _of_the_store(model):
+    if there or means_artifact(default_root(), model):
         with find_model(str(path) if there else model, "inspect", ("checkpoint", "reward_model")) as (_, directory):
             return _of_directory(directory)
     return load_tokenizer(model)

@@ -20,6 +20,7 @@ from alignflow.data.report.metrics import key_metrics
 from alignflow.data.sharing import Sharing
 from alignflow.server import processes
 from alignflow.server.layout import Home
+from alignflow.tasks.store.artifact_names import all_of_run, named_run
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.gates import GateLedger, decided
 from alignflow.tasks.store.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
@@ -28,7 +29,7 @@ from alignflow.tasks.store.pins import using
 from alignflow.tasks.store.run_rows import run_names
 from alignflow.tasks.store.verify import Findings, inspect, set_aside, unreadable_lines, would_set_aside
 
-NAMES = "a step such as align, a run's name, or last (each means the newest; last~1 is the run before), or the start of a key or digest"
+NAMES = "a step such as align, a run's name (NAME~0 where a Hub id fits too), or last (each means the newest; last~1 is the run before), or the start of a key or digest"
 """How a person names an artifact of the store, for the help of commands."""
 Reference = Annotated[str, typer.Argument(metavar="REF", help=f"An artifact: {NAMES}, or a path.")]
 
@@ -136,7 +137,8 @@ def _counted(number: int, one: str, many: str) -> str:
 
 def gc(
     keep: Annotated[
-        list[str] | None, typer.Option(metavar="REF", help=f"Keep this artifact and what led to it: {NAMES}.")
+        list[str] | None,
+        typer.Option(metavar="REF", help=f"Keep this artifact and what led to it, or all steps of this run: {NAMES}."),
     ] = None,
     keep_last: Annotated[
         int, typer.Option(min=0, metavar="N", help="Keep the last N reports and what led to them.")
@@ -153,7 +155,7 @@ def gc(
 ) -> None:
     """Remove what no kept artifact refers to, and half-done work of dead runs; what running stages use stays. Asks first."""
     store, console = ArtifactStore(), Console()
-    wish = Wish(tuple(store.resolve(text).key for text in keep or ()), keep_last, unused_for * DAY_S)
+    wish = Wish(tuple(key for text in keep or () for key in _kept(store, text)), keep_last, unused_for * DAY_S)
     collection = Collection(store, wish)
     plan = collection.plan()
     sizes = {entry.path: size_of(entry.path) for entry in (*plan.waste, *plan.recent)}
@@ -181,6 +183,13 @@ def gc(
             where=str(store.root),
             do="check the permissions, and run it again",
         )
+
+
+def _kept(store: ArtifactStore, text: str) -> list[str]:
+    """The keys that a person wants to keep: of a run those of all its steps; raises where one of them is damaged, since gc cannot see
+    what led to it."""
+    run = named_run(store, text)
+    return [manifest.key for manifest in all_of_run(store, run, text)] if run else [store.resolve(text).key]
 
 
 def share_store(

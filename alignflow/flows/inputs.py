@@ -14,6 +14,7 @@ from alignflow.data.step_names import base_of
 from alignflow.flows.calls import Caller, section_of
 from alignflow.flows.steps import Link, Node, downstream, named_steps, upstream
 from alignflow.tasks.launch.call import StageCall
+from alignflow.tasks.store.artifact_names import step_of_run
 from alignflow.tasks.store.last_good_run import latest
 
 
@@ -65,7 +66,7 @@ def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str,
         caller: The recipe on its store.
         steps: The steps that will run.
         stage: The one that `named` is about, in all its rounds unless it names one.
-        named: Input of that stage -> the start of a key or digest, or a path.
+        named: Input of that stage -> a step, a run, the start of a key or digest, or a path.
 
     Raises:
         UserError: an input is nowhere, and its stage has to run first; or a name fits no artifact, or one of the wrong kind.
@@ -144,9 +145,10 @@ def _outer_link(nodes: Mapping[str, Node], rounds: list[str], name: str, steps: 
 
 
 def _named(nodes: Mapping[str, Node], link: Link, name: str, text: str, caller: Caller) -> Manifest:
-    """The artifact that a person named for an input; raises UserError unless it is what the input takes."""
+    """The artifact that a person named for an input, of a run that of the step which the input comes from; raises UserError unless it is
+    what the input takes."""
     kind = catalogue.STAGES[nodes[link.node].stage].makes
-    manifest = caller.store.resolve(text, (kind,))
+    manifest = step_of_run(caller.store, text, link.node) or caller.store.resolve(text, (kind,))
     if manifest.kind != kind or not _has(manifest, link):
         raise UserError(
             f"{manifest.key[:24]} is a {manifest.kind} of the stage {manifest.stage}, and not a {kind}{f' with {link.part}' if link.part else ''}",

@@ -5,7 +5,6 @@ The command line and the flow `rlaif-data` both have their orders checked here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,7 @@ from alignflow.data.preference_copy import check_target, copy_table
 from alignflow.flows.calls import Caller
 from alignflow.flows.forms import Form, places_form
 from alignflow.flows.inputs import Inputs
-from alignflow.tasks.store.artifact_names import is_name
+from alignflow.tasks.store.artifact_names import means_artifact
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import using
 
@@ -67,7 +66,7 @@ class Order:
 
     Attributes:
         prompts: A file, a saved data set or a Hub id.
-        model: A directory, a Hub id, or the start of the key or digest of a checkpoint in the store.
+        model: A directory, a Hub id, or a checkpoint in the store by its step, its run (`NAME~0`), or the start of its key or digest.
         judge: A name of the catalogue, or package.module:class.
         judge_options: Its options: names and values.
         settings: Other places of the recipe and their values.
@@ -153,8 +152,7 @@ def content(order: Order, model: str) -> dict[str, Any]:
 def model_in_store(text: str, store: ArtifactStore, base: Path) -> Manifest | None:
     """The checkpoint of the store that a text names, or None for a directory or a Hub id; raises UserError for another kind."""
     path = base / Path(text).expanduser()
-    is_key = re.fullmatch(r"[a-z_]+-[0-9a-f]*|[0-9a-f]{6,64}", text)
-    if not path.is_dir() and not is_key and not is_name(store.root, text):
+    if not path.is_dir() and not means_artifact(store.root, text):
         return None
     try:
         manifest = store.resolve(str(path) if path.is_dir() else text, ("checkpoint",))

@@ -9,9 +9,14 @@ import sys
 import urllib.request
 
 import pytest
+from run_support import record_run
+from tests_support import as_artifact
 
+from alignflow.cli import annotate as command
 from alignflow.data.annotation.answers import Session
 from alignflow.data.annotation.pairs import read_pairs
+from alignflow.data.errors import UserError
+from alignflow.data.records import assistant, user, write_table
 
 
 def alignflow(*arguments, **more):
@@ -114,3 +119,34 @@ def test_what_is_not_there_is_said_in_one_message(arguments, said, tmp_path):
 def test_a_name_that_would_be_a_path_is_refused(data, tmp_path):
     done = alignflow(tmp_path / "labels", "--data", data, "--annotator", "../x")
     assert done.returncode == 2 and "a name has up to 40 letters" in done.stderr
+
+
+@pytest.fixture
+def labelled(store, tmp_path):
+    """A run called `quickstart` that labelled a pair, and then computed log-probabilities of the reference."""
+    row = {"id": "1", "source": "t", "prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b")}
+    write_table([row], "preferences", tmp_path / "made" / "preferences" / "train.parquet")
+    as_artifact(tmp_path / "made", store.root, "label-1", "dataset")
+    (tmp_path / "logps").mkdir()
+    as_artifact(tmp_path / "logps", store.root, "reference-1", "dataset")
+    record_run(store, {step: store.manifest(f"{step}-1") for step in ("label", "reference")}, "quickstart")
+
+
+def test_the_last_data_set_is_that_with_labels_and_not_the_log_probabilities_of_a_reference(labelled):
+    labels, left_out = command._labels("last")
+    assert labels == command._labels("label-1")[0] and len(labels["label-1"]) == 1 and not left_out
+    assert [row["prompt"] for row in command._rows("last", "auto")] == [user("q")]
+
+
+def test_data_without_labelled_pairs_is_refused_as_labels(labelled):
+    with pytest.raises(UserError, match="reference-1 has no labelled pairs"):
+        command._labels("reference")
+
+
+def test_the_bare_name_of_a_run_hides_no_data_set_of_the_hub(labelled, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command, "rows_of_source", lambda data, _: asked.append(data) or [])
+    command._rows("quickstart", "auto")
+    assert asked == ["quickstart"] and command._rows("quickstart~0", "auto")
+    with pytest.raises(UserError, match="no artifact matches 'sample-9'"):
+        command._rows("sample-9", "auto")

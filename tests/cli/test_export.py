@@ -56,6 +56,23 @@ def test_last_means_the_model_of_a_run_and_its_data_where_it_made_no_model(check
         assert (name, kind) == ("label-1", "dataset")
 
 
+def test_of_a_run_that_trains_its_reward_model_last_the_aligned_model_is_exported(checkpoint, store, tmp_path):
+    (tmp_path / "reward").mkdir()
+    as_artifact(tmp_path / "reward", store.root, "reward-1", "reward_model")
+    record_run(store, {"align": store.manifest(checkpoint), "reward": store.manifest("reward-1")}, "iterated")
+    with exported("last", "export") as (name, kind, _):
+        assert (name, kind) == (checkpoint, "model")
+
+
+def test_of_a_run_that_labels_the_labels_are_exported_and_not_the_model_that_it_asked(store, tmp_path):
+    (tmp_path / "content").mkdir()
+    for key, kind in (("init-1", "checkpoint"), ("label-1", "dataset")):
+        as_artifact(tmp_path / "content", store.root, key, kind)
+    record_run(store, {"init": store.manifest("init-1"), "label": store.manifest("label-1")}, "labelled")
+    with exported("labelled", "export") as (name, kind, _):
+        assert (name, kind) == ("label-1", "dataset")
+
+
 def test_a_report_is_neither_a_model_nor_data(store, tmp_path):
     (tmp_path / "data").mkdir()
     as_artifact(tmp_path / "data", store.root, "report-1", "report")

@@ -7,9 +7,13 @@ import sys
 import time
 
 import pytest
+from run_support import record_run
 from tests_support import as_artifact
+from typer.testing import CliRunner
 
+from alignflow.cli.app import app
 from alignflow.data.artifacts import SCHEMA_VERSION
+from alignflow.data.errors import DamagedArtifactError, UserError
 from alignflow.tasks.store.pins import using
 
 PROJECT = (
@@ -96,6 +100,36 @@ def test_it_says_what_and_how_much_before_it_asks_and_names_the_largest_alone(st
     assert "in use: 1" in done.stdout and "remove 40 entries, 78.0 MB?" in done.stdout
     assert len(list((store.root / "artifacts").iterdir())) == 40
     assert "removed 82.0 MB" in alignflow("gc", "--keep-last", "0", "--yes").stdout
+
+
+@pytest.fixture
+def runs(store, tmp_path):
+    """A run of steps that do not lead to each other, and a model of no run."""
+    (tmp_path / "content").mkdir()
+    for key, kind in (
+        ("sft-1", "checkpoint"),
+        ("label-1", "dataset"),
+        ("align-1", "checkpoint"),
+        ("align-2", "checkpoint"),
+    ):
+        as_artifact(tmp_path / "content", store.root, key, kind)
+    record_run(store, {step: store.manifest(f"{step}-1") for step in ("sft", "label", "align")}, "mine")
+
+
+@pytest.mark.parametrize("name", ["mine", "last"])
+def test_a_run_that_is_kept_is_kept_with_all_its_steps(store, runs, name):
+    done = CliRunner().invoke(app, ["gc", "--keep", name, "--keep-last", "0", "--yes"])
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (store.root / "artifacts").iterdir()} == {"sft-1", "label-1", "align-1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("mine", DamagedArtifactError), ("mine~1", UserError), ("other", UserError)]
+)
+def test_nothing_is_removed_where_what_is_to_be_kept_is_damaged_or_not_known(store, runs, name, error):
+    (store.directory("label-1") / "manifest.json").write_text("{")
+    done = CliRunner().invoke(app, ["gc", "--keep", name, "--keep-last", "0", "--yes"])
+    assert isinstance(done.exception, error) and len(list((store.root / "artifacts").iterdir())) == 4
 
 
 def test_a_damaged_store_json_gives_the_same_message_whatever_the_command(store, repository):

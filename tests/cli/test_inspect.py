@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from run_support import record_run
 from tests_support import as_artifact, small_tokenizer
 from typer.testing import CliRunner
 
@@ -197,6 +198,22 @@ def test_an_artifact_is_looked_at_by_its_key_or_its_place(prepared, model):
         assert (found["kind"], found["kept"]) == ("demonstrations", 1) and any(found["rows"][0]["supervised"])
     for arguments in (["prepare-", "--as", "prompts"], [prepared / "prompts"]):
         assert json.loads(inspect(*arguments, "--json"))["rows"][0]["prompt"] == user("c")
+
+
+def test_the_last_data_of_a_run_is_no_table_of_log_probabilities(prepared, store, tmp_path):
+    (tmp_path / "logps").mkdir()
+    as_artifact(tmp_path / "logps", store.root, "reference-1", "dataset")
+    record_run(store, {step: store.manifest(f"{step}-1") for step in ("prepare", "reference")})
+    assert json.loads(inspect("last", "--json"))["kept"] == 1
+
+
+def test_the_bare_name_of_a_run_hides_no_source_of_its_name(prepared, store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command, "inspect_source", lambda source, _: asked.append(source.path) or 1 / 0)
+    record_run(store, {"prepare": store.manifest("prepare-1")}, "squad")
+    with pytest.raises(ZeroDivisionError):
+        command._inspected("squad", "", {})
+    assert asked == ["squad"] and json.loads(inspect("squad~0", "--json"))["kept"] == 1
 
 
 def test_an_artifact_is_pinned_while_it_is_read(prepared, store, monkeypatch):

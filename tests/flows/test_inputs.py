@@ -81,6 +81,20 @@ def test_an_artifact_is_named_by_the_start_of_its_key_or_digest_its_step_or_its_
         assert any(other.key in note and "named for policy" in note for note in found.notes)
 
 
+def test_of_a_run_the_step_is_taken_that_the_input_comes_from_and_not_its_best_model(load, store):
+    made = publish_all(load(), store)
+    record_run(store, made, "whole")
+    for name in ("last", "whole"):
+        found = inputs_of(load(), store, "evaluate", {"sft": name, "aligned": name})
+        assert (found.calls["sft"].key, found.calls["align"].key) == (made["sft"].key, made["align"].key)
+
+
+def test_a_run_without_that_step_gives_its_best_artifact_of_the_kind(load, store):
+    made = publish_all(load(), store)
+    record_run(store, {step: made[step] for step in ("init", "sft")}, "tuned")
+    assert inputs_of(load(), store, "evaluate", {"aligned": "tuned"}).calls["align"].key == made["sft"].key
+
+
 @pytest.mark.parametrize(
     ("named", "what"),
     [

@@ -8,7 +8,7 @@ from run_support import record_run
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.pipeline import Outcome
-from alignflow.flows.preference_data import Order, check_order
+from alignflow.flows.preference_data import Order, check_order, model_in_store
 
 
 @pytest.fixture
@@ -31,8 +31,15 @@ def test_a_job_has_no_training_and_the_model_of_the_store(store, tmp_path, promp
 
 def test_the_model_is_named_by_its_step_or_its_run(store, tmp_path, prompts, made):
     record_run(store, made, "my-run")
-    for name, step in (("sft", "sft"), ("my-run", "align"), ("last", "align")):
+    for name, step in (("sft", "sft"), ("my-run~0", "align"), ("last", "align")):
         assert check_order(Order(prompts, name), store, tmp_path).inputs.calls["init"].key == made[step].key
+
+
+def test_the_bare_name_of_a_run_hides_no_model_of_the_hub(store, tmp_path, made, capsys):
+    record_run(store, made, "phi-2")
+    record_run(store, made, "broken", error=UserError("it broke"))
+    assert model_in_store("phi-2", store, tmp_path) is model_in_store("broken", store, tmp_path) is None
+    assert "phi-2 is read as a path or a Hub id" in capsys.readouterr().err
 
 
 def test_a_directory_is_taken_in_and_one_of_the_store_is_found_there(store, tmp_path, prompts, made):

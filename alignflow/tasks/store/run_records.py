@@ -101,11 +101,15 @@ class Recording:
             self.write()
 
     def asking(self, ask: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-        """`ask`, so that a run which ends inside of it is known to wait for a person."""
+        """`ask`, so that a run which ends inside of it is known to wait for a person, unless an ordinary error ended it."""
 
         def asks(*arguments: _Arguments.args, **more: _Arguments.kwargs) -> _Result:
             self._asks = True
-            answer = ask(*arguments, **more)
+            try:
+                answer = ask(*arguments, **more)
+            except Exception:  # Prefect's own end of a process that waits is none
+                self._asks = False
+                raise
             self._asks = False
             return answer
 

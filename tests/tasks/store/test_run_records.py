@@ -67,6 +67,18 @@ def test_a_run_that_ends_while_a_person_is_asked_waits(store):
     assert next(records(store)).state == "waits"
 
 
+@pytest.mark.parametrize(
+    ("error", "state"), [(ConnectionError("no server"), "failed"), (GateStoppedError("a person said no"), "stopped")]
+)
+def test_a_run_that_an_ordinary_error_ends_while_a_person_is_asked_does_not_wait(store, error, state):
+    def ask():
+        raise error
+
+    with pytest.raises(type(error)), using(store) as pins, recording(store, ASKED, pins) as record:
+        record.asking(ask)()
+    assert next(records(store)).state == state
+
+
 def test_a_run_is_running_while_its_process_lives_and_killed_afterwards(store):
     ready = multiprocessing.get_context("fork").Event()
 
