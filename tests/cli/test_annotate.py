@@ -1,13 +1,13 @@
 """`alignflow annotate` through the command line, without its page: export, reports, and what it refuses."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import urllib.request
 
+import cli_support
 import pytest
 from run_support import record_run
 from tests_support import as_artifact
@@ -20,8 +20,7 @@ from alignflow.data.records import assistant, user, write_table
 
 
 def alignflow(*arguments, **more):
-    command = [sys.executable, "-m", "alignflow", "annotate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
+    return cli_support.alignflow("annotate", *arguments, **more)
 
 
 @pytest.fixture
@@ -112,7 +111,7 @@ def test_labels_are_exported_and_agreement_is_reported(served, tmp_path):
     ],
 )
 def test_what_is_not_there_is_said_in_one_message(arguments, said, tmp_path):
-    done = alignflow(*arguments, cwd=tmp_path, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    done = alignflow(*arguments, cwd=tmp_path, HF_HUB_OFFLINE="1")
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
 
 

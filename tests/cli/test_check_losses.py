@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+from cli_support import alignflow
+
 CASE = {
     "name": "gae/x",
     "function": "gae",
@@ -16,8 +18,7 @@ CASE = {
 def run(repository, tmp_path, cases, *more):
     path = tmp_path / "cases.json"
     path.write_text(json.dumps({"cases": cases}))
-    command = [sys.executable, "-m", "alignflow", "check-losses", str(path), *more]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    done = alignflow("check-losses", path, *more, cwd=repository)
     return done.returncode, done.stdout
 
 

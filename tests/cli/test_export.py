@@ -1,9 +1,7 @@
 """`alignflow export` through the command line."""
 
-import subprocess
-import sys
-
 import pytest
+from cli_support import alignflow
 from run_support import record_run
 from tests_support import as_artifact
 
@@ -19,10 +17,6 @@ def checkpoint(store, tmp_path):
         (tmp_path / "model" / name).write_text(name)
     as_artifact(tmp_path / "model", store.root, "align-123")
     return "align-123"
-
-
-def alignflow(*arguments):
-    return subprocess.run([sys.executable, "-m", "alignflow", *map(str, arguments)], capture_output=True, text=True)
 
 
 def test_a_checkpoint_is_written_and_a_full_directory_refused(checkpoint, tmp_path):

@@ -1,12 +1,10 @@
 """`alignflow gc` through the command line: whose files it leaves alone, and what it says before it asks."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 
 import pytest
+from cli_support import alignflow
 from run_support import record_run
 from tests_support import as_artifact
 from typer.testing import CliRunner
@@ -28,17 +26,6 @@ PROJECT = (
     "store.py",
     "README.md",
 )
-
-
-def alignflow(*arguments, cwd=None, text=None, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "alignflow", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        input=text,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
 
 
 @pytest.fixture

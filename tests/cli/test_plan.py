@@ -1,8 +1,8 @@
 """`plan` prints needs in a table that a terminal of 100 columns holds; `run` refuses what cannot fit before it starts anything."""
 
-import subprocess
-import sys
+from functools import partial
 
+import cli_support
 import pytest
 
 TINY = "recipes/tiny.yaml"
@@ -24,11 +24,8 @@ HUGE = [
 
 
 @pytest.fixture
-def alignflow(repository, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    return lambda *arguments: subprocess.run(
-        [sys.executable, "-m", "alignflow", *arguments], cwd=repository, capture_output=True, text=True
-    )
+def alignflow(repository):
+    return partial(cli_support.alignflow, cwd=repository, COLUMNS="100")
 
 
 def test_a_plan_says_what_each_stage_needs(alignflow):

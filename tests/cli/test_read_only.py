@@ -4,9 +4,9 @@ import multiprocessing
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 
+import cli_support
 import pytest
 from flow_support import publish_all
 from typer.testing import CliRunner
@@ -38,11 +38,11 @@ def read_only(store, tmp_path):
 
 @pytest.fixture
 def alignflow(read_only, repository):
+    """A command on the store that is read-only, in this process; returns what it prints."""
+
     def command(*arguments, status=0, text=None):
-        environment = {**os.environ, "ALIGNFLOW_HOME": str(read_only), "COLUMNS": "200"}
-        words = [sys.executable, "-m", "alignflow", *map(str, arguments)]
-        done = subprocess.run(words, capture_output=True, text=True, input=text, cwd=repository, env=environment)
-        assert done.returncode == status and "Traceback" not in done.stderr, done.stdout + done.stderr
+        done = cli_support.alignflow(*arguments, text=text, cwd=repository, ALIGNFLOW_HOME=str(read_only))
+        assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     return command

@@ -1,10 +1,10 @@
 """Lineage, verify and gc on a real store, through the command line."""
 
 import os
-import subprocess
 import sys
 
 import pytest
+from cli_support import alignflow
 from flow_support import publish_all
 from run_support import record_run
 from typer.testing import CliRunner
@@ -15,10 +15,6 @@ from alignflow.data.errors import UserError
 from alignflow.data.sharing import Sharing
 from alignflow.server import processes
 from alignflow.server.layout import Home
-
-
-def alignflow(*arguments, text=None):
-    return subprocess.run([sys.executable, "-m", "alignflow", *arguments], capture_output=True, text=True, input=text)
 
 
 def test_list_lineage_verify_and_gc(made, store):

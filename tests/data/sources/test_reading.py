@@ -80,9 +80,10 @@ def test_what_is_no_data_is_refused(tmp_path, name, content, message):
         list(read_rows(SourceConfig(path=str(tmp_path / name))))
 
 
-def test_a_missing_file_is_refused():
+@pytest.mark.parametrize("path", ["./nowhere", "nowhere.jsonl", "folder/nowhere.parquet", "nowhere.json.gz"])
+def test_a_missing_file_is_refused_and_not_looked_for_on_the_hub(path):
     with pytest.raises(DataError, match="no such file"):
-        list(read_rows(SourceConfig(path="./nowhere.jsonl")))
+        list(read_rows(SourceConfig(path=path)))
 
 
 def test_unknown_columns_are_named(tmp_path):
