@@ -163,7 +163,9 @@ def _files(chosen: Chosen, source: SourceConfig) -> Iterator[Row | BrokenLine]:
 
 def _hub(source: SourceConfig) -> Iterator[Row | BrokenLine]:
     is_file_name = own_suffix(Path(source.path), list(READERS)).removesuffix(".gz") in READERS
-    if source.path.startswith((".", "/", "~")) or (is_file_name and not source.revision):  # nobody waits for the Hub to say so
+    if source.path.startswith((".", "/", "~")) or (
+        is_file_name and not source.revision
+    ):  # nobody waits for the Hub to say so
         raise DataError(
             "no such file", where=source.path, do="check the path; relative ones start at the recipe's directory"
         )
