@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from alignflow.data.artifacts import Manifest, artifact_of, checked_manifest, file_digest, verify_file
 from alignflow.data.configs.generation import ReportConfig
 from alignflow.data.printable import printable
+from alignflow.data.report.headline import headline, model_path, ran_with, warnings_of
 from alignflow.data.report.heat_maps import heat_maps
 from alignflow.data.report.judge_page import fit_lines, judge_plots, judge_rows
 from alignflow.data.report.plots import PANELS, bars_plot, curve_plot, histogram_plot, interval_plot
@@ -195,8 +196,13 @@ def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any]) -> 
     prepared = last_of(steps, "prepare")
     costs = {step.name: {field: step.manifest.cost.get(field) for field in COST} for step in steps if step.manifest}
     evaluated = [step for step in steps if step.base == "evaluate"]
+    last = {step.base: step for step in steps}
     return environment.get_template("page.html.j2").render(
         title=title,
+        headline=headline(last, facts["evaluation"]),
+        ran_with=ran_with(last),
+        model=model_path(last),
+        warnings=warnings_of(steps),
         facts=facts,
         rows=prepared.read("samples.json") if prepared else None,
         costs=costs,

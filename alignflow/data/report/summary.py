@@ -9,16 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from alignflow.data.artifacts import Manifest, verify_file
-from alignflow.data.catalogue import STAGES
-from alignflow.data.configs.places import by_place
 from alignflow.data.gates import GateRecord, limits
 from alignflow.data.printable import printable
 from alignflow.data.report.body import STATISTICS, FinishedStep, number, plots, rollouts
 from alignflow.data.report.judge_page import judge_markdown, judge_plots, judge_rows
 from alignflow.data.report.markdown import escaped, fenced, table
+from alignflow.data.report.settings import changed_settings, default_settings
 from alignflow.data.tools import from_columns, told
 
 LARGEST_PLOT = 200_000
@@ -234,11 +231,10 @@ def _cut(text: str) -> str:
 
 def _settings(manifest: Manifest) -> str:
     """What was set, and what was left as it is by default."""
-    given, default = by_place(manifest.config), by_place(_defaults(manifest.stage))
-    if not given:
+    changed = changed_settings(manifest)
+    left = [f"{escaped(name)} `{_setting(value)}`" for name, value in default_settings(manifest).items()]
+    if not changed and not left:
         return ""
-    changed = {name: value for name, value in given.items() if name not in default or default[name] != value}
-    left = [f"{escaped(name)} `{_setting(value)}`" for name, value in given.items() if name not in changed]
     parts = [
         table(["setting", "value"], [[escaped(name), escaped(_setting(value))] for name, value in changed.items()])
         if changed
@@ -246,16 +242,6 @@ def _settings(manifest: Manifest) -> str:
         f"As by default: {', '.join(left)}" if left else "",
     ]
     return "\n\n".join(["## Settings", *(part for part in parts if part)])
-
-
-def _defaults(stage: str) -> dict[str, Any]:
-    """The config of a stage where a recipe says nothing; without the fields that a recipe has to give."""
-    fields = STAGES[stage].config.model_fields
-    return {
-        name: to_jsonable_python(field.get_default(call_default_factory=True))
-        for name, field in fields.items()
-        if not field.is_required()
-    }
 
 
 def _setting(value: Any) -> str:
