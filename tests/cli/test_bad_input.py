@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
+import cli_support
 import pytest
 
 TINY = "recipes/tiny.yaml"
@@ -12,7 +14,13 @@ TINY = "recipes/tiny.yaml"
 
 @pytest.fixture
 def alignflow(repository):
-    """Run the command line; returns the finished process."""
+    """Run the command line in this process; returns what a finished process says."""
+    return partial(cli_support.alignflow, cwd=repository)
+
+
+@pytest.fixture
+def started(repository):
+    """Run the command line as a process of its own: Prefect reads its settings when it is imported."""
 
     def run(*arguments, **environment):
         return subprocess.run(
@@ -153,8 +161,8 @@ def test_a_store_of_a_newer_schema(alignflow, tmp_path):
     assert done.returncode == 2 and "schema version 99" in done.stderr
 
 
-def test_a_prefect_server_that_does_not_answer(alignflow):
-    done = alignflow("run", TINY, PREFECT_API_URL="http://127.0.0.1:9/api")
+def test_a_prefect_server_that_does_not_answer(started):
+    done = started("run", TINY, PREFECT_API_URL="http://127.0.0.1:9/api")
     assert done.returncode == 1 and "no Prefect server answers" in done.stderr
 
 
@@ -171,7 +179,7 @@ def test_the_catalogue_is_listed(alignflow, table):
     assert done.returncode == 0 and all(name in done.stdout for name in catalogue.TABLES[table])
 
 
-def test_debug_shows_where_it_failed(alignflow):
-    assert "Traceback" not in alignflow("plan", "nowhere.yaml").stderr
-    shown = alignflow("plan", "nowhere.yaml", "--debug").stderr
+def test_debug_shows_where_it_failed(started):
+    assert "Traceback" not in started("plan", "nowhere.yaml").stderr
+    shown = started("plan", "nowhere.yaml", "--debug").stderr
     assert "Traceback" in shown and "no such recipe" in shown

@@ -8,16 +8,13 @@ import sys
 import urllib.request
 
 import pytest
+from cli_support import alignflow
 from server_support import free_port
 
 from alignflow.cli import settings
 from alignflow.cli.settings import become_client, configure_prefect, on_a_server
 from alignflow.server.errors import ServerError
 from alignflow.server.layout import Home
-
-
-def alignflow(*arguments):
-    return subprocess.run([sys.executable, "-m", "alignflow", *arguments], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
