@@ -146,7 +146,7 @@ def why_missed(call: StageCall, store: ArtifactStore) -> str:
     section = section_of(call.name)
     changes = [
         change.replace("config.", f"config.{section}.", 1)
-        for change in nearest(call.components, store.manifests(call.stage))
+        for change in nearest(call.components, call.config, store.manifests(call.stage))
     ]
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     return "; ".join(changes[:3]) + more if changes else "first time"

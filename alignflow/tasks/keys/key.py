@@ -5,7 +5,8 @@ It returns its components too, so that `alignflow plan` can say which one of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,6 +22,7 @@ from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.online_preference import PairedOptions
+from alignflow.data.configs.places import by_place
 from alignflow.data.configs.rewards import FunctionRewardOptions, RewardSourceConfig
 from alignflow.data.configs.training import AlignConfig, ReferenceConfig
 from alignflow.data.configs.verifiers import VerifierConfig
@@ -33,6 +35,8 @@ from alignflow.tasks.keys.fingerprint import part_name
 from alignflow.tasks.keys.versions import reached_parts
 from alignflow.tasks.launch.runtime import key_components
 
+DIGEST = 64
+"""Characters of a digest."""
 BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (AlignConfig, "method", "methods"),
     (JudgeConfig, "name", "judges"),
@@ -187,19 +191,40 @@ def _flatten_options(config: BaseModel, prefix: str, contents: ContentDigests) -
         yield prefix, config.options  # type: ignore[attr-defined]
 
 
-def difference(components: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
-    """The components in which a call differs from an earlier one, each as `name old -> new`."""
+def difference(
+    components: Mapping[str, Any], earlier: Mapping[str, Any], configs: Sequence[Mapping[str, Any]] = ({}, {})
+) -> list[str]:
+    """The components in which a call differs from an earlier one, each as `name old -> new`.
+
+    Args:
+        components: Of the call.
+        earlier: Of the earlier one.
+        configs: Config of the call and of the earlier one: a file, which the key knows by the digest of its content, is called by its name there.
+    """
+    new, old = (by_place(config) for config in configs)
     names = [name for name in sorted({*components, *earlier}) if components.get(name) != earlier.get(name)]
-    return [f"{name} {_short(earlier, name)} -> {_short(components, name)}" for name in names]
+    return [
+        f"{name} {_short(earlier, name, old)} -> {_short(components, name, new)}"
+        if not (file := _file(earlier, name, old)) or file != _file(components, name, new)
+        else f"{name} {file}, whose content changed"
+        for name in names
+    ]
 
 
-def nearest(components: Mapping[str, Any], manifests: Iterator[Manifest]) -> list[str]:
-    """The shortest difference to any earlier artifact of the same stage; empty where there is none."""
-    return min((difference(components, manifest.components) for manifest in manifests), key=len, default=[])
+def nearest(call: Mapping[str, Any], config: Mapping[str, Any], manifests: Iterator[Manifest]) -> list[str]:
+    """The shortest difference of a call's components to any earlier artifact of the same stage; empty where there is none."""
+    found = (difference(call, manifest.components, (config, manifest.config)) for manifest in manifests)
+    return min(found, key=len, default=[])
 
 
-def _short(components: Mapping[str, Any], name: str) -> str:
+def _short(components: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> str:
     if name not in components:
         return "(default)" if name.startswith("config.") else "(none)"
     text = "(none)" if components[name] is None else str(components[name])
-    return text[:12] if len(text) == 64 else text[:60]
+    return _file(components, name, settings) or (text[:12] if len(text) == DIGEST else text[:60])
+
+
+def _file(components: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> str:
+    """The name of the file or folder whose content a component is the digest of; empty for any other component."""
+    path = settings.get(name.removeprefix("config."))
+    return Path(path).name[:60] if len(str(components.get(name))) == DIGEST and isinstance(path, str) else ""

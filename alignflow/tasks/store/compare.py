@@ -134,7 +134,7 @@ def _step(name: str, first: Manifest | None, second: Manifest | None, store: Art
     keys = {"first": first.key if first else "", "second": second.key if second else ""}
     if first is None or second is None or first.key == second.key:
         return StepPair(name=name, same=first is not None and second is not None, **keys)
-    changes = difference(second.components, first.components)
+    changes = difference(second.components, first.components, (second.config, first.config))
     return StepPair(
         name=name,
         same=first.digest == second.digest,

@@ -265,6 +265,15 @@ def test_a_difference_names_the_component_and_both_values():
     ]
 
 
+def test_a_difference_calls_files_by_their_names():
+    """The key knows them by the digests of their contents, which say nothing to a person."""
+    one, other = ({"config.data.0.path": digit * 64} for digit in "ab")
+    configs = [{"data": [{"path": f"../pairs/{name}.jsonl"}]} for name in ("new", "old")]
+    assert difference(one, other, configs) == ["config.data.0.path old.jsonl -> new.jsonl"]
+    assert difference(one, other, configs[:1] * 2) == ["config.data.0.path new.jsonl, whose content changed"]
+    assert difference(one, {}, (configs[0], {})) == ["config.data.0.path (default) -> new.jsonl"]
+
+
 @settings(max_examples=30, deadline=None)
 @given(rate=st.floats(1e-7, 1.0), steps=st.integers(-1, 1000), seed=st.integers(0, 2**31))
 def test_a_config_has_the_same_key_after_json(tmp_path_factory, rate, steps, seed):
