@@ -214,6 +214,7 @@ def one_number(batch, options):
 """
 
 
+@pytest.mark.long
 def test_a_sweep_from_its_form_has_a_run_for_each_member_and_a_table_with_a_picture(server, tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN)
     axes = {"methods": ["kto", "dpo"], "own": [f"{tmp_path / 'broken.py'}:one_number"], "options": ["kto.beta=0.2"]}

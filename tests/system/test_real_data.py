@@ -13,6 +13,7 @@ def test_stories3m_in_small(empty):
 
 
 @pytest.mark.skipif(not (SHARED / "weights" / "stories3M").is_dir(), reason="needs ../shared")
+@pytest.mark.long
 def test_paft_in_small(empty):
     assert empty.run("--smoke", recipe="recipes/paft.yaml") == dict.fromkeys(PAFT, True)
 

@@ -25,6 +25,7 @@ def new(ran):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_a_further_member_trains_one_model_and_the_rule_trains_none(finished, tmp_path):
     runner = finished.copy(tmp_path / "store")
     first = runner.run(*PPO, "--set", "reward.members=2")

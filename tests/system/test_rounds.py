@@ -3,6 +3,7 @@
 import json
 import time
 
+import pytest
 from system_support import TINY
 
 from alignflow.data.records import is_held_out, user
@@ -14,6 +15,7 @@ def written(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+@pytest.mark.long
 def test_rounds_run_are_found_and_run_again_from_the_part_on_that_changed(copy, tmp_path):
     pairs = tmp_path / "pairs.jsonl"
     rows = [{"prompt": f"say {n}", "chosen": f"{n} of course", "rejected": f"no {n}"} for n in range(24)]
