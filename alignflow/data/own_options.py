@@ -96,6 +96,7 @@ class OptionsReader:
             made: type[StageConfig] = make(
                 node.name, __base__=tuple(bases), __doc__=ast.get_docstring(node) or "", **fields
             )
+            made.model_rebuild(force=True)  # what is wrong with a field is known when the validator is built
         except (PydanticUserError, SchemaError, NameError, TypeError, ValueError) as error:
             raise self.refused(f"{node.name} is no model: {str(error).splitlines()[0]}", node, FORM) from None
         return made
