@@ -16,12 +16,14 @@ from alignflow.data.adapters import is_adapter
 from alignflow.data.gates import GateRecord, finding
 from alignflow.data.report.metrics import key_metrics
 from alignflow.data.reward_ensembles import is_ensemble
-from alignflow.data.step_names import base_of
+from alignflow.data.step_names import RESULTS, base_of
 from alignflow.flows.pipeline import Outcome
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.artifact_store import SHORT_KEY, ArtifactStore
 
 PLAIN_EVERY_S = 20.0
+MODELS = {"sft": "fine-tuned model", "reward": "reward model", "align": "aligned model", "merge": "aligned model"}
+"""Step -> what its model is called at the end of a run."""
 
 VERDICT_COLOURS = {"passed": "green", "warned": "yellow", "approved": "yellow", "ended": "cyan"}
 
@@ -132,13 +134,9 @@ def result_paths(outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Pat
         paths["preference data"] = store.payload(refs["label"]) / "preferences"
     if "report" in refs:
         paths["report"] = store.directory(refs["report"].key) / "side" / "report.html"
-    aligned = refs.get("merge", refs.get("align"))
-    if "sft" in refs and not aligned:
-        paths["fine-tuned model"] = store.payload(refs["sft"])
-    if "reward" in refs:
-        paths["reward model"] = store.payload(refs["reward"])
-    if aligned:
-        paths["aligned model"] = store.payload(aligned)
+    for step in reversed(RESULTS):  # a merged model takes the place of the aligned one
+        if step in refs and (step != "sft" or not {"merge", "align"} & refs.keys()):
+            paths[MODELS[step]] = store.payload(refs[step])
     return paths
 
 

@@ -148,9 +148,7 @@ def shared_out(task: str, sources: Sequence[Source]) -> dict[str, list[Source]]:
     if job.one_kind:
         for other in given[1:]:
             found[given[0]] += [source for source in found.pop(other) if given[0] in source.kinds]
-    if (
-        "completions" in found
-    ):  # answers that are given are labelled, and nothing is sampled: prompts alone would stay unanswered
+    if "completions" in found:  # they are labelled as they are: nothing is sampled, and prompts would stay unanswered
         found.pop("prompts", None)
     if not given:
         what = "; ".join(f"{source.path} holds {WORDS[source.kinds[0]]}" for source in sources if source.kinds)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 
 MOST_ROUNDS = 1000
+RESULTS = ("merge", "align", "reward", "sft")
+"""Steps whose models a run is made for, the best one first."""
 ROUND = re.compile(r"(?P<base>.+)\.(?P<round>[1-9][0-9]*)")
 
 

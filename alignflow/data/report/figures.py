@@ -24,7 +24,7 @@ class Figures(BaseModel):
         win_rate_low: Lower end of its interval.
         win_rate_high: Upper end of its interval.
         kl: Of the aligned model from that of SFT, in nats per answer.
-        reward_accuracy: Of the reward model on held-out pairs, from 0 to 1.
+        reward_accuracy: Of the reward model on held-out pairs, lists or labels, from 0 to 1.
     """
 
     method: str = ""

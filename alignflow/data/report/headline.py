@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignflow.data import own_module
+from alignflow.data.report.figures import method_of
 from alignflow.data.report.settings import changed_settings
+from alignflow.data.step_names import RESULTS
 
 if TYPE_CHECKING:
     from alignflow.data.report.body import FinishedStep
 
 TRAINED = ("sft", "reward", "align", "merge")
-NO_DIFFERENCE = "No judge can tell the two models apart with so few prompts: every interval holds one half."
+NO_DIFFERENCE = "No judge shows a difference between the two models: every interval includes 50%."
 
 
 def headline(last: Mapping[str, FinishedStep], evaluation: Mapping[str, Any] | None) -> list[str]:
@@ -25,11 +26,12 @@ def headline(last: Mapping[str, FinishedStep], evaluation: Mapping[str, Any] | N
         evaluation: What `evaluate` measured; None where it did not run.
     """
     if evaluation and evaluation.get("win_rate"):
-        method = _method(last["align"]) if "align" in last else "aligned"
+        align = last["align"].manifest if "align" in last else None
+        method = (method_of(align) if align else "") or "aligned"
         return _won(method, evaluation["win_rate"], last["evaluate"].metrics.get("kl"))
     found = []
     if "reward" in last and (accuracy := last["reward"].metrics.get("eval_accuracy")) is not None:
-        found.append(f"The reward model prefers the better answer in {accuracy:.0%} of held-out pairs.")
+        found.append(f"The reward model is right on {accuracy:.0%} of held-out comparisons or labels.")
     if "align" not in last and "sft" in last and (loss := last["sft"].metrics.get("eval_loss")) is not None:
         found.append(f"The loss of the fine-tuned model on held-out rows is {loss:.3g} nats per token.")
     return found
@@ -43,18 +45,14 @@ def _won(method: str, judges: Mapping[str, Mapping[str, Any]], kl: float | None)
     for name, judge in rated.items():
         prompts = judge["wins"] + judge["ties"] + judge["losses"]
         made = "made the labels" if judge["made_the_labels"] else "did not make the labels"
+        unlabelled = f" ({judge['no_label']:,} more have no label)" if judge["no_label"] else ""
         parts.append(
-            f"{judge['win_rate']:.0%} [{judge['low']:.0%}, {judge['high']:.0%}] of {prompts:,} prompts by {name}, which {made}"
+            f"{judge['win_rate']:.0%} [{judge['low']:.0%}, {judge['high']:.0%}] of {prompts:,} prompts{unlabelled} by {name}, which {made}"
         )
     distance = "" if kl is None else f"; KL {kl:.3g} nats per answer"
     sentences = [f"Against SFT the {method} model wins {', and '.join(parts)}{distance}. Ties count one half."]
     unsure = all(judge["low"] <= 0.5 <= judge["high"] for judge in rated.values())
     return [*sentences, NO_DIFFERENCE] if unsure else sentences
-
-
-def _method(step: FinishedStep) -> str:
-    method = step.manifest.config.get("method") if step.manifest else None
-    return own_module.short(method) if isinstance(method, str) else "aligned"
 
 
 def ran_with(last: Mapping[str, FinishedStep]) -> dict[str, str]:
@@ -80,7 +78,7 @@ def _text(value: Any) -> str:
 
 def model_path(last: Mapping[str, FinishedStep]) -> Path | None:
     """Where the best model of the run is: merged, aligned, a reward model, or fine-tuned; None for a run that trained nothing."""
-    return next((last[name].path for name in ("merge", "align", "reward", "sft") if name in last), None)
+    return next((last[name].path for name in RESULTS if name in last), None)
 
 
 def warnings_of(steps: Sequence[FinishedStep]) -> list[str]:

@@ -167,7 +167,9 @@ def _hub(source: SourceConfig) -> Iterator[Row | BrokenLine]:
         is_file_name and not source.revision
     ):  # nobody waits for the Hub to say so
         raise DataError(
-            "no such file", where=source.path, do="check the path; relative ones start at the recipe's directory"
+            "no such file",
+            where=source.path,
+            do="check the path; relative ones start at the recipe's directory. For a Hub data set of this name set its revision",
         )
     import datasets
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from alignflow.data import catalogue
 from alignflow.data.artifacts import MANIFEST, Manifest, artifact_of
 from alignflow.data.errors import StoreError, UserError
-from alignflow.data.step_names import base_of, matching
+from alignflow.data.step_names import RESULTS, base_of, matching
 from alignflow.tasks.store.integrity import tell
 from alignflow.tasks.store.run_records import FINISHED, RunRecord, records, written
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from alignflow.tasks.store.artifact_store import ArtifactStore
 
 LAST = "last"
-RESULTS = ("merge", "align", "reward", "sft")
-"""Steps whose models a run is made for, the best one first."""
 _LABELLED = ("label", "select")
 _ASIDE = ("reference", "split")
 """Data sets that only serve the step `align`."""

@@ -13,7 +13,7 @@ def step(stage="align", config=None, metrics=None, warnings=(), **more):
 
 
 def judge(rate, low, high, made=False):
-    counts = {"wins": 180, "ties": 40, "losses": 80}
+    counts = {"wins": 180, "ties": 40, "losses": 80, "no_label": 0}
     return {"win_rate": rate, "low": low, "high": high, "made_the_labels": made, **counts}
 
 
@@ -32,6 +32,11 @@ def test_each_judge_is_told_with_its_interval_and_whether_it_made_the_labels():
     ]
 
 
+def test_prompts_without_a_label_are_counted_beside_the_others():
+    judges = {"llm": judge(0.67, 0.62, 0.73) | {"no_label": 12}}
+    assert "67% [62%, 73%] of 300 prompts (12 more have no label) by llm" in said(judges)[0]
+
+
 def test_a_difference_that_no_interval_shows_is_said_to_be_none():
     assert said({"llm": judge(0.55, 0.49, 0.61)})[1:] == [NO_DIFFERENCE]
     assert not said({"llm": judge(0.55, 0.51, 0.61)})[1:]
@@ -45,7 +50,10 @@ def test_a_judge_without_a_label_has_no_rate_and_no_figure_is_made_up():
 @pytest.mark.parametrize(
     ("steps", "sentence"),
     [
-        ({"reward": step("reward", metrics={"eval_accuracy": 0.714})}, "better answer in 71% of held-out pairs"),
+        (
+            {"reward": step("reward", metrics={"eval_accuracy": 0.714})},
+            "right on 71% of held-out comparisons or labels",
+        ),
         ({"sft": step("sft", metrics={"eval_loss": 2.3456})}, "held-out rows is 2.35 nats per token"),
     ],
 )
