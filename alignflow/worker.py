@@ -147,12 +147,11 @@ def run_body(spec: dict[str, Any], runtime: Runtime, rank: int) -> dict[str, Any
         metrics = import_body(replace(stage, address=stage.fills))(config, **inputs, run=run, share=share) or {}
     else:
         metrics = import_body(stage)(config, **inputs, run=run)
-    wall = time.monotonic() - started
     return {
         "metrics": metrics,
         "warnings": run.warnings,
         "notes": run.notes,
-        "cost": cost(run, wall, time.process_time() - cpu_started),
+        "cost": cost(run, started, time.process_time() - cpu_started),
     }
 
 
@@ -198,12 +197,14 @@ def prepare_process(runtime: Runtime) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = runtime.gpu
 
 
-def cost(run: Run, wall: float, cpu: float) -> dict[str, float | None]:
-    """Wall, CPU and GPU seconds, tokens, tokens per second and peak memory in MB of this process."""
+def cost(run: Run, started: float, cpu: float) -> dict[str, float | None]:
+    """Wall, CPU and GPU seconds, seconds before the first progress, tokens, tokens per second and peak memory in MB of this process."""
+    wall = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     on_gpu = run.runtime.device == "cuda"
     return {
         "wall_s": wall,
+        "startup_s": None if run.first_progress is None else run.first_progress - started,
         "cpu_s": cpu,
         "gpu_s": wall if on_gpu else None,
         "tokens": float(run.tokens) if run.tokens else None,

@@ -23,6 +23,9 @@ from alignflow.flows.remarks import planned
 from alignflow.tasks.launch.machine import Machine
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
+MOST = 10_000
+"""Columns that a table may take while its width is measured."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -41,12 +44,12 @@ def plan(
     for line in (*planned(loaded, nodes(loaded)), *asked_lines(loaded, steps, store)):
         console.print(escape(line), highlight=False, soft_wrap=True)
     if not estimate:
-        console.print(plan_table(steps, []))
+        print_steps(steps, [], console)
         print_gates(loaded, steps, store, console)
     else:
         estimator = Estimator(loaded, store)
         needs = estimator.needs(steps)
-        console.print(plan_table(steps, needs))
+        print_steps(steps, needs, console)
         print_gates(loaded, steps, store, console)
         console.print(footer(needs, estimator.machine, estimator.runtime.device), highlight=False)
         for line in (line for need in needs for line in need.too_large):
@@ -61,17 +64,27 @@ def plan(
         raise typer.Exit(2)
 
 
-def plan_table(steps: Sequence[Step], needs: Sequence[StepNeed]) -> Table:
-    """One line per step; with needs also GiB of memory and disk, and the time."""
-    table = Table("stage", "state", "why", *(("memory", "disk", "time") if needs else ()))
+def print_steps(steps: Sequence[Step], needs: Sequence[StepNeed], console: Console) -> None:
+    """One line per step; with needs also memory, disk and time. Reasons that would be cut or folded in the table stand below it."""
+    table = plan_table(steps, needs, reasons=True)
+    fits = console.measure(table, options=console.options.update(max_width=MOST)).maximum <= console.width
+    console.print(table if fits else plan_table(steps, needs, reasons=False))
+    for step in () if fits else steps:
+        if step.state in ("run", "blocked"):
+            console.print(f"{step.name}: {escape(step.why)}", highlight=False, soft_wrap=True)
+
+
+def plan_table(steps: Sequence[Step], needs: Sequence[StepNeed], reasons: bool) -> Table:
+    """One line per step; with needs also memory, disk and time."""
+    table = Table("stage", "state", *(("why",) if reasons else ()), *(("memory", "disk", "time") if needs else ()))
     for number, step in enumerate(steps):
         state = f"after {step.why}" if step.state == "after" else step.state
-        why = "" if step.state == "after" else escape(step.why)
-        table.add_row(step.name, state, why, *(_cells(needs[number]) if needs else ()))
-    for name in ("memory", "disk"):
-        for column in table.columns:
-            if column.header == name:
-                column.justify = "right"
+        why = ("" if step.state == "after" else escape(step.why),) if reasons else ()
+        table.add_row(step.name, state, *why, *(_cells(needs[number]) if needs else ()))
+    for column in table.columns:
+        column.overflow = "fold"
+        if column.header in ("memory", "disk"):
+            column.justify = "right"
     return table
 
 

@@ -79,6 +79,7 @@ class Run:
         main: Whether this is the process whose payload and figures count: the first of several.
         shares: How many processes compute the stage's rows at once.
         spent: What endpoints were asked and what it cost, by name: a part of the stage's cost.
+        first_progress: When `progress` was called for the first time, on the monotonic clock; None before that.
         encoded: Directory of the token ids of tables, shared by all runs of the store; None outside of one.
     """
 
@@ -95,6 +96,7 @@ class Run:
     computed: int = 0
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    first_progress: float | None = None
     listeners: list[Callable[[int, dict[str, float]], None]] = field(default_factory=list)
     _phase: tuple[str, int, float, int] = ("", 0, 0.0, 0)  # unit, total, start, and what was done by then
     _last: float = 0.0
@@ -105,6 +107,7 @@ class Run:
         `figures` are shown beside it, for example `loss` and `tokens_per_s`.
         """
         now = time.monotonic()
+        self.first_progress = self.first_progress or now
         if not self.main or (now - self._last < 0.2 and done < total and self._phase[:2] == (unit, total)):
             return
         self._last = now

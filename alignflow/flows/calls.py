@@ -10,12 +10,13 @@ from alignflow.data import catalogue
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
-from alignflow.data.step_names import base_of
+from alignflow.flows.contexts import context_length, refuse_no_room
 from alignflow.flows.generators import with_generators, with_keys
 from alignflow.flows.graph import nodes
+from alignflow.flows.reasons import Reasons
 from alignflow.flows.steps import Node
 from alignflow.tasks.keys.content import ContentDigests
-from alignflow.tasks.keys.key import nearest, stage_key
+from alignflow.tasks.keys.key import stage_key
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.launch.precision import recipe_width
 from alignflow.tasks.launch.runtime import resolve_runtime, sharding
@@ -23,16 +24,6 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 
 if TYPE_CHECKING:
     from alignflow.flows.requests import RunRequest
-
-SECTIONS = {"init": "model", "prepare": "data"}
-"""Sections of a recipe that are called otherwise than their step: what differs is named as `--set` names it."""
-
-
-def section_of(name: str) -> str:
-    """The section of a recipe that configures a step; all its rounds have the same."""
-    base = base_of(name)
-    return SECTIONS.get(base, base)
-
 
 class Caller:
     """Makes the calls of one recipe on one store.
@@ -46,11 +37,13 @@ class Caller:
     def __init__(self, recipe: Recipe, store: ArtifactStore, request: RunRequest | None = None):
         self.recipe, self.store, self.request = recipe, store, request
         self.nodes = nodes(recipe)
+        self.reasons = Reasons(store, recipe.name)
         width = recipe_width(recipe)
         self.runtime = resolve_runtime(recipe.engine, width)
         self._alone = resolve_runtime(
             recipe.engine.model_copy(update={"processes": 1, "nodes": 1, "rendezvous": None}), width
         )
+        self._context = context_length(recipe)
         self._contents = ContentDigests(store.root, shared=store.sharing is not None)
 
     def call(self, node: Node, made: Mapping[str, ArtifactRef]) -> StageCall | None:
@@ -75,9 +68,11 @@ class Caller:
         )
 
     def check(self, node: Node) -> None:
-        """Look up every name and path of a node's config, before anything runs; raises UserError for one that is not there."""
+        """Look up every name and path of a node's config, before anything runs; raises UserError for one that is not there, and
+        where no prompt fits beside what the step samples."""
         config = with_generators(node.config, self.recipe.engine.generator, self.runtime.device)
         stage_key(node.stage, config, {}, self.runtime, self._contents)
+        refuse_no_room(node, self._context)
 
     def _part(self, ref: ArtifactRef, part: str) -> ArtifactRef:
         if not part:
@@ -99,7 +94,7 @@ class Step:
     Attributes:
         name: The node.
         state: run, cached, after, or blocked.
-        why: For a miss what differs from the nearest earlier artifact; for `after` the node; for `blocked` by what.
+        why: For a miss what differs from the last run of this recipe, or from the nearest artifact; for `after` the node; for `blocked` by what.
         key: Its key, where it is known.
     """
 
@@ -131,22 +126,9 @@ def _step(node: Node, caller: Caller, made: dict[str, ArtifactRef], steps: Mappi
             return Step(node.name, "after", waiting[-1])
         call = caller.call(node, made)
     except UserError as error:
-        return Step(node.name, "blocked", " ".join(str(error).split()))
+        return Step(node.name, "blocked", "; ".join(line.strip() for line in str(error).splitlines()))
     assert call is not None
     if manifest := caller.store.find(call.key):
         made[node.name] = manifest.ref()
         return Step(node.name, "cached", key=call.key)
-    return Step(node.name, "run", why_missed(call, caller.store), call.key)
-
-
-def why_missed(call: StageCall, store: ArtifactStore) -> str:
-    """Why a call has to run: its artifact was damaged, or which components differ from the nearest earlier one."""
-    if call.key in store.reasons:
-        return store.reasons[call.key]
-    section = section_of(call.name)
-    changes = [
-        change.replace("config.", f"config.{section}.", 1)
-        for change in nearest(call.components, call.config, store.manifests(call.stage))
-    ]
-    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-    return "; ".join(changes[:3]) + more if changes else "first time"
+    return Step(node.name, "run", caller.reasons.why(call), call.key)

@@ -208,12 +208,14 @@ class Estimator:
         method = node.config.method if isinstance(node.config, AlignConfig) else None
         earlier = nearest_run(self.store, node.stage, self.runtime.device, parameters, method)
         if earlier is None:
-            return "no earlier run"
+            return ""
         share = min((seen.shares[link.node] for link in node.inputs.values() if link.node in seen.shares), default=1.0)
         tokens = implied_tokens(node.stage, node.config, _counted(node, seen), seen.pairs, share)
         seconds = earlier.seconds(tokens.count, parameters) if tokens else None
-        if seconds is None or tokens is None:
+        if tokens is None:
             return f"{duration(earlier.wall_s)} last time"
+        if seconds is None:
+            return ""
         return f"{'under' if tokens.at_most else 'about'} {duration(seconds)}"
 
 

@@ -23,7 +23,7 @@ from alignflow.data import catalogue
 from alignflow.data.configs.bounds import bounds_of
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.own_module import may_name_code
-from alignflow.flows.calls import SECTIONS
+from alignflow.flows.steps import SECTIONS
 from alignflow.tasks.keys.key import BINDINGS
 
 STANDS_IN = {"adopt_reward": "reward", "reward_ensemble": "reward"}

@@ -11,8 +11,8 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.data.run import Runtime
 from alignflow.data.step_names import base_of
-from alignflow.flows.calls import Caller, section_of
-from alignflow.flows.steps import Link, Node, downstream, named_steps, upstream
+from alignflow.flows.calls import Caller
+from alignflow.flows.steps import Link, Node, downstream, named_steps, section_of, upstream
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.artifact_names import step_of_run
 from alignflow.tasks.store.last_good_run import latest

@@ -15,7 +15,7 @@ from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import AlignflowError, DamagedArtifactError, UserError
 from alignflow.data.gates import GateRecord
-from alignflow.flows.calls import Caller, why_missed
+from alignflow.flows.calls import Caller
 from alignflow.flows.forms import Fields, empty_unless_given
 from alignflow.flows.gates import Gatekeeper, check_approved
 from alignflow.flows.inputs import Inputs
@@ -232,7 +232,7 @@ def _do(call: StageCall, force: bool, walk: _Walk) -> Outcome:
     found = None if force else store.find(call.key)
     if found is None and call.name in walk.inputs.foreign:
         raise UserError(f"{call.key} is damaged or gone", where=f"inputs.{call.name}", do=f"run {call.name} again")
-    why = "" if found else ("forced" if force else why_missed(call, store))
+    why = "" if found else ("forced" if force else walk.caller.reasons.why(call))
     if not found:
         walk.narrator.starts(call, why)
     started = time.monotonic()

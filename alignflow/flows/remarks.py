@@ -17,6 +17,7 @@ from alignflow.data.errors import RecipeError
 from alignflow.data.own_methods import method_row
 from alignflow.data.own_module import short
 from alignflow.data.vllm_environment import BUILD, vllm_python
+from alignflow.flows.contexts import narrow_lines
 from alignflow.flows.merges import merge_lines
 from alignflow.flows.method_inputs import conversion, kinds_of
 from alignflow.flows.rounds import as_method_runs, paper_lines
@@ -36,6 +37,7 @@ def planned(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
         *unused_lines(recipe, steps, {}),
         *idle_lines(recipe, steps),
         *engine_lines(recipe, steps),
+        *narrow_lines(recipe, steps),
     ]
 
 

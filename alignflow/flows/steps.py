@@ -11,6 +11,9 @@ from alignflow.data.catalogue import suggest
 from alignflow.data.errors import RecipeError
 from alignflow.data.step_names import base_of, matching
 
+SECTIONS = {"init": "model", "prepare": "data"}
+"""Sections of a recipe that are called otherwise than their step: what differs is named as `--set` names it."""
+
 
 @dataclass(frozen=True)
 class Link:
@@ -42,6 +45,12 @@ class Node:
     def base(self) -> str:
         """Its name without the round: its section of the recipe, and its deployment."""
         return base_of(self.name)
+
+
+def section_of(name: str) -> str:
+    """The section of a recipe that configures a step; all its rounds have the same."""
+    base = base_of(name)
+    return SECTIONS.get(base, base)
 
 
 def named_steps(steps: Sequence[Node], name: str) -> list[str]:

@@ -67,6 +67,7 @@ class ModelShape:
         attention_bias: Whether config.json asks for biases in attention.
         mlp_bias: The same for the MLP.
         tied: Whether head and embedding are one matrix.
+        context_length: Most tokens of prompt and completion together; None where config.json names none.
     """
 
     family: str
@@ -80,6 +81,7 @@ class ModelShape:
     attention_bias: bool = False
     mlp_bias: bool = False
     tied: bool = False
+    context_length: int | None = None
 
     @property
     def query_width(self) -> int:
@@ -162,6 +164,7 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
             attention_bias=bool(config.get("attention_bias", False)),
             mlp_bias=bool(config.get("mlp_bias", False)),
             tied=bool(config.get("tie_word_embeddings", family.tied)),
+            context_length=int(config.get("max_position_embeddings") or 0) or None,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
@@ -179,6 +182,7 @@ def built_shape(build: BuildConfig) -> ModelShape:
         intermediate_size=build.intermediate_size,
         vocab_size=build.vocab_size,
         tied=True,
+        context_length=build.max_position_embeddings,
     )
 
 

@@ -202,6 +202,7 @@ def with_costs(result: dict[str, Any], shares: list[dict[str, Any]]) -> dict[str
     }
     for name in ("peak_memory_mb", "wall_s"):
         cost[name] = max(other[name] for other in costs)
+    cost["startup_s"] = max((other["startup_s"] for other in costs if other.get("startup_s")), default=None)
     cost["peak_memory_mb"] = max(cost["peak_memory_mb"], result["cost"]["peak_memory_mb"])
     cost["wall_s"] += result["cost"]["wall_s"]
     cost["tokens_per_s"] = cost["tokens"] / cost["wall_s"] if cost["tokens"] and cost["wall_s"] > 0 else None

@@ -266,6 +266,7 @@ def test_what_shards_cost_is_added_up():
         return {
             "cost": {
                 "wall_s": 1.0,
+                "startup_s": 0.5,
                 "cpu_s": 2.0,
                 "gpu_s": None,
                 "tokens": None,
@@ -278,10 +279,11 @@ def test_what_shards_cost_is_added_up():
 
     assert with_costs(cost(), []) == cost()
     found = with_costs(
-        cost(), [cost(tokens=60.0, rows=3.0, wall_s=4.0), cost(tokens=40.0, rows=2.0, peak_memory_mb=9.0)]
+        cost(), [cost(tokens=60.0, rows=3.0, wall_s=4.0, startup_s=2.0), cost(tokens=40.0, rows=2.0, peak_memory_mb=9.0)]
     )["cost"]
     assert found == {
         "wall_s": 5.0,
+        "startup_s": 2.0,
         "cpu_s": 6.0,
         "gpu_s": None,
         "tokens": 100.0,

@@ -1,0 +1,57 @@
+"""Whether what a recipe samples fits the context of its model; known before anything runs. No torch, nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
+from alignflow.data.configs.recipe import Recipe
+from alignflow.data.errors import UserError
+from alignflow.data.estimate.shapes import built_shape, read_shape
+from alignflow.flows.steps import Node
+
+
+def context_length(recipe: Recipe) -> int | None:
+    """Tokens of the context of the recipe's model; None where it is not known before the model is there."""
+    model = recipe.model
+    shape = built_shape(model.build) if model.path is None else read_shape(model.path, model.revision)
+    return shape.context_length if shape else None
+
+
+def refuse_no_room(node: Node, context: int | None) -> None:
+    """Raise UserError where a step samples so many tokens that no prompt fits beside them."""
+    new = _new_tokens(node)
+    if context is not None and new is not None and new >= context:
+        raise UserError(
+            f"max_new_tokens is {new}, and the model's context has {context} tokens for prompt and answer",
+            where=f"{node.base}.max_new_tokens",
+            do=f"set it below {context}, with room for the prompt",
+        )
+
+
+def narrow_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
+    """One line for each section whose answers leave less room than the longest prompt may need."""
+    context = context_length(recipe)
+    lines = {}
+    for node in steps:
+        new, longest = _new_tokens(node), _longest_prompt(node, recipe)
+        if context is None or new is None or new >= context or longest + new <= context:
+            continue
+        truncates = isinstance(node.config, SampleConfig) and node.config.truncate
+        cut = "is cut from the left" if truncates else "ends the step with an error"
+        lines[node.base] = (
+            f"{node.base}.max_new_tokens {new} leaves {context - new} of the model's {context} tokens for the prompt, and prompts "
+            f"may have {longest}: a longer one {cut}"
+        )
+    return list(lines.values())
+
+
+def _new_tokens(node: Node) -> int | None:
+    """The longest answer of a step that samples from the recipe's own model; None for other steps."""
+    config = node.config
+    return config.max_new_tokens if isinstance(config, SampleConfig | EvaluateConfig) else None
+
+
+def _longest_prompt(node: Node, recipe: Recipe) -> int:
+    longest = recipe.data.max_prompt_length
+    return min(longest, node.config.max_prompt_length) if isinstance(node.config, SampleConfig) else longest

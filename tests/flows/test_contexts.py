@@ -1,0 +1,46 @@
+"""What is sampled must fit the model's context, and a plan knows before anything runs."""
+
+import pytest
+
+from alignflow.data.configs.loading import load_recipe
+from alignflow.data.errors import UserError
+from alignflow.flows.calls import plan
+from alignflow.flows.contexts import context_length, narrow_lines
+from alignflow.flows.graph import nodes
+from alignflow.flows.pipeline import Narrator, Selection, walk
+
+
+@pytest.fixture
+def load(repository):
+    """The tiny recipe: a context of 192 tokens, prompts of at most 64."""
+    return lambda *settings: load_recipe(repository / "recipes" / "tiny.yaml", settings)
+
+
+@pytest.mark.parametrize("stage", ["sample", "evaluate"])
+def test_answers_that_leave_no_room_for_a_prompt_are_refused_before_anything_runs(load, store, stage):
+    recipe = load(f"{stage}.max_new_tokens=192")
+    (found,) = [step for step in plan(recipe, store) if step.name == stage]
+    assert found.state == "blocked" and found.why.startswith(f"{stage}.max_new_tokens: max_new_tokens is 192")
+    with pytest.raises(UserError, match="set it below 192"):
+        walk(recipe, Selection(), store, Narrator())
+    assert not list((store.root / "artifacts").iterdir())
+
+
+def test_a_prompt_that_may_not_fit_is_told(load):
+    def lines(*settings):
+        recipe = load(*settings)
+        return narrow_lines(recipe, nodes(recipe))
+
+    assert lines("sample.max_new_tokens=128", "evaluate.max_new_tokens=128") == []
+    (line,) = lines("evaluate.max_new_tokens=129")
+    assert line.startswith("evaluate.max_new_tokens 129 leaves 63 of the model's 192 tokens") and "ends the step" in line
+    (line,) = lines("sample.max_new_tokens=150", "sample.truncate=true")
+    assert "a longer one is cut from the left" in line
+    assert lines("sample.max_new_tokens=150", "sample.max_prompt_length=40") == []
+
+
+def test_a_model_whose_context_is_unknown_is_not_judged(load, tmp_path):
+    assert context_length(load()) == 192
+    (tmp_path / "config.json").write_text('{"model_type": "unheard-of", "max_position_embeddings": 8}')
+    recipe = load(f"model={{path: {tmp_path}}}")
+    assert context_length(recipe) is None and narrow_lines(recipe, nodes(recipe)) == []
