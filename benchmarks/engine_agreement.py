@@ -1,9 +1,10 @@
 """What engines say about the same judge questions, and how fast: agreement of labels, pairs judged and tokens sampled a second.
 
-    python benchmarks/engine_agreement.py MODEL --pairs llmbar.parquet [--engines transformers,vllm] [--rows 100] [--precision fp32]
+    python benchmarks/engine_agreement.py MODEL --pairs llmbar.parquet [--engines transformers,vllm,server] [--rows 100] [--precision fp32]
 
 The pairs are a table; `--columns` names those of the prompt and of two answers. Both orders of each pair are judged with the shipped question of the
 judge `llm`. The first engine is what the others are compared with. The start of an engine is told apart from its work.
+`server` is vLLM's own server on this machine; it is asked for judgements alone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from alignflow.data.run import Run, Runtime
 from alignflow.models.generation.base import Sampling, make_generator
 from alignflow.models.judges.base import Candidate, make_judge
 
+OPTIONS: dict[str, dict[str, Any]] = {"server": {"serve": {}}}
+
 
 def main() -> None:
     """Print one JSON object."""
@@ -44,7 +47,10 @@ def main() -> None:
     given = parser.parse_args()
     rows = read_pairs(given.pairs, given.columns.split(","), given.rows)
     with contextlib.redirect_stdout(sys.stderr):  # engines say what they do
-        found = {name: measure(name, rows, given) for name in given.engines.split(",")}
+        found = {}
+        for name in given.engines.split(","):
+            found[name] = measure(name, rows, given)
+            print(json.dumps({name: {key: value for key, value in found[name].items() if key != "labels"}}), flush=True)
     first, *others = found
     report: dict[str, Any] = {
         name: {key: value for key, value in each.items() if key != "labels"} for name, each in found.items()
@@ -63,7 +69,10 @@ def read_pairs(path: Path, columns: list[str], most: int) -> list[tuple[Candidat
 
 def measure(name: str, pairs: list[tuple[Candidate, Candidate]], given: argparse.Namespace) -> dict[str, Any]:
     """Labels and speed of one engine."""
-    runtime, config = Runtime(precision=given.precision, threads=given.threads), GeneratorConfig(name=name)
+    runtime, config = (
+        Runtime(precision=given.precision, threads=given.threads),
+        GeneratorConfig(name=name, options=OPTIONS.get(name, {})),
+    )
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         run = Run(place, place, place, place, runtime)
@@ -75,6 +84,10 @@ def measure(name: str, pairs: list[tuple[Candidate, Candidate]], given: argparse
             verdicts += judge.compare(pairs[start : start + given.batch])
         judged = time.monotonic() - begun
         judge.close()
+    report = {"start_s": round(started, 1), "pairs_per_s": round(len(pairs) / judged, 2)}
+    labels = [verdict.orders for verdict in verdicts]
+    if name in OPTIONS:  # an endpoint takes text, and has no token ids
+        return {**report, "labels": labels}
     engine = make_generator(given.model, runtime, config)
     prompts = [encode_prompt(engine.tokenizer, list(first.prompt)) for first, _ in pairs]
     prompts = [ids for ids in prompts if len(ids) < 512][: given.batch]
@@ -82,12 +95,7 @@ def measure(name: str, pairs: list[tuple[Candidate, Candidate]], given: argparse
     made = engine.generate(prompts, Sampling(given.tokens), range(len(prompts)))
     sampled = time.monotonic() - begun
     engine.close()
-    return {
-        "start_s": round(started, 1),
-        "pairs_per_s": round(len(pairs) / judged, 2),
-        "sampled_tokens_per_s": round(sum(row.tokens for row in made) / sampled, 1),
-        "labels": [verdict.orders for verdict in verdicts],
-    }
+    return {**report, "sampled_tokens_per_s": round(sum(row.tokens for row in made) / sampled, 1), "labels": labels}
 
 
 def agreement(first: list[Any], second: list[Any]) -> dict[str, Any]:

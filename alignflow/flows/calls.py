@@ -25,6 +25,7 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 if TYPE_CHECKING:
     from alignflow.flows.requests import RunRequest
 
+
 class Caller:
     """Makes the calls of one recipe on one store.
 

@@ -33,7 +33,9 @@ def test_a_prompt_that_may_not_fit_is_told(load):
 
     assert lines("sample.max_new_tokens=128", "evaluate.max_new_tokens=128") == []
     (line,) = lines("evaluate.max_new_tokens=129")
-    assert line.startswith("evaluate.max_new_tokens 129 leaves 63 of the model's 192 tokens") and "ends the step" in line
+    assert (
+        line.startswith("evaluate.max_new_tokens 129 leaves 63 of the model's 192 tokens") and "ends the step" in line
+    )
     (line,) = lines("sample.max_new_tokens=150", "sample.truncate=true")
     assert "a longer one is cut from the left" in line
     assert lines("sample.max_new_tokens=150", "sample.max_prompt_length=40") == []

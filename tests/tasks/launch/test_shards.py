@@ -279,7 +279,8 @@ def test_what_shards_cost_is_added_up():
 
     assert with_costs(cost(), []) == cost()
     found = with_costs(
-        cost(), [cost(tokens=60.0, rows=3.0, wall_s=4.0, startup_s=2.0), cost(tokens=40.0, rows=2.0, peak_memory_mb=9.0)]
+        cost(),
+        [cost(tokens=60.0, rows=3.0, wall_s=4.0, startup_s=2.0), cost(tokens=40.0, rows=2.0, peak_memory_mb=9.0)],
     )["cost"]
     assert found == {
         "wall_s": 5.0,
