@@ -78,3 +78,26 @@ class Visitor:
             taken = Image.open(io.BytesIO(self.page.screenshot(animations="disabled")))
             self.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
             taken.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+
+
+def open_form(visitor, deployment):
+    """From the list of deployments to the form of one."""
+    page = visitor.page
+    page.goto(f"/v2/deployments?deployment={deployment}&limit=100")
+    page.get_by_role("link", name=deployment, exact=True).first.click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Custom run").click()
+    page.get_by_text("Parameters", exact=True).wait_for()
+
+
+def field(page, title):
+    """The field of a form with this title."""
+    return page.get_by_label(re.compile(rf"^(Select )?{re.escape(title)}( \(Optional\))?$"))
+
+
+def submit(page):
+    """Send the form; returns the id of the run that it started."""
+    page.get_by_role("button", name="Submit").click()
+    link = page.get_by_role("link", name="View run")
+    link.wait_for()
+    return link.get_attribute("href").rpartition("/")[2]

@@ -14,6 +14,7 @@ from rich.table import Table
 from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter
 from alignflow.data.gates import GateRecord, finding
+from alignflow.data.number_text import number_text
 from alignflow.data.report.metrics import key_metrics
 from alignflow.data.reward_ensembles import is_ensemble
 from alignflow.data.step_names import RESULTS, base_of
@@ -99,7 +100,7 @@ class Display:
             return f"{self._name}: starting"
         if "waits" in state:
             return f"{self._name} waits: {state['waits']}"
-        figures = " ".join(f"{name} {value:.4g}" for name, value in state.get("figures", {}).items())
+        figures = " ".join(f"{name} {number_text(value)}" for name, value in state.get("figures", {}).items())
         left = f", {state['left_s']:.0f} s left" if state.get("left_s") is not None else ""
         return f"{self._name}: {state['done']}/{state['total']} {state['unit']}, {elapsed:.0f} s{left}  {figures}"
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from alignflow.cli.terminal import Console
 from alignflow.data.inspection import Inspection, Rendered, visible
+from alignflow.data.number_text import number_text
 from alignflow.data.parsing import Row
 from alignflow.data.printable import printable
 
@@ -86,7 +87,8 @@ def _figures(row: Row) -> str:
         if name not in ("id", "text") and isinstance(value, str | bool | int | float)
     }
     return ", ".join(
-        f"{name} {f'{value:.4g}' if isinstance(value, float) else _cut(str(value))}" for name, value in given.items()
+        f"{name} {number_text(value) if isinstance(value, float) else _cut(str(value))}"
+        for name, value in given.items()
     )
 
 

@@ -15,6 +15,7 @@ from alignflow.cli.fitting import DASH, fits, short_time, tight, wide_console
 from alignflow.cli.terminal import Console
 from alignflow.data.artifacts import Manifest
 from alignflow.data.errors import StoreError, UserError
+from alignflow.data.number_text import number_text
 from alignflow.data.report.figures import method_of
 from alignflow.data.report.metrics import key_metrics
 from alignflow.data.sharing import Sharing
@@ -88,7 +89,9 @@ def _tree(manifest: Manifest, store: ArtifactStore, above: Tree | None, shown: s
 
 
 def _headline(manifest: Manifest) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in list(manifest.metrics.items())[:3] if value is not None)
+    return ", ".join(
+        f"{name} {number_text(value)}" for name, value in list(manifest.metrics.items())[:3] if value is not None
+    )
 
 
 def verify() -> None:

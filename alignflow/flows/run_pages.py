@@ -26,6 +26,7 @@ from prefect.exceptions import ObjectNotFound
 from alignflow.data.artifacts import Manifest
 from alignflow.data.catalogue import STAGES
 from alignflow.data.gates import GateRecord, finding
+from alignflow.data.number_text import number_text
 from alignflow.data.printable import printable
 from alignflow.data.report.metrics import key_metrics
 from alignflow.data.report.summary import Circumstances, overview, page_key, stage_page, tables
@@ -332,7 +333,7 @@ def progress_line(name: str, state: dict[str, Any]) -> str:
         return printable(f"{name} waits: {state['waits']}")
     parts = [f"{name}: {state['done']}/{state['total']} {state['unit']}"]
     for figure, value in state.get("figures", {}).items():
-        parts.append(f"{value:,.0f} tokens/s" if figure == "tokens_per_s" else f"{figure} {value:.4g}")
+        parts.append(f"{value:,.0f} tokens/s" if figure == "tokens_per_s" else f"{figure} {number_text(value)}")
     if state.get("left_s") is not None:
         parts.append(f"{state['left_s']:.0f} s left")
     return ", ".join(parts)

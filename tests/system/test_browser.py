@@ -10,7 +10,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from browser_support import PATIENCE_MS, Visitor, chromium
+from browser_support import PATIENCE_MS, Visitor, chromium, field, open_form, submit
 from server_support import Server, give_history
 from system_support import REPOSITORY, TINY
 from waiting import wait_until
@@ -66,29 +66,6 @@ def expect():
 
     found.set_options(timeout=PATIENCE_MS)
     return found
-
-
-def open_form(visitor, deployment):
-    """From the list of deployments to the form of one."""
-    page = visitor.page
-    page.goto(f"/v2/deployments?deployment={deployment}&limit=100")
-    page.get_by_role("link", name=deployment, exact=True).first.click()
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Custom run").click()
-    page.get_by_text("Parameters", exact=True).wait_for()
-
-
-def field(page, title):
-    """The field of a form with this title."""
-    return page.get_by_label(re.compile(rf"^(Select )?{re.escape(title)}( \(Optional\))?$"))
-
-
-def submit(page):
-    """Send the form; returns the id of the run that it started."""
-    page.get_by_role("button", name="Submit").click()
-    link = page.get_by_role("link", name="View run")
-    link.wait_for()
-    return link.get_attribute("href").rpartition("/")[2]
 
 
 def page_of(server, run, start):

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from alignflow.data.artifacts import Manifest, artifact_of, checked_manifest, file_digest, verify_file
 from alignflow.data.configs.generation import ReportConfig
+from alignflow.data.number_text import number_text
 from alignflow.data.printable import printable
 from alignflow.data.report.headline import headline, model_path, ran_with, warnings_of
 from alignflow.data.report.heat_maps import heat_maps
@@ -192,7 +193,7 @@ def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any]) -> 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=shown
     )
-    environment.filters["number"] = number
+    environment.filters["number"] = number_text
     prepared = last_of(steps, "prepare")
     costs = {step.name: {field: step.manifest.cost.get(field) for field in COST} for step in steps if step.manifest}
     evaluated = [step for step in steps if step.base == "evaluate"]
@@ -271,12 +272,3 @@ def plots(step: FinishedStep, panels: int = PANELS) -> dict[str, str]:
 def shown(value: Any) -> Any:
     """What the page writes for a value: a text cannot turn the reading direction."""
     return type(value)(printable(value)) if isinstance(value, str) else value
-
-
-def number(value: Any) -> str:
-    """A figure for people: four significant digits, a dash for none."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.4g}"

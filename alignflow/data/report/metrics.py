@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from alignflow.data.artifacts import Manifest
 from alignflow.data.catalogue import FAMILIES
 from alignflow.data.dropped import kept_line
+from alignflow.data.number_text import number_text
 from alignflow.data.step_names import base_of
 
 MOST_METRICS = 4
@@ -62,9 +63,5 @@ def _by_reason(kind: str, metrics: Mapping[str, float | None]) -> dict[str, floa
 
 def _shown(found: Mapping[str, float], metric: str) -> str:
     low, high = found.get(f"{metric}/low"), found.get(f"{metric}/high")
-    interval = "" if low is None or high is None else f" ({_figure(low)} to {_figure(high)})"
-    return f"{_figure(found[metric])}{interval}"
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    interval = "" if low is None or high is None else f" ({number_text(low)} to {number_text(high)})"
+    return f"{number_text(found[metric])}{interval}"

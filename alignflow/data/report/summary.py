@@ -11,8 +11,9 @@ from typing import Any
 
 from alignflow.data.artifacts import Manifest, verify_file
 from alignflow.data.gates import GateRecord, limits
+from alignflow.data.number_text import number_text
 from alignflow.data.printable import printable
-from alignflow.data.report.body import STATISTICS, FinishedStep, number, plots, rollouts
+from alignflow.data.report.body import STATISTICS, FinishedStep, plots, rollouts
 from alignflow.data.report.judge_page import judge_markdown, judge_plots, judge_rows
 from alignflow.data.report.markdown import escaped, fenced, table
 from alignflow.data.report.settings import changed_settings, default_settings
@@ -94,7 +95,11 @@ def stage_page(name: str, manifest: Manifest, path: Path, circumstances: Circums
 
 
 def _what(manifest: Manifest, circumstances: Circumstances) -> str:
-    took = f"{number(manifest.cost.get('wall_s'))} s" if manifest.cost.get("wall_s") is not None else "an unknown time"
+    took = (
+        f"{number_text(manifest.cost.get('wall_s'))} s"
+        if manifest.cost.get("wall_s") is not None
+        else "an unknown time"
+    )
     device = f"{manifest.runtime.get('device', '')} {manifest.runtime.get('precision', '')}".strip()
     rows = [
         ("stage", escaped(manifest.stage)),
@@ -126,7 +131,7 @@ def gates_table(records: Sequence[GateRecord]) -> str:
     rows = [
         [
             escaped(record.gate),
-            "not measured" if record.value is None else number(record.value),
+            "not measured" if record.value is None else number_text(record.value),
             limits(record),
             f"**{record.verdict}**" + (f" by {escaped(record.who)}" if record.who else ""),
             escaped(record.comment),
@@ -140,7 +145,7 @@ def _metrics(manifest: Manifest) -> str:
     if not manifest.metrics:
         return ""
     return "## Metrics\n\n" + table(
-        ["metric", "value"], [[escaped(name), number(value)] for name, value in manifest.metrics.items()]
+        ["metric", "value"], [[escaped(name), number_text(value)] for name, value in manifest.metrics.items()]
     )
 
 
@@ -288,12 +293,17 @@ def flat_rows(content: Mapping[str, Any], above: str = "") -> list[dict[str, Any
         if isinstance(value, Mapping) and "low" in value:
             middle = value.get("rate", value.get("mean", value.get("win_rate")))
             rows.append(
-                {"figure": place, "value": number(middle), "from": number(value["low"]), "to": number(value["high"])}
+                {
+                    "figure": place,
+                    "value": number_text(middle),
+                    "from": number_text(value["low"]),
+                    "to": number_text(value["high"]),
+                }
             )
         elif isinstance(value, Mapping):
             rows.extend(flat_rows(value, f"{place}/"))
         elif value is None or isinstance(value, int | float | str):
-            rows.append({"figure": printable(place), "value": printable(number(value)), "from": "", "to": ""})
+            rows.append({"figure": printable(place), "value": printable(number_text(value)), "from": "", "to": ""})
     return rows
 
 

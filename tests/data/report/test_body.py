@@ -9,7 +9,7 @@ from tests_support import as_artifact
 from alignflow.data.configs.generation import ReportConfig
 from alignflow.data.judging.outcomes import Outcome
 from alignflow.data.judging.report import judge_report
-from alignflow.data.report.body import FinishedStep, alarm_marks, gather, number, render, report, rollouts
+from alignflow.data.report.body import FinishedStep, alarm_marks, gather, render, report, rollouts
 from alignflow.data.report.plots import curve_plot
 from alignflow.data.run import Run, Runtime, write_json
 
@@ -111,14 +111,6 @@ def test_rounds_in_a_store_keep_their_round_metrics_and_curves(run, store, tmp_p
     ]
     page = (run.side / "report.html").read_text()
     assert all(f"training curves of align.{turn}" in page for turn in (1, 2))
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(None, "–"), (0.123456, "0.1235"), (12345.6, "12,346"), (3.0, "3"), ("text", "text"), (True, "True")],
-)
-def test_figures_are_short(value, shown):
-    assert number(value) == shown
 
 
 def test_training_and_held_out_points_share_a_panel(monkeypatch):
