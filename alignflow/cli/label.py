@@ -59,6 +59,7 @@ def label(  # noqa: PLR0913 (an option of the command each)
         TableName,
         typer.Option(help="What is copied: pairs, answers labelled good or bad, or answers with scores."),
     ] = "preferences",
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Copy it as JSON lines instead of Parquet.")] = False,
 ) -> None:
     """Sample answers to prompts, let a judge label them, and report; what was computed before is not computed again."""
     given = {
@@ -71,7 +72,7 @@ def label(  # noqa: PLR0913 (an option of the command each)
     chosen += [parse_setting(text) for text in settings or ()]
     options = tuple(parse_setting(text) for text in option or ())
     store = ArtifactStore()
-    checked = check_order(Order(prompts, model, judge, options, tuple(chosen), out, table), store, Path.cwd())
+    checked = check_order(Order(prompts, model, judge, options, tuple(chosen), out, table, jsonl), store, Path.cwd())
     server, console = configure_prefect(store.root), Console()
     if not server:
         refuse_far_workers(checked.recipe)

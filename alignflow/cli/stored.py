@@ -199,12 +199,16 @@ def share_store(
     expiry_s: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="A machine that is silent for so long has lost its locks.")
     ] = 60.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Let several machines use this store over one mounted folder, from now on. Nothing may run in it meanwhile."""
+    """Let several machines use this store over one mounted folder, from now on. Nothing may run in it meanwhile. Asks first."""
     store = ArtifactStore()
     home, shared = Home(store.root), store.sharing is not None
     if not shared and any(process.alive for process in processes.known(home).values()):
         raise UserError("the server or a worker of this store runs", where=str(store.root), do="`alignflow down` first")
+    question = f"{store.root} stays shared from now on: its locks become files that each machine keeps fresh. Share it?"
+    if not shared and not yes and not typer.confirm(question):
+        raise typer.Exit(1)
     if not shared:
         store.share(Sharing(beat_s=expiry_s / 6, expiry_s=expiry_s))
     if (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -20,15 +21,29 @@ def check_target(directory: Path) -> Path:
     return directory
 
 
-def copy_table(manifest: Manifest, payload: Path, table: str, directory: Path) -> None:
-    """Copy both sides of a table, the statistics and the manifest of a labelled data set; the directory is there when all of it is."""
+def copy_table(manifest: Manifest, payload: Path, table: str, directory: Path, jsonl: bool = False) -> None:
+    """Copy both sides of a table, the statistics and the manifest of a labelled data set; the directory is there when all of it is.
+
+    With `jsonl` the rows are written as JSON lines instead of Parquet: the same columns, a line a row.
+    """
     check_target(directory)
     staging = directory.with_name(f".{directory.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(payload / table, staging)
     verify_whole(payload / table, staging)
+    for file in staging.glob("*.parquet") if jsonl else ():
+        _write_lines(file, file.with_suffix(".jsonl"))
+        file.unlink()
     shutil.copy(payload / "statistics.json", staging)
     (staging / "manifest.json").write_text(manifest_text(manifest))
     if directory.is_dir():
         directory.rmdir()
     staging.rename(directory)
+
+
+def _write_lines(table: Path, target: Path) -> None:
+    import pyarrow.parquet as pq
+
+    with open(target, "w", encoding="utf-8") as file:
+        for batch in pq.ParquetFile(table).iter_batches():
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())

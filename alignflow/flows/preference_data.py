@@ -72,6 +72,7 @@ class Order:
         settings: Other places of the recipe and their values.
         out: Directory to copy the data to; empty for none.
         table: Which of the tables that the label stage writes is copied there.
+        jsonl: Whether it is copied as JSON lines instead of Parquet.
     """
 
     prompts: str
@@ -81,6 +82,7 @@ class Order:
     settings: tuple[tuple[str, Any], ...] = ()
     out: str = ""
     table: TableName = "preferences"
+    jsonl: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class CheckedOrder:
     inputs: Inputs
     target: Path | None
     table: TableName = "preferences"
+    jsonl: bool = False
 
     def found(self) -> bool:
         """Whether the store has every step already."""
@@ -111,7 +114,7 @@ class CheckedOrder:
             manifest = store.manifest(refs["label"].key)
             data = store.payload(manifest.ref()) / self.table
             if self.target is not None:
-                copy_table(manifest, store.payload(manifest.ref()), self.table, self.target)
+                copy_table(manifest, store.payload(manifest.ref()), self.table, self.target, self.jsonl)
                 data = self.target
         count = {name: int(manifest.metrics.get(name) or 0) for name in COUNTED}
         return [
@@ -133,7 +136,7 @@ def check_order(order: Order, store: ArtifactStore, base: Path) -> CheckedOrder:
     for node in caller.nodes:
         if node.name not in inputs.calls:
             caller.check(node)
-    return CheckedOrder(recipe, caller, inputs, target, order.table)
+    return CheckedOrder(recipe, caller, inputs, target, order.table, order.jsonl)
 
 
 def content(order: Order, model: str) -> dict[str, Any]:

@@ -74,12 +74,14 @@ def test_a_store_with_a_server_is_not_shared_and_its_history_stays_with_the_host
         and not store.sharing
     )
     processes.stop(server, 5)
-    assert CliRunner().invoke(app, ["share-store"]).exit_code == 0
+    assert CliRunner().invoke(app, ["share-store", "--yes"]).exit_code == 0
     assert home.prefect.name != "home" and (home.prefect / "prefect.db").read_text() == "history"
 
 
 def test_a_store_is_shared_once_and_says_so(store):
-    first, second = (CliRunner().invoke(app, ["share-store", "--expiry-s", "30"]) for _ in range(2))
+    refused = CliRunner().invoke(app, ["share-store"], input="n\n")
+    assert refused.exit_code == 1 and "stays shared from now on" in refused.output and not store.sharing
+    first, second = (CliRunner().invoke(app, ["share-store", "--expiry-s", "30"], input="y\n") for _ in range(2))
     assert first.exit_code == second.exit_code == 0
     assert "may be used by several machines" in first.output and "shared already" in second.output
     assert store.sharing == Sharing(beat_s=5, expiry_s=30)

@@ -19,7 +19,7 @@ class OnlineOptions(WatchedOptions, RolloutOptions):
     """What every method has that samples answers while it trains; `align.batch_size` counts answers per update."""
 
     advantage: Name = Field(default="gae", description="A name of `alignflow advantages`.")
-    policy_loss: Name = Field(default="clip", description="A name of `alignflow policy_losses`.")
+    policy_loss: Name = Field(default="clip", description="A name of `alignflow policy-losses`.")
     rewards: tuple[RewardSourceConfig, ...] = Field(
         default=(RewardSourceConfig(),),
         min_length=1,

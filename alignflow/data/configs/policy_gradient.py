@@ -11,7 +11,7 @@ from alignflow.data.configs.online import OnlineOptions
 from alignflow.data.configs.rewards import RewardSourceConfig
 
 ADVANTAGE = "A name of `alignflow advantages`."
-LOSS = "A name of `alignflow policy_losses`."
+LOSS = "A name of `alignflow policy-losses`."
 GENERATIONS = "Answers per prompt and update: the group whose scores are compared."
 PASSES = "Passes over the answers of an update."
 KL = "Weight of the KL penalty to the reference; see kl_in."
