@@ -197,10 +197,14 @@ def paper_lines(recipe: Recipe) -> list[str]:
             f"{section}: {name} takes {section}.{key}: {value}, as its paper has it" for key, value in set_here.items()
         ]
     if plan.judges_itself and recipe.label is not None and "judge" in recipe.label.model_fields_set:
-        lines.append(
-            f"label: the recipe's judge {short(recipe.label.judge.name)} labels; leave out label.judge for the policy to judge itself as in the "
-            f"paper of {name}"
-        )
+        options = binding.parsed_options(recipe.label.judge, "label.judge")
+        judge = f"the recipe's judge {short(recipe.label.judge.name)}"
+        if getattr(options, "model", "") is None:
+            lines.append(f"label: the policy of each round judges itself, as {judge}, which names no model of its own")
+        else:
+            lines.append(
+                f"label: {judge} labels; leave out label.judge for the policy to judge itself as in the paper of {name}"
+            )
     for step, own in recipe.rounds.overrides.items():
         other = own.get("method") if base_and_round(step)[0] == "align" else None
         if other and other != recipe.align.method and (its := method_row(other).rounds) and (its.sample or its.label):

@@ -252,3 +252,10 @@ def test_a_judge_of_the_recipe_and_settings_of_another_method_are_said(load):
     recipe = load("align.method=self_rewarding", "reward=null")
     said = " ".join(planned(recipe, nodes(recipe)))
     assert "the recipe's judge rubric labels" in said
+    for options, who in (
+        ("{samples: 1}", "judges itself"),
+        (f"{{model: {recipe.model.path or 'gpt2'}}}", "labels; leave out"),
+    ):
+        judge = f"label.judge={{name: additive, options: {options}}}"
+        recipe_of_own = load("align.method=self_rewarding", "reward=null", judge)
+        assert who in " ".join(planned(recipe_of_own, nodes(recipe_of_own)))
