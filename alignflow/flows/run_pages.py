@@ -36,6 +36,7 @@ from alignflow.flows.requests import RunRequest
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.launch.tail import Tail
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.dashboard import ARTIFACT_KEY, RUNS_OF_THE_STORE, runs_markdown, write_dashboard
 
 PROGRESS_EVERY_S = 2.0
 LOGGED_EVERY_S = 15.0
@@ -134,6 +135,7 @@ class Story:
             if error is not None:
                 self._notes.append(f"stopped: {error}")
             self._writer.later(self._write_overview)
+            self._writer.later(self._write_runs)
             self._writer.close(LAST_WORDS_S)
 
     def starts(self, call: StageCall, why: str) -> None:
@@ -269,6 +271,11 @@ class Story:
         self._write(
             client, "markdown", f"{slug(self._recipe)}-{slug(self._flow)}-overview", page, "overview of the run"
         )
+
+    def _write_runs(self, client: SyncPrefectClient) -> None:
+        """The dashboard of the store as it is now, and the list of its runs."""
+        write_dashboard(self._store)
+        self._write(client, "markdown", ARTIFACT_KEY, runs_markdown(self._store), RUNS_OF_THE_STORE)
 
     def _find_pages(self, client: SyncPrefectClient, keys: Sequence[str]) -> None:
         """Look up the pages that the server has of these artifacts, and that are not known yet."""
