@@ -19,10 +19,10 @@ def dashboard_page(
     Args:
         store: Path of the store.
         written: When the page was written, as people read it.
-        runs: The runs, newest first: `name`, `date`, `state`, `method`, `settings`, `win_rate`, `kl`, `reward_accuracy`, `seconds`, `size` and
-            `error` as texts, `report` as an address or empty, `judge`, `smoke`, `evaluated` (the key of its evaluation), and `rate`, `low` and
-            `high` as numbers or None.
-        newest: The newest run with a report: `name`, `date`, `report`, its `headline` as sentences, `problem` where they cannot be read.
+        runs: The runs, newest first. Texts are `recipe` (its name), `name` (the same, with how many cached runs stand behind it), `date`,
+            `state`, `method`, `settings`, `win_rate`, `kl`, `reward_accuracy`, `seconds`, `size`, `error`, `judge`, `report` (an address, or
+            empty) and `evaluated` (the key of its evaluation); `smoke` is true or false; `rate`, `low` and `high` are numbers or None.
+        newest: The newest run with a report: `recipe`, `date`, `report`, its `headline` as sentences, `problem` where they cannot be read.
         cached: How many runs stand behind the others.
     """
     environment = Environment(

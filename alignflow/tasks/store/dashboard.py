@@ -102,6 +102,7 @@ def _code(path: Path) -> str:
 def _cells(line: ShownRun, store: ArtifactStore, folder: Path) -> dict[str, Any]:
     row = line.row
     return {
+        "recipe": row.name or DASH,
         "name": name_text(row.name, line.cached),
         "date": row.date[:16].replace("T", " "),
         "state": row.state,

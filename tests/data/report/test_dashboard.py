@@ -30,6 +30,7 @@ def run(name="mine", rate=0.6, judge="helpful", **fields):
     return {
         **texts,
         **ends,
+        "recipe": name,
         "name": name,
         "rate": rate,
         "judge": judge,
@@ -59,7 +60,7 @@ def test_the_marks_of_a_bar_stay_inside_it():
 
 
 def test_what_people_and_models_wrote_is_text():
-    newest = {"name": EVIL, "date": "", "report": "", "headline": [EVIL], "problem": EVIL}
+    newest = {"recipe": EVIL, "date": "", "report": "", "headline": [EVIL], "problem": EVIL}
     page = dashboard_page(EVIL, "now", [run(EVIL, judge=EVIL, settings=EVIL, error=EVIL, state=EVIL)], newest, 0)
     assert "<script" not in page and page.count("&lt;script") >= 8
 
