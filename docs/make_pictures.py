@@ -40,8 +40,8 @@ RUNS: tuple[tuple[tuple[str, ...], int], ...] = (
 """What is run for the pictures: the arguments after the recipe, and the exit status."""
 LARGEST = 150_000
 """Bytes of a picture."""
-COLOURS = 64
-WIDE_COLUMNS, NARROW_COLUMNS = 130, 60
+COLOURS = 128
+WIDE_COLUMNS, NARROW_COLUMNS = 178, 60
 
 
 class Look(NamedTuple):
@@ -75,7 +75,7 @@ def take_pictures(browser: Any, page: Path, name: str) -> None:
         context = browser.new_context(viewport=size, color_scheme=look.scheme)
         shown = context.new_page()
         shown.goto(page.as_uri())
-        height = min(look.height, shown.evaluate("document.body.parentElement.scrollHeight"))
+        height = min(look.height, shown.evaluate("Math.ceil(document.body.getBoundingClientRect().bottom) + 32"))
         taken = shown.screenshot(clip={"x": 0, "y": 0, "width": look.width, "height": height}, full_page=True)
         write_picture(taken, IMAGES / f"{name}{look.name}.png")
         context.close()

@@ -64,7 +64,7 @@ DATE_AND_STATE, LEFT_OUT, SHORTEST_NAME = 3, (8, 3, 7, 6), 6
 """Columns of TIGHT: the last that is text; those that are left out, one after the other; the least width of the first two."""
 
 
-FOLDED = "(+n cached): n earlier runs found the same artifacts for the same recipe and settings; --json shows each"
+FOLDED = "+n cached: n earlier runs found the same artifacts for the same recipe and settings; --json shows each"
 _Line = TypeVar("_Line")
 
 
@@ -145,7 +145,7 @@ def tight_lines(lines: Sequence[ShownRun], width: int) -> Iterator[RenderableTyp
         TIGHT,
         *(
             (
-                name_text(line.row.name, line.cached),
+                line.row.name or DASH,
                 line.row.method or DASH,
                 short_time(line.row.date),
                 line.row.state,
@@ -168,7 +168,7 @@ def tight_lines(lines: Sequence[ShownRun], width: int) -> Iterator[RenderableTyp
             grid.add_column(width=needed[at], justify="right" if at > DATE_AND_STATE else "left", overflow="fold")
         grid.add_row(*(escape(texts[at]) for at in shown), style="" if number else "bold")
         yield grid
-        if number and (changes := _changes(lines[number - 1])):
+        if number and (changes := _below(lines[number - 1])):
             yield Padding(Text(changes, overflow="fold"), (0, 0, 0, 2))
     if left_out := [TIGHT[at] for at in range(len(TIGHT)) if at not in shown]:
         yield Text(f"not shown in {width} columns: {', '.join(left_out)} (--json shows everything)")
@@ -176,6 +176,11 @@ def tight_lines(lines: Sequence[ShownRun], width: int) -> Iterator[RenderableTyp
 
 def _changes(line: ShownRun) -> str:
     return settings_text(line.row.settings, line.row.smoke)
+
+
+def _below(line: ShownRun) -> str:
+    """What a narrow terminal shows below a run: what it changed, and how many cached runs stand behind it."""
+    return ", ".join(text for text in (_changes(line), f"+{line.cached} cached" if line.cached else "") if text)
 
 
 def _figures(row: RunRow) -> tuple[str, ...]:

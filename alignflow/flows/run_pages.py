@@ -144,7 +144,7 @@ class Story:
         self._log.info("%s runs: %s", call.name, why)
         self._whys[call.name] = why
         log = self._store.area(call.key) / "side" / "log.txt"
-        tails = [Tail(log, lambda line: self._say(call.name, line)), *self._shard_tails(call)]
+        tails: list[Tail | Tails] = [Tail(log, lambda line: self._say(call.name, line)), *self._shard_tails(call)]
         self._running = _Running(call.name, tuple(tails), logged=time.monotonic())
 
     def _shard_tails(self, call: StageCall) -> Iterator[Tails]:

@@ -91,6 +91,8 @@ def test_cached_runs_are_one_line_and_json_has_each(store, monkeypatch):
             pass
     heading, line, note = shown(monkeypatch)
     assert line.startswith("mine (+2 cached) ") and "--json shows each" in note
+    _, line, below, *_ = shown(monkeypatch, columns=80)
+    assert line.startswith("mine ") and below.strip() == "+2 cached", "a narrow terminal has it below the run"
     assert len(json.loads("\n".join(shown(monkeypatch, "--json")))) == 3
 
 
