@@ -20,6 +20,7 @@ from alignflow.server.api import Api
 from alignflow.server.discovery import server_api
 from alignflow.server.layout import Home
 from alignflow.server.runs import FlowRun
+from alignflow.server.status import status
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 PIPELINE = "pipeline"
@@ -49,15 +50,30 @@ def submit(
         )
     loaded = load(recipe, settings, smoke)
     path = recipe.absolute()
-    api = server_api(Home(ArtifactStore(for_reading=True).root))
+    home = Home(ArtifactStore(for_reading=True).root)
+    api = server_api(home)
     parameters = {"recipe": str(path), "more": list(settings or ()), "smoke": smoke}
     title = name or run_title(loaded.name, PIPELINE, [parse_setting(text) for text in settings or ()])
     tags = [recipe_tag(file_digest(path)), *([NAMED] if name else [])]
     run, console = runs.submit(api, PIPELINE, parameters, title, tags), Console()
     for label, value in (("name", run.name), ("id", run.id), ("page", run.url)):
         console.print(f"{label}  {value}", markup=False, highlight=False, soft_wrap=True)
+    for warning in dead_workers(home):
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if watch:
         _watch(api, run, console)
+
+
+def dead_workers(home: Home) -> list[str]:
+    """One line for each worker of this machine's server that does not work: a run of its pool would wait without a word."""
+    found = status(home)
+    if not found.server.healthy:  # the server is on another machine, and so are its workers
+        return []
+    return [
+        f"{worker.name}: {worker.problem}; a run of its pool waits until `alignflow up` has started the worker again"
+        for worker in found.workers
+        if not worker.healthy
+    ]
 
 
 def _watch(api: Api, run: FlowRun, console: Console) -> None:

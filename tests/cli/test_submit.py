@@ -5,7 +5,9 @@ from cli_support import alignflow
 
 from alignflow.cli import submit as submit_module
 from alignflow.data.artifacts import file_digest
+from alignflow.server.layout import Home
 from alignflow.server.runs import FlowRun
+from alignflow.server.status import PartStatus, Status
 
 
 @pytest.fixture
@@ -28,6 +30,7 @@ def server(monkeypatch):
     monkeypatch.setattr(submit_module.runs, "look", look)
     monkeypatch.setattr(submit_module.runs, "log_lines", lambda api, run, known: Server.lines[known:])
     monkeypatch.setattr(submit_module, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(submit_module, "dead_workers", lambda home: [])
     return Server
 
 
@@ -79,3 +82,31 @@ def test_watch_ends_with_the_status_that_the_run_ended_with(server, store, recip
     server.states[:] = ["RUNNING", state]
     done = alignflow("submit", recipe, "--watch")
     assert done.returncode == status and said in done.stderr
+
+
+def state_of_processes(server, worker):
+    parts = [
+        PartStatus(name=name, healthy=healthy, problem="process 7 ended")
+        for name, healthy in (("server", server), ("worker-alignflow", worker))
+    ]
+    return Status(
+        healthy=server and worker,
+        url="",
+        database="",
+        store="",
+        logs="",
+        login_file="",
+        server=parts[0],
+        workers=parts[1:],
+    )
+
+
+@pytest.mark.parametrize(("server", "worker", "told"), [(True, True, 0), (True, False, 1), (False, False, 0)])
+def test_a_worker_that_is_dead_is_told_unless_the_server_is_on_another_machine(
+    monkeypatch, store, server, worker, told
+):
+    monkeypatch.setattr(submit_module, "status", lambda home: state_of_processes(server, worker))
+    lines = submit_module.dead_workers(Home(store.root))
+    assert len(lines) == told and all(
+        "worker-alignflow: process 7 ended" in line and "`alignflow up`" in line for line in lines
+    )
