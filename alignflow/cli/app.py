@@ -31,7 +31,9 @@ from alignflow.cli import (
     schedule,
     server,
     stored,
+    submit,
     sweep,
+    waiting,
 )
 from alignflow.cli.command_groups import GroupedCommands
 from alignflow.cli.settings import DEBUG
@@ -67,6 +69,8 @@ for module in (
     judge_eval,
     schedule,
     server,
+    submit,
+    waiting,
 ):
     module.register(app)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alignflow.tasks.store.gc import Plan
 from alignflow.tasks.store.leftovers import AREAS, Entry
+from alignflow.tasks.store.run_cells import size_text
 
 MOST_NAMED = 10
 WHAT = {
@@ -34,11 +35,11 @@ def waste_lines(waste: Sequence[Entry], sizes: Mapping[Path, int]) -> Iterator[s
         )
         if not entries:
             continue
-        yield f"{megabytes(sum(sizes[entry.path] for entry in entries)):>12}  {area}/: {len(entries)} ({WHAT[area]})"
+        yield f"{size_text(sum(sizes[entry.path] for entry in entries)):>12}  {area}/: {len(entries)} ({WHAT[area]})"
         for entry in entries[:MOST_NAMED]:
-            yield f"{megabytes(sizes[entry.path]):>14}  {area}/{entry.path.name}"
+            yield f"{size_text(sizes[entry.path]):>14}  {area}/{entry.path.name}"
         if more := entries[MOST_NAMED:]:
-            yield f"{megabytes(sum(sizes[entry.path] for entry in more)):>14}  and {len(more)} more"
+            yield f"{size_text(sum(sizes[entry.path] for entry in more)):>14}  and {len(more)} more"
 
 
 def stays_lines(plan: Plan, sizes: Mapping[Path, int], root: Path, days: float) -> Iterator[str]:
@@ -46,15 +47,10 @@ def stays_lines(plan: Plan, sizes: Mapping[Path, int], root: Path, days: float) 
     if plan.in_use:
         yield f"in use: {len(plan.in_use)} entries that running processes use ({_named([entry.path for entry in plan.in_use], root)})"
     if plan.recent:
-        size = megabytes(sum(sizes[entry.path] for entry in plan.recent))
+        size = size_text(sum(sizes[entry.path] for entry in plan.recent))
         yield f"kept for now: {len(plan.recent)} entries (journals, logs, what was set aside), {size}, used or set aside in the last {days:g} days (--unused-for)"
     if plan.others:
         yield f"left alone: {len(plan.others)} entries that alignflow did not make, or cannot read ({_named(plan.others, root)})"
-
-
-def megabytes(size: int) -> str:
-    """Bytes as people read them: `12.3 MB`."""
-    return f"{size / 1e6:.1f} MB"
 
 
 def _named(paths: Sequence[Path], root: Path) -> str:

@@ -12,7 +12,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Look": ("runs", "list", "compare", "lineage", "chat", "inspect", "env"),
     "Data and judges": ("annotate", "judge-data", "judge-eval"),
     "Hand over": ("export", "push"),
-    "Serve": ("up", "down", "worker", "status", "schedule"),
+    "Serve": ("up", "down", "worker", "status", "submit", "answer", "schedule"),
     "Keep the store": ("verify", "gc", "share-store"),
     "What a recipe may name": (
         "stages",

@@ -9,8 +9,6 @@ from rich.table import Table
 
 from alignflow.cli.terminal import Console
 
-DASH = "–"
-"""What stands where nothing was measured."""
 UNBOUNDED = 100_000
 
 

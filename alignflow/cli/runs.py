@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.cells import cell_len
@@ -14,12 +15,22 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from alignflow.cli.collected import megabytes
-from alignflow.cli.fitting import DASH, fits, short_time, wide_console
+from alignflow.cli.fitting import fits, short_time, wide_console
 from alignflow.cli.terminal import Console
 from alignflow.data.catalogue import suggest
 from alignflow.data.errors import UserError
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.dashboard import write_dashboard
+from alignflow.tasks.store.folded_runs import ShownRun, folded
+from alignflow.tasks.store.run_cells import (
+    DASH,
+    name_text,
+    number_text,
+    seconds_text,
+    settings_text,
+    size_text,
+    win_rate_text,
+)
 from alignflow.tasks.store.run_rows import RunRow, run_rows
 
 SORTS: dict[str, Callable[[RunRow], Any]] = {
@@ -27,7 +38,7 @@ SORTS: dict[str, Callable[[RunRow], Any]] = {
     "name": lambda row: row.name,
     "state": lambda row: row.state,
     "method": lambda row: row.method,
-    "settings": lambda row: settings_text(row) or None,
+    "settings": lambda row: settings_text(row.settings, row.smoke) or None,
     "win_rate": lambda row: row.win_rate,
     "kl": lambda row: row.kl,
     "reward_accuracy": lambda row: row.reward_accuracy,
@@ -53,6 +64,10 @@ DATE_AND_STATE, LEFT_OUT, SHORTEST_NAME = 3, (8, 3, 7, 6), 6
 """Columns of TIGHT: the last that is text; those that are left out, one after the other; the least width of the first two."""
 
 
+FOLDED = "+n cached: n earlier runs found the same artifacts for the same recipe and settings; --json shows each"
+_Line = TypeVar("_Line")
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("runs")(list_runs)
@@ -63,15 +78,26 @@ def list_runs(
         str,
         typer.Option(metavar="COLUMN", help=f"{', '.join(SORTS)}: words from A to Z, figures from the largest down."),
     ] = "date",
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON; null: not measured.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Every record as JSON, none folded into another; null: not measured.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="PATH", help="Write a page with all runs and a leaderboard there.")
+    ] = None,
 ) -> None:
     """All runs of the store, newest first: what was changed in the recipe, win rate, KL, reward model, seconds and size."""
     if sort not in SORTS:
         raise UserError(f"no column {sort!r}", where="--sort", do=suggest(sort, SORTS))
     store = ArtifactStore(for_reading=True)
-    rows = sorted_rows(run_rows(store), sort)
+    if html is not None:
+        write_dashboard(store, html)
+        Console(stderr=as_json).print(f"wrote {html}", markup=False, highlight=False, soft_wrap=True)
+        if not as_json:
+            return
+    rows = run_rows(store)
     if as_json:
-        typer.echo(json.dumps([row.model_dump() for row in rows], indent=1, ensure_ascii=False))
+        found = sorted_rows(rows, sort, lambda row: row)
+        typer.echo(json.dumps([row.model_dump() for row in found], indent=1, ensure_ascii=False))
         return
     console = Console()
     if not rows:
@@ -81,39 +107,54 @@ def list_runs(
             soft_wrap=True,
         )
         return
-    console = wide_console(console)
-    wide = wide_table(rows)
-    console.print(wide if fits(wide, console) else Group(*tight_lines(rows, console.width)))
+    console, lines = wide_console(console), sorted_rows(folded(rows), sort, lambda line: line.row)
+    wide = wide_table(lines)
+    console.print(wide if fits(wide, console) else Group(*tight_lines(lines, console.width)))
+    if any(line.cached for line in lines):
+        console.print(FOLDED, highlight=False, soft_wrap=True)
 
 
-def sorted_rows(rows: Sequence[RunRow], column: str) -> list[RunRow]:
-    """The rows by a column of `SORTS`; those that have nothing in it come last, and equal ones stay as they were."""
-    value = SORTS[column]
-    known = [row for row in rows if value(row) is not None]
-    return [*sorted(known, key=value, reverse=column not in WORDS), *(row for row in rows if value(row) is None)]
+def sorted_rows(found: Sequence[_Line], column: str, row_of: Callable[[_Line], RunRow]) -> list[_Line]:
+    """Lines by a column of `SORTS`; those that have nothing in it come last, and equal ones stay as they were."""
+
+    def value(line: _Line) -> Any:
+        return SORTS[column](row_of(line))
+
+    known = [line for line in found if value(line) is not None]
+    return [*sorted(known, key=value, reverse=column not in WORDS), *(line for line in found if value(line) is None)]
 
 
-def wide_table(rows: Sequence[RunRow]) -> Table:
+def wide_table(lines: Sequence[ShownRun]) -> Table:
     """One line for each run."""
     table = Table(*HEADINGS, box=None, pad_edge=False)
     for column in table.columns[5:]:
         column.justify = "right"
-    for row in rows:
-        start = (row.name or DASH, short_time(row.date, year=True), row.state, row.method or DASH)
-        table.add_row(*map(escape, (*start, settings_text(row) or DASH, *_figures(row))))
+    for line in lines:
+        row = line.row
+        start = (name_text(row.name, line.cached), short_time(row.date, year=True), row.state, row.method or DASH)
+        table.add_row(*map(escape, (*start, _changes(line) or DASH, *_figures(row))))
     return table
 
 
-def tight_lines(rows: Sequence[RunRow], width: int) -> Iterator[RenderableType]:
+def tight_lines(lines: Sequence[ShownRun], width: int) -> Iterator[RenderableType]:
     """The same for a narrow terminal: what a run changed stands below it, dates have no year, and long names go on below.
 
     Where that is still too wide, columns are left out, and the last line says which.
     """
     cells = [
         TIGHT,
-        *((row.name or DASH, row.method or DASH, short_time(row.date), row.state, *_figures(row)) for row in rows),
+        *(
+            (
+                line.row.name or DASH,
+                line.row.method or DASH,
+                short_time(line.row.date),
+                line.row.state,
+                *_figures(line.row),
+            )
+            for line in lines
+        ),
     ]
-    needed = [max(cell_len(line[column]) for line in cells) for column in range(len(TIGHT))]
+    needed = [max(cell_len(texts[column]) for texts in cells) for column in range(len(TIGHT))]
     shown = list(range(len(TIGHT)))
     for column in LEFT_OUT:
         if sum(needed[at] + 1 for at in shown[2:]) + 2 * SHORTEST_NAME > width:
@@ -121,49 +162,32 @@ def tight_lines(rows: Sequence[RunRow], width: int) -> Iterator[RenderableType]:
     room = width - sum(needed[at] + 1 for at in shown[2:]) - 2
     needed[1] = min(needed[1], max(SHORTEST_NAME, room - needed[0], room // 2))
     needed[0] = min(needed[0], max(SHORTEST_NAME, room - needed[1]))
-    for number, line in enumerate(cells):
+    for number, texts in enumerate(cells):
         grid = Table.grid(padding=(0, 1, 0, 0))
         for at in shown:
             grid.add_column(width=needed[at], justify="right" if at > DATE_AND_STATE else "left", overflow="fold")
-        grid.add_row(*(escape(line[at]) for at in shown), style="" if number else "bold")
+        grid.add_row(*(escape(texts[at]) for at in shown), style="" if number else "bold")
         yield grid
-        if number and (changes := settings_text(rows[number - 1])):
+        if number and (changes := _below(lines[number - 1])):
             yield Padding(Text(changes, overflow="fold"), (0, 0, 0, 2))
     if left_out := [TIGHT[at] for at in range(len(TIGHT)) if at not in shown]:
         yield Text(f"not shown in {width} columns: {', '.join(left_out)} (--json shows everything)")
 
 
-def settings_text(row: RunRow) -> str:
-    """What a run changed, in one line; empty where it changed nothing, or that is not known."""
-    return ", ".join(_changes(row))
+def _changes(line: ShownRun) -> str:
+    return settings_text(line.row.settings, line.row.smoke)
 
 
-def _changes(row: RunRow) -> list[str]:
-    smoke = ["--smoke"] if row.smoke else []
-    return smoke + [f"{place}={_value(value)}" for place, value in (row.settings or {}).items()]
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _below(line: ShownRun) -> str:
+    """What a narrow terminal shows below a run: what it changed, and how many cached runs stand behind it."""
+    return ", ".join(text for text in (_changes(line), f"+{line.cached} cached" if line.cached else "") if text)
 
 
 def _figures(row: RunRow) -> tuple[str, ...]:
     return (
-        _win_rate(row),
-        _number(row.kl, ".2f"),
-        _number(row.reward_accuracy, ".2f"),
-        _number(row.seconds, ",.0f" if (row.seconds or 0) >= 10 else ".1f"),
-        DASH if row.size is None else megabytes(row.size),
+        win_rate_text(row.win_rate, row.win_rate_low, row.win_rate_high),
+        number_text(row.kl),
+        number_text(row.reward_accuracy),
+        seconds_text(row.seconds),
+        DASH if row.size is None else size_text(row.size),
     )
-
-
-def _win_rate(row: RunRow) -> str:
-    if row.win_rate is None:
-        return DASH
-    ends = row.win_rate_low, row.win_rate_high
-    interval = "" if None in ends else f" [{ends[0]:.0%}, {ends[1]:.0%}]".replace("%", "")
-    return f"{row.win_rate:.0%}{interval}"
-
-
-def _number(value: float | None, shape: str) -> str:
-    return DASH if value is None else format(value, shape)

@@ -15,8 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from alignflow.cli.terminal import Console
+from alignflow.cli.waiting import waiting, waiting_lines
 from alignflow.server import lifecycle, processes
-from alignflow.server.discovery import running_server
+from alignflow.server.api import Api
+from alignflow.server.discovery import no_server, running_server
 from alignflow.server.errors import ServerError
 from alignflow.server.layout import Home
 from alignflow.server.pools import GPU_POOL
@@ -124,28 +126,32 @@ def status(
         bool, Option("--environment", help="Lines for a shell that make `prefect` talk to this server.")
     ] = False,
 ) -> None:
-    """Show what is up, where, and whether it is healthy. Exit status 1 where it is not.
+    """Show what is up, where, whether it is healthy, and which runs wait for a person. Exit status 1 where it is not healthy.
 
     With `eval "$(alignflow status --environment)"` the command `prefect` and other programs talk to this server.
     """
-    home = Home(ArtifactStore(for_reading=True).root)
+    store = ArtifactStore(for_reading=True)
+    home = Home(store.root)
     if environment:
         for name, value in _running(home).items():
             typer.echo(f"export {name}={shlex.quote(value)}")
         return
     found = find_status(home)
+    found.waiting = waiting(store, Api(home, home.settings(), timeout_s=5) if found.server.healthy else None)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
     else:
         console = Console()
         _show(found, home, console, login=login or console.is_terminal)
+        for line in waiting_lines(found.waiting):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     if not found.healthy:
         raise typer.Exit(1)
 
 
 def _running(home: Home) -> dict[str, str]:
     if (found := running_server(home)) is None:
-        raise ServerError("no server is up", where=str(home.store), do="`alignflow up` starts one")
+        raise no_server(home)
     return found
 
 

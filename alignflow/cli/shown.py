@@ -17,6 +17,7 @@ from alignflow.data.configs.recipe import Recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.pipeline import Narrator, Outcome
 from alignflow.flows.requests import RunRequest
+from alignflow.flows.run_names import run_title
 from alignflow.server.layout import Home
 from alignflow.tasks.launch.child import listening
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -112,7 +113,7 @@ class ShownRun:
         with collector.paused():
             from prefect import flow
 
-        @flow(name=self.flow, flow_run_name=self.name, persist_result=False)
+        @flow(name=self.flow, flow_run_name=self._title, persist_result=False)
         def flow_from_the_command_line() -> list[Outcome]:
             interruption.listen()
             if not told:
@@ -130,6 +131,10 @@ class ShownRun:
                     return work(Narrator.of(self.display, story))
 
         return flow_from_the_command_line()
+
+    def _title(self) -> str:
+        """The name of the flow run; a function, since Prefect would fill braces of a text with parameters."""
+        return run_title(self.name, self.flow, self.request.settings if self.request else ())
 
     def _rerun_line(self) -> str:
         """From where a rerun continues."""

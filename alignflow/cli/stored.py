@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from alignflow.cli.collected import megabytes, stays_lines, waste_lines
-from alignflow.cli.fitting import DASH, fits, short_time, tight, wide_console
+from alignflow.cli.collected import stays_lines, waste_lines
+from alignflow.cli.fitting import fits, short_time, tight, wide_console
 from alignflow.cli.terminal import Console
 from alignflow.data.artifacts import Manifest
 from alignflow.data.errors import StoreError, UserError
@@ -27,6 +27,7 @@ from alignflow.tasks.store.gates import GateLedger, decided
 from alignflow.tasks.store.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
 from alignflow.tasks.store.leftovers import size_of
 from alignflow.tasks.store.pins import using
+from alignflow.tasks.store.run_cells import DASH, size_text
 from alignflow.tasks.store.run_rows import run_names
 from alignflow.tasks.store.verify import Findings, inspect, set_aside, unreadable_lines, would_set_aside
 
@@ -49,7 +50,7 @@ def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="O
     store, console = ArtifactStore(for_reading=True), wide_console(Console())
     names = run_names(store)
     rows = [(manifest, names.get(manifest.key, DASH)) for manifest in store.manifests(stage)]
-    sizes = {manifest.key: megabytes(size_of(store.directory(manifest.key))) for manifest, _ in rows}
+    sizes = {manifest.key: size_text(size_of(store.directory(manifest.key))) for manifest, _ in rows}
     wide = artifacts_table(rows, sizes, year=True)
     console.print(wide if fits(wide, console) else tight(artifacts_table(rows, sizes), kept=("key", "made", "size")))
 
@@ -168,7 +169,7 @@ def gc(
         console.print("nothing to remove")
         return
     if not yes and not typer.confirm(
-        f"remove {len(plan.waste)} entries, {megabytes(sum(sizes[entry.path] for entry in plan.waste))}?"
+        f"remove {len(plan.waste)} entries, {size_text(sum(sizes[entry.path] for entry in plan.waste))}?"
     ):
         raise typer.Exit(1)
     removed, failed = 0, []
@@ -179,7 +180,7 @@ def gc(
                 f"stays: {entry.path.relative_to(store.root)}: {why}", markup=False, highlight=False, soft_wrap=True
             )
         failed += [why] if why not in ("", *STAYS) else []
-    console.print(f"removed {megabytes(removed)}", highlight=False)
+    console.print(f"removed {size_text(removed)}", highlight=False)
     if failed:
         raise StoreError(
             f"{len(failed)} entries could not be removed: {failed[0]}",

@@ -56,6 +56,12 @@ def begun() -> str:
     return run.start_time.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
+def flow_run() -> str:
+    """The id of this flow run; empty outside one. A resumed run keeps it."""
+    context = FlowRunContext.get()
+    return str(context.flow_run.id) if context and context.flow_run else ""
+
+
 def question(gate: GateConfig, record: GateRecord) -> str:
     """What the person reads, in Markdown."""
     value = "not measured" if record.value is None else f"{record.value:.6g}"

@@ -7,8 +7,8 @@ checked when the flow starts, before any stage, and ends it as Failed with the m
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,6 +22,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from alignflow.data import catalogue
 from alignflow.data.artifacts import ArtifactRef
+from alignflow.data.configs.loading import parse_setting
 from alignflow.data.errors import AlignflowError, StageError
 from alignflow.data.step_names import MOST_ROUNDS, step_name
 from alignflow.flows.calls import Caller
@@ -29,7 +30,17 @@ from alignflow.flows.forms import STANDS_IN, Form, empty_unless_given, pipeline_
 from alignflow.flows.inputs import find_inputs, steps_of
 from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selected, walk, walk_nodes
 from alignflow.flows.preference_data import Order, TableName, check_order, preference_form
-from alignflow.flows.requests import RunRequest, check_size, one_run_of, recipe_path, request, served_store
+from alignflow.flows.requests import (
+    NAMED,
+    RunRequest,
+    check_size,
+    one_run_of,
+    recipe_path,
+    refuse_another_recipe,
+    request,
+    served_store,
+)
+from alignflow.flows.run_names import is_generated, run_title
 from alignflow.flows.run_pages import Story
 from alignflow.flows.steps import named_steps
 from alignflow.flows.sweep import Axes, Member, run_members
@@ -52,8 +63,27 @@ SweepSettings: Any = sweep_form()
 
 
 def run_name() -> str:
-    """The name of a flow run: its recipe's, and the flow's."""
-    return f"{_recipe_name(flow_run.get_parameters().get('recipe', ''))} {flow_run.get_flow_name()}"
+    """The name of a flow run: its recipe's, the flow's, and what it changes; a name that a person gave is kept."""
+    given = flow_run.get_parameters()
+    return _kept_name() or run_title(
+        _recipe_name(given.get("recipe", "")), str(flow_run.get_flow_name()), settings_of(given)
+    )
+
+
+def _kept_name() -> str:
+    """The name that a flow run has where a person gave it, or where it got one before a gate suspended it; empty elsewhere."""
+    name = str(flow_run.get_name() or "")
+    return "" if is_generated(name) and NAMED not in flow_run.get_tags() else name
+
+
+def settings_of(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Places of the recipe and values that the parameters of a run change; nothing for what cannot be read: the flow says what is wrong."""
+    form, found = parameters.get("settings"), []
+    if isinstance(form, Form):
+        found += form.given()
+    with suppress(AlignflowError):
+        found += [parse_setting(text) for text in parameters.get("more") or ()]
+    return found
 
 
 def _recipe_name(path: str) -> str:
@@ -72,7 +102,7 @@ def _recipe_name(path: str) -> str:
 
 def preference_run_name() -> str:
     """The name of a run that makes preference data: what is labelled, and the flow's name."""
-    return f"{Path(flow_run.get_parameters().get('prompts', '')).stem} {flow_run.get_flow_name()}"
+    return _kept_name() or f"{Path(flow_run.get_parameters().get('prompts', '')).stem} {flow_run.get_flow_name()}"
 
 
 def answered(work: Callable[[ArtifactStore], Sequence[Outcome]]) -> Result:
@@ -105,6 +135,7 @@ def pipeline(
     """
 
     def work(store: ArtifactStore) -> list[Outcome]:
+        refuse_another_recipe(recipe_path(recipe), flow_run.get_tags())
         asked = request(recipe, settings, more, smoke)
         loaded = asked.recipe()
         refuse_missing(loaded, selection, store, "selection.only")

@@ -10,13 +10,16 @@ from typing import Any
 
 from prefect import Flow, get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.actions import ArtifactCreate, DeploymentUpdate
 from prefect.client.schemas.filters import FlowFilter, FlowFilterId
 from prefect.utilities.callables import parameter_schema
 
 from alignflow.data import catalogue
 from alignflow.data.errors import AlignflowError, UserError
 from alignflow.flows import deployed
+from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.dashboard import ARTIFACT_KEY, RUNS_OF_THE_STORE, runs_markdown, write_dashboard
+from alignflow.tasks.store.store_root import home_is_set
 
 GPU, CPU, DEFAULT = "gpu", "cpu", "default"
 
@@ -49,6 +52,8 @@ DEPLOYMENTS: Mapping[str, Deployed] = {
 def register(pools: Mapping[str, str]) -> list[str]:
     """Create or update every deployment on the server that the environment names; schedules that people made are kept.
 
+    Where the environment names the store too, the server shows its runs.
+
     Args:
         pools: Role -> name of a work pool that exists: `gpu` for flows that train or generate, `cpu` for the others,
             `default` for those whose own role has no pool.
@@ -67,6 +72,8 @@ def register(pools: Mapping[str, str]) -> list[str]:
             )
         for name, entry in DEPLOYMENTS.items():
             _register(client, name, entry, pool_of(entry.role, pools))
+        if home_is_set():
+            show_runs(client, ArtifactStore())
     return list(DEPLOYMENTS)
 
 
@@ -93,6 +100,13 @@ def _register(client: SyncPrefectClient, name: str, entry: Deployed, pool: str) 
         client.update_deployment(known.id, DeploymentUpdate(**fields, tags=known.tags))
     if name not in {known.name for known in of_flow}:
         client.create_deployment(flow, name, **fields, tags=["alignflow", *entry.tags])
+
+
+def show_runs(client: SyncPrefectClient, store: ArtifactStore) -> None:
+    """Show what was made in the store before this server was there: a list on its page, and the dashboard in the store."""
+    write_dashboard(store)
+    made = ArtifactCreate(type="markdown", key=ARTIFACT_KEY, data=runs_markdown(store), description=RUNS_OF_THE_STORE)
+    client.create_artifact(made)
 
 
 def main(arguments: list[str]) -> int:

@@ -31,24 +31,27 @@ STANDS_IN = {"adopt_reward": "reward", "reward_ensemble": "reward"}
 FILLED = frozenset({"corpus", "labelling_judge"})
 """Fields that are filled from elsewhere in the recipe."""
 COMMON = (
-    "seed",
-    "data.max_length",
-    "sft.learning_rate",
-    "sft.num_train_epochs",
-    "sample.n",
-    "sample.temperature",
-    "sample.max_new_tokens",
-    "label.judge.name",
-    "label.judge.options",
-    "label.pairs_per_prompt",
     "align.method",
+    "align.options",
     "align.learning_rate",
     "align.num_train_epochs",
     "align.max_steps",
-    "align.options",
+    "label.judge.name",
+    "label.judge.options",
+    "label.pairs_per_prompt",
+    "sft.learning_rate",
+    "sft.num_train_epochs",
+    "reward.learning_rate",
+    "reward.num_train_epochs",
+    "sample.n",
+    "sample.temperature",
+    "sample.max_new_tokens",
     "evaluate.max_prompts",
+    "data.max_length",
+    "seed",
 )
-"""Places of the recipe that the form of the whole pipeline shows; any other is given as NAME=VALUE."""
+"""Places of the recipe that people change most, in the order in which forms show them. The form of the whole pipeline shows these alone, any
+other is given as NAME=VALUE; the form of a stage shows its own ones of them first."""
 VARIED = ("align.method", "align.learning_rate", "align.options")
 """Places of the recipe that the members of a sweep differ in."""
 
@@ -119,8 +122,16 @@ def stage_form(stage: str) -> type[Form]:
     config = catalogue.STAGES[stage].config
     shown = list(leaves(config, section)) if section in Recipe.model_fields else []
     inherited = {name for base in config.__bases__ for name in getattr(base, "model_fields", ())}
-    own = [name for name in config.__annotations__ if name not in inherited]  # what this stage alone has comes first
-    shown.sort(key=lambda leaf: own.index(name) if (name := leaf.place.split(".")[1]) in own else len(own))
+    own = [
+        name for name in config.__annotations__ if name not in inherited
+    ]  # what this stage alone has comes before the rest
+
+    def rank(leaf: Leaf) -> tuple[int, int]:
+        name = leaf.place.split(".")[1]
+        changed = COMMON.index(leaf.place) if leaf.place in COMMON else len(COMMON)
+        return changed, own.index(name) if name in own else len(own)
+
+    shown.sort(key=rank)
     return make_form(f"{stage.capitalize()}Settings", shown, prefix=f"{section}.")
 
 

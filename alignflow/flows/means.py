@@ -25,21 +25,23 @@ class Means:
         do: Does a call: given the store, whether to do it again by force, and whether the store has its artifact.
         ask: Asks a person about a gate; None where nobody can be asked.
         begun: When this run began for the first time, as manifests write times; empty where a run never starts again.
+        flow_run: The id of Prefect's flow run; empty outside one.
     """
 
     do: Callable[[StageCall, ArtifactStore, bool, bool], StageResult]
     ask: Callable[[GateConfig, GateRecord], Answer | None]
     begun: Callable[[], str]
+    flow_run: Callable[[], str] = lambda: ""
 
 
 def means() -> Means:
     """The means of the process as it is now."""
     if not in_flow():
         return Means(do=_do, ask=lambda gate, record: None, begun=lambda: "")
-    from alignflow.flows.approval import ask_in_prefect, begun
+    from alignflow.flows.approval import ask_in_prefect, begun, flow_run
     from alignflow.tasks.launch.stage_task import run_as_task
 
-    return Means(do=run_as_task, ask=ask_in_prefect, begun=begun)
+    return Means(do=run_as_task, ask=ask_in_prefect, begun=begun, flow_run=flow_run)
 
 
 def in_flow() -> bool:

@@ -125,7 +125,7 @@ def walk_nodes(
         if node.name not in inputs.calls:
             caller.check(node)
     asked = caller.request.asked(caller.recipe) if caller.request else asked_for(caller.recipe)
-    with using(caller.store) as pins, recording(caller.store, asked, pins) as record:
+    with using(caller.store) as pins, recording(caller.store, asked, pins, by.flow_run()) as record:
 
         def ends(outcome: Outcome) -> None:
             if outcome.name not in inputs.foreign:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from alignflow.data.artifacts import file_digest
 from alignflow.data.configs.loading import load_recipe, parse_setting
 from alignflow.data.configs.overriding import for_round
 from alignflow.data.configs.recipe import Recipe
@@ -22,6 +23,11 @@ from alignflow.flows.forms import Form
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.run_records import Asked
 from alignflow.tasks.store.store_root import home_is_set
+
+NAMED = "named"
+"""Tag of a flow run whose name a person gave: the flow keeps it."""
+RECIPE_TAG = "recipe:"
+SHORT_DIGEST = 12
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,22 @@ def request(
     it are found as they are, and those after it keep their own settings.
     """
     return RunRequest(path, (*for_round(form.given(), *of_round), *(parse_setting(text) for text in more)), smoke)
+
+
+def recipe_tag(digest: str) -> str:
+    """The tag of a flow run that says which recipe was sent: the start of the digest of its file."""
+    return f"{RECIPE_TAG}{digest[:SHORT_DIGEST]}"
+
+
+def refuse_another_recipe(path: Path, tags: Sequence[str]) -> None:
+    """Raise RecipeError where a flow run's tag names another recipe than the file that this machine has."""
+    wanted = [tag for tag in tags if tag.startswith(RECIPE_TAG)]
+    if wanted and recipe_tag(file_digest(path)) not in wanted:
+        raise RecipeError(
+            "the recipe is not the one that was submitted",
+            where=str(path),
+            do="it was changed since, or this machine has another copy: put the same file on both, and submit again",
+        )
 
 
 def recipe_path(text: str) -> Path:

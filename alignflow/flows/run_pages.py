@@ -11,7 +11,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -35,8 +35,10 @@ from alignflow.flows.forms import pipeline_form, prefilled, stage_form
 from alignflow.flows.pipeline import Narrator, Outcome
 from alignflow.flows.requests import RunRequest
 from alignflow.tasks.launch.call import StageCall
-from alignflow.tasks.launch.tail import Tail
+from alignflow.tasks.launch.shards import LOGS, launches_of, number_of
+from alignflow.tasks.launch.tail import Tail, Tails
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.dashboard import ARTIFACT_KEY, RUNS_OF_THE_STORE, runs_markdown, write_dashboard
 
 PROGRESS_EVERY_S = 2.0
 LOGGED_EVERY_S = 15.0
@@ -93,7 +95,7 @@ class _Running:
     """The step that runs now."""
 
     name: str
-    tail: Tail
+    tails: tuple[Tail | Tails, ...]
     shown: float = 0.0
     logged: float = 0.0
     told: bool = False
@@ -135,6 +137,7 @@ class Story:
             if error is not None:
                 self._notes.append(f"stopped: {error}")
             self._writer.later(self._write_overview)
+            self._writer.later(self._write_runs)
             self._writer.close(LAST_WORDS_S)
 
     def starts(self, call: StageCall, why: str) -> None:
@@ -142,11 +145,18 @@ class Story:
         self._log.info("%s runs: %s", call.name, why)
         self._whys[call.name] = why
         log = self._store.area(call.key) / "side" / "log.txt"
-        self._running = _Running(
-            call.name,
-            Tail(log, lambda line: self._log.info("%s: %s", call.name, printable(line))),
-            logged=time.monotonic(),
-        )
+        tails: list[Tail | Tails] = [Tail(log, lambda line: self._say(call.name, line)), *self._shard_tails(call)]
+        self._running = _Running(call.name, tuple(tails), logged=time.monotonic())
+
+    def _shard_tails(self, call: StageCall) -> Iterator[Tails]:
+        """The logs of a call's shards, which are processes with logs of their own."""
+        count = call.sharding.shards
+        if count > 1:
+            launches = launches_of(self._store.work(call.key))
+            yield Tails(launches, LOGS, lambda log, line: self._say(f"{call.name} {number_of(log)}/{count}", line))
+
+    def _say(self, who: str, line: str) -> None:
+        self._log.info("%s: %s", who, printable(line))
 
     def progress(self, name: str, state: dict[str, Any]) -> None:
         """How far the running step is; shown every two seconds at most, and logged every fifteen."""
@@ -210,7 +220,8 @@ class Story:
     def _stop(self) -> _Running | None:
         running, self._running = self._running, None
         if running:
-            running.tail.close()
+            for tail in running.tails:
+                tail.close()
         return running
 
     def _show_progress(self, running: _Running, percent: float, line: str) -> None:
@@ -270,6 +281,11 @@ class Story:
         self._write(
             client, "markdown", f"{slug(self._recipe)}-{slug(self._flow)}-overview", page, "overview of the run"
         )
+
+    def _write_runs(self, client: SyncPrefectClient) -> None:
+        """The dashboard of the store as it is now, and the list of its runs."""
+        write_dashboard(self._store)
+        self._write(client, "markdown", ARTIFACT_KEY, runs_markdown(self._store), RUNS_OF_THE_STORE)
 
     def _find_pages(self, client: SyncPrefectClient, keys: Sequence[str]) -> None:
         """Look up the pages that the server has of these artifacts, and that are not known yet."""

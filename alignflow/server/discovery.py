@@ -33,3 +33,19 @@ def running_server(home: Home) -> dict[str, str] | None:
             )
         time.sleep(0.5)
     return client_environment(home, settings)
+
+
+def server_api(home: Home) -> Api:
+    """A client of the store's server, on this machine or on another one that shares the store.
+
+    Raises:
+        ServerError: no server is up, or it does not answer.
+    """
+    if running_server(home) is None and not (home.login_file.exists() and Api(home, home.settings()).answers()):
+        raise no_server(home)
+    return Api(home, home.settings())
+
+
+def no_server(home: Home) -> ServerError:
+    """The error of a command that needs a server where none is up."""
+    return ServerError("no server is up", where=str(home.store), do="`alignflow up` starts one")

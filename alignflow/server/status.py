@@ -36,6 +36,30 @@ class PoolStatus(BaseModel):
     limit: int | None
 
 
+class Waits(BaseModel):
+    """A run that waits for a person.
+
+    Attributes:
+        run: Its name; that of the recipe where it ended in a terminal.
+        id: The id of the server's flow run; empty where the run ended in a terminal.
+        since: When it asked: ISO time.
+        gate: The gate that asks; empty where it is not known.
+        question: What was measured, and what it should be.
+        answer: The command that says yes.
+        refuse: The command that says no; empty where the run has ended and needs none.
+        url: The run's page; empty where it ended in a terminal.
+    """
+
+    run: str
+    id: str = ""
+    since: str
+    gate: str = ""
+    question: str
+    answer: str
+    refuse: str = ""
+    url: str = ""
+
+
 class Status(BaseModel):
     """All of it; what the server would have to say is None while it does not answer."""
 
@@ -50,6 +74,7 @@ class Status(BaseModel):
     pools: list[PoolStatus] = []
     deployments: int | None = None
     runs: dict[str, int] | None = None
+    waiting: list[Waits] = []
 
 
 def status(home: Home) -> Status:

@@ -2,16 +2,13 @@
 
 from types import SimpleNamespace
 
-from alignflow.cli.collected import MOST_NAMED, megabytes, stays_lines, waste_lines
+from alignflow.cli.collected import MOST_NAMED, stays_lines, waste_lines
 from alignflow.tasks.store.leftovers import AREAS
+from alignflow.tasks.store.run_cells import size_text
 
 
 def entry(root, area, name):
     return SimpleNamespace(area=area, path=root / area / name)
-
-
-def test_sizes_are_megabytes():
-    assert megabytes(12_345_678) == "12.3 MB" and megabytes(0) == "0.0 MB"
 
 
 def test_the_largest_of_each_folder_are_named_and_the_others_counted(tmp_path):
@@ -19,7 +16,7 @@ def test_the_largest_of_each_folder_are_named_and_the_others_counted(tmp_path):
     waste = [entry(tmp_path, area, f"x{number}") for number in range(MOST_NAMED + 2)]
     sizes = {found.path: (number + 1) * 1_000_000 for number, found in enumerate(waste)}
     first, *named, last = waste_lines(waste, sizes)
-    assert f"{area}/: {len(waste)}" in first and megabytes(sum(sizes.values())) in first
+    assert f"{area}/: {len(waste)}" in first and size_text(sum(sizes.values())) in first
     assert len(named) == MOST_NAMED and f"x{MOST_NAMED + 1}" in named[0]
     assert "and 2 more" in last and "3.0 MB" in last
 

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from alignflow.cli.app import app
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import StageError, UserError
+from alignflow.tasks.store.pins import using
+from alignflow.tasks.store.run_records import Asked, recording
 
 METRICS = {
     "evaluate": {"win_rate/helpful": 0.6, "win_rate/helpful/low": 0.5, "win_rate/helpful/high": 0.7, "kl": 2.345},
@@ -37,7 +39,7 @@ def test_into_a_pipe_each_run_is_one_line_newest_first(runs, monkeypatch):
     heading, broken, whole = shown(monkeypatch)
     assert "changed settings" in heading and broken.startswith("broken ") and whole.startswith("whole ")
     assert "align.options.beta=0.3, sft.learning_rate=0.0001, label.judge.options.constitution=reader" in whole
-    for figure in ("done", "dpo", "60% [50, 70]", "2.35", "0.75", "MB"):
+    for figure in ("done", "dpo", "60% [50, 70]", "2.35", "0.75", " kB"):
         assert figure in whole
     assert "failed" in broken and "kto" in broken
 
@@ -81,3 +83,22 @@ def test_columns_sort_and_what_is_missing_comes_last(runs, monkeypatch):
 def test_a_store_without_runs_says_how_to_make_one(store, monkeypatch):
     assert "alignflow run RECIPE" in shown(monkeypatch)[0]
     assert json.loads(shown(monkeypatch, "--json")[0]) == []
+
+
+def test_cached_runs_are_one_line_and_json_has_each(store, monkeypatch):
+    for _ in range(3):
+        with using(store) as pins, recording(store, Asked(name="mine"), pins):
+            pass
+    heading, line, note = shown(monkeypatch)
+    assert line.startswith("mine (+2 cached) ") and "--json shows each" in note
+    _, line, below, *_ = shown(monkeypatch, columns=80)
+    assert line.startswith("mine ") and below.strip() == "+2 cached", "a narrow terminal has it below the run"
+    assert len(json.loads("\n".join(shown(monkeypatch, "--json")))) == 3
+
+
+def test_html_writes_the_page_and_json_stays_json(runs, store, monkeypatch, tmp_path):
+    assert shown(monkeypatch, "--html", str(tmp_path / "page.html")) == [f"wrote {tmp_path / 'page.html'}"]
+    assert "whole" in (tmp_path / "page.html").read_text()
+    monkeypatch.delenv("COLUMNS", raising=False)
+    done = CliRunner().invoke(app, ["runs", "--json", "--html", str(tmp_path / "page.html")])
+    assert len(json.loads(done.stdout)) == 2

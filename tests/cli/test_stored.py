@@ -53,7 +53,7 @@ def test_a_list_shows_key_date_run_method_metric_and_size(store, repository, mon
     lines = CliRunner().invoke(app, ["list"]).output.splitlines()
     assert all(len(line) <= columns and "…" not in line for line in lines)
     (line,) = (line for line in lines if line.startswith(made["align"].key[:24]))
-    assert "my-run" in line and "dpo" in line and "MB" in line and "01-01 00:00" in line
+    assert "my-run" in line and "dpo" in line and " kB" in line and "01-01 00:00" in line
     assert "loss 0.75" in line
     (line,) = (line for line in lines if line.startswith(made["sft"].key[:24]))
     assert line.count("–") >= 2, "no run is known, and the stage has no method"

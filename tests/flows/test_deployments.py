@@ -7,11 +7,12 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 from prefect.utilities.schema_tools.validation import validate
+from run_support import record_run
 
 from alignflow.data import catalogue
 from alignflow.data.errors import UserError
 from alignflow.flows import deployed
-from alignflow.flows.deployments import CPU, DEPLOYMENTS, GPU, main, pool_of
+from alignflow.flows.deployments import CPU, DEPLOYMENTS, GPU, main, pool_of, show_runs
 from alignflow.flows.forms import STANDS_IN
 
 
@@ -89,3 +90,17 @@ def test_a_wrong_role_is_refused(wrong, capsys):
     with pytest.raises(SystemExit) as raised:
         main([wrong])
     assert raised.value.code == 2 and f"'{wrong}' is not ROLE=POOL" in capsys.readouterr().err
+
+
+def test_what_was_made_before_the_server_is_shown_on_it(store):
+    class Client:
+        made = []
+
+        def create_artifact(self, artifact):
+            self.made.append(artifact)
+
+    record_run(store, {}, "made-before")
+    show_runs(Client(), store)
+    (artifact,) = Client.made
+    assert artifact.key == "runs-of-the-store" and "made\\-before" in artifact.data
+    assert "made-before" in (store.root / "dashboard.html").read_text()

@@ -45,7 +45,8 @@ def test_every_stage_with_a_step_of_its_own_has_a_flow():
 def test_the_schema_of_align():
     """A snapshot of the fields that people change most: names, choices and bounds."""
     fields = stage_form("align").model_json_schema()["properties"]
-    assert list(fields)[:3] == ["method", "sft_coefficient", "options"], "what only it has comes first"
+    first = ["method", "options", "learning_rate", "num_train_epochs", "max_steps", "sft_coefficient"]
+    assert list(fields)[:6] == first, "what people change most comes first, and what only it has comes before the rest"
     assert fields["method"] == {
         "title": "method",
         "type": "string",
@@ -63,6 +64,19 @@ def test_the_schema_of_align():
     assert fields["warmup_ratio"]["minimum"] == 0 and fields["warmup_ratio"]["maximum"] == 1
     assert fields["options"]["type"] == "object" and fields["lora"]["type"] == "object"
     assert fields["load_best_model_at_end"]["enum"] == ["yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("form", "first"),
+    [
+        (pipeline_form(), ["align_method", "align_options", "align_learning_rate"]),
+        (stage_form("label"), ["judge_name", "judge_options", "pairs_per_prompt"]),
+        (stage_form("sft"), ["learning_rate", "num_train_epochs"]),
+        (stage_form("sample"), ["n", "temperature", "max_new_tokens"]),
+    ],
+)
+def test_what_people_change_most_comes_first(form, first):
+    assert list(form.model_fields)[: len(first)] == first
 
 
 def test_choices_of_the_catalogue_are_lists_to_choose_from():

@@ -5,10 +5,11 @@ import time
 
 import pytest
 
+from alignflow.data.artifacts import file_digest
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import AlignflowError, UserError
 from alignflow.flows.forms import pipeline_form, stage_form
-from alignflow.flows.requests import one_run_of, recipe_path, request, served_store
+from alignflow.flows.requests import one_run_of, recipe_path, recipe_tag, refuse_another_recipe, request, served_store
 
 TINY = "recipes/tiny.yaml"
 
@@ -85,3 +86,14 @@ def test_a_second_run_of_a_recipe_waits_and_says_so(repository, store):
         order.append("first")
     other.join(5)
     assert order == ["first", "second"] and words == ["another run of tiny is going on: this one waits for it to end"]
+
+
+def test_a_run_refuses_a_recipe_that_differs_from_the_one_that_was_submitted(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("name: mine\n")
+    tags = ["other", recipe_tag(file_digest(recipe))]
+    refuse_another_recipe(recipe, tags)
+    recipe.write_text("name: mine\nseed: 1\n")
+    text = said(lambda: refuse_another_recipe(recipe, tags))
+    assert "not the one that was submitted" in text and str(recipe) in text and "submit again" in text
+    refuse_another_recipe(recipe, ["other"])  # a run from a form names no file's content

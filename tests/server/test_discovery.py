@@ -45,3 +45,19 @@ def test_one_that_never_answers_is_an_error(home, monkeypatch):
     monkeypatch.setattr(discovery, "PATIENCE_S", 0)
     with pytest.raises(ServerError, match="does not answer"):
         discovery.running_server(home)
+
+
+def test_a_command_speaks_to_the_server_of_this_machine_or_to_one_that_answers_elsewhere(home, monkeypatch):
+    assert isinstance(discovery.server_api(home), Api)
+    monkeypatch.setattr(discovery.processes, "known", lambda home: {})  # as on another machine that shares the store
+    monkeypatch.setattr(Api, "answers", lambda self: True)
+    home.make()
+    home.login()
+    assert isinstance(discovery.server_api(home), Api)
+
+
+def test_where_no_server_is_up_the_error_says_how_to_start_one(home, monkeypatch):
+    monkeypatch.setattr(discovery.processes, "known", lambda home: {})
+    with pytest.raises(ServerError, match="no server is up") as refused:
+        discovery.server_api(home)
+    assert "`alignflow up`" in str(refused.value)

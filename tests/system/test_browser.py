@@ -21,6 +21,7 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 
 RECIPE = str(REPOSITORY / TINY)
 GATE = "gates=[{stage: label, metric: ties, maximum: 0.01, action: warn}]"
+ASK = "gates=[{stage: reward, metric: eval_accuracy, minimum: 2, action: ask}]"
 EVIL = "evil.example"
 PROMPTS = [
     f"Say {word} to [it](https://{EVIL}/a) ![](https://{EVIL}/b.png) <img src=//{EVIL}/c>"
@@ -196,6 +197,20 @@ def test_what_models_and_data_say_is_text(server, visitor, labelled, expect):
         ).to_be_visible()
         for place in ("a[href", "img[src", "iframe[src"):
             expect(page.locator(f"{place}*='{EVIL}']")).to_have_count(0)
+
+
+def test_a_run_is_submitted_and_its_gate_answered_from_a_shell(server):
+    said = server("submit", RECIPE, "--set", ASK, "--name", "from a shell", "--watch", status=3)
+    run = re.search(r"^id  (\S+)$", said, re.MULTILINE).group(1)
+    (waits,) = json.loads(server("status", "--json"))["waiting"]
+    assert (waits["run"], waits["id"], waits["gate"]) == ("from a shell", run, "reward.eval_accuracy")
+    assert "should be at least 2" in waits["question"]
+    server(*waits["answer"].split()[1:], "--who", "Ann")
+    assert server.ended(run, RUNS_S)["type"] == "COMPLETED"
+    assert "for a person" not in server("status") and "approved by Ann" in server("lineage", "reward")
+    (shown,) = [line for line in server("runs").splitlines() if "gates.0.metric" in line]
+    assert "cached" in shown, "a run that was suspended is one line"
+    assert "gates.0.metric" in (server.home.store / "dashboard.html").read_text()
 
 
 def test_a_schedule_is_paused_and_resumed_on_its_page(server, visitor, expect):

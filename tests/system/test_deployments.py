@@ -121,7 +121,7 @@ def test_a_stage_alone_from_its_form_with_its_pages(server):
     assert set(server.deployments()) >= FLOWS
     run = server.start("align", recipe=RECIPE, settings={"options": {"beta": 0.3}})
     found = server.end(run)
-    assert (found["state_type"], found["name"]) == ("COMPLETED", "tiny align"), server.log(run)
+    assert (found["state_type"], found["name"]) == ("COMPLETED", "tiny align beta=0.3"), server.log(run)
     tasks = {name.split()[0]: (name.endswith(" cached"), state) for name, state in server.tasks(run).items()}
     assert tasks.pop("align") == (False, "Completed")
     assert tasks == dict.fromkeys(("init", "prepare", "sft", "sample", "label", "reference"), (True, "Cached"))
@@ -220,7 +220,7 @@ def test_a_sweep_from_its_form_has_a_run_for_each_member_and_a_table_with_a_pict
     axes = {"methods": ["kto", "dpo"], "own": [f"{tmp_path / 'broken.py'}:one_number"], "options": ["kto.beta=0.2"]}
     run = server.start("sweep", recipe=RECIPE, axes=axes, more=["report=null"])
     found = server.end(run)
-    assert (found["state_type"], found["name"]) == ("COMPLETED", "tiny sweep"), server.log(run)
+    assert (found["state_type"], found["name"]) == ("COMPLETED", "tiny sweep report=null"), server.log(run)
     members = server.ask("/flow_runs/filter", {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}})
     states = {member["name"]: member["state_type"] for member in members}
     assert states == {"kto 0.0001": "COMPLETED", "dpo 0.0001": "COMPLETED", "broken.py:one_number 0.0001": "FAILED"}

@@ -31,6 +31,8 @@ POLL_S = 0.2
 STALE_LOOKS = (
     300  # at a sign of life that does not move, about half a minute; counted, because a machine may have slept
 )
+LOGS = "*/*/side/log.txt"
+"""The logs of shards, below the directory that `launches_of` names."""
 _ALIVE, _ENDED, _KNOWN = "alive", "ended", "known.json"
 
 
@@ -63,7 +65,7 @@ def plan_shards(call: StageCall, spec: dict[str, Any]) -> list[Shard]:
     count = call.sharding.shards
     if count == 1:
         return []
-    launches = Path(spec["work"]) / "shards"
+    launches = launches_of(Path(spec["work"]))
     shutil.rmtree(launches, ignore_errors=True)
     place = launches / uuid.uuid4().hex[:12]
     place.mkdir(mode=0o700, parents=True)
@@ -82,6 +84,16 @@ def plan_shards(call: StageCall, spec: dict[str, Any]) -> list[Shard]:
         )
         for number in range(count)
     ]
+
+
+def launches_of(work: Path) -> Path:
+    """Where the shards of a stage have their files, in the work area of its key."""
+    return work / "shards"
+
+
+def number_of(log: Path) -> int:
+    """The number of the shard that writes a log, from 1."""
+    return int(log.parents[1].name.partition("-")[0]) + 1
 
 
 def fill_shard(shard: Shard) -> dict[str, Any]:

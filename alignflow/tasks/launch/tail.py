@@ -1,10 +1,11 @@
-"""Follows the log of a stage while it runs."""
+"""Follows the log of a stage while it runs, and those of its shards."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -65,3 +66,34 @@ class Tail:
         text = line.decode(errors="replace").rstrip().rpartition("\r")[2]
         if text:
             self._hear(text[:LONGEST_LINE])
+
+
+class Tails:
+    """Hands on the lines of all files that come to match a pattern below a directory, each with its file, until it is closed.
+
+    Files that match already are those of an earlier run, and stay unread.
+    """
+
+    def __init__(self, directory: Path, pattern: str, hear: Callable[[Path, str], None]):
+        self._directory, self._pattern, self._hear = directory, pattern, hear
+        self._earlier = set(directory.glob(pattern))
+        self._tails: dict[Path, Tail] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="tails", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Hand on what is left of each file, and end."""
+        self._ended.set()
+        self._thread.join()
+        for tail in self._tails.values():
+            tail.close()
+
+    def _follow(self) -> None:
+        while not self._ended.wait(POLL_S):
+            self._look()
+        self._look()
+
+    def _look(self) -> None:
+        for path in sorted(set(self._directory.glob(self._pattern)) - self._earlier - self._tails.keys()):
+            self._tails[path] = Tail(path, partial(self._hear, path))

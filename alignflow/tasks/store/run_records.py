@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from alignflow.data.artifacts import ArtifactRef
+from alignflow.data.configs.gates import GateConfig
 from alignflow.data.errors import AlignflowError, ApprovalNeededError, GateStoppedError
+from alignflow.data.gates import GateRecord, finding
 from alignflow.data.report.figures import Figures, figures_of
 from alignflow.data.seals import sealed, unsealed
 from alignflow.tasks.store.integrity import tell, write_synced
@@ -28,10 +30,9 @@ if TYPE_CHECKING:
     from alignflow.tasks.store.artifact_store import ArtifactStore
 
 PATTERN = "run-*.json"
-RUNNING, KILLED, DONE, CACHED = "running", "killed", "done", "cached"
+RUNNING, KILLED, DONE, CACHED, WAITS = "running", "killed", "done", "cached", "waits"
 FINISHED = (DONE, CACHED)
 """States of runs that came to their end, or to that which a gate set."""
-_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
@@ -57,6 +58,22 @@ class Asked(BaseModel):
     smoke: bool = False
 
 
+class Question(BaseModel):
+    """What a run asks a person at a gate.
+
+    Attributes:
+        gate: Label of the gate.
+        key: Key of the artifact that the gate measured.
+        text: What was measured, what it should be, and why.
+        suspended: Whether a server starts the run again once a person has answered; a run in a terminal has ended.
+    """
+
+    gate: str
+    key: str
+    text: str
+    suspended: bool = False
+
+
 class RunRecord(BaseModel):
     """One run.
 
@@ -71,6 +88,8 @@ class RunRecord(BaseModel):
         ran: The steps that it made.
         figures: What came of it.
         process: The lock that its process holds as long as it lives.
+        flow_run: Id of Prefect's flow run; empty outside one. A run that a gate suspended has the same id when it goes on.
+        question: What the run asks a person; None where it asks nothing, or has its answer.
     """
 
     id: str
@@ -83,6 +102,8 @@ class RunRecord(BaseModel):
     ran: list[str] = Field(default_factory=list)
     figures: Figures = Field(default_factory=Figures)
     process: str = ""
+    flow_run: str = ""
+    question: Question | None = None
 
 
 @dataclass
@@ -100,17 +121,23 @@ class Recording:
             self.record.ran.append(name)
             self.write()
 
-    def asking(self, ask: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    def asking(
+        self, ask: Callable[[GateConfig, GateRecord], _Result | None]
+    ) -> Callable[[GateConfig, GateRecord], _Result | None]:
         """`ask`, so that a run which ends inside of it is known to wait for a person, unless an ordinary error ended it."""
 
-        def asks(*arguments: _Arguments.args, **more: _Arguments.kwargs) -> _Result:
+        def asks(gate: GateConfig, measured: GateRecord) -> _Result | None:
+            text = finding(gate, measured.value) + (f" ({gate.why})" if gate.why else "")
+            self.record.question = Question(gate=gate.label, key=measured.key, text=text)
             self._asks = True
             try:
-                answer = ask(*arguments, **more)
+                answer = ask(gate, measured)
             except Exception:  # Prefect's own end of a process that waits is none
                 self._asks = False
                 raise
             self._asks = False
+            if answer is not None:
+                self.record.question = None
             return answer
 
         return asks
@@ -118,6 +145,10 @@ class Recording:
     def end(self, error: BaseException | None, seconds: float) -> None:
         """The run ended, by an error or without."""
         self.record.state = self._state(error)
+        if self.record.state != WAITS:
+            self.record.question = None
+        elif self.record.question:
+            self.record.question.suspended = self._asks
         self.record.error = _line(error) if isinstance(error, Exception) else ""
         self.record.seconds = round(seconds, 2)
         self.write()
@@ -136,24 +167,25 @@ class Recording:
         if error is None:
             return DONE if self.record.ran else CACHED
         if self._asks or isinstance(error, ApprovalNeededError):
-            return "waits"
+            return WAITS
         if isinstance(error, GateStoppedError):
             return "stopped"
         return "failed" if isinstance(error, Exception) else "interrupted"
 
 
 @contextlib.contextmanager
-def recording(store: ArtifactStore, asked: Asked, pins: Pins) -> Iterator[Recording]:
+def recording(store: ArtifactStore, asked: Asked, pins: Pins, flow_run: str = "") -> Iterator[Recording]:
     """Record the run that goes on in this block.
 
     Args:
         store: Where.
         asked: What was asked for.
         pins: What the run uses; its lock tells others that this process lives.
+        flow_run: Id of Prefect's flow run; empty outside one.
     """
     began = datetime.now(UTC).isoformat(timespec="milliseconds")
     name = f"run-{time.time_ns():020d}-{secrets.token_hex(4)}"
-    kept = Recording(store, RunRecord(id=name, asked=asked, began=began, process=pins.lock))
+    kept = Recording(store, RunRecord(id=name, asked=asked, began=began, process=pins.lock, flow_run=flow_run))
     started = time.monotonic()
     pins.add(f"{RUNS}{name}.json")
     kept.write()

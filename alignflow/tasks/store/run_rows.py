@@ -42,6 +42,7 @@ class RunRow(BaseModel):
         error: What stopped it.
         recipe: The recipe's file.
         steps: Step -> key.
+        flow_run: The id of Prefect's flow run; a run that a gate suspended has a row for each time it was started, with one id.
     """
 
     name: str | None
@@ -61,6 +62,7 @@ class RunRow(BaseModel):
     error: str | None
     recipe: str | None
     steps: dict[str, str]
+    flow_run: str | None = None
 
 
 def run_rows(store: ArtifactStore) -> list[RunRow]:
@@ -109,6 +111,7 @@ def _row(run: RunRecord, size: int | None, settings: dict[str, Any] | None) -> R
         error=run.error or None,
         recipe=asked.file or None if asked else None,
         steps=run.steps,
+        flow_run=run.flow_run or None,
         **run.figures.model_dump(exclude={"method", "judge"}),
     )
 

@@ -21,7 +21,17 @@ from alignflow.tasks.launch.call import Sharding, StageCall
 from alignflow.tasks.launch.child import listening
 from alignflow.tasks.launch.runtime import resolve_runtime, sharding
 from alignflow.tasks.launch.shard_task import task_runner
-from alignflow.tasks.launch.shards import end, fill_shard, placed, plan_shards, progress_of, with_costs
+from alignflow.tasks.launch.shards import (
+    LOGS,
+    end,
+    fill_shard,
+    launches_of,
+    number_of,
+    placed,
+    plan_shards,
+    progress_of,
+    with_costs,
+)
 from alignflow.tasks.launch.stage import make_spec, run_stage
 from alignflow.tasks.launch.stage_task import run_as_task
 
@@ -315,3 +325,10 @@ def test_a_missing_extra_is_an_error_that_says_what_to_install(monkeypatch):
         task_runner(Sharding(shards=2, task_runner="dask")),
     ):
         pass
+
+
+def test_the_log_of_a_shard_is_found_by_its_pattern_and_has_its_number(tmp_path):
+    log = launches_of(tmp_path) / "a1b2" / "3-c4d5" / "side" / "log.txt"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    assert list(launches_of(tmp_path).glob(LOGS)) == [log] and number_of(log) == 4

@@ -3,7 +3,7 @@
 import time
 
 from alignflow.tasks.launch import tail
-from alignflow.tasks.launch.tail import Tail
+from alignflow.tasks.launch.tail import Tail, Tails
 
 
 def heard_until(lines, count, seconds=10):
@@ -42,3 +42,25 @@ def test_of_a_line_that_was_drawn_over_only_the_last_is_heard(tmp_path):
     lines = []
     Tail(tmp_path / "log.txt", lines.append).close()
     assert lines == ["100%", "x" * tail.LONGEST_LINE]
+
+
+def test_all_files_that_appear_are_heard_with_their_lines_and_earlier_ones_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(tail, "POLL_S", 0.02)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "log.txt").write_text("an earlier run\n")
+    lines = []
+    followed = Tails(tmp_path, "*/log.txt", lambda path, line: lines.append((path.parent.name, line)))
+    for name in ("0-a", "1-b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.txt").write_text(f"hello from {name}\n")
+    assert sorted(heard_until(lines, 2)) == [("0-a", "hello from 0-a"), ("1-b", "hello from 1-b")]
+    (tmp_path / "2-c").mkdir()
+    (tmp_path / "2-c" / "log.txt").write_text("last words")
+    followed.close()
+    assert lines[2:] == [("2-c", "last words")]
+
+
+def test_a_folder_that_never_comes_is_silence(tmp_path):
+    lines = []
+    Tails(tmp_path / "nothing", "*/log.txt", lambda *line: lines.append(line)).close()
+    assert lines == []

@@ -7,13 +7,28 @@ import signal
 import pytest
 
 from alignflow.data.artifacts import ArtifactRef
+from alignflow.data.configs.gates import GateConfig
 from alignflow.data.errors import ApprovalNeededError, GateStoppedError, StageError
+from alignflow.data.gates import GateRecord
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import Pins, using
 from alignflow.tasks.store.run_records import PATTERN, Asked, read_run, recording, records
 
 ASKED = Asked(name="mine", recipe={"seed": 1}, file="mine.yaml", settings={"seed": 1})
 REF = ArtifactRef(kind="checkpoint", key="sft-1", digest="d")
+GATE = GateConfig(stage="sft", metric="eval_loss", maximum=1, action="ask", why="more is noise")
+MEASURED = GateRecord(
+    gate="sft.eval_loss",
+    stage="sft",
+    metric="eval_loss",
+    key="sft-1",
+    digest="d",
+    value=2.5,
+    minimum=None,
+    maximum=1,
+    action="ask",
+    verdict="asked",
+)
 
 
 def run(store, error=None, ran=True):
@@ -59,23 +74,40 @@ def test_a_run_that_ends_while_a_person_is_asked_waits(store):
     class Suspended(BaseException):
         pass
 
-    def ask():
+    def ask(gate, measured):
         raise Suspended
 
     with pytest.raises(Suspended), using(store) as pins, recording(store, ASKED, pins) as record:
-        record.asking(ask)()
-    assert next(records(store)).state == "waits"
+        record.asking(ask)(GATE, MEASURED)
+    found = next(records(store))
+    assert found.state == "waits" and found.question.suspended and found.question.gate == "sft.eval_loss"
+    assert found.question.text == "eval_loss of sft is 2.5, and should be at most 1 (more is noise)"
+
+
+def test_a_run_that_nobody_could_be_asked_in_waits_with_its_question_and_is_not_suspended(store):
+    with pytest.raises(ApprovalNeededError), using(store) as pins, recording(store, ASKED, pins, "f-1") as record:
+        assert record.asking(lambda gate, measured: None)(GATE, MEASURED) is None
+        raise ApprovalNeededError("look")
+    found = next(records(store))
+    assert found.flow_run == "f-1" and found.question.key == "sft-1" and not found.question.suspended
+
+
+def test_a_question_that_was_answered_is_none_any_more(store):
+    with using(store) as pins, recording(store, ASKED, pins) as record:
+        assert record.asking(lambda gate, measured: (True, "Ann", ""))(GATE, MEASURED)[0]
+        assert record.record.question is None
+    assert next(records(store)).state == "cached"
 
 
 @pytest.mark.parametrize(
     ("error", "state"), [(ConnectionError("no server"), "failed"), (GateStoppedError("a person said no"), "stopped")]
 )
 def test_a_run_that_an_ordinary_error_ends_while_a_person_is_asked_does_not_wait(store, error, state):
-    def ask():
+    def ask(gate, measured):
         raise error
 
     with pytest.raises(type(error)), using(store) as pins, recording(store, ASKED, pins) as record:
-        record.asking(ask)()
+        record.asking(ask)(GATE, MEASURED)
     assert next(records(store)).state == state
 
 

@@ -1,0 +1,45 @@
+"""What flow runs are called: the recipe, the flow, and the settings that differ from the recipe's file. No Prefect, no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from alignflow.data.configs.places import by_place
+from alignflow.flows.forms import as_yaml
+
+MOST_NAMED = 3
+LONGEST_VALUE = 24
+GENERATED = re.compile(r"[a-z]+-[a-z]+")
+"""The shape of the names that Prefect makes up: `shy-seal`."""
+
+
+def run_title(recipe: str, flow: str, settings: Iterable[tuple[str, Any]]) -> str:
+    """The name of a run: `quickstart align beta=0.3`; `settings` are places of the recipe and their values."""
+    return " ".join([recipe, flow, *changes(flow, settings)])
+
+
+def changes(flow: str, settings: Iterable[tuple[str, Any]]) -> list[str]:
+    """What a run changes, in short: places without the flow's own section and without `options`; after some of them, how many more there are."""
+    found: dict[str, Any] = {}
+    for place, value in settings:
+        found |= by_place({place: value}) if isinstance(value, Mapping) else {place: value}
+    named = [f"{_short(place, flow)}={_value(value)}" for place, value in found.items()]
+    more = len(named) - MOST_NAMED
+    return [*named[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
+
+
+def is_generated(name: str) -> bool:
+    """Whether Prefect made a name up; it cannot be told from one that a person typed in the same shape."""
+    return GENERATED.fullmatch(name) is not None
+
+
+def _short(place: str, flow: str) -> str:
+    parts = [part for part in place.removeprefix(f"{flow}.").split(".") if part != "options"]
+    return ".".join(parts) or place
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else as_yaml(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."

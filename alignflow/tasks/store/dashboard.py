@@ -1,0 +1,165 @@
+"""Writes the dashboard of a store, and the list of its runs that Prefect's page shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from alignflow.data.errors import AlignflowError, UserError
+from alignflow.data.report.markdown import escaped, table
+from alignflow.data.step_names import base_of, matching
+from alignflow.tasks.store.folded_runs import ShownRun, folded
+from alignflow.tasks.store.integrity import write_synced
+from alignflow.tasks.store.run_cells import (
+    DASH,
+    name_text,
+    number_text,
+    seconds_text,
+    settings_text,
+    size_text,
+    win_rate_text,
+)
+from alignflow.tasks.store.run_rows import RunRow, run_rows
+
+if TYPE_CHECKING:
+    from alignflow.tasks.store.artifact_store import ArtifactStore
+
+FILE = "dashboard.html"
+"""Name of the page in the store."""
+ARTIFACT_KEY = "runs-of-the-store"
+"""Key of the list of runs on Prefect's page."""
+RUNS_OF_THE_STORE = "all runs of the store, also those without a server"
+MOST_LISTED = 50
+COLUMNS = {
+    "run": "name",
+    "date (UTC)": "date",
+    "state": "state",
+    "method": "method",
+    "changed settings": "settings",
+    "win rate": "win_rate",
+    "KL": "kl",
+    "reward acc.": "reward_accuracy",
+    "seconds": "seconds",
+}
+"""Headings of the list on Prefect's page, and the cells below them."""
+
+
+def write_dashboard(store: ArtifactStore, path: Path | None = None) -> Path:
+    """Write the page to a file, that in the store if none is given; returns the file.
+
+    Raises:
+        UserError: the file cannot be written there.
+    """
+    file = (path or store.root / FILE).absolute()
+    try:
+        write_synced(file, dashboard(store, file.parent))
+    except OSError as error:
+        raise UserError(
+            f"the page cannot be written ({error.strerror or error})",
+            where=str(file),
+            do="give a file in a folder that exists and that you may write",
+        ) from None
+    return file
+
+
+def dashboard(store: ArtifactStore, folder: Path) -> str:
+    """The page as HTML, with links that work from a file in `folder`."""
+    from alignflow.data.report.dashboard import dashboard_page  # with the template engine, which a listing is spared
+
+    lines = folded(run_rows(store))
+    cells = [_cells(line, store, folder) for line in lines]
+    written = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")[:16]
+    return dashboard_page(
+        str(store.root), written, cells, _newest(lines, cells, store), sum(line.cached for line in lines)
+    )
+
+
+def runs_markdown(store: ArtifactStore) -> str:
+    """The newest runs as Markdown, those without a server included, for Prefect's page."""
+    lines = folded(run_rows(store))
+    cells = [_cells(line, store, store.root) for line in lines[:MOST_LISTED]]
+    rows = [[escaped(cell[name] or DASH) for name in COLUMNS.values()] for cell in cells]
+    left = len(lines) - len(cells)
+    return "\n\n".join(
+        [
+            "# Runs of the store",
+            f"All runs, also those that were made without this server. Store `{_code(store.root)}`.",
+            f"The dashboard, with a leaderboard and links to reports, is the file `{_code(store.root / FILE)}`: open it in a browser on that machine.",
+            table(list(COLUMNS), rows) if rows else "There are no runs yet.",
+            *([f"{left} older runs are not listed here: `alignflow runs` shows them."] if left > 0 else []),
+        ]
+    )
+
+
+def _code(path: Path) -> str:
+    return str(path).replace("`", "'").replace("\n", " ")
+
+
+def _cells(line: ShownRun, store: ArtifactStore, folder: Path) -> dict[str, Any]:
+    row = line.row
+    return {
+        "recipe": row.name or DASH,
+        "name": name_text(row.name, line.cached),
+        "date": row.date[:16].replace("T", " "),
+        "state": row.state,
+        "method": row.method or DASH,
+        "settings": settings_text(row.settings, row.smoke),
+        "win_rate": win_rate_text(row.win_rate, row.win_rate_low, row.win_rate_high),
+        "kl": number_text(row.kl),
+        "reward_accuracy": number_text(row.reward_accuracy),
+        "seconds": seconds_text(row.seconds),
+        "size": DASH if row.size is None else size_text(row.size),
+        "error": row.error or "",
+        "report": _link(_report_of(row, store), store.root, folder),
+        "judge": row.judge or "",
+        "smoke": row.smoke,
+        "evaluated": next((row.steps[name] for name in reversed(matching(row.steps, "evaluate"))), ""),
+        "rate": row.win_rate,
+        "low": row.win_rate_low,
+        "high": row.win_rate_high,
+    }
+
+
+def _report_of(row: RunRow, store: ArtifactStore) -> Path | None:
+    """The report's page of a run; None where it has none, or it is no longer in the store."""
+    key = row.steps.get("report")
+    page = store.directory(key) / "side" / "report.html" if key else None
+    return page if page and page.is_file() else None
+
+
+def _link(page: Path | None, root: Path, folder: Path) -> str:
+    """The address of a page from a file in `folder`: relative inside the store, so that the store can move, and absolute elsewhere."""
+    if page is None:
+        return ""
+    if folder.resolve().is_relative_to(root.resolve()):
+        return quote(os.path.relpath(page.resolve(), folder.resolve()))
+    return page.resolve().as_uri()
+
+
+def _newest(lines: Sequence[ShownRun], cells: Sequence[dict[str, Any]], store: ArtifactStore) -> dict[str, Any] | None:
+    """The newest run with a report that is no run in small, and what its report says first; None where there is none."""
+    for line, cell in zip(lines, cells, strict=True):
+        if cell["report"] and not cell["smoke"]:
+            found, problem = [], ""
+            try:
+                found = list(_headline(line.row, store))
+            except AlignflowError as error:
+                problem = f"The headline of this report cannot be read: {error.what}."
+            return {**cell, "headline": found, "problem": problem}
+    return None
+
+
+def _headline(row: RunRow, store: ArtifactStore) -> Iterator[str]:
+    from alignflow.data.report.body import FinishedStep
+    from alignflow.data.report.headline import headline
+
+    last = {
+        base_of(name): FinishedStep(name, store.directory(key) / "payload")
+        for name, key in row.steps.items()
+        if store.directory(key).is_dir()
+    }
+    yield from headline(last, last["evaluate"].statistics if "evaluate" in last else None)
