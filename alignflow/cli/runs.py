@@ -24,8 +24,8 @@ from alignflow.tasks.store.dashboard import write_dashboard
 from alignflow.tasks.store.folded_runs import ShownRun, folded
 from alignflow.tasks.store.run_cells import (
     DASH,
+    formatted,
     name_text,
-    number_text,
     seconds_text,
     settings_text,
     size_text,
@@ -186,8 +186,8 @@ def _below(line: ShownRun) -> str:
 def _figures(row: RunRow) -> tuple[str, ...]:
     return (
         win_rate_text(row.win_rate, row.win_rate_low, row.win_rate_high),
-        number_text(row.kl),
-        number_text(row.reward_accuracy),
+        formatted(row.kl),
+        formatted(row.reward_accuracy),
         seconds_text(row.seconds),
         DASH if row.size is None else size_text(row.size),
     )

@@ -16,8 +16,8 @@ from alignflow.tasks.store.folded_runs import ShownRun, folded
 from alignflow.tasks.store.integrity import write_synced
 from alignflow.tasks.store.run_cells import (
     DASH,
+    formatted,
     name_text,
-    number_text,
     seconds_text,
     settings_text,
     size_text,
@@ -109,8 +109,8 @@ def _cells(line: ShownRun, store: ArtifactStore, folder: Path) -> dict[str, Any]
         "method": row.method or DASH,
         "settings": settings_text(row.settings, row.smoke),
         "win_rate": win_rate_text(row.win_rate, row.win_rate_low, row.win_rate_high),
-        "kl": number_text(row.kl),
-        "reward_accuracy": number_text(row.reward_accuracy),
+        "kl": formatted(row.kl),
+        "reward_accuracy": formatted(row.reward_accuracy),
         "seconds": seconds_text(row.seconds),
         "size": DASH if row.size is None else size_text(row.size),
         "error": row.error or "",

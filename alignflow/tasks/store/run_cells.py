@@ -37,14 +37,14 @@ def win_rate_text(rate: float | None, low: float | None, high: float | None) -> 
     return f"{rate:.0%}" if low is None or high is None else f"{rate:.0%} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
-def number_text(value: float | None, shape: str = ".2f") -> str:
+def formatted(value: float | None, shape: str = ".2f") -> str:
     """A figure in a format, or a dash."""
     return DASH if value is None else format(value, shape)
 
 
 def seconds_text(seconds: float | None) -> str:
     """Seconds without decimals from ten on."""
-    return number_text(seconds, ",.0f" if (seconds or 0) >= 10 else ".1f")
+    return formatted(seconds, ",.0f" if (seconds or 0) >= 10 else ".1f")
 
 
 def name_text(name: str | None, cached: int = 0) -> str:
