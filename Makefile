@@ -17,7 +17,7 @@ export DO_NOT_TRACK = 1
 # Threads that spin take the core from the other process.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: run test test-system test-long check fmt docs bench setup vllm clean
+.PHONY: run test test-system test-long check fmt tables docs bench setup vllm clean
 
 run: setup
 	$(BIN)/alignflow run recipes/quickstart.yaml
@@ -41,7 +41,7 @@ fmt: setup
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-docs: setup
+tables: setup
 	$(BIN)/python docs/make_tables.py
 	$(BIN)/python docs/make_scale.py
 	$(BIN)/python docs/make_cases.py

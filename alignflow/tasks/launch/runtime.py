@@ -16,7 +16,7 @@ from alignflow.tasks.launch.call import Sharding
 from alignflow.tasks.launch.precision import auto_precision
 
 MOST_THREADS = 8
-MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # measured on a CPU: docs/benchmarks.md
+MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # measured on a CPU: docs/measurements/benchmarks.md
 
 
 def has_cuda() -> bool:
