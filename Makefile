@@ -35,6 +35,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m codespell_lib README.md CONTRIBUTING.md CHANGELOG.md docs alignflow recipes
 	$(BIN)/python -m alignflow.tasks.keys.versions
 
 fmt: setup
