@@ -47,6 +47,14 @@ tables: setup
 	$(BIN)/python docs/make_scale.py
 	$(BIN)/python docs/make_cases.py
 
+# The site stands in build/site. mkdocs is in no other environment, and no test needs it.
+docs: tables $(VENV)/.docs-installed
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/pip install $(PIP_OPTIONS) -e ".[docs]"
+	touch $@
+
 bench: setup
 	$(BIN)/python benchmarks/no_change.py
 
