@@ -5,6 +5,9 @@ import re
 import pytest
 import yaml
 
+FILE = re.compile(
+    r"`((?:tests|alignflow|benchmarks|docs|recipes|examples|flows|tasks|models|data|server|cli)/[\w./-]*\w\.\w+)`"
+)
 LINK = re.compile(r"\]\(([^)#\s]+)")
 MOST_WORDS = {
     "README.md": 1000,
@@ -56,6 +59,23 @@ def test_the_site_asks_nobody_for_anything(repository):
     assert site["theme"]["font"] is False and site["plugins"] == ["search"]
     assert not {"extra", "extra_css", "extra_javascript", "repo_url"} & set(site)
     assert "http" not in (repository / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def missing_files(text, repository):
+    """Files of the repository or of the package that a text names and that are not there; NAME stands for the reader's own."""
+    named = [name for name in FILE.findall(text) if "NAME" not in name]
+    return [name for name in named if not ((repository / name).exists() or (repository / "alignflow" / name).exists())]
+
+
+def test_every_file_that_a_page_names_is_there(repository, pages):
+    texts = [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs" / page for page in pages)]
+    found = {str(path): missing_files(path.read_text(encoding="utf-8"), repository) for path in texts}
+    assert not {path: names for path, names in found.items() if names}
+
+
+def test_a_file_that_is_not_there_is_found(repository):
+    text = "See `tests/docs/test_pages.py`, `data/gates.py`, `data/NAME.py` and `tests/nowhere.py`."
+    assert missing_files(text, repository) == ["tests/nowhere.py"]
 
 
 def leaves(entry):
