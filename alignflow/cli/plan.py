@@ -34,18 +34,18 @@ def plan(
     recipe: RecipePath,
     settings: Settings = None,
     smoke: Smoke = False,
-    estimate: Annotated[bool, typer.Option(help="Memory, disk and time of each stage.")] = True,
+    estimate: Annotated[bool, typer.Option(help="Estimate memory, disk and time of each stage.")] = True,
     gpu_memory: Annotated[
         float | None,
         typer.Option(
             metavar="GIB",
             min=1,
             max=10_000,
-            help="Plan for another machine: one GPU with this much memory for each process; its other limits are not known.",
+            help="Plan for a machine that has a GPU with this much memory for each process. Its other limits count as unknown.",
         ),
     ] = None,
 ) -> None:
-    """What a run would do: run, cached, after another stage, or blocked; why; and what it would need."""
+    """Show what a run would do with each stage (run, cached, after another stage, or blocked), why, and what the stage would need."""
     loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
     machine = Machine(gpus=(int(gpu_memory * GIB),) * loaded.engine.processes) if gpu_memory else None
     gpus = len(machine.gpus) if machine else None

@@ -63,9 +63,9 @@ def list_runs(
         str,
         typer.Option(metavar="COLUMN", help=f"{', '.join(SORTS)}: words from A to Z, figures from the largest down."),
     ] = "date",
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON; null: not measured.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON; null means not measured.")] = False,
 ) -> None:
-    """All runs of the store, newest first: what was changed in the recipe, win rate, KL, reward model, seconds and size."""
+    """Show all runs of the store, newest first: what was changed in the recipe, win rate, KL, reward model, seconds and size."""
     if sort not in SORTS:
         raise UserError(f"no column {sort!r}", where="--sort", do=suggest(sort, SORTS))
     store = ArtifactStore(for_reading=True)
