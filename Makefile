@@ -17,7 +17,7 @@ export DO_NOT_TRACK = 1
 # Threads that spin take the core from the other process.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: run test test-system test-long check fmt docs bench setup vllm clean
+.PHONY: run test test-system test-long check fmt tables docs bench setup vllm clean
 
 run: setup
 	$(BIN)/alignflow run recipes/quickstart.yaml
@@ -35,16 +35,25 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m codespell_lib README.md CONTRIBUTING.md CHANGELOG.md docs alignflow recipes
 	$(BIN)/python -m alignflow.tasks.keys.versions
 
 fmt: setup
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-docs: setup
+tables: setup
 	$(BIN)/python docs/make_tables.py
 	$(BIN)/python docs/make_scale.py
 	$(BIN)/python docs/make_cases.py
+
+# The site stands in build/site. mkdocs is in no other environment, and no test needs it.
+docs: tables $(VENV)/.docs-installed
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/pip install $(PIP_OPTIONS) -e ".[docs]"
+	touch $@
 
 bench: setup
 	$(BIN)/python benchmarks/no_change.py

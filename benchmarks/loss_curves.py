@@ -1,6 +1,6 @@
 """Losses of each optimizer step beside TRL's: same weights, token ids, order of rows and hyper-parameters.
 
-    python benchmarks/loss_curves.py --model DIR --demonstrations FILE --preferences FILE [--write docs/benchmarks.md]
+    python benchmarks/loss_curves.py --model DIR --demonstrations FILE --preferences FILE [--write docs/measurements/benchmarks.md]
 
 DIR and the files are those of training.py, which also says how TRL gets an environment. Both sides take the rows in the order of our
 seed. For each method the table has the largest relative difference of the loss and of the gradient's norm over the steps, beside TRL as

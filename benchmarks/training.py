@@ -1,6 +1,6 @@
 """Training speed and memory beside TRL: same model, rows, precision and threads, ours and theirs in turn in one run.
 
-    python benchmarks/training.py --model DIR --demonstrations FILE --preferences FILE [--quick] [--write docs/benchmarks.md]
+    python benchmarks/training.py --model DIR --demonstrations FILE --preferences FILE [--quick] [--write docs/measurements/benchmarks.md]
 
 DIR is a Hugging Face directory; the files are Parquet tables with TRL's columns (prompt, completion; prompt, chosen,
 rejected; text). TRL gets an environment of its own in a temporary folder, with this one's version of torch, unless

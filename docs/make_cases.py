@@ -1,4 +1,4 @@
-"""Writes docs/cases.md: what the files of tests/cases become, and what `init` says of chat templates. Imports no torch of its own.
+"""Writes docs/measurements/cases.md: what the files of tests/cases become, and what `init` says of chat templates. Imports no torch of its own.
 
 `python docs/make_cases.py` writes it; `--check` writes nothing and exits 1 where it is out of date.
 """
@@ -28,7 +28,7 @@ DIRECTORY = Path(__file__).parent
 ROOT = DIRECTORY.parent
 CASES = "tests/cases"
 TWO_LICENCES = f"{CASES}/two_licences"
-PAGE = "cases.md"
+PAGE = "measurements/cases.md"
 LONGEST = 140
 """Characters of a row or of a refusal that a cell shows."""
 SIDES = ("chosen", "rejected", "completion")
@@ -187,11 +187,11 @@ FILES = (
 SECTIONS = {"Conversations": CONVERSATIONS, "Values and columns": VALUES, "Files": FILES}
 
 INTRODUCTION = f"""\
-<!-- Written by docs/make_cases.py: do not edit, run `make docs`. -->
+<!-- Written by docs/make_cases.py: do not edit, run `make tables`. -->
 # Inputs that came out wrong
 
 Each line is one kind of data that was once read wrong, or refused for no good reason. The files are in `{CASES}`, a few made-up rows
-each, and the command of a line shows what they become now; [inspect.md](inspect.md) says how to read it. The column `now` is written by
+each, and the command of a line shows what they become now; [data.md](../data.md) says how to read it. The column `now` is written by
 the same functions: the format, how many rows are kept, how many are dropped for which reason, warnings, and the first row that is kept.
 `weight 0` marks a turn that is not trained on. A long row is cut.
 

@@ -1,4 +1,4 @@
-"""Writes docs/scale.md from the functions that `alignflow plan` estimates with. Imports no torch.
+"""Writes docs/measurements/scale.md from the functions that `alignflow plan` estimates with. Imports no torch.
 
 `python docs/make_scale.py` writes it; `--check` writes nothing and exits 1 where it is out of date.
 """
@@ -16,7 +16,7 @@ from alignflow.data.estimate.shapes import ModelShape
 from alignflow.flows.capacity import TOLERANCE
 
 DIRECTORY = Path(__file__).parent
-PAGE = "scale.md"
+PAGE = "measurements/scale.md"
 CARD = 79  # GiB that a GPU of 80 GB has
 TOKENS = 8192
 RANK = 16
@@ -49,7 +49,7 @@ COLUMNS: Sequence[tuple[str, int, str]] = (
 )
 
 INTRODUCTION = f"""\
-<!-- Written by docs/make_scale.py: do not edit, run `make docs`. -->
+<!-- Written by docs/make_scale.py: do not edit, run `make tables`. -->
 # Memory from 1B to 70B
 
 GiB on one GPU at the largest moment of a training, by arithmetic. In brackets, where something is offloaded: GiB of the machine's

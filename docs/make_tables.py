@@ -25,7 +25,7 @@ from alignflow.models.judges.principles import PRINCIPLES
 from alignflow.tasks.launch.runtime import key_components
 
 DIRECTORY = Path(__file__).parent
-NOTE = "<!-- Written by docs/make_tables.py: do not edit, run `make docs`. -->"
+NOTE = "<!-- Written by docs/make_tables.py: do not edit, run `make tables`. -->"
 NAMES: Mapping[Any, str] = {
     bool: "true or false",
     int: "integer",

@@ -22,7 +22,7 @@ def main(
     """Write the pages of a script, or check them; returns the exit status.
 
     Args:
-        pages: File name -> what makes its text.
+        pages: Path below the directory -> what makes its text.
         description: Of the script, for `--help`.
         arguments: Of the command line.
         directory: Where the pages are.
@@ -32,8 +32,9 @@ def main(
     if parser.parse_args(arguments).check:
         stale = out_of_date(pages, directory)
         for name in stale:
-            print(f"docs/{name} is out of date: run `make docs`")
+            print(f"docs/{name} is out of date: run `make tables`")
         return 1 if stale else 0
     for name, page in pages.items():
+        (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text(page(), encoding="utf-8")
     return 0

@@ -53,31 +53,33 @@ def annotate(  # noqa: PLR0913 (an option of the command each)
         ),
     ] = "",
     format_name: Annotated[str, typer.Option("--format", metavar="NAME", help="Format of the data.")] = "auto",
-    annotator: Annotated[str, typer.Option(metavar="NAME", help="Who labels; each has an order of their own.")] = "me",
+    annotator: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the annotator. Each annotator sees the pairs in another order.")
+    ] = "me",
     max_pairs: Annotated[int | None, typer.Option(min=1, help="At most this many pairs, chosen by hash.")] = None,
     pairs_per_prompt: Annotated[int, typer.Option(min=1, help="Pairs of each prompt, chosen by hash.")] = 1,
     overlap: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Share of the pairs that every annotator labels; the others are for one of them each."
+            min=0, max=1, help="Share of the pairs that every annotator labels. Each other pair goes to one annotator."
         ),
     ] = 1.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine alone; 0: a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 0,
     export: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the labels as a .jsonl file, and end.")
+        Path | None, typer.Option(metavar="FILE", help="Write the labels to a .jsonl file, then end.")
     ] = None,
-    report: Annotated[bool, typer.Option("--report", help="Show how far annotators agree, and end.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Show how far annotators agree, then end.")] = False,
     with_: Annotated[
         list[str] | None,
         typer.Option(
             "--with",
             metavar="LABELS",
-            help="Further labels to compare with: a file, or the key of a labelled data set.",
+            help="More labels to compare with: a file, or the key of a labelled data set.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Label pairs on a local page: blind, in random order, with the keyboard; it goes on where it was left."""
+    """Label pairs on a local page: blind, in random order, with the keyboard. The next call goes on where you stopped."""
     console = Console()
     if report or as_json:
         show_report(directory, with_ or [], as_json, console)

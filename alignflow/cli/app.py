@@ -84,10 +84,10 @@ def _version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version, then end.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; any command takes it, anywhere.")
+        bool, typer.Option("--debug", help="Show the traceback of an error. Every command takes this option.")
     ] = False,
 ) -> None:
     """A pipeline for RLHF and RLAIF: from raw data to an aligned and evaluated model, every stage cached."""

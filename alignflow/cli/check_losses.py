@@ -18,13 +18,14 @@ def register(app: typer.Typer) -> None:
 
 def check_losses(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="JSON of cases: inputs, arguments, wanted outputs and gradients.")
+        Path,
+        typer.Argument(metavar="FILE", help="JSON file of cases: inputs, arguments, expected outputs and gradients."),
     ],
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 also where a case asks for what is not here.")
+        bool, typer.Option("--strict", help="Exit with 1 also if a case needs something that is not available.")
     ] = False,
 ) -> None:
-    """Run fixed cases through the loss functions, in fp64; exits 1 on a miss."""
+    """Run fixed cases through the loss functions in fp64. Exits with 1 if a case differs."""
     from alignflow.models.loss_cases import check_file  # torch, which other commands do without
 
     counts: Counter[str] = Counter()

@@ -26,10 +26,12 @@ def register(app: typer.Typer) -> None:
 def compare_runs(
     first: Run,
     second: Run,
-    samples: Annotated[int, typer.Option(min=0, max=100, metavar="N", help="Answers side by side, at most.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+    samples: Annotated[
+        int, typer.Option(min=0, max=100, metavar="N", help="Show at most this many answers side by side.")
+    ] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """What differs between two runs: settings, data, metrics, and answers to the same prompts."""
+    """Show what differs between two runs: settings, data, metrics, and answers to the same prompts."""
     store = ArtifactStore(for_reading=True)
     runs = store.resolve(first), store.resolve(second)
     with using(store, *(run.key for run in runs)):

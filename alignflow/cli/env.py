@@ -18,8 +18,8 @@ def register(app: typer.Typer) -> None:
     app.command("env")(env)
 
 
-def env(as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False) -> None:
-    """Show the chip, the precision and engines that `auto` takes, versions, and what is missing for what; looks into vLLM's environment."""
+def env(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False) -> None:
+    """Show the chip, the precision and engines that `auto` chooses, versions, and what is missing for which feature. Also looks into vLLM's environment."""
     found = installed()
     if as_json:
         print(json.dumps(found, indent=1))

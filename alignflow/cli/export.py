@@ -35,7 +35,7 @@ def export_result(
         str, typer.Argument(metavar="REF", help=f"A model or data set: {NAMES}, or the path of a model.")
     ],
     directory: Annotated[
-        Path, typer.Argument(metavar="DIRECTORY", help="Where to write it; must not exist, or be empty.")
+        Path, typer.Argument(metavar="DIRECTORY", help="Where to write it. The directory must be empty or not exist.")
     ],
 ) -> None:
     """Write a model as a Hugging Face directory that needs nothing beside it (an adapter is merged into its base, and of an ensemble

@@ -73,17 +73,17 @@ def inspect(  # noqa: PLR0913 (an option of the command each)
             "--as", metavar="KIND", help=f"What to read it as: {', '.join(KINDS)}; of an artifact, one of its tables."
         ),
     ] = "",
-    n: Annotated[int, typer.Option("-n", min=0, max=100_000, help="How many rows are shown.")] = 3,
+    n: Annotated[int, typer.Option("-n", min=0, max=100_000, help="Show this many rows.")] = 3,
     data_format: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="A name of `alignflow formats`, or auto to detect it.")
     ] = "auto",
-    split: Annotated[str, typer.Option(metavar="SPLIT", help="The split to read, where there are several.")] = "train",
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="The split to read, if there are several.")] = "train",
     columns: Annotated[
         list[str] | None,
         typer.Option(
             "--column",
             metavar="NAME=PATH",
-            help="A column under another name, e.g. prompt=data.question; several times.",
+            help="A column under another name, for example prompt=data.question. Give it once for each column.",
         ),
     ] = None,
     max_length: Annotated[
@@ -94,7 +94,7 @@ def inspect(  # noqa: PLR0913 (an option of the command each)
     ] = None,
     as_object: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show how data is read: its format, its columns, which rows are dropped and why, and rows token by token with the supervised ones marked."""
+    """Show how data is read: its format, its columns, which rows are dropped and why, and rows token by token with the supervised tokens marked."""
     if max_length is not None and not model:
         raise UserError("tokens are counted by a model's tokenizer", where="--max-length", do="give --model")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -24,11 +24,13 @@ def judge_data(
     data: Annotated[
         list[str],
         typer.Option(
-            metavar="GOLD", help="Human preferences: a file, a saved data set, or a Hub id; may be given again."
+            metavar="GOLD",
+            help="Human preferences: a file, a saved data set, or a Hub id. You can give it several times.",
         ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="JSON lines to write, for data.demonstrations; must not exist.")
+        Path,
+        typer.Option(metavar="FILE", help="File of JSON lines to write, for data.demonstrations. It must not exist."),
     ],
     max_rows: Annotated[
         int | None, typer.Option(help="At most this many prompts of each file, chosen by hash.")

@@ -33,15 +33,17 @@ def judge_eval(  # noqa: PLR0913 (an option of the command each)
         str,
         typer.Option(
             metavar="JUDGE",
-            help="Who is measured: a name of `alignflow judges`, path/to/file.py:Class or package.module:Class.",
+            help="The judge to measure: a name of `alignflow judges`, path/to/file.py:Class or package.module:Class.",
         ),
     ] = "",
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="GOLD", help="Human labels: a file, a saved data set, or a Hub id; may be given again."),
+        typer.Option(
+            metavar="GOLD", help="Human labels: a file, a saved data set, or a Hub id. You can give it several times."
+        ),
     ] = None,
     recorded: Annotated[
-        str, typer.Option(metavar="FILE", help="Recorded replies of judges, in place of a judge that is asked.")
+        str, typer.Option(metavar="FILE", help="Recorded replies of judges, instead of asking a judge.")
     ] = "",
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the judge: model=path/to/model.")
@@ -61,11 +63,11 @@ def judge_eval(  # noqa: PLR0913 (an option of the command each)
         typer.Option("--set", metavar="NAME=VALUE", help="Any other value: judge_eval.fit_fraction=0.3."),
     ] = None,
     out: Annotated[
-        str, typer.Option(metavar="DIRECTORY", help="Copy the report there; it must not exist, or be empty.")
+        str, typer.Option(metavar="DIRECTORY", help="Copy the report there. The directory must be empty or not exist.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the report, as JSON.")] = False,
 ) -> None:
-    """Measure a judge on human labels, or read its recorded replies: agreement, biases, calibration, and one plain verdict."""
+    """Measure a judge on human labels, or read its recorded replies: agreement, biases, calibration, and one verdict in plain words."""
     order = JudgeOrder(
         judge=judge,
         data=tuple(data or ()),

@@ -39,29 +39,29 @@ def label(  # noqa: PLR0913 (an option of the command each)
         str,
         typer.Option(
             metavar="JUDGE",
-            help="Who labels: a name of `alignflow judges`, path/to/file.py:Class or package.module:Class.",
+            help="The judge that labels: a name of `alignflow judges`, path/to/file.py:Class or package.module:Class.",
         ),
     ] = "rubric",
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the judge: constitution=reader.")
     ] = None,
     n: Annotated[Number, typer.Option("--n", help="Answers per prompt.")] = None,
-    pairs: Annotated[Number, typer.Option(help="Pairs kept per prompt, widest margin first.")] = None,
+    pairs: Annotated[Number, typer.Option(help="Pairs to keep per prompt, widest margin first.")] = None,
     max_prompts: Annotated[Number, typer.Option(help="At most this many prompts, chosen by hash.")] = None,
     max_new_tokens: Annotated[Number, typer.Option(help="Longest answer, tokens.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other value: sample.temperature=0.7.")
     ] = None,
     out: Annotated[
-        str, typer.Option(metavar="DIRECTORY", help="Copy the data there; it must not exist, or be empty.")
+        str, typer.Option(metavar="DIRECTORY", help="Copy the data there. The directory must be empty or not exist.")
     ] = "",
     table: Annotated[
         TableName,
-        typer.Option(help="What is copied: pairs, answers labelled good or bad, or answers with scores."),
+        typer.Option(help="The table to copy: pairs, answers labelled good or bad, or answers with scores."),
     ] = "preferences",
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Copy it as JSON lines instead of Parquet.")] = False,
 ) -> None:
-    """Sample answers to prompts, let a judge label them, and report; what was computed before is not computed again."""
+    """Sample answers to prompts, let a judge label them, and report. Earlier results are used again."""
     given = {
         "sample.n": n,
         "label.pairs_per_prompt": pairs,

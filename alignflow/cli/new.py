@@ -40,19 +40,21 @@ def new(
     model: Annotated[
         str,
         typer.Option(
-            metavar="MODEL", help="Local directory or Hub id of the base model. Without it a small one is built."
+            metavar="MODEL",
+            help="Local directory or Hub id of the base model. Without it, the recipe builds a small model.",
         ),
     ] = "",
     data: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DATA", help="A file, a folder or pattern of files, a saved data set, or a Hub id; several times."
+            metavar="DATA",
+            help="A file, a folder or pattern of files, a saved data set, or a Hub id. You can give it several times.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the recipe.")] = Path("recipe.yaml"),
-    full: Annotated[bool, typer.Option("--full", help="With every other field as a comment.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Add every other field as a comment.")] = False,
 ) -> None:
-    """Write a short recipe for a job: sft, dpo, kto, rlaif, ppo or reward."""
+    """Write a short recipe for a task: sft, dpo, kto, rlaif, ppo or reward."""
     if output.exists():
         raise UserError("the file exists already", where=str(output), do="give another --output")
     if not output.absolute().parent.is_dir():

@@ -19,9 +19,9 @@ def node(
     node_rank: Annotated[
         int, typer.Option("--node-rank", metavar="N", help="Number of this machine: 1, 2, ... Node 0 runs the recipe.")
     ],
-    once: Annotated[bool, typer.Option("--once", help="Join one stage, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Join one stage only, then end.")] = False,
 ) -> None:
-    """Join the training of a recipe that another machine runs with engine.nodes; ALIGNFLOW_HOME is the store that both see."""
+    """Join the training of a recipe that another machine runs with engine.nodes. ALIGNFLOW_HOME must be the store that both machines share."""
     store = ArtifactStore()
     typer.echo(f"node {node_rank} waits for stages in {store.root}")
     join_stages(store, node_rank, typer.echo, once)

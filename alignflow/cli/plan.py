@@ -12,6 +12,7 @@ from rich.table import Table
 from alignflow.cli.run import RecipePath, Settings, Smoke, load
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.recipe import Recipe
+from alignflow.data.estimate.place import GIB
 from alignflow.data.gates import limits
 from alignflow.flows.asked import asked_lines
 from alignflow.flows.calls import Step
@@ -36,22 +37,33 @@ def plan(
     recipe: RecipePath,
     settings: Settings = None,
     smoke: Smoke = False,
-    estimate: Annotated[bool, typer.Option(help="Memory, disk and time of each stage.")] = True,
+    estimate: Annotated[bool, typer.Option(help="Estimate memory, disk and time of each stage.")] = True,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GIB",
+            min=1,
+            max=10_000,
+            help="Plan for a machine that has a GPU with this much memory for each process. Its other limits count as unknown.",
+        ),
+    ] = None,
 ) -> None:
-    """What a run would do: run, cached, after another stage, or blocked; why; and what it would need."""
+    """Show what a run would do with each stage (run, cached, after another stage, or blocked), why, and what the stage would need."""
     loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
-    steps = plan_steps(loaded, store)
-    for line in (*planned(loaded, nodes(loaded)), *asked_lines(loaded, steps, store)):
+    machine = Machine(gpus=(int(gpu_memory * GIB),) * loaded.engine.processes) if gpu_memory else None
+    gpus = len(machine.gpus) if machine else None
+    steps = plan_steps(loaded, store, gpus)
+    for line in (*planned(loaded, nodes(loaded)), *asked_lines(loaded, steps, store, gpus)):
         console.print(escape(line), highlight=False, soft_wrap=True)
     if not estimate:
         print_steps(steps, [], console)
         print_gates(loaded, steps, store, console)
     else:
-        estimator = Estimator(loaded, store)
+        estimator = Estimator(loaded, store, machine)
         needs = estimator.needs(steps)
         print_steps(steps, needs, console)
         print_gates(loaded, steps, store, console)
-        console.print(footer(needs, estimator.machine, estimator.runtime.device), highlight=False)
+        console.print(footer(needs, estimator.machine, estimator.runtime.device, machine is None), highlight=False)
         for line in (line for need in needs for line in need.too_large):
             console.print(
                 f"[red]too large[/red] {escape(line)}" if not line.startswith(" ") else escape(line),
@@ -104,20 +116,25 @@ def _cells(need: StepNeed) -> tuple[str, str, str]:
     return memory + mark, size(need.disk) if need.disk else "", need.time
 
 
-def footer(needs: Sequence[StepNeed], machine: Machine, device: str) -> str:
+def footer(needs: Sequence[StepNeed], machine: Machine, device: str, is_this: bool = True) -> str:
     """What the figures are, what the machine has, and the largest need in its parts."""
     has = [f"memory {_has(machine.memory)} ({_has(machine.available)} free)", f"disk {_has(machine.free_disk)} free"]
     if device == "cuda":
         has.insert(0, "GPUs " + (", ".join(size(memory) for memory in machine.gpus) or "unknown"))
     lines = [
         f"memory is that of one process ({device}) at its largest moment, by arithmetic",
-        f"this machine: {'; '.join(has)}",
+        f"{'this' if is_this else 'assumed'} machine: {'; '.join(has)}",
     ]
     known = [need for need in needs if need.memory]
     if known:
         largest = max(known, key=lambda need: need.memory.peak.total if need.memory else 0)
         assert largest.memory is not None
         lines.append(f"largest: {largest.name}, {parts_text(largest.memory.peak)}")
+        host = max(known, key=lambda need: need.memory.host_total if need.memory else 0)
+        if host.memory is not None and host.memory.host_total:
+            lines.append(
+                f"beside the GPU, {host.name} needs {size(host.memory.host_total)} of the machine's memory for each process"
+            )
     return "\n".join(lines)
 
 

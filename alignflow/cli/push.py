@@ -28,13 +28,16 @@ def push(
         str, typer.Argument(metavar="REF", help=f"A model or data set: {NAMES}, or the path of a model.")
     ],
     repository: Annotated[
-        str, typer.Argument(metavar="REPO", help="Of the Hub: NAME, or OWNER/NAME. Made where it does not exist.")
+        str,
+        typer.Argument(
+            metavar="REPO", help="Repository of the Hub: NAME, or OWNER/NAME. It is made if it does not exist."
+        ),
     ],
-    private: Annotated[bool, typer.Option("--private", help="A repository that is made is private.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent where, and send nothing.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent where, but send nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Send a model or data set with its card to the Hub, after saying what and where. The token comes from HF_TOKEN or `hf auth login`."""
+    """Send a model or data set with its card to the Hub. The command first says what it sends where, and asks. The token comes from HF_TOKEN or `hf auth login`."""
     console = Console()
     with (
         exported(reference, WHERE) as (name, kind, write),

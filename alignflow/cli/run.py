@@ -32,7 +32,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe: align.options.beta=0.2."),
 ]
-Smoke = Annotated[bool, typer.Option("--smoke", help="Every stage on 32 rows and 4 steps, under keys of its own.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="Run every stage on 32 rows and 4 steps, under separate keys.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,23 +45,25 @@ def run(  # noqa: PLR0913 (an option of the command each)
     settings: Settings = None,
     smoke: Smoke = False,
     only: Annotated[
-        str | None, typer.Option(metavar="STAGE", help="Just this stage; what it takes must be in the store.")
+        str | None, typer.Option(metavar="STAGE", help="Run only this stage. Its inputs must be in the store.")
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="STAGE", help="This stage and what it needs.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="Run this stage and the stages that it needs.")
+    ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="This stage and all after it again.")
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all later stages again.")
     ] = None,
     force: Annotated[
-        list[str] | None, typer.Option(metavar="STAGE", help="This stage again, whatever the store has.")
+        list[str] | None, typer.Option(metavar="STAGE", help="Run this stage again, even if the store has its result.")
     ] = None,
     approve: Annotated[
-        list[str] | None, typer.Option(metavar="GATE", help="Go on past this gate, whatever it measures.")
+        list[str] | None, typer.Option(metavar="GATE", help="Go on past this gate, whatever it measured.")
     ] = None,
     even_if_too_large: Annotated[
-        bool, typer.Option("--even-if-too-large", help="Run although a stage cannot fit by the estimate.")
+        bool, typer.Option("--even-if-too-large", help="Run even if a stage cannot fit according to the estimate.")
     ] = False,
 ) -> None:
-    """Run a recipe: what is in the store already is not done again."""
+    """Run a recipe. Stages whose results are in the store are not run again."""
     loaded = load(recipe, settings, smoke)
     check_approved(loaded, approve or ())
     store = ArtifactStore()

@@ -79,13 +79,13 @@ def list_runs(
         typer.Option(metavar="COLUMN", help=f"{', '.join(SORTS)}: words from A to Z, figures from the largest down."),
     ] = "date",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Every record as JSON, none folded into another; null: not measured.")
+        bool, typer.Option("--json", help="Every record as JSON, none folded into another; null means not measured.")
     ] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="PATH", help="Write a page with all runs and a leaderboard there.")
     ] = None,
 ) -> None:
-    """All runs of the store, newest first: what was changed in the recipe, win rate, KL, reward model, seconds and size."""
+    """Show all runs of the store, newest first: what was changed in the recipe, win rate, KL, reward model, seconds and size."""
     if sort not in SORTS:
         raise UserError(f"no column {sort!r}", where="--sort", do=suggest(sort, SORTS))
     store = ArtifactStore(for_reading=True)

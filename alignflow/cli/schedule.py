@@ -18,7 +18,8 @@ from alignflow.data.errors import UserError
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 commands = typer.Typer(
-    no_args_is_help=True, help="When a server runs what by itself: list, add, pause, resume, remove."
+    no_args_is_help=True,
+    help="Schedules of the server, which start runs by themselves: list, add, pause, resume, remove.",
 )
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the schedule, as `alignflow schedule list` shows it.")
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 @commands.command("list")
 def list_schedules() -> None:
-    """The schedules on the server."""
+    """Show the schedules on the server."""
     schedules = _schedules()
     table = Table("name", "runs", "when", "", "parameters")
     with schedules.server() as client:
@@ -59,7 +60,7 @@ def add(  # noqa: PLR0913 (an option of the command each)
     ] = None,
     every: Annotated[float | None, typer.Option(metavar="SECONDS", min=1, help="Seconds between runs.")] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the schedule; empty: after the recipe.")
+        str | None, typer.Option(metavar="NAME", help="Name of the schedule. Without it, the name of the recipe.")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe.")
@@ -69,7 +70,7 @@ def add(  # noqa: PLR0913 (an option of the command each)
     ] = None,
     timezone: Annotated[str, typer.Option(metavar="ZONE", help="Time zone of the cron line.")] = "UTC",
 ) -> None:
-    """Run a flow again and again; a run of a recipe that is due while another of it goes on waits for it."""
+    """Run a flow again and again. If a run is due while another run of the same recipe is going on, it waits."""
     parameters: dict[str, Any] = dict(parse_setting(text) for text in parameter or ())
     if recipe is not None:
         load_recipe(recipe, settings or ())  # what is wrong in it is known now, and not in the night
@@ -83,7 +84,7 @@ def add(  # noqa: PLR0913 (an option of the command each)
 
 @commands.command()
 def pause(name: Name) -> None:
-    """Let a schedule make no runs until it is resumed."""
+    """Stop a schedule from making runs until you resume it."""
     schedules = _schedules()
     with schedules.server() as client:
         schedules.set_active(client, name, False)
@@ -101,7 +102,7 @@ def resume(name: Name) -> None:
 
 @commands.command()
 def remove(name: Name) -> None:
-    """Take a schedule away; runs that it made already stay."""
+    """Remove a schedule. Runs that it has made stay."""
     schedules = _schedules()
     with schedules.server() as client:
         schedules.remove(client, name)

@@ -41,23 +41,27 @@ def register(app: typer.Typer) -> None:
 
 def up(  # noqa: PLR0913 (an option of the command each)
     host: Annotated[
-        str | None, Option(envvar="ALIGNFLOW_HOST", help="Address to listen on; 127.0.0.1 at first.")
+        str | None, Option(envvar="ALIGNFLOW_HOST", help="Address to listen on. The default is 127.0.0.1.")
     ] = None,
-    port: Annotated[int | None, Option(envvar="ALIGNFLOW_PORT", help="Port to listen on; 4200 at first.")] = None,
+    port: Annotated[int | None, Option(envvar="ALIGNFLOW_PORT", help="Port to listen on. The default is 4200.")] = None,
     database: Annotated[
         str | None,
         Option(envvar="ALIGNFLOW_DATABASE", help="`sqlite`, or postgresql+asyncpg://user:password@host/name."),
     ] = None,
     insecure: Annotated[
-        bool | None, Option("--insecure", help="Listen on an address that others reach, without TLS.")
+        bool | None, Option("--insecure", help="Allow an address that other machines can reach, without TLS.")
     ] = None,
     tls_certificate: Annotated[Path | None, Option(metavar="FILE", help="Certificate chain in PEM, for https.")] = None,
     tls_key: Annotated[Path | None, Option(metavar="FILE", help="Its private key in PEM.")] = None,
     allow_host: Annotated[
-        list[str] | None, Option(metavar="NAME", help="A further name to answer to, such as that of a proxy.")
+        list[str] | None,
+        Option(metavar="NAME", help="Another name that the server answers to, such as that of a proxy."),
     ] = None,
     gpu_pool: Annotated[
-        bool | None, Option("--gpu-pool/--no-gpu-pool", help="A second pool and worker, for one GPU run at a time.")
+        bool | None,
+        Option(
+            "--gpu-pool/--no-gpu-pool", help="Add or remove a second pool and worker, which runs one GPU run at a time."
+        ),
     ] = None,
     foreground: Annotated[bool, Option("--foreground", help="Stay in the terminal; Ctrl-C stops everything.")] = False,
 ) -> None:
@@ -104,12 +108,16 @@ def down() -> None:
 
 
 def worker(
-    pool: Annotated[str, Option("--pool", help="The work pool whose runs it does.")] = GPU_POOL,
+    pool: Annotated[str, Option("--pool", help="The work pool whose runs this worker does.")] = GPU_POOL,
     url: Annotated[
-        str, Option("--url", help="Where the server answers this machine; empty: where it says itself.")
+        str,
+        Option(
+            "--url",
+            help="Address of the server as this machine reaches it. Without it, the address that the server gives.",
+        ),
     ] = "",
 ) -> None:
-    """Do the flow runs of a work pool on this machine, for a server on another one that shares the store. Ctrl-C ends it."""
+    """Do the flow runs of a work pool on this machine, for a server on another machine that shares the store. Ctrl-C ends it."""
     become_worker(Home(ArtifactStore().root), pool, url)
 
 
@@ -120,10 +128,10 @@ def _stop(home: Home, console: Console) -> None:
 
 
 def status(
-    as_json: Annotated[bool, Option("--json", help="For programs.")] = False,
-    login: Annotated[bool, Option("--login", help="Show the login, also where the output is no terminal.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON, for programs.")] = False,
+    login: Annotated[bool, Option("--login", help="Show the login, even if the output is not a terminal.")] = False,
     environment: Annotated[
-        bool, Option("--environment", help="Lines for a shell that make `prefect` talk to this server.")
+        bool, Option("--environment", help="Print lines for a shell that make `prefect` talk to this server.")
     ] = False,
 ) -> None:
     """Show what is up, where, whether it is healthy, and which runs wait for a person. Exit status 1 where it is not healthy.

@@ -45,8 +45,10 @@ def register(app: typer.Typer) -> None:
     app.command("share-store")(share_store)
 
 
-def list_artifacts(stage: Annotated[str, typer.Argument(metavar="STAGE", help="Only this stage's.")] = "") -> None:
-    """The artifacts in the store, newest first: the start of the key, which run made or found it last, its main metric, and its size."""
+def list_artifacts(
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="Show only this stage's artifacts.")] = "",
+) -> None:
+    """Show the artifacts in the store, newest first: the start of the key, which run made or found it last, its main metric, and its size."""
     store, console = ArtifactStore(for_reading=True), wide_console(Console())
     names = run_names(store)
     rows = [(manifest, names.get(manifest.key, DASH)) for manifest in store.manifests(stage)]
@@ -67,7 +69,7 @@ def artifacts_table(rows: Sequence[tuple[Manifest, str]], sizes: Mapping[str, st
 
 
 def lineage(reference: Reference) -> None:
-    """The tree of artifacts that led to one, and what gates and people decided about each."""
+    """Show the tree of artifacts that led to one, and what gates and people decided about each."""
     store = ArtifactStore(for_reading=True)
     Console().print(_tree(store.resolve(reference), store, None, set()))
 
@@ -96,7 +98,7 @@ def _headline(manifest: Manifest) -> str:
 
 
 def verify() -> None:
-    """Hash everything in the store again; what is damaged, and what was derived from it, is set aside and made again by the next run."""
+    """Hash everything in the store again. Set aside what is damaged and what was derived from it; the next run makes it again."""
     store, console = ArtifactStore(for_reading=True), Console()
     keys = [path.name for path in (store.root / "artifacts").iterdir()]
     with console.status("hashing") as status, using(store, *keys):  # gc removes none of them meanwhile
@@ -152,12 +154,12 @@ def gc(
         typer.Option(
             min=0,
             metavar="DAYS",
-            help="Remove journals of rows and logs that no kept artifact can use, token ids of tables, and what was set aside, once that is so long ago.",
+            help="Remove journals, logs and token ids that no kept artifact can use and nobody used for this many days, and artifacts that were set aside that long ago.",
         ),
     ] = UNUSED_FOR_DAYS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove what no kept artifact refers to, and half-done work of dead runs; what running stages use stays. Asks first."""
+    """Remove what no kept artifact needs, and half-done work of dead runs. Asks first. What running stages use stays."""
     store, console = ArtifactStore(), Console()
     wish = Wish(tuple(key for text in keep or () for key in _kept(store, text)), keep_last, unused_for * DAY_S)
     collection = Collection(store, wish)
@@ -198,11 +200,11 @@ def _kept(store: ArtifactStore, text: str) -> list[str]:
 
 def share_store(
     expiry_s: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="A machine that is silent for so long has lost its locks.")
+        float, typer.Option(min=1, metavar="SECONDS", help="A machine that is silent for this long loses its locks.")
     ] = 60.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Let several machines use this store over one mounted folder, from now on. Nothing may run in it meanwhile. Asks first."""
+    """Let several machines use this store through one mounted folder, from now on. Nothing may run in the store meanwhile. Asks first."""
     store = ArtifactStore()
     home, shared = Home(store.root), store.sharing is not None
     if not shared and any(process.alive for process in processes.known(home).values()):

@@ -36,14 +36,20 @@ Many = Annotated[
     typer.Option(
         "--methods",
         metavar="NAMES",
-        help="Methods, with commas, a loss of your own as file.py:NAME; empty: all of alignflow that learn from data that is there.",
+        help="Methods, separated by commas; your own loss is file.py:NAME. Without it, all methods of alignflow for which there is data.",
     ),
 ]
 Rates = Annotated[
-    str, typer.Option("--learning-rates", metavar="RATES", help="Learning rates, with commas; empty: the recipe's.")
+    str,
+    typer.Option(
+        "--learning-rates", metavar="RATES", help="Learning rates, separated by commas. Without it, that of the recipe."
+    ),
 ]
 Seeds = Annotated[
-    str, typer.Option("--seeds", metavar="SEEDS", help="Seeds of the alignment, with commas; empty: the recipe's.")
+    str,
+    typer.Option(
+        "--seeds", metavar="SEEDS", help="Seeds of the alignment, separated by commas. Without it, that of the recipe."
+    ),
 ]
 Option = Annotated[
     list[str] | None,
@@ -68,7 +74,7 @@ def sweep(  # noqa: PLR0913 (an option of the command each)
     settings: Settings = None,
     output: Output = Path("sweep"),
 ) -> None:
-    """Run a recipe under many methods, learning rates and seeds; what they share runs once, and a rerun goes on where it ended."""
+    """Run a recipe with many methods, learning rates and seeds. Steps that they share run once, and the next call goes on where this one ended."""
     given = [parse_setting(text) for text in settings or ()]
 
     def load(changes: Mapping[str, Any]) -> Any:

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 FEW = 8
 """Chunks that this process works on itself before it starts others: a process needs seconds to begin."""
 MOST = 16
-"""Processes at most: each of them holds a tokenizer and some chunks, about 75 MB of its own (docs/benchmarks.md)."""
+"""Processes at most: each of them holds a tokenizer and some chunks, about 75 MB of its own (docs/measurements/benchmarks.md)."""
 AHEAD = 2
 """Chunks that wait for each process, so that memory does not grow with the number of rows."""
 

@@ -63,9 +63,9 @@ class Questions:
         return sum(kind.each for kind in self.requests)
 
 
-def asked_lines(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore) -> list[str]:
+def asked_lines(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore, gpus: int | None = None) -> list[str]:
     """One line for each role of a step that is to run and asks an endpoint: questions, tokens, cost."""
-    device = resolve_runtime(recipe.engine).device
+    device = resolve_runtime(recipe.engine, visible=gpus).device
     states = {step.name: step for step in steps}
     statistics = _statistics(states.get("prepare"), store)
     lines = []

@@ -33,16 +33,19 @@ class Caller:
         recipe: The recipe.
         store: The store.
         request: The file and the settings that the recipe comes from, for the record of a run; None where they are not known.
+        gpus: GPUs to reckon with; None: those of this machine.
     """
 
-    def __init__(self, recipe: Recipe, store: ArtifactStore, request: RunRequest | None = None):
+    def __init__(
+        self, recipe: Recipe, store: ArtifactStore, request: RunRequest | None = None, gpus: int | None = None
+    ):
         self.recipe, self.store, self.request = recipe, store, request
         self.nodes = nodes(recipe)
         self.reasons = Reasons(store, recipe.name)
         width = recipe_width(recipe)
-        self.runtime = resolve_runtime(recipe.engine, width)
+        self.runtime = resolve_runtime(recipe.engine, width, gpus)
         self._alone = resolve_runtime(
-            recipe.engine.model_copy(update={"processes": 1, "nodes": 1, "rendezvous": None}), width
+            recipe.engine.model_copy(update={"processes": 1, "nodes": 1, "rendezvous": None}), width, gpus
         )
         self._context = context_length(recipe)
         self._contents = ContentDigests(store.root, shared=store.sharing is not None)
@@ -105,9 +108,9 @@ class Step:
     key: str = ""
 
 
-def plan(recipe: Recipe, store: ArtifactStore) -> list[Step]:
-    """What a run of the recipe would do now, step by step; raises RecipeError where the recipe itself is wrong."""
-    caller = Caller(recipe, store)
+def plan(recipe: Recipe, store: ArtifactStore, gpus: int | None = None) -> list[Step]:
+    """What a run of the recipe would do now, with so many GPUs; raises RecipeError where the recipe itself is wrong."""
+    caller = Caller(recipe, store, gpus=gpus)
     made: dict[str, ArtifactRef] = {}
     steps: dict[str, Step] = {}
     for node in caller.nodes:

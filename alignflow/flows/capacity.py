@@ -80,7 +80,8 @@ class Estimator:
 
     def __init__(self, recipe: Recipe, store: ArtifactStore, machine: Machine | None = None):
         self.recipe, self.store = recipe, store
-        self.runtime: Runtime = resolve_runtime(recipe.engine, recipe_width(recipe))
+        gpus = len(machine.gpus) if machine else None
+        self.runtime: Runtime = resolve_runtime(recipe.engine, recipe_width(recipe), gpus)
         self.machine = machine or this_machine(store.root, self.runtime.device)
 
     def needs(self, steps: Sequence[Step], also: frozenset[str] = frozenset()) -> list[StepNeed]:

@@ -17,7 +17,7 @@ from alignflow.models import flash
 from alignflow.models.batching import Packed, Segment, group_similar, row_places
 
 NAME = "packed_rows"
-SPARE = 0.25  # rows of lengths this near to one another make one rectangle: measured, docs/benchmarks.md
+SPARE = 0.25  # rows of lengths this near to one another make one rectangle: measured, docs/measurements/benchmarks.md
 LARGEST_RECTANGLE = 16384  # tokens
 FAR = 2**40  # position of a place that is not there: no query sees it
 NEUTRAL = frozenset(

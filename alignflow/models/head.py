@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from alignflow.models.token_statistics import STATISTICS, Chunk
 
 CHUNK_TOKENS = {"cpu": 128, "cuda": 2048}
-"""Tokens whose logits are in memory at a time: on a CPU measured (docs/benchmarks.md), on a GPU enough to fill it."""
+"""Tokens whose logits are in memory at a time: on a CPU measured (docs/measurements/benchmarks.md), on a GPU enough to fill it."""
 
 
 @dataclass(frozen=True)

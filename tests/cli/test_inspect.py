@@ -274,7 +274,7 @@ def test_what_takes_long_is_said_on_stderr_and_what_is_quick_is_not(capsys, monk
 
 def test_the_example_of_the_docs_is_what_the_command_prints(repository):
     shown = inspect(repository / "examples" / "quickstart" / "demonstrations.jsonl.gz", "-n", 0)
-    documented = lines((repository / "docs" / "inspect.md").read_text())
+    documented = lines((repository / "docs" / "data.md").read_text())
     assert all(line in documented for line in lines(shown)[1:]) and len(lines(shown)) == 6
 
 

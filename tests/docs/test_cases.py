@@ -1,4 +1,4 @@
-"""docs/cases.md says what the files of tests/cases become now."""
+"""docs/measurements/cases.md says what the files of tests/cases become now."""
 
 import importlib.util
 
@@ -26,7 +26,7 @@ def test_the_check_finds_a_missing_and_a_changed_page(make_cases, tmp_path, monk
     with open(tmp_path / make_cases.PAGE, "a") as file:
         file.write("by hand\n")
     assert make_cases.main(["--check"], tmp_path) == 1
-    assert capsys.readouterr().out == "docs/cases.md is out of date: run `make docs`\n"
+    assert capsys.readouterr().out == "docs/measurements/cases.md is out of date: run `make tables`\n"
 
 
 def test_every_file_of_the_cases_has_a_line(make_cases, repository):

@@ -1,4 +1,4 @@
-"""docs/scale.md holds the figures that the functions of the estimates give now."""
+"""docs/measurements/scale.md holds the figures that the functions of the estimates give now."""
 
 import importlib.util
 import subprocess

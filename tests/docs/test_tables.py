@@ -37,7 +37,7 @@ def test_the_check_finds_a_missing_and_a_changed_page(make_tables, tmp_path, cap
     with open(tmp_path / page, "a") as file:
         file.write("by hand\n")
     assert make_tables.main(["--check"], tmp_path) == 1
-    assert capsys.readouterr().out == f"docs/{page} is out of date: run `make docs`\n"
+    assert capsys.readouterr().out == f"docs/{page} is out of date: run `make tables`\n"
 
 
 def test_every_field_of_the_recipe_stands_in_its_section(make_tables):

@@ -36,7 +36,8 @@ def estimates(repository, store):
 
     def make(*settings, name="tiny", machine=MACHINE):
         recipe = load_recipe(repository / "recipes" / f"{name}.yaml", settings)
-        return {need.name: need for need in Estimator(recipe, store, machine).needs(plan(recipe, store))}
+        steps = plan(recipe, store, len(machine.gpus))
+        return {need.name: need for need in Estimator(recipe, store, machine).needs(steps)}
 
     return make
 
@@ -144,7 +145,50 @@ def test_sizes_and_times_are_short():
 def on_gpus(monkeypatch, **runtime):
     """Let the recipe's engine come out as a GPU one, on whatever machine the test runs."""
     chosen = Runtime(device="cuda", precision="bf16", engine="deepspeed", **runtime)
-    monkeypatch.setattr("alignflow.flows.capacity.resolve_runtime", lambda engine, width: chosen)
+    monkeypatch.setattr("alignflow.flows.capacity.resolve_runtime", lambda engine, width, visible: chosen)
+
+
+ONE_GPU = {
+    "one_gpu_1b_full": {
+        "model_type": "olmo2",
+        "hidden_size": 2048,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 16,
+        "intermediate_size": 8192,
+        "vocab_size": 100352,
+    },
+    "one_gpu_8b_lora": {
+        "model_type": "qwen3",
+        "hidden_size": 4096,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "intermediate_size": 12288,
+        "vocab_size": 151936,
+    },
+}
+"""Recipe -> the shape of its model on the Hub."""
+OFFLOADED = {
+    "one_gpu_1b_full": ("engine.zero_stage=2", "engine.offload=optimizer"),
+    "one_gpu_8b_lora": ("engine.zero_stage=3", "engine.offload=all", "evaluate=null"),
+}
+"""Recipe -> what its head says for a GPU of 24 GB."""
+
+
+@pytest.mark.parametrize("name", ONE_GPU)
+def test_the_recipes_for_one_gpu_fit_the_gpus_that_they_are_for(estimates, repository, tmp_path, name):
+    write_model_directory(tmp_path / "model", **ONE_GPU[name])
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c", "completion": "b"}\n')
+    own = [f"data.{kind}=[{{path: {tmp_path}/rows.jsonl}}]" for kind in ("demonstrations", "preferences")]
+    own.append(f"model.path={tmp_path / 'model'}")
+    large, small = (Machine(gpus=(memory * GIB,)) for memory in (79, 24))
+    shipped = estimates(*own, name=name, machine=large)
+    assert not any(need.too_large or need.tight or need.unknown for need in shipped.values())
+    assert any(need.too_large for need in estimates(*own, name=name, machine=small).values())
+    changed = estimates(*own, *OFFLOADED[name], name=name, machine=small)
+    assert not any(need.too_large or need.tight or need.unknown for need in changed.values())
+    head = (repository / "recipes" / f"{name}.yaml").read_text().split("\nname:")[0]
+    assert all(f"--set {setting}" in head for setting in OFFLOADED[name])
 
 
 def test_on_gpus_the_smallest_one_is_the_limit(estimates, monkeypatch):

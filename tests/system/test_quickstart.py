@@ -1,4 +1,4 @@
-"""The quickstart's promise, on one seed: the numbers of docs/results.md can be had again."""
+"""The quickstart's promise, on one seed: the numbers of docs/measurements/results.md can be had again."""
 
 import json
 

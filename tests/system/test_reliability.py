@@ -1,6 +1,6 @@
 """kill -9 at random moments in SFT, reward, DPO, PPO and GRPO, with one and two processes: resumed, they end with the same bytes.
 
-Five kills each, by the functions of benchmarks/reliability.py; docs/reliability.md has the table of 25 each.
+Five kills each, by the functions of benchmarks/reliability.py; docs/measurements/reliability.md has the table of 25 each.
 """
 
 import os

@@ -90,11 +90,15 @@ def _offload(settings: Settings, demand: Demand, stage: str) -> Candidates:
     if not demand.longest_row or place.device != "cuda" or place.engine != "deepspeed":
         return []
     larger: dict[str, tuple[Offload, ...]] = {"none": ("optimizer", "all"), "optimizer": ("all",), "all": ()}
-    return [
+    found: Candidates = [
         (f"engine.offload: {value}", replace(settings, place=replace(place, offload=value)))
         for value in larger[place.offload]
         if value == "optimizer" or place.gathers
     ]
+    if not place.gathers and not demand.whole:
+        moved = replace(place, zero_stage=3, offload="all")
+        found.append(("engine.zero_stage: 3, engine.offload: all", replace(settings, place=moved)))
+    return found
 
 
 def _plain_torch(settings: Settings, demand: Demand, stage: str) -> Candidates:

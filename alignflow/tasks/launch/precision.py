@@ -10,7 +10,7 @@ from pathlib import Path
 from alignflow.data.configs.recipe import Recipe
 
 WIDTH_FROM = 192
-"""Width from which bf16 products pay on a CPU: casting costs as much as it saves below. Measured, docs/benchmarks.md."""
+"""Width from which bf16 products pay on a CPU: casting costs as much as it saves below. Measured, docs/measurements/benchmarks.md."""
 CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 AMPERE = 8.0
 """First compute capability of NVIDIA's with bf16 products."""

@@ -16,7 +16,7 @@ from alignflow.tasks.launch.call import Sharding
 from alignflow.tasks.launch.precision import auto_precision
 
 MOST_THREADS = 8
-MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # measured on a CPU: docs/benchmarks.md
+MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # measured on a CPU: docs/measurements/benchmarks.md
 
 
 def has_cuda() -> bool:
@@ -38,20 +38,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def resolve_runtime(engine: EngineConfig, width: int | None = None) -> Runtime:
+def resolve_runtime(engine: EngineConfig, width: int | None = None, visible: int | None = None) -> Runtime:
     """Turn every `auto` into a value; raises UserError for what this machine lacks, and for what makes no sense together.
 
     Args:
         engine: The recipe's engine.
         width: Hidden size of the model that is trained, where it is known: it decides `precision`.
+        visible: GPUs to reckon with; None: those that this process may use.
     """
-    if engine.device == "cuda" and not has_cuda():
+    visible = max(gpus(), int(has_cuda())) if visible is None else visible
+    if engine.device == "cuda" and not visible:
         raise UserError("device cuda, but no NVIDIA GPU is visible", where="engine.device", do="set it to auto or cpu")
-    device = engine.device if engine.device != "auto" else ("cuda" if has_cuda() else "cpu")
+    device = engine.device if engine.device != "auto" else ("cuda" if visible else "cpu")
     precision = engine.precision if engine.precision != "auto" else auto_precision(device, width)
     installed = importlib.util.find_spec("deepspeed") is not None
     training = engine.training if engine.training != "auto" else ("deepspeed" if installed else "torch")
-    check_engine(engine, device, training)
+    check_engine(engine, device, training, visible)
     return Runtime(
         device=device,
         precision=precision,
@@ -83,13 +85,13 @@ def sharding(stage: str, config: BaseModel, engine: EngineConfig) -> Sharding:
     return Sharding(shards=shards, task_runner=engine.task_runner, dask_address=elsewhere, threads=threads)
 
 
-def check_engine(engine: EngineConfig, device: str, training: str) -> None:
-    """Refuse what is wrong in the library or senseless, with the reason; `device` and `training` are resolved.
+def check_engine(engine: EngineConfig, device: str, training: str, visible: int) -> None:
+    """Refuse what is wrong in the library or senseless, with the reason; `device` and `training` are resolved, `visible` GPUs are there.
 
     Raises:
         UserError: the first field that does not go with the others.
     """
-    refusals = (*_training_refusals(engine, device, training), *_placement_refusals(engine))
+    refusals = (*_training_refusals(engine, device, training, visible), *_placement_refusals(engine))
     for wrong, field, what, advice in refusals:
         if wrong:
             raise UserError(what, where=f"engine.{field}", do=advice)
@@ -99,7 +101,7 @@ _Refusal = tuple[bool, str, str, str]
 """Whether the engine is refused, its field, what is wrong with it and what to do."""
 
 
-def _training_refusals(engine: EngineConfig, device: str, training: str) -> tuple[_Refusal, ...]:
+def _training_refusals(engine: EngineConfig, device: str, training: str, visible: int) -> tuple[_Refusal, ...]:
     several = engine.processes * engine.nodes > 1
     return (
         (
@@ -133,9 +135,9 @@ def _training_refusals(engine: EngineConfig, device: str, training: str) -> tupl
             "set engine.zero_stage: 3, or engine.offload: optimizer",
         ),
         (
-            device == "cuda" and engine.processes > max(1, gpus()),
+            device == "cuda" and engine.processes > max(1, visible),
             "processes",
-            f"{engine.processes} processes need as many GPUs, and {gpus()} are visible",
+            f"{engine.processes} processes need as many GPUs, and {visible} are visible",
             "lower it: each process has a GPU of its own",
         ),
     )

@@ -82,6 +82,15 @@ def test_processes_share_the_cores_unless_threads_are_given(machine):
     assert resolve_runtime(EngineConfig(processes=4, threads=8, training="deepspeed")).threads == 8
 
 
+def test_gpus_of_another_machine_take_the_place_of_those_that_are_visible(machine):
+    assert resolve_runtime(EngineConfig(), visible=2).device == "cuda"
+    assert resolve_runtime(EngineConfig(**GPU, processes=2), visible=2).processes == 2
+    machine(gpus=4)
+    assert resolve_runtime(EngineConfig(), visible=0).device == "cpu"
+    with pytest.raises(UserError, match="no NVIDIA GPU"):
+        resolve_runtime(EngineConfig(**GPU), visible=0)
+
+
 def test_none_of_it_enters_the_key(machine):
     several = resolve_runtime(EngineConfig(processes=4, zero_stage=3, training="deepspeed"))
     one = resolve_runtime(EngineConfig(training="deepspeed"))

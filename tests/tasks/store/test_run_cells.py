@@ -41,7 +41,7 @@ def test_a_win_rate_has_its_interval_where_there_is_one(ends, text):
 
 
 def test_what_was_not_measured_is_a_dash_and_not_zero():
-    assert formatted(None) == seconds_text(None) == "–" and number_text(0.0) == "0.00"
+    assert formatted(None) == seconds_text(None) == "–" and formatted(0.0) == "0.00"
     assert seconds_text(9.99) == "10.0" and seconds_text(1234.5) == "1,234"
 
 
