@@ -1,6 +1,5 @@
 """An iterated recipe of three rounds from the server's pages: a person sees the rounds, and runs the second one's labelling again alone."""
 
-import json
 import re
 
 import pytest
@@ -76,7 +75,9 @@ def test_the_rounds_are_seen_and_the_second_ones_labels_are_made_again_alone_by_
     open_form(visitor, "label")
     field(page, "recipe").fill(ITERATIVE)
     field(page, "round").fill("2")
-    field(page, "judge.options").fill(json.dumps({"constitution": str(constitution)}))
+    page.get_by_role("button", name="Add item").click()
+    page.get_by_text("No items in this list").wait_for(state="detached")
+    page.locator("textarea").nth(1).fill(f"label.judge.options.constitution={constitution}")
     field(page, "then").click()
     page.get_by_role("option", name="and the stages after it", exact=True).click()
     second = submit(page)
