@@ -11,8 +11,8 @@ from alignflow.flows.forms import as_yaml
 
 MOST_NAMED = 3
 LONGEST_VALUE = 24
-GENERATED = re.compile(r"[a-z]+-[a-z]+")
-"""The shape of the names that Prefect makes up: `shy-seal`."""
+GENERATED = re.compile(r"[A-Z]?[a-z]+-[A-Z]?[a-z]+")
+"""The shape of the names that Prefect makes up, `shy-seal`, and that its form puts into the box, `Shy-Seal`."""
 
 
 def run_title(recipe: str, flow: str, settings: Iterable[tuple[str, Any]]) -> str:

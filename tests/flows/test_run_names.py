@@ -28,7 +28,7 @@ def test_a_name_says_what_differs_from_the_recipe(flow, settings, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "generated"), [("shy-seal", True), ("my run", False), ("beta-0.3", False), ("Shy-Seal", False)]
+    ("name", "generated"), [("shy-seal", True), ("my run", False), ("beta-0.3", False), ("Shy-Seal", True)]
 )
 def test_two_words_with_a_dash_are_taken_for_a_name_that_prefect_made_up(name, generated):
     assert is_generated(name) is generated

@@ -16,7 +16,8 @@ name: short
 description: The shorter answer.
 principles:
   - {name: short, kind: length_window, weight: 1, options: {minimum: 1, maximum: 20, unit: words}}
-  - {name: says_things_once, kind: no_repetition, weight: 1, options: {n: 3}}
+  - {name: finished, kind: ends_properly, weight: 1}
+  - {name: friendly, kind: sentiment, weight: 3, options: {direction: positive}}
 """
 
 pytestmark = pytest.mark.long
@@ -81,7 +82,8 @@ def test_the_rounds_are_seen_and_the_second_ones_labels_are_made_again_alone_by_
     field(page, "then").click()
     page.get_by_role("option", name="and the stages after it", exact=True).click()
     second = submit(page)
-    assert server.ended(second, RUNS_S)["type"] == "COMPLETED"
+    ended = server.ended(second, RUNS_S)
+    assert ended["type"] == "COMPLETED", ended["message"]
     seen = steps_of(page, second)
     assert {name for name in BEFORE if seen[name]} == set(BEFORE), seen
     assert not any(seen[name] for name in CHANGED), seen
