@@ -22,6 +22,7 @@ from alignflow.flows.graph import nodes
 from alignflow.flows.remarks import planned
 from alignflow.tasks.launch.machine import Machine
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.trackers.base import check_tracker
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +38,7 @@ def plan(
 ) -> None:
     """What a run would do: run, cached, after another stage, or blocked; why; and what it would need."""
     loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
+    check_tracker(loaded.tracking)
     steps = plan_steps(loaded, store)
     for line in (*planned(loaded, nodes(loaded)), *asked_lines(loaded, steps, store)):
         console.print(escape(line), highlight=False, soft_wrap=True)
