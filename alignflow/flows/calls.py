@@ -17,6 +17,7 @@ from alignflow.flows.steps import Node
 from alignflow.tasks.keys.content import ContentDigests
 from alignflow.tasks.keys.key import nearest, stage_key
 from alignflow.tasks.launch.call import StageCall
+from alignflow.tasks.launch.installed import check_packages
 from alignflow.tasks.launch.precision import recipe_width
 from alignflow.tasks.launch.runtime import resolve_runtime, sharding
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -75,7 +76,8 @@ class Caller:
         )
 
     def check(self, node: Node) -> None:
-        """Look up every name and path of a node's config, before anything runs; raises UserError for one that is not there."""
+        """Look up every name, path and package of a node's config, before anything runs; raises UserError for one that is not there."""
+        check_packages(node.config)
         config = with_generators(node.config, self.recipe.engine.generator, self.runtime.device)
         stage_key(node.stage, config, {}, self.runtime, self._contents)
 

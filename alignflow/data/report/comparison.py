@@ -165,11 +165,9 @@ def _details(step: FinishedStep) -> dict[str, Measured]:
     if checked := statistics.get("verifiable", {}).get("checked"):
         names = [name for name in step.metrics if name.startswith("verifiable/")]
         found |= {name: Measured(value=None, n=checked) for name in names}
-    for task, of_models in statistics.get("lm_eval", {}).get("tasks", {}).items():
-        for model, figures in of_models.items():
-            found |= {
-                f"lm_eval/{task}/{name}/{model}": Measured(value=None, n=figures["n"]) for name in figures["metrics"]
-            }
+    for task, measured in statistics.get("lm_eval", {}).get("tasks", {}).items():
+        names = [name for name in step.metrics if name.startswith(f"lm_eval/{task}/")]
+        found |= {name: Measured(value=None, n=measured["n"]) for name in names}
     return found
 
 

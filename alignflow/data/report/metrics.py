@@ -23,7 +23,7 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "reference": ("rows", "logps"),
     "align": tuple(dict.fromkeys([*(metric for family in FAMILIES.values() for metric in family.headline), "loss"])),
     "merge": ("sign_conflicts", "sparsity"),
-    "evaluate": ("win_rate", "verifiable", "kl", "heldout_nll/change"),
+    "evaluate": ("win_rate", "verifiable", "lm_eval", "kl", "heldout_nll/change"),
 }
 """Start of the names of the metrics that are shown for a stage; any others, where it has none of these."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Literal, Protocol
 
 from alignflow.data.configs.tracking import TrackingConfig
 from alignflow.data.errors import UserError
+from alignflow.tasks.launch.installed import is_installed
 
 ADDRESSES: Mapping[str, str] = {
     "mlflow": "alignflow.tasks.trackers.mlflow_tracker:MLflowTracker",
@@ -81,8 +81,7 @@ def check_tracker(config: TrackingConfig | None) -> None:
     """Raise UserError where the tracker that a recipe names cannot be used from here; asks nobody."""
     if config is None:
         return
-    found = importlib.util.find_spec(config.name)
-    if found is None or found.origin is None:  # a folder of that name, as wandb makes one, is no package
+    if not is_installed(config.name):
         raise UserError(
             f"{config.name} is not installed",
             where="tracking.name",
