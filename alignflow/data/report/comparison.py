@@ -128,14 +128,14 @@ def _steps(runs: Sequence[ComparedRun]) -> list[str]:
 def _metric_rows(runs: Sequence[ComparedRun]) -> Iterator[MetricRow]:
     last = [{step.base: step for step in run.steps.values()} for run in runs]
     for base in HEADLINE:
-        measured = [_measured(steps[base]) if base in steps else {} for steps in last]
+        measured = [measured_of(steps[base]) if base in steps else {} for steps in last]
         for metric in dict.fromkeys(name for found in measured for name in found):
             row = tuple(found.get(metric) for found in measured)
             if any(value and value.value is not None for value in row):
                 yield MetricRow(step=base, metric=metric, runs=row)
 
 
-def _measured(step: FinishedStep) -> dict[str, Measured]:
+def measured_of(step: FinishedStep) -> dict[str, Measured]:
     """The headline metrics of a step by name, with interval and number where they are known."""
     metrics, more = step.metrics, _details(step)
     found = {}
