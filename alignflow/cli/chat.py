@@ -5,26 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.columns import Columns
+from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
+from alignflow.cli.conversation import Conversation, save
 from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.configs.recipe import EngineConfig
-from alignflow.data.errors import UserError
+from alignflow.data.errors import AlignflowError, UserError, quoted
 from alignflow.data.reward_ensembles import is_ensemble
 from alignflow.tasks.launch.precision import model_width
 from alignflow.tasks.launch.runtime import resolve_runtime
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import keys_on, using
 from alignflow.tasks.store.store_root import default_root
+
+ESCAPE = "/"
+"""Before a message that begins with a slash."""
 
 
 def register(app: typer.Typer) -> None:
@@ -39,8 +44,10 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, tokens.")] = 128,
     temperature: Annotated[float, typer.Option(min=0, max=5, help="0: greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    system: Annotated[str, typer.Option(metavar="TEXT", help="What stands before the conversation.")] = "",
 ) -> None:
-    """Talk to a model, or to two side by side; end with an empty line or Ctrl-D."""
+    """Talk to a model, or to two side by side; end with an empty line or Ctrl-D. /reset forgets what was said, /system TEXT sets what
+    stands before it, /save FILE writes it down. Where the context is full, the oldest turns are dropped, and that is told."""
     if len(references) > 2:
         raise UserError(f"{len(references)} models given", where="chat", do="give one, or two to compare")
     console = Console()
@@ -48,35 +55,189 @@ def chat(
         models = [stack.enter_context(find_model(reference, "chat", ("checkpoint",))) for reference in references]
         with console.status("loading"):
             speakers = [Speaker(name, path, max_new_tokens, temperature, seed) for name, path in models]
-        console.print("end with an empty line", style="dim")
+        commands = Commands(speakers, system)
+        console.print(f"end with an empty line; {', '.join(Commands.KNOWN)}", style="dim", highlight=False)
         while text := _asked(console):
-            panels = [Panel(Text(speaker.answer(text)), title=speaker.name) for speaker in speakers]
-            console.print(Columns(panels, equal=True, expand=True))
+            try:
+                if said := commands.do(text):
+                    console.print(said, style="dim", highlight=False, markup=False)
+                elif len(speakers) == 1:
+                    _one(console, speakers[0], _message(text))
+                else:
+                    _side_by_side(console, speakers, _message(text))
+            except AlignflowError as error:  # what cannot be answered does not end the conversation
+                console.print(str(error), style="yellow", highlight=False, markup=False)
+
+
+def _message(text: str) -> str:
+    """What the person says: of two slashes at the beginning one."""
+    return text.removeprefix(ESCAPE) if text.startswith(ESCAPE * 2) else text
+
+
+def _one(console: Console, speaker: Speaker, text: str) -> None:
+    """Print the answer of the only model as it comes."""
+    shown = Shown(lambda piece: console.print(piece, end="", highlight=False, markup=False, soft_wrap=True))
+    answer = speaker.answer(text, shown.grow, lambda note: console.print(note, style="yellow", highlight=False))
+    shown.end(answer)
+    console.print()
+
+
+def _side_by_side(console: Console, speakers: Sequence[Speaker], text: str) -> None:
+    """Show the answers of several models in columns that grow; where the output is no terminal, when all are done."""
+    so_far = dict.fromkeys(range(len(speakers)), "")
+    notes: list[str] = []
+
+    def columns() -> Columns:
+        panels = [Panel(Text(so_far[at]), title=Text(speaker.name)) for at, speaker in enumerate(speakers)]
+        return Columns(panels, equal=True, expand=True)
+
+    with Live(columns(), console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        for at, speaker in enumerate(speakers):
+
+            def grow(answer: str, at: int = at) -> None:
+                so_far[at] = answer
+                if console.is_terminal:
+                    live.update(columns(), refresh=True)
+
+            try:
+                grow(speaker.answer(text, grow, notes.append))
+            except AlignflowError as error:
+                notes.append(f"{speaker.name}: {error}")
+        live.update(columns(), refresh=console.is_terminal)
+    for note in notes:
+        console.print(note, style="yellow", highlight=False, markup=False)
+
+
+class Shown:
+    """Text that grows on a stream, where nothing that is printed can be taken back."""
+
+    def __init__(self, write: Callable[[str], None]):
+        self._write, self._printed = write, ""
+
+    def grow(self, text: str) -> None:
+        """Print what is new of the text so far; half a character waits for its other half."""
+        whole = text.removesuffix("\N{REPLACEMENT CHARACTER}")
+        if whole.startswith(self._printed) and len(whole) > len(self._printed):
+            self._write(whole[len(self._printed) :])
+            self._printed = whole
+
+    def end(self, text: str) -> None:
+        """Print what is left of the whole text; all of it, on a line of its own, where it is not what was printed."""
+        if text.startswith(self._printed):
+            self._write(text[len(self._printed) :])
+        elif not self._printed.startswith(text):
+            self._write(f"\n{text}")
+
+
+class Commands:
+    """What a person types that is no message.
+
+    Args:
+        speakers: The models.
+        system: What stands before their conversations at first.
+    """
+
+    KNOWN = ("/reset", "/system TEXT", "/save FILE")
+
+    def __init__(self, speakers: Sequence[Speaker], system: str = ""):
+        self._speakers, self._saved = speakers, set[Path]()
+        self._start_anew(system)
+
+    def do(self, text: str) -> str:
+        """Do a command, and say what was done; empty for a message. Two slashes begin a message with one slash.
+
+        Raises:
+            UserError: there is no such command, or it lacks something.
+        """
+        if not text.startswith(ESCAPE) or text.startswith(ESCAPE * 2):
+            return ""
+        name, _, rest = text.partition(" ")
+        if name == "/reset":
+            self._start_anew(self._speakers[0].conversation.system)
+            return "what was said is forgotten"
+        if name == "/system":
+            self._start_anew(rest.strip())
+            return (
+                "a new conversation with this before it"
+                if rest.strip()
+                else "a new conversation with nothing before it"
+            )
+        if name == "/save" and rest.strip():
+            path = Path(rest.strip()).expanduser()
+            said = [(speaker.name, speaker.conversation) for speaker in self._speakers]
+            save(path, said, again=path.absolute() in self._saved)
+            self._saved.add(path.absolute())
+            return f"saved: {path.absolute()}"
+        raise UserError(
+            "/save needs a file" if name == "/save" else f"there is no command {quoted(name)}",
+            where="chat",
+            do=f"the commands are {', '.join(self.KNOWN)}; a message that begins with a slash is written with two",
+        )
+
+    def _start_anew(self, system: str) -> None:
+        for speaker in self._speakers:
+            speaker.conversation = Conversation(system)
 
 
 class Speaker:
     """One loaded model with its conversation so far."""
 
     def __init__(self, name: str, path: Path, max_new_tokens: int, temperature: float, seed: int):
-        self.name = name
+        self.name, self.conversation = name, Conversation()
         verify_model(path)
         runtime = resolve_runtime(EngineConfig(), model_width(str(path)))
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        from alignflow.models.generation.base import Sampling, make_generator
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        from transformers.utils.logging import disable_progress_bar
 
-        self._generator: Any = make_generator(path, runtime)
+        from alignflow.models.generation.base import Sampling
+        from alignflow.models.generation.streaming import StreamingGenerator
+
+        disable_progress_bar()
+        self._generator: Any = StreamingGenerator(path, runtime)
         self._sampling, self._seed = Sampling(max_new_tokens, temperature), seed
-        self._messages: list[dict[str, str]] = []
+        context = self._generator.context_length
+        self._room = None if context is None else context - max_new_tokens
+        if self._room is not None and self._room < 1:
+            raise UserError(
+                f"the context of {name} has {context} tokens, and an answer may have {max_new_tokens}",
+                where="--max-new-tokens",
+                do=f"give at most {context // 2}",
+            )
 
-    def answer(self, text: str) -> str:
-        """The model's answer to `text`, given everything said before."""
+    def answer(self, text: str, heard: Callable[[str], None], note: Callable[[str], None]) -> str:
+        """The model's answer to `text`, given what was said before and still fits.
+
+        Args:
+            text: What the person says.
+            heard: Is called with the answer so far, again and again.
+            note: Is told which turns were dropped.
+
+        Raises:
+            AlignflowError: it cannot be answered; the conversation is then as it was, but for turns that were dropped.
+        """
         from alignflow.data.rendering import decode_completion, encode_prompt
 
-        self._messages.append({"role": "user", "content": text})
-        prompt = encode_prompt(self._generator.tokenizer, self._messages)
-        made = self._generator.generate([prompt], self._sampling, [self._seed + len(self._messages)])[0]
-        answer = decode_completion(self._generator.tokenizer, made.ids, ended=made.ended)
-        self._messages.append({"role": "assistant", "content": answer})
+        tokenizer, ids = self._generator.tokenizer, list[int]()
+        self.conversation.ask(text)
+        try:
+            if self._room is not None:
+                dropped = self.conversation.make_room(lambda turns: len(encode_prompt(tokenizer, turns)), self._room)
+                if dropped:
+                    note(f"{self.name}: the context is full, the {dropped} oldest turns were dropped")
+
+            def hear(token: int) -> None:
+                ids.append(token)
+                heard(decode_completion(tokenizer, ids))
+
+            prompt = encode_prompt(tokenizer, self.conversation.messages)
+            seed = self._seed + len(self.conversation.turns)
+            made = self._generator.stream(prompt, self._sampling, seed, hear)
+        except AlignflowError:
+            self.conversation.take_back()
+            raise
+        answer: str = decode_completion(tokenizer, made.ids, ended=made.ended)
+        self.conversation.answered(answer)
         return answer
 
 

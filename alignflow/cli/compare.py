@@ -1,21 +1,30 @@
-"""`alignflow compare`: what differs between two runs."""
+"""`alignflow compare`: several runs beside each other, and what differs between two."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
+from alignflow.data.errors import UserError
+from alignflow.data.report.comparison import ComparedRun, RunsBeside, beside
+from alignflow.data.report.comparison_page import measured_text, write_page
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.compare import Comparison, MetricPair, StepPair, compare
+from alignflow.tasks.store.compared_runs import compared_runs
 from alignflow.tasks.store.pins import using
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help=f"A run, or any artifact: {NAMES}, or a path.")]
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN RUN [RUN ...]", help=f"Runs, or any artifacts: {NAMES}, or a path.")
+]
 BOTH = "[dim]the same[/dim]"
+PAGE = Path("comparison.html")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,28 +33,64 @@ def register(app: typer.Typer) -> None:
 
 
 def compare_runs(
-    first: Run,
-    second: Run,
+    runs: Runs,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page with the curves.")] = PAGE,
     samples: Annotated[
-        int, typer.Option(min=0, max=100, metavar="N", help="Show at most this many answers side by side.")
+        int, typer.Option(min=0, max=100, metavar="N", help="Show at most this many answers of two runs side by side.")
     ] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, and write no page.")] = False,
 ) -> None:
-    """Show what differs between two runs: settings, data, metrics, and answers to the same prompts."""
+    """Show metrics, settings and curves of several runs beside each other, as tables and as a page; of two also rows and answers that differ."""
+    if len(runs) < 2:
+        raise UserError("there is only one run to compare", where="compare", do="name two or more, such as last~1 last")
     store = ArtifactStore(for_reading=True)
-    runs = store.resolve(first), store.resolve(second)
-    with using(store, *(run.key for run in runs)):
-        found = compare(*runs, store, samples)
+    ends = [store.resolve(text) for text in runs]
+    with using(store, *(end.key for end in ends)):
+        named = compared_runs(store, runs, ends)
+        with using(store, *(key for run in named for key in keys_of(run))):
+            all_of_them = beside(named)
+            pair = compare(ends[0], ends[1], store, samples) if len(ends) == 2 else None
     if as_json:
-        typer.echo(found.model_dump_json(indent=1))
+        both = {**all_of_them.model_dump(mode="json"), **(pair.model_dump(mode="json") if pair else {})}
+        typer.echo(json.dumps(both, indent=1, ensure_ascii=False))
         return
     console = Console()
-    console.print(
-        f"first:  {escape(str(found.first))}\nsecond: {escape(str(found.second))}", highlight=False, soft_wrap=True
-    )
-    for table in (steps_table(found), data_table(found), metrics_table(found), answers_table(found)):
+    for name, key in zip(all_of_them.runs, all_of_them.keys, strict=True):
+        console.print(f"{escape(plain(name))}: {escape(key)}", highlight=False, soft_wrap=True)
+    told = [steps_table(pair), data_table(pair), metrics_table(pair), answers_table(pair)] if pair else []
+    for table in (headline_table(all_of_them), *(told or [settings_table(all_of_them)])):
         if table.row_count:
             console.print(table)
+    for note in all_of_them.notes:
+        console.print(f"[yellow]note[/yellow] {escape(plain(note))}", highlight=False, soft_wrap=True)
+    write_page(output, all_of_them)
+    console.print(f"page with the curves: {escape(str(output.absolute()))}", highlight=False, soft_wrap=True)
+
+
+def keys_of(run: ComparedRun) -> list[str]:
+    """The keys of a run's artifacts."""
+    return [step.manifest.key for step in run.steps.values() if step.manifest]
+
+
+def headline_table(found: RunsBeside) -> Table:
+    """The headline metrics, a column for each run."""
+    table = Table("step", Column("metric", overflow="fold"), *(escape(plain(name)) for name in found.runs))
+    for row in found.metrics:
+        table.add_row(
+            escape(row.step), escape(plain(row.metric)), *(escape(measured_text(value)) for value in row.runs)
+        )
+    return table
+
+
+def settings_table(found: RunsBeside) -> Table:
+    """The settings that differ, a column for each run."""
+    heads = (escape(plain(name)) for name in found.runs)
+    table = Table(
+        "step", Column("setting", overflow="fold"), *heads, title="settings that differ", title_justify="left"
+    )
+    for row in found.settings:
+        table.add_row(*(escape(plain(text)) for text in (row.step, row.setting, *row.runs)))
+    return table
 
 
 def steps_table(found: Comparison) -> Table:

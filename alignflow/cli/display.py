@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.artifact_store import SHORT_KEY, ArtifactStore
 
 PLAIN_EVERY_S = 20.0
+TENSORBOARD = "tensorboard"
+"""The folder beside an artifact in which a training leaves its event files."""
 MODELS = {"sft": "fine-tuned model", "reward": "reward model", "align": "aligned model", "merge": "aligned model"}
 """Step -> what its model is called at the end of a run."""
 
@@ -139,6 +142,16 @@ def result_paths(outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Pat
         if step in refs and (step != "sft" or not {"merge", "align"} & refs.keys()):
             paths[MODELS[step]] = store.payload(refs[step])
     return paths
+
+
+def tensorboard_lines(outcomes: list[Outcome], store: ArtifactStore) -> list[str]:
+    """The command that shows the curves of a run in TensorBoard; none where no step wrote files for it."""
+    folders = {outcome.name: store.directory(outcome.ref.key) / "side" / TENSORBOARD for outcome in outcomes}
+    there = {name: folder for name, folder in folders.items() if folder.is_dir()}
+    if not there:
+        return []
+    named = ",".join(f"{name}:{folder}" for name, folder in there.items())
+    return [f"curves: {shlex.join(['tensorboard', f'--logdir_spec={named}'])}"]
 
 
 def loading_lines(paths: Mapping[str, Path]) -> list[str]:

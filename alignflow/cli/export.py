@@ -15,9 +15,12 @@ from alignflow.cli.chat import find_model
 from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter
+from alignflow.data.artifacts import artifact_of, checked_manifest
 from alignflow.data.dataset_export import export_dataset
+from alignflow.data.model_cards import model_card
 from alignflow.data.reward_ensembles import is_ensemble
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.model_facts import model_facts
 from alignflow.tasks.store.pins import using
 
 MODELS, DATA = ("checkpoint", "reward_model"), "dataset"
@@ -41,7 +44,10 @@ def export_result(
     """Write a model as a Hugging Face directory that needs nothing beside it (an adapter is merged into its base, and of an ensemble
     of reward models each member is written), or a data set with its card as `datasets.load_dataset` reads it."""
     console = Console()
-    with exported(reference, "export") as (name, _, write), console.status(f"writing {name}"):
+    with (
+        exported(reference, "export", directory.absolute().name) as (name, _, write),
+        console.status(f"writing {name}"),
+    ):
         lines = write(directory)
     console.print(f"{name}: {escape(str(directory))}", highlight=False, soft_wrap=True)
     for line in lines:
@@ -49,8 +55,13 @@ def export_result(
 
 
 @contextlib.contextmanager
-def exported(reference: str, command: str) -> Iterator[tuple[str, str, Write]]:
+def exported(reference: str, command: str, place: str) -> Iterator[tuple[str, str, Write]]:
     """Name, kind (model or dataset) and writer of what a reference names; inside the block gc leaves it alone.
+
+    Args:
+        reference: What a person wrote.
+        command: Whom messages name.
+        place: What the code on a model's card loads it by: a directory or a repository.
 
     Raises:
         UserError: it names neither a model nor a data set; as what `command` says.
@@ -69,10 +80,19 @@ def exported(reference: str, command: str) -> Iterator[tuple[str, str, Write]]:
         def write(out: Path) -> list[str]:
             from alignflow.models.export import export
 
-            export(path, out)
+            export(path, out, card_of_model(path, place))
             return []
 
         yield name, "model", write
+
+
+def card_of_model(path: Path, place: str) -> str:
+    """The card of a model of the store; empty for one from elsewhere, which keeps its own."""
+    artifact = artifact_of(path.absolute()) or artifact_of(path.resolve())
+    if artifact is None:
+        return ""
+    manifest = checked_manifest(artifact)
+    return model_card(model_facts(ArtifactStore(artifact.parent.parent, for_reading=True), manifest), place)
 
 
 def _is_path_of_model(reference: str) -> bool:

@@ -23,6 +23,7 @@ from alignflow.flows.graph import nodes
 from alignflow.flows.remarks import planned
 from alignflow.tasks.launch.machine import Machine
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.trackers.base import check_tracker
 
 MOST = 10_000
 """Columns that a table may take while its width is measured."""
@@ -50,6 +51,7 @@ def plan(
 ) -> None:
     """Show what a run would do with each stage (run, cached, after another stage, or blocked), why, and what the stage would need."""
     loaded, store, console = load(recipe, settings, smoke), ArtifactStore(for_reading=True), Console()
+    check_tracker(loaded.tracking)
     machine = Machine(gpus=(int(gpu_memory * GIB),) * loaded.engine.processes) if gpu_memory else None
     gpus = len(machine.gpus) if machine else None
     steps = plan_steps(loaded, store, gpus)

@@ -40,7 +40,7 @@ def push(
     """Send a model or data set with its card to the Hub. The command first says what it sends where, and asks. The token comes from HF_TOKEN or `hf auth login`."""
     console = Console()
     with (
-        exported(reference, WHERE) as (name, kind, write),
+        exported(reference, WHERE, repository) as (name, kind, write),
         tempfile.TemporaryDirectory(prefix="alignflow-push-") as folder,
     ):
         _check_repository(repository)

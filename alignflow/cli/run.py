@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from alignflow.cli.display import final_table, gate_line, loading_lines, result_paths
+from alignflow.cli.display import final_table, gate_line, loading_lines, result_paths, tensorboard_lines
 from alignflow.cli.settings import configure_prefect
 from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.terminal import Console
@@ -26,6 +26,7 @@ from alignflow.flows.pipeline import Outcome, Selection, refuse_missing, selecte
 from alignflow.flows.requests import RunRequest
 from alignflow.flows.steps import Node
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.trackers.base import check_tracker
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
 Settings = Annotated[
@@ -66,6 +67,7 @@ def run(  # noqa: PLR0913 (an option of the command each)
     """Run a recipe. Stages whose results are in the store are not run again."""
     loaded = load(recipe, settings, smoke)
     check_approved(loaded, approve or ())
+    check_tracker(loaded.tracking)
     store = ArtifactStore()
     server = configure_prefect(store.root)
     if not server:
@@ -108,7 +110,8 @@ def _print_results(shown: ShownRun, outcomes: list[Outcome]) -> None:
     if ended := next((record for record in display.verdicts if record.verdict == "ended"), None):
         console.print(f"ended there by a gate: {escape(gate_line(ended))}", highlight=False, soft_wrap=True)
     paths = result_paths(outcomes, store)
-    for line in (*(f"{name}: {path}" for name, path in paths.items()), *loading_lines(paths)):
+    lines = [f"{name}: {path}" for name, path in paths.items()]
+    for line in (*lines, *tensorboard_lines(outcomes, store), *loading_lines(paths)):
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 

@@ -28,6 +28,7 @@ from alignflow.flows.pipeline import Narrator, Outcome, Selection, walk
 from alignflow.flows.requests import RunRequest
 from alignflow.flows.sweep import Axes, Member, Result, run_members
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.trackers.base import check_tracker
 
 SHOWN = (0, 2, 3, 4, 5, 7)
 """Columns of the table on the terminal."""
@@ -81,6 +82,7 @@ def sweep(  # noqa: PLR0913 (an option of the command each)
         return load_recipe(recipe, [*given, *changes.items()])
 
     base = load({})
+    check_tracker(base.tracking)
     found = axes_of(methods, learning_rates, seeds, option or ()).members(load, recipe.absolute().parent)
     store = ArtifactStore()
     server = configure_prefect(store.root)

@@ -106,7 +106,7 @@ def card_of(
         facts: What else a person should know: name -> text.
         tags: For the header, beside `alignflow`.
     """
-    header: dict[str, Any] = {**_licence(licences), "tags": ["alignflow", *tags]}
+    header: dict[str, Any] = {**licence_header(licences), "tags": ["alignflow", *tags]}
     header["size_categories"] = [_size(sum(table.rows for table in tables))]
     filled = [table for table in tables if table.rows]
     names = list(dict.fromkeys(table.name for table in filled))
@@ -119,14 +119,14 @@ def card_of(
         }
         for name in names
     ]
-    lines = [f"# {_plain(title)}", "", "Made by alignflow.", ""]
-    lines += [f"- {_plain(name)}: {_plain(text)}" for name, text in facts.items()]
-    lines += [f"- licence of {_plain(name)}: {_plain(licence)}" for name, licence in sorted(licences.items())]
+    lines = [f"# {plain(title)}", "", "Made by alignflow.", ""]
+    lines += [f"- {plain(name)}: {plain(text)}" for name, text in facts.items()]
+    lines += [f"- licence of {plain(name)}: {plain(licence)}" for name, licence in sorted(licences.items())]
     lines += ["", "| table | split | rows | file |", "| --- | --- | ---: | --- |"]
     lines += [f"| {table.name} | {table.split} | {table.rows} | `{table.path}` |" for table in tables]
     columns = list(dict.fromkeys(name for table in tables for name in table.columns))
     lines += ["", "| column | what it is |", "| --- | --- |"]
-    lines += [f"| `{_plain(name)}` | {COLUMNS.get(name, '')} |" for name in columns]
+    lines += [f"| `{plain(name)}` | {COLUMNS.get(name, '')} |" for name in columns]
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n" + "\n".join(lines) + "\n"
 
 
@@ -135,12 +135,10 @@ def facts_of_card(text: str) -> tuple[str, dict[str, str]]:
     body = text.split("---\n", 2)[-1]
     title = next((line[2:] for line in body.splitlines() if line.startswith("# ")), "")
     facts = dict(line[2:].split(": ", 1) for line in body.splitlines() if line.startswith("- ") and ": " in line)
-    return _bare(title), {
-        _bare(name): _bare(fact) for name, fact in facts.items() if not name.startswith("licence of ")
-    }
+    return bare(title), {bare(name): bare(fact) for name, fact in facts.items() if not name.startswith("licence of ")}
 
 
-def _licence(licences: Mapping[str, str]) -> dict[str, Any]:
+def licence_header(licences: Mapping[str, str]) -> dict[str, Any]:
     """The header's licence: that of all that went in, as the Hub writes it, or `other`; none where one is unknown."""
     known = {licence.strip().lower().replace(" ", "-") for licence in licences.values()}
     if not known or "unknown" in known:
@@ -153,10 +151,11 @@ def _size(rows: int) -> str:
     return next((name for limit, name in _SIZES if rows < limit), "n>10M")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A text in one line of Markdown, in which it becomes no HTML, link, image, code or cell of a table."""
     return re.sub(r"([\\`<>\[\]&|])", r"\\\1", " ".join(printable(text).split()))
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
+    """What `plain` was given, as far as it had no control characters."""
     return re.sub(r"\\([\\`<>\[\]&|])", r"\1", text)

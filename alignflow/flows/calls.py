@@ -18,6 +18,7 @@ from alignflow.flows.steps import Node
 from alignflow.tasks.keys.content import ContentDigests
 from alignflow.tasks.keys.key import stage_key
 from alignflow.tasks.launch.call import StageCall
+from alignflow.tasks.launch.installed import check_packages
 from alignflow.tasks.launch.precision import recipe_width
 from alignflow.tasks.launch.runtime import resolve_runtime, sharding
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -72,8 +73,9 @@ class Caller:
         )
 
     def check(self, node: Node) -> None:
-        """Look up every name and path of a node's config, before anything runs; raises UserError for one that is not there, and
-        where no prompt fits beside what the step samples."""
+        """Look up every name, path and package of a node's config, before anything runs; raises UserError for one that is not there,
+        and where no prompt fits beside what the step samples."""
+        check_packages(node.config)
         config = with_generators(node.config, self.recipe.engine.generator, self.runtime.device)
         stage_key(node.stage, config, {}, self.runtime, self._contents)
         refuse_no_room(node, self._context)

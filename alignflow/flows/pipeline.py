@@ -23,11 +23,13 @@ from alignflow.flows.means import Means, means
 from alignflow.flows.remarks import chosen_options, engine_lines, unused_lines
 from alignflow.flows.requests import RunRequest, asked_for
 from alignflow.flows.steps import Node, downstream, named_steps, upstream
+from alignflow.flows.tracking import tracked
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.last_good_run import remember
 from alignflow.tasks.store.pins import WORK, Pins, stored_paths, using
 from alignflow.tasks.store.run_records import recording
+from alignflow.tasks.trackers.base import check_tracker
 
 MOST_REPAIRS = 3
 
@@ -121,15 +123,21 @@ def walk_nodes(
     inputs = inputs or Inputs()
     by = means()
     check_approved(caller.recipe, approved)
+    check_tracker(caller.recipe.tracking)
     for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
         if node.name not in inputs.calls:
             caller.check(node)
     asked = caller.request.asked(caller.recipe) if caller.request else asked_for(caller.recipe)
-    with using(caller.store) as pins, recording(caller.store, asked, pins, by.flow_run()) as record:
+    with (
+        using(caller.store) as pins,
+        recording(caller.store, asked, pins, by.flow_run()) as record,
+        tracked(caller, record.record.id, narrator.remarks) as track,
+    ):
 
         def ends(outcome: Outcome) -> None:
             if outcome.name not in inputs.foreign:
                 record.step(outcome.name, outcome.ref, outcome.ran)
+                track(outcome.name, outcome.ref, outcome.ran)
             narrator.ends(outcome)
 
         keeper = Gatekeeper(caller.recipe, approved, caller.store, narrator.gates, record.asking(by.ask))

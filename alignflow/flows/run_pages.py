@@ -7,9 +7,7 @@ warning and never a run.
 from __future__ import annotations
 
 import json
-import queue
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +32,7 @@ from alignflow.data.step_names import base_and_round
 from alignflow.flows.forms import pipeline_form, prefilled, stage_form
 from alignflow.flows.pipeline import Narrator, Outcome
 from alignflow.flows.requests import RunRequest
+from alignflow.flows.writer import Writer
 from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.launch.shards import LOGS, launches_of, number_of
 from alignflow.tasks.launch.tail import Tail, Tails
@@ -47,42 +46,12 @@ ARTIFACT = "/v2/artifacts/artifact/{id}"
 Work = Callable[[SyncPrefectClient], Any]
 
 
-class Writer:
-    """Does work with the server's client in a thread of its own, in order; what fails is told once and passed over."""
+class PageWriter(Writer[SyncPrefectClient]):
+    """Writes to the Prefect server; what fails is told once."""
 
     def __init__(self, warn: Callable[[str], None]):
         self._warn, self._warned = warn, False
-        self._queue: queue.Queue[Work | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._thread.start()
-
-    def later(self, work: Work) -> None:
-        """Do this when what came before is done."""
-        self._queue.put(work)
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits."""
-        return self._queue.empty()
-
-    def close(self, seconds: float) -> None:
-        """Wait for what is left, this long at most."""
-        self._queue.put(None)
-        self._thread.join(seconds)
-
-    def _run(self) -> None:
-        try:
-            with get_client(sync_client=True) as client:
-                while (work := self._queue.get()) is not None:
-                    self._do(work, client)
-        except Exception as error:  # noqa: BLE001 (no client at all)
-            self._tell(error)
-
-    def _do(self, work: Work, client: SyncPrefectClient) -> None:
-        try:
-            work(client)
-        except Exception as error:  # noqa: BLE001 (whatever it is, what is shown is no reason to end a training)
-            self._tell(error)
+        super().__init__(lambda: get_client(sync_client=True), self._tell)
 
     def _tell(self, error: Exception) -> None:
         if not self._warned:
@@ -120,7 +89,7 @@ class Story:
         self._run, self._flow = context.flow_run, context.flow.name if context.flow else ""
         self._recipe, self._store, self._asked, self._notes = recipe, store, asked, list(notes or ())
         self._log = get_run_logger()
-        self._writer = Writer(self._log.warning)
+        self._writer = PageWriter(self._log.warning)
         self._running: _Running | None = None
         self._lines: list[dict[str, Any]] = []
         self._whys: dict[str, str] = {}

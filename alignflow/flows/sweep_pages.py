@@ -15,7 +15,7 @@ from prefect.states import Completed, Failed, State
 from alignflow.data.errors import AlignflowError
 from alignflow.data.report.sweep import COLUMNS, by_family, cells, page
 from alignflow.flows.pipeline import Outcome
-from alignflow.flows.run_pages import LAST_WORDS_S, Writer, slug
+from alignflow.flows.run_pages import LAST_WORDS_S, PageWriter, slug
 from alignflow.flows.sweep import Member, Result
 
 MEMBER = "sweep-member"
@@ -35,7 +35,7 @@ class SweepPages:
         assert context is not None and context.flow_run is not None, "a sweep is told inside a flow"
         self._recipe, self._planned, self._run = recipe, planned, context.flow_run.id
         self._log = get_run_logger()
-        self._writer = Writer(self._log.warning)
+        self._writer = PageWriter(self._log.warning)
         self._results: list[Result] = []
         self._written: dict[str, Any] = {}
 

@@ -18,9 +18,9 @@ from alignflow.models.policy import load_policy
 from alignflow.models.reward_model import CHECK_ROWS, load_reward_model
 
 
-def export(path: Path, out: Path) -> None:
+def export(path: Path, out: Path, card: str = "") -> None:
     """Copy the model at `path` to `out`; an adapter is merged into its base, and an ensemble gets its members inside of it. `out`
-    appears whole or not at all.
+    appears whole or not at all. `card` takes the place of the model's own card; empty: that stays.
 
     Raises:
         UserError: `out` is a file, or a directory with something in it.
@@ -34,6 +34,8 @@ def export(path: Path, out: Path) -> None:
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write(path, temporary)
+        if card:
+            (temporary / CARD).write_text(card, encoding="utf-8")
         for file in (*temporary.rglob("*"), temporary):
             sync(file)
         os.rename(temporary, out)

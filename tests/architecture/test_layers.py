@@ -49,6 +49,9 @@ HEAVY = {
     "peft": {"models/adapters.py", "models/merging.py"},
     "tensorboard": set(),
     "openai": {"models/generation/server_client.py"},
+    "lm_eval": {"models/evaluators/harness.py"},
+    "mlflow": {"tasks/trackers/mlflow_tracker.py"},
+    "wandb": {"tasks/trackers/wandb_tracker.py"},
 }
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from alignflow.cli.display import Display, gate_line, loading_lines, result_paths
+from alignflow.cli.display import Display, gate_line, loading_lines, result_paths, tensorboard_lines
 from alignflow.cli.terminal import Console
 from alignflow.data.adapters import ADAPTER_CONFIG
 from alignflow.data.artifacts import ArtifactRef
@@ -103,3 +103,16 @@ def test_a_run_that_trains_a_reward_model_after_sft_ends_with_the_reward_model(s
 
 def test_a_run_without_a_model_of_its_own_names_none(store):
     assert ended(store, "init", "prepare", "report")[1] == [] == ended(store)[1]
+
+
+def test_a_run_with_event_files_says_how_to_open_them(store):
+    outcomes = []
+    for name in ("init", "sft", "align"):
+        ref = ArtifactRef(kind="checkpoint", key=f"{name}-1", digest="d")
+        outcomes.append(Outcome(name=name, ref=ref, ran=False, seconds=0.0))
+    assert tensorboard_lines(outcomes, store) == []
+    for name in ("sft", "align"):
+        (store.directory(f"{name}-1") / "side" / "tensorboard").mkdir(parents=True)
+    (line,) = tensorboard_lines(outcomes, store)
+    sft, align = (store.directory(f"{name}-1") / "side" / "tensorboard" for name in ("sft", "align"))
+    assert line == f"curves: tensorboard --logdir_spec=sft:{sft},align:{align}"

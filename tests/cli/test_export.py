@@ -28,6 +28,20 @@ def test_a_checkpoint_is_written_and_a_full_directory_refused(checkpoint, tmp_pa
     assert again.returncode == 2 and "not an empty directory" in again.stderr
 
 
+def test_the_card_of_a_model_has_a_header_and_loads_it_from_where_it_was_written(checkpoint, tmp_path):
+    alignflow("export", "align", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers\n") and 'name = "out"' in card and str(tmp_path) not in card
+
+
+def test_a_model_from_elsewhere_keeps_its_card(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "model" / "README.md").write_text("# Mine\n")
+    done = alignflow("export", tmp_path / "model", tmp_path / "out")
+    assert done.returncode == 0 and (tmp_path / "out" / "README.md").read_text() == "# Mine\n", done.stderr
+
+
 def test_a_data_set_is_written_with_its_card(store, tmp_path):
     row = {"id": "1", "source": "t", "prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b")}
     write_table([row], "preferences", tmp_path / "data" / "preferences" / "train.parquet")
@@ -44,9 +58,9 @@ def test_last_means_the_model_of_a_run_and_its_data_where_it_made_no_model(check
     data = {"label": store.manifest("label-1"), "report": store.manifest("report-1")}
     record_run(store, {"align": store.manifest(checkpoint), **data}, "trained")
     record_run(store, data, "labelled")
-    with exported("trained", "export") as (name, kind, _):
+    with exported("trained", "export", "out") as (name, kind, _):
         assert (name, kind) == (checkpoint, "model")
-    with exported("last", "export") as (name, kind, _):
+    with exported("last", "export", "out") as (name, kind, _):
         assert (name, kind) == ("label-1", "dataset")
 
 
@@ -54,7 +68,7 @@ def test_of_a_run_that_trains_its_reward_model_last_the_aligned_model_is_exporte
     (tmp_path / "reward").mkdir()
     as_artifact(tmp_path / "reward", store.root, "reward-1", "reward_model")
     record_run(store, {"align": store.manifest(checkpoint), "reward": store.manifest("reward-1")}, "iterated")
-    with exported("last", "export") as (name, kind, _):
+    with exported("last", "export", "out") as (name, kind, _):
         assert (name, kind) == (checkpoint, "model")
 
 
@@ -63,7 +77,7 @@ def test_of_a_run_that_labels_the_labels_are_exported_and_not_the_model_that_it_
     for key, kind in (("init-1", "checkpoint"), ("label-1", "dataset")):
         as_artifact(tmp_path / "content", store.root, key, kind)
     record_run(store, {"init": store.manifest("init-1"), "label": store.manifest("label-1")}, "labelled")
-    with exported("labelled", "export") as (name, kind, _):
+    with exported("labelled", "export", "out") as (name, kind, _):
         assert (name, kind) == ("label-1", "dataset")
 
 

@@ -58,7 +58,7 @@ def test_everything_that_reads_works_and_writes_nothing(alignflow, made, store, 
     assert "tokenizer: init-" in alignflow("lineage", made["prepare"].key)
     assert "2 artifacts are whole" in alignflow("verify")
     assert "cached" in alignflow("plan", TINY)
-    alignflow("compare", made["prepare"].key, made["prepare"].key)
+    alignflow("compare", made["prepare"].key, made["prepare"].key, "--output", tmp_path / "page.html")
     assert "server" in alignflow("status", status=1)
     alignflow("chat", made["init"].key, "--max-new-tokens", "2", text="hello\n\n")
     alignflow("export", made["init"].key, tmp_path / "out")

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from alignflow.flows import run_pages
 from alignflow.flows.pipeline import Narrator
-from alignflow.flows.run_pages import Writer, address, progress_line, slug
+from alignflow.flows.run_pages import PageWriter, address, progress_line, slug
 
 
 def test_the_link_opens_the_form_with_the_same_parameters():
@@ -39,7 +39,7 @@ def test_keys_are_what_the_server_takes():
 def test_a_writer_goes_on_after_a_failure_and_tells_it_once(monkeypatch):
     monkeypatch.setattr(run_pages, "get_client", lambda sync_client: nullcontext())
     told, done = [], []
-    writer = Writer(told.append)
+    writer = PageWriter(told.append)
 
     def fail(client):
         raise ConnectionError("the server is away")

@@ -15,6 +15,7 @@ from tiny_model import make_reward_model
 from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.training import LoRAConfig, RewardConfig, SFTConfig
 from alignflow.data.errors import DamagedArtifactError, UserError
+from alignflow.data.model_cards import ModelFacts, model_card
 from alignflow.data.records import user
 from alignflow.data.run import Runtime
 from alignflow.models import export as module
@@ -135,3 +136,20 @@ def test_an_adapter_whose_base_is_damaged_names_the_base(adapter, store):
     with pytest.raises(DamagedArtifactError) as error:
         load_policy(adapter[1], Runtime())
     assert error.value.key == "init-1", "so that the flow sets it aside and makes it again"
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "reward_model"])
+def test_the_code_on_a_card_runs(tiny_checkpoint, tmp_path, monkeypatch, capsys, kind):
+    place = tmp_path / "model"
+    if kind == "checkpoint":
+        export(tiny_checkpoint, place)
+    else:
+        AutoModelForSequenceClassification.from_pretrained(tiny_checkpoint, num_labels=1).save_pretrained(place)
+        AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(place)
+    monkeypatch.chdir(tmp_path)
+    card = model_card(ModelFacts("Model", "", {}, kind), "model")
+    code = card.split("```python\n")[1].split("```")[0]
+    exec(compile(code, "card", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.endswith("\n"), "a model that has learnt nothing may end its answer at once"
+    assert kind == "checkpoint" or isinstance(float(printed), float)

@@ -10,9 +10,15 @@ from alignflow.data.catalogue.base import Part
 
 @dataclass(frozen=True)
 class Evaluator(Part):
-    """One family of numbers about the aligned model; `needs` names the inputs that it cannot do without."""
+    """One family of numbers about the aligned model.
+
+    Attributes:
+        needs: The inputs that it cannot do without.
+        package: The package that it cannot do without, by its import name; its extra is called by the same name, with dashes.
+    """
 
     needs: tuple[str, ...] = ()
+    package: str = ""
 
 
 EVALUATORS: Mapping[str, Evaluator] = {
@@ -49,5 +55,11 @@ EVALUATORS: Mapping[str, Evaluator] = {
     "token_credit": Evaluator(
         "alignflow.models.evaluators.token_credit:evaluate",
         "The implicit reward of each token of both models' answers: a table, and a heat map in the report.",
+    ),
+    "lm_eval": Evaluator(
+        "alignflow.models.evaluators.lm_eval:evaluate",
+        "Tasks of the lm-evaluation-harness on both models, with the harness' standard errors.",
+        needs=("lm_eval",),
+        package="lm_eval",
     ),
 }

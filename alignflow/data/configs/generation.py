@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from alignflow.data.configs.base import Name, StageConfig, Temperature, runtime_field, seed_field
 from alignflow.data.configs.generators import GeneratorConfig, generator_field
+from alignflow.data.configs.lm_eval import LmEvalConfig
 from alignflow.data.configs.verifiers import PerRowRewardOptions
 
 
@@ -185,6 +186,9 @@ class EvaluateConfig(StageConfig):
         default=None,
         description="Checks of the evaluator `verifiable`; empty: the first that give rewards in align, else those that rows name.",
     )
+    lm_eval: LmEvalConfig | None = Field(
+        default=None, description="Tasks of the evaluator `lm_eval`, which evaluators must name then."
+    )
     max_prompts: int = Field(
         default=200, ge=1, le=1_000_000_000, description="Held-out prompts at most, chosen by hash."
     )
@@ -208,6 +212,8 @@ class EvaluateConfig(StageConfig):
         for name in self.evaluators:
             if self.evaluators.count(name) > 1:
                 raise ValueError(f"evaluators: {name!r} is there twice")
+        if self.lm_eval is not None and "lm_eval" not in self.evaluators:
+            raise ValueError("lm_eval is set, and evaluators does not name it: add lm_eval to evaluators")
         return self
 
 

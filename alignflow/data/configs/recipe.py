@@ -16,6 +16,7 @@ from alignflow.data.configs.judging import JudgeEvalConfig
 from alignflow.data.configs.merging import MergeConfig
 from alignflow.data.configs.revising import ReviseConfig
 from alignflow.data.configs.selecting import SelectConfig
+from alignflow.data.configs.tracking import TrackingConfig
 from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.configs.variables import never_passed
 
@@ -163,6 +164,10 @@ class Recipe(StageConfig):
     report: ReportConfig | None = Field(default_factory=ReportConfig, description="null: no report.")
     gates: tuple[GateConfig, ...] = runtime_field(
         default=(), description="Conditions on metrics, checked as a run passes their step."
+    )
+    tracking: TrackingConfig | None = runtime_field(
+        default=None,
+        description="An experiment tracker that gets settings and metrics of each run; empty: nothing is sent.",
     )
     engine: EngineConfig = Field(default_factory=EngineConfig, description="On what to compute.")
 

@@ -24,7 +24,7 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
     "reference": ("rows", "logps"),
     "align": tuple(dict.fromkeys([*(metric for family in FAMILIES.values() for metric in family.headline), "loss"])),
     "merge": ("sign_conflicts", "sparsity"),
-    "evaluate": ("win_rate", "verifiable", "kl", "heldout_nll/change"),
+    "evaluate": ("win_rate", "verifiable", "lm_eval", "kl", "heldout_nll/change"),
 }
 """Start of the names of the metrics that are shown for a stage; any others, where it has none of these."""
 
@@ -32,15 +32,24 @@ SHOWN_METRICS: dict[str, tuple[str, ...]] = {
 def key_metrics(name: str, manifest: Manifest) -> list[str]:
     """The metrics that matter most for a step, each with its value, and its interval where it has one."""
     found = {metric: value for metric, value in manifest.metrics.items() if value is not None}
-    ends = {metric for metric in found if metric.endswith(("/low", "/high")) and metric.rpartition("/")[0] in found}
+    return [f"{metric} {_shown(found, metric)}" for metric in shown_names(name, found)[:MOST_METRICS]]
+
+
+def shown_names(name: str, metrics: Mapping[str, float | None]) -> list[str]:
+    """The names of the metrics of a step that are shown, the most telling ones first, without the ends of intervals."""
+    ends = {metric for metric in metrics if metric.endswith(("/low", "/high")) and metric.rpartition("/")[0] in metrics}
     wanted = [
         metric
         for start in SHOWN_METRICS.get(base_of(name), ())
-        for metric in found
+        for metric in metrics
         if metric == start or metric.startswith(f"{start}/")
     ]
-    chosen = [metric for metric in dict.fromkeys(wanted or found) if metric not in ends]
-    return [f"{metric} {_shown(found, metric)}" for metric in chosen[:MOST_METRICS]]
+    return [metric for metric in dict.fromkeys(wanted or metrics) if metric not in ends]
+
+
+def interval_ends(metrics: Mapping[str, float | None], name: str) -> tuple[float | None, float | None]:
+    """The ends of the interval of a metric; None where it has none."""
+    return metrics.get(f"{name}/low"), metrics.get(f"{name}/high")
 
 
 def kept_lines(manifest: Manifest) -> list[str]:
@@ -62,6 +71,6 @@ def _by_reason(kind: str, metrics: Mapping[str, float | None]) -> dict[str, floa
 
 
 def _shown(found: Mapping[str, float], metric: str) -> str:
-    low, high = found.get(f"{metric}/low"), found.get(f"{metric}/high")
+    low, high = interval_ends(found, metric)
     interval = "" if low is None or high is None else f" ({number_text(low)} to {number_text(high)})"
     return f"{number_text(found[metric])}{interval}"

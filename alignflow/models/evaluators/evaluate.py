@@ -101,6 +101,7 @@ def _has(inputs: EvaluationInputs, need: str) -> bool:
         "instructions": any(row.get("instructions") for row in inputs.prompts),
         "reward_model": inputs.reward_model is not None,
         "general": inputs.general is not None,
+        "lm_eval": inputs.config.lm_eval is not None,
         "verifiable": inputs.config.verifiable is not None or any(name_of(row) for row in inputs.prompts),
     }
     return present[need]

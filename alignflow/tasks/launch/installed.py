@@ -9,8 +9,12 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import BaseModel
+
 import alignflow
-from alignflow.data.catalogue import GENERATORS
+from alignflow.data.catalogue import EVALUATORS, GENERATORS
+from alignflow.data.configs.generation import EvaluateConfig
+from alignflow.data.errors import UserError
 from alignflow.data.shared_parts import ENGINES
 from alignflow.data.vllm_environment import BUILD, look_into, vllm_python
 from alignflow.tasks.launch.precision import auto_precision, cpu_flags
@@ -25,6 +29,9 @@ PACKAGES = {
     "peft": "low-rank adapters: pip install 'alignflow[lora]'",
     "openai": "the engine server",
     "tenacity": "the engine server",
+    "mlflow": "tracking.name: mlflow: pip install 'alignflow[mlflow]'",
+    "wandb": "tracking.name: wandb: pip install 'alignflow[wandb]'",
+    "lm_eval": "the evaluator lm_eval: pip install 'alignflow[lm-eval]'",
     "prefect_dask": "engine.task_runner: dask: pip install 'alignflow[dask]'",
 }
 """Import name -> what does not work without it."""
@@ -57,9 +64,28 @@ def installed() -> dict[str, Any]:
     }
 
 
+def check_packages(config: BaseModel) -> None:
+    """Raise UserError where a config names an evaluator whose package is not there."""
+    for name in config.evaluators if isinstance(config, EvaluateConfig) else ():
+        package = EVALUATORS[name].package if name in EVALUATORS else ""
+        if package and not is_installed(package):
+            extra = package.replace("_", "-")
+            raise UserError(
+                f"the evaluator {name} needs {package}, which is not installed",
+                where="evaluate.evaluators",
+                do=f"pip install 'alignflow[{extra}]', or leave {name} out",
+            )
+
+
+def is_installed(name: str) -> bool:
+    """Whether there is a package of this import name; a mere folder, as trackers make one, is none."""
+    found = importlib.util.find_spec(name)
+    return found is not None and found.origin is not None
+
+
 def package_version(name: str) -> str | None:
     """The version of a package by its import name; None where it is not there, an empty text where it does not say."""
-    if importlib.util.find_spec(name) is None:
+    if not is_installed(name):
         return None
     try:
         return importlib.metadata.version(name.replace("_", "-"))

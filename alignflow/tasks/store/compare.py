@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from alignflow.data.artifacts import Manifest, verify_file
 from alignflow.data.records import prompt_text, read_table
+from alignflow.data.report.metrics import interval_ends
 from alignflow.data.step_names import matching, step_name
 from alignflow.tasks.keys.key import difference
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -171,7 +172,7 @@ def _difference(first: float | None, second: float | None) -> float | None:
 
 
 def _interval(metrics: Mapping[str, float | None], name: str) -> tuple[float, float] | None:
-    low, high = (metrics.get(name + bound) for bound in BOUNDS)
+    low, high = interval_ends(metrics, name)
     return None if low is None or high is None else (low, high)
 
 

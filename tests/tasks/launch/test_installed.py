@@ -2,6 +2,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from alignflow.data.configs.generation import EvaluateConfig
+from alignflow.data.configs.lm_eval import LmEvalConfig
+from alignflow.data.errors import UserError
 from alignflow.data.vllm_environment import VARIABLE
 from alignflow.tasks.launch import installed as module
 from alignflow.tasks.launch.installed import ALWAYS, installed, package_version
@@ -37,3 +42,20 @@ print([name for name in ("torch", "transformers", "prefect", "vllm") if name in 
         [sys.executable, "-c", code], capture_output=True, text=True, env={"PATH": "/bin", VARIABLE: str(tmp_path)}
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_an_evaluator_whose_package_is_missing_is_refused_and_others_need_none(monkeypatch):
+    config = EvaluateConfig(evaluators=("kl", "lm_eval"), lm_eval=LmEvalConfig(tasks=("arc_easy",)))
+    monkeypatch.setattr(module, "is_installed", lambda name: False)
+    with pytest.raises(UserError, match="needs lm_eval, which is not installed") as refused:
+        module.check_packages(config)
+    assert "pip install 'alignflow[lm-eval]'" in str(refused.value)
+    module.check_packages(EvaluateConfig())
+    monkeypatch.setattr(module, "is_installed", lambda name: True)
+    module.check_packages(config)
+
+
+def test_a_folder_with_the_name_of_a_package_is_none(tmp_path, monkeypatch):
+    (tmp_path / "wandb_files").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not module.is_installed("wandb_files") and module.is_installed("json")

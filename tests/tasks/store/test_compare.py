@@ -1,9 +1,6 @@
 """Two runs side by side: what was set, what rows they had, what came out."""
 
 import io
-import json
-import subprocess
-import sys
 
 import pytest
 from rich.console import Console
@@ -135,16 +132,3 @@ def test_what_a_model_wrote_is_shown_as_text(runs, store):
     assert "[red]no" in text and "[bold]a[/bold]" in text and "\x1b" not in text
     assert plain("a\x1b[2Jb\nc\x07") == "a\N{REPLACEMENT CHARACTER}[2Jb\nc\N{REPLACEMENT CHARACTER}"
     assert "0.5 (0.4 to 0.6)" in shown(metrics_table(compare(*runs, store)))
-
-
-def test_the_command_prints_tables_or_json_and_refuses_what_is_no_run(runs, store):
-    def alignflow(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "alignflow", "compare", *arguments], capture_output=True, text=True
-        )
-
-    tables = alignflow("report-1", "report-2")
-    assert tables.returncode == 0 and "config.beta 0.1 -> 0.2" in tables.stdout, tables.stderr
-    found = json.loads(alignflow("report-1", "report-2", "--json", "--samples", "0").stdout)
-    assert found["answers"] == [] and [step["name"] for step in found["steps"]][-1] == "report"
-    assert alignflow("report-1", "report-9").returncode == 2
