@@ -196,9 +196,9 @@ class Speaker:
         disable_progress_bar()
         self._generator: Any = StreamingGenerator(path, runtime)
         self._sampling, self._seed = Sampling(max_new_tokens, temperature), seed
-        context = self._generator.context_length
+        context: int | None = self._generator.context_length
         self._room = None if context is None else context - max_new_tokens
-        if self._room is not None and self._room < 1:
+        if context is not None and context <= max_new_tokens:
             raise UserError(
                 f"the context of {name} has {context} tokens, and an answer may have {max_new_tokens}",
                 where="--max-new-tokens",

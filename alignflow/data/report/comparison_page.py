@@ -8,7 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from alignflow.data.errors import UserError
-from alignflow.data.report.body import number, shown
+from alignflow.data.number_text import number_text
+from alignflow.data.report.body import shown
 from alignflow.data.report.comparison import NOTHING, Curve, Measured, RunsBeside
 from alignflow.data.report.line_plots import line_plot
 
@@ -70,6 +71,6 @@ def measured_text(measured: Measured | None) -> str:
     if measured is None or measured.value is None:
         return NOTHING
     ends = measured.low, measured.high
-    interval = "" if None in ends else f" [{number(ends[0])}, {number(ends[1])}]"
+    interval = "" if None in ends else f" [{number_text(ends[0])}, {number_text(ends[1])}]"
     count = "" if measured.n is None else f" n={measured.n:,}"
-    return f"{number(measured.value)}{interval}{count}"
+    return f"{number_text(measured.value)}{interval}{count}"

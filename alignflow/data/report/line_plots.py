@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from alignflow.data.report.plots import literal
 
@@ -51,7 +52,7 @@ def line_plot(
                 axis.plot(*zip(*points, strict=True), color=colour, linestyle=dash, marker=marker, label=label)
                 drawn.add(name)
             if points := held_out.get(name):
-                ring = {"marker": "o", "markersize": 3.5, "markerfacecolor": "none", "linewidth": 0.6}
+                ring: dict[str, Any] = {"marker": "o", "markersize": 3.5, "markerfacecolor": "none", "linewidth": 0.6}
                 axis.plot(*zip(*points, strict=True), color=colour, label="" if name in drawn else label, **ring)
         axis.set(title=literal(title), xlabel="step")
         axis.grid(alpha=0.2)
