@@ -15,6 +15,7 @@ from alignflow.cli.shown import ShownRun, refuse_far_workers
 from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.configs.loading import parse_setting
+from alignflow.data.errors import UserError
 from alignflow.flows.pipeline import walk_nodes
 from alignflow.flows.preference_data import Order, TableName, check_order
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -71,6 +72,10 @@ def label(  # noqa: PLR0913 (an option of the command each)
     chosen = [(place, value) for place, value in given.items() if value is not None]
     chosen += [parse_setting(text) for text in settings or ()]
     options = tuple(parse_setting(text) for text in option or ())
+    if jsonl and not out:
+        raise UserError(
+            "nothing is copied, so there are no JSON lines", where="--jsonl", do="give --out DIRECTORY, too"
+        )
     store = ArtifactStore()
     checked = check_order(Order(prompts, model, judge, options, tuple(chosen), out, table, jsonl), store, Path.cwd())
     server, console = configure_prefect(store.root), Console()

@@ -85,7 +85,8 @@ def print_steps(steps: Sequence[Step], needs: Sequence[StepNeed], console: Conso
     console.print(table if fits else plan_table(steps, needs, reasons=False))
     for step in () if fits else steps:
         if step.state in ("run", "blocked"):
-            console.print(f"{step.name}: {escape(step.why)}", highlight=False, soft_wrap=True)
+            state = "blocked " if step.why.startswith("by ") else ""
+            console.print(f"{step.name}: {state}{escape(step.why)}", highlight=False, soft_wrap=True)
 
 
 def plan_table(steps: Sequence[Step], needs: Sequence[StepNeed], reasons: bool) -> Table:

@@ -12,8 +12,11 @@ from alignflow.flows.steps import Node
 
 
 def context_length(recipe: Recipe) -> int | None:
-    """Tokens of the context of the recipe's model; None where it is not known before the model is there."""
+    """Tokens of the context of the model that the recipe samples from; None where it is not known before the model is there."""
     model = recipe.model
+    if recipe.replace.sft:
+        replaced = read_shape(recipe.replace.sft)
+        return replaced.context_length if replaced else None
     shape = built_shape(model.build) if model.path is None else read_shape(model.path, model.revision)
     return shape.context_length if shape else None
 

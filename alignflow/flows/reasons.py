@@ -41,9 +41,11 @@ class Reasons:
         earlier = self._last_keys.get(call.name, "")
         if earlier == call.key:
             return "made before, and no longer in the store"
-        changes = self._since(earlier, call) or nearest(call.components, call.config, self._store.manifests(call.stage))
-        if not changes or (not earlier and len(changes) > FAR):
-            return "first time"
+        changes = self._since(earlier, call)
+        if not changes:
+            changes = nearest(call.components, call.config, self._store.manifests(call.stage))
+            if not changes or len(changes) > FAR:
+                return "first time"
         section = section_of(call.name)
         listed = [change.replace("config.", f"config.{section}.", 1) for change in changes[:SHOWN]]
         more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""

@@ -70,7 +70,7 @@ def test_a_model_goes_to_a_repository_of_models(store, tmp_path, push):
     as_artifact(tmp_path / "model", store.root, "align-123")
     with stand_in(TOKEN) as hub:
         done = push(hub, "align-123", "me/model", "--yes")
-        assert done.returncode == 0 and set(hub.files) == {"config.json", "model.safetensors"}, done.stderr
+        assert done.returncode == 0 and set(hub.files) == {"README.md", "config.json", "model.safetensors"}, done.stderr
         assert hub.repositories["me/model"].get("type", "model") == "model"
 
 

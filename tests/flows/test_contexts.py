@@ -1,5 +1,7 @@
 """What is sampled must fit the model's context, and a plan knows before anything runs."""
 
+import json
+
 import pytest
 
 from alignflow.data.configs.loading import load_recipe
@@ -24,6 +26,14 @@ def test_answers_that_leave_no_room_for_a_prompt_are_refused_before_anything_run
     with pytest.raises(UserError, match="set it below 192"):
         walk(recipe, Selection(), store, Narrator())
     assert not list((store.root / "artifacts").iterdir())
+
+
+def test_a_model_that_the_user_brings_in_place_of_sft_has_its_own_context(repository, tmp_path):
+    shape = {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    shape |= {"intermediate_size": 8, "vocab_size": 9, "max_position_embeddings": 8192}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    recipe = load_recipe(repository / "recipes" / "tiny.yaml", [f"replace.sft={tmp_path}"])
+    assert context_length(recipe) == 8192
 
 
 def test_a_prompt_that_may_not_fit_is_told(load):

@@ -62,6 +62,7 @@ def test_an_artifact_that_was_removed_since_is_told(call, store, made, record):
     record("tiny", made["init"])
     shutil.rmtree(store.directory(made["init"].key))
     assert Reasons(store, "tiny").why(call()) == "made before, and no longer in the store"
+    assert Reasons(store, "tiny").why(call(*MANY)) == "first time", "there is nothing left that says what changed"
 
 
 def test_a_training_that_was_stopped_resumes_after_its_newest_state(call, store):
