@@ -114,7 +114,8 @@ def show_runs(client: SyncPrefectClient, store: ArtifactStore) -> None:
         )
         client.create_artifact(made)
     except Exception as error:  # noqa: BLE001 (whatever it is, the server is up without it)
-        print(f"warning: the store's runs are not shown: {type(error).__name__}: {error}", file=sys.stderr)
+        what = " ".join(str(error).split())
+        print(f"warning: the store's runs are not shown: {type(error).__name__}: {what}", file=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:
