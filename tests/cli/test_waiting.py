@@ -63,6 +63,14 @@ def test_a_run_that_ended_in_a_terminal_is_run_again_with_the_same_settings_and_
     assert words[4] == "align.options.beta=0.3" and json.loads(words[6].partition("=")[2]) == [{"path": "x y"}]
 
 
+@pytest.mark.parametrize("part", ["only", "until"])
+def test_the_command_runs_the_part_of_the_recipe_that_ended_at_the_gate(store, monkeypatch, part):
+    run = RunRecord(id="run-1", asked=ASKED.model_copy(update={part: "reward"}), began="2026-01-01", question=QUESTION)
+    monkeypatch.setattr(waiting_module, "waiting_runs", lambda store: [run])
+    (ended,) = waiting(store, api=None)
+    assert shlex.split(ended.answer)[-4:] == [f"--{part}", "reward", "--approve", "reward.eval_accuracy"]
+
+
 def test_a_suspended_run_that_the_server_does_not_know_any_more_waits_for_nobody(store, asked, monkeypatch):
     served(monkeypatch)
     assert [each.id for each in waiting(store, api=object())] == [""]
