@@ -17,14 +17,13 @@ from rich.table import Table
 from alignflow.cli.terminal import Console
 from alignflow.cli.waiting import waiting, waiting_lines
 from alignflow.server import lifecycle, processes
-from alignflow.server.api import Api
-from alignflow.server.discovery import no_server, running_server
+from alignflow.server.discovery import find_api, no_server, running_server
 from alignflow.server.errors import ServerError
 from alignflow.server.layout import Home
 from alignflow.server.pools import GPU_POOL
 from alignflow.server.remote_worker import become_worker
 from alignflow.server.settings import without_secrets
-from alignflow.server.status import PartStatus, Status
+from alignflow.server.status import PartStatus, Status, Waits
 from alignflow.server.status import status as find_status
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
@@ -145,7 +144,7 @@ def status(
             typer.echo(f"export {name}={shlex.quote(value)}")
         return
     found = find_status(home)
-    found.waiting = waiting(store, Api(home, home.settings(), timeout_s=5) if found.server.healthy else None)
+    found.waiting = _waiting(store, home, found)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
     else:
@@ -155,6 +154,17 @@ def status(
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if not found.healthy:
         raise typer.Exit(1)
+
+
+def _waiting(store: ArtifactStore, home: Home, found: Status) -> list[Waits]:
+    """The runs that wait, also those of a server on another machine; one that stops to answer here makes `found` unhealthy."""
+    hangs = found.server.pid is not None and not found.server.healthy
+    try:
+        return waiting(store, None if hangs else find_api(home, timeout_s=5))
+    except ServerError as error:
+        found.healthy = found.server.healthy = False
+        found.server.problem = found.server.problem or error.what
+        return waiting(store, None)
 
 
 def _running(home: Home) -> dict[str, str]:

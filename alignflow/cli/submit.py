@@ -78,23 +78,33 @@ def dead_workers(home: Home) -> list[str]:
 
 def _watch(api: Api, run: FlowRun, console: Console) -> None:
     """Print the lines of a run's log until it ends or waits for a person; raises the error that it ended with."""
-    known, state = 0, ""
+    log, state = runs.RunLog(api, run.id), ""
+
+    def show() -> None:
+        for line in log.new_lines():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     try:
         while True:
             run = runs.look(api, run.id)
-            lines = runs.log_lines(api, run.id, known)
-            known += len(lines)
-            for line in lines:
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            show()
+            over = run.state in runs.ENDED or run.state == runs.PAUSED
+            if over:  # its last lines are under way
+                time.sleep(LOOK_EVERY_S)
+                show()
             if run.state != state:
                 state = run.state
                 console.print(f"{run.name}: {state.lower()}", markup=False, highlight=False, soft_wrap=True)
-            if state in runs.ENDED or state == runs.PAUSED:
+            if over:
                 break
             time.sleep(LOOK_EVERY_S)
     except KeyboardInterrupt:
         console.print(f"the run goes on: {run.url}", markup=False, highlight=False, soft_wrap=True)
         raise
+    if state == runs.PAUSED and not run.asks:
+        raise ApprovalNeededError(
+            "somebody paused the run by hand", where=run.name, do=f"resume it on its page: {run.url}"
+        )
     if state == runs.PAUSED:
         raise ApprovalNeededError(
             "the run waits for a person",

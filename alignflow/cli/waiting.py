@@ -105,6 +105,8 @@ def _ended(run: RunRecord, question: Question) -> Waits:
     for place, value in asked.settings.items() if asked else ():
         words += ["--set", f"{place}={json.dumps(value, ensure_ascii=False)}"]
     words += ["--smoke"] if asked and asked.smoke else []
+    for option, step in (("--only", asked.only), ("--until", asked.until)) if asked else ():
+        words += [option, step] if step else []
     return Waits(
         run=asked.name if asked else "",
         since=run.began,

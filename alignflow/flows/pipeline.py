@@ -103,6 +103,8 @@ def walk(
         RecipeError: the selection names no step, or `only` lacks an input.
         AlignflowError: whatever stopped a step, or a gate.
     """
+    if request:
+        request = replace(request, only=selection.only or "", until=selection.until or "")
     caller = Caller(recipe, store, request)
     chosen, forced = selected(caller.nodes, selection)
     return walk_nodes(caller, chosen, forced, narrator, approved=selection.approve)

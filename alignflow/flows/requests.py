@@ -38,11 +38,15 @@ class RunRequest:
         path: The file, as it was given.
         settings: Places of the recipe and their values, over the file.
         smoke: Whether everything is done in small.
+        only: The one step to run; empty: all.
+        until: The last step to run; empty: all.
     """
 
     path: str
     settings: tuple[tuple[str, Any], ...] = ()
     smoke: bool = False
+    only: str = ""
+    until: str = ""
 
     def changed(self, settings: Mapping[str, Any]) -> RunRequest:
         """The same with further settings over its own."""
@@ -52,7 +56,8 @@ class RunRequest:
         """What the store keeps of it: `recipe` is what it came to."""
         file = str(recipe_path(self.path).absolute())
         settings = to_jsonable_python(dict(self.settings))
-        return asked_for(recipe).model_copy(update={"file": file, "settings": settings, "smoke": self.smoke})
+        own = {"smoke": self.smoke, "only": self.only, "until": self.until}
+        return asked_for(recipe).model_copy(update={"file": file, "settings": settings, **own})
 
     def recipe(self) -> Recipe:
         """Load it; raises RecipeError with the message that the command line gives."""

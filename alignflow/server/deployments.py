@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from alignflow.safe_path import python
@@ -16,6 +17,8 @@ from alignflow.server.settings import ServerSettings
 
 MODULE = "alignflow.flows.deployments"
 TIMEOUT_S = 300
+WARNING = "warning: "
+"""What begins a line for the person who starts the server."""
 
 
 def register_deployments(home: Home, settings: ServerSettings, directory: Path) -> list[str]:
@@ -38,4 +41,7 @@ def register_deployments(home: Home, settings: ServerSettings, directory: Path) 
         raise ServerError(
             "the deployments could not be registered", where=MODULE, do=os.linesep.join(done.stderr.splitlines()[-15:])
         )
+    for line in done.stderr.splitlines():
+        if line.startswith(WARNING):  # the rest is what libraries say
+            print(line, file=sys.stderr)
     return done.stdout.split()

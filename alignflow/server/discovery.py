@@ -35,15 +35,28 @@ def running_server(home: Home) -> dict[str, str] | None:
     return client_environment(home, settings)
 
 
+def find_api(home: Home, timeout_s: float = 15) -> Api | None:
+    """A client of the store's server, on this machine or on another one that shares the store; None where none is up.
+
+    Raises:
+        ServerError: it is up on this machine, but does not answer.
+    """
+    if running_server(home) is None and not (
+        home.login_file.exists() and Api(home, home.settings(), timeout_s).answers()
+    ):
+        return None
+    return Api(home, home.settings(), timeout_s)
+
+
 def server_api(home: Home) -> Api:
-    """A client of the store's server, on this machine or on another one that shares the store.
+    """A client of the store's server, as `find_api` finds it.
 
     Raises:
         ServerError: no server is up, or it does not answer.
     """
-    if running_server(home) is None and not (home.login_file.exists() and Api(home, home.settings()).answers()):
+    if (api := find_api(home)) is None:
         raise no_server(home)
-    return Api(home, home.settings())
+    return api
 
 
 def no_server(home: Home) -> ServerError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,6 +14,8 @@ from alignflow.server.errors import ServerError
 
 PAGE = 200
 """Most records that the server gives in one answer."""
+LATE_S = 10
+"""How much later than a newer line an older one may reach the server."""
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 PAUSED = "PAUSED"
 MOST_CHARACTERS = {"who": 100, "comment": 1000}
@@ -116,13 +119,31 @@ def look(api: Api, run: str) -> FlowRun:
     return _run(api, record)
 
 
-def log_lines(api: Api, run: str, known: int) -> list[str]:
-    """The lines of a run's log after the first `known` ones."""
-    wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
-    return [line["message"] for line in _all(api, "/logs/filter", wanted, known)]
+class RunLog:
+    """The log of a run, read bit by bit. Processes send their lines in batches, so that older ones may reach the server after newer ones."""
+
+    def __init__(self, api: Api, run: str):
+        self._api, self._run = api, run
+        self._seen: set[str] = set()
+        self._newest: datetime | None = None
+
+    def new_lines(self) -> list[str]:
+        """The lines that were not read yet."""
+        logs: dict[str, Any] = {"flow_run_id": {"any_": [self._run]}}
+        if self._newest:
+            logs["timestamp"] = {"after_": (self._newest - timedelta(seconds=LATE_S)).isoformat()}
+        found = []
+        for line in _all(self._api, "/logs/filter", {"logs": logs, "sort": "TIMESTAMP_ASC"}):
+            if line["id"] not in self._seen:
+                self._seen.add(line["id"])
+                found.append(line["message"])
+            written = datetime.fromisoformat(line["timestamp"])
+            self._newest = max(written, self._newest or written)
+        return found
 
 
-def _all(api: Api, path: str, wanted: Mapping[str, Any], offset: int = 0) -> Iterator[dict[str, Any]]:
+def _all(api: Api, path: str, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    offset = 0
     while page := api.post(path, {**wanted, "limit": PAGE, "offset": offset}):
         yield from page
         offset += len(page)

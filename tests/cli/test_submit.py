@@ -15,7 +15,8 @@ def server(monkeypatch):
     """A server that takes every run; `sent` is what it was given, and `states` are those that the run passes."""
 
     class Server:
-        sent, states, lines = [], ["RUNNING", "COMPLETED"], ["init cached", "sft ran"]
+        sent, states, asks = [], ["RUNNING", "COMPLETED"], True
+        lines = [["init cached"], ["sft ran"], ["its last words"]]  # what each look finds
 
     def submit(api, deployment, parameters, name, tags):
         Server.sent.append((deployment, parameters, name, tags))
@@ -23,12 +24,21 @@ def server(monkeypatch):
 
     def look(api, run):
         state = Server.states.pop(0)
-        return FlowRun(id=run, name="tiny pipeline", state=state, message=f"it is {state}", url="http://page")
+        return FlowRun(
+            id=run, name="tiny pipeline", state=state, message=f"it is {state}", url="http://page", asks=Server.asks
+        )
+
+    class Log:
+        def __init__(self, api, run):
+            pass
+
+        def new_lines(self):
+            return Server.lines.pop(0)
 
     monkeypatch.setattr(submit_module, "server_api", lambda home: object())
     monkeypatch.setattr(submit_module.runs, "submit", submit)
     monkeypatch.setattr(submit_module.runs, "look", look)
-    monkeypatch.setattr(submit_module.runs, "log_lines", lambda api, run, known: Server.lines[known:])
+    monkeypatch.setattr(submit_module.runs, "RunLog", Log)
     monkeypatch.setattr(submit_module, "LOOK_EVERY_S", 0)
     monkeypatch.setattr(submit_module, "dead_workers", lambda home: [])
     return Server
@@ -72,6 +82,17 @@ def test_where_no_server_is_up_one_message_says_how_to_start_one(store, recipe):
 def test_watch_shows_each_line_of_the_log_once_and_ends_with_the_run(server, store, recipe):
     done = alignflow("submit", recipe, "--watch")
     assert done.returncode == 0 and done.stdout.count("sft ran") == 1 and "completed" in done.stdout
+
+
+def test_watch_shows_the_lines_that_reach_the_server_after_the_end(server, store, recipe):
+    assert "its last words" in alignflow("submit", recipe, "--watch").stdout
+
+
+def test_watch_says_that_somebody_paused_the_run_where_it_asks_nothing(server, store, recipe):
+    server.states[:], server.asks = ["RUNNING", "PAUSED"], False
+    done = alignflow("submit", recipe, "--watch")
+    assert done.returncode == 3 and "by hand" in done.stderr and "resume it on its page: http://page" in done.stderr
+    assert "answer" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,14 @@ import shlex
 import pytest
 from cli_support import alignflow
 
+from alignflow.cli import server as server_module
 from alignflow.cli import waiting as waiting_module
 from alignflow.cli.waiting import waiting, waiting_lines
+from alignflow.server.errors import ServerError
+from alignflow.server.layout import Home
 from alignflow.server.runs import FlowRun
+from alignflow.server.status import PartStatus
+from alignflow.server.status import status as find_status
 from alignflow.tasks.store.run_records import Asked, Question, RunRecord
 
 ASKED = Asked(
@@ -58,6 +63,14 @@ def test_a_run_that_ended_in_a_terminal_is_run_again_with_the_same_settings_and_
     assert words[4] == "align.options.beta=0.3" and json.loads(words[6].partition("=")[2]) == [{"path": "x y"}]
 
 
+@pytest.mark.parametrize("part", ["only", "until"])
+def test_the_command_runs_the_part_of_the_recipe_that_ended_at_the_gate(store, monkeypatch, part):
+    run = RunRecord(id="run-1", asked=ASKED.model_copy(update={part: "reward"}), began="2026-01-01", question=QUESTION)
+    monkeypatch.setattr(waiting_module, "waiting_runs", lambda store: [run])
+    (ended,) = waiting(store, api=None)
+    assert shlex.split(ended.answer)[-4:] == [f"--{part}", "reward", "--approve", "reward.eval_accuracy"]
+
+
 def test_a_suspended_run_that_the_server_does_not_know_any_more_waits_for_nobody(store, asked, monkeypatch):
     served(monkeypatch)
     assert [each.id for each in waiting(store, api=object())] == [""]
@@ -86,6 +99,28 @@ def test_status_lists_them_where_no_server_is_up(store, asked):
     done = alignflow("status", "--json")
     assert [each["gate"] for each in json.loads(done.stdout)["waiting"]] == ["reward.eval_accuracy"] * 2
     assert "2 runs wait for a person" in alignflow("status").stdout
+
+
+def test_status_finds_the_server_that_runs_on_another_machine(store, asked, monkeypatch):
+    monkeypatch.setattr(server_module, "find_api", lambda home, timeout_s: object())
+    served(monkeypatch, FlowRun(id="abcdef0123456789", name="mine", state="PAUSED", asks=True))
+    told = alignflow("status").stdout
+    assert "yes: alignflow answer abcdef01 yes" in told and "alignflow up" not in told
+
+
+def test_a_server_that_stops_to_answer_costs_its_health_and_not_the_table(store, asked, monkeypatch):
+    def gone(api):
+        raise ServerError("it is gone")
+
+    healthy = find_status(Home(store.root))
+    healthy.healthy, healthy.server, healthy.workers = True, PartStatus(name="server", healthy=True, pid=1), []
+    monkeypatch.setattr(server_module, "find_status", lambda home: healthy)
+    monkeypatch.setattr(server_module, "find_api", lambda home, timeout_s: object())
+    monkeypatch.setattr(waiting_module.runs, "suspended", gone)
+    done = alignflow("status", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1 and not found["healthy"] and found["server"]["problem"] == "it is gone"
+    assert len(found["waiting"]) == 2
 
 
 def test_an_answer_needs_a_server(store):

@@ -11,7 +11,7 @@ from run_support import record_run
 
 from alignflow.data import catalogue
 from alignflow.data.errors import UserError
-from alignflow.flows import deployed
+from alignflow.flows import deployed, deployments
 from alignflow.flows.deployments import CPU, DEPLOYMENTS, GPU, main, pool_of, show_runs
 from alignflow.flows.forms import STANDS_IN
 
@@ -104,3 +104,12 @@ def test_what_was_made_before_the_server_is_shown_on_it(store):
     (artifact,) = Client.made
     assert artifact.key == "runs-of-the-store" and "made\\-before" in artifact.data
     assert "made-before" in (store.root / "dashboard.html").read_text()
+
+
+def test_a_server_starts_although_its_dashboard_cannot_be_written(store, monkeypatch, capsys):
+    def fails(*_):
+        raise ZeroDivisionError("a damaged run")
+
+    monkeypatch.setattr(deployments, "write_dashboard", fails)
+    show_runs(None, store)
+    assert capsys.readouterr().err == "warning: the store's runs are not shown: ZeroDivisionError: a damaged run\n"

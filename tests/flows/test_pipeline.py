@@ -60,6 +60,7 @@ def test_a_run_leaves_a_record_of_what_was_asked_and_of_what_it_took(store, repo
     assert failed.steps["sft"] == done.steps["sft"] and failed.error == "align: it broke"
     assert done.asked.settings == {"align.options.beta": 0.3} and done.asked.file == request.path
     assert done.asked.recipe["align"]["options"] == {"beta": 0.3} and done.asked.name == "tiny"
+    assert (done.asked.until, done.asked.only, failed.asked.until) == ("sft", "", "")
 
 
 def test_a_run_names_the_rows_that_nothing_takes(store, repository, monkeypatch):

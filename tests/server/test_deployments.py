@@ -49,3 +49,8 @@ def test_one_that_does_not_end_is_an_error(register):
     with pytest.raises(ServerError, match="longer than") as raised:
         register(subprocess.TimeoutExpired("x", 1))
     assert MODULE in str(raised.value)
+
+
+def test_warnings_of_the_process_are_told_and_nothing_else_that_it_says(register, capsys):
+    register(subprocess.CompletedProcess([], 0, "pipeline\n", "a library: old\nwarning: no dashboard\n"))
+    assert capsys.readouterr().err == "warning: no dashboard\n"

@@ -60,4 +60,5 @@ def test_where_no_server_is_up_the_error_says_how_to_start_one(home, monkeypatch
     monkeypatch.setattr(discovery.processes, "known", lambda home: {})
     with pytest.raises(ServerError, match="no server is up") as refused:
         discovery.server_api(home)
+    assert discovery.find_api(home) is None
     assert "`alignflow up`" in str(refused.value)

@@ -103,7 +103,22 @@ def test_a_run_that_was_deleted_is_told():
         runs.look(Server(), "f-1")
 
 
-def test_only_lines_of_a_log_that_are_new_are_read():
-    server = Server()
-    server.records = [{"message": f"line {n}"} for n in range(5)]
-    assert runs.log_lines(server, "f-1", 3) == ["line 3", "line 4"]
+def line(second):
+    stamp = f"2026-01-02T03:04:{second:02}.5Z"
+    return {"id": f"l-{second}", "message": f"line {second}", "timestamp": stamp}
+
+
+def test_each_line_of_a_log_is_read_once_also_one_that_reaches_the_server_late():
+    server = Server(map(line, (0, 1, 3)))
+    log = runs.RunLog(server, "f-1")
+    assert log.new_lines() == ["line 0", "line 1", "line 3"] and "timestamp" not in server.sent[0][1]["logs"]
+    server.records = [*map(line, (0, 1, 2, 3, 4))]
+    assert log.new_lines() == ["line 2", "line 4"] and log.new_lines() == []
+
+
+def test_lines_are_asked_for_from_a_few_seconds_before_the_newest():
+    server = Server([line(45), line(30)])
+    log = runs.RunLog(server, "f-1")
+    log.new_lines()
+    log.new_lines()
+    assert server.sent[-1][1]["logs"]["timestamp"] == {"after_": "2026-01-02T03:04:35.500000+00:00"}

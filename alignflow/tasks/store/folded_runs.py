@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 from pydantic import BaseModel
 
-from alignflow.tasks.store.run_records import CACHED
+from alignflow.tasks.store.run_records import CACHED, WAITS
 from alignflow.tasks.store.run_rows import RunRow
 
 
@@ -35,16 +35,18 @@ def folded(rows: Sequence[RunRow]) -> list[ShownRun]:
 
 
 def _once_each(rows: Sequence[RunRow]) -> list[RunRow]:
-    """The rows, where those of one flow run become one: the newest, which began when the first began and took as long as all of them."""
+    """The rows, where those of one suspended run become one: the newest, which began when the first began and took as long as all of them.
+
+    The members of a sweep have the flow run of the sweep in common, and are told apart by what they ask for.
+    """
     whole: dict[str, RunRow] = {}
     found: list[RunRow] = []
     for row in rows:
-        newer = whole.get(row.flow_run) if row.flow_run else None
+        place = f"{row.flow_run} {_asked(row)}"
+        newer = whole.get(place) if row.flow_run and row.state == WAITS else None
         if newer is None:
-            newer = row.model_copy()
-            found.append(newer)
-            if row.flow_run:
-                whole[row.flow_run] = newer
+            whole[place] = row.model_copy()
+            found.append(whole[place])
         else:
             newer.date = row.date
             newer.seconds = (
@@ -53,5 +55,9 @@ def _once_each(rows: Sequence[RunRow]) -> list[RunRow]:
     return found
 
 
+def _asked(row: RunRow) -> str:
+    return repr((row.name, row.recipe, row.smoke, sorted((row.settings or {}).items())))
+
+
 def _same(row: RunRow) -> str:
-    return repr((row.name, row.recipe, row.smoke, sorted((row.settings or {}).items()), sorted(row.steps.items())))
+    return repr((_asked(row), sorted(row.steps.items())))

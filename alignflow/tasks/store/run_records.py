@@ -46,6 +46,8 @@ class Asked(BaseModel):
         file: The recipe's file; empty where it is not known.
         settings: Place -> value, as given over the file.
         smoke: Whether everything was done in small.
+        only: The one step that was asked for; empty for all.
+        until: The last step that was asked for; empty for all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +58,8 @@ class Asked(BaseModel):
     file: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
     smoke: bool = False
+    only: str = ""
+    until: str = ""
 
 
 class Question(BaseModel):

@@ -17,17 +17,19 @@ ASKED = "asked"
 def waiting_runs(store: ArtifactStore) -> list[RunRecord]:
     """The runs whose question nobody has answered, newest first.
 
+    A suspended run waits no more once its flow run has a newer record: it went on, whatever came of it.
     A run that ended in a terminal waits no more once the same recipe was run again with the same settings: that run asks for itself.
     """
-    ledger, seen, found = GateLedger(store), set[str](), []
+    ledger, seen, went_on, found = GateLedger(store), set[str](), set[str](), []
     for run in records(store):
         same = _same_again(run)
         question = run.question if run.state == WAITS else None
-        if question and (question.suspended or same not in seen):
+        if question and (run.flow_run not in went_on if question.suspended else same not in seen):
             verdicts = [record.verdict for record in ledger.records(question.key) if record.gate == question.gate]
             if verdicts and verdicts[-1] == ASKED:
                 found.append(run)
         seen.add(same)
+        went_on.add(run.flow_run)
     return found
 
 

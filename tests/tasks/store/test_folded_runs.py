@@ -57,3 +57,14 @@ def test_it_stands_among_the_others_by_that_time():
 
 def test_runs_without_a_flow_run_are_not_taken_for_one():
     assert len(folded([row("2", "done"), row("1", "waits")])) == 2
+
+
+@pytest.mark.parametrize("other", [{"settings": {"seed": 2}}, {"name": "yours"}, {"recipe": "yours.yaml"}])
+@pytest.mark.parametrize("state", ["done", "waits"])
+def test_members_of_a_sweep_share_its_flow_run_and_have_a_line_each(other, state):
+    assert len(folded([row("2", "done", flow_run="f"), row("1", state, flow_run="f", **other)])) == 2
+
+
+def test_a_run_that_did_not_wait_has_a_line_of_its_own():
+    rows = row("3", "done", flow_run="f"), row("2", "failed", flow_run="f"), row("1", "waits", flow_run="f")
+    assert lines(*rows) == [("3", "done", 0), ("1", "failed", 0)]

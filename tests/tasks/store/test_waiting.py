@@ -1,5 +1,7 @@
 """A run waits as long as its question has no answer."""
 
+from contextlib import suppress
+
 import pytest
 
 from alignflow.data.configs.gates import GateConfig
@@ -67,6 +69,15 @@ def test_a_run_in_a_terminal_waits_no_more_once_the_same_was_run_again(store):
     ask_and_end(store, ApprovalNeededError("look"), name="mine")
     with using(store) as pins, recording(store, Asked(name="mine"), pins):
         pass
+    assert waiting_runs(store) == []
+
+
+@pytest.mark.parametrize("error", [None, ValueError("it broke")])
+def test_a_suspended_run_that_went_on_waits_no_more_whatever_came_of_it(store, error):
+    ask_and_end(store, Suspended(), name="mine")
+    with suppress(ValueError), using(store) as pins, recording(store, Asked(name="mine"), pins, "f-1"):
+        if error:
+            raise error
     assert waiting_runs(store) == []
 
 
