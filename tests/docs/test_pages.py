@@ -17,7 +17,7 @@ MOST_WORDS = {
     "docs/methods.md": 1850,
     "docs/judges.md": 2300,
     "docs/training.md": 3000,
-    "docs/run_results.md": 1600,
+    "docs/results.md": 1600,
     "docs/operate.md": 1500,
     "docs/deploy.md": 1200,
     "docs/security.md": 1350,
