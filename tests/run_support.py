@@ -1,5 +1,6 @@
 """Runs that are recorded without being run."""
 
+from alignflow.tasks.store import dashboard
 from alignflow.tasks.store.pins import using
 from alignflow.tasks.store.run_records import Asked, recording
 
@@ -15,3 +16,15 @@ def record_run(store, made, name="mine", error=None, **asked):
     except Exception as raised:
         if raised is not error:
             raise
+
+
+def reads_of_runs(monkeypatch):
+    """The stores whose runs the dashboard reads from now on, one for each time."""
+    read, rows = [], dashboard.run_rows
+
+    def counted(store):
+        read.append(store)
+        return rows(store)
+
+    monkeypatch.setattr(dashboard, "run_rows", counted)
+    return read

@@ -18,7 +18,7 @@ from alignflow.data import catalogue
 from alignflow.data.errors import AlignflowError, UserError
 from alignflow.flows import deployed
 from alignflow.tasks.store.artifact_store import ArtifactStore
-from alignflow.tasks.store.dashboard import ARTIFACT_KEY, RUNS_OF_THE_STORE, runs_markdown, write_dashboard
+from alignflow.tasks.store.dashboard import ARTIFACT_KEY, RUNS_OF_THE_STORE, runs_markdown, shown_runs, write_dashboard
 from alignflow.tasks.store.store_root import home_is_set
 
 GPU, CPU, DEFAULT = "gpu", "cpu", "default"
@@ -108,9 +108,10 @@ def show_runs(client: SyncPrefectClient, store: ArtifactStore) -> None:
     What fails costs a warning: a server does its work without them.
     """
     try:
-        write_dashboard(store)
+        lines = shown_runs(store)
+        write_dashboard(store, lines=lines)
         made = ArtifactCreate(
-            type="markdown", key=ARTIFACT_KEY, data=runs_markdown(store), description=RUNS_OF_THE_STORE
+            type="markdown", key=ARTIFACT_KEY, data=runs_markdown(store, lines), description=RUNS_OF_THE_STORE
         )
         client.create_artifact(made)
     except Exception as error:  # noqa: BLE001 (whatever it is, the server is up without it)

@@ -37,7 +37,7 @@ from alignflow.tasks.launch.call import StageCall
 from alignflow.tasks.launch.shards import LOGS, launches_of, number_of
 from alignflow.tasks.launch.tail import Tail, Tails
 from alignflow.tasks.store.artifact_store import ArtifactStore
-from alignflow.tasks.store.dashboard import ARTIFACT_KEY, RUNS_OF_THE_STORE, runs_markdown, write_dashboard
+from alignflow.tasks.store.dashboard import ARTIFACT_KEY, RUNS_OF_THE_STORE, runs_markdown, shown_runs, write_dashboard
 
 PROGRESS_EVERY_S = 2.0
 LOGGED_EVERY_S = 15.0
@@ -253,8 +253,9 @@ class Story:
 
     def _write_runs(self, client: SyncPrefectClient) -> None:
         """The dashboard of the store as it is now, and the list of its runs."""
-        write_dashboard(self._store)
-        self._write(client, "markdown", ARTIFACT_KEY, runs_markdown(self._store), RUNS_OF_THE_STORE)
+        lines = shown_runs(self._store)
+        write_dashboard(self._store, lines=lines)
+        self._write(client, "markdown", ARTIFACT_KEY, runs_markdown(self._store, lines), RUNS_OF_THE_STORE)
 
     def _find_pages(self, client: SyncPrefectClient, keys: Sequence[str]) -> None:
         """Look up the pages that the server has of these artifacts, and that are not known yet."""

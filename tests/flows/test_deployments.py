@@ -7,7 +7,7 @@ import pytest
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 from prefect.utilities.schema_tools.validation import validate
-from run_support import record_run
+from run_support import reads_of_runs, record_run
 
 from alignflow.data import catalogue
 from alignflow.data.errors import UserError
@@ -92,7 +92,7 @@ def test_a_wrong_role_is_refused(wrong, capsys):
     assert raised.value.code == 2 and f"'{wrong}' is not ROLE=POOL" in capsys.readouterr().err
 
 
-def test_what_was_made_before_the_server_is_shown_on_it(store):
+def test_what_was_made_before_the_server_is_shown_on_it(store, monkeypatch):
     class Client:
         made = []
 
@@ -100,14 +100,16 @@ def test_what_was_made_before_the_server_is_shown_on_it(store):
             self.made.append(artifact)
 
     record_run(store, {}, "made-before")
+    read = reads_of_runs(monkeypatch)
     show_runs(Client(), store)
     (artifact,) = Client.made
+    assert read == [store], "both are made of the same rows"
     assert artifact.key == "runs-of-the-store" and "made\\-before" in artifact.data
     assert "made-before" in (store.root / "dashboard.html").read_text()
 
 
 def test_a_server_starts_although_its_dashboard_cannot_be_written(store, monkeypatch, capsys):
-    def fails(*_):
+    def fails(*_, **__):
         raise ZeroDivisionError("a damaged run")
 
     monkeypatch.setattr(deployments, "write_dashboard", fails)

@@ -2,7 +2,10 @@
 
 import json
 from contextlib import nullcontext
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
+
+from run_support import reads_of_runs
 
 from alignflow.flows import run_pages
 from alignflow.flows.pipeline import Narrator
@@ -48,6 +51,13 @@ def test_a_writer_goes_on_after_a_failure_and_tells_it_once(monkeypatch):
         writer.later(work)
     writer.close(60)
     assert done == [1, 2] and told == ["what this run shows could not be written: ConnectionError: the server is away"]
+
+
+def test_the_page_and_the_list_of_runs_read_the_store_once(store, monkeypatch):
+    written, read = [], reads_of_runs(monkeypatch)
+    story = SimpleNamespace(_store=store, _write=lambda client, *what: written.append(what))
+    run_pages.Story._write_runs(story, None)
+    assert read == [store] and written[0][1] == "runs-of-the-store"
 
 
 def test_several_hearers_hear_the_same():

@@ -48,15 +48,20 @@ COLUMNS = {
 """Headings of the list on Prefect's page, and the cells below them."""
 
 
-def write_dashboard(store: ArtifactStore, path: Path | None = None) -> Path:
-    """Write the page to a file, that in the store if none is given; returns the file.
+def shown_runs(store: ArtifactStore) -> list[ShownRun]:
+    """The lines of the page and of the list: who writes both reads the store's runs once."""
+    return folded(run_rows(store))
+
+
+def write_dashboard(store: ArtifactStore, path: Path | None = None, lines: Sequence[ShownRun] | None = None) -> Path:
+    """Write the page to a file, that in the store if none is given; returns the file. Without `lines` it reads the store's runs.
 
     Raises:
         UserError: the file cannot be written there.
     """
     file = (path or store.root / FILE).absolute()
     try:
-        write_synced(file, dashboard(store, file.parent))
+        write_synced(file, dashboard(store, file.parent, lines))
     except OSError as error:
         raise UserError(
             f"the page cannot be written ({error.strerror or error})",
@@ -66,11 +71,11 @@ def write_dashboard(store: ArtifactStore, path: Path | None = None) -> Path:
     return file
 
 
-def dashboard(store: ArtifactStore, folder: Path) -> str:
-    """The page as HTML, with links that work from a file in `folder`."""
+def dashboard(store: ArtifactStore, folder: Path, lines: Sequence[ShownRun] | None = None) -> str:
+    """The page as HTML, with links that work from a file in `folder`. Without `lines` it reads the store's runs."""
     from alignflow.data.report.dashboard import dashboard_page  # with the template engine, which a listing is spared
 
-    lines = folded(run_rows(store))
+    lines = shown_runs(store) if lines is None else lines
     cells = [_cells(line, store, folder) for line in lines]
     written = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")[:16]
     return dashboard_page(
@@ -78,9 +83,9 @@ def dashboard(store: ArtifactStore, folder: Path) -> str:
     )
 
 
-def runs_markdown(store: ArtifactStore) -> str:
-    """The newest runs as Markdown, those without a server included, for Prefect's page."""
-    lines = folded(run_rows(store))
+def runs_markdown(store: ArtifactStore, lines: Sequence[ShownRun] | None = None) -> str:
+    """The newest runs as Markdown, those without a server included, for Prefect's page. Without `lines` it reads the store's runs."""
+    lines = shown_runs(store) if lines is None else lines
     cells = [_cells(line, store, store.root) for line in lines[:MOST_LISTED]]
     rows = [[escaped(cell[name] or DASH) for name in COLUMNS.values()] for cell in cells]
     left = len(lines) - len(cells)

@@ -114,11 +114,16 @@ def raise_schema(root: Path) -> None:
 def write_synced(path: Path, text: str) -> None:
     """Write a file so that a reader sees all of it or what was there, and the disk has it when this returns."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # others may write the same file now
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def _stat(path: Path) -> list[int] | None:
