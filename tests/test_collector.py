@@ -24,7 +24,9 @@ def as_before():
 def test_it_does_not_run_inside_the_block():
     with collector.paused():
         made = [[] for _ in range(100_000)]
-        assert not gc.isenabled() and gc.get_count()[0] >= len(made), "nothing was collected meanwhile"
+        assert not gc.isenabled() and gc.get_count()[0] > 0.9 * len(made), (
+            "nothing was collected meanwhile; what other code frees by itself lowers the count a little"
+        )
     assert gc.isenabled() and gc.get_freeze_count() == 0
 
 

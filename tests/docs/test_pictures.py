@@ -14,9 +14,9 @@ def named(repository):
     return [repository / "docs" / name for name in re.findall(r"\]\((images/[^)]+)\)", page)]
 
 
-def test_the_page_shows_report_dashboard_and_runs_wide_narrow_and_dark(named):
+def test_the_page_shows_report_dashboard_comparison_and_runs_wide_narrow_and_dark(named):
     assert {file.name for file in named} == {
-        *(f"{page}{look}.png" for page in ("report", "dashboard") for look in ("", "-dark", "-narrow")),
+        *(f"{page}{look}.png" for page in ("report", "dashboard", "compare") for look in ("", "-dark", "-narrow")),
         "runs.svg",
         "runs-narrow.svg",
     }

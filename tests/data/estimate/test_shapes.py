@@ -107,7 +107,7 @@ def test_a_built_model_has_the_shape_that_the_recipe_asks_for():
         intermediate_size=96,
         vocab_size=300,
     )
-    same = {**SIZES, "vocab_size": 300}
+    same = {**SIZES, "vocab_size": 300, "max_position_embeddings": build.max_position_embeddings}
     config = AutoConfig.for_model("llama", **same, tie_word_embeddings=True)
     assert built_shape(build) == shape_of(json.loads(config.to_json_string()))
 
