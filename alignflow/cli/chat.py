@@ -28,6 +28,8 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.pins import keys_on, using
 from alignflow.tasks.store.store_root import default_root
 
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+"""How texts of models, people and paths are printed: as they are."""
 ESCAPE = "/"
 """Before a message that begins with a slash."""
 
@@ -60,13 +62,13 @@ def chat(
         while text := _asked(console):
             try:
                 if said := commands.do(text):
-                    console.print(said, style="dim", highlight=False, markup=False)
+                    console.print(said, style="dim", **PLAIN)
                 elif len(speakers) == 1:
                     _one(console, speakers[0], _message(text))
                 else:
                     _side_by_side(console, speakers, _message(text))
             except AlignflowError as error:  # what cannot be answered does not end the conversation
-                console.print(str(error), style="yellow", highlight=False, markup=False)
+                console.print(str(error), style="yellow", **PLAIN)
 
 
 def _message(text: str) -> str:
@@ -76,8 +78,10 @@ def _message(text: str) -> str:
 
 def _one(console: Console, speaker: Speaker, text: str) -> None:
     """Print the answer of the only model as it comes."""
-    shown = Shown(lambda piece: console.print(piece, end="", highlight=False, markup=False, soft_wrap=True))
-    answer = speaker.answer(text, shown.grow, lambda note: console.print(note, style="yellow", highlight=False))
+    shown = Shown(
+        lambda piece: console.print(piece, end="", highlight=False, markup=False, emoji=False, soft_wrap=True)
+    )
+    answer = speaker.answer(text, shown.grow, lambda note: console.print(note, style="yellow", **PLAIN))
     shown.end(answer)
     console.print()
 
@@ -105,7 +109,7 @@ def _side_by_side(console: Console, speakers: Sequence[Speaker], text: str) -> N
                 notes.append(f"{speaker.name}: {error}")
         live.update(columns(), refresh=console.is_terminal)
     for note in notes:
-        console.print(note, style="yellow", highlight=False, markup=False)
+        console.print(note, style="yellow", **PLAIN)
 
 
 class Shown:

@@ -15,6 +15,8 @@ from alignflow.data.report.comparison import Measured
 from alignflow.data.report.comparison_page import measured_text
 
 LIBRARY = "transformers"
+OF_ANOTHER = ("/sft", "/sft/low", "/sft/high", "/change")
+"""Ends of names of metrics that are not of this model, or of it alone: the table has them, the header of the Hub does not."""
 CHAT = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -78,17 +80,24 @@ def model_card(facts: ModelFacts, place: str) -> str:
     if code := {"checkpoint": CHAT, "reward_model": SCORE}.get(facts.kind, ""):
         lines += ["", "## Use", "", "```python", code.format(place=json.dumps(place)).rstrip(), "```"]
     known = {name: value for name, value in facts.metrics.items() if value.value is not None}
+    harness = " Metrics of lm_eval are of the task in their name." if any(map(_task, known)) else ""
     if known:
         lines += [
             "",
             "## Metrics",
             "",
-            f"Measured on {plain(facts.measured_on)}. Brackets have the interval, where there is one.",
+            f"Measured on {plain(facts.measured_on)}. Brackets have the interval, where there is one.{harness}",
             "",
         ]
         lines += ["| metric | value |", "| --- | --- |"]
         lines += [f"| {plain(name)} | {plain(measured_text(value))} |" for name, value in known.items()]
     return f"---\n{_header(facts, known)}---\n\n" + "\n".join(lines) + "\n"
+
+
+def _task(name: str) -> str:
+    """The task of the lm-evaluation-harness that a metric is of; empty for any other metric."""
+    parts = name.split("/")
+    return parts[1] if parts[0] == "lm_eval" and len(parts) > 2 else ""
 
 
 def _header(facts: ModelFacts, known: Mapping[str, Measured]) -> str:
@@ -98,13 +107,14 @@ def _header(facts: ModelFacts, known: Mapping[str, Measured]) -> str:
     results = [
         EvalResult(
             task_type=task,
-            dataset_type="alignflow",
-            dataset_name=facts.measured_on,
+            dataset_type=_task(name) or "alignflow",
+            dataset_name=_task(name) or facts.measured_on,
             metric_type=name,
             metric_name=name,
             metric_value=value.value,
         )
         for name, value in known.items()
+        if not name.endswith(OF_ANOTHER)
     ]
     more: dict[str, Any] = {"model_name": facts.title, "eval_results": results} if results else {}
     data: Any = ModelCardData(

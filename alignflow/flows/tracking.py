@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from alignflow.data.artifacts import ArtifactRef
 from alignflow.data.configs.places import by_place
 from alignflow.data.errors import cut
+from alignflow.data.logins import without_logins
 from alignflow.data.report.body import FinishedStep
 from alignflow.flows.writer import Writer
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -108,7 +109,7 @@ class Tracking:
             )
 
     def _failed(self, error: Exception) -> None:
-        self._errors.append(cut(" ".join(f"{type(error).__name__}: {error}".split())))
+        self._errors.append(cut(without_logins(" ".join(f"{type(error).__name__}: {error}".split()))))
 
 
 def tracked_step(step: FinishedStep, ref: ArtifactRef, ran: bool, notes: list[str]) -> TrackedStep:

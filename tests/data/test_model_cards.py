@@ -58,3 +58,20 @@ def test_the_name_in_the_code_is_a_text_of_python():
 
 def test_an_ensemble_has_no_code_for_one_model():
     assert "```python" not in changed(kind="ensemble")
+
+
+def test_the_header_for_the_hub_has_no_metric_of_another_model_and_names_the_task_of_the_harness():
+    names = (
+        "lm_eval/arc_easy/acc",
+        "lm_eval/arc_easy/acc/sft",
+        "lm_eval/arc_easy/acc/change",
+        "win_rate/rubric:reader",
+    )
+    metrics = {name: Measured(value=0.5) for name in names}
+    card = changed(metrics=metrics)
+    results = ModelCard(card).data.eval_results
+    assert {result.metric_name: result.dataset_name for result in results} == {
+        "lm_eval/arc_easy/acc": "arc_easy",
+        "win_rate/rubric:reader": "held-out prompts",
+    }
+    assert "lm_eval/arc_easy/acc/sft" in card and "of the task in their name" in card

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from pydantic import model_validator
 
 from alignflow.data.configs.base import StageConfig, runtime_field
-
-_LOGIN = re.compile(r"://[^/\s]*@")
+from alignflow.data.logins import has_login
 
 
 class TrackingConfig(StageConfig):
@@ -45,7 +43,7 @@ class TrackingConfig(StageConfig):
         for field in unread:
             if getattr(self, field) != type(self).model_fields[field].default:
                 raise ValueError(f"{field} is not read where name is {self.name}")
-        if self.uri and _LOGIN.search(self.uri):
+        if self.uri and has_login(self.uri):
             raise ValueError(
                 "uri holds a login, which recipes and records would keep: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
             )

@@ -14,6 +14,7 @@ from pathlib import Path
 from alignflow.data.adapters import find_base, is_adapter
 from alignflow.data.configs.variables import never_passed
 from alignflow.data.errors import AlignflowError, UserError
+from alignflow.data.logins import LOGIN
 from alignflow.safe_path import SAFE_PATH, given_path
 
 NAMES = frozenset(
@@ -114,8 +115,6 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 """Words of secrets: NVIDIA_API_KEY and ALIGNFLOW_DATABASE begin like settings. NCCL_IB_PKEY does not match: it numbers an InfiniBand partition."""
-_LOGIN = re.compile(r"://([^/\s@]+|[^/\s@]*:\S*)@")
-"""A URL with a login in it, whatever the variable is called; a password may hold a raw `/` or `@`."""
 
 HUB = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -186,6 +185,6 @@ def _has_base_on_the_hub(path: Path) -> bool:
 
 
 def _is_passed(name: str, value: str) -> bool:
-    if name in TORCHRUN or never_passed(name) or _LOGIN.search(value):
+    if name in TORCHRUN or never_passed(name) or LOGIN.search(value):
         return False
     return name in NAMES or (name.startswith(PREFIXES) and not _SECRET.search(name))

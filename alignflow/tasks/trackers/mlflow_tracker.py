@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alignflow.data.configs.tracking import TrackingConfig
+from alignflow.data.logins import without_logins
 from alignflow.tasks.trackers.base import State, TrackedRun, TrackedStep
 
 MOST_METRICS, MOST_PARAMETERS = 1000, 100
@@ -67,7 +68,7 @@ class MLflowTracker:
 
     def where(self) -> str:
         """Where a person finds it."""
-        return f"mlflow, {self._uri}, experiment {self._project}, run {self._run}"
+        return f"mlflow, {without_logins(self._uri)}, experiment {self._project}, run {self._run}"
 
 
 def _values(step: TrackedStep) -> Iterator[tuple[str, float, int]]:

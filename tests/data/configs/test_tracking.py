@@ -13,6 +13,8 @@ from alignflow.data.configs.tracking import TrackingConfig
         ({"name": "mlflow", "directory": "here"}, "directory is not read"),
         ({"name": "wandb", "uri": "sqlite:///a.db"}, "uri is not read where name is wandb"),
         ({"name": "mlflow", "uri": "https://me:secret@host"}, "MLFLOW_TRACKING_PASSWORD"),
+        ({"name": "mlflow", "uri": "postgresql://u:p/w@h/db"}, "holds a login"),
+        ({"name": "mlflow", "uri": "postgresql://h/db?user=a&password=b"}, "holds a login"),
         ({"name": "tensorboard"}, "Input should be 'mlflow' or 'wandb'"),
     ],
 )
@@ -22,4 +24,4 @@ def test_what_a_tracker_does_not_read_is_refused(values, said):
 
 
 def test_a_server_without_a_login_in_its_address_is_taken():
-    assert TrackingConfig(name="mlflow", uri="https://host:5000/a@b").uri
+    assert TrackingConfig(name="mlflow", uri="https://host:5000/path").uri
