@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 import pytest
+from run_support import record_run
 
 from alignflow.data.configs.gates import GateConfig
 from alignflow.data.errors import ApprovalNeededError
@@ -86,3 +87,11 @@ def test_a_suspended_run_waits_whatever_was_run_after_it(store):
     with using(store) as pins, recording(store, Asked(name="mine"), pins):
         pass
     assert len(waiting_runs(store)) == 1
+
+
+def test_a_later_run_of_another_part_of_the_recipe_does_not_hide_one_that_waits(store):
+    ask_and_end(store, ApprovalNeededError("look"), name="mine", until="reward")
+    record_run(store, {}, name="mine", only="sft")
+    assert len(waiting_runs(store)) == 1
+    record_run(store, {}, name="mine", until="reward")
+    assert waiting_runs(store) == []
