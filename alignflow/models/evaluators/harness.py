@@ -19,7 +19,7 @@ from alignflow.data.configs.lm_eval import LmEvalConfig
 from alignflow.data.errors import AlignflowError, UserError, cut
 from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow, row_micro_batches
-from alignflow.models.evaluators.harness_tasks import local_names
+from alignflow.models.evaluators.harness_tasks import Local, local_tasks
 from alignflow.models.generation.base import Sampling, row_seed
 from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.policy import Policy
@@ -194,10 +194,12 @@ def run_tasks(config: LmEvalConfig, model: PolicyLM, seed: int) -> dict[str, Any
     """
     directory = Path(config.include_path).absolute() if config.include_path else None
     metrics = set() if config.allow_code else set(metric_registry.keys())  # any other one is loaded with its code
-    local = local_names(directory, metrics) if directory else set()
+    local = local_tasks(directory, metrics) if directory else Local(frozenset(), frozenset())
     os.environ["DISABLE_MULTIPROC"] = "1"  # the harness' resampling starts no processes of its own
     with contextlib.chdir(directory or "."), _sandbox(on=directory is not None and not config.allow_code):
-        manager = TaskManager(include_path=directory, include_defaults=not set(config.tasks) <= local)
+        manager = TaskManager(
+            include_path=directory, include_defaults=not {*config.tasks, *local.members} <= local.names
+        )
         for name in config.tasks:
             if name not in manager.all_tasks:
                 raise UserError(

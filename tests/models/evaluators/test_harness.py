@@ -153,3 +153,26 @@ def test_code_of_a_task_is_refused_before_it_is_loaded(tasks, model):
     (tasks / "colours.yaml").write_text(CHOICE + "process_docs: !function code.run\n")
     with pytest.raises(UserError, match="allow_code"):
         run_tasks(config(tasks, "colours"), model, 0)
+
+
+@pytest.mark.parametrize(("members", "defaults"), [("[colours, arc_easy]", True), ("[colours, answers]", False)])
+def test_the_harness_own_tasks_are_read_where_a_local_group_has_one(tasks, model, monkeypatch, members, defaults):
+    (tasks / "group.yaml").write_text(f"group: both\ntask: {members}\n")
+    asked = {}
+
+    def stop(**arguments):
+        asked.update(arguments)
+        raise UserError("far enough")
+
+    monkeypatch.setattr(harness, "TaskManager", stop)
+    with pytest.raises(UserError, match="far enough"):
+        run_tasks(config(tasks, "both"), model, 0)
+    assert asked["include_defaults"] is defaults
+
+
+def test_a_file_that_a_task_includes_runs_no_code(tasks, model):
+    (tasks / "code.py").write_text("raise SystemExit('it ran')\n")
+    (tasks / "_common").write_text(CHOICE + "process_docs: !function code.run\n")
+    (tasks / "colours.yaml").write_text("task: colours\ninclude: _common\n")
+    with pytest.raises(UserError, match="allow_code"):
+        run_tasks(config(tasks, "colours"), model, 0)
