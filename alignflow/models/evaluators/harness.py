@@ -52,6 +52,8 @@ class PolicyLM(TemplateLM):
         self._policy, self._run, self._batch_size, self._seed = policy, run, batch_size, seed
         self.tokenizer = policy.tokenizer
         self.max_length = getattr(policy.model.config, "max_position_embeddings", None) or NO_LIMIT
+        bos = self.tokenizer.bos_token_id
+        self._adds_bos = bos is not None and self.tokenizer.encode("a", add_special_tokens=True)[:1] == [bos]
         self.cut = 0
 
     @property
@@ -70,9 +72,17 @@ class PolicyLM(TemplateLM):
         return type(self.tokenizer).__name__
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Ids of a text. Control tokens that a chat template writes are control tokens; none is added."""
+        """Ids of a text, with BOS before it where the tokenizer puts it there.
+
+        Control tokens that a chat template writes are control tokens, and no other BOS stands before its own.
+
+        Args:
+            string: The text.
+            add_special_tokens: False: without BOS, because the text continues another one.
+        """
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=False)
-        return ids
+        begins = add_special_tokens is not False and self._adds_bos and not string.startswith(self.tokenizer.bos_token)
+        return [int(self.tokenizer.bos_token_id), *ids] if begins else ids
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """A conversation as the chat template writes it."""
@@ -125,7 +135,7 @@ class PolicyLM(TemplateLM):
             windows = [
                 (None, *utils.make_disjoint_window(pair))
                 for pair in utils.get_rolling_token_windows(
-                    token_list=self.tok_encode(request.args[0]),
+                    token_list=self.tok_encode(request.args[0], add_special_tokens=False),  # the window has BOS
                     prefix_token=self.prefix_token_id,
                     max_seq_len=self.max_length - 1,
                     context_len=1,

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,6 +102,47 @@ def test_a_rolling_likelihood_counts_each_token_once(model):
     row = EncodedRow((model.prefix_token_id,), tuple(model.tok_encode(text)))
     (expected,) = completion_logps(model._policy, [row], 512)
     assert whole == pytest.approx(float(expected.sum()), abs=1e-4)
+
+
+class WithBos:
+    """A tokenizer that puts BOS first, as that of Llama; a letter is a token, and so is <s>."""
+
+    bos_token, bos_token_id, eos_token_id = "<s>", 1, 2
+
+    def encode(self, text, add_special_tokens):
+        marked, letters = text.startswith("<s>"), [ord(letter) for letter in text.removeprefix("<s>")]
+        return [1] * (add_special_tokens + marked) + letters
+
+
+@pytest.fixture
+def with_bos(model):
+    """A model whose tokenizer adds BOS; `asked` has what it is handed."""
+    policy = SimpleNamespace(tokenizer=WithBos(), model=model._policy.model)
+    found = PolicyLM(policy, model._run, batch_size=4, seed=0)
+    found.asked = []
+    found._score = lambda rows: found.asked.extend(rows) or [(-1.0, False)] * len(rows)
+    return found
+
+
+def asking(*arguments):
+    return [SimpleNamespace(args=arguments)]
+
+
+@pytest.mark.parametrize("context", ["ab", "<s>ab"])
+def test_bos_stands_once_before_a_context_where_the_tokenizer_adds_it(with_bos, context):
+    with_bos.loglikelihood(asking(context, "c"))
+    assert with_bos.asked == [EncodedRow((1, ord("a"), ord("b")), (ord("c"),))]
+    assert with_bos._prompt(context, new_tokens=4) == [1, ord("a"), ord("b")]
+
+
+def test_bos_stands_once_before_a_text_without_a_context(with_bos):
+    with_bos.loglikelihood(asking("", "c"))
+    with_bos.loglikelihood_rolling(asking("c"))
+    assert with_bos.asked == [EncodedRow((1,), (ord("c"),))] * 2
+
+
+def test_no_bos_is_added_where_the_tokenizer_adds_none(model):
+    assert model.tok_encode("the cat") == model.tokenizer.encode("the cat", add_special_tokens=True)
 
 
 def test_answers_end_before_the_first_stop_text_and_chance_is_off_unless_the_task_asks():
