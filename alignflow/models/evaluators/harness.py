@@ -16,10 +16,10 @@ from lm_eval.api.registry import metric_registry
 from lm_eval.tasks import TaskManager
 
 from alignflow.data.configs.lm_eval import LmEvalConfig
-from alignflow.data.errors import AlignflowError, UserError, cut
+from alignflow.data.errors import AlignflowError, DataError, UserError, cut
 from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow, row_micro_batches
-from alignflow.models.evaluators.harness_tasks import local_names
+from alignflow.models.evaluators.harness_tasks import Local, local_tasks
 from alignflow.models.generation.base import Sampling, row_seed
 from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.policy import Policy
@@ -27,6 +27,8 @@ from alignflow.models.policy import Policy
 WHERE = "evaluate.lm_eval"
 NEW_TOKENS = 256
 """Of an answer where the task sets no limit; the harness' own default."""
+LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""Names that the harness knows for it; the first one counts."""
 NO_LIMIT = 1 << 30
 BOOTSTRAP = 1000
 """Resamples for the errors of metrics that are no means."""
@@ -43,6 +45,7 @@ class PolicyLM(TemplateLM):
 
     Attributes:
         cut: How many requests did not fit into the context, so that they lost tokens from their beginning.
+        lowered: How many answers may be less long than their task says, because the context is short.
     """
 
     backend = "causal"
@@ -52,7 +55,9 @@ class PolicyLM(TemplateLM):
         self._policy, self._run, self._batch_size, self._seed = policy, run, batch_size, seed
         self.tokenizer = policy.tokenizer
         self.max_length = getattr(policy.model.config, "max_position_embeddings", None) or NO_LIMIT
-        self.cut = 0
+        bos = self.tokenizer.bos_token_id
+        self._adds_bos = bos is not None and self.tokenizer.encode("a", add_special_tokens=True)[:1] == [bos]
+        self.cut, self.lowered = 0, 0
 
     @property
     def eot_token_id(self) -> int:
@@ -70,9 +75,17 @@ class PolicyLM(TemplateLM):
         return type(self.tokenizer).__name__
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Ids of a text. Control tokens that a chat template writes are control tokens; none is added."""
+        """Ids of a text, with BOS before it where the tokenizer puts it there.
+
+        Control tokens that a chat template writes are control tokens, and no other BOS stands before its own.
+
+        Args:
+            string: The text.
+            add_special_tokens: False: without BOS, because the text continues another one.
+        """
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=False)
-        return ids
+        begins = add_special_tokens is not False and self._adds_bos and not string.startswith(self.tokenizer.bos_token)
+        return [int(self.tokenizer.bos_token_id), *ids] if begins else ids
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """A conversation as the chat template writes it."""
@@ -85,6 +98,9 @@ class PolicyLM(TemplateLM):
         return text
 
     def _loglikelihood_tokens(self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: Any) -> list[Any]:
+        for texts, _context, ids in requests:
+            if texts and texts[0] and not ids:
+                _refuse_empty(*texts)
         rows = [self._row(context, continuation) for _, context, continuation in requests]
         found: list[tuple[float, bool]] = [(0.0, True)] * len(rows)
         asked = [index for index, row in enumerate(rows) if row.completion_ids]
@@ -98,6 +114,7 @@ class PolicyLM(TemplateLM):
 
     def _row(self, context: Sequence[int], continuation: Sequence[int]) -> EncodedRow:
         """The end of the two that fits into the context; one token at least stands before what is scored."""
+        context = context or [self.prefix_token_id]  # of spaces alone, which the harness hands to the continuation
         room = self.max_length - len(continuation)
         if len(context) > room:
             self.cut += 1
@@ -125,7 +142,7 @@ class PolicyLM(TemplateLM):
             windows = [
                 (None, *utils.make_disjoint_window(pair))
                 for pair in utils.get_rolling_token_windows(
-                    token_list=self.tok_encode(request.args[0]),
+                    token_list=self.tok_encode(request.args[0], add_special_tokens=False),  # the window has BOS
                     prefix_token=self.prefix_token_id,
                     max_seq_len=self.max_length - 1,
                     context_len=1,
@@ -140,7 +157,9 @@ class PolicyLM(TemplateLM):
         answers = [""] * len(requests)
         kinds: dict[Sampling, list[int]] = {}
         for index, request in enumerate(requests):
-            kinds.setdefault(_sampling(request.args[1], self.max_length), []).append(index)
+            sampling = _sampling(request.args[1], self.max_length)
+            self.lowered += sampling.max_new_tokens < _wanted(request.args[1])
+            kinds.setdefault(sampling, []).append(index)
         done = 0
         for sampling, indices in kinds.items():
             for batch in self._batches(indices):
@@ -166,16 +185,28 @@ class PolicyLM(TemplateLM):
             yield indices[start : start + self._batch_size]
 
 
+def _refuse_empty(context: str, answer: str) -> None:
+    raise DataError(
+        f"the answer {cut(repr(answer))} has no token of its own after {repr(context[-80:])}, so it has no likelihood",
+        where=f"{WHERE}.tasks",
+        do="correct the task: an answer must not be empty, and must not melt into the end of its question",
+    )
+
+
 def _sampling(arguments: dict[str, Any], context: int) -> Sampling:
     """How a task wants its answers, in half of the context at most."""
-    wanted = arguments.get("max_gen_toks") or arguments.get("max_new_tokens") or NEW_TOKENS
     by_chance = arguments.get("do_sample") and arguments.get("temperature", 1.0) > 0
     return Sampling(
-        max_new_tokens=max(1, min(int(wanted), context // 2)),
+        max_new_tokens=max(1, min(_wanted(arguments), context // 2)),
         temperature=float(arguments.get("temperature", 1.0)) if by_chance else 0.0,
         top_p=float(arguments.get("top_p", 1.0)) if by_chance else 1.0,
         top_k=int(arguments.get("top_k", 0)) if by_chance else 0,
     )
+
+
+def _wanted(arguments: dict[str, Any]) -> int:
+    """How many tokens a task lets an answer have."""
+    return next((int(arguments[name]) for name in LIMITS if arguments.get(name)), NEW_TOKENS)
 
 
 def _until(text: str, stops: str | Sequence[str] | None) -> str:
@@ -186,7 +217,9 @@ def _until(text: str, stops: str | Sequence[str] | None) -> str:
 
 
 def run_tasks(config: LmEvalConfig, model: PolicyLM, seed: int) -> dict[str, Any]:
-    """What the harness measured on a model, in the harness' own form: `results`, `n-samples`, `higher_is_better`.
+    """What the harness measured on a model, in the harness' own form: `results`, `n-samples`, `higher_is_better`, `group_subtasks`.
+
+    The subtasks are also those of a tag, of which the harness itself tells nothing.
 
     Raises:
         UserError: a task does not exist, or brings code that the recipe does not allow.
@@ -194,10 +227,12 @@ def run_tasks(config: LmEvalConfig, model: PolicyLM, seed: int) -> dict[str, Any
     """
     directory = Path(config.include_path).absolute() if config.include_path else None
     metrics = set() if config.allow_code else set(metric_registry.keys())  # any other one is loaded with its code
-    local = local_names(directory, metrics) if directory else set()
+    local = local_tasks(directory, metrics) if directory else Local(frozenset(), frozenset())
     os.environ["DISABLE_MULTIPROC"] = "1"  # the harness' resampling starts no processes of its own
     with contextlib.chdir(directory or "."), _sandbox(on=directory is not None and not config.allow_code):
-        manager = TaskManager(include_path=directory, include_defaults=not set(config.tasks) <= local)
+        manager = TaskManager(
+            include_path=directory, include_defaults=not {*config.tasks, *local.members} <= local.names
+        )
         for name in config.tasks:
             if name not in manager.all_tasks:
                 raise UserError(
@@ -229,8 +264,8 @@ def run_tasks(config: LmEvalConfig, model: PolicyLM, seed: int) -> dict[str, Any
                 where=f"{WHERE}.tasks: {', '.join(config.tasks)}",
                 do="the log of the stage has the traceback; check the task's data, which may have to be loaded from the Hub",
             ) from error
-    result: dict[str, Any] = found
-    return result
+    tags = {name: sorted(manager.task_index[name].tags) for name in config.tasks if name in manager.all_tags}
+    return {**found, "group_subtasks": {**found["group_subtasks"], **tags}}
 
 
 @contextlib.contextmanager

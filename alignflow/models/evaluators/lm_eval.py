@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from scipy.stats import norm
 
+from alignflow.data.run import Run
 from alignflow.models.evaluators.base import MODELS, Evaluation, EvaluationInputs
+
+if TYPE_CHECKING:
+    from alignflow.models.evaluators.harness import PolicyLM
 
 STDERR = "_stderr"
 
@@ -16,7 +20,8 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     """Every metric of every task for both models, with intervals from the harness' standard errors, and the change.
 
     An interval is value ± z · standard error. The two models answer the same questions, and the interval of the change takes
-    them as independent, so it is wider than it need be. A group of tasks has the metrics that the harness gives for it.
+    them as independent, so it is wider than it need be. A group has the metrics that the harness gives
+    for it; a tag, or a group that gives none, those of each of its tasks.
     """
     from alignflow.models.evaluators.harness import PolicyLM, run_tasks  # needs the extra
 
@@ -28,18 +33,51 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
         asked = PolicyLM(inputs.policy(model), inputs.run, config.batch_size, inputs.config.seed)
         found[model] = run_tasks(config, asked, inputs.config.seed)
         cut[model] = asked.cut
-        if asked.cut:
-            inputs.run.warn(
-                f"lm_eval: {asked.cut} requests to {model} were longer than its context and lost their beginning"
-            )
+        warn_of_limits(asked, model, inputs.run)
     tasks = {task: of_task(task, found, inputs.config.confidence) for task in found["aligned"]["results"]}
-    metrics = {
-        f"lm_eval/{task}/{name}": value
-        for task in config.tasks
-        if task in tasks
-        for name, value in flat(tasks[task]).items()
-    }
+    metrics: dict[str, float | None] = {}
+    for name in config.tasks:
+        measured = of_name(name, tasks, found["aligned"].get("group_subtasks", {}))
+        if not measured:
+            inputs.run.warn(f"lm_eval: the harness measured nothing for {name}, so it has no metric")
+        metrics |= measured
     return Evaluation(metrics, {"tasks": tasks, "cut": cut})
+
+
+def warn_of_limits(asked: PolicyLM, model: str, run: Run) -> None:
+    """Tell what a model's context was too short for."""
+    if asked.cut:
+        run.warn(f"lm_eval: {asked.cut} requests to {model} were longer than its context and lost their beginning")
+    if asked.lowered:
+        run.warn(
+            f"lm_eval: {asked.lowered} answers of {model} were held to half of its context; their task allows more"
+        )
+
+
+def of_name(
+    name: str, tasks: Mapping[str, Mapping[str, Any]], subtasks: Mapping[str, Sequence[str]]
+) -> dict[str, float | None]:
+    """The metrics of a name that the recipe asks for.
+
+    Args:
+        name: A task, group or tag.
+        tasks: What was measured, by task and group.
+        subtasks: Group or tag -> what it consists of.
+    """
+    own = bool(tasks.get(name, {}).get("metrics"))
+    return {
+        f"lm_eval/{task}/{metric}": value
+        for task in ([name] if own else leaves(name, subtasks))
+        if task in tasks
+        for metric, value in flat(tasks[task]).items()
+    }
+
+
+def leaves(name: str, subtasks: Mapping[str, Sequence[str]]) -> list[str]:
+    """The tasks that a group or tag consists of in the end, each once; of a task itself."""
+    if name not in subtasks:
+        return [name]
+    return list(dict.fromkeys(leaf for child in subtasks[name] for leaf in leaves(child, subtasks)))
 
 
 def of_task(task: str, found: Mapping[str, Mapping[str, Any]], confidence: float) -> dict[str, Any]:
@@ -50,11 +88,12 @@ def of_task(task: str, found: Mapping[str, Mapping[str, Any]], confidence: float
         found: Model -> what the harness measured.
         confidence: Level of the intervals.
     """
-    counts = found["aligned"].get("n-samples", {}).get(task, {})
+    counts = found["aligned"].get("n-samples", {})
+    parts = [leaf for leaf in leaves(task, found["aligned"].get("group_subtasks", {})) if leaf in counts]
     higher = found["aligned"].get("higher_is_better", {}).get(task, {})
     measured = {model: figures(found[model]["results"][task], confidence) for model in MODELS}
     return {
-        "n": counts.get("effective"),
+        "n": sum(counts[leaf]["effective"] for leaf in parts) if parts else None,
         "higher_is_better": {name: better for name, better in higher.items() if isinstance(better, bool)},
         "metrics": {
             name: {

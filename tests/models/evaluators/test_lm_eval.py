@@ -1,8 +1,10 @@
 """What the harness measured, as metrics: intervals from its standard errors, worked by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from alignflow.models.evaluators.lm_eval import change, figures, flat, of_task
+from alignflow.models.evaluators.lm_eval import change, figures, flat, of_name, of_task, warn_of_limits
 
 LINE = {
     "alias": "colours",
@@ -58,3 +60,35 @@ def test_the_metrics_of_a_task_are_those_of_both_models_and_the_change():
         "acc/sft": 0.25,
         "acc/change": 0.25,
     }
+
+
+GROUPED = {
+    "results": {"all": {"alias": "all"}, "t": LINE, "u": LINE},
+    "n-samples": {"t": {"effective": 7}, "u": {"effective": 5}},
+    "group_subtasks": {"all": ["some", "t"], "some": ["t", "u"], "tag": ["u"], "none": []},
+}
+
+
+def test_a_group_has_as_many_questions_as_its_tasks_each_counted_once():
+    assert of_task("all", {"aligned": GROUPED, "sft": GROUPED}, 0.95)["n"] == 12
+
+
+@pytest.mark.parametrize(("name", "tasks"), [("all", {"t", "u"}), ("tag", {"u"}), ("t", {"t"}), ("none", set())])
+def test_a_name_without_metrics_of_its_own_has_those_of_its_tasks(name, tasks):
+    found = {task: of_task(task, {"aligned": GROUPED, "sft": GROUPED}, 0.95) for task in GROUPED["results"]}
+    metrics = of_name(name, found, GROUPED["group_subtasks"])
+    assert {metric.split("/")[1] for metric in metrics} == tasks
+
+
+def test_a_group_with_metrics_of_its_own_has_those_alone():
+    found = {task: of_task(task, {"aligned": GROUPED, "sft": GROUPED}, 0.95) for task in ("t", "u")}
+    metrics = of_name("all", {**found, "all": found["t"]}, GROUPED["group_subtasks"])
+    assert {metric.split("/")[1] for metric in metrics} == {"all"}
+
+
+def test_what_the_context_was_too_short_for_is_told_once_and_counted(new_run):
+    run = new_run()
+    warn_of_limits(SimpleNamespace(cut=0, lowered=0), "sft", run)
+    assert run.warnings == []
+    warn_of_limits(SimpleNamespace(cut=2, lowered=3), "sft", run)
+    assert [warning.split()[1] for warning in run.warnings] == ["2", "3"]
