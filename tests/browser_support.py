@@ -101,3 +101,11 @@ def submit(page):
     link = page.get_by_role("link", name="View run")
     link.wait_for()
     return link.get_attribute("href").rpartition("/")[2]
+
+
+def logged_in(browser, server):
+    """Somebody who has logged in to a server whose `login` is known."""
+    made = Visitor(browser, server.url)
+    made.login(server.login)
+    made.page.wait_for_url("**/dashboard**")
+    return made

@@ -78,7 +78,7 @@ class Caller:
         check_packages(node.config)
         config = with_generators(node.config, self.recipe.engine.generator, self.runtime.device)
         stage_key(node.stage, config, {}, self.runtime, self._contents)
-        refuse_no_room(node, self._context)
+        refuse_no_room(node, self.recipe, self._context)
 
     def _part(self, ref: ArtifactRef, part: str) -> ArtifactRef:
         if not part:

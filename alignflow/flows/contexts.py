@@ -21,9 +21,9 @@ def context_length(recipe: Recipe) -> int | None:
     return shape.context_length if shape else None
 
 
-def refuse_no_room(node: Node, context: int | None) -> None:
+def refuse_no_room(node: Node, recipe: Recipe, context: int | None) -> None:
     """Raise UserError where a step samples so many tokens that no prompt fits beside them."""
-    new = _new_tokens(node)
+    new = _new_tokens(node, recipe)
     if context is not None and new is not None and new >= context:
         raise UserError(
             f"max_new_tokens is {new}, and the model's context has {context} tokens for prompt and answer",
@@ -37,7 +37,7 @@ def narrow_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
     context = context_length(recipe)
     lines = {}
     for node in steps:
-        new, longest = _new_tokens(node), _longest_prompt(node, recipe)
+        new, longest = _new_tokens(node, recipe), _longest_prompt(node, recipe)
         if context is None or new is None or new >= context or longest + new <= context:
             continue
         truncates = isinstance(node.config, SampleConfig) and node.config.truncate
@@ -49,10 +49,16 @@ def narrow_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
     return list(lines.values())
 
 
-def _new_tokens(node: Node) -> int | None:
-    """The longest answer of a step that samples from the recipe's own model; None for other steps."""
+def _new_tokens(node: Node, recipe: Recipe) -> int | None:
+    """The longest answer of a step that samples from the recipe's own model; None for other steps.
+
+    An endpoint has a model and a context of its own.
+    """
     config = node.config
-    return config.max_new_tokens if isinstance(config, SampleConfig | EvaluateConfig) else None
+    if not isinstance(config, SampleConfig | EvaluateConfig):
+        return None
+    generator = config.generator or recipe.engine.generator
+    return None if generator.name == "server" else config.max_new_tokens
 
 
 def _longest_prompt(node: Node, recipe: Recipe) -> int:

@@ -7,7 +7,7 @@ import pytest
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import UserError
 from alignflow.flows.calls import plan
-from alignflow.flows.contexts import context_length, narrow_lines
+from alignflow.flows.contexts import context_length, narrow_lines, refuse_no_room
 from alignflow.flows.graph import nodes
 from alignflow.flows.pipeline import Narrator, Selection, walk
 
@@ -49,6 +49,15 @@ def test_a_prompt_that_may_not_fit_is_told(load):
     (line,) = lines("sample.max_new_tokens=150", "sample.truncate=true")
     assert "a longer one is cut from the left" in line
     assert lines("sample.max_new_tokens=150", "sample.max_prompt_length=40") == []
+
+
+def test_an_endpoint_has_a_context_of_its_own(load):
+    server = "{name: server, options: {urls: ['http://127.0.0.1:9/v1'], model: large}}"
+    for setting in (f"sample.generator={server}", f"engine.generator={server}"):
+        recipe = load("sample.max_new_tokens=500", setting)
+        (sample,) = [node for node in nodes(recipe) if node.name == "sample"]
+        refuse_no_room(sample, recipe, context_length(recipe))
+        assert not [line for line in narrow_lines(recipe, nodes(recipe)) if line.startswith("sample.")]
 
 
 def test_a_model_whose_context_is_unknown_is_not_judged(load, tmp_path):

@@ -10,7 +10,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from browser_support import PATIENCE_MS, Visitor, chromium, field, open_form, submit
+from browser_support import PATIENCE_MS, Visitor, chromium, field, logged_in, open_form, submit
 from server_support import Server, give_history
 from system_support import REPOSITORY, TINY
 from waiting import wait_until
@@ -54,10 +54,7 @@ def browser():
 @pytest.fixture(scope="module")
 def visitor(server, browser):
     """Somebody who has logged in."""
-    made = Visitor(browser, server.url)
-    made.login(server.login)
-    made.page.wait_for_url("**/dashboard**")
-    return made
+    return logged_in(browser, server)
 
 
 @pytest.fixture(scope="module")

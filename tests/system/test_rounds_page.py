@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browser_support import Visitor, chromium, field, open_form, submit
+from browser_support import chromium, field, logged_in, open_form, submit
 from server_support import Server, give_history
 from system_support import REPOSITORY
 
@@ -39,10 +39,7 @@ def server(tmp_path_factory, history):
 @pytest.fixture(scope="module")
 def visitor(server):
     with chromium() as browser:
-        made = Visitor(browser, server.url)
-        made.login(server.login)
-        made.page.wait_for_url("**/dashboard**")
-        yield made
+        yield logged_in(browser, server)
 
 
 def steps_of(page, run):
