@@ -115,7 +115,10 @@ def test_under_zero_3_the_average_is_what_it_is_without(path):
             opponent.follow(policy)
             found.append(opponent.generate(*ASKED))
         answers.append(found)
-        states.append(whole_state(opponent))
+        states.append({name: value.clone() for name, value in whole_state(opponent).items()})
+        opponent.follow(policy)
+        opponent.load_parts(reader_of(states[-1]))
+        assert opponent.generate(*ASKED) == found[-1], "it comes back from a state"
         if runtime.zero_stage == 3:
             shared = [is_partitioned(parameter) for parameter in policy.model.parameters()]
             assert all(shared), "else nothing is tested"
