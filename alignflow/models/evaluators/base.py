@@ -13,7 +13,7 @@ from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.rendering import encode_turn
 from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
-from alignflow.models.policy import Policy, load_policy
+from alignflow.models.policy import Policy, load_frozen
 
 MODELS = ("aligned", "sft")
 
@@ -54,7 +54,7 @@ class EvaluationInputs:
         """The checkpoint of a model; one at a time is in memory."""
         if self._loaded is None or self._loaded[0] != name:
             self._loaded = None
-            self._loaded = (name, load_policy(self.paths[name], self.run.runtime))
+            self._loaded = (name, load_frozen(self.paths[name], self.run.runtime))
         return self._loaded[1]
 
     def encoded(self, model: str) -> list[tuple[int, EncodedRow]]:
