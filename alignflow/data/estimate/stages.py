@@ -144,7 +144,9 @@ def _training(
 
 def kept_bytes(config: TrainingConfig, *learners: LearningModel) -> int:
     """What a training keeps while it runs: states, unless it ends before the first of them; the best step's weights."""
-    states = 0 if 0 <= config.max_steps <= config.save_steps else state_bytes(learners)
+    samples = FAMILY_DEMANDS.get(method_row(config.method).family) if isinstance(config, AlignConfig) else None
+    first = 1 if samples else config.save_steps  # methods that sample save after the first update
+    states = 0 if 0 <= config.max_steps <= first else state_bytes(learners)
     return states + (published_bytes(learners[0]) if config.eval_steps else 0)
 
 
