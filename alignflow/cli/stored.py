@@ -23,6 +23,7 @@ from alignflow.server import processes
 from alignflow.server.layout import Home
 from alignflow.tasks.store.artifact_names import all_of_run, named_run
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.dashboard import renew_dashboard
 from alignflow.tasks.store.gates import GateLedger, decided
 from alignflow.tasks.store.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
 from alignflow.tasks.store.leftovers import size_of
@@ -183,12 +184,24 @@ def gc(
             )
         failed += [why] if why not in ("", *STAYS) else []
     console.print(f"removed {size_text(removed)}", highlight=False)
+    _renew_dashboard(store, console)
     if failed:
         raise StoreError(
             f"{len(failed)} entries could not be removed: {failed[0]}",
             where=str(store.root),
             do="check the permissions, and run it again",
         )
+
+
+def _renew_dashboard(store: ArtifactStore, console: Console) -> None:
+    """Write the page of the store anew, since runs whose artifacts are gone may still be on it; a page that cannot be written is told."""
+    try:
+        page = renew_dashboard(store)
+    except UserError as error:
+        console.print(f"note: {error}", markup=False, highlight=False, soft_wrap=True)
+        return
+    if page is not None:
+        console.print(f"wrote {page} again", markup=False, highlight=False, soft_wrap=True)
 
 
 def _kept(store: ArtifactStore, text: str) -> list[str]:
