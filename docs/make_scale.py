@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import page_main
-from alignflow.data.estimate.memory import LearningModel, Rollout, online_need, training_need
+from alignflow.data.estimate.memory import FrozenModel, LearningModel, Rollout, online_need, training_need
 from alignflow.data.estimate.place import GIB, Need, Place
 from alignflow.data.estimate.shapes import ModelShape
 from alignflow.flows.capacity import TOLERANCE
@@ -67,7 +67,7 @@ padding of attention where rows differ in length, and what attention takes where
 calls a need that is over a limit by less than {TOLERANCE:.0%} of itself tight, and refuses from there on. Measure on your own GPUs before you
 rely on a figure near the limit.
 
-Taken for all tables: DeepSpeed, bf16 (autocast over fp32 weights), `gradient_checkpointing: true`, `micro_batch_tokens: {TOKENS}`;
+Taken for all tables: DeepSpeed, bf16 (autocast over fp32 weights; frozen matrices are bf16, but not under ZeRO 3), `gradient_checkpointing: true`, `micro_batch_tokens: {TOKENS}`;
 LoRA with r = {RANK} on all linear layers. With `offload: optimizer` master weights, moments and gradients stand in the machine's
 memory, with `all` the weights too. On one GPU ZeRO has nothing to share out; its stages differ in their buffers. Weights and
 gradients are fp32 in either precision, so a model takes twice the memory of one that is trained in pure bf16.\
@@ -116,7 +116,7 @@ def reward(shape: ModelShape, rank: int | None, place: Place) -> Need:
 
 def ppo(shape: ModelShape, rank: int | None, place: Place) -> Need:
     """Policy and value model learn; reference and reward model of the same shape are frozen. An adapter's base is its reference."""
-    frozen = [*([] if rank else [shape.parameters]), shape.scoring_parameters]
+    frozen = [*([] if rank else [FrozenModel(shape)]), FrozenModel(shape, scores=True)]
     return online_need(
         LearningModel(shape, TOKENS, TOKENS, rank, True),
         LearningModel(shape, TOKENS, 0, None, True),

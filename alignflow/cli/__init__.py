@@ -1,5 +1,5 @@
-"""The door for people: the command `alignflow`."""
+"""The command `alignflow`."""
 
 from alignflow.safe_path import drop_empty_entries
 
-drop_empty_entries()  # here, so that it comes before everything that the commands import
+drop_empty_entries()  # before everything that the commands import

@@ -1,4 +1,4 @@
-"""`alignflow annotate`: people label pairs on a local page; their labels as a file, and how far they agree."""
+"""`alignflow annotate`: people label pairs on a local page; writes the labels to a file and reports how far people agree."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def register(app: typer.Typer) -> None:
     app.command()(annotate)
 
 
-def annotate(  # noqa: PLR0913 (an option of the command each)
+def annotate(  # noqa: PLR0913 (one argument per option of the command)
     directory: Annotated[
         Path,
         typer.Argument(
-            metavar="DIRECTORY", help="Where pairs and answers are kept; with --report also a file of labels."
+            metavar="DIRECTORY", help="Directory for pairs and answers; with --report also a file of labels."
         ),
     ],
     data: Annotated[
@@ -54,21 +54,22 @@ def annotate(  # noqa: PLR0913 (an option of the command each)
     ] = "",
     format_name: Annotated[str, typer.Option("--format", metavar="NAME", help="Format of the data.")] = "auto",
     annotator: Annotated[
-        str, typer.Option(metavar="NAME", help="Name of the annotator. Each annotator sees the pairs in another order.")
+        str,
+        typer.Option(metavar="NAME", help="Name of the annotator. Each annotator sees the pairs in a different order."),
     ] = "me",
     max_pairs: Annotated[int | None, typer.Option(min=1, help="At most this many pairs, chosen by hash.")] = None,
-    pairs_per_prompt: Annotated[int, typer.Option(min=1, help="Pairs of each prompt, chosen by hash.")] = 1,
+    pairs_per_prompt: Annotated[int, typer.Option(min=1, help="Pairs per prompt, chosen by hash.")] = 1,
     overlap: Annotated[
         float,
         typer.Option(
             min=0, max=1, help="Share of the pairs that every annotator labels. Each other pair goes to one annotator."
         ),
     ] = 1.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 picks a free one.")] = 0,
     export: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the labels to a .jsonl file, then end.")
+        Path | None, typer.Option(metavar="FILE", help="Write the labels to a .jsonl file and exit.")
     ] = None,
-    report: Annotated[bool, typer.Option("--report", help="Show how far annotators agree, then end.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Show how far annotators agree and exit.")] = False,
     with_: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,7 +80,7 @@ def annotate(  # noqa: PLR0913 (an option of the command each)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Label pairs on a local page: blind, in random order, with the keyboard. The next call goes on where you stopped."""
+    """Label pairs on a local page: blind, in random order, with the keyboard. The next call continues where you stopped."""
     console = Console()
     if report or as_json:
         show_report(directory, with_ or [], as_json, console)
@@ -102,7 +103,7 @@ def annotate(  # noqa: PLR0913 (an option of the command each)
     )
     print(server.url, flush=True)
     console.print(
-        "It answers to this machine alone; who has the address can label. Ctrl-C ends it; every answer is kept.",
+        "Only this machine can reach it; anyone with the address can label. Ctrl-C ends it; every answer is kept.",
         style="dim",
     )
     try:
@@ -127,7 +128,7 @@ def _rows(data: str, format_name: str) -> list[dict[str, Any]]:
 def _export(directory: Path, file: Path, console: Console) -> None:
     rows = export_rows(directory, read_pairs(directory))
     if not rows:
-        raise UserError("nothing is labelled yet", where=str(directory), do="label some pairs first")
+        raise UserError("no pair is labelled yet", where=str(directory), do="label some pairs first")
     part = file.with_name(f".{file.name}.part")
     file.parent.mkdir(parents=True, exist_ok=True)
     part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -142,19 +143,19 @@ def _export(directory: Path, file: Path, console: Console) -> None:
 
 
 def show_report(place: Path, others: list[str], as_json: bool, console: Console) -> None:
-    """Print how far the labellers of a directory or a file, and those of other labels, agree."""
+    """Print how far the labellers of a directory or file agree with each other and with other labels."""
     sources = [_labels(str(place)), *map(_labels, others)]
     labels: Labels = {}
     for found, left_out in sources:
         for name, own in found.items():
             labels[name if name not in labels else f"{name} ({len(labels) + 1})"] = own
         for reason, count in left_out.items():
-            console.print(f"without a label: {count} {escape(reason)}", style="dim") if not as_json else None
+            console.print(f"not labelled: {count} {escape(reason)}", style="dim") if not as_json else None
     figures = agreement(labels)
     if as_json:
         print(json.dumps(figures, indent=2))
         return
-    table = Table("labellers", "pairs of both", "agree", "95%", "Cohen's kappa", "95%")
+    table = Table("labellers", "common pairs", "agree", "95%", "Cohen's kappa", "95%")
     for two in figures["pairs"]:
         table.add_row(
             escape(" / ".join(two["labellers"])),
@@ -166,7 +167,7 @@ def show_report(place: Path, others: list[str], as_json: bool, console: Console)
         )
     for name, count in figures["labellers"].items():
         console.print(f"{escape(name)}: {count} labels", highlight=False)
-    console.print(table if figures["pairs"] else "no two labellers have a pair in common")
+    console.print(table if figures["pairs"] else "no two labellers labelled the same pair")
     if figures["items"]:
         between = (
             f" ({shown(figures['alpha_low'])} to {shown(figures['alpha_high'])})"
@@ -179,7 +180,7 @@ def show_report(place: Path, others: list[str], as_json: bool, console: Console)
 
 
 def shown(figure: float | None) -> str:
-    """A figure with two decimals; a dash where it is not defined."""
+    """A figure with two decimals, or a dash if it is undefined."""
     return "-" if figure is None else f"{figure:.2f}"
 
 

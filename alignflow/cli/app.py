@@ -84,19 +84,19 @@ def _version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version, then end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error. Every command takes this option.")
     ] = False,
 ) -> None:
-    """A pipeline for RLHF and RLAIF: from raw data to an aligned and evaluated model, every stage cached."""
+    """A pipeline for RLHF and RLAIF: from raw data to an aligned and evaluated model. Every stage is cached."""
 
 
 def main() -> None:
-    """Run a command; one clear message on stderr and exit status 2 for the user's mistakes, 1 for failures."""
+    """Run a command. An error prints one message on stderr; the exit status is 2 for the user's mistakes, 1 for failures."""
     debug = "--debug" in sys.argv
-    if debug:  # every command takes it; those that show more of what goes on ask the environment
+    if debug:  # every command takes it; commands that print more detail read the environment
         sys.argv.remove("--debug")
         os.environ[DEBUG] = "1"
     try:
@@ -107,7 +107,7 @@ def main() -> None:
         print(printable(f"alignflow: {error}"), file=sys.stderr)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
-        print("alignflow: interrupted; finished stages are kept, run it again to go on", file=sys.stderr)
+        print("alignflow: interrupted; finished stages are kept, run it again to continue", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)

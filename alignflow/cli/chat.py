@@ -29,9 +29,9 @@ from alignflow.tasks.store.pins import keys_on, using
 from alignflow.tasks.store.store_root import default_root
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-"""How texts of models, people and paths are printed: as they are."""
+"""Prints texts of models, people and paths unchanged."""
 ESCAPE = "/"
-"""Before a message that begins with a slash."""
+"""Prefix of a message that begins with a slash."""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,12 +46,12 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, tokens.")] = 128,
     temperature: Annotated[float, typer.Option(min=0, max=5, help="0: greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    system: Annotated[str, typer.Option(metavar="TEXT", help="What stands before the conversation.")] = "",
+    system: Annotated[str, typer.Option(metavar="TEXT", help="System message before the conversation.")] = "",
 ) -> None:
-    """Talk to a model, or to two side by side; end with an empty line or Ctrl-D. /reset forgets what was said, /system TEXT sets what
-    stands before it, /save FILE writes it down. Where the context is full, the oldest turns are dropped, and that is told."""
+    """Talk to a model, or to two side by side; end with an empty line or Ctrl-D. /reset starts a new conversation, /system TEXT sets the
+    system message, /save FILE saves it. If the context is full, the oldest turns are dropped, with a note."""
     if len(references) > 2:
-        raise UserError(f"{len(references)} models given", where="chat", do="give one, or two to compare")
+        raise UserError(f"{len(references)} models given", where="chat", do="pass one, or two to compare")
     console = Console()
     with contextlib.ExitStack() as stack:
         models = [stack.enter_context(find_model(reference, "chat", ("checkpoint",))) for reference in references]
@@ -67,17 +67,17 @@ def chat(
                     _one(console, speakers[0], _message(text))
                 else:
                     _side_by_side(console, speakers, _message(text))
-            except AlignflowError as error:  # what cannot be answered does not end the conversation
+            except AlignflowError as error:  # a failed answer does not end the conversation
                 console.print(str(error), style="yellow", **PLAIN)
 
 
 def _message(text: str) -> str:
-    """What the person says: of two slashes at the beginning one."""
+    """The person's message; two slashes at the beginning become one."""
     return text.removeprefix(ESCAPE) if text.startswith(ESCAPE * 2) else text
 
 
 def _one(console: Console, speaker: Speaker, text: str) -> None:
-    """Print the answer of the only model as it comes."""
+    """Print the answer of the only model while it is generated."""
     shown = Shown(
         lambda piece: console.print(piece, end="", highlight=False, markup=False, emoji=False, soft_wrap=True)
     )
@@ -87,7 +87,7 @@ def _one(console: Console, speaker: Speaker, text: str) -> None:
 
 
 def _side_by_side(console: Console, speakers: Sequence[Speaker], text: str) -> None:
-    """Show the answers of several models in columns that grow; where the output is no terminal, when all are done."""
+    """Show the answers of several models in growing columns; if the output is not a terminal, when all are done."""
     so_far = dict.fromkeys(range(len(speakers)), "")
     notes: list[str] = []
 
@@ -113,20 +113,20 @@ def _side_by_side(console: Console, speakers: Sequence[Speaker], text: str) -> N
 
 
 class Shown:
-    """Text that grows on a stream, where nothing that is printed can be taken back."""
+    """Prints a growing text to a stream on which printed characters cannot be undone."""
 
     def __init__(self, write: Callable[[str], None]):
         self._write, self._printed = write, ""
 
     def grow(self, text: str) -> None:
-        """Print what is new of the text so far; half a character waits for its other half."""
+        """Print the new part of the text; half a character waits for its other half."""
         whole = text.removesuffix("\N{REPLACEMENT CHARACTER}")
         if whole.startswith(self._printed) and len(whole) > len(self._printed):
             self._write(whole[len(self._printed) :])
             self._printed = whole
 
     def end(self, text: str) -> None:
-        """Print what is left of the whole text; all of it, on a line of its own, where it is not what was printed."""
+        """Print the rest of the final text. If it differs from what was printed, print all of it on a new line."""
         if text.startswith(self._printed):
             self._write(text[len(self._printed) :])
         elif not self._printed.startswith(text):
@@ -134,11 +134,11 @@ class Shown:
 
 
 class Commands:
-    """What a person types that is no message.
+    """The commands that a person can type.
 
     Args:
         speakers: The models.
-        system: What stands before their conversations at first.
+        system: Their first system message; may be empty.
     """
 
     KNOWN = ("/reset", "/system TEXT", "/save FILE")
@@ -148,23 +148,23 @@ class Commands:
         self._start_anew(system)
 
     def do(self, text: str) -> str:
-        """Do a command, and say what was done; empty for a message. Two slashes begin a message with one slash.
+        """Run a command and return what it did; "" if the line is a message. A message that starts with a slash has two.
 
         Raises:
-            UserError: there is no such command, or it lacks something.
+            UserError: the command does not exist or lacks an argument.
         """
         if not text.startswith(ESCAPE) or text.startswith(ESCAPE * 2):
             return ""
         name, _, rest = text.partition(" ")
         if name == "/reset":
             self._start_anew(self._speakers[0].conversation.system)
-            return "what was said is forgotten"
+            return "a new conversation"
         if name == "/system":
             self._start_anew(rest.strip())
             return (
-                "a new conversation with this before it"
+                "a new conversation with this system message"
                 if rest.strip()
-                else "a new conversation with nothing before it"
+                else "a new conversation without a system message"
             )
         if name == "/save" and rest.strip():
             path = Path(rest.strip()).expanduser()
@@ -175,7 +175,7 @@ class Commands:
         raise UserError(
             "/save needs a file" if name == "/save" else f"there is no command {quoted(name)}",
             where="chat",
-            do=f"the commands are {', '.join(self.KNOWN)}; a message that begins with a slash is written with two",
+            do=f"the commands are {', '.join(self.KNOWN)}; start a message with // if it begins with a slash",
         )
 
     def _start_anew(self, system: str) -> None:
@@ -184,7 +184,7 @@ class Commands:
 
 
 class Speaker:
-    """One loaded model with its conversation so far."""
+    """A loaded model with its conversation so far."""
 
     def __init__(self, name: str, path: Path, max_new_tokens: int, temperature: float, seed: int):
         self.name, self.conversation = name, Conversation()
@@ -204,21 +204,21 @@ class Speaker:
         self._room = None if context is None else context - max_new_tokens
         if context is not None and context <= max_new_tokens:
             raise UserError(
-                f"the context of {name} has {context} tokens, and an answer may have {max_new_tokens}",
+                f"the context of {name} has {context} tokens, too few for answers of {max_new_tokens} tokens",
                 where="--max-new-tokens",
-                do=f"give at most {context // 2}",
+                do=f"pass at most {context // 2}",
             )
 
     def answer(self, text: str, heard: Callable[[str], None], note: Callable[[str], None]) -> str:
-        """The model's answer to `text`, given what was said before and still fits.
+        """The model's answer to `text`, given the turns that still fit into the context.
 
         Args:
-            text: What the person says.
-            heard: Is called with the answer so far, again and again.
-            note: Is told which turns were dropped.
+            text: The person's message.
+            heard: Called repeatedly with the answer so far.
+            note: Called with a note about dropped turns.
 
         Raises:
-            AlignflowError: it cannot be answered; the conversation is then as it was, but for turns that were dropped.
+            AlignflowError: the model cannot answer. The conversation is then unchanged, except for dropped turns.
         """
         from alignflow.data.rendering import decode_completion, encode_prompt
 
@@ -247,9 +247,9 @@ class Speaker:
 
 @contextlib.contextmanager
 def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
-    """A short name and the directory of a model: a model's or adapter's directory, or an artifact of one of `kinds`.
+    """A short name and the directory of a model: a directory of a model or adapter, or an artifact of one of `kinds`.
 
-    Inside the block gc leaves the artifact alone. Raises UserError, as what `command` says.
+    gc keeps the artifact inside the block. Raises UserError; `command` stands in its message.
     """
     if (Path(reference) / "config.json").is_file() or is_adapter(reference) or is_ensemble(reference):
         with pinned_path(Path(reference).absolute()):
@@ -264,11 +264,14 @@ def find_model(reference: str, command: str, kinds: tuple[str, ...]) -> Iterator
             do="`alignflow list align` shows aligned models",
         )
     with using(store, manifest.key):
-        yield manifest.key[:16], store.payload(store.manifest(manifest.key).ref())  # raises where gc was faster
+        yield (
+            manifest.key[:16],
+            store.payload(store.manifest(manifest.key).ref()),
+        )  # raises if gc has removed it meanwhile
 
 
 def pinned_path(path: Path) -> contextlib.AbstractContextManager[object]:
-    """Pin the artifact that a path lies in, where that is one of this store; a model from elsewhere needs no store."""
+    """Pin the artifact that contains a path, if it is in this store; a model from elsewhere needs no store."""
     keys = keys_on(default_root(), str(path))
     return using(ArtifactStore(for_reading=True), *keys) if keys else contextlib.nullcontext()
 

@@ -1,4 +1,4 @@
-"""`alignflow check-losses`: fixed cases through the functions that training calls."""
+"""`alignflow check-losses`: runs fixed cases through the loss functions that training calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_losses(
     ] = False,
 ) -> None:
     """Run fixed cases through the loss functions in fp64. Exits with 1 if a case differs."""
-    from alignflow.models.loss_cases import check_file  # torch, which other commands do without
+    from alignflow.models.loss_cases import check_file  # imports torch, which other commands do not need
 
     counts: Counter[str] = Counter()
     for verdict in check_file(file):

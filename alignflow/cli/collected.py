@@ -1,4 +1,4 @@
-"""How `alignflow gc` tells a person what it would remove, and what it leaves alone."""
+"""Texts of `alignflow gc`: what it would remove, and what it keeps."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ WHAT = {
 
 
 def waste_lines(waste: Sequence[Entry], sizes: Mapping[Path, int]) -> Iterator[str]:
-    """What may go: a line for each folder of the store with number and size, and under it the largest entries.
+    """Lines about what gc would remove: for each folder of the store number and size, and below it the largest entries.
 
     Args:
-        waste: What may go.
+        waste: The entries to remove.
         sizes: Bytes of each path.
     """
     for area in AREAS:
@@ -43,14 +43,14 @@ def waste_lines(waste: Sequence[Entry], sizes: Mapping[Path, int]) -> Iterator[s
 
 
 def stays_lines(plan: Plan, sizes: Mapping[Path, int], root: Path, days: float) -> Iterator[str]:
-    """What stays although no kept artifact needs it, and why."""
+    """Lines about entries that stay although no kept artifact needs them, and why."""
     if plan.in_use:
         yield f"in use: {len(plan.in_use)} entries that running processes use ({_named([entry.path for entry in plan.in_use], root)})"
     if plan.recent:
         size = size_text(sum(sizes[entry.path] for entry in plan.recent))
-        yield f"kept for now: {len(plan.recent)} entries (journals, logs, what was set aside), {size}, used or set aside in the last {days:g} days (--unused-for)"
+        yield f"kept for now: {len(plan.recent)} entries (journals, logs, quarantine), {size}, used or set aside in the last {days:g} days (--unused-for)"
     if plan.others:
-        yield f"left alone: {len(plan.others)} entries that alignflow did not make, or cannot read ({_named(plan.others, root)})"
+        yield f"left alone: {len(plan.others)} entries that alignflow did not make or cannot read ({_named(plan.others, root)})"
 
 
 def _named(paths: Sequence[Path], root: Path) -> str:

@@ -1,4 +1,4 @@
-"""The commands of `alignflow --help` under headings, by what a person wants to do."""
+"""The commands of `alignflow --help` under headings, by purpose."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "check-losses",
     ),
 }
-"""Heading -> its commands, in the order in which the help shows them."""
+"""Heading -> its commands, in the order of the help."""
 
 
 class GroupedCommands(TyperGroup):
-    """A group of commands whose help shows them by GROUPS; one that stands in none of them comes last, under `Other`."""
+    """A group of commands whose help is ordered by GROUPS. A command in no group comes last, under `Other`."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write a section for each heading."""
+        """Write one section per heading."""
         known = {name for names in GROUPS.values() for name in names}
         rest = [name for name in self.list_commands(ctx) if name not in known]
         for heading, names in [*GROUPS.items(), ("Other", rest)]:

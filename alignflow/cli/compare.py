@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
+from alignflow.cli.fitting import fits, wide_console
 from alignflow.cli.stored import NAMES
 from alignflow.cli.terminal import Console
 from alignflow.data.errors import UserError
@@ -57,8 +59,10 @@ def compare_runs(
     console = Console()
     for name, key in zip(all_of_them.runs, all_of_them.keys, strict=True):
         console.print(f"{escape(plain(name))}: {escape(key)}", highlight=False, soft_wrap=True)
-    told = [steps_table(pair), data_table(pair), metrics_table(pair), answers_table(pair)] if pair else []
-    for table in (headline_table(all_of_them), *(told or [settings_table(all_of_them)])):
+    _print_beside(console, "", headline_rows(all_of_them), all_of_them.runs)
+    if pair is None:
+        _print_beside(console, "settings that differ", settings_rows(all_of_them), all_of_them.runs)
+    for table in (steps_table(pair), data_table(pair), metrics_table(pair), answers_table(pair)) if pair else ():
         if table.row_count:
             console.print(table)
     for note in all_of_them.notes:
@@ -72,25 +76,62 @@ def keys_of(run: ComparedRun) -> list[str]:
     return [step.manifest.key for step in run.steps.values() if step.manifest]
 
 
-def headline_table(found: RunsBeside) -> Table:
-    """The headline metrics, a column for each run."""
-    table = Table("step", Column("metric", overflow="fold"), *(escape(plain(name)) for name in found.runs))
-    for row in found.metrics:
-        table.add_row(
-            escape(row.step), escape(plain(row.metric)), *(escape(measured_text(value)) for value in row.runs)
-        )
+Beside = Sequence[tuple[str, str, Sequence[str]]]
+"""Rows of several runs beside each other: the step, the metric or setting, and a text for each run."""
+
+
+def headline_rows(found: RunsBeside) -> Beside:
+    """The headline metrics."""
+    return [(row.step, row.metric, [measured_text(value) for value in row.runs]) for row in found.metrics]
+
+
+def settings_rows(found: RunsBeside) -> Beside:
+    """The settings that differ."""
+    return [(row.step, row.setting, row.runs) for row in found.settings]
+
+
+def _print_beside(console: Console, title: str, rows: Beside, runs: Sequence[str]) -> None:
+    """Print rows in the first form that fits: a column for each run, a line for each run, or a list. No value is cut."""
+    if not rows:
+        return
+    wide = wide_console(console)
+    for table in (columns_table(title, rows, runs), lines_table(title, rows, runs)):
+        if fits(table, wide):
+            wide.print(table)
+            return
+    for line in listed(title, rows, runs):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def columns_table(title: str, rows: Beside, runs: Sequence[str]) -> Table:
+    """A column for each run."""
+    heads = (escape(plain(name)) for name in runs)
+    table = Table("step", "setting" if title else "metric", *heads, title=title or None, title_justify="left")
+    for step, name, texts in rows:
+        table.add_row(*(escape(plain(text)) for text in (step, name, *texts)))
     return table
 
 
-def settings_table(found: RunsBeside) -> Table:
-    """The settings that differ, a column for each run."""
-    heads = (escape(plain(name)) for name in found.runs)
-    table = Table(
-        "step", Column("setting", overflow="fold"), *heads, title="settings that differ", title_justify="left"
-    )
-    for row in found.settings:
-        table.add_row(*(escape(plain(text)) for text in (row.step, row.setting, *row.runs)))
+def lines_table(title: str, rows: Beside, runs: Sequence[str]) -> Table:
+    """A line for each run."""
+    heads = (escape(plain(f"{step} {name}".strip())) for step, name, _ in rows)
+    table = Table("run", *heads, title=title or None, title_justify="left")
+    for place, run in enumerate(runs):
+        table.add_row(*(escape(plain(text)) for text in (run, *(texts[place] for _, _, texts in rows))))
     return table
+
+
+def listed(title: str, rows: Beside, runs: Sequence[str]) -> Iterator[str]:
+    """Each metric or setting, and below it each value with the runs that have it."""
+    if title:
+        yield f"{title}:"
+    for step, name, texts in rows:
+        yield plain(f"{step} {name}".strip())
+        by_text: dict[str, list[str]] = {}
+        for run, text in zip(runs, texts, strict=True):
+            by_text.setdefault(text, []).append(run)
+        for text, of in by_text.items():
+            yield plain(f"  {text}: {', '.join(of)}")
 
 
 def steps_table(found: Comparison) -> Table:

@@ -1,4 +1,4 @@
-"""What a person sees while a recipe runs: one live line per stage, then a table."""
+"""The terminal's view of a run: one live line per stage, then a table."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from alignflow.tasks.store.artifact_store import SHORT_KEY, ArtifactStore
 
 PLAIN_EVERY_S = 20.0
 TENSORBOARD = "tensorboard"
-"""The folder beside an artifact in which a training leaves its event files."""
+"""The folder in an artifact's `side/` to which a training writes its event files."""
 MODELS = {"sft": "fine-tuned model", "reward": "reward model", "align": "aligned model", "merge": "aligned model"}
-"""Step -> what its model is called at the end of a run."""
+"""Step -> the name of its model at the end of a run."""
 
 VERDICT_COLOURS = {"passed": "green", "warned": "yellow", "approved": "yellow", "ended": "cyan"}
 
 
 class Display:
-    """A live line on a terminal; plain lines where the output is a file or a pipe."""
+    """A live line on a terminal; plain lines if the output is a file or a pipe."""
 
     def __init__(self, console: Console, total: int):
         self.console, self.total = console, total
@@ -45,7 +45,7 @@ class Display:
         self.verdicts: list[GateRecord] = []
 
     def starts(self, call: StageCall, why: str) -> None:
-        """A step that has to run begins."""
+        """A step starts."""
         self._number += 1
         self.running = call
         self._name, self._started, self._printed = call.name, time.monotonic(), time.monotonic()
@@ -55,7 +55,7 @@ class Display:
             self._live.start()
 
     def progress(self, name: str, state: dict[str, Any]) -> None:
-        """Show how far the running step is, or a note of it."""
+        """Show the progress of the running step, or its note."""
         if "note" in state:
             self.console.print(f"  {name}: {state['note']}", highlight=False, soft_wrap=True, markup=False)
         elif self._live:
@@ -65,21 +65,21 @@ class Display:
             self.console.print("  " + escape(self._line(state)), highlight=False)
 
     def ends(self, outcome: Outcome) -> None:
-        """A step was found or made."""
+        """A step is done, or was in the store."""
         self.running, self.ended = None, outcome.name
         self.stop()
         mark = f"[green]ran[/green] in {outcome.seconds:.1f} s" if outcome.ran else "[cyan]cached[/cyan]"
         self.console.print(f"[bold]{outcome.name}[/bold]  {mark}", highlight=False)
 
     def repairs(self, name: str, why: str) -> None:
-        """An artifact was damaged: its producer runs again."""
+        """An artifact was damaged; the step that makes it runs again."""
         self.stop()
         self.console.print(
             f"[yellow]{name} was damaged and runs again[/yellow]: {escape(' '.join(why.split()))}", highlight=False
         )
 
     def gates(self, record: GateRecord) -> None:
-        """A gate was passed, or was not."""
+        """A gate passed or failed."""
         self.verdicts.append(record)
         colour = VERDICT_COLOURS.get(record.verdict, "red")
         self.console.print(
@@ -87,12 +87,12 @@ class Display:
         )
 
     def remarks(self, text: str) -> None:
-        """What a person should know of the recipe's data."""
+        """Print a remark about the recipe's data."""
         self.stop()
         self.console.print(f"  {text}", style="yellow", highlight=False, soft_wrap=True, markup=False)
 
     def stop(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         if self._live:
             self._live.stop()
             self._live = None
@@ -109,7 +109,7 @@ class Display:
 
 
 def gate_line(record: GateRecord) -> str:
-    """A gate, what it measured, and who let the run on in spite of it."""
+    """A gate, what it measured, and who approved the run despite it."""
     who = f" (approved by {record.who})" if record.verdict == "approved" else ""
     return f"{record.gate}: {finding(record, record.value)}{who}"
 
@@ -130,22 +130,22 @@ def final_table(outcomes: list[Outcome], store: ArtifactStore) -> Table:
 
 
 def result_paths(outcomes: list[Outcome], store: ArtifactStore) -> dict[str, Path]:
-    """Where a person finds what the run made: preference data, report, and last its best model: aligned, or else the
-    reward model, or else fine-tuned."""
-    refs = {base_of(outcome.name): outcome.ref for outcome in outcomes}  # of several rounds the last
+    """Where to find the results: preference data, report, and the run's best model (aligned, or else the
+    reward model, or else fine-tuned) last."""
+    refs = {base_of(outcome.name): outcome.ref for outcome in outcomes}  # of several rounds, the last
     paths = {}
     if "label" in refs:
         paths["preference data"] = store.payload(refs["label"]) / "preferences"
     if "report" in refs:
         paths["report"] = store.directory(refs["report"].key) / "side" / "report.html"
-    for step in reversed(RESULTS):  # a merged model takes the place of the aligned one
+    for step in reversed(RESULTS):  # a merged model replaces the aligned one
         if step in refs and (step != "sft" or not {"merge", "align"} & refs.keys()):
             paths[MODELS[step]] = store.payload(refs[step])
     return paths
 
 
 def tensorboard_lines(outcomes: list[Outcome], store: ArtifactStore) -> list[str]:
-    """The command that shows the curves of a run in TensorBoard; none where no step wrote files for it."""
+    """The command that shows the curves of a run in TensorBoard; empty if no step wrote event files."""
     folders = {outcome.name: store.directory(outcome.ref.key) / "side" / TENSORBOARD for outcome in outcomes}
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     if not there:
@@ -155,9 +155,9 @@ def tensorboard_lines(outcomes: list[Outcome], store: ArtifactStore) -> list[str
 
 
 def loading_lines(paths: Mapping[str, Path]) -> list[str]:
-    """How to use the best model among the results of a run: a command for any model that answers, and Python for a whole model.
+    """How to use a run's best model: a command for any model that generates, and Python for a whole model.
 
-    An adapter is no model by itself for transformers: the command that merges it into its base stands in place of the Python line.
+    transformers cannot load an adapter alone, so the command that merges it into its base replaces the Python line.
     """
     name, path = [("", Path()), *paths.items()][-1]
     if not name.endswith("model"):

@@ -1,4 +1,4 @@
-"""`alignflow env`: the chip, the packages and engines of this machine, and what is missing for what."""
+"""`alignflow env`: the chip, packages and engines of this machine, and what is missing for which feature."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def show(console: Console, found: dict[str, Any]) -> None:
     chip, vllm = found["chip"], found["vllm"]
     table = Table("what", "here")
     table.add_row("alignflow", f"{found['alignflow']}, Python {found['python']}")
-    gpus = f"{chip['gpus_visible']} GPUs ({'; '.join(chip['gpus']) or 'the driver names none'})"
+    gpus = f"{chip['gpus_visible']} GPUs ({'; '.join(chip['gpus']) or 'the driver lists none'})"
     table.add_row("chip", gpus if chip["device"] == "cuda" else _cpu(chip))
     table.add_row(
         "precision: auto", ", ".join(f"{width}: {precision}" for width, precision in found["precision"].items())

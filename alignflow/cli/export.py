@@ -1,4 +1,4 @@
-"""`alignflow export`: a model or a data set as a directory of its own, in the form of the Hub."""
+"""`alignflow export`: writes a model or a data set to a directory, in the format of the Hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from alignflow.tasks.store.pins import using
 
 MODELS, DATA = ("checkpoint", "reward_model"), "dataset"
 Write = Callable[[Path], list[str]]
-"""Writes to a directory; returns lines that say what."""
+"""Writes to a directory; returns lines that say what it wrote."""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,8 +41,8 @@ def export_result(
         Path, typer.Argument(metavar="DIRECTORY", help="Where to write it. The directory must be empty or not exist.")
     ],
 ) -> None:
-    """Write a model as a Hugging Face directory that needs nothing beside it (an adapter is merged into its base, and of an ensemble
-    of reward models each member is written), or a data set with its card as `datasets.load_dataset` reads it."""
+    """Write a model as a self-contained Hugging Face directory (an adapter is merged into its base; of an ensemble
+    of reward models each member is written), or a data set with its card for `datasets.load_dataset`."""
     console = Console()
     with (
         exported(reference, "export", directory.absolute().name) as (name, _, write),
@@ -56,19 +56,19 @@ def export_result(
 
 @contextlib.contextmanager
 def exported(reference: str, command: str, place: str) -> Iterator[tuple[str, str, Write]]:
-    """Name, kind (model or dataset) and writer of what a reference names; inside the block gc leaves it alone.
+    """Name, kind (model or dataset) and writer of what a reference names; gc keeps it inside the block.
 
     Args:
-        reference: What a person wrote.
-        command: Whom messages name.
-        place: What the code on a model's card loads it by: a directory or a repository.
+        reference: The REF argument.
+        command: The command that messages name.
+        place: The directory or repository from which the code on a model's card loads it.
 
     Raises:
-        UserError: it names neither a model nor a data set; as what `command` says.
+        UserError: it names neither a model nor a data set.
     """
     if not _is_path_of_model(reference):
         store = ArtifactStore(for_reading=True)
-        manifest = store.resolve(reference, (*MODELS, DATA))  # of a run that made no model, the data
+        manifest = store.resolve(reference, (*MODELS, DATA))  # the data, if the run made no model
         if manifest.kind == DATA:
             with using(store, manifest.key):
                 payload = store.payload(store.manifest(manifest.key).ref())
@@ -87,7 +87,7 @@ def exported(reference: str, command: str, place: str) -> Iterator[tuple[str, st
 
 
 def card_of_model(path: Path, place: str) -> str:
-    """The card of a model of the store; empty for one from elsewhere, which keeps its own."""
+    """The card of a model in the store; empty for a model from elsewhere, which keeps its own."""
     artifact = artifact_of(path.absolute()) or artifact_of(path.resolve())
     if artifact is None:
         return ""

@@ -1,4 +1,4 @@
-"""Tables that fit: whole where there is room or nobody looks, tighter in a narrow terminal. Nothing is cut off; what is long goes on below."""
+"""Tables that fit the output: full width in a wide terminal or a file, tighter in a narrow terminal. Nothing is cut off; long cells wrap."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ UNBOUNDED = 100_000
 
 
 def wide_console(console: Console) -> Console:
-    """The console itself; into a pipe or file, where nobody said how wide that is, one without an end, so that each row is one line."""
+    """The console itself; for a pipe or file of unknown width a very wide one, so that each row is one line."""
     return console if console.is_terminal or os.environ.get("COLUMNS") else Console(width=UNBOUNDED)
 
 
 def fits(table: Table, console: Console) -> bool:
-    """Whether each row of a table is one line on this console."""
+    """Whether each row of a table fits on one line of this console."""
     return console.measure(table, options=console.options.update(width=UNBOUNDED)).maximum <= console.width
 
 
 def tight(table: Table, kept: Collection[str]) -> Table:
-    """A table without a frame whose columns stand close; those with a heading in `kept` stay whole, the others go on below."""
+    """A compact table without a frame; columns whose heading is in `kept` do not wrap, the others do."""
     table.box, table.pad_edge, table.padding = None, False, (0, 1, 0, 0)
     for column in table.columns:
         column.no_wrap = column.header in kept
@@ -32,5 +32,5 @@ def tight(table: Table, kept: Collection[str]) -> Table:
 
 
 def short_time(iso: str, year: bool = False) -> str:
-    """An ISO time to the minute: `11-30 06:24`, or with its year."""
+    """An ISO time to the minute: `11-30 06:24`, or with the year."""
     return iso[0 if year else 5 : 16].replace("T", " ")

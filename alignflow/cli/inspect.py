@@ -1,4 +1,4 @@
-"""`alignflow inspect`: what a source of data becomes, and how a model's tokenizer writes its rows."""
+"""`alignflow inspect`: how a data source is read, and how a model's tokenizer encodes its rows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
     app.command("inspect")(inspect)
 
 
-def inspect(  # noqa: PLR0913 (an option of the command each)
+def inspect(  # noqa: PLR0913 (one argument per option of the command)
     data: Annotated[
         str,
         typer.Argument(
@@ -64,13 +64,15 @@ def inspect(  # noqa: PLR0913 (an option of the command each)
         str,
         typer.Option(
             metavar="MODEL",
-            help="Write the rows with its tokenizer: a directory, a Hub id, or a model in the store, named in the same way.",
+            help="Encode the rows with this model's tokenizer: a directory, a Hub id, or a model in the store, named in the same way.",
         ),
     ] = "",
     kind: Annotated[
         str,
         typer.Option(
-            "--as", metavar="KIND", help=f"What to read it as: {', '.join(KINDS)}; of an artifact, one of its tables."
+            "--as",
+            metavar="KIND",
+            help=f"Kind of data to read it as: {', '.join(KINDS)}; for an artifact, one of its tables.",
         ),
     ] = "",
     n: Annotated[int, typer.Option("-n", min=0, max=100_000, help="Show this many rows.")] = 3,
@@ -83,7 +85,7 @@ def inspect(  # noqa: PLR0913 (an option of the command each)
         typer.Option(
             "--column",
             metavar="NAME=PATH",
-            help="A column under another name, for example prompt=data.question. Give it once for each column.",
+            help="A column under another name, for example prompt=data.question. Pass it once for each column.",
         ),
     ] = None,
     max_length: Annotated[
@@ -96,7 +98,7 @@ def inspect(  # noqa: PLR0913 (an option of the command each)
 ) -> None:
     """Show how data is read: its format, its columns, which rows are dropped and why, and rows token by token with the supervised tokens marked."""
     if max_length is not None and not model:
-        raise UserError("tokens are counted by a model's tokenizer", where="--max-length", do="give --model")
+        raise UserError("counting tokens needs a model's tokenizer", where="--max-length", do="pass --model")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     with patience(f"reading {data}"):
         tokenizer = _tokenizer(model) if model else None
@@ -126,13 +128,15 @@ def _mapping(columns: list[str]) -> dict[str, str]:
 
 
 def _inspected(data: str, kind: str, settings: dict[str, Any]) -> Inspection:
-    """Look at an artifact of the store, or at a source."""
+    """Inspect an artifact of the store, or a source."""
     path = Path(os.path.expanduser(data))
     if not is_there(path) and means_artifact(default_root(), data):
         store = ArtifactStore(for_reading=True)
         manifest = _data_set(store.resolve(data, ("dataset",)))
         with using(store, manifest.key):
-            return inspect_table(store.payload(store.manifest(manifest.key).ref()), kind)  # raises where gc was faster
+            return inspect_table(
+                store.payload(store.manifest(manifest.key).ref()), kind
+            )  # raises if gc has removed it meanwhile
     if artifact := _artifact(path):
         with pinned_path(artifact):
             _data_set(checked_manifest(artifact))
@@ -145,14 +149,14 @@ def _inspected(data: str, kind: str, settings: dict[str, Any]) -> Inspection:
 
 
 def _artifact(path: Path) -> Path | None:
-    """The artifact that a directory is, or whose payload or table it is."""
+    """The artifact that a path belongs to: its directory, payload or table."""
     if not is_there(path) or not path.is_dir():
         return None
     return path.absolute() if (path / MANIFEST).is_file() else artifact_of(path.absolute())
 
 
 def _data_set(manifest: Manifest) -> Manifest:
-    """The manifest itself; raises UserError for anything but data."""
+    """Return the manifest; raises UserError if it is not data."""
     if manifest.kind != "dataset":
         raise UserError(
             f"{manifest.key[:24]} is a {manifest.kind}, not a dataset",
@@ -163,7 +167,7 @@ def _data_set(manifest: Manifest) -> Manifest:
 
 
 def _tokenizer(model: str) -> Any:
-    """The tokenizer of a model: of a directory, of a model in the store, or of a Hub id."""
+    """The tokenizer of a model: a directory, a model in the store, or a Hub id."""
     path = Path(os.path.expanduser(model))
     there = is_there(path)
     if there and not (path / MANIFEST).is_file():
@@ -178,10 +182,10 @@ def _tokenizer(model: str) -> Any:
 def _of_directory(path: Path) -> Any:
     if path.is_file():
         raise ModelError(
-            "a file, and not the directory of a model", where=str(path), do=f"give its directory, {path.parent}"
+            "this is a file, not the directory of a model", where=str(path), do=f"pass its directory, {path.parent}"
         )
     verify_inputs(path)
-    if is_ensemble(path):  # each member reads with its own; they are those of one base where the recipe trained them
+    if is_ensemble(path):  # each member has its own; they are the same if the recipe trained them from one base
         return _of_directory(read_ensemble(path).members[0])
     bare = is_adapter(path) and not (path / "tokenizer_config.json").is_file()
     return load_tokenizer(find_base(path) if bare else path)
@@ -189,7 +193,7 @@ def _of_directory(path: Path) -> Any:
 
 @contextlib.contextmanager
 def patience(text: str) -> Iterator[None]:
-    """Say on stderr what takes time and for how long already, where it takes more than two seconds; a terminal's line goes at the end."""
+    """Show on stderr what is going on and for how long, after two seconds; on a terminal the line is removed at the end."""
     console, over, started = Console(stderr=True), threading.Event(), time.monotonic()
 
     def tell() -> None:

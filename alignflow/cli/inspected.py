@@ -1,4 +1,4 @@
-"""What `alignflow inspect` prints: a summary of the data, then rows in words, or token by token."""
+"""The output of `alignflow inspect`: a summary of the data, then rows as text or token by token."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from alignflow.data.printable import printable
 CONTEXT, SUPERVISED = "|", "+"
 COLOUR = "green"
 LONGEST_TEXT = 400
-"""Characters of a text that are shown."""
+"""Most characters of a text that are shown."""
 LONGEST_RUN = 120
-"""Tokens of one run that are shown; of a longer one its start and its end."""
-LEGEND = f"{SUPERVISED} supervised tokens, {CONTEXT} the others; ␣ blank, ⏎ line end"
+"""Most tokens of one span that are shown; of a longer span only its start and end."""
+LEGEND = f"{SUPERVISED} supervised tokens, {CONTEXT} other tokens; ␣ space, ⏎ line end"
 
 
 def show(
     console: Console, data: str, found: Inspection, n: int, tokenizer: Any, rendered: Sequence[dict[str, Rendered]]
 ) -> None:
-    """Print the summary and the first `n` rows, by their tokens where there is a tokenizer."""
+    """Print the summary and the first `n` rows, as tokens if there is a tokenizer."""
     console.print(_safe(data, style="bold"), soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -66,12 +66,12 @@ def _summary(found: Inspection) -> Iterator[tuple[str, str]]:
         if reason in counted.examples:
             yield "dropped", f"{reason}, such as {_cut(counted.examples[reason])}"
     for warning in found.warnings:
-        if warning != found.error_line:  # that one is the command's last word
+        if warning != found.error_line:  # the command prints that one last
             yield "warning", warning
 
 
 def _safe(text: str, style: str = "") -> Text:
-    """The text without what steers a terminal, written out before widths are measured."""
+    """The text with control characters escaped, before widths are measured."""
     return Text(printable(text), style=style)
 
 
@@ -80,7 +80,7 @@ def _cut(text: str) -> str:
 
 
 def _figures(row: Row) -> str:
-    """What a row has beside texts: its source, labels and scores."""
+    """A row's source, labels and scores."""
     given = {
         name: value
         for name, value in row.items()
@@ -93,7 +93,7 @@ def _figures(row: Row) -> str:
 
 
 def _text_lines(row: Row) -> Iterator[Table]:
-    """The prepared columns with texts, each turn with its role."""
+    """The text columns, each turn with its role."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -111,7 +111,7 @@ def _text_lines(row: Row) -> Iterator[Table]:
 
 
 def _labelled(item: Any, number: str) -> tuple[str, str]:
-    """A turn's role and text, with what it has beside them as JSON; of anything else its number and what it is."""
+    """A turn's role and text, with its other fields as JSON; for anything else its number and type."""
     if not (isinstance(item, dict) and "role" in item):
         return number, item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
     others = {key: value for key, value in item.items() if key not in ("role", "content") and value is not None}
@@ -120,7 +120,7 @@ def _labelled(item: Any, number: str) -> tuple[str, str]:
 
 
 def _token_lines(tokenizer: Any, sides: dict[str, Rendered], width: int) -> Iterator[Text]:
-    """The tokens of a row in runs of supervised and other ones; a run that an answer before it had as well is not repeated."""
+    """The tokens of a row in spans of supervised and other tokens; context that an earlier answer already showed is not repeated."""
     shown: set[tuple[int, ...]] = set()
     for name, side in sides.items():
         title = f"completion {name}: " if name.isdigit() else f"{name}: " if name else ""
@@ -137,18 +137,18 @@ def _token_lines(tokenizer: Any, sides: dict[str, Rendered], width: int) -> Iter
 
 
 def _run_lines(tokenizer: Any, ids: Sequence[int], width: int) -> Iterator[str]:
-    """The lines of a run of tokens; the middle of a long one is left out and counted."""
+    """The lines of a span of tokens; the middle of a long span is left out and counted."""
     if len(ids) <= LONGEST_RUN:
         yield from _wrapped([visible(tokenizer, token) for token in ids], width)
         return
     start, end = ids[: LONGEST_RUN * 2 // 3], ids[-LONGEST_RUN // 3 :]
     yield from _wrapped([visible(tokenizer, token) for token in start], width)
-    yield f"... {len(ids) - len(start) - len(end)} tokens more (--json has all) ..."
+    yield f"... {len(ids) - len(start) - len(end)} more tokens (--json has all) ..."
     yield from _wrapped([visible(tokenizer, token) for token in end], width)
 
 
 def _wrapped(pieces: Sequence[str], width: int) -> Iterator[str]:
-    """Tokens in lines: a line ends where it is full, and after a token that ends a line of the text."""
+    """Tokens in lines: a line ends when it is full, and after a token that ends a line of the text."""
     line: list[str] = []
     for index, piece in enumerate(pieces):
         if line and sum(cell_len(other) + 1 for other in line) + cell_len(piece) > width:

@@ -1,7 +1,7 @@
-"""What Ctrl-C and SIGTERM do to a run: it ends within three seconds and says from where a rerun continues.
+"""Ends a run on Ctrl-C or SIGTERM within three seconds and says where a rerun continues.
 
-The stage's processes have a session of their own, and so has a temporary server: a terminal's Ctrl-C reaches this process alone, which
-ends them in order. What hangs meanwhile is cut off: with this process their pipes close, and they end by themselves.
+The stage's processes and a temporary server have sessions of their own: a terminal's Ctrl-C reaches only this process, which
+ends them in order. If they hang, this process exits anyway: their pipes close, and they end by themselves.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import threading
 from collections.abc import Callable, Iterator
 
 ENDING_S = 1.8
-"""Seconds from the signal after which the end is not waited for: the line is said, and the process ends."""
+"""Seconds after the signal at which the process prints the line and exits, finished or not."""
 LAST_S = 2.8
-"""Seconds after which it ends without a word, because even that hangs: a terminal that takes no output, for example."""
+"""Seconds after which the process exits without the line, because even printing hangs, for example on a stuck terminal."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was told to end."""
+    """A signal told the run to end."""
 
 
 class Interruption:
     """Turns the first signal into `Interrupted`, and ends this process in time.
 
     Args:
-        says: The one line for the person.
-        tidy: What has to be done before the end; a few tenths of a second.
+        says: Returns the line to print.
+        tidy: Cleanup before the exit; may take a few tenths of a second.
     """
 
     def __init__(self, says: Callable[[], str], tidy: Callable[[], None]):
@@ -38,13 +38,13 @@ class Interruption:
         self._told = threading.Lock()
 
     def listen(self) -> None:
-        """Take over the signals; again inside a flow, where Prefect has taken SIGTERM. One that is ignored stays ignored."""
+        """Install the signal handlers; call it again inside a flow, because Prefect replaces SIGTERM's. Ignored signals stay ignored."""
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._hear)
 
     def end(self) -> None:
-        """Say the line and end this process with status 128 plus the signal's number; exit handlers, which may hang, do not run."""
+        """Print the line and end this process with status 128 plus the signal's number. Exit handlers may hang, so they do not run."""
         if not self._told.acquire(blocking=False):
             return  # the other thread ends the process
         with contextlib.suppress(Exception):
@@ -56,7 +56,7 @@ class Interruption:
 
     def _hear(self, number: int, frame: object) -> None:
         if self._number:
-            return  # the first one is being obeyed
+            return  # the first signal is being handled
         self._number = number
         for seconds, act in ((ENDING_S, self.end), (LAST_S, lambda: os._exit(128 + number))):
             late = threading.Timer(seconds, act)
@@ -67,7 +67,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def ends_when_told(says: Callable[[], str], tidy: Callable[[], None]) -> Iterator[Interruption]:
-    """While this block runs, SIGINT and SIGTERM end the process in time, with one line that `says` makes."""
+    """Inside this block SIGINT and SIGTERM end the process in time, with the line of `says`."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     interruption = Interruption(says, tidy)
     interruption.listen()

@@ -1,4 +1,4 @@
-"""What the recipe of a job says: a few sections with the values that matter, for a model that is given or for one that is built."""
+"""The recipe of each job: a few sections with the values that matter, for a given model or for one that the recipe builds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from alignflow.cli.jobs import job_for
 
 RATES = {"sft": (2.0e-5, 2.0e-3), "reward": (1.0e-5, 5.0e-4), "align": (1.0e-6, 2.0e-4)}
-"""Section -> learning rate for a model that is given, and for a small one that is built."""
+"""Section -> learning rate for a given model, and for a small model that the recipe builds."""
 ANSWER_TOKENS = 128
 BUILT = {"hidden_size": 128, "num_hidden_layers": 4, "max_position_embeddings": 512}
-"""The model of a recipe that names none: as wide and deep as the quickstart's, for rows of 512 tokens."""
+"""The model of a recipe without one: the size of the quickstart's, for rows of 512 tokens."""
 TEACHER, READER = ({"name": "rubric", "options": {"constitution": name}} for name in ("helpful", "reader"))
-"""Judges by rules; the second shares no principle with the first, and may check what it taught."""
+"""Rule-based judges. The second shares no principle with the first, so it can check what the first taught."""
 LOSSES = {"rankings": "ranking", "unpaired": "binary"}
-"""Table that a reward model learns from -> its loss, where that is not the default."""
+"""Table that a reward model learns from -> its loss, if not the default."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class JobRecipe:
     Attributes:
         summary: What it does.
         content: Section -> its fields; None for a stage that is turned off.
-        notes: Place -> what to say beside it.
+        notes: Place -> comment on its line.
     """
 
     summary: str
@@ -39,16 +39,16 @@ def job_recipe(task: str, name: str, model: str, data: Mapping[str, Sequence[str
 
     Args:
         task: A key of JOBS.
-        name: What the run is called.
+        name: Name of the run.
         model: Path or Hub id; empty to build a small one from the data.
-        data: Table -> paths, at least one table that the job needs.
+        data: Table -> paths, with at least one table that the job needs.
     """
     made = JobRecipe(job_for(task).summary, {"name": name})
     sources = {kind: [{"path": path} for path in paths] for kind, paths in data.items()}
     made.content["model"] = {"path": model} if model else {"build": dict(BUILT)}
     if not model:
         made.notes["model.build"] = "to try the recipe; for a real model: path: MODEL"
-        if not {"demonstrations", "prompts"} & set(sources):  # what its tokenizer is trained on where nothing is said
+        if not {"demonstrations", "prompts"} & set(sources):  # the default texts to train its tokenizer on
             made.content["model"]["corpus"] = [source for given in sources.values() for source in given]
     made.content["data"] = sources
     if "demonstrations" in sources:
@@ -79,7 +79,7 @@ def _kto(made: JobRecipe, model: str, data: Mapping[str, Sequence[str]]) -> None
 def _rlaif(made: JobRecipe, model: str, data: Mapping[str, Sequence[str]]) -> None:
     _labelled(made, sampled="completions" not in data)
     if "completions" in data:
-        made.notes["label"] = "of the answers that are given; none are sampled"
+        made.notes["label"] = "labels the given answers; none are sampled"
     made.content["reward"] = None
     made.notes["reward"] = "DPO learns from the labels themselves"
     _aligned(made, model, "dpo", {"beta": 0.1})

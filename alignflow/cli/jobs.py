@@ -1,4 +1,4 @@
-"""The jobs that `alignflow new` writes recipes for: what data each needs, and which one some data is for."""
+"""The jobs that `alignflow new` writes recipes for: the data that each needs, and the job that fits given data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from alignflow.data.errors import UserError, quoted
 
 @dataclass(frozen=True)
 class Source:
-    """Data that a recipe is written for.
+    """A data source for a recipe.
 
     Attributes:
-        path: As it was given.
-        kinds: The tables that its rows can become, the best use first; none for a Hub id, which is not looked at.
+        path: As given.
+        kinds: The tables that its rows can become, best first; empty for a Hub id, which is not read.
     """
 
     path: str
@@ -28,10 +28,10 @@ class Job:
 
     Attributes:
         summary: What it does, in one sentence.
-        needs: The data that it cannot do without, in words.
-        main: Tables of which it needs one, the most direct first.
-        extra: Tables that it takes beside that.
-        one_kind: Whether it learns from one of the main tables alone.
+        needs: The data that it needs, in words.
+        main: It needs one of these tables; the most direct first.
+        extra: Further tables that it can use.
+        one_kind: Whether it learns from only one of the main tables.
     """
 
     summary: str
@@ -60,12 +60,12 @@ JOBS: Mapping[str, Job] = {
     ),
     "rlaif": Job(
         "A judge labels answers to the prompts, and DPO learns from the labels.",
-        "prompts, or anything that has prompts",
+        "prompts, or data that has prompts",
         ("prompts", "completions", "demonstrations"),
     ),
     "ppo": Job(
         "A reward model scores the model's own answers, and PPO learns from the scores.",
-        "prompts or demonstrations, whose answers a judge labels for the reward model, or pairs (prompt, chosen, rejected)",
+        "prompts or demonstrations (a judge then labels answers for the reward model), or pairs (prompt, chosen, rejected)",
         ("preferences", "prompts", "demonstrations"),
     ),
     "reward": Job(
@@ -87,18 +87,18 @@ WORDS = {
 }
 """Table -> what its rows are."""
 PICKED = {"preferences": "dpo", "rankings": "dpo", "unpaired": "kto", "completions": "rlaif", "prompts": "rlaif"}
-"""Best use of a source -> the job for it, those that say most about what is wanted first; sft for anything else."""
+"""Best use of a source -> its job, the most specific first; sft for anything else."""
 
 
 def job_for(task: str) -> Job:
-    """The job of a value of --task; raises UserError with the nearest value."""
+    """The job of a --task value; raises UserError with the nearest value."""
     if task not in JOBS:
         raise UserError(f"unknown task {quoted(task)}", where="--task", do=suggest(task, JOBS))
     return JOBS[task]
 
 
 def best_use(kinds: Sequence[str], where: str) -> str:
-    """The table that a source's rows are best used as, of those that they can become; raises UserError where there is none.
+    """The best table for a source's rows among those that they can become; raises UserError if there is none.
 
     Args:
         kinds: What `detect.kinds_of` found.
@@ -113,29 +113,31 @@ def best_use(kinds: Sequence[str], where: str) -> str:
     )
     if not use and "texts" in kinds:
         raise UserError(
-            "plain text, and nothing in it says what of it is a prompt",
+            "this is plain text, and nothing in it says which part is the prompt",
             where=where,
-            do="write a recipe with `format: text` for it: the first sentence is then the prompt, and the rest the answer",
+            do="write a recipe with `format: text` for it: then the first sentence is the prompt, and the rest is the answer",
         )
     if not use:
-        raise UserError("no row of it can be used", where=where, do="`alignflow formats` lists what rows may look like")
+        raise UserError(
+            "no row of this source can be used", where=where, do="`alignflow formats` lists what rows may look like"
+        )
     return use
 
 
 def picked_task(sources: Sequence[Source]) -> tuple[str, str]:
-    """The job that some data is for, and why."""
+    """The job that fits the data, and why."""
     uses = [source.kinds[0] for source in sources if source.kinds]
     use = next((kind for kind in PICKED if kind in uses), "demonstrations")
     if use == "rankings" and not any("preferences" in source.kinds for source in sources):
         return "reward", f"the data holds {WORDS[use]}"
     task = PICKED.get(use, "sft")
     if not uses:
-        return task, "a Hub id is not looked at, and is taken for demonstrations"
+        return task, "the data is a Hub id, which is not read here and is assumed to be demonstrations"
     return task, f"the data holds {WORDS[use]}"
 
 
 def shared_out(task: str, sources: Sequence[Source]) -> dict[str, list[Source]]:
-    """Table -> the sources that the job reads as that; a source that it has no use for is in none.
+    """Table -> the sources that the job reads into it. A source that the job cannot use is in none.
 
     Raises:
         UserError: the job needs data that is not there.
@@ -148,12 +150,12 @@ def shared_out(task: str, sources: Sequence[Source]) -> dict[str, list[Source]]:
     if job.one_kind:
         for other in given[1:]:
             found[given[0]] += [source for source in found.pop(other) if given[0] in source.kinds]
-    if "completions" in found:  # they are labelled as they are: nothing is sampled, and prompts would stay unanswered
+    if "completions" in found:  # these are labelled as they are: nothing is sampled, so prompts would get no answers
         found.pop("prompts", None)
     if not given:
         what = "; ".join(f"{source.path} holds {WORDS[source.kinds[0]]}" for source in sources if source.kinds)
         raise UserError(
-            f"{task} needs {job.needs}, and {'there is no data' if not sources else 'there are none'}{f': {what}' if what else ''}",
+            f"{task} needs {job.needs}, but {'there is no data' if not sources else 'there are none'}{f': {what}' if what else ''}",
             where="--data",
             do=_instead(sources),
         )
@@ -161,7 +163,7 @@ def shared_out(task: str, sources: Sequence[Source]) -> dict[str, list[Source]]:
 
 
 def _use(source: Source, main: Sequence[str], extra: Sequence[str]) -> str:
-    """What a job reads a source as: its best use where the job takes that, else the first main table that it can become."""
+    """The table that a job reads a source into: its best use if the job takes that, else the first main table that it can become."""
     if not source.kinds:
         return main[0]
     if source.kinds[0] in (*main, *extra):
@@ -170,9 +172,9 @@ def _use(source: Source, main: Sequence[str], extra: Sequence[str]) -> str:
 
 
 def _instead(sources: Sequence[Source]) -> str:
-    """What to do about data that is missing for a job."""
+    """What to do if a job's data is missing."""
     if not sources:
-        return "give --data FILE, once for each file"
+        return "pass --data FILE, once for each file"
     task, _ = picked_task(sources)
     judged = "" if task == "rlaif" else ", or --task rlaif to let a judge label the model's own answers"
-    return f"give such data by --data, or take --task {task}, which reads what is there{judged}"
+    return f"pass such data with --data, or use --task {task}, which can read this data{judged}"

@@ -1,4 +1,4 @@
-"""`alignflow judge-data`: human preferences as demonstrations of a judge, to fine-tune one on."""
+"""`alignflow judge-data`: turns human preferences into demonstrations for fine-tuning a judge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def judge_data(
         list[str],
         typer.Option(
             metavar="GOLD",
-            help="Human preferences: a file, a saved data set, or a Hub id. You can give it several times.",
+            help="Human preferences: a file, a saved data set, or a Hub id. You can pass it several times.",
         ),
     ],
     out: Annotated[
@@ -39,7 +39,7 @@ def judge_data(
         str, typer.Option(metavar="PROMPT", help="The judge's question, as in judge.options.prompt.")
     ] = "pairwise",
 ) -> None:
-    """Write pairs that people compared as questions of the judge `llm`, in both orders, with the right answers."""
+    """Write pairs that people compared as questions to the judge `llm`, in both orders, with the right answers."""
     gold = read_gold([SourceConfig(path=path) for path in data], max_rows)
     from alignflow.models.judges.demonstrations import write_demonstrations
 
@@ -48,5 +48,5 @@ def judge_data(
     if dropped := {**gold.dropped, **written.dropped}:
         console.print(kept_line("pairs", written.pairs, dropped), highlight=False, soft_wrap=True)
     console.print(
-        f"{written.rows} demonstrations of {written.pairs} pairs: {escape(str(out))}", highlight=False, soft_wrap=True
+        f"{written.rows} demonstrations from {written.pairs} pairs: {escape(str(out))}", highlight=False, soft_wrap=True
     )

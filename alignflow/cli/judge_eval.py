@@ -1,4 +1,4 @@
-"""`alignflow judge-eval`: how far a judge says what people say; nothing is trained and nothing is labelled."""
+"""`alignflow judge-eval`: measures how far a judge agrees with people. Trains and labels nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("judge-eval")(judge_eval)
 
 
-def judge_eval(  # noqa: PLR0913 (an option of the command each)
+def judge_eval(  # noqa: PLR0913 (one argument per option of the command)
     judge: Annotated[
         str,
         typer.Option(
@@ -39,16 +39,16 @@ def judge_eval(  # noqa: PLR0913 (an option of the command each)
     data: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="GOLD", help="Human labels: a file, a saved data set, or a Hub id. You can give it several times."
+            metavar="GOLD", help="Human labels: a file, a saved data set, or a Hub id. You can pass it several times."
         ),
     ] = None,
     recorded: Annotated[
-        str, typer.Option(metavar="FILE", help="Recorded replies of judges, instead of asking a judge.")
+        str, typer.Option(metavar="FILE", help="Recorded replies of judges, used instead of asking a judge.")
     ] = "",
     option: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the judge: model=path/to/model.")
     ] = None,
-    generator: Annotated[str, typer.Option(metavar="ENGINE", help="What runs the judge's model.")] = "",
+    generator: Annotated[str, typer.Option(metavar="ENGINE", help="The engine that runs the judge's model.")] = "",
     max_rows: Annotated[
         int | None, typer.Option(help="At most this many prompts of each file, chosen by hash.")
     ] = None,
@@ -60,14 +60,14 @@ def judge_eval(  # noqa: PLR0913 (an option of the command each)
     ] = "",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any other value: judge_eval.fit_fraction=0.3."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting: judge_eval.fit_fraction=0.3."),
     ] = None,
     out: Annotated[
         str, typer.Option(metavar="DIRECTORY", help="Copy the report there. The directory must be empty or not exist.")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print only the report, as JSON.")] = False,
 ) -> None:
-    """Measure a judge on human labels, or read its recorded replies: agreement, biases, calibration, and one verdict in plain words."""
+    """Measure a judge on human labels, or on its recorded replies: agreement, biases, calibration, and a verdict in plain words."""
     order = JudgeOrder(
         judge=judge,
         data=tuple(data or ()),

@@ -1,4 +1,4 @@
-"""`alignflow label`: preference data for one's own prompts and model; nothing is trained."""
+"""`alignflow label`: makes preference data for your own prompts and model. Trains nothing."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ def register(app: typer.Typer) -> None:
     app.command()(label)
 
 
-def label(  # noqa: PLR0913 (an option of the command each)
+def label(  # noqa: PLR0913 (one argument per option of the command)
     prompts: Annotated[
         str, typer.Option(metavar="PROMPTS", help="Prompts to answer: a file, a saved data set, or a Hub id.")
     ],
     model: Annotated[
         str,
-        typer.Option(metavar="MODEL", help=f"Who answers: a directory, a Hub id, or a model in the store: {NAMES}."),
+        typer.Option(
+            metavar="MODEL", help=f"The model that answers: a directory, a Hub id, or a model in the store: {NAMES}."
+        ),
     ],
     judge: Annotated[
         str,
@@ -51,7 +53,7 @@ def label(  # noqa: PLR0913 (an option of the command each)
     max_prompts: Annotated[Number, typer.Option(help="At most this many prompts, chosen by hash.")] = None,
     max_new_tokens: Annotated[Number, typer.Option(help="Longest answer, tokens.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other value: sample.temperature=0.7.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting: sample.temperature=0.7.")
     ] = None,
     out: Annotated[
         str, typer.Option(metavar="DIRECTORY", help="Copy the data there. The directory must be empty or not exist.")
@@ -62,7 +64,7 @@ def label(  # noqa: PLR0913 (an option of the command each)
     ] = "preferences",
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Copy it as JSON lines instead of Parquet.")] = False,
 ) -> None:
-    """Sample answers to prompts, let a judge label them, and report. Earlier results are used again."""
+    """Sample answers to prompts, let a judge label them, and report. Earlier results are reused."""
     given = {
         "sample.n": n,
         "label.pairs_per_prompt": pairs,
@@ -73,9 +75,7 @@ def label(  # noqa: PLR0913 (an option of the command each)
     chosen += [parse_setting(text) for text in settings or ()]
     options = tuple(parse_setting(text) for text in option or ())
     if jsonl and not out:
-        raise UserError(
-            "nothing is copied, so there are no JSON lines", where="--jsonl", do="give --out DIRECTORY, too"
-        )
+        raise UserError("--jsonl needs a directory to write to", where="--jsonl", do="pass --out DIRECTORY too")
     store = ArtifactStore()
     checked = check_order(Order(prompts, model, judge, options, tuple(chosen), out, table, jsonl), store, Path.cwd())
     server, console = configure_prefect(store.root), Console()

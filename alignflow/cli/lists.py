@@ -1,4 +1,4 @@
-"""What a recipe may name, from the catalogue's tables: stages, methods, judges, formats, evaluators."""
+"""Lists what a recipe may name, from the catalogue: stages, methods, judges, formats, evaluators."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _command(table: str, rows: Any) -> Any:
 
 
 def row_of(table: str, rows: Mapping[str, Part], name: str) -> Part:
-    """The row of a name; a loss of the user's own is read from its file, whose path starts at the working directory."""
+    """The row of a name. Your own loss is read from its file; the path is relative to the working directory."""
     if table == "methods":
         return method_row(own_module.absolute(name, Path.cwd()), table)
     return catalogue.look_up(rows, name, table)
@@ -54,7 +54,7 @@ EXTRA_COLUMNS = {
     "methods": ("family", "columns", "reference", "arXiv"),
     "families": ("columns", "fed by"),
 }
-"""What a list shows of a table beside name and summary."""
+"""The columns of a list beside name and summary."""
 
 
 def _extra(row: Part) -> list[str]:
@@ -93,11 +93,11 @@ def show_one(console: Console, name: str, row: Part) -> None:
             console.print(f"loss: {escape(row.formula)}", highlight=False)
         if row.nll_option:
             console.print(
-                f"its loss has the chosen answers' NLL: not with align.sft_coefficient, but options.{row.nll_option}",
+                f"its loss includes the chosen answers' NLL: set options.{row.nll_option}, not align.sft_coefficient",
                 highlight=False,
             )
         if unread := row.learns_from().unread:
-            console.print(f"has no use for align.{', align.'.join(unread)}", highlight=False)
+            console.print(f"does not use align.{', align.'.join(unread)}", highlight=False)
     config = (
         row.config if isinstance(row, Stage) else row.options if isinstance(row, Method | JudgeRow | Reward) else None
     )
@@ -106,12 +106,12 @@ def show_one(console: Console, name: str, row: Part) -> None:
 
 
 def about_version(row: Part) -> str:
-    """What of a row says that its results changed."""
-    return "of your own: its file enters the cache key" if isinstance(row, OwnMethod) else f"version {row.version}"
+    """What identifies the results of a row: its version, or its file."""
+    return "your own: its file enters the cache key" if isinstance(row, OwnMethod) else f"version {row.version}"
 
 
 def options_table(config: type[BaseModel]) -> Table:
-    """Fields, defaults, bounds and what they mean."""
+    """Print the fields with defaults, bounds and meaning."""
     table = Table("field", "default", "bounds", "")
     for name, field in config.model_fields.items():
         default = "" if field.is_required() else field.get_default(call_default_factory=True)
@@ -121,7 +121,7 @@ def options_table(config: type[BaseModel]) -> Table:
 
 
 def _plain(default: Any) -> Any:
-    """A list of configs as what one would write; anything else as it is."""
+    """A list of configs as you would write it; anything else unchanged."""
     if isinstance(default, tuple):
         return tuple(item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in default)
     return default

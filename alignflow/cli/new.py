@@ -1,4 +1,4 @@
-"""`alignflow new`: a recipe for a job, one's own model and one's own data."""
+"""`alignflow new`: writes a recipe for a job, your model and your data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def new(
     task: Annotated[
-        str, typer.Option(metavar="TASK", help=f"The job: {', '.join(JOBS)}. Without it the data says which.")
+        str, typer.Option(metavar="TASK", help=f"The job: {', '.join(JOBS)}. Without it, the data decides.")
     ] = "",
     model: Annotated[
         str,
@@ -48,7 +48,7 @@ def new(
         list[str] | None,
         typer.Option(
             metavar="DATA",
-            help="A file, a folder or pattern of files, a saved data set, or a Hub id. You can give it several times.",
+            help="A file, a folder or pattern of files, a saved data set, or a Hub id. You can pass it several times.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the recipe.")] = Path("recipe.yaml"),
@@ -56,9 +56,9 @@ def new(
 ) -> None:
     """Write a short recipe for a task: sft, dpo, kto, rlaif, ppo or reward."""
     if output.exists():
-        raise UserError("the file exists already", where=str(output), do="give another --output")
+        raise UserError("the file exists already", where=str(output), do="pass another --output")
     if not output.absolute().parent.is_dir():
-        raise UserError("its folder does not exist", where=str(output), do="make it, or give another --output")
+        raise UserError("its folder does not exist", where=str(output), do="make it, or pass another --output")
     _check_model(model)
     asked = asked_for(task, [looked_at(place) for place in dict.fromkeys(data or ())])
     lines = [*_told(asked.sources, asked.shared, asked.task), *_conclusion(asked, model, output)]
@@ -70,13 +70,13 @@ def new(
 
 @dataclass(frozen=True)
 class Asked:
-    """What a recipe is to be written for.
+    """The request for a recipe.
 
     Attributes:
         task: The job.
-        why: Why it is this one; empty where it was named.
-        sources: All that was given.
-        shared: Table -> what the job reads as that.
+        why: Why this job was picked; empty if the user named it.
+        sources: All given sources.
+        shared: Table -> the sources that the job reads into it.
     """
 
     task: str
@@ -86,17 +86,17 @@ class Asked:
 
 
 def asked_for(task: str, sources: Sequence[Source]) -> Asked:
-    """The job, named or picked from the data, and what it reads; raises UserError where data is missing for it."""
+    """The job, named or picked from the data, and what it reads; raises UserError if its data is missing."""
     why = ""
     if not task and not sources:
-        raise UserError("a recipe needs data", where="--data", do="give --data FILE, once for each file")
+        raise UserError("a recipe needs data", where="--data", do="pass --data FILE, once for each file")
     if not task:
         task, why = picked_task(sources)
     return Asked(task, why, sources, shared_out(task, sources))
 
 
 def looked_at(place: str) -> Source:
-    """What the first rows of a source can become, its best use first; a Hub id is not looked at.
+    """The tables that the first rows of a source can become, best first; a Hub id is not read.
 
     Raises:
         UserError: there is no such file or folder, or nothing in it can be used.
@@ -104,20 +104,18 @@ def looked_at(place: str) -> Source:
     if not is_there(Path(place).expanduser()) and not is_pattern(os.path.expanduser(place)):
         if _is_local(place) or own_suffix(Path(place), list(READERS)).removesuffix(".gz") in READERS:
             raise UserError(
-                f"no such file or directory: {place}", where="--data", do="check the path, or give a Hub id"
+                f"no such file or directory: {place}", where="--data", do="check the path, or pass a Hub id"
             )
         return Source(place)
     if is_pattern(os.path.expanduser(place)) and not matched(os.path.expanduser(place)):
-        raise UserError(
-            f"no file fits the pattern: {place}", where="--data", do="check it, or name the files one by one"
-        )
+        raise UserError(f"no file fits the pattern: {place}", where="--data", do="check the pattern, or list the files")
     found = kinds_of(_config(place))
     best = best_use(found, place)
     return Source(place, (best, *(kind for kind in found if kind != best)))
 
 
 def written(asked: Asked, model: str, base: Path, full: bool) -> str:
-    """The text of the recipe; local paths are as seen from its directory `base`."""
+    """The text of the recipe; local paths are relative to its directory `base`."""
     first = next(iter(asked.shared.values()))[0].path
     name = recipe_name(f"{Path(first).name.split('.')[0]}-{asked.task}", asked.task)
     data = {kind: [_from(source.path, base) for source in sources] for kind, sources in asked.shared.items()}
@@ -125,14 +123,14 @@ def written(asked: Asked, model: str, base: Path, full: bool) -> str:
 
 
 def _check_model(model: str) -> None:
-    """Raise UserError for a model that is not there, or is no model; a Hub id is not looked for."""
+    """Raise UserError if a local model does not exist or is not a model; a Hub id is not checked."""
     if not model:
         return
     place = Path(model).expanduser()
     if is_there(place):
         check_model_path(place)
     elif _is_local(model):
-        raise UserError(f"no such file or directory: {model}", where="--model", do="check the path, or give a Hub id")
+        raise UserError(f"no such file or directory: {model}", where="--model", do="check the path, or pass a Hub id")
 
 
 def _is_local(place: str) -> bool:
@@ -148,7 +146,7 @@ def _config(place: str) -> SourceConfig:
 
 
 def _from(path: str, base: Path) -> str:
-    """A local path as seen from the recipe's directory; anything else as it is."""
+    """A local path relative to the recipe's directory; anything else unchanged."""
     place = Path(path).expanduser()
     if not path or not (is_there(place) or is_pattern(str(place))):
         return path
@@ -157,14 +155,14 @@ def _from(path: str, base: Path) -> str:
 
 
 def _told(sources: Sequence[Source], shared: Mapping[str, Sequence[Source]], task: str) -> Iterator[str]:
-    """What was found in each source, and what the job reads it as; raises DataError for one that a run would refuse."""
+    """Lines about each source and how the job reads it; raises DataError for a source that a run would refuse."""
     for source in sources:
         kind = next((kind for kind, given in shared.items() if source in given), "")
         if not kind:
             read_here = " and ".join(WORDS[kind] for kind in shared)
-            yield f"{source.path}: {WORDS[source.kinds[0]]}; left out, since {task} reads {read_here} here"
+            yield f"{source.path}: {WORDS[source.kinds[0]]}; not used, because {task} reads {read_here} here"
         elif not source.kinds:
-            yield f"{source.path}: a Hub id, since there is no such path; taken for {WORDS[kind]}"
+            yield f"{source.path}: not a local path, so a Hub id; assumed to be {WORDS[kind]}"
         else:
             yield _found_line(source.path, kind)
 
@@ -185,9 +183,9 @@ def _found_line(path: str, kind: str) -> str:
 def _conclusion(asked: Asked, model: str, output: Path) -> Iterator[str]:
     yield f"task {asked.task}: {job_for(asked.task).summary}"
     if asked.why:
-        yield f"  picked because {asked.why}; give --task for another"
+        yield f"  picked because {asked.why}; pass --task to choose another"
     if not model:
-        yield "no --model: the recipe builds a small model from the data, to try the run with; give --model for a real one"
+        yield "no --model: the recipe builds a small model from the data to try the run; pass --model for a real one"
     yield f"wrote {output}"
     yield f"  alignflow run {output} --smoke   every stage in small"
     yield f"  alignflow plan {output}"

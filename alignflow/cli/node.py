@@ -1,4 +1,4 @@
-"""`alignflow node`: a further machine of a training on several."""
+"""`alignflow node`: adds a machine to a training on several machines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def node(
     node_rank: Annotated[
         int, typer.Option("--node-rank", metavar="N", help="Number of this machine: 1, 2, ... Node 0 runs the recipe.")
     ],
-    once: Annotated[bool, typer.Option("--once", help="Join one stage only, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Join one stage only, then exit.")] = False,
 ) -> None:
     """Join the training of a recipe that another machine runs with engine.nodes. ALIGNFLOW_HOME must be the store that both machines share."""
     store = ArtifactStore()

@@ -1,4 +1,4 @@
-"""`alignflow plan`: what a run would do, what it would need, and what cannot fit."""
+"""`alignflow plan`: shows what a run would do and need, and what cannot fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.trackers.base import check_tracker
 
 MOST = 10_000
-"""Columns that a table may take while its width is measured."""
+"""Console width for measuring the width of a table."""
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +79,7 @@ def plan(
 
 
 def print_steps(steps: Sequence[Step], needs: Sequence[StepNeed], console: Console) -> None:
-    """One line per step; with needs also memory, disk and time. Reasons that would be cut or folded in the table stand below it."""
+    """One line per step; with needs also memory, disk and time. Reasons that do not fit into the table are printed below it."""
     table = plan_table(steps, needs, reasons=True)
     fits = console.measure(table, options=console.options.update(max_width=MOST)).maximum <= console.width
     console.print(table if fits else plan_table(steps, needs, reasons=False))
@@ -104,7 +104,7 @@ def plan_table(steps: Sequence[Step], needs: Sequence[StepNeed], reasons: bool) 
 
 
 def print_gates(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore, console: Console) -> None:
-    """The recipe's gates, and what those would say whose step is in the store; nothing for a recipe without gates."""
+    """The recipe's gates, with verdicts for steps that are in the store; nothing for a recipe without gates."""
     if not recipe.gates:
         return
     table = Table("gate", "should be", "else", "now")
@@ -120,12 +120,12 @@ def _cells(need: StepNeed) -> tuple[str, str, str]:
 
 
 def footer(needs: Sequence[StepNeed], machine: Machine, device: str, is_this: bool = True) -> str:
-    """What the figures are, what the machine has, and the largest need in its parts."""
+    """Lines that explain the figures, the machine's resources, and the parts of the largest need."""
     has = [f"memory {_has(machine.memory)} ({_has(machine.available)} free)", f"disk {_has(machine.free_disk)} free"]
     if device == "cuda":
         has.insert(0, "GPUs " + (", ".join(size(memory) for memory in machine.gpus) or "unknown"))
     lines = [
-        f"memory is that of one process ({device}) at its largest moment, by arithmetic",
+        f"memory is the calculated peak of one process ({device})",
         f"{'this' if is_this else 'assumed'} machine: {'; '.join(has)}",
     ]
     known = [need for need in needs if need.memory]
@@ -136,7 +136,7 @@ def footer(needs: Sequence[StepNeed], machine: Machine, device: str, is_this: bo
         host = max(known, key=lambda need: need.memory.host_total if need.memory else 0)
         if host.memory is not None and host.memory.host_total:
             lines.append(
-                f"beside the GPU, {host.name} needs {size(host.memory.host_total)} of the machine's memory for each process"
+                f"besides GPU memory, {host.name} needs {size(host.memory.host_total)} of the machine's memory per process"
             )
     return "\n".join(lines)
 

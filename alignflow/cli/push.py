@@ -1,4 +1,4 @@
-"""`alignflow push`: a model or a data set with its card to a repository of the Hub, when asked."""
+"""`alignflow push`: sends a model or a data set with its card to a repository of the Hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignflow.cli.terminal import Console
 from alignflow.data.errors import AlignflowError, UserError
 
 WHERE = "push"
-LOGIN = "set HF_TOKEN to a token that may write, or log in with `hf auth login`"
+LOGIN = "set HF_TOKEN to a token with write access, or log in with `hf auth login`"
 
 
 def register(app: typer.Typer) -> None:
@@ -30,11 +30,13 @@ def push(
     repository: Annotated[
         str,
         typer.Argument(
-            metavar="REPO", help="Repository of the Hub: NAME, or OWNER/NAME. It is made if it does not exist."
+            metavar="REPO", help="Repository of the Hub: NAME, or OWNER/NAME. It is created if it does not exist."
         ),
     ],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent where, but send nothing.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a newly created repository private.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sent where, but send nothing.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Send a model or data set with its card to the Hub. The command first says what it sends where, and asks. The token comes from HF_TOKEN or `hf auth login`."""
@@ -57,7 +59,7 @@ def push(
             )
         endpoint = _endpoint()
         what = f"{len(files)} files, {total:,} bytes, of {name} to the {kind} {repository} at {endpoint}"
-        visible = "private where it is made now" if private else "public where it is made now"
+        visible = "private if it is created now" if private else "public if it is created now"
         console.print(escape(f"{what} ({visible})"), highlight=False, soft_wrap=True)
         if dry_run:
             console.print("nothing was sent: --dry-run")
@@ -71,15 +73,15 @@ def push(
 
 
 def send(directory: Path, repository: str, kind: str, token: str, *, private: bool, message: str) -> str:
-    """Make the repository where there is none and send a folder as one commit; returns the commit's address.
+    """Create the repository if needed and send a folder as one commit; returns the commit's address.
 
     Raises:
-        AlignflowError: the Hub refused it or was not reached; the message holds no token.
+        AlignflowError: the Hub refused or could not be reached; the message never contains the token.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    # Of the client that huggingface_hub has: an endpoint that is not there raises no OSError.
+    # huggingface_hub's client: a missing endpoint does not raise an OSError.
     network: tuple[Any, ...] = tuple(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     api: Any = HfApi(endpoint=_endpoint(), token=token)
     try:
@@ -95,13 +97,15 @@ def send(directory: Path, repository: str, kind: str, token: str, *, private: bo
         do = (
             LOGIN
             if status in (401, 403)
-            else "check the name and your rights, and try again: what was sent is found again"
+            else "check the name and your permissions, and try again: files that were sent are not sent again"
         )
-        raise AlignflowError(f"the Hub refused it ({status}: {said})", where=f"{WHERE} {repository}", do=do) from None
+        raise AlignflowError(
+            f"the Hub refused the upload ({status}: {said})", where=f"{WHERE} {repository}", do=do
+        ) from None
     except (OSError, ValueError, *network) as error:
         said = " ".join(str(error).replace(token, "***").split())[:300]
         raise AlignflowError(
-            f"it could not be sent ({said})", where=f"{WHERE} {repository}", do="check HF_ENDPOINT and the network"
+            f"the upload failed ({said})", where=f"{WHERE} {repository}", do="check HF_ENDPOINT and the network"
         ) from None
 
 
@@ -112,7 +116,9 @@ def _check_repository(name: str) -> None:
     try:
         validate_repo_id(name)
     except HFValidationError:
-        raise UserError(f"{name!r} is no name of a repository", where=WHERE, do="write NAME, or OWNER/NAME") from None
+        raise UserError(
+            f"{name!r} is not a valid repository name", where=WHERE, do="write NAME, or OWNER/NAME"
+        ) from None
 
 
 def _endpoint() -> str:
@@ -126,5 +132,5 @@ def _token() -> str:
 
     found = get_token()
     if not found:
-        raise UserError("no token of the Hub", where=WHERE, do=LOGIN)
+        raise UserError("no Hub token", where=WHERE, do=LOGIN)
     return str(found)

@@ -1,4 +1,4 @@
-"""The YAML of a new recipe: short, or with every other field as a comment, made from the fields of the configs themselves."""
+"""The YAML of a new recipe: short, or with every other field as a comment. Made from the fields of the configs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from alignflow.data.configs.recipe import Recipe
 
 GATES = (
     "",
-    "# Conditions on the metrics of a step (docs/gates.md). Where one does not hold: stop, ask (a person), warn, or end (as finished).",
+    "# Conditions on the metrics of a step (docs/gates.md). If one fails: stop, ask (a person), warn, or end (as finished).",
     "# gates:",
     "#   - {stage: sft, metric: eval_loss, maximum: 3.0, action: warn}",
-    "#   - {stage: sample, metric: stop_rate, minimum: 0.5, action: stop, why: an SFT model that does not stop gives cut answers to the judge}",
-    "#   - {stage: label, metric: ties, maximum: 0.3, action: ask, why: a judge that sees no difference teaches none}",
-    "#   - {stage: label, metric: flip_rate, maximum: 0.3, action: ask, why: one that changes its mind with the seats guesses}  # judge llm",
-    "#   - {stage: label, metric: new/preferences/train, minimum: 200, action: end, why: too little is new to train again}",
+    "#   - {stage: sample, metric: stop_rate, minimum: 0.5, action: stop, why: an SFT model that does not stop gives the judge truncated answers}",
+    "#   - {stage: label, metric: ties, maximum: 0.3, action: ask, why: many ties teach little}",
+    "#   - {stage: label, metric: flip_rate, maximum: 0.3, action: ask, why: a judge that flips when the order changes is guessing}  # judge llm",
+    "#   - {stage: label, metric: new/preferences/train, minimum: 200, action: end, why: too few new pairs to train again}",
     "#   - {stage: reward, metric: eval_accuracy, minimum: 0.6, action: stop}",
     "#   - {stage: evaluate, metric: kl, maximum: 20, action: warn}",
     "#   - {stage: evaluate, metric: tokens_mean/aligned, maximum: 200, action: warn}",
@@ -36,16 +36,16 @@ REPLACE = (
 )
 SECTIONS = ("sft", "sample", "revise", "label", "reward", "align", "merge", "evaluate", "report", "engine")
 HIDDEN = ("build", "corpus", "labelling_judge")
-"""Fields that no comment shows: they are for models that are built, or filled in."""
+"""Fields without a comment: they are for built models, or filled in automatically."""
 
 
 def recipe_text(made: JobRecipe, full: bool) -> str:
-    """The YAML: what the job needs, and with `full` every other field with its default, its bounds and what it means, commented out."""
+    """The YAML: the fields that the job needs; with `full` also every other field, commented out, with default, bounds and meaning."""
     content = made.content
-    more = "Commented lines are defaults with their bounds: take the # away to change one."
+    more = "Commented lines show defaults and bounds: remove the # to change one."
     lines = [
         f"# {made.summary}",
-        f"# Paths start at this file's directory. {more if full else 'Every other field: docs/recipe.md, or `alignflow new --full`.'}",
+        f"# Paths are relative to this file's directory. {more if full else 'Every other field: docs/recipe.md, or `alignflow new --full`.'}",
         f"name: {content['name']}",
         *(["# seed: 0", ""] if full else []),
         *_section("model", made, full, skip=("seed",)),
@@ -64,7 +64,7 @@ def recipe_text(made: JobRecipe, full: bool) -> str:
 
 
 def _section(section: str, made: JobRecipe, full: bool, skip: tuple[str, ...] = ()) -> Iterator[str]:
-    """A section with what is set, and with `full` the rest of it as comments."""
+    """A section with its set fields, and with `full` the others as comments."""
     fields = made.content.get(section, {})
     if fields is None:
         yield f"{section}: null{_note(made.notes, section)}"
@@ -110,7 +110,7 @@ def _flow(value: Any) -> str:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes an object that stands twice in a recipe twice, without anchors."""
+    """Writes an object that occurs twice in a recipe twice, without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Never write an anchor."""

@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def run(  # noqa: PLR0913 (an option of the command each)
+def run(  # noqa: PLR0913 (one argument per option of the command)
     recipe: RecipePath,
     settings: Settings = None,
     smoke: Smoke = False,
@@ -58,7 +58,7 @@ def run(  # noqa: PLR0913 (an option of the command each)
         list[str] | None, typer.Option(metavar="STAGE", help="Run this stage again, even if the store has its result.")
     ] = None,
     approve: Annotated[
-        list[str] | None, typer.Option(metavar="GATE", help="Go on past this gate, whatever it measured.")
+        list[str] | None, typer.Option(metavar="GATE", help="Ignore this gate's result and go on.")
     ] = None,
     even_if_too_large: Annotated[
         bool, typer.Option("--even-if-too-large", help="Run even if a stage cannot fit according to the estimate.")
@@ -92,7 +92,7 @@ def run(  # noqa: PLR0913 (an option of the command each)
 
 
 def all_found(steps: Sequence[Step], chosen: Sequence[Node], forced: set[str]) -> bool:
-    """Whether the store has every chosen step, and none of them is to be done again."""
+    """Whether the store has every chosen step and none is forced."""
     names = {node.name for node in chosen}
     return not names & forced and all(step.state == "cached" for step in steps if step.name in names)
 
@@ -108,7 +108,7 @@ def _print_results(shown: ShownRun, outcomes: list[Outcome]) -> None:
     ]:
         console.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
     if ended := next((record for record in display.verdicts if record.verdict == "ended"), None):
-        console.print(f"ended there by a gate: {escape(gate_line(ended))}", highlight=False, soft_wrap=True)
+        console.print(f"a gate ended the run: {escape(gate_line(ended))}", highlight=False, soft_wrap=True)
     paths = result_paths(outcomes, store)
     lines = [f"{name}: {path}" for name, path in paths.items()]
     for line in (*lines, *tensorboard_lines(outcomes, store), *loading_lines(paths)):
@@ -120,6 +120,6 @@ def _warnings(outcomes: list[Outcome], store: ArtifactStore) -> list[str]:
 
 
 def load(path: Path, settings: list[str] | None, smoke: bool) -> Recipe:
-    """The recipe that a command was given, with its settings, in small where asked."""
+    """The recipe of a command with its settings, reduced for --smoke."""
     recipe = load_recipe(path, settings or ())
     return smoke_recipe(recipe) if smoke else recipe

@@ -1,4 +1,4 @@
-"""`alignflow runs`: all runs of the store beside each other."""
+"""`alignflow runs`: a table of all runs of the store."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SORTS: dict[str, Callable[[RunRow], Any]] = {
     "seconds": lambda row: row.seconds,
     "size": lambda row: row.size,
 }
-"""Columns to sort by: words from A to Z, dates and figures from the newest or largest down, and what is not known last."""
+"""Columns to sort by: words from A to Z, dates and figures in descending order, unknown values last."""
 WORDS = ("name", "state", "method", "settings")
 HEADINGS = (
     "run",
@@ -61,7 +61,7 @@ HEADINGS = (
 )
 TIGHT = ("run", "method", "date", "state", "win rate", "KL", "reward", "seconds", "size")
 DATE_AND_STATE, LEFT_OUT, SHORTEST_NAME = 3, (8, 3, 7, 6), 6
-"""Columns of TIGHT: the last that is text; those that are left out, one after the other; the least width of the first two."""
+"""Columns of TIGHT: the last text column; columns to leave out, one after the other; the minimum width of the first two."""
 
 
 FOLDED = "+n cached: n earlier runs found the same artifacts for the same recipe and settings; --json shows each"
@@ -76,16 +76,17 @@ def register(app: typer.Typer) -> None:
 def list_runs(
     sort: Annotated[
         str,
-        typer.Option(metavar="COLUMN", help=f"{', '.join(SORTS)}: words from A to Z, figures from the largest down."),
+        typer.Option(metavar="COLUMN", help=f"{', '.join(SORTS)}: words from A to Z, figures in descending order."),
     ] = "date",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Every record as JSON, none folded into another; null means not measured.")
+        bool, typer.Option("--json", help="Print every record as JSON, unfolded; null means not measured.")
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="PATH", help="Write a page with all runs and a leaderboard there.")
+        Path | None,
+        typer.Option("--html", metavar="PATH", help="Write a page with all runs and a leaderboard to this file."),
     ] = None,
 ) -> None:
-    """Show all runs of the store, newest first: what was changed in the recipe, win rate, KL, reward model, seconds and size."""
+    """Show all runs of the store, newest first: changes to the recipe, win rate, KL, reward model, seconds and size."""
     if sort not in SORTS:
         raise UserError(f"no column {sort!r}", where="--sort", do=suggest(sort, SORTS))
     store = ArtifactStore(for_reading=True)
@@ -115,7 +116,7 @@ def list_runs(
 
 
 def sorted_rows(found: Sequence[_Line], column: str, row_of: Callable[[_Line], RunRow]) -> list[_Line]:
-    """Lines by a column of `SORTS`; those that have nothing in it come last, and equal ones stay as they were."""
+    """Sort lines by a column of `SORTS`: lines without a value come last, and ties keep their order."""
 
     def value(line: _Line) -> Any:
         return SORTS[column](row_of(line))
@@ -137,9 +138,9 @@ def wide_table(lines: Sequence[ShownRun]) -> Table:
 
 
 def tight_lines(lines: Sequence[ShownRun], width: int) -> Iterator[RenderableType]:
-    """The same for a narrow terminal: what a run changed stands below it, dates have no year, and long names go on below.
+    """The same for a narrow terminal: changes are on the line below the run, dates have no year, and long names wrap.
 
-    Where that is still too wide, columns are left out, and the last line says which.
+    If that is still too wide, columns are left out, and the last line says which.
     """
     cells = [
         TIGHT,
@@ -179,7 +180,7 @@ def _changes(line: ShownRun) -> str:
 
 
 def _below(line: ShownRun) -> str:
-    """What a narrow terminal shows below a run: what it changed, and how many cached runs stand behind it."""
+    """The line below a run on a narrow terminal: its changes, and how many cached runs are folded into it."""
     return ", ".join(text for text in (_changes(line), f"+{line.cached} cached" if line.cached else "") if text)
 
 

@@ -1,4 +1,4 @@
-"""`alignflow schedule`: when a server runs what by itself."""
+"""`alignflow schedule`: runs that the server starts by itself."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def list_schedules() -> None:
 
 
 @commands.command()
-def add(  # noqa: PLR0913 (an option of the command each)
+def add(  # noqa: PLR0913 (one argument per option of the command)
     deployment: Annotated[str, typer.Argument(metavar="FLOW", help="pipeline, sweep, a stage, or rlaif-data.")],
     recipe: Annotated[
-        Path | None, typer.Option(metavar="RECIPE", help="The recipe's file, for every flow but rlaif-data.")
+        Path | None, typer.Option(metavar="RECIPE", help="The recipe's file, for every flow except rlaif-data.")
     ] = None,
     cron: Annotated[
         str | None, typer.Option(metavar="CRON", help='A cron line: "0 2 * * *" is every night at two.')
@@ -66,14 +66,14 @@ def add(  # noqa: PLR0913 (an option of the command each)
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a value of the recipe.")
     ] = None,
     parameter: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the flow, as its form has it.")
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the flow, named as in its form.")
     ] = None,
     timezone: Annotated[str, typer.Option(metavar="ZONE", help="Time zone of the cron line.")] = "UTC",
 ) -> None:
-    """Run a flow again and again. If a run is due while another run of the same recipe is going on, it waits."""
+    """Run a flow repeatedly. If a run is due while another run of the same recipe is going on, it waits."""
     parameters: dict[str, Any] = dict(parse_setting(text) for text in parameter or ())
     if recipe is not None:
-        load_recipe(recipe, settings or ())  # what is wrong in it is known now, and not in the night
+        load_recipe(recipe, settings or ())  # so that a mistake shows now, not at night
         parameters |= {"recipe": str(recipe.absolute())} | ({"more": list(settings)} if settings else {})
     schedules = _schedules()
     slug = name or re.sub(r"[^a-z0-9]+", "-", (recipe.stem if recipe else deployment).lower()).strip("-")
@@ -84,7 +84,7 @@ def add(  # noqa: PLR0913 (an option of the command each)
 
 @commands.command()
 def pause(name: Name) -> None:
-    """Stop a schedule from making runs until you resume it."""
+    """Pause a schedule: it starts no runs until you resume it."""
     schedules = _schedules()
     with schedules.server() as client:
         schedules.set_active(client, name, False)
@@ -93,7 +93,7 @@ def pause(name: Name) -> None:
 
 @commands.command()
 def resume(name: Name) -> None:
-    """Let a paused schedule make runs again."""
+    """Let a paused schedule start runs again."""
     schedules = _schedules()
     with schedules.server() as client:
         schedules.set_active(client, name, True)
@@ -102,7 +102,7 @@ def resume(name: Name) -> None:
 
 @commands.command()
 def remove(name: Name) -> None:
-    """Remove a schedule. Runs that it has made stay."""
+    """Remove a schedule. Runs that it started stay."""
     schedules = _schedules()
     with schedules.server() as client:
         schedules.remove(client, name)
@@ -110,12 +110,12 @@ def remove(name: Name) -> None:
 
 
 def _schedules() -> Any:
-    """The module that talks to the server, once it is known that there is one: schedules need a server that lives on."""
+    """The module that talks to the server, after a check that there is one: schedules need a server that keeps running."""
     store = ArtifactStore()
     configure_prefect(store.root)
     if not names_a_server():
         raise UserError(
-            "no server is up, and a schedule needs one that goes on running",
+            "no server is up, and a schedule needs one that keeps running",
             where=str(store.root),
             do="`alignflow up` starts one; or set PREFECT_API_URL to the address of yours",
         )

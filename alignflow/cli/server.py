@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def up(  # noqa: PLR0913 (an option of the command each)
+def up(  # noqa: PLR0913 (one argument per option of the command)
     host: Annotated[
         str | None, Option(envvar="ALIGNFLOW_HOST", help="Address to listen on. The default is 127.0.0.1.")
     ] = None,
@@ -64,7 +64,7 @@ def up(  # noqa: PLR0913 (an option of the command each)
     ] = None,
     foreground: Annotated[bool, Option("--foreground", help="Stay in the terminal; Ctrl-C stops everything.")] = False,
 ) -> None:
-    """Start Prefect's server and the workers of this store. Options are remembered for the next time."""
+    """Start Prefect's server and the workers of this store. Options are remembered for next time."""
     given = {
         "host": host,
         "port": port,
@@ -77,7 +77,7 @@ def up(  # noqa: PLR0913 (an option of the command each)
     }
     home, console = Home(ArtifactStore().root), Console(stderr=False)
     if foreground:
-        for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have set them aside for a job in the background
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have ignored them for a background job
             signal.signal(number, signal.default_int_handler)
     with _told(console) as say:
         started = lifecycle.up(home, given, Path.cwd(), say)
@@ -88,13 +88,13 @@ def up(  # noqa: PLR0913 (an option of the command each)
 
 
 def _stay(home: Home, console: Console) -> None:
-    """Wait for Ctrl-C, SIGTERM or the end of a process; stop everything."""
+    """Wait for Ctrl-C, SIGTERM or the end of a process, then stop everything."""
     ended = None
     with contextlib.suppress(KeyboardInterrupt):
         console.print("Ctrl-C stops it", highlight=False)
         ended = lifecycle.watch(home)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # stopping takes its time, and must not be left half-done
+        signal.signal(number, signal.SIG_IGN)  # stopping takes time and must not be interrupted
     log = without_secrets(processes.end_of_log(home, ended), home.settings().database) if ended else ""
     _stop(home, console)
     if ended:
@@ -107,16 +107,16 @@ def down() -> None:
 
 
 def worker(
-    pool: Annotated[str, Option("--pool", help="The work pool whose runs this worker does.")] = GPU_POOL,
+    pool: Annotated[str, Option("--pool", help="The work pool whose runs this worker takes.")] = GPU_POOL,
     url: Annotated[
         str,
         Option(
             "--url",
-            help="Address of the server as this machine reaches it. Without it, the address that the server gives.",
+            help="Address of the server as seen from this machine. Without it, the address that the server has stored.",
         ),
     ] = "",
 ) -> None:
-    """Do the flow runs of a work pool on this machine, for a server on another machine that shares the store. Ctrl-C ends it."""
+    """Run the flow runs of a work pool on this machine, for a server on another machine that shares the store. Ctrl-C ends it."""
     become_worker(Home(ArtifactStore().root), pool, url)
 
 
@@ -133,7 +133,7 @@ def status(
         bool, Option("--environment", help="Print lines for a shell that make `prefect` talk to this server.")
     ] = False,
 ) -> None:
-    """Show what is up, where, whether it is healthy, and which runs wait for a person. Exit status 1 where it is not healthy.
+    """Show what is up, where, whether it is healthy, and which runs wait for a person. Exit status 1 if something is not healthy.
 
     With `eval "$(alignflow status --environment)"` the command `prefect` and other programs talk to this server.
     """
@@ -157,7 +157,7 @@ def status(
 
 
 def _waiting(store: ArtifactStore, home: Home, found: Status) -> list[Waits]:
-    """The runs that wait, also those of a server on another machine; one that stops to answer here makes `found` unhealthy."""
+    """The runs that wait, including those of a server on another machine. If the server stops answering, `found` becomes unhealthy."""
     hangs = found.server.pid is not None and not found.server.healthy
     try:
         return waiting(store, None if hangs else find_api(home, timeout_s=5))
@@ -175,7 +175,7 @@ def _running(home: Home) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _told(console: Console) -> Iterator[Callable[[str], None]]:
-    """Shows what is going on: a live line on a terminal, plain lines elsewhere."""
+    """Shows progress: a live line on a terminal, plain lines elsewhere."""
     begun = time.monotonic()
     if not console.is_terminal:
         yield lambda text: console.print(f"{time.monotonic() - begun:5.1f} s  {text}", highlight=False)
@@ -185,7 +185,7 @@ def _told(console: Console) -> Iterator[Callable[[str], None]]:
 
 
 def _show(found: Status, home: Home, console: Console, login: bool = False) -> None:
-    """Print a table; the login only where it was asked for, or a person at a terminal reads along and nothing keeps it."""
+    """Print a table. The login is shown only with --login or on a terminal, where nothing records it."""
     table = Table("", "", show_header=False)
     table.columns[1].overflow = "fold"
     for name, value in _rows(found, home, login):

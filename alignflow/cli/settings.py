@@ -1,4 +1,4 @@
-"""Prefect's settings for a run from the command line: quiet, offline, in the store; and which server takes the run."""
+"""Prefect's settings for a run from the command line (quiet, offline, in the store), and the choice of its server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignflow.server.layout import Home
 from alignflow.server.working_directory import refuse_prefect_files
 
 DEBUG = "ALIGNFLOW_DEBUG"
-"""Set where a command was given `--debug`: Prefect's log is shown, and tracebacks."""
+"""Set by `--debug`: shows Prefect's log and tracebacks."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -26,17 +26,17 @@ QUIET = {
 LOGIN = "PREFECT_API_AUTH_STRING"
 WITHOUT_SERVER = {"PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
 WITH_SERVER = {"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
-"""The run's log is on the server's page, where there is one; the terminal has the progress line."""
+"""The run's log is on the server's page, if there is one; the terminal shows the progress line."""
 
 
 def configure_prefect(store_root: Path) -> str:
-    """Set the environment before Prefect is imported; returns a line about the server that takes the run, empty where none is up.
+    """Set the environment before Prefect is imported. Returns a line about the server that takes the run, or "" if none is up.
 
-    A server that the user configured is used, and must answer; then that of `alignflow up` on the same store. Prefect itself never
-    starts one: its own has no login. Where none is up, `server.temporary` starts one for a run that needs it.
+    A server that the user configured comes first and must answer, then that of `alignflow up` on the same store. Prefect itself never
+    starts one: its own has no login. If none is up, `server.temporary` starts one for a run that needs it.
 
     Raises:
-        UserError: the working directory has a file that Prefect would take settings from.
+        UserError: the working directory has a file from which Prefect would take settings.
         StageError: PREFECT_API_URL is set, and nothing answers there.
         ServerError: the server of `alignflow up` runs, but does not answer.
     """
@@ -51,7 +51,7 @@ def configure_prefect(store_root: Path) -> str:
     for name, value in (WITH_SERVER if on_a_server() else WITHOUT_SERVER).items():
         os.environ.setdefault(name, value)
     if url := os.environ.get("PREFECT_API_URL"):
-        if not ours:  # it was asked already
+        if not ours:  # ours was checked already
             _check_server(url)
         return f"Prefect server at {url}"
     return "the Prefect server of your Prefect profile" if _profile_names_a_server() else ""
@@ -59,7 +59,7 @@ def configure_prefect(store_root: Path) -> str:
 
 @contextlib.contextmanager
 def become_client(settings: dict[str, str]) -> Iterator[None]:
-    """Have Prefect imported inside take these settings; afterwards the login is in its memory only, and no child inherits it."""
+    """Set these variables while Prefect is imported. Afterwards the login is only in its memory, and no child inherits it."""
     os.environ.update(settings)
     try:
         yield
@@ -68,7 +68,7 @@ def become_client(settings: dict[str, str]) -> Iterator[None]:
 
 
 def use_server_of_store(store_root: Path) -> bool:
-    """Become a client of the server that `alignflow up` started on this store, unless the user named another; whether it did."""
+    """Become a client of this store's server, unless the user named another. Returns whether it did."""
     if names_a_server() or not (settings := running_server(Home(store_root))):
         return False
     os.environ.update(settings)
@@ -76,7 +76,7 @@ def use_server_of_store(store_root: Path) -> bool:
 
 
 def on_a_server() -> bool:
-    """Whether runs go to a server that the user named, and not to one inside this process."""
+    """Whether runs go to a server that the user named."""
     return bool(os.environ.get("PREFECT_API_URL"))
 
 

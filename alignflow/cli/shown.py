@@ -1,4 +1,4 @@
-"""A run of the command line: shown on the terminal, recorded by Prefect, and ended in order where a person interrupts it."""
+"""A run from the command line: shown on the terminal, recorded by Prefect, and ended cleanly on an interrupt."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from alignflow.server.temporary import TemporaryServer
 
 Work = Callable[[Narrator], list[Outcome]]
-FOUND = "every step is in the store: no Prefect server is needed"
-OWN = "a Prefect server of this run alone (starting takes some seconds; `alignflow up` starts one that stays)"
+FOUND = "every step is in the store, so no Prefect server is needed"
+OWN = "starting a Prefect server for this run only, which takes some seconds; `alignflow up` starts one that stays"
 INTERRUPTED_STOP_S = 0.8
 LOOPBACK = ("", "127.0.0.1", "localhost", "::1")
 
 
 def start_own_server(store: ArtifactStore, say: Callable[[str], None]) -> TemporaryServer:
-    """Start a server for this process alone, and import Prefect as its client; `wait` on it before the first flow."""
+    """Start a server for this process only, and import Prefect as its client; call `wait` on it before the first flow."""
     from alignflow.server.temporary import TemporaryServer
 
     server = TemporaryServer(Home(store.root), say)
@@ -44,11 +44,11 @@ def start_own_server(store: ArtifactStore, say: Callable[[str], None]) -> Tempor
 
 
 def refuse_far_workers(recipe: Recipe) -> None:
-    """Raise UserError where a recipe's Dask workers are on other machines, which do not reach the server of one run."""
+    """Raise UserError if a recipe's Dask workers are on other machines, which cannot reach the server of a single run."""
     address = recipe.engine.dask_address or ""
     if recipe.engine.task_runner == "dask" and (urlsplit(address).hostname or "") not in LOOPBACK:
         raise UserError(
-            "Dask workers on other machines need a Prefect server that they reach",
+            "Dask workers on other machines need a Prefect server that they can reach",
             where=f"engine.dask_address={address}",
             do="start one with `alignflow up --host ADDRESS`, or set PREFECT_API_URL to the address of yours",
         )
@@ -59,11 +59,11 @@ class ShownRun:
     """One run of the command line.
 
     Attributes:
-        flow: The name of the flow that Prefect records.
-        name: The name of the run: the recipe's.
-        store: Where artifacts are.
+        flow: Name of the flow that Prefect records.
+        name: Name of the run: the recipe's.
+        store: The store of artifacts.
         console: The terminal.
-        request: What was asked for, for links on the server's pages.
+        request: The command's request, for links on the server's pages.
     """
 
     flow: str
@@ -78,23 +78,23 @@ class ShownRun:
         self.display = Display(self.console, 0)
 
     def do(self, work: Work, found: bool, server: str) -> list[Outcome]:
-        """Do the work and return what it returns.
+        """Run `work` and return its result.
 
-        Without a server that is up, a run whose steps are all `found` needs none and no Prefect; any other gets one of its own.
+        If no server is up, a run whose steps are all `found` needs no server and no Prefect; any other run starts its own.
 
         Args:
-            work: The walk over the steps, given who hears it.
-            found: Whether the store has every step, and nothing is forced.
-            server: The line about the server that is up; empty where none is.
+            work: The walk over the steps; takes the listener.
+            found: Whether the store has every step and nothing is forced.
+            server: The line about the running server; "" if none is up.
 
         Raises:
-            AlignflowError: whatever stopped a step; the server cannot be started.
+            AlignflowError: a step failed, or the server cannot be started.
         """
         with ends_when_told(self._rerun_line, self._tidy) as interruption:
             try:
                 if not server and found:
                     self._say(FOUND)
-                    with listening(self.display.progress):  # what turns out to be damaged is made again here
+                    with listening(self.display.progress):  # damaged artifacts are made again here
                         return work(Narrator.of(self.display))
                 self._say(server or OWN)
                 if not names_a_server():
@@ -109,7 +109,7 @@ class ShownRun:
         return self._in_flow(work, interruption, told=False)
 
     def _in_flow(self, work: Work, interruption: Interruption, told: bool) -> list[Outcome]:
-        """Do the work inside a flow; `told`: its progress, log and pages are shown by the server that the user named."""
+        """Run the work inside a flow. With `told`, the server that the user named shows its progress, log and pages."""
         with collector.paused():
             from prefect import flow
 
@@ -133,11 +133,11 @@ class ShownRun:
         return flow_from_the_command_line()
 
     def _title(self) -> str:
-        """The name of the flow run; a function, since Prefect would fill braces of a text with parameters."""
+        """The name of the flow run. It is a function, because Prefect would fill braces in a text with parameters."""
         return run_title(self.name, self.flow, self.request.settings if self.request else ())
 
     def _rerun_line(self) -> str:
-        """From where a rerun continues."""
+        """A line that says where a rerun continues."""
         if call := self.display.running:
             saved = max(
                 (int(path.name[5:]) for path in self.store.work(call.key).glob("step-*") if path.name[5:].isdigit()),

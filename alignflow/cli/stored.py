@@ -23,6 +23,7 @@ from alignflow.server import processes
 from alignflow.server.layout import Home
 from alignflow.tasks.store.artifact_names import all_of_run, named_run
 from alignflow.tasks.store.artifact_store import ArtifactStore
+from alignflow.tasks.store.dashboard import renew_dashboard
 from alignflow.tasks.store.gates import GateLedger, decided
 from alignflow.tasks.store.gc import DAY_S, STAYS, UNUSED_FOR_DAYS, Collection, Wish
 from alignflow.tasks.store.leftovers import size_of
@@ -31,8 +32,8 @@ from alignflow.tasks.store.run_cells import DASH, size_text
 from alignflow.tasks.store.run_rows import run_names
 from alignflow.tasks.store.verify import Findings, inspect, set_aside, unreadable_lines, would_set_aside
 
-NAMES = "a step such as align, a run's name (NAME~0 where a Hub id fits too), or last (each means the newest; last~1 is the run before), or the start of a key or digest"
-"""How a person names an artifact of the store, for the help of commands."""
+NAMES = "a step such as align, a run's name (NAME~0 if it looks like a Hub id), or last (each means the newest; last~1 is the run before), or the start of a key or digest"
+"""How to name an artifact of the store, for the help of commands."""
 Reference = Annotated[str, typer.Argument(metavar="REF", help=f"An artifact: {NAMES}, or a path.")]
 
 
@@ -48,7 +49,7 @@ def register(app: typer.Typer) -> None:
 def list_artifacts(
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="Show only this stage's artifacts.")] = "",
 ) -> None:
-    """Show the artifacts in the store, newest first: the start of the key, which run made or found it last, its main metric, and its size."""
+    """Show the artifacts in the store, newest first: start of the key, last run that made or used it, main metric, and size."""
     store, console = ArtifactStore(for_reading=True), wide_console(Console())
     names = run_names(store)
     rows = [(manifest, names.get(manifest.key, DASH)) for manifest in store.manifests(stage)]
@@ -58,7 +59,7 @@ def list_artifacts(
 
 
 def artifacts_table(rows: Sequence[tuple[Manifest, str]], sizes: Mapping[str, str], year: bool = False) -> Table:
-    """One row for each artifact and the name of its run; `sizes` by key."""
+    """One row per artifact with the name of its run; `sizes` by key."""
     table = Table("key", "made", "run", "method", "metric", "size", box=None, pad_edge=False)
     table.columns[-1].justify = "right"
     for manifest, run in rows:
@@ -101,20 +102,20 @@ def verify() -> None:
     """Hash everything in the store again. Set aside what is damaged and what was derived from it; the next run makes it again."""
     store, console = ArtifactStore(for_reading=True), Console()
     keys = [path.name for path in (store.root / "artifacts").iterdir()]
-    with console.status("hashing") as status, using(store, *keys):  # gc removes none of them meanwhile
+    with console.status("hashing") as status, using(store, *keys):  # so that gc removes none of them meanwhile
         found = inspect(store, lambda name: status.update(f"hashing {name[:24]}"))
     done = [
         *(set_aside(store, found) if store.writable else would_set_aside(found)),
         *unreadable_lines(found, store.root),
     ]
-    console.print(_counted(found.whole, "artifact is whole", "artifacts are whole"), highlight=False)
+    console.print(_counted(found.whole, "artifact is intact", "artifacts are intact"), highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if found.clean:
         return
     counts = (
         (len(found.damaged), "artifact is damaged", "artifacts are damaged"),
-        (len(found.derived), "was made from what is damaged", "were made from what is damaged"),
+        (len(found.derived), "artifact was made from damaged ones", "artifacts were made from damaged ones"),
         (len(found.caches) + len(found.verdicts), "small file is damaged", "small files are damaged"),
         (len(found.unreadable), "file or folder cannot be read", "files or folders cannot be read"),
     )
@@ -128,12 +129,12 @@ def verify() -> None:
 
 def _what_to_do(store: ArtifactStore, found: Findings) -> Iterator[str]:
     if found.unreadable:
-        yield "check the disk and the permissions of what cannot be read, then verify again"
+        yield "check the disk and the permissions of the unreadable files, then verify again"
     if found.damaged or found.verdicts or found.caches:
         yield (
             "run the recipe again"
             if store.writable
-            else "nothing was set aside, because the store is read-only: verify it where it can be written"
+            else "nothing was set aside, because the store is read-only: run verify where the store can be written"
         )
 
 
@@ -154,12 +155,12 @@ def gc(
         typer.Option(
             min=0,
             metavar="DAYS",
-            help="Remove journals, logs and token ids that no kept artifact can use and nobody used for this many days, and artifacts that were set aside that long ago.",
+            help="Remove journals, logs and token ids that no kept artifact needs and that were not used for this many days, and artifacts set aside that long ago.",
         ),
     ] = UNUSED_FOR_DAYS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove what no kept artifact needs, and half-done work of dead runs. Asks first. What running stages use stays."""
+    """Remove everything that no kept artifact needs, and unfinished work of dead runs. Asks first. Data that running stages use stays."""
     store, console = ArtifactStore(), Console()
     wish = Wish(tuple(key for text in keep or () for key in _kept(store, text)), keep_last, unused_for * DAY_S)
     collection = Collection(store, wish)
@@ -183,39 +184,56 @@ def gc(
             )
         failed += [why] if why not in ("", *STAYS) else []
     console.print(f"removed {size_text(removed)}", highlight=False)
+    _renew_dashboard(store, console)
     if failed:
         raise StoreError(
-            f"{len(failed)} entries could not be removed: {failed[0]}",
+            f"{len(failed)} entries could not be removed, such as {failed[0]}",
             where=str(store.root),
             do="check the permissions, and run it again",
         )
 
 
+def _renew_dashboard(store: ArtifactStore, console: Console) -> None:
+    """Write the page of the store anew, since runs whose artifacts are gone may still be on it; a page that cannot be written is told."""
+    try:
+        page = renew_dashboard(store)
+    except UserError as error:
+        console.print(f"note: {error}", markup=False, highlight=False, soft_wrap=True)
+        return
+    if page is not None:
+        console.print(f"wrote {page} again", markup=False, highlight=False, soft_wrap=True)
+
+
 def _kept(store: ArtifactStore, text: str) -> list[str]:
-    """The keys that a person wants to keep: of a run those of all its steps; raises where one of them is damaged, since gc cannot see
-    what led to it."""
+    """The keys to keep: of a run those of all its steps. Raises if one of them is damaged, because gc then cannot see
+    its inputs."""
     run = named_run(store, text)
     return [manifest.key for manifest in all_of_run(store, run, text)] if run else [store.resolve(text).key]
 
 
 def share_store(
     expiry_s: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="A machine that is silent for this long loses its locks.")
+        float,
+        typer.Option(
+            min=1, metavar="SECONDS", help="A machine that does not renew its locks for this long loses them."
+        ),
     ] = 60.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Let several machines use this store through one mounted folder, from now on. Nothing may run in the store meanwhile. Asks first."""
+    """Let several machines use this store through one mounted folder from now on. Nothing may run in the store meanwhile. Asks first."""
     store = ArtifactStore()
     home, shared = Home(store.root), store.sharing is not None
     if not shared and any(process.alive for process in processes.known(home).values()):
-        raise UserError("the server or a worker of this store runs", where=str(store.root), do="`alignflow down` first")
-    question = f"{store.root} stays shared from now on: its locks become files that each machine keeps fresh. Share it?"
+        raise UserError(
+            "the server or a worker of this store is running", where=str(store.root), do="`alignflow down` first"
+        )
+    question = (
+        f"{store.root} stays shared from now on: its locks become files that each machine keeps renewing. Share it?"
+    )
     if not shared and not yes and not typer.confirm(question):
         raise typer.Exit(1)
     if not shared:
         store.share(Sharing(beat_s=expiry_s / 6, expiry_s=expiry_s))
-    if (
-        home.alone.is_dir() and not home.prefect.exists()
-    ):  # history, schedules and automations of this host stay with it
+    if home.alone.is_dir() and not home.prefect.exists():  # this host keeps its history, schedules and automations
         home.alone.rename(home.prefect)
     print("it is shared already" if shared else f"{store.root} may be used by several machines")

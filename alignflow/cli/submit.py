@@ -1,4 +1,4 @@
-"""`alignflow submit`: a recipe as a run of the store's server."""
+"""`alignflow submit`: sends a recipe to the store's server as a run."""
 
 from __future__ import annotations
 
@@ -37,17 +37,16 @@ def submit(
     settings: Settings = None,
     smoke: Smoke = False,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the run; empty: the recipe's, with what --set changes.")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the run. Without it, the recipe's name and the changes by --set."),
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the run's log until it ends or waits for a person.")
     ] = False,
 ) -> None:
-    """Send a recipe to the server of the store, whose worker runs it: `alignflow up` starts both. Prints name, id and address of the run."""
+    """Send a recipe to the server of the store; its worker runs it. `alignflow up` starts both. Prints name, id and address of the run."""
     if name is not None and not name.strip():
-        raise UserError(
-            "a name needs a character", where="--name", do="leave --name out, and the run is called after the recipe"
-        )
+        raise UserError("the name is empty", where="--name", do="leave --name out to use the recipe's name")
     loaded = load(recipe, settings, smoke)
     path = recipe.absolute()
     home = Home(ArtifactStore(for_reading=True).root)
@@ -65,7 +64,7 @@ def submit(
 
 
 def dead_workers(home: Home) -> list[str]:
-    """One line for each worker of this machine's server that does not work: a run of its pool would wait without a word."""
+    """One line for each unhealthy worker of this machine's server: a run of its pool would wait silently."""
     found = status(home)
     if not found.server.healthy:  # the server is on another machine, and so are its workers
         return []
@@ -77,7 +76,7 @@ def dead_workers(home: Home) -> list[str]:
 
 
 def _watch(api: Api, run: FlowRun, console: Console) -> None:
-    """Print the lines of a run's log until it ends or waits for a person; raises the error that it ended with."""
+    """Print a run's log until it ends or waits for a person; raises the error with which it ended."""
     log, state = runs.RunLog(api, run.id), ""
 
     def show() -> None:
@@ -89,7 +88,7 @@ def _watch(api: Api, run: FlowRun, console: Console) -> None:
             run = runs.look(api, run.id)
             show()
             over = run.state in runs.ENDED or run.state == runs.PAUSED
-            if over:  # its last lines are under way
+            if over:  # its last lines are still on their way
                 time.sleep(LOOK_EVERY_S)
                 show()
             if run.state != state:
@@ -109,7 +108,7 @@ def _watch(api: Api, run: FlowRun, console: Console) -> None:
         raise ApprovalNeededError(
             "the run waits for a person",
             where=run.name,
-            do=f"`alignflow status` shows its question; `alignflow answer {run.id[:SHORT_ID]} yes` lets it go on",
+            do=f"`alignflow status` shows its question; `alignflow answer {run.id[:SHORT_ID]} yes` lets it continue",
         )
     if state != "COMPLETED":
         raise StageError(run.message or f"the run ended as {state.lower()}", where=run.name, do=f"its log: {run.url}")

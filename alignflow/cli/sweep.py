@@ -1,4 +1,4 @@
-"""`alignflow sweep`: one recipe under many methods, as one Prefect flow, with a table and a picture of what came out."""
+"""`alignflow sweep`: runs one recipe with many methods as one Prefect flow, with a table and a picture of the results."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ Many = Annotated[
     typer.Option(
         "--methods",
         metavar="NAMES",
-        help="Methods, separated by commas; your own loss is file.py:NAME. Without it, all methods of alignflow for which there is data.",
+        help="Methods, separated by commas; your own loss is file.py:NAME. Without it, all built-in methods for which there is data.",
     ),
 ]
 Rates = Annotated[
     str,
     typer.Option(
-        "--learning-rates", metavar="RATES", help="Learning rates, separated by commas. Without it, that of the recipe."
+        "--learning-rates", metavar="RATES", help="Learning rates, separated by commas. Without it, the recipe's."
     ),
 ]
 Seeds = Annotated[
     str,
     typer.Option(
-        "--seeds", metavar="SEEDS", help="Seeds of the alignment, separated by commas. Without it, that of the recipe."
+        "--seeds", metavar="SEEDS", help="Seeds of the alignment, separated by commas. Without it, the recipe's."
     ),
 ]
 Option = Annotated[
@@ -66,7 +66,7 @@ def register(app: typer.Typer) -> None:
     app.command()(sweep)
 
 
-def sweep(  # noqa: PLR0913 (an option of the command each)
+def sweep(  # noqa: PLR0913 (one argument per option of the command)
     recipe: RecipePath,
     methods: Many = "",
     learning_rates: Rates = "",
@@ -75,7 +75,7 @@ def sweep(  # noqa: PLR0913 (an option of the command each)
     settings: Settings = None,
     output: Output = Path("sweep"),
 ) -> None:
-    """Run a recipe with many methods, learning rates and seeds. Steps that they share run once, and the next call goes on where this one ended."""
+    """Run a recipe with many methods, learning rates and seeds. Shared steps run once, and the next call continues where this one ended."""
     given = [parse_setting(text) for text in settings or ()]
 
     def load(changes: Mapping[str, Any]) -> Any:
@@ -132,7 +132,7 @@ def sweep(  # noqa: PLR0913 (an option of the command each)
 
 @contextlib.contextmanager
 def pages_of(name: str, planned: int) -> Iterator[Callable[[Member, Result], None]]:
-    """Is called with each member that ended: the pages of the server that the user named; does nothing without one."""
+    """A callback for each finished member that updates the pages of the server that the user named; does nothing without one."""
     if not (in_flow() and on_a_server()):
         yield lambda member, result: None
         return
@@ -143,7 +143,7 @@ def pages_of(name: str, planned: int) -> Iterator[Callable[[Member, Result], Non
 
 
 def axes_of(methods: str, learning_rates: str, seeds: str, options: Sequence[str]) -> Axes:
-    """What the words of the command line say; raises RecipeError."""
+    """Parse the command line's options; raises RecipeError."""
     parts = [part.strip() for part in methods.split(",")]
     named = [name for part in parts for name in ([part] if is_own(part) else part.split())]  # a path may have spaces
     own = tuple(name for name in named if is_own(name))
@@ -162,7 +162,7 @@ def axes_of(methods: str, learning_rates: str, seeds: str, options: Sequence[str
 
 
 def is_there(member: Member, store: ArtifactStore) -> bool:
-    """Whether nothing of a member is left to run; of one whose recipe lacks data nothing is, and running it says why."""
+    """Whether a member has nothing left to run. A member whose recipe lacks data has not; running it says why."""
     try:
         return all(step.state == "cached" for step in plan_steps(member.recipe, store))
     except AlignflowError:
@@ -170,7 +170,7 @@ def is_there(member: Member, store: ArtifactStore) -> bool:
 
 
 def numbers(text: str, where: str, kind: type[float] | type[int]) -> tuple[float, ...]:
-    """Numbers with commas; raises RecipeError."""
+    """Parse numbers separated by commas; raises RecipeError."""
     try:
         return tuple(kind(part) for part in text.replace(",", " ").split())
     except ValueError:
@@ -179,7 +179,7 @@ def numbers(text: str, where: str, kind: type[float] | type[int]) -> tuple[float
 
 
 def table_of(results: Sequence[Result]) -> Table:
-    """One line per member, as narrow as a terminal; sweep.md has the rest."""
+    """One line per member, narrow enough for a terminal; sweep.md has the rest."""
     table = Table(*(COLUMNS[number] for number in SHOWN))
     for result in by_family(results):
         row = cells(result)
@@ -188,7 +188,7 @@ def table_of(results: Sequence[Result]) -> Table:
 
 
 def write(directory: Path, name: str, results: Sequence[Result]) -> None:
-    """Write what is known so far: it is whole after each member."""
+    """Write the results so far; called after each member."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "sweep.json").write_text(
         json.dumps([result.as_json() for result in results], indent=1, sort_keys=True) + "\n", encoding="utf-8"

@@ -1,4 +1,4 @@
-"""The console that commands print to. What it shows of data, models, recipes and paths cannot steer the terminal."""
+"""The console of all commands. Text from data, models, recipes and paths cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from alignflow.data.printable import printable
 
 
 class Console(rich.console.Console):
-    """rich's console, which passes escape sequences on; this one writes them out. Its own colours and cursor moves stay."""
+    """rich's console, but escape sequences in texts are written out, not passed on. Its own colours and cursor moves stay."""
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
-        """Segments of what is printed, each with a text that is safe to show."""
+        """Segments of the output with texts that are safe to show."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)

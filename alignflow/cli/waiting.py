@@ -1,4 +1,4 @@
-"""Runs that wait for a person, in `alignflow status`, and `alignflow answer`."""
+"""Runs that wait for a person, for `alignflow status`, and the command `alignflow answer`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from alignflow.tasks.store.run_records import Question, RunRecord
 from alignflow.tasks.store.waiting import waiting_runs
 
 SHORT_ID = 8
-PAUSED_BY_HAND = "somebody paused it by hand; resume it on its page"
+PAUSED_BY_HAND = "somebody paused this run by hand; resume it on its page"
 ON_ITS_PAGE = "the question is on its page"
 
 
@@ -40,15 +40,15 @@ def answer(
         ),
     ],
     decision: Annotated[
-        Literal["yes", "no"], typer.Argument(metavar="yes|no", help="yes: the run goes on. no: it ends as failed.")
+        Literal["yes", "no"], typer.Argument(metavar="yes|no", help="yes: the run continues. no: it ends as failed.")
     ],
-    who: Annotated[str, typer.Option(metavar="NAME", help="Who decides; empty: your login.")] = "",
-    comment: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept with the name.")] = "",
+    who: Annotated[str, typer.Option(metavar="NAME", help="Who decides. Without it, your login name.")] = "",
+    comment: Annotated[str, typer.Option(metavar="TEXT", help="The reason; it is stored with the name.")] = "",
 ) -> None:
-    """Answer the question of a run that a gate suspended on the server. Name and comment are kept in the artifact's lineage."""
+    """Answer the question of a run that a gate suspended on the server. Name and comment are stored in the artifact's lineage."""
     home = Home(ArtifactStore(for_reading=True).root)
     answered = runs.answer(server_api(home), run, decision == "yes", who or login(), comment)
-    then = "it goes on within seconds" if decision == "yes" else "it ends as failed within seconds"
+    then = "it continues within seconds" if decision == "yes" else "it ends as failed within seconds"
     Console().print(
         f"answered {answered.name}: {decision}; {then}\n{answered.url}", markup=False, highlight=False, soft_wrap=True
     )
@@ -58,8 +58,8 @@ def waiting(store: ArtifactStore, api: Api | None) -> list[Waits]:
     """The runs that wait for a person: those that the server suspended, then those that ended in a terminal.
 
     Args:
-        store: Its run records have the questions.
-        api: The server; None where none answers: what the store knows of its runs is then taken as it stands.
+        store: Its run records hold the questions.
+        api: The server, or None if none answers; then only the store's records are used.
     """
     asked = [(run, run.question) for run in waiting_runs(store) if run.question]
     questions = {run.flow_run: (run, question) for run, question in asked if question.suspended}
@@ -85,7 +85,7 @@ def _served(run: FlowRun, question: Question | None) -> Waits:
 
 
 def _unserved(run: RunRecord, question: Question) -> Waits:
-    """A suspended run while no server is up: its answer waits for one."""
+    """A suspended run while no server is up; answering it needs one."""
     command = f"alignflow up && alignflow answer {run.flow_run[:SHORT_ID]}"
     return Waits(
         run=run.asked.name if run.asked else "",
@@ -99,7 +99,7 @@ def _unserved(run: RunRecord, question: Question) -> Waits:
 
 
 def _ended(run: RunRecord, question: Question) -> Waits:
-    """A run that ended in a terminal: it is run again, and finds every step."""
+    """A run that ended in a terminal; running it again finds every finished step."""
     asked = run.asked
     words = ["alignflow", "run", asked.file if asked and asked.file else "RECIPE"]
     for place, value in asked.settings.items() if asked else ():
@@ -117,7 +117,7 @@ def _ended(run: RunRecord, question: Question) -> Waits:
 
 
 def waiting_lines(found: Sequence[Waits]) -> Iterator[str]:
-    """What a person reads about runs that wait: the question, and below it the commands that answer."""
+    """Lines about runs that wait: the question, and below it the commands that answer it."""
     if found:
         yield f"{len(found)} {'run waits' if len(found) == 1 else 'runs wait'} for a person:"
     for each in found:

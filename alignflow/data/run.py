@@ -38,6 +38,11 @@ class Runtime(BaseModel):
     )
 
     @property
+    def gathers(self) -> bool:
+        """Whether models that learn are partitioned among the processes and gathered module by module: DeepSpeed's ZeRO 3."""
+        return self.engine == "deepspeed" and self.zero_stage == 3
+
+    @property
     def world_size(self) -> int:
         """Training processes on all nodes together."""
         return self.processes * self.nodes

@@ -28,8 +28,8 @@ from alignflow.tasks.keys.key import BINDINGS
 
 STANDS_IN = {"adopt_reward": "reward", "reward_ensemble": "reward"}
 """Stages that do another one's step, where the user brings the result or several become one: they have no name of their own in a run."""
-FILLED = frozenset({"corpus", "labelling_judge"})
-"""Fields that are filled from elsewhere in the recipe."""
+FILLED = frozenset({"corpus", "labelling_judge", "found"})
+"""Fields that are filled from elsewhere in the recipe, or by the run."""
 COMMON = (
     "align.method",
     "align.options",

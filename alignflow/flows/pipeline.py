@@ -206,7 +206,9 @@ def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
         call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
         assert call is not None, f"{node.name} came before its inputs"
         outcome = _do(
-            call, node.name in walk.forced and not _made_since(call.key, walk.by.begun(), walk.caller.store), walk
+            _told_what_was_found(call, done),
+            node.name in walk.forced and not _made_since(call.key, walk.by.begun(), walk.caller.store),
+            walk,
         )
         made[node.name] = outcome.ref
         known = done.get(node.name)
@@ -216,6 +218,14 @@ def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
             _remark(walk, outcome)
         if not walk.keeper.lets_on(node.name, outcome.ref, names):
             return
+
+
+def _told_what_was_found(call: StageCall, done: dict[str, Outcome]) -> StageCall:
+    """The call of a report with the steps that the run found in the store: its page says so, and the key does not depend on it."""
+    if "found" not in call.config:
+        return call
+    found = [name for name, outcome in done.items() if not outcome.ran]
+    return call.model_copy(update={"config": {**call.config, "found": found}})
 
 
 def _made_since(key: str, begun: str, store: ArtifactStore) -> bool:

@@ -26,9 +26,8 @@ def autocast(runtime: Runtime) -> torch.autocast:
 
     Its cache of bf16 weights would keep every weight that ZeRO 3 gathers for a moment, until the pass ends.
     """
-    gathers = runtime.engine == "deepspeed" and runtime.zero_stage == 3
     return torch.autocast(
-        runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16", cache_enabled=not gathers
+        runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16", cache_enabled=not runtime.gathers
     )
 
 

@@ -18,6 +18,7 @@ from alignflow.data.template_turns import end_tokens
 from alignflow.models import attention
 from alignflow.models.engines import group
 from alignflow.models.engines.partitioned import gathered, is_partitioned, shape_of
+from alignflow.models.frozen_weights import FrozenLinear
 
 CARD = "README.md"
 SHARD_BYTES = 5 * 10**9  # of a file of weights; a smaller model is one file
@@ -34,6 +35,7 @@ def save_checkpoint(model: Any, tokenizer: Any, out: Path, card: Mapping[str, st
         out: An existing directory.
         card: What the card says, line by line: title first, then name -> text. No times and no paths.
     """
+    assert not any(isinstance(module, FrozenLinear) for module in model.modules()), "a model in bf16 is never saved"
     if getattr(model, "generation_config", None) is not None:
         settings = model.generation_config
         for token in (tokenizer.eos_token_id, *end_tokens(tokenizer)):

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
+from alignflow.models.frozen_weights import FrozenLinear
 from alignflow.models.token_statistics import STATISTICS, Chunk
 
 CHUNK_TOKENS = {"cpu": 128, "cuda": 2048}
@@ -75,7 +76,7 @@ class Head:
     @property
     def plain(self) -> bool:
         """Whether it is one whole matrix, which the statistics may read by themselves."""
-        return type(self.module) is torch.nn.Linear and self.module.weight.ndim == 2
+        return type(self.module) in (torch.nn.Linear, FrozenLinear) and self.module.weight.ndim == 2
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def load_model(kind: Any, path: Path, runtime: Runtime, in_parts: bool, **change
         ModelError: tensors are missing or unexpected.
         OSError, ValueError: it cannot be loaded.
     """
-    if in_parts and runtime.engine == "deepspeed" and runtime.zero_stage == 3:
+    if in_parts and runtime.gathers:
         if (model := _load_shared_out(kind, path, runtime, changes)) is not None:
             return model
         print(

@@ -14,15 +14,17 @@ from transformers import AutoModelForCausalLM
 from alignflow.data.adapters import is_adapter
 from alignflow.data.artifacts import verify_files
 from alignflow.data.catalogue import suggest
+from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import load_tokenizer
 from alignflow.data.run import Runtime
 from alignflow.models import attention
-from alignflow.models.adapters import Adapter, from_pretrained
+from alignflow.models.adapters import Adapter, add_adapter, from_pretrained
 from alignflow.models.backbone import hidden_states, trial_rows, without_dropout
 from alignflow.models.batching import EncodedRow, Packed, pack, row_micro_batches
 from alignflow.models.embedding_noise import MakeNoise
 from alignflow.models.engines.base import share_out_frozen
+from alignflow.models.frozen_weights import keep_in_bf16
 from alignflow.models.head import Head, Reference, Request, head_statistics, product, scaling_of
 from alignflow.models.in_step import in_step
 from alignflow.models.loading import load_model
@@ -41,10 +43,15 @@ class Policy:
     def __init__(self, model: Any, tokenizer: Any, runtime: Runtime):
         self.model, self.tokenizer, self.runtime = model, tokenizer, runtime
         self.adapter: Adapter | None = None
-        self.device = next(model.parameters()).device
         self._head_is_known = False
         self._noise: MakeNoise | None = None
         attention.install(model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        found: torch.device = next(self.model.parameters()).device
+        return found
 
     @contextlib.contextmanager
     def with_noise(self, noise: MakeNoise) -> Iterator[None]:
@@ -197,25 +204,59 @@ def check_same_vocabulary(policy: Policy, other: Policy, where: str) -> None:
         )
 
 
-def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts: bool = False) -> Policy:
-    """Load a checkpoint in fp32, an adapter merged into its base; its weights are verified first where they lie in a store.
+def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy:
+    """Load a checkpoint in fp32, with an adapter merged into its base. The weights of an artifact are verified first.
 
     Args:
         path: Directory of the model and its tokenizer.
         runtime: Where and how it runs.
         trainable: Whether its parameters take gradients; dropout is off either way.
-        in_parts: Whether a frozen model is shared out among the processes under ZeRO 3, as a trainable one always is.
 
     Raises:
         ModelError: it does not load.
         DamagedArtifactError: its bytes are not those of its manifest.
     """
+    model = _load(path, runtime, in_parts=trainable)
+    return Policy(model.to(runtime.device).eval().requires_grad_(trainable), load_tokenizer(path), runtime)
+
+
+def load_learner(path: Path, config: TrainingConfig, runtime: Runtime, in_parts: bool = False) -> Policy:
+    """Load the policy that `config` trains: all of its weights learn, or a fresh adapter, if the config asks for one.
+
+    The frozen base of an adapter is in bf16 where it can be (`frozen_weights.py`), before it reaches the device. Arguments and errors as in
+    `load_policy`; `in_parts` as in `add_adapter`.
+    """
+    model = _load(path, runtime, in_parts=True)
+    policy = Policy(model.eval().requires_grad_(True), load_tokenizer(path), runtime)
+    add_adapter(policy, config, path, in_parts)
+    if policy.adapter is not None:
+        keep_in_bf16(policy.model, runtime)
+    policy.model.to(runtime.device)
+    return policy
+
+
+def load_frozen(path: Path, runtime: Runtime, in_parts: bool = False) -> Policy:
+    """Load a policy that is only computed with, such as a reference or a teacher: never train it, and never save it.
+
+    Its matrices are in bf16 where they can be (`frozen_weights.py`). With `in_parts` it is partitioned among the processes under ZeRO 3, as a
+    trainable one always is. Other arguments and errors as in `load_policy`.
+    """
+    model = _load(path, runtime, in_parts).eval().requires_grad_(False)
+    if not (in_parts and runtime.gathers):
+        keep_in_bf16(model, runtime)
+    model = model.to(runtime.device)
+    if in_parts:
+        share_out_frozen(model, runtime)
+    return Policy(model, load_tokenizer(path), runtime)
+
+
+def _load(path: Path, runtime: Runtime, in_parts: bool) -> Any:
+    """The model in fp32, on the CPU unless it is loaded in parts."""
     verify_files(Path(path))
     try:
         if is_adapter(Path(path)):
-            model = from_pretrained(AutoModelForCausalLM, path, torch.float32)
-        else:
-            model = load_model(AutoModelForCausalLM, Path(path), runtime, trainable or in_parts)
+            return from_pretrained(AutoModelForCausalLM, path, torch.float32)
+        return load_model(AutoModelForCausalLM, Path(path), runtime, in_parts)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
@@ -223,10 +264,6 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False, in_parts:
             where=str(path),
             do="give a directory with safetensors",
         ) from error
-    model = model.to(runtime.device).eval().requires_grad_(trainable)
-    if in_parts and not trainable:
-        share_out_frozen(model, runtime)
-    return Policy(model, load_tokenizer(path), runtime)
 
 
 @torch.no_grad()

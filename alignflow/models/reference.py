@@ -19,7 +19,7 @@ from alignflow.models.batching import EncodedRow, prompt_groups
 from alignflow.models.engines import group
 from alignflow.models.generation.journal import RowJournal, plan
 from alignflow.models.losses.base import Role
-from alignflow.models.policy import Policy, completion_logps, load_policy
+from alignflow.models.policy import Policy, completion_logps, load_frozen
 from alignflow.models.trainers.offline_rows import OfflineRows
 from alignflow.models.trainers.passes import deal
 from alignflow.models.trainers.reference_scores import (
@@ -58,7 +58,7 @@ def compute_reference(  # noqa: PLR0913 (an input of the stage each)
         TrainingError: no row is left.
     """
     group.join(run.runtime)
-    policy = load_policy(checkpoint, run.runtime, in_parts=True)
+    policy = load_frozen(checkpoint, run.runtime, in_parts=True)
     digest = identity(checkpoint)[1]
     data = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings, "win_rates": win_rates}
     fed = fed_by(config.family, data, "reference")

@@ -54,9 +54,9 @@ class RewardEnsemble:
 def load_scorer(path: Path, runtime: Runtime) -> RewardModel | RewardEnsemble:
     """Load a reward model, or all members of an ensemble; raises ModelError and DamagedArtifactError as `load_reward_model` does."""
     if not is_ensemble(path):
-        return load_reward_model(path, runtime)
+        return load_reward_model(path, runtime, compute_only=True)
     found = read_ensemble(path)
-    members = [load_reward_model(member, runtime) for member in found.members]
+    members = [load_reward_model(member, runtime, compute_only=True) for member in found.members]
     return RewardEnsemble(members, found.aggregate, found.uncertainty_weight)
 
 

@@ -12,14 +12,16 @@ from transformers import AutoModelForSequenceClassification
 
 from alignflow.data.adapters import is_adapter
 from alignflow.data.artifacts import verify_files
+from alignflow.data.configs.training import TrainingConfig
 from alignflow.data.errors import ModelError
 from alignflow.data.rendering import encode_turn, load_tokenizer
 from alignflow.data.run import Runtime, write_json
 from alignflow.models import attention
-from alignflow.models.adapters import Adapter, from_pretrained, has_head, save_model
+from alignflow.models.adapters import Adapter, add_adapter, from_pretrained, has_head, save_model
 from alignflow.models.backbone import autocast, hidden_states
 from alignflow.models.batching import EncodedRow, pack, row_micro_batches
 from alignflow.models.engines.partitioned import fill
+from alignflow.models.frozen_weights import keep_in_bf16
 from alignflow.models.loading import load_model
 
 CHECK_ROWS = "check_rows.json"
@@ -49,9 +51,14 @@ class RewardModel:
     def __init__(self, model: Any, tokenizer: Any, runtime: Runtime):
         self.model, self.tokenizer, self.runtime = model, tokenizer, runtime
         self.adapter: Adapter | None = None
-        self.device = next(model.parameters()).device
         self.context_length = getattr(model.config, "max_position_embeddings", None)
         attention.install(model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        found: torch.device = next(self.model.parameters()).device
+        return found
 
     def scores_packed(self, rows: Sequence[EncodedRow]) -> torch.Tensor:
         """(rows,) fp32 scores from one forward pass without padding; equal prompts are computed once; differentiable."""
@@ -85,11 +92,12 @@ class RewardModel:
         return scores
 
 
-def build_reward_model(base: Path, runtime: Runtime) -> RewardModel:
+def build_reward_model(base: Path, runtime: Runtime, config: TrainingConfig | None = None) -> RewardModel:
     """A trainable reward model on a causal model's backbone with a head of zeros: every score is 0, and a loss of pairs starts at ln 2.
 
     A random head gives scores that depend on the scale of the hidden states, and the first steps only undo them. The first step
-    moves the head alone, since no gradient passes a head of zeros. Raises ModelError where the architecture has no such head.
+    moves the head alone, since no gradient passes a head of zeros. With a config that asks for an adapter, adapter and head learn, and the base is
+    in bf16 where it can be (`frozen_weights.py`). Raises ModelError where the architecture has no such head.
     """
     verify_files(base)
     tokenizer = load_tokenizer(base)
@@ -100,7 +108,13 @@ def build_reward_model(base: Path, runtime: Runtime) -> RewardModel:
         )
     fill(model.score.weight, torch.zeros(1, model.score.in_features))
     _set_pad(model, tokenizer)
-    return RewardModel(model.to(runtime.device).eval().requires_grad_(True), tokenizer, runtime)
+    reward = RewardModel(model.eval().requires_grad_(True), tokenizer, runtime)
+    if config is not None:
+        add_adapter(reward, config, base)
+    if reward.adapter is not None:
+        keep_in_bf16(reward.model, runtime)
+    reward.model.to(runtime.device)
+    return reward
 
 
 def _set_pad(model: Any, tokenizer: Any) -> None:
@@ -139,8 +153,10 @@ def save_reward_model(reward: RewardModel, out: Path, checks: Sequence[ScoredRow
     attention.install(reward.model)
 
 
-def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
+def load_reward_model(path: Path, runtime: Runtime, compute_only: bool = False) -> RewardModel:
     """Load a reward model and score its check rows again.
+
+    `compute_only`: the caller neither trains nor saves it, so its matrices may be in bf16 (`frozen_weights.py`).
 
     Raises:
         ModelError: it does not load, has not one score per row, or its check rows come out otherwise: a fresh head,
@@ -158,7 +174,10 @@ def load_reward_model(path: Path, runtime: Runtime) -> RewardModel:
             where=str(path),
             do="give a model with num_labels 1 and a linear head",
         )
-    reward = RewardModel(model.to(runtime.device).eval().requires_grad_(False), tokenizer, runtime)
+    model = model.eval().requires_grad_(False)
+    if compute_only:
+        keep_in_bf16(model, runtime)
+    reward = RewardModel(model.to(runtime.device), tokenizer, runtime)
     if (path / CHECK_ROWS).is_file():
         _check(reward, json.loads((path / CHECK_ROWS).read_text()), path)
     return reward

@@ -20,10 +20,10 @@ BUSY = (502, 503)
 
 
 class Api:
-    """Speaks to the server of a home with its login, or with the one that is given.
+    """Calls the server of a home with its login, or with `login` if given.
 
     Raises:
-        ServerError: nothing answers, or the answer is an error; also for a login that is not this server's.
+        ServerError: nothing answers, the answer is an error, or the server refuses the login.
     """
 
     def __init__(self, home: Home, settings: ServerSettings, timeout_s: float = 15, url: str = "", login: str = ""):
@@ -40,7 +40,7 @@ class Api:
         self._token = ""
 
     def get(self, path: str) -> Any:
-        """The answer to a GET, or None where there is no such thing."""
+        """The answer to a GET, or None for 404."""
         return self._send("GET", path, None)
 
     def post(self, path: str, body: Any) -> Any:
@@ -56,7 +56,7 @@ class Api:
         return self._send("PATCH", path, body)
 
     def answers(self) -> bool:
-        """Whether a healthy server answers; asks once, without the login."""
+        """Whether a healthy server answers. Asks once, without the login."""
         try:
             return self._client.get("/health", auth=None).status_code == 200
         except httpx.HTTPError:
@@ -98,5 +98,5 @@ class Api:
 
 
 def verification(certificate: Path | None) -> ssl.SSLContext:
-    """How a client checks the server's certificate: against this one, or as the system does."""
+    """How a client verifies the server's certificate: against this file, or with the system's certificates."""
     return ssl.create_default_context(cafile=certificate and str(certificate))

@@ -17,13 +17,13 @@ from alignflow.server.settings import ServerSettings
 from alignflow.server.stack import guarded, uvicorn_options
 
 STARTUP_FAILED = 3
-"""The exit status of a server that could not start, as uvicorn has it."""
+"""Exit status of a server that could not start; uvicorn uses the same."""
 TEMPORARY_SHUTDOWN_S = 1
-"""How long open connections of a run's own server may take to end: its one client is the run, which has ended."""
+"""Seconds that open connections of a run's own server get to close: its only client is the run, which has ended."""
 
 
 def main() -> None:
-    """Serve until SIGTERM."""
+    """Serve the store named on the command line until SIGTERM."""
     serve(Home(Path(sys.argv[1])).settings(), os.environ["PREFECT_SERVER_API_AUTH_STRING"])
 
 
@@ -32,8 +32,8 @@ def serve(settings: ServerSettings, login: str, listening: socket.socket | None 
 
     Args:
         settings: Address, names and certificate.
-        login: `user:password`; Prefect takes the same one from the environment.
-        listening: The socket of a run's own server, which is already bound; such a server has no pages, schedules or automations.
+        login: `user:password`; Prefect reads the same one from the environment.
+        listening: The socket of a run's own server, already bound. Such a server has no pages, schedules or automations.
     """
     app = patched(create_app(final=True, ephemeral=listening is not None), lasting=listening is None)
     collector.resume()

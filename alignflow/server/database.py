@@ -12,7 +12,7 @@ TIMEOUT_S = 10
 
 
 def check_database(settings: ServerSettings) -> None:
-    """Raise UserError, with what PostgreSQL said, where it cannot be used; SQLite needs no check."""
+    """Raise UserError with PostgreSQL's message if the database cannot be used. SQLite needs no check."""
     if settings.database == SQLITE:
         return
     import asyncpg
@@ -39,5 +39,5 @@ def check_database(settings: ServerSettings) -> None:
         raise UserError(
             f"the database cannot be used ({said})",
             where=f"--database {settings.shown_database}",
-            do="start it, create the database and its user, or give --database sqlite",
+            do="start PostgreSQL, create the database and its user, or pass --database sqlite",
         ) from None

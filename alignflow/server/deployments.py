@@ -1,4 +1,4 @@
-"""The one place where the server meets the flows: has all deployments registered, by a process that imports them."""
+"""Registers all deployments, in a process that imports the flows. The server touches the flows only here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alignflow.server.settings import ServerSettings
 MODULE = "alignflow.flows.deployments"
 TIMEOUT_S = 300
 WARNING = "warning: "
-"""What begins a line for the person who starts the server."""
+"""Prefix of a line that the person who starts the server should see."""
 
 
 def register_deployments(home: Home, settings: ServerSettings, directory: Path) -> list[str]:
@@ -42,6 +42,6 @@ def register_deployments(home: Home, settings: ServerSettings, directory: Path) 
             "the deployments could not be registered", where=MODULE, do=os.linesep.join(done.stderr.splitlines()[-15:])
         )
     for line in done.stderr.splitlines():
-        if line.startswith(WARNING):  # the rest is what libraries say
+        if line.startswith(WARNING):  # the other lines come from libraries
             print(line, file=sys.stderr)
     return done.stdout.split()

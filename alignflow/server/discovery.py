@@ -1,4 +1,4 @@
-"""How a command finds the server of its store, where one is up."""
+"""Finds the running server of a store, if there is one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from alignflow.server.errors import ServerError
 from alignflow.server.layout import Home
 
 PATIENCE_S = 20
-"""How long a server that runs may be too busy to answer."""
+"""Seconds that a running server may be too busy to answer."""
 
 
 def running_server(home: Home) -> dict[str, str] | None:
-    """The environment that makes this process a client of the store's server; None where none is up.
+    """The environment that makes this process a client of the store's server, or None if no server is up.
 
     Raises:
-        ServerError: it is up, but does not answer.
+        ServerError: it is up but does not answer.
     """
     server = processes.known(home).get("server")
     if server is None or not server.alive:
@@ -29,17 +29,17 @@ def running_server(home: Home) -> dict[str, str] | None:
     while not api.answers():
         if time.monotonic() > end:
             raise ServerError(
-                "the server of this store runs but does not answer", where=settings.url, do="`alignflow up` mends it"
+                "the server of this store runs but does not answer", where=settings.url, do="`alignflow up` repairs it"
             )
         time.sleep(0.5)
     return client_environment(home, settings)
 
 
 def find_api(home: Home, timeout_s: float = 15) -> Api | None:
-    """A client of the store's server, on this machine or on another one that shares the store; None where none is up.
+    """A client of the store's server, here or on another machine that shares the store; None if no server is up.
 
     Raises:
-        ServerError: it is up on this machine, but does not answer.
+        ServerError: it is up on this machine but does not answer.
     """
     if running_server(home) is None and not (
         home.login_file.exists() and Api(home, home.settings(), timeout_s).answers()
@@ -49,7 +49,7 @@ def find_api(home: Home, timeout_s: float = 15) -> Api | None:
 
 
 def server_api(home: Home) -> Api:
-    """A client of the store's server, as `find_api` finds it.
+    """A client of the store's server; like `find_api`, but a missing server is an error.
 
     Raises:
         ServerError: no server is up, or it does not answer.
@@ -60,5 +60,5 @@ def server_api(home: Home) -> Api:
 
 
 def no_server(home: Home) -> ServerError:
-    """The error of a command that needs a server where none is up."""
+    """The error of a command that needs a server when none is up."""
     return ServerError("no server is up", where=str(home.store), do="`alignflow up` starts one")

@@ -1,4 +1,4 @@
-"""The environments of the server, of its clients and of its workers. Passwords travel here, never in a command line."""
+"""The environments of the server, its clients and its workers. Passwords are passed here, never on a command line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from alignflow.server.settings import SQLITE, ServerSettings, encoded
 from alignflow.server.tls import is_self_signed
 
 MARK = "ALIGNFLOW_SERVER_HOME"
-"""Set to the home in everything that `up` starts, and in what that starts: by it `down` finds flow runs whose worker died."""
+"""Variable that holds the home in every process that `up` starts and in their children. `down` uses it to find flow runs whose worker died."""
 
 FOREIGN = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
-"""What a user may have set for another server."""
+"""Variables that a user may have set for another server."""
 DATABASE = re.compile(r"ALIGNFLOW_DATABASE|PREFECT_.*DATABASE.*")
-"""Variables that name a database, and may have its password: workers and their runs need none."""
+"""Variables that name a database and may hold its password. Workers and their runs do not need them."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -32,11 +32,11 @@ QUIET = {
 }
 
 HEARTBEAT_S = 30
-"""Prefect's least. A run that missed three is taken for dead."""
+"""Seconds between heartbeats, Prefect's minimum. A run that misses three counts as dead."""
 
 
 def server_environment(home: Home, settings: ServerSettings, login: str = "") -> dict[str, str]:
-    """The environment of the server: nothing phones home, everything asks for the login (of the home, unless one is given), leases survive."""
+    """The environment of the server: no telemetry, a login on every route (the home's unless given), and leases that survive a restart."""
     database = (
         {}
         if settings.database == SQLITE
@@ -55,15 +55,17 @@ def server_environment(home: Home, settings: ServerSettings, login: str = "") ->
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(sorted(origins(settings))),
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_UI_URL": f"{settings.url}/v2",  # in links of notifications
-        "PREFECT_SERVER_UI_API_URL": "/api",  # whatever name the browser used: the page talks to where it came from
-        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.root / "ui"),  # the package's own may belong to somebody else
+        "PREFECT_SERVER_UI_API_URL": "/api",  # relative, so the page calls the host that it was loaded from
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(
+            home.root / "ui"
+        ),  # the package's own folder may belong to another user
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_LEVEL": "WARNING",
     }
 
 
 def client_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
-    """What a client of the server needs beyond its own environment."""
+    """Variables that a client of the server needs in addition to its own environment."""
     trust = (
         {"PREFECT_API_SSL_CERT_FILE": str(settings.tls_certificate)} if is_self_signed(settings.tls_certificate) else {}
     )
@@ -75,12 +77,12 @@ def client_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
         "PREFECT_API_URL": f"{settings.url}/api",
         "PREFECT_API_AUTH_STRING": home.login(),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
-        "PREFECT_CLIENT_MAX_RETRIES": "8",  # waits double from 2 s: the server may be away for minutes
+        "PREFECT_CLIENT_MAX_RETRIES": "8",  # the wait doubles from 2 s: the server may be down for minutes
     }
 
 
 def without_proxy(settings: ServerSettings) -> dict[str, str]:
-    """Has clients reach the server without a proxy: one elsewhere would see the login, and cannot reach this machine's loopback."""
+    """Makes clients reach the server without a proxy: a proxy would see the login and cannot reach this machine's loopback."""
     given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     names = [name for name in given.split(",") if name.strip()]
     host = urlsplit(settings.url).hostname or ""
@@ -107,12 +109,12 @@ def worker_environment(home: Home, settings: ServerSettings) -> dict[str, str]:
 
 
 def with_driver(database: str) -> str:
-    """A PostgreSQL URL with the driver that Prefect needs in its name, and a login that every parser reads alike."""
+    """A PostgreSQL URL with the driver that Prefect needs, and a login encoded so that every parser reads it the same way."""
     return encoded(database).replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
 def _inherited() -> dict[str, str]:
-    """This process's environment, without what names another server or a database, and with the working directory off the search path."""
+    """This process's environment without variables that name another server or a database, and with the working directory off the module search path."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN and name != "ALIGNFLOW_DATABASE"}
     if "PYTHONPATH" in kept:
         kept["PYTHONPATH"] = given_path(kept["PYTHONPATH"])
@@ -120,5 +122,5 @@ def _inherited() -> dict[str, str]:
 
 
 def trusted_certificate(settings: ServerSettings) -> Path | None:
-    """The certificate that a client on this machine must trust by name, because nobody else signed it."""
+    """The certificate that clients on this machine must be told to trust, because it is self-signed."""
     return settings.tls_certificate if is_self_signed(settings.tls_certificate) else None

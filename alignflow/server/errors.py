@@ -1,4 +1,4 @@
-"""The error of the server; it never crosses into a stage's process, so it need not be among those of `data`."""
+"""The server's error. It never reaches a stage's process, so it does not have to be in `data`."""
 
 from alignflow.data.errors import AlignflowError
 

@@ -1,7 +1,7 @@
 """How a worker starts a flow run: `python -m alignflow.server.flow_run`, with the run's id in the environment.
 
-A worker reads what its runs print through a pipe. When the worker dies, the next line that a run prints would kill it
-too. So the run gets a log of its own first, and a session of its own, and then becomes Prefect's engine.
+A worker reads the output of its runs through a pipe. If the worker dies, the next line that a run prints would kill it
+too. So the run first gets its own log and session, and then becomes Prefect's engine.
 """
 
 import importlib
@@ -15,12 +15,12 @@ from alignflow.data.errors import UserError
 from alignflow.server.working_directory import refuse_prefect_files
 
 LOGS = "ALIGNFLOW_RUN_LOGS"
-"""The directory of the logs of flow runs."""
+"""Directory of the flow runs' logs."""
 
 
 FLOWS = "alignflow.flows.deployed"
-"""The module of our flows, imported before Prefect asks for it: Prefect puts the working directory first in the module search
-path while it imports a flow's module, so that a `pandas.py` there would be run."""
+"""The module of our flows. We import it before Prefect does: Prefect puts the working directory first in the module search
+path while it imports a flow's module, so a `pandas.py` there would run."""
 
 
 def main() -> None:

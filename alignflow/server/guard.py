@@ -1,4 +1,4 @@
-"""What stands before Prefect's app: the checks of the Host and Origin headers, and headers that keep the browser from other hosts."""
+"""Checks the Host and Origin headers before Prefect's app, and adds headers that keep the browser from contacting other hosts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ POLICY = {
     "img-src": "'self' data: blob:",
     "font-src": "'self' data:",
     "style-src": "'self' 'unsafe-inline'",
-    "script-src": "'self' 'unsafe-eval'",  # the graph of a run is drawn by pixi.js, which compiles functions; no inline script, no other host
+    "script-src": "'self' 'unsafe-eval'",  # pixi.js draws the graph of a run and compiles functions; no inline script, no other host
     "worker-src": "'self' blob:",
     "object-src": "'none'",
     "base-uri": "'self'",
     "form-action": "'self'",
     "frame-ancestors": "'none'",
 }
-"""What Prefect's pages need, and nothing of another host: not its telemetry, not an image in a model's text."""
+"""Only what Prefect's pages need, and nothing from another host: no telemetry, no image in a model's text."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -34,26 +34,26 @@ HEADERS = {
 }
 
 DESCRIPTIONS = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc")
-"""What FastAPI adds to Prefect's apps, and answers without a login: descriptions of the API, with Prefect's version."""
+"""Routes that FastAPI adds to Prefect's apps and serves without a login: descriptions of the API, with Prefect's version."""
 
 
 def policy(host: str, scheme: str) -> str:
-    """The content security policy of a page that was asked for under `host`; its websockets go to the same host."""
+    """The content security policy of a page served under `host`; its websockets go to the same host."""
     socket = f"{'wss' if scheme == 'https' else 'ws'}://{host}"
     rules = {**POLICY, "connect-src": f"{POLICY['connect-src']} {socket}"}
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
 class Guard:
-    """Refuses a foreign Host (421), a foreign Origin (403) and descriptions of the API (404); adds the headers to every response of `app`.
+    """Refuses a wrong Host (421), a foreign Origin (403) and descriptions of the API (404); adds the headers to every response of `app`.
 
-    A browser names the page that makes a request in the Origin header. The check holds for websockets too, to which neither CORS nor
-    CSRF protection applies.
+    A browser sends the page that makes a request in the Origin header. The check covers websockets too, which neither CORS nor
+    CSRF protection covers.
 
     Args:
-        app: What answers the requests that are let through.
-        is_answered: Whether the server answers to a Host header.
-        is_own_origin: Whether pages of an origin may call the server, given the origin and the Host header.
+        app: Answers the requests that pass.
+        is_answered: Whether the server accepts a Host header.
+        is_own_origin: Whether pages of an origin may call the server; takes the origin and the Host header.
     """
 
     def __init__(self, app: App, is_answered: Callable[[str], bool], is_own_origin: Callable[[str, str], bool]):
@@ -66,13 +66,13 @@ class Guard:
             return
         host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
         if not self.is_answered(host):
-            await _refuse(scope["type"], 421, b"this server does not answer to that name\n", send)
+            await _refuse(scope["type"], 421, b"this server does not accept that Host header\n", send)
             return
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         if not all(self.is_own_origin(origin, host) for origin in origins):
             await _refuse(scope["type"], 403, b"pages of other sites may not call this server\n", send)
             return
-        if scope["path"].rstrip("/\n") in DESCRIPTIONS:  # a route's pattern matches before a last newline too
+        if scope["path"].rstrip("/\n") in DESCRIPTIONS:  # a route's pattern also matches with a newline at the end
             await _refuse(scope["type"], 404, b"not here\n", send)
             return
         secured = {**HEADERS, "Content-Security-Policy": policy(host, scope["scheme"].replace("ws", "http"))}

@@ -1,6 +1,6 @@
-"""Prefect's SQLite database in a home: what ran, schedules, deployments. A damaged one is set aside, and Prefect makes a new one.
+"""Prefect's SQLite database in a home: runs, schedules, deployments. A damaged one is set aside, and Prefect makes a new one.
 
-No result depends on it: artifacts are found in the store alone.
+No result depends on it: artifacts are found in the store.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from alignflow.server.errors import ServerError
 
 NAME = "prefect.db"
 READ_LINES, SHOWN_LINES = 80, 15
-"""Lines at the end of a server's log in which its cause is looked for, and that a person is shown where none is found."""
+"""Lines at the end of a server's log that are searched for a cause. If none is found, they are shown."""
 PARTS = ("", "-wal", "-shm")
 LOCKED_S = 5.0
-"""How long another process may hold the database before it counts as locked; a server at work holds it for milliseconds."""
+"""Seconds that another process may hold the database before it counts as locked. A working server holds it for milliseconds."""
 LEAST_FREE = 32 << 20
-"""Bytes of the disk that a server needs to start."""
+"""Free bytes on the disk that a server needs to start."""
 CHECKED_WHOLE = 256 << 20
-"""Bytes up to which a database is read whole to check it, which takes under a second; of a larger one the structure is read."""
+"""Up to this many bytes the whole database is checked, which takes under a second. Of a larger one only the structure is checked."""
 
 DAMAGED = re.compile(
     r"malformed|not a database|file is encrypted|no such (table|column)|Can't locate revision|database corruption|Could not decode to UTF-8"
@@ -40,7 +40,7 @@ CAUSES = (
     ),
     (
         re.compile(r"File too large|Errno 27\b"),
-        "a limit on the size of files is reached",
+        "the limit on file size is reached",
         "raise it: `ulimit -f unlimited`",
     ),
     (re.compile(r"Too many open files|Errno 24\b"), "the limit on open files is too low", "raise it: `ulimit -n 1024`"),
@@ -57,25 +57,25 @@ CAUSES = (
     (re.compile(r"database is locked"), "another process has locked the database", "end that process"),
     (
         re.compile(r"readonly database|Permission denied|Errno 13\b|Read-only file system|Errno 30\b"),
-        "the database may not be written",
+        "no permission to write the database",
         "check who owns it",
     ),
     (
         re.compile(r"disk I/O error"),
         "the disk reports errors, or is full",
-        "look at the system's log; free some space (`alignflow gc`)",
+        "look at the system log; free some space (`alignflow gc`)",
     ),
     (re.compile(r"address already in use|Errno 98\b"), "another program listens on the port", "choose another port"),
 )
-"""What a server's log says, what that means, and what to do."""
+"""(pattern in a server's log, meaning, what to do) tuples."""
 
 
 class LockedError(ServerError):
-    """Another process holds Prefect's database for longer than a server would."""
+    """Another process holds Prefect's database longer than a server would."""
 
 
 def mend(directory: Path) -> str:
-    """Check the database in a Prefect home, inside `starting`; returns what was done about a damaged one, or an empty text.
+    """Check the database in a Prefect home; call it inside `starting`. Returns a line about a damaged database that was set aside, or "".
 
     Raises:
         LockedError: another process holds it.
@@ -99,19 +99,19 @@ def mend(directory: Path) -> str:
 
 
 def set_aside(database: Path, problem: str) -> str:
-    """Rename a damaged database, so that Prefect makes a new one; returns a line for the person."""
+    """Rename a damaged database, so that Prefect makes a new one. Returns a line to show the user."""
     suffix = f".damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
     for part in PARTS:
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{database}{part}", f"{database}{part}{suffix}")
     return (
-        f"Prefect's database was damaged ({problem}) and is set aside as {database}{suffix}; a new one is made. "
-        "Artifacts are not touched. The history of runs, and schedules that were added, were in it."
+        f"Prefect's database was damaged ({problem}). It is kept as {database}{suffix}, and a new one is made. "
+        "Artifacts are not affected. The history of runs and the schedules that you added were in it."
     )
 
 
 def cause(log: str) -> tuple[str, str] | None:
-    """What the log of a server that did not start means, and what to do about it; None where it is not known."""
+    """What the log of a server that did not start means and what to do about it, or None if unknown."""
     return next(((what, do) for pattern, what, do in CAUSES if pattern.search(log)), None)
 
 
@@ -121,7 +121,7 @@ def shows_damage(log: str) -> bool:
 
 
 def explained(what: str, log_path: Path, log: str) -> ServerError:
-    """The error for a server that did not start: its cause where the log names one, otherwise the end of the log."""
+    """The error for a server that did not start: the cause if the log names one, otherwise the end of the log."""
     shown = "\n".join(log.splitlines()[-SHOWN_LINES:])
     if shows_damage(log):
         return ServerError("the Prefect server cannot start: its database is damaged", where=str(log_path), do=shown)
@@ -135,7 +135,7 @@ def _cannot_start(what: str, where: Path, do: str) -> ServerError:
 
 
 def _problem(database: Path) -> str:
-    """What is damaged in a database, in SQLite's words; empty where it is whole. Raises sqlite3.Error where it cannot be checked."""
+    """What is damaged in a database, in SQLite's words; empty if it is intact. Raises sqlite3.Error if it cannot be checked."""
     if not os.access(database, os.R_OK | os.W_OK):
         raise PermissionError(13, "Permission denied", str(database))
     try:
@@ -164,9 +164,9 @@ def _problem(database: Path) -> str:
 
 @contextlib.contextmanager
 def starting(directory: Path) -> Iterator[None]:
-    """Let one server at a time start on the database in a Prefect home, and be the one that sets it aside.
+    """Hold a lock, so that only one server at a time starts on the database in a Prefect home or sets it aside.
 
-    Two that migrate a new database at once break each other, and one could take the other's half-made database for damaged.
+    Two servers that migrate a new database at once break it, and one could mistake the other's half-made database for a damaged one.
 
     Raises:
         ServerError: the directory cannot be written.
@@ -185,7 +185,7 @@ def starting(directory: Path) -> Iterator[None]:
 
 
 def _holders(database: Path) -> str:
-    """Which processes have the database open, as far as this user may see."""
+    """The processes that have the database open, as far as this user may see them."""
     found, start = [], str(database.resolve())
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):

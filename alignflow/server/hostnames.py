@@ -1,4 +1,4 @@
-"""Under which names the server answers: a page elsewhere can point a name of its own at this machine, but not choose it."""
+"""The host names that the server accepts. A page elsewhere can point its own name at this machine, but cannot make us accept it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @functools.lru_cache
 def hosts(settings: ServerSettings) -> frozenset[str]:
-    """The values of the Host header that are answered."""
+    """The accepted values of the Host header."""
     named = [*LOOPBACK, settings.host, *names_in(settings.tls_certificate)]
     if settings.wildcard:
         named.append(socket.gethostname())
@@ -26,21 +26,21 @@ def hosts(settings: ServerSettings) -> frozenset[str]:
 
 
 def origins(settings: ServerSettings) -> frozenset[str]:
-    """The origins whose pages may call the API: those of the server itself."""
+    """The origins whose pages may call the API: the server's own."""
     proxied = {f"{scheme}://{name.lower()}" for name in settings.allowed_hosts for scheme in DEFAULT_PORTS}
     return frozenset(f"{settings.scheme}://{host}" for host in hosts(settings)) | proxied
 
 
 def is_own_origin(origin: str, host: str, settings: ServerSettings) -> bool:
-    """Whether a page of this origin may call the server: its own pages only, under the name (the Host header) that they were asked for."""
+    """Whether a page of this origin may call the server: only its own pages, under the Host that they were loaded from."""
     return origin.lower() in origins(settings) or origin.lower() == f"{settings.scheme}://{host.lower()}"
 
 
 def is_answered(host: str, settings: ServerSettings) -> bool:
     """Whether a request with this Host header is for this server.
 
-    A server that listens everywhere also answers to bare addresses: a name can be pointed here from elsewhere, an
-    address cannot.
+    A server that listens on all addresses also accepts bare IP addresses: others can point a name here, but not an
+    address.
     """
     if host.lower() in hosts(settings):
         return True

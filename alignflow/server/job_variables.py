@@ -1,12 +1,12 @@
 """Refuses job variables that set the command, the environment or the directory of a flow run's process.
 
-Prefect lets whoever may start a run also choose, by job variables, the environment and the directory of its process. An
+In Prefect, whoever may start a run may also choose the environment and the directory of its process by job variables. An
 environment is code: PYTHONPATH, PYTHONSTARTUP or LD_PRELOAD name files that are executed. So requests that carry such
-variables are refused here, before Prefect sees them, whichever route they take: a deployment, a run, an automation that
-starts runs. The templates of the pools are checked as well, since a template could let the variables in again.
+variables are refused here before Prefect sees them, on every route: a deployment, a run, an automation that
+starts runs. The templates of the pools are checked too, because a template could let the variables in again.
 
-This is no protection against somebody who has the login. With it one may create a deployment that names its own entrypoint
-or `pull_steps`, and a worker runs that code. Whoever has the login is trusted like the user who started the workers.
+This does not protect against somebody who has the login. They may create a deployment that names its own entrypoint
+or `pull_steps`, and a worker runs that code. Anyone with the login is trusted like the user who started the workers.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ ALLOWED = ("name", "labels", "stream_output")
 VARIABLES = ("job_variables", "infra_overrides")
 TEMPLATES = ("base_job_template", "default_base_job_template")
 DATA = ("parameters", "parameter_openapi_schema")
-"""Fields whose contents belong to flows: names in them mean nothing to Prefect."""
+"""Fields whose contents go to flows: Prefect does not interpret names in them."""
 WITHOUT_VARIABLES = ("/api/logs", "/api/events", "/api/artifacts")
-"""Routes that are busy or large, and take no job variables."""
+"""Routes with many or large requests that take no job variables."""
 METHODS = ("POST", "PUT", "PATCH")
 LARGEST_BODY = 4 << 20
 POOLS = "/api/work_pools/"
 
 
 class JobVariables:
-    """Answers 403 to a request that sets a run's command, environment or directory; hands all others to `app`."""
+    """Answers 403 to requests that set a run's command, environment or directory; passes all others to `app`."""
 
     def __init__(self, app: App):
         self.app = app
@@ -61,11 +61,11 @@ class JobVariables:
 
 
 def reason(body: bytes | str, pool: str = "") -> str:
-    """Why a JSON document is refused; empty where it is not. What is no JSON is left to Prefect.
+    """Why a JSON document is refused, or "". Anything that is not JSON is left to Prefect.
 
     Args:
         body: The document.
-        pool: The work pool that the request is about, where its path names one.
+        pool: The work pool in the request's path, if any.
     """
     try:
         document = json.loads(body)
@@ -75,7 +75,7 @@ def reason(body: bytes | str, pool: str = "") -> str:
         if name in VARIABLES and (refused := sorted(refused_variables(value))):
             return (
                 f"the job variable {', '.join(map(repr, refused))} may not be set: a run must not bring its own command, environment or "
-                f"directory. Allowed: {', '.join(ALLOWED)}. Give settings of the run as its parameters."
+                f"directory. Allowed: {', '.join(ALLOWED)}. Pass settings of the run as its parameters."
             )
         if name in TEMPLATES and value:
             owner = pool or (document.get("name", "") if isinstance(document, dict) else "")
@@ -88,18 +88,18 @@ def reason(body: bytes | str, pool: str = "") -> str:
 
 
 def refused_variables(value: Any) -> set[str]:
-    """The names among job variables that may not be set; one without a value sets nothing. `env.NAME` counts as `env`."""
+    """Names of job variables that may not be set. A variable without a value sets nothing. `env.NAME` counts as `env`."""
     if not isinstance(value, dict):
         return set()
     return {name for name, given in value.items() if name not in ALLOWED and given not in (None, {}, "", [])}
 
 
 def template_problem(template: Any, ours: bool) -> str:
-    """Why a base job template is refused; empty where it is not.
+    """Why a base job template is refused, or "".
 
     Args:
         template: The template.
-        ours: Whether it is for a pool of `alignflow up`: then the command must be the one that this package starts runs by, and no
+        ours: Whether it is for a pool of `alignflow up`. Then the command must be ours, and no
             variable may reach the process.
     """
     if not isinstance(template, dict):
@@ -108,13 +108,13 @@ def template_problem(template: Any, ours: bool) -> str:
     configuration = configuration if isinstance(configuration, dict) else {}
     properties = variables.get("properties") if isinstance(variables, dict) else None
     defaults = {name: each.get("default") for name, each in (properties or {}).items() if isinstance(each, dict)}
-    what = "a work pool's template may not bring a command or an environment along"
+    what = "a work pool's template may not set a command or an environment"
     if ours:
         directory = configuration.get("working_dir")
         fixed = directory is None or (isinstance(directory, str) and "{{" not in directory)
         names = set(properties or {}) - set(ALLOWED)
         if configuration.get("command") != COMMAND or "env" in configuration or not fixed or names:
-            return f"{what}: the one of this pool is made by `alignflow up` and stays as it is. Limits and pauses can be changed."
+            return f"{what}. `alignflow up` makes the template of this pool, and it cannot be changed. You can change limits and pauses."
         return ""
     for name in ("command", "env"):
         if configuration.get(name) not in (None, "", {}, f"{{{{ {name} }}}}", COMMAND) or defaults.get(name) not in (
@@ -127,7 +127,7 @@ def template_problem(template: Any, ours: bool) -> str:
 
 
 def _fields(document: Any) -> Iterator[tuple[str, Any]]:
-    """Every field at every depth, but not what flows are given."""
+    """Every field at every depth, except the parameters of flows."""
     waiting = [document]
     while waiting:
         value = waiting.pop()
@@ -145,13 +145,13 @@ def _pool_of(path: str) -> str:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body of a request; None where it is too large."""
+    """The whole body of a request, or None if it is too large."""
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b"".join(parts)  # the client went away: the app hears of it when it asks for more
+            return b"".join(parts)  # the client disconnected: the app learns this when it asks for more
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > LARGEST_BODY:
@@ -161,7 +161,7 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 class _Again:
-    """Hands a body that was read to the app, then whatever else comes."""
+    """Replays a body that was read to the app, then passes on further messages."""
 
     def __init__(self, body: bytes, receive: Receive):
         self._body: bytes | None = body
@@ -175,7 +175,7 @@ class _Again:
 
 
 def _refusing(receive: Receive) -> Receive:
-    """Ends a websocket that offers a template which is refused: a worker's first message may create its pool."""
+    """Closes a websocket that sends a refused template: a worker's first message may create its pool."""
 
     async def checked() -> Any:
         message = await receive()

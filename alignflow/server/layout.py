@@ -1,4 +1,4 @@
-"""Where the server's things lie in a store: settings, login, logs, process files, Prefect's own home."""
+"""Paths of the server's files in a store: settings, login, logs, process files, Prefect's home."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_RUN_LOGS = 1000
 
 @dataclass(frozen=True)
 class Home:
-    """The directory of a store in which the server's things lie; private to its owner."""
+    """The directory of a store that holds the server's files; private to its owner."""
 
     store: Path
 
@@ -31,20 +31,20 @@ class Home:
 
     @property
     def prefect(self) -> Path:
-        """PREFECT_HOME: the SQLite database, leases. Runs without a server use it too, so that their history stays.
+        """PREFECT_HOME: the SQLite database and leases. Runs without a server use it too, so their history is kept.
 
-        In a store that machines share each host has one: two that write to one SQLite file over a mount break it.
+        In a shared store each host has its own: two hosts that write to one SQLite file over a mount corrupt it.
         """
         return self.root / f"home-{this_host().file_name}" if sharing_of(self.store) else self.alone
 
     @property
     def alone(self) -> Path:
-        """PREFECT_HOME in a store of one machine."""
+        """PREFECT_HOME in a store that is not shared."""
         return self.root / "home"
 
     @property
     def logs(self) -> Path:
-        """Where server and workers write their logs."""
+        """Directory of the logs of the server and workers."""
         return self.root / "logs"
 
     @property
@@ -59,7 +59,7 @@ class Home:
 
     @property
     def settings_file(self) -> Path:
-        """The settings of the last `up`; mode 0600, for a database's password may be in it."""
+        """The settings of the last `up`; mode 0600, because it may hold the database's password."""
         return self.root / "server.json"
 
     @property
@@ -68,7 +68,7 @@ class Home:
         return self.root / "login"
 
     def make(self) -> None:
-        """Make the directories that are missing, take everybody else's rights from all of them, and drop the oldest logs."""
+        """Make missing directories, make all of them private to the owner, and delete the oldest logs."""
         for directory in (self.root, self.prefect, self.logs, self.run_logs, self.processes):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)
@@ -76,22 +76,22 @@ class Home:
             log.unlink()
 
     def login(self) -> str:
-        """The login, as `user:password`; made at random the first time."""
+        """The login, as `user:password`; a random one is made the first time."""
         if not self.login_file.exists():
             write_private(self.login_file, f"{USER}:{secrets.token_urlsafe(18)}\n")
         self.login_file.chmod(0o600)
         return self.login_file.read_text().strip()
 
     def settings(self) -> ServerSettings:
-        """The settings of the last `up`, or the defaults; raises UserError for a file that cannot be read."""
+        """The settings of the last `up`, or the defaults; raises UserError if the file cannot be read."""
         if not self.settings_file.exists():
             return ServerSettings()
         try:
             return ServerSettings.model_validate_json(self.settings_file.read_text())
         except ValidationError as error:
-            what = f"the remembered settings cannot be read ({error.errors()[0]['msg']})"
+            what = f"cannot read the remembered settings ({error.errors()[0]['msg']})"
             raise UserError(
-                what, where=str(self.settings_file), do="remove the file, and give the options again"
+                what, where=str(self.settings_file), do="remove the file and pass the options again"
             ) from None
 
     def remember(self, settings: ServerSettings) -> None:
@@ -100,7 +100,7 @@ class Home:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that never exists with rights for others, by a rename."""
+    """Write a private file by rename, so that others can never read it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

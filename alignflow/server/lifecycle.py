@@ -1,4 +1,4 @@
-"""Starts, mends and stops the server and the workers of a store."""
+"""Starts, repairs and stops the server and the workers of a store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SERVER = "server"
 STARTING_S = 120
 WORKER_STARTING_S = 60
 ANSWERING_S = 15
-"""How long a server that runs may stay silent before it is started anew."""
+"""Seconds that a running server may stay silent before it is restarted."""
 WORKER_STOPPING_S = 15
 RUNS_STOPPING_S = 20
 SERVER_STOPPING_S = 20
@@ -41,17 +41,17 @@ Say = Callable[[str], None]
 
 
 def up(home: Home, given: dict[str, Any], directory: Path, say: Say) -> list[str]:
-    """Start what does not run yet; returns the names of what was started, none where all is up.
+    """Start what does not run yet. Returns the names of what was started; empty if everything was up.
 
     Args:
-        home: Of the store.
-        given: Settings by name; None keeps what was remembered.
-        directory: Where flow runs work.
-        say: Hears what is going on.
+        home: Home of the store.
+        given: Settings by name; None keeps the remembered value.
+        directory: Working directory of flow runs.
+        say: Called with progress messages.
 
     Raises:
-        UserError: settings that are refused, a port that is taken, a database that does not answer, a folder that would steer Prefect.
-        ServerError: a process does not come up. Whatever this call started is stopped again.
+        UserError: settings are refused, the port is taken, the database does not answer, or the folder has settings of Prefect.
+        ServerError: a process does not come up. Everything that this call started is stopped again.
     """
     refuse_prefect_files(directory)
     home.make()
@@ -83,9 +83,9 @@ def up(home: Home, given: dict[str, Any], directory: Path, say: Say) -> list[str
 
 
 def down(home: Home, say: Say) -> list[str]:
-    """Stop the flow runs of the workers, the workers, then the server; returns what was stopped, none where nothing was up.
+    """Stop the workers' flow runs, the workers, then the server. Returns what was stopped; empty if nothing was up.
 
-    What does not go by itself is killed. What a run's stages have finished is in the store; the run itself is Crashed.
+    A process that does not end in time is killed. Finished stages of a run stay in the store; the run itself is Crashed.
     """
     home.make()
     with _alone(home):
@@ -95,7 +95,7 @@ def down(home: Home, say: Say) -> list[str]:
         workers = [process for process in known.values() if process.alive]
         stopped = []
         runs = processes.flow_runs(home)
-        if runs:  # before their workers, which would kill them without a word
+        if runs:  # before their workers, which would kill them without a message
             say(f"ending {len(runs)} flow runs")
             processes.end_marked(home, RUNS_STOPPING_S, spare | {worker.pid for worker in workers})
         for worker in workers:
@@ -114,7 +114,7 @@ def down(home: Home, say: Say) -> list[str]:
 
 
 def _mark_crashed(home: Home, runs: set[str]) -> None:
-    """Have the server know that these runs ended, as far as it listens; a worker that is gone cannot say so."""
+    """Tell the server that these runs ended, if it still answers; a worker that is gone cannot."""
     with contextlib.suppress(AlignflowError):
         api = Api(home, home.settings(), timeout_s=5)
         for run in runs if api.answers() else ():
@@ -125,7 +125,7 @@ def _mark_crashed(home: Home, runs: set[str]) -> None:
 
 
 def watch(home: Home) -> str:
-    """Return the name of the first process of the set that ends."""
+    """Wait until a process of the set ends, and return its name."""
     while True:
         for name, process in processes.known(home).items():
             if not process.alive:
@@ -139,7 +139,7 @@ def _stopped(process: Process, seconds: float) -> str:
 
 @contextlib.contextmanager
 def _alone(home: Home) -> Iterator[None]:
-    """Two commands at a time would start two servers."""
+    """Hold a lock: two commands at once would start two servers."""
     descriptor = os.open(home.root / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -169,11 +169,11 @@ def _runs(home: Home, name: str) -> bool:
 
 
 def _server(home: Home, settings: ServerSettings, started: list[Process], say: Say) -> bool:
-    """Have a server that answers; whether it had to be started."""
+    """Make sure that a server answers. Returns whether it had to be started."""
     if _runs(home, SERVER):
         if _answers_within(home, settings, ANSWERING_S):
             return False
-        say("the server runs but does not answer: starting it anew")
+        say("the server runs but does not answer: restarting it")
         processes.stop(processes.known(home)[SERVER], SERVER_STOPPING_S)
     check_port(settings)
     raise_limits()
@@ -189,24 +189,24 @@ def _start_on_its_database(home: Home, settings: ServerSettings, started: list[P
     home.remember(settings)
     say("starting the server")
     if not _started(home, settings, started):
-        say(history.set_aside(home.prefect / history.NAME, "found by the server as it started"))
+        say(history.set_aside(home.prefect / history.NAME, "the server noticed it while starting"))
         if not _started(home, settings, started):
             raise ServerError(
-                "the server finds its new database damaged too",
+                "the new database is damaged too",
                 where=str(home.prefect),
                 do=processes.end_of_log(home, SERVER),
             )
 
 
 def _started(home: Home, settings: ServerSettings, started: list[Process]) -> bool:
-    """Start the server and wait until it answers; False where it ends because its SQLite database is damaged.
+    """Start the server and wait until it answers. Returns False if it ended because its SQLite database is damaged.
 
     Raises:
-        ServerError: it does not start; the message names the cause, as far as its log says it.
+        ServerError: it does not start; the message names the cause if the log shows one.
     """
     command = python(str(START), "alignflow.server.app", str(home.store))
     before = processes.log_size(home, SERVER)
-    # Not in the folder of `up`: while Prefect migrates its database, alembic puts the working directory first in the module search path.
+    # Not in the directory of `up`: while Prefect migrates its database, alembic puts the working directory first in the module search path.
     server = processes.start(home, SERVER, command, server_environment(home, settings), home.root)
     started.append(server)
     if _answers_within(home, settings, STARTING_S, server):

@@ -1,4 +1,4 @@
-"""The limits of this process that a server would run into as it starts: raised where the user may, otherwise named."""
+"""Limits of this process that would stop a server from starting: raises them if allowed, otherwise names them in an error."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import resource
 from alignflow.server.errors import ServerError
 
 OPEN_FILES = 128
-"""A temporary server has about 25 files open with one client, each further connection takes one."""
+"""A temporary server has about 25 open files with one client; each further connection takes one more."""
 WANTED_FILES = 4096
 LARGEST_FILE = 32 << 20
-"""Bytes that the database must be able to grow to."""
+"""Bytes that the database must be allowed to reach."""
 
 
 def raise_limits() -> None:
-    """Raise the limits on open files and on the size of files, which the server inherits, as far as this user may.
+    """Raise the limits on open files and on file size as far as this user may; the server inherits them.
 
     Raises:
-        ServerError: one stays too low for a server.
+        ServerError: a limit stays too low for a server.
     """
     _raise(
         resource.RLIMIT_NOFILE,
@@ -31,7 +31,7 @@ def raise_limits() -> None:
         resource.RLIMIT_FSIZE,
         unlimited,
         LARGEST_FILE,
-        "the limit on the size of files is {now} bytes",
+        "the limit on file size is {now} bytes",
         "raise it: `ulimit -f unlimited`",
     )
 
@@ -42,7 +42,7 @@ def _raise(limit: int, wanted: int, least: int, what: str, do: str) -> None:
         soft = wanted if not _below(hard, wanted) else hard
         resource.setrlimit(limit, (soft, hard))
     if _below(soft, least):
-        raise ServerError(f"the Prefect server cannot start: {what.format(now=soft)}, and it needs {least}", do=do)
+        raise ServerError(f"the Prefect server cannot start: {what.format(now=soft)}, but it needs {least}", do=do)
 
 
 def _below(value: int, other: int) -> bool:

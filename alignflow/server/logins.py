@@ -1,8 +1,8 @@
-"""Slows down whoever tries logins: the more wrong ones came from an address, the longer each further try waits.
+"""Slows down people who guess logins: the more wrong logins an address has sent, the longer each further attempt waits.
 
-A try that has to wait is not checked before its time, whether it is right or wrong, so a guess tells nothing sooner. A
-connection on which the right login was given once never waits again, and on the loopback each user of the machine has an
-account of their own: what another user tries does not delay yours.
+A delayed attempt is checked only after its wait, so neither a right nor a wrong guess gets an early answer. A
+connection that has sent the right login once never waits again. On the loopback each user of the machine has a
+separate account, so another user's attempts do not delay yours.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from typing import Any
 from alignflow.server.guard import App, Receive, Scope, Send
 
 FREE = 3
-"""Wrong logins of one address that cost nothing: a person mistypes."""
+"""Wrong logins of one address that cause no wait: people mistype."""
 FREE_OVERALL = 30
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 4.0
 LONGEST_WAIT_OVERALL_S = 1.0
 FORGOTTEN_AFTER_S = 300.0
-"""After so long without a wrong login an address begins anew."""
+"""Seconds without a wrong login after which an address starts from zero again."""
 MOST_WAITING = 32
-"""Tries of one address that may wait at a time; further ones are answered 429 at once, unchecked."""
+"""Attempts of one address that may wait at a time; further ones get 429 at once, unchecked."""
 MOST_KEPT = 4096
-"""Addresses, and connections with a right login, that are remembered; the one that was used longest ago is forgotten first."""
+"""Addresses, and connections with a right login, that are remembered; the least recently used is forgotten first."""
 EACH_LOGGED = 10
 EVERYBODY = "everybody"
 
 
 @dataclass
 class Account:
-    """The wrong logins of one address: how many, when the last one came, and how many tries wait now."""
+    """The wrong logins of one address: how many, when the last one came, and how many attempts wait now."""
 
     wrong: int = 0
     last: float = 0.0
@@ -48,7 +48,7 @@ class Account:
 
 
 class Logins:
-    """Checks the login of every request and websocket that brings one, before `app` does; what brings none is left to `app`."""
+    """Checks the login of every request and websocket that sends one, before `app` does. Requests without one are left to `app`."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Logins:
             await self.app(self._as_prefect_reads_it(scope) if given else scope, receive, send)
 
     def _as_prefect_reads_it(self, scope: Scope) -> Scope:
-        """The request with the login that was checked, in the one spelling that Prefect accepts: it compares the scheme with `Basic` exactly."""
+        """The request with the checked login in the only spelling that Prefect accepts: it compares the scheme with `Basic` exactly."""
         header = b"Basic " + base64.b64encode(self._login)
         return {
             **scope,
@@ -89,7 +89,7 @@ class Logins:
         }
 
     async def verdict(self, scope: Scope, given: bytes) -> bool | None:
-        """Whether `given` is the login, after the wait that the address has to take; None where too many tries of it wait."""
+        """Whether `given` is the login, after the address's wait; None if too many of its attempts already wait."""
         connection = tuple(scope.get("client") or ())
         if connection in self._proven and hmac.compare_digest(given, self._login):
             self._proven.move_to_end(connection)
@@ -121,7 +121,7 @@ class Logins:
         return account
 
     def _wait(self, account: Account, free: int, longest_s: float) -> float:
-        """Seconds that the next try of an account waits; doubles with each wrong one, up to a limit."""
+        """Seconds that the next attempt of an account waits; doubles with each wrong login, up to a limit."""
         if account.wrong and self._clock() - account.last > FORGOTTEN_AFTER_S:
             account.wrong = 0
         beyond = account.wrong - free
@@ -132,12 +132,12 @@ class Logins:
             each.wrong, each.last = each.wrong + 1, self._clock()
         if (
             account.wrong <= EACH_LOGGED or account.wrong & (account.wrong - 1) == 0
-        ):  # then at powers of two: a log must not fill up
+        ):  # then at powers of two, so that the log does not fill up
             print(f"wrong login from {name}, number {account.wrong}", file=sys.stderr, flush=True)
 
 
 class _FirstMessage:
-    """What a websocket receives; a wrong login in its first message is taken out, whereupon Prefect closes it."""
+    """What a websocket receives. A wrong login is removed from its first message, and Prefect then closes it."""
 
     def __init__(self, logins: Logins, scope: Scope, receive: Receive):
         self._logins, self._scope, self._receive = logins, scope, receive
@@ -160,7 +160,7 @@ class _FirstMessage:
 
 
 def account_name(scope: Scope) -> str:
-    """By what tries are counted: the address, the network of an IPv6 address, and on the loopback the user at the other end."""
+    """The key by which attempts are counted: the address, the network of an IPv6 address, and on the loopback the user at the other end."""
     host, port = (*(scope.get("client") or ("unknown", 0)),)[:2]
     try:
         address = ipaddress.ip_address(host)
@@ -176,9 +176,9 @@ def account_name(scope: Scope) -> str:
 
 
 def user_of(port: int, server_port: int | None) -> int | None:
-    """The user id of the process at the other end of a connection over the loopback; None where the system does not say.
+    """The user id of the process at the other end of a loopback connection, or None if the system does not say.
 
-    psutil would name the process, and that of another user to root alone; the kernel's table has the user himself.
+    psutil names the process, and only root may see other users' processes; the kernel's table has the user id.
     """
     for table in ("tcp", "tcp6"):
         try:
@@ -194,7 +194,7 @@ def user_of(port: int, server_port: int | None) -> int | None:
 
 
 def _of_header(given: list[bytes]) -> bytes:
-    """The login in the one Authorization header; empty, which is never right, for anything else."""
+    """The login in the Authorization header; empty, which is never right, if there is not exactly one valid header."""
     scheme, _, coded = given[0].partition(b" ")
     if len(given) != 1 or scheme.lower() != b"basic":  # the name of a scheme may be written in any case
         return b""

@@ -1,4 +1,4 @@
-"""What the server needs before a run can start: work pools whose command is fixed, and an automation that finds dead runs."""
+"""Work pools with a fixed command, and an automation that finds dead runs: the server needs both before a run can start."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ POOL = "alignflow"
 GPU_POOL = "alignflow-gpu"
 ZOMBIES = "alignflow: runs that are not heard from"
 COMMAND = "python3 -P -m alignflow.server.flow_run"
-"""What a pool starts a flow run by. It names no path: workers on other machines have their Python elsewhere, and put it first in their PATH."""
+"""The command with which a pool starts a flow run. It has no path: workers on other machines have Python elsewhere and put it first in their PATH."""
 CRASHED_AFTER_S = 3 * HEARTBEAT_S
-"""How long a run may be silent; with the time of one evaluation, a dead one is Crashed within 120 s."""
+"""Seconds without a heartbeat after which a run is Crashed. With one evaluation on top, a dead run is found within 120 s."""
 
 
 def pools(settings: ServerSettings) -> dict[str, str]:
-    """Role -> work pool: for flows that want a GPU, and for all others; one and the same unless asked for."""
+    """Role -> work pool: for flows that need a GPU, and for all others. Both are the same pool unless `--gpu-pool` is set."""
     return {"default": POOL, "gpu": GPU_POOL if settings.gpu_pool else POOL}
 
 
 def install(api: Api, settings: ServerSettings, directory: Path) -> None:
-    """Create or mend the pools and the automation; flow runs work in `directory`."""
+    """Create or repair the pools and the automation; `directory` is the working directory of flow runs."""
     template = job_template(api.get("/collections/views/aggregate-worker-metadata"), directory)
     for name in sorted(set(pools(settings).values())):
         install_pool(api, name, template)
@@ -32,11 +32,11 @@ def install(api: Api, settings: ServerSettings, directory: Path) -> None:
 
 
 def job_template(workers: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Prefect's template of process pools with its command and directory fixed, so that no job variable can set them or the environment.
+    """Prefect's template of process pools with a fixed command and directory, so that no job variable can set them or the environment.
 
-    A deployment can still name code: its entrypoint and its `pull_steps` are run by the worker. Whoever has the login may create one.
+    A deployment can still name code: the worker runs its entrypoint and `pull_steps`. Anyone with the login may create one.
 
-    The template has no field `env` at all. With one, even an empty one, Prefect adds the job variable `env` of a deployment or a run to it,
+    The template has no field `env` at all. If it had one, even an empty one, Prefect would add the `env` of a deployment or a run to it,
     whether or not the template has a variable of that name.
     """
     template = workers["prefect"]["process"]["default_base_job_configuration"]
@@ -50,7 +50,7 @@ def job_template(workers: dict[str, Any], directory: Path) -> dict[str, Any]:
 
 
 def install_pool(api: Api, name: str, template: dict[str, Any]) -> None:
-    """Create a process pool, or give an existing one the template; what a person set on it stays."""
+    """Create a process pool, or give an existing one the template; other settings of the pool stay."""
     found = api.get(f"/work_pools/{name}")
     if found is None:
         limit = {"concurrency_limit": 1} if name == GPU_POOL else {}
@@ -60,10 +60,10 @@ def install_pool(api: Api, name: str, template: dict[str, Any]) -> None:
 
 
 def install_automation(api: Api) -> None:
-    """Have the server mark a run Crashed whose heartbeats stop. Any other event of the run ends the wait."""
+    """Make the server mark a run Crashed when its heartbeats stop. Any other event of the run ends the wait."""
     wanted = {
         "name": ZOMBIES,
-        "description": "Marks a flow run Crashed that ended without a word: its heartbeats stopped, and no other state came.",
+        "description": "Marks a flow run Crashed that died silently: its heartbeats stopped, and no other state followed.",
         "enabled": True,
         "trigger": {
             "type": "event",
@@ -80,7 +80,7 @@ def install_automation(api: Api) -> None:
                 "type": "change-flow-run-state",
                 "state": "CRASHED",
                 "name": "Crashed",
-                "message": f"Nothing was heard from the run for {CRASHED_AFTER_S} s: its process is gone.",
+                "message": f"The run sent no heartbeat for {CRASHED_AFTER_S} s: its process is gone.",
             }
         ],
     }

@@ -1,8 +1,8 @@
-"""Every patch of Prefect, and every way around it, that we carry: what is wrong, where it is reported, and which test shows it.
+"""All our patches and workarounds for Prefect: the fault, where it is reported, and the test that shows it.
 
-`PATCHES` is the list. Each names a test in tests/server/test_prefect_patches.py that shows the fault on Prefect as it
-comes: it fails once Prefect has changed, and then the patch can go. The patches that change Prefect's own code are in this
-module, and applied by `patched`; the others are where `where` says.
+`PATCHES` is the list. Each names a test in tests/server/test_prefect_patches.py that shows the fault in unpatched
+Prefect. The test fails once Prefect has fixed it, and then the patch can go. Patches of Prefect's own code are in this
+module and applied by `patched`; the others are in the place that `where` names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prefect.server.events.schemas.automations import TriggeredAction
 from alignflow.server.pools import CRASHED_AFTER_S, ZOMBIES
 
 WAITING = ("PAUSED", "SCHEDULED")
-"""Types of states in which a run has no process: suspended, or to be started again."""
+"""State types in which a run has no process: suspended, or waiting to be restarted."""
 NOT_REPORTED = "no upstream report found"
 ISSUES = "https://github.com/PrefectHQ/prefect/issues/"
 PULLS = "https://github.com/PrefectHQ/prefect/pull/"
@@ -31,14 +31,14 @@ PULLS = "https://github.com/PrefectHQ/prefect/pull/"
 
 @dataclass(frozen=True)
 class Patch:
-    """One thing that we do because Prefect does not.
+    """One patch or workaround.
 
     Attributes:
-        where: The function or file that does it.
+        where: The function or file that contains it.
         fault: What Prefect does without it.
-        upstream: Links, or that none was found.
+        upstream: Links to reports, or that none was found.
         seen: Versions of Prefect in which the fault was seen.
-        test: The test that shows the fault on Prefect as it comes.
+        test: The test that shows the fault in unpatched Prefect.
     """
 
     where: str
@@ -53,28 +53,28 @@ BOTH = ("3.8.8", "3.9.1")
 PATCHES = (
     Patch(
         "server/prefect_patches.py: stay_offline",
-        "the lists of worker and block types are asked for on the internet before the package's own file is read",
+        "the lists of worker and block types are requested from the internet before the package's own file is read",
         (f"{ISSUES}10343", f"{PULLS}11503"),
         BOTH,
         "test_lists_are_asked_for_on_the_internet_first",
     ),
     Patch(
         "server/prefect_patches.py: spare_runs_that_wait",
-        "the automation against dead runs may mark a run Crashed that waits for a person and has no process",
+        "the automation for dead runs may mark a run Crashed that waits for a person and has no process",
         (f"{ISSUES}18653", f"{ISSUES}21932"),
         BOTH,
         "test_a_paused_run_can_be_marked_crashed",
     ),
     Patch(
         "server/prefect_patches.py: renew_windows",
-        "a window of heartbeats that ended while the server was away is closed at its start, before the run can be heard again",
+        "a heartbeat window that ended while the server was down is closed at its start, before the run can send a heartbeat",
         (NOT_REPORTED,),
         BOTH,
         "test_a_window_that_ended_during_an_outage_is_closed_at_once",
     ),
     Patch(
         "server/retries.py",
-        "on SQLite a transaction that reads and then writes fails at once where another one wrote in between (503)",
+        "on SQLite a transaction that reads and then writes fails at once if another one wrote in between (503)",
         (f"{ISSUES}10188", f"{ISSUES}18934", f"{PULLS}22967"),
         BOTH,
         "test_a_transaction_that_reads_first_cannot_write",
@@ -89,7 +89,7 @@ PATCHES = (
     ),
     Patch(
         "server/guard.py: host, server/hostnames.py",
-        "a request with any Host header is answered, so a page elsewhere can point a name of its own at the server",
+        "the server accepts any Host header, so a page elsewhere can point its own name at it",
         (NOT_REPORTED,),
         BOTH,
         "test_a_foreign_host_is_answered",
@@ -103,21 +103,21 @@ PATCHES = (
     ),
     Patch(
         "server/guard.py: DESCRIPTIONS",
-        "descriptions of the API are served without the login",
+        "descriptions of the API are served without a login",
         (NOT_REPORTED,),
         BOTH,
         "test_the_api_is_described_without_a_login",
     ),
     Patch(
         "server/logins.py",
-        "wrong logins may be tried without a limit, and one that is not ASCII ends in an error of the server",
+        "logins can be guessed without a limit, and a login that is not ASCII causes a server error",
         (NOT_REPORTED,),
         BOTH,
         "test_wrong_logins_are_not_slowed_down",
     ),
     Patch(
         "server/environment.py: PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
-        "leases are kept in memory: after a restart of the server slots stay taken, and limited runs are ended",
+        "leases are kept in memory: after a server restart slots stay taken, and limited runs are ended",
         (f"{PULLS}20090", f"{PULLS}20091"),
         BOTH,
         "test_leases_are_kept_in_memory",
@@ -138,7 +138,7 @@ PATCHES = (
     ),
     Patch(
         "server/flow_run.py, server/processes.py: marked",
-        "a run of a worker that was killed stays Running, and dies at the next line that it prints into the worker's pipe",
+        "a run whose worker was killed stays Running, and dies when it next prints to the worker's pipe",
         (f"{ISSUES}16746",),
         BOTH,
         "test_a_worker_reads_what_its_runs_print_through_a_pipe",
@@ -154,11 +154,11 @@ PATCHES = (
 
 
 def patched(app: Any, *, lasting: bool = True) -> Any:
-    """Prefect's app with our changes to Prefect in force; has to be called before it serves.
+    """Apply our patches and return Prefect's app; call it before the app serves.
 
     Args:
         app: Prefect's app.
-        lasting: Whether the server outlives runs, so that some may have been alive when it last went away.
+        lasting: Whether the server outlives runs, so that some may have been alive when it last stopped.
     """
     stay_offline()
     spare_runs_that_wait()
@@ -168,19 +168,19 @@ def patched(app: Any, *, lasting: bool = True) -> Any:
 
 
 def stay_offline() -> None:
-    """Have the lists of worker and block types read from the package: Prefect asks a host on the internet first."""
+    """Make Prefect read the lists of worker and block types from the package: it asks a host on the internet first."""
     for view in collections.KNOWN_VIEWS:
         collections.KNOWN_VIEWS[view] = (
-            ""  # no URL: its request fails before any connection, and it falls back to the file
+            ""  # not a URL: the request fails before any connection, and Prefect falls back to the file
         )
 
 
 def spare_runs_that_wait() -> None:
-    """Have the automation that finds dead runs leave those alone that no process works on.
+    """Make the automation that finds dead runs skip runs that have no process.
 
-    It goes by events. A heartbeat of the process that suspends its run may come after the run's last other event, and on a busy
-    database that event may be lost (both seen with Prefect 3.8.8): a run that waits for a person would be Crashed, and could
-    never be answered. Prefect 3.9 keeps events that come in the wrong order, but still does not look at the state of the run.
+    It works by events. The last heartbeat of a process that suspends its run may come after the run's last other event, and on a busy
+    database that event may be lost (both seen with Prefect 3.8.8). A run that waits for a person would then be Crashed and could
+    never be answered. Prefect 3.9 handles events in the wrong order, but still does not look at the state of the run.
     """
     act: Any = ChangeFlowRunState.act
 
@@ -190,10 +190,10 @@ def spare_runs_that_wait() -> None:
             async with await self.orchestration_client(triggered_action) as orchestration:
                 found = await orchestration.read_flow_run_raw(run)
             if found.status_code == 200 and found.json()["state_type"] in WAITING:
-                raise ActionFailed(f"flow run {run} waits, and has no process that could be heard from")
+                raise ActionFailed(f"flow run {run} waits and has no process that could send heartbeats")
         await act(self, triggered_action)
 
-    ChangeFlowRunState.act = act_unless_it_waits  # type: ignore[method-assign]  # that is what a patch is
+    ChangeFlowRunState.act = act_unless_it_waits  # type: ignore[method-assign]  # a patch replaces the method
 
 
 def _after_an_outage(lifespan: Callable[[Any], AbstractAsyncContextManager[Any]]) -> Callable[[Any], Any]:
@@ -207,11 +207,11 @@ def _after_an_outage(lifespan: Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 async def renew_windows() -> None:
-    """Give every run that was alive before the server went away a new window in which to be heard from.
+    """Give every run that was alive before the server stopped a new heartbeat window.
 
-    Without it, windows that ended meanwhile are closed while the server starts: a run that lives could be declared dead
-    before it is heard again, and one that died would stay Running for ever, since nothing acts on a trigger so early
-    (seen with Prefect 3.8.8). With it, the one is heard and the other found one window later.
+    Without it, windows that ended meanwhile are closed while the server starts. A live run could be declared dead
+    before it sends a heartbeat, and a dead one would stay Running for ever, because nothing acts on a trigger so early
+    (seen with Prefect 3.8.8). With it, both cases are decided one window later.
     """
     database = provide_database_interface()
     try:
@@ -230,4 +230,4 @@ async def renew_windows() -> None:
                 .execution_options(synchronize_session=False)
             )
     except sqlalchemy.exc.SQLAlchemyError as error:
-        print(f"windows of heartbeats could not be renewed: {error}", file=sys.stderr)
+        print(f"could not renew the heartbeat windows: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Starts and ends processes that outlive the command, and knows them again: by id, boot and start time."""
+"""Starts and ends processes that outlive the command, and identifies them later by id, boot and start time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from alignflow.server.layout import Home, write_private
 
 MOST_LOG_BYTES = 10_000_000
 RUN_ID = "PREFECT__FLOW_RUN_ID"
-"""Prefect's name for the variable that tells a flow run's process which one it is."""
+"""Prefect's environment variable that holds a flow run's id in its process."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that was started; `born` tells it from a later one that got the same id."""
+    """A process that was started; `born` distinguishes it from a later process with the same id."""
 
     name: str
     pid: int
@@ -35,18 +35,18 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether this same process still runs."""
         return birth(self.pid) == self.born
 
 
 def birth(pid: int) -> str | None:
-    """Boot and clock tick in which a process started; None for one that is gone, or only not yet waited for."""
+    """Boot id and clock tick at which a process started; None if it is gone or a zombie."""
     ticks = host.started(pid)
     return f"{host.this_host().boot}:{ticks}" if ticks else None
 
 
 def start(home: Home, name: str, command: list[str], environment: Mapping[str, str], directory: Path) -> Process:
-    """Start a process in a session of its own, its output in `logs/NAME.log`, and write down who it is."""
+    """Start a process in its own session with its output in `logs/NAME.log`, and record its identity."""
     descriptor = open_log(home, name)
     try:
         with _interruptible():
@@ -67,7 +67,7 @@ def start(home: Home, name: str, command: list[str], environment: Mapping[str, s
 
 
 def open_log(home: Home, name: str) -> int:
-    """Open `logs/NAME.log` to append to it, and return its descriptor; a large one is set aside first."""
+    """Open `logs/NAME.log` for appending and return its descriptor; a large log is rotated first."""
     log = home.logs / f"{name}.log"
     if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
         os.replace(log, log.with_suffix(".log.1"))
@@ -76,7 +76,7 @@ def open_log(home: Home, name: str) -> int:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """A shell starts background jobs with SIGINT ignored; a worker would inherit that, and could not be stopped."""
+    """Restore SIGINT: a shell starts background jobs with SIGINT ignored, and a worker that inherits this cannot be stopped."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         yield
         return
@@ -88,7 +88,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def known(home: Home) -> dict[str, Process]:
-    """The processes that were written down, by name, alive or not."""
+    """The recorded processes by name, alive or not."""
     found = {}
     for file in sorted(home.processes.glob("*.json")):
         with contextlib.suppress(OSError, ValueError, TypeError):
@@ -98,12 +98,12 @@ def known(home: Home) -> dict[str, Process]:
 
 
 def forget(home: Home, name: str) -> None:
-    """Remove what was written down about a process."""
+    """Remove the record of a process."""
     (home.processes / f"{name}.json").unlink(missing_ok=True)
 
 
 def stop(process: Process, seconds: float) -> bool:
-    """Ask a process to end, wait, and kill it if it does not; whether it went by itself."""
+    """Ask a process to end, wait, and kill it if it does not. Returns whether it ended by itself."""
     if not _signal(process, signal.SIGTERM) or wait_for_end([process], seconds):
         return True
     _signal(process, signal.SIGKILL)
@@ -120,7 +120,7 @@ def _signal(process: Process, number: int) -> bool:
 
 
 def wait_for_end(processes: list[Process], seconds: float) -> bool:
-    """Wait until all are gone; whether they are."""
+    """Wait until all processes are gone; returns whether they are."""
     end = time.monotonic() + seconds
     while any(process.alive for process in processes):
         if time.monotonic() > end:
@@ -130,12 +130,12 @@ def wait_for_end(processes: list[Process], seconds: float) -> bool:
 
 
 def marked(home: Home, spare: frozenset[int] = frozenset()) -> dict[int, Process]:
-    """Everything that runs for this home but `spare`, by id: what was started, and what that started, orphans too."""
+    """Every process of this home except `spare`, by id: those that were started and their descendants, orphans too."""
     return {pid: process for pid, (process, _) in _marked(home).items() if pid not in spare}
 
 
 def flow_runs(home: Home) -> set[str]:
-    """The ids of the flow runs that are processes of workers of this home, even where the worker died."""
+    """The ids of the flow runs that workers of this home started, even if the worker died."""
     return {run for _, run in _marked(home).values() if run}
 
 
@@ -156,12 +156,12 @@ def _marked(home: Home) -> dict[int, tuple[Process, str]]:
 
 
 def end_marked(home: Home, seconds: float, spare: frozenset[int]) -> None:
-    """End what runs for this home: first the processes on top, which take the others along.
+    """End all processes of this home: first the parents, which end their children.
 
     Args:
-        home: Whose.
-        seconds: How long they may take before they are killed.
-        spare: Ids to leave alone.
+        home: The home.
+        seconds: Time to end before they are killed.
+        spare: Process ids to leave alone.
     """
     left = marked(home, spare)
     for pid, process in left.items():
@@ -184,7 +184,7 @@ def _parent(pid: int) -> int:
 
 
 def end_of_log(home: Home, name: str, lines: int = 15, after: int = 0) -> str:
-    """The last lines that a process wrote; only those `after` a number of bytes, such as the log's size when the process was started."""
+    """The last lines of a process's log, only those after byte `after`, such as the log's size when the process started."""
     try:
         written = (home.logs / f"{name}.log").read_bytes()[after:]
     except OSError:
@@ -193,7 +193,7 @@ def end_of_log(home: Home, name: str, lines: int = 15, after: int = 0) -> str:
 
 
 def log_size(home: Home, name: str) -> int:
-    """How many bytes a process's log has; 0 before it has one, or where the next start sets it aside."""
+    """Size of a process's log in bytes; 0 if it has none, or if the next start rotates it."""
     try:
         size = (home.logs / f"{name}.log").stat().st_size
     except OSError:

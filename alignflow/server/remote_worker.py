@@ -1,4 +1,4 @@
-"""A worker on another machine that has the store mounted: the server's address and login are in the store."""
+"""A worker on another machine that has the store mounted. It reads the server's address and login from the store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alignflow.server.working_directory import refuse_prefect_files
 
 
 def become_worker(home: Home, pool: str, url: str) -> NoReturn:
-    """Turn this process into a worker of `pool`; `url` is where the server answers this machine, if elsewhere than it says itself.
+    """Turn this process into a worker of `pool`. `url` is the server's address as seen from this machine, if it differs from the stored one.
 
     Raises:
         UserError: the store has had no server yet, or the server has no such pool.
@@ -27,7 +27,7 @@ def become_worker(home: Home, pool: str, url: str) -> NoReturn:
         raise UserError(
             "this store has no server",
             where=str(home.store),
-            do="`alignflow up` on the server's machine, with the same store",
+            do="run `alignflow up` on the server's machine, with the same store",
         )
     refuse_prefect_files(Path.cwd())
     settings = home.settings()
@@ -41,11 +41,11 @@ def become_worker(home: Home, pool: str, url: str) -> NoReturn:
         )
     home.make()
     environment = {**worker_environment(home, settings), "PREFECT_API_URL": api.url}
-    environment.pop(MARK)  # `alignflow down` must not take it for a process of the server's machine
+    environment.pop(MARK)  # `alignflow down` must not mistake it for a process of the server's machine
     command = python(
         "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{socket.gethostname()}-{os.getpid()}"
     )
     signal.signal(
         signal.SIGINT, signal.SIG_DFL
-    )  # a shell in the background ignores it, and Prefect's worker would not end then
+    )  # a background job of a shell ignores it, and Prefect's worker would then not end
     os.execve(command[0], [*command, "--type", "process", "--install-policy", "never"], environment)

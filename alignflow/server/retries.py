@@ -1,8 +1,8 @@
-"""What stands before Prefect's app for its pages: a request that met a busy database is made again.
+"""Repeats a request to Prefect's app when the database was busy.
 
-On SQLite, Prefect 3.8 reads in a transaction and then writes in it. Where another one wrote in between, the second fails
-at once, however long it could have waited, and the answer is 503: nothing was done, ask again. Prefect's client does ask
-again; its pages show "Unknown error while creating flow run" (seen at two of three forms on a machine with other work).
+On SQLite, Prefect 3.8 reads in a transaction and then writes in it. If another transaction wrote in between, the write fails
+at once, whatever the timeout, and the answer is 503: nothing was done, try again. Prefect's client does try
+again, but its pages show "Unknown error while creating flow run" (seen at two of three forms on a busy machine).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from alignflow.server.guard import App, Receive, Scope, Send
 
 BUSY = 503
 WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
-"""How long to wait before each further try."""
+"""Seconds to wait before each further attempt."""
 LARGEST_BODY = 1 << 20
-"""Bytes of a request that is kept to be made again; a larger one is no form's, and its client has patience of its own."""
+"""Largest request in bytes that is kept for another attempt. A larger one does not come from a form, and its client retries by itself."""
 
 
 class Retries:
-    """Makes a request to `app` again while the answer is that its database is busy."""
+    """Repeats a request to `app` while the answer says that the database is busy."""
 
     def __init__(self, app: App, waits_s: tuple[float, ...] = WAITS_S):
         self.app, self._waits_s = app, waits_s
@@ -36,7 +36,7 @@ class Retries:
             failure = None
             try:
                 await self.app({**scope}, body.receive, answer.send)
-            except Exception as error:  # noqa: BLE001 (Starlette raises, for the log, what it has answered already)
+            except Exception as error:  # noqa: BLE001 (Starlette re-raises an error that it has answered, for the log)
                 failure = error
             if answer.busy and body.whole:
                 body.rewind()
@@ -50,7 +50,7 @@ class Retries:
 
 
 class _Body:
-    """The messages of a request, kept so that they can be received again."""
+    """The messages of a request, kept for another attempt."""
 
     def __init__(self, receive: Receive):
         self._receive = receive
@@ -59,15 +59,15 @@ class _Body:
 
     @property
     def whole(self) -> bool:
-        """Whether all that was received can be received again."""
+        """Whether everything received can be replayed."""
         return self._size <= LARGEST_BODY
 
     def rewind(self) -> None:
-        """Begin again with the first message."""
+        """Start again with the first message."""
         self._place = 0
 
     async def receive(self) -> Any:
-        """The next message: a kept one, then what comes."""
+        """The next message: kept ones first, then new ones."""
         if self._place < len(self._kept):
             self._place += 1
             return self._kept[self._place - 1]
@@ -84,7 +84,7 @@ class _Body:
 
 
 class _Answer:
-    """What an app answers: handed on at once, unless it says that the database is busy."""
+    """An app's answer: passed on at once, unless it says that the database is busy."""
 
     def __init__(self, send: Send):
         self._send = send
@@ -92,7 +92,7 @@ class _Answer:
         self.busy = False
 
     async def send(self, message: Any) -> None:
-        """Take one message of the app."""
+        """Take one message from the app."""
         if message["type"] == "http.response.start":
             self.busy = message["status"] == BUSY
         if self.busy:
@@ -101,6 +101,6 @@ class _Answer:
             await self._send(message)
 
     async def hand_on(self) -> None:
-        """Send what was held back."""
+        """Send the messages that were held back."""
         for message in self._held:
             await self._send(message)

@@ -1,4 +1,4 @@
-"""Flow runs through the server's REST API, for the commands: which wait for a person, answers, new runs, their logs. No Prefect is imported."""
+"""Flow runs through the server's REST API, for the commands: runs that wait for a person, answers, new runs, logs. Does not import Prefect."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from alignflow.server.api import Api
 from alignflow.server.errors import ServerError
 
 PAGE = 200
-"""Most records that the server gives in one answer."""
+"""Most records that the server returns in one response."""
 LATE_S = 10
-"""How much later than a newer line an older one may reach the server."""
+"""Seconds by which an older line may reach the server after a newer one."""
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 PAUSED = "PAUSED"
 MOST_CHARACTERS = {"who": 100, "comment": 1000}
-"""What the form of an answer takes; see `flows/approval.py`."""
+"""Most characters in each field of an answer's form; see `flows/approval.py`."""
 
 
 class FlowRun(BaseModel):
     """A flow run as the server knows it.
 
     Attributes:
-        id: Its id.
-        name: Its name.
+        id: Prefect's id.
+        name: The run's name.
         state: Type of its state: SCHEDULED, PENDING, RUNNING, PAUSED, or one of ENDED.
-        message: What the state says.
-        since: When it came into this state: ISO time.
-        url: Its page.
-        asks: Whether it waits for the answer to a form; a run that somebody paused by hand has none.
+        message: The state's message.
+        since: When it entered this state, ISO time.
+        url: Address of its page.
+        asks: Whether it waits for the answer to a form; a run that somebody paused by hand does not.
     """
 
     id: str
@@ -45,16 +45,16 @@ class FlowRun(BaseModel):
 
 
 def suspended(api: Api) -> list[FlowRun]:
-    """The flow runs that are suspended or paused, those that wait the longest first."""
+    """The suspended or paused flow runs, the longest wait first."""
     wanted = {"flow_runs": {"state": {"type": {"any_": [PAUSED]}}}, "sort": "START_TIME_ASC"}
     return [_run(api, record) for record in _all(api, "/flow_runs/filter", wanted)]
 
 
 def answer(api: Api, text: str, approve: bool, who: str, comment: str) -> FlowRun:
-    """Answer the question of the suspended run that has this name, or an id that starts so; returns the run.
+    """Answer the question of the suspended run with this name or id prefix; returns the run.
 
     Raises:
-        UserError: no suspended run is called so, or several are; it was paused by hand; an answer is too long.
+        UserError: no suspended run matches, or several do; it was paused by hand; an answer is too long.
         ServerError: the server refuses the answer.
     """
     for field, value in {"who": who, "comment": comment}.items():
@@ -66,7 +66,7 @@ def answer(api: Api, text: str, approve: bool, who: str, comment: str) -> FlowRu
     run = _one(suspended(api), text)
     if not run.asks:
         raise UserError(
-            "somebody paused this run by hand, so it asks nothing",
+            "somebody paused this run by hand, so it has no question to answer",
             where=run.name,
             do=f"resume it on its page: {run.url}",
         )
@@ -86,16 +86,16 @@ def _one(found: Sequence[FlowRun], text: str) -> FlowRun:
         return called[0]
     known = ", ".join(f"{run.id[:8]} ({run.name})" for run in called or found)
     if called:
-        raise UserError("several suspended runs are called so", where=text, do=f"give the start of an id: {known}")
+        raise UserError("several suspended runs have this name", where=text, do=f"pass the start of an id: {known}")
     raise UserError(
-        "no suspended run has this name, or an id that starts so",
+        "no suspended run has this name, or an id that starts with it",
         where=text,
-        do=f"these wait: {known}" if known else "no run of the server waits for a person",
+        do=f"these runs wait: {known}" if known else "no run of the server waits for a person",
     )
 
 
 def submit(api: Api, deployment: str, parameters: Mapping[str, Any], name: str, tags: Sequence[str]) -> FlowRun:
-    """Create a run of a deployment; an empty `name` lets the flow name it.
+    """Create a run of a deployment; with an empty `name` the flow names it.
 
     Raises:
         ServerError: the server has no such deployment, or refuses the parameters.
@@ -105,22 +105,22 @@ def submit(api: Api, deployment: str, parameters: Mapping[str, Any], name: str, 
         raise ServerError(
             f"the server has no deployment {deployment!r}",
             where=api.url,
-            do="`alignflow down`, then `alignflow up` registers the deployments of this version",
+            do="run `alignflow down`, then `alignflow up`: it registers the deployments of this version",
         )
     body = {"parameters": parameters, "tags": tags, "state": {"type": "SCHEDULED"}, **({"name": name} if name else {})}
     return _run(api, api.post(f"/deployments/{found['id']}/create_flow_run", body))
 
 
 def look(api: Api, run: str) -> FlowRun:
-    """A flow run as it is now; raises ServerError where somebody deleted it."""
+    """The current state of a flow run; raises ServerError if somebody deleted it."""
     record = api.get(f"/flow_runs/{run}")
     if record is None:
-        raise ServerError("the server has no such run any more", where=run)
+        raise ServerError("somebody deleted this run on the server", where=run)
     return _run(api, record)
 
 
 class RunLog:
-    """The log of a run, read bit by bit. Processes send their lines in batches, so that older ones may reach the server after newer ones."""
+    """The log of a run, read incrementally. Processes send lines in batches, so older lines may reach the server after newer ones."""
 
     def __init__(self, api: Api, run: str):
         self._api, self._run = api, run
@@ -128,7 +128,7 @@ class RunLog:
         self._newest: datetime | None = None
 
     def new_lines(self) -> list[str]:
-        """The lines that were not read yet."""
+        """The lines that have not been read yet."""
         logs: dict[str, Any] = {"flow_run_id": {"any_": [self._run]}}
         if self._newest:
             logs["timestamp"] = {"after_": (self._newest - timedelta(seconds=LATE_S)).isoformat()}

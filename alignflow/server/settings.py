@@ -1,4 +1,4 @@
-"""What `alignflow up` is told: address, TLS, database, pools; and what of it is refused."""
+"""Settings of `alignflow up` (address, TLS, database, pools) and the checks that refuse unsafe ones."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SQLITE = "sqlite"
 POSTGRESQL = re.compile(r"postgresql(\+asyncpg)?://")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 PLACE = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:\d+)?(,[A-Za-z0-9._-]+(:\d+)?)*(/[A-Za-z0-9._-]*)?")
-"""Hosts, ports and the name of a database in a URL; anything else could be a part of a password."""
+"""Hosts, ports and the database's name in a URL; anything else could be part of a password."""
 OPTIONS = re.compile(r"\?[A-Za-z_]+=")
 ADDRESS = ("host", "insecure", "tls_certificate", "tls_key")
-"""Settings that belong together: giving one resets the others."""
+"""Settings that belong together: setting one resets the others."""
 
 
 class ServerSettings(BaseModel):
-    """How the server of a store is reached, and where it keeps its database. Remembered in the home."""
+    """The address of a store's server and its database. Remembered in the home."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,15 +39,13 @@ class ServerSettings(BaseModel):
     tls_certificate: Path | None = Field(default=None, description="Certificate chain in PEM.")
     tls_key: Path | None = Field(default=None, description="Private key of the certificate in PEM.")
     allowed_hosts: tuple[str, ...] = Field(
-        default=(), description="Further names under which the server answers, such as a proxy's."
+        default=(), description="Further host names that the server accepts, such as a proxy's."
     )
-    gpu_pool: bool = Field(
-        default=False, description="A pool of its own for stages that want a GPU, one run at a time."
-    )
+    gpu_pool: bool = Field(default=False, description="A separate pool for stages that need a GPU, one run at a time.")
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine reaches the server."""
+        """Whether only this machine can reach the server."""
         address = _as_address(self.host)
         return address.is_loopback if address else self.host == "localhost"
 
@@ -64,21 +62,21 @@ class ServerSettings(BaseModel):
 
     @property
     def url(self) -> str:
-        """Where clients on this machine, and a person's browser, find it."""
+        """The server's URL for clients and browsers on this machine."""
         if not self.wildcard:
             return f"{self.scheme}://{in_url(self.host)}:{self.port}"
         return f"{self.scheme}://{socket.gethostname() if self.tls_certificate else '127.0.0.1'}:{self.port}"
 
     @property
     def shown_database(self) -> str:
-        """The database as it may be shown: kind, host and name; user, password and options are not."""
+        """The database in a form that is safe to show: kind, host and name, without user, password and options."""
         return shown(self.database)
 
 
 def shown(database: str) -> str:
-    """A database's URL without what may be secret; what does not read as a URL is not shown at all.
+    """A database's URL without possible secrets. Text that is not a URL is not shown at all.
 
-    A password may hold any character, also a raw `@`, `/` or `?`, so the host begins after the last `@`.
+    A password may hold any character, even a raw `@`, `/` or `?`, so the host starts after the last `@`.
     """
     if database == SQLITE:
         return database
@@ -86,14 +84,14 @@ def shown(database: str) -> str:
     if not separator or not SCHEME.fullmatch(scheme):
         return "***"
     user, at, place = rest.rpartition("@")
-    if "?" in user:  # a raw `?` in a password, or a raw `@` in an option: what follows may be a part of either
+    if "?" in user:  # a raw `?` in a password, or a raw `@` in an option: the rest may be part of either
         return f"{scheme}://***"
     place, mark, _ = place.partition("?")
     return f"{scheme}://{'***@' if at else ''}{place if PLACE.fullmatch(place) else '***'}{'?***' if mark else ''}"
 
 
 def without_secrets(text: str, database: str) -> str:
-    """A text, such as an error of the database's driver, in which neither the database's URL nor a part of its login is left."""
+    """A text, such as an error of the database's driver, with the database's URL and every part of its login removed."""
     user_info, _, place = _login_and_place(database.partition("://")[2])
     _, _, password = user_info.partition(":")
     secrets = [
@@ -117,7 +115,7 @@ def without_secrets(text: str, database: str) -> str:
 
 
 def _login_and_place(rest: str) -> tuple[str, str, str]:
-    """What follows `://`, split at the last `@` that is not in its options; a `?` begins options where a name and `=` follow it."""
+    """The part after `://`, split at the last `@` that is not in the options. A `?` starts options if a name and `=` follow it."""
     options = OPTIONS.search(rest)
     head = rest[: options.start()] if options else rest
     user_info, at, place = head.rpartition("@")
@@ -130,7 +128,7 @@ def _both(pair: str) -> tuple[str, str]:
 
 
 def encoded(database: str) -> str:
-    """A database's URL whose user and password every parser reads alike: what they may not hold raw is percent-encoded."""
+    """A database's URL with reserved characters in user and password percent-encoded, so that every parser reads them the same way."""
     scheme, separator, rest = database.partition("://")
     user_info, at, place = _login_and_place(rest)
     user, colon, password = user_info.partition(":")
@@ -145,18 +143,18 @@ def _as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
 
 
 def in_url(host: str) -> str:
-    """A host as it is written in a URL: an IPv6 address stands in brackets."""
+    """A host as written in a URL: an IPv6 address gets brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def changed(remembered: ServerSettings, given: dict[str, Any]) -> ServerSettings:
-    """The remembered settings with those that were given (None: not given) in their place.
+    """The remembered settings, updated with the given ones (None: not given).
 
-    Address, TLS and `insecure` go together: giving one of them forgets the others, so that an address which was
-    allowed without TLS once is not opened by accident later.
+    Address, TLS and `insecure` belong together: setting one resets the others, so that an address that was once
+    allowed without TLS is not opened by accident later.
 
     Raises:
-        UserError: a value out of bounds, or settings that `check` refuses.
+        UserError: a value is out of bounds, or `check` refuses the settings.
     """
     given = {name: value for name, value in given.items() if value is not None}
     kept = remembered.model_dump()
@@ -177,48 +175,50 @@ def check(settings: ServerSettings) -> None:
     """Refuse what is unsafe or cannot work.
 
     Raises:
-        UserError: an address that others reach without TLS or `insecure`; half a pair of TLS files, or a certificate for other names;
+        UserError: an address that others can reach without TLS or `insecure`; only one of the two TLS files; a certificate for other names;
             an unknown database.
     """
     certificate, key = settings.tls_certificate, settings.tls_key
     if bool(certificate) != bool(key):
         raise UserError(
-            "TLS needs both files", where="--tls-certificate, --tls-key", do="give the certificate and its private key"
+            "TLS needs both files", where="--tls-certificate, --tls-key", do="pass the certificate and its private key"
         )
     for option, path in (("--tls-certificate", certificate), ("--tls-key", key)):
         if path and not path.is_file():
-            raise UserError("no such file", where=f"{option} {path}", do="give a file in PEM")
+            raise UserError("no such file", where=f"{option} {path}", do="pass a PEM file")
     name = urlsplit(settings.url).hostname or ""
     if certificate and not is_for(certificate, name):
         raise UserError(
-            f"the certificate is not for {name}, by which commands on this machine reach the server",
+            f"the certificate is not valid for {name}, the name that commands on this machine use for the server",
             where=f"--tls-certificate {certificate}",
-            do="give one that names it too, as subjectAltName",
+            do="pass a certificate that has this name in subjectAltName",
         )
     if not settings.loopback and not certificate and not settings.insecure:
         raise UserError(
-            "others reach this address, and the login and all data would cross the network as they are",
+            "other machines can reach this address, and the login and all data would cross the network unencrypted",
             where=f"--host {settings.host}",
-            do="give --tls-certificate and --tls-key, or --insecure where the network itself is trusted",
+            do="pass --tls-certificate and --tls-key, or --insecure if you trust the network",
         )
     if settings.database != SQLITE and not POSTGRESQL.match(settings.database):
         raise UserError(
-            "no database of this kind",
+            "unknown kind of database",
             where=f"--database {settings.shown_database}",
-            do="give `sqlite`, or postgresql://user:password@host/name",
+            do="pass `sqlite`, or postgresql://user:password@host/name",
         )
 
 
 def check_port(settings: ServerSettings) -> None:
-    """Raise UserError, with a free port to take, where another program listens, or the address is not this machine's."""
+    """Raise UserError, with a free port to use, if another program listens on the port or the address is not this machine's."""
     problem = _bind_error(settings.host, settings.port)
     if problem is None:
         return
     where = f"{in_url(settings.host)}:{settings.port}"
     if isinstance(problem, socket.gaierror) or problem.errno == errno.EADDRNOTAVAIL:
-        raise UserError("this machine has no such address", where=where, do="give one of its own with --host")
+        raise UserError(
+            "this machine has no such address", where=where, do="pass one of this machine's addresses with --host"
+        )
     if isinstance(problem, PermissionError):
-        raise UserError("you may not listen on this port", where=where, do="take one from 1024 on with --port")
+        raise UserError("you may not listen on this port", where=where, do="pass a port from 1024 on with --port")
     free = next(
         (
             port

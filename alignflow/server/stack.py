@@ -1,4 +1,4 @@
-"""What stands before Prefect's app in every server that we start, in one order; `alignflow up` and the server of a single run share it."""
+"""The checks before Prefect's app, in order, in every server that we start: that of `alignflow up` and that of a single run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from alignflow.server.retries import Retries
 from alignflow.server.settings import ServerSettings
 
 SHUTDOWN_S = 5
-"""How long open connections may take to end; a worker's websocket never ends by itself."""
+"""Seconds that open connections get to close; a worker's websocket never closes by itself."""
 
 
 def guarded(app: App, settings: ServerSettings, login: str) -> App:
-    """`app` behind the checks of host, origin, login and job variables; a request that meets a busy database is made again.
+    """`app` behind the checks of host, origin, login and job variables; a request is repeated if the database is busy.
 
     Args:
-        app: Prefect's.
+        app: Prefect's app.
         settings: Where the server listens.
-        login: `user:password`, the one that Prefect was given as well.
+        login: `user:password`, the same one that Prefect has.
     """
     checked = Logins(JobVariables(Retries(app)), login)
     return Guard(
@@ -30,7 +30,7 @@ def guarded(app: App, settings: ServerSettings, login: str) -> App:
 
 
 def uvicorn_options(settings: ServerSettings) -> dict[str, Any]:
-    """How uvicorn serves it. Only behind a proxy are headers believed that say whose request it is: others could forge them."""
+    """Uvicorn's settings. Headers that name the client are trusted only behind a proxy: others could forge them."""
     return {
         "host": settings.host,
         "port": settings.port,

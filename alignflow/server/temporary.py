@@ -1,6 +1,6 @@
-"""The server of one run, where none is up: behind the guard, with a login of its own that nobody else knows, and gone with the run.
+"""The server of a single run, if no other is up: guarded, with a random login that nobody else knows, and it ends with the run.
 
-It keeps its records in the database of the store's home, so that a later `alignflow up` shows them.
+It uses the database in the store's home, so a later `alignflow up` shows its records.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ Say = Callable[[str], None]
 
 
 class TemporaryServer:
-    """A server that serves this process alone. It ends when this process ends, however that happens.
+    """A server for this process only. It ends when this process ends, however that happens.
 
     Args:
-        home: Of the store.
-        say: Hears what a person should know: a database that was set aside, or that is locked.
+        home: Home of the store.
+        say: Called with messages for the user: the database was set aside, or is locked.
 
     Raises:
         ServerError: the server cannot be started; the message names the cause.
@@ -67,7 +67,7 @@ class TemporaryServer:
 
     @property
     def client_environment(self) -> dict[str, str]:
-        """What makes this process a client of the server. It holds the login: no child may inherit it."""
+        """The environment that makes this process a client of the server. It holds the login, so no child may inherit it."""
         return {
             **QUIET,
             **without_proxy(self._settings),
@@ -77,10 +77,10 @@ class TemporaryServer:
         }
 
     def wait(self) -> None:
-        """Return when the server answers; a database that turns out to be damaged is set aside once.
+        """Wait until the server answers. A database that turns out to be damaged is set aside once.
 
         Raises:
-            ServerError: it does not start; the message names the cause, as far as its log says it.
+            ServerError: it does not start; the message names the cause if the log shows one.
         """
         with self._starting:
             self._wait()
@@ -90,7 +90,7 @@ class TemporaryServer:
             return
         ours = not self._database and not self._has_other_database()
         if self._process.poll() is not None and history.shows_damage(self._said()) and ours:
-            self._say(history.set_aside(self._directory / history.NAME, "found by the server as it started"))
+            self._say(history.set_aside(self._directory / history.NAME, "the server noticed it while starting"))
             self._end(0.0)
             self._start(self._settings.port)
             if self._answers():
@@ -107,7 +107,7 @@ class TemporaryServer:
         raise error
 
     def stop(self, seconds: float = STOPPING_S) -> None:
-        """End the server in order, or after some seconds in any case; its log goes with it."""
+        """Ask the server to end, kill it after some seconds, and delete its log."""
         atexit.unregister(self.stop)
         self._end(seconds)
         with contextlib.suppress(OSError):
@@ -116,7 +116,7 @@ class TemporaryServer:
     def _make_home(self) -> None:
         try:
             self._home.make()
-            for log in self._home.logs.glob("temporary-*.log"):  # of runs that were killed
+            for log in self._home.logs.glob("temporary-*.log"):  # left by killed runs
                 if log.stat().st_mtime < time.time() - LOG_KEPT_S:
                     log.unlink(missing_ok=True)
         except OSError as error:
@@ -127,7 +127,7 @@ class TemporaryServer:
 
     @staticmethod
     def _has_other_database() -> bool:
-        """Whether the user's environment names a database of the user's own for Prefect."""
+        """Whether the user's environment names another database for Prefect."""
         return any(name.startswith("PREFECT_") and THEIR_DATABASE.fullmatch(name) for name in os.environ)
 
     def _check_database(self) -> None:
@@ -168,7 +168,7 @@ class TemporaryServer:
             return subprocess.Popen(
                 python(str(START), "alignflow.server.tied", str(listening.fileno()), str(self._settings.port)),
                 env=environment,
-                cwd=self._home.root,  # not the person's: alembic puts the working directory first in the module search path
+                cwd=self._home.root,  # not the user's directory: alembic puts the working directory first in the module search path
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -1,7 +1,7 @@
-"""The process of a temporary server: it serves the run that started it, and ends with that run.
+"""The process of a temporary server, which ends with the run that started it.
 
-Used as `python -m alignflow.server.tied DESCRIPTOR PORT`. DESCRIPTOR is the listening socket, which the run has bound and hands
-down, so that nobody else can take the port. The standard input is a pipe that only the run holds open: its end is the end of the run.
+Used as `python -m alignflow.server.tied DESCRIPTOR PORT`. DESCRIPTOR is the listening socket, which the run has bound and passes
+on, so that nobody else can take the port. Standard input is a pipe that only the run holds open: it closes when the run ends.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import threading
 import time
 
 ENDING_S = 3.0
-"""Seconds from the end of the run in which the server ends in order; then it just ends."""
+"""Seconds after the end of the run that the server gets for a clean end; then it exits."""
 
 
 def main() -> None:
-    """Serve until the run ends. The watch begins before Prefect is imported, which takes seconds."""
+    """Serve until the run ends. The watch starts before the import of Prefect, which takes seconds."""
     threading.Thread(target=_watch, name="watch", daemon=True).start()
     from alignflow.server.app import serve
     from alignflow.server.settings import ServerSettings
@@ -30,7 +30,7 @@ def main() -> None:
 def _watch() -> None:
     while os.read(0, 4096):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)  # while Prefect is still being imported this ends the process at once
+    os.kill(os.getpid(), signal.SIGTERM)  # during the import of Prefect this ends the process at once
     time.sleep(ENDING_S)
     os._exit(0)
 

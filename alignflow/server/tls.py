@@ -1,4 +1,4 @@
-"""What a certificate says: the names that it is for, and whether it signed itself."""
+"""Reads a certificate: its names, and whether it is self-signed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 def is_self_signed(certificate: Path | None) -> bool:
-    """Whether clients must be told to trust it; False without one."""
+    """Whether the certificate is self-signed, so that clients must be told to trust it; False without one."""
     loaded = _load(certificate)
     return loaded is not None and loaded.issuer == loaded.subject
 
 
 def names_in(certificate: Path | None) -> list[str]:
-    """The host names and addresses that it is for, without wildcards; empty without one."""
+    """The certificate's host names and addresses, without wildcards; empty without a certificate."""
     names, addresses = _names(certificate)
     return [*(name for name in names if not name.startswith("*")), *map(str, addresses)]
 
 
 def is_for(certificate: Path, name: str) -> bool:
-    """Whether clients take it for a host name or address; a wildcard stands for one label. Raises UserError where it is none."""
+    """Whether a certificate is valid for a host name or address; a wildcard matches one label. Raises UserError if the file is not a certificate."""
     names, addresses = _names(certificate)
     try:
         return ipaddress.ip_address(name) in addresses
@@ -56,5 +56,5 @@ def _load(certificate: Path | None) -> Certificate | None:
         return x509.load_pem_x509_certificate(certificate.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(
-            f"not a certificate in PEM ({error})", where=str(certificate), do="give another with --tls-certificate"
+            f"not a certificate in PEM ({error})", where=str(certificate), do="pass another file with --tls-certificate"
         ) from None

@@ -1,8 +1,8 @@
-"""Refuses a working directory whose files would steer Prefect.
+"""Refuses a working directory whose files would change Prefect's settings.
 
-Prefect reads `prefect.toml`, `.env` and the table `[tool.prefect]` of `pyproject.toml` from wherever it is started. They may
-name another server, which would hear of every run, or a logging configuration, which may call any function. A folder that
-somebody else wrote must not be able to do that by being the place where a command is typed.
+Prefect reads `prefect.toml`, `.env` and the table `[tool.prefect]` of `pyproject.toml` from the working directory. They may
+name another server, which would see every run, or a logging configuration, which may call any function. A folder that
+somebody else wrote must not be able to do that just because you type a command in it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from alignflow.data.errors import UserError
 
 
 def refuse_prefect_files(directory: Path) -> None:
-    """Raise UserError where Prefect would take settings from a file of `directory`."""
+    """Raise UserError if Prefect would take settings from a file in `directory`."""
     for name, found in (("prefect.toml", _any), (".env", _dotenv), ("pyproject.toml", _pyproject)):
         path = directory / name
         if (path.is_file() or path.is_fifo()) and (what := found(path)):
             raise UserError(
-                f"Prefect would take {what} from this file, and code could be run by that",
+                f"Prefect would take {what} from this file, which could run code",
                 where=str(path),
-                do="start in another folder; settings that you want belong in the environment (export PREFECT_...=...)",
+                do="start in another folder; put settings that you need in the environment (export PREFECT_...=...)",
             )
 
 
@@ -32,16 +32,16 @@ def _any(path: Path) -> str:
 
 
 def _dotenv(path: Path) -> str:
-    """The first setting of Prefect that python-dotenv finds, by which Prefect reads the file: no other parser sees the same names."""
-    if path.is_fifo():  # Prefect reads a pipe too, and what comes out of it cannot be looked at first
+    """The first Prefect setting in the file. Read with python-dotenv, as Prefect does: another parser may see other names."""
+    if path.is_fifo():  # Prefect reads a pipe too, and its contents cannot be checked first
         return "settings that cannot be checked (it is a pipe)"
     try:
         names = dotenv_values(path, interpolate=False, encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
         raise UserError(
-            f"Prefect would take settings from this file, and what it says cannot be checked: {error}",
+            f"Prefect would take settings from this file, but it cannot be checked: {error}",
             where=str(path),
-            do="start in another folder, or save the file as UTF-8 text that you may read",
+            do="start in another folder, or save the file as readable UTF-8 text",
         ) from None
     return next((name for name in names if name.strip().upper().startswith("PREFECT_")), "")
 

@@ -80,7 +80,7 @@ def test_a_session_says_where_it_is_what_was_left_out_and_how_far_it_came(served
 
 def test_labels_are_exported_and_agreement_is_reported(served, tmp_path):
     directory, labels = tmp_path / "labels", tmp_path / "labels.jsonl"
-    assert alignflow(directory, "--export", labels).returncode == 2, "nothing is labelled yet"
+    assert alignflow(directory, "--export", labels).returncode == 2, "no pair is labelled yet"
     label(directory, "anna", 3)
     label(directory, "ben", 2, good=False)
     labels = labels.parent / "new" / labels.name

@@ -50,7 +50,7 @@ def test_a_message_is_no_command_and_two_slashes_are_one(commands):
 def test_reset_forgets_what_was_said_and_keeps_what_stands_before_it(commands):
     for speaker in commands._speakers:
         speaker.conversation.ask("hello")
-    assert "forgotten" in commands.do("/reset")
+    assert "new conversation" in commands.do("/reset")
     assert [speaker.conversation.messages for speaker in commands._speakers] == [
         [{"role": "system", "content": "be kind"}]
     ] * 2
@@ -59,7 +59,7 @@ def test_reset_forgets_what_was_said_and_keeps_what_stands_before_it(commands):
 def test_system_begins_a_new_conversation_for_every_model(commands):
     commands.do("/system be short")
     assert {speaker.conversation.system for speaker in commands._speakers} == {"be short"}
-    assert "nothing before it" in commands.do("/system")
+    assert "without a system message" in commands.do("/system")
 
 
 def test_save_writes_a_line_for_each_model_and_may_write_its_file_again(commands, tmp_path):

@@ -7,7 +7,9 @@ from cli_support import alignflow
 from compared_support import finished_step
 from run_support import record_run
 
-from alignflow.cli.compare import _value, plain
+from alignflow.cli.compare import _value, columns_table, lines_table, listed, plain
+from alignflow.cli.fitting import fits
+from alignflow.cli.terminal import Console
 
 
 @pytest.fixture
@@ -60,3 +62,35 @@ def test_texts_of_models_are_no_commands_to_the_terminal():
 @pytest.mark.parametrize(("value", "interval", "said"), [(None, None, "–"), (0.61234567, None, "0.6123")])
 def test_a_value_that_was_not_measured_is_no_zero(value, interval, said):
     assert _value(value, interval) == said
+
+
+MANY = [f"quickstart align rate={number}" for number in range(6)]
+
+
+def test_many_runs_in_a_narrow_terminal_are_a_list_in_which_no_value_is_cut(store, tmp_path):
+    long = "answer-in-one-sentence-" * 6
+    for number, name in enumerate(MANY):
+        more = {"components": {"config.system": f"{long}{number % 2}"}, "config": {}}
+        record_run(store, {"align": finished_step(store.root, "align", f"align-{number}", **more).manifest}, name)
+    done = alignflow("compare", *MANY, "--output", tmp_path / "page.html", COLUMNS="80")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    start = lines.index("settings that differ:")
+    assert lines[start + 1 : start + 4] == [
+        "align system",
+        f"  {long}0: {', '.join(MANY[::2])}",
+        f"  {long}1: {', '.join(MANY[1::2])}",
+    ]
+
+
+def test_few_settings_of_many_runs_are_a_table_with_a_line_for_each_run():
+    rows = [("align", "beta", ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6"])]
+    narrow = Console(width=80)
+    assert not fits(columns_table("settings", rows, MANY), narrow) and fits(lines_table("settings", rows, MANY), narrow)
+    with narrow.capture() as printed:
+        narrow.print(lines_table("settings", rows, MANY))
+    assert "quickstart align rate=5 │ 0.6" in printed.get()
+
+
+def test_runs_with_the_same_value_stand_behind_it_once():
+    assert list(listed("", [("", "torch", ["2", "3", "2"])], ["a", "b", "c"])) == ["torch", "  2: a, c", "  3: b"]

@@ -29,7 +29,7 @@ def test_the_oldest_questions_go_with_their_answers_and_the_system_turn_stays(ta
 
 
 def test_a_question_that_is_too_long_alone_is_refused(talk):
-    with pytest.raises(UserError, match="this is 4 tokens, and the context has room for 3"):
+    with pytest.raises(UserError, match="this is 4 tokens, but the context has room for only 3"):
         talk.make_room(words, 3)
     talk.take_back()
     assert talk.turns == []

@@ -9,9 +9,11 @@ from run_support import record_run
 from tests_support import as_artifact
 from typer.testing import CliRunner
 
+from alignflow.cli import stored
 from alignflow.cli.app import app
 from alignflow.data.artifacts import SCHEMA_VERSION
 from alignflow.data.errors import DamagedArtifactError, UserError
+from alignflow.tasks.store.dashboard import write_dashboard
 from alignflow.tasks.store.pins import using
 
 PROJECT = (
@@ -135,3 +137,26 @@ def test_a_damaged_store_json_gives_the_same_message_whatever_the_command(store,
             done.returncode == 1 and "store.json is damaged: it is not JSON" in done.stderr and whole in done.stderr
         ), done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_dashboard_of_the_store_no_longer_links_to_what_was_removed(store, runs):
+    report = store.directory("align-1") / "side" / "report.html"
+    report.parent.mkdir()
+    report.write_text("the report")
+    record_run(store, {"report": store.manifest("align-1")}, "reported")
+    assert 'href="artifacts/align-1/side/report.html"' in write_dashboard(store).read_text()
+    done = CliRunner().invoke(app, ["gc", "--keep-last", "0", "--yes"])
+    assert done.exit_code == 0 and "dashboard.html again" in done.output, done.output
+    assert "href" not in (store.root / "dashboard.html").read_text()
+
+
+def test_a_store_without_a_dashboard_gets_none_and_one_that_cannot_be_written_is_told(store, runs, monkeypatch):
+    def fails(store):
+        raise UserError("the page cannot be written", where="dashboard.html", do="look at the disk")
+
+    assert "again" not in CliRunner().invoke(app, ["gc", "--keep", "align-1", "--keep-last", "0", "--yes"]).output
+    assert not (store.root / "dashboard.html").exists()
+    monkeypatch.setattr(stored, "renew_dashboard", fails)
+    done = CliRunner().invoke(app, ["gc", "--keep-last", "0", "--yes"])
+    assert done.exit_code == 0 and "note: dashboard.html: the page cannot be written" in done.output
+    assert not list((store.root / "artifacts").iterdir())

@@ -66,7 +66,7 @@ def test_a_person_sees_format_columns_counts_and_rows(pairs):
 
 def test_supervised_tokens_have_a_mark_of_their_own_without_colour(pairs, model):
     shown = lines(inspect(pairs, "--model", model, "-n", 1))
-    assert "+ supervised tokens, | the others; ␣ blank, ⏎ line end" in shown
+    assert "+ supervised tokens, | other tokens; ␣ space, ⏎ line end" in shown
     first = next(index for index, line in enumerate(shown) if line.startswith("chosen:"))
     assert shown[first + 1].startswith("| <|user|> W h y ␣ 0") and shown[first + 1].endswith("<|end|> <|assistant|>")
     assert shown[first + 2] == "+ S o . <|end|>"
@@ -100,7 +100,7 @@ def test_the_middle_of_a_long_run_is_counted_and_its_ends_are_shown(tmp_path, mo
     (tmp_path / "long.jsonl").write_text(json.dumps({"prompt": "first" + "x" * 500 + "last", "completion": "b"}))
     shown = lines(inspect(tmp_path / "long.jsonl", "--model", model))
     total = int(next(line for line in shown if line.endswith("2 supervised")).split()[0])
-    (between,) = [line for line in shown if "tokens more" in line]
+    (between,) = [line for line in shown if "more tokens" in line]
     assert int(between.split()[2]) == total - 2 - 120
     text = "".join(line.lstrip("| ").replace(" ", "") for line in shown if line.startswith("|"))
     assert text.startswith("<|user|>first") and text.endswith("xlast<|end|><|assistant|>")
@@ -252,11 +252,11 @@ def test_what_is_no_data_or_no_model_is_refused(pairs, prepared, model, store, t
         inspect(pairs, "--model", "prepare-1")
     with pytest.raises(UserError, match="no artifact matches 'prepare-9'"):
         inspect("prepare-9")
-    with pytest.raises(ModelError, match="a file, and not the directory of a model"):
+    with pytest.raises(ModelError, match="this is a file, not the directory of a model"):
         inspect(pairs, "--model", pairs)
     with pytest.raises(UserError, match="no table 'unpaired'"):
         inspect("prepare-1", "--as", "unpaired")
-    with pytest.raises(UserError, match="tokens are counted by a model's tokenizer"):
+    with pytest.raises(UserError, match="counting tokens needs a model's tokenizer"):
         inspect(pairs, "--max-length", 5)
 
 

@@ -32,7 +32,7 @@ def test_the_best_use_of_rows_is_the_one_that_says_most(kinds, use):
     assert best_use(kinds, "file") == use
 
 
-@pytest.mark.parametrize(("kinds", "said"), [(["texts"], "plain text"), ([], "no row of it can be used")])
+@pytest.mark.parametrize(("kinds", "said"), [(["texts"], "plain text"), ([], "no row of this source can be used")])
 def test_rows_that_are_of_no_use_are_refused(kinds, said):
     with pytest.raises(UserError, match=said):
         best_use(kinds, "file")

@@ -16,6 +16,6 @@ def test_a_file_of_preferences_becomes_demonstrations(tmp_path):
     out = tmp_path / "demos.jsonl"
     found = CliRunner().invoke(app, ["judge-data", "--data", str(tmp_path / "gold.jsonl"), "--out", str(out)])
     assert found.exit_code == 0, found.output
-    assert "4 demonstrations of 2 pairs" in found.output.replace("\n", " ") and "tie" in found.output
+    assert "4 demonstrations from 2 pairs" in found.output.replace("\n", " ") and "tie" in found.output
     answers = [json.loads(line)["messages"][-1]["content"] for line in out.read_text().splitlines()]
     assert answers == ["A", "B", "B", "A"]

@@ -72,7 +72,7 @@ PICKED = [
     ("prompts", "rlaif", "prompts without answers"),
     ("chats prompts", "rlaif", "prompts without answers"),
     ("chats", "sft", "demonstrations"),
-    ("owner/chats", "sft", "a Hub id is not looked at"),
+    ("owner/chats", "sft", "the data is a Hub id, which is not read"),
 ]
 
 
@@ -85,7 +85,7 @@ def test_without_a_task_the_data_says_which_and_the_command_why(write, names, ta
 def test_what_was_found_in_each_file_is_told(write):
     out, _ = write("sft", "chats prompts")
     assert "chats.jsonl: trl, 12 rows as demonstrations; columns prompt, completion\n" in out
-    assert "prompts.jsonl: prompts without answers; left out, since sft reads demonstrations here\n" in out
+    assert "prompts.jsonl: prompts without answers; not used, because sft reads demonstrations here\n" in out
     assert "no --model: the recipe builds a small model" in out
 
 
@@ -104,11 +104,11 @@ def test_a_model_that_is_given_has_the_learning_rates_of_a_real_one(write):
 
 REFUSED = [
     ("dpo", "chats", "", "dpo needs pairs .*chats.jsonl holds demonstrations\n.*--task sft, .* or --task rlaif"),
-    ("sft", "prompts", "", "sft needs demonstrations .*take --task rlaif"),
+    ("sft", "prompts", "", "sft needs demonstrations .*use --task rlaif"),
     ("kto", "prompts", "", "kto needs answers with a good or bad label"),
     ("reward", "chats", "", "reward needs pairs"),
     ("dop", "pairs", "", "unknown task 'dop'\n.*did you mean 'dpo'"),
-    ("sft", "", "", "there is no data\n.*give --data FILE"),
+    ("sft", "", "", "there is no data\n.*pass --data FILE"),
     ("", "", "", "a recipe needs data"),
     ("sft", "nowhere.jsonl", "", "no such file or directory: nowhere.jsonl"),
     ("sft", "./nowhere", "", "no such file or directory: ./nowhere"),

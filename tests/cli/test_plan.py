@@ -41,7 +41,7 @@ def test_a_plan_for_a_gpu_that_is_not_here(alignflow):
     done = alignflow("plan", TINY, "--gpu-memory", "24", "--set", "engine.offload=optimizer")
     assert done.returncode == 0, done.stderr
     assert "one process (cuda)" in done.stdout and "assumed machine: GPUs 24.0 GiB; memory unknown" in done.stdout
-    assert "beside the GPU, reward needs" in " ".join(done.stdout.split())
+    assert "besides GPU memory, reward needs" in " ".join(done.stdout.split())
 
 
 def test_a_plan_without_estimates(alignflow):

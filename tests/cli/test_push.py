@@ -88,24 +88,24 @@ def test_a_dry_run_needs_no_token_and_sending_does(data, push):
     with stand_in(TOKEN) as hub:
         assert push(hub, data, "me/data", "--dry-run", token="").returncode == 0
         done = push(hub, data, "me/data", "--yes", token="")
-        assert done.returncode == 2 and "no token of the Hub" in done.stderr and hub.paths == []
+        assert done.returncode == 2 and "no Hub token" in done.stderr and hub.paths == []
 
 
 def test_a_token_that_the_hub_refuses_is_not_shown(data, push):
     with stand_in("hf_another") as hub:
         done = push(hub, data, "me/data", "--yes")
-        assert done.returncode == 1 and "the Hub refused it (401" in done.stderr and "HF_TOKEN" in done.stderr
+        assert done.returncode == 1 and "the Hub refused the upload (401" in done.stderr and "HF_TOKEN" in done.stderr
 
 
 def test_an_endpoint_that_is_not_there_is_told_in_a_sentence(data, push):
     with stand_in(TOKEN) as hub:
         pass  # its port is closed now
     done = push(hub, data, "me/data", "--yes")
-    assert done.returncode == 1 and "it could not be sent" in done.stderr and "HF_ENDPOINT" in done.stderr
+    assert done.returncode == 1 and "the upload failed" in done.stderr and "HF_ENDPOINT" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "../x", "a b"])
 def test_a_name_that_is_none_is_refused_at_once(name, data, push):
     with stand_in(TOKEN) as hub:
         done = push(hub, data, name, "--yes")
-        assert done.returncode == 2 and "is no name of a repository" in done.stderr and hub.paths == []
+        assert done.returncode == 2 and "is not a valid repository name" in done.stderr and hub.paths == []

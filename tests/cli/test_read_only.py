@@ -56,7 +56,7 @@ def test_everything_that_reads_works_and_writes_nothing(alignflow, made, store, 
     before = state(store.root)
     assert made["init"].key[:20] in alignflow("list")
     assert "tokenizer: init-" in alignflow("lineage", made["prepare"].key)
-    assert "2 artifacts are whole" in alignflow("verify")
+    assert "2 artifacts are intact" in alignflow("verify")
     assert "cached" in alignflow("plan", TINY)
     alignflow("compare", made["prepare"].key, made["prepare"].key, "--output", tmp_path / "page.html")
     assert "server" in alignflow("status", status=1)
@@ -73,7 +73,7 @@ def test_damage_is_told_and_nothing_is_set_aside(alignflow, made, store):
     file.write_bytes(content)
     told = alignflow("verify", status=1)
     init, prepare = made["init"].key, made["prepare"].key
-    assert "1 artifact is damaged, 1 was made from what is damaged" in told
+    assert "1 artifact is damaged, 1 artifact was made from damaged ones" in told
     assert "nothing was set aside, because the store is read-only" in told
     assert f"{init}: model.safetensors changed on disk" in told and f"{prepare}: derived from {init}" in told
     alignflow("plan", TINY)
@@ -124,4 +124,4 @@ def test_another_user_who_may_only_read_lists_and_verifies(store, repository):
     process.start()
     listed, verified, refused = told.get(timeout=60)
     process.join()
-    assert "init-" in listed and "10 artifacts are whole" in verified and "the store cannot be written" in refused
+    assert "init-" in listed and "10 artifacts are intact" in verified and "the store cannot be written" in refused

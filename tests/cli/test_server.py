@@ -20,9 +20,9 @@ from alignflow.server.layout import Home
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--host", "0.0.0.0"), "others reach this address"),
+        (("--host", "0.0.0.0"), "other machines can reach this address"),
         (("--tls-certificate", "nowhere.pem"), "TLS needs both files"),
-        (("--database", "mysql://me:s3cret@here/runs"), "no database of this kind"),
+        (("--database", "mysql://me:s3cret@here/runs"), "unknown kind of database"),
         (("--database", "postgresql://me:s3cret@127.0.0.1:1/runs"), "the database cannot be used"),
         (("--host", "192.0.2.7", "--insecure"), "no such address"),
     ],

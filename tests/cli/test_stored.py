@@ -22,7 +22,7 @@ def test_list_lineage_verify_and_gc(made, store):
     assert made["init"].key[:20] in listed.stdout and made["prepare"].key[:20] in listed.stdout
     tree = alignflow("lineage", made["prepare"].key[:14]).stdout
     assert "tokenizer: init-" in tree
-    assert "2 artifacts are whole" in alignflow("verify").stdout
+    assert "2 artifacts are intact" in alignflow("verify").stdout
 
     asked = alignflow("gc", "--keep-last", "0", text="n\n")
     assert asked.returncode == 1 and store.find(made["init"].key), "gc asks first"
@@ -36,7 +36,7 @@ def test_list_lineage_verify_and_gc(made, store):
     damaged = alignflow("verify")
     assert (
         damaged.returncode == 1
-        and "0 artifacts are whole" in damaged.stdout
+        and "0 artifacts are intact" in damaged.stdout
         and "1 artifact is damaged:" in damaged.stderr
     )
     assert f"{made['init'].key}: model.safetensors changed on disk; set aside" in damaged.stderr

@@ -75,3 +75,20 @@ def test_a_run_names_the_rows_that_nothing_takes(store, repository, monkeypatch)
     told = []
     walk(Recipe.model_validate(content), Selection(), store, Narrator(remarks=told.append))
     assert told == ["data.preferences: no step of the recipe takes its 12 rows; kto reads unpaired"]
+
+
+def test_the_report_is_told_which_steps_were_found_and_has_the_same_key_for_it(store, repository, monkeypatch):
+    calls = []
+
+    def step(call, store, force, found):
+        calls.append(call)
+        return StageResult(ref=(store.find(call.key) or publish(store, call)).ref(), ran=not found)
+
+    monkeypatch.setattr(pipeline, "means", lambda: Means(do=step, ask=lambda gate, record: None, begun=lambda: ""))
+    recipe = load_recipe(repository / "recipes" / "tiny.yaml")
+    walk(recipe, Selection(until="sft"), store, Narrator())
+    walk(recipe, Selection(), store, Narrator())
+    walk(recipe, Selection(), store, Narrator())
+    first, second = (call for call in calls if call.name == "report")
+    assert first.config["found"] == ["init", "prepare", "sft"] and "align" in second.config["found"]
+    assert first.key == second.key

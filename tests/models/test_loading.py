@@ -15,7 +15,7 @@ from alignflow.models.engines import deepspeed_engine
 from alignflow.models.engines.base import make_engine
 from alignflow.models.engines.partitioned import is_partitioned
 from alignflow.models.loading import tensor_files
-from alignflow.models.policy import load_policy
+from alignflow.models.policy import load_frozen, load_policy
 from alignflow.models.reward_model import build_reward_model
 
 ZERO3 = Runtime(engine="deepspeed", zero_stage=3)
@@ -82,7 +82,7 @@ def test_a_model_that_nobody_trains_is_loaded_whole(tiny_checkpoint):
 
 
 def test_a_frozen_model_runs_in_parts(tiny_checkpoint):
-    frozen, plain = load_policy(tiny_checkpoint, ZERO3, in_parts=True), load_policy(tiny_checkpoint, Runtime())
+    frozen, plain = load_frozen(tiny_checkpoint, ZERO3, in_parts=True), load_policy(tiny_checkpoint, Runtime())
     assert all(is_partitioned(parameter) and not parameter.requires_grad for parameter in frozen.model.parameters())
     for _ in range(2):
         with torch.no_grad():

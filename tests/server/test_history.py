@@ -82,7 +82,7 @@ def test_a_full_disk_is_named(database, tmp_path, monkeypatch):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_database_without_permission_is_named_and_kept(database, tmp_path):
     database.chmod(0o400)
-    with pytest.raises(ServerError, match="may not be written"):
+    with pytest.raises(ServerError, match="no permission to write"):
         history.mend(tmp_path)
     assert database.exists()
 
@@ -96,7 +96,7 @@ def test_a_database_without_permission_is_named_and_kept(database, tmp_path):
         ("RuntimeError: can't start new thread", "processes and threads"),
         (str(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))), "processes and threads"),
         ("sqlite3.OperationalError: database is locked", "locked"),
-        ("sqlite3.OperationalError: attempt to write a readonly database", "may not be written"),
+        ("sqlite3.OperationalError: attempt to write a readonly database", "no permission to write"),
         ("sqlite3.DatabaseError: database disk image is malformed", "damaged"),
     ],
 )

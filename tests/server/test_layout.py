@@ -47,7 +47,7 @@ def test_settings_come_back(home):
 
 def test_settings_that_cannot_be_read_are_told_with_their_file(home):
     home.settings_file.write_text('{"port": "many"}')
-    with pytest.raises(UserError, match="cannot be read") as raised:
+    with pytest.raises(UserError, match="cannot read the remembered settings") as raised:
         home.settings()
     assert str(home.settings_file) in str(raised.value)
 

@@ -37,7 +37,7 @@ def test_too_few_files_become_as_many_as_are_wanted_or_allowed(system):
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [(resource.RLIMIT_NOFILE, "open files is 16"), (resource.RLIMIT_FSIZE, "size of files is 16 bytes")],
+    [(resource.RLIMIT_NOFILE, "open files is 16"), (resource.RLIMIT_FSIZE, "file size is 16 bytes")],
 )
 def test_a_hard_limit_that_is_too_low_is_an_error(system, kind, said):
     system[kind] = (16, 16)

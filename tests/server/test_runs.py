@@ -58,9 +58,9 @@ def test_no_is_sent_as_no():
 @pytest.mark.parametrize(
     ("records", "text", "message"),
     [
-        ([paused("ab12", "one")], "two", "these wait: ab12 (one)"),
+        ([paused("ab12", "one")], "two", "these runs wait: ab12 (one)"),
         ([], "two", "no run of the server waits for a person"),
-        ([paused("ab1", "same"), paused("ab2", "same")], "same", "give the start of an id: ab1 (same), ab2 (same)"),
+        ([paused("ab1", "same"), paused("ab2", "same")], "same", "pass the start of an id: ab1 (same), ab2 (same)"),
         ([paused("ab1", asks=False)], "ab1", "resume it on its page: http://127.0.0.1:4200/v2/runs/flow-run/ab1"),
     ],
 )
@@ -94,12 +94,12 @@ def test_a_run_is_created_of_the_deployment_with_parameters_name_and_tags():
 
 
 def test_a_server_without_the_deployment_says_how_to_register_it():
-    with pytest.raises(ServerError, match="`alignflow up` registers"):
+    with pytest.raises(ServerError, match="it registers"):
         runs.submit(Server(deployments=()), "pipeline", {}, "", [])
 
 
 def test_a_run_that_was_deleted_is_told():
-    with pytest.raises(ServerError, match="no such run any more"):
+    with pytest.raises(ServerError, match="somebody deleted this run"):
         runs.look(Server(), "f-1")
 
 

@@ -17,7 +17,7 @@ def test_loopback_needs_nothing(host):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "gpu.example"])
 def test_another_address_needs_tls_or_a_word(host, tls):
-    with pytest.raises(UserError, match="others reach this address"):
+    with pytest.raises(UserError, match="other machines can reach this address"):
         changed(ServerSettings(), {"host": host})
     assert changed(ServerSettings(), {"host": host, "insecure": True}).scheme == "http"
     certificate, key = tls
@@ -27,7 +27,7 @@ def test_another_address_needs_tls_or_a_word(host, tls):
 def test_the_word_holds_for_the_address_that_it_was_given_with():
     opened = changed(ServerSettings(), {"host": "192.0.2.7", "insecure": True, "port": 4300})
     assert changed(opened, {"port": 4301}) == opened.model_copy(update={"port": 4301})
-    with pytest.raises(UserError, match="others reach"):
+    with pytest.raises(UserError, match="other machines can reach"):
         changed(opened, {"host": "192.0.2.8"})
     assert not changed(opened, {"host": "127.0.0.1"}).insecure
 
@@ -43,7 +43,7 @@ def test_what_is_not_given_stays():
     [
         ({"port": 0}, "--port"),
         ({"port": 70000}, "--port"),
-        ({"database": "mysql://me@localhost/runs"}, "no database of this kind"),
+        ({"database": "mysql://me@localhost/runs"}, "unknown kind of database"),
         ({"tls_certificate": "/nowhere/c.pem"}, "TLS needs both files"),
         ({"tls_certificate": "/nowhere/c.pem", "tls_key": "/nowhere/k.pem"}, "no such file"),
     ],

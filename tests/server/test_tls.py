@@ -14,5 +14,5 @@ def test_a_certificate_must_name_the_address_that_commands_use(host, taken, tls)
     if taken:
         assert changed(ServerSettings(), given).host == host
     else:
-        with pytest.raises(UserError, match=f"the certificate is not for {host}"):
+        with pytest.raises(UserError, match=f"the certificate is not valid for {host}"):
             changed(ServerSettings(), given)

@@ -40,7 +40,7 @@ def test_ten_new_prompts_sample_and_label_only_those_and_too_few_train_nothing(f
         "gates: [{stage: label, metric: new/preferences/train, minimum: 1000, action: end}]\nengine: {threads: 1}\n"
     )
     first = empty("run", recipe)
-    assert "ended there by a gate" in first and "reward" not in first.partition("label")[2].partition("gate")[0]
+    assert "a gate ended the run" in first and "reward" not in first.partition("label")[2].partition("gate")[0]
     (tmp_path / "prompts" / "1.jsonl").write_text("".join(rows[16:]))  # before the others, so that every place moves
     again = empty("run", recipe, "--approve", "label.new/preferences/train", "--until", "label")
     assert "init  cached" in again and "approved" in again

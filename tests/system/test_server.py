@@ -265,7 +265,7 @@ async def rows(url, query):
 def test_a_second_server_in_the_foreground_with_tls_on_postgresql(server, killed, tmp_path, postgresql):
     second, tls = Server(tmp_path), make_certificate(tmp_path)
     assert "another program listens on this port" in second("up", "--port", server.port, status=2)
-    assert "others reach this address" in second("up", "--host", "0.0.0.0", status=2)
+    assert "other machines can reach this address" in second("up", "--host", "0.0.0.0", status=2)
     wrong = (postgresql or "postgresql://nobody:s3cret@127.0.0.1:1/x").replace("s3cret", "wrong")
     refused = second("up", "--port", second.port, "--database", wrong, status=2)
     assert "the database cannot be used" in refused and "wrong" not in refused.replace("wrong password", "")
@@ -312,7 +312,7 @@ def test_a_second_server_in_the_foreground_with_tls_on_postgresql(server, killed
 def test_a_run_that_died_without_a_word_is_crashed_within_two_minutes(server, killed):
     died, run, _ = killed
     state = server.ended(run, 150)
-    assert state["type"] == "CRASHED" and "Nothing was heard" in state["message"]
+    assert state["type"] == "CRASHED" and "sent no heartbeat" in state["message"]
     assert (datetime.fromisoformat(state["timestamp"]) - died).total_seconds() < 120
 
 

@@ -59,9 +59,9 @@ def limit(which, value):
     ("before", "what", "do"),
     [
         (limit(resource.RLIMIT_NOFILE, 60), "limit on open files is 60", "ulimit -n"),
-        (limit(resource.RLIMIT_FSIZE, 200_000), "limit on the size of files is 200000 bytes", "ulimit -f"),
+        (limit(resource.RLIMIT_FSIZE, 200_000), "limit on file size is 200000 bytes", "ulimit -f"),
     ],
-    ids=["open files", "size of files"],
+    ids=["open files", "file size"],
 )
 def test_a_limit_that_is_too_low_is_named(tmp_path, before, what, do):
     status, said, seconds = alignflow(tmp_path, *RUN, before=before)

@@ -176,7 +176,7 @@ STAGES: Mapping[str, Stage] = {
         takes=("aligned", "sft", "prompts", "general?", "reward_model?"),
         makes="evaluation",
         generates=True,
-        version="2",
+        version="3",
         fills="alignflow.models.evaluators.evaluate:fill_answers",
     ),
     "report": Stage(
@@ -184,7 +184,7 @@ STAGES: Mapping[str, Stage] = {
         "JSON and one HTML page about the run.",
         config=generation.ReportConfig,
         takes=("steps*",),
-        version="3",
+        version="4",
         makes="report",
     ),
     "reward_ensemble": Stage(

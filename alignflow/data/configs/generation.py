@@ -199,7 +199,12 @@ class EvaluateConfig(StageConfig):
         default=200, ge=1, le=1_000_000_000, description="Rows of general text for the held-out NLL."
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Level of the intervals.")
-    samples: int = Field(default=5, ge=0, le=50, description="Answers side by side in the report.")
+    samples: int = Field(
+        default=20,
+        ge=0,
+        le=50,
+        description="Prompts whose answers the report shows with verdicts: a quarter the clearest wins, a quarter the clearest losses, the rest at random.",
+    )
     seed: int = seed_field("With the row's id it seeds each completion.")
     generator: GeneratorConfig | None = generator_field()
     batch_size: int = runtime_field(default=64, gt=0, le=1_000_000, description="Rows that are computed together.")
@@ -221,3 +226,6 @@ class ReportConfig(StageConfig):
     """JSON and one self-contained HTML page about the run."""
 
     title: str = Field(default="alignflow run", max_length=500, description="Heading of the page.")
+    found: tuple[str, ...] = runtime_field(
+        default=(), description="Filled by the run: the steps whose artifacts it found in the store."
+    )

@@ -64,7 +64,10 @@ class TrainingConfig(StageConfig):
         default=5, gt=0, le=1_000_000_000, description="Steps between points of the curves."
     )
     save_steps: int = runtime_field(
-        default=50, gt=0, le=1_000_000_000, description="Steps between checkpoints to resume from."
+        default=50,
+        gt=0,
+        le=1_000_000_000,
+        description="Most steps between checkpoints to resume from. Methods that sample save more often, as long as it takes a twentieth of the time.",
     )
     eval_steps: int | None = Field(
         default=None,

@@ -80,6 +80,38 @@ class LearningModel:
 
 
 @dataclass(frozen=True)
+class FrozenModel:
+    """A model without an optimizer: a reference, a teacher, a reward model, a moving average.
+
+    Attributes:
+        shape: Of the causal language model that it is, or is built on.
+        scores: Whether it is a reward model.
+        averages: Whether it follows the policy as a moving average, which is kept in fp32.
+    """
+
+    shape: ModelShape
+    scores: bool = False
+    averages: bool = False
+
+    @property
+    def weights(self) -> int:
+        """How many it has."""
+        return self.shape.scoring_parameters if self.scores else self.shape.parameters
+
+    def held(self, place: Place) -> float:
+        """Bytes of its weights in one process."""
+        saved = 0 if self.averages else (FP32 - BF16) * bf16_weights(self.shape, self.scores, place)
+        return FP32 * self.weights / place.shares - saved
+
+
+def bf16_weights(shape: ModelShape, scores: bool, place: Place) -> int:
+    """How many weights of a frozen model, or of the base of an adapter, are kept in bf16 (models/frozen_weights.py)."""
+    if place.precision != "bf16" or place.gathers:
+        return 0
+    return shape.layer_matrices + (0 if scores or shape.tied else shape.vocab_size * shape.hidden_size)
+
+
+@dataclass(frozen=True)
 class Rollout:
     """Answers that are sampled together.
 
@@ -124,14 +156,16 @@ def step_phases(learner: LearningModel, place: Place) -> list[Phase]:
     The last norm, and the states that the head reads, are 3 more of width h. Autocast keeps the copies of weights that
     learn until the forward pass ends, but under ZeRO 3, where that would keep the whole model (models/backbone.py);
     those that a kept product needs live until its backward pass.
-    Products keep no copy where layers are computed anew, nor under ZeRO 3, whose own linear function keeps the weights.
+    Products keep no copy where layers are computed anew, nor under ZeRO 3, whose own linear function keeps the weights. The base of an adapter is
+    in bf16 already, unless it is partitioned.
     The gradient of a head that learns is made whole before it is added to the earlier one.
     """
     shape, tokens = learner.shape, learner.tokens
     layer = layer_activations(shape, place.precision) * tokens
     ends = 3 * FP32 * shape.hidden_size * tokens
     logits = LOGIT_BYTES * min(learner.head_tokens, HEAD_CHUNK[place.device]) * shape.vocab_size
-    copies = BF16 * shape.layer_matrices if place.precision == "bf16" else 0
+    in_bf16 = learner.lora_rank is not None and not place.gathers
+    copies = BF16 * shape.layer_matrices if place.precision == "bf16" and not in_bf16 else 0
     one = copies / shape.num_hidden_layers
     kept: float
     working: float
@@ -166,17 +200,19 @@ def cache_bytes(shape: ModelShape, rollout: Rollout, precision: str) -> float:
     return 2 * shape.num_hidden_layers * shape.key_value_width * width * rollout.rows * length
 
 
-def training_need(learner: LearningModel, place: Place, frozen: int = 0, value: LearningModel | None = None) -> Need:
+def training_need(
+    learner: LearningModel, place: Place, frozen: FrozenModel | None = None, value: LearningModel | None = None
+) -> Need:
     """SFT, reward model, and alignment on data that is there, whose reference was asked before training starts.
 
     Args:
-        frozen: Weights of a reference or teacher that runs in every step.
+        frozen: A reference or teacher that runs in every step.
         value: A value network that learns beside it. Both look at a micro-batch before either has its backward pass, so that what
             its layers keep stands beside the other's.
     """
     learners = [learner] if value is None else [learner, value]
-    own = [states(model.weights, model.trainable, model.head, place) for model in learners]
-    on_device: Parts = {"frozen": FP32 * frozen / place.shares} if frozen else {}
+    own = [_states(model, place) for model in learners]
+    on_device: Parts = {"frozen": frozen.held(place)} if frozen else {}
     kept = on_device if value is None else add(on_device, step_phases(value, place)[0].parts)
     need = _phases(own, kept, [step_phases(model, place) for model in learners], _saved_copy(learners, place), place)
     tokens = learner.evaluated_tokens
@@ -186,7 +222,7 @@ def training_need(learner: LearningModel, place: Place, frozen: int = 0, value: 
 
 
 def online_need(
-    policy: LearningModel, value: LearningModel | None, frozen: Sequence[int], rollout: Rollout, place: Place
+    policy: LearningModel, value: LearningModel | None, frozen: Sequence[FrozenModel], rollout: Rollout, place: Place
 ) -> Need:
     """PPO and its kind: the policy learns, and with it a value model where there is one; frozen models stand beside them.
 
@@ -194,16 +230,16 @@ def online_need(
     they stand in the machine's memory, and on the device what is gathered of one at a time.
 
     Args:
-        frozen: Numbers of weights of reference and reward model.
+        frozen: Reference and reward models.
         rollout: Answers that are sampled together.
     """
     learners = [policy] if value is None else [policy, value]
-    own = [states(model.weights, model.trainable, model.head, place) for model in learners]
-    on_device: dict[str, float] = {"frozen": sum(FP32 * weights / place.shares for weights in frozen)}
+    own = [_states(model, place) for model in learners]
+    on_device: dict[str, float] = {"frozen": sum(model.held(place) for model in frozen)}
     on_host: dict[str, float] = {}
     if place.offload == "all" and place.device == "cuda":
         on_host = on_device
-        on_device = {"frozen": FP32 * min(LIVE_PARAMETERS, max(frozen, default=0))}
+        on_device = {"frozen": FP32 * min(LIVE_PARAMETERS, max((model.weights for model in frozen), default=0))}
     prefill = rollout.rows * rollout.prompt_length // rollout.answers_per_prompt
     looks = [
         Phase(
@@ -237,20 +273,30 @@ def generation_need(shape: ModelShape, rollout: Rollout, place: Place) -> Need:
     return Need((Phase("sampling", add(parts, _base(place))),), _loading(shape.parameters * width, place))
 
 
-def scoring_need(weights: int, passes: Parts, place: Place, head: int = 0) -> Need:
-    """A model of `weights` fp32 weights, `head` of them in its head, that only looks: judge, reward model, reference, held-out text.
+def scoring_need(models: Sequence[FrozenModel], passes: Parts, place: Place, head: int = 0) -> Need:
+    """Models that only score, together in memory, with `head` weights in the head: judge, reward model, reference, held-out text.
 
-    Under ZeRO 3 each process has a share, and beside it the head and what is gathered for use.
+    They are loaded in fp32. Under ZeRO 3 each process has a share, and beside it the head and what is gathered for use.
     """
+    weights = sum(model.weights for model in models)
     if not place.gathers:
-        return Need(
-            (Phase("scoring", add({"weights": FP32 * weights}, passes, _base(place))),), _loading(FP32 * weights, place)
-        )
+        held = sum(model.held(place) for model in models)
+        loaded = FP32 * max((model.weights for model in models), default=0)
+        phases = [Phase("scoring", add({"weights": held}, passes, _base(place)))]
+        if place.device == "cpu" and held < FP32 * weights:  # the last one is in fp32 when the others are in bf16
+            read = max(held - model.held(place) + FP32 * model.weights for model in models)
+            phases.append(Phase("loading", add({"weights": read}, _base(place))))
+        return Need(tuple(phases), _loading(loaded, place))
     own: Parts = {"weights": FP32 * weights / place.shares}
     waits = place.offload == "all" and place.device == "cuda"
     gathered: Parts = {"buffers": FP32 * (head + min(weights, LIVE_PARAMETERS))}
     on_device = add(gathered, passes, _base(place), {} if waits else own)
     return Need((Phase("scoring", on_device),), add(_loading(0, place), own if waits else {}))
+
+
+def frozen_scorers(shapes: Scorers) -> list[FrozenModel]:
+    """The reward models whose shapes are known."""
+    return [FrozenModel(shape, True) for shape in shapes if shape is not None]
 
 
 def scorers_weights(shapes: Scorers) -> int | None:
@@ -261,9 +307,10 @@ def scorers_weights(shapes: Scorers) -> int | None:
 
 def scorers_need(shapes: Scorers, tokens: int, place: Place) -> Need:
     """Reward models that are in memory together, of which one scores at a time, `tokens` in a forward pass; all shapes are known."""
-    passes = [forward_only(shape, tokens, 0, place) for shape in shapes if shape is not None]
+    models = frozen_scorers(shapes)
+    passes = [forward_only(model.shape, tokens, 0, place) for model in models]
     largest = max(passes, key=lambda parts: sum(parts.values()))
-    return scoring_need(scorers_weights(shapes) or 0, largest, place)
+    return scoring_need(models, largest, place)
 
 
 def loading_need(weights: int) -> Need:
@@ -289,11 +336,17 @@ def _phases(
     host = add(*(own.host for own in models))
     if place.device == "cpu":
         phases.append(Phase("saving", add(held, {"copy": copy})))
+        phases.append(Phase("loading", add({"weights": max(own.loaded for own in models)}, _base(place))))
     else:
         # A whole model passes through the machine's memory on its way to the GPU, but not under ZeRO 3.
-        largest = 0 if place.gathers else max(own.resident["weights"] for own in models)
+        largest = 0 if place.gathers else max(own.loaded for own in models)
         host = add(host, {"copy": max(copy, largest)}, _loading(0, place))
     return Need(tuple(phases), host)
+
+
+def _states(model: LearningModel, place: Place) -> States:
+    in_bf16 = bf16_weights(model.shape, model.scores, place) if model.lora_rank else 0
+    return states(model.weights, model.trainable, model.head, place, in_bf16)
 
 
 def _saved_copy(learners: Sequence[LearningModel], place: Place) -> float:

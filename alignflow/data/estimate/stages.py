@@ -15,10 +15,12 @@ from alignflow.data.configs.training import AlignConfig, RewardConfig, SFTConfig
 from alignflow.data.estimate.demands import Asked, Demand, Settings, settings_of, single
 from alignflow.data.estimate.disk import published_bytes, state_bytes
 from alignflow.data.estimate.memory import (
+    FrozenModel,
     LearningModel,
     Rollout,
     Scorers,
     forward_only,
+    frozen_scorers,
     generation_need,
     loading_need,
     online_need,
@@ -96,13 +98,13 @@ def _offline(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
     method, shape = binding.bound_method(config), asked.shapes["policy"]
     # The base of an adapter is its reference.
-    frozen = shape.parameters if shape is not None and method.live_reference and config.lora is None else 0
+    frozen = FrozenModel(shape) if shape is not None and method.live_reference and config.lora is None else None
     if method.teacher:
         options = catalogue.parse_options(method, config.options, "align.options")
         teacher = read_shape(getattr(options, method.teacher))
         if teacher is None:
             return None
-        frozen = teacher.parameters
+        frozen = FrozenModel(teacher)
     longest_row = method.learns_from().answers * config.max_length
     return _training(asked, shape, longest_row, frozen=frozen, values=method.value_network)
 
@@ -113,10 +115,10 @@ def _training(
     longest_row: int,
     *,
     scores: bool = False,
-    frozen: int = 0,
+    frozen: FrozenModel | None = None,
     values: bool = False,
 ) -> Demand | None:
-    """One model that learns from rows (or pairs) of at most `longest_row` tokens, beside `frozen` weights that do not; with `values`
+    """One model that learns from rows (or pairs) of at most `longest_row` tokens, beside a `frozen` model that does not; with `values`
     a value network on its backbone, which never is an adapter, learns too."""
     config: TrainingConfig = asked.config
     if shape is None:
@@ -142,7 +144,9 @@ def _training(
 
 def kept_bytes(config: TrainingConfig, *learners: LearningModel) -> int:
     """What a training keeps while it runs: states, unless it ends before the first of them; the best step's weights."""
-    states = 0 if 0 <= config.max_steps <= config.save_steps else state_bytes(learners)
+    samples = FAMILY_DEMANDS.get(method_row(config.method).family) if isinstance(config, AlignConfig) else None
+    first = 1 if samples else config.save_steps  # methods that sample save after the first update
+    states = 0 if 0 <= config.max_steps <= first else state_bytes(learners)
     return states + (published_bytes(learners[0]) if config.eval_steps else 0)
 
 
@@ -167,8 +171,8 @@ def _online(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
     options = catalogue.parse_options(method_row(config.method), config.options, "align.options")
     policy, reward = asked.shapes["policy"], asked.shapes.get("reward_model")
-    scoring = scorers_weights(asked.scoring() or ())
-    if policy is None or scoring is None:
+    scorers = asked.scoring() or ()
+    if policy is None or None in scorers:
         return None
     prompt_length = min(asked.prompt_length, config.max_length - options.response_length)
     longest_row = prompt_length + options.response_length
@@ -182,7 +186,7 @@ def _online(asked: Asked) -> Demand | None:
         rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
         rollout = Rollout(rows, prompt_length, options.response_length, min(options.num_generations, rows))
         # An adapter's base is its reference.
-        frozen = [*([] if settings.lora_rank else [policy.parameters]), *([scoring] if scoring else [])]
+        frozen = [*([] if settings.lora_rank else [FrozenModel(policy)]), *frozen_scorers(scorers)]
         learning, *values = learners(settings)
         return online_need(learning, values[0] if values else None, frozen, rollout, settings.place)
 
@@ -199,9 +203,9 @@ def _online_preference(asked: Asked) -> Demand | None:
     config: AlignConfig = asked.config
     options = catalogue.parse_options(method_row(config.method), config.options, "align.options")
     policy, judge = asked.shapes["policy"], getattr(options, "judge", None)
-    scoring = scorers_weights(asked.scoring() or ()) if judge is None else 0
+    scorers = (asked.scoring() or ()) if judge is None else ()
     judged = _judge_need(judge, asked) if judge is not None else None
-    if policy is None or scoring is None:
+    if policy is None or None in scorers:
         return None
     answers = max(getattr(options, "num_generations", 1), 2)
     prompt_length = min(asked.prompt_length, config.max_length - options.response_length)
@@ -210,9 +214,9 @@ def _online_preference(asked: Asked) -> Demand | None:
     def need(settings: Settings) -> Need:
         rows = min(settings.rows, -(-config.batch_size * answers // settings.place.processes))
         rollout = Rollout(rows, prompt_length, options.response_length, answers)
-        frozen = [*([] if settings.lora_rank else [policy.parameters]), *([scoring] if scoring else [])]
+        frozen = [*([] if settings.lora_rank else [FrozenModel(policy)]), *frozen_scorers(scorers)]
         if hasattr(options, "ema_decay") and not settings.lora_rank:  # of an adapter the average is an adapter
-            frozen.append(policy.parameters)
+            frozen.append(FrozenModel(policy, averages=True))
         learning = _learner(policy, settings, config, longest_row, False)
         found = online_need(learning, None, frozen, rollout, settings.place)
         if judged is None:
@@ -240,7 +244,7 @@ def _online_distillation(asked: Asked) -> Demand | None:
         rows = min(settings.rows, -(-config.batch_size // settings.place.processes))
         rollout = Rollout(rows, prompt_length, options.response_length, 1)
         learning = _learner(policy, settings, config, longest_row, False)
-        return online_need(learning, None, [teacher.parameters], rollout, settings.place)
+        return online_need(learning, None, [FrozenModel(teacher)], rollout, settings.place)
 
     settings = replace(settings_of(config, asked.runtime), rows=options.rollout_batch_size)
     learner = _learner(policy, settings, config, longest_row, False)
@@ -283,7 +287,9 @@ def _reference(asked: Asked) -> Demand | None:
     def need(settings: Settings) -> Need:
         tokens = settings.micro_batch_tokens
         head = shape.hidden_size * shape.vocab_size
-        return scoring_need(shape.parameters, forward_only(shape, tokens, tokens, settings.place), settings.place, head)
+        return scoring_need(
+            [FrozenModel(shape)], forward_only(shape, tokens, tokens, settings.place), settings.place, head
+        )
 
     return Demand(settings_of(asked.config, asked.runtime), need)
 
@@ -314,7 +320,7 @@ def _judge_need(judge: JudgeConfig, asked: Asked) -> Callable[[Settings], Need] 
 
     def need(settings: Settings) -> Need:
         tokens, place = settings.micro_batch_tokens, settings.place
-        return scoring_need(shape.parameters, forward_only(shape, tokens, tokens // QUESTION_TOKENS, place), place)
+        return scoring_need([FrozenModel(shape)], forward_only(shape, tokens, tokens // QUESTION_TOKENS, place), place)
 
     return need
 
@@ -334,7 +340,7 @@ def _evaluate(asked: Asked) -> Demand | None:
         place, tokens = settings.place, settings.micro_batch_tokens
         needs = [
             generation_need(shape, Rollout(settings.rows, asked.prompt_length, config.max_new_tokens), place),
-            scoring_need(shape.parameters, forward_only(shape, tokens, tokens, place), place),
+            scoring_need([FrozenModel(shape)], forward_only(shape, tokens, tokens, place), place),
             *(judge(settings) for judge in judges),
         ]
         if scoring is not None:

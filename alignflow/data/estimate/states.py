@@ -1,7 +1,7 @@
 """Weights, gradients and optimizer state of one process, under plain torch and under DeepSpeed's ZeRO stages.
 
 The counts follow the allocations in DeepSpeed 0.19's `runtime/zero/stage_1_and_2.py` and `stage3.py` with the settings of
-`models/engines/deepspeed_engine.py`, where weights and gradients are fp32 (4 bytes) in either precision. In units of 4 bytes
+`models/engines/deepspeed_engine.py`, where weights that learn and gradients are fp32 (4 bytes) in either precision. In units of 4 bytes
 per trainable weight, with n processes:
 
 - plain torch: weights 1, gradients 1, AdamW's two moments 2.
@@ -19,12 +19,12 @@ it was still there at the step, or the C library kept as many freed blocks. On S
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from alignflow.data.estimate.place import FP32, Parts, Place
+from alignflow.data.estimate.place import BF16, FP32, Parts, Place
 
 REDUCE_BUCKET = 500_000_000
-"""Elements of a bucket that gradients are reduced in: DeepSpeed's `reduce_bucket_size`."""
+"""Elements of a bucket that gradients are reduced in, at most (`REDUCE_BUCKET` of models/engines/deepspeed_engine.py)."""
 LIVE_PARAMETERS = 1_000_000_000
 """Elements of gathered weights that ZeRO 3 keeps at most: DeepSpeed's `stage3_max_live_parameters`."""
 SUB_GROUP = 1_000_000_000
@@ -40,19 +40,29 @@ class States:
         backward: Beside that, while gradients are made.
         step: Beside the resident part, while the optimizer steps.
         host: In the machine's memory, where the device is a GPU and the optimizer's state is offloaded.
+        loaded: Bytes of the whole model in fp32, as it is read; some of it may be in bf16 afterwards.
     """
 
     resident: Parts
     backward: Parts
     step: Parts
     host: Parts = field(default_factory=dict)
+    loaded: float = 0.0
 
 
-def states(weights: int, trainable: int, head: int, place: Place) -> States:
-    """Bytes for a model of `weights` weights, `head` of them in its head, of which `trainable` learn, in one process."""
+def states(weights: int, trainable: int, head: int, place: Place, in_bf16: int = 0) -> States:
+    """Bytes of a model in one process: it has `weights` weights, of which `trainable` learn, `head` are in its head, and `in_bf16` are frozen
+    and kept in bf16."""
     if place.engine == "torch":
-        return _torch(weights, trainable, place)
-    return _zero_3(weights, trainable, head, place) if place.gathers else _zero_1_2(weights, trainable, place)
+        found = _torch(weights, trainable, place)
+    elif place.gathers:
+        found = _zero_3(weights, trainable, head, place)
+    else:
+        found = _zero_1_2(weights, trainable, place)
+    if in_bf16:
+        saved = (FP32 - BF16) * in_bf16
+        found = replace(found, resident={**found.resident, "weights": found.resident["weights"] - saved})
+    return replace(found, loaded=FP32 * weights)
 
 
 def _torch(weights: int, trainable: int, place: Place) -> States:
@@ -63,7 +73,7 @@ def _torch(weights: int, trainable: int, place: Place) -> States:
 
 def _zero_1_2(weights: int, trainable: int, place: Place) -> States:
     unit, share = FP32 * trainable, FP32 * trainable / place.processes
-    bucket = _bucket(trainable, place)
+    bucket = _bucket(trainable)
     partitioned = place.zero_stage == 2
     gradients = {"gradients": share if partitioned else unit}
     if _offloads(place):  # stage_1_and_2.py: master copy, moments, gradients twice, a copy buffer, temporaries
@@ -85,7 +95,7 @@ def _zero_3(weights: int, trainable: int, head: int, place: Place) -> States:
     unit, share = FP32 * trainable, FP32 * trainable / place.processes
     group = min(share, FP32 * SUB_GROUP)
     own = {"weights": FP32 * weights / place.processes}
-    buckets = _bucket(trainable, place) + FP32 * head
+    buckets = _bucket(trainable) + FP32 * head
     gathered = FP32 * min(weights, LIVE_PARAMETERS)
     in_flight = 2 * min(unit, FP32 * REDUCE_BUCKET)  # gradients on their way, and their reduction
     if _offloads(place):  # stage3.py: master copy, moments, gradients flat and per sub-group
@@ -105,6 +115,6 @@ def _offloads(place: Place) -> bool:
     return place.offload != "none" and place.device == "cuda"
 
 
-def _bucket(trainable: int, place: Place) -> float:
-    """Bytes of the bucket that gradients are reduced in: on CUDA all of it, on CPU as far as it is written."""
-    return FP32 * (REDUCE_BUCKET if place.device == "cuda" else min(REDUCE_BUCKET, trainable))
+def _bucket(trainable: int) -> float:
+    """Bytes of the bucket that gradients are reduced in."""
+    return FP32 * min(REDUCE_BUCKET, trainable)

@@ -16,7 +16,7 @@ VERDICTS = pa.schema(
         (
             "first",
             pa.int32(),
-        ),  # position of the first answer among the prompt's completions; null for a pair of a gold set
+        ),  # position of the first answer among the prompt's completions; null for a pair of a gold set, and in an evaluation, where first is the aligned model's
         ("second", pa.int32()),
         ("probability", pa.float64()),  # P(first is better) of the label; null: no label
         ("given", pa.float64()),  # P(first is better) with the first answer in the first seat

@@ -16,8 +16,11 @@ from alignflow.data.printable import printable
 from alignflow.data.report.headline import headline, model_path, ran_with, warnings_of
 from alignflow.data.report.heat_maps import heat_maps
 from alignflow.data.report.judge_page import fit_lines, judge_plots, judge_rows
+from alignflow.data.report.lineage import lineage_picture
+from alignflow.data.report.metrics import with_intervals
 from alignflow.data.report.plots import PANELS, bars_plot, curve_plot, histogram_plot, interval_plot
 from alignflow.data.report.rounds import rounds_table
+from alignflow.data.report.samples import by_kind, choice_text, verdict_rows
 from alignflow.data.run import Run, write_json
 from alignflow.data.step_names import base_and_round
 
@@ -51,14 +54,14 @@ def report(config: ReportConfig, *, steps: Mapping[str, Path], run: Run) -> dict
     """Gather what the steps of a run left behind; a step that the run did not have leaves its section out.
 
     Args:
-        config: The heading of the page.
+        config: The heading of the page, and which steps the run found in the store.
         steps: Step -> payload of its artifact, in the order of the run.
         run: Where the report is written.
     """
     finished = [FinishedStep(name, path) for name, path in steps.items()]
     facts = gather(finished)
     write_json(run.out / "report.json", facts)
-    (run.side / "report.html").write_text(render(config.title, finished, facts), encoding="utf-8")
+    (run.side / "report.html").write_text(render(config.title, finished, facts, config.found), encoding="utf-8")
     for step in finished:
         for file in step.left_out:
             run.note(
@@ -188,12 +191,13 @@ def _facts(step: FinishedStep, manifest: Manifest) -> dict[str, Any]:
     return {**facts, "round": step.round, "statistics": step.statistics} if step.round else facts
 
 
-def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any]) -> str:
-    """The page: model output is escaped, and nothing is loaded from anywhere."""
+def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any], found: Sequence[str] = ()) -> str:
+    """The page: model output is escaped, and nothing is loaded from anywhere. `found`: steps that the run found in the store."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, finalize=shown
     )
     environment.filters["number"] = number_text
+    environment.globals["with_intervals"] = with_intervals
     prepared = last_of(steps, "prepare")
     costs = {step.name: {field: step.manifest.cost.get(field) for field in COST} for step in steps if step.manifest}
     evaluated = [step for step in steps if step.base == "evaluate"]
@@ -210,7 +214,8 @@ def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any]) -> 
         cost_fields=COST,
         plots={step.name: plots(step) for step in steps},
         steps=steps,
-        evaluations=[(step, step.statistics, step.read("samples.json")) for step in evaluated if step.statistics],
+        evaluations=[(step, step.statistics, _samples(step)) for step in evaluated if step.statistics],
+        lineage=lineage_picture(steps, found),
         heat_maps={
             step.name: {
                 "answers": heat_maps(step.statistics["token_credit"]["answers"]),
@@ -228,6 +233,15 @@ def render(title: str, steps: Sequence[FinishedStep], facts: dict[str, Any]) -> 
         rollouts={step.name: rollouts(step) for step in steps if step.base == "align"},
         created={step.name: step.manifest.created for step in steps if step.manifest},
     )
+
+
+def _samples(step: FinishedStep) -> dict[str, Any] | None:
+    """The samples of an evaluation as the page shows them; None where it kept none."""
+    samples, statistics = step.read("samples.json"), step.statistics
+    if not samples:
+        return None
+    groups = [(title, [(sample, verdict_rows(sample)) for sample in of_kind]) for title, of_kind in by_kind(samples)]
+    return {"choice": choice_text(statistics.get("samples"), statistics.get("win_rate", {})), "groups": groups}
 
 
 def rollouts(step: FinishedStep) -> dict[str, list[dict[str, Any]]]:

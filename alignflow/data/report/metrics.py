@@ -52,6 +52,16 @@ def interval_ends(metrics: Mapping[str, float | None], name: str) -> tuple[float
     return metrics.get(f"{name}/low"), metrics.get(f"{name}/high")
 
 
+def with_intervals(metrics: Mapping[str, float | None]) -> dict[str, str]:
+    """All metrics as text, each with its interval in place of a line for each end; a dash for one that was not measured."""
+    found = {metric: value for metric, value in metrics.items() if value is not None}
+    return {
+        metric: _shown(found, metric) if metric in found else number_text(None)
+        for metric in metrics
+        if not (metric.endswith(("/low", "/high")) and metric.rpartition("/")[0] in metrics)
+    }
+
+
 def kept_lines(manifest: Manifest) -> list[str]:
     """What became of the rows of each table that `prepare` made, in a line each; none for other stages."""
     if manifest.stage != "prepare":

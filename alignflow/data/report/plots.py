@@ -86,7 +86,7 @@ def interval_plot(
     for place, (rate, low, high) in enumerate(known.values()):
         axis.errorbar(rate, place, xerr=[[rate - low], [high - rate]], fmt="o", color=ALIGNED, capsize=4)
     axis.axvline(0.5, color=SFT, linestyle="--", linewidth=1)
-    axis.set(title=title, xlim=(0, 1), ylim=(-0.6, len(known) - 0.4), xlabel=label)
+    axis.set(title=title, xlim=(0, 1), ylim=(len(known) - 0.4, -0.6), xlabel=label)
     axis.set_yticks(range(len(known)), [literal(name) for name in known])
     axis.grid(alpha=0.25, axis="x")
     return _uri(figure)

@@ -16,6 +16,7 @@ from alignflow.data.printable import printable
 from alignflow.data.report.body import STATISTICS, FinishedStep, plots, rollouts
 from alignflow.data.report.judge_page import judge_markdown, judge_plots, judge_rows
 from alignflow.data.report.markdown import escaped, fenced, table
+from alignflow.data.report.samples import verdict_rows
 from alignflow.data.report.settings import changed_settings, default_settings
 from alignflow.data.tools import from_columns, told
 
@@ -198,7 +199,15 @@ def _labelled(step: FinishedStep) -> list[dict[str, str]]:
 
 def _compared(step: FinishedStep) -> list[dict[str, str]]:
     rows = step.read("samples.json") or []
-    return [{"prompt": said(row["prompt"]), "aligned": said(row["aligned"]), "sft": said(row["sft"])} for row in rows]
+    return [
+        {
+            "prompt": said(row["prompt"]),
+            "aligned": said(row["aligned"]),
+            "sft": said(row["sft"]),
+            **{found["who"]: found["verdict"] for found in verdict_rows(row)},
+        }
+        for row in rows
+    ]
 
 
 def _rolled_out(step: FinishedStep) -> list[dict[str, str]]:

@@ -57,7 +57,7 @@ def make_engine(model: torch.nn.Module, config: TrainingConfig, runtime: Runtime
 
 def share_out_frozen(model: torch.nn.Module, runtime: Runtime) -> None:
     """Have a model that nobody trains run in parts, gathered module by module, where `runtime` is DeepSpeed's ZeRO 3."""
-    if runtime.engine == "deepspeed" and runtime.zero_stage == 3:
+    if runtime.gathers:
         importlib.import_module("alignflow.models.engines.deepspeed_engine").share_out(model, runtime)
 
 

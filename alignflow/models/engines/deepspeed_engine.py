@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from alignflow.models.engines.partitioned import head_parameters, own_range, pin
 from alignflow.models.engines.parts import MOMENTS, STEPS, Parts, Read, TensorSlice, steps_part
 
 _LINEAR = torch.nn.functional.linear
+REDUCE_BUCKET = 500_000_000  # elements of a bucket that gradients are reduced in: DeepSpeed's default
 PERSISTENT = 10_000  # elements of a parameter that ZeRO 3 does not share out: norms and biases
 
 # What reaches into DeepSpeed beside its documented interface was read and tested with 0.19.8.
@@ -34,6 +36,9 @@ class DeepSpeedEngine:
         self._place = {"device": runtime.device, "micro_batch_tokens": runtime.micro_batch_tokens}
         optimizer = make_optimizer(model, config)
         settings = deepspeed_config(runtime, config.max_grad_norm)
+        # DeepSpeed allocates the whole bucket, which for an adapter would be twenty times its gradients.
+        learnt = sum(math.prod(shape_of(parameter)) for parameter in model.parameters() if parameter.requires_grad)
+        settings["zero_optimization"]["reduce_bucket_size"] = min(REDUCE_BUCKET, learnt)
         with _uncompiled():
             self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
         self._zero: Any = self._engine.optimizer

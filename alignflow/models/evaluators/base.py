@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scipy.stats import t as student
 
@@ -13,7 +13,10 @@ from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig
 from alignflow.data.rendering import encode_turn
 from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
-from alignflow.models.policy import Policy, load_policy
+from alignflow.models.policy import Policy, load_frozen
+
+if TYPE_CHECKING:
+    from alignflow.models.judges.base import Verdict
 
 MODELS = ("aligned", "sft")
 
@@ -54,7 +57,7 @@ class EvaluationInputs:
         """The checkpoint of a model; one at a time is in memory."""
         if self._loaded is None or self._loaded[0] != name:
             self._loaded = None
-            self._loaded = (name, load_policy(self.paths[name], self.run.runtime))
+            self._loaded = (name, load_frozen(self.paths[name], self.run.runtime))
         return self._loaded[1]
 
     def encoded(self, model: str) -> list[tuple[int, EncodedRow]]:
@@ -82,10 +85,14 @@ class Evaluation:
     Attributes:
         metrics: Flat names -> numbers: they stand in the manifest.
         details: Everything, for evaluation.json.
+        verdicts: Judge -> its verdict on (aligned, sft) for each prompt, in the order of the prompts.
+        rewards: Model -> the reward model's score of its answer to each prompt, in the same order.
     """
 
     metrics: dict[str, float | None]
     details: dict[str, Any]
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
+    rewards: dict[str, list[float]] = field(default_factory=dict)
 
 
 def mean_interval(values: Sequence[float], confidence: float) -> dict[str, float | None]:

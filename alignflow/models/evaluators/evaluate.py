@@ -8,9 +8,11 @@ from typing import Any
 from alignflow.data import catalogue
 from alignflow.data.configs.generation import EvaluateConfig, SampleConfig
 from alignflow.data.errors import DataError
+from alignflow.data.judging.verdict_table import write_verdicts
 from alignflow.data.records import read_table, write_table
 from alignflow.data.run import Run, Share, write_json
 from alignflow.models.evaluators.base import MODELS, Answer, EvaluationInputs
+from alignflow.models.evaluators.shown_samples import Seen, shown_samples, verdict_rows
 from alignflow.models.generation.sample import chosen_prompts, fill_rows, sample_rows
 from alignflow.models.rewards.verifiers.base import name_of
 
@@ -29,8 +31,9 @@ def evaluate(  # noqa: PLR0913 (an input of the stage each)
 ) -> dict[str, float | None]:
     """Compare `aligned` with `sft` on `prompts`/prompts.parquet.
 
-    Writes evaluation.json (all numbers, and which evaluators were left out and why), samples.json and the answers of
-    both models. Metrics: those of the evaluators. Raises DataError where there are no prompts.
+    Writes evaluation.json (all numbers, and which evaluators were left out and why), the answers of both models, verdicts.parquet
+    (what each judge says of each prompt; none without judges) and samples.json (`shown_samples`). Metrics: those of the evaluators.
+    Raises DataError where there are no prompts.
     """
     rows = _prompts(config, prompts)
     inputs = EvaluationInputs(config, rows, {}, {"aligned": aligned, "sft": sft}, general, reward_model, run)
@@ -40,6 +43,7 @@ def evaluate(  # noqa: PLR0913 (an input of the stage each)
         inputs.answers[model] = [Answer(row["completions"][0], row["ended"][0], row["tokens"][0]) for row in made]
     details: dict[str, Any] = {"prompts": len(rows), "left_out": {}}
     metrics: dict[str, float | None] = {"prompts": float(len(rows))}
+    seen = Seen(config.samples, config.seed, labelling=config.labelling_judge is not None)
     for number, name in enumerate(config.evaluators):
         run.progress(number, len(config.evaluators), "evaluators")
         row = catalogue.look_up(catalogue.EVALUATORS, name, "evaluate.evaluators")
@@ -49,8 +53,13 @@ def evaluate(  # noqa: PLR0913 (an input of the stage each)
         found = row.resolve()(inputs)
         details[name] = found.details
         metrics |= found.metrics
+        seen.verdicts |= found.verdicts
+        seen.rewards |= found.rewards
+    samples, details["samples"] = shown_samples(inputs, seen)
+    if seen.verdicts:
+        write_verdicts(verdict_rows(rows, seen.verdicts), run.out)
     write_json(run.out / "evaluation.json", details)
-    write_json(run.out / "samples.json", side_by_side(inputs))
+    write_json(run.out / "samples.json", samples)
     return metrics
 
 
@@ -105,11 +114,3 @@ def _has(inputs: EvaluationInputs, need: str) -> bool:
         "verifiable": inputs.config.verifiable is not None or any(name_of(row) for row in inputs.prompts),
     }
     return present[need]
-
-
-def side_by_side(inputs: EvaluationInputs) -> list[dict[str, Any]]:
-    """The first prompts with both answers."""
-    return [
-        {"prompt": row["prompt"], **{model: inputs.answers[model][index].text for model in MODELS}}
-        for index, row in enumerate(inputs.prompts[: inputs.config.samples])
-    ]

@@ -32,4 +32,5 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
         "reward/difference": found["mean"],
         **{f"reward/{DISAGREEMENT}/{model}": spread for model, spread in spreads.items()},
     }
-    return Evaluation(metrics, {"mean": means, "difference": found, **({DISAGREEMENT: spreads} if spreads else {})})
+    details = {"mean": means, "difference": found, **({DISAGREEMENT: spreads} if spreads else {})}
+    return Evaluation(metrics, details, rewards=scores)

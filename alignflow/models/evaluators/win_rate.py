@@ -18,6 +18,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     """Win rate with its interval for each judge; a pair that a judge gives no label is counted apart."""
     metrics: dict[str, float | None] = {}
     details: dict[str, Any] = {}
+    by_judge: dict[str, list[Verdict]] = {}
     for number, config in enumerate(inputs.judges):
         name = judge_name(config)
         if name in details:
@@ -35,12 +36,12 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
         if words := unanswered(found.get("option_mass")):
             inputs.run.warn(f"{name}: {words}")
         found["made_the_labels"] = config is inputs.config.labelling_judge
-        details[name] = found
+        details[name], by_judge[name] = found, verdicts
         metrics[f"win_rate/{name}"] = found["win_rate"]
         metrics[f"win_rate/{name}/low"], metrics[f"win_rate/{name}/high"] = found["low"], found["high"]
         if "option_mass" in found:
             metrics[f"judge/option_mass/{name}"] = found["option_mass"]["mean"]
-    return Evaluation(metrics, details)
+    return Evaluation(metrics, details, verdicts=by_judge)
 
 
 def judge_name(config: JudgeConfig) -> str:

@@ -55,7 +55,7 @@ def make_ensemble(
     """
     places = list(members.values())
     write_ensemble(run.out, places, config.aggregate, config.uncertainty_weight)
-    models = [load_reward_model(place, run.runtime) for place in places]
+    models = [load_reward_model(place, run.runtime, compute_only=True) for place in places]
     ensemble = RewardEnsemble(models, config.aggregate, config.uncertainty_weight)
     metrics: dict[str, float | None] = {"members": float(len(places))}
     given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}

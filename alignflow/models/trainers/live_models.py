@@ -17,12 +17,11 @@ from alignflow.data.configs.watched import WatchedOptions
 from alignflow.data.errors import RecipeError, TrainingError
 from alignflow.data.records import read_table
 from alignflow.data.run import Run
-from alignflow.models.adapters import add_adapter
 from alignflow.models.batching import EncodedRow
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine, make_engine
 from alignflow.models.generation.live import LiveSampler
-from alignflow.models.policy import Policy, load_policy
+from alignflow.models.policy import Policy, load_frozen, load_learner
 from alignflow.models.rewards.sources import Episode, JudgeSource, RewardInputs
 from alignflow.models.rollouts import Prompts, Rollouts, answer_statistics, encode_prompts
 from alignflow.models.trainers.room import context_of, room
@@ -118,8 +117,7 @@ def load_live(  # noqa: PLR0913 (an input of the stage each)
             do="raise it, or lower engine.processes",
         )
     stack = ExitStack()
-    model = load_policy(policy, runtime, trainable=True)
-    add_adapter(model, config, policy, in_parts=True)
+    model = load_learner(policy, config, runtime, in_parts=True)
     own_reference = reference is None or (model.adapter is not None and reference == policy)
     engine = stack.enter_context(closing(make_engine(model.model, config, runtime)))
     longest, _ = room(config.max_length, context_of(model.model), "align.max_length")
@@ -133,7 +131,7 @@ def load_live(  # noqa: PLR0913 (an input of the stage each)
     return LiveModels(
         model,
         engine,
-        None if own_reference or reference is None else load_policy(reference, runtime, in_parts=True),
+        None if own_reference or reference is None else load_frozen(reference, runtime, in_parts=True),
         stack.enter_context(closing(LiveSampler(model, policy, options.generator, longest))),
         watcher,
         asked,

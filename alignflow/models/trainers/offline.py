@@ -20,7 +20,7 @@ from alignflow.data.errors import TrainingError
 from alignflow.data.own_methods import loaded_method
 from alignflow.data.own_module import short
 from alignflow.data.run import Run
-from alignflow.models.adapters import add_adapter, save_model
+from alignflow.models.adapters import save_model
 from alignflow.models.batching import make_micro_batches
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
@@ -28,7 +28,7 @@ from alignflow.models.engines.base import make_engine
 from alignflow.models.losses.base import LossOutput, OfflineBatch
 from alignflow.models.losses.binary_feedback import score_scale
 from alignflow.models.own_loss import loss_of
-from alignflow.models.policy import load_policy
+from alignflow.models.policy import load_learner
 from alignflow.models.trainers.answer_batches import Answers
 from alignflow.models.trainers.displacement import wanted_logps, warn_of_displacement
 from alignflow.models.trainers.fit import Compute, Plan, StepOutput, fit
@@ -100,8 +100,7 @@ def train_offline(
     row = binding.as_options_make(row, options)
     fed = fed_by(row.family, tables, "align")
     group.join(run.runtime)
-    model = load_policy(policy, run.runtime, trainable=True)
-    add_adapter(model, config, policy)
+    model = load_learner(policy, config, run.runtime)
     if summary := row.learns_from().feed(fed.kind).summary:
         run.note(f"{short(config.method)} reads {fed.kind}: {summary}")
     data = read_sides(fed, model, config.max_length, run, "align", row.mismatched)

@@ -45,7 +45,7 @@ def train_online(  # noqa: PLR0913 (an input of the stage each)
 ) -> dict[str, float | None]:
     """Align the checkpoint `policy` on answers that it samples for `prompts`/train.parquet, by a method of the catalogue.
 
-    A state is kept after every update, and the answers of the update in progress after sampling and after scoring.
+    States are kept (`state_schedule.py`), and the answers of the update in progress after sampling and after scoring.
     Beside the artifact stand curves.jsonl, samples.jsonl and alarms.jsonl. Metrics: the last update's figures by TRL's
     names, `updates`, `episodes` and `alarms`.
 
@@ -72,7 +72,7 @@ def train_online(  # noqa: PLR0913 (an input of the stage each)
             "the KL penalty does not hold the policy: as a loss k1 has a gradient of mean 0; take k2 or k3, or kl_in: reward"
         )
     training = OnlineTraining(bound, participants, run, total)
-    loop = OnlineLoop(training, participants.engines, bound.options, run, total, config.logging_steps)
+    loop = OnlineLoop(training, participants.engines, bound.options, run, total, config)
     metrics = loop.run_all()
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({bound.method.summary} arXiv {bound.method.paper}).",

@@ -40,7 +40,7 @@ from alignflow.models.trainers.second_models import live_model
 def train_online_distillation(config: AlignConfig, *, policy: Path, prompts: Path, run: Run) -> dict[str, float | None]:
     """Distil the teacher of the options into the checkpoint `policy` on its own answers for `prompts`/train.parquet.
 
-    A state is kept after every update, and the answers of the update in progress. Beside the artifact stand curves.jsonl,
+    States are kept (`state_schedule.py`), and the answers of the update in progress. Beside the artifact stand curves.jsonl,
     samples.jsonl and alarms.jsonl. Metrics: the last update's figures, `updates`, `episodes` and `alarms`.
 
     Raises:
@@ -57,7 +57,7 @@ def train_online_distillation(config: AlignConfig, *, policy: Path, prompts: Pat
     total = live_updates(config, options, len(models.prompts))
     check_updates(total)
     training = DistillationTraining(config, method, options, models, teacher, run, total)
-    loop = OnlineLoop(training, {"policy": models.engine}, options, run, total, config.logging_steps)
+    loop = OnlineLoop(training, {"policy": models.engine}, options, run, total, config)
     metrics = loop.run_all()
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({method.summary} arXiv {method.paper}).",

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
+from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.watched import AlarmOptions
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
@@ -18,6 +19,7 @@ from alignflow.models.trainers.event_files import EventFiles
 from alignflow.models.trainers.figures import rounded
 from alignflow.models.trainers.kept_lines import KeptLines
 from alignflow.models.trainers.saved_state import SavedStates
+from alignflow.models.trainers.state_schedule import StateSchedule
 
 GOOD = "good"
 
@@ -80,7 +82,7 @@ def check_updates(total: int) -> None:
 
 
 class OnlineLoop:
-    """Runs updates, and carries what they have in common: a state after each, lines on disk, alarms that may end the training.
+    """Runs updates, and carries what they have in common: states and lines on disk, alarms that may end the training.
 
     Args:
         updates: What an update is.
@@ -88,7 +90,7 @@ class OnlineLoop:
         options: Of alarms and samples.
         run: Directories and listeners.
         total: How many updates there are.
-        logging_steps: Updates between points of the curves.
+        config: Has the updates between points of the curves, and the most between states.
     """
 
     def __init__(
@@ -98,10 +100,10 @@ class OnlineLoop:
         options: LoopOptions,
         run: Run,
         total: int,
-        logging_steps: int,
+        config: AlignConfig,
     ):
         self._work, self._engines, self._options, self._run = updates, engines, options, run
-        self._total, self._logging_steps = total, logging_steps
+        self._total, self._config = total, config
         self.history: list[dict[str, float | None]] = []
         self.rings: list[str] = []  # alarms whose condition held at the last update
         self.alarms: list[dict[str, Any]] = []  # those that were told, as their lines say it
@@ -117,6 +119,7 @@ class OnlineLoop:
 
     def _updates(self, start: int, states: SavedStates, good: SavedStates) -> dict[str, float | None]:
         stops, last = self._options.on_alarm == "stop", dict[str, float]()
+        schedule = StateSchedule(self._config.save_steps, start)
         policy = {"policy": self._engines["policy"]}
         if stops and start == 0:
             good.save(0, policy)
@@ -131,8 +134,9 @@ class OnlineLoop:
                 return self._stop(number, good, last)
             if stops:
                 good.save(number + 1, policy)
-            if number + 1 < self._total:
-                states.save(number + 1, self._engines, self._extra())
+            if number + 1 < self._total and schedule.due(number + 1):
+                with schedule.saving(number + 1):
+                    states.save(number + 1, self._engines, self._extra())
         self._work.finish()
         return self._metrics(last, self._total)
 
@@ -143,7 +147,7 @@ class OnlineLoop:
     def record(self, number: int, figures: dict[str, float]) -> None:
         """Tell the figures of an update; a point of the curves where one is due."""
         self._run.progress(number + 1, self._total, "updates", **rounded(figures))
-        if (number + 1) % self._logging_steps == 0 or number + 1 in (1, self._total):
+        if (number + 1) % self._config.logging_steps == 0 or number + 1 in (1, self._total):
             self.files["curves"].write(number + 1, figures)
 
     def _ring(self, number: int, figures: dict[str, float | None]) -> None:

@@ -81,7 +81,7 @@ def train_online_preference(
 ) -> dict[str, float | None]:
     """Align the checkpoint `policy` on comparisons of answers that it samples for `prompts`/train.parquet.
 
-    A state is kept after every update, and the answers of the update in progress after sampling and after the comparison.
+    States are kept (`state_schedule.py`), and the answers of the update in progress after sampling and after the comparison.
     Beside the artifact stand curves.jsonl, samples.jsonl and alarms.jsonl. Metrics: the last update's figures by TRL's names,
     `updates`, `episodes` (answers of the policy), `updates/skipped` and `alarms`.
 
@@ -107,7 +107,7 @@ def train_online_preference(
     )
     training = PreferenceTraining(bound, models, comparer, opponent, run, total)
     kept: dict[str, Kept] = {"policy": models.engine, **(opponent.states if opponent else {})}
-    loop = OnlineLoop(training, kept, bound.options, run, total, config.logging_steps)
+    loop = OnlineLoop(training, kept, bound.options, run, total, config)
     metrics = loop.run_all() | {"updates/skipped": float(training.skipped)}
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({bound.method.summary} arXiv {bound.method.paper}).",

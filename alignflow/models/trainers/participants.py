@@ -19,12 +19,11 @@ from alignflow.data.errors import RecipeError
 from alignflow.data.records import read_table
 from alignflow.data.run import Run
 from alignflow.data.update_choices import check_update
-from alignflow.models.adapters import add_adapter
 from alignflow.models.batching import EncodedRow
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine, make_engine
 from alignflow.models.generation.live import LiveSampler
-from alignflow.models.policy import Policy, load_policy
+from alignflow.models.policy import Policy, load_frozen, load_learner
 from alignflow.models.rewards.shaping import LARGEST_CHANGE
 from alignflow.models.rewards.sources import BoundSource, JudgeSource, RewardInputs, WeightedRewards, bind_sources
 from alignflow.models.rewards.win_rates import check_group_size
@@ -177,8 +176,7 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
             do="raise it, or lower engine.processes",
         )
     stack = ExitStack()
-    policy = load_policy(path, runtime, trainable=True)
-    add_adapter(policy, bound.config, path, in_parts=True)
+    policy = load_learner(path, bound.config, runtime, in_parts=True)
     own_reference = policy.adapter is not None and paths["reference"] in (None, path)
     engines: dict[str, Engine] = {
         "policy": stack.enter_context(closing(make_engine(policy.model, bound.config, runtime)))
@@ -204,7 +202,7 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
     heldout = options.heldout_judge
     return Participants(
         policy,
-        None if own_reference else load_policy(paths["reference"] or path, runtime, in_parts=True),
+        None if own_reference else load_frozen(paths["reference"] or path, runtime, in_parts=True),
         stack.enter_context(closing(LiveSampler(policy, path, options.generator, longest))),
         stack.enter_context(
             closing(WeightedRewards(bound.sources, reward_model, run, path, options.normalize_rewards))

@@ -44,6 +44,11 @@ class PreferenceBuffer:
 
     def _tensors(self, update: int, phase: int) -> dict[str, torch.Tensor] | None:
         extra = self._found.extra if self._found else {}
+        if (
+            extra.get("update", -1) > update
+        ):  # of a killed run that was ahead of the state: its weights may differ by rounding
+            self._states.forget(lambda step: step > 2 * update + 1)
+            self._found, extra = None, {}
         fits = extra.get("update") == update and extra.get("processes") == group.size()
         return self._found.tensors if self._found and fits and extra.get("phase", -1) >= phase else None
 

@@ -12,7 +12,6 @@ from alignflow.data.configs.training import RewardConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.intervals import wilson
 from alignflow.data.run import Run
-from alignflow.models.adapters import add_adapter
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
@@ -61,8 +60,7 @@ def train_reward(
             do=f"give {' or '.join(config.about_loss.kinds)}",
         )
     group.join(run.runtime)
-    reward = build_reward_model(base, run.runtime)
-    add_adapter(reward, config, base)
+    reward = build_reward_model(base, run.runtime, config)
     sides = {
         side: read_reward_rows(config, kind, directory / f"{side}.parquet", reward, run)
         for side in ("train", "heldout")

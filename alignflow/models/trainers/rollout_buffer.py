@@ -46,6 +46,11 @@ class RolloutBuffer:
 
     def _tensors(self, update: int, phase: int) -> dict[str, torch.Tensor] | None:
         extra = self._extra
+        if (
+            extra.get("update", -1) > update
+        ):  # of a killed run that was ahead of the state: its weights may differ by rounding
+            self._states.forget(lambda step: step > 2 * update + 1)
+            self._found, extra = None, {}
         fits = (
             extra.get("update") == update and extra.get("processes") == group.size() and extra.get("phase", -1) >= phase
         )
@@ -58,17 +63,16 @@ class RolloutBuffer:
 
 
 class RolloutsAhead:
-    """The answers of a next update, drawn before the present one trained: kept until the state after it is, two updates' at a time."""
+    """The answers of a next update, drawn before the present one trained: kept until the training cannot go back before that update."""
 
     def __init__(self, run: Run):
-        self._states = SavedStates(run.work / "rollouts-ahead", note=run.note)
+        self._states = SavedStates(run.work / "rollouts-ahead", note=run.note, kept=None)
+        self._trained = SavedStates(run.work)
         self._held: dict[int, tuple[int, Rollouts]] = {}  # update -> place in the stream of prompts, answers
-        newest = self._states.restore({}, lambda extra: extra["processes"] == group.size())
-        if newest is not None:  # the one before it too, in case that training has to go back by a state
-            before = self._states.restore({}, lambda extra: extra["update"] == newest.extra["update"] - 1)
-            for found in (newest, before):
-                if found is not None and found.tensors:
-                    self._held[found.extra["update"]] = found.extra["place"], Rollouts.from_tensors(found.tensors)
+        for update in group.gather(self._states.steps())[0]:
+            found = self._states.restore({}, lambda extra: extra["processes"] == group.size(), update)
+            if found is not None and found.tensors:
+                self._held[update] = found.extra["place"], Rollouts.from_tensors(found.tensors)
 
     def rollouts(self, update: int, place: int) -> Rollouts | None:
         """The answers of an update to the prompts of a place in the stream; None where there are none."""
@@ -76,8 +80,10 @@ class RolloutsAhead:
         return rollouts if known == place else None
 
     def keep(self, update: int, place: int, rollouts: Rollouts) -> None:
-        """Commit answers, and forget those of updates that are done."""
+        """Commit answers, and forget those of updates that are done in the oldest state of the training."""
         extra = {"update": update, "place": place, "processes": group.size()}
         self._states.save(update, {}, extra, rollouts.tensors())
-        self._held = {known: held for known, held in self._held.items() if known == update - 1}
+        oldest = group.gather(min(self._trained.steps(), default=0))[0]
+        self._states.forget(lambda step: step < oldest)
+        self._held = {known: held for known, held in self._held.items() if known >= oldest}
         self._held[update] = place, rollouts

@@ -50,17 +50,24 @@ class Saved:
 
 
 class SavedStates:
-    """The states of one training in a directory: `step-00000012/` and so on; the newest two are kept.
+    """The states of one training in a directory: `step-00000012/` and so on; the newest `kept` are kept.
 
     Args:
         root: A directory that survives a kill, and bears the name of one cache key: another config, data or code version
             has another one. A state that was saved under another name is not taken up.
         warn: Hears what a person should know about a state that is taken up.
         note: Hears of states that are passed over because they are damaged: results do not depend on it.
+        kept: How many are kept; None: all of them, until `forget`.
     """
 
-    def __init__(self, root: Path, warn: Callable[[str], None] = print, note: Callable[[str], None] = print):
-        self._root, self._warn, self._note = root, warn, note
+    def __init__(
+        self,
+        root: Path,
+        warn: Callable[[str], None] = print,
+        note: Callable[[str], None] = print,
+        kept: int | None = KEPT,
+    ):
+        self._root, self._warn, self._note, self._kept = root, warn, note, kept
 
     def save(
         self,
@@ -106,19 +113,36 @@ class SavedStates:
             shutil.rmtree(final, ignore_errors=True)
             os.rename(temporary, final)
             sync(self._root)
-            for old in sorted(self._root.glob("step-*"))[:-KEPT]:
+            for old in sorted(self._root.glob("step-*"))[: -self._kept] if self._kept else ():
                 shutil.rmtree(old, ignore_errors=True)
         group.barrier()
 
+    def steps(self) -> list[int]:
+        """Steps whose states are on disk, in their order."""
+        return sorted(int(path.name.removeprefix("step-")) for path in self._root.glob("step-*"))
+
+    def forget(self, steps: Callable[[int], bool]) -> None:
+        """Remove the states of some steps; every process must call it."""
+        group.barrier()
+        if group.is_main():
+            for step in filter(steps, self.steps()):
+                shutil.rmtree(self._root / f"step-{step:08d}", ignore_errors=True)
+        group.barrier()
+
     def restore(
-        self, engines: Mapping[str, Kept], accepts: Callable[[dict[str, Any]], bool] = lambda extra: True
+        self,
+        engines: Mapping[str, Kept],
+        accepts: Callable[[dict[str, Any]], bool] = lambda extra: True,
+        step: int | None = None,
     ) -> Saved | None:
         """Load the newest whole state into the engines; None where there is none. Every process must call it.
 
-        A damaged state is passed over, and so is one whose `extra` is not accepted: then an earlier one is taken, or none.
+        A damaged state is passed over, and so is one whose `extra` is not accepted: then an earlier one is taken, or none. With `step` only the
+        state after that step is looked at.
         With the same processes, ZeRO stage and threads training goes on bit for bit; otherwise to rounding, which is said.
         """
-        directories = group.gather([path.name for path in sorted(self._root.glob("step-*"), reverse=True)])[0]
+        pattern = "step-*" if step is None else f"step-{step:08d}"
+        directories = group.gather([path.name for path in sorted(self._root.glob(pattern), reverse=True)])[0]
         for directory in (self._root / name for name in directories):
             state = self._read(directory, engines)
             if state is None or group.anywhere(not accepts(state["extra"])):
@@ -171,7 +195,7 @@ class SavedStates:
         return {**setting, "engines": described}
 
     def _tell(self, state: Mapping[str, Any], setting: Mapping[str, Any]) -> None:
-        if not group.is_main():
+        if not group.is_main() or not setting["engines"]:
             return
         print(f"resumed after step {state['step']}", flush=True)
         before, now = _words(state["setting"]), _words(setting)

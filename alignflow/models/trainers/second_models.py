@@ -8,7 +8,7 @@ from typing import Any
 from alignflow.data.catalogue import Method
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Run
-from alignflow.models.policy import Policy, check_same_vocabulary, load_policy
+from alignflow.models.policy import Policy, check_same_vocabulary, load_frozen
 from alignflow.models.value_model import ValueModel, make_value_model
 
 
@@ -26,12 +26,12 @@ def live_model(method: Method, options: Any, model: Policy, path: Path, run: Run
         ModelError: the teacher does not load, or means something else than the policy by a token id.
     """
     if (given := teacher_of(method, options)) is not None:
-        teacher = load_policy(given, run.runtime, in_parts=True)
+        teacher = load_frozen(given, run.runtime, in_parts=True)
         check_same_vocabulary(model, teacher, f"align.options.{method.teacher}")
         return teacher
     if not method.live_reference:
         return None
-    return model if model.adapter else load_policy(path, run.runtime, in_parts=True)
+    return model if model.adapter else load_frozen(path, run.runtime, in_parts=True)
 
 
 def value_network(method: Method, path: Path, run: Run) -> ValueModel | None:

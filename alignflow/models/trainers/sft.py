@@ -13,14 +13,14 @@ from alignflow.data.configs.training import SFTConfig
 from alignflow.data.encoded_kinds import DEMONSTRATIONS
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
-from alignflow.models.adapters import add_adapter, save_model
+from alignflow.models.adapters import save_model
 from alignflow.models.batching import EncodedRow
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.embedding_noise import EmbeddingNoise, MakeNoise, whole
 from alignflow.models.engines import group
 from alignflow.models.engines.base import make_engine
 from alignflow.models.merging import l1_penalty
-from alignflow.models.policy import Policy, load_policy
+from alignflow.models.policy import Policy, load_learner
 from alignflow.models.stored_rows import LastTurns, Picked, StoredRows, open_rows
 from alignflow.models.token_statistics import TokenStatistics
 from alignflow.models.trainers.fit import Plan, StepOutput, fit
@@ -40,8 +40,7 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
         TrainingError: no row, a row without supervised tokens, zero steps, or a loss that is not finite.
     """
     group.join(run.runtime)
-    policy = load_policy(base, run.runtime, trainable=True)
-    add_adapter(policy, config, base)
+    policy = load_learner(base, config, run.runtime)
     ids, rows = read_rows(
         demonstrations / "train.parquet", policy.tokenizer, config.max_length, run, context_of(policy.model)
     )

@@ -1,4 +1,4 @@
-"""Serves the page: loopback alone, a random token in the address, and no request that a page of another site could make."""
+"""Serves the page on the loopback interface only. The address holds a random token, and requests from pages of other sites are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from alignflow.data.annotation.answers import Session
 
 MOST_BYTES = 16_384
-"""Of a request's body; a note is a sentence."""
+"""Limit for the body of a request; a note is about a sentence."""
 MOST_NOTE = 4_000
 PAGE = "page.html.j2"
 HEADERS = {
@@ -34,11 +34,11 @@ class AnnotationServer(ThreadingHTTPServer):
     """The page of one session.
 
     Args:
-        session: Whose pairs are shown.
-        port: On the loopback interface; 0 takes a free one.
+        session: The session whose pairs the page shows.
+        port: Port on the loopback interface; 0 picks a free one.
 
     Attributes:
-        url: The address with its token; who has it can label.
+        url: The address with its token. Whoever has it can label.
     """
 
     daemon_threads = True
@@ -54,7 +54,7 @@ class AnnotationServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{own}/{self.token}/"
 
     def state(self) -> dict[str, Any]:
-        """What the page shows; the time of a pair begins when it is first asked for."""
+        """What the page shows. The clock of a pair starts when the page first asks for it."""
         with self.lock:
             found = self.session.state()
             item = found["pair"]["item"] if found["pair"] else ""
@@ -63,23 +63,23 @@ class AnnotationServer(ThreadingHTTPServer):
             return found
 
     def take(self, content: dict[str, Any]) -> None:
-        """Keep an answer of the page; raises ValueError where it does not fit the pair that is shown."""
+        """Save an answer from the page; raises ValueError if it does not match the pair on display."""
         with self.lock:
             item, since = self.shown
             note = content.get("note", "")
             if content.get("item") != item or not isinstance(note, str) or len(note) > MOST_NOTE:
-                raise ValueError("another pair is shown")
+                raise ValueError("the page shows another pair")
             self.session.answer(item, str(content.get("choice")), time.monotonic() - since, note.strip())
 
     def undo(self) -> None:
-        """Take the last answer back."""
+        """Undo the last answer."""
         with self.lock:
             self.session.undo()
             self.shown = "", time.monotonic()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request. A foreign Host, Origin or token is refused before anything is read."""
+    """One request. A wrong Host, Origin or token is refused before anything is read."""
 
     server: AnnotationServer
     server_version, sys_version = "alignflow", ""
@@ -87,10 +87,10 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the address holds the token."""
+        """Log nothing: the address holds the token."""
 
     def do_GET(self) -> None:
-        """The page, or the pair that is next."""
+        """Return the page, or the next pair."""
         place = self._place()
         if place == "":
             self._page()
@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(404, "not here")
 
     def do_POST(self) -> None:
-        """An answer, or the wish to take the last one back; only from the page itself."""
+        """Take an answer, or undo the last one; only from the page itself."""
         place = self._place()
         if place is None or not self._is_own():
             return
@@ -121,19 +121,19 @@ class Handler(BaseHTTPRequestHandler):
         self._json(200, self.server.state())
 
     def _place(self) -> str | None:
-        """What is asked for, below the token; None where the request was refused."""
+        """The path below the token, or None if the request was refused."""
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
-            self._refuse(421, "this server does not answer to that name")
+            self._refuse(421, "this server does not accept that Host header")
             return None
         token, _, place = urlsplit(self.path).path.removeprefix("/").partition("/")
         if not hmac.compare_digest(token.encode(), self.server.token.encode()):
-            self._refuse(404, "not here: open the address that the command printed")
+            self._refuse(404, "not found: open the address that the command printed")
             return None
         return place
 
     def _is_own(self) -> bool:
-        """Whether a page of this very address makes the request; a browser says so for every POST."""
+        """Whether the request comes from this very page; browsers send the Origin with every POST."""
         origins = self.headers.get_all("Origin") or []
         if origins != [f"http://{self.headers['Host'].lower()}"]:
             self._refuse(403, "pages of other sites may not call this server")
@@ -147,10 +147,10 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def _content(self) -> dict[str, Any] | None:
-        """The request's JSON object; None where the request was refused."""
+        """The request's JSON object, or None if the request was refused."""
         length = self.headers.get("Content-Length", "")
         if "Transfer-Encoding" in self.headers or not length.isdecimal():
-            self._refuse(411, "a length is needed")
+            self._refuse(411, "the request has no Content-Length")
             return None
         if int(length) > MOST_BYTES:
             self._refuse(413, "too much")
@@ -160,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
         except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
-            self._refuse(400, "no JSON object")
+            self._refuse(400, "the body is not a JSON object")
             return None
         return content
 
@@ -178,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(status, json.dumps(content).encode(), "application/json")
 
     def _refuse(self, status: int, why: str) -> None:
-        """Say no; the connection ends, since a body may be left in it."""
+        """Refuse and close the connection, because an unread body may be left in it."""
         self.close_connection = True
         self._send(status, f"{why}\n".encode(), "text/plain; charset=utf-8", {"Connection": "close"})
 

@@ -71,6 +71,15 @@ def write_dashboard(store: ArtifactStore, path: Path | None = None, lines: Seque
     return file
 
 
+def renew_dashboard(store: ArtifactStore) -> Path | None:
+    """Write the page of the store anew; returns the file. A store that has no such page gets none: None.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    return write_dashboard(store) if (store.root / FILE).is_file() else None
+
+
 def dashboard(store: ArtifactStore, folder: Path, lines: Sequence[ShownRun] | None = None) -> str:
     """The page as HTML, with links that work from a file in `folder`. Without `lines` it reads the store's runs."""
     from alignflow.data.report.dashboard import dashboard_page  # with the template engine, which a listing is spared

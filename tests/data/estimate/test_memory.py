@@ -8,12 +8,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from alignflow.data.estimate.memory import (
     HEAD_CHUNK,
+    FrozenModel,
     LearningModel,
     Rollout,
     cache_bytes,
+    forward_only,
     generation_need,
     layer_activations,
     online_need,
+    scoring_need,
     step_phases,
     training_need,
 )
@@ -94,41 +97,62 @@ def test_gradient_checkpointing_keeps_one_input_per_layer():
     assert again < plain / 10 and again >= 32 * 8192 * 4096 * 4
 
 
-def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone():
-    need = training_need(
-        LearningModel(EIGHT_B, 8192, 8192, lora_rank=16, gradient_checkpointing=True), Place("cuda", "bf16")
-    )
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_adapter_has_gradients_and_moments_of_its_own_weights_alone_and_its_base_is_in_bf16(precision):
+    learner = LearningModel(EIGHT_B, 8192, 8192, lora_rank=16, gradient_checkpointing=True)
+    need = training_need(learner, Place("cuda", precision))
     backward = next(phase for phase in need.phases if phase.name == "backward pass")
     adapter = EIGHT_B.lora_parameters(16)
     assert backward.parts["gradients"] == 4 * adapter and backward.parts["optimizer"] == 12 * adapter
-    assert backward.parts["weights"] == 4 * (EIGHT_B.parameters + adapter)
+    converted = EIGHT_B.layer_matrices + EIGHT_B.vocab_size * EIGHT_B.hidden_size if precision == "bf16" else 0
+    assert backward.parts["weights"] == 4 * (EIGHT_B.parameters + adapter) - 2 * converted
+    assert "bf16 copies" not in backward.parts
+    assert need.host["copy"] == 4 * (EIGHT_B.parameters + adapter), "it is read in fp32"
+
+
+def test_a_partitioned_base_and_a_moving_average_stay_in_fp32():
+    learner = LearningModel(EIGHT_B, 8192, 8192, lora_rank=16)
+    partitioned = training_need(learner, Place("cuda", "bf16", zero_stage=3, processes=8)).peak.parts["weights"]
+    assert partitioned == 4 * learner.weights / 8
+    place = Place("cuda", "bf16")
+    reference, average = (FrozenModel(EIGHT_B, averages=averages).held(place) for averages in (False, True))
+    assert average == 4 * EIGHT_B.parameters and reference < 0.6 * average
+
+
+def test_on_a_cpu_the_model_is_whole_in_fp32_while_it_is_read():
+    place = Place("cpu", "bf16", engine="torch")
+    for need in (
+        training_need(LearningModel(EIGHT_B, 64, 64, lora_rank=16), place),
+        scoring_need([FrozenModel(EIGHT_B)], forward_only(EIGHT_B, 64, 64, place), place),
+    ):
+        assert need.peak.name == "loading" and need.peak.parts["weights"] >= 4 * EIGHT_B.parameters
 
 
 def test_ppo_holds_two_learning_models_and_two_frozen_ones():
     place = Place("cuda", "bf16", zero_stage=1)
     policy_model, value = LearningModel(EIGHT_B, 8192, 8192), LearningModel(EIGHT_B, 8192)
     need = online_need(
-        policy_model, value, [EIGHT_B.parameters, EIGHT_B.scoring_parameters], Rollout(32, 512, 512), place
+        policy_model, value, [FrozenModel(EIGHT_B), FrozenModel(EIGHT_B, scores=True)], Rollout(32, 512, 512), place
     )
     sampling = next(phase for phase in need.phases if phase.name == "sampling")
     both = EIGHT_B.parameters + EIGHT_B.scoring_parameters
-    assert (
-        sampling.parts["weights"] == 4 * both == sampling.parts["frozen"] and sampling.parts["optimizer"] == 12 * both
-    )
+    assert sampling.parts["weights"] == 4 * both and sampling.parts["optimizer"] == 12 * both
+    frozen = sampling.parts["frozen"]
+    assert frozen == 4 * both - 2 * (2 * EIGHT_B.layer_matrices + EIGHT_B.vocab_size * EIGHT_B.hidden_size)
     alone = training_need(policy_model, place).peak.total
-    assert need.peak.total > alone + 16 * EIGHT_B.scoring_parameters + 4 * both
+    assert need.peak.total > alone + 16 * EIGHT_B.scoring_parameters + frozen
 
 
 def test_offloaded_frozen_models_stand_in_the_machines_memory():
     learners = LearningModel(EIGHT_B, 8192, 8192), LearningModel(EIGHT_B, 8192)
-    frozen = [EIGHT_B.parameters, EIGHT_B.scoring_parameters]
+    frozen = [FrozenModel(EIGHT_B), FrozenModel(EIGHT_B, scores=True)]
     on, off = (
         online_need(
             *learners, frozen, Rollout(32, 512, 512), Place("cuda", "bf16", zero_stage=3, processes=8, offload=value)
         )
         for value in ("none", "all")
     )
-    assert off.host["frozen"] == on.peak.parts["frozen"] == 4 * sum(frozen) / 8
+    assert off.host["frozen"] == on.peak.parts["frozen"] == 4 * sum(model.weights for model in frozen) / 8
     assert off.peak.total < on.peak.total
 
 

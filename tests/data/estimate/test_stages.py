@@ -10,7 +10,7 @@ from alignflow.data.configs.inputs import InitConfig
 from alignflow.data.configs.training import AlignConfig, LoRAConfig, ReferenceConfig, RewardConfig, SFTConfig
 from alignflow.data.estimate.demands import Asked, place_of
 from alignflow.data.estimate.disk import state_bytes
-from alignflow.data.estimate.memory import LearningModel, training_need
+from alignflow.data.estimate.memory import FrozenModel, LearningModel, training_need
 from alignflow.data.estimate.place import Place
 from alignflow.data.estimate.shapes import ModelShape, read_shape
 from alignflow.data.estimate.stages import DEMANDS, FAMILY_DEMANDS, demand
@@ -101,7 +101,7 @@ def ppo(**more):
 def test_ppo_needs_two_learning_models_and_the_frozen_ones():
     with_reward, without, pairs = ppo(reward_model=SHAPE), ppo(), demand("align", asked(AlignConfig()))
     totals = [found.need(found.settings).peak.total for found in (pairs, without, with_reward)]
-    assert totals[2] - totals[1] == 4 * SHAPE.scoring_parameters, "a frozen reward model"
+    assert totals[2] - totals[1] == FrozenModel(SHAPE, scores=True).held(pairs.settings.place), "a frozen reward model"
     assert totals[1] - totals[0] > 16 * SHAPE.scoring_parameters, "a value model that learns"
     assert with_reward.states == state_bytes([LearningModel(SHAPE, 1, 1), LearningModel(SHAPE, 1)])
     assert ppo(reward_model=None) is None
@@ -141,7 +141,7 @@ def test_a_teacher_stands_beside_the_student_even_of_an_adapter(tmp_path):
     for lora in (None, LoRAConfig(r=4)):
         found = demand("align", asked(AlignConfig(method="gkd", options={"teacher": str(tmp_path)}, lora=lora)))
         peak = found.need(found.settings).peak
-        assert peak.parts["frozen"] == 4 * teacher.parameters
+        assert peak.parts["frozen"] == FrozenModel(teacher).held(found.settings.place)
     assert demand("align", asked(AlignConfig(method="gkd", options={"teacher": str(tmp_path / "nowhere")}))) is None
 
 
@@ -154,9 +154,10 @@ def test_an_adapters_base_is_its_reference_and_the_value_model_has_no_adapter():
 
 def test_a_method_that_compares_holds_its_reference_and_an_average_where_that_is_the_opponent():
     judged = {"judge": {"name": "rubric"}}
-    for method, copies in (("online_dpo", 1), ("nash_md", 1), ("nash_ema", 2)):
+    for method, averages in (("online_dpo", 0), ("nash_md", 0), ("nash_ema", 1)):
         found = demand("align", asked(AlignConfig(method=method, options=judged)))
-        assert found.need(found.settings).peak.parts["frozen"] == copies * 4 * SHAPE.parameters, method
+        reference = FrozenModel(SHAPE).held(found.settings.place)
+        assert found.need(found.settings).peak.parts["frozen"] == reference + averages * 4 * SHAPE.parameters, method
 
 
 def test_a_family_that_samples_has_a_rule_of_its_own_and_all_others_count_their_answers():

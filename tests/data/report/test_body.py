@@ -59,7 +59,7 @@ def test_what_models_wrote_is_escaped_and_nothing_is_loaded(run, evaluation):
     report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     page = (run.side / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page
-    assert not re.findall(r"""<[^<>]*(?:src|href)=["']?(?!["']?data:)[^<>]*>""", page)
+    assert not re.findall(r"""<[^<>]*(?:src|href)=["']?(?!["']?(?:data:|#))[^<>]*>""", page)
 
 
 def test_the_evaluation_is_shown_with_its_interval_and_a_plot(run, evaluation):
@@ -233,3 +233,39 @@ def test_the_credit_of_tokens_is_a_heat_map_of_escaped_texts(run, evaluation):
 def test_without_the_evaluator_no_credit_is_shown(run, evaluation):
     report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
     assert "Credit of each token" not in (run.side / "report.html").read_text()
+
+
+def test_samples_are_shown_with_verdicts_and_everything_of_models_is_escaped(run, evaluation):
+    found = json.loads((evaluation / "evaluation.json").read_text())
+    picked = {"clearest win": 1, "clearest loss": 0, "random": 0}
+    found["samples"] = {"by": "rubric:helpful", "seed": 0, "prompts": 10, "picked": picked}
+    verdict = {"judge": "<i>j</i>", "better": "aligned", "probability": 0.875, "orders": [0.9, 0.85], "flips": False}
+    verdict |= {"scores": {"aligned": 2.5, "sft": 1.25}, "reason": "", "rationales": ["<script>why</script>"]}
+    sample = {"id": "1", "prompt": [{"role": "user", "content": "<p>q"}], "sft": "<s>", "aligned": "<a>"}
+    sample |= {"picked": "clearest win", "verdicts": [verdict], "rewards": {"aligned": 0.125, "sft": -3.5}}
+    write_json(evaluation / "evaluation.json", found)
+    write_json(evaluation / "samples.json", [sample])
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
+    page = (run.side / "report.html").read_text()
+    assert "1 of 10 prompts: the clearest win and no clearest loss" in page and "Clearest wins" in page
+    for text in ("aligned is better", "0.875", "0.9 / 0.85", "2.5", "1.25", "0.125", "-3.5"):
+        assert f">{text}</td>" in page, text
+    for text in ("<p>q", "<s>", "<a>", "<i>j", "<script>"):
+        assert text not in page, text
+    assert "what &lt;i&gt;j&lt;/i&gt; wrote" in page and "&lt;script&gt;why" in page
+
+
+def test_what_an_older_alignflow_kept_is_shown_and_said(run, evaluation):
+    report(ReportConfig(), steps={"evaluate": evaluation}, run=run)
+    assert "An older alignflow made this evaluation" in (run.side / "report.html").read_text()
+
+
+def test_the_lineage_says_what_the_run_found(run, store, tmp_path):
+    folder = tmp_path / "sft"
+    folder.mkdir()
+    (folder / "weights.txt").write_text("w")
+    steps = {"sft": as_artifact(folder, store.root, "sft-1234567890")}
+    report(ReportConfig(found=("sft",)), steps=steps, run=run)
+    page = (run.side / "report.html").read_text()
+    assert '<h2 id="lineage">' in page and "<code>sft-12345678</code>" in page
+    assert '<span class="state">found in the store</span>' in page

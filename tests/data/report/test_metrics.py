@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from alignflow.data.report.metrics import MOST_METRICS, kept_lines, key_metrics
+from alignflow.data.report.metrics import MOST_METRICS, kept_lines, key_metrics, with_intervals
 
 
 def of(stage, **metrics):
@@ -26,3 +26,8 @@ def test_rows_of_each_table_are_said_in_a_line_with_the_reasons():
     )
     assert kept_lines(found) == ["prompts: kept 8 of 10: 2 empty", "texts: kept 1 of 4: 3 dropped"]
     assert kept_lines(of("sft", prompts__kept=8)) == []
+
+
+def test_all_metrics_have_their_interval_behind_them():
+    metrics = {"kl": 0.5, "rate": 0.625, "rate/low": 0.5, "rate/high": 0.75, "prices/low": 3.0, "none": None}
+    assert with_intervals(metrics) == {"kl": "0.5", "rate": "0.625 (0.5 to 0.75)", "prices/low": "3", "none": "–"}

@@ -55,6 +55,10 @@ def test_the_stage_compares_two_models_and_says_what_it_left_out(new_run, tiny_c
     assert metrics["win_rate/rubric:helpful"] == 0.5, "a model against itself, with the same seeds, ties everywhere"
     assert metrics["kl"] == pytest.approx(0, abs=1e-4) and metrics["heldout_nll/change"] == pytest.approx(0, abs=1e-6)
     assert len(json.loads((run.out / "samples.json").read_text())) == 2
+    assert found["samples"]["by"] == "rubric:reader", "the judge that did not make the labels says what is clear"
+    assert [row["judge"] for row in read_table(run.out / "verdicts.parquet")] == ["rubric:helpful"] * 5 + [
+        "rubric:reader"
+    ] * 5
     assert len(read_table(run.out / "answers" / "aligned.parquet")) == 5
 
 

@@ -105,7 +105,14 @@ def ppo(steps=3, **options):
         **options,
     }
     return AlignConfig(
-        method="ppo", learning_rate=3e-3, max_steps=steps, batch_size=12, max_length=64, logging_steps=1, options=chosen
+        method="ppo",
+        learning_rate=3e-3,
+        max_steps=steps,
+        batch_size=12,
+        max_length=64,
+        logging_steps=1,
+        save_steps=1,
+        options=chosen,
     )
 
 
@@ -271,6 +278,31 @@ def test_a_run_that_draws_ahead_ends_with_the_same_bytes_after_a_kill(
     assert digests(whole.out) == digests(run.out) and lines(whole) == lines(run)
 
 
+@pytest.mark.parametrize("options", [{}, {"rollout_ahead": 1}, FULL], ids=["plain", "ahead", "full"])
+def test_a_kill_long_after_the_last_state_ends_with_the_same_bytes(
+    options, new_run, tiny_checkpoint, data, monkeypatch
+):
+    """States are kept when they cost little: the third and fourth update are done again from the state after the second."""
+    config = ppo(5, **options).model_copy(update={"save_steps": 50})
+    more = ("demonstrations",) if options is FULL else ()
+    whole, run = new_run("whole"), new_run("killed")
+    train(config, whole, tiny_checkpoint, data, *more)
+    monkeypatch.setattr(online_loop.StateSchedule, "due", lambda self, done: done == 2)
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        nth_call(online_loop.OnlineLoop, "record", 5, dying)
+        train(config, run, tiny_checkpoint, data, *more)
+    assert SavedStates(run.work).steps() == [2]
+    sampled = []
+    monkeypatch.setattr(
+        rollout_source,
+        "sample_rollouts",
+        lambda *a, real=rollout_source.sample_rollouts, **named: sampled.append(a[3]) or real(*a, **named),
+    )
+    train(config, new_run("killed"), tiny_checkpoint, data, *more)
+    assert digests(whole.out) == digests(run.out) and lines(whole) == lines(run)
+    assert sampled == ([] if options.get("rollout_ahead") else [2, 3, 4])
+
+
 def test_small_micro_batches_change_results_by_rounding_only(new_run, tiny_checkpoint, data):
     points = []
     for tokens in (8192, 64):
@@ -355,11 +387,9 @@ def test_an_adapter_trains_alone_and_is_its_own_reference(new_run, tiny_checkpoi
     """The reference is the policy with the adapter off: no second model, and KL 0 at first."""
     pytest.importorskip("peft")
     loaded = []
-    monkeypatch.setattr(
-        participants,
-        "load_policy",
-        lambda *a, real=participants.load_policy, **named: loaded.append(a) or real(*a, **named),
-    )
+    for name in ("load_learner", "load_frozen"):
+        real = getattr(participants, name)
+        monkeypatch.setattr(participants, name, lambda *a, real=real, **named: loaded.append(a) or real(*a, **named))
     run = new_run()
     train(ppo(2).model_copy(update={"lora": LoRAConfig(r=2), "learning_rate": 5e-2}), run, tiny_checkpoint, data)
     first, second = lines(run)

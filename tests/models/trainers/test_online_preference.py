@@ -108,7 +108,14 @@ def config_of(method, steps=3, **options):
     if "judge" not in chosen and "rewards" not in chosen:
         chosen |= judge()
     return AlignConfig(
-        method=method, learning_rate=3e-3, max_steps=steps, batch_size=6, max_length=64, logging_steps=1, options=chosen
+        method=method,
+        learning_rate=3e-3,
+        max_steps=steps,
+        batch_size=6,
+        max_length=64,
+        logging_steps=1,
+        save_steps=1,
+        options=chosen,
     )
 
 
@@ -254,6 +261,21 @@ def test_a_kill_in_any_phase_ends_with_the_bytes_of_an_undisturbed_run(
     for file in ("curves", "samples", "alarms"):
         assert lines(whole, file) == lines(run, file), file
     assert (1 in sampled) == (phase == "sampling"), "answers that were sampled are not sampled again"
+
+
+@pytest.mark.parametrize("method", ["online_dpo", "nash_ema"])
+def test_a_kill_long_after_the_last_state_ends_with_the_same_bytes(
+    method, new_run, tiny_checkpoint, prompts, monkeypatch
+):
+    whole, run = new_run("whole"), new_run("killed")
+    train(config_of(method, 5), whole, tiny_checkpoint, prompts)
+    monkeypatch.setattr(online_loop.StateSchedule, "due", lambda self, done: done == 2)
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        nth_call(online_loop.OnlineLoop, "record", 5, dying)
+        train(config_of(method, 5), run, tiny_checkpoint, prompts)
+    assert SavedStates(run.work).steps() == [2]
+    train(config_of(method, 5), new_run("killed"), tiny_checkpoint, prompts)
+    assert digests(whole.out) == digests(run.out) and lines(whole) == lines(run)
 
 
 def test_small_micro_batches_change_results_by_rounding_only(new_run, tiny_checkpoint, prompts):

@@ -8,7 +8,7 @@ from run_support import record_run
 
 from alignflow.data.configs.loading import load_recipe
 from alignflow.data.errors import StageError, UserError
-from alignflow.tasks.store.dashboard import MOST_LISTED, dashboard, runs_markdown, write_dashboard
+from alignflow.tasks.store.dashboard import MOST_LISTED, dashboard, renew_dashboard, runs_markdown, write_dashboard
 
 METRICS = {
     "evaluate": {"win_rate/helpful": 0.6, "win_rate/helpful/low": 0.5, "win_rate/helpful/high": 0.7, "kl": 2.345},
@@ -72,3 +72,10 @@ def test_what_prefects_page_does_not_list_is_counted(store):
 
 def test_a_store_without_runs_has_a_page_too(store):
     assert "There are no runs yet." in runs_markdown(store) and "alignflow run RECIPE" in dashboard(store, store.root)
+
+
+def test_only_a_page_that_is_there_is_written_again(store, made):
+    assert renew_dashboard(store) is None and not (store.root / "dashboard.html").exists()
+    page = write_dashboard(store)
+    page.write_text("old")
+    assert renew_dashboard(store) == page and "whole" in page.read_text()
