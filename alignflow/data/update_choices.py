@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from alignflow.data import catalogue
 from alignflow.data.catalogue.updates import LOSS_OPTIONS
 from alignflow.data.configs.online import OnlineOptions, PPOOptions
+from alignflow.data.configs.rollouts import ImportanceOptions
 from alignflow.data.errors import RecipeError, quoted
 
 
@@ -65,6 +66,16 @@ def _faults(options: OnlineOptions, where: str) -> Iterator[tuple[str, str, str]
             "overlong_buffer is 0: no answer loses anything",
             "set overlong_buffer, or leave it out",
         )
+    yield from _importance_faults(options)
+
+
+def check_importance(options: ImportanceOptions, where: str) -> None:
+    """Refuse bounds between which no ratio lies; raises RecipeError."""
+    for field, what, do in _importance_faults(options):
+        raise RecipeError(what, where=f"{where}.{field}", do=do)
+
+
+def _importance_faults(options: ImportanceOptions) -> Iterator[tuple[str, str, str]]:
     lowest = options.importance_sampling_clip_min
     if lowest is not None and lowest > options.importance_sampling_clip_max:
         what = f"{lowest:g} is over importance_sampling_clip_max {options.importance_sampling_clip_max:g}"

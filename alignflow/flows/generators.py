@@ -11,7 +11,7 @@ from alignflow.data import binding, catalogue
 from alignflow.data.configs.generation import EvaluateConfig, JudgeConfig, SampleConfig
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.revising import ReviseConfig
-from alignflow.data.configs.rollouts import RolloutOptions
+from alignflow.data.configs.rollouts import SamplerOptions
 from alignflow.data.configs.server import ServerOptions
 from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
@@ -103,7 +103,7 @@ def _chosen(config: Config, choose: Choice) -> Config:
 def _of_role(config: BaseModel, own: GeneratorConfig | None, choose: Choice) -> GeneratorConfig | None:
     if isinstance(config, SampleConfig | ReviseConfig):
         return choose(own)
-    if isinstance(config, RolloutOptions):
+    if isinstance(config, SamplerOptions):
         return _takes_up_weights(own, choose)
     if isinstance(config, EvaluateConfig):
         return _answers_for_the_models(choose(own))

@@ -3,8 +3,9 @@
 import pytest
 
 from alignflow.data.catalogue.policy_gradient_methods import POLICY_GRADIENTS
+from alignflow.data.configs.online_preference import NashOptions
 from alignflow.data.errors import RecipeError
-from alignflow.data.update_choices import check_update
+from alignflow.data.update_choices import check_importance, check_update
 
 
 @pytest.mark.parametrize("method", POLICY_GRADIENTS)
@@ -42,3 +43,11 @@ def test_what_does_not_go_together_is_refused(method, options, field, message):
     with pytest.raises(RecipeError, match=message) as error:
         check_update(POLICY_GRADIENTS[method].options.model_validate(options), "align.options")
     assert error.value.where == f"align.options.{field}"
+
+
+def test_a_method_that_compares_has_bounds_of_the_ratio_too():
+    low, high = ({"importance_sampling_clip_min": value} for value in (0.5, 4.0))
+    check_importance(NashOptions(**low), "align.options")
+    with pytest.raises(RecipeError, match="4 is over importance_sampling_clip_max 3") as error:
+        check_importance(NashOptions(**high), "align.options")
+    assert error.value.where == "align.options.importance_sampling_clip_min"

@@ -93,21 +93,28 @@ def test_an_evaluation_is_not_answered_by_a_model_that_is_none_of_the_runs():
     assert with_generators(EvaluateConfig(generator=served), AUTO, "cpu").generator == served
 
 
-def ppo_engine(own=None, default=AUTO, device="cpu"):
-    options = {} if own is None else {"generator": own}
-    found = with_generators(AlignConfig(method="ppo", options=options), default, device)
-    return catalogue.parse_options(catalogue.METHODS["ppo"], found.options, "options").generator
+SAMPLING = {"ppo": {}, "online_dpo": {}, "nash_ema": {}, "on_policy_distillation": {"teacher": "t"}}
+"""Methods of every family that samples while it trains, with the options that they need."""
 
 
+def engine_of(method, own=None, default=AUTO, device="cpu"):
+    options = SAMPLING[method] if own is None else {**SAMPLING[method], "generator": own}
+    found = with_generators(AlignConfig(method=method, options=options), default, device)
+    return catalogue.parse_options(catalogue.METHODS[method], found.options, "options").generator
+
+
+@pytest.mark.parametrize("method", list(SAMPLING))
 @pytest.mark.usefixtures("vllm_is_there")
-def test_what_samples_for_a_policy_in_training_has_an_engine_of_its_own_which_auto_leaves_to_the_model_on_a_cpu():
-    assert ppo_engine() is None and ppo_engine("transformers") is None
-    assert ppo_engine("vllm").name == "vllm" and ppo_engine(default=GeneratorConfig(name="vllm")).name == "vllm"
-    assert ppo_engine(device="cuda").name == "vllm"
+def test_what_samples_for_a_policy_in_training_has_an_engine_of_its_own_which_auto_leaves_to_the_model_on_a_cpu(method):
+    assert engine_of(method) is None and engine_of(method, "transformers") is None
+    vllm = GeneratorConfig(name="vllm")
+    assert engine_of(method, "vllm").name == "vllm" and engine_of(method, default=vllm).name == "vllm"
+    assert engine_of(method, device="cuda").name == "vllm"
 
 
-def test_an_endpoint_does_not_sample_for_a_policy_in_training():
+@pytest.mark.parametrize("method", list(SAMPLING))
+def test_an_endpoint_does_not_sample_for_a_policy_in_training(method):
     """Its weights stay. Where it is the engine of the recipe, the policy's model samples."""
     with pytest.raises(RecipeError, match="cannot take up the weights"):
-        ppo_engine(server().model_dump())
-    assert ppo_engine(default=server()) is None
+        engine_of(method, server().model_dump())
+    assert engine_of(method, default=server()) is None

@@ -68,28 +68,31 @@ def test_stages_share_one_process_which_ends_with_the_run_also_when_that_is_kill
 
 
 UPDATES, BATCH = 3, 8
+SCORES = {"rewards": [{"name": "judge", "options": {"judge": {"name": "rubric"}}}]}
+METHODS = {
+    "ppo": {"num_ppo_epochs": 2, "rollout_ahead": 1, **SCORES},
+    "online_dpo": SCORES,
+    "nash_ema": {**SCORES, "ema_decay": 0.5},
+}
+"""Methods that sample while they train, with their options: policy gradients, comparisons, comparisons with an opponent of the trainer's."""
 
 
 @pytest.mark.timeout(1800)
-def test_ppo_samples_with_vllm_is_probed_at_each_update_and_goes_on_after_a_kill(empty, recipe):
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_method_samples_with_vllm_is_probed_at_each_update_and_goes_on_after_a_kill(method, empty, recipe):
     """The engine that takes the killed one's place gets the restored weights, and answers that were sampled are not sampled again."""
     needed_vllm()
     content = json.loads(recipe.read_text())
     content["align"] = {
-        "method": "ppo",
+        "method": method,
         "learning_rate": 1e-3,
         "max_steps": UPDATES,
         "batch_size": BATCH,
         "max_length": 96,
         "logging_steps": 1,
-        "options": {
-            "response_length": 12,
-            "num_ppo_epochs": 2,
-            "generator": "vllm",
-            "rollout_ahead": 1,
-            "rewards": [{"name": "judge", "options": {"judge": {"name": "rubric"}}}],
-        },
+        "options": {"response_length": 12, "generator": "vllm", **METHODS[method]},
     }
+    ahead = "rollout_ahead" in METHODS[method]
     recipe.write_text(json.dumps(content))
     with engine_place() as place:
         run = empty.start("run", recipe, "--until", "align")
@@ -99,18 +102,21 @@ def test_ppo_samples_with_vllm_is_probed_at_each_update_and_goes_on_after_a_kill
         run.communicate()
         wait_until(lambda: not hosts_in(place))
         sampled = saved(empty.store, "rollouts-ahead/step-*")
-        assert sampled, "the answers of the next update are on disk before the state"
+        assert sampled or not ahead, "the answers of the next update are on disk before the state"
 
         empty("run", recipe, "--until", "align")
         wait_until(lambda: not hosts_in(place))
     align = empty.artifact("align")
     manifest = json.loads((align / "manifest.json").read_text())
     assert manifest["config"]["options"]["generator"]["name"] == "vllm"
-    assert "generators.vllm" in manifest["versions"] and manifest["metrics"]["episodes"] == UPDATES * BATCH
+    answers = 2 if method == "online_dpo" else 1
+    assert "generators.vllm" in manifest["versions"] and manifest["metrics"]["episodes"] == UPDATES * BATCH * answers
     curve = [json.loads(line) for line in (align / "side" / "curves.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curve] == [1, 2, 3]
-    assert [point["sampling/staleness"] for point in curve] == [0.0, 1.0, 1.0]
+    assert [point.get("sampling/staleness") for point in curve] == ([0.0, 1.0, 1.0] if ahead else [None] * 3)
     assert all(0 <= point["sampling/probe_difference"] < 1e-3 for point in curve)
+    # Answers that were drawn ahead are those of earlier weights.
+    assert all(0 < point["sampling/sampling_logp_difference/max"] < (1 if ahead else 1e-3) for point in curve)
     assert "resumed after step" in (align / "side" / "log.txt").read_text()
 
 

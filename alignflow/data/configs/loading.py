@@ -18,7 +18,7 @@ from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.inputs import SOURCE_KINDS
 from alignflow.data.configs.online import OnlineOptions
-from alignflow.data.configs.online_preference import PairedOptions
+from alignflow.data.configs.online_preference import NashOptions, PairedOptions
 from alignflow.data.configs.overriding import overridden, round_setting
 from alignflow.data.configs.recipe import Recipe
 from alignflow.data.configs.rewards import FunctionRewardOptions
@@ -28,7 +28,7 @@ from alignflow.data.errors import RecipeError, cut, quoted
 from alignflow.data.own_methods import is_own, method_row
 from alignflow.data.paths import is_file, is_there
 from alignflow.data.step_names import base_of
-from alignflow.data.update_choices import check_update
+from alignflow.data.update_choices import check_importance, check_update
 from alignflow.data.yaml_text import YamlError, read_yaml_file
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -137,6 +137,8 @@ def check_names(recipe: Recipe) -> None:
         for where, part in binding.configs_in(config, section) if config is not None else ():
             if isinstance(part, OnlineOptions):
                 check_update(part, where)
+            elif isinstance(part, NashOptions):
+                check_importance(part, where)
             elif isinstance(part, PairedOptions):
                 catalogue.look_up(catalogue.METHODS, part.pair_loss, f"{where}.pair_loss")
     for name in recipe.evaluate.evaluators if recipe.evaluate is not None else ():

@@ -11,11 +11,11 @@ from pydantic import Field
 
 from alignflow.data.configs.base import Name
 from alignflow.data.configs.rewards import RewardSourceConfig
-from alignflow.data.configs.rollouts import RolloutOptions
+from alignflow.data.configs.rollouts import ImportanceOptions, RolloutOptions
 from alignflow.data.configs.watched import WatchedOptions
 
 
-class OnlineOptions(WatchedOptions, RolloutOptions):
+class OnlineOptions(WatchedOptions, RolloutOptions, ImportanceOptions):
     """What every method has that samples answers while it trains; `align.batch_size` counts answers per update."""
 
     advantage: Name = Field(default="gae", description="A name of `alignflow advantages`.")
@@ -110,20 +110,6 @@ class OnlineOptions(WatchedOptions, RolloutOptions):
         default="token",
         description="Mean over the tokens of a mini-batch; over answers of their token means; or the sum over tokens, divided by answers "
         "times response_length (Dr. GRPO).",
-    )
-    importance_sampling_correction: bool = Field(
-        default=True,
-        description="Weigh the policy loss by trainer's over engine's probability of what was sampled, where the engine gives its own.",
-    )
-    importance_sampling_mode: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = Field(
-        default="token_truncate",
-        description="Ratio of each token or of the whole answer; one outside of the bounds is held at the bound, or gives no loss.",
-    )
-    importance_sampling_clip_max: float = Field(
-        default=3.0, gt=0, le=1_000_000, description="Largest ratio of the correction."
-    )
-    importance_sampling_clip_min: float | None = Field(
-        default=None, ge=0, le=1_000_000, description="Smallest ratio of the correction; empty: none."
     )
     dynamic_sampling: int = Field(
         default=0,

@@ -13,10 +13,11 @@ from alignflow.data.configs.base import ModelPath, Name
 from alignflow.data.configs.generation import JudgeConfig
 from alignflow.data.configs.pairwise import beta_field
 from alignflow.data.configs.rewards import RewardSourceConfig
+from alignflow.data.configs.rollouts import ImportanceOptions, SamplerOptions
 from alignflow.data.configs.watched import WatchedOptions
 
 
-class LiveOptions(WatchedOptions):
+class LiveOptions(WatchedOptions, SamplerOptions):
     """Sampling within a training that takes one optimizer step per update; `align.batch_size` counts prompts per update."""
 
     total_episodes: int | None = Field(
@@ -99,7 +100,7 @@ class XPOOptions(PairedOptions):
     )
 
 
-class NashOptions(ComparedOptions):
+class NashOptions(ComparedOptions, ImportanceOptions):
     """A policy gradient on P(own answer beats the opponent's) - 1/2, with a KL penalty."""
 
     beta: float = Field(

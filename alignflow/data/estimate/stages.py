@@ -216,7 +216,7 @@ def _online_preference(asked: Asked) -> Demand | None:
         rows = min(settings.rows, -(-config.batch_size * answers // settings.place.processes))
         rollout = Rollout(rows, prompt_length, options.response_length, answers)
         frozen = [*([] if settings.lora_rank else [FrozenModel(policy)]), *frozen_scorers(scorers)]
-        if hasattr(options, "ema_decay"):
+        if hasattr(options, "ema_decay") and not settings.lora_rank:  # of an adapter the average is an adapter
             frozen.append(FrozenModel(policy, averages=True))
         learning = _learner(policy, settings, config, longest_row, False)
         found = online_need(learning, None, frozen, rollout, settings.place)

@@ -15,23 +15,30 @@ from alignflow.models.engines.parts import Parts, Read
 from alignflow.models.recompute import recompute_layers
 
 
-class Engine(Protocol):
-    """Owns the optimizer. Gradients add up over `backward` calls, and over processes, until `step`; the caller scales the losses."""
-
-    def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of a scalar loss. All processes must call it equally often between two steps."""
-
-    def step(self, learning_rate: float) -> float:
-        """Clip, update at this learning rate, clear the gradients; returns their global norm before clipping."""
+class Kept(Protocol):
+    """What a state on disk holds in shares, one of each process."""
 
     def parts(self) -> Parts:
-        """What this process holds of the weights and the optimizer's state."""
+        """What this process holds."""
 
     def load_parts(self, read: Read) -> None:
         """Take up a whole state, of which this process reads what it then holds."""
 
     def description(self) -> dict[str, Any]:
         """What must be the same for a state to go on bit for bit; JSON."""
+
+
+class Engine(Kept, Protocol):
+    """Owns the optimizer. Gradients add up over `backward` calls, and over processes, until `step`; the caller scales the losses.
+
+    A state holds the weights and what the optimizer knows.
+    """
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of a scalar loss. All processes must call it equally often between two steps."""
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update at this learning rate, clear the gradients; returns their global norm before clipping."""
 
     def close(self) -> None:
         """Give everything back but the model, which under ZeRO 3 can then be read but not run."""

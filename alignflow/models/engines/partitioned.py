@@ -82,6 +82,53 @@ def own_range(parameter: Any) -> tuple[int, int]:
     return tuple(min(number * part, parameter.ds_numel) for number in (group.rank(), group.rank() + 1))
 
 
+def own_part(parameter: Any) -> torch.Tensor:
+    """A flat view of the values that this process holds: all of them, or of a parameter that is partitioned its own range."""
+    if not is_partitioned(parameter):
+        return parameter.detach().view(-1)
+    start, stop = own_range(parameter)
+    return parameter.ds_tensor.narrow(0, 0, stop - start)
+
+
+@contextlib.contextmanager
+def exchanged(parameters: Sequence[Any], values: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Have the parameters hold other values inside, and `values` theirs: nothing is held twice. Every process must come here.
+
+    Args:
+        parameters: In any order; none may take a step inside.
+        values: For each what `own_part` has, of the same shape and on the same device.
+    """
+    _exchange(parameters, values)
+    try:
+        yield
+    finally:
+        _exchange(parameters, values)
+
+
+@torch.no_grad()
+def _exchange(parameters: Sequence[Any], values: Sequence[torch.Tensor]) -> None:
+    for parameter, other in zip(parameters, values, strict=True):
+        own = own_part(parameter)
+        kept = own.clone()
+        own.copy_(other)
+        other.copy_(kept)
+    _renew([parameter for parameter in parameters if is_partitioned(parameter)])
+
+
+def _renew(parameters: Sequence[Any]) -> None:
+    """Have those that are whole in every process take up the parts that changed."""
+    present = [parameter for parameter in parameters if parameter.ds_status.name == "AVAILABLE"]
+    if not present:
+        return
+    users = [set(parameter.ds_active_sub_modules) for parameter in present]
+    for parameter in present:
+        parameter.ds_active_sub_modules.clear()  # one that is in use is not let go
+    present[0].partition(param_list=present, has_been_updated=False)
+    present[0].all_gather(param_list=present)
+    for parameter, modules in zip(present, users, strict=True):
+        parameter.ds_active_sub_modules.update(modules)
+
+
 def head_parameters(model: Any) -> list[Any]:
     """Parameters that are used outside the backbone: those of the head, and the embedding that a tied head shares.
 

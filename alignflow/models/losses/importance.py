@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from alignflow.data.configs.online import OnlineOptions
+from alignflow.data.configs.rollouts import ImportanceOptions
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,11 @@ class Importance:
 
 
 def importance(
-    logps: torch.Tensor, behaviour_logps: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor, options: OnlineOptions
+    logps: torch.Tensor,
+    behaviour_logps: torch.Tensor,
+    rows: torch.Tensor,
+    mask: torch.Tensor,
+    options: ImportanceOptions,
 ) -> Importance:
     """The ratios exp(logps - behaviour_logps), and the weights by `importance_sampling_mode`.
 

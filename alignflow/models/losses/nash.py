@@ -14,7 +14,7 @@ def nash_policy_gradient(batch: OfflineBatch, options: NashOptions) -> LossOutpu
 
     Args:
         batch: The policy's own answers. `score`: (answers,) P(y beats the opponent's answer), in [0, 1]. `statistics`: `logps` and
-            `reference_logps`, (N,) nats.
+            `reference_logps`, (N,) nats; `importance_weights`, (N,), what a token's gradient is multiplied with where another engine drew it.
         options: beta, kl_credit.
 
     Returns:
@@ -24,11 +24,13 @@ def nash_policy_gradient(batch: OfflineBatch, options: NashOptions) -> LossOutpu
     if batch.score is None:
         raise ValueError("this loss takes the probability that an answer wins: give score")
     logps = at_least_fp32(batch.statistics["logps"])
+    learned = logps * batch.statistics.get("importance_weights", 1.0)
     logratios = logps.detach() - at_least_fp32(batch.statistics["reference_logps"]).detach()
     total, kl = batch.sums(logps), batch.sums(logratios)
     preference = batch.score.to(total.dtype) - 0.5
-    penalty = total * kl if options.kl_credit == "sequence" else batch.sums(logps * logratios)
-    loss = -(preference * total - options.beta * penalty)
+    weighed = batch.sums(learned)
+    penalty = weighed * kl if options.kl_credit == "sequence" else batch.sums(learned * logratios)
+    loss = -(preference * weighed - options.beta * penalty)
     shown = {
         "loss/score": preference * total,
         "loss/kl": kl,

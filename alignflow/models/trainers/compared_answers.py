@@ -79,11 +79,18 @@ class ComparedAnswers:
 
 
 def joined(own: Rollouts, other: Rollouts | None) -> Rollouts:
-    """The answers of both, the policy's first. Behaviour log-probabilities are left out: the step is taken by the sampler itself."""
+    """The answers of both, the policy's first. Behaviour log-probabilities of the opponent's tokens are NaN: they say nothing of the policy."""
     if other is None:
-        return Rollouts(own.prompts, own.rows, own.ended)
+        return own
+    behaviour = own.behaviour_logps
+    if behaviour is not None:
+        behaviour = torch.cat([behaviour, behaviour.new_full((int(other.lengths.sum()),), float("nan"))])
     return Rollouts(
-        torch.cat([own.prompts, other.prompts]), [*own.rows, *other.rows], torch.cat([own.ended, other.ended])
+        torch.cat([own.prompts, other.prompts]),
+        [*own.rows, *other.rows],
+        torch.cat([own.ended, other.ended]),
+        behaviour,
+        own.figures,
     )
 
 

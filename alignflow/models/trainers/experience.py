@@ -18,6 +18,7 @@ from alignflow.models.rewards.shaping import ScoreScale, kl_penalised_rewards, o
 from alignflow.models.rollouts import Rollouts
 from alignflow.models.sequences import flattened, length_mask, padded, row_numbers
 from alignflow.models.trainers.dynamic_sampling import Draws, draws_from, draws_of
+from alignflow.models.trainers.sampling_mismatch import mismatch_sums
 
 
 @dataclass(frozen=True)
@@ -197,24 +198,10 @@ def experience_sums(
 
 
 def _mismatch(found: Importance, mask: torch.Tensor) -> dict[str, tuple[float, float]]:
-    """How the engine's probabilities differ from the trainer's, over the tokens that have a loss; by TRL's names."""
-    columns = {
-        "sampling/sampling_logp_difference/mean": found.differences,
-        "sampling/importance_sampling_ratio/mean": found.ratios,
-        "sampling/importance_sampling_clipped": found.outside,
-    }
-    sums = {name: (float(values[mask].double().sum()), float(mask.sum())) for name, values in columns.items()}
-    ends = {
-        "sampling/sampling_logp_difference/max": (found.differences, max),
-        "sampling/importance_sampling_ratio/max": (found.ratios, max),
-        "sampling/importance_sampling_ratio/min": (found.ratios, min),
-    }
-    for name, (values, end) in ends.items():
-        own = [end(values[mask].tolist())] if mask.any() else []
-        known = [value for values_there in group.gather(own) for value in values_there]
-        # The same in every process: the sums over processes then have it as their mean.
-        sums[name] = (end(known), 1.0) if known else (0.0, 0.0)
-    return sums
+    """How the engine's probabilities differ from the trainer's, over the tokens that have a loss."""
+    clipped = (float(found.outside[mask].double().sum()), float(mask.sum()))
+    sums = mismatch_sums(found.differences[mask], found.ratios[mask])
+    return sums | {"sampling/importance_sampling_clipped": clipped}
 
 
 def _part_name(name: str) -> str:

@@ -20,7 +20,7 @@ from alignflow.data.run import Run
 from alignflow.models.batching import EncodedRow
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine, make_engine
-from alignflow.models.generation.base import Generator, make_live_generator
+from alignflow.models.generation.live import LiveSampler
 from alignflow.models.policy import Policy, load_frozen, load_learner
 from alignflow.models.rewards.sources import Episode, JudgeSource, RewardInputs
 from alignflow.models.rollouts import Prompts, Rollouts, answer_statistics, encode_prompts
@@ -35,7 +35,7 @@ class LiveModels:
         policy: The model that is aligned.
         engine: Its engine.
         reference: The frozen model; None: the policy with its adapter off, or a method without a reference.
-        generator: Samples from the policy itself.
+        generator: Samples from the policy itself, by the engine of the config.
         watcher: The held-out judge; None without one.
         prompts: What answers are sampled for.
         stack: Closes whatever else is loaded.
@@ -44,7 +44,7 @@ class LiveModels:
     policy: Policy
     engine: Engine
     reference: Policy | None
-    generator: Generator
+    generator: LiveSampler
     watcher: JudgeSource | None
     prompts: Prompts
     stack: ExitStack
@@ -109,12 +109,6 @@ def load_live(  # noqa: PLR0913 (an input of the stage each)
         ModelError, RecipeError, TrainingError: for what cannot be used.
     """
     runtime = run.runtime
-    if runtime.zero_stage > 2 and runtime.engine == "deepspeed":
-        raise RecipeError(
-            "methods that sample need a policy that is whole in each process",
-            where="engine.zero_stage",
-            do="set it to 1 or 2",
-        )
     group.join(runtime)
     if config.batch_size < group.size():
         raise RecipeError(
@@ -123,7 +117,7 @@ def load_live(  # noqa: PLR0913 (an input of the stage each)
             do="raise it, or lower engine.processes",
         )
     stack = ExitStack()
-    model = load_learner(policy, config, runtime)
+    model = load_learner(policy, config, runtime, in_parts=True)
     own_reference = reference is None or (model.adapter is not None and reference == policy)
     engine = stack.enter_context(closing(make_engine(model.model, config, runtime)))
     longest, _ = room(config.max_length, context_of(model.model), "align.max_length")
@@ -137,8 +131,8 @@ def load_live(  # noqa: PLR0913 (an input of the stage each)
     return LiveModels(
         model,
         engine,
-        None if own_reference or reference is None else load_frozen(reference, runtime),
-        stack.enter_context(closing(make_live_generator(model.model, model.tokenizer, runtime))),
+        None if own_reference or reference is None else load_frozen(reference, runtime, in_parts=True),
+        stack.enter_context(closing(LiveSampler(model, policy, options.generator, longest))),
         watcher,
         asked,
         stack,

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
@@ -148,11 +146,7 @@ class OnlineTraining:
         scale = [self.scale.mean, self.scale.deviation]
         return {"kl_coef": self.kl_coef, "scale": scale, "drawn": self.drawn, "unfilled": self.unfilled}
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """None."""
-        return {}
-
-    def take_up(self, extra: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    def take_up(self, extra: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self.kl_coef, self.scale = extra["kl_coef"], ScoreScale(*extra["scale"])
         # a state of an older alignflow has neither: it took one round for each update

@@ -33,6 +33,7 @@ from alignflow.models.trainers.live_models import (
 )
 from alignflow.models.trainers.online_loop import OnlineLoop, Updated, check_updates, sums_of_answers
 from alignflow.models.trainers.preference_buffer import PreferenceBuffer
+from alignflow.models.trainers.sampling_mismatch import sampling_mismatch
 from alignflow.models.trainers.second_models import live_model
 
 
@@ -106,7 +107,7 @@ class DistillationTraining:
         sums |= self._step(rollouts, rate, f"align, update {number + 1}")
         self.models.generator.sync(self.models.policy.model)
         self.run.count_tokens(sum(len(row) for row in rollouts.rows) + int(rollouts.lengths.sum()))
-        figures = point(sums) | {"lr": rate, "episode": (number + 1) * sums["episodes"][0]}
+        figures = {**point(sums), **rollouts.figures} | {"lr": rate, "episode": (number + 1) * sums["episodes"][0]}
         del figures["episodes"]
         # No reward, and no KL to a reference: the alarms about them have nothing to look at.
         unscored = {"kl": None, "scores": None, "scores_error": None, "heldout": None, "heldout_error": None}
@@ -118,7 +119,7 @@ class DistillationTraining:
         lengths = rollouts.lengths
         tokens = group.sum_all({"tokens": float(lengths.sum())})["tokens"]
         sums = {"divergence": 0.0, "entropy": 0.0}
-        policy = self.models.policy
+        policy, logps = self.models.policy, [torch.empty(0)] * len(lengths)
         for places, counts in passes_in_step([len(row) for row in rollouts.rows], policy.runtime.micro_batch_tokens):
             statistics = policy.token_statistics(
                 [rollouts.rows[place] for place in places],
@@ -141,16 +142,22 @@ class DistillationTraining:
             assert found.token_loss is not None
             self.models.engine.backward(found.token_loss.sum() * (counts / tokens))
             if counts:
+                own = statistics.logps.detach().cpu().split(lengths[torch.tensor(places)].tolist())
+                for place, values in zip(places, own, strict=True):
+                    logps[place] = values
                 sums["divergence"] += float(found.token_loss.detach().double().sum())
                 sums["entropy"] += float(statistics.values["entropy"].detach().double().sum())
         total = group.sum_all(sums)
         norm = self.models.engine.step(rate)
         check_finite(total["divergence"], norm, where)
-        return {
+        found = {
             "divergence": (total["divergence"], tokens),
             "policy/entropy_avg": (total["entropy"], tokens),
             "grad_norm": (norm, 1.0),
         }
+        if rollouts.behaviour_logps is None:
+            return found
+        return found | sums_of_all(sampling_mismatch(torch.cat(logps), rollouts.behaviour_logps))
 
     def _sampled(self, update: int) -> Rollouts:
         """The answers of this process's share of the update's prompts."""
@@ -182,11 +189,7 @@ class DistillationTraining:
         """Nothing."""
         return {}
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """None."""
-        return {}
-
-    def take_up(self, extra: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    def take_up(self, extra: Mapping[str, Any]) -> None:
         """The weights are in place; the engine that samples takes them."""
         self.models.generator.sync(self.models.policy.model)
 

@@ -13,7 +13,7 @@ from alignflow.data.configs.training import AlignConfig
 from alignflow.data.configs.watched import AlarmOptions
 from alignflow.data.errors import TrainingError
 from alignflow.data.run import Run
-from alignflow.models.engines.base import Engine
+from alignflow.models.engines.base import Kept
 from alignflow.models.trainers.alarms import ringing
 from alignflow.models.trainers.event_files import EventFiles
 from alignflow.models.trainers.figures import rounded
@@ -48,11 +48,8 @@ class Updates(Protocol):
     def state(self) -> dict[str, Any]:
         """JSON that an update needs of those before it."""
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Tensors of the same kind, the same in every process."""
-
-    def take_up(self, extra: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-        """Go on from what `state` and `tensors` said; the engines' weights are in place."""
+    def take_up(self, extra: Mapping[str, Any]) -> None:
+        """Go on from what `state` said; what the engines and the like hold is in place."""
 
     def finish(self) -> None:
         """Called after the last update; raises TrainingError where nothing was learnt."""
@@ -89,7 +86,7 @@ class OnlineLoop:
 
     Args:
         updates: What an update is.
-        engines: What states hold; `policy` is among them.
+        engines: What states hold: the engine `policy`, and whatever else must go on where it was.
         options: Of alarms and samples.
         run: Directories and listeners.
         total: How many updates there are.
@@ -99,7 +96,7 @@ class OnlineLoop:
     def __init__(
         self,
         updates: Updates,
-        engines: Mapping[str, Engine],
+        engines: Mapping[str, Kept],
         options: LoopOptions,
         run: Run,
         total: int,
@@ -139,7 +136,7 @@ class OnlineLoop:
                 good.save(number + 1, policy)
             if number + 1 < self._total and schedule.due(number + 1):
                 with schedule.saving(number + 1):
-                    states.save(number + 1, self._engines, self._extra(), self._work.tensors())
+                    states.save(number + 1, self._engines, self._extra())
         self._work.finish()
         return self._metrics(last, self._total)
 
@@ -180,7 +177,7 @@ class OnlineLoop:
             self.alarms = extra.get("alarms", kept["alarms"])
             for line in self.alarms:
                 self._run.warn(f"alarm {line['alarm']} at update {line['step']}: {line['text']}")
-            self._work.take_up(extra, saved.tensors or (saved.every[0] if saved.every else {}))
+            self._work.take_up(extra)
         return start
 
     def _stop(self, number: int, good: SavedStates, last: dict[str, float]) -> dict[str, float | None]:

@@ -9,17 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from alignflow.data import catalogue
 from alignflow.data.catalogue.online_preference_methods import ComparingMethod
-from alignflow.data.configs.online_preference import ComparedOptions, PairedOptions
+from alignflow.data.configs.online_preference import ComparedOptions, NashOptions, PairedOptions
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError, TrainingError
 from alignflow.data.run import Run
+from alignflow.data.update_choices import check_importance
 from alignflow.models.adapters import save_model
 from alignflow.models.checkpoints import licences_of
 from alignflow.models.engines import group
+from alignflow.models.engines.base import Kept
 from alignflow.models.evaluators.text_statistics import repetition
 from alignflow.models.evaluators.win_rate import judge_name
 from alignflow.models.generation.base import row_seed
@@ -40,7 +40,7 @@ from alignflow.models.trainers.live_models import (
     load_live,
 )
 from alignflow.models.trainers.online_loop import OnlineLoop, Updated, check_updates, sample_line, shown_scores
-from alignflow.models.trainers.opponents import Opponent, Players, check_opponent, make_opponent
+from alignflow.models.trainers.opponents import Opponent, Players, make_opponent
 from alignflow.models.trainers.preference_buffer import PreferenceBuffer
 from alignflow.models.trainers.preference_figures import comparison_sums
 from alignflow.models.trainers.preference_update import PreferenceLearner, preference_step
@@ -102,9 +102,12 @@ def train_online_preference(
     total = live_updates(config, bound.options, len(models.prompts))
     check_updates(total)
     comparer = models.stack.enter_context(closing(make_comparer(bound, policy, reward_model, run)))
-    players = Players(models.policy, models.reference, policy, bound.options, run.runtime)
-    training = PreferenceTraining(bound, models, comparer, make_opponent(bound.method.opponent, players), run, total)
-    loop = OnlineLoop(training, {"policy": models.engine}, bound.options, run, total, config)
+    opponent = make_opponent(
+        bound.method.opponent, Players(models.policy, models.reference, bound.options, run.runtime)
+    )
+    training = PreferenceTraining(bound, models, comparer, opponent, run, total)
+    kept: dict[str, Kept] = {"policy": models.engine, **(opponent.states if opponent else {})}
+    loop = OnlineLoop(training, kept, bound.options, run, total, config)
     metrics = loop.run_all() | {"updates/skipped": float(training.skipped)}
     card = {
         f"Aligned by {config.method}": f"Aligned by alignflow ({bound.method.summary} arXiv {bound.method.paper}).",
@@ -123,9 +126,10 @@ def bind(config: AlignConfig) -> BoundPreference:
     assert isinstance(method, ComparingMethod)
     options: ComparedOptions = catalogue.parse_options(method, config.options, "align.options")
     check_live(config, options)
-    check_opponent(method.opponent, config.lora is not None)
     if options.judge is not None:
         judge_row(options.judge.name, "align.options.judge.name")
+    if isinstance(options, NashOptions):
+        check_importance(options, "align.options")
     loss: Callable[..., Any] = partial(method.resolve(), options=options)
     if isinstance(options, PairedOptions):
         loss = partial(loss, pair_loss=bound_pair_loss(options))
@@ -186,6 +190,7 @@ class PreferenceTraining:
             bound.method.ordered,
             bool(getattr(bound.options, "soft_labels", False)),
             bound.options.temperature,
+            bound.options if isinstance(bound.options, NashOptions) else None,
         )
 
     def update(self, number: int, show: bool) -> Updated:
@@ -212,7 +217,7 @@ class PreferenceTraining:
         watched = alarm_figures(sums, f"objective/{HELDOUT}")
         if watched["scores"] is None:
             watched |= {"heldout": None}  # without a score there is nothing that could rise while the judge falls
-        figures = point(sums | stepped) | {
+        figures = {**point(sums | stepped), **answers.rollouts.figures} | {
             "beta": self.options.beta,
             "lr": rate if stepped else 0.0,
             "episode": (number + 1) * sums["episodes"][0],
@@ -224,16 +229,10 @@ class PreferenceTraining:
         """How many updates took a step, and how many were skipped."""
         return {"stepped": self.stepped, "skipped": self.skipped}
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The opponent's."""
-        return {} if self.opponent is None else self.opponent.tensors()
-
-    def take_up(self, extra: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    def take_up(self, extra: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self.stepped, self.skipped = extra["stepped"], extra["skipped"]
         self.models.generator.sync(self.models.policy.model)
-        if self.opponent is not None:
-            self.opponent.take_up(tensors)
 
     def finish(self) -> None:
         """Refuse a training in which nothing was preferred; raises TrainingError."""
@@ -281,7 +280,8 @@ class PreferenceTraining:
         other = None
         if self.opponent is not None:
             theirs = row_seed(seed, "opponent", 0)
-            other = sample_rollouts(self.opponent, prompts, share, update, options, theirs)  # type: ignore[arg-type]
+            with self.opponent.session():
+                other = sample_rollouts(self.opponent, prompts, share, update, options, theirs)  # type: ignore[arg-type]
         return joined(own, other), len(own.rows)
 
     def _samples(self, answers: ComparedAnswers, texts: list[str]) -> list[dict[str, Any]]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from alignflow.data.errors import RecipeError
 from alignflow.data.run import Runtime
+from alignflow.models.engines import group
+from alignflow.models.engines.base import Kept
+from alignflow.models.engines.partitioned import exchanged, is_partitioned, own_part, own_range, shape_of, whole
+from alignflow.models.engines.parts import Parts, Read, TensorSlice
 from alignflow.models.generation.base import Generation, Sampling
 from alignflow.models.generation.mixture_generator import MixtureGenerator
 from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.losses.base import ema_update
-from alignflow.models.policy import Policy, check_same_vocabulary, load_policy
+from alignflow.models.policy import Policy, check_same_vocabulary
 
 
 @dataclass(frozen=True)
@@ -26,20 +28,29 @@ class Players:
     Attributes:
         policy: The model that is aligned.
         reference: The frozen one; None: the policy with its adapter off.
-        path: The checkpoint that the policy started from.
         options: The method's.
         runtime: Where everything runs.
     """
 
     policy: Policy
     reference: Policy | None
-    path: Path
     options: Any
     runtime: Runtime
 
 
 class Opponent(Protocol):
-    """Writes answers. Opponents sample with transformers, whatever engine samples from the policy."""
+    """Writes answers. Opponents sample with transformers, whatever engine samples from the policy.
+
+    Attributes:
+        states: What a training state must hold of it, by name.
+    """
+
+    states: Mapping[str, Kept]
+
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """Sample inside: models that are shared out (ZeRO 3) are whole there. Every process must enter and leave it together; inside,
+        each may ask as often as it likes.
+        """
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """One answer per prompt, in the order of `prompts`."""
@@ -47,70 +58,115 @@ class Opponent(Protocol):
     def follow(self, policy: Policy) -> None:
         """Called after each step of the policy."""
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """What a state must hold of it."""
-
-    def take_up(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Go on from `tensors`."""
-
 
 class FixedOpponent:
     """An opponent that is its generator, and follows the policy through it or not at all.
 
     Args:
         generator: Samples.
+        models: What it runs.
         within: Context in which it does.
     """
 
+    states: Mapping[str, Kept] = {}
+
     def __init__(
-        self, generator: Any, within: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+        self,
+        generator: Any,
+        models: Sequence[Any],
+        within: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ):
-        self._generator, self._within = generator, within
+        self._generator, self._models, self._within = generator, models, within
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Its models are whole inside."""
+        with contextlib.ExitStack() as stack:
+            for model in self._models:
+                stack.enter_context(whole(model))
+            yield
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Its answers."""
-        with self._within():
+        with self.session(), self._within():
             found: list[Generation] = self._generator.generate(prompts, sampling, seeds)
         return found
 
     def follow(self, policy: Policy) -> None:
         """Nothing to do."""
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """None."""
-        return {}
-
-    def take_up(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Nothing to do."""
-
 
 class AveragedOpponent:
-    """The moving average of the policy's weights, which starts at them: theta' = d theta' + (1 - d) theta after each step."""
+    """The moving average of what the policy trains, which starts at it: theta' = d theta' + (1 - d) theta after each step.
 
-    def __init__(self, average: Policy, decay: float, runtime: Runtime):
-        self._average, self._decay = average, decay
-        self._generator = TransformersGenerator.around(average.model, average.tokenizer, runtime)
+    It samples with the policy's own model: the two exchange their weights meanwhile. Of a policy with an adapter it is the average of
+    the adapter's two factors, which is an adapter too; its product is not the average of their products. Each process holds what it
+    holds of the policy (ZeRO 3).
+
+    Args:
+        policy: The policy in training.
+        decay: d.
+        runtime: Where it runs.
+    """
+
+    def __init__(self, policy: Policy, decay: float, runtime: Runtime):
+        self._policy, self._decay = policy, decay
+        self._generator = TransformersGenerator.around(policy.model, policy.tokenizer, runtime)
+        self._learning = {name: value for name, value in policy.model.named_parameters() if value.requires_grad}
+        self._average = {name: own_part(parameter).clone() for name, parameter in self._learning.items()}
+        self._inside = False
+        self.states: Mapping[str, Kept] = {"average": self}
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """The policy's model has the averaged weights inside."""
+        if self._inside:
+            yield
+            return
+        with exchanged(list(self._learning.values()), list(self._average.values())), whole(self._policy.model):
+            self._inside = True
+            try:
+                yield
+            finally:
+                self._inside = False
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """Answers of the averaged model."""
-        return self._generator.generate(prompts, sampling, seeds)
+        with self.session():
+            return self._generator.generate(prompts, sampling, seeds)
 
     @torch.no_grad()
     def follow(self, policy: Policy) -> None:
         """Move towards the policy's weights."""
-        new = dict(policy.model.named_parameters())
-        for name, parameter in self._average.model.named_parameters():
-            parameter.copy_(ema_update(parameter, new[name].detach().to(parameter.dtype), self._decay))
+        for name, parameter in self._learning.items():
+            average = self._average[name]
+            average.copy_(ema_update(average, own_part(parameter), self._decay))
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The averaged weights, fp32 on the CPU."""
-        return {f"average/{name}": value.detach().cpu() for name, value in self._average.model.named_parameters()}
+    def parts(self) -> Parts:
+        """The averaged weights; of those that each process holds whole, an equal share."""
+        found: Parts = {}
+        for name, parameter in self._learning.items():
+            values, start = self._average[name], 0
+            if is_partitioned(parameter):
+                start = own_range(parameter)[0]
+            else:
+                start, stop = (len(values) * number // group.size() for number in (group.rank(), group.rank() + 1))
+                values = values[start:stop]
+            if len(values):
+                found[name] = TensorSlice(values, start, tuple(shape_of(parameter)))
+        return found
 
     @torch.no_grad()
-    def take_up(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Set the averaged weights."""
-        for name, parameter in self._average.model.named_parameters():
-            parameter.copy_(tensors[f"average/{name}"])
+    def load_parts(self, read: Read) -> None:
+        """Take up what `parts` returned."""
+        for name, parameter in self._learning.items():
+            values = self._average[name]
+            start = own_range(parameter)[0] if is_partitioned(parameter) else 0
+            values.copy_(read(name, start, start + len(values)))
+
+    def description(self) -> dict[str, Any]:
+        """Nothing beyond what the policy's engine says."""
+        return {}
 
 
 def make_opponent(name: str, players: Players) -> Opponent | None:
@@ -119,19 +175,9 @@ def make_opponent(name: str, players: Players) -> Opponent | None:
     return None if make is None else make(players)
 
 
-def check_opponent(name: str, adapter: bool) -> None:
-    """Raise RecipeError for an opponent that cannot be made for a policy with an adapter."""
-    if name == "ema" and adapter:
-        raise RecipeError(
-            "the moving average of weights is not kept for an adapter",
-            where="align.lora",
-            do="train all weights, or take nash_md",
-        )
-
-
 def _reference(players: Players) -> FixedOpponent:
     generator, within = _reference_generator(players)
-    return FixedOpponent(generator, within)
+    return FixedOpponent(generator, [(players.reference or players.policy).model], within)
 
 
 def _mixture(players: Players) -> FixedOpponent:
@@ -139,11 +185,12 @@ def _mixture(players: Players) -> FixedOpponent:
     if players.reference is not None:
         check_same_vocabulary(policy, players.reference, "align.options.mixture_coef")
     own = TransformersGenerator.around(policy.model, policy.tokenizer, players.runtime)
-    return FixedOpponent(MixtureGenerator(own, reference, players.options.mixture_coef, within))
+    models = [policy.model, *([] if players.reference is None else [players.reference.model])]
+    return FixedOpponent(MixtureGenerator(own, reference, players.options.mixture_coef, within), models)
 
 
 def _ema(players: Players) -> AveragedOpponent:
-    return AveragedOpponent(load_policy(players.path, players.runtime), players.options.ema_decay, players.runtime)
+    return AveragedOpponent(players.policy, players.options.ema_decay, players.runtime)
 
 
 def _reference_generator(

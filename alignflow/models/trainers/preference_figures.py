@@ -12,6 +12,7 @@ from alignflow.models.trainers.compared_answers import REASONS, ComparedAnswers
 from alignflow.models.trainers.experience import HELDOUT
 from alignflow.models.trainers.figures import Sums
 from alignflow.models.trainers.online_loop import sums_of_answers
+from alignflow.models.trainers.sampling_mismatch import sampling_mismatch
 
 
 def comparison_sums(
@@ -50,6 +51,9 @@ def comparison_sums(
         columns["objective/rlhf_reward"] = score[:own] - beta * kl
         columns["objective/scores_margin"] = gap[answers.reason == 0] if ordered else gap
     sums = sums_of_answers(columns)
+    if answers.rollouts.behaviour_logps is not None:
+        drawn = slice(int(lengths[:own].sum()))
+        sums |= sampling_mismatch(answers.logps[drawn], answers.rollouts.behaviour_logps[drawn])
     for name, values in answers.scores.items():
         sums |= _with_squares(_shown(name), values[:own])
     share = 1.0 / group.size()  # a total, not a mean: the shares of all processes add up to 1

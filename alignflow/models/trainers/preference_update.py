@@ -8,14 +8,17 @@ from typing import Any
 
 import torch
 
+from alignflow.data.configs.rollouts import ImportanceOptions
 from alignflow.models.engines import group
 from alignflow.models.engines.base import Engine
 from alignflow.models.in_step import passes_in_step
 from alignflow.models.losses.base import LossOutput, OfflineBatch, Role
+from alignflow.models.losses.importance import Importance, importance
 from alignflow.models.losses.online_preference import OrderedBatch
 from alignflow.models.policy import Policy
 from alignflow.models.sequences import chosen_tokens, row_numbers
 from alignflow.models.trainers.compared_answers import ComparedAnswers
+from alignflow.models.trainers.figures import sums_of_all
 from alignflow.models.trainers.live_models import check_finite
 
 ComparedLoss = Callable[[Any], LossOutput]
@@ -33,6 +36,8 @@ class PreferenceLearner:
         ordered: Whether it takes pairs; else the first answer of each pair alone.
         soft: Whether a pair's P(chosen is better) reaches the loss.
         temperature: Of the log-probabilities.
+        importance: For a policy gradient, how it weighs answers that another engine drew; None for losses of pairs, which no sampling
+            probability enters.
     """
 
     policy: Policy
@@ -41,6 +46,7 @@ class PreferenceLearner:
     ordered: bool
     soft: bool
     temperature: float
+    importance: ImportanceOptions | None = None
 
 
 def preference_step(
@@ -60,10 +66,14 @@ def preference_step(
     units = kept or [0]  # a process without any runs along, and counts nothing
     members = [answers.pairs[unit].tolist()[: 2 if learner.ordered else 1] for unit in units]
     lengths = [sum(len(answers.rollouts.rows[row]) for row in rows) for rows in members]
+    drawn = _drawn_elsewhere(learner.importance, answers)
     sums: dict[str, list[float]] = {}
     for places, counts in passes_in_step(lengths, learner.policy.runtime.micro_batch_tokens):
         counted = counts and bool(kept)
-        found = learner.loss(_batch(learner, answers, [units[place] for place in places], [members[p] for p in places]))
+        batch = _batch(
+            learner, answers, drawn, [units[place] for place in places], [members[place] for place in places]
+        )
+        found = learner.loss(batch)
         learner.engine.backward(found.loss.sum() * (counted / total))
         if not counted:
             places = []
@@ -76,11 +86,28 @@ def preference_step(
     result = {name: (flat[f"0:{name}"], flat[f"1:{name}"]) for name in sums}
     norm = learner.engine.step(rate)
     check_finite(result["loss"][0], norm, where)
+    if drawn is not None:
+        outside = (float(drawn.outside.double().sum()), float(len(drawn.outside)))
+        result |= sums_of_all({"sampling/importance_sampling_clipped": outside})
     return result | {"grad_norm": (norm, 1.0)}
 
 
+def _drawn_elsewhere(options: ImportanceOptions | None, answers: ComparedAnswers) -> Importance | None:
+    """What the engine's log-probabilities say of the tokens of the policy's answers; None where it gave none, or the loss needs none."""
+    behaviour = answers.rollouts.behaviour_logps
+    if options is None or behaviour is None:
+        return None
+    rows = row_numbers(answers.rollouts.lengths[: answers.own])
+    own = slice(len(rows))
+    return importance(answers.logps[own], behaviour[own], rows, torch.ones(len(rows), dtype=torch.bool), options)
+
+
 def _batch(
-    learner: PreferenceLearner, answers: ComparedAnswers, units: Sequence[int], members: Sequence[Sequence[int]]
+    learner: PreferenceLearner,
+    answers: ComparedAnswers,
+    drawn: Importance | None,
+    units: Sequence[int],
+    members: Sequence[Sequence[int]],
 ) -> OrderedBatch | OfflineBatch:
     """The units' answers with what the policy says of them now."""
     rows = [row for unit in members for row in unit]
@@ -88,7 +115,9 @@ def _batch(
         [answers.rollouts.rows[row] for row in rows], ("logps",), temperature=learner.temperature
     )
     device, places = learner.policy.device, torch.tensor(rows)
-    ref_logps = answers.ref_logps[chosen_tokens(answers.rollouts.lengths, places)].to(device)
+    own = chosen_tokens(answers.rollouts.lengths, places)
+    ref_logps = answers.ref_logps[own].to(device)
+    weights = {} if drawn is None else {"importance_weights": drawn.weights[own].to(device)}
     tokens, per_unit = answers.rollouts.lengths[places], 2 if learner.ordered else 1
     sums = torch.zeros(len(rows), dtype=ref_logps.dtype, device=device)
     # A unit that only runs along may have no verdict: nothing of it counts, and 0 times NaN would.
@@ -102,7 +131,7 @@ def _batch(
         answers.rollouts.ended[places].to(device),
         sums.index_add(0, row_numbers(tokens).to(device), ref_logps),
         probability if learner.soft else torch.full_like(probability, float("nan")),
-        {"logps": statistics.logps, "reference_logps": ref_logps},
+        {"logps": statistics.logps, "reference_logps": ref_logps, **weights},
         score=None if learner.ordered else probability,
     )
     if not learner.ordered:

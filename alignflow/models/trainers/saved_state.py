@@ -25,7 +25,7 @@ from alignflow.data.durable import sync
 from alignflow.data.errors import StoreError
 from alignflow.data.seals import DIRECTORY_SEAL, SealError, UnsealedError, directory_digests, seal_directory
 from alignflow.models.engines import group
-from alignflow.models.engines.base import Engine
+from alignflow.models.engines.base import Kept
 from alignflow.models.engines.parts import Parts
 
 KEPT = 2
@@ -41,14 +41,12 @@ class Saved:
         step: Steps that were done.
         extra: JSON: controllers, positions, whatever a trainer needs to go on.
         tensors: Named tensors of the trainer, for example a buffer of rollouts; each process has its own. Where the
-            state is another number of processes', it is empty, and `every` has those of all of them, in their order.
-        every: Those of every process that saved; empty unless their number differs.
+            state is another number of processes', it is empty.
     """
 
     step: int
     extra: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
-    every: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
 
 class SavedStates:
@@ -74,7 +72,7 @@ class SavedStates:
     def save(
         self,
         step: int,
-        engines: Mapping[str, Engine],
+        engines: Mapping[str, Kept],
         extra: Mapping[str, Any] | None = None,
         tensors: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
@@ -133,7 +131,7 @@ class SavedStates:
 
     def restore(
         self,
-        engines: Mapping[str, Engine],
+        engines: Mapping[str, Kept],
         accepts: Callable[[dict[str, Any]], bool] = lambda extra: True,
         step: int | None = None,
     ) -> Saved | None:
@@ -153,18 +151,14 @@ class SavedStates:
             for name, engine in engines.items():
                 with StateReader(directory, name) as reader:
                     engine.load_parts(reader.read)
-            shares = [load_file(share_of(directory, PROCESS, rank)) for rank in _shares_of(processes)]
-            same = processes == group.size()
-            set_generator_states(shares[0] if same else {}, state["step"])
-            tensors = [
-                {name.removeprefix("tensor/"): value for name, value in share.items() if name.startswith("tensor/")}
-                for share in shares
-            ]
+            own = load_file(share_of(directory, PROCESS, group.rank())) if processes == group.size() else {}
+            set_generator_states(own, state["step"])
+            tensors = {name.removeprefix("tensor/"): value for name, value in own.items() if name.startswith("tensor/")}
             self._tell(state, self._setting(engines))
-            return Saved(state["step"], state["extra"], tensors[0] if same else {}, [] if same else tensors)
+            return Saved(state["step"], state["extra"], tensors)
         return None
 
-    def _read(self, directory: Path, engines: Mapping[str, Engine]) -> dict[str, Any] | None:
+    def _read(self, directory: Path, engines: Mapping[str, Kept]) -> dict[str, Any] | None:
         """What a state says about itself; None where it is not whole or not ours, in the view of any process."""
         state: dict[str, Any] | None = None
         damage = damaged_files(directory)
@@ -188,9 +182,13 @@ class SavedStates:
                 self._warn(
                     f"the state in {directory.name} is of an older alignflow and carries no digests: its bytes could not be checked"
                 )
-        return None if group.anywhere(state is None) else state
+        if not group.anywhere(state is None):
+            return state
+        if group.is_main():
+            self._note(f"the state in {directory.name} lacks a part, or is of an older alignflow, and is passed over")
+        return None
 
-    def _setting(self, engines: Mapping[str, Engine]) -> dict[str, Any]:
+    def _setting(self, engines: Mapping[str, Kept]) -> dict[str, Any]:
         """What has to be the same for bit-exact continuation."""
         described = {name: engine.description() for name, engine in engines.items()}
         setting = {"processes": group.size(), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
@@ -294,10 +292,6 @@ def set_generator_states(states: Mapping[str, torch.Tensor], step: int) -> None:
     torch.set_rng_state(states["rng/cpu"])
     if "rng/cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["rng/cuda"])
-
-
-def _shares_of(processes: int) -> list[int]:
-    return [group.rank()] if processes == group.size() else list(range(processes))
 
 
 def _words(setting: Mapping[str, Any]) -> dict[str, Any]:

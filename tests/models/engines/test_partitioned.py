@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from alignflow.models.engines import group, partitioned
-from alignflow.models.engines.partitioned import fill, gathered, head_parameters, is_partitioned, own_range, shape_of
+from alignflow.models.engines.partitioned import (
+    PINNED,
+    exchanged,
+    fill,
+    gathered,
+    head_parameters,
+    is_partitioned,
+    own_part,
+    own_range,
+    shape_of,
+)
 
 
 class Partitioned:
@@ -15,6 +25,7 @@ class Partitioned:
     def __init__(self, shape, part):
         self.ds_shape, self.ds_numel, self.shape = shape, torch.Size(shape).numel(), torch.Size([0])
         self.ds_tensor, self.ds_status = torch.full((part,), 9.0), SimpleNamespace(name="NOT_AVAILABLE")
+        self.ds_active_sub_modules = set()
         self.asked = []
 
     def partition_numel(self):
@@ -24,6 +35,7 @@ class Partitioned:
         self.asked.append(("gather", len(param_list)))
 
     def partition(self, param_list, has_been_updated):
+        assert not self.ds_active_sub_modules, "DeepSpeed lets go of nothing that is in use"
         self.asked.append(("part", has_been_updated))
 
 
@@ -56,6 +68,29 @@ def test_absent_parameters_are_gathered_and_given_back_also_after_an_error():
     assert absent.asked == [("gather", 1), ("part", False)]
     with gathered([here]):
         pass
+
+
+def test_inside_each_parameter_holds_the_other_values_and_afterwards_its_own_also_after_an_error(monkeypatch):
+    monkeypatch.setattr(group, "rank", lambda: 2)
+    here, part = torch.nn.Parameter(torch.zeros(2, 2)), Partitioned((2, 5), 4)
+    values = [torch.arange(4.0), torch.tensor([7.0, 8.0])]
+    with pytest.raises(KeyError), exchanged([here, part], values):
+        assert here.tolist() == [[0, 1], [2, 3]] and own_part(part).tolist() == [7, 8]
+        assert part.ds_tensor.tolist() == [7, 8, 9, 9], "the padding stays"
+        assert values[0].tolist() == [0, 0, 0, 0] and values[1].tolist() == [9, 9]
+        raise KeyError
+    assert here.tolist() == [[0, 0], [0, 0]] and part.ds_tensor.tolist() == [9, 9, 9, 9]
+    assert values[0].tolist() == [0, 1, 2, 3] and values[1].tolist() == [7, 8]
+    assert part.asked == [], "what no process has whole is gathered when it is used"
+
+
+def test_one_that_every_process_has_whole_is_gathered_anew_and_stays_in_use():
+    pinned = Partitioned((4,), 4)
+    pinned.ds_status.name = "AVAILABLE"
+    pinned.ds_active_sub_modules.add(PINNED)
+    with exchanged([pinned], [torch.zeros(4)]):
+        assert pinned.asked == [("part", False), ("gather", 1)] and pinned.ds_active_sub_modules == {PINNED}
+    assert len(pinned.asked) == 4
 
 
 def test_parameters_outside_of_the_backbone_are_those_of_the_head_and_of_a_tied_embedding():

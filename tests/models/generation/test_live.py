@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from live_engine import Elsewhere
 
 from alignflow.data.configs.generators import GeneratorConfig
 from alignflow.data.configs.online import OnlineOptions
@@ -16,18 +17,6 @@ from alignflow.models.policy import load_policy
 from alignflow.models.rollouts import Rollouts, answer_statistics, encode_prompts, sample_rollouts
 
 OPTIONS = OnlineOptions(response_length=8, rollout_batch_size=3, temperature=0.7)
-
-
-class Elsewhere(TransformersGenerator):
-    """A copy of the model; `off` is what its weights miss by when they are taken up."""
-
-    version, taken, off = "0", 0, 0.0
-
-    def take(self, model):
-        self.taken += 1
-        self.sync(model)
-        with torch.no_grad():
-            self._model.get_input_embeddings().weight.mul_(1 + self.off)
 
 
 @pytest.fixture

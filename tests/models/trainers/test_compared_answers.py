@@ -72,6 +72,17 @@ def test_a_duel_without_a_verdict_is_left_out_and_a_tie_is_not():
     assert [REASONS[number] for number in reason.tolist()] == ["", UNLABELLED, ""] and odds[1].isnan()
 
 
+def test_of_joined_answers_the_engines_log_probabilities_are_those_of_the_policys_own():
+    own = Rollouts(
+        torch.tensor([0]), [EncodedRow((1,), (3, 4))], torch.tensor([True]), torch.tensor([-1.0, -2.0]), {"probe": 0.5}
+    )
+    other = Rollouts(torch.tensor([0]), [EncodedRow((1,), (5,))], torch.tensor([True]))
+    both = joined(own, other)
+    assert both.behaviour_logps[:2].tolist() == [-1.0, -2.0] and both.behaviour_logps[2:].isnan().tolist() == [True]
+    assert both.figures == {"probe": 0.5} and joined(own, None).behaviour_logps.tolist() == [-1.0, -2.0]
+    assert joined(other, other).behaviour_logps is None
+
+
 def test_answers_come_back_from_their_tensors():
     own = Rollouts(torch.tensor([0]), [EncodedRow((1, 2), (3,))], torch.tensor([True]))
     other = Rollouts(torch.tensor([0]), [EncodedRow((1, 2), (4, 5))], torch.tensor([False]))

@@ -3,12 +3,15 @@
 import json
 
 import pytest
+from live_engine import Elsewhere
 from tiny_model import make_checkpoint, wide_awake
 
 from alignflow.data.artifacts import file_digest
 from alignflow.data.configs.training import AlignConfig
 from alignflow.data.errors import RecipeError
 from alignflow.data.records import user, write_table
+from alignflow.data.run import Runtime
+from alignflow.models.generation import live
 from alignflow.models.trainers import online_distillation
 from alignflow.models.trainers.align import align
 
@@ -55,6 +58,21 @@ def test_the_divergence_from_the_teacher_falls(beta, new_run, tiny_checkpoint, t
     assert points[-1]["divergence"] < 0.9 * points[0]["divergence"] and metrics["episodes"] == 64
     assert {"completions/mean_length", "val/contain_eos_token", "policy/entropy_avg", "lr"} <= points[0].keys()
     assert (run.side / "samples.jsonl").read_text().count("\n") == 2
+
+
+def test_another_engine_samples_the_students_answers_and_the_mismatch_is_shown(
+    new_run, tiny_checkpoint, teacher, prompts, monkeypatch
+):
+    engine = Elsewhere(tiny_checkpoint, Runtime())
+    monkeypatch.setattr(live, "make_live_engine", lambda *_: engine)
+    own, other = new_run("own", micro_batch_tokens=64), new_run("other", micro_batch_tokens=64)
+    train(own, tiny_checkpoint, teacher, prompts)
+    train(other, tiny_checkpoint, teacher, prompts, generator="vllm")
+    assert engine.taken == 3
+    for one, two in zip(curve(own), curve(other), strict=True):
+        assert {name.split("/")[0] for name in two.keys() - one.keys()} == {"sampling"} and len(two) == len(one) + 7
+        assert {name: two[name] for name in one} == pytest.approx(one, rel=1e-3, abs=1e-4), "the same answers"
+        assert 0 < two["sampling/sampling_logp_difference/max"] < 1e-4
 
 
 def test_a_teacher_that_is_the_student_teaches_nothing(new_run, tiny_checkpoint, prompts):

@@ -3,15 +3,19 @@
 import importlib
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from live_engine import Elsewhere
 
 from alignflow.data.artifacts import file_digest, payload_files
 from alignflow.data.configs.training import AlignConfig, LoRAConfig
 from alignflow.data.errors import RecipeError, TrainingError
 from alignflow.data.records import user, write_table
 from alignflow.data.run import Run, Runtime
+from alignflow.models.generation import live
+from alignflow.models.generation.transformers_generator import TransformersGenerator
 from alignflow.models.policy import load_policy
 from alignflow.models.trainers import online_loop, online_preference, preference_update
 from alignflow.models.trainers.align import align
@@ -322,21 +326,141 @@ def test_several_answers_give_the_pair_of_the_best_and_the_worst(new_run, tiny_c
     assert wide["episode"] == 24 and narrow["episode"] == 12
 
 
-def test_an_adapter_is_its_own_reference_and_part_of_the_mixture(new_run, tiny_checkpoint, prompts):
+def adapted(method, steps):
+    return config_of(method, steps).model_copy(update={"lora": LoRAConfig(r=2), "learning_rate": 5e-2})
+
+
+def test_an_adapter_is_its_own_reference_and_part_of_the_mixture_and_has_a_moving_average(
+    new_run, tiny_checkpoint, prompts
+):
     pytest.importorskip("peft")
-    for method in ("xpo", "nash_md"):
+    for method in ("xpo", "nash_md", "nash_ema"):
         run = new_run(method)
-        config = config_of(method, 2).model_copy(update={"lora": LoRAConfig(r=2), "learning_rate": 5e-2})
-        train(config, run, tiny_checkpoint, prompts)
+        train(adapted(method, 2), run, tiny_checkpoint, prompts)
         first, second = lines(run)
         assert first["objective/kl"] == pytest.approx(0, abs=1e-4) and second["objective/kl"] != first["objective/kl"]
-    with pytest.raises(RecipeError, match="not kept for an adapter"):
-        train(
-            config_of("nash_ema", 1).model_copy(update={"lora": LoRAConfig(r=2)}),
-            new_run("e"),
-            tiny_checkpoint,
-            prompts,
-        )
+        assert [path.name for path in run.out.glob("*.safetensors")] == ["adapter_model.safetensors"]
+
+
+def test_a_killed_average_of_an_adapter_goes_on_with_the_bytes_of_an_undisturbed_one(
+    new_run, tiny_checkpoint, prompts, monkeypatch
+):
+    pytest.importorskip("peft")
+    whole = new_run("whole")
+    train(adapted("nash_ema", 3), whole, tiny_checkpoint, prompts)
+    with monkeypatch.context() as patch:
+        nth_call(online_loop.OnlineLoop, "record", 3, patch)
+        with pytest.raises(Killed):
+            train(adapted("nash_ema", 3), new_run("killed"), tiny_checkpoint, prompts)
+    run = new_run("killed")
+    train(adapted("nash_ema", 3), run, tiny_checkpoint, prompts)
+    assert digests(whole.out) == digests(run.out) and lines(whole) == lines(run)
+
+
+@pytest.fixture
+def elsewhere(tiny_checkpoint, monkeypatch):
+    """The engines that trainings made: each computes apart from its trainer."""
+    made = []
+    monkeypatch.setattr(
+        live, "make_live_engine", lambda *_: made.append(Elsewhere(tiny_checkpoint, Runtime())) or made[-1]
+    )
+    return made
+
+
+MISMATCH = {
+    f"sampling/{name}"
+    for name in (
+        "probe_difference",
+        "probe_difference_mean",
+        "sampling_logp_difference/mean",
+        "sampling_logp_difference/max",
+        "importance_sampling_ratio/mean",
+        "importance_sampling_ratio/min",
+        "importance_sampling_ratio/max",
+    )
+}
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_another_engine_samples_the_policys_answers_with_its_weights_of_now_and_the_opponents_stay_with_the_trainer(
+    method, new_run, tiny_checkpoint, prompts, elsewhere, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        Elsewhere,
+        "generate",
+        lambda self, ids, *more: asked.append(len(ids)) or TransformersGenerator.generate(self, ids, *more),
+        raising=False,
+    )
+    own, other = new_run("own"), new_run("other")
+    train(config_of(method), own, tiny_checkpoint, prompts)
+    train(config_of(method, generator="vllm"), other, tiny_checkpoint, prompts)
+    (engine,) = elsewhere
+    assert engine.taken == 3 and sum(asked) == 3 * 6 * METHODS[method].get("num_generations", 1)
+    assert not lines(own)[0].keys() & MISMATCH
+    for one, two in zip(lines(own), lines(other), strict=True):
+        weighed = {"sampling/importance_sampling_clipped"} if method.startswith("nash") else set()
+        assert two.keys() - one.keys() == MISMATCH | weighed
+        assert {name: two[name] for name in one} == pytest.approx(one, rel=1e-3, abs=1e-4), "the same answers"
+        assert 0 < two["sampling/sampling_logp_difference/max"] < 1e-4
+        assert two["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("phase", ["sampled", "mid-update", "after the step"])
+def test_after_a_kill_another_engine_gets_the_restored_weights(
+    phase, new_run, tiny_checkpoint, prompts, elsewhere, monkeypatch
+):
+    config, (target, name, count) = config_of("nash_ema", generator="vllm"), PHASES[phase]
+    whole = new_run("whole", micro_batch_tokens=64)
+    train(config, whole, tiny_checkpoint, prompts)
+    with monkeypatch.context() as patch:
+        nth_call(target, name, count, patch)
+        with pytest.raises(Killed):
+            train(config, new_run("killed", micro_batch_tokens=64), tiny_checkpoint, prompts)
+    run = new_run("killed", micro_batch_tokens=64)
+    train(config, run, tiny_checkpoint, prompts)
+    assert digests(whole.out) == digests(run.out) and lines(whole) == lines(run)
+    assert sum(engine.taken for engine in elsewhere) == 3 + 3, "answers that are on disk need no engine"
+
+
+def test_a_policy_gradient_weighs_what_another_engine_drew_and_a_loss_of_pairs_does_not(
+    new_run, tiny_checkpoint, prompts, elsewhere, monkeypatch
+):
+    """An engine that gives each token half its probability: the ratio is 2, and held at the bound 1.5."""
+    real = TransformersGenerator.generate
+
+    def halved(self, *arguments):
+        return [
+            replace(found, logps=tuple(value - math.log(2) for value in found.logps))
+            for found in real(self, *arguments)
+        ]
+
+    monkeypatch.setattr(Elsewhere, "generate", halved, raising=False)
+    norms = {}
+    for method in ("nash_md", "online_dpo"):
+        for name, options in (
+            ("own", {}),
+            ("weighed", {"generator": "vllm", "importance_sampling_clip_max": 1.5}),
+            ("unweighed", {"generator": "vllm", "importance_sampling_correction": False}),
+        ):
+            if method == "online_dpo":
+                options = {key: value for key, value in options.items() if key == "generator"}
+            run = new_run(f"{method}-{name}")
+            train(config_of(method, 1, **function("letters"), **options), run, tiny_checkpoint, prompts)
+            (point,) = lines(run)
+            norms[method, name] = point["grad_norm"]
+            assert point.get("sampling/importance_sampling_ratio/mean", 2.0) == pytest.approx(2, abs=1e-3)
+            clipped = {"weighed": 1.0, "unweighed": 0.0}.get(name) if method == "nash_md" else None
+            assert point.get("sampling/importance_sampling_clipped") == clipped
+    assert norms["nash_md", "weighed"] == pytest.approx(1.5 * norms["nash_md", "own"], rel=1e-3)
+    assert norms["nash_md", "unweighed"] == pytest.approx(norms["nash_md", "own"], rel=1e-3)
+    assert norms["online_dpo", "weighed"] == pytest.approx(norms["online_dpo", "own"], rel=1e-3)
+
+
+def test_an_engine_that_misses_the_weights_ends_the_training(new_run, tiny_checkpoint, prompts, elsewhere, monkeypatch):
+    monkeypatch.setattr(Elsewhere, "off", 0.02)
+    with pytest.raises(TrainingError, match="does not compute what the trainer does"):
+        train(config_of("online_dpo", generator="vllm"), new_run(), tiny_checkpoint, prompts)
 
 
 def test_the_watcher_teaches_nothing_and_samples_show_both_answers(new_run, tiny_checkpoint, prompts):
@@ -371,6 +495,7 @@ def test_an_alarm_may_stop_the_run_with_the_last_good_weights(new_run, tiny_chec
         ("xpo", {"heldout_judge": {"name": "llm"}}, "has no scores"),
         ("nash_md", {"response_length": 64}, "no room for a prompt"),
         ("nash_md", {"mixture_coef": 1.5}, "mixture_coef"),
+        ("nash_md", {"importance_sampling_clip_min": 4.0}, "importance_sampling_clip_max 3"),
     ],
 )
 def test_names_and_numbers_are_checked_before_a_model_loads(method, changes, message, new_run, prompts, tmp_path):

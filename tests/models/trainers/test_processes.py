@@ -1,6 +1,6 @@
 """Two processes roll out, score and train their shares: sums run over both, and the first update's figures are one process's.
 
-Under ZeRO 3, where the policy is whole in each process while it samples alone, they do what they do under ZeRO 1.
+Under ZeRO 3, where models that sample are whole in each process meanwhile and at no other time, every method does what it does under ZeRO 1.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_model import make_checkpoint, wide_awake
 
 from alignflow.data.artifacts import file_digest
 from alignflow.data.configs.training import AlignConfig
@@ -179,29 +180,68 @@ for name, (config, stage) in cells.items():
         place.mkdir(parents=True, exist_ok=True)
     group.join(runtime)
     run = Run(**places, runtime=runtime, main=rank == 0)
-    align(AlignConfig.model_validate(config), policy=checkpoint, reference=checkpoint, prompts=prompts, run=run)
+    given = {} if config["method"] == "on_policy_distillation" else {"reference": checkpoint}
+    align(AlignConfig.model_validate(config), policy=checkpoint, prompts=prompts, run=run, **given)
 group.leave()
 """
 
 
-def test_under_zero_3_they_sample_and_train_as_under_zero_1_with_an_adapter_too(tmp_path, tiny_checkpoint, prompts):
-    """Nine answers: one process has more, in more batches, and each decodes as long as its own answers are."""
-    options = {**CONFIG.options, "rollout_batch_size": 4}
-    plain = CONFIG.model_copy(update={"batch_size": 9, "options": options}).model_dump(mode="json")
-    adapted = {**plain, "lora": {"r": 2}, "learning_rate": 1e-2}
-    cells = {
-        f"{name}-{stage}": (config, stage)
-        for name, config in (("plain", plain), ("adapter", adapted))
-        for stage in (1, 3)
-    }
-    in_two_processes(tmp_path, CELLS_SCRIPT, tiny_checkpoint, prompts, json.dumps(cells))
+COMPARED = {"response_length": 6, "rollout_batch_size": 4, "rewards": CONFIG.options["rewards"]}
+METHODS = {
+    "ppo": {**CONFIG.options, "rollout_batch_size": 4},
+    "online_dpo": {**COMPARED, "num_generations": 2},
+    "xpo": COMPARED,
+    "nash_md": {**COMPARED, "mixture_coef": 0.25},
+    "nash_ema": {**COMPARED, "ema_decay": 0.5},
+    "on_policy_distillation": {"response_length": 6, "rollout_batch_size": 4},
+}
+"""The methods that sample, each with its options."""
 
+
+@pytest.fixture(scope="module")
+def shared_out(tmp_path_factory, tiny_checkpoint, prompts):
+    """The folder that two processes left of each method under ZeRO 1 and ZeRO 3, with and without an adapter.
+
+    Nine answers, or prompts: one process has more, in more batches, and each decodes as long as its own answers are. Rate and
+    model are such that the policy's third answers are not those of its opponents.
+    """
+    root, cells = tmp_path_factory.mktemp("shared"), {}
+    policy = wide_awake(make_checkpoint(tmp_path_factory.mktemp("policy")))
+    for method, options in METHODS.items():
+        more = {"teacher": str(tiny_checkpoint)} if method == "on_policy_distillation" else {}
+        plain = CONFIG.model_copy(
+            update={
+                "method": method,
+                "learning_rate": 1e-3 if method == "ppo" else 2e-2,
+                "max_steps": 3,
+                "batch_size": 9,
+                "options": {**options, **more},
+            }
+        ).model_dump(mode="json")
+        adapted = {**plain, "lora": {"r": 2}, "learning_rate": 1e-2}
+        for name, config in ((method, plain), (f"{method}-adapter", adapted)):
+            cells |= {f"{name}-{stage}": (config, stage) for stage in (1, 3)}
+    in_two_processes(root, CELLS_SCRIPT, policy, prompts, json.dumps(cells))
+    return root
+
+
+@pytest.mark.parametrize("kind", ["", "-adapter"])
+@pytest.mark.parametrize("method", list(METHODS))
+def test_under_zero_3_they_sample_and_train_as_under_zero_1_with_an_adapter_too(method, kind, shared_out):
     def left(name):
-        (file,) = (tmp_path / name / "out").glob("*model.safetensors")
-        return load_file(file), (tmp_path / name / "side-0" / "curves.jsonl").read_text().splitlines()
+        (file,) = (shared_out / name / "out").glob("*model.safetensors")
+        return load_file(file), (shared_out / name / "side-0" / "curves.jsonl").read_text().splitlines()
 
-    for name in ("plain", "adapter"):
-        (one, first), (three, second) = left(f"{name}-1"), left(f"{name}-3")
-        assert {key: value.shape for key, value in one.items()} == {key: value.shape for key, value in three.items()}
-        assert max(float((one[key] - three[key]).abs().max()) for key in one) < 1e-4
-        assert json.loads(first[-1]) == pytest.approx(json.loads(second[-1]), rel=1e-3, abs=1e-4)
+    (one, first), (three, second) = left(f"{method}{kind}-1"), left(f"{method}{kind}-3")
+    assert {key: value.shape for key, value in one.items()} == {key: value.shape for key, value in three.items()}
+    assert max(float((one[key] - three[key]).abs().max()) for key in one) < 1e-4
+    assert json.loads(first[-1]) == pytest.approx(json.loads(second[-1]), rel=1e-3, abs=1e-4)
+
+
+def test_a_moving_average_and_a_mixture_write_other_answers_under_zero_3_too(shared_out):
+    """Else the comparison above would say nothing of the averaged weights."""
+    found = [
+        json.loads((shared_out / f"{method}-3" / "side-0" / "curves.jsonl").read_text().splitlines()[-1])
+        for method in ("nash_md", "nash_ema")
+    ]
+    assert found[0]["rewards/probabilities"] != found[1]["rewards/probabilities"]
