@@ -53,6 +53,8 @@ class Look(NamedTuple):
     scheme: str
 
 
+PARTS = {"report-lineage": ".lineage", "report-sample": ".sample"}
+"""Picture of a part of the report -> the first element that it shows."""
 LOOKS = (Look("", 1280, 1500, "light"), Look("-narrow", 390, 1400, "light"), Look("-dark", 1280, 1000, "dark"))
 
 
@@ -79,6 +81,16 @@ def take_pictures(browser: Any, page: Path, name: str) -> None:
         taken = shown.screenshot(clip={"x": 0, "y": 0, "width": look.width, "height": height}, full_page=True)
         write_picture(taken, IMAGES / f"{name}{look.name}.png")
         context.close()
+
+
+def take_parts(browser: Any, page: Path) -> None:
+    """Take a picture of each of PARTS."""
+    context = browser.new_context(viewport={"width": LOOKS[0].width, "height": LOOKS[0].height})
+    shown = context.new_page()
+    shown.goto(page.as_uri())
+    for name, selector in PARTS.items():
+        write_picture(shown.locator(selector).first.screenshot(), IMAGES / f"{name}.png")
+    context.close()
 
 
 def write_picture(taken: bytes, file: Path) -> None:
@@ -122,7 +134,9 @@ def main(arguments: Sequence[str]) -> int:
     with sync_playwright() as playwright:
         options = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=program, headless=True, args=options)
-        take_pictures(browser, store.directory(report.key) / "side" / "report.html", "report")
+        page = store.directory(report.key) / "side" / "report.html"
+        take_pictures(browser, page, "report")
+        take_parts(browser, page)
         take_pictures(browser, write_dashboard(store), "dashboard")
         browser.close()
     return 0

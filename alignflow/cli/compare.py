@@ -131,7 +131,7 @@ def listed(title: str, rows: Beside, runs: Sequence[str]) -> Iterator[str]:
         for run, text in zip(runs, texts, strict=True):
             by_text.setdefault(text, []).append(run)
         for text, of in by_text.items():
-            yield plain(f"  {text}: {', '.join(of)}")
+            yield plain(f"  {text}: {', '.join(of) if len(by_text) > 1 else 'all runs'}")
 
 
 def steps_table(found: Comparison) -> Table:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -17,6 +17,7 @@ from alignflow.cli.terminal import Console
 from alignflow.data.adapters import is_adapter
 from alignflow.data.artifacts import artifact_of, checked_manifest
 from alignflow.data.dataset_export import export_dataset
+from alignflow.data.errors import UserError
 from alignflow.data.model_cards import model_card
 from alignflow.data.reward_ensembles import is_ensemble
 from alignflow.tasks.store.artifact_store import ArtifactStore
@@ -24,6 +25,7 @@ from alignflow.tasks.store.model_facts import model_facts
 from alignflow.tasks.store.pins import using
 
 MODELS, DATA = ("checkpoint", "reward_model"), "dataset"
+StoredDtype = Literal["fp32", "bf16"]
 Write = Callable[[Path], list[str]]
 """Writes to a directory; returns lines that say what it wrote."""
 
@@ -40,12 +42,16 @@ def export_result(
     directory: Annotated[
         Path, typer.Argument(metavar="DIRECTORY", help="Where to write it. The directory must be empty or not exist.")
     ],
+    dtype: Annotated[
+        StoredDtype | None,
+        typer.Option("--dtype", help="Convert the weights of a model; without it they stay as they are stored."),
+    ] = None,
 ) -> None:
     """Write a model as a self-contained Hugging Face directory (an adapter is merged into its base; of an ensemble
     of reward models each member is written), or a data set with its card for `datasets.load_dataset`."""
     console = Console()
     with (
-        exported(reference, "export", directory.absolute().name) as (name, _, write),
+        exported(reference, "export", directory.absolute().name, dtype) as (name, _, write),
         console.status(f"writing {name}"),
     ):
         lines = write(directory)
@@ -55,21 +61,26 @@ def export_result(
 
 
 @contextlib.contextmanager
-def exported(reference: str, command: str, place: str) -> Iterator[tuple[str, str, Write]]:
+def exported(
+    reference: str, command: str, place: str, dtype: StoredDtype | None = None
+) -> Iterator[tuple[str, str, Write]]:
     """Name, kind (model or dataset) and writer of what a reference names; gc keeps it inside the block.
 
     Args:
         reference: The REF argument.
         command: The command that messages name.
         place: The directory or repository from which the code on a model's card loads it.
+        dtype: What to convert a model's weights to.
 
     Raises:
-        UserError: it names neither a model nor a data set.
+        UserError: it names neither a model nor a data set, or a data set with a dtype.
     """
     if not _is_path_of_model(reference):
         store = ArtifactStore(for_reading=True)
         manifest = store.resolve(reference, (*MODELS, DATA))  # the data, if the run made no model
         if manifest.kind == DATA:
+            if dtype is not None:
+                raise UserError("a data set has no weights to convert", where="--dtype", do="leave it out")
             with using(store, manifest.key):
                 payload = store.payload(store.manifest(manifest.key).ref())
                 yield manifest.key[:16], DATA, lambda out: export_dataset(manifest, payload, out)
@@ -80,7 +91,7 @@ def exported(reference: str, command: str, place: str) -> Iterator[tuple[str, st
         def write(out: Path) -> list[str]:
             from alignflow.models.export import export
 
-            export(path, out, card_of_model(path, place))
+            export(path, out, card_of_model(path, place), dtype)
             return []
 
         yield name, "model", write

@@ -194,25 +194,32 @@ def _show(found: Status, home: Home, console: Console, login: bool = False) -> N
 
 
 def _rows(found: Status, home: Home, login: bool) -> Iterator[tuple[str, str]]:
-    yield "server", f"{found.url}  {_health(found.server)}"
-    if home.login_file.exists():
+    yield "server", f"{escape(found.url)}  {_health(found.server)}"
+    if found.elsewhere:
+        yield "", f"not of this machine: {escape(found.elsewhere)}"
+    if found.login_file and home.login_file.exists():
         yield "login", escape(home.login() if login else f"in {home.login_file}; `alignflow status --login` shows it")
-    yield "database", escape(found.database)
+    if found.database:
+        yield "database", escape(found.database)
     for worker in found.workers:
-        yield "worker", f"{worker.name}  {_health(worker)}"
+        yield "worker", f"{escape(worker.name)}  {_health(worker)}"
     for pool in found.pools:
         yield (
             "pool",
-            pool.name + (f", {pool.limit} run at a time" if pool.limit else "") + (", paused" if pool.paused else ""),
+            escape(pool.name)
+            + (f", {pool.limit} run at a time" if pool.limit else "")
+            + (", paused" if pool.paused else ""),
         )
     if found.runs is not None:
         yield "deployments", str(found.deployments)
         yield "flow runs", ", ".join(f"{number} {name}" for name, number in found.runs.items())
     yield "store", escape(found.store)
-    yield "logs", escape(found.logs)
+    yield "logs", "on the server's machine" if found.elsewhere else escape(found.logs)
 
 
 def _health(part: PartStatus) -> str:
     if not part.healthy:
         return f"[red]{escape(part.problem)}[/red]"
+    if part.pid is None:
+        return "[green]healthy[/green]"
     return f"[green]healthy[/green], process {part.pid}, since {part.since[:16].replace('T', ' ')} UTC"

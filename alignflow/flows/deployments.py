@@ -17,6 +17,8 @@ from prefect.utilities.callables import parameter_schema
 from alignflow.data import catalogue
 from alignflow.data.errors import AlignflowError, UserError
 from alignflow.flows import deployed
+from alignflow.flows.recipe_values import WHERE_VALUES_ARE, form_of, of_one_recipe
+from alignflow.flows.schedules import SCHEDULE
 from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.dashboard import ARTIFACT_KEY, RUNS_OF_THE_STORE, runs_markdown, shown_runs, write_dashboard
 from alignflow.tasks.store.store_root import home_is_set
@@ -92,14 +94,25 @@ def _register(client: SyncPrefectClient, name: str, entry: Deployed, pool: str) 
         "work_pool_name": pool,
         "parameter_openapi_schema": schema,
         "enforce_parameter_schema": True,
-        "description": (entry.flow.description or "").split("\n\nArgs:")[0],
+        "description": _description(name, entry.flow),
     }
     flow = client.create_flow_from_name(entry.flow.name)
     of_flow = client.read_deployments(flow_filter=FlowFilter(id=FlowFilterId(any_=[flow])))
     for known in of_flow:  # its own, and those that were made for schedules
-        client.update_deployment(known.id, DeploymentUpdate(**fields, tags=known.tags))
+        own = dict(fields)
+        if SCHEDULE in known.tags:
+            own["parameter_openapi_schema"], own["description"] = of_one_recipe(
+                schema, fields["description"], name, known.parameters
+            )
+        client.update_deployment(known.id, DeploymentUpdate(**own, tags=known.tags))
     if name not in {known.name for known in of_flow}:
         client.create_deployment(flow, name, **fields, tags=["alignflow", *entry.tags])
+
+
+def _description(name: str, flow: Flow[..., Any]) -> str:
+    """What a flow does, and where the values of a recipe are seen."""
+    does = (flow.description or "").split("\n\nArgs:")[0]
+    return does if form_of(name) is None else f"{does}\n\n{WHERE_VALUES_ARE}"
 
 
 def show_runs(client: SyncPrefectClient, store: ArtifactStore) -> None:

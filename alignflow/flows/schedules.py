@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from alignflow.data.catalogue import suggest
 from alignflow.data.errors import StageError, UserError
+from alignflow.flows.recipe_values import of_one_recipe
 
 SCHEDULE, FLOW = "schedule", "flow:"
 """Tags of a schedule's deployment: that it is one, and which flow it runs."""
@@ -159,15 +160,18 @@ def add(
             where=f"{deployment}{f': {place}' if place else ''}",
             do="the form of the deployment lists its fields",
         )
+    schema, description = of_one_recipe(
+        found.parameter_openapi_schema or {}, found.description or "", deployment, parameters
+    )
     client.create_deployment(
         found.flow_id,
         slug,
         entrypoint=found.entrypoint,
         work_pool_name=found.work_pool_name,
         parameters=parameters,
-        parameter_openapi_schema=found.parameter_openapi_schema,
+        parameter_openapi_schema=schema,
         enforce_parameter_schema=True,
-        description=found.description,
+        description=description,
         tags=["alignflow", SCHEDULE, f"{FLOW}{deployment}"],
         schedules=[DeploymentScheduleCreate(schedule=schedule, active=True, slug=slug)],
     )

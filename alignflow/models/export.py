@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from alignflow.data.adapters import is_adapter, verify_model
 from alignflow.data.artifacts import verify_whole
+from alignflow.data.dataset_cards import CARD
 from alignflow.data.durable import sync
 from alignflow.data.errors import UserError
 from alignflow.data.reward_ensembles import is_ensemble, read_ensemble, write_ensemble
-from alignflow.data.run import Runtime
-from alignflow.models.adapters import has_head
-from alignflow.models.checkpoints import CARD, save_checkpoint
-from alignflow.models.policy import load_policy
-from alignflow.models.reward_model import CHECK_ROWS, load_reward_model
 
 
-def export(path: Path, out: Path, card: str = "") -> None:
+def export(path: Path, out: Path, card: str = "", dtype: Literal["fp32", "bf16"] | None = None) -> None:
     """Copy the model at `path` to `out`; an adapter is merged into its base, and an ensemble gets its members inside of it. `out`
-    appears whole or not at all. `card` takes the place of the model's own card; empty: that stays.
+    appears whole or not at all. A copy that is not merged and keeps its dtype needs no torch, which takes seconds to import.
+
+    Args:
+        path: Directory of a model, an adapter or an ensemble of reward models.
+        out: A directory that is empty or does not exist.
+        card: Replaces the model's own card; empty: the own card stays.
+        dtype: Of the weights; None: as they are stored.
 
     Raises:
         UserError: `out` is a file, or a directory with something in it.
@@ -34,6 +37,11 @@ def export(path: Path, out: Path, card: str = "") -> None:
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write(path, temporary)
+        if dtype is not None:
+            from alignflow.models.stored_dtype import convert
+
+            for place in [temporary, *sorted(temporary.glob("member.*"))]:
+                convert(place, dtype)
         if card:
             (temporary / CARD).write_text(card, encoding="utf-8")
         for file in (*temporary.rglob("*"), temporary):
@@ -50,8 +58,10 @@ def _write(path: Path, out: Path) -> None:
         _write_members(path, out)
     elif is_adapter(path):
         verify_model(path)
+        from alignflow.models.merged_copy import write_merged
+
         out.mkdir()
-        _write_merged(path, out)
+        write_merged(path, out)
     else:
         shutil.copytree(path, out)
         verify_whole(path, out)  # the copy, which is what goes out
@@ -65,11 +75,3 @@ def _write_members(path: Path, out: Path) -> None:
     for member, place in zip(ensemble.members, places, strict=True):
         _write(member, place)
     write_ensemble(out, places, ensemble.aggregate, ensemble.uncertainty_weight)
-
-
-def _write_merged(path: Path, out: Path) -> None:
-    loaded = load_reward_model(path, Runtime()) if has_head(path) else load_policy(path, Runtime())
-    save_checkpoint(loaded.model, loaded.tokenizer, out, {"Model": "An adapter merged into its base by alignflow."})
-    for name in (CARD, CHECK_ROWS):  # what the model is does not change by merging
-        if (path / name).is_file():
-            shutil.copyfile(path / name, out / name)

@@ -38,6 +38,11 @@ class Process:
         """Whether this same process still runs."""
         return birth(self.pid) == self.born
 
+    @property
+    def of_this_boot(self) -> bool:
+        """Whether this machine started it since it was last started itself: in a store that machines share, another one may have."""
+        return self.born.partition(":")[0] == host.this_host().boot
+
 
 def birth(pid: int) -> str | None:
     """Boot id and clock tick at which a process started; None if it is gone or a zombie."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,13 +10,14 @@ from pydantic import BaseModel
 
 from alignflow.server import processes
 from alignflow.server.api import Api
+from alignflow.server.elsewhere import Elsewhere, look, run_counts, server_elsewhere
 from alignflow.server.errors import ServerError
 from alignflow.server.layout import Home
 from alignflow.server.pools import pools
 from alignflow.server.processes import Process
+from alignflow.server.settings import ServerSettings
 
 WORKER = "worker-"
-RUN_STATES = {"running": "RUNNING", "pending": "PENDING", "paused": "PAUSED"}
 
 
 class PartStatus(BaseModel):
@@ -61,10 +63,17 @@ class Waits(BaseModel):
 
 
 class Status(BaseModel):
-    """All of it; what the server would have to say is None while it does not answer."""
+    """All of it; what the server would have to say is None while it does not answer.
+
+    Attributes:
+        elsewhere: Why the server is taken to run on another machine; empty where it is to run on this one.
+        database: Of a server on this machine; empty for one elsewhere.
+        login_file: The file with the login of the store's server; empty where another server is shown.
+    """
 
     healthy: bool
     url: str
+    elsewhere: str = ""
     database: str
     store: str
     logs: str
@@ -91,6 +100,15 @@ def status(home: Home) -> Status:
         server=_part("server", known),
         workers=[_part(f"{WORKER}{pool}", known) for pool in sorted(set(pools(settings).values()))],
     )
+    server = known.get("server")
+    if server and not server.of_this_boot:
+        found.server.problem = (
+            f"process {server.pid} was started on another machine that shares the store, or before this one was started anew; nothing "
+            "answers at this address here"
+        )
+    if place := server_elsewhere(home, settings, found.server.pid is not None):
+        _look_elsewhere(home, settings, place, found)
+        return found
     if found.server.healthy:
         api = Api(home, settings, timeout_s=5)
         try:
@@ -102,6 +120,28 @@ def status(home: Home) -> Status:
             worker.healthy, worker.problem = False, worker.problem or "the server does not answer"
     found.healthy = all(part.healthy for part in (found.server, *found.workers))
     return found
+
+
+def _look_elsewhere(home: Home, settings: ServerSettings, place: Elsewhere, found: Status) -> None:
+    """Fill in what can be known from here of a server elsewhere. It is healthy where each of its pools has a worker."""
+    seen = look(home, settings, place)
+    found.url, found.elsewhere, found.database = place.url, place.why, ""
+    if not place.of_store:
+        found.login_file = ""
+    found.server = PartStatus(name="server", healthy=not seen.problem, problem=seen.problem)
+    found.pools = [pool_status(name, record) for name, record in seen.pools.items()]
+    found.workers = []
+    for pool, names in seen.workers.items():
+        found.workers += [PartStatus(name=name, healthy=True) for name in names]
+        if not names:
+            found.workers.append(PartStatus(name=f"of pool {pool}", healthy=False, problem="none is online"))
+    found.deployments, found.runs = seen.deployments, seen.runs
+    found.healthy = all(part.healthy for part in (found.server, *found.workers))
+
+
+def pool_status(name: str, record: Mapping[str, Any]) -> PoolStatus:
+    """A pool as the server describes it."""
+    return PoolStatus(name=name, paused=record["is_paused"], limit=record["concurrency_limit"])
 
 
 def _part(name: str, known: dict[str, Process]) -> PartStatus:
@@ -119,14 +159,10 @@ def _ask(api: Api, found: Status, known: dict[str, Process]) -> None:
         pool = worker.name.removeprefix(WORKER)
         record: dict[str, Any] | None = api.get(f"/work_pools/{pool}")
         if record:
-            found.pools.append(PoolStatus(name=pool, paused=record["is_paused"], limit=record["concurrency_limit"]))
+            found.pools.append(pool_status(pool, record))
         if worker.healthy and not (record and is_online(api, pool, known[worker.name])):
             worker.healthy, worker.problem = False, "runs, but the server has not heard from it"
-    found.deployments = api.post("/deployments/count", {})
-    found.runs = {
-        name: api.post("/flow_runs/count", {"flow_runs": {"state": {"type": {"any_": [state]}}}})
-        for name, state in RUN_STATES.items()
-    }
+    found.deployments, found.runs = api.post("/deployments/count", {}), run_counts(api)
 
 
 def is_online(api: Api, pool: str, process: Process) -> bool:

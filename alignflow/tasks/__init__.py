@@ -1,1 +1,1 @@
-"""Stage calls: one cached task around one stage body. Store, key, launch and the only @task in the house. No torch."""
+"""Stage calls: a cached task around each stage body; store, keys and process launch. No torch."""

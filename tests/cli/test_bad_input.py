@@ -87,7 +87,7 @@ CASES = [
     (["plan", TINY, "--set", "data.prompts.9.path=x"], "not a place in a list of 1", ""),
     (["plan", TINY, "--set", "nonsense"], "not of the form name=value", ""),
     (["plan", TINY, "--set", "engine.device=cuda"], "no NVIDIA GPU", "cpu"),
-    (["plan", TINY, "--set", "engine.nodes=2"], "need a place to meet", "HOST:PORT"),
+    (["plan", TINY, "--set", "engine.nodes=2"], "need a rendezvous address", "HOST:PORT"),
     (["plan", TINY, "--set", "engine.offload=optimizer"], "in CPU memory already", "none"),
     (["node", "--node-rank", "0"], "cannot join", "node 0 runs the recipe"),
     (["schedule", "list"], "no server is up", "alignflow up"),

@@ -94,3 +94,4 @@ def test_few_settings_of_many_runs_are_a_table_with_a_line_for_each_run():
 
 def test_runs_with_the_same_value_stand_behind_it_once():
     assert list(listed("", [("", "torch", ["2", "3", "2"])], ["a", "b", "c"])) == ["torch", "  2: a, c", "  3: b"]
+    assert list(listed("", [("sft", "loss", ["1.5", "1.5"])], ["a", "b"])) == ["sft loss", "  1.5: all runs"]

@@ -1,5 +1,8 @@
 """`alignflow export` through the command line."""
 
+import subprocess
+import sys
+
 import pytest
 from cli_support import alignflow
 from run_support import record_run
@@ -86,3 +89,19 @@ def test_a_report_is_neither_a_model_nor_data(store, tmp_path):
     as_artifact(tmp_path / "data", store.root, "report-1", "report")
     done = alignflow("export", "report-1", tmp_path / "out")
     assert done.returncode == 2 and "is a report, not a checkpoint or reward_model" in done.stderr
+
+
+def test_a_whole_model_is_copied_without_torch(checkpoint, tmp_path):
+    code = "import sys\nfrom alignflow.cli import app\ntry:\n    app.main()\nfinally:\n    print('torch imported:', 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "export", "align", str(tmp_path / "out")], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "torch imported: False" in done.stdout, done.stderr
+
+
+def test_a_data_set_has_no_dtype_and_an_unknown_dtype_is_refused(store, tmp_path):
+    (tmp_path / "data").mkdir()
+    as_artifact(tmp_path / "data", store.root, "label-1", "dataset")
+    done = alignflow("export", "label-1", tmp_path / "out", "--dtype", "bf16")
+    assert done.returncode == 2 and "no weights to convert" in done.stderr and not (tmp_path / "out").exists()
+    assert alignflow("export", "label-1", tmp_path / "out", "--dtype", "fp8").returncode == 2

@@ -60,7 +60,7 @@ def test_an_empty_variable_does_not_make_the_working_directory_a_store(project):
 )
 def test_a_project_that_is_named_as_the_store_is_refused_and_stays_as_it_is(project, command, repository):
     done = alignflow(*command, cwd=repository, ALIGNFLOW_HOME=str(project))
-    assert done.returncode == 2 and "is not a store of alignflow" in done.stderr and str(project) in done.stderr, (
+    assert done.returncode == 2 and "is not an alignflow store" in done.stderr and str(project) in done.stderr, (
         done.stdout + done.stderr
     )
     assert len(done.stderr.splitlines()) == 2 and "Traceback" not in done.stderr

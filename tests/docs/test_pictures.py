@@ -17,6 +17,8 @@ def named(repository):
 def test_the_page_shows_report_dashboard_comparison_and_runs_wide_narrow_and_dark(named):
     assert {file.name for file in named} == {
         *(f"{page}{look}.png" for page in ("report", "dashboard", "compare") for look in ("", "-dark", "-narrow")),
+        "report-sample.png",
+        "report-lineage.png",
         "runs.svg",
         "runs-narrow.svg",
     }

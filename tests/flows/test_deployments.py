@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from prefect.utilities.callables import parameter_schema
@@ -14,6 +16,8 @@ from alignflow.data.errors import UserError
 from alignflow.flows import deployed, deployments
 from alignflow.flows.deployments import CPU, DEPLOYMENTS, GPU, main, pool_of, show_runs
 from alignflow.flows.forms import STANDS_IN
+from alignflow.flows.recipe_values import WHERE_VALUES_ARE
+from alignflow.flows.schedules import SCHEDULE
 
 
 def test_everything_is_offered():
@@ -115,3 +119,26 @@ def test_a_server_starts_although_its_dashboard_cannot_be_written(store, monkeyp
     monkeypatch.setattr(deployments, "write_dashboard", fails)
     show_runs(None, store)
     assert capsys.readouterr().err == "warning: the store's runs are not shown: ZeroDivisionError: a damaged run\n"
+
+
+def test_registering_again_reads_the_recipe_of_each_schedule_again(repository):
+    recipe = {"recipe": str(repository / "recipes" / "tiny.yaml")}
+    known = [
+        SimpleNamespace(id=1, name="pipeline", tags=["alignflow"], parameters={}),
+        SimpleNamespace(id=2, name="nightly", tags=["alignflow", SCHEDULE, "flow:pipeline"], parameters=recipe),
+    ]
+    updates = {}
+    client = SimpleNamespace(
+        create_flow_from_name=lambda name: uuid4(),
+        read_deployments=lambda flow_filter: known,
+        update_deployment=lambda id, update: updates.update({id: update}),
+    )
+    deployments._register(client, "pipeline", DEPLOYMENTS["pipeline"], "pool")
+    general, own = (
+        updates[id].parameter_openapi_schema["definitions"]["PipelineSettings"]["properties"]["align_method"]
+        for id in (1, 2)
+    )
+    assert (
+        "Empty: as in the recipe (by default" in general["description"] and WHERE_VALUES_ARE in updates[1].description
+    )
+    assert own["description"].endswith("as in the recipe: dpo.") and "tiny.yaml had at" in updates[2].description

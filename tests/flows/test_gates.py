@@ -2,6 +2,7 @@
 
 import getpass
 import json
+from types import SimpleNamespace
 
 import pytest
 from flow_support import publish
@@ -190,7 +191,7 @@ def test_a_walk_does_nothing_after_a_gate_that_ends_it(value, walked, made, keep
 
     class Caller:
         def call(self, node, made):
-            return node.name
+            return SimpleNamespace(config={})
 
     caller, done = Caller(), {}
     caller.store = store

@@ -18,7 +18,7 @@ from alignflow.data.errors import DamagedArtifactError, UserError
 from alignflow.data.model_cards import ModelFacts, model_card
 from alignflow.data.records import user
 from alignflow.data.run import Runtime
-from alignflow.models import export as module
+from alignflow.models import merged_copy as module
 from alignflow.models.adapters import add_adapter, save_model
 from alignflow.models.batching import EncodedRow
 from alignflow.models.export import export

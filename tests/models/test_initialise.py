@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alignflow.data.artifacts import file_digest, payload_files
@@ -12,7 +13,10 @@ from alignflow.data.chat_templates import TEMPLATES
 from alignflow.data.configs.inputs import BuildConfig, InitConfig, SourceConfig
 from alignflow.data.errors import DataError, ModelError
 from alignflow.data.rendering import load_tokenizer
+from alignflow.data.run import Runtime
+from alignflow.models.checkpoints import save_checkpoint
 from alignflow.models.initialise import initialise
+from alignflow.models.policy import load_policy
 
 SMALL = BuildConfig(
     hidden_size=16,
@@ -170,3 +174,26 @@ def test_an_adapter_of_others_is_merged_into_its_base(place, tiny_checkpoint, tm
     initialise(InitConfig(path=str(tmp_path / "adapter")), run=run)
     torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(run.out)(ids).logits, wanted, atol=1e-5, rtol=1e-5)
     assert (run.out / "model.safetensors").is_file() and not (run.out / "adapter_config.json").exists()
+
+
+def test_a_base_whose_weights_bf16_holds_exactly_is_stored_in_bf16(tiny_checkpoint, new_run, tmp_path):
+    """Every stage reads the same fp32 numbers from half the space."""
+    plain = load_policy(tiny_checkpoint, Runtime())
+    for values in plain.model.parameters():
+        values.data = values.data.bfloat16().float()
+    (tmp_path / "given").mkdir()
+    save_checkpoint(plain.model, plain.tokenizer, tmp_path / "given", {"A model": "of a test"})
+    run = new_run()
+    initialise(InitConfig(path=str(tmp_path / "given")), run=run)
+    stored = load_file(run.out / "model.safetensors")
+    assert {values.dtype for values in stored.values()} == {torch.bfloat16}
+    assert json.loads((run.out / "config.json").read_text())["dtype"] == "bfloat16"
+    again = dict(load_policy(run.out, Runtime()).model.named_parameters())
+    assert all(torch.equal(values, again[name]) for name, values in plain.model.named_parameters())
+
+
+def test_a_base_that_bf16_would_round_stays_in_fp32(tiny_checkpoint, new_run):
+    run = new_run()
+    initialise(InitConfig(path=str(tiny_checkpoint)), run=run)
+    stored, given = (load_file(place / "model.safetensors") for place in (run.out, tiny_checkpoint))
+    assert all(torch.equal(values, given[name]) and values.dtype == torch.float32 for name, values in stored.items())

@@ -1,10 +1,13 @@
 """What is said of the server's processes."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
+from server_support import free_port
 
-from alignflow.server.status import _part, is_online
+from alignflow.server.settings import ServerSettings
+from alignflow.server.status import _part, is_online, status
 
 
 def test_a_process_runs_ended_or_was_never_started():
@@ -29,3 +32,10 @@ def test_a_worker_is_online_where_the_server_heard_from_this_very_process(worker
     process = SimpleNamespace(name="w", since="2026-01-02T03:04:05+00:00")
     assert is_online(api, "pool", process) is online
     assert not is_online(SimpleNamespace(post=lambda path, body: None), "pool", process)
+
+
+def test_a_server_that_another_machine_started_is_not_said_to_have_ended(home):
+    record = {"name": "server", "pid": 7, "born": "another-boot:1", "since": "2026-01-02T03:04:05+00:00"}
+    (home.processes / "server.json").write_text(json.dumps(record))
+    home.remember(ServerSettings(port=free_port()))
+    assert "process 7 was started on another machine" in status(home).server.problem

@@ -52,7 +52,7 @@ STAGES: Mapping[str, Stage] = {
         "Load the base model, or build a small one.",
         config=inputs.InitConfig,
         makes="checkpoint",
-        version="3",
+        version="4",
     ),
     "prepare": Stage(
         "alignflow.data.prepare:prepare",

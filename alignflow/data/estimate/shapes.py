@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from alignflow.data.configs.inputs import BuildConfig
 from alignflow.data.errors import AlignflowError
+from alignflow.data.estimate.place import BF16, FP32
 from alignflow.data.reward_ensembles import is_ensemble, read_ensemble
 
 
@@ -68,6 +69,7 @@ class ModelShape:
         mlp_bias: The same for the MLP.
         tied: Whether head and embedding are one matrix.
         context_length: Most tokens of prompt and completion together; None where config.json names none.
+        stored_bytes: Bytes of a weight in the base checkpoint: 2 if config.json says bfloat16, else 4.
     """
 
     family: str
@@ -82,6 +84,7 @@ class ModelShape:
     mlp_bias: bool = False
     tied: bool = False
     context_length: int | None = None
+    stored_bytes: int = FP32
 
     @property
     def query_width(self) -> int:
@@ -165,6 +168,7 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
             mlp_bias=bool(config.get("mlp_bias", False)),
             tied=bool(config.get("tie_word_embeddings", family.tied)),
             context_length=int(config.get("max_position_embeddings") or 0) or None,
+            stored_bytes=BF16 if "bfloat16" in (config.get("dtype"), config.get("torch_dtype")) else FP32,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None

@@ -46,7 +46,7 @@ def demand(stage: str, asked: Asked) -> Demand | None:
 def _init(asked: Asked) -> Demand | None:
     config: InitConfig = asked.config
     shape = built_shape(config.build) if config.path is None else read_shape(config.path, config.revision)
-    return _taking_in(asked, shape.parameters) if shape else None
+    return _taking_in(asked, shape.parameters, shape.stored_bytes) if shape else None
 
 
 def _adopt_reward(asked: Asked) -> Demand | None:
@@ -74,9 +74,10 @@ def _merge(asked: Asked) -> Demand | None:
     return _taking_in(asked, shape.parameters) if shape else None
 
 
-def _taking_in(asked: Asked, weights: int) -> Demand:
+def _taking_in(asked: Asked, weights: int, stored: int = FP32) -> Demand:
+    """A model that is read in fp32 and written again, with `stored` bytes for each weight."""
     settings = Settings(Place("cpu", engine="torch"), asked.runtime.micro_batch_tokens)
-    return Demand(settings, lambda changed: loading_need(weights), published=FP32 * weights)
+    return Demand(settings, lambda changed: loading_need(weights), published=stored * weights)
 
 
 def _sft(asked: Asked) -> Demand | None:

@@ -1,8 +1,8 @@
-"""Prefect's cache, driven by our key and answered by our store: the two can never disagree.
+"""Prefect's cache, with our keys and our store behind it, so that the two can never disagree.
 
-Prefect asks the policy for a key and the key storage for a record. The policy hands out the key that was computed
-before the call (an error inside a policy would silently turn caching off). The key storage holds nothing: it asks the
-store whether the artifact is whole, and only then writes the record that Prefect reads. Anything else is a miss.
+Prefect asks the policy for a key and the key storage for a record. The policy returns the key that was computed
+before the call (an error inside a policy would silently turn caching off). The key storage stores nothing: it asks the
+store whether the artifact is intact, and only then returns the record that Prefect reads. Anything else is a miss.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StageKeyPolicy(CachePolicy):
 
 
 class StoreKeyStorage(LocalFileSystem):
-    """Says `there is a record` exactly when the store has the whole artifact of that key."""
+    """Reports a record exactly when the store has an intact artifact of that key."""
 
     _block_type_name = "alignflow store"
     _block_type_slug = "alignflow-store"
@@ -45,7 +45,7 @@ class StoreKeyStorage(LocalFileSystem):
     results: str = ""
 
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]  # Prefect declares it async
-        """Metadata of the record of a key; raises FileNotFoundError (a miss) unless the artifact is whole."""
+        """Metadata of the record of a key; raises FileNotFoundError (a miss) unless the artifact is intact."""
         key = Path(path).name
         manifest = ArtifactStore(Path(self.store_root)).find(key)
         if manifest is None:
@@ -65,7 +65,7 @@ class StoreKeyStorage(LocalFileSystem):
         return self.read_path(path)
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> str:  # type: ignore[override]  # Prefect declares it async
-        """Nothing is kept here: publishing in the store is what makes a hit. Returns the path."""
+        """Store nothing: publishing in the store makes a hit. Returns the path."""
         return path
 
     async def awrite_path(self, path: str, content: bytes) -> str:

@@ -1,5 +1,5 @@
-"""Digests of what lies outside the store: the user's files and models. Remembered by what the file system says of a file, so a look
-is cheap: size, time of writing, and what nobody can set back, the time of the last change of any kind and the inode."""
+"""Digests of files outside the store: the user's data and models. A digest is remembered under the file's metadata, so that a check
+is cheap: size, mtime, and the two that no program can reset, ctime and inode."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from alignflow.data.seals import sealed, unsealed
 from alignflow.data.sources.files import inside, is_pattern, matched
 from alignflow.tasks.store.integrity import tell
 
-LOCKED_S = 5.0  # how long another process may hold the cache before this one works without it
+LOCKED_S = 5.0  # seconds that another process may hold the cache before this one works without it
 FINE_NS, COARSE_NS = (
     50_000_000,
     3_000_000_000,
-)  # how long two changes of a file may have one time: clocks of local disks, and of others
+)  # clock resolution: two changes of a file within this time can get the same timestamp; on local disks, and on others
 PROMPTS = Path(alignflow.__file__).parent / "models" / "judges" / "prompts"
 
 
@@ -52,19 +52,19 @@ class ContentDigests:
             )
 
     def of(self, kind: str, name: str, revision: str | None = None) -> str:
-        """What enters the key in place of a name.
+        """The digest that replaces a name in the key.
 
         Args:
-            kind: What it names: path, model, constitution, principles, question, name_or_file (see `data.configs.base`) or module.
+            kind: What the name is: path, model, constitution, principles, question, name_or_file (see `data.configs.base`) or module.
             name: A file, directory or Hub id; a built-in name; `package.module:Class`.
             revision: Branch, tag or commit of a Hub id, which gives `hub:ID@COMMIT`.
 
         Raises:
-            UserError: there is no such thing, or a directory that should hold a model does not.
+            UserError: it does not exist, or a directory that should hold a model does not.
         """
         try:
             return self._of(kind, name, revision)
-        except OSError as error:  # no permission, a name that no file system takes, a disk that fails
+        except OSError as error:  # no permission, an invalid name, a failing disk
             raise UserError(
                 f"it cannot be read: {error.strerror or error}",
                 where=cut(name),
@@ -78,7 +78,7 @@ class ContentDigests:
             check_model_path(Path(name))
             return self._path(
                 name, revision, links=False
-            )  # a model is what lies in its folder, and not in what this links to
+            )  # a model is the files in its folder, not in folders that it links to
         return {
             "constitution": self._constitution,
             "principles": lambda name: self._file(principles_path(name)),
@@ -93,7 +93,7 @@ class ContentDigests:
             digests = {within: self._file(file) for within, file in inside(path, links).items()}
             if (
                 is_adapter(path) and BASE not in digests
-            ):  # an adapter that was not made here may lie apart from its base
+            ):  # an adapter that was not made here may be stored apart from its base
                 digests["base"] = self._path(str(find_base(path)), None, links=False)
             return artifacts.digest_of(digests)
         if is_pattern(name):
@@ -107,7 +107,7 @@ class ContentDigests:
             return artifacts.digest_of(digests)
         if path.exists() and not path.is_file():
             raise UserError(
-                "it is neither a file nor a folder", where=name, do="name a regular file, or a folder of them"
+                "this is neither a file nor a folder", where=name, do="name a regular file, or a folder of files"
             )
         return self._file(path) if path.is_file() else self._hub(name, revision)
 
@@ -157,7 +157,7 @@ class ContentDigests:
             api = HfApi()
             look_up = api.dataset_info if self._is_dataset(api, name) else api.model_info
             info = look_up(name, revision=revision)
-        except Exception as error:  # noqa: BLE001 (the Hub's client raises many kinds; all mean that it cannot be had)
+        except Exception as error:  # noqa: BLE001 (the Hub's client raises many kinds; all mean that it is not available)
             raise UserError(
                 f"neither a local path nor a Hub id that can be reached ({type(error).__name__})",
                 where=name,
@@ -171,21 +171,21 @@ class ContentDigests:
 
 
 def stamp(found: os.stat_result) -> str:
-    """What tells a file from its earlier and later states without reading it. A program can set a file's size and time of writing
-    back to what they were; the time of the last change (ctime) and the inode are the kernel's."""
+    """Metadata that changes whenever the file changes, without reading the file. A program can reset a file's size and mtime,
+    but not ctime and inode, which the kernel sets."""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_dev}:{found.st_ino}"
 
 
 def settled(found: os.stat_result, now_ns: int) -> bool:
-    """Whether every change from `now_ns` on shows in the file's stamp: its last one is longer ago than its file system's clock is coarse."""
+    """Whether every change from `now_ns` on shows in the file's stamp: the last change is longer ago than the file system's clock resolution."""
     return now_ns - found.st_ctime_ns > (FINE_NS if found.st_ctime_ns % 1_000_000_000 else COARSE_NS)
 
 
 class _Database:
-    """Digests of files by path and stamp, in one small database: for a store of one machine.
+    """Digests of files by path and stamp in a small database, for a store of one machine.
 
-    It is a cache. Where it is damaged it is removed and made anew; where it is locked for long, or cannot be written, this
-    process works without it. Each row carries a digest of its own: a changed one is forgotten.
+    It is a cache. If it is damaged, it is removed and made again. If it stays locked or cannot be written, this
+    process works without it. Each row has its own digest; a row that was altered is ignored.
     """
 
     def __init__(self, path: Path):
@@ -204,7 +204,7 @@ class _Database:
         self._database = sqlite3.connect(self._path, timeout=LOCKED_S)
         self._database.execute(
             "drop table if exists digests"
-        )  # an older alignflow's, which knew size and time of writing alone
+        )  # written by an older alignflow, which used only size and mtime
         self._database.execute(
             "create table if not exists stamped (path text primary key, stamp text, digest text, seal text)"
         )
@@ -221,11 +221,11 @@ class _Database:
                 self._database.execute("insert or replace into stamped values (?, ?, ?, ?)", row)
 
     def _attempt(self, what: Callable[[], Any]) -> Any:
-        """Do something with the database; where it is damaged, once more with a new one."""
+        """Run an operation on the database; if it is damaged, once more on a new one."""
         for last in (False, True):
             try:
                 return what()
-            except (sqlite3.Error, ValueError, OverflowError) as error:  # text that is no UTF-8 is a ValueError
+            except (sqlite3.Error, ValueError, OverflowError) as error:  # text that is not UTF-8 raises ValueError
                 self._close()
                 if (
                     last
@@ -249,12 +249,12 @@ class _Database:
 
 
 def row_seal(name: Any, stamp: Any, digest: Any) -> str:
-    """The digest that a row of the cache carries for itself."""
+    """The digest of a cache row itself."""
     return artifacts.text_digest(artifacts.canonical_json([name, stamp, digest]))[:32]
 
 
 def damaged_rows(path: Path) -> list[str]:
-    """Paths of the rows of the cache that cannot be trusted; raises sqlite3.Error where it is no whole database."""
+    """Paths of cache rows that are damaged; raises sqlite3.Error if the database is damaged."""
     with contextlib.closing(
         sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCKED_S)
     ) as database:
@@ -268,7 +268,7 @@ def damaged_rows(path: Path) -> list[str]:
 
 
 def remove_database(path: Path) -> None:
-    """Remove a SQLite database with what stands beside it."""
+    """Remove a SQLite database and its journal files."""
     for ending in ("", "-journal", "-wal", "-shm"):
         path.with_name(path.name + ending).unlink(missing_ok=True)
 
@@ -280,10 +280,10 @@ def _is_busy(error: Exception) -> bool:
 
 
 class _Files:
-    """The same in one file each, committed by a rename: SQLite's locks do not hold on a network mount.
+    """The same cache with one file per digest, committed by rename: SQLite's locks do not work on a network mount.
 
-    Each host has a directory of its own, because one path may be another file on another machine. A file carries a digest;
-    one that is damaged is written anew, and where nothing can be written the files are hashed each time.
+    Each host has its own directory, because the same path may be another file on another machine. Each file has its own digest;
+    a damaged file is written again. If nothing can be written, the user's files are hashed each time.
     """
 
     def __init__(self, directory: Path):

@@ -1,4 +1,4 @@
-"""The source behind each version: fingerprints of the definitions that a part reaches, and which other parts it reaches."""
+"""The source behind each version: fingerprints of the definitions that a part reaches, and the other parts that it reaches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from alignflow.tasks.keys.reach import TABLES, Code, Definition
 from alignflow.tasks.keys.symbols import row_name
 
 WORKER = (Definition("alignflow.worker", "run_body"), Definition("alignflow.worker", "prepare_process"))
-"""What runs the body of every stage."""
+"""The module that runs every stage body."""
 
 
 def part_name(table: str, name: str) -> str:
-    """How the lock file calls a part."""
+    """A part's name in the lock file."""
     return f"{table}.{name}"
 
 
 def row_nodes(part: str) -> tuple[Definition, ...]:
-    """Where a part's code begins: its row, which names address, config and options; none for the shared parts."""
+    """Where a part's code starts: its row, which names address, config and options; empty for the shared parts."""
     table, _, name = part.partition(".")
     module, variable = TABLES[table]
     rows = () if table == "parts" else (Definition(module, row_name(variable, name)),)
@@ -28,10 +28,10 @@ def row_nodes(part: str) -> tuple[Definition, ...]:
 
 
 class Parts:
-    """Which part every definition belongs to.
+    """The part that each definition belongs to.
 
     A shared part owns its modules. A row of the catalogue owns the module of its address, unless other parts own some of that
-    module: then it owns what its address names. A definition that nobody owns belongs to every part that reaches it.
+    module: then it owns only what its address names. A definition without an owner belongs to every part that reaches it.
     """
 
     def __init__(self, code: Code | None = None):
@@ -39,7 +39,7 @@ class Parts:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All parts, as the lock file calls them."""
+        """The names of all parts in the lock file."""
         return tuple(part_name(table, name) for table, rows in VERSIONED.items() for name in rows)
 
     @cached_property
@@ -69,7 +69,7 @@ class Parts:
         return owners
 
     def owner(self, node: Definition) -> str | None:
-        """The part that a definition belongs to; None where it belongs to every part that reaches it."""
+        """The part that a definition belongs to, or None if it belongs to every part that reaches it."""
         return self._owners.get(str(node)) or self._owners.get(node.module)
 
     @cached_property
@@ -81,7 +81,7 @@ class Parts:
         return owned
 
     def members(self, part: str) -> frozenset[Definition]:
-        """The definitions behind a part's version: its own, and what they reach that belongs to nobody."""
+        """The definitions behind a part's version: its own, and those without an owner that they reach."""
         seen = set(self._owned[part])
         queue = [*seen, *row_nodes(part)]
         while queue:
@@ -96,15 +96,15 @@ class Parts:
         return digest_of({name: digest for name, digest in digests.items() if digest})
 
     def reaches(self, part: str) -> list[str]:
-        """The other parts to which something belongs that a part's code reaches, however far; sorted. Empty for the shared
-        parts: a key goes by the rows that a call uses."""
+        """The other parts that own something that a part's code reaches, directly or not; sorted. Empty for the shared
+        parts: a key takes the rows that a call uses."""
         owners = {self.owner(node) for node in self.code.reached(row_nodes(part))}
         return sorted(owner for owner in owners if owner not in (None, part))
 
 
 @cache
 def fingerprint(table: str, name: str) -> str:
-    """Digest of every definition that a row's code reaches by itself, whichever part it belongs to: for the manifest."""
+    """Digest of every definition that a row's code reaches, whichever part owns it; for the manifest."""
     code = Code()
     digests = {str(node): code.digest(node) for node in code.reached(row_nodes(part_name(table, name)))}
     return digest_of({where: digest for where, digest in digests.items() if digest})

@@ -51,9 +51,9 @@ BINDINGS: tuple[tuple[type[BaseModel], str, str], ...] = (
     (VerifierConfig, "name", "verifiers"),
     (FunctionRewardOptions, "function", "functions"),  # always the user's own
 )
-"""Which config field names parts of which table: their versions enter the key, and the source of the user's own code."""
+"""Config fields that name parts, with the table of each. The versions of these parts enter the key, and so does the user's own code."""
 FIRST = "1"
-"""The version that a part begins with. Of parts that are reached and not named, it adds nothing to a key: a new one runs nothing again."""
+"""A part's first version. A part that is reached but not named adds nothing to a key at this version, so a new part runs nothing again."""
 
 
 def stage_key(
@@ -63,8 +63,8 @@ def stage_key(
 
     Args:
         stage: A name of the catalogue.
-        config: Its validated config; content paths are replaced by the digest of their bytes.
-        inputs: What it takes; only their digests count.
+        config: The validated config; content paths are replaced by the digest of their bytes.
+        inputs: The stage's inputs; only their digests count.
 
     Returns:
         `(key, components)`: the key is the stage's name and 40 hex digits.
@@ -88,20 +88,20 @@ def stage_key(
 
 
 def used_parts(stage: str, config: BaseModel, runtime: Runtime) -> set[str]:
-    """Every part whose code a call may run, as the lock file names them: the stage, what its config names, the engine and the
-    generator that the runtime names, and all that these reach."""
+    """Every part whose code a call may run, by its name in the lock file: the stage, the parts in its config, the engine and
+    generator of the runtime, and all parts that these reach."""
     row, bound = catalogue.STAGES[stage], list(bound_parts(config))
     used = {part_name("stages", stage), *(part_name(table, name) for table, name, _ in bound)}
     if row.trains:
         used.add(part_name("engines", runtime.engine))
     if row.generates or any(isinstance(part, catalogue.Family) and part.generates for _, _, part in bound):
         used.add(part_name("generators", runtime.generator))
-    reaches = reached_parts()  # an engine that does not exist is not among them: it is refused where it is made
+    reaches = reached_parts()  # an unknown engine is missing here: it is refused when it is made
     return used.union(*(reaches.get(name, ()) for name in used)) & reaches.keys()
 
 
 def bound_parts(config: BaseModel) -> Iterator[tuple[str, str, Part]]:
-    """The catalogue's parts that a config names, as (table, name, row), wherever they stand in it."""
+    """The catalogue's parts that a config names at any depth, as (table, name, row)."""
     for holder, field, table in BINDINGS:
         if isinstance(config, holder):
             value = getattr(config, field)
@@ -122,7 +122,7 @@ def _named_parts(table: str, name: str) -> Iterator[tuple[str, str, Part]]:
             yield from ((table, other, catalogue.METHODS[other]) for other in borrowed(row))
         return
     rows = catalogue.TABLES[table]
-    if name == "auto":  # whichever fits the data: any of them may have made the result
+    if name == "auto":  # any of the formats may be the one that fits the data
         yield from ((table, other, part) for other, part in rows.items())
         return
     part = catalogue.look_up(rows, name, table)
@@ -140,10 +140,10 @@ def _children(config: BaseModel) -> Iterator[BaseModel]:
 
 
 def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
-    """Dotted names and plain values of every field that changes the result and is not at its default.
+    """Dotted names and plain values of every field that changes the result and is not its default.
 
-    A field that a new alignflow adds at a default that changes nothing must not run a user's stages again. A default
-    that does change is a change of source behind the stage's version.
+    A new field whose default changes nothing must not run a user's stages again. A default
+    that changes is a change of the source behind the stage's version.
     """
     kind = type(config)
     for name in kind.model_fields:
@@ -162,16 +162,14 @@ def _flatten(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterat
             and (kind, name) in {(holder, field) for holder, field, _ in BINDINGS}
         ):
             yield f"{prefix}.{name}.source", contents.of("module", value)
-            if isinstance(
-                config, AlignConfig
-            ):  # its options may be a class of alignflow, and defaults add nothing below
+            if isinstance(config, AlignConfig):  # its options may be an alignflow class, and defaults add nothing below
                 yield f"{prefix}.{name}.defaults", defaults_of(method_row(value).options)
 
 
 def _flatten_field(field: FieldInfo, value: Any, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
     default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
-        if not isinstance(default, BaseModel):  # a section that is there, with all its fields at their defaults
+        if not isinstance(default, BaseModel):  # a section that is present with all fields at their defaults
             yield prefix, "given"
         yield from _flatten(value, prefix, contents)
     elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
@@ -183,7 +181,7 @@ def _flatten_field(field: FieldInfo, value: Any, prefix: str, contents: ContentD
 
 
 def _flatten_options(config: BaseModel, prefix: str, contents: ContentDigests) -> Iterator[tuple[str, Any]]:
-    """Options through their own model, so that a default that is written out changes nothing."""
+    """Options parsed by their model, so that writing out a default changes nothing."""
     options = binding.parsed_options(config, prefix)
     if options is not None:
         yield from _flatten(options, prefix, contents)
@@ -194,12 +192,12 @@ def _flatten_options(config: BaseModel, prefix: str, contents: ContentDigests) -
 def difference(
     components: Mapping[str, Any], earlier: Mapping[str, Any], configs: Sequence[Mapping[str, Any]] = ({}, {})
 ) -> list[str]:
-    """The components in which a call differs from an earlier one, each as `name old -> new`.
+    """The key components that differ between a call and an earlier one, each as `name old -> new`.
 
     Args:
-        components: Of the call.
-        earlier: Of the earlier one.
-        configs: Config of the call and of the earlier one: a file, which the key knows by the digest of its content, is called by its name there.
+        components: Components of the call.
+        earlier: Components of the earlier call.
+        configs: Config of the call and of the earlier one. The key has only the digest of a file; its name comes from here.
     """
     new, old = (by_place(config) for config in configs)
     names = [name for name in sorted({*components, *earlier}) if components.get(name) != earlier.get(name)]
@@ -212,7 +210,7 @@ def difference(
 
 
 def nearest(call: Mapping[str, Any], config: Mapping[str, Any], manifests: Iterator[Manifest]) -> list[str]:
-    """The shortest difference of a call's components to any earlier artifact of the same stage; empty where there is none."""
+    """The smallest difference between a call's components and any earlier artifact of the same stage; empty if there is none."""
     found = (difference(call, manifest.components, (config, manifest.config)) for manifest in manifests)
     return min(found, key=len, default=[])
 
@@ -225,6 +223,6 @@ def _short(components: Mapping[str, Any], name: str, settings: Mapping[str, Any]
 
 
 def _file(components: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> str:
-    """The name of the file or folder whose content a component is the digest of; empty for any other component."""
+    """The name of the file or folder whose digest a component is; empty for other components."""
     path = settings.get(name.removeprefix("config."))
     return Path(path).name[:60] if len(str(components.get(name))) == DIGEST and isinstance(path, str) else ""

@@ -1,4 +1,4 @@
-"""Which definitions of alignflow a piece of code reaches: names followed from module to module, without importing anything."""
+"""The definitions of alignflow that a piece of code reaches. Follows names from module to module and imports nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alignflow.tasks.keys.symbols import EFFECTS, Module, Symbol, analyse, dotte
 PACKAGE = "alignflow"
 ROOT = Path(alignflow.__file__).parent.parent
 WHOLE = "*"
-"""All of a module: it is used as a value, so that nobody can tell which of its names are."""
+"""A whole module: it is used as a value, so it is unknown which of its names are used."""
 CATALOGUE = [
     importlib.import_module(f"{catalogue.__name__}.{found.name}") for found in pkgutil.iter_modules(catalogue.__path__)
 ]
@@ -29,13 +29,13 @@ TABLES: Mapping[str, tuple[str, str]] = {
     for table, rows in shared_parts.VERSIONED.items()
     if value is rows
 }
-"""Where the source of each table stands: module and name. Code that uses a table reaches no row: the key knows which are bound."""
+"""Module and name of each catalogue table. Code that uses a table reaches no row: the key knows which rows a call uses."""
 _ADDRESS = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 _FILE = re.compile(r"[\w-][\w.-]*\.(j2|json|yaml|txt|html|css)")
 
 
 class Definition(NamedTuple):
-    """A definition of the source: the module, and the name in it, for which `EFFECTS` and `WHOLE` may stand."""
+    """A definition in the source: a module, and a name in it or `EFFECTS` or `WHOLE`."""
 
     module: str
     name: str
@@ -48,7 +48,7 @@ class Code:
     """The source of alignflow as a graph of definitions.
 
     Args:
-        changed: Sources to take in place of those on disk, by module: a change can be tried without making it.
+        changed: Sources by module that replace those on disk, to try a change without making it.
         root: The directory that holds the package.
     """
 
@@ -60,7 +60,7 @@ class Code:
         self._loaded: dict[str, set[str]] = {}
 
     def reached(self, start: Iterable[Definition]) -> set[Definition]:
-        """Every definition that `start` reaches, itself included."""
+        """Every definition that `start` reaches, including itself."""
         seen = set(start)
         queue = list(seen)
         while queue:
@@ -70,14 +70,14 @@ class Code:
         return seen
 
     def uses(self, node: Definition) -> frozenset[Definition]:
-        """The definitions that one uses directly."""
+        """The definitions that a definition uses directly."""
         if node not in self._uses:
             self._uses[node] = frozenset(self._found(node))
         return self._uses[node]
 
     def digest(self, node: Definition) -> str:
-        """Digest of a definition: its syntax tree, what imported names in it stand for, and the files beside its module that it
-        names; empty for `WHOLE`, whose definitions have their own."""
+        """Digest of a definition: its syntax tree, the targets of imported names in it, and the files next to its module that it
+        names. Empty for `WHOLE`, whose definitions have their own digests."""
         symbol = self._symbol(node)
         if symbol is None:
             return ""
@@ -87,7 +87,7 @@ class Code:
         return text_digest("\n".join((symbol.text, *names, *files)))
 
     def module(self, name: str) -> Module | None:
-        """The definitions of a module; None where alignflow has no such module."""
+        """The definitions of a module, or None if alignflow has no such module."""
         if name not in self._modules:
             text = self.source(name)
             tables = frozenset(variable for module, variable in TABLES.values() if module == name)
@@ -95,14 +95,14 @@ class Code:
         return self._modules[name]
 
     def source(self, name: str) -> str | None:
-        """The source of a module; None where alignflow has no such module."""
+        """The source of a module, or None if alignflow has no such module."""
         if name in self._changed:
             return self._changed[name]
         return self.paths[name].read_text(encoding="utf-8") if name in self.paths else None
 
     @cached_property
     def paths(self) -> dict[str, Path]:
-        """The file of every module, packages among them."""
+        """The file of every module, including packages."""
         found = sorted((self._root / PACKAGE).rglob("*.py"))
         names = {path: path.relative_to(self._root).with_suffix("").parts for path in found}
         return {".".join(parts[:-1] if parts[-1] == "__init__" else parts): path for path, parts in names.items()}
@@ -143,7 +143,7 @@ class Code:
             yield from (effect for place in self._run_by(name) for effect in self._effects_of(place))
 
     def _resolved(self, name: str) -> Iterator[Definition]:
-        """The definition that a dotted name stands for, followed through modules that only pass it on."""
+        """The definition of a dotted name, followed through modules that only re-export it."""
         module, rest = self._split(name)
         if not module:
             return
@@ -157,7 +157,7 @@ class Code:
             yield Definition(module, rest[0])
 
     def _split(self, name: str) -> tuple[str, list[str]]:
-        """The longest module that a dotted name begins with, and the rest of it; the bare package counts for none."""
+        """The longest module at the start of a dotted name, and the rest of the name; the bare package does not count."""
         parts = name.split(".")
         for length in range(len(parts), 1, -1) if parts[0] == PACKAGE else ():
             if self.module(".".join(parts[:length])) is not None:
@@ -165,19 +165,19 @@ class Code:
         return "", []
 
     def _run_by(self, name: str) -> set[str]:
-        """The modules that importing a dotted name runs: its packages too."""
+        """The modules that run when a dotted name is imported, including its packages."""
         module, _ = self._split(name)
         parts = module.split(".") if module else []
         return {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
 
     def _loads(self, module: str) -> set[str]:
-        """The modules that importing a module runs directly."""
+        """The modules that a module imports directly when it is imported."""
         if module not in self._loaded:
             self._loaded[module] = set().union(*map(self._run_by, set(self._module(module).imports.values())))
         return self._loaded[module]
 
     def _effects_of(self, name: str) -> frozenset[Definition]:
-        """What importing a module does, in it and in every module that it imports."""
+        """The effects of importing a module, in it and in every module that it imports."""
         if name not in self._effects:
             seen, queue = {name}, [name]
             while queue:

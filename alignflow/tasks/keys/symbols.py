@@ -1,7 +1,7 @@
-"""What a module defines at its top level and which names each definition uses, from its syntax tree alone.
+"""The top-level definitions of a module and the names that each uses, from the syntax tree.
 
-Docstrings, comments, layout and annotations are no part of it. The annotations of a class that has bases and is no dataclass
-are: pydantic reads them. Nothing is imported and nothing is run.
+Docstrings, comments, layout and annotations are left out. The annotations of a class that has bases and is not a dataclass
+are kept, because pydantic reads them. Nothing is imported or run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 
 EFFECTS = "<effects>"
-"""The statements of a module that do something when it is imported."""
+"""The statements of a module that act when it is imported."""
 Chain = tuple[str, ...]
 _FOR_PEOPLE = {"description", "title", "examples"}  # arguments of a pydantic field that no code reads
 _WRAPPERS = {
@@ -33,10 +33,10 @@ _WRAPPERS = {
 
 
 class Symbol:
-    """One definition: the statements that make it. They are looked into when something asks.
+    """A definition and its statements, which are analysed on demand.
 
     Attributes:
-        nodes: Its statements, or the call that is a row of a table.
+        nodes: Its statements, or the call that makes a table row.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Symbol:
 
 
 class Module:
-    """A module's definitions by name, and what the names that it imports stand for."""
+    """A module's definitions by name, and the targets of the names that it imports."""
 
     def __init__(self) -> None:
         self.symbols: dict[str, Symbol] = {}
@@ -78,10 +78,10 @@ def analyse(text: str, tables: frozenset[str] = frozenset()) -> Module:
 
     Args:
         text: The source.
-        tables: Names of dictionaries whose entries are definitions of their own, `NAME[key]`, and which as a whole are none.
+        tables: Names of dictionaries whose entries are separate definitions, `NAME[key]`; the whole dictionary is none.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: the text is not Python.
     """
     found = Module()
     for statement in ast.parse(text).body:
@@ -107,12 +107,12 @@ def _add(found: Module, node: ast.stmt, tables: frozenset[str]) -> None:
 
 
 def row_name(table: str, key: str) -> str:
-    """The name of a row of a table of the catalogue as a definition."""
+    """The definition name of a row of a catalogue table."""
     return f"{table}[{key}]"
 
 
 def _row(row: ast.expr) -> ast.expr:
-    """A row of a table without its version, which stands beside the fingerprint, and without what people read."""
+    """A table row without its version, which is recorded separately, and without texts for people."""
     if isinstance(row, ast.Call):
         row.args = row.args[:1]
         row.keywords = [word for word in row.keywords if word.arg not in ("version", "summary", "formula", "paper")]
@@ -128,7 +128,7 @@ def _is_skipped(node: ast.stmt) -> bool:
 
 
 def _imported(node: ast.stmt) -> dict[str, str]:
-    """What a statement of the top level imports, in its branches too."""
+    """The imports of a top-level statement, including its branches."""
     found: dict[str, str] = {}
     for inner in ast.walk(node) if isinstance(node, ast.If | ast.Try | ast.With) else (node,):
         if isinstance(inner, ast.ImportFrom):
@@ -142,7 +142,7 @@ def _imported(node: ast.stmt) -> dict[str, str]:
 
 
 def _bound(node: ast.AST) -> Iterator[str]:
-    """Names that a statement of the top level defines, in its branches too."""
+    """Names that a top-level statement defines, including its branches."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
     elif isinstance(
@@ -156,7 +156,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
 
 
 def _has_effect(node: ast.stmt) -> bool:
-    """Whether a statement does more than give names to values; a decorator that is not known to wrap may register."""
+    """Whether a statement does more than assign names. An unknown decorator counts, because it may register something."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return not all(_only_wraps(decorator) for decorator in node.decorator_list)
     if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
@@ -174,7 +174,7 @@ def _only_wraps(decorator: ast.expr) -> bool:
 
 
 class _Cleaner(ast.NodeTransformer):
-    """Removes docstrings and other texts that stand alone, annotations, and the descriptions of fields."""
+    """Removes docstrings and other standalone texts, annotations, and descriptions of fields."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -216,12 +216,12 @@ def _without_descriptions(node: ast.AnnAssign) -> ast.AnnAssign:
 
 
 class _Names(ast.NodeVisitor):
-    """Collects what a piece of code uses.
+    """Collects the names that a piece of code uses.
 
     Attributes:
-        chains: Dotted names, `("group", "rank")`. Local variables are among them: a name too many flags too much, not too little.
-        imports: Names that are imported inside of the code, and what they stand for.
-        strings: Its texts: some name a module, a definition, or a file beside the module.
+        chains: Dotted names, `("group", "rank")`. Local variables are included: an extra name causes a false alarm, never a missed change.
+        imports: Names that are imported inside the code, and their targets.
+        strings: Its strings: some name a module, a definition, or a file next to the module.
     """
 
     def __init__(self) -> None:
@@ -265,5 +265,5 @@ def _imported_module(node: ast.Call) -> str:
 
 
 def dotted(chain: Chain, imports: Mapping[str, str]) -> str:
-    """A dotted name with what its first name stands for in place of that."""
+    """A dotted name with its first name replaced by the import target."""
     return ".".join((imports[chain[0]], *chain[1:]))

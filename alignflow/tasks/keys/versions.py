@@ -1,4 +1,4 @@
-"""The lock file of versions: which source stands behind each version, and which other parts each part reaches.
+"""The lock file of versions: the source behind each version, and the other parts that each part reaches.
 
 `python -m alignflow.tasks.keys.versions` checks it; `--update` records raised versions and new parts;
 `--neutral PART REASON` declares that a change of PART's source (or of all, with PART `all`) changes no result.
@@ -21,7 +21,7 @@ LOCK = Path(shared_parts.__file__).parent / "versions.lock.json"
 
 
 def current(parts: Parts | None = None) -> dict[str, dict[str, Any]]:
-    """Version, fingerprint and reached parts of every part as the source stands."""
+    """Version, fingerprint and reached parts of every part in the current source."""
     parts = parts or Parts()
     rows = {part_name(table, name): row for table, rows in VERSIONED.items() for name, row in rows.items()}
     return {
@@ -31,13 +31,13 @@ def current(parts: Parts | None = None) -> dict[str, dict[str, Any]]:
 
 
 def recorded() -> dict[str, dict[str, Any]]:
-    """What the lock file says; empty where there is none."""
+    """The content of the lock file; empty if there is none."""
     return json.loads(LOCK.read_text()) if LOCK.exists() else {}
 
 
 @cache
 def reached_parts() -> dict[str, list[str]]:
-    """For each part the other parts that its code reaches: from the lock file, which is quick, or from the source where the
+    """For each part the other parts that its code reaches: from the lock file, which is fast, or from the source if the
     lock file is older than the catalogue."""
     locked, parts = recorded(), Parts()
     known = {
@@ -47,7 +47,7 @@ def reached_parts() -> dict[str, list[str]]:
 
 
 def problems(locked: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> list[str]:
-    """One line per part whose source changed under an unchanged version, or that is missing on one side."""
+    """One line per part whose source changed under the same version, or that is missing on one side."""
     lines = [f"{part}: not in the lock file (run with --update)" for part in sorted(now.keys() - locked.keys())]
     lines += [
         f"{part}: in the lock file but not in the catalogue (run with --update)"
@@ -68,7 +68,7 @@ def problems(locked: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) 
 
 
 def update(neutral: str = "", reason: str = "") -> list[str]:
-    """Write the lock file; returns the problems that stay: changed sources that nobody answered for."""
+    """Write the lock file; returns the remaining problems: changed sources without a raised version or a neutral reason."""
     locked, now = recorded(), current()
     result = {}
     for part, found in now.items():
@@ -89,7 +89,7 @@ def update(neutral: str = "", reason: str = "") -> list[str]:
 
 
 def main() -> int:
-    """Check, or update, the lock file; exit status 1 while a changed source has no answer."""
+    """Check or update the lock file; exit status 1 if a problem remains."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--neutral", nargs=2, metavar=("PART", "REASON"))

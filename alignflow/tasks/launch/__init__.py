@@ -1,1 +1,1 @@
-"""How a stage's process is started, watched and ended, here, on other machines and in shares."""
+"""Starts, watches and ends the processes of stages, here and on other machines, whole and in shards."""

@@ -1,4 +1,4 @@
-"""One call of a stage, ready to run: everything that its task needs, in under a few kB of JSON."""
+"""A stage call that is ready to run: everything that its task needs, in a few kB of JSON."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from alignflow.data.run import Runtime
 
 
 class Sharding(BaseModel):
-    """How many processes compute a stage's rows before the stage itself takes them, and who runs them; no part of a key.
+    """The processes that compute a stage's rows before the stage itself reads them, and their task runner; not part of a key.
 
     Attributes:
-        shards: Processes; 1: the stage alone.
+        shards: Number of processes; 1: no shards.
         task_runner: local or dask.
-        dask_address: A scheduler; empty: a cluster of its own on this machine.
-        threads: CPU threads of each; 0: as for a stage on the machine that it comes to.
+        dask_address: Address of a scheduler; empty: a new cluster on this machine.
+        threads: CPU threads of each process; 0: as for a stage on that machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,14 +32,14 @@ class StageCall(BaseModel):
     """The one parameter of a stage task.
 
     Attributes:
-        name: What the run calls this step; `sft` may be done by the stage `init` where the user brings the model.
+        name: Name of the step; the step `sft` uses the stage `init` if the user brings the model.
         stage: A name of the catalogue.
         config: The stage's validated config as JSON.
-        inputs: References to what it takes.
+        inputs: References to its inputs.
         runtime: Resolved device, precision, engine.
-        key: Its cache key, computed before the call, and `components`, what the key was computed from.
-        timeout_s: Seconds after which it is stopped; None: never.
-        sharding: How its rows are shared out.
+        key: Its cache key, computed before the call; `components` is what the key was computed from.
+        timeout_s: Seconds after which the stage is stopped; None: never.
+        sharding: How its rows are split into shards.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,12 +56,12 @@ class StageCall(BaseModel):
 
     @property
     def short_key(self) -> str:
-        """The first eight digits of the key, as people read it."""
+        """The first eight digits of the key, for display."""
         return self.key.rpartition("-")[2][:8]
 
 
 class StageResult(BaseModel):
-    """What a stage task returns: the reference, and whether the work was found or done."""
+    """Result of a stage task: the reference, and whether the artifact was found or made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Starts a stage body in a process of its own, under a supervisor, and waits for what it leaves behind."""
+"""Runs a stage body in its own process, under a supervisor, and returns its result."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ START = Path(__file__).parents[2] / "start.py"
 
 Progress = Callable[[str, dict[str, Any]], None]
 progress_listener: ContextVar[Progress | None] = ContextVar("progress_listener", default=None)
-"""Who hears how far a stage is: called with the step's name and the fields of `Run.progress`, or `waits`: for what, or `note`: what it
-has to tell."""
+"""Listener for the progress of a stage: called with the step's name and the fields of `Run.progress`, or `waits` (for what), or `note` (a
+message)."""
 
 
 @contextlib.contextmanager
 def listening(listener: Progress | None) -> Iterator[None]:
-    """Let `listener`, or nobody, hear the progress of stages that start inside."""
+    """Send the progress of stages that start inside the block to `listener`, or to nobody."""
     token = progress_listener.set(listener)
     try:
         yield
@@ -43,13 +43,13 @@ def listening(listener: Progress | None) -> Iterator[None]:
 
 
 def tell_waiting(name: str, why: str) -> None:
-    """Let whoever hears the progress of a step know that it waits, and for what."""
+    """Tell the listener that a step waits, and for what."""
     if listener := progress_listener.get():
         listener(name, {"waits": why})
 
 
 def tell_note(name: str, text: str) -> None:
-    """Pass a step's notes on to whatever shows its progress."""
+    """Pass a step's notes to the listener."""
     if listener := progress_listener.get():
         listener(name, {"note": text})
 
@@ -66,28 +66,28 @@ def run_child(
 
     Args:
         name: The step, for messages.
-        spec: stage, config, inputs (paths), out, side, work, rows, runtime; `hub` where the stage may load from the Hub.
-        area: Where spec, result and error files stand; the log goes to `side/log.txt`.
+        spec: stage, config, inputs (paths), out, side, work, rows, runtime; `hub` if the stage may load from the Hub.
+        area: Directory of the spec, result and error files; the log goes to `side/log.txt`.
         timeout_s: Seconds after which the child's process group is ended.
-        keep_open: Open files that live as long as the child: locks that it holds.
-        still: Called again and again while it runs; what it raises ends the child.
+        keep_open: Files that stay open as long as the child lives: the locks that it holds.
+        still: Called repeatedly while the child runs; an exception from it ends the child.
 
     Raises:
-        AlignflowError: the one that the body raised.
-        StageError: it ended without a word (killed, out of memory, timeout); carries the end of its log.
+        AlignflowError: the error of the body.
+        StageError: it ended without a result (killed, out of memory, timeout); the message has the end of its log.
     """
     spec_path, log_path = area / "spec.json", Path(spec["side"]) / "log.txt"
-    write_whole(spec_path, {**spec, "launch": uuid.uuid4().hex})  # nodes that wait for a launch see it whole
+    write_whole(spec_path, {**spec, "launch": uuid.uuid4().hex})  # nodes that wait for a launch must see the whole file
     with supervised([str(spec_path)], log_path, spec_environment(spec), keep_open) as supervisor:
         timed_out = _wait(supervisor, name, spec_path, timeout_s, still)
     return _outcome(name, area, supervisor.returncode, log_path, timed_out and timeout_s)
 
 
 def spec_environment(spec: dict[str, Any]) -> dict[str, str]:
-    """The environment of the processes of a spec, made from this process's own, with the content of the Secret blocks that it names.
+    """The environment of a spec's processes, made from this process's environment, with the values of the Secret blocks that it names.
 
     Raises:
-        UserError: as `stage_environment`, or a Secret block cannot be read.
+        UserError: see `stage_environment`, or a Secret block cannot be read.
     """
     runtime = spec["runtime"]
     environment = stage_environment(
@@ -106,7 +106,7 @@ def supervised(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `alignflow.worker ARGUMENTS` under a supervisor, which ends its process group when this block or process ends.
 
-    The log begins with the names of the variables that the process was not given.
+    The log starts with the names of the variables that the process did not get.
     """
     command = [
         sys.executable,
@@ -119,7 +119,7 @@ def supervised(
     with open(log_path, "w") as log:
         if left_out := withheld(os.environ, environment):
             log.write(
-                f"environment variables that this process was not given (engine.environment names more): {', '.join(left_out)}\n"
+                f"environment variables that this process did not get (add them to engine.environment if needed): {', '.join(left_out)}\n"
             )
             log.flush()
         supervisor = subprocess.Popen(
@@ -144,7 +144,7 @@ def _wait(
     timeout_s: float | None,
     still: Callable[[], None] | None,
 ) -> bool:
-    """Wait for the end and pass progress on; returns whether the time ran out. A spec that is touched is one at work."""
+    """Wait for the end and pass progress on; returns whether the time ran out. Touches the spec to show that the launch is alive."""
     started, ended, seen = time.monotonic(), False, 0
     while not ended:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -157,12 +157,12 @@ def _wait(
                 still()
             with contextlib.suppress(OSError):
                 os.utime(spec_path)
-        seen = _pass_on(name, spec_path, seen)  # once more after the end, for its last word
+        seen = _pass_on(name, spec_path, seen)  # once more after the end, for the last progress
     return False
 
 
 def _pass_on(name: str, spec_path: Path, seen: int) -> int:
-    """Tell the listener how far the stage is, if that changed since `seen`; returns the time of what it was told."""
+    """Pass the stage's progress to the listener if it changed since `seen`; returns the time of the progress that it passed on."""
     progress, listener = spec_path.parent / "side" / "progress.json", progress_listener.get()
     with contextlib.suppress(OSError, ValueError):
         changed = progress.stat().st_mtime_ns
@@ -173,7 +173,7 @@ def _pass_on(name: str, spec_path: Path, seen: int) -> int:
 
 
 def _end(supervisor: subprocess.Popen[bytes]) -> None:
-    """Close the pipe, at which the supervisor ends the child's group, and wait for that."""
+    """Close the pipe, so that the supervisor ends the child's process group, and wait for it."""
     assert supervisor.stdin is not None
     with contextlib.suppress(OSError):
         supervisor.stdin.close()
@@ -189,7 +189,7 @@ def _outcome(name: str, area: Path, status: int, log: Path, timeout: float | boo
         raise StageError(
             f"stopped after {timeout:g} s",
             where=name,
-            do="raise engine.timeout_s; a rerun goes on from its last checkpoint",
+            do="raise engine.timeout_s; a rerun continues from the last checkpoint",
         )
     with contextlib.suppress(OSError, ValueError):
         if status == 0:
@@ -203,7 +203,7 @@ def _outcome(name: str, area: Path, status: int, log: Path, timeout: float | boo
         failure = StageError(
             f"its process {killed} and left no result",
             where=name,
-            do="out of memory? A rerun goes on from its last checkpoint",
+            do="it may have run out of memory; a rerun continues from the last checkpoint",
         )
     if type(failure) is StageError:
         failure.do = f"{failure.do}\n  end of the log ({log}):\n{_tail(log)}"

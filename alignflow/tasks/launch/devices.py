@@ -1,4 +1,4 @@
-"""One stage at a time on a GPU: a lock per device, for all processes of the machine, whatever server or shell began them."""
+"""One stage at a time on a GPU: a lock per device for all processes of the machine, whatever server or shell started them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from alignflow.data.run import Runtime
 
 _POLL_S = 0.2
 PLACE = "ALIGNFLOW_GPU_LOCKS"
-"""Names another directory for the locks, for example one that containers on one machine share."""
+"""Environment variable for another directory of the locks, for example one that containers on a machine share."""
 
 
 def lock_directory() -> Path:
-    """The directory of the locks; every user of the machine may lock there."""
+    """The directory of the locks, writable by every user of the machine."""
     directory = Path(os.environ.get(PLACE) or Path(tempfile.gettempdir()) / "alignflow-gpus")
     if not directory.is_dir():
         directory.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def lock_directory() -> Path:
 
 
 def visible_devices() -> list[str]:
-    """The GPUs that a child of this process sees, in its order: what CUDA_VISIBLE_DEVICES names, or all numbers."""
+    """The GPUs that a child of this process sees, in order: those in CUDA_VISIBLE_DEVICES, or all."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
@@ -38,7 +38,7 @@ def visible_devices() -> list[str]:
 
 
 def devices_of(stage: str, runtime: Runtime) -> list[str]:
-    """The GPUs that a call works on: one for each of its processes; none for a stage that runs no model."""
+    """The GPUs that a call uses: one per process; none for a stage that runs no model."""
     row = catalogue.STAGES[stage]
     if runtime.device != "cuda" or not (row.trains or row.generates or row.scores):
         return []
@@ -49,12 +49,12 @@ def devices_of(stage: str, runtime: Runtime) -> list[str]:
 def held(
     devices: list[str], still: Callable[[], None] | None = None, waits: Callable[[str], None] = lambda device: None
 ) -> Iterator[tuple[int, ...]]:
-    """Wait until no other stage holds one of these devices, and hold them; yields the open files of the locks.
+    """Wait until no other stage holds these devices, then hold them; yields the open files of the locks.
 
-    `waits` hears of each device that is not free; `still` is called again and again while it waits, and ends that by raising.
+    `waits` is called with each device that is not free; `still` is called repeatedly during the wait and may raise to end it.
 
-    A process that inherits the files holds the devices until it ends, even where this one is killed: the stage's
-    supervisor does. Locks are taken in one order everywhere, so that two stages never wait for each other.
+    A process that inherits the files holds the devices until it ends, even if this one is killed: the stage's
+    supervisor does. Locks are always taken in the same order, so two stages never wait for each other.
     """
     with contextlib.ExitStack() as stack:
         names = sorted(set(devices))
@@ -82,6 +82,6 @@ def _lock(device: str, file: int, still: Callable[[], None] | None, waits: Calla
 def _open(device: str) -> int:
     path = lock_directory() / f"{re.sub(r'[^A-Za-z0-9.-]', '_', device)}.lock"
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    with contextlib.suppress(PermissionError):  # another user's file: it was made for all
+    with contextlib.suppress(PermissionError):  # another user's file, which is already writable for all
         os.fchmod(file, 0o666)
     return file

@@ -1,7 +1,7 @@
-"""The environment of a stage's process: what its libraries read, what its recipe names, and nothing else.
+"""The environment of a stage's process: variables that its libraries read or its recipe names, and nothing else.
 
-A stage runs the libraries' code, a model's where the recipe trusts it, and the user's own judge. None of them needs the
-login of the Prefect server, the keys of a cloud or the token of a shell, so they get none.
+A stage runs library code, a model's own code if the recipe trusts it, and the user's own judge. None of them needs the
+login of the Prefect server, cloud keys or tokens of the shell, so they do not get them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ NAMES = frozenset(
         "HUGGINGFACE_HUB_CACHE",
     }
 )
-"""Variables that the interpreter, the system's libraries and ours read: places, languages, certificates."""
+"""Variables that the interpreter, system libraries and our libraries read: paths, locales, certificates."""
 
 PREFIXES = (
     "LC_",
@@ -106,7 +106,7 @@ PREFIXES = (
     "HF_HUB_",
     "HF_DATASETS_",
 )
-"""Starts of names: settings of chips, of linear algebra, of communication, of torch and of the Hub's client."""
+"""Prefixes of names: settings of chips, linear algebra, communication, torch and the Hub's client."""
 
 _SECRET = re.compile(
     r"(^|_)((USER|ACCESS|API|AUTH|BEARER|REFRESH|SESSION)?TOKENS?|(API|ACCESS|AUTH|CLIENT|LICEN[CS]E|PRIVATE|SECRET|SIGNING|SSH)?KEYS?|(CLIENT)?SECRETS?"
@@ -114,30 +114,30 @@ _SECRET = re.compile(
     r"|(DATABASE|DB)_?UR[IL])(_|$)",
     re.IGNORECASE,
 )
-"""Words of secrets: NVIDIA_API_KEY and ALIGNFLOW_DATABASE begin like settings. NCCL_IB_PKEY does not match: it numbers an InfiniBand partition."""
+"""Words in names of secrets: NVIDIA_API_KEY and ALIGNFLOW_DATABASE have the prefix of a setting. NCCL_IB_PKEY does not match: it is the number of an InfiniBand partition."""
 
 HUB = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
-"""What a stage that loads from the Hub gets whatever it holds: the address of a proxy, or of a mirror of the Hub, may hold a password."""
+"""Variables that a stage which loads from the Hub gets even if they hold a password: addresses of a proxy or of a mirror of the Hub."""
 
 TORCHRUN = ("ALIGNFLOW_TORCHRUN", "ALIGNFLOW_SUPERVISOR", "ALIGNFLOW_RUN")
-"""What a stage that is started inside another stage's process must not take for its own."""
+"""Variables of another stage's process that a stage started inside it must not inherit."""
 
 
 def stage_environment(
     environment: Mapping[str, str], named: Iterable[str] = (), hub: bool = False, proxies: bool = False
 ) -> dict[str, str]:
-    """The environment of a stage's process, made from that of its parent.
+    """The environment of a stage's process, made from its parent's.
 
     Args:
-        environment: That of the parent.
-        named: Further variables that the recipe names: for the user's own code (`engine.environment`), or for the key of an endpoint that
-            the stage asks (`api_key_env`).
-        hub: Whether the stage's config names something on the Hub: then it gets the Hub's token and the proxies.
-        proxies: Whether it asks an endpoint on another machine, and gets the proxies.
+        environment: The parent's environment.
+        named: Further variables that the recipe names: for the user's own code (`engine.environment`), or the key of an endpoint that
+            the stage calls (`api_key_env`).
+        hub: Whether the stage's config names something on the Hub. It then gets the Hub's token and the proxies.
+        proxies: Whether it calls an endpoint on another machine. It then gets the proxies.
 
     Raises:
-        UserError: the recipe names a variable that is not set here, or one that no stage ever gets.
+        UserError: the recipe names a variable that is not set, or one that no stage ever gets.
     """
     named = tuple(named)
     for name in named:
@@ -157,12 +157,12 @@ def stage_environment(
 
 
 def withheld(environment: Mapping[str, str], passed: Mapping[str, str]) -> list[str]:
-    """Names of the variables that a stage's process was not given."""
+    """Names of the variables that a stage's process did not get."""
     return sorted(set(environment) - set(passed))
 
 
 def needs_the_hub(components: Mapping[str, object], config: object, inputs: Iterable[Path]) -> bool:
-    """Whether a stage may load from the Hub: its key was made from a Hub id, or it loads an adapter whose base lies there."""
+    """Whether a stage may load from the Hub: its key has a Hub id, or it loads an adapter whose base is on the Hub."""
     named = any(isinstance(value, str) and value.startswith("hub:") for value in components.values())
     return named or any(_has_base_on_the_hub(path) for path in (*inputs, *_directories(config)))
 
@@ -180,7 +180,7 @@ def _directories(value: object) -> Iterator[Path]:
 def _has_base_on_the_hub(path: Path) -> bool:
     try:
         return is_adapter(path) and not isinstance(find_base(path), Path)
-    except (AlignflowError, OSError, ValueError):  # the stage itself will say so
+    except (AlignflowError, OSError, ValueError):  # the stage itself reports it
         return False
 
 

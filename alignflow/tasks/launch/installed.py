@@ -1,4 +1,4 @@
-"""What this machine and its environments have, and what is missing for what. Imports none of the heavy libraries into this process."""
+"""What this machine and its environments have, and what is missing for which feature. Imports no heavy library into this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from alignflow.tasks.launch.runtime import cores, gpus, has_cuda
 PACKAGES = {
     "torch": "training and generation",
     "transformers": "models and tokenizers",
-    "datasets": "reading of data",
+    "datasets": "reading data",
     "prefect": "runs",
     "deepspeed": "engine.training: deepspeed (auto takes plain torch without it)",
     "peft": "low-rank adapters: pip install 'alignflow[lora]'",
@@ -36,7 +36,7 @@ PACKAGES = {
 }
 """Import name -> what does not work without it."""
 ALWAYS = ("torch", "transformers", "datasets", "prefect")
-_WIDE, _NARROW = 1024, 64  # hidden sizes on either side of what `precision: auto` goes by
+_WIDE, _NARROW = 1024, 64  # hidden sizes above and below the threshold of `precision: auto`
 
 
 def installed() -> dict[str, Any]:
@@ -65,7 +65,7 @@ def installed() -> dict[str, Any]:
 
 
 def check_packages(config: BaseModel) -> None:
-    """Raise UserError where a config names an evaluator whose package is not there."""
+    """Raise UserError if a config names an evaluator whose package is not installed."""
     for name in config.evaluators if isinstance(config, EvaluateConfig) else ():
         package = EVALUATORS[name].package if name in EVALUATORS else ""
         if package and not is_installed(package):
@@ -73,18 +73,18 @@ def check_packages(config: BaseModel) -> None:
             raise UserError(
                 f"the evaluator {name} needs {package}, which is not installed",
                 where="evaluate.evaluators",
-                do=f"pip install 'alignflow[{extra}]', or leave {name} out",
+                do=f"pip install 'alignflow[{extra}]', or remove {name} from the recipe",
             )
 
 
 def is_installed(name: str) -> bool:
-    """Whether there is a package of this import name; a mere folder, as trackers make one, is none."""
+    """Whether a package with this import name is installed; a plain folder, as trackers make, does not count."""
     found = importlib.util.find_spec(name)
     return found is not None and found.origin is not None
 
 
 def package_version(name: str) -> str | None:
-    """The version of a package by its import name; None where it is not there, an empty text where it does not say."""
+    """The version of a package by its import name; None if it is not installed, "" if it has no version."""
     if not is_installed(name):
         return None
     try:

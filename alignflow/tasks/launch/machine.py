@@ -1,4 +1,4 @@
-"""What the machine has: memory of its GPUs and of its own, free disk. Asked of the driver and the kernel, without torch."""
+"""The machine's resources: GPU memory, memory, free disk. Read from the driver and the kernel, without torch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import psutil
 MIB = 2**20
 GPU_TIMEOUT_S = 2.0
 GPU_QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
-CGROUP = Path("/proc/self/cgroup")  # psutil knows no control groups
+CGROUP = Path("/proc/self/cgroup")  # psutil does not read control groups
 CGROUP_ROOT = Path("/sys/fs/cgroup")
-NO_LIMIT = 2**60  # cgroup v1 writes a huge number where there is no limit
+NO_LIMIT = 2**60  # cgroup v1 writes a huge number if there is no limit
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run may use; None is unknown.
+    """Resources that a run may use; None: unknown.
 
     Attributes:
-        memory: Bytes of memory, or of the control group's limit where that is lower.
-        available: Of those, bytes that nothing uses now.
+        memory: Bytes of memory, or the control group's limit if lower.
+        available: Bytes of it that are free now.
         gpus: Bytes of memory of each GPU that this process may see.
-        free_disk: Bytes that can be written in the store's file system.
+        free_disk: Free bytes in the store's file system.
     """
 
     memory: int | None = None
@@ -36,7 +36,7 @@ class Machine:
 
 
 def this_machine(store_root: Path, device: str) -> Machine:
-    """What this machine has; what it does not tell is None. GPUs are asked for where `device` is cuda alone: it takes time."""
+    """This machine's resources; unknown values are None. GPUs are queried only if `device` is cuda, because it takes time."""
     total, available = memory_info()
     limit = cgroup_limit(CGROUP, CGROUP_ROOT)
     memory = min(found) if (found := [value for value in (total, limit) if value is not None]) else None
@@ -46,7 +46,7 @@ def this_machine(store_root: Path, device: str) -> Machine:
 
 
 def memory_info() -> tuple[int | None, int | None]:
-    """Total and available bytes of memory; None where the system does not say."""
+    """Total and available bytes of memory; None if the system does not say."""
     try:
         found = psutil.virtual_memory()
     except OSError:
@@ -55,7 +55,7 @@ def memory_info() -> tuple[int | None, int | None]:
 
 
 def cgroup_limit(membership: Path, root: Path) -> int | None:
-    """The lowest memory limit of the control groups that this process is in, version 1 or 2; None without one."""
+    """The lowest memory limit of this process's control groups, version 1 or 2; None without a limit."""
     limits = []
     try:
         lines = membership.read_text().splitlines()
@@ -87,7 +87,7 @@ def _number(path: Path) -> int | None:
 
 
 def gpu_memory() -> tuple[int, ...]:
-    """Bytes of memory of each GPU that CUDA_VISIBLE_DEVICES leaves visible; empty where nvidia-smi does not answer."""
+    """Bytes of memory of each GPU in CUDA_VISIBLE_DEVICES; empty if nvidia-smi does not answer."""
     try:
         done = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=GPU_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -96,26 +96,26 @@ def gpu_memory() -> tuple[int, ...]:
 
 
 def parse_gpus(text: str) -> list[tuple[str, str, int]]:
-    """(index, UUID, bytes) of each line of nvidia-smi's answer; a line of another form is passed over."""
+    """(index, UUID, bytes) of each line of nvidia-smi's output; other lines are skipped."""
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
     return [(row[0], row[1], int(row[2]) * MIB) for row in rows if len(row) == 3 and row[2].isdigit()]
 
 
 def visible(gpus: list[tuple[str, str, int]], selection: str | None) -> tuple[int, ...]:
-    """Memory of the GPUs that a value of CUDA_VISIBLE_DEVICES (indices or starts of UUIDs) names; of all for None."""
+    """Memory of the GPUs in a value of CUDA_VISIBLE_DEVICES (indices or UUID prefixes); of all GPUs for None."""
     if selection is None:
         return tuple(memory for _, _, memory in gpus)
     chosen = []
     for name in (part.strip() for part in selection.split(",")):
         found = [memory for index, uuid, memory in gpus if name and (index == name or uuid.startswith(name))]
-        if not found:  # CUDA ignores what comes after the first name that it does not know
+        if not found:  # CUDA ignores everything after the first unknown name
             break
         chosen.append(found[0])
     return tuple(chosen)
 
 
 def free_disk(directory: Path) -> int | None:
-    """Bytes that can be written in the file system of a directory."""
+    """Free bytes in the file system of a directory."""
     try:
         return shutil.disk_usage(directory).free
     except OSError:

@@ -1,4 +1,4 @@
-"""A further machine of a training on several: watches a store that all of them see, and joins the stages that need it."""
+"""An additional machine of a training on several: watches the shared store and joins the stages that need it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from alignflow.tasks.launch.child import spec_environment, supervised
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 POLL_S = 0.2
-STALE_S = 20.0  # after which a launch that node 0 does not touch is taken for dead
+STALE_S = 20.0  # a launch that node 0 has not touched for so long counts as dead
 
 
 def join_stages(store: ArtifactStore, node_rank: int, say: Callable[[str], None], once: bool = False) -> None:
-    """Join each stage on several nodes that appears in the store's staging area; returns after one where `once` is set.
+    """Join each multi-node stage that appears in the store's staging area; with `once` return after the first.
 
-    The stage's config, data, processes per node and rendezvous come from node 0, which runs the recipe. The store must
-    lie under the same path on all machines, and alignflow be the same.
+    Config, data, processes per node and rendezvous come from node 0, which runs the recipe. The store must
+    have the same path on all machines, and the alignflow versions must be equal.
 
     Raises:
-        UserError: node 0 is the one that runs the recipe, or a stage has no place for this number.
+        UserError: the number is 0, which is the node that runs the recipe, or it is too large for a stage.
     """
     if node_rank < 1:
         raise UserError(
@@ -46,7 +46,7 @@ def join_stages(store: ArtifactStore, node_rank: int, say: Callable[[str], None]
             joined.add(spec["launch"])
             if node_rank >= spec["runtime"]["nodes"]:
                 raise UserError(
-                    f"{spec['stage']} has {spec['runtime']['nodes']} nodes, and this one is number {node_rank}",
+                    f"{spec['stage']} has {spec['runtime']['nodes']} nodes, but this one is number {node_rank}",
                     where="--node-rank",
                     do="they are numbered from 0; raise engine.nodes in the recipe",
                 )
@@ -62,13 +62,13 @@ def join_stages(store: ArtifactStore, node_rank: int, say: Callable[[str], None]
 
 
 class _Watch:
-    """Which specs node 0 is at work on: it touches them, and a dead run's stay as they are. No clock is compared."""
+    """Finds the specs that node 0 works on: it touches them, and nobody touches a dead run's. Clocks are not compared."""
 
     def __init__(self) -> None:
         self._seen: dict[Path, tuple[int, float]] = {}
 
     def moves(self, spec_path: Path) -> bool:
-        """Whether the file was touched between two looks at it, the last one at most STALE_S ago."""
+        """Whether the file was touched between two checks, the last one at most STALE_S ago."""
         try:
             now = spec_path.stat().st_mtime_ns
         except OSError:
@@ -81,24 +81,26 @@ class _Watch:
 
 
 def _join(spec_path: Path, spec: dict[str, Any], node_rank: int, watch: _Watch) -> int:
-    """Run this node's processes of a stage until they end, or the launch that they belong to is gone."""
+    """Run this node's processes of a stage until they end or their launch is gone."""
     arguments = [str(spec_path), "--node-rank", str(node_rank)]
     with supervised(arguments, _log(spec_path, node_rank), spec_environment(spec)) as supervisor:
         while True:
             try:
                 return supervisor.wait(POLL_S)
             except subprocess.TimeoutExpired:
-                if not watch.moves(spec_path):  # node 0 has published, given up or died, and ours have not noticed
+                if not watch.moves(
+                    spec_path
+                ):  # node 0 has published, failed or died, and our processes have not noticed
                     return 1
 
 
 def _log(spec_path: Path, node_rank: int) -> Path:
-    """Where this node's processes print."""
+    """The log of this node's processes."""
     return spec_path.parents[2] / "runs" / f"{spec_path.parent.name}-node-{node_rank}.log"
 
 
 def _read(spec_path: Path) -> dict[str, Any] | None:
-    """The spec of a launch; None where there is none that is whole."""
+    """The spec of a launch, or None if it is missing or incomplete."""
     try:
         spec = json.loads(spec_path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The rule of `engine.precision: auto`: bf16 products where the chip multiplies them faster and the model is wide enough."""
+"""The rule of `engine.precision: auto`: bf16 if the chip multiplies it faster and the model is wide enough."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from alignflow.data.configs.recipe import Recipe
 
 WIDTH_FROM = 192
-"""Width from which bf16 products pay on a CPU: casting costs as much as it saves below. Measured, docs/measurements/benchmarks.md."""
+"""Width from which bf16 pays off on a CPU; below, casting costs as much as it saves. Measured in docs/measurements/benchmarks.md."""
 CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 AMPERE = 8.0
-"""First compute capability of NVIDIA's with bf16 products."""
+"""NVIDIA's first compute capability with bf16 multiplication."""
 WIDTH_NAMES = ("hidden_size", "n_embd", "d_model")
 
 
 def auto_precision(device: str, width: int | None) -> str:
-    """bf16 or fp32, a function of chip and model alone: never of a timing.
+    """bf16 or fp32, a function of chip and model only, never of a timing.
 
     Args:
         device: cpu or cuda.
-        width: The model's hidden size; None where it is not known, which means fp32 on a CPU.
+        width: The model's hidden size; None if unknown, which means fp32 on a CPU.
     """
     if device == "cuda":
         return "bf16" if cuda_has_bf16() else "fp32"
@@ -31,7 +31,7 @@ def auto_precision(device: str, width: int | None) -> str:
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """What the CPU can do, by Linux's names; empty where the system does not say. psutil does not know it."""
+    """The CPU's features by Linux's names; empty if unknown. psutil does not have them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -41,7 +41,7 @@ def cpu_flags() -> frozenset[str]:
 
 @cache
 def cuda_has_bf16() -> bool:
-    """Whether every visible GPU multiplies bf16; assumed where the driver's own tool cannot be asked."""
+    """Whether every visible GPU multiplies bf16; assumed if the driver's tool does not answer."""
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split()
@@ -51,7 +51,7 @@ def cuda_has_bf16() -> bool:
 
 
 def recipe_width(recipe: Recipe) -> int | None:
-    """Width of the model that a recipe trains: built, local, or on the Hub; None where it cannot be known without loading."""
+    """Width of the model that a recipe trains: built, local, or on the Hub; None if it cannot be known without loading."""
     if recipe.replace.sft:
         return model_width(recipe.replace.sft)
     if recipe.model.path is None:
@@ -60,7 +60,7 @@ def recipe_width(recipe: Recipe) -> int | None:
 
 
 def model_width(name: str, revision: str | None = None) -> int | None:
-    """Hidden size in the config.json of a model directory or a Hub model; None where there is none that says it."""
+    """Hidden size in the config.json of a model directory or a Hub model; None if it is not there."""
     directory = Path(name)
     file = directory / "config.json" if directory.is_dir() else _hub_config(name, revision)
     try:
@@ -72,7 +72,7 @@ def model_width(name: str, revision: str | None = None) -> int | None:
 
 
 def _hub_config(name: str, revision: str | None) -> Path | None:
-    """The config of a Hub model, fetched where it is not cached: the rule must not change with what was fetched before."""
+    """The config of a Hub model, fetched if it is not cached: the rule must not depend on earlier downloads."""
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         return None
     from huggingface_hub import hf_hub_download

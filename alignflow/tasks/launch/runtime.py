@@ -1,4 +1,4 @@
-"""Where a stage computes: a fixed rule over chip, installed packages and recipe, never a timing. Asks no torch."""
+"""Device, engine and precision of a stage: a fixed rule over chip, installed packages and recipe, never a timing. No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}  # measured on a CPU: docs/meas
 
 
 def has_cuda() -> bool:
-    """Whether this process may use an NVIDIA GPU: the driver's device is there and CUDA_VISIBLE_DEVICES hides not all."""
+    """Whether this process may use an NVIDIA GPU: the driver's device exists and CUDA_VISIBLE_DEVICES does not hide all."""
     return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
 
 
@@ -39,12 +39,12 @@ def cores() -> int:
 
 
 def resolve_runtime(engine: EngineConfig, width: int | None = None, visible: int | None = None) -> Runtime:
-    """Turn every `auto` into a value; raises UserError for what this machine lacks, and for what makes no sense together.
+    """Turn every `auto` into a value.
 
     Args:
         engine: The recipe's engine.
-        width: Hidden size of the model that is trained, where it is known: it decides `precision`.
-        visible: GPUs to reckon with; None: those that this process may use.
+        width: Hidden size of the trained model, if known: it decides `precision`.
+        visible: Number of GPUs to assume; None: those that this process may use.
     """
     visible = max(gpus(), int(has_cuda())) if visible is None else visible
     if engine.device == "cuda" and not visible:
@@ -62,7 +62,7 @@ def resolve_runtime(engine: EngineConfig, width: int | None = None, visible: int
         micro_batch_tokens=engine.micro_batch_tokens or MICRO_BATCH_TOKENS[device],
         zero_stage=max(
             1, engine.zero_stage
-        ),  # 0 cannot give the gradient's norm, and one process has nothing to share out
+        ),  # stage 0 cannot give the gradient norm, and one process has nothing to partition
         offload=engine.offload,
         processes=engine.processes,
         nodes=engine.nodes,
@@ -73,12 +73,12 @@ def resolve_runtime(engine: EngineConfig, width: int | None = None, visible: int
 
 
 def default_threads(processes: int) -> int:
-    """CPU threads of each of several processes of a stage on this machine."""
+    """CPU threads per process, if several processes of a stage run on this machine."""
     return max(1, min(cores() // processes, MOST_THREADS))
 
 
 def sharding(stage: str, config: BaseModel, engine: EngineConfig) -> Sharding:
-    """How a stage's rows are shared out; a stage that cannot be is one process."""
+    """How a stage's rows are split into shards; a stage that cannot be sharded is one process."""
     shards = getattr(config, "shards", 1) if STAGES[stage].fills else 1
     elsewhere = engine.dask_address or ""
     threads = engine.threads or (0 if elsewhere else default_threads(shards))
@@ -86,10 +86,10 @@ def sharding(stage: str, config: BaseModel, engine: EngineConfig) -> Sharding:
 
 
 def check_engine(engine: EngineConfig, device: str, training: str, visible: int) -> None:
-    """Refuse what is wrong in the library or senseless, with the reason; `device` and `training` are resolved, `visible` GPUs are there.
+    """Refuse combinations that a library does not support or that make no sense; `device` and `training` are resolved, `visible` GPUs exist.
 
     Raises:
-        UserError: the first field that does not go with the others.
+        UserError: the first field that conflicts with the others.
     """
     refusals = (*_training_refusals(engine, device, training, visible), *_placement_refusals(engine))
     for wrong, field, what, advice in refusals:
@@ -98,7 +98,7 @@ def check_engine(engine: EngineConfig, device: str, training: str, visible: int)
 
 
 _Refusal = tuple[bool, str, str, str]
-"""Whether the engine is refused, its field, what is wrong with it and what to do."""
+"""(refused, field, what is wrong, what to do) tuples."""
 
 
 def _training_refusals(engine: EngineConfig, device: str, training: str, visible: int) -> tuple[_Refusal, ...]:
@@ -107,19 +107,19 @@ def _training_refusals(engine: EngineConfig, device: str, training: str, visible
         (
             several and training == "torch",
             "processes",
-            "the plain torch engine is one process",
+            "the plain torch engine runs in one process",
             "set engine.training: deepspeed",
         ),
         (
             engine.zero_stage > 1 and training == "torch",
             "zero_stage",
-            "ZeRO is DeepSpeed's",
+            "ZeRO needs the DeepSpeed engine",
             "set engine.training: deepspeed",
         ),
         (
             engine.offload != "none" and training == "torch",
             "offload",
-            "offloading is DeepSpeed's",
+            "offloading needs the DeepSpeed engine",
             "set engine.training: deepspeed",
         ),
         (
@@ -131,14 +131,14 @@ def _training_refusals(engine: EngineConfig, device: str, training: str, visible
         (
             engine.offload == "all" and engine.zero_stage != 3,
             "offload",
-            "weights can wait in CPU memory under ZeRO 3 alone",
+            "weights can be offloaded to CPU memory only with ZeRO 3",
             "set engine.zero_stage: 3, or engine.offload: optimizer",
         ),
         (
             device == "cuda" and engine.processes > max(1, visible),
             "processes",
-            f"{engine.processes} processes need as many GPUs, and {visible} are visible",
-            "lower it: each process has a GPU of its own",
+            f"{engine.processes} processes need as many GPUs, but {visible} are visible",
+            "lower it: each process needs its own GPU",
         ),
     )
 
@@ -149,20 +149,20 @@ def _placement_refusals(engine: EngineConfig) -> tuple[_Refusal, ...]:
         (
             engine.nodes > 1 and engine.rendezvous is None,
             "rendezvous",
-            f"{engine.nodes} nodes need a place to meet",
-            "set it to HOST:PORT, an address of node 0 that the others reach",
+            f"{engine.nodes} nodes need a rendezvous address",
+            "set it to HOST:PORT, an address of node 0 that the other nodes can reach",
         ),
         (
             engine.nodes == 1 and engine.rendezvous is not None,
             "rendezvous",
-            "one node has nobody to meet",
-            "leave it out, or raise engine.nodes",
+            "a single node needs no rendezvous",
+            "remove it, or raise engine.nodes",
         ),
         (
             not 0 <= int(host_and_port[2]) < 65536,
             "rendezvous",
-            f"{host_and_port[2]} is no port",
-            "give one from 1 to 65535",
+            f"{host_and_port[2]} is not a port",
+            "use a port from 1 to 65535",
         ),
         (
             engine.node_rank >= engine.nodes,
@@ -173,8 +173,8 @@ def _placement_refusals(engine: EngineConfig) -> tuple[_Refusal, ...]:
         (
             engine.dask_address is not None and engine.task_runner != "dask",
             "dask_address",
-            "an address, and no Dask to use it",
-            "set engine.task_runner: dask, or leave it out",
+            "the address is set, but Dask is not used",
+            "set engine.task_runner: dask, or remove the address",
         ),
         (
             engine.task_runner == "dask" and importlib.util.find_spec("prefect_dask") is None,
@@ -185,14 +185,14 @@ def _placement_refusals(engine: EngineConfig) -> tuple[_Refusal, ...]:
         (
             engine.node_rank > 0,
             "node_rank",
-            "a recipe is run on node 0",
-            "run `alignflow node --node-rank N` on the others",
+            "a recipe runs on node 0",
+            "run `alignflow node --node-rank N` on the other machines",
         ),
     )
 
 
 def key_components(stage: Stage, runtime: Runtime) -> dict[str, str]:
-    """The part of a runtime that changes results by more than rounding, for the stages that it matters to."""
+    """The part of a runtime that changes a stage's results by more than rounding; empty for stages that it does not affect."""
     components: dict[str, str] = {}
     if stage.trains:
         components["resolved.engine"] = runtime.engine

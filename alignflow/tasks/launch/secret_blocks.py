@@ -1,4 +1,4 @@
-"""Secret blocks of the Prefect server: read in the process that starts a stage, which alone has the server's login."""
+"""Secret blocks of the Prefect server, read in the process that starts a stage: only that one has the server's login."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from alignflow.data.errors import UserError
 
 
 def read_block(name: str) -> str:
-    """The content of a Secret block; raises UserError where the server has none of this name, or it is empty."""
+    """The value of a Secret block; raises UserError if the server has no block of this name or it is empty."""
     advice = f"save one on the server that the run uses (`alignflow up`): prefect.blocks.system.Secret(value=...).save({name!r})"
     try:
         content = str(cast(Any, Secret).load(name, _sync=True).get())

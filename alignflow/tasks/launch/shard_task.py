@@ -1,6 +1,6 @@
-"""Shards as Prefect tasks: a pool of threads on this machine, each of which waits for its process, or Dask's workers.
+"""Shards as Prefect tasks: on this machine in a pool of threads that each wait for a process, or on Dask workers.
 
-Dask is imported here alone, and only where a recipe asks for it.
+Dask is imported only here, and only if a recipe asks for it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from alignflow.data.errors import AlignflowError, StageError, UserError
 from alignflow.tasks.launch.call import Sharding, StageCall
 from alignflow.tasks.launch.shards import Shard, end, fill_shard, follow, plan_shards
 
-LAST_WORDS_S = 20.0  # that shards which are told to end have for it
+LAST_WORDS_S = 20.0  # seconds that shards get to end
 
 
 @task(
     name="shard",
     task_run_name="{shard[name]}",
-    description="Computes a share of a stage's rows and journals them.",
+    description="Computes a shard of a stage's rows and journals them.",
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=0,
 )
 def run_shard(shard: dict[str, Any]) -> dict[str, Any]:
-    """Run one shard where this task runs."""
+    """Run one shard on the machine of this task."""
     result = fill_shard(Shard.model_validate(shard))
     cost = result["cost"]
     get_run_logger().info("%s: %d rows in %.1f s on %s", shard["name"], cost["rows"], cost["wall_s"], result["host"])
@@ -40,12 +40,12 @@ def run_shard(shard: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_shards(call: StageCall, spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """Fill the row journal of a call by as many shards as it asks for, and return what each left; none for one process.
+    """Fill the row journal of a call with its shards, and return each shard's result; empty for one process.
 
-    The first failure ends the others, and is raised; what they committed stays.
+    The first failure ends the others and is raised; rows that they committed stay.
 
     Raises:
-        AlignflowError: whatever stopped a shard.
+        AlignflowError: a shard failed.
         UserError: Dask is not installed, or no scheduler answers.
     """
     shards = plan_shards(call, spec)
@@ -69,34 +69,34 @@ def run_shards(call: StageCall, spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _over(futures: list[Any]) -> bool:
-    """Whether all are done, or one has failed."""
+    """Whether all shards are done, or one has failed."""
     done = [future for future in futures if future.wrapped_future.done()]
     return len(done) == len(futures) or any(_error(future) for future in done)
 
 
 def _error(future: Any) -> BaseException | None:
-    """What a future that is done ended with; None for a result."""
+    """The error of a finished future; None if it has a result."""
     try:
         future.result(timeout=LAST_WORDS_S)
-    except (Exception, CancelledError) as error:  # noqa: BLE001 (whatever it is, it ends the stage)
+    except (Exception, CancelledError) as error:  # noqa: BLE001 (any error ends the stage)
         return error
     return None
 
 
 def _told(error: BaseException, shard: Shard) -> AlignflowError:
-    """A shard's failure as one of our errors."""
+    """A shard's failure as an AlignflowError."""
     if isinstance(error, AlignflowError):
         return error
     return StageError(
         f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
         where=shard.name,
-        do="a worker of the task runner was lost? What it committed stays: run the recipe again",
+        do="a worker of the task runner may be lost; its committed rows stay: run the recipe again",
     )
 
 
 @contextlib.contextmanager
 def task_runner(sharding: Sharding) -> Iterator[TaskRunner[Any]]:
-    """The started task runner that a recipe asks for; raises UserError where Dask is missing or does not answer."""
+    """The started task runner of a recipe; raises UserError if Dask is missing or does not answer."""
     if sharding.task_runner == "local":
         pool: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=sharding.shards)
         with pool as started:
@@ -127,12 +127,12 @@ def task_runner(sharding: Sharding) -> Iterator[TaskRunner[Any]]:
 
 
 def _carried() -> None:
-    """Stands for the flow's function on another machine, which runs a task of it and never the flow."""
+    """Placeholder for the flow's function on another machine, which runs a task of the flow but never the flow."""
 
 
 @contextlib.contextmanager
 def portable_flow() -> Iterator[None]:
-    """Let tasks be submitted from a flow whose function cannot travel: it may hold a terminal and locks."""
+    """Allow tasks of a flow whose function cannot be pickled, because it may hold a terminal and locks."""
     context = FlowRunContext.get()
     if context is None or context.flow is None:
         yield

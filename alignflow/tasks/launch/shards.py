@@ -1,8 +1,8 @@
-"""The shards of a stage: processes that fill its row journal before the stage itself runs and finds every row there.
+"""The shards of a stage: processes that fill its row journal. Then the stage itself runs and finds every row there.
 
-A shard needs no lock, publishes nothing and may die: what it committed stays, and whatever is missing the stage computes
-itself. All that crosses between a shard and the run that waits for it are small files of a store that both see, so that a
-shard may run on another machine.
+A shard needs no lock, publishes nothing and may die: its committed rows stay, and the stage computes missing rows
+itself. A shard and the run that waits for it communicate only by small files in the store, so a
+shard can run on another machine.
 """
 
 from __future__ import annotations
@@ -28,25 +28,23 @@ from alignflow.tasks.launch.devices import devices_of, held, visible_devices
 from alignflow.tasks.launch.runtime import default_threads
 
 POLL_S = 0.2
-STALE_LOOKS = (
-    300  # at a sign of life that does not move, about half a minute; counted, because a machine may have slept
-)
+STALE_LOOKS = 300  # polls without a heartbeat, about half a minute; counted, because a machine may have slept
 LOGS = "*/*/side/log.txt"
-"""The logs of shards, below the directory that `launches_of` names."""
+"""Pattern of the logs of shards, below the directory from `launches_of`."""
 _ALIVE, _ENDED, _KNOWN = "alive", "ended", "known.json"
 
 
 class Shard(BaseModel):
-    """One shard, in a few kB of JSON: all that the process which runs it is told.
+    """A shard, in a few kB of JSON: everything that its process needs.
 
     Attributes:
-        name: As people read it: `sample 3/8`.
-        number: Its place, from 0.
-        of: How many shards there are.
-        spec: What the stage's worker is told; paths are the same on every machine.
+        name: Name for display: `sample 3/8`.
+        number: Its index, from 0.
+        of: Number of shards.
+        spec: Spec of the stage's worker; paths are the same on every machine.
         place: Directory of this launch, in the work area of the stage's key.
-        threads: CPU threads; 0: as for a stage on the machine that it comes to.
-        timeout_s: Seconds after which it is stopped; None: never.
+        threads: CPU threads; 0: as for a stage on that machine.
+        timeout_s: Seconds after which the shard is stopped; None: never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +67,7 @@ def plan_shards(call: StageCall, spec: dict[str, Any]) -> list[Shard]:
     shutil.rmtree(launches, ignore_errors=True)
     place = launches / uuid.uuid4().hex[:12]
     place.mkdir(mode=0o700, parents=True)
-    # What is missing must be the same for all shards, whatever the first ones commit before the last one starts.
+    # All shards must see the same missing rows, even if the first ones commit before the last one starts.
     write_whole(place / _KNOWN, sorted(name for name in os.listdir(spec["rows"]) if not name.startswith(".")))
     (place / _ALIVE).touch()
     return [
@@ -87,24 +85,24 @@ def plan_shards(call: StageCall, spec: dict[str, Any]) -> list[Shard]:
 
 
 def launches_of(work: Path) -> Path:
-    """Where the shards of a stage have their files, in the work area of its key."""
+    """Directory of the shards' files, in the work area of the stage's key."""
     return work / "shards"
 
 
 def number_of(log: Path) -> int:
-    """The number of the shard that writes a log, from 1."""
+    """The number of the shard that wrote a log, from 1."""
     return int(log.parents[1].name.partition("-")[0]) + 1
 
 
 def fill_shard(shard: Shard) -> dict[str, Any]:
-    """Run a shard in a process of its own, here, and return what that left, and on which host.
+    """Run a shard in its own process on this machine; returns its result and the host.
 
     Raises:
-        AlignflowError: whatever stopped it, or that nobody waits for it any more.
+        AlignflowError: the shard failed, or nobody waits for it any more.
     """
     wanted = _Wanted(shard)
     wanted()
-    # An attempt has a directory of its own: a task runner may start a shard again whose first process it lost sight of.
+    # Each attempt has its own directory: a task runner may restart a shard whose first process still runs.
     area = Path(shard.place) / f"{shard.number}-{uuid.uuid4().hex[:8]}"
     for name in ("payload", "side"):
         (area / name).mkdir(mode=0o700, parents=True)
@@ -123,7 +121,7 @@ def fill_shard(shard: Shard) -> dict[str, Any]:
 
 
 def placed(shard: Shard, runtime: Runtime) -> Runtime:
-    """The runtime of a shard on this machine: its threads, and the GPU that falls to it, in turn; raises UserError without one."""
+    """The runtime of a shard on this machine: its threads and its GPU, assigned in turn; raises UserError without a GPU."""
     changes: dict[str, Any] = {"threads": shard.threads or default_threads(1)}
     if runtime.device == "cuda":
         visible = visible_devices()
@@ -131,7 +129,7 @@ def placed(shard: Shard, runtime: Runtime) -> Runtime:
             raise UserError(
                 "device cuda, but no NVIDIA GPU is visible",
                 where=f"{shard.name} on {socket.gethostname()}",
-                do="start the workers of the task runner where the GPUs are, or set engine.device: cpu",
+                do="start the workers of the task runner on machines with GPUs, or set engine.device: cpu",
             )
         if devices_of(shard.spec["stage"], runtime):
             changes["gpu"] = visible[shard.number % len(visible)]
@@ -139,7 +137,7 @@ def placed(shard: Shard, runtime: Runtime) -> Runtime:
 
 
 class _Wanted:
-    """Raises StageError where the run that waits for a shard said that it ends, or gave no sign of life for long."""
+    """Raises StageError if the run that waits for a shard has ended or has sent no heartbeat for long."""
 
     def __init__(self, shard: Shard):
         self._shard, self._seen, self._looks = shard, 0, 0
@@ -157,7 +155,7 @@ class _Wanted:
 
 
 def follow(shards: list[Shard], over: Callable[[], bool]) -> None:
-    """Until `over` says so, give a sign of life to the shards and tell the progress listener what they did, summed."""
+    """Until `over` is true, send heartbeats to the shards and report their summed progress to the listener."""
     place, listener, started, told = Path(shards[0].place), progress_listener.get(), time.monotonic(), None
     step = shards[0].name.rpartition(" ")[0]
     while not over():
@@ -171,13 +169,13 @@ def follow(shards: list[Shard], over: Callable[[], bool]) -> None:
 
 
 def end(shards: list[Shard]) -> None:
-    """Let those that still run, or have not begun, end without a result."""
+    """Make shards that still run or have not started end without a result."""
     with contextlib.suppress(OSError):
         (Path(shards[0].place) / _ENDED).touch()
 
 
 def progress_of(shards: list[Shard], elapsed_s: float) -> dict[str, Any] | None:
-    """How far the shards that have begun are, as `Run.progress` says it; None before the first rows."""
+    """Summed progress of the started shards in the form of `Run.progress`; None before the first rows."""
     found = [state for shard in shards if (state := _latest(shard))]
     done, total = (sum(state[name] for state in found) for name in ("done", "total"))
     if not total:
@@ -193,7 +191,7 @@ def progress_of(shards: list[Shard], elapsed_s: float) -> dict[str, Any] | None:
 
 
 def _latest(shard: Shard) -> dict[str, Any] | None:
-    """What a shard's newest attempt says of its progress."""
+    """Progress of a shard's newest attempt."""
     files = {}
     for path in Path(shard.place).glob(f"{shard.number}-*/side/progress.json"):
         with contextlib.suppress(OSError):
@@ -204,7 +202,7 @@ def _latest(shard: Shard) -> dict[str, Any] | None:
 
 
 def with_costs(result: dict[str, Any], shares: list[dict[str, Any]]) -> dict[str, Any]:
-    """The result of a stage with what its shards cost beside it: work added up, memory and time of the largest."""
+    """The result of a stage with the cost of its shards: work is summed, memory and time are those of the largest."""
     if not shares:
         return result
     costs = [share["cost"] for share in shares]

@@ -1,4 +1,4 @@
-"""One stage call, done once: under the lock of its key it is found in the store, or run in a child and published."""
+"""Runs a stage call once: under the lock of its key, finds its artifact in the store, or runs it in a child and publishes."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ SPENDING = (
     "too_long",
     "price",
 )
-"""What `Run.spend` adds to the cost of a stage that asks endpoints."""
+"""Cost fields that `Run.spend` adds for a stage that calls endpoints."""
 
 Results = list[dict[str, Any]]
 Ahead = Callable[[StageCall, dict[str, Any]], Results]
-"""What fills the row journal of a call, given what its worker will be told, before that worker starts; returns what each process left."""
+"""Fills the row journal of a call before its worker starts; takes the call and the worker's spec, returns each process's result."""
 
 
 def run_stage(
@@ -66,18 +66,18 @@ def run_stage(
     warn: Callable[[str], None] = print,
     ahead: Ahead | None = None,
 ) -> tuple[ArtifactRef, bool]:
-    """Return the artifact of `call` and whether it was made now, by this call; `ahead` works under the same lock.
+    """Return the artifact of `call` and whether this call made it; `ahead` runs under the same lock.
 
-    Two processes that call this with one key at the same time do the work once: the second one waits, and finds it. In a
-    store that machines share, one that was taken for dead goes on, and the first of the two to publish makes the artifact
-    of both; `warn` hears of that. A failed stage leaves its log under `runs/`, its checkpoints and rows, and no artifact.
+    If two processes call this with one key at the same time, the work is done once: the second waits and finds it. In a
+    shared store, a process that was mistaken for dead goes on, and the first of the two to publish makes the artifact
+    of both; `warn` reports it. A failed stage leaves its log under `runs/`, its checkpoints and rows, and no artifact.
 
     Raises:
-        AlignflowError: whatever stopped the stage.
+        AlignflowError: the stage failed.
     """
     while True:
         if store.is_locked(call.key):
-            tell_waiting(call.name, "another run makes the same now; what it makes is taken")
+            tell_waiting(call.name, "another run is making the same artifact, which this run will use")
         with store.lock(call.key) as hold, using(store, call.key, *_needs(call, store)) as pins:
             if not force and (found := store.find(call.key)):
                 return found.ref(), False
@@ -90,31 +90,31 @@ def run_stage(
                 if not hold.lost():
                     raise
                 warn(
-                    f"{call.name} lost its lock to another process, and failed ({error.what}): looks again for the artifact"
+                    f"{call.name} lost its lock to another process and failed ({error.what}): looking for the artifact again"
                 )
 
 
 def _needs(call: StageCall, store: ArtifactStore) -> set[str]:
-    """What a call reads, as pins name it: its inputs, artifacts that its config names by path, and its row journal."""
+    """Pins of what a call reads: its inputs, artifacts that its config names by path, and its row journal."""
     inputs = {ref.key for ref in call.inputs.values()}
     return inputs | stored_paths(store, call.config) | {f"{ROWS}{rows_name(call.stage, call.components)}"}
 
 
 def _check_inputs(call: StageCall, store: ArtifactStore) -> None:
-    """Raise DamagedArtifactError where an input has been removed since its reference was made; pin it first."""
+    """Raise DamagedArtifactError if an input was removed after its reference was made; pin the inputs first."""
     for ref in call.inputs.values():
         if not store.directory(ref.key).is_dir():
             raise DamagedArtifactError(
                 "an input is no longer in the store",
                 key=ref.key,
                 where=call.name,
-                do="the stage that made it runs again",
+                do="the stage that makes it runs again",
             )
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One try to make the artifact of a call, under the lock of its key."""
+    """One attempt to make the artifact of a call, under the lock of its key."""
 
     call: StageCall
     store: ArtifactStore
@@ -125,7 +125,7 @@ class _Attempt:
     ahead: Ahead | None
 
     def make(self) -> tuple[ArtifactRef, bool]:
-        """Run the stage in a child and publish what it leaves; whether that became the artifact."""
+        """Run the stage in a child and publish its output; returns whether that became the artifact."""
         call, store = self.call, self.store
         area, work, shared = store.stage_area(call.key), store.work(call.key), store.sharing is not None
         if self.force:
@@ -137,7 +137,7 @@ class _Attempt:
             shares = self.ahead(call, spec) if self.ahead else []
             with held(
                 devices_of(call.stage, call.runtime),
-                waits=lambda gpu: tell_waiting(call.name, f"GPU {gpu} is at work for another stage"),
+                waits=lambda gpu: tell_waiting(call.name, f"another stage uses GPU {gpu}"),
             ) as locks:
                 result = with_spending(
                     with_costs(run_child(call.name, spec, area, call.timeout_s, (*locks, *self.pins.files)), shares)
@@ -156,12 +156,12 @@ class _Attempt:
         return published.ref, published.ours
 
     def _tell(self, published: Published) -> None:
-        """Warn where two processes did this work, because one of them seemed dead to the other."""
+        """Warn if two processes did this work, because one seemed dead to the other."""
         if published.ours and self.hold.lost():
-            self.warn(f"{self.call.name}: another process took the lock meanwhile; it will take this artifact")
+            self.warn(f"{self.call.name}: another process took the lock meanwhile; it will use this artifact")
         if not published.ours:
             self.warn(
-                f"{self.call.name}: another process was first to publish {published.ref.key}: its artifact is taken"
+                f"{self.call.name}: another process was first to publish {published.ref.key}: its artifact is used"
             )
         if published.other_digest:
             self.warn(
@@ -171,20 +171,20 @@ class _Attempt:
 
 
 def with_spending(result: dict[str, Any]) -> dict[str, Any]:
-    """The result of a stage with what endpoints were asked, and what that cost, among its metrics: gates can bound it."""
+    """The result of a stage with the calls to endpoints and their cost among its metrics, so that gates can limit them."""
     spent = {f"cost/{name}": result["cost"][name] for name in SPENDING if result["cost"].get(name) is not None}
     return {**result, "metrics": {**(result["metrics"] or {}), **spent}} if spent else result
 
 
 def make_spec(call: StageCall, store: ArtifactStore, area: Path, force: bool = False) -> dict[str, Any]:
-    """What the worker is told: paths in place of references. A forced stage has a row journal and token ids of its own, and finds nothing."""
+    """The worker's spec, with paths instead of references. A forced stage gets a new row journal and new token ids, so it finds nothing."""
     row = catalogue.STAGES[call.stage]
     work = store.work(call.key)
     rows = work / "rows" if force else store.root / "rows" / rows_name(call.stage, call.components)
     encoded = work / "encoded" if force else store.root / "encoded"
     for directory in (work, rows):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.utime(rows)  # its last use, by which gc goes
+    os.utime(rows)  # gc goes by the time of last use
     paths = {name: store.payload(ref) for name, ref in call.inputs.items()}
     inputs: dict[str, Any] = {name: str(paths[name]) if name in paths else None for name in row.single_inputs}
     if row.many_inputs:
@@ -204,7 +204,7 @@ def make_spec(call: StageCall, store: ArtifactStore, area: Path, force: bool = F
 
 
 def pinned(config: Any, components: Mapping[str, Any], place: str = "config") -> Any:
-    """The config with the commit of every Hub id in it: what the child loads is what the key was computed from."""
+    """The config with the commit of every Hub id: the child loads what the key was computed from."""
     if isinstance(config, list):
         return [pinned(item, components, f"{place}.{index}") for index, item in enumerate(config)]
     if not isinstance(config, dict):
@@ -217,13 +217,13 @@ def pinned(config: Any, components: Mapping[str, Any], place: str = "config") ->
 
 
 def rows_name(stage: str, components: Mapping[str, Any]) -> str:
-    """The journal that a call shares with all calls of the same code and runtime; a row's id holds the rest."""
+    """The row journal, shared by all calls with the same code and runtime; a row's id covers the rest."""
     shared = {name: value for name, value in components.items() if name.startswith(("version.", "resolved."))}
     return f"{stage}-{artifacts.text_digest(artifacts.canonical_json(shared))[:16]}"
 
 
 def make_manifest(call: StageCall, store: ArtifactStore, area: Path, result: dict[str, Any]) -> Manifest:
-    """Everything that is known about a finished stage; hashes what it left."""
+    """The manifest of a finished stage; hashes its output."""
     files, side = (
         {name: artifacts.file_digest(place / name) for name in artifacts.payload_files(place)}
         for place in (area / "payload", area / "side")
@@ -259,7 +259,7 @@ def make_manifest(call: StageCall, store: ArtifactStore, area: Path, result: dic
 
 
 def library_versions() -> dict[str, str]:
-    """Installed versions of the libraries that results pass through."""
+    """Installed versions of the libraries that affect results."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -270,7 +270,7 @@ def library_versions() -> dict[str, str]:
 
 
 def licences(call: StageCall, store: ArtifactStore) -> dict[str, str]:
-    """Licences of models and data that went into a call: those of its inputs, and those that its config states."""
+    """Licences of models and data that went into a call: its inputs', and those in its config."""
     found: dict[str, str] = {}
     for ref in call.inputs.values():
         found.update(store.manifest(ref.key).licences)
@@ -278,7 +278,7 @@ def licences(call: StageCall, store: ArtifactStore) -> dict[str, str]:
 
 
 def _stated(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Each path of a config with a licence beside it."""
+    """Each path of a config that has a licence, with that licence."""
     if config.get("path") and isinstance(config.get("licence"), str):
         yield config["path"], config["licence"]
     for value in config.values():
@@ -288,7 +288,7 @@ def _stated(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def keep_log(call: StageCall, store: ArtifactStore, area: Path) -> None:
-    """Keep the log of a failed stage where the next attempt does not remove it."""
+    """Copy the log of a failed stage to a place that the next attempt does not remove."""
     log = area / "side" / "log.txt"
     if log.exists():
         shutil.copy(log, store.root / "runs" / f"{call.key}.log")

@@ -16,13 +16,13 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 
 
 def stage_task(stage: str, store: ArtifactStore, force: bool = False, found: bool = False) -> Task[..., Any]:
-    """The Prefect task of a stage on a store; a call whose artifact is whole ends in the state `Cached`.
+    """The Prefect task of a stage on a store; a call whose artifact is intact ends in the state `Cached`.
 
     Args:
         stage: A name of the catalogue.
-        store: Where artifacts are.
-        force: Do the work even where the artifact is there.
-        found: Whether the artifact is there: the run's name says so, because a graph of runs shows no states.
+        store: The store of artifacts.
+        force: Run the stage even if the artifact exists.
+        found: Whether the artifact exists: the run's name says so, because a graph of runs shows no states.
     """
     results = store.root / "prefect" / "results"
     results.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def stage_task(stage: str, store: ArtifactStore, force: bool = False, found: boo
 
 
 def run_as_task(call: StageCall, store: ArtifactStore, force: bool = False, found: bool = False) -> StageResult:
-    """Do a call as a task of the flow that runs now; raises what stopped the stage."""
+    """Run a call as a task of the current flow; raises the stage's error."""
     value = stage_task(call.stage, store, force, found)(call)
-    # A task that names its own state gives that state back, and not what is in it.
+    # A task that returns a named state yields that state, not its data.
     return StageResult.model_validate(value.result() if isinstance(value, State) else value)

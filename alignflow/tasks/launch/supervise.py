@@ -1,7 +1,7 @@
-"""Runs a command in a session of its own and ends the whole group when our standard input ends: our parent is gone.
+"""Runs a command in its own session and ends its process group when our standard input closes, because our parent is gone.
 
-Used as `python -I -S supervise.py GRACE_SECONDS COMMAND...`; standard library only, so that it starts in an instant
-and outlives whatever the command does. Its exit status is that of the command, or 128 plus the signal.
+Used as `python -I -S supervise.py GRACE_SECONDS COMMAND...`. Standard library only, so that it starts fast
+and survives whatever the command does. Its exit status is the command's, or 128 plus the signal.
 """
 
 import os
@@ -13,10 +13,10 @@ import time
 
 
 def main() -> int:
-    """Start the command from the main thread, which lives as long as it, and watch for the parent's end."""
+    """Start the command from the main thread, which lives as long as the command, and watch for the parent's end."""
     grace, command = float(sys.argv[1]), sys.argv[2:]
-    # The child asks the kernel to die with us; this tells it whom to look for, should we be gone before it can ask.
-    # Our parent is the run's process: an engine that several of its stages use lives as long as that.
+    # The child asks the kernel to kill it when we die; this tells it our id, in case we are gone before it asks.
+    # Our parent is the run's process: an engine that several stages share lives as long as it does.
     environment = {**os.environ, "ALIGNFLOW_SUPERVISOR": str(os.getpid()), "ALIGNFLOW_RUN": str(os.getppid())}
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
 
@@ -36,10 +36,10 @@ def main() -> int:
         stop()
 
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop, daemon=True).start())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and ends our input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides and closes our input
     threading.Thread(target=watch, daemon=True).start()
     status = child.wait()
-    stop()  # grandchildren that are left in the group
+    stop()  # grandchildren that are still in the group
     return status if status >= 0 else 128 - status
 
 

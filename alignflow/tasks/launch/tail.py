@@ -1,4 +1,4 @@
-"""Follows the log of a stage while it runs, and those of its shards."""
+"""Follows the logs of a running stage and its shards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_LINE = 2000
 
 
 class Tail:
-    """Hands on the lines of a file as they are written, from a thread of its own; the file may appear, move and be replaced."""
+    """Passes on the lines of a file as they are written, in a separate thread; the file may appear, move and be replaced."""
 
     def __init__(self, path: Path, hear: Callable[[str], None]):
         self._path, self._hear = path, hear
@@ -25,7 +25,7 @@ class Tail:
         self._thread.start()
 
     def close(self) -> None:
-        """Hand on what is left, and end."""
+        """Pass on the remaining lines and stop."""
         self._ended.set()
         self._thread.join()
 
@@ -39,7 +39,7 @@ class Tail:
             self._file.close()
 
     def _read(self) -> None:
-        """Take in what was written, and then look whether another file stands in the place: the last words come first."""
+        """Read what was written, then check whether the file was replaced: the old file's last lines come first."""
         self._take()
         if self._another():
             self._take()
@@ -69,9 +69,9 @@ class Tail:
 
 
 class Tails:
-    """Hands on the lines of all files that come to match a pattern below a directory, each with its file, until it is closed.
+    """Passes on the lines of all new files that match a pattern below a directory, each with its file, until closed.
 
-    Files that match already are those of an earlier run, and stay unread.
+    Files that match at the start are from an earlier run and are not read.
     """
 
     def __init__(self, directory: Path, pattern: str, hear: Callable[[Path, str], None]):
@@ -83,7 +83,7 @@ class Tails:
         self._thread.start()
 
     def close(self) -> None:
-        """Hand on what is left of each file, and end."""
+        """Pass on the remaining lines of each file and stop."""
         self._ended.set()
         self._thread.join()
         for tail in self._tails.values():

@@ -1,1 +1,1 @@
-"""What is stored: artifacts, their locks and pins, what may go, and what past runs left."""
+"""The store: artifacts, locks, pins, garbage collection, and records of past runs."""

@@ -1,6 +1,6 @@
-"""Names by which people call artifacts: a step (`sft`, `align.2`), `last`, and the name of a run. Each means the newest one.
+"""Names for artifacts: a step (`sft`, `align.2`), `last`, and the name of a run. Each means the newest one.
 
-Runs in small (`--smoke`) are passed over for a step and for `last` while there is another; their own names find them.
+A step and `last` skip `--smoke` runs if there is another run; a run's own name finds them.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 LAST = "last"
 _LABELLED = ("label", "select")
 _ASIDE = ("reference", "split")
-"""Data sets that only serve the step `align`."""
+"""Data sets that only the step `align` uses."""
 _EARLIER = re.compile(r"(?P<name>.+)~(?P<number>[0-9]{1,6})")
 _KEY = re.compile(rf"({'|'.join(catalogue.STAGES)})-[0-9a-f]*")
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
 
 def named(store: ArtifactStore, text: str, kinds: Collection[str] = ()) -> Manifest | None:
-    """The artifact that a name means, or None where the text is no such name.
+    """The artifact that a name means, or None if the text is not such a name.
 
-    A step means the artifact that the newest run took for it; without such a run, the newest of its stage. `last` means the newest run that
-    came to its end, and a run's name the newest of that name; `~1` after either means the one before, and so on.
+    A step means the artifact that the newest run used for it; without such a run, the newest of its stage. `last` means the newest run that
+    ended normally, and a run's name the newest of that name; `~1` after either means the one before, and so on.
 
     Args:
-        store: Where runs and artifacts are.
-        text: What a person wrote.
-        kinds: Of a run, its best artifact of one of these is meant: the model of `merge`, `align`, `reward` or `sft`, in this order, then any
-            other model, data with labels, the first model, any other data; of several alike the last. Where it has none of these kinds, or
-            none are given, the last of all is meant.
+        store: The store of runs and artifacts.
+        text: The user's text.
+        kinds: For a run, its best artifact of one of these kinds: the model of `merge`, `align`, `reward` or `sft`, in this order, then any
+            other model, labelled data, the first model, any other data; the last of several equals. If it has none of these kinds, or
+            none are given, its last artifact.
 
     Raises:
-        UserError: there are not so many runs, or the artifacts of the run are gone.
-        DamagedArtifactError: the artifact that is meant is damaged; another is not taken in its place.
+        UserError: there are too few runs, or the artifacts of the run are gone.
+        DamagedArtifactError: the artifact is damaged; no other one is used instead.
     """
     if base_of(text) in catalogue.STAGES:
         return _of_step(store, text)
@@ -53,10 +53,10 @@ def named(store: ArtifactStore, text: str, kinds: Collection[str] = ()) -> Manif
 
 
 def named_run(store: ArtifactStore, text: str) -> RunRecord | None:
-    """The run that came to its end and that a text names: `last`, or its name; None for a step, a key, and the path of an artifact.
+    """The ended run that a text names, as `last` or by its name; None for a step, a key, and the path of an artifact.
 
     Raises:
-        UserError: there are not so many runs.
+        UserError: there are too few runs.
     """
     path = Path(text)
     if (
@@ -75,19 +75,19 @@ def named_run(store: ArtifactStore, text: str) -> RunRecord | None:
         return None
     if before >= len(runs):
         raise UserError(
-            f"there are {len(runs)} such runs that ended",
+            f"only {len(runs)} such runs have ended",
             where=text,
-            do="`alignflow runs` shows them, newest first; `last` does not count those with --smoke beside others",
+            do="`alignflow runs` shows them, newest first; `last` skips --smoke runs if there are others",
         )
     return runs[before]
 
 
 def step_of_run(store: ArtifactStore, text: str, step: str) -> Manifest | None:
-    """What a run took for a step or for the last round of it; None where the text names no run, or one without the step.
+    """The artifact that a run used for a step or its last round; None if the text names no run, or one without the step.
 
     Raises:
-        UserError: there are not so many runs, or the artifact is gone.
-        DamagedArtifactError: it is damaged.
+        UserError: there are too few runs, or the artifact is gone.
+        DamagedArtifactError: the artifact is damaged.
     """
     run = named_run(store, text)
     names = (matching(run.steps, step) or matching(run.steps, base_of(step))) if run else []
@@ -95,12 +95,12 @@ def step_of_run(store: ArtifactStore, text: str, step: str) -> Manifest | None:
 
 
 def all_of_run(store: ArtifactStore, run: RunRecord, text: str) -> list[Manifest]:
-    """What a run made or found and the store still has; raises UserError where that is nothing, DamagedArtifactError where one is damaged."""
+    """The artifacts of a run that the store still has; raises UserError if there are none, DamagedArtifactError if one is damaged."""
     return list(_there(store, run.steps.values(), run, text))
 
 
 def is_name(root: Path, text: str) -> bool:
-    """Whether a text is a step, `last`, or the name of a run in the store at `root`; there need not be a store."""
+    """Whether a text is a step, `last`, or the name of a run in the store at `root`; the store need not exist."""
     name, _ = _run_and_number(text)
     return (
         base_of(text) in catalogue.STAGES
@@ -110,9 +110,9 @@ def is_name(root: Path, text: str) -> bool:
 
 
 def means_artifact(root: Path, text: str) -> bool:
-    """Whether a text means an artifact where it could be a path or a Hub id as well: a step, `last`, `NAME~0`, the start of a key or digest.
+    """Whether a text that could also be a path or Hub id means an artifact: a step, `last`, `NAME~0`, the start of a key or digest.
 
-    The bare name of a run is none: a recipe called gpt2 must not hide the model gpt2. Where there is such a run, that is told.
+    A run's bare name does not: a recipe called gpt2 must not hide the model gpt2. If there is such a run, a note says so.
     """
     if _KEY.fullmatch(text) or _DIGEST.fullmatch(text) or base_of(text) in catalogue.STAGES or text == LAST:
         return True
@@ -124,7 +124,7 @@ def means_artifact(root: Path, text: str) -> bool:
 
 
 def _run_and_number(text: str) -> tuple[str, int]:
-    """The name in a text such as `last~1`, and which run before the newest is meant."""
+    """The name in a text such as `last~1`, and the number of runs before the newest."""
     found = _EARLIER.fullmatch(text)
     return (found["name"], int(found["number"])) if found else (text, 0)
 
@@ -152,7 +152,7 @@ def _of_step(store: ArtifactStore, step: str) -> Manifest | None:
 
 
 def _ranked(store: ArtifactStore, run: RunRecord, kinds: Collection[str]) -> list[str]:
-    """The keys of a run, the one that is meant first: a damaged artifact that is not meant is not read."""
+    """The keys of a run, best first, so that a damaged artifact that is not meant is not read."""
     newest = list(reversed(run.steps.items()))
     wanted = [(step, key) for step, key in newest if kinds and _kind(store, key) in kinds]
     ranked = sorted(wanted, key=lambda item: _rank(item[0], _kind(store, item[1])))
@@ -160,7 +160,7 @@ def _ranked(store: ArtifactStore, run: RunRecord, kinds: Collection[str]) -> lis
 
 
 def _rank(step: str, kind: str) -> int:
-    """How far behind its best artifact one of a run stands, for a person who asks for what the run made."""
+    """The rank of an artifact among the results of its run; lower is better."""
     base = base_of(step)
     if base in RESULTS:
         return RESULTS.index(base)
@@ -170,7 +170,7 @@ def _rank(step: str, kind: str) -> int:
 
 
 def _kind(store: ArtifactStore, key: str) -> str:
-    """The kind of an artifact: by the stage in its key, and by its manifest where no such stage is known; empty where it is gone."""
+    """The kind of an artifact: from the stage in its key, or from its manifest if the stage is unknown; empty if it is gone."""
     stage = key.rpartition("-")[0]
     if stage in catalogue.STAGES:
         return catalogue.STAGES[stage].makes
@@ -179,7 +179,7 @@ def _kind(store: ArtifactStore, key: str) -> str:
 
 
 def _there(store: ArtifactStore, keys: Iterable[str], run: RunRecord, text: str) -> Iterator[Manifest]:
-    """Those that the store has, each read when it is asked for; raises UserError where it has none of them."""
+    """The manifests that the store has, read lazily; raises UserError if it has none of them."""
     gone = True
     for key in keys:
         if manifest := _manifest(store, key):
@@ -187,7 +187,7 @@ def _there(store: ArtifactStore, keys: Iterable[str], run: RunRecord, text: str)
             yield manifest
     if gone:
         raise UserError(
-            f"what the run of {run.began[:16].replace('T', ' ')} UTC made is no longer in the store",
+            f"the artifacts of the run of {run.began[:16].replace('T', ' ')} UTC are no longer in the store",
             where=text,
             do="run its recipe again",
         )
@@ -196,5 +196,5 @@ def _there(store: ArtifactStore, keys: Iterable[str], run: RunRecord, text: str)
 def _manifest(store: ArtifactStore, key: str) -> Manifest | None:
     try:
         return store.manifest(key)
-    except StoreError:  # gone; one that is damaged raises: another must not be taken in its place
+    except StoreError:  # gone; a damaged one raises, because no other may replace it
         return None

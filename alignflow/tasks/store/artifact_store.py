@@ -1,4 +1,4 @@
-"""The artifact store: finds, publishes, sets aside. A directory is an artifact once its manifest stands beside it."""
+"""The artifact store: finds, publishes and quarantines artifacts. A directory is an artifact once it has its manifest."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from alignflow.tasks.store.sharing import check_can_share
 from alignflow.tasks.store.store_root import default_root, disk_error, open_root
 
 MOST_RENAMES = 20
-MOST_NAMED, SHORT_KEY = 3, 12  # in a message where several match: artifacts, and digits of their keys
+MOST_NAMED, SHORT_KEY = 3, 12  # in the message about several matches: artifacts, and digits of their keys
 
 
 @dataclass(frozen=True)
 class Published:
-    """What `publish` did.
+    """Result of `publish`.
 
     Attributes:
         ref: The artifact that the store has now.
-        ours: Whether it is the one that was given; otherwise another process was first.
-        other_digest: The digest of ours where it differs from that of the artifact that was first; otherwise empty.
+        ours: Whether it is ours; otherwise another process was first.
+        other_digest: Digest of our output if it differs from the artifact that was first; otherwise empty.
     """
 
     ref: ArtifactRef
@@ -46,12 +46,12 @@ class Published:
 
 
 class ArtifactStore:
-    """A directory of immutable artifacts, private to its owner (mode 0700); of one machine, or shared by several.
+    """A directory of immutable artifacts, private to its owner (mode 0700), on one machine or shared by several.
 
     Args:
-        root: Where it is; ALIGNFLOW_HOME by default.
-        host: Another host than this one, for tests of a shared store.
-        for_reading: Whether a store that cannot be written will do; `writable` then says whether it can.
+        root: The directory; ALIGNFLOW_HOME by default.
+        host: A different host, for tests of a shared store.
+        for_reading: Accept a store that cannot be written; `writable` then says whether it can.
 
     Raises:
         UserError: the directory is not a store, cannot be written, or was made by a newer alignflow.
@@ -65,20 +65,20 @@ class ArtifactStore:
         self.writable = open_root(self.root, for_reading)
 
     def directory(self, key: str) -> Path:
-        """Where the artifact of `key` is, or would be."""
+        """The directory of the artifact of `key`; it may not exist."""
         return self.root / "artifacts" / key
 
     def payload(self, ref: ArtifactRef) -> Path:
-        """The path that a stage body is given for `ref`: the payload, or the directory of its part."""
+        """The path of `ref` for a stage body: the payload, or the directory of its part."""
         payload = self.directory(ref.key) / "payload"
         return payload / ref.part if ref.part and (payload / ref.part).is_dir() else payload
 
     def manifest(self, key: str) -> Manifest:
-        """The checked manifest of an artifact that was found before.
+        """The checked manifest of an artifact that is expected to exist.
 
         Raises:
             StoreError: the artifact is gone.
-            DamagedArtifactError: the manifest is not the one that was written.
+            DamagedArtifactError: the manifest is damaged.
         """
         try:
             return artifacts.read_manifest(self.directory(key))
@@ -89,14 +89,14 @@ class ArtifactStore:
                 integrity.distrust(error),
                 key=key,
                 where=str(self.directory(key)),
-                do="a run sets it aside and makes it again; `alignflow verify` sets it aside too",
+                do="the next run quarantines it and makes it again; `alignflow verify` quarantines it too",
             ) from None
 
     def find(self, key: str) -> Manifest | None:
-        """The manifest of a whole artifact, or None; what is damaged is set aside and `reasons` says why.
+        """The manifest of an intact artifact, or None. A damaged one is quarantined, and `reasons` says why.
 
-        A file whose size and time are those of the last full check is taken as it is; any other is hashed again. An
-        artifact of an older alignflow, whose manifest has no seal, is hashed whole once, and sealed.
+        A file whose size and time match the last full check is trusted; any other is hashed again. An
+        artifact of an older alignflow, whose manifest has no seal, is hashed once completely and sealed.
         """
         directory = self.directory(key)
         if not directory.exists():
@@ -104,10 +104,10 @@ class ArtifactStore:
         try:
             manifest = artifacts.read_manifest(directory)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-            if directory.exists():  # not set aside meanwhile by another process
+            if directory.exists():  # another process has not quarantined it meanwhile
                 self.quarantine(key, integrity.distrust(error))
             return None
-        except OSError as error:  # a mount that does not answer is no damage
+        except OSError as error:  # a mount that does not answer is not damage
             raise disk_error(error, directory) from error
         try:
             damage = integrity.check(directory, manifest, whole=not manifest.seal)
@@ -119,7 +119,7 @@ class ArtifactStore:
             raise disk_error(error, directory) from error
 
     def verify(self, key: str) -> str:
-        """Re-hash every file of an artifact; return what is wrong, or an empty text. Nothing is changed."""
+        """Re-hash every file of an artifact; returns what is wrong, or "". Changes nothing."""
         try:
             manifest = artifacts.read_manifest(self.directory(key))
         except (OSError, ValueError) as error:
@@ -127,7 +127,7 @@ class ArtifactStore:
         return integrity.damage_of(self.directory(key), manifest)
 
     def quarantine(self, key: str, why: str) -> None:
-        """Set a damaged artifact aside, so that its producer runs again."""
+        """Quarantine a damaged artifact, so that its stage runs again."""
         if not self.writable:
             self.reasons[key] = f"{why}; it was not set aside, because the store is read-only"
             return
@@ -139,29 +139,29 @@ class ArtifactStore:
 
     @property
     def sharing(self) -> Sharing | None:
-        """How machines share the store; None where it is one machine's. The store itself says so, each time it is asked."""
+        """The sharing settings, or None if the store is not shared. Read from the store each time."""
         return sharing_of(self.root)
 
     def share(self, sharing: Sharing) -> None:
-        """Make it a store that several machines may use from now on; there is no way back.
+        """Let several machines use the store from now on. This cannot be undone.
 
         Raises:
-            UserError: something runs in it, or its file system cannot be shared.
+            UserError: something runs in the store, or its file system cannot be shared.
         """
         check_can_share(self.root)
         content = json.loads((self.root / STORE_FILE).read_text())
         _write_synced(self.root / STORE_FILE, json.dumps({**content, SHARED: sharing.model_dump()}))
 
     def area(self, key: str) -> Path:
-        """The staging directory of `key`: in a shared store one for each process that ever held the key's lock."""
+        """The staging directory of `key`; in a shared store one per process that ever held the key's lock."""
         return self.root / "staging" / (attempt_name(key, self._host) if self.sharing else key)
 
     def work(self, key: str) -> Path:
-        """The directory of `key` that survives a kill; in a shared store the one of this process. Its last part is the key."""
+        """The directory of `key` that survives a kill; in a shared store this process's own. Its last component is the key."""
         return self.root / "work" / attempt_name(key, self._host) / key if self.sharing else self.root / "work" / key
 
     def stage_area(self, key: str) -> Path:
-        """A fresh staging directory for `key`; what a dead run left there is removed. Call it under the lock."""
+        """A fresh staging directory for `key`; leftovers of a dead run are removed. Call it under the lock."""
         area = self.area(key)
         shutil.rmtree(area, ignore_errors=True)
         for name in ("payload", "side"):
@@ -169,13 +169,13 @@ class ArtifactStore:
         return area
 
     def publish(self, area: Path, manifest: Manifest, force: bool = False) -> Published:
-        """Make a staged artifact visible at once: sync its files, write the manifest last, rename.
+        """Publish a staged artifact atomically: sync its files, write the manifest last, rename.
 
-        The rename fails where an artifact of the key stands, so that one of several publishers is the first, and the
-        others take its artifact; with `force` the one that stands is set aside until gc.
+        The rename fails if the key already has an artifact, so one of several publishers is first and the
+        others use its artifact. With `force` the existing one is set aside until gc.
 
         Raises:
-            StoreError: the disk is full or a write failed; nothing that looks finished is left.
+            StoreError: the disk is full or a write failed; nothing that looks like an artifact is left.
         """
         try:
             for path in sorted(area.rglob("*")):
@@ -204,18 +204,16 @@ class ArtifactStore:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-            first = None if force else self.find(manifest.key)  # sets it aside where it is not whole
+            first = None if force else self.find(manifest.key)  # quarantines it if it is damaged
             if first is not None:
                 os.rename(area, self.root / "quarantine" / f"{manifest.key}-{time.time_ns()}-second")
                 return Published(
                     first.ref(), ours=False, other_digest=manifest.digest if manifest.digest != first.digest else ""
                 )
-        raise StoreError(
-            "other processes publish the same artifact all the time", where=manifest.key, do="run it again"
-        )
+        raise StoreError("other processes keep publishing the same artifact", where=manifest.key, do="run it again")
 
     def manifests(self, stage: str = "") -> Iterator[Manifest]:
-        """All manifests that can be trusted, newest first; of one stage where it is named. The others are told of."""
+        """All intact manifests, newest first, optionally of one stage. Prints a note about the others."""
         found = []
         for directory in (self.root / "artifacts").glob(f"{stage}-*" if stage else "*"):
             try:
@@ -231,9 +229,9 @@ class ArtifactStore:
         return iter(sorted(found, key=lambda manifest: manifest.created, reverse=True))
 
     def resolve(self, text: str, kinds: Collection[str] = ()) -> Manifest:
-        """The artifact that a person means by a path, a step, `last`, a run's name, or the start of a key or digest; raises UserError.
+        """The artifact of a path, a step, `last`, a run's name, or the start of a key or digest; raises UserError.
 
-        Of a run, the last artifact of one of `kinds` is meant; see `artifact_names.named`.
+        A run means its best artifact of one of `kinds`; see `artifact_names.named`.
         """
         path = Path(text)
         if path.is_dir() and (artifact := artifacts.artifact_of(path.absolute())):
@@ -260,31 +258,31 @@ class ArtifactStore:
         raise UserError(
             f"{len(matches)} artifacts match {text!r}",
             where=str(self.root),
-            do=f"give more of one key; the newest are {newest}",
+            do=f"type more digits of one key; the newest are {newest}",
         )
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[Hold]:
-        """Hold the lock of `key`; waits for another holder, and not for a dead one."""
+        """Hold the lock of `key`; waits for another holder unless it is dead."""
         while True:
             sharing = self.sharing
             with self._locks(sharing).hold(key) as hold:
-                if self.sharing == sharing:  # otherwise the store was shared while we waited
+                if self.sharing == sharing:  # otherwise the store became shared while we waited
                     yield hold
                     return
 
     @contextlib.contextmanager
     def lock_if_free(self, key: str) -> Iterator[Hold | None]:
-        """Hold the lock of `key` where nobody has it; None, and no waiting, where somebody does."""
+        """Hold the lock of `key` if it is free; yields None without waiting if it is not."""
         with self._locks(self.sharing).hold_if_free(key) as hold:
             yield hold
 
     def forget_lock(self, name: str) -> None:
-        """Remove what is left of a lock that nobody will ask for again."""
+        """Remove the files of a lock that nobody will use again."""
         self._locks(self.sharing).forget(name)
 
     def is_locked(self, key: str) -> bool:
-        """Whether some process holds the lock of `key` now."""
+        """Whether a process holds the lock of `key` now."""
         return self._locks(self.sharing).is_held(key)
 
     def _locks(self, sharing: Sharing | None) -> Locks:

@@ -1,7 +1,7 @@
-"""Attempts at one key in a shared store: each process has directories of its own, and takes over what an earlier one left.
+"""Attempts at one key in a shared store: each process has its own directories and takes over an earlier one's work.
 
-A process that was taken for dead may live and write on. So nobody writes where another one may: the work of an attempt
-that ended in order is taken by a rename, that of any other by a copy of what stood there at one moment.
+A process that was mistaken for dead may keep writing. So no two processes write to the same place: the work of an attempt
+that ended cleanly is taken by a rename, that of any other by a consistent copy.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from alignflow.data.host import Host, this_host
 
-LEFT = "left"  # beside the work of an attempt that writes no more
+LEFT = "left"  # file next to the work of an attempt that has stopped writing
 MOST_COPIES = 3
 _TOKEN = secrets.token_hex(4)
 
 
 def attempt_name(key: str, host: Host | None = None) -> str:
-    """The name of this process's directories for a key: the key, the host's name, process number, a random word."""
+    """The name of this process's directories for a key: key, host name, process id, a random word."""
     return f"{key}@{(host or this_host()).file_name}-{os.getpid()}-{_TOKEN}"
 
 
@@ -31,11 +31,11 @@ def key_of(name: str) -> str:
 
 
 def take_over(work: Path, say: Callable[[str], None]) -> None:
-    """Go on from the newest work of another attempt at the same key, if it is newer than one's own. Call it under the lock.
+    """Continue from the newest work of another attempt at the same key, if it is newer than our own. Call it under the lock.
 
     Args:
-        work: One's own directory, `.../work/KEY@ATTEMPT/KEY`.
-        say: Hears whose work it was.
+        work: Our own directory, `.../work/KEY@ATTEMPT/KEY`.
+        say: Called with a message about whose work it was.
     """
     (work.parent / LEFT).unlink(missing_ok=True)
     others = _others(work)
@@ -49,29 +49,29 @@ def take_over(work: Path, say: Callable[[str], None]) -> None:
         os.rename(found, work)
         _remove(found)
     elif snapshot(found, work):
-        say(f"goes on from a copy of the work of {whose}, which did not end in order")
+        say(f"continues from a copy of the work of {whose}, which did not end cleanly")
     else:
-        say(f"the work of {whose} changes all the time, or cannot be copied: it is not taken over")
-    for other in others:  # what was taken over before has nothing that this one lacks
+        say(f"the work of {whose} keeps changing or cannot be copied: it is not used")
+    for other in others:  # work that was taken over before has nothing that ours lacks
         if other != found:
             _remove(other)
 
 
 def leave(work: Path) -> None:
-    """Say that this attempt writes no more, so that the next one may have its work as it is."""
+    """Mark that this attempt has stopped writing, so that the next one can take its work by a rename."""
     with contextlib.suppress(FileNotFoundError):
         (work.parent / LEFT).touch()
 
 
 def tidy(work: Path, others: bool) -> None:
-    """Remove what stood around the work of an attempt that has published, and the work of `others` where that counts no more."""
+    """Remove the directories of an attempt that has published; with `others` also the obsolete work of other attempts."""
     shutil.rmtree(work.parent, ignore_errors=True)
     for other in _others(work) if others else ():
         _remove(other)
 
 
 def snapshot(source: Path, target: Path) -> bool:
-    """Copy a directory that somebody may be writing to, as it stood at one moment; False, and no target, where that fails."""
+    """Make a consistent copy of a directory that somebody may be writing to; returns False and leaves no target if that fails."""
     for _ in range(MOST_COPIES):
         shutil.rmtree(target, ignore_errors=True)
         with contextlib.suppress(OSError):  # shutil.Error is one
@@ -84,7 +84,7 @@ def snapshot(source: Path, target: Path) -> bool:
 
 
 def last_change(directory: Path) -> int:
-    """When anything in a directory was last written, in nanoseconds of its file system's clock; 0 where nothing is."""
+    """When anything in a directory was last written, in ns of its file system's clock; 0 if it is empty."""
     with contextlib.suppress(FileNotFoundError):
         return max((changed for _, changed, _ in _listing(directory).values()), default=0)
     return 0
@@ -103,14 +103,14 @@ def _copy_synced(source: str, target: str) -> str:
 
 
 def _others(work: Path) -> list[Path]:
-    """The work of other attempts at the same key; also what was left before the store was shared."""
+    """The work of other attempts at the same key, including work from before the store was shared."""
     key, own = work.name, work.parent
     found = [path / key for path in sorted(own.parent.glob(f"{key}@*")) if path != own and (path / key).is_dir()]
     return [*found, before] if (before := _of_one_machine(work)).is_dir() else found
 
 
 def _remove(other: Path) -> None:
-    """Remove another attempt's work with the directory that bears its name, which that of one machine has not."""
+    """Remove another attempt's work and its own directory, which work from an unshared store does not have."""
     shutil.rmtree(other.parent if "@" in other.parent.name else other, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What differs between two runs, step by step: settings, data, metrics, answers to the same prompts. Reads the store alone."""
+"""Differences between two runs, step by step: settings, data, metrics, answers to the same prompts. Reads only the store."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.gates import row_ids, tables_of
 
 ANSWERS = (("evaluate", "answers/aligned"), ("sample", "completions/train"))
-"""Where answers to prompts are, the best first: step, of which the last round counts, and table."""
+"""(step, table) of answers to prompts, best first; the last round of a step counts."""
 BOUNDS = ("/low", "/high")
-"""Ends of the names of metrics that bound another one's interval."""
+"""Name suffixes of metrics that are the bounds of another metric's interval."""
 
 
 class _Frozen(BaseModel):
@@ -28,11 +28,11 @@ class _Frozen(BaseModel):
 
 
 class MetricPair(_Frozen):
-    """One metric in both runs; None: not measured, or the run does not have it.
+    """A metric in both runs; None: not measured, or the run does not have it.
 
     Attributes:
-        difference: second - first; None where one of them has no value.
-        first_interval: (low, high) of the first value, where the manifest has one; `second_interval` likewise.
+        difference: second - first; None if either has no value.
+        first_interval: (low, high) of the first value, if the manifest has one; `second_interval` likewise.
     """
 
     name: str
@@ -44,7 +44,7 @@ class MetricPair(_Frozen):
 
 
 class TablePair(_Frozen):
-    """Rows of one table in both runs, told apart by their ids."""
+    """Rows of a table in both runs, matched by their ids."""
 
     name: str
     first: int
@@ -56,12 +56,12 @@ class StepPair(_Frozen):
     """One step in both runs.
 
     Attributes:
-        first: Key in the first run; empty where it has no such step. `second` likewise.
-        same: Whether both left the same bytes.
-        changes: Components of the key that differ, as `name first -> second`, inputs left out.
+        first: Key in the first run; empty if it has no such step. `second` likewise.
+        same: Whether both have the same bytes.
+        changes: Key components that differ, as `name first -> second`, without inputs.
         inputs: Names of the inputs that differ.
-        beside: What differs and is in no key: libraries and the place of computation.
-        metrics: Those that differ in value; none for one and the same artifact.
+        beside: Differences that are not in the key: libraries, device, host.
+        metrics: Metrics with different values; empty if both are the same artifact.
         tables: Tables with different rows.
     """
 
@@ -77,7 +77,7 @@ class StepPair(_Frozen):
 
 
 class AnswerPair(_Frozen):
-    """What both runs answer to one prompt."""
+    """The answers of both runs to a prompt."""
 
     prompt: str
     first: str
@@ -85,7 +85,7 @@ class AnswerPair(_Frozen):
 
 
 class Comparison(_Frozen):
-    """All that differs between two runs, which are named by the keys of the artifacts that they led to."""
+    """All differences between two runs, named by the keys of their final artifacts."""
 
     first: str
     second: str
@@ -94,7 +94,7 @@ class Comparison(_Frozen):
 
 
 def compare(first: Manifest, second: Manifest, store: ArtifactStore, answers: int = 3) -> Comparison:
-    """Compare what led to two artifacts; `answers` is the most prompts whose answers are set side by side.
+    """Compare the lineages of two artifacts; `answers` is the most prompts whose answers are compared.
 
     Raises:
         StoreError: an artifact of a lineage is no longer in the store.
@@ -106,10 +106,10 @@ def compare(first: Manifest, second: Manifest, store: ArtifactStore, answers: in
 
 
 def lineage(end: Manifest, store: ArtifactStore) -> dict[str, Manifest]:
-    """The steps that led to an artifact, and itself, in the order of the run.
+    """The steps that led to an artifact, including itself, in the order of the run.
 
-    A step is called by its stage, with a number where the stage made several of them. A report knows better: a model that was brought
-    in place of a stage bears that stage's name in its inputs, and rounds have their numbers.
+    A step has the name of its stage, with a number if there are several. A report has better names: a model that the user brought
+    instead of a stage has that stage's name in its inputs, and rounds have their numbers.
     """
     names = {ref.key: name for name, ref in end.inputs.items()} if end.stage == "report" else {}
     found: dict[str, Manifest] = {}  # by key
@@ -151,7 +151,7 @@ def _step(name: str, first: Manifest | None, second: Manifest | None, store: Art
 
 
 def _metrics(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> list[MetricPair]:
-    """Metrics that differ; those that bound another one stand with it."""
+    """Metrics that differ; bounds of an interval are listed with their metric."""
     names = [name for name in dict.fromkeys([*first, *second]) if first.get(name) != second.get(name)]
     return [
         MetricPair(
@@ -188,7 +188,7 @@ def _tables(first: Path, second: Path) -> list[TablePair]:
 def _answers(
     runs: tuple[dict[str, Manifest], dict[str, Manifest]], store: ArtifactStore, most: int
 ) -> list[AnswerPair]:
-    """Answers to prompts that both runs were asked, from the first place where both have some that differ."""
+    """Answers to prompts that both runs answered, from the first (step, table) in which both have answers that differ."""
     for base, table in ANSWERS:
         rounds = [matching(run, base) for run in runs]
         ends = [run[names[-1]] for run, names in zip(runs, rounds, strict=True) if names]

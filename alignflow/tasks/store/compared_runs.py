@@ -1,4 +1,4 @@
-"""The runs that a person names to compare them: for each its steps, as the report reads them."""
+"""The runs to compare, each with its steps in the form that the report reads."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from alignflow.tasks.store.compare import lineage
 
 
 def compared_runs(store: ArtifactStore, texts: Sequence[str], ends: Sequence[Manifest]) -> list[ComparedRun]:
-    """The runs that `texts` mean, in their order.
+    """The runs that `texts` name, in order.
 
-    A run that the store has a record of has all the steps of it. Any other artifact stands for what led to it.
+    A run with a record has all steps of the record. Any other artifact stands for its lineage.
 
     Args:
-        store: Where runs and artifacts are.
-        texts: What a person wrote.
-        ends: The artifact that each text means.
+        store: The store of runs and artifacts.
+        texts: The user's texts.
+        ends: The artifact of each text.
 
     Raises:
         StoreError: an artifact of a lineage is no longer in the store.
@@ -35,7 +35,7 @@ def compared_runs(store: ArtifactStore, texts: Sequence[str], ends: Sequence[Man
         for step, key in record.steps.items() if record else ():
             try:
                 steps[step] = store.manifest(key)
-            except StoreError:  # the rest of the run can be compared
+            except StoreError:  # the rest of the run can still be compared
                 gone.append(step)
         name = record.asked.name if record and record.asked else _short(end)
         finished = {
@@ -51,7 +51,7 @@ def _short(manifest: Manifest) -> str:
 
 
 def _unlike(name: str, text: str, others: Sequence[ComparedRun]) -> str:
-    """The name, with what the person wrote behind it where a run before has the same name, and a number where that is the same, too."""
+    """The name; if an earlier run has the same name, followed by the user's text, and by a number if that is equal too."""
     taken = {run.name for run in others}
     wanted = name if name not in taken else f"{name} ({text})"
     number = 2

@@ -1,4 +1,4 @@
-"""Writes the dashboard of a store, and the list of its runs that Prefect's page shows."""
+"""Writes the dashboard of a store and the list of its runs for Prefect's page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILE = "dashboard.html"
 """Name of the page in the store."""
 ARTIFACT_KEY = "runs-of-the-store"
 """Key of the list of runs on Prefect's page."""
-RUNS_OF_THE_STORE = "all runs of the store, also those without a server"
+RUNS_OF_THE_STORE = "all runs of the store, including those without a server"
 MOST_LISTED = 50
 COLUMNS = {
     "run": "name",
@@ -49,15 +49,15 @@ COLUMNS = {
 
 
 def shown_runs(store: ArtifactStore) -> list[ShownRun]:
-    """The lines of the page and of the list: who writes both reads the store's runs once."""
+    """The lines of the page and of the list, so that a caller who writes both reads the store's runs once."""
     return folded(run_rows(store))
 
 
 def write_dashboard(store: ArtifactStore, path: Path | None = None, lines: Sequence[ShownRun] | None = None) -> Path:
-    """Write the page to a file, that in the store if none is given; returns the file. Without `lines` it reads the store's runs.
+    """Write the page to a file, by default the one in the store; returns the file. Without `lines` it reads the store's runs.
 
     Raises:
-        UserError: the file cannot be written there.
+        UserError: the file cannot be written.
     """
     file = (path or store.root / FILE).absolute()
     try:
@@ -66,7 +66,7 @@ def write_dashboard(store: ArtifactStore, path: Path | None = None, lines: Seque
         raise UserError(
             f"the page cannot be written ({error.strerror or error})",
             where=str(file),
-            do="give a file in a folder that exists and that you may write",
+            do="pass a file in an existing folder that you may write",
         ) from None
     return file
 
@@ -82,7 +82,9 @@ def renew_dashboard(store: ArtifactStore) -> Path | None:
 
 def dashboard(store: ArtifactStore, folder: Path, lines: Sequence[ShownRun] | None = None) -> str:
     """The page as HTML, with links that work from a file in `folder`. Without `lines` it reads the store's runs."""
-    from alignflow.data.report.dashboard import dashboard_page  # with the template engine, which a listing is spared
+    from alignflow.data.report.dashboard import (
+        dashboard_page,
+    )  # imports the template engine, which a listing does not need
 
     lines = shown_runs(store) if lines is None else lines
     cells = [_cells(line, store, folder) for line in lines]
@@ -93,7 +95,7 @@ def dashboard(store: ArtifactStore, folder: Path, lines: Sequence[ShownRun] | No
 
 
 def runs_markdown(store: ArtifactStore, lines: Sequence[ShownRun] | None = None) -> str:
-    """The newest runs as Markdown, those without a server included, for Prefect's page. Without `lines` it reads the store's runs."""
+    """The newest runs as Markdown for Prefect's page, including those without a server. Without `lines` it reads the store's runs."""
     lines = shown_runs(store) if lines is None else lines
     cells = [_cells(line, store, store.root) for line in lines[:MOST_LISTED]]
     rows = [[escaped(cell[name] or DASH) for name in COLUMNS.values()] for cell in cells]
@@ -101,7 +103,7 @@ def runs_markdown(store: ArtifactStore, lines: Sequence[ShownRun] | None = None)
     return "\n\n".join(
         [
             "# Runs of the store",
-            f"All runs, also those that were made without this server. Store `{_code(store.root)}`.",
+            f"All runs, including those without this server. Store `{_code(store.root)}`.",
             f"The dashboard, with a leaderboard and links to reports, is the file `{_code(store.root / FILE)}`: open it in a browser on that machine.",
             table(list(COLUMNS), rows) if rows else "There are no runs yet.",
             *([f"{left} older runs are not listed here: `alignflow runs` shows them."] if left > 0 else []),
@@ -139,14 +141,14 @@ def _cells(line: ShownRun, store: ArtifactStore, folder: Path) -> dict[str, Any]
 
 
 def _report_of(row: RunRow, store: ArtifactStore) -> Path | None:
-    """The report's page of a run; None where it has none, or it is no longer in the store."""
+    """The report's page of a run, or None if it has none or it is no longer in the store."""
     key = row.steps.get("report")
     page = store.directory(key) / "side" / "report.html" if key else None
     return page if page and page.is_file() else None
 
 
 def _link(page: Path | None, root: Path, folder: Path) -> str:
-    """The address of a page from a file in `folder`: relative inside the store, so that the store can move, and absolute elsewhere."""
+    """The address of a page as seen from a file in `folder`: relative inside the store, so that the store can move, and absolute elsewhere."""
     if page is None:
         return ""
     if folder.resolve().is_relative_to(root.resolve()):
@@ -155,7 +157,7 @@ def _link(page: Path | None, root: Path, folder: Path) -> str:
 
 
 def _newest(lines: Sequence[ShownRun], cells: Sequence[dict[str, Any]], store: ArtifactStore) -> dict[str, Any] | None:
-    """The newest run with a report that is no run in small, and what its report says first; None where there is none."""
+    """The newest run with a report that is not a --smoke run, and the report's headline; None if there is none."""
     for line, cell in zip(lines, cells, strict=True):
         if cell["report"] and not cell["smoke"]:
             found, problem = [], ""

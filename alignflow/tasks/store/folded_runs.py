@@ -1,4 +1,4 @@
-"""Runs as a person counts them: a run that a gate suspended is one run, and repeated runs that found everything are told once."""
+"""Folds the list of runs: a run that a gate suspended is one line, and so are repeated runs that found everything."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class ShownRun(BaseModel):
     """A line of a list of runs.
 
     Attributes:
-        row: The newest of the runs that stand behind the line.
-        cached: How many earlier runs stand behind it that found the same artifacts for the same recipe and settings.
+        row: The newest run of the line.
+        cached: Number of earlier runs in it that found the same artifacts for the same recipe and settings.
     """
 
     row: RunRow
@@ -23,7 +23,7 @@ class ShownRun(BaseModel):
 
 
 def folded(rows: Sequence[RunRow]) -> list[ShownRun]:
-    """The lines of a list of runs, for rows that are given newest first, in the order of their dates."""
+    """The lines of a list of runs, newest first; `rows` must be newest first too."""
     lines: dict[Hashable, ShownRun] = {}
     for row in _once_each(rows):
         place: Hashable = _same(row) if row.state == CACHED else id(row)
@@ -35,9 +35,9 @@ def folded(rows: Sequence[RunRow]) -> list[ShownRun]:
 
 
 def _once_each(rows: Sequence[RunRow]) -> list[RunRow]:
-    """The rows, where those of one suspended run become one: the newest, which began when the first began and took as long as all of them.
+    """Merge the rows of each suspended run into its newest row, with the start of the first and the summed time of all.
 
-    The members of a sweep have the flow run of the sweep in common, and are told apart by what they ask for.
+    Members of a sweep share the sweep's flow run and are distinguished by their requests.
     """
     whole: dict[str, RunRow] = {}
     found: list[RunRow] = []

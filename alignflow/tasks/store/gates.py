@@ -1,4 +1,4 @@
-"""What gates decided, kept beside the artifacts; and what a gate measures on an artifact, new rows included."""
+"""The verdicts of gates, stored next to the artifacts, and the values that gates measure, including new rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = "gates"
 
 
 class GateLedger:
-    """The verdicts of gates in a store: one small file each under gates/KEY/, added by one rename and never changed."""
+    """The verdicts of gates in a store: one small file each under gates/KEY/, added by a rename and never changed."""
 
     def __init__(self, store: ArtifactStore):
         self._store = store
@@ -27,14 +27,14 @@ class GateLedger:
         return _read(self._directory(key))
 
     def of_gate(self, gate: GateConfig, key: str) -> list[GateRecord]:
-        """All verdicts of a gate on artifacts of the same stage as that of `key`, oldest first."""
+        """All verdicts of a gate on artifacts of the same stage as `key`, oldest first."""
         stage = key.rpartition("-")[0]
         found = [record for directory in (self._store.root / FOLDER).glob(f"{stage}-*") for record in _read(directory)]
         named = [record for record in found if (record.gate, record.metric) == (gate.label, gate.metric)]
         return sorted(named, key=lambda record: record.at)
 
     def add(self, record: GateRecord) -> None:
-        """Write a verdict down, unless it is what the gate's last one on the artifact says already."""
+        """Store a verdict, unless the gate's last verdict on the artifact is the same."""
         before = [known for known in self.records(record.key) if known.gate == record.gate]
         if before and before[-1].same_verdict(record):
             return
@@ -51,8 +51,8 @@ class GateLedger:
     def measure(self, gate: GateConfig, manifest: Manifest, run: str) -> float | None:
         """The value of a gate's metric on an artifact; `run` is the recipe's name.
 
-        A metric `new/TABLE` counts the rows of a table of the payload that the last artifact lacks which the gate let
-        through in a run of this name; all rows where there is none, or where it is no longer in the store.
+        A metric `new/TABLE` counts the rows of a payload table that are not in the last artifact which the gate let
+        through in a run of this name; all rows if there is none or it is no longer in the store.
 
         Raises:
             RecipeError: the artifact has no such metric.
@@ -66,14 +66,12 @@ class GateLedger:
         return float(len(ids - (row_ids(self._store.directory(base), table) if base else set())))
 
     def _let_through(self, gate: GateConfig, manifest: Manifest, run: str) -> str:
-        """The key of the last artifact before this one that the gate let through; empty where there is none."""
+        """The key of the last artifact before this one that the gate let through; empty if there is none."""
         passed = [
             record for record in self.of_gate(gate, manifest.key) if record.verdict in LETS_ON and record.run == run
         ]
         mine = [index for index, record in enumerate(passed) if record.digest == manifest.digest]
-        earlier = (
-            passed[: mine[0]] if mine else passed
-        )  # what it said once it says again: a rerun counts as the first run did
+        earlier = passed[: mine[0]] if mine else passed  # a rerun must get the same value as the first run
         return earlier[-1].key if earlier else ""
 
     def _directory(self, key: str) -> Path:
@@ -89,15 +87,15 @@ def _read(directory: Path) -> list[GateRecord]:
             continue
         except ValueError as error:
             tell(
-                f"a verdict is left out, and may be asked for again: gates/{directory.name}/{path.name} is damaged ({error})"
+                f"a verdict is ignored, so its question may be asked again: gates/{directory.name}/{path.name} is damaged ({error})"
             )
     return found
 
 
 def read_record(path: Path) -> GateRecord:
-    """One verdict; raises OSError, or ValueError where its bytes are not those that were written.
+    """Read a verdict; raises OSError, or ValueError if it is damaged.
 
-    Verdicts of an older alignflow carry no digest: they are taken as they stand.
+    Verdicts of an older alignflow have no digest and are trusted.
     """
     data = path.read_bytes()
     try:
@@ -108,7 +106,7 @@ def read_record(path: Path) -> GateRecord:
 
 def tables_of(artifact: Path) -> list[str]:
     """The tables of an artifact's payload whose rows have ids, as paths without `.parquet`; raises DamagedArtifactError."""
-    from pyarrow.parquet import read_schema  # a run without gates is spared it
+    from pyarrow.parquet import read_schema  # a run without gates does not need it
 
     payload, found = artifact / "payload", []
     for path in sorted(payload.rglob("*.parquet")):
@@ -119,12 +117,12 @@ def tables_of(artifact: Path) -> list[str]:
 
 
 def new_row_metrics(artifact: Path) -> list[str]:
-    """The metrics `new/TABLE` that an artifact has beside those of its manifest."""
+    """The metrics `new/TABLE` of an artifact, in addition to those of its manifest."""
     return [f"{NEW_ROWS}{table}" for table in tables_of(artifact)]
 
 
 def row_ids(artifact: Path, table: str) -> set[str]:
-    """The ids of a table's rows; none where the artifact or the table is gone. Raises DamagedArtifactError."""
+    """The ids of a table's rows; empty if the artifact or the table is gone. Raises DamagedArtifactError."""
     from pyarrow.parquet import read_table
 
     path = artifact / "payload" / f"{table}.parquet"
@@ -135,7 +133,7 @@ def row_ids(artifact: Path, table: str) -> set[str]:
 
 
 def decided(record: GateRecord) -> str:
-    """A record in one line, for lineage and plans."""
+    """A verdict in one line, for lineage and plans."""
     who = f" by {record.who}" if record.who else ""
     value = "not measured" if record.value is None else f"{record.value:.6g}"
     override = ", overriding it" if record.override else ""

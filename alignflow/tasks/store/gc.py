@@ -1,7 +1,7 @@
-"""Removes what a store can do without: what no kept artifact needs, and what dead processes left. Live ones keep what they use.
+"""Removes what a store no longer needs: entries that no kept artifact needs, and leftovers of dead processes. What live processes use stays.
 
-A removal is decided twice: when it is shown to a person, and again, under the lock of its key and that of all pins, in
-the moment before the entry is renamed away. What has come into use, was used or was made in between stays.
+A removal is decided twice: when it is shown to the user, and again, under the lock of its key and the lock of all pins,
+just before the entry is renamed. Anything that was used or made in between stays.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ STAYS = KEPT, IN_USE, RECENT = (
 
 @dataclass(frozen=True)
 class Wish:
-    """What a person wants to keep.
+    """What to keep.
 
     Attributes:
         keep: Keys of artifacts to keep, with everything that led to them.
-        keep_last: Keep this many of the newest end points (artifacts that no other one took), and what led to them.
-        unused_for_s: Keep journals of rows, token ids of tables and files of `runs/` for so many seconds after their last use, and what was set
-            aside for so many seconds after that.
+        keep_last: Keep this many of the newest end points (artifacts that no other artifact uses), with everything that led to them.
+        unused_for_s: Keep row journals, token ids of tables and files of `runs/` for so many seconds after their last use, and
+            quarantined artifacts for so many seconds after they were set aside.
     """
 
     keep: tuple[str, ...] = ()
@@ -54,13 +54,13 @@ class Wish:
 
 @dataclass(frozen=True)
 class Plan:
-    """What may go, and what stays although no kept artifact needs it.
+    """What to remove, and what stays although no kept artifact needs it.
 
     Attributes:
-        waste: What may go: newest artifacts first, so that what is left halfway has everything that led to it.
-        in_use: What a running process uses.
-        recent: What was used not long ago.
-        others: What alignflow did not make, or cannot read.
+        waste: Entries to remove: newest artifacts first, so that after an interruption every remaining artifact still has its inputs.
+        in_use: Entries that a running process uses.
+        recent: Entries that were used recently.
+        others: Entries that alignflow did not make or cannot read.
     """
 
     waste: list[Entry]
@@ -71,7 +71,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Artifact:
-    """What decides about an artifact: when it was made, what it took, which journal its stage used, and which tables it has."""
+    """What decides about an artifact: creation time, inputs, the row journal of its stage, and its tables."""
 
     created: str
     takes: frozenset[str]
@@ -81,7 +81,7 @@ class _Artifact:
 
 @dataclass
 class _View:
-    """The store at one moment: what is kept, and what live processes use."""
+    """A snapshot of the store: what is kept, and what live processes use."""
 
     kept: set[str]
     used: set[str]
@@ -93,24 +93,22 @@ class _View:
 def collect(
     store: ArtifactStore, keep: Iterable[str], keep_last: int, unused_for_s: float = UNUSED_FOR_DAYS * DAY_S
 ) -> list[Path]:
-    """Paths of what may go; see `Wish`."""
+    """The entries to remove; see `Wish`."""
     return [entry.path for entry in Collection(store, Wish(tuple(keep), keep_last, unused_for_s)).plan().waste]
 
 
 class Collection:
-    """One collection of a store, from the plan to the removal."""
+    """One garbage collection of a store, from the plan to the removal."""
 
     def __init__(self, store: ArtifactStore, wish: Wish):
         self._store, self._wish = store, wish
         self._cache: dict[tuple[str, int], _Artifact | None] = {}
-        self._shown: set[tuple[str, int]] = (
-            set()
-        )  # artifacts, by name and inode, that stood there when the plan was made
+        self._shown: set[tuple[str, int]] = set()  # artifacts at the time of the plan, by name and inode
         self._last_use: dict[Path, int] = {}
         self._now_s = 0.0
 
     def plan(self) -> Plan:
-        """What may go now."""
+        """What can be removed now."""
         ours, others = entries(self._store.root)
         with self._store.lock(GATE):
             view = self._look(first=True)
@@ -132,7 +130,7 @@ class Collection:
         return Plan(waste, found[IN_USE], found[RECENT], others)
 
     def remove(self, waste: Iterable[Entry]) -> Iterator[tuple[Entry, str]]:
-        """Remove entries of the plan, one by one; yields each with why it stays, or an empty text where it is gone."""
+        """Remove entries of the plan one by one; yields each with the reason why it stays, or "" if it is gone."""
         for number, entry in enumerate(waste):
             try:
                 yield entry, self._remove(entry, number)
@@ -147,10 +145,10 @@ class Collection:
             if why := self._why_not(entry, self._look()):
                 return why
             try:
-                os.rename(entry.path, target)  # at once and for all: nobody finds it half-removed
+                os.rename(entry.path, target)  # atomic: nobody finds it half-removed
             except FileNotFoundError:
                 return ""
-            # A lock that was lost to somebody who took us for dead, or a file that was replaced in this instant.
+            # A lock that we lost because we seemed dead, or a file that was replaced just now.
             if (entry.area == "runs" or any(hold is not None and hold.lost() for hold in holds)) and (
                 why := self._why_not(entry, self._look(), target)
             ):
@@ -161,7 +159,7 @@ class Collection:
 
     @contextlib.contextmanager
     def _held(self, entry: Entry) -> Iterator[list[Hold | None]]:
-        """Hold the lock of an entry's key, where it is free, and then that of all pins; None for a lock that somebody has."""
+        """Hold the lock of an entry's key, if it is free, and then the lock of all pins; yields None if the first is taken."""
         with contextlib.ExitStack() as stack:
             holds = [stack.enter_context(self._store.lock_if_free(entry.key))] if entry.key else []
             if None not in holds:
@@ -169,7 +167,7 @@ class Collection:
             yield holds
 
     def _why_not(self, entry: Entry, view: _View, at: Path | None = None) -> str:
-        """Why an entry stays; empty where it may go. `at` is where it lies now."""
+        """Why an entry stays; "" if it can be removed. `at` is its current path."""
         if entry.area == "quarantine":
             return RECENT if self._is_recent(set_aside_at(entry.path)) else ""
         if entry.area in ("artifacts", "gates"):
@@ -186,7 +184,7 @@ class Collection:
         if entry.area == "staging":
             return ""
         last_use = _last_use(at or entry.path, entry.area)
-        if last_use > self._last_use[entry.path]:  # since the person was asked
+        if last_use > self._last_use[entry.path]:  # since the user was asked
             return IN_USE
         if entry.area == "work":
             return ""
@@ -197,11 +195,11 @@ class Collection:
         return RECENT if self._is_recent(last_use) else ""
 
     def _is_recent(self, when_ns: int) -> bool:
-        # A file system's clock may be some milliseconds behind ours: what is of this instant has the age 0.
+        # A file system's clock may be some milliseconds off ours: a negative age counts as 0.
         return max(0.0, self._now_s - when_ns / 1e9) < self._wish.unused_for_s
 
     def _look(self, first: bool = False) -> _View:
-        """Look at pins, and then at artifacts: what a process publishes before it drops its pins is seen in one of them."""
+        """Read pins first and artifacts second: an artifact that a process publishes before it drops its pins is seen in one of the two."""
         pins = live_pins(self._store)
         known = self._artifacts()
         if first:
@@ -239,7 +237,7 @@ def _read(store: ArtifactStore, key: str) -> _Artifact | None:
 
 
 def _led_to(keys: Iterable[str], artifacts: dict[str, _Artifact]) -> set[str]:
-    """These artifacts and everything that led to them, as far as the store has it."""
+    """These artifacts and everything that led to them, if the store still has it."""
     found: set[str] = set()
     queue = list(keys)
     while queue:
@@ -251,7 +249,7 @@ def _led_to(keys: Iterable[str], artifacts: dict[str, _Artifact]) -> set[str]:
 
 
 def _noted_keys(path: Path) -> set[str]:
-    """The keys that a note or the record of a run names; none where it cannot be read."""
+    """The keys in a note or a run's record; empty if it cannot be read."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return set(keys_in(path).values())
     with contextlib.suppress(OSError, ValueError):
@@ -260,7 +258,7 @@ def _noted_keys(path: Path) -> set[str]:
 
 
 def _last_use(path: Path, area: str) -> int:
-    """When something was last used, in nanoseconds of its file system's clock; whoever opens a journal touches its directory."""
+    """When something was last used, in ns of its file system's clock; opening a journal touches its directory."""
     if area not in ("work", "rows", "encoded", "runs"):
         return 0
     try:
@@ -270,7 +268,7 @@ def _last_use(path: Path, area: str) -> int:
 
 
 def _put_back(target: Path, place: Path) -> None:
-    """Undo a removal, unless something new stands there: that is newer."""
+    """Undo a removal, unless something newer is in the place."""
     with contextlib.suppress(OSError):
         if target.is_dir():
             os.rename(target, place)
@@ -280,7 +278,7 @@ def _put_back(target: Path, place: Path) -> None:
 
 
 def _delete(target: Path) -> None:
-    """Delete a directory or file that was renamed away; another gc may be at it too. Links in it go, and not what they lead to."""
+    """Delete a renamed directory or file; another gc may be deleting it too. Links in it are removed, not their targets."""
     if not target.is_dir():
         target.unlink(missing_ok=True)
         return

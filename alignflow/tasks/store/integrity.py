@@ -1,4 +1,4 @@
-"""Whether the bytes of an artifact are those that its manifest records: by size and time, or by hashing. Changes no payload."""
+"""Checks the bytes of an artifact against its manifest, by size and time or by hashing. Changes no payload."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _TOLD: set[str] = set()
 
 
 def tell(text: str) -> None:
-    """Say something about the store on standard error, once for each process: results are not changed by it."""
+    """Print a note about the store on stderr, once per process; it does not affect results."""
     if text not in _TOLD:
         _TOLD.add(text)
         print(f"store: {text}", file=sys.stderr, flush=True)
 
 
 def distrust(error: Exception) -> str:
-    """Why a manifest is not used, in words."""
+    """Why a manifest is not used."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "its manifest is missing"
     return f"its manifest cannot be trusted ({' '.join(str(error).split())[:200]})"
 
 
 def check(directory: Path, manifest: Manifest, whole: bool = False) -> str:
-    """What is wrong with an artifact, or an empty text. Files whose size and time are known are not hashed, unless `whole`.
+    """What is wrong with an artifact, or "". Files with known size and time are not hashed, unless `whole`.
 
-    Sizes and times are written down anew where they changed, or where stat.json is damaged or missing: it is a cache.
+    stat.json is written again if sizes or times changed, or if it is damaged or missing: it is a cache.
     """
     known = known_stats(directory)
     now = stats(directory, manifest)
@@ -42,13 +42,13 @@ def check(directory: Path, manifest: Manifest, whole: bool = False) -> str:
     if damage := damage_of(directory, manifest, changed):
         return damage
     if changed or known.keys() != now.keys():
-        with suppress(OSError):  # a store that cannot be written is hashed again next time
+        with suppress(OSError):  # a read-only store is hashed again next time
             write_stats(directory, manifest)
     return ""
 
 
 def damage_of(directory: Path, manifest: Manifest, names: list[str] | None = None) -> str:
-    """Hash payload files, all by default; what is wrong with the first one that differs from the manifest, or nothing."""
+    """Hash payload files, by default all; returns what is wrong with the first that differs from the manifest, or ""."""
     for name in manifest.files if names is None else names:
         file = directory / "payload" / name
         if not file.is_file():
@@ -61,7 +61,7 @@ def damage_of(directory: Path, manifest: Manifest, names: list[str] | None = Non
 
 
 def side_damage(directory: Path, manifest: Manifest) -> list[str]:
-    """Names below side/ whose bytes are not those of the manifest; an older manifest records none."""
+    """Names below side/ whose bytes differ from the manifest; an older manifest records none."""
     side = directory / "side"
     return [
         name
@@ -71,7 +71,7 @@ def side_damage(directory: Path, manifest: Manifest) -> list[str]:
 
 
 def known_stats(directory: Path) -> dict[str, Any]:
-    """What stat.json says; nothing where it is missing or damaged."""
+    """The content of stat.json; empty if it is missing or damaged."""
     with suppress(OSError, ValueError):
         known = json.loads((directory / STAT).read_bytes())
         return known if isinstance(known, dict) else {}
@@ -79,17 +79,17 @@ def known_stats(directory: Path) -> dict[str, Any]:
 
 
 def stats(directory: Path, manifest: Manifest) -> dict[str, list[int] | None]:
-    """Size in bytes and time of change in ns of every payload file; None for one that is missing."""
+    """Size in bytes and mtime in ns of every payload file; None for a missing file."""
     return {name: _stat(directory / "payload" / name) for name in manifest.files}
 
 
 def write_stats(directory: Path, manifest: Manifest) -> None:
-    """Remember sizes and times at a full check."""
+    """Write sizes and times after a full check."""
     write_synced(directory / STAT, json.dumps(stats(directory, manifest)))
 
 
 def seal_old(root: Path, directory: Path, manifest: Manifest) -> Manifest:
-    """Seal an artifact of an older alignflow, all of whose files were hashed just now; a read-only store is left as it is."""
+    """Seal an artifact of an older alignflow whose files were all hashed just now; a read-only store stays unchanged."""
     try:
         raise_schema(root)
         write_synced(directory / MANIFEST, artifacts.manifest_text(manifest))
@@ -97,13 +97,13 @@ def seal_old(root: Path, directory: Path, manifest: Manifest) -> Manifest:
         return manifest
     tell(
         f"{manifest.key} is of an older alignflow: all its files were hashed and its manifest was sealed. "
-        "Its metrics carried no digest until now, and are taken as they stand"
+        "Its metrics had no digest until now, so they are trusted"
     )
     return artifacts.read_manifest(directory)
 
 
 def raise_schema(root: Path) -> None:
-    """Mark a store as one that older versions must refuse: they would take a sealed manifest for a damaged one."""
+    """Mark a store as one that older versions must refuse: they would consider a sealed manifest damaged."""
     file = root / STORE_FILE
     with suppress(FileNotFoundError):
         content = json.loads(file.read_text())
@@ -112,8 +112,8 @@ def raise_schema(root: Path) -> None:
 
 
 def write_synced(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or what was there, and the disk has it when this returns."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # others may write the same file now
+    """Write a file atomically: a reader sees either the old or the new content. It is synced to disk on return."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # others may write the same file at this moment
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)

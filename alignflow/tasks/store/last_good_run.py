@@ -1,4 +1,4 @@
-"""What each recipe took last: for every step the key of the artifact that its latest good run found or made."""
+"""The last good artifacts of each recipe: for every step the key that its latest good run found or made."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from alignflow.tasks.store.integrity import tell, write_synced
 
 
 def remember(store: ArtifactStore, recipe: str, keys: Mapping[str, str]) -> None:
-    """Note the keys that steps of a run of `recipe` (its name) took; other steps keep theirs."""
+    """Store the keys of the steps in a run of `recipe` (its name); other steps keep theirs."""
     with store.lock(f"latest:{recipe}"):
         write_synced(_file(store, recipe), sealed({**_read(store, recipe), **keys}).decode())
 
 
 def latest(store: ArtifactStore, recipe: str, step: str) -> Manifest | None:
-    """The artifact that the latest good run of a recipe took for a step, if the store still has it whole."""
+    """The artifact that a recipe's latest good run used for a step, if the store still has it intact."""
     key = _read(store, recipe).get(step)
     return store.find(key) if key else None
 
 
 def _file(store: ArtifactStore, recipe: str) -> Path:
-    """A name of its own for each recipe, and one that no other file of `runs/` has."""
+    """A file name that is unique to the recipe in `runs/`."""
     return store.root / "runs" / f"latest-{text_digest(recipe)[:16]}.json"
 
 
 def _read(store: ArtifactStore, recipe: str) -> dict[str, str]:
-    """The keys of a recipe's steps; none where nothing was noted, or where that is damaged: the next good run notes them anew."""
+    """The keys of a recipe's steps; empty if none are stored or the file is damaged: the next good run writes them again."""
     file = _file(store, recipe)
     try:
         return keys_in(file)
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        tell(f"runs/{file.name} is damaged ({error}): what {recipe!r} took last is forgotten until its next good run")
+        tell(
+            f"runs/{file.name} is damaged ({error}): the last good artifacts of {recipe!r} are unknown until its next good run"
+        )
         return {}
 
 
 def keys_in(file: Path) -> dict[str, str]:
-    """The keys in a file of `remember`; one of an older alignflow carries no digest. Raises OSError, ValueError where it is damaged."""
+    """The keys in a file of `remember`; a file of an older alignflow has no digest. Raises OSError, or ValueError if it is damaged."""
     data = file.read_bytes()
     try:
         found: dict[str, str] = unsealed(data)

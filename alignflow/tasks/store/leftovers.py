@@ -1,7 +1,7 @@
-"""Which entries of a store's folders alignflow made itself: a strict pattern for each, and what is in them.
+"""Recognises entries of a store's folders that alignflow made itself, by a strict pattern for each kind and by content.
 
-Whatever else stands there belongs to somebody else, and is never touched. Links are not followed, and are nobody's but
-their maker's.
+Everything else belongs to somebody else and is never touched. Links are not followed and not touched
+either.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Entry:
     """A file or directory that alignflow made.
 
     Attributes:
-        area: The folder of the store that it is in.
-        path: Where it is.
-        key: The key of the stage call that it belongs to; empty where it belongs to none.
+        area: Its folder in the store.
+        path: Its path.
+        key: The key of its stage call; empty if it belongs to none.
     """
 
     area: str
@@ -62,30 +62,30 @@ class Entry:
 
 
 def entries(root: Path) -> tuple[list[Entry], list[Path]]:
-    """What alignflow made in the folders that gc looks through, and what it did not make."""
+    """Entries in gc's folders that alignflow made, and entries that it did not make."""
     ours: list[Entry] = []
     others: list[Path] = []
     for area in AREAS:
         folder = root / area
-        if folder.is_symlink():  # it may lead to anybody's files
+        if folder.is_symlink():  # it may point to somebody else's files
             others.append(folder)
             continue
         for item in _listed(folder):
             entry = _made_here(area, item)
             if entry:
                 ours.append(entry)
-            elif not item.name.startswith(".now-"):  # the look at the clock of another process
+            elif not item.name.startswith(".now-"):  # another process is reading the clock
                 others.append(Path(item.path))
     return ours, others
 
 
 def set_aside_at(path: Path) -> int:
-    """When an entry of quarantine/ was set aside, in nanoseconds since 1970; 0 for what gc itself had begun to remove."""
+    """When an entry of quarantine/ was set aside, in ns since 1970; 0 for entries that gc had started to remove."""
     return 0 if path.name.startswith("removed-") else int(_WHEN.findall(path.name)[-1])
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a directory; links are not followed, and what vanishes meanwhile counts as nothing."""
+    """Bytes of a file, or of all files below a directory. Links are not followed; files that vanish meanwhile count 0."""
     with contextlib.suppress(OSError):
         if path.is_symlink() or not path.is_dir():
             return path.lstat().st_size
@@ -128,7 +128,7 @@ def _is_artifact(path: Path) -> bool:
 
 
 def _is_verdicts(path: Path) -> bool:
-    """Whether a folder has verdicts of gates on the artifact that it is named after, and nothing else."""
+    """Whether a folder contains only verdicts of gates on the artifact that it is named after."""
     for item in _listed(path):
         if not _IN_GATES.fullmatch(item.name) or not item.is_file(follow_symlinks=False):
             return False

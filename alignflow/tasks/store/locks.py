@@ -1,9 +1,9 @@
-"""Locks of a store: the kernel's where one machine uses it, leases with a heartbeat where several do.
+"""Locks of a store: kernel locks on one machine, leases with a heartbeat on several.
 
-A lease is the highest-numbered file in a directory of its lock. Who wants the lock creates the next number once the
-highest one is free: given back, its process dead, or without a heartbeat for too long. Creating a file that must not
-exist is the one step that decides, so that exactly one of many takers wins; and nobody ever has to remove a lease that
-may have changed hands since it was looked at. A holder that was taken for dead sees a higher number and knows.
+A lease is the highest-numbered file in the directory of its lock. To take the lock, a process creates the next number once the
+highest one is free: released, its process dead, or without a heartbeat for too long. Exclusive creation
+of that file decides, so exactly one taker wins, and nobody has to remove a lease that
+may have changed hands meanwhile. A holder that was mistaken for dead sees a higher number.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from typing import Protocol
 from alignflow.data.artifacts import text_digest
 from alignflow.data.host import Host, now_in, stamp, started, this_host
 
-OLD_KEPT = (
-    16  # files of earlier holders: a slow taker that lists the directory while others come and go must see a newer one
-)
+OLD_KEPT = 16  # files of earlier holders to keep: a slow taker that lists the directory while others come and go must see a newer one
 
 
 class Hold(Protocol):
@@ -35,30 +33,30 @@ class Hold(Protocol):
 
     @property
     def files(self) -> tuple[int, ...]:
-        """Open files by which a child process can hold it too: the lock is free once all that have them have ended."""
+        """Open files with which a child can hold the lock too: it is free once every process that has them has ended."""
 
     def lost(self) -> bool:
-        """Whether somebody else took it, because its holder seemed dead."""
+        """Whether somebody else took the lock, because its holder seemed dead."""
 
 
 class Locks(Protocol):
     """Locks by name."""
 
     def hold(self, name: str) -> contextlib.AbstractContextManager[Hold]:
-        """Hold a lock for a block; waits for another holder."""
+        """Hold a lock during a block; waits for another holder."""
 
     def hold_if_free(self, name: str) -> contextlib.AbstractContextManager[Hold | None]:
-        """Hold a lock for a block where nobody has it; None, and no waiting, where somebody does."""
+        """Hold a lock during a block if it is free; yields None without waiting if it is not."""
 
     def is_held(self, name: str) -> bool:
-        """Whether some process holds the lock now."""
+        """Whether a process holds the lock now."""
 
     def forget(self, name: str) -> None:
-        """Remove the files of a lock that nobody holds, or will ask for again."""
+        """Remove the files of a lock that nobody holds or will use again."""
 
 
 class FileLocks:
-    """Locks of the kernel, which frees those of a killed process; for one machine."""
+    """Kernel locks, for one machine. The kernel frees those of a killed process."""
 
     def __init__(self, directory: Path):
         self._directory = directory
@@ -104,13 +102,13 @@ class _Kept:
 
 
 def any_file_lock(directory: Path) -> bool:
-    """Whether some process holds a lock of `FileLocks` in `directory`."""
+    """Whether a process holds a lock of `FileLocks` in `directory`."""
     return any(_is_flocked(path) for path in directory.glob("*.lock"))
 
 
 def _is_flocked(path: Path) -> bool:
     try:
-        file = os.open(path, os.O_RDONLY)  # asking makes no file
+        file = os.open(path, os.O_RDONLY)  # must not create the file
     except FileNotFoundError:
         return False
     try:
@@ -124,12 +122,12 @@ def _is_flocked(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Periods:
-    """Times of leases, in seconds; the same on all machines that share a store, so they stand in it.
+    """Times of leases, in seconds; stored in the store, so that they are the same on all machines that share it.
 
     Attributes:
-        beat_s: Between two heartbeats of a holder.
-        expiry_s: A lease without a heartbeat for so long may be taken over.
-        poll_s: Between two looks of somebody who waits.
+        beat_s: Time between two heartbeats of a holder.
+        expiry_s: A lease can be taken over after so long without a heartbeat.
+        poll_s: Time between two checks of a waiting process.
     """
 
     beat_s: float = 10.0
@@ -140,13 +138,13 @@ class Periods:
 class Leases:
     """Locks as files with a heartbeat, for machines that mount one folder.
 
-    Ages are differences of two times that the folder's own server stamped: no clock of a machine is asked. A dead process
-    of this host is seen at once, one of another host after `expiry_s`.
+    Ages are differences between two timestamps of the folder's file server; no machine's clock is used. A dead process
+    of this host is detected at once, one of another host after `expiry_s`.
 
     Args:
-        directory: Where the locks are; on the shared mount.
+        directory: Directory of the locks, on the shared mount.
         periods: Heartbeat, expiry, polling.
-        host: Another host than this one, for tests.
+        host: A different host, for tests.
     """
 
     def __init__(self, directory: Path, periods: Periods | None = None, host: Host | None = None):
@@ -154,7 +152,7 @@ class Leases:
 
     @contextlib.contextmanager
     def hold(self, name: str) -> Iterator[Hold]:
-        """As `Locks.hold`; a thread keeps the lease alive during the block."""
+        """See `Locks.hold`; a thread keeps the lease alive during the block."""
         while (lease := self.try_hold(name)) is None:
             time.sleep(self._periods.poll_s * random.uniform(0.5, 1.0))
         with self._kept_alive(lease):
@@ -162,7 +160,7 @@ class Leases:
 
     @contextlib.contextmanager
     def hold_if_free(self, name: str) -> Iterator[Hold | None]:
-        """As `Locks.hold_if_free`; a thread keeps the lease alive during the block."""
+        """See `Locks.hold_if_free`; a thread keeps the lease alive during the block."""
         lease = self.try_hold(name)
         if lease is None:
             yield None
@@ -183,7 +181,7 @@ class Leases:
             lease.give_back()
 
     def try_hold(self, name: str) -> Lease | None:
-        """Take the lock if it is free, without a heartbeat; None where somebody holds it."""
+        """Take the lock if it is free, without a heartbeat; None if somebody holds it."""
         place = self._place(name)
         place.mkdir(mode=0o700, exist_ok=True)
         number = _highest(place)
@@ -205,7 +203,7 @@ class Leases:
         return self._directory / (text_digest(name)[:40] + ".lease")
 
     def _create(self, place: Path, number: int) -> Lease | None:
-        """Create the file of this number, and be its holder unless somebody was faster."""
+        """Create the file of this number; returns None if somebody was faster."""
         pid = os.getpid()
         record = {
             "host": self._host.name,
@@ -223,7 +221,7 @@ class Leases:
             opened.write(json.dumps(record) + "\n")
             opened.flush()
             os.fsync(opened.fileno())
-        if _highest(place) > number:  # our number had been given, and its file tidied away, since we looked
+        if _highest(place) > number:  # our number was taken and its file removed since we looked
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
             return None
@@ -233,14 +231,14 @@ class Leases:
         return Lease(path, record)
 
     def _is_live(self, place: Path, number: int) -> bool:
-        now = now_in(place)  # before the lease is read: a mount that hangs in between must not make it look old
+        now = now_in(place)  # before reading the lease: if the mount hangs in between, the lease must not look old
         try:
             # Opening a file makes a network mount ask its server; a bare stat may answer from memory.
             with open(place / f"{number:012d}", encoding="utf-8") as file:
                 beaten, text = os.fstat(file.fileno()).st_mtime, file.read()
         except FileNotFoundError:
-            return True  # tidied away: there is a newer one
-        with contextlib.suppress(ValueError, KeyError):  # being written: its age counts
+            return True  # removed: there is a newer one
+        with contextlib.suppress(ValueError, KeyError):  # half-written: its age decides
             record = json.loads(text)
             if "given_back" in record:
                 return False
@@ -250,15 +248,15 @@ class Leases:
 
 
 class Lease:
-    """A lock that this process holds for as long as no higher number stands beside its file."""
+    """A lock that this process holds as long as there is no higher-numbered file."""
 
-    files: tuple[int, ...] = ()  # a lease belongs to this process alone: its heart beats here
+    files: tuple[int, ...] = ()  # only this process can hold a lease: it sends the heartbeat
 
     def __init__(self, path: Path, record: dict[str, object]):
         self._path, self._record, self._lost = path, record, False
 
     def beat(self) -> None:
-        """Say that the holder lives; OSError where the mount does not answer."""
+        """Send a heartbeat; raises OSError if the mount does not answer."""
         try:
             file = os.open(self._path, os.O_RDWR)
         except FileNotFoundError:
@@ -271,14 +269,14 @@ class Lease:
         self.lost()
 
     def lost(self) -> bool:
-        """As `Hold.lost`; what a mount that does not answer would say is not known."""
+        """See `Hold.lost`; False if the mount does not answer."""
         if not self._lost:
             with contextlib.suppress(OSError):
                 self._lost = _highest(self._path.parent) > int(self._path.name)
         return self._lost
 
     def give_back(self) -> None:
-        """Let the next one in at once. Where the mount does not answer, the lease ends by its age."""
+        """Release the lock at once. If the mount does not answer, the lease expires by its age."""
         if self.lost():
             return
         temporary = self._path.with_name(f".{self._path.name}")
@@ -294,5 +292,5 @@ def _beat(lease: Lease, every_s: float, end: threading.Event) -> None:
 
 
 def _highest(place: Path) -> int:
-    """The number of the last holder; 0 without any."""
+    """The number of the last holder; 0 if there was none."""
     return max((int(name) for name in os.listdir(place) if name.isdigit()), default=0)

@@ -1,4 +1,4 @@
-"""What the store knows of a model for its card: where it comes from, and how it was measured."""
+"""Facts for a model's card from the store: where the model comes from, and its measurements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model_facts(store: ArtifactStore, manifest: Manifest) -> ModelFacts:
     facts = {name: text for name, text in facts.items() if not name.startswith("licences of")}
     try:
         before = list(lineage(manifest, store).values())
-    except StoreError:  # the model is there, and what it came from is not
+    except StoreError:  # the model exists, but its inputs are gone
         before = [manifest]
         facts["lineage"] = "no longer in the store, so that the base model and the data are not known"
     metrics, measured_on = _metrics(store, manifest)
@@ -49,13 +49,13 @@ def model_facts(store: ArtifactStore, manifest: Manifest) -> ModelFacts:
 
 
 def _about(card: str) -> str:
-    """The sentence under the heading of the card that the stage wrote; empty where there is none."""
+    """The sentence under the heading of the card that the stage wrote; empty if there is none."""
     lines = [line for line in card.splitlines() if line and not line.startswith(("# ", "- "))]
     return bare(lines[0]) if lines else ""
 
 
 def _metrics(store: ArtifactStore, manifest: Manifest) -> tuple[Mapping[str, Measured], str]:
-    """The metrics of the newest evaluation of this very model, or else those of its training; and what they are measured on."""
+    """The metrics of the newest evaluation of this model, or else of its training, and what they are measured on."""
     for evaluation in store.manifests("evaluate"):
         aligned = evaluation.inputs.get("aligned")
         if aligned is not None and aligned.key == manifest.key:
@@ -65,6 +65,6 @@ def _metrics(store: ArtifactStore, manifest: Manifest) -> tuple[Mapping[str, Mea
 
 
 def _hub_ids(manifests: Iterable[Manifest]) -> Iterator[str]:
-    """Ids on the Hub that some steps loaded, each once."""
+    """Hub ids that these steps loaded, each once."""
     values = [value for manifest in manifests for value in manifest.components.values() if isinstance(value, str)]
     yield from dict.fromkeys(found["name"] for value in values if (found := _HUB.fullmatch(value)))

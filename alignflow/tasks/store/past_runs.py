@@ -1,4 +1,4 @@
-"""What earlier runs cost: the manifests' figures of the same stage on the same device, for a model of about this size."""
+"""Costs of earlier runs: figures in the manifests of the same stage on the same device, for a model of about this size."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 
 MODEL_INPUTS = ("base", "policy", "aligned", "reward_model")
 MOST_SCALE = 4.0
-"""Most times more work than an earlier run did for which its time is taken as proportional without further evidence."""
+"""Up to this many times the work of an earlier run, time is assumed proportional to work without further evidence."""
 SCALE_PER_SECOND = 20.0
-"""Beyond that: so many times more work for each second that the earlier run worked after its start."""
+"""Beyond that, the allowed factor grows by this for each second that the earlier run worked after its start."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class EarlierRun:
 
     Attributes:
         wall_s: Seconds.
-        tokens: Tokens that it counted; None for a stage that counts none.
-        parameters: Weights of its model; None where unknown.
-        startup_s: Seconds before its first progress; None where its alignflow did not measure them.
+        tokens: Tokens that the stage counted; None if it counts none.
+        parameters: Weights of its model; None if unknown.
+        startup_s: Seconds before its first progress; None if its alignflow version did not measure them.
     """
 
     wall_s: float
@@ -33,9 +33,9 @@ class EarlierRun:
     startup_s: float | None = None
 
     def seconds(self, tokens: float, parameters: int | None) -> float | None:
-        """Time for `tokens` tokens of a model of `parameters` weights: the start, and work that is proportional to both.
+        """Time for `tokens` tokens of a model of `parameters` weights: the startup plus work proportional to both.
 
-        None where the earlier run says too little: it counted no tokens, or was too short for so much more work.
+        None if the earlier run is not enough evidence: it counted no tokens, or was too short for so much more work.
         """
         if not self.tokens:
             return None
@@ -50,7 +50,7 @@ class EarlierRun:
 def nearest_run(
     store: ArtifactStore, stage: str, device: str, parameters: int | None, method: str | None = None
 ) -> EarlierRun | None:
-    """The run of this stage, method and device whose model is nearest in size, by ratio; the newest of equals; None without one."""
+    """The run of this stage, method and device with the model nearest in size by ratio, the newest of equals; None if there is none."""
     found = [
         EarlierRun(wall, manifest.cost.get("tokens"), parameters_of(manifest, store), manifest.cost.get("startup_s"))
         for manifest in store.manifests(stage)
@@ -62,7 +62,7 @@ def nearest_run(
 
 
 def parameters_of(manifest: Manifest, store: ArtifactStore) -> int | None:
-    """Weights of the model that an artifact is, or was made from."""
+    """Number of weights of the model that an artifact is or was made from."""
     keys = [manifest.key, *(manifest.inputs[name].key for name in MODEL_INPUTS if name in manifest.inputs)]
     for key in keys:
         shape = read_shape(store.directory(key) / "payload")
@@ -72,5 +72,5 @@ def parameters_of(manifest: Manifest, store: ArtifactStore) -> int | None:
 
 
 def _distance(one: int | None, other: int | None) -> float:
-    """A run whose model is unknown is farther than any other."""
+    """Distance in size; a run with an unknown model is farther than any other."""
     return abs(math.log(one / other)) if one and other else math.inf

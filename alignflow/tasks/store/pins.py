@@ -1,8 +1,8 @@
-"""Pins: what live processes of a store use now, so that gc leaves it alone.
+"""Pins: entries of a store that live processes use now, so that gc keeps them.
 
-A process that pins has a small file under `pins/` that lists artifacts and journals, and holds a lock of its own for as
-long as it lives: one of the kernel, or a lease where machines share the store. A file whose lock nobody holds counts for
-nothing. Pins are added, and things removed, under one lock of the store, so that nothing is pinned and removed at once.
+A process with pins has a small file under `pins/` that lists artifacts and journals, and holds its own lock as
+long as it lives: a kernel lock, or a lease in a shared store. A file whose lock nobody holds is
+ignored. Adding pins and removing entries use the same lock, so nothing is pinned and removed at once.
 """
 
 from __future__ import annotations
@@ -24,29 +24,27 @@ if TYPE_CHECKING:
     from alignflow.tasks.store.artifact_store import ArtifactStore
 
 PLACE = "pins"
-GATE = (
-    "pins"  # the lock under which pins are added and things are removed; taken after the lock of a key, never before it
-)
+GATE = "pins"  # the lock for adding pins and removing entries; taken after the lock of a key, never before it
 ROWS, WORK, RUNS = "rows/", "work/", "runs/"
 _TOKEN = re.compile(r"[A-Za-z0-9._]+-[0-9]+-[0-9a-f]{16}")
 
 
 class Pins:
-    """What one process uses.
+    """The pins of one process.
 
     Attributes:
-        files: Open files by which a child holds the pins as well, where the kernel's locks are used.
-        lock: The name of the lock that is held as long as the pins; empty where there are none.
+        files: Open files with which a child holds the pins too, if the store uses kernel locks.
+        lock: The name of the lock that is held as long as the pins; empty if there are none.
     """
 
     files: tuple[int, ...] = ()
     lock: str = ""
 
     def add(self, *names: str) -> None:
-        """Pin more: keys of artifacts, `rows/NAME` for a journal, `work/STAGE` for half-done work of a stage, `runs/NAME` for the
+        """Add pins: keys of artifacts, `rows/NAME` for a journal, `work/STAGE` for unfinished work of a stage, `runs/NAME` for the
         record of a run.
 
-        Call it before you look whether the thing is there: what is there afterwards stays.
+        Call it before you check whether the entry exists: if it exists afterwards, it stays.
         """
 
 
@@ -58,7 +56,7 @@ class _Held(Pins):
         self._names: set[str] = set()
 
     def add(self, *names: str) -> None:
-        """As `Pins.add`; raises StoreError where the disk is full or fails: nothing more is pinned then."""
+        """See `Pins.add`; raises StoreError if the disk is full or fails: nothing is added then."""
         if set(names) <= self._names:
             return
         wanted = self._names | set(names)
@@ -71,14 +69,14 @@ class _Held(Pins):
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise disk_error(error, self._file) from error
-        self._names = wanted  # only now: another attempt must not take them for pinned
+        self._names = wanted  # only now: after a failure another attempt must not consider them pinned
 
 
 @contextlib.contextmanager
 def using(store: ArtifactStore, *names: str) -> Iterator[Pins]:
-    """Pin artifacts and journals for a block, as `Pins.add` names them; also until the end of children that get `files`.
+    """Pin entries, named as in `Pins.add`, during a block, and as long as children that get `files` live.
 
-    In a store that cannot be written there are no pins: nothing is removed through it either. Raises StoreError where the
+    A read-only store has no pins, because nothing is removed through it either. Raises StoreError if the
     disk is full or fails.
     """
     if not store.writable:
@@ -104,7 +102,7 @@ def live_pins(store: ArtifactStore) -> set[str]:
     """Names that live processes have pinned. Call it under the lock `GATE`; files of dead processes are removed.
 
     Raises:
-        StoreError: a live process's file cannot be read, so that nothing is known to be free.
+        StoreError: a live process's file cannot be read, so nothing can be assumed free.
     """
     found: set[str] = set()
     for file in sorted((store.root / PLACE).glob("*.json")):
@@ -121,9 +119,9 @@ def live_pins(store: ArtifactStore) -> set[str]:
             continue
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(
-                f"a process that runs does not say what it uses ({error})",
+                f"the pins of a running process cannot be read ({error})",
                 where=str(file),
-                do="wait until it has ended, then try again",
+                do="wait until the process has ended, then try again",
             ) from None
     return found
 
@@ -138,7 +136,7 @@ def stored_paths(store: ArtifactStore, config: Any) -> set[str]:
 
 
 def keys_on(root: Path, path: str) -> set[str]:
-    """Keys of artifacts of the store at `root` that an absolute path leads into, as it is written or by the links in it."""
+    """Keys of artifacts in the store at `root` that contain an absolute path, as written or after resolving links."""
     if not os.path.isabs(path) or "\0" in path:
         return set()
     place = root / "artifacts"

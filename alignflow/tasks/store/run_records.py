@@ -1,7 +1,7 @@
-"""What the store keeps of each run: a small file under `runs/`, for people who compare runs. It is part of no key.
+"""The record of each run in the store: a small file under `runs/`, for comparing runs. Not part of any key.
 
-A record is written as a run begins, after each step that ran, and at the end. One that still says `running` although the process of its run
-is gone is that of a run that was killed.
+A record is written at the start of a run, after each step that ran, and at the end. If it still says `running` but the run's process
+is gone, the run was killed.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 PATTERN = "run-*.json"
 RUNNING, KILLED, DONE, CACHED, WAITS = "running", "killed", "done", "cached", "waits"
 FINISHED = (DONE, CACHED)
-"""States of runs that came to their end, or to that which a gate set."""
+"""States of runs that ended normally or were ended by a gate."""
 _Result = TypeVar("_Result")
 
 
 class Asked(BaseModel):
-    """What a person asked for.
+    """The request for a run.
 
     Attributes:
         name: The recipe's name.
         method: The method of its alignment; empty without one.
-        recipe: Every value of the recipe that is not its default, settings included.
-        file: The recipe's file; empty where it is not known.
-        settings: Place -> value, as given over the file.
-        smoke: Whether everything was done in small.
-        only: The one step that was asked for; empty for all.
-        until: The last step that was asked for; empty for all.
+        recipe: Every value of the recipe that is not its default, including settings.
+        file: The recipe's file; empty if unknown.
+        settings: Place -> value, given on top of the file.
+        smoke: Whether it was a --smoke run.
+        only: The only requested step; empty for all.
+        until: The last requested step; empty for all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,13 +63,13 @@ class Asked(BaseModel):
 
 
 class Question(BaseModel):
-    """What a run asks a person at a gate.
+    """The question of a run to a person at a gate.
 
     Attributes:
         gate: Label of the gate.
         key: Key of the artifact that the gate measured.
-        text: What was measured, what it should be, and why.
-        suspended: Whether a server starts the run again once a person has answered; a run in a terminal has ended.
+        text: The measured value, the limit, and the reason.
+        suspended: Whether a server restarts the run once a person has answered; a run in a terminal has ended.
     """
 
     gate: str
@@ -82,18 +82,18 @@ class RunRecord(BaseModel):
     """One run.
 
     Attributes:
-        id: Its own; also the name of its file.
-        asked: What was asked for; None for a run of an older alignflow, of which a report alone is left.
+        id: The run's id; also the name of its file.
+        asked: The request; None for a run of an older alignflow, which has only a report.
         state: running, done, cached (every step was found), failed, stopped (by a gate), waits (for a person), interrupted or killed.
-        began: ISO time, UTC.
-        seconds: How long it took; None while it runs, and for one that was killed.
-        error: What stopped it, in one line; empty where nothing did.
+        began: Start, ISO time, UTC.
+        seconds: Duration; None while it runs and if it was killed.
+        error: The error that stopped it, in one line; empty if there was none.
         steps: Step -> key of the artifact that it found or made, in the order of the run.
-        ran: The steps that it made.
-        figures: What came of it.
-        process: The lock that its process holds as long as it lives.
-        flow_run: Id of Prefect's flow run; empty outside one. A run that a gate suspended has the same id when it goes on.
-        question: What the run asks a person; None where it asks nothing, or has its answer.
+        ran: The steps that it ran.
+        figures: Its results.
+        process: Name of the lock that its process holds while it lives.
+        flow_run: Id of Prefect's flow run; empty outside a flow. A run that a gate suspended keeps its id when it continues.
+        question: The open question to a person, or None.
     """
 
     id: str
@@ -112,7 +112,7 @@ class RunRecord(BaseModel):
 
 @dataclass
 class Recording:
-    """Keeps the record of one run up to date. A record that cannot be written stops no run."""
+    """Keeps the record of a run up to date. If it cannot be written, the run goes on."""
 
     store: ArtifactStore
     record: RunRecord
@@ -128,7 +128,7 @@ class Recording:
     def asking(
         self, ask: Callable[[GateConfig, GateRecord], _Result | None]
     ) -> Callable[[GateConfig, GateRecord], _Result | None]:
-        """`ask`, so that a run which ends inside of it is known to wait for a person, unless an ordinary error ended it."""
+        """Wrap `ask`: a run that ends inside it is recorded as waiting for a person, unless an ordinary error ended it."""
 
         def asks(gate: GateConfig, measured: GateRecord) -> _Result | None:
             text = finding(gate, measured.value) + (f" ({gate.why})" if gate.why else "")
@@ -136,7 +136,7 @@ class Recording:
             self._asks = True
             try:
                 answer = ask(gate, measured)
-            except Exception:  # Prefect's own end of a process that waits is none
+            except Exception:  # Prefect ends a waiting process with a BaseException, not with this
                 self._asks = False
                 raise
             self._asks = False
@@ -147,7 +147,7 @@ class Recording:
         return asks
 
     def end(self, error: BaseException | None, seconds: float) -> None:
-        """The run ended, by an error or without."""
+        """The run ended, with or without an error."""
         self.record.state = self._state(error)
         if self.record.state != WAITS:
             self.record.question = None
@@ -158,14 +158,16 @@ class Recording:
         self.write()
 
     def write(self) -> None:
-        """Write what is known now."""
+        """Write the current state."""
         with contextlib.suppress(AlignflowError):
             found = {name: self.store.manifest(key) for name, key in self.record.steps.items()}
             self.record.figures = figures_of(found)
         try:
             write_synced(self.store.root / "runs" / f"{self.record.id}.json", _text(self.record))
         except (OSError, ValueError) as error:
-            tell(f"`alignflow runs` will not show this run as it is: its record cannot be written ({error})")
+            tell(
+                f"the record of this run cannot be written ({error}): `alignflow runs` will not show its current state"
+            )
 
     def _state(self, error: BaseException | None) -> str:
         if error is None:
@@ -179,13 +181,13 @@ class Recording:
 
 @contextlib.contextmanager
 def recording(store: ArtifactStore, asked: Asked, pins: Pins, flow_run: str = "") -> Iterator[Recording]:
-    """Record the run that goes on in this block.
+    """Record the run of this block.
 
     Args:
-        store: Where.
-        asked: What was asked for.
-        pins: What the run uses; its lock tells others that this process lives.
-        flow_run: Id of Prefect's flow run; empty outside one.
+        store: The store of the record.
+        asked: The request.
+        pins: The run's pins; their lock shows others that this process lives.
+        flow_run: Id of Prefect's flow run; empty outside a flow.
     """
     began = datetime.now(UTC).isoformat(timespec="milliseconds")
     name = f"run-{time.time_ns():020d}-{secrets.token_hex(4)}"
@@ -202,7 +204,7 @@ def recording(store: ArtifactStore, asked: Asked, pins: Pins, flow_run: str = ""
 
 
 def records(store: ArtifactStore) -> Iterator[RunRecord]:
-    """All runs that the store has a record of, newest first; what is damaged is left out, and told of."""
+    """All recorded runs, newest first; damaged records are left out with a note."""
     for record in written(store.root):
         if record.state == RUNNING and not (record.process and store.is_locked(record.process)):
             record.state = KILLED
@@ -210,23 +212,23 @@ def records(store: ArtifactStore) -> Iterator[RunRecord]:
 
 
 def written(root: Path) -> Iterator[RunRecord]:
-    """The records in the store at `root` as they were written, newest first; none where there is no store."""
+    """The records in the store at `root` as written, newest first; empty if there is no store."""
     for file in sorted((root / "runs").glob(PATTERN), reverse=True):
         try:
             yield read_run(file)
-        except OSError:  # gc was faster
+        except OSError:  # gc has removed it meanwhile
             continue
         except ValueError as error:
             tell(f"a run is left out: runs/{file.name} is damaged ({' '.join(str(error).split())[:200]})")
 
 
 def read_run(file: Path) -> RunRecord:
-    """One record; raises OSError, or ValueError where its bytes are not those that were written."""
+    """Read a record; raises OSError, or ValueError if it is damaged."""
     return RunRecord.model_validate(unsealed(file.read_bytes()))
 
 
 def _line(error: Exception) -> str:
-    """Where and what, without the advice for whoever saw it happen."""
+    """Where and what, without the advice."""
     what = f"{error.where}: {error.what}" if isinstance(error, AlignflowError) and error.where else str(error)
     return " ".join(what.split())
 

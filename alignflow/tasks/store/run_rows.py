@@ -1,4 +1,4 @@
-"""The runs of a store as a person compares them: what was changed, what came out, how long it took, what it takes on disk."""
+"""The runs of a store for comparison: changes to the recipe, results, duration, size on disk."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from alignflow.tasks.store.leftovers import size_of
 from alignflow.tasks.store.run_records import FINISHED, Asked, RunRecord, records
 
 OLDER = "old"
-"""The state of a run of an older alignflow, of which a report is left and no record."""
+"""State of a run of an older alignflow, which has a report but no record."""
 
 
 class RunRow(BaseModel):
-    """One run. None: not measured, or not known.
+    """One run. None: not measured or unknown.
 
     Attributes:
-        name: The recipe's; None for a run without a record.
-        date: When it began, or when its report was made: ISO time, UTC.
-        state: As a record says it, or `old`.
-        method: Of its alignment.
-        settings: Place -> value where its recipe differs from the recipe's file as it is now; where that file cannot be read, what was given
-            over it. `(default)` stands for a value that the run did not set. None where nothing is known.
-        smoke: Whether everything was done in small.
-        win_rate: From 0 to 1, by `judge`; with the ends of its interval.
+        name: The recipe's name; None for a run without a record.
+        date: Its start, or the time of its report: ISO time, UTC.
+        state: State of the record, or `old`.
+        method: Method of its alignment.
+        settings: Place -> value where its recipe differs from the recipe's current file; if that file cannot be read, the settings given
+            on top of it. `(default)`: the run did not set the value. None if unknown.
+        smoke: Whether it was a --smoke run.
+        win_rate: From 0 to 1, by `judge`; with the bounds of its interval.
         kl: In nats per answer.
         reward_accuracy: From 0 to 1.
-        seconds: The run's own time: what it found in the store cost it nothing.
-        size: Bytes of all artifacts that it made or found, as far as they are still there.
-        error: What stopped it.
+        seconds: The run's own time; steps found in the store cost nothing.
+        size: Bytes of all its artifacts that still exist, made or found.
+        error: The error that stopped it.
         recipe: The recipe's file.
         steps: Step -> key.
-        flow_run: The id of Prefect's flow run; a run that a gate suspended has a row for each time it was started, with one id.
+        flow_run: Id of Prefect's flow run; a run that a gate suspended has one row per start, all with this id.
     """
 
     name: str | None
@@ -66,7 +66,7 @@ class RunRow(BaseModel):
 
 
 def run_rows(store: ArtifactStore) -> list[RunRow]:
-    """All runs, newest first: those that were recorded, and those of which a report alone is left."""
+    """All runs, newest first: recorded runs, and runs that have only a report."""
 
     @cache
     def size(key: str) -> int:
@@ -87,7 +87,7 @@ def run_rows(store: ArtifactStore) -> list[RunRow]:
 
 
 def run_names(store: ArtifactStore) -> dict[str, str]:
-    """Key of an artifact -> name of the newest run that made or found it."""
+    """Artifact key -> name of the newest run that made or found it."""
     names: dict[str, str] = {}
     for run in records(store):
         for key in run.steps.values() if run.asked else ():
@@ -125,7 +125,7 @@ def _settings(asked: Asked | None, now: Mapping[str, Any] | None) -> dict[str, A
 
 
 def _recipe_of(file: str, smoke: bool) -> dict[str, Any] | None:
-    """What a recipe's file says now, as a record would have it; None where it cannot be read as a recipe."""
+    """The current content of a recipe's file in the form of a record; None if it is not a readable recipe."""
     try:
         recipe = load_recipe(Path(file))
     except AlignflowError:
@@ -134,7 +134,7 @@ def _recipe_of(file: str, smoke: bool) -> dict[str, Any] | None:
 
 
 def _unrecorded(store: ArtifactStore, reported: set[str]) -> Iterator[RunRecord]:
-    """A record for each report that no recorded run has: an older alignflow kept none."""
+    """A record for each report without a recorded run: older alignflow versions wrote no records."""
     for report in store.manifests("report"):
         if report.key not in reported:
             steps = {name: ref.key for name, ref in report.inputs.items()} | {"report": report.key}
@@ -147,6 +147,6 @@ def _there(store: ArtifactStore, steps: Mapping[str, str]) -> dict[str, Manifest
     for name, key in steps.items():
         try:
             found[name] = store.manifest(key)
-        except AlignflowError:  # gone or damaged: its figures are not known
+        except AlignflowError:  # gone or damaged: its figures are unknown
             continue
     return found

@@ -1,4 +1,4 @@
-"""What a store needs before several machines may share it."""
+"""Checks before several machines may share a store."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from alignflow.tasks.store.locks import any_file_lock
 
 
 def check_can_share(root: Path) -> None:
-    """Refuse where leases cannot work.
+    """Refuse a store in which leases cannot work.
 
     Raises:
-        UserError: somebody holds a lock of this machine's kernel, or the file system does not keep to the rules.
+        UserError: a process holds a kernel lock, or the file system breaks a rule.
     """
     if any_file_lock(root / "locks"):
         raise UserError(
@@ -28,12 +28,12 @@ def check_can_share(root: Path) -> None:
             raise UserError(
                 f"this file system cannot be shared: {problem}",
                 where=str(root),
-                do="use NFS 4, or another mount that can",
+                do="use NFS 4 or another mount that supports this",
             )
 
 
 def _problems(place: Path) -> list[str]:
-    """Which of the rules that leases and publishing stand on a file system breaks."""
+    """The rules of leases and publishing that a file system breaks."""
     found = []
     os.close(os.open(place / "one", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     try:

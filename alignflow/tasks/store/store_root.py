@@ -1,4 +1,4 @@
-"""Opens the directory of a store: makes a new one, knows one of ours by its store.json, and refuses any other directory."""
+"""Opens the directory of a store: makes a new one, recognises ours by store.json, and refuses any other directory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ DIRECTORIES = (
 ANOTHER = f"set {HOME} to another directory"
 _FIELDS = {"schema_version", SHARED}
 _MOST_BYTES = 65536  # a store.json has fewer than 200
-_UNFINISHED = re.compile(rf"\.{re.escape(STORE_FILE)}\.[0-9a-f]{{16}}")  # a process was killed, or writes it now
+_UNFINISHED = re.compile(
+    rf"\.{re.escape(STORE_FILE)}\.[0-9a-f]{{16}}"
+)  # of a process that was killed, or is writing it now
 _MOST_NAMED = 3
 
 
@@ -43,22 +45,22 @@ def home_is_set() -> bool:
 
 
 def default_root() -> Path:
-    """`ALIGNFLOW_HOME`, or `.alignflow` in the working directory where that is not set, empty or blank."""
+    """`ALIGNFLOW_HOME`, or `.alignflow` in the working directory if that is not set, empty or blank."""
     return Path(os.environ[HOME] if home_is_set() else ".alignflow").absolute()
 
 
 def open_root(root: Path, for_reading: bool = False) -> bool:
-    """Check the directory of a store, or make a new store where there is none; returns whether it can be written.
+    """Check the directory of a store, or make a new store; returns whether it can be written.
 
-    A new store is made where nothing or an empty directory is. `store.json` is written first, so that any number of
-    processes may begin at once, and a process that is killed leaves a directory that the next one takes up.
+    A new store is made if the directory is missing or empty. `store.json` is written first, so that any number of
+    processes may start at once, and the next process can continue after a kill.
 
     Args:
-        root: The directory; a link to it will do.
-        for_reading: Whether a store that cannot be written will do.
+        root: The directory, or a link to it.
+        for_reading: Accept a store that cannot be written.
 
     Raises:
-        UserError: the directory is not a store of ours, belongs to a newer alignflow, or cannot be written.
+        UserError: the directory is not a store, was made by a newer alignflow, or cannot be written.
         StoreError: `store.json` is damaged, or the disk fails.
     """
     try:
@@ -84,7 +86,7 @@ def open_root(root: Path, for_reading: bool = False) -> bool:
 
 
 def disk_error(error: OSError, where: Path) -> StoreError:
-    """What a person is told where the disk fails under the store."""
+    """The error for a failing disk."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(
             "the disk is full; nothing was published",
@@ -97,26 +99,26 @@ def disk_error(error: OSError, where: Path) -> StoreError:
 
 
 def _is_ours(root: Path) -> bool:
-    """Whether a store of ours is there; False where one may be made. Raises as `open_root` for anything else."""
+    """Whether the directory is a store; False if one can be made. Raises like `open_root` for anything else."""
     file = root / STORE_FILE
     if os.path.lexists(file):
         _check(root, file)
         return True
     if root.is_symlink() and not root.exists():
         raise UserError(
-            "the store's directory is a link to nothing", where=str(root), do=f"mount what it points to, or {ANOTHER}"
+            "the store's directory is a broken link", where=str(root), do=f"mount what it points to, or {ANOTHER}"
         )
     if not root.exists():
         return False
     foreign = sorted(name for name in os.listdir(root) if not _UNFINISHED.fullmatch(name))
-    if foreign and not os.path.lexists(file):  # otherwise another process has made it while we looked
+    if foreign and not os.path.lexists(file):  # otherwise another process has just made it
         named = ", ".join(foreign[:_MOST_NAMED]) + (
             f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else ""
         )
         raise UserError(
-            f"the directory is not a store of alignflow: it has no {STORE_FILE}, and is not empty ({named})",
+            f"the directory is not an alignflow store: it has no {STORE_FILE} and is not empty ({named})",
             where=str(root),
-            do=f"{ANOTHER}: a new one, an empty one, or one that alignflow made. Nothing was written here",
+            do=f"{ANOTHER}: a new one, an empty one, or an existing store. Nothing was written here",
         )
     if foreign:
         _check(root, file)
@@ -124,7 +126,7 @@ def _is_ours(root: Path) -> bool:
 
 
 def _make(root: Path) -> None:
-    """Write `store.json` into a new or empty directory; where another process is first, its file is checked and stays."""
+    """Write `store.json` into a new or empty directory. If another process is first, its file is checked and stays."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     file, temporary = root / STORE_FILE, root / f".{STORE_FILE}.{secrets.token_hex(8)}"
     with open(temporary, "x") as opened:
@@ -132,7 +134,7 @@ def _make(root: Path) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     try:
-        os.link(temporary, file)  # fails where the file stands, and is never seen half-written
+        os.link(temporary, file)  # fails if the file exists, and is never visible half-written
     except FileExistsError:
         _check(root, file)
     except OSError:  # a file system without links
@@ -144,7 +146,7 @@ def _make(root: Path) -> None:
 
 
 def _check(root: Path, file: Path) -> None:
-    """Raise unless `store.json` is one that this alignflow can go by."""
+    """Raise unless this alignflow can use `store.json`."""
     content = _content(root, file)
     version = content["schema_version"]
     if version > SCHEMA_VERSION:
@@ -169,7 +171,7 @@ def _content(root: Path, file: Path) -> dict[str, Any]:
         with open(file, "rb") as opened:
             content = json.loads(opened.read(_MOST_BYTES))
     except FileNotFoundError:
-        raise _damaged(root, "it is a link to nothing") from None
+        raise _damaged(root, "it is a broken link") from None
     except PermissionError:
         raise UserError(
             f"{STORE_FILE} cannot be read (permission denied)",
@@ -186,7 +188,7 @@ def _content(root: Path, file: Path) -> dict[str, Any]:
 
 
 def _damaged(root: Path, what: str) -> StoreError:
-    """What to do is never done by itself: a store that machines share would lose its leases by a wrong guess."""
+    """The error for a damaged `store.json`. It is not repaired automatically: a wrong guess would break the leases of a shared store."""
     shared = any(path.suffix == ".lease" for path in _entries(root / "locks"))
     whole = json.dumps({"schema_version": SCHEMA_VERSION, **({SHARED: Sharing().model_dump()} if shared else {})})
     there = sum(1 for path in _entries(root / "artifacts") if path.is_dir())
@@ -194,8 +196,8 @@ def _damaged(root: Path, what: str) -> StoreError:
     return StoreError(
         f"{STORE_FILE} is damaged: {what}. Nothing was changed",
         where=str(root / STORE_FILE),
-        do=f"if this is a store of alignflow{why}, stop what runs in it, put this line in place of the file, and nothing is lost: {whole}\n"
-        f"  {'several machines have shared it: the times are the defaults. ' if shared else ''}Otherwise {ANOTHER}",
+        do=f"if this is a store of alignflow{why}, stop what runs in it, replace the file's content by this line, and nothing is lost: {whole}\n"
+        f"  {'Several machines have shared it: the times are the defaults. ' if shared else ''}Otherwise {ANOTHER}",
     )
 
 

@@ -1,6 +1,6 @@
-"""A look at every byte of a store that anything uses: what is damaged, and what was derived from it. Looking changes nothing.
+"""Checks every byte in use in a store: finds damaged entries and everything derived from them. The check changes nothing.
 
-`inspect` looks, `set_aside` acts on what it found. A store that cannot be written can be inspected too.
+`inspect` checks, `set_aside` acts on the findings. A read-only store can be inspected too.
 """
 
 from __future__ import annotations
@@ -30,21 +30,19 @@ from alignflow.tasks.store.run_records import PATTERN, read_run
 from alignflow.tasks.store.store_root import disk_error
 
 DATABASE = "content.sqlite"
-OLD = "it carries no digest, because an older alignflow wrote it"
+OLD = "it has no digest, because an older alignflow wrote it"
 _VERDICTS, _BATCHES, _DIGESTS = "verdicts of gates", "batches of row journals", "remembered digests"
 _OF_OLD = {
-    _VERDICTS: "they are taken as they stand",
+    _VERDICTS: "they are trusted",
     _BATCHES: "the next run that needs their rows computes them again",
     _DIGESTS: "the files are hashed again",
 }
-MOVED = (
-    "it was left alone, because it is in use, or was set aside or made again meanwhile: run `alignflow verify` again"
-)
+MOVED = "left alone, because it is in use, or was set aside or made again meanwhile: run `alignflow verify` again"
 
 
 @dataclass(frozen=True)
 class Derived:
-    """An artifact that was made from a damaged one; `source` is that one's key."""
+    """An artifact that was made from a damaged one; `source` is the key of the damaged one."""
 
     key: str
     source: str
@@ -52,17 +50,17 @@ class Derived:
 
 @dataclass
 class Findings:
-    """What a look at a store found.
+    """The findings of a check.
 
     Attributes:
-        whole: How many artifacts are whole, and made from whole ones.
+        whole: Number of intact artifacts that were made from intact ones.
         damaged: Key -> what is wrong with the artifact.
-        derived: Artifacts that were made from these, directly or not.
-        caches: Files that are made anew when they are removed, each with what is wrong: sizes and times, remembered digests, rows, token ids.
-        verdicts: Verdicts of gates that cannot be trusted, each with what is wrong.
-        unreadable: Files and folders that could not be looked at, each with the system's reason. Nothing acts on them.
-        notes: What a person should know and nothing acts on, one line each.
-        inodes: Key -> the inode of the artifact's directory when it was looked at: one that is made again has another.
+        derived: Artifacts that were made from damaged ones, directly or not.
+        caches: Damaged files that can be removed because they are made again, each with what is wrong: sizes and times, remembered digests, rows, token ids.
+        verdicts: Damaged verdicts of gates, each with what is wrong.
+        unreadable: Files and folders that could not be read, each with the system's reason. They are only reported.
+        notes: Notes for the user, one line each.
+        inodes: Key -> inode of the artifact's directory during the check: an artifact that is made again has another.
     """
 
     whole: int = 0
@@ -76,18 +74,18 @@ class Findings:
 
     @property
     def clean(self) -> bool:
-        """Whether everything could be read, and nothing is damaged."""
+        """Whether everything could be read and nothing is damaged."""
         return not (self.damaged or self.caches or self.verdicts or self.unreadable)
 
     def cannot_read(self, path: Path, error: OSError) -> None:
-        """Note a file or folder that the system does not hand out."""
+        """Note a file or folder that cannot be read."""
         self.unreadable[path] = error.strerror or str(error)
 
 
 def inspect(store: ArtifactStore, looks_at: Callable[[str], None] = lambda name: None) -> Findings:
-    """Hash everything in a store that something may use; `looks_at` hears the name of each artifact before it is hashed.
+    """Hash everything in a store that may be used; `looks_at` is called with the name of each artifact before it is hashed.
 
-    What cannot be read is noted, and the look goes on.
+    Unreadable files are noted, and the check goes on.
     """
     found = Findings()
     inputs: dict[str, list[str]] = {}
@@ -107,7 +105,7 @@ def inspect(store: ArtifactStore, looks_at: Callable[[str], None] = lambda name:
 
 
 def derived_from(damaged: dict[str, str], inputs: dict[str, list[str]]) -> list[Derived]:
-    """What was made from damaged artifacts, however many steps later, in the order of making; `inputs` is key -> keys it took."""
+    """Artifacts made from damaged ones, directly or not, in the order of creation; `inputs` is key -> keys of its inputs."""
     source = {key: key for key in damaged}
     grown = True
     while grown:
@@ -124,10 +122,10 @@ def derived_from(damaged: dict[str, str], inputs: dict[str, list[str]]) -> list[
 
 
 def set_aside(store: ArtifactStore, found: Findings) -> list[str]:
-    """Act on findings: damaged artifacts, what was derived from them and damaged verdicts go to quarantine/, caches are removed.
+    """Act on findings: damaged artifacts, artifacts derived from them and damaged verdicts go to quarantine/, caches are removed.
 
-    An artifact that somebody makes now, or that is not the one that was looked at, is left alone. Artifacts without a
-    seal get one. Returns a line for each thing that was done, or left.
+    An artifact that is being made now, or was made again since the check, is left alone. Artifacts without a
+    seal get one. Returns a line for each action, and for each entry that was left alone.
     """
     done = []
     for key, what in found.damaged.items():
@@ -149,15 +147,15 @@ def set_aside(store: ArtifactStore, found: Findings) -> list[str]:
             path.unlink(missing_ok=True)
         done.append(f"{path.relative_to(store.root)}: {what}; removed, and made again when it is needed")
     for directory in _listed(store.root / "artifacts", found):
-        with contextlib.suppress(OSError, ValueError, AlignflowError):  # what cannot be read was noted
+        with contextlib.suppress(OSError, ValueError, AlignflowError):  # unreadable files were noted
             manifest = artifacts.read_manifest(directory)
             if not manifest.seal or integrity.known_stats(directory).keys() != manifest.files.keys():
-                store.find(manifest.key)  # hashes, seals, and writes down sizes and times
+                store.find(manifest.key)  # hashes, seals, and writes sizes and times
     return done
 
 
 def _quarantined(store: ArtifactStore, found: Findings, key: str, why: str) -> bool:
-    """Set an artifact aside if it is the one that was looked at, which may be an hour ago, and nobody makes it now."""
+    """Quarantine an artifact if it is still the one that was checked, perhaps an hour ago, and nobody is making it now."""
     with store.lock_if_free(key) as hold:
         try:
             same = hold is not None and os.stat(store.directory(key)).st_ino == found.inodes.get(key)
@@ -171,23 +169,23 @@ def _quarantined(store: ArtifactStore, found: Findings, key: str, why: str) -> b
 
 
 def would_set_aside(found: Findings) -> list[str]:
-    """A line for each thing that `set_aside` would act on."""
+    """A line for each entry that `set_aside` would act on."""
     small = [f"{path.name}: {what}" for path, what in (*found.verdicts.items(), *found.caches.items())]
     derived = [f"{each.key}: derived from {each.source}" for each in found.derived]
     return [*(f"{key}: {what}" for key, what in found.damaged.items()), *derived, *small]
 
 
 def unreadable_lines(found: Findings, root: Path) -> list[str]:
-    """A line for each file or folder that could not be looked at."""
+    """A line for each file or folder that could not be read."""
     return [f"{path.relative_to(root)}: it cannot be read ({why})" for path, why in found.unreadable.items()]
 
 
 def _artifact(directory: Path, found: Findings) -> Manifest | None:
-    """Look at one artifact; its manifest, where that can be trusted."""
+    """Check one artifact; returns its manifest if it is intact."""
     key, manifest = directory.name, None
     try:
         if not directory.is_dir():
-            found.notes.append(f"artifacts/{key} is no artifact: nothing uses it")
+            found.notes.append(f"artifacts/{key} is not an artifact: nothing uses it")
             return None
         found.inodes[key] = os.stat(directory).st_ino
         manifest = artifacts.read_manifest(directory)
@@ -196,7 +194,7 @@ def _artifact(directory: Path, found: Findings) -> Manifest | None:
         else:
             _beside(directory, manifest, found)
     except (FileNotFoundError, ValueError) as error:
-        if directory.exists():  # not removed or set aside meanwhile
+        if directory.exists():  # it was not removed or set aside meanwhile
             found.damaged[key] = "a file vanished while it was hashed" if manifest else integrity.distrust(error)
     except OSError as error:
         found.cannot_read(directory, error)
@@ -204,14 +202,12 @@ def _artifact(directory: Path, found: Findings) -> Manifest | None:
 
 
 def _beside(directory: Path, manifest: Manifest, found: Findings) -> None:
-    """What stands beside a payload that is whole: logs and curves, sizes and times, links."""
+    """Check what is next to an intact payload: logs and curves, sizes and times, links."""
     key = directory.name
     if not manifest.seal:
-        found.notes.append(
-            f"{key} is of an older alignflow, whose manifests carry no digest: its metrics are taken as they stand"
-        )
+        found.notes.append(f"{key} is of an older alignflow, whose manifests have no digest: its metrics are trusted")
     for name in integrity.side_damage(directory, manifest):
-        if manifest.stage == "report":  # its page is what a person reads
+        if manifest.stage == "report":  # the page in side/ is the report that people read
             found.damaged[key] = f"side/{name} changed on disk"
         else:
             found.notes.append(
@@ -222,12 +218,12 @@ def _beside(directory: Path, manifest: Manifest, found: Findings) -> None:
     for path in (directory, *directory.rglob("*")):
         if path.is_symlink():
             found.notes.append(
-                f"artifacts/{path.relative_to(directory.parent)} is a link to {os.readlink(path)}: its bytes are right now"
+                f"artifacts/{path.relative_to(directory.parent)} is a link to {os.readlink(path)}: its bytes are correct at the moment"
             )
 
 
 def _small_files(store: ArtifactStore, found: Findings) -> None:
-    """Row journals, token ids of tables, verdicts, remembered digests and keys, saved training states."""
+    """Check row journals, token ids of tables, verdicts, remembered digests and keys, saved training states."""
     old: Counter[str] = Counter()
     for path in _files(store.root / FOLDER, "*.json", found):
         if what := _problem(path, read_record, found):
@@ -252,11 +248,11 @@ def _small_files(store: ArtifactStore, found: Findings) -> None:
     for seal in sorted((store.root / "work").rglob(DIRECTORY_SEAL)):
         _state(seal.parent, store.root, found)
     for name, count in old.items():
-        found.notes.append(f"{count} {name} are of an older alignflow and carry no digest: {_OF_OLD[name]}")
+        found.notes.append(f"{count} {name} are of an older alignflow and have no digest: {_OF_OLD[name]}")
 
 
 def _listed(folder: Path, found: Findings, pattern: str = "*") -> list[Path]:
-    """What is in a folder, by name; nothing where there is none. One that cannot be listed is noted."""
+    """The entries of a folder by name; empty if there is no folder. A folder that cannot be listed is noted."""
     try:
         return sorted(path for path in folder.iterdir() if fnmatch(path.name, pattern))
     except (FileNotFoundError, NotADirectoryError):
@@ -277,7 +273,7 @@ def _unsealed(path: Path) -> object:
 
 
 def _problem(path: Path, read: Callable[[Path], object], found: Findings) -> str:
-    """What is wrong with a small file; nothing for one that is gone meanwhile, or cannot be read, which is noted."""
+    """What is wrong with a small file; "" if it is fine, gone, or unreadable, which is noted."""
     try:
         read(path)
     except UnsealedError:
@@ -296,7 +292,7 @@ def _database(path: Path, found: Findings) -> None:
         with open(path, "rb"):  # SQLite does not say why it cannot open a file
             pass
         if wrong := damaged_rows(path):
-            found.caches[path] = f"what it says of {len(wrong)} files is damaged"
+            found.caches[path] = f"its entries for {len(wrong)} files are damaged"
     except FileNotFoundError:
         return
     except OSError as error:
@@ -311,7 +307,7 @@ def _database(path: Path, found: Findings) -> None:
 
 
 def _state(directory: Path, root: Path, found: Findings) -> None:
-    """A saved training state; one that is damaged is left where it is: the training takes an earlier one."""
+    """Check a saved training state. A damaged one stays where it is: the training uses an earlier one."""
     try:
         wrong = [
             name
@@ -320,12 +316,12 @@ def _state(directory: Path, root: Path, found: Findings) -> None:
         ]
     except SealError:
         wrong = [DIRECTORY_SEAL]
-    except FileNotFoundError:  # dropped meanwhile by the training that goes on
+    except FileNotFoundError:  # the running training has dropped it meanwhile
         return
     except OSError as error:
         found.cannot_read(directory, error)
         return
     if wrong:
         found.notes.append(
-            f"{directory.relative_to(root)}/{wrong[0]} changed on disk: the training will not go on from this state"
+            f"{directory.relative_to(root)}/{wrong[0]} changed on disk: the training will not continue from this state"
         )

@@ -1,4 +1,4 @@
-"""Runs that wait for a person, as the store knows them: their records have the question, and the ledger of gates has the answer."""
+"""Runs that wait for a person: their records have the question, and the verdicts of gates have the answer."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from alignflow.tasks.store.artifact_store import ArtifactStore
 
 ASKED = "asked"
-"""The verdict of a gate that nobody has answered yet."""
+"""Verdict of a gate whose question nobody has answered yet."""
 
 
 def waiting_runs(store: ArtifactStore) -> list[RunRecord]:
     """The runs whose question nobody has answered, newest first.
 
-    A suspended run waits no more once its flow run has a newer record: it went on, whatever came of it.
-    A run that ended in a terminal waits no more once the same recipe was run again with the same settings, whole or up to the same step: that
-    run asks for itself.
+    A suspended run no longer waits once its flow run has a newer record: it went on, with whatever result.
+    A run that ended in a terminal no longer waits once the same recipe was run again with the same settings, whole or up to the same step: that
+    run has its own question.
     """
     ledger, seen, went_on, found = GateLedger(store), set[tuple[str, tuple[str, str]]](), set[str](), []
     for run in records(store):
@@ -37,11 +37,11 @@ def waiting_runs(store: ArtifactStore) -> list[RunRecord]:
 
 
 def _same_again(run: RunRecord) -> str:
-    """What two runs have in common that ask for the same: the recipe's name and file, the settings, and whether it is done in small."""
+    """Identifies equal requests: the recipe's name and file, the settings, and `smoke`."""
     asked = run.asked
     return "" if asked is None else repr((asked.name, asked.file, sorted(asked.settings.items()), asked.smoke))
 
 
 def _part(run: RunRecord) -> tuple[str, str]:
-    """The part of the recipe that a run does: its only and its last step, empty for the whole."""
+    """The part of the recipe that a run does: its only step and its last step, empty for all."""
     return ("", "") if run.asked is None else (run.asked.only, run.asked.until)

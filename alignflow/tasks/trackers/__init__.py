@@ -1,1 +1,1 @@
-"""Clients of experiment trackers: what a run tells them, each in a file of its own."""
+"""Clients of experiment trackers, one file per tracker."""

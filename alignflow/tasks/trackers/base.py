@@ -1,4 +1,4 @@
-"""What a run tells an experiment tracker, and what every tracker can do."""
+"""The data that a run sends to an experiment tracker, and the interface of all trackers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ State = Literal["finished", "failed", "killed"]
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run as a tracker gets it.
+    """A run, as sent to a tracker.
 
     Attributes:
         name: The recipe's name.
-        id: Of the record in the store.
+        id: Id of the record in the store.
         parameters: Place of the recipe -> value.
     """
 
@@ -37,15 +37,15 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class TrackedStep:
-    """A step that was found or made.
+    """A finished step.
 
     Attributes:
-        name: As the run calls it.
-        points: Of its curves; each has `step`.
-        metrics: Those of its manifest that were measured.
-        key: Of its artifact.
-        digest: Of its artifact.
-        cached: Whether it was found in the store, so that another run trained it.
+        name: The step's name.
+        points: Points of its curves; each has `step`.
+        metrics: The measured metrics of its manifest.
+        key: Key of its artifact.
+        digest: Digest of its artifact.
+        cached: Whether it was found in the store: another run trained it.
     """
 
     name: str
@@ -63,29 +63,29 @@ class TrackedStep:
 
 
 class Tracker(Protocol):
-    """A run at a tracker, which begins when it is made. Its methods raise whatever the client raises."""
+    """A run at a tracker; constructing it starts the run. Its methods raise the client's errors."""
 
     def __init__(self, config: TrackingConfig, run: TrackedRun): ...
 
     def step(self, step: TrackedStep) -> None:
-        """Send what a step left."""
+        """Send a finished step."""
 
     def end(self, state: State) -> None:
-        """Send what waits, and close the run."""
+        """Send pending data and close the run."""
 
     def where(self) -> str:
-        """Where a person finds it."""
+        """Where to find the run."""
 
 
 def check_tracker(config: TrackingConfig | None) -> None:
-    """Raise UserError where the tracker that a recipe names cannot be used from here; asks nobody."""
+    """Raise UserError if the recipe's tracker cannot be used from here; makes no request."""
     if config is None:
         return
     if not is_installed(config.name):
         raise UserError(
             f"{config.name} is not installed",
             where="tracking.name",
-            do=f"pip install 'alignflow[{config.name}]', or leave tracking out of the recipe",
+            do=f"pip install 'alignflow[{config.name}]', or remove tracking from the recipe",
         )
     if config.name == "wandb" and config.mode == "online" and not os.environ.get(WANDB_KEY):
         raise UserError(
@@ -96,7 +96,7 @@ def check_tracker(config: TrackingConfig | None) -> None:
 
 
 def open_tracker(config: TrackingConfig, run: TrackedRun) -> Tracker:
-    """Begin a run at the tracker of a recipe; raises whatever its client raises."""
+    """Start a run at the recipe's tracker; raises the client's errors."""
     module, _, name = ADDRESSES[config.name].partition(":")
     made: Tracker = getattr(importlib.import_module(module), name)(config, run)
     return made

@@ -1,4 +1,4 @@
-"""MLflow, by its own client."""
+"""Sends runs to MLflow with its own client."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from alignflow.data.logins import without_logins
 from alignflow.tasks.trackers.base import State, TrackedRun, TrackedStep
 
 MOST_METRICS, MOST_PARAMETERS = 1000, 100
-"""What MLflow takes in one request."""
+"""MLflow's limits for one request."""
 QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-"""A server that is not there is told after a minute, and not after many; what the user sets counts."""
+"""Defaults with which a missing server is reported after one minute, not many; the user's settings take precedence."""
 ENDED = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 _NO_NAME = re.compile(r"[^\w\-. :/]")
 
@@ -46,14 +46,14 @@ class MLflowTracker:
         if found is None:
             try:
                 return str(self._client.create_experiment(self._project))
-            except MlflowException:  # another run was faster
+            except MlflowException:  # another run has just created it
                 found = self._client.get_experiment_by_name(self._project)
                 if found is None:
                     raise
         return str(found.experiment_id)
 
     def step(self, step: TrackedStep) -> None:
-        """Send what a step left."""
+        """Send a finished step."""
         from mlflow.entities import Metric, RunTag
 
         now = int(time.time() * 1000)
@@ -67,12 +67,12 @@ class MLflowTracker:
         self._client.set_terminated(self._run, status=ENDED[state])
 
     def where(self) -> str:
-        """Where a person finds it."""
+        """Where to find the run."""
         return f"mlflow, {without_logins(self._uri)}, experiment {self._project}, run {self._run}"
 
 
 def _values(step: TrackedStep) -> Iterator[tuple[str, float, int]]:
-    """(name, value, step of the training) of everything that a step measured."""
+    """(name, value, training step) of everything that a step measured."""
     for point in step.points:
         for name, value in _figures(point).items():
             yield f"{step.name}/{name}", value, int(point["step"])
@@ -85,5 +85,5 @@ def _figures(point: Mapping[str, float]) -> dict[str, float]:
 
 
 def _name(text: str) -> str:
-    """A name with the characters that MLflow takes."""
+    """A name with only the characters that MLflow accepts."""
     return _NO_NAME.sub("_", text)

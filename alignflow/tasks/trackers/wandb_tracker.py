@@ -1,4 +1,4 @@
-"""Weights & Biases, by its own client."""
+"""Sends runs to Weights & Biases with its own client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignflow.tasks.trackers.base import State, TrackedRun, TrackedStep
 class WandbTracker:
     """One run of a project. Curves are `STEP/METRIC` over `STEP/step`, metrics of artifacts `final/STEP/METRIC` of the summary.
 
-    The client sends nothing else: no code, no console, nothing of the machine, no reports of its own errors.
+    The client sends nothing else: no code, no console output, no data about the machine, no error reports.
     """
 
     def __init__(self, config: TrackingConfig, run: TrackedRun):
@@ -47,7 +47,7 @@ class WandbTracker:
         self._offline = config.mode == "offline"
 
     def step(self, step: TrackedStep) -> None:
-        """Send what a step left."""
+        """Send a finished step."""
         axis = f"{step.name}/step"
         self._run.define_metric(axis, hidden=True)
         self._run.define_metric(f"{step.name}/*", step_metric=axis)
@@ -57,11 +57,11 @@ class WandbTracker:
         self._run.config.update(step.tags, allow_val_change=True)
 
     def end(self, state: State) -> None:
-        """Send what waits, and close the run."""
+        """Send pending data and close the run."""
         self._run.finish(exit_code=0 if state == "finished" else 1)
 
     def where(self) -> str:
-        """Where a person finds it."""
+        """Where to find the run."""
         if self._offline:
-            return f"wandb, send it by `wandb sync {Path(self._run.dir).parent}`"
+            return f"wandb, send it with `wandb sync {Path(self._run.dir).parent}`"
         return f"wandb, {self._run.url}"

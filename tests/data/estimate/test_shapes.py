@@ -140,3 +140,19 @@ def test_a_model_in_the_hub_cache_is_known(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text(json.dumps({**LLAMA, **SIZES}))
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file, revision: str(tmp_path / file))
     assert read_shape("someone/model").hidden_size == 64
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [({"dtype": "bfloat16"}, 2), ({"torch_dtype": "bfloat16"}, 2), ({"dtype": "float32"}, 4), ({}, 4)],
+)
+def test_a_base_in_bf16_takes_two_bytes_for_each_weight(said, stored):
+    config = {
+        "model_type": "llama",
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "vocab_size": 9,
+    }
+    assert shape_of({**config, **said}).stored_bytes == stored

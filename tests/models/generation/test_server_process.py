@@ -53,10 +53,15 @@ def pids(place):
     return [int(text) for text in (place / "pids").read_text().split()]
 
 
+def lives(number):
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def alive(numbers):
-    return [
-        each for each in numbers if psutil.pid_exists(each) and psutil.Process(each).status() != psutil.STATUS_ZOMBIE
-    ]
+    return [each for each in numbers if lives(each)]
 
 
 def gone(numbers, seconds=20):

@@ -126,7 +126,7 @@ def test_a_stages_process_has_no_secret_and_its_log_says_what_it_was_not_given(
     log = (store.directory(ref.key) / "side" / "log.txt").read_text()
     assert (
         "AWS_SECRET_ACCESS_KEY" in log
-        and "not given" in log
+        and "did not get" in log
         and not any(value in log for value in ("user:word", "postgresql://"))
     )
 

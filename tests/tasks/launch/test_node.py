@@ -77,7 +77,7 @@ def test_a_launch_that_is_no_longer_touched_has_stopped_moving(spec, monkeypatch
 def test_a_number_that_the_stage_has_no_place_for_is_refused(spec, joins, store):
     path = spec(nodes=2, rendezvous="127.0.0.1:1")
     joins[1].append(lambda: touch(path, 1))
-    with pytest.raises(UserError, match="has 2 nodes, and this one is number 2"):
+    with pytest.raises(UserError, match="has 2 nodes, but this one is number 2"):
         join_stages(store, 2, print)
     with pytest.raises(UserError, match="node 0 runs the recipe"):
         join_stages(store, 0, print)

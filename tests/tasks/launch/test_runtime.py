@@ -31,8 +31,8 @@ REFUSED = [
     ({"offload": "optimizer", "device": "cpu"}, "engine.offload", "in CPU memory already"),
     ({**GPU, "offload": "all", "zero_stage": 2}, "engine.offload", "ZeRO 3"),
     ({**GPU, "processes": 5}, "engine.processes", "4 are visible"),
-    ({"nodes": 2, "training": "deepspeed"}, "engine.rendezvous", "place to meet"),
-    ({"rendezvous": "host:29500"}, "engine.rendezvous", "nobody to meet"),
+    ({"nodes": 2, "training": "deepspeed"}, "engine.rendezvous", "rendezvous address"),
+    ({"rendezvous": "host:29500"}, "engine.rendezvous", "needs no rendezvous"),
     (
         {"nodes": 2, "node_rank": 2, "rendezvous": "host:29500", "training": "deepspeed"},
         "engine.node_rank",

@@ -60,7 +60,7 @@ def test_last_and_a_name_mean_a_run_and_the_command_says_which_of_its_artifacts(
 
 def test_runs_before_the_newest_are_counted_back(store, runs):
     assert store.resolve("last~1").key == "sft-1"
-    with pytest.raises(UserError, match="there are 2 such runs that ended"):
+    with pytest.raises(UserError, match="only 2 such runs have ended"):
         store.resolve("last~2")
 
 
@@ -127,7 +127,7 @@ def test_runs_in_small_are_passed_over_while_there_is_another_and_found_by_their
     meant = {text: store.resolve(text, ("checkpoint",)).key for text in ("align", "last", "last~1", "two-smoke")}
     assert meant == {"align": "align-2", "last": "align-2", "last~1": "sft-1", "two-smoke": "merge-8"}
     assert store.resolve("merge").key == "merge-8", "no other run has the step"
-    with pytest.raises(UserError, match="there are 2 such runs"):
+    with pytest.raises(UserError, match="only 2 such runs"):
         store.resolve("last~2")
 
 

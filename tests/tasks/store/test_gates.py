@@ -35,7 +35,7 @@ def test_a_damaged_verdict_is_left_out_and_told(store, capsys):
     ledger.add(RECORD)
     (file,) = (store.root / FOLDER / "sft-01").glob("*.json")
     file.write_bytes(file.read_bytes().replace(b"passed", b"warned"))
-    assert ledger.records("sft-01") == [] and "a verdict is left out" in capsys.readouterr().err
+    assert ledger.records("sft-01") == [] and "a verdict is ignored" in capsys.readouterr().err
     with pytest.raises(ValueError):
         read_record(file)
 

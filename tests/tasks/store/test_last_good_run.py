@@ -22,7 +22,7 @@ def test_a_damaged_file_is_forgotten_and_told(store, capsys):
     file.write_bytes(file.read_bytes().replace(b'"a"', b'"b"'))
     with pytest.raises(ValueError):
         keys_in(file)
-    assert latest(store, "damaged", "sft") is None and "is forgotten" in capsys.readouterr().err
+    assert latest(store, "damaged", "sft") is None and "are unknown until" in capsys.readouterr().err
 
 
 def test_a_file_of_an_older_alignflow_is_read_unless_it_has_something_else(tmp_path):

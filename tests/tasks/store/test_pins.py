@@ -78,7 +78,7 @@ def test_where_a_live_process_does_not_say_what_it_uses_nothing_is_free(store):
     with using(store, "sft-1"):
         (file,) = (store.root / "pins").iterdir()
         file.write_text("{")
-        with pytest.raises(StoreError, match="does not say what it uses"):
+        with pytest.raises(StoreError, match="pins of a running process cannot be read"):
             pins_of(store)
 
 

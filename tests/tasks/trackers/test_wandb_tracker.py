@@ -18,7 +18,7 @@ def test_an_offline_run_is_in_its_directory_and_holds_nothing_of_the_machine(tmp
     where = tracker.where()
     tracker.end("finished")
     (file,) = (tmp_path / "new").rglob("*.wandb")
-    assert where == f"wandb, send it by `wandb sync {file.parent}`"
+    assert where == f"wandb, send it with `wandb sync {file.parent}`"
     content = file.read_bytes()
     for sent in (b"mine", b"align.options.beta", b"align/loss", b"final/align/win_rate/rubric:a", b"align.digest"):
         assert sent in content
