@@ -128,7 +128,9 @@ def test_links_logs_and_strange_entries_are_told_and_nothing_is_set_aside(store,
     (store.root / "artifacts" / "notes.txt").write_text("mine")
     found = inspect(store)
     text = "\n".join(found.notes)
-    assert found.clean and "is a link to" in text and "side/log.txt of" in text and "notes.txt is not an artifact" in text
+    assert (
+        found.clean and "is a link to" in text and "side/log.txt of" in text and "notes.txt is not an artifact" in text
+    )
 
 
 def test_small_files_are_checked_and_healed(store, chain):
