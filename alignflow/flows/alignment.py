@@ -1,4 +1,4 @@
-"""Steps that align: once, on one part of the data after the other, or in rounds of sample, label and train. Pure."""
+"""Steps that align: once, on consecutive parts of the data, or in rounds of sample, label and train. Pure."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from alignflow.flows.steps import Link
 SELECTED = ("demonstrations", "rankings", "preferences")
 """Tables that the stage `select` writes."""
 Fed = tuple[str, Link]
-"""Kind of the data that feeds a training, and its place."""
+"""Kind of the data that a training reads, and where it comes from."""
 
 
 def alignment_steps(steps: StepList) -> None:
-    """The steps of the recipe's method, or the model that is brought in their place."""
+    """The steps of the recipe's method, or the model that replaces them."""
     recipe = steps.recipe
     if recipe.replace.align:
         steps.aligned = steps.add("align", "init", taken_in(recipe.replace.align, recipe.model))
@@ -53,16 +53,16 @@ def alignment_steps(steps: StepList) -> None:
             steps.aligned = _align(steps, method, recipe.align, steps.policy, steps.policy, _fed(steps, method))
     if recipe.select is not None and not recipe.replace.align and not steps.has("select"):
         raise RecipeError(
-            "it keeps answers that a round has sampled and labelled, and the recipe has no such round",
+            "select keeps answers that a round has sampled and labelled, but the recipe has no such round",
             where="select",
-            do="set rounds.number, 1 for a single round, or set select to null",
+            do="set rounds.number (1 for a single round), or set select to null",
         )
 
 
 def _align(
     steps: StepList, method: catalogue.Method, config: AlignConfig, start: str, reference: str, fed: Fed | None
 ) -> str:
-    """One training, from the model of `start`, compared with that of `reference`, on what feeds it."""
+    """One training that starts from the model of `start`, with the model of `reference` as its reference."""
     inputs = _inputs_of(steps, method, config.max_length, start, reference, fed)
     given = inputs.get("rankings")
     if given is not None and given.node in steps.made and steps.made[given.node].stage == "label":
@@ -71,7 +71,7 @@ def _align(
 
 
 def _on_parts(steps: StepList, method: catalogue.Method, config: AlignConfig, options: StagedOptions) -> str:
-    """One part of the pairs after the other: each round starts from the model of the round before and compares with it."""
+    """One round per part of the pairs: each starts from the model of the round before, which is also its reference."""
     policy = steps.policy
     whole = _inputs_of(steps, method, config.max_length, policy, policy, _fed(steps, method), scored=False)
     kind, data = next((feed.kind, whole[feed.kind]) for feed in method.learns_from().feeds if feed.kind in whole)
@@ -87,7 +87,7 @@ def _on_parts(steps: StepList, method: catalogue.Method, config: AlignConfig, op
 
 
 def _iterated(steps: StepList, config: AlignConfig, plan: Plan) -> str:
-    """Rounds: the policy of the round before answers, a judge labels, and the policy learns from that."""
+    """Rounds: the policy of the round before answers, a judge labels, and the policy learns from the labels."""
     recipe, model = steps.recipe, steps.policy
     asked = recipe.rounds
     for steps.round in range(1, plan.number + 1):
@@ -105,9 +105,9 @@ def _iterated(steps: StepList, config: AlignConfig, plan: Plan) -> str:
         start, reference = model, model if plan.reference == "previous" else steps.policy
         if reference != start and binding.bound_method(own).live_reference:
             raise RecipeError(
-                f"{short(own.method)} has its reference beside it in every step, which is the model that a round starts from",
+                f"{short(own.method)} runs its reference in every step, so the reference is the model that a round starts from",
                 where="rounds.reference",
-                do="set it to previous, or take a method whose reference is scored beforehand",
+                do="set it to previous, or use a method whose reference is scored beforehand",
             )
         model = _align(steps, method, own, start, reference, fed)
         if asked.evaluate:
@@ -117,19 +117,19 @@ def _iterated(steps: StepList, config: AlignConfig, plan: Plan) -> str:
 
 
 def _given_first(steps: StepList, method: catalogue.Method) -> Fed:
-    """The recipe's own data, for the first round; raises RecipeError where it has none of the method's kinds."""
+    """The recipe's own data, for the first round; raises RecipeError if it has none of the method's kinds."""
     if not (fed := steps.prepared(kinds_of(method))):
         names = " or ".join(f"data.{kind}" for kind in kinds_of(method) if kind in type(steps.recipe.data).model_fields)
         raise RecipeError(
-            "the first round is to learn from the recipe's own data, and there is none that the method reads",
+            "the first round should learn from the recipe's own data, but there is none that the method reads",
             where="rounds.first",
-            do=f"give {names}, or leave it out",
+            do=f"set {names}, or remove it",
         )
     return fed
 
 
 def _labelled(steps: StepList, method: catalogue.Method) -> Fed:
-    """What a round's labels give to the method: a table of theirs, or the answers that `select` keeps of them."""
+    """The data of a round for the method: a table of its labels, or the answers that `select` keeps."""
     kinds = kinds_of(method)
     config = steps.recipe.select or (SelectConfig() if method.family == "selected" else None)
     kept = [kind for kind in kinds if kind in SELECTED and "win_rates" not in kinds]  # chosen answers have no win rates
@@ -137,28 +137,28 @@ def _labelled(steps: StepList, method: catalogue.Method) -> Fed:
         own = steps.own_config("select", config)
         if kept[0] != "demonstrations" and own.rule == "best" and own.n == 1:
             raise RecipeError(
-                f"one answer is kept of a prompt, and {kept[0]} are of two or more",
+                f"one answer is kept per prompt, but {kept[0]} need two or more",
                 where="select.n",
-                do="raise it, or take the rule threshold or rso, or a method that learns from demonstrations",
+                do="raise it, or use the rule threshold or rso, or a method that learns from demonstrations",
             )
         chosen = steps.add("select", "select", config, rankings=Link(step_name("label", steps.round), "rankings"))
         return kept[0], Link(chosen, kept[0])
     if config is None and (found := steps.labels(kinds)):
         return found
     raise RecipeError(
-        f"{short(steps.recipe.align.method)} learns from {' or '.join(kinds)}, which {'select' if config else 'label'} does not give",  # type: ignore[union-attr]
+        f"{short(steps.recipe.align.method)} learns from {' or '.join(kinds)}, which {'select' if config else 'label'} does not produce",  # type: ignore[union-attr]
         where="select" if config else "rounds.number",
-        do=f"take a method that learns from {', '.join(SELECTED if config else LABELLED)}, or leave it out",
+        do=f"use a method that learns from {', '.join(SELECTED if config else LABELLED)}, or remove it",
     )
 
 
 def _fed(steps: StepList, method: catalogue.Method) -> Fed | None:
-    """Kind and place of the data that feeds a method; None where the recipe has none, or the method samples."""
+    """Kind and place of the data that a method reads; None if the recipe has none, or the method samples."""
     return steps.prepared(kinds_of(method)) or steps.labels(kinds_of(method))
 
 
 def _check_watcher(steps: StepList, config: AlignConfig) -> None:
-    """The judge that watches a training must not be one that teaches it."""
+    """Refuse a judge that monitors a training and also teaches it."""
     options = binding.parsed_options(config, "align")
     if isinstance(options, WatchedOptions) and options.heldout_judge is not None:
         teachers = options.model_copy(update={"heldout_judge": None})
@@ -168,7 +168,7 @@ def _check_watcher(steps: StepList, config: AlignConfig) -> None:
             check_independence(judge, options.heldout_judge, "align.options.heldout_judge")
 
 
-def _inputs_of(  # noqa: PLR0913 (what a training starts from, compares with and learns from)
+def _inputs_of(  # noqa: PLR0913 (start, reference and data of a training)
     steps: StepList,
     method: catalogue.Method,
     max_length: int,
@@ -177,16 +177,16 @@ def _inputs_of(  # noqa: PLR0913 (what a training starts from, compares with and
     fed: Fed | None,
     scored: bool = True,
 ) -> dict[str, Link | None]:
-    """Where the inputs of a training by the method come from; raises RecipeError for one that it needs and the recipe does not have.
+    """Links to the inputs of a training by the method; raises RecipeError if the recipe lacks a required one.
 
     Args:
-        steps: What is there.
+        steps: The steps so far.
         method: Its row.
         max_length: The longest row.
         start: The node whose model the training starts from.
-        reference: The node whose model it compares with.
-        fed: What `_fed` says, or a part of it.
-        scored: Whether the reference is a step that scores the data, where the method needs one.
+        reference: The node whose model is the reference.
+        fed: The result of `_fed`, or a part of it.
+        scored: Whether a step scores the data with the reference, if the method needs one.
     """
     data, family = steps.recipe.data, method.learns_from()
     sources = {
@@ -216,9 +216,9 @@ def _inputs_of(  # noqa: PLR0913 (what a training starts from, compares with and
 def _reference(
     steps: StepList, method: catalogue.Method, max_length: int, checkpoint: str, data: dict[str, Link | None]
 ) -> Link:
-    """The reference's log-probabilities of the answers, apart from alignment: no other beta or rate computes them again.
+    """The reference's log-probabilities of the answers, as a separate step, so that another beta or learning rate does not compute them again.
 
-    A method that samples takes the reference itself, and asks it as it goes.
+    A method that samples takes the reference model itself.
     """
     config = ReferenceConfig(
         max_length=max_length, per_token=method.reference_tokens, family=method.family, mismatched=method.mismatched

@@ -20,22 +20,24 @@ class Approval(RunInput):
     """The form that the web page shows for a suspended run."""
 
     approve: Literal["yes", "no"] = Field(
-        title="Approve", description="yes: the run goes on. no: it ends here, as failed."
+        title="Approve", description="yes: the run continues. no: it ends here, as failed."
     )
     who: str = Field(
         min_length=1,
         max_length=100,
         title="Who decides",
-        description="Your name; it is kept in the artifact's lineage.",
+        description="Your name; it is stored in the artifact's lineage.",
     )
-    comment: str = Field(default="", max_length=1000, title="Comment", description="Why; it is kept with your name.")
+    comment: str = Field(
+        default="", max_length=1000, title="Comment", description="The reason; it is stored with your name."
+    )
 
 
 def ask_in_prefect(gate: GateConfig, record: GateRecord) -> tuple[bool, str, str] | None:
-    """The answer of a person: yes or no, who, comment; None where the run is no deployment's, so that nobody would start it again.
+    """The answer of a person: yes or no, who, comment. None if the run is not of a deployment, because nobody would restart it.
 
     The first call does not return: Prefect ends the process and starts the flow again once somebody has answered. It
-    finds every step in the store, comes here again, and is given the answer.
+    finds every step in the store, gets here again, and receives the answer.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
@@ -48,7 +50,7 @@ def ask_in_prefect(gate: GateConfig, record: GateRecord) -> tuple[bool, str, str
 
 
 def begun() -> str:
-    """When this flow run began for the first time, as manifests write times; empty outside one. A resumed run keeps that time."""
+    """First start of this flow run, in the format of manifests; empty outside a flow run. A resumed run keeps it."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or run.start_time is None:
@@ -57,13 +59,13 @@ def begun() -> str:
 
 
 def flow_run() -> str:
-    """The id of this flow run; empty outside one. A resumed run keeps it."""
+    """The id of this flow run; empty outside a flow run. A resumed run keeps it."""
     context = FlowRunContext.get()
     return str(context.flow_run.id) if context and context.flow_run else ""
 
 
 def question(gate: GateConfig, record: GateRecord) -> str:
-    """What the person reads, in Markdown."""
+    """The text for the person, in Markdown."""
     value = "not measured" if record.value is None else f"{record.value:.6g}"
     lines = [
         f"## Gate {escaped(gate.label)}",
@@ -75,6 +77,6 @@ def question(gate: GateConfig, record: GateRecord) -> str:
         "",
         f"Artifact `{record.key}`",
         "",
-        "With *yes* the run goes on from here; nothing is computed again. With *no* it ends, and nothing after this step is run.",
+        "With *yes* the run continues from here; nothing is computed again. With *no* it ends, and nothing after this step runs.",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What the steps of a run will ask endpoints, and what that will cost at the prices given: said before it runs. Nothing is asked for it."""
+"""Predicts the requests of a run to endpoints and their cost at the given prices, before it runs. Sends no request."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from alignflow.flows.steps import Node
 from alignflow.tasks.launch.runtime import resolve_runtime
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
-_WORDS_OF_A_QUESTION = 150  # tokens of a judge's prompt beside conversation and answers
-_ALL_PAIRS_UP_TO = 4  # answers of a prompt of which every pair is asked; see models/judges/pairing.py
+_WORDS_OF_A_QUESTION = 150  # tokens of a judge's prompt without conversation and answers
+_ALL_PAIRS_UP_TO = 4  # up to this many answers per prompt, every pair is judged; see models/judges/pairing.py
 _MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests of one kind that a role sends for each prompt.
+    """Requests of one kind that a role sends per prompt.
 
     Attributes:
-        each: How many.
+        each: Number per prompt.
         asked_tokens: Most tokens of one question.
         answered_tokens: Most tokens of one reply.
     """
@@ -45,12 +45,12 @@ class Requests:
 
 @dataclass(frozen=True)
 class Questions:
-    """What one role of a step asks.
+    """The requests of one role of a step.
 
     Attributes:
-        what: In words, for one prompt.
-        requests: Of each kind.
-        prompts: Prompts; None: not known yet.
+        what: Description, for one prompt.
+        requests: Requests of each kind.
+        prompts: Number of prompts; None: not known yet.
     """
 
     what: str
@@ -59,12 +59,12 @@ class Questions:
 
     @property
     def each(self) -> int:
-        """Requests for each prompt."""
+        """Requests per prompt."""
         return sum(kind.each for kind in self.requests)
 
 
 def asked_lines(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore, gpus: int | None = None) -> list[str]:
-    """One line for each role of a step that is to run and asks an endpoint: questions, tokens, cost."""
+    """One line for each role of a step that will run and call an endpoint: requests, tokens, cost."""
     device = resolve_runtime(recipe.engine, visible=gpus).device
     states = {step.name: step for step in steps}
     statistics = _statistics(states.get("prepare"), store)
@@ -79,9 +79,12 @@ def asked_lines(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore, gpu
 
 
 def _unknown(node: Node, config: Any, known: Sequence[ServerOptions]) -> list[str]:
-    """A line where a step asks endpoints in a way that nothing is known of beforehand, such as a judge as a reward."""
+    """Lines for steps whose number of requests is unknown beforehand, such as a judge as a reward."""
     others = [options for _, options in servers_of(config, node.name) if options not in known]
-    return [f"{node.name}: asks {_who(options)} as it goes; how much is not known" for options in others]
+    return [
+        f"{node.name}: sends requests to {_who(options)} during the step; their number is not known"
+        for options in others
+    ]
 
 
 def _roles(config: Any, recipe: Recipe, statistics: Mapping[str, Any]) -> Iterator[tuple[ServerOptions, Questions]]:
@@ -104,7 +107,7 @@ def _roles(config: Any, recipe: Recipe, statistics: Mapping[str, Any]) -> Iterat
 
 
 def _judged(judge: JudgeConfig, options: ServerOptions, recipe: Recipe, statistics: Mapping[str, Any]) -> Questions:
-    """Of a labelling: the recipe's own completions, or those that it samples."""
+    """Answers to label: the recipe's own completions, or those that it samples."""
     sample = recipe.sample or SampleConfig()
     if recipe.data.completions or recipe.replace.sample:
         prompts, answers = _number(statistics, "completions"), 2
@@ -167,7 +170,7 @@ def _who(options: ServerOptions) -> str:
 
 
 def _statistics(prepared: Step | None, store: ArtifactStore) -> Mapping[str, Any]:
-    """The statistics of `prepare`, where it has run."""
+    """The statistics of `prepare`, if it has run."""
     if prepared is None or prepared.state != "cached":
         return {}
     found: dict[str, Any] = json.loads((store.directory(prepared.key) / "payload" / "statistics.json").read_text())
@@ -183,7 +186,7 @@ def _at_most(number: int | None, limit: int | None) -> int | None:
 
 
 def _prompt_tokens(recipe: Recipe, statistics: Mapping[str, Any]) -> int:
-    """Mean length of a prompt in the tokens of the run's tokenizer, where it is known; else the longest that is allowed."""
+    """Mean length of a prompt in tokens of the run's tokenizer, if known; else the maximum length."""
     lengths = statistics.get("tables", {}).get("prompts", {}).get("lengths", {})
     mean = next((found["mean"] for found in lengths.values() if found.get("mean")), None)
     return round(mean) if mean else recipe.data.max_prompt_length

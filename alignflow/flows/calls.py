@@ -1,4 +1,4 @@
-"""From nodes to calls: the key of a step as soon as all its inputs are known. No Prefect and no torch."""
+"""Turns nodes into calls: computes the key of a step as soon as all its inputs are known. No Prefect, no torch."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Caller:
     Args:
         recipe: The recipe.
         store: The store.
-        request: The file and the settings that the recipe comes from, for the record of a run; None where they are not known.
-        gpus: GPUs to reckon with; None: those of this machine.
+        request: The recipe's file and settings, for the record of a run; None if unknown.
+        gpus: Number of GPUs to assume; None: those of this machine.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Caller:
         self._contents = ContentDigests(store.root, shared=store.sharing is not None)
 
     def call(self, node: Node, made: Mapping[str, ArtifactRef]) -> StageCall | None:
-        """The call of a node, or None while one of its inputs is not made; raises UserError for a missing path."""
+        """The call of a node, or None while one of its inputs is missing; raises UserError for a missing path."""
         if any(link.node not in made for link in node.inputs.values()):
             return None
         inputs = {name: self._part(made[link.node], link.part) for name, link in node.inputs.items()}
@@ -73,8 +73,8 @@ class Caller:
         )
 
     def check(self, node: Node) -> None:
-        """Look up every name, path and package of a node's config, before anything runs; raises UserError for one that is not there,
-        and where no prompt fits beside what the step samples."""
+        """Check every name, path and package of a node's config before anything runs. Raises UserError if one is missing,
+        or if the context has no room for a prompt."""
         check_packages(node.config)
         config = with_generators(node.config, self.recipe.engine.generator, self.runtime.device)
         stage_key(node.stage, config, {}, self.runtime, self._contents)
@@ -88,20 +88,20 @@ class Caller:
             raise UserError(
                 f"the data has no {part}",
                 where=ref.key,
-                do=f"its parts: {', '.join(sorted(manifest.parts))}; give the sources of {part} in the recipe's data",
+                do=f"its parts: {', '.join(sorted(manifest.parts))}; set the sources of {part} in the recipe's data",
             )
         return manifest.ref(part)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a run would do with one step.
+    """What a run would do with a step.
 
     Attributes:
         name: The node.
         state: run, cached, after, or blocked.
-        why: For a miss what differs from the last run of this recipe, or from the nearest artifact; for `after` the node; for `blocked` by what.
-        key: Its key, where it is known.
+        why: For `run`: the difference from the last run of this recipe or from the nearest artifact. For `after`: the node. For `blocked`: the reason.
+        key: Its key, if known.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Step:
 
 
 def plan(recipe: Recipe, store: ArtifactStore, gpus: int | None = None) -> list[Step]:
-    """What a run of the recipe would do now, with so many GPUs; raises RecipeError where the recipe itself is wrong."""
+    """What a run of the recipe would do now, with `gpus` GPUs; raises RecipeError if the recipe is wrong."""
     caller = Caller(recipe, store, gpus=gpus)
     made: dict[str, ArtifactRef] = {}
     steps: dict[str, Step] = {}

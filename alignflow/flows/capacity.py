@@ -1,4 +1,4 @@
-"""What the steps of a run will need, and which of them the machine cannot hold. No torch, nothing is run."""
+"""Estimates what the steps of a run need, and finds steps that do not fit the machine. No torch; runs nothing."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.past_runs import nearest_run
 
 TOLERANCE = 0.2
-"""An estimate that is over a limit by less than this share may fit after all: it is called tight, and runs."""
+"""An estimate that exceeds a limit by less than this share may still fit: it counts as tight, and runs."""
 SHORT_ROWS = 0.5
-"""Mean length of rows, as a share of `max_length`, that a refusal assumes; what is shown assumes the longest."""
+"""Mean row length that a refusal assumes, as a share of `max_length`. The displayed estimate assumes the longest rows."""
 PASSED_ON = {"sft": "base", "align": "policy", "reward": "base", "merge": "base"}
-"""Stage -> the input whose shape its own model has."""
+"""Stage -> the input that has the same shape as the stage's model."""
 
 
 @dataclass(frozen=True)
 class StepNeed:
-    """What one step needs.
+    """The needs of one step.
 
     Attributes:
         name: The step.
-        memory: Of one process; None where it holds no model, or its shape is unknown.
+        memory: Memory of one process; None if it holds no model, or the shape is unknown.
         unknown: Whether it holds a model of unknown shape.
-        disk: Bytes that it leaves, and that its training states take while it runs.
-        time: How long, in words.
-        too_large: What cannot fit, and what to do, one line each; empty where it fits.
-        tight: Whether it is over a limit by less than the estimate's tolerance.
+        disk: Bytes of its artifact, and of its training states while it runs.
+        time: Duration, in words.
+        too_large: Lines about what does not fit and what to do; empty if it fits.
+        tight: Whether it exceeds a limit by less than the estimate's tolerance.
     """
 
     name: str
@@ -62,7 +62,7 @@ class StepNeed:
 
 @dataclass
 class _Seen:
-    """What is known after the steps so far."""
+    """Information from the steps so far."""
 
     shapes: dict[str, ModelShape | None] = field(default_factory=dict)
     members: dict[str, Scorers] = field(default_factory=dict)  # step -> the reward models of its ensemble
@@ -76,7 +76,7 @@ class _Seen:
 
 
 class Estimator:
-    """Estimates the steps of one recipe on one machine; on this one where none is given."""
+    """Estimates the steps of a recipe on a machine; by default this one."""
 
     def __init__(self, recipe: Recipe, store: ArtifactStore, machine: Machine | None = None):
         self.recipe, self.store = recipe, store
@@ -85,7 +85,7 @@ class Estimator:
         self.machine = machine or this_machine(store.root, self.runtime.device)
 
     def needs(self, steps: Sequence[Step], also: frozenset[str] = frozenset()) -> list[StepNeed]:
-        """One need per step, in order; empty ones for steps that do not run. `also` names cached steps that run again."""
+        """One need per step, in order; empty for steps that do not run. `also` names cached steps that run again."""
         seen, by_name, found = _Seen(), {step.name: step for step in steps}, []
         for node in nodes(self.recipe):
             step = by_name[node.name]
@@ -95,7 +95,7 @@ class Estimator:
         return found
 
     def _look(self, node: Node, step: Step, seen: _Seen) -> None:
-        """Take in what a step says about those after it: its model's shape, its statistics if it is made."""
+        """Store what later steps need to know of a step: its model's shape, and its statistics if it has run."""
         if node.stage in PASSED_ON:
             seen.shapes[node.name] = seen.shapes[node.inputs[PASSED_ON[node.stage]].node]
         elif node.stage == "init":
@@ -117,9 +117,7 @@ class Estimator:
         if step.state != "cached":
             return
         payload = self.store.directory(step.key) / "payload"
-        if (
-            node.name in seen.shapes
-        ):  # the model that is there knows best: a trained vocabulary may be smaller than asked for
+        if node.name in seen.shapes:  # trust the existing model: a trained vocabulary may be smaller than requested
             seen.shapes[node.name] = read_shape(payload) or seen.shapes[node.name]
         if node.stage == "prepare":
             seen.statistics = json.loads((payload / "statistics.json").read_text())
@@ -151,7 +149,7 @@ class Estimator:
         return StepNeed(node.name, need, False, found.published + found.states, time, tuple(lines), tight)
 
     def _check_memory(self, node: Node, found: Demand, need: Need) -> tuple[list[str], bool]:
-        """Reasons and changes where it cannot fit even if rows are short and the estimate high; else whether it is tight."""
+        """Reasons and remedies if it cannot fit even with short rows and a high estimate; else whether it is tight."""
         surely = found.need(replace(found.settings, fill=SHORT_ROWS))
         shards = self._shards_here(node)
         limits = self._limits(found.settings, need, shards)
@@ -164,13 +162,13 @@ class Estimator:
         if not any(refused):
             return [], bool(over)
         lines = [
-            f"{node.name} needs about {size(wanted)} of {what}, and there are {size(limit)}: {parts_text(need.peak)}"
+            f"{node.name} needs about {size(wanted)} of {what}, but there are {size(limit)}: {parts_text(need.peak)}"
             for what, wanted, limit in over
         ]
         known = frozenset(type(node.config).model_fields) | frozenset(EngineConfig.model_fields)
         if shards > 1:
             lines.append(
-                f"  {node.base}.shards {shards}: each process here has the model in its memory; lower it, or see engine.dask_address"
+                f"  {node.base}.shards {shards}: each process on this machine has its own copy of the model; lower it, or see engine.dask_address"
             )
         for remedy in remedies(found, node.base, known, partial(self._fits, shards)):
             much = "" if remedy.fits else ", still too much"
@@ -178,7 +176,7 @@ class Estimator:
         return lines, False
 
     def _shards_here(self, node: Node) -> int:
-        """Processes of this machine that a step's rows are shared out to; those of a Dask cluster elsewhere are not asked after."""
+        """Processes on this machine that compute shards of a step's rows; those of a Dask cluster elsewhere are not counted."""
         asked = sharding(node.stage, node.config, self.recipe.engine)
         return 1 if asked.dask_address else asked.shards
 
@@ -200,7 +198,7 @@ class Estimator:
             return []
         return [
             f"{name} needs {size(wanted)} of disk ({size(found.states)} of training states, {size(before + found.published)} of checkpoints), "
-            f"and {size(free)} are free at {self.store.root}",
+            f"but {size(free)} are free at {self.store.root}",
             "  free some space (`alignflow gc`), or set ALIGNFLOW_HOME to another file system",
         ]
 
@@ -221,7 +219,7 @@ class Estimator:
 
 
 def _counted(node: Node, seen: _Seen) -> Mapping[str, Any]:
-    """The statistics of `prepare`, with the rows of tables that the step takes from `label`: pairs do not say how many answers have a label."""
+    """The statistics of `prepare`, with the row counts of tables that the step reads from `label`: the number of pairs does not give the number of labelled answers."""
     made = {kind: rows for kind, rows in seen.labelled.items() if node.inputs.get(kind) == Link("label", kind)}
     tables = {kind: {"sides": {"train": rows}} for kind, rows in made.items()}
     return {**seen.statistics, "tables": {**seen.statistics.get("tables", {}), **tables}} if tables else seen.statistics
@@ -233,12 +231,12 @@ NO_MODEL = object()
 
 
 def refuse_too_large(needs: Sequence[StepNeed], chosen: frozenset[str]) -> None:
-    """Raise UserError, with every reason, where a chosen step cannot fit."""
+    """Raise UserError with all reasons if a chosen step cannot fit."""
     lines = [line for need in needs if need.name in chosen for line in need.too_large]
     if lines:
         raise UserError(
             "the run cannot fit this machine, so nothing was run\n  " + "\n  ".join(lines),
-            do="change that, or give --even-if-too-large to run all the same",
+            do="change that, or pass --even-if-too-large to run anyway",
         )
 
 
@@ -251,13 +249,13 @@ def parts_text(phase: Phase) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes as GiB, or as MiB under one of them, to two digits or so."""
+    """Bytes in GiB, or in MiB below one GiB, to about two digits."""
     amount, unit = (value / GIB, "GiB") if value >= GIB else (value / MIB, "MiB")
     return f"{amount:.0f} {unit}" if amount >= 99.5 or unit == "MiB" else f"{amount:.1f} {unit}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would say."""
+    """Seconds in the most readable unit."""
     for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}"

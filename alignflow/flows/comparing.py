@@ -12,9 +12,9 @@ from alignflow.flows.steps import Link
 
 
 def evaluate_step(steps: StepList, aligned: str) -> None:
-    """Evaluate the model of a step, where the recipe evaluates; raises RecipeError where a judge is not independent or lacks a model.
+    """Add the evaluation of a step's model, if the recipe evaluates; raises RecipeError if a judge is not independent or lacks a model.
 
-    In a round there is no reward model yet where it learns from the labels of rounds: its scores are then left out.
+    A reward model that learns from the labels of rounds does not exist yet during a round: its scores are then left out.
     """
     recipe, data = steps.recipe, steps.recipe.data
     if recipe.evaluate is None or not aligned:
@@ -24,7 +24,7 @@ def evaluate_step(steps: StepList, aligned: str) -> None:
     judges = (*([labelling] if labelling else []), *recipe.evaluate.judges)
     taught = [node.config.judge for node in steps.made.values() if isinstance(node.config, LabelConfig)]
     for index, judge in enumerate(recipe.evaluate.judges):
-        for teacher in (labelling, *taught):  # of rounds one may have another judge
+        for teacher in (labelling, *taught):  # a round may override the judge
             check_independence(teacher, judge, f"evaluate.judges.{index}")
     if any("reward_model" in needed_models(judge) for judge in judges) and not steps.reward:
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""Whether what a recipe samples fits the context of its model; known before anything runs. No torch, nothing is fetched."""
+"""Checks before the run whether sampled answers fit the model's context. No torch, no downloads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alignflow.flows.steps import Node
 
 
 def context_length(recipe: Recipe) -> int | None:
-    """Tokens of the context of the model that the recipe samples from; None where it is not known before the model is there."""
+    """Context length in tokens of the model that the recipe samples from; None if unknown before the model exists."""
     model = recipe.model
     if recipe.replace.sft:
         replaced = read_shape(recipe.replace.sft)
@@ -22,18 +22,18 @@ def context_length(recipe: Recipe) -> int | None:
 
 
 def refuse_no_room(node: Node, recipe: Recipe, context: int | None) -> None:
-    """Raise UserError where a step samples so many tokens that no prompt fits beside them."""
+    """Raise UserError if a step samples so many tokens that no prompt fits."""
     new = _new_tokens(node, recipe)
     if context is not None and new is not None and new >= context:
         raise UserError(
-            f"max_new_tokens is {new}, and the model's context has {context} tokens for prompt and answer",
+            f"max_new_tokens is {new}, but the model's context has {context} tokens for prompt and answer",
             where=f"{node.base}.max_new_tokens",
-            do=f"set it below {context}, with room for the prompt",
+            do=f"set it below {context}, and leave room for the prompt",
         )
 
 
 def narrow_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
-    """One line for each section whose answers leave less room than the longest prompt may need."""
+    """One line for each section whose answers leave less room than the longest prompt needs."""
     context = context_length(recipe)
     lines = {}
     for node in steps:
@@ -43,7 +43,7 @@ def narrow_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
         truncates = isinstance(node.config, SampleConfig) and node.config.truncate
         cut = "is cut from the left" if truncates else "ends the step with an error"
         lines[node.base] = (
-            f"{node.base}.max_new_tokens {new} leaves {context - new} of the model's {context} tokens for the prompt, and prompts "
+            f"{node.base}.max_new_tokens {new} leaves {context - new} of the model's {context} tokens for the prompt, but prompts "
             f"may have {longest}: a longer one {cut}"
         )
     return list(lines.values())
@@ -52,7 +52,7 @@ def narrow_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
 def _new_tokens(node: Node, recipe: Recipe) -> int | None:
     """The longest answer of a step that samples from the recipe's own model; None for other steps.
 
-    An endpoint has a model and a context of its own.
+    An endpoint has its own model and context.
     """
     config = node.config
     if not isinstance(config, SampleConfig | EvaluateConfig):

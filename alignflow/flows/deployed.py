@@ -1,7 +1,7 @@
 """The flows that a server runs: the whole pipeline, a sweep over methods, one flow per stage, preference data on demand.
 
-Their parameters are what a person fills in on the server's page or sends to its API. What the schema cannot say is
-checked when the flow starts, before any stage, and ends it as Failed with the message that the command line gives.
+Their parameters are the fields of the server's form and of its API. What the schema cannot express is
+checked when the flow starts, before any stage. A mistake ends it as Failed, with the message of the command line.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ FOLLOW: Then = "and the stages after it"
 if TYPE_CHECKING:
     JudgeName = str
 else:
-    JudgeName = Literal[tuple(catalogue.JUDGES)]  # the form offers these; a type checker cannot read a table
+    JudgeName = Literal[tuple(catalogue.JUDGES)]  # the choices of the form; a type checker cannot read a table
 PipelineSettings: Any = pipeline_form()
 PreferenceSettings: Any = preference_form()
 SweepSettings: Any = sweep_form()
 
 
 def run_name() -> str:
-    """The name of a flow run: its recipe's, the flow's, and what it changes; a name that a person gave is kept."""
+    """The name of a flow run: recipe, flow, and changes; a name that a person chose is kept."""
     given = flow_run.get_parameters()
     return _kept_name() or run_title(
         _recipe_name(given.get("recipe", "")), str(flow_run.get_flow_name()), settings_of(given)
@@ -71,13 +71,13 @@ def run_name() -> str:
 
 
 def _kept_name() -> str:
-    """The name that a flow run has where a person gave it, or where it got one before a gate suspended it; empty elsewhere."""
+    """The name of a flow run if a person chose it, or if it got one before a gate suspended it; otherwise empty."""
     name = str(flow_run.get_name() or "")
     return "" if is_generated(name) and NAMED not in flow_run.get_tags() else name
 
 
 def settings_of(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Places of the recipe and values that the parameters of a run change; nothing for what cannot be read: the flow says what is wrong."""
+    """Places of the recipe and values that the parameters of a run change; empty if they cannot be read: the flow then says what is wrong."""
     form, found = parameters.get("settings"), []
     if isinstance(form, Form):
         found += form.given()
@@ -96,17 +96,17 @@ def _recipe_name(path: str) -> str:
         TypeError,
         yaml.YAMLError,
         AlignflowError,
-    ):  # a name must not stop a run: its flow says what is wrong
+    ):  # a name must not stop a run: the flow says what is wrong
         return Path(path).stem
 
 
 def preference_run_name() -> str:
-    """The name of a run that makes preference data: what is labelled, and the flow's name."""
+    """The name of a run that makes preference data: the prompts' file, and the flow's name."""
     return _kept_name() or f"{Path(flow_run.get_parameters().get('prompts', '')).stem} {flow_run.get_flow_name()}"
 
 
 def answered(work: Callable[[ArtifactStore], Sequence[Outcome]]) -> Result:
-    """Do the work of a flow on the served store; what stops it becomes the message of its final state."""
+    """Do the work of a flow on the served store; an error becomes the message of the flow's final state."""
     try:
         return {outcome.name: outcome.ref for outcome in work(served_store())}
     except AlignflowError as error:
@@ -123,13 +123,13 @@ def pipeline(
     smoke: bool = False,
     wait: bool = True,
 ) -> Result:
-    """Align a model as a recipe says; every stage that is in the store already is found there.
+    """Align a model with a recipe. Stages that are already in the store do not run again.
 
     Args:
         recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then in the directory that holds the store.
         settings: What to change in it; empty fields are as in the recipe.
         more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
-        selection: Which part of it, and what to do again; empty: all of it, and only what is missing.
+        selection: Which part to run, and what to do again; empty: all of it, but only what is missing.
         smoke: Every stage on 32 rows and 4 steps, under keys of its own.
         wait: Wait while another run of a recipe of this name goes on.
     """
@@ -157,11 +157,11 @@ def sweep(
     smoke: bool = False,
     wait: bool = True,
 ) -> Result:
-    """Run a recipe under many methods, learning rates and seeds; what they share runs once, and another run goes on where this one ended.
+    """Run a recipe with many methods, learning rates and seeds. Shared steps run once, and another run continues where this one ended.
 
     Args:
         recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then in the directory that holds the store.
-        axes: What the members differ in.
+        axes: What differs between the members.
         settings: What to change in the recipe for all members; empty fields are as in the recipe.
         more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
         smoke: Every stage on 32 rows and 4 steps, under keys of its own.
@@ -185,7 +185,7 @@ def sweep(
 
 
 def run_member(member: Member, asked: RunRequest, store: ArtifactStore) -> list[Outcome]:
-    """Run the whole recipe of a member of a sweep, as a flow run of its own."""
+    """Run the whole recipe of a member of a sweep as a separate flow run."""
     own = asked.changed(member.settings)
 
     def work() -> list[Outcome]:
@@ -199,7 +199,7 @@ def run_member(member: Member, asked: RunRequest, store: ArtifactStore) -> list[
 
 @cache
 def stage_flow(stage: str) -> Flow[..., Any]:
-    """The flow that runs one stage of a recipe by itself, with inputs that are there already."""
+    """The flow that runs one stage of a recipe by itself, on existing inputs."""
     no_settings, no_inputs = stage_form(stage)(), inputs_form(stage)()
 
     def run(  # noqa: PLR0913 (a field of the form each)
@@ -250,10 +250,10 @@ Args:
     recipe: Path of the recipe's file on the machine that runs it; a relative one is looked for where `alignflow up` was called, then in the directory that holds the store.
     settings: What to change in the stage; empty fields are as in the recipe.
     more: Other places of the recipe, each as NAME=VALUE: data.max_length=256.
-    inputs: Artifacts to take, each by the start of its key or digest; empty: the recipe's own, else those of the latest good run.
-    round: Which round of the stage, where the recipe does it several times; 0: all of them. Settings are then those of this round alone.
-    then: Whether the stages that take from this one follow.
-    force: Do it again, whatever the store has.
+    inputs: Artifacts to use, each by the start of its key or digest; empty: the recipe's own, else those of the latest good run.
+    round: Which round of the stage, if the recipe has rounds; 0: all of them. With a round, settings change only that round.
+    then: Whether to run the stages that depend on this one too.
+    force: Run it again even if the store has its result.
 """
 
 
@@ -285,7 +285,7 @@ def inputs_form(stage: str) -> type[Form]:
 
 
 def named_inputs(inputs: Form) -> dict[str, str]:
-    """Input -> the artifact that a person named for it; those of an input that takes many stand under their own names."""
+    """Input -> the artifact that the user named for it; artifacts of an input that takes many are listed under their own names."""
     found: dict[str, str] = {}
     for name, value in inputs.given():
         found |= value if isinstance(value, dict) else {name: value}
@@ -295,7 +295,7 @@ def named_inputs(inputs: Form) -> dict[str, str]:
 def run_alone(
     stage: str, asked: RunRequest, named: dict[str, str], follow: bool, force: bool, store: ArtifactStore
 ) -> list[Outcome]:
-    """Run one step of a recipe, or all its rounds, and those after it where they follow; everything that they take is found first."""
+    """Run a step of a recipe or all its rounds, and with `then` the steps after it. All inputs are found first."""
     caller = Caller(asked.recipe(), store, asked)
     steps = steps_of(caller, stage, follow)
     inputs = find_inputs(caller, steps, stage, named)
@@ -318,16 +318,16 @@ def rlaif_data(  # noqa: PLR0913 (a field of the form each)
     out: str = "",
     table: TableName = "preferences",
 ) -> Result:
-    """Preference data on demand: sample answers to prompts, let a judge label them, report; nothing is trained.
+    """Preference data on demand: sample answers to prompts, let a judge label them, report. Trains nothing.
 
     Args:
         prompts: Prompts to answer: a file, a saved data set, or a Hub id; a relative path starts at the directory that holds the store.
-        model: Who answers: a directory, a Hub id, or the start of the key of a model in the store.
-        judge: Who labels.
-        judge_options: What this judge alone has; see `alignflow judges JUDGE`.
+        model: The model that answers: a directory, a Hub id, or the start of the key of a model in the store.
+        judge: The judge that labels.
+        judge_options: Options of this judge; see `alignflow judges JUDGE`.
         settings: How to sample and label; empty fields have their defaults.
         out: A directory of the machine that runs it to copy the data to; it must not exist, or be empty.
-        table: What is copied there: pairs, answers labelled good or bad, or answers with scores.
+        table: The table to copy: pairs, answers labelled good or bad, or answers with scores.
     """
 
     def work(store: ArtifactStore) -> list[Outcome]:
@@ -351,7 +351,7 @@ STAGE_FLOWS = tuple(stage for stage in catalogue.STAGES if stage not in STANDS_I
 
 
 def __getattr__(name: str) -> Any:
-    """Each of them as `alignflow.flows.deployed.STAGE`, made when asked for: a run wants one of them, not all their forms."""
+    """Each stage's flow as `alignflow.flows.deployed.STAGE`, made on access: a run needs one of them, not all their forms."""
     if name in STAGE_FLOWS:
         return stage_flow(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The deployments of a server: one table, and what registers it. `python -m alignflow.flows.deployments [ROLE=POOL ...]`."""
+"""The deployments of a server in one table, and their registration: `python -m alignflow.flows.deployments [ROLE=POOL ...]`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GPU, CPU, DEFAULT = "gpu", "cpu", "default"
 
 @dataclass(frozen=True)
 class Deployed:
-    """One flow that a server offers: where it is, the pool that suits it, and tags to find it by."""
+    """A flow that a server offers: its entry point, the role of its pool, and tags to find it."""
 
     flow: Flow[..., Any]
     role: str
@@ -52,19 +52,19 @@ DEPLOYMENTS: Mapping[str, Deployed] = {
 
 
 def register(pools: Mapping[str, str]) -> list[str]:
-    """Create or update every deployment on the server that the environment names; schedules that people made are kept.
+    """Create or update every deployment on the server that the environment names; users' schedules are kept.
 
-    Where the environment names the store too, the server shows its runs.
+    If the environment also names the store, the server shows its runs.
 
     Args:
         pools: Role -> name of a work pool that exists: `gpu` for flows that train or generate, `cpu` for the others,
-            `default` for those whose own role has no pool.
+            `default` for flows whose role has no pool.
 
     Returns:
-        The names of the deployments; each is that of its flow as well.
+        The names of the deployments, which are also those of their flows.
 
     Raises:
-        UserError: a flow's role has no pool, or the server has none of that name.
+        UserError: a flow's role has no pool, or the server has no pool of that name.
     """
     with get_client(sync_client=True) as client:
         there = sorted(pool.name for pool in client.read_work_pools())
@@ -80,14 +80,14 @@ def register(pools: Mapping[str, str]) -> list[str]:
 
 
 def pool_of(role: str, pools: Mapping[str, str]) -> str:
-    """The pool of a role, or the default one; raises UserError where there is neither."""
+    """The pool of a role, or the default pool; raises UserError if there is neither."""
     if role not in pools and DEFAULT not in pools:
         raise UserError(f"no work pool for {role}", where="pools", do=f"name one as {role} or as {DEFAULT}")
     return pools.get(role) or pools[DEFAULT]
 
 
 def _register(client: SyncPrefectClient, name: str, entry: Deployed, pool: str) -> None:
-    """Creating a deployment that exists would delete its schedules, so that one is updated field by field."""
+    """Update an existing deployment field by field: creating it again would delete its schedules."""
     schema = parameter_schema(entry.flow).model_dump_for_openapi() | {"additionalProperties": False}
     fields: dict[str, Any] = {
         "entrypoint": f"{deployed.__name__}.{entry.flow.fn.__name__}",
@@ -116,9 +116,9 @@ def _description(name: str, flow: Flow[..., Any]) -> str:
 
 
 def show_runs(client: SyncPrefectClient, store: ArtifactStore) -> None:
-    """Show what was made in the store before this server was there: a list on its page, and the dashboard in the store.
+    """Show runs from before this server existed: a list on its page, and the dashboard in the store.
 
-    What fails costs a warning: a server does its work without them.
+    A failure is only a warning: the server works without them.
     """
     try:
         lines = shown_runs(store)
@@ -127,7 +127,7 @@ def show_runs(client: SyncPrefectClient, store: ArtifactStore) -> None:
             type="markdown", key=ARTIFACT_KEY, data=runs_markdown(store, lines), description=RUNS_OF_THE_STORE
         )
         client.create_artifact(made)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the server is up without it)
+    except Exception as error:  # noqa: BLE001 (the server works without it)
         what = " ".join(str(error).split())
         print(f"warning: the store's runs are not shown: {type(error).__name__}: {what}", file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""Where a run passes its gates: after each step, found or made. No Prefect: how a person is asked is given to it."""
+"""Checks the gates of a run after each step, found or made. No Prefect: the function that asks a person is passed in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.gates import GateLedger, decided
 
 Answer = tuple[bool, str, str]
-"""What a person said: yes or no, who, comment."""
+"""A person's answer: yes or no, who, comment."""
 
 
 class Gatekeeper:
@@ -27,11 +27,11 @@ class Gatekeeper:
 
     Args:
         recipe: Its gates and name.
-        approved: Labels of gates that the person who started the run approves.
-        store: Where metrics are read and verdicts recorded.
-        hears: Told of each verdict once.
-        ask: Asks a person about a gate, by its config and the record so far; it does not return while nobody has
-            answered, and returns None where nobody can be asked.
+        approved: Labels of gates that the user approves in advance.
+        store: The store of metrics and verdicts.
+        hears: Called once with each verdict.
+        ask: Asks a person about a gate; takes its config and the record so far. It returns only after an
+            answer, or None if nobody can be asked.
 
     Raises:
         RecipeError: `approved` names no gate of the recipe.
@@ -51,24 +51,24 @@ class Gatekeeper:
         check_approved(recipe, approved)
 
     def lets_on(self, name: str, ref: ArtifactRef, steps: Collection[str] = ()) -> bool:
-        """Whether the run goes on after a step with this result; False: a gate ends it here, as finished.
+        """Whether the run continues after a step with this result; False: a gate ends it here, as finished.
 
         Args:
             name: The step.
             ref: Its result.
-            steps: Names of all steps of the recipe. A gate on the name of one of them is about that step alone: a gate on `reward` is about
-                the ensemble, not about its members `reward.1` and so on.
+            steps: Names of all steps of the recipe. A gate on one of these names applies to that step only: a gate on `reward` applies to
+                the ensemble, not to its members `reward.1` and so on.
 
         Raises:
-            RecipeError: a gate's metric is none of the step's.
+            RecipeError: the step has no such metric.
             GateStoppedError: a gate stops the run, or a person refused.
-            ApprovalNeededError: a gate waits for a person who cannot be asked from here.
+            ApprovalNeededError: a gate needs a person's answer, but nobody can be asked from here.
         """
         asked = [gate for gate in self._recipe.gates if name in matching({name, *steps}, gate.stage)]
         manifest = self._store.manifest(ref.key) if asked else None
         for gate in asked:
             if manifest:
-                if gate.stage != name:  # a gate of all rounds: its verdicts say which one
+                if gate.stage != name:  # a gate on all rounds: its verdicts name the round
                     gate = gate.model_copy(update={"stage": name, "name": gate.label})
                 record = self._decide(gate, manifest)
                 self._write_down(record)
@@ -88,7 +88,7 @@ class Gatekeeper:
                 return _answered(record, (True, known.who, known.comment))
         record = record.model_copy(update={"verdict": FAILED[gate.action]})
         if record.verdict == "asked":
-            self._ledger.add(record)  # before the process may end: lineage shows who is waited for
+            self._ledger.add(record)  # before the process may end: lineage shows that an answer is pending
             answer = self._ask(gate, record)
             return _answered(record, answer) if answer else record
         return record
@@ -118,12 +118,12 @@ class Gatekeeper:
         raise GateStoppedError(
             text,
             where=f"gate {gate.label}",
-            do=f"nothing after {gate.stage} was run; set another limit, or go on with --approve {gate.label}",
+            do=f"nothing after {gate.stage} has run; change the limit, or continue with --approve {gate.label}",
         )
 
 
 def check_approved(recipe: Recipe, names: Sequence[str]) -> None:
-    """Raise RecipeError, with the nearest name, where one names no gate of the recipe."""
+    """Raise RecipeError with the nearest name if a name is not a gate of the recipe."""
     labels = [gate.label for gate in recipe.gates]
     for name in names:
         if name not in labels:
@@ -132,7 +132,7 @@ def check_approved(recipe: Recipe, names: Sequence[str]) -> None:
 
 
 def new_record(gate: GateConfig, manifest: Manifest, value: float | None, run: str) -> GateRecord:
-    """The record of a gate that passed; what else became of it is put in by whoever decides."""
+    """The record of a passed gate; the caller changes it for other verdicts."""
     return GateRecord(
         gate=gate.label,
         stage=gate.stage,
@@ -157,20 +157,20 @@ def _answered(record: GateRecord, answer: Answer) -> GateRecord:
 
 
 def now() -> str:
-    """The time as records have it: ISO, UTC, with microseconds, so that their order is that of their text."""
+    """The time in the records' format: ISO, UTC, with microseconds, so that text order is time order."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def login() -> str:
-    """The name of whoever runs this process."""
+    """Login name of the user of this process."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # a container may run under a user id without a name
         return f"user {os.getuid()}"
 
 
 def standing(recipe: Recipe, steps: Sequence[Step], store: ArtifactStore) -> Iterator[tuple[GateConfig, str]]:
-    """Each gate of a recipe with what it would say now of each of its rounds, as far as they are in the store; raises RecipeError."""
+    """Each gate of a recipe with its current verdict on each round that is in the store; raises RecipeError."""
     ledger, by_name = GateLedger(store), {step.name: step for step in steps}
     for gate in recipe.gates:
         for name in matching(by_name, gate.stage):

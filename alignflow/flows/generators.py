@@ -1,4 +1,4 @@
-"""Which engine each role gets: its own, or that of the recipe, with `auto` decided. Pure but for a look for vLLM's interpreter."""
+"""Resolves the engine of each role: its own or the recipe's, with `auto` decided. Pure, except that it looks for vLLM's interpreter."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Choice = Callable[[GeneratorConfig | None], GeneratorConfig | None]
 
 
 def with_generators(config: Config, default: GeneratorConfig, device: str) -> Config:
-    """The config of a stage with the engine of every role in it made explicit; None stands for transformers with its defaults.
+    """The config of a stage with the engine of every role made explicit; None means transformers with its defaults.
 
-    So the engine of a role enters the key of its own stage alone, is in the manifest, and `auto` leaves no trace where it is transformers.
+    So a role's engine enters only the key of its own stage and is in the manifest, and an `auto` that becomes transformers leaves no trace.
 
     Args:
         config: Config of a stage.
         default: The recipe's `engine.generator`.
-        device: The resolved device: `auto` takes vLLM on a GPU alone.
+        device: The resolved device: `auto` uses vLLM only on a GPU.
 
     Raises:
-        RecipeError: an engine for a judge that runs no language model.
+        RecipeError: an engine is set for a judge that runs no language model.
     """
 
     def choose(own: GeneratorConfig | None) -> GeneratorConfig | None:
@@ -46,14 +46,14 @@ def with_generators(config: Config, default: GeneratorConfig, device: str) -> Co
 
 
 def servers_of(config: BaseModel, where: str) -> Iterator[tuple[str, ServerOptions]]:
-    """The options of every endpoint that a stage's config names, each with its place."""
+    """The options of every endpoint in a stage's config, each with its place."""
     for place, inner in binding.configs_in(config, where):
         if isinstance(inner, ServerOptions):
             yield place, inner
 
 
 def server_options(config: GeneratorConfig | None) -> ServerOptions | None:
-    """The options of an endpoint; None for another engine."""
+    """The options of an endpoint, or None for another engine."""
     if config is None or config.name != "server":
         return None
     options: ServerOptions = catalogue.parse_options(
@@ -63,9 +63,9 @@ def server_options(config: GeneratorConfig | None) -> ServerOptions | None:
 
 
 def with_keys(runtime: Runtime, config: BaseModel) -> Runtime:
-    """The runtime of a stage whose process gets the keys of the endpoints that its config names, and of no others.
+    """The runtime of a stage whose process gets the keys of the endpoints in its config, and no others.
 
-    A key travels as a variable of that process alone: its name is in the runtime, its content nowhere.
+    A key is passed as an environment variable of that process: its name is in the runtime, its value nowhere.
     """
     servers = [options for _, options in servers_of(config, "config")]
     if not servers:
@@ -112,16 +112,16 @@ def _of_role(config: BaseModel, own: GeneratorConfig | None, choose: Choice) -> 
             return choose(own)
         if own is not None:
             raise RecipeError(
-                f"the judge {config.name!r} runs no language model", where="judge.generator", do="leave it out"
+                f"the judge {config.name!r} runs no language model", where="judge.generator", do="remove it"
             )
     return own
 
 
 def _takes_up_weights(own: GeneratorConfig | None, choose: Choice) -> GeneratorConfig | None:
-    """The engine that samples for a policy in training; where the recipe's engine is an endpoint, the policy's model itself samples."""
+    """The engine that samples for a policy in training. If the recipe's engine is an endpoint, the policy itself samples."""
     if own is not None and _takes_no_weights(own):
         raise RecipeError(
-            "an endpoint cannot take up the weights of a policy in training, so its answers would not be the policy's",
+            "an endpoint cannot load the weights of a policy in training, so its answers would not be the policy's",
             where="align.options.generator",
             do="set it to transformers or vllm",
         )
@@ -130,17 +130,17 @@ def _takes_up_weights(own: GeneratorConfig | None, choose: Choice) -> GeneratorC
 
 
 def _takes_no_weights(config: GeneratorConfig) -> bool:
-    """Whether an engine has a model of its own for good: an endpoint."""
-    row = catalogue.GENERATORS.get(config.name)  # auto is none, and an unknown name is refused where it is resolved
+    """Whether an engine always serves its own model: an endpoint."""
+    row = catalogue.GENERATORS.get(config.name)  # auto has no row, and an unknown name is refused when it is resolved
     return row is not None and row.chat
 
 
 def _answers_for_the_models(chosen: GeneratorConfig | None) -> GeneratorConfig | None:
-    """Refuse an engine that has one model of its own: an evaluation compares two of the run's."""
+    """Refuse an engine with its own model: an evaluation compares two models of the run."""
     options = server_options(chosen)
     if options is not None and (options.serve is None or options.serve.path is not None):
         raise RecipeError(
-            "the evaluation compares two models of the run, and this endpoint has one of its own",
+            "the evaluation compares two models of the run, but this endpoint serves its own model",
             where="evaluate.generator",
             do="set it to transformers, or to server with `serve: {}`, which serves one after the other",
         )

@@ -1,4 +1,4 @@
-"""Which stages a recipe needs, with what config and inputs, in order. Pure: no store, no Prefect, no torch."""
+"""The steps that a recipe needs, with configs and inputs, in order. Pure: no store, no Prefect, no torch."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from alignflow.flows.steps import Link, Node
 
 
 def nodes(recipe: Recipe) -> list[Node]:
-    """The steps of a recipe in an order in which every input is made before it is taken: as long as it needs, no longer.
+    """The steps of a recipe in topological order; steps that nothing needs are left out.
 
     Raises:
-        RecipeError: the recipe lacks what one of its stages needs.
+        RecipeError: the recipe lacks something that a stage needs.
     """
     check_merge(recipe)
     recipe = as_method_runs(fold_in_replacements(recipe))
@@ -40,9 +40,9 @@ def nodes(recipe: Recipe) -> list[Node]:
     late_reward_steps(steps)
     if recipe.revise is not None and not steps.has("revise"):
         raise RecipeError(
-            "nothing is sampled or given, so there is nothing to revise",
+            "there are no answers to revise",
             where="revise",
-            do="give data.prompts or data.completions, or set revise to null",
+            do="set data.prompts or data.completions, or set revise to null",
         )
     _merge(steps)
     evaluate_step(steps, steps.aligned)
@@ -61,7 +61,7 @@ def _base(steps: StepList) -> None:
     if recipe.judge_eval is not None and not any(getattr(data, kind) for kind in SOURCE_KINDS):
         if recipe.judge_eval.recorded is None and "policy" in needed_models(judge_of(recipe)):
             steps.policy = steps.add("init", "init", initial_model(recipe))
-        return  # a judge is measured, and nothing else is asked for
+        return  # the recipe only measures a judge
     if recipe.replace.sft:
         steps.policy = steps.add("sft", "init", taken_in(recipe.replace.sft, recipe.model))
     else:
@@ -72,7 +72,7 @@ def _base(steps: StepList) -> None:
         raise RecipeError(
             "the recipe names no data",
             where="data",
-            do="give data.demonstrations, data.prompts or data.preferences",
+            do="set data.demonstrations, data.prompts or data.preferences",
         )
 
 
@@ -89,7 +89,7 @@ def _supervised(steps: StepList) -> None:
 
 
 def _judge_evaluation(steps: StepList) -> None:
-    """The judge on human labels, before anything is sampled for it: a gate on its agreement ends the run here."""
+    """Measure the judge on human labels before anything is sampled, so that a gate on its agreement can end the run here."""
     recipe = steps.recipe
     if recipe.judge_eval is None:
         refuse_calibration(recipe)
@@ -107,7 +107,7 @@ def _judge_evaluation(steps: StepList) -> None:
 
 
 def _merge(steps: StepList) -> None:
-    """The adapters of SFT and alignment become one model, which is evaluated in place of the aligned one."""
+    """Merge the adapters of SFT and alignment into one model, which is evaluated instead of the aligned one."""
     if steps.recipe.merge is not None:
         check_start(steps.made[steps.aligned], Link(steps.policy))
         adapters = {"sft": Link(steps.supervised_policy), "aligned": Link(steps.aligned)}

@@ -1,4 +1,4 @@
-"""A judge that checks must not be one that taught: it would confirm itself."""
+"""Refuses a judge that evaluates what it taught: it would confirm itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignflow.data.errors import RecipeError
 
 
 def check_independence(first: JudgeConfig | None, second: JudgeConfig, where: str) -> None:
-    """Refuse a rubric that shares a principle with the one that gave labels or rewards: it would confirm itself."""
+    """Refuse a rubric that shares a principle with the rubric that gave labels or rewards."""
     if first is None:
         return
     for one, other in product(binding.members_of(first), binding.members_of(second)):
@@ -25,7 +25,7 @@ def _check_principles(first: JudgeConfig, second: JudgeConfig, where: str) -> No
     given, watching = (RubricOptions.model_validate(judge.options).constitution for judge in (first, second))
     if shared := shared_principles(given, watching):
         raise RecipeError(
-            f"{Path(watching).stem} shares {', '.join(sorted(shared))} with the rubric {Path(given).stem} that it is to check",
+            f"{Path(watching).stem} shares {', '.join(sorted(shared))} with the rubric {Path(given).stem} that it should check",
             where=where,
-            do="judge with principles that gave no labels and no rewards",
+            do="judge with principles that were not used for labels or rewards",
         )

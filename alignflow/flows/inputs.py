@@ -1,4 +1,4 @@
-"""Where one stage's inputs come from when it runs by itself: the recipe's own artifacts, the latest ones, or named ones."""
+"""Finds the inputs of a stage that runs by itself: the recipe's own artifacts, the latest ones, or named ones."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from alignflow.tasks.store.last_good_run import latest
 
 @dataclass
 class Inputs:
-    """What a run of some steps takes from others.
+    """The inputs of some steps from steps that do not run.
 
     Attributes:
-        calls: Step -> the call whose artifact is taken for it.
-        foreign: Steps whose artifact has another key than the recipe gives them now: it can be found, and not made again.
-        notes: One line for each step, for the log and for the summary.
+        calls: Step -> the call whose artifact is used for it.
+        foreign: Steps whose artifact does not have the recipe's current key: it can be found but not made again.
+        notes: One line per step, for the log and the summary.
     """
 
     calls: dict[str, StageCall] = field(default_factory=dict)
@@ -33,17 +33,17 @@ class Inputs:
     notes: list[str] = field(default_factory=list)
 
     def take(self, step: str, manifest: Manifest, why: str) -> None:
-        """Take an artifact for a step whatever the recipe says."""
+        """Use an artifact for a step, whatever the recipe says."""
         self.calls[step] = call_of(step, manifest)
         self.foreign.add(step)
         self.notes.append(f"{step}: {manifest.key}, {why}")
 
 
 def steps_of(caller: Caller, stage: str, follow: bool) -> set[str]:
-    """The steps that running a stage by itself runs: it, those that only serve it, and the ones after it if they follow.
+    """The steps that run if a stage runs by itself: the stage, its helper steps, and with `follow` the steps after it.
 
-    `stage` means all its rounds, unless it names one. A step serves another one if no section of the recipe configures it: the
-    reference's log-probabilities of `align`. So do the reward models of which `reward` makes one.
+    `stage` means all its rounds, unless it names one. A step is a helper of another if no section of the recipe configures it: the
+    reference's log-probabilities for `align`. The member models of a `reward` ensemble are helpers too.
     """
     nodes = {node.name: node for node in caller.nodes}
     wanted = set(named_steps(caller.nodes, stage))
@@ -57,19 +57,19 @@ def steps_of(caller: Caller, stage: str, follow: bool) -> set[str]:
 
 
 def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str, str]) -> Inputs:
-    """Find what `steps` take from the other steps of the recipe.
+    """Find the inputs of `steps` from the other steps of the recipe.
 
-    An input is the artifact that is named for it; else the one that the recipe's own step has now, by its key; else the
-    one that the latest good run of a recipe of this name took.
+    An input is the artifact that the user named for it; else the current artifact of the recipe's own step, by its key; else the
+    one that the latest good run of a recipe of this name used.
 
     Args:
         caller: The recipe on its store.
         steps: The steps that will run.
-        stage: The one that `named` is about, in all its rounds unless it names one.
+        stage: The stage of `named`, in all its rounds unless it names one.
         named: Input of that stage -> a step, a run, the start of a key or digest, or a path.
 
     Raises:
-        UserError: an input is nowhere, and its stage has to run first; or a name fits no artifact, or one of the wrong kind.
+        UserError: an input does not exist, so its stage has to run first; or a name matches no artifact, or one of the wrong kind.
     """
     nodes = {node.name: node for node in caller.nodes}
     needed: set[str] = set().union(*(upstream(caller.nodes, name) for name in steps)) - steps
@@ -80,23 +80,23 @@ def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str,
         elif node.name in steps and (call := _call(node, caller, made)) and (known := caller.store.find(call.key)):
             made[node.name] = (
                 known.ref()
-            )  # an earlier round, which is needed, took it too: its key tells which one that is
+            )  # an earlier round, which is needed, used it too: its key identifies the artifact
     given: dict[str, str] = {}
     for name, text in named.items():
         link = _outer_link(nodes, named_steps(caller.nodes, stage), name, steps)
         manifest, step = _named(nodes, link, name, text, caller), link.node
         if given.setdefault(step, manifest.key) != manifest.key:
             raise UserError(
-                f"{name} comes from {step}, which was given another artifact",
+                f"{name} comes from {step}, for which you named another artifact",
                 where=f"inputs.{name}",
-                do="give both the same",
+                do="name the same artifact for both",
             )
         found.take(step, manifest, f"named for {name}")
     for node in caller.nodes:
         for name, link in node.inputs.items() if node.name in steps else ():
             if link.node not in steps and link.node not in found.calls:
                 raise UserError(
-                    f"{node.name} takes {name} from {link.node}, and the store has none of this recipe",
+                    f"{node.name} takes {name} from {link.node}, but the store has none of this recipe",
                     where=f"inputs.{name}",
                     do=f"run {link.node} first, or name an artifact for it (`alignflow list` shows them)",
                 )
@@ -104,7 +104,7 @@ def find_inputs(caller: Caller, steps: set[str], stage: str, named: Mapping[str,
 
 
 def _find(node: Node, caller: Caller, found: Inputs, made: dict[str, ArtifactRef]) -> None:
-    """Take the artifact of a step: under its key, or the one that the latest run took."""
+    """Use the artifact of a step: the one under its key, or the one of the latest good run."""
     call = _call(node, caller, made)
     manifest = caller.store.find(call.key) if call else None
     if call and manifest:
@@ -112,7 +112,7 @@ def _find(node: Node, caller: Caller, found: Inputs, made: dict[str, ArtifactRef
         found.notes.append(f"{node.name}: {manifest.key}, as the recipe says")
     elif manifest := latest(caller.store, caller.recipe.name, node.name):
         run = f"from the latest good run of {caller.recipe.name!r} ({manifest.created[:19]} UTC)"
-        found.take(node.name, manifest, f"{run}; what the recipe says now is not in the store")
+        found.take(node.name, manifest, f"{run}; the artifact of the current recipe is not in the store")
     if manifest:
         made[node.name] = manifest.ref()
 
@@ -120,12 +120,12 @@ def _find(node: Node, caller: Caller, found: Inputs, made: dict[str, ArtifactRef
 def _call(node: Node, caller: Caller, made: Mapping[str, ArtifactRef]) -> StageCall | None:
     try:
         return caller.call(node, made)
-    except UserError:  # its sources are gone or lack a part, which does not matter where an earlier result is left
+    except UserError:  # its sources are gone or lack a part, which does not matter if an earlier result exists
         return None
 
 
 def _outer_link(nodes: Mapping[str, Node], rounds: list[str], name: str, steps: set[str]) -> Link:
-    """The input `name` of these rounds of a stage that no step of the run makes; raises UserError where it is none, or two."""
+    """The input `name` of these rounds of a stage that no step of the run makes; raises UserError unless there is exactly one."""
     links = [nodes[each].inputs[name] for each in rounds if name in nodes[each].inputs]
     if not links:
         raise UserError(
@@ -139,21 +139,21 @@ def _outer_link(nodes: Mapping[str, Node], rounds: list[str], name: str, steps: 
         raise UserError(
             f"the rounds {', '.join(rounds)} take {name} from {taken}",
             where=f"inputs.{name}",
-            do="run one of them by its round, and name an artifact for that one",
+            do="run a single round, and name an artifact for it",
         )
     return outer[0]
 
 
 def _named(nodes: Mapping[str, Node], link: Link, name: str, text: str, caller: Caller) -> Manifest:
-    """The artifact that a person named for an input, of a run that of the step which the input comes from; raises UserError unless it is
-    what the input takes."""
+    """The artifact that the user named for an input; the name of a run means its artifact of the input's step. Raises UserError unless it is
+    of the input's kind."""
     kind = catalogue.STAGES[nodes[link.node].stage].makes
     manifest = step_of_run(caller.store, text, link.node) or caller.store.resolve(text, (kind,))
     if manifest.kind != kind or not _has(manifest, link):
         raise UserError(
-            f"{manifest.key[:24]} is a {manifest.kind} of the stage {manifest.stage}, and not a {kind}{f' with {link.part}' if link.part else ''}",
+            f"{manifest.key[:24]} is a {manifest.kind} of the stage {manifest.stage}, not a {kind}{f' with {link.part}' if link.part else ''}",
             where=f"inputs.{name}",
-            do=f"`alignflow list {link.node}` shows what that stage made",
+            do=f"`alignflow list {link.node}` shows that stage's artifacts",
         )
     return manifest
 
@@ -163,7 +163,7 @@ def _has(manifest: Manifest, link: Link) -> bool:
 
 
 def call_of(step: str, manifest: Manifest) -> StageCall:
-    """The call that an artifact is the result of, under the name of a step: its task finds it."""
+    """The call that made an artifact, under the name of a step, so that its task finds the artifact."""
     return StageCall(
         name=step,
         stage=manifest.stage,

@@ -1,4 +1,4 @@
-"""A judge to be measured, as the command line asks for it: checked before anything runs. No Prefect, no torch."""
+"""Requests of the command line to measure a judge, checked before anything runs. No Prefect, no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 
 @dataclass(frozen=True)
 class JudgeOrder:
-    """What is asked for.
+    """The request.
 
     Attributes:
         judge: A name of the catalogue, or package.module:class; empty with `recorded`.
@@ -28,7 +28,7 @@ class JudgeOrder:
         options: Options of the judge: names and values.
         generator: Engine of the judge's model; empty for the default.
         max_rows: Prompts of each source at most.
-        family: Family of the judge's model; empty where it is not known.
+        family: Family of the judge's model; empty if unknown.
         settings: Other places of the recipe and their values.
         out: Directory to copy the report to; empty for none.
     """
@@ -46,14 +46,14 @@ class JudgeOrder:
 
 @dataclass(frozen=True)
 class CheckedJudgeOrder:
-    """An order that was checked: its recipe on the store, and where to deliver."""
+    """A checked request: its recipe on the store, and the target directory."""
 
     recipe: Recipe
     caller: Caller
     target: Path | None
 
     def found(self) -> bool:
-        """Whether the store has every step already."""
+        """Whether the store already has every step."""
         made: dict[str, ArtifactRef] = {}
         for node in self.caller.nodes:
             call = self.caller.call(node, made)
@@ -65,12 +65,12 @@ class CheckedJudgeOrder:
 
 
 def check_judge_order(order: JudgeOrder, store: ArtifactStore, base: Path) -> CheckedJudgeOrder:
-    """Check an order; paths start at `base`. Raises UserError before anything is run."""
+    """Check a request; paths are relative to `base`. Raises UserError before anything runs."""
     if bool(order.recorded) == bool(order.judge) or (order.judge and not order.data) or (order.recorded and order.data):
         raise UserError(
             "a judge is measured on human labels, or by its recorded replies",
             where="judge-eval",
-            do="give --judge and --data, or --recorded alone",
+            do="pass --judge and --data, or only --recorded",
         )
     target = check_target((base / Path(order.out).expanduser()).absolute()) if order.out else None
     recipe = changed_recipe(content(order), order.settings, base, "judge-eval")
@@ -81,7 +81,7 @@ def check_judge_order(order: JudgeOrder, store: ArtifactStore, base: Path) -> Ch
 
 
 def content(order: JudgeOrder) -> dict[str, Any]:
-    """The recipe as a file would say it: the report is its result."""
+    """The recipe as the content of a file; its result is the report."""
     what = Path(order.recorded or order.data[0]).name.split(".")[0]
     name = recipe_name(f"{short(order.judge) or 'recorded'}-on-{what}", "judge-eval")
     section: dict[str, Any] = {"family_of_judge": order.family, "max_rows": order.max_rows}
@@ -100,11 +100,11 @@ def content(order: JudgeOrder) -> dict[str, Any]:
 
 
 def copy_report(directory: Path, target: Path | None) -> list[str]:
-    """Copy the files of a report to a directory of the user's; returns lines that say where they are.
+    """Copy the files of a report to the user's directory; returns lines that say where they are.
 
     Args:
         directory: The artifact of `judge_eval`.
-        target: Where to; None leaves them where they are.
+        target: The directory; None: do not copy.
     """
     page = directory / "side" / "judge_report.html"
     if target is not None:

@@ -1,4 +1,4 @@
-"""Which judge a recipe measures, and whether its labels are calibrated by that. Pure."""
+"""The judge that a recipe measures, and the calibration of its labels. Pure."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from alignflow.flows.steps import Link
 
 
 def judge_of(recipe: Recipe) -> JudgeConfig:
-    """The judge that `judge_eval` measures: its own, else the one that labels; raises RecipeError where there is neither."""
+    """The judge that `judge_eval` measures: its own, else the one that labels; raises RecipeError if there is neither."""
     own = recipe.judge_eval.judge if recipe.judge_eval is not None else None
     if own is None and recipe.label is None:
         raise RecipeError(
-            "label is null, and its judge is the one to measure",
+            "label is null, so there is no judge to measure",
             where="judge_eval.judge",
-            do="name the judge there, or leave label out",
+            do="name the judge there, or remove label: null",
         )
     return own or recipe.label.judge  # type: ignore[union-attr]
 
 
 def refuse_calibration(recipe: Recipe) -> None:
-    """Raise RecipeError where labels are to be calibrated and nothing measures the judge."""
+    """Raise RecipeError if labels should be calibrated but nothing measures the judge."""
     if recipe.label is not None and recipe.label.calibrate:
         raise RecipeError(
-            "labels are to be calibrated, and nothing measures the judge",
+            "labels should be calibrated, but nothing measures the judge",
             where="label.calibrate",
-            do="give judge_eval.data, a few hundred pairs with human labels; or leave calibrate out",
+            do="set judge_eval.data to a few hundred pairs with human labels, or remove calibrate",
         )
 
 
 def calibration_of(recipe: Recipe) -> Link | None:
-    """What `judge_eval` fitted, where labels are to be calibrated by it; raises RecipeError where that measures another judge."""
+    """The link to the calibration that `judge_eval` fitted, if labels use it; raises RecipeError if it measures another judge."""
     if recipe.label is None or not recipe.label.calibrate or recipe.judge_eval is None:
         return None
     if recipe.judge_eval.recorded is not None or judge_of(recipe) != recipe.label.judge:
         raise RecipeError(
-            "judge_eval measures another judge than label.judge",
+            "judge_eval measures a different judge than label.judge",
             where="label.calibrate",
-            do="leave judge_eval.judge out, and give judge_eval.data",
+            do="remove judge_eval.judge, and set judge_eval.data",
         )
     return Link("judge_eval", "calibration")

@@ -1,4 +1,4 @@
-"""Steps that sample answers and have them labelled, once or in a round. Pure."""
+"""Steps that sample and label answers, once or in a round. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignflow.flows.steps import Link
 
 
 def preference_steps(steps: StepList) -> None:
-    """Answers and their labels, for what learns from them once, or where the recipe asks for them; rounds make their own.
+    """Add answers and their labels, if a training learns from them once or the recipe asks for them; rounds make their own.
 
     Raises:
         RecipeError: something learns from labelled answers, and `sample` or `label` is null.
@@ -23,7 +23,7 @@ def preference_steps(steps: StepList) -> None:
     if steps.rounds is not None:
         return
     if recipe.replace.align and not recipe.replace.label and not _reward_is_asked_for(steps):
-        return  # nothing is left to learn from preferences
+        return  # nothing learns from preferences
     if data.preferences and not steps.mixes:
         return
     prompted = bool(data.prompts or data.demonstrations or steps.mixes)
@@ -36,34 +36,34 @@ def preference_steps(steps: StepList) -> None:
     elif prompted and _preferences_wanted(steps):
         if recipe.sample is None:
             raise RecipeError(
-                "sample is null, and there are no answers to label",
+                "sample is null, so there are no answers to label",
                 where="sample",
-                do="leave it out, or give data.completions or data.preferences; label: null turns off labelling, too",
+                do="remove sample: null, or set data.completions or data.preferences; label: null turns labelling off too",
             )
         label_steps(steps, recipe.label, sample_step(steps, recipe.sample, steps.policy), steps.policy)
     elif recipe.label.mix != "off":
         raise RecipeError(
-            f"label.mix: {recipe.label.mix}, and the recipe has nothing to label and to learn from",
+            f"label.mix is {recipe.label.mix}, but the recipe has nothing to label and to learn from",
             where="label.mix",
-            do="give data.prompts or data.completions and a method or reward model that learns from pairs, or set it to off",
+            do="set data.prompts or data.completions and a method or reward model that learns from pairs, or set it to off",
         )
 
 
 def sample_step(steps: StepList, config: SampleConfig, policy: str) -> Link:
-    """Answers of a policy to the recipe's prompts."""
+    """Add answers of a policy to the recipe's prompts."""
     made = steps.add("sample", "sample", config, policy=Link(policy), prompts=Link("prepare", "prompts"))
     return Link(made, "completions")
 
 
 def label_steps(steps: StepList, config: LabelConfig, completions: Link, policy: str, judge: str = "") -> str:
-    """Revise answers where the recipe asks for it, and label them; returns the step that labels.
+    """Revise answers if the recipe asks for it, and label them; returns the step that labels.
 
     Args:
-        steps: Where they are added.
+        steps: The list to which they are added.
         config: How answers are labelled.
         completions: The answers.
         policy: The step whose model revises its answers.
-        judge: The step whose model judges where the judge names none; empty: the policy.
+        judge: The step whose model judges if the judge names none; empty: the policy.
     """
     recipe = steps.recipe
     if recipe.revise is not None:
@@ -87,7 +87,7 @@ def label_steps(steps: StepList, config: LabelConfig, completions: Link, policy:
 
 
 def _preferences_wanted(steps: StepList) -> bool:
-    """Whether anything takes labelled samples: the method, or a reward model. Without a method they are a result where the recipe says
+    """Whether anything uses labelled samples: the method or a reward model. Without a method they are a result if the recipe says
     how to sample, revise or label."""
     recipe = steps.recipe
     if _learnt_by_method(steps):
@@ -99,7 +99,7 @@ def _preferences_wanted(steps: StepList) -> bool:
 
 
 def _refuse_unlabelled(steps: StepList) -> None:
-    """Raise RecipeError where the recipe labels nothing, and something in it learns from labelled answers or takes revised ones."""
+    """Raise RecipeError if the recipe labels nothing but something in it learns from labelled answers or uses revised ones."""
     recipe = steps.recipe
     if _learnt_by_method(steps):
         name, kinds = short(recipe.align.method), kinds_of(method_row(recipe.align.method))  # type: ignore[union-attr]
@@ -107,18 +107,20 @@ def _refuse_unlabelled(steps: StepList) -> None:
         name, kinds = "the reward model", list(recipe.reward.about_loss.kinds)  # type: ignore[union-attr]
     elif recipe.revise is not None:
         raise RecipeError(
-            "label is null, and revised answers are for it", where="revise", do="leave label out, or set revise to null"
+            "label is null, so nothing uses the revised answers",
+            where="revise",
+            do="remove label: null, or set revise to null",
         )
     else:
         return
     own = " or ".join(f"data.{kind}" for kind in kinds if kind in type(recipe.data).model_fields)
     raise RecipeError(
-        f"label is null, and {name} learns from labelled answers", where="label", do=f"leave it out, or give {own}"
+        f"label is null, but {name} learns from labelled answers", where="label", do=f"remove label: null, or set {own}"
     )
 
 
 def _learnt_by_method(steps: StepList) -> bool:
-    """Whether the method learns from data that the recipe does not bring and labels may give."""
+    """Whether the method learns from data that the recipe does not have and labels can provide."""
     recipe = steps.recipe
     if recipe.align is None or recipe.replace.align:
         return False
@@ -127,7 +129,7 @@ def _learnt_by_method(steps: StepList) -> bool:
 
 
 def _learnt_by_reward(steps: StepList, asked: bool) -> bool:
-    """Whether a reward model learns from data that the recipe does not bring; with `asked` only one that something asks for."""
+    """Whether a reward model learns from data that the recipe does not have; with `asked` only if something needs it."""
     recipe = steps.recipe
     if recipe.reward is None or recipe.replace.reward or steps.prepared(recipe.reward.about_loss.kinds) is not None:
         return False
@@ -135,6 +137,6 @@ def _learnt_by_reward(steps: StepList, asked: bool) -> bool:
 
 
 def _reward_is_asked_for(steps: StepList) -> bool:
-    """Whether the recipe has a section `reward`, or its method works on a reward model."""
+    """Whether the recipe has a section `reward`, or its method needs a reward model."""
     own = "reward" in steps.recipe.model_fields_set and steps.recipe.reward is not None
     return own or "reward_model" in steps.needs

@@ -1,6 +1,6 @@
-"""How a walk does a step and asks a person: through Prefect inside one of its flows, and without it elsewhere.
+"""How a walk runs a step and asks a person: through Prefect inside a flow, and without it elsewhere.
 
-A run whose steps are all in the store needs no Prefect: the command line walks it outside a flow, and nothing is imported or started.
+A run whose steps are all in the store needs no Prefect: the command line walks it outside a flow, and Prefect is not imported.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 
 @dataclass(frozen=True)
 class Means:
-    """What a walk needs from outside.
+    """The functions that a walk gets from its caller.
 
     Attributes:
-        do: Does a call: given the store, whether to do it again by force, and whether the store has its artifact.
-        ask: Asks a person about a gate; None where nobody can be asked.
-        begun: When this run began for the first time, as manifests write times; empty where a run never starts again.
-        flow_run: The id of Prefect's flow run; empty outside one.
+        do: Runs a call; also takes the store, `force`, and whether the store has its artifact.
+        ask: Asks a person about a gate; None if nobody can be asked.
+        begun: First start of this run, in the format of manifests; empty if a run never restarts.
+        flow_run: The id of Prefect's flow run; empty outside a flow.
     """
 
     do: Callable[[StageCall, ArtifactStore, bool, bool], StageResult]
@@ -35,7 +35,7 @@ class Means:
 
 
 def means() -> Means:
-    """The means of the process as it is now."""
+    """The means for the current context of this process."""
     if not in_flow():
         return Means(do=_do, ask=lambda gate, record: None, begun=lambda: "")
     from alignflow.flows.approval import ask_in_prefect, begun, flow_run
@@ -45,7 +45,7 @@ def means() -> Means:
 
 
 def in_flow() -> bool:
-    """Whether this is called inside a flow of Prefect; does not import it."""
+    """Whether this is called inside a Prefect flow; does not import Prefect."""
     context = sys.modules.get("prefect.context")
     return context is not None and context.FlowRunContext.get() is not None
 

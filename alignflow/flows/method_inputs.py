@@ -1,4 +1,4 @@
-"""Which inputs the method of a recipe works on, and what to say of one that the recipe does not have."""
+"""The inputs of a recipe's method, and the message for a missing one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alignflow.data.own_module import short
 
 
 def conversion(recipe: Recipe, inputs: Collection[str]) -> str:
-    """What the columns of the step `align` become, where its data is of another kind than its method's own; else empty."""
+    """What the columns of the step `align` become, if its data is of another kind than its method's own; else empty."""
     if recipe.align is None or recipe.replace.align:
         return ""
     family = method_row(recipe.align.method).learns_from()
@@ -26,8 +26,8 @@ def conversion(recipe: Recipe, inputs: Collection[str]) -> str:
 
 
 def for_win_rates(config: AlignConfig, judge: JudgeConfig) -> AlignConfig:
-    """The config for rankings of a judge: with the method's options for win rates where the judge is known to compare pairs; the
-    recipe's own options go before them."""
+    """The config for rankings of a judge: with the method's options for win rates if the judge is known to compare pairs; the
+    recipe's own options take precedence."""
     row = catalogue.JUDGES.get(judge.name)
     if row is None or row.pointwise:
         return config
@@ -40,7 +40,7 @@ def for_win_rates(config: AlignConfig, judge: JudgeConfig) -> AlignConfig:
 
 
 def needed_models(judge: JudgeConfig) -> set[str]:
-    """What a judge falls back on, or the members of a jury: policy, reward_model; nothing where its options name a model."""
+    """The default models of a judge or of a jury's members: policy, reward_model; empty if its options name a model."""
     needs = set()
     for member in binding.members_of(judge):
         row = catalogue.JUDGES.get(member.name)
@@ -70,17 +70,17 @@ NO_DATA = {
     ),
     "demonstrations": ("data", "demonstrations", "give data.demonstrations"),
 }
-"""Kind of data that feeds a method -> what to say where the recipe does not have it: place, what, what to do."""
+"""Kind of data for a method -> (place, what is missing, what to do)."""
 SCORES_ALONE = "give data.rankings, or data.prompts to sample and label"
 SCORES_BESIDE_PAIRS = (
-    "give data.rankings: pairs have no scores, and beside data.preferences nothing is sampled and labelled"
+    "set data.rankings: pairs have no scores, and with data.preferences nothing is sampled and labelled"
 )
-"""What to do, of a method that learns from scores and gets no pairs."""
+"""What to do if a method learns from scores, not from pairs."""
 MISSING = {
     "prompts": ("data", "prompts to sample answers for", "give data.prompts, data.demonstrations or data.preferences"),
     "reward_model": (
         "align.options.rewards",
-        "a reward model, and the recipe makes none",
+        "a reward model, but the recipe makes none",
         "set reward with data to label, or replace.reward, or reward by a judge or a function",
     ),
     "demonstrations": (
@@ -89,11 +89,11 @@ MISSING = {
         "give data.demonstrations, or set it to 0",
     ),
 }
-"""Any other input of a method -> the same."""
+"""Any other input of a method -> (place, what is missing, what to do)."""
 
 
 def needed_inputs(recipe: Recipe) -> set[str]:
-    """The optional inputs that the recipe's method works on, by its options."""
+    """The optional inputs that the recipe's method uses, by its options."""
     if recipe.align is None or recipe.replace.align:
         return set()
     method = binding.bound_method(recipe.align)
@@ -112,16 +112,16 @@ def needed_inputs(recipe: Recipe) -> set[str]:
 
 
 def kinds_of(method: catalogue.Method) -> list[str]:
-    """Kinds of tables that can feed a method, the most direct first; none for one that samples its own answers."""
+    """Kinds of tables that a method can read, the most direct first; empty for a method that samples its own answers."""
     return [feed.kind for feed in method.learns_from().feeds]
 
 
 def mixed_kinds(made: Sequence[str]) -> list[str]:
-    """What learns from labels that are mixed with those of people: pairs; raises RecipeError where `made` has none."""
+    """The kinds that can be mixed with people's labels: pairs; raises RecipeError if `made` has none."""
     if "preferences" not in made:
         raise RecipeError(
-            f"label.mix gives pairs, and what is to learn from them takes {' or '.join(made)} alone",
+            f"label.mix gives pairs, but the training takes only {' or '.join(made)}",
             where="label.mix",
-            do="take a method or a reward.loss that learns from pairs, or set label.mix to off",
+            do="use a method or a reward.loss that learns from pairs, or set label.mix to off",
         )
     return ["preferences"]

@@ -1,4 +1,4 @@
-"""The walk over a recipe's steps: calls their tasks in order, inside a Prefect flow or without one. Knows references, no tensors, no files."""
+"""The walk over a recipe's steps: calls their tasks in order, with or without a Prefect flow. Handles references, no tensors, no files."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ MOST_REPAIRS = 3
 
 
 class Selection(Fields):
-    """Which part of a recipe a run is about; empty: all of it, and only what is missing."""
+    """The part of a recipe to run; empty: all of it, but only what is missing."""
 
     only: str | SkipJsonSchema[None] = empty_unless_given(
-        title="only", description="Just this step; what it takes must be in the store."
+        title="only", description="Only this step; its inputs must be in the store."
     )
     until: str | SkipJsonSchema[None] = empty_unless_given(title="until", description="This step and what it needs.")
     start: str | SkipJsonSchema[None] = empty_unless_given(
-        title="from", description="Do this step and everything after it again."
+        title="from", description="Run this step and everything after it again."
     )
     force: tuple[str, ...] = Field(
         default=(),
         title="force",
-        description="Do these steps again; what follows runs again where their digest changed.",
+        description="Run these steps again; later steps run again if a digest changed.",
     )
     approve: tuple[str, ...] = Field(
-        default=(), title="approve", description="Go on past these gates, whatever they measure."
+        default=(), title="approve", description="Ignore the results of these gates and go on."
     )
 
 
@@ -66,7 +66,7 @@ class Outcome(BaseModel):
 
 @dataclass
 class Narrator:
-    """Hears what a run does; the command line shows it."""
+    """Listens to a run; the command line shows it."""
 
     starts: Callable[[StageCall, str], None] = lambda call, why: None
     ends: Callable[[Outcome], None] = lambda outcome: None
@@ -76,7 +76,7 @@ class Narrator:
 
     @classmethod
     def of(cls, *hearers: Narrator | Any) -> Narrator:
-        """One that tells each of several what it hears."""
+        """Passes everything on to several narrators."""
 
         def tell(event: str) -> Callable[..., None]:
             def tell_all(*what: Any) -> None:
@@ -95,13 +95,13 @@ def walk(
     narrator: Narrator,
     request: RunRequest | None = None,
 ) -> list[Outcome]:
-    """Run the selected steps in order, as Prefect tasks inside a flow; a damaged input is set aside and made again, in the same run.
+    """Run the selected steps in order, as Prefect tasks inside a flow. A damaged input is quarantined and made again in the same run.
 
-    `request` is where the recipe comes from, for the record of the run.
+    `request` is the recipe's origin, for the record of the run.
 
     Raises:
         RecipeError: the selection names no step, or `only` lacks an input.
-        AlignflowError: whatever stopped a step, or a gate.
+        AlignflowError: a step failed, or a gate stopped the run.
     """
     if request:
         request = replace(request, only=selection.only or "", until=selection.until or "")
@@ -118,15 +118,15 @@ def walk_nodes(
     inputs: Inputs | None = None,
     approved: tuple[str, ...] = (),
 ) -> list[Outcome]:
-    """Run these steps in order, `forced` ones whatever the store has; what `inputs` knows is taken as it says.
+    """Run these steps in order; `forced` steps run even if the store has them, and steps in `inputs` use its artifacts.
 
-    Gates are passed after each step; `approved` ones let the run on.
+    Gates are checked after each step; `approved` ones never stop the run.
     """
     inputs = inputs or Inputs()
     by = means()
     check_approved(caller.recipe, approved)
     check_tracker(caller.recipe.tracking)
-    for node in chosen:  # a name that is wrong in the last stage must not cost the ones before it
+    for node in chosen:  # a wrong name in the last stage must not waste the stages before it
         if node.name not in inputs.calls:
             caller.check(node)
     asked = caller.request.asked(caller.recipe) if caller.request else asked_for(caller.recipe)
@@ -150,11 +150,11 @@ def walk_nodes(
 
 
 def _pin_what_is_there(walk: _Walk) -> None:
-    """Pin what the run will find, and half-done work that it will get to: they stay until the whole run has ended."""
+    """Pin artifacts that the run will find and unfinished work that it will continue, until the whole run has ended."""
     made: dict[str, ArtifactRef] = {}
     walk.pins.add(*(call.key for call in walk.inputs.calls.values()), *(f"{WORK}{node.stage}" for node in walk.chosen))
     for node in walk.chosen:
-        with contextlib.suppress(AlignflowError):  # the step itself will say what is wrong
+        with contextlib.suppress(AlignflowError):  # the step itself reports what is wrong
             call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
             if call is not None:
                 walk.pins.add(call.key)
@@ -163,7 +163,7 @@ def _pin_what_is_there(walk: _Walk) -> None:
 
 
 def _walk_all(walk: _Walk) -> list[Outcome]:
-    """Pass over the steps until all are done; a damaged artifact is set aside, and made again in the next pass."""
+    """Walk over the steps until all are done; a damaged artifact is quarantined and made again in the next pass."""
     caller, forced = walk.caller, walk.forced
     done: dict[str, Outcome] = {}
     repairs = 0
@@ -187,7 +187,7 @@ def _walk_all(walk: _Walk) -> list[Outcome]:
 
 @dataclass
 class _Walk:
-    """What one pass over the steps is about."""
+    """The settings of a pass over the steps."""
 
     caller: Caller
     chosen: list[Node]
@@ -212,7 +212,7 @@ def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
         )
         made[node.name] = outcome.ref
         known = done.get(node.name)
-        if known is None or outcome.ran:  # a second pass finds what the first one made: that stays `ran`
+        if known is None or outcome.ran:  # a second pass finds what the first made: that still counts as `ran`
             done[node.name] = outcome
             walk.narrator.ends(outcome)
             _remark(walk, outcome)
@@ -229,13 +229,13 @@ def _told_what_was_found(call: StageCall, done: dict[str, Outcome]) -> StageCall
 
 
 def _made_since(key: str, begun: str, store: ArtifactStore) -> bool:
-    """Whether an earlier start of this very flow run made it: a run that a gate suspended must not do by force what it did."""
+    """Whether an earlier start of this flow run made it: a run that a gate suspended must not force a step twice."""
     found = store.find(key) if begun else None
     return found is not None and found.created >= begun
 
 
 def _remark(walk: _Walk, outcome: Outcome) -> None:
-    """Say what the recipe leaves unused of the data that was prepared, and which options its judge decided."""
+    """Report prepared data that the recipe does not use, and options that follow from its judge."""
     caller, lines = walk.caller, []
     if outcome.name == "prepare":
         metrics = caller.store.manifest(outcome.ref.key).metrics
@@ -261,7 +261,7 @@ def _do(call: StageCall, force: bool, walk: _Walk) -> Outcome:
 
 
 def selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[str]]:
-    """The steps to walk, and which of them to do again whatever the store has."""
+    """The steps to walk, and those of them to run even if the store has them."""
     last = selection.only or selection.until
     ends = named_steps(steps, last) if last else []
     forced = {found for name in selection.force for found in named_steps(steps, name)}
@@ -272,7 +272,7 @@ def selected(steps: list[Node], selection: Selection) -> tuple[list[Node], set[s
 
 
 def missing_for(recipe: Recipe, name: str, store: ArtifactStore) -> list[str]:
-    """The steps that `name`, or its first round, takes something from and that are not in the store, in order."""
+    """The steps, in order, whose output `name` or its first round needs and the store does not have."""
     caller = Caller(recipe, store)
     wanted = set(named_steps(caller.nodes, name))
     made: dict[str, ArtifactRef] = {}
@@ -293,10 +293,10 @@ def missing_for(recipe: Recipe, name: str, store: ArtifactStore) -> list[str]:
 
 
 def refuse_missing(recipe: Recipe, selection: Selection, store: ArtifactStore, where: str) -> None:
-    """Raise UserError where a run of `only` one step lacks what that step takes."""
+    """Raise UserError if a run of `only` one step lacks that step's inputs."""
     if selection.only and (missing := missing_for(recipe, selection.only, store)):
         raise UserError(
-            f"{selection.only} takes from {', '.join(missing)}, which the store does not have",
+            f"{selection.only} needs {', '.join(missing)}, which the store does not have",
             where=where,
             do=f"run without {where} first",
         )

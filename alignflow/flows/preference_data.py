@@ -1,6 +1,6 @@
 """Preference data on demand: a recipe that samples, labels and reports, and trains nothing. No Prefect, no torch.
 
-The command line and the flow `rlaif-data` both have their orders checked here.
+Requests of the command line and of the flow `rlaif-data` are checked here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TableName = Literal["preferences", "unpaired", "rankings"]
 """Tables that the label stage writes: pairs, answers with a label, answers with scores."""
 COUNTED = ("pairs/train", "pairs/heldout", "unpaired/good", "unpaired/bad")
-"""Metrics of the label stage that are told of the data."""
+"""Metrics of the label stage that are reported."""
 SETTINGS = (
     "sample.n",
     "sample.max_prompts",
@@ -51,18 +51,18 @@ SETTINGS = (
     "replace.reward",
     "seed",
 )
-"""Places of the recipe that its form shows."""
+"""Places of the recipe in its form."""
 
 
 @cache
 def preference_form() -> type[Form]:
-    """The form of how to sample and label."""
+    """The form for sampling and labelling."""
     return places_form("PreferenceSettings", SETTINGS, otherwise="")
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for.
+    """The request.
 
     Attributes:
         prompts: A file, a saved data set or a Hub id.
@@ -71,8 +71,8 @@ class Order:
         judge_options: Its options: names and values.
         settings: Other places of the recipe and their values.
         out: Directory to copy the data to; empty for none.
-        table: Which of the tables that the label stage writes is copied there.
-        jsonl: Whether it is copied as JSON lines instead of Parquet.
+        table: The table of the label stage to copy.
+        jsonl: Whether to copy it as JSON lines instead of Parquet.
     """
 
     prompts: str
@@ -87,7 +87,7 @@ class Order:
 
 @dataclass(frozen=True)
 class CheckedOrder:
-    """An order that was checked: its recipe on the store, the model where the store has it, and where to deliver."""
+    """A checked request: its recipe on the store, the model if the store has it, and the target directory."""
 
     recipe: Recipe
     caller: Caller
@@ -97,7 +97,7 @@ class CheckedOrder:
     jsonl: bool = False
 
     def found(self) -> bool:
-        """Whether the store has every step already."""
+        """Whether the store already has every step."""
         made: dict[str, ArtifactRef] = {}
         for node in self.caller.nodes:
             call = self.inputs.calls.get(node.name) or self.caller.call(node, made)
@@ -108,7 +108,7 @@ class CheckedOrder:
         return True
 
     def deliver(self, outcomes: Sequence[Outcome]) -> list[str]:
-        """Copy the data where that was asked for; returns lines that say what there is and where."""
+        """Copy the data if requested; returns lines that say what there is and where."""
         store, refs = self.caller.store, {outcome.name: outcome.ref for outcome in outcomes}
         with using(store, refs["label"].key):
             manifest = store.manifest(refs["label"].key)
@@ -125,7 +125,7 @@ class CheckedOrder:
 
 
 def check_order(order: Order, store: ArtifactStore, base: Path) -> CheckedOrder:
-    """Check an order; paths start at `base`. Raises UserError before anything is run."""
+    """Check a request; paths are relative to `base`. Raises UserError before anything runs."""
     target = check_target((base / Path(order.out).expanduser()).absolute()) if order.out else None
     given = model_in_store(order.model, store, base)
     model = str(store.payload(given.ref())) if given else order.model
@@ -140,7 +140,7 @@ def check_order(order: Order, store: ArtifactStore, base: Path) -> CheckedOrder:
 
 
 def content(order: Order, model: str) -> dict[str, Any]:
-    """The recipe as a file would say it: preferences are its result."""
+    """The recipe as the content of a file; its result is the preferences."""
     name = recipe_name(f"{Path(order.prompts).name.split('.')[0]}-by-{short(order.judge)}", "rlaif-data")
     return {
         "name": name,
@@ -153,7 +153,7 @@ def content(order: Order, model: str) -> dict[str, Any]:
 
 
 def model_in_store(text: str, store: ArtifactStore, base: Path) -> Manifest | None:
-    """The checkpoint of the store that a text names, or None for a directory or a Hub id; raises UserError for another kind."""
+    """The checkpoint in the store that a text names, or None for a directory or a Hub id; raises UserError for another kind."""
     path = base / Path(text).expanduser()
     if not path.is_dir() and not means_artifact(store.root, text):
         return None
@@ -164,10 +164,10 @@ def model_in_store(text: str, store: ArtifactStore, base: Path) -> Manifest | No
             return None
         raise
     if store.find(manifest.key) is None:
-        return None  # of another store: a directory like any other
+        return None  # in another store: a directory like any other
     if manifest.kind != "checkpoint":
         raise UserError(
-            f"{manifest.key[:24]} is a {manifest.kind}, and no model that answers",
+            f"{manifest.key[:24]} is a {manifest.kind}, not a model that generates",
             where="model",
             do="`alignflow list sft` shows models",
         )

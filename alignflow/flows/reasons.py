@@ -1,4 +1,4 @@
-"""Why a step has to run: what differs from the last run of the same recipe, or from the nearest artifact in the store. No torch."""
+"""Why a step has to run: the difference from the last run of the same recipe, or from the nearest artifact in the store. No torch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from alignflow.tasks.store.artifact_store import ArtifactStore
 from alignflow.tasks.store.run_records import written
 
 FAR = 3
-"""An artifact that differs in more components was made for another purpose: to compare with it says nothing."""
+"""An artifact that differs in more components was made for another purpose, so a comparison is useless."""
 SHOWN = 8
-"""Changes that are listed; the others are counted."""
+"""Number of changes that are listed; the rest is only counted."""
 _STATE = re.compile(r"step-(\d{8})")
 
 
@@ -24,14 +24,14 @@ class Reasons:
 
     Args:
         store: The store.
-        recipe: The recipe's name: runs of this name are those that a person compares with.
+        recipe: The recipe's name; its earlier runs are compared with.
     """
 
     def __init__(self, store: ArtifactStore, recipe: str):
         self._store, self._recipe = store, recipe
 
     def why(self, call: StageCall) -> str:
-        """Why a call that is not in the store has to run, and from where its training resumes, in one line."""
+        """One line: why a call that is not in the store has to run, and where its training resumes."""
         why, step = self._why(call), saved_step(self._store, call.key)
         return f"{why}; resumes after step {step}" if step else why
 
@@ -40,7 +40,7 @@ class Reasons:
             return self._store.reasons[call.key]
         earlier = self._last_keys.get(call.name, "")
         if earlier == call.key:
-            return "made before, and no longer in the store"
+            return "made before, but no longer in the store"
         changes = self._since(earlier, call)
         if not changes:
             changes = nearest(call.components, call.config, self._store.manifests(call.stage))
@@ -52,13 +52,13 @@ class Reasons:
         return "; ".join(listed) + more
 
     def _since(self, earlier: str, call: StageCall) -> list[str]:
-        """What changed since the artifact of the last run of this recipe; empty where there is none."""
+        """Changes since the artifact of the last run of this recipe; empty if there is none."""
         found = self._store.find(earlier) if earlier else None
         return difference(call.components, found.components, (call.config, found.config)) if found else []
 
     @cached_property
     def _last_keys(self) -> Mapping[str, str]:
-        """Step -> key of the artifact that the newest run of this recipe which came to the step found or made."""
+        """Step -> key of its artifact in the newest run of this recipe that reached the step."""
         keys: dict[str, str] = {}
         for record in written(self._store.root):
             if record.asked is not None and record.asked.name == self._recipe:
@@ -67,6 +67,6 @@ class Reasons:
 
 
 def saved_step(store: ArtifactStore, key: str) -> int | None:
-    """The last step of a training that a stopped run saved under this key, by any process of a shared store; None without one."""
+    """The last training step that a stopped run saved under this key, by any process of a shared store; None if there is none."""
     places = (store.root / "work").glob(f"*/{key}/step-*" if store.sharing else f"{key}/step-*")
     return max((int(found[1]) for place in places if (found := _STATE.fullmatch(place.name))), default=None)

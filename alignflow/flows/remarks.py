@@ -1,4 +1,4 @@
-"""What a plan and a run say of a recipe's data beside its steps: conversions, options that follow from the judge, tables that nothing takes."""
+"""Remarks of plan and run about a recipe's data: conversions, options that follow from the judge, unused tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from alignflow.flows.steps import Node
 
 
 def planned(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
-    """All that a plan says, one line each."""
+    """All remarks of a plan, one line each."""
     aligned = next((node for node in steps if node.base == "align"), None)
     converted = conversion(recipe, aligned.inputs) if aligned else ""
     return [
@@ -42,7 +42,7 @@ def planned(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
 
 
 def idle_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
-    """One line for each section that the recipe has and that does nothing, since what it works on is not there."""
+    """One line for each section of the recipe that does nothing, because its inputs are missing."""
     made, written = {node.base for node in steps}, recipe.model_fields_set
     lines = {
         "sft": "there are no data.demonstrations, so nothing is fine-tuned" if not recipe.replace.sft else "",
@@ -53,7 +53,7 @@ def idle_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
 
 
 def engine_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
-    """One line where a role needs vLLM and this machine has no environment with it: better now than when its stage begins."""
+    """One line if a role needs vLLM but this machine has no environment with it, so that the user knows before the stage starts."""
     if vllm_python():
         return []
     holders: list[tuple[str, BaseModel]] = [("engine.generator", recipe.engine.generator)]
@@ -63,8 +63,8 @@ def engine_lines(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
 
 
 def _needs_vllm(config: BaseModel, where: str) -> Iterator[str]:
-    """Places in a config that run vLLM, as an engine or as a server that the run starts; those that are filled from another step are not."""
-    with contextlib.suppress(RecipeError):  # a wrong option is told where its step is planned
+    """Places in a config that run vLLM, as an engine or as a server that the run starts, except places filled from another step."""
+    with contextlib.suppress(RecipeError):  # a wrong option is reported when its step is planned
         for place, inner in configs_in(config, where):
             serves = isinstance(inner, ServerOptions) and inner.serve is not None
             if (
@@ -74,14 +74,14 @@ def _needs_vllm(config: BaseModel, where: str) -> Iterator[str]:
 
 
 def chosen_options(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
-    """Options of the method that the recipe does not set and its judge decides."""
+    """Options of the method that the recipe does not set and that follow from its judge."""
     config = next((node.config for node in steps if node.base == "align"), None)
     if recipe.align is None or not isinstance(config, AlignConfig):
         return []
     label = as_method_runs(recipe).label
     judge = label.judge.name if label is not None else ""
     return [
-        f"align: {short(config.method)} takes options.{name}: {value}, since the judge {judge} compares pairs and the scores of its rankings are "
+        f"align: {short(config.method)} takes options.{name}: {value}, because the judge {judge} compares pairs, so the scores of its rankings are "
         "win rates"
         for name, value in config.options.items()
         if name not in recipe.align.options
@@ -89,7 +89,7 @@ def chosen_options(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
 
 
 def unused_lines(recipe: Recipe, steps: Sequence[Node], metrics: Mapping[str, float | None]) -> list[str]:
-    """One line for each table that nothing takes, with its number of rows where the metrics of `prepare` are known."""
+    """One line for each unused table, with its number of rows if the metrics of `prepare` are known."""
     reads = ""
     aligned = next((node for node in steps if node.base == "align"), None)
     if aligned is not None and isinstance(aligned.config, AlignConfig):
@@ -104,17 +104,17 @@ def unused_lines(recipe: Recipe, steps: Sequence[Node], metrics: Mapping[str, fl
 
 
 def _place(recipe: Recipe, kind: str) -> str:
-    """Where the recipe names the sources of a table: under `data`, or what it brings in place of a stage alone."""
+    """Where the recipe names the sources of a table: under `data`, or under `replace`."""
     brought = {"preferences": recipe.replace.label and "label", "completions": recipe.replace.sample and "sample"}
     stage = None if getattr(recipe.data, kind) else brought.get(kind)
     return f"replace.{stage}" if stage else f"data.{kind}"
 
 
 def unused_tables(recipe: Recipe, steps: Sequence[Node]) -> list[str]:
-    """Tables that the recipe names sources for and no step takes.
+    """Tables with sources in the recipe that no step uses.
 
-    A table is taken, too, where a step takes what `prepare` makes of it (its prompts, their held-out side, general text), and where
-    the tokenizer is trained on its texts. Evaluation prompts always are: `prepare` keeps what they ask out of the other tables.
+    A table is also used if a step uses what `prepare` makes from it (its prompts, their held-out part, general text), and if
+    the tokenizer is trained on its texts. Evaluation prompts are always used: `prepare` removes them from the other tables.
     """
     recipe = fold_in_replacements(recipe)
     data = recipe.data

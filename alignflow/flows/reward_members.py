@@ -1,4 +1,4 @@
-"""The reward models of an ensemble as steps: what each learns with, and how they become one. Pure."""
+"""The steps of a reward model or ensemble: the config of each member, and the step that combines them. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from alignflow.data.errors import RecipeError
 from alignflow.data.reward_ensembles import is_ensemble
 
 STRIDE = 15_485_863
-"""Between the seeds of members: far more than between the seeds that people write, so that two ensembles share no member by accident."""
+"""Distance between the seeds of members: much larger than between seeds that people choose, so that two ensembles do not share a member by accident."""
 OF_AN_ENSEMBLE = ("members", "aggregate", "uncertainty_weight")
 """Fields of `reward` that no member reads."""
 
 
 def member_configs(config: RewardConfig) -> list[RewardConfig]:
-    """The config of each member, given the seeded config of `reward`. The first has the recipe's seed: it is the reward model that a
-    recipe without an ensemble trains, and another member changes none of the others."""
+    """The config of each member, from the seeded config of `reward`. The first has the recipe's seed: it is the same reward model that a
+    recipe without an ensemble trains. Adding a member does not change the others."""
     alone = {name: RewardConfig.model_fields[name].default for name in OF_AN_ENSEMBLE}
     return [
         config.model_copy(update={**alone, "seed": (config.seed + number * STRIDE) % (LARGEST_SEED + 1)})
@@ -35,10 +35,10 @@ class RewardStep:
     """A step that makes a reward model, or one of several.
 
     Attributes:
-        name: What the run calls it.
+        name: Its name in the run.
         stage: reward, adopt_reward or reward_ensemble.
         config: Its config.
-        members: Steps whose models it makes one.
+        members: The member steps, if it makes an ensemble.
     """
 
     name: str
@@ -48,7 +48,7 @@ class RewardStep:
 
 
 def trained_rewards(config: RewardConfig) -> list[RewardStep]:
-    """The steps of `reward`, given its seeded config."""
+    """The steps of `reward`, from its seeded config."""
     if config.members == 1:
         return [RewardStep("reward", "reward", config)]
     configs = member_configs(config)
@@ -56,7 +56,7 @@ def trained_rewards(config: RewardConfig) -> list[RewardStep]:
 
 
 def brought_rewards(config: RewardConfig | None, paths: Sequence[str]) -> list[RewardStep]:
-    """The steps that take in the reward models at `paths`, given the config of `reward`."""
+    """The steps that adopt the reward models at `paths`, from the config of `reward`."""
     configs = [AdoptConfig(path=path) for path in paths]
     if len(configs) == 1:
         return [RewardStep("reward", "adopt_reward", configs[0])]
@@ -79,7 +79,7 @@ def replaced_models(recipe: Recipe) -> Sequence[str]:
 
 
 def check_members(recipe: Recipe) -> None:
-    """Refuse members that make no ensemble, and what says something about an ensemble that the recipe does not have; raises RecipeError."""
+    """Refuse members that do not form an ensemble, and ensemble settings in a recipe without one; raises RecipeError."""
     config, brought = recipe.reward, replaced_models(recipe)
     if len(brought) > 1:
         _check_brought(brought)
@@ -87,15 +87,15 @@ def check_members(recipe: Recipe) -> None:
         return
     if brought and config.members > 1:
         raise RecipeError(
-            "replace.reward brings the reward model, and none is trained",
+            "replace.reward brings the reward model, so none is trained",
             where="reward.members",
-            do="leave it out, or give replace.reward a list of directories",
+            do="remove it, or set replace.reward to a list of directories",
         )
     if config.members == 1 and len(brought) < 2 and config.aggregate != "mean":
         raise RecipeError(
-            "the recipe has one reward model, and there are no scores to combine",
+            "the recipe has one reward model, so there are no scores to combine",
             where="reward.aggregate",
-            do="set reward.members to 2 or more, give replace.reward a list of directories, or leave it out",
+            do="set reward.members to 2 or more, set replace.reward to a list of directories, or remove it",
         )
 
 
@@ -104,13 +104,13 @@ def _check_brought(paths: Sequence[str]) -> None:
         where = f"replace.reward.{number}"
         if path in paths[:number]:
             raise RecipeError(
-                f"{path} is in the list twice, and a model has no disagreement with itself",
+                f"{path} is in the list twice, but a model cannot disagree with itself",
                 where=where,
                 do="name each reward model once",
             )
         if is_ensemble(path):
             raise RecipeError(
-                f"{path} is an ensemble itself, and a member is a single reward model",
+                f"{path} is an ensemble itself, but a member must be a single reward model",
                 where=where,
-                do="name the directories of its members, or give the ensemble alone",
+                do="list the directories of its members, or only the ensemble",
             )

@@ -1,4 +1,4 @@
-"""Steps that make or take in the reward model of a recipe. Pure."""
+"""Steps that train or adopt the reward model of a recipe. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from alignflow.flows.steps import Link
 
 
 def reward_steps(steps: StepList) -> None:
-    """The reward model that the recipe asks for, or that something it does needs.
+    """Add the reward model that the recipe asks for or one of its steps needs.
 
-    Before rounds it learns from the recipe's own data; where the recipe has none, `late_reward_steps` trains it on the first round's labels.
+    Before rounds it learns from the recipe's own data; without any, `late_reward_steps` trains it on the first round's labels.
     """
     recipe = steps.recipe
     asked = "reward" in recipe.model_fields_set or "reward_model" in steps.needs or _judged_by_reward(steps)
@@ -35,7 +35,7 @@ def reward_steps(steps: StepList) -> None:
 
 
 def late_reward_steps(steps: StepList) -> None:
-    """After rounds: the reward model of a recipe that has asked for one and has no data of its own for it, from the first round's labels."""
+    """After rounds, train a requested reward model on the first round's labels, if the recipe has no data of its own for it."""
     recipe = steps.recipe
     if steps.rounds is None or steps.reward or recipe.reward is None or "reward" not in recipe.model_fields_set:
         return
@@ -46,7 +46,7 @@ def late_reward_steps(steps: StepList) -> None:
 
 
 def adopt_reward(steps: StepList, where: str) -> None:
-    """Take in the reward model that the recipe brings; raises RecipeError where it brings none."""
+    """Adopt the reward model of `replace.reward`; raises RecipeError if there is none."""
     paths = replaced_models(steps.recipe)
     if not paths:
         raise RecipeError(
@@ -57,7 +57,7 @@ def adopt_reward(steps: StepList, where: str) -> None:
 
 
 def _judged_by_reward(steps: StepList) -> bool:
-    """Whether the labels of rounds, or those of one of them, are a reward model's."""
+    """Whether a reward model labels in some round."""
     label = steps.recipe.label
     if steps.rounds is None or label is None:
         return False
@@ -70,7 +70,7 @@ def _judged_by_reward(steps: StepList) -> bool:
 
 
 def _add_reward(steps: StepList, members: Sequence[RewardStep], **given: Link) -> None:
-    """Add the reward model, or an ensemble's members and then itself: the step `reward`, which every step that needs scores takes."""
+    """Add the reward model, or an ensemble's members and then the ensemble, as the step `reward`, which every step that needs scores uses."""
     for step in members:
         links = {name: Link(name) for name in step.members} | given
         base = Link(steps.policy) if step.stage == "reward" else None
@@ -79,5 +79,5 @@ def _add_reward(steps: StepList, members: Sequence[RewardStep], **given: Link) -
 
 def _refuse(config: RewardConfig) -> None:
     own = ", ".join(f"data.{kind}" for kind in config.about_loss.kinds)
-    do = f"give {own}, or data.prompts to sample and label; or set reward to null"
+    do = f"set {own}, or data.prompts to sample and label; or set reward to null"
     raise RecipeError(f"reward.loss {config.loss} needs {config.about_loss.what}", where="data", do=do)

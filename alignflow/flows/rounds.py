@@ -1,4 +1,4 @@
-"""Rounds of a method: how many, whom they compare with, and the config that each has. Pure, as the graph is."""
+"""Rounds of a method: their number, their reference, and the config of each. Pure."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def split_config(options: StagedOptions) -> SplitConfig:
-    """The config of the step that cuts the data."""
+    """The config of the step that splits the data."""
     return SplitConfig(parts=options.stages, order=options.order)
 
 
 def round_config(config: AlignConfig) -> AlignConfig:
-    """The config of each round: without the options that only say how the data is cut, so that another part more or another order
-    runs a round again only where its own rows, or the model that it starts from, are others."""
+    """The config of each round, without the options that only split the data, so that another part or another order
+    runs a round again only if its own rows or its starting model differ."""
     own = {name: value for name, value in config.options.items() if name not in StagedOptions.model_fields}
     return config.model_copy(update={"options": own})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Rounds of sample, label and train as a recipe and its method ask for them. No number of rounds is in the config of a round.
+    """The rounds of sample, label and train of a recipe and its method. The config of a round does not contain their number.
 
     Attributes:
-        number: How many.
-        reference: Whom their training compares with.
-        judges_itself: Whether a judge without a model of its own is the round's policy.
+        number: Number of rounds.
+        reference: The reference of their training.
+        judges_itself: Whether the round's policy is the judge if the judge names no model.
     """
 
     number: int
@@ -54,7 +54,7 @@ class Plan:
 
 
 def sampling_of(recipe: Recipe, round: int) -> SampleConfig:
-    """How a round samples: with a seed of its own, which is the recipe's in the first, and the part of the prompts that is its turn."""
+    """The sampling config of a round: its own seed (the recipe's in the first round), and its part of the prompts."""
     config: SampleConfig = seeded(recipe.sample, recipe.seed)  # `planned_rounds` refuses rounds without one
     parts = recipe.rounds.prompt_parts
     own: dict[str, int] = {"seed": (config.seed + round - 1) % LARGEST_SEED}
@@ -64,7 +64,7 @@ def sampling_of(recipe: Recipe, round: int) -> SampleConfig:
 
 
 def as_method_runs(recipe: Recipe) -> Recipe:
-    """The recipe with what the method's paper sets in `sample` and `label`, where it runs in rounds and the recipe does not set it."""
+    """The recipe with the paper's values for `sample` and `label`, if it runs in rounds and does not set them."""
     if planned_rounds(recipe) is None:
         return recipe
     row = method_row(recipe.align.method).rounds or Iterated()  # type: ignore[union-attr]
@@ -74,17 +74,17 @@ def as_method_runs(recipe: Recipe) -> Recipe:
 
 
 def planned_rounds(recipe: Recipe) -> Plan | None:
-    """The rounds of a recipe; None where its method learns once, from data that is there, or cuts that data into rounds.
+    """The rounds of a recipe; None if its method learns once from existing data, or splits that data into rounds.
 
     Raises:
-        RecipeError: rounds are asked for, and the method has none, or others.
+        RecipeError: the recipe asks for rounds, but the method has none, or different ones.
     """
     asked = recipe.rounds
     if recipe.align is None and asked.number:
         raise RecipeError(
-            "a round ends with a training, and the recipe has none",
+            "a round ends with a training, but the recipe has none",
             where="rounds.number",
-            do="set align, or leave out rounds",
+            do="set align, or remove rounds",
         )
     if recipe.align is None or recipe.replace.align:
         return None
@@ -104,76 +104,76 @@ def planned_rounds(recipe: Recipe) -> Plan | None:
 
 
 def check_method(config: AlignConfig, where: str = "rounds.number") -> None:
-    """Raise RecipeError for a method that cannot be the step of a round; `where` is what asks for it."""
+    """Raise RecipeError for a method that cannot train in a round; `where` is the place that asks for it."""
     name = short(config.method)
     if not method_row(config.method).learns_from().feeds:
         raise RecipeError(
             f"{name} samples as it trains, and runs once",
             where=where,
-            do="leave it out, or take a method that learns from data that is there",
+            do="remove it, or use a method that learns from existing data",
         )
     if isinstance(binding.parsed_options(config, "align"), StagedOptions):
         raise RecipeError(
-            f"{name} has rounds of its own, on parts of the data",
+            f"{name} already has rounds, on parts of the data",
             where=where,
-            do="leave it out and set align.options.stages, or take dpo or iterative_dpo",
+            do="remove it and set align.options.stages, or use dpo or iterative_dpo",
         )
 
 
 def check_who_judges(config: AlignConfig, plan: Plan, where: str) -> None:
-    """Raise RecipeError for a round whose method has the policy judge itself, in a plan in which it does not, or the other way round."""
+    """Raise RecipeError if a round's method and the recipe's method differ in whether the policy judges itself."""
     judges_itself = (method_row(config.method).rounds or Iterated()).judges_itself
     if judges_itself != plan.judges_itself:
         said = "has the policy of each round judge itself" if judges_itself else "does not have the policy judge itself"
         raise RecipeError(
-            f"{short(config.method)} {said}, and the recipe's method is another in that",
+            f"{short(config.method)} {said}, but the recipe's method differs in that",
             where=where,
-            do="leave it out, or set align.method for all rounds",
+            do="remove it, or set align.method for all rounds",
         )
 
 
 def _refuse_unread(recipe: Recipe) -> None:
-    """Raise RecipeError for what a recipe says of rounds where its method learns once."""
+    """Raise RecipeError for settings of rounds if the method learns once."""
     said = sorted(recipe.rounds.model_fields_set - {"number", "overrides"})
     unread = [name for name in said if getattr(recipe.rounds, name) != type(recipe.rounds).model_fields[name].default]
     if unread:
         raise RecipeError(
             f"{short(recipe.align.method)} has no rounds of samples and labels by itself",  # type: ignore[union-attr]
             where=", ".join(f"rounds.{name}" for name in unread),
-            do="set rounds.number, or leave it out",
+            do="set rounds.number, or remove it",
         )
 
 
 def _check(recipe: Recipe) -> None:
     if recipe.merge is not None:
         raise RecipeError(
-            "each round starts from the model of the round before, and adapters of several rounds are not merged",
+            "each round starts from the model of the round before, so adapters of several rounds cannot be merged",
             where="merge",
-            do="leave out merge, or rounds.number",
+            do="remove merge or rounds.number",
         )
     for stage in ("sample", "label"):
         if getattr(recipe, stage) is None:
             raise RecipeError(
-                f"{stage} is null, and each round samples its answers and labels them",
+                f"{stage} is null, but each round samples its answers and labels them",
                 where=stage,
-                do=f"leave {stage} out, or leave out the rounds",
+                do=f"remove {stage}: null, or remove the rounds",
             )
         if getattr(recipe.replace, stage):
             raise RecipeError(
                 "each round makes its own",
                 where=f"replace.{stage}",
-                do="leave it out, or give pairs as data.preferences, with rounds.first: data",
+                do="remove it, or set pairs as data.preferences, with rounds.first: data",
             )
     if recipe.data.completions:
         raise RecipeError(
-            "each round samples its own answers, and nothing would be learnt from these",
+            "each round samples its own answers, so nothing would learn from these",
             where="data.completions",
-            do="leave it out, or leave out the rounds",
+            do="remove it, or remove the rounds",
         )
 
 
 def _with_defaults(config: Config, defaults: Mapping[str, Any]) -> Config:
-    """A section with what the method's paper sets, for the fields that the recipe does not set."""
+    """A section with the paper's values for fields that the recipe does not set."""
     unset = {name: value for name, value in defaults.items() if name not in config.model_fields_set}
     if not unset:
         return config
@@ -181,7 +181,7 @@ def _with_defaults(config: Config, defaults: Mapping[str, Any]) -> Config:
 
 
 def paper_lines(recipe: Recipe) -> list[str]:
-    """One line for each field that a method's paper sets in `sample` and `label`, and whom its rounds compare with."""
+    """One line for each field that a method's paper sets in `sample` and `label`, and one for the reference of its rounds."""
     plan = planned_rounds(recipe)
     if plan is None or recipe.align is None:
         return []
@@ -194,28 +194,28 @@ def paper_lines(recipe: Recipe) -> list[str]:
         given = getattr(recipe, section).model_fields_set
         set_here = {key: value for key, value in getattr(row, section).items() if key not in given}
         lines += [
-            f"{section}: {name} takes {section}.{key}: {value}, as its paper has it" for key, value in set_here.items()
+            f"{section}: {name} takes {section}.{key}: {value}, as in its paper" for key, value in set_here.items()
         ]
     if plan.judges_itself and recipe.label is not None and "judge" in recipe.label.model_fields_set:
         options = binding.parsed_options(recipe.label.judge, "label.judge")
         judge = f"the recipe's judge {short(recipe.label.judge.name)}"
         if getattr(options, "model", "") is None:
-            lines.append(f"label: the policy of each round judges itself, as {judge}, which names no model of its own")
+            lines.append(f"label: the policy of each round judges itself, as {judge}, which names no model")
         else:
             lines.append(
-                f"label: {judge} labels; leave out label.judge for the policy to judge itself as in the paper of {name}"
+                f"label: {judge} labels; remove label.judge to let the policy judge itself as in the paper of {name}"
             )
     for step, own in recipe.rounds.overrides.items():
         other = own.get("method") if base_and_round(step)[0] == "align" else None
         if other and other != recipe.align.method and (its := method_row(other).rounds) and (its.sample or its.label):
             lines.append(
-                f"{step}: {short(other)} takes sample and label of {name}, and not what its own paper has for them"
+                f"{step}: {short(other)} uses the sample and label values of {name}, not those of its own paper"
             )
     return lines
 
 
 def check_overrides(recipe: Recipe, made: Mapping[str, Any]) -> None:
-    """Raise RecipeError for a step that a recipe has otherwise in a round, and that no round of it does."""
+    """Raise RecipeError if `rounds.overrides` names a step that no round has."""
     for name in recipe.rounds.overrides:
         if name not in made:
             base, _ = base_and_round(name)
@@ -223,5 +223,5 @@ def check_overrides(recipe: Recipe, made: Mapping[str, Any]) -> None:
             raise RecipeError(
                 f"the recipe has no step {name}",
                 where="rounds.overrides",
-                do=f"its rounds: {', '.join(rounds)}" if rounds else "raise rounds.number, or leave it out",
+                do=f"its rounds: {', '.join(rounds)}" if rounds else "raise rounds.number, or remove it",
             )

@@ -1,4 +1,4 @@
-"""What flow runs are called: the recipe, the flow, and the settings that differ from the recipe's file. No Prefect, no torch."""
+"""Names of flow runs: the recipe, the flow, and the settings that differ from the recipe's file. No Prefect, no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alignflow.flows.forms import as_yaml
 MOST_NAMED = 3
 LONGEST_VALUE = 24
 GENERATED = re.compile(r"[A-Z]?[a-z]+-[A-Z]?[a-z]+")
-"""The shape of the names that Prefect makes up, `shy-seal`, and that its form puts into the box, `Shy-Seal`."""
+"""Pattern of the names that Prefect generates, `shy-seal`, and that its form fills in, `Shy-Seal`."""
 
 
 def run_title(recipe: str, flow: str, settings: Iterable[tuple[str, Any]]) -> str:
@@ -21,7 +21,7 @@ def run_title(recipe: str, flow: str, settings: Iterable[tuple[str, Any]]) -> st
 
 
 def changes(flow: str, settings: Iterable[tuple[str, Any]]) -> list[str]:
-    """What a run changes, in short: places without the flow's own section and without `options`; after some of them, how many more there are."""
+    """A run's changes in short form: places without the flow's own section and `options`, and the number of changes left out."""
     found: dict[str, Any] = {}
     for place, value in settings:
         found |= by_place({place: value}) if isinstance(value, Mapping) else {place: value}
@@ -31,7 +31,7 @@ def changes(flow: str, settings: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def is_generated(name: str) -> bool:
-    """Whether Prefect made a name up; it cannot be told from one that a person typed in the same shape."""
+    """Whether Prefect generated a name; a person's name of the same pattern cannot be distinguished."""
     return GENERATED.fullmatch(name) is not None
 
 

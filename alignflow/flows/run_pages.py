@@ -1,7 +1,7 @@
-"""What a person sees of a run on the server's page: pages, tables, live progress, the stage's log.
+"""A run on the server's page: artifact pages, tables, live progress, the stage's log.
 
-Everything is written from a thread of its own, so that a slow server holds no stage up, and one that is away costs a
-warning and never a run.
+Everything is written in a separate thread, so that a slow server delays no stage, and an absent one costs a
+warning, never a run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Work = Callable[[SyncPrefectClient], Any]
 
 
 class PageWriter(Writer[SyncPrefectClient]):
-    """Writes to the Prefect server; what fails is told once."""
+    """Writes to the Prefect server; warns about failures once."""
 
     def __init__(self, warn: Callable[[str], None]):
         self._warn, self._warned = warn, False
@@ -55,7 +55,7 @@ class PageWriter(Writer[SyncPrefectClient]):
 
     def _tell(self, error: Exception) -> None:
         if not self._warned:
-            self._warn(f"what this run shows could not be written: {type(error).__name__}: {error}")
+            self._warn(f"pages of this run could not be written: {type(error).__name__}: {error}")
         self._warned = True
 
 
@@ -68,17 +68,17 @@ class _Running:
     shown: float = 0.0
     logged: float = 0.0
     told: bool = False
-    artifact: Any = None  # the id of its progress, once the server gave one
+    artifact: Any = None  # the id of its progress artifact, once the server has assigned it
 
 
 class Story:
-    """Tells a run of a recipe to the server's page. A context inside the flow; its narrator hears the walk.
+    """Shows a run of a recipe on the server's page. A context manager inside the flow; its narrator listens to the walk.
 
     Args:
         recipe: Name of the recipe.
-        store: Where its artifacts are.
-        asked: What was asked for, for links that run a stage again; None where no recipe file is behind it.
-        notes: Where inputs come from, one line each.
+        store: The store of its artifacts.
+        asked: The request, for links that run a stage again; None without a recipe file.
+        notes: Origins of inputs, one line each.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Story:
             self._writer.close(LAST_WORDS_S)
 
     def starts(self, call: StageCall, why: str) -> None:
-        """A step that has to run begins: from now on its log is the run's."""
+        """A step starts: from now on its log goes to the run's log."""
         self._log.info("%s runs: %s", call.name, why)
         self._whys[call.name] = why
         log = self._store.area(call.key) / "side" / "log.txt"
@@ -118,7 +118,7 @@ class Story:
         self._running = _Running(call.name, tuple(tails), logged=time.monotonic())
 
     def _shard_tails(self, call: StageCall) -> Iterator[Tails]:
-        """The logs of a call's shards, which are processes with logs of their own."""
+        """Follow the logs of a call's shards, which are separate processes."""
         count = call.sharding.shards
         if count > 1:
             launches = launches_of(self._store.work(call.key))
@@ -128,7 +128,7 @@ class Story:
         self._log.info("%s: %s", who, printable(line))
 
     def progress(self, name: str, state: dict[str, Any]) -> None:
-        """How far the running step is; shown every two seconds at most, and logged every fifteen."""
+        """Progress of the running step; shown at most every two seconds and logged every fifteen."""
         running, now = self._running, time.monotonic()
         if running is None or running.name != name or "note" in state:
             return  # a note is in the run's log already
@@ -144,7 +144,7 @@ class Story:
             self._show_progress(running, 100.0 * state["done"] / max(state["total"], 1), progress_line(name, state))
 
     def ends(self, outcome: Outcome) -> None:
-        """A step was found or made; one that was made gets a page and its tables."""
+        """A step is done; if it ran, it gets a page and tables."""
         running = self._stop()
         if running and running.told:
             self._show_progress(running, 100.0, f"{outcome.name}: done in {outcome.seconds:.1f} s")
@@ -164,17 +164,19 @@ class Story:
             }
         )
         if outcome.ran:
-            gates = tuple(self._gates) if manifest.stage == "report" else ()  # all others are asked after their step
+            gates = (
+                tuple(self._gates) if manifest.stage == "report" else ()
+            )  # all other gates are checked after this page is written
             self._writer.later(lambda client: self._write_stage(client, outcome, manifest, gates))
 
     def repairs(self, name: str, why: str) -> None:
-        """An artifact was damaged: its producer runs again."""
+        """An artifact was damaged; its step runs again."""
         self._stop()
         self._log.warning("%s was damaged and runs again: %s", name, why)
         self._notes.append(f"{name} was damaged and was made again")
 
     def gates(self, record: GateRecord) -> None:
-        """A gate was passed, or was not; what it did is told on the overview too."""
+        """A gate passed or failed; the overview shows its verdict too."""
         line = f"gate {record.gate}: {finding(record, record.value)}: {record.verdict}" + (
             f" by {record.who}" if record.who else ""
         )
@@ -182,7 +184,7 @@ class Story:
         self._gates.append(record)
 
     def remarks(self, text: str) -> None:
-        """What a person should know of the recipe's data; it stands on the overview, too."""
+        """A remark about the recipe's data, for the log and the overview."""
         self._log.warning("%s", text)
         self._notes.append(text)
 
@@ -218,7 +220,7 @@ class Story:
     def _write_stage(
         self, client: SyncPrefectClient, outcome: Outcome, manifest: Manifest, gates: Sequence[GateRecord]
     ) -> None:
-        """Pages of what was taken where the server has none, the page of what was made, and tables."""
+        """Write pages of the inputs that have none yet, the page of the step's artifact, and tables."""
         name, path = outcome.name, self._store.payload(manifest.ref())
         self._find_pages(client, [ref.key for ref in manifest.inputs.values()])
         for input_name, ref in manifest.inputs.items():
@@ -252,13 +254,13 @@ class Story:
         )
 
     def _write_runs(self, client: SyncPrefectClient) -> None:
-        """The dashboard of the store as it is now, and the list of its runs."""
+        """Write the store's dashboard and the list of its runs."""
         lines = shown_runs(self._store)
         write_dashboard(self._store, lines=lines)
         self._write(client, "markdown", ARTIFACT_KEY, runs_markdown(self._store, lines), RUNS_OF_THE_STORE)
 
     def _find_pages(self, client: SyncPrefectClient, keys: Sequence[str]) -> None:
-        """Look up the pages that the server has of these artifacts, and that are not known yet."""
+        """Look up which of these artifacts already have a page on the server."""
         wanted = {page_key(key): key for key in keys if key not in self._pages}
         if wanted:
             for found in client.read_artifacts(
@@ -274,7 +276,7 @@ class Story:
         return client.create_artifact(made).id
 
     def _again(self, client: SyncPrefectClient, step: str) -> str:
-        """The form that runs a step again with what it was run with; empty where no deployment does."""
+        """The address of a form that runs a step again with the same parameters; empty if there is no deployment."""
         if step == self._flow:
             return self._own_form(client)
         if self._asked is None or self._asked.smoke:
@@ -295,7 +297,7 @@ class Story:
 
 
 def form_address(client: SyncPrefectClient, name: str, parameters: dict[str, Any]) -> str:
-    """The address of a deployment's form, filled in; empty where there is no deployment of this name."""
+    """The address of a deployment's filled form; empty if there is no deployment of this name."""
     try:
         deployment = client.read_deployment_by_name(f"{name}/{name}")
     except ObjectNotFound:
@@ -309,12 +311,12 @@ def address(deployment: Any, parameters: dict[str, Any]) -> str:
 
 
 def slug(text: str) -> str:
-    """A text as the server takes it for keys: lower case, digits, dashes."""
+    """A text in the form that the server accepts for keys: lower case, digits, dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "run"
 
 
 def progress_line(name: str, state: dict[str, Any]) -> str:
-    """One line about how far a step is: what is done, figures, time left."""
+    """A step's progress in one line: what is done, figures, time left."""
     if "waits" in state:
         return printable(f"{name} waits: {state['waits']}")
     parts = [f"{name}: {state['done']}/{state['total']} {state['unit']}"]

@@ -1,7 +1,7 @@
 """Schedules of the deployments on a server: listed, added, paused, resumed, removed.
 
-A schedule that is added here is a deployment of its own, with its parameters as defaults. Prefect could keep parameters
-with a schedule, but its server empties them whenever the schedule is switched on or off, on its page too.
+A schedule that is added here is a separate deployment with its parameters as defaults. Prefect can store parameters
+with a schedule, but its server clears them whenever the schedule is switched on or off, on its page too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from alignflow.data.errors import StageError, UserError
 from alignflow.flows.recipe_values import of_one_recipe
 
 SCHEDULE, FLOW = "schedule", "flow:"
-"""Tags of a schedule's deployment: that it is one, and which flow it runs."""
+"""Tags of a schedule's deployment: one that marks it, and one that names its flow."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Scheduled:
     Attributes:
         slug: Its name.
         flow: The flow that it runs.
-        when: The rule, in words.
-        active: Whether it makes runs.
-        parameters: What its runs are given.
+        when: The rule, as text.
+        active: Whether it starts runs.
+        parameters: Parameters of its runs.
         deployment: The deployment that has it.
         schedule_id: Its own id.
     """
@@ -57,13 +57,13 @@ class Scheduled:
 
 @contextmanager
 def server() -> Iterator[SyncPrefectClient]:
-    """A client of the server that the environment names; raises StageError with what the server says."""
+    """A client of the server that the environment names; raises StageError with the server's message."""
     try:
         with get_client(sync_client=True) as client:
             yield client
     except httpx.HTTPStatusError as error:
         said = (
-            "the server wants a login (PREFECT_API_AUTH_STRING)"
+            "the server requires a login (PREFECT_API_AUTH_STRING)"
             if error.response.status_code == 401
             else _detail(error.response)
         )
@@ -107,7 +107,7 @@ def _deployments(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
 
 
 def when(schedule: DeploymentSchedule) -> str:
-    """The rule of a schedule, in words."""
+    """The rule of a schedule as text."""
     rule = schedule.schedule
     if isinstance(rule, CronSchedule):
         return f"cron {rule.cron} ({rule.timezone or 'UTC'})"
@@ -117,10 +117,10 @@ def when(schedule: DeploymentSchedule) -> str:
 
 
 def rule(cron: str | None, every: float | None, timezone: str) -> SCHEDULE_TYPES:
-    """The rule that a person gave: a cron line in a time zone, or seconds between runs; raises UserError."""
+    """Parse the user's rule: a cron line in a time zone, or seconds between runs; raises UserError."""
     if (cron is None) == (every is None):
         raise UserError(
-            "a schedule needs --cron or --every, one of them",
+            "a schedule needs exactly one of --cron and --every",
             where="schedule add",
             do='--cron "0 2 * * *" is every night at two',
         )
@@ -142,7 +142,7 @@ def rule(cron: str | None, every: float | None, timezone: str) -> SCHEDULE_TYPES
 def add(
     client: SyncPrefectClient, deployment: str, schedule: SCHEDULE_TYPES, parameters: dict[str, Any], slug: str
 ) -> None:
-    """Add a schedule; raises UserError for a deployment that is not there, a name that is taken, or a wrong parameter."""
+    """Add a schedule; raises UserError for an unknown deployment, a name in use, or a wrong parameter."""
     try:
         found = client.read_deployment_by_name(f"{deployment}/{deployment}")
     except ObjectNotFound:
@@ -151,7 +151,7 @@ def add(
         raise UserError(f"the server has no deployment {deployment!r}", where="schedule add", do=advice) from None
     if slug in {scheduled.slug for scheduled in listed(client)} | {each.name for each in _deployments(client)}:
         raise UserError(
-            f"the server has a {slug!r} already", where="--name", do="give another name, or remove it first"
+            f"the server already has a schedule {slug!r}", where="--name", do="choose another name, or remove it first"
         )
     for error in validate({**found.parameters, **parameters}, found.parameter_openapi_schema or {}):
         place = ".".join(map(str, error.absolute_path))
@@ -178,7 +178,7 @@ def add(
 
 
 def flow_of(deployment: DeploymentResponse) -> str:
-    """The name of the deployed flow that a schedule's deployment stands for, or its own."""
+    """The name of the flow that a schedule's deployment runs, or the deployment's own name."""
     return next((tag.removeprefix(FLOW) for tag in deployment.tags if tag.startswith(FLOW)), deployment.name)
 
 
@@ -195,14 +195,14 @@ def one(client: SyncPrefectClient, slug: str) -> Scheduled:
 
 
 def set_active(client: SyncPrefectClient, slug: str, active: bool) -> None:
-    """Let a schedule make runs, or not."""
+    """Resume or pause a schedule."""
     scheduled = one(client, slug)
     kept = next(each.parameters for each in scheduled.deployment.schedules if each.id == scheduled.schedule_id)
     client.update_deployment_schedule(scheduled.deployment.id, scheduled.schedule_id, active=active, parameters=kept)
 
 
 def remove(client: SyncPrefectClient, slug: str) -> None:
-    """Remove a schedule, with the deployment that was made for it."""
+    """Remove a schedule and the deployment that was made for it."""
     scheduled = one(client, slug)
     if SCHEDULE in scheduled.deployment.tags:
         client.delete_deployment(scheduled.deployment.id)

@@ -1,4 +1,4 @@
-"""Configs of steps that the recipe does not hold as they are: the first model, models and data brought in place of a stage, seeds. Pure."""
+"""Configs that are derived from the recipe: the first model, models and data that replace a stage, seeds. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignflow.data.errors import RecipeError
 
 
 def fold_in_replacements(recipe: Recipe) -> Recipe:
-    """Data that the user brings in place of a stage, as sources of the data."""
+    """Data that replaces a stage, as sources of the data."""
     changes = {}
     if recipe.replace.label:
         changes["preferences"] = (*recipe.data.preferences, SourceConfig(path=recipe.replace.label))
@@ -25,24 +25,24 @@ def fold_in_replacements(recipe: Recipe) -> Recipe:
 
 
 def initial_model(recipe: Recipe) -> InitConfig:
-    """The config of the step `init`; a model that is built gets the texts that its tokenizer is trained on.
+    """The config of the step `init`; a model that is built gets the texts for training its tokenizer.
 
     Raises:
-        RecipeError: the model is to be built, and the recipe has no texts for its tokenizer.
+        RecipeError: the model should be built, but the recipe has no texts for its tokenizer.
     """
     model, data = recipe.model, recipe.data
-    if model.path is not None:  # what would be built does not matter, and must not enter the key
+    if model.path is not None:  # `build` is unused and must not enter the key
         return model.model_copy(update={"build": BuildConfig(), "seed": 0})
-    if model.corpus:  # of the recipe's own choice: the tokenizer, and with it the model, outlives new data
+    if model.corpus:  # chosen by the recipe: the tokenizer, and with it the model, stays the same with new data
         return model
     sources = (*data.demonstrations, *data.prompts, *data.general)
     if not sources:
         raise RecipeError(
-            "nothing to train a tokenizer on",
+            "there are no texts to train a tokenizer on",
             where="model",
-            do="set model.path, or give data.demonstrations",
+            do="set model.path or data.demonstrations",
         )
-    # Whole, since caps move no tokenizer; with its licence, since the manifests of all that follows name what went in.
+    # Without caps, which must not change the tokenizer; with its licence, because later manifests name their sources.
     corpus = tuple(
         SourceConfig(**source.model_dump(include={"path", "split", "revision", "licence"})) for source in sources
     )
@@ -50,7 +50,7 @@ def initial_model(recipe: Recipe) -> InitConfig:
 
 
 def taken_in(path: str, model: InitConfig) -> InitConfig:
-    """The config that takes in a model in place of a stage; what the recipe says of its model holds for it too."""
+    """The config that adopts a model instead of a stage; the recipe's settings for its model apply to it too."""
     return InitConfig(
         path=path,
         chat_template=model.chat_template,
@@ -61,16 +61,16 @@ def taken_in(path: str, model: InitConfig) -> InitConfig:
 
 
 def seeded(config: Any, seed: int) -> Any:
-    """The config with the recipe's seed, unless it sets its own."""
+    """The config with the recipe's seed, unless it has its own."""
     if "seed" in type(config).model_fields and "seed" not in config.model_fields_set:
         return config.model_copy(update={"seed": seed})
     return config
 
 
 def checked_as_rewarded(evaluate: EvaluateConfig, align: AlignConfig | None) -> EvaluateConfig:
-    """The evaluation with the checks that gave rewards, the first of them where there are several, unless it has its own.
+    """The evaluation with the checks of the first verifier that gave rewards, unless it has its own.
 
-    Where the recipe names no evaluators, `verifiable` is added: what was rewarded is shown before and after.
+    If the recipe names no evaluators, `verifiable` is added, which measures the rewarded property before and after.
     """
     rewarded = rewarding_checks(align)
     if rewarded is None:
@@ -84,7 +84,7 @@ def checked_as_rewarded(evaluate: EvaluateConfig, align: AlignConfig | None) -> 
 
 
 def rewarding_checks(align: AlignConfig | None) -> PerRowRewardOptions | None:
-    """The checks of the first verifier among the rewards of a training that samples; None where there is none."""
+    """The checks of the first verifier among the rewards of a training that samples; None if there is none."""
     options = binding.parsed_options(align, "align") if align is not None else None
     if not isinstance(options, OnlineOptions):
         return None

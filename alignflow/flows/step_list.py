@@ -1,4 +1,4 @@
-"""The steps of a recipe as they are found, one after the other: what all parts of the graph add to, and look things up in. Pure."""
+"""The growing list of a recipe's steps, to which all parts of the graph add and in which they look things up. Pure."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 class StepList:
-    """The steps that are there, and what the next ones need to know.
+    """The steps so far, and what later steps need to know.
 
     Attributes:
-        recipe: What is asked for.
-        made: Name -> step, each after those that it takes from.
+        recipe: The recipe.
+        made: Name -> step, each after its inputs.
         policy: The step whose model is aligned.
-        supervised_policy: The one whose model the result is compared with.
-        aligned: The one whose model is evaluated: the last one that aligns or merges; empty while there is none.
-        reward: The reward model; empty while there is none.
-        round: Of the steps that are added now; 0 outside of a loop.
-        rounds: How the method samples, labels and trains in rounds; None where it learns once.
+        supervised_policy: The step whose model the result is compared with.
+        aligned: The step whose model is evaluated: the last that aligns or merges; empty while there is none.
+        reward: The step of the reward model; empty while there is none.
+        round: Round of the steps that are being added; 0 outside of a loop.
+        rounds: Rounds of sample, label and train; None if the method learns once.
         labelled: The config of the steps `label`; None while there is none.
-        needs: Optional inputs that the method works on.
-        mixes: Whether labels of people are mixed with the judge's.
+        needs: Optional inputs that the method uses.
+        mixes: Whether people's labels are mixed with the judge's.
     """
 
     def __init__(self, recipe: Recipe):
@@ -51,7 +51,7 @@ class StepList:
         self.mixes = bool(recipe.data.preferences) and mix != "off" and not recipe.replace.label
 
     def add(self, base: str, stage: str, config: BaseModel, /, **inputs: Link | None) -> str:
-        """Add a step of the round that is built now, with what the recipe overrides in it; returns its name."""
+        """Add a step of the current round, with the recipe's overrides; returns its name."""
         linked = {input_name: link for input_name, link in inputs.items() if link is not None}
         name = step_name(base, self.round)
         own = self.own_config(base, seeded(config, self.recipe.seed))
@@ -59,18 +59,18 @@ class StepList:
         return name
 
     def own_config(self, base: str, config: Config) -> Config:
-        """The config of a step of the round that is built now, with what the recipe overrides in it."""
+        """The config of a step of the current round, with the recipe's overrides."""
         name = step_name(base, self.round)
         return overridden(config, self.recipe.rounds.overrides.get(name), name)
 
     def has(self, base: str) -> bool:
-        """Whether there is a step of this name, or a round of it."""
+        """Whether there is a step of this name or a round of it."""
         return bool(matching(self.made, base))
 
     def prepared(self, kinds: Sequence[str]) -> tuple[str, Link] | None:
-        """Data of the recipe's own of one of these kinds: kind and link; the first kind goes before the others. None where there is none.
+        """The recipe's own data of one of these kinds, as kind and link; earlier kinds take precedence. None if there is none.
 
-        Pairs that are mixed with the judge's are not the recipe's own any more: the step `label` gives them.
+        Pairs that are mixed with the judge's do not count: they come from the step `label`.
         """
         own = [
             kind for kind in kinds if getattr(self.recipe.data, kind, ()) and not (kind == "preferences" and self.mixes)
@@ -78,10 +78,10 @@ class StepList:
         return (own[0], Link("prepare", own[0])) if own else None
 
     def labels(self, kinds: Sequence[str]) -> tuple[str, Link] | None:
-        """What the step `label` of this round makes that is of one of these kinds, outside of rounds that of the first; None where the
+        """The output of this round's step `label` of one of these kinds; outside of rounds, that of the first round. None if the
         recipe labels nothing.
 
-        Labels of people are pairs, so that where they are mixed in, pairs are what it gives.
+        People's labels are pairs, so if they are mixed in, the output is pairs.
         """
         own = step_name("label", self.round)
         place = own if own in self.made else next(iter(matching(self.made, "label")), "")

@@ -12,12 +12,12 @@ from alignflow.data.errors import RecipeError
 from alignflow.data.step_names import base_of, matching
 
 SECTIONS = {"init": "model", "prepare": "data"}
-"""Sections of a recipe that are called otherwise than their step: what differs is named as `--set` names it."""
+"""Recipe sections whose name differs from their step's, so that messages can use the name for `--set`."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """An input: the node that makes it, and the part of its payload that is taken."""
+    """An input: the node that makes it, and the part of its payload that is used."""
 
     node: str
     part: str = ""
@@ -28,11 +28,11 @@ class Node:
     """One step of a run.
 
     Attributes:
-        name: What the run calls it.
-        stage: The catalogue's stage that does it.
+        name: Its name in the run.
+        stage: The catalogue's stage that runs it.
         config: Its config.
-        inputs: Where each of its inputs comes from.
-        round: Which time the run does it, from 1 on; 0 where the run does it once. The name ends with it: `align.2`.
+        inputs: Name -> link of each input.
+        round: Its round, from 1 on; 0 if the run has it once. The name ends with it: `align.2`.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Node:
 
 
 def section_of(name: str) -> str:
-    """The section of a recipe that configures a step; all its rounds have the same."""
+    """The section of a recipe that configures a step and all its rounds."""
     base = base_of(name)
     return SECTIONS.get(base, base)
 
 
 def named_steps(steps: Sequence[Node], name: str) -> list[str]:
-    """The steps that a selection means: the one of this name, else all rounds of it; raises RecipeError with the nearest name."""
+    """The steps of a selection: the one with this name, else all its rounds; raises RecipeError with the nearest name."""
     names = [node.name for node in steps]
     if found := matching(names, name):
         return found

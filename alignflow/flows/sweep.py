@@ -1,4 +1,4 @@
-"""A sweep: one recipe under many methods, learning rates and seeds. What its members share is made once, because keys are shared."""
+"""A sweep: one recipe with many methods, learning rates and seeds. Members share steps with equal keys, which run once."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from alignflow.flows.pipeline import Outcome
 from alignflow.tasks.store.artifact_store import ArtifactStore
 
 Load = Callable[[Mapping[str, Any]], Recipe]
-"""Settings over the recipe file -> the recipe."""
+"""Settings that override the recipe file -> the recipe."""
 Options = Mapping[str, Mapping[str, Any]]
 """Method -> its options."""
 if TYPE_CHECKING:
     MethodName = str
 else:
-    MethodName = Literal[tuple(catalogue.METHODS)]  # the form offers these; a type checker cannot read a table
+    MethodName = Literal[tuple(catalogue.METHODS)]  # the choices of the form; a type checker cannot read a table
 
 
 class Axes(Fields):
-    """What the members of a sweep differ in."""
+    """What differs between the members of a sweep."""
 
     methods: tuple[MethodName, ...] = Field(
         default=(),
         title="methods",
-        description="Empty, and without losses of your own: all that learn from data that is there and need no option.",
+        description="Empty, and without losses of your own: all methods that learn from existing data and need no option.",
     )
     own: tuple[str, ...] = Field(
         default=(),
@@ -58,29 +58,29 @@ class Axes(Fields):
     )
 
     def members(self, load: Load, folder: Path) -> list[Member]:
-        """The members of a sweep over these, by method, learning rate and seed; every recipe is checked before anything runs.
+        """The members of a sweep, by method, learning rate and seed; every recipe is checked before anything runs.
 
-        A field of `align` that a method has no use for is left at its default for that method. The recipe's options are those of its
-        own method, which keeps them; `options` go before them.
+        A field of `align` that a method does not use is left at its default for that method. The recipe's options belong to its
+        own method, which keeps them; `options` take precedence.
 
         Args:
-            load: Gives the recipe.
-            folder: Where the recipe is: paths of losses of the user's own start there.
+            load: Loads the recipe.
+            folder: Directory of the recipe; paths of the user's own losses are relative to it.
 
         Raises:
             RecipeError: a name is unknown, or a member's recipe is wrong.
         """
         base = load({})
         if base.align is None:
-            raise RecipeError("the recipe aligns nothing", where="align", do="give it a section align")
+            raise RecipeError("the recipe aligns nothing", where="align", do="add a section align")
         options = options_of(self.options, folder)
         named = [*self.methods, *(own_module.absolute(name, folder) for name in self.own)]
         methods = list(dict.fromkeys(named)) or _all(options)
         if alike := [name for name, count in Counter(map(own_module.short, methods)).items() if count > 1]:
             raise RecipeError(
-                f"two losses are called {quoted(alike[0])}, and the results would not tell them apart",
+                f"two losses are called {quoted(alike[0])}, so the results could not be distinguished",
                 where="--methods",
-                do="give one of the files or functions another name",
+                do="rename one of the files or functions",
             )
         rows = {name: method_row(name, "--methods") for name in dict.fromkeys((*methods, *options))}
         if unused := sorted(set(options) - set(methods)):
@@ -105,9 +105,9 @@ class Member:
     Attributes:
         method: A name of METHODS, or a loss of the user's own.
         family: The method's family.
-        learning_rate: Of its training.
-        seed: Of its training; None: the recipe's.
-        settings: What it changes in the recipe.
+        learning_rate: Learning rate of its training.
+        seed: Seed of its training; None: the recipe's.
+        settings: Its changes to the recipe.
         recipe: The recipe with all of these.
     """
 
@@ -120,27 +120,27 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What the sweep calls it."""
+        """Its name in the sweep."""
         seed = "" if self.seed is None else f" seed {self.seed}"
         return f"{own_module.short(self.method)} {self.learning_rate:g}{seed}"
 
 
 @dataclass
 class Result:
-    """What came of a member.
+    """The result of a member.
 
     Attributes:
         method: Its method.
         family: The method's family.
-        learning_rate: Of its training.
-        seed: Of its training; None: the recipe's.
-        key: Of the aligned model, or of what `merge` made of it; empty where there is none.
-        metrics: Those of `align`, `merge` and `evaluate`.
+        learning_rate: Learning rate of its training.
+        seed: Seed of its training; None: the recipe's.
+        key: Key of the aligned or merged model; empty if there is none.
+        metrics: Metrics of `align`, `merge` and `evaluate`.
         seconds: Wall time of `align`, when it ran.
-        error: Why it ended without a result; empty where it did not.
-        warnings: Of `align`, `merge` and `evaluate`.
-        not_learnt: Why its training seems not to have learnt; empty where it did.
-        rounds: Of `align`; the metrics are those of the last one.
+        error: Why it ended without a result; empty otherwise.
+        warnings: Warnings of `align`, `merge` and `evaluate`.
+        not_learnt: Why its training seems not to have learnt; empty if it has.
+        rounds: Rounds of `align`; the metrics are those of the last one.
     """
 
     method: str
@@ -161,11 +161,11 @@ class Result:
 
 
 def options_of(texts: Sequence[str], folder: Path) -> dict[str, dict[str, Any]]:
-    """Method -> its options, from METHOD.NAME=VALUE; the files of losses of the user's own start at `folder`. Raises RecipeError."""
+    """Parse METHOD.NAME=VALUE into method -> options; files of the user's own losses are relative to `folder`. Raises RecipeError."""
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
         name, _, given = text.partition("=")
-        place, colon, named = name.rpartition(":")  # before a colon stands the file or module of a loss
+        place, colon, named = name.rpartition(":")  # a file or module of a loss precedes the colon
         method, separator, option = named.partition(".")
         if not separator or not option:
             raise RecipeError(
@@ -183,7 +183,7 @@ def _settings(
     options: Mapping[str, Any],
     training: tuple[float, int | None],
 ) -> dict[str, Any]:
-    """What a member changes in the recipe; `training` is its learning rate and seed."""
+    """A member's changes to the recipe; `training` is its learning rate and seed."""
     rate, seed = training
     given = {f"align.{name}": _default(name) for name in row.learns_from().unread if name in base.model_fields_set}
     if row.nll_option and base.sft_coefficient:
@@ -199,7 +199,7 @@ def _settings(
 
 
 def _all(options: Options) -> list[str]:
-    """Methods that learn from data that is there; one with an option that has no default only where `options` has it."""
+    """Methods that learn from existing data; a method with an option without default only if `options` has it."""
     return [
         name
         for name, row in catalogue.METHODS.items()
@@ -222,9 +222,9 @@ def run_members(
 
     Args:
         found: The members.
-        store: Where their artifacts are.
+        store: The store of their artifacts.
         run: Walks a member's steps.
-        done: Hears of each as it ends.
+        done: Called with each member when it ends.
 
     Returns:
         The aligned model of each member that has one, by the member's name.
@@ -249,7 +249,7 @@ def run_members(
 
 
 def _take(result: Result, manifests: Mapping[str, Manifest]) -> None:
-    """Metrics of the last rounds; seconds of all that align, warnings of all. The model is the one that `evaluate` looks at."""
+    """Metrics of the last round, seconds of all alignment steps, warnings of all steps. The model is the one that `evaluate` uses."""
     rounds = {name: matching(manifests, name) for name in ("align", "merge", "evaluate")}
     for names in rounds.values():
         for name in names:
@@ -264,13 +264,13 @@ def _take(result: Result, manifests: Mapping[str, Manifest]) -> None:
 
 
 def _doubts(rounds: Mapping[str, Outcome], batch_size: int, store: ArtifactStore) -> str:
-    """Why a training seems not to have learnt; of several rounds each one, with its name. Empty where all did."""
+    """Why a training seems not to have learnt; of several rounds each one with its name. Empty if all have."""
     found = {name: not_learnt(_curve(store.payload(outcome.ref)), batch_size) for name, outcome in rounds.items()}
     return "; ".join(f"{name}: {why}" if len(rounds) > 1 else why for name, why in found.items() if why)
 
 
 def _curve(payload: Path) -> list[dict[str, float | None]]:
-    """The points of a training's curves; none where the file is missing: it is not part of the digest."""
+    """The points of a training's curves; empty if the file is missing: it is not part of the digest."""
     path = payload.parent / "side" / "curves.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines if line.strip()]

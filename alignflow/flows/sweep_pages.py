@@ -1,4 +1,4 @@
-"""What a server shows of a sweep: a flow run for each member, and a table with a picture that grow with every member."""
+"""A sweep on the server's page: a flow run for each member, and a table and a picture that grow with every member."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MEMBER = "sweep-member"
 
 
 class SweepPages:
-    """Tells a sweep to the server's page, inside its flow; a context.
+    """Shows a sweep on the server's page; a context manager inside its flow.
 
     Args:
         recipe: Name of the recipe.
-        planned: How many members there will be.
+        planned: Number of members.
     """
 
     def __init__(self, recipe: str, planned: int):
@@ -46,7 +46,7 @@ class SweepPages:
         self._writer.close(LAST_WORDS_S)
 
     def done(self, member: Member, result: Result) -> None:
-        """A member ended: its line comes into the log, the table and the page."""
+        """A member ended: add its line to the log, the table and the page."""
         self._results.append(result)
         said = f"failed: {result.error}" if result.error else "  ".join(cells(result)[3:])
         self._log.info("%s  %d of %d  %s", member.name, len(self._results), self._planned, said)
@@ -71,7 +71,7 @@ class SweepPages:
 
 
 def as_run(member: Member, work: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """Do the work of a member as a flow run of its own, inside that of the sweep; raises the AlignflowError that stopped it."""
+    """Run a member as a separate flow run inside the sweep's; raises its AlignflowError."""
     found: list[Outcome] = []
     stopped: list[AlignflowError] = []
 

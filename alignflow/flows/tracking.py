@@ -1,7 +1,7 @@
-"""What a run sends to the experiment tracker of its recipe: settings, curves and metrics, from what its artifacts hold already.
+"""Sends a run to the experiment tracker of its recipe: settings, curves and metrics, read from its artifacts.
 
-No trainer knows of it, so a step that was found in the store is sent like one that ran. Everything is sent from a thread of its own. What
-cannot be sent is counted and told once, at the end of the run.
+No trainer is involved, so a step that was found in the store is sent like one that ran. Everything is sent in a separate thread. Steps that
+cannot be sent are counted and reported once, at the end of the run.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from alignflow.flows.calls import Caller
 
 LONGEST_VALUE = 500
-"""Characters of a setting; MLflow refuses far longer ones."""
+"""Most characters of a setting; MLflow refuses much longer ones."""
 LAST_WORDS_S = 60.0
-"""How long the end of a run waits for what is not sent yet."""
+"""Seconds that the end of a run waits for unsent steps."""
 Track = Callable[[str, ArtifactRef, bool], None]
-"""Is told the name of a step, its artifact, and whether it ran."""
+"""Called with the name of a step, its artifact, and whether it ran."""
 
 
 @contextlib.contextmanager
 def tracked(caller: Caller, run: str, tell: Callable[[str], None]) -> Iterator[Track]:
-    """Track the run that goes on in this block, where its recipe names a tracker.
+    """Track the run of this block, if its recipe names a tracker.
 
     Args:
         caller: Recipe and store.
         run: Id of the run's record.
-        tell: Is told at the end where the run is found, and what could not be sent.
+        tell: Called at the end with where to find the run and what could not be sent.
     """
     if caller.recipe.tracking is None:
         yield lambda name, ref, ran: None
@@ -57,8 +57,8 @@ class Tracking:
     """One run at a tracker.
 
     Args:
-        recipe: What runs; it names a tracker.
-        store: Where its artifacts are.
+        recipe: The recipe; it names a tracker.
+        store: The store of its artifacts.
         run: Id of the run's record.
     """
 
@@ -77,7 +77,7 @@ class Tracking:
         )
 
     def step(self, name: str, ref: ArtifactRef, ran: bool) -> None:
-        """A step was found or made: send it as soon as what came before is sent."""
+        """A step is done: send it after the earlier ones."""
         step = tracked_step(FinishedStep(name, self._store.directory(ref.key) / "payload"), ref, ran, self._notes)
         self._asked += 1
 
@@ -88,7 +88,7 @@ class Tracking:
         self._writer.later(send)
 
     def end(self, state: State, tell: Callable[[str], None]) -> None:
-        """Wait for what is left, and say where the run is found and what was not sent."""
+        """Wait for unsent steps, and say where to find the run and what was not sent."""
 
         def close(tracker: Tracker) -> None:
             self._where = tracker.where()
@@ -104,7 +104,7 @@ class Tracking:
         if self._sent < self._asked or not self._ended:
             first = self._errors[0] if self._errors else "" if in_time else f"no answer within {LAST_WORDS_S:.0f} s"
             tell(
-                f"tracking: {self._asked - self._sent} of {self._asked} steps were not sent to {self._name}, and nothing is lost in the "
+                f"tracking: {self._asked - self._sent} of {self._asked} steps were not sent to {self._name}; nothing is lost in the "
                 f"store; run the recipe again to send them. {len(self._errors)} errors, the first: {first or 'none'}"
             )
 
@@ -113,7 +113,7 @@ class Tracking:
 
 
 def tracked_step(step: FinishedStep, ref: ArtifactRef, ran: bool, notes: list[str]) -> TrackedStep:
-    """A step as a tracker gets it; `notes` gets a line where a file of curves changed on disk."""
+    """A step in the form for a tracker; `notes` gets a line if a file of curves changed on disk."""
     points = step.curves()
     if step.left_out:
         notes.append(f"tracking: the curves of {step.name} changed on disk and were not sent")
@@ -122,7 +122,7 @@ def tracked_step(step: FinishedStep, ref: ArtifactRef, ran: bool, notes: list[st
 
 
 def parameters_of(recipe: Recipe) -> dict[str, str]:
-    """Place -> value of every setting of a recipe, but where it is sent to; a long value is cut, and says so."""
+    """Place -> value of every setting of a recipe except `tracking`; a long value is cut with a note."""
     settings = by_place(recipe.model_dump(mode="json", exclude={"tracking"}))
     return {place: _text(value) for place, value in settings.items() if value not in (None, {}, [])}
 

@@ -1,4 +1,4 @@
-"""Work with a client in a thread of its own: a server that is slow or gone holds up no stage."""
+"""Works with a client in a separate thread, so that a slow or absent server delays no stage."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Client = TypeVar("Client")
 
 
 class Writer(Generic[Client]):
-    """Does work with a client in a thread of its own, in order; what fails is told and passed over.
+    """Works with a client in a separate thread, in order; failures are reported and skipped.
 
     Args:
-        connect: Makes the client, in that thread. Where it fails, no work is done.
-        failed: Is called with each error, in that thread.
+        connect: Makes the client, in that thread. If it fails, no work is done.
+        failed: Called with each error, in that thread.
     """
 
     def __init__(self, connect: Callable[[], AbstractContextManager[Client]], failed: Callable[[Exception], None]):
@@ -26,16 +26,16 @@ class Writer(Generic[Client]):
         self._thread.start()
 
     def later(self, work: Callable[[Client], None]) -> None:
-        """Do this when what came before is done."""
+        """Queue this work after the earlier work."""
         self._queue.put(work)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits."""
+        """Whether the queue is empty."""
         return self._queue.empty()
 
     def close(self, seconds: float) -> bool:
-        """Wait for what is left, this long at most; returns whether the thread ended."""
+        """Wait for the queued work, at most this long; returns whether the thread ended."""
         self._queue.put(None)
         self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -51,5 +51,5 @@ class Writer(Generic[Client]):
     def _do(self, work: Callable[[Client], None], client: Client) -> None:
         try:
             work(client)
-        except Exception as error:  # noqa: BLE001 (whatever it is, what is shown is no reason to end a training)
+        except Exception as error:  # noqa: BLE001 (no error of a display may end a training)
             self._failed(error)

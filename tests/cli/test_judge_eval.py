@@ -31,7 +31,7 @@ def judge_eval(*arguments):
     [(), ("--judge", "rubric"), ("--judge", "rubric", "--recorded", "x"), ("--recorded", "x", "--data", "y")],
 )
 def test_gold_for_a_judge_or_recorded_replies(arguments):
-    with pytest.raises(UserError, match=r"give --judge and --data, or --recorded alone"):
+    with pytest.raises(UserError, match=r"pass --judge and --data, or only --recorded"):
         judge_eval(*arguments)
 
 

@@ -196,7 +196,7 @@ def test_on_gpus_the_smallest_one_is_the_limit(estimates, monkeypatch):
     found = estimates(*BIG, machine=Machine(memory=2000 * GIB, gpus=(80 * GIB, 40 * GIB), free_disk=10_000 * GIB))
     assert not found["init"].too_large and not found["sample"].too_large
     reason, *advice = found["sft"].too_large
-    assert "GPU memory, and there are 40.0 GiB" in reason
+    assert "GPU memory, but there are 40.0 GiB" in reason
     assert any("zero_stage: 3" in line for line in advice) and "still too much" not in " ".join(advice)
 
 

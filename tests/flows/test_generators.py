@@ -87,7 +87,7 @@ def test_the_key_of_an_endpoint_is_named_in_the_runtime_of_the_stage_that_asks_i
 
 
 def test_an_evaluation_is_not_answered_by_a_model_that_is_none_of_the_runs():
-    with pytest.raises(RecipeError, match="has one of its own"):
+    with pytest.raises(RecipeError, match="serves its own model"):
         with_generators(EvaluateConfig(generator=server()), AUTO, "cpu")
     served = GeneratorConfig(name="server", options={"serve": {}})
     assert with_generators(EvaluateConfig(generator=served), AUTO, "cpu").generator == served
@@ -115,6 +115,6 @@ def test_what_samples_for_a_policy_in_training_has_an_engine_of_its_own_which_au
 @pytest.mark.parametrize("method", list(SAMPLING))
 def test_an_endpoint_does_not_sample_for_a_policy_in_training(method):
     """Its weights stay. Where it is the engine of the recipe, the policy's model samples."""
-    with pytest.raises(RecipeError, match="cannot take up the weights"):
+    with pytest.raises(RecipeError, match="cannot load the weights"):
         engine_of(method, server().model_dump())
     assert engine_of(method, default=server()) is None

@@ -167,7 +167,7 @@ def test_methods_of_other_kinds_learn_from_the_mixed_pairs_or_are_refused():
     steps = {node.name: node for node in nodes(recipe(data=data, align={"method": "kto"}, reward=None, **MIX))}
     assert steps["align"].inputs["preferences"] == Link("label", "preferences")
     assert "unpaired" not in steps["align"].inputs
-    with pytest.raises(RecipeError, match="takes rankings alone"):
+    with pytest.raises(RecipeError, match="takes only rankings"):
         names(data=data, align={"method": "dro_v"}, reward=None, **MIX)
 
 
@@ -313,27 +313,27 @@ def test_the_seed_of_the_recipe_reaches_stages_that_set_none():
             "ppo needs prompts to sample answers for",
         ),
         ({"align": {"method": "ppo"}, "reward": None}, "ppo needs a reward model"),
-        ({"label": None}, r"label is null, and dpo learns from labelled answers\n.*or give data.preferences"),
+        ({"label": None}, r"label is null, but dpo learns from labelled answers\n.*or set data.preferences"),
         (
             {"label": None, "align": {"method": "ppo"}},
-            "label is null, and the reward model learns from labelled answers",
+            "label is null, but the reward model learns from labelled answers",
         ),
-        ({"label": None, "align": None, "revise": {}}, "revised answers are for it"),
-        ({"sample": None}, "sample is null, and there are no answers to label"),
-        ({"sample": None, "rounds": {"number": 2}}, "sample is null, and each round samples"),
-        ({"label": None, "align": {"method": "iterative_dpo"}}, "label is null, and each round samples"),
+        ({"label": None, "align": None, "revise": {}}, "nothing uses the revised answers"),
+        ({"sample": None}, "sample is null, so there are no answers to label"),
+        ({"sample": None, "rounds": {"number": 2}}, "sample is null, but each round samples"),
+        ({"label": None, "align": {"method": "iterative_dpo"}}, "label is null, but each round samples"),
         (
             {"label": None, "align": {**TEACHER}, "data": {"prompts": SOURCE}, "model": {"path": "m"}},
             "gkd needs demonstrations",
         ),
         (
             {"label": None, "align": None, "judge_eval": {"data": SOURCE}},
-            "label is null, and its judge is the one to measure",
+            "label is null, so there is no judge to measure",
         ),
         ({"align": TEACHER, "data": {"prompts": SOURCE}, "model": {"path": "m"}}, "gkd needs demonstrations"),
         (
             {"align": {"method": "dro_v"}, "data": {"preferences": SOURCE}, "model": {"path": "m"}},
-            "give data.rankings: pairs have no scores",
+            "set data.rankings: pairs have no scores",
         ),
         (
             {"align": {"method": "dro_v"}, "data": {"evaluation": SOURCE}, "model": {"path": "m"}},

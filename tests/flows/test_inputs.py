@@ -99,9 +99,9 @@ def test_a_run_without_that_step_gives_its_best_artifact_of_the_kind(load, store
     ("named", "what"),
     [
         ({"polic": "sft-"}, "did you mean 'policy'"),
-        ({"policy": "label-"}, "is a dataset of the stage label, and not a checkpoint"),
+        ({"policy": "label-"}, "is a dataset of the stage label, not a checkpoint"),
         ({"policy": "nothing"}, "no artifact matches"),
-        ({"preferences": "sample-"}, "and not a dataset with preferences"),
+        ({"preferences": "sample-"}, "not a dataset with preferences"),
     ],
 )
 def test_a_wrong_name_is_refused(load, store, named, what):
@@ -114,7 +114,7 @@ def test_a_wrong_name_is_refused(load, store, named, what):
 def test_one_step_cannot_be_two_artifacts(load, store):
     made = publish_all(load(), store)
     named = {"policy": made["sft"].key, "reference": made["init"].key}
-    with pytest.raises(UserError, match="given another artifact"):
+    with pytest.raises(UserError, match="named another artifact"):
         inputs_of(load("align.method=ppo", "align.options={rewards: [{name: reward_model}]}"), store, "align", named)
 
 

@@ -117,22 +117,22 @@ def test_a_field_alone_of_the_sections_judge_keeps_the_rest(load):
         (("label.3.batch_size=4",), "no step label.3"),
         (("label.2.batch=4",), "batch"),
         (("rounds.overrides={sft.1: {seed: 1}}",), "no step of a round"),
-        (("align.method=sdpo",), "rounds of its own"),
+        (("align.method=sdpo",), "already has rounds"),
         (("align.method=ppo",), "samples as it trains"),
         (("align.method=gkd", "align.options={teacher: ../recipes}"), "learns from demonstrations"),
         (("rounds.first=data",), "first round"),
         (("replace.label=../examples/quickstart/prompts.jsonl.gz",), "each round makes its own"),
-        (("select={}",), "select does not give"),
-        (("align.2.method=sdpo",), "align.2: sdpo has rounds of its own"),
+        (("select={}",), "select does not produce"),
+        (("align.2.method=sdpo",), "align.2: sdpo already has rounds"),
         (("align.2.method=online_dpo",), "align.2: online_dpo samples as it trains"),
-        (("align.method=tdpo2", "rounds.reference=initial"), "rounds.reference: tdpo2 has its reference beside it"),
-        (("align.method=dpo", "select={}"), "select.n: one answer is kept of a prompt"),
+        (("align.method=tdpo2", "rounds.reference=initial"), "rounds.reference: tdpo2 runs its reference in every step"),
+        (("align.method=dpo", "select={}"), "select.n: one answer is kept per prompt"),
         (("data.completions=[{path: ../examples/quickstart/prompts.jsonl.gz}]",), "data.completions: each round"),
         (
             ("align.method=dpo", "rounds={reference: previous, evaluate: true}"),
             "rounds.evaluate, rounds.reference: dpo has no rounds",
         ),
-        (("align.method=rso", "rounds={}", "select={rule: rso}"), "select: it keeps answers that a round"),
+        (("align.method=rso", "rounds={}", "select={rule: rso}"), "select: select keeps answers that a round"),
     ],
 )
 def test_rounds_that_cannot_be_are_refused(load, settings, words):
@@ -248,13 +248,13 @@ def test_a_round_in_which_another_model_would_judge_than_its_method_says_is_refu
 def test_a_judge_of_the_recipe_and_settings_of_another_method_are_said(load):
     recipe = load("align.method=sppo", "sample.n=3", "align.2.method=raft", "reward=null")
     said = " ".join(planned(recipe, nodes(recipe)))
-    assert "align.2: raft takes sample and label of sppo" in said
+    assert "align.2: raft uses the sample and label values of sppo" in said
     recipe = load("align.method=self_rewarding", "reward=null")
     said = " ".join(planned(recipe, nodes(recipe)))
     assert "the recipe's judge rubric labels" in said
     for options, who in (
         ("{samples: 1}", "judges itself"),
-        (f"{{model: {recipe.model.path or 'gpt2'}}}", "labels; leave out"),
+        (f"{{model: {recipe.model.path or 'gpt2'}}}", "labels; remove"),
     ):
         judge = f"label.judge={{name: additive, options: {options}}}"
         recipe_of_own = load("align.method=self_rewarding", "reward=null", judge)

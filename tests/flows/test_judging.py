@@ -38,8 +38,8 @@ def test_labels_take_the_calibration_where_that_is_asked_for_alone():
     ("judge_eval", "words"),
     [
         (None, "nothing measures the judge"),
-        ({**GOLD, **LLM}, "another judge"),
-        ({"recorded": "r.jsonl"}, "another judge"),
+        ({**GOLD, **LLM}, "a different judge"),
+        ({"recorded": "r.jsonl"}, "a different judge"),
     ],
 )
 def test_a_calibration_of_no_judge_or_of_another_one_is_refused(judge_eval, words):

@@ -63,17 +63,17 @@ def test_any_method_on_data_that_is_there_can_be_merged(method):
             {"align": {**LORA, "method": "sdpo"}},
             "align.2 starts from the model of an earlier round\n  choose an align.method without rounds",
         ),
-        ({"sft": None}, "sft is null\n  give a section sft with lora"),
-        ({"align": None}, "align is null\n  give a section align with lora"),
-        ({"replace": {"sft": "mine"}}, "replace.sft brings a model\n  leave out replace.sft"),
-        ({"replace": {"align": "mine"}}, "replace.align brings a model\n  leave out replace.align"),
-        ({"data": {"preferences": SOURCE}}, "without data.demonstrations no SFT runs\n  give data.demonstrations"),
+        ({"sft": None}, "sft is null\n  add a section sft with lora"),
+        ({"align": None}, "align is null\n  add a section align with lora"),
+        ({"replace": {"sft": "mine"}}, "replace.sft brings a model\n  remove replace.sft"),
+        ({"replace": {"align": "mine"}}, "replace.align brings a model\n  remove replace.align"),
+        ({"data": {"preferences": SOURCE}}, "without data.demonstrations no SFT runs\n  set data.demonstrations"),
     ],
 )
 def test_what_has_no_two_adapters_is_refused(content, said):
     with pytest.raises(RecipeError) as refused:
         nodes(recipe(**content))
-    assert f"merge: it merges the adapters of sft and align, and {said}" in str(refused.value)
+    assert f"merge: it merges the adapters of sft and align, but {said}" in str(refused.value)
 
 
 def test_the_plan_says_what_starts_from_what():
@@ -83,7 +83,7 @@ def test_the_plan_says_what_starts_from_what():
     ]
     free = {"align": {**LORA, "method": "simpo"}, "evaluate": None, "data": {"demonstrations": SOURCE}}
     assert merge_lines(recipe(**free), steps(**free)) == [
-        "sample: the base answers the prompts, not the sft model: give data.preferences where it cannot",
+        "sample: the base answers the prompts, not the sft model: set data.preferences if it cannot",
         "align: starts from the base instead of from the sft model; neither of the two needs the other",
         "merge: the adapters of sft and align by ties",
     ]
@@ -91,5 +91,5 @@ def test_the_plan_says_what_starts_from_what():
         "align": {"method": "dro_v", "lora": {}},
         **{name: value for name, value in free.items() if name != "align"},
     }
-    assert "give data.rankings where it cannot" in merge_lines(recipe(**scored), steps(**scored))[0]
+    assert "set data.rankings if it cannot" in merge_lines(recipe(**scored), steps(**scored))[0]
     assert merge_lines(recipe(merge=None), steps(merge=None)) == []

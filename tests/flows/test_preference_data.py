@@ -54,7 +54,7 @@ def test_a_directory_is_taken_in_and_one_of_the_store_is_found_there(store, tmp_
     [
         ({"prompts": "nowhere.jsonl"}, "nowhere.jsonl"),
         ({"model": "sft-0000"}, "no artifact matches"),
-        ({"model": "label-"}, "no model that answers"),
+        ({"model": "label-"}, "not a model that generates"),
         ({"judge": "rubrik"}, "did you mean 'rubric'?"),
         ({"judge_options": (("constitution", "helpfull"),)}, "no constitution 'helpfull'"),
         ({"judge": "reward_model"}, "a judge needs a reward model"),

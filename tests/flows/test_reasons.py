@@ -61,7 +61,7 @@ def test_what_changed_since_the_last_run_of_the_recipe_is_told_however_much_it_i
 def test_an_artifact_that_was_removed_since_is_told(call, store, made, record):
     record("tiny", made["init"])
     shutil.rmtree(store.directory(made["init"].key))
-    assert Reasons(store, "tiny").why(call()) == "made before, and no longer in the store"
+    assert Reasons(store, "tiny").why(call()) == "made before, but no longer in the store"
     assert Reasons(store, "tiny").why(call(*MANY)) == "first time", "there is nothing left that says what changed"
 
 

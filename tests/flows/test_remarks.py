@@ -72,7 +72,7 @@ def test_lipo_reads_win_rates_of_a_pairwise_judge_as_they_are():
     made = recipe("demonstrations", align={"method": "lipo"}, label=LLM, evaluate=None)
     assert options_of(made[1]) == {"labels": "scores"}
     (line,) = chosen_options(*made)
-    assert line.startswith("align: lipo takes options.labels: scores, since the judge llm compares pairs")
+    assert line.startswith("align: lipo takes options.labels: scores, because the judge llm compares pairs")
     assert line in planned(*made)
 
 

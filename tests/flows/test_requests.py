@@ -68,7 +68,7 @@ def test_a_relative_path_starts_at_the_directory_of_the_store(store, store_root,
 
 def test_a_worker_that_does_not_say_where_the_store_is_is_refused(monkeypatch):
     monkeypatch.delenv("ALIGNFLOW_HOME")
-    with pytest.raises(UserError, match="does not say where the store is"):
+    with pytest.raises(UserError, match="does not know where the store is"):
         served_store()
 
 
@@ -85,7 +85,7 @@ def test_a_second_run_of_a_recipe_waits_and_says_so(repository, store):
         time.sleep(0.3)
         order.append("first")
     other.join(5)
-    assert order == ["first", "second"] and words == ["another run of tiny is going on: this one waits for it to end"]
+    assert order == ["first", "second"] and words == ["another run of tiny is active: this one waits for it to end"]
 
 
 def test_a_run_refuses_a_recipe_that_differs_from_the_one_that_was_submitted(tmp_path):

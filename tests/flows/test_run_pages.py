@@ -50,7 +50,7 @@ def test_a_writer_goes_on_after_a_failure_and_tells_it_once(monkeypatch):
     for work in (fail, lambda client: done.append(1), fail, lambda client: done.append(2)):
         writer.later(work)
     writer.close(60)
-    assert done == [1, 2] and told == ["what this run shows could not be written: ConnectionError: the server is away"]
+    assert done == [1, 2] and told == ["pages of this run could not be written: ConnectionError: the server is away"]
 
 
 def test_the_page_and_the_list_of_runs_read_the_store_once(store, monkeypatch):

@@ -28,7 +28,7 @@ def test_of_a_model_that_is_given_what_would_be_built_is_no_part():
 
 
 def test_without_texts_no_tokenizer_can_be_trained():
-    with pytest.raises(RecipeError, match="nothing to train a tokenizer on") as error:
+    with pytest.raises(RecipeError, match="no texts to train a tokenizer on") as error:
         initial_model(
             parse_recipe({"name": "test", "data": {"preferences": [{"path": "pairs.jsonl"}]}}, Path("/r"), "test")
         )

@@ -61,4 +61,4 @@ def test_a_server_that_is_away_stops_no_sweep(client, caplog):
     client.create_artifact = lambda artifact: (_ for _ in ()).throw(ConnectionError("away"))
     with SweepPages("mine", 1) as pages:
         pages.done(SimpleNamespace(name="dpo"), Result("dpo", "pairs", 1e-5))
-    assert "what this run shows could not be written: ConnectionError: away" in caplog.text
+    assert "pages of this run could not be written: ConnectionError: away" in caplog.text
