@@ -73,6 +73,14 @@ PARTS: Mapping[str, Shared] = {
     ),
     "process": Shared(("alignflow.worker",), "How the process of a stage is prepared, and what its body is given."),
     "records": Shared(("alignflow.data.records", "alignflow.data.tools"), "The tables of rows, and the ids of rows."),
+    "matching": Shared(
+        tuple(
+            f"alignflow.data.records:{name}"
+            for name in ("normalise_text", "prompt_text", "prompt_digest", "pair_key", "up_to_question", "is_held_out")
+        ),
+        "When two texts or prompts count as the same, and which side of the split a prompt belongs to.",
+        version="2",
+    ),
     "rendering": Shared(
         (
             "alignflow.data.rendering",
