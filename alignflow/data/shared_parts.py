@@ -124,9 +124,10 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.sources.transcripts",
             "alignflow.data.sources.turns",
             "alignflow.data.sources.hermes",
+            "alignflow.data.sources.written_lists",
         ),
         "Reading of raw files, whatever their format.",
-        version="4",
+        version="5",
     ),
     "own_code": Shared(
         ("alignflow.data.own_module", "alignflow.data.own_methods", "alignflow.data.own_options"),

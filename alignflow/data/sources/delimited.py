@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import IO, Any
@@ -13,35 +12,10 @@ from alignflow.data.errors import DataError, quoted
 from alignflow.data.sources.base import BrokenLine, Row
 from alignflow.data.sources.decoding import as_utf8
 from alignflow.data.sources.soundness import checked
+from alignflow.data.sources.written_lists import LIST_COLUMNS, TURN_COLUMNS, unpacked
 
 csv.field_size_limit(2**31 - 1)
 
-LIST_COLUMNS = frozenset(
-    {
-        "messages",
-        "conversations",
-        "conversation",
-        "turns",
-        "history",
-        "completions",
-        "responses",
-        "answers",
-        "generations",
-        "candidates",
-        "outputs",
-        "scores",
-        "ranks",
-        "ratings",
-        "ended",
-        "images",
-        "tools",
-        "tool_calls",
-    }
-)
-"""Columns whose value is a list: only there is a cell such as `["a"]` the JSON of a list, and not a text in brackets."""
-TURN_COLUMNS = frozenset({"prompt", "chosen", "rejected", "completion"})
-"""Columns that hold a text or a conversation: a cell there is JSON only where that is a turn, or a list of turns."""
-_ROLES, _CONTENTS = {"role", "from"}, {"content", "value", "tool_calls"}
 _PYTHON = ("[{'role'", "[{'content'", "[{'from'", "[{'value'", "{'role'", "{'content'", "{'from'", "{'value'")
 _LOOKED_AT = 200
 """Rows at the start of a file that show what its rows look like."""
@@ -168,25 +142,8 @@ def _row(names: Sequence[str], cells: Sequence[str], number: int) -> Row | Broke
                 number, "python_and_not_json"
             )  # pandas writes lists so; as a text it would be trained as it stands
         try:
-            row[name] = _value(name, cell)
+            row[name] = unpacked(name, cell)
         except RecursionError:
             return BrokenLine(number, "too_deep")
     return checked(row, number)
 
-
-def _value(name: str, cell: str) -> Any:
-    """Text, or what a cell of a column of lists or conversations writes as JSON."""
-    if name not in LIST_COLUMNS | TURN_COLUMNS or (cell[:1], cell[-1:]) not in (("[", "]"), ("{", "}")):
-        return cell
-    try:
-        value = json.loads(cell)
-    except ValueError:
-        return cell
-    turns = value if isinstance(value, list) else [value]
-    if name in LIST_COLUMNS:
-        return value
-    return value if turns and all(_is_turn(turn) for turn in turns) else cell
-
-
-def _is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and bool(_ROLES & value.keys()) and bool(_CONTENTS & value.keys())
