@@ -10,7 +10,7 @@ from alignflow.data.sources.conversations import HISTORY, SYSTEM
 from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.meanings import ROW_REASONS, WEIGHTS
 from alignflow.data.sources.tool_calls import TOOL_COLUMNS
-from alignflow.data.sources.written_lists import opened, unpacked
+from alignflow.data.sources.written_lists import LIST_COLUMNS, is_python, opened, unpacked
 
 CARRIED = frozenset({*SYSTEM, *HISTORY, *LABELS, *WEIGHTS, *ROW_REASONS, *TOOL_COLUMNS})
 """Names that change what a row means: beside a mapped value inside of a column they count as columns of the row."""
@@ -25,7 +25,7 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
     holds `TwoValues`, which no reader of a single value takes.
 
     Raises:
-        RowError: `missing_column`: there is nothing at a path.
+        RowError: `missing_column`: there is nothing at a path; `python_and_not_json`: a column of lists holds one as Python writes it.
     """
     if not columns:
         return _unpacked(row)
@@ -40,6 +40,9 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
 
 def _unpacked(row: Row) -> Row:
     """The row with lists where a column holds one in another form, see `written_lists.unpacked`."""
+    for name in LIST_COLUMNS & row.keys():
+        if isinstance(row[name], str) and is_python(name, row[name]):
+            raise RowError("python_and_not_json")
     changed = {name: value for name, given in row.items() if (value := unpacked(name, given)) is not given}
     return {**row, **changed} if changed else row
 

@@ -37,6 +37,14 @@ TURN_COLUMNS = frozenset({"prompt", "chosen", "rejected", "completion"})
 _CONVERSATIONS = TURN_COLUMNS | {"messages", "conversations", "conversation", "turns", "history"}
 _ROLES, _CONTENTS = frozenset({"role", "from"}), frozenset({"content", "value", "tool_calls"})
 
+_PYTHON = ("[{'role'", "[{'content'", "[{'from'", "[{'value'", "{'role'", "{'content'", "{'from'", "{'value'")
+"""How turns begin that Python has written."""
+
+
+def is_python(name: str, text: str) -> bool:
+    """Whether a text in a column of lists or conversations is turns as Python writes them, which is what pandas makes of a list in a CSV."""
+    return text.startswith(_PYTHON) and (name in LIST_COLUMNS or name in TURN_COLUMNS)
+
 
 def unpacked(name: str, value: Any) -> Any:
     """The list or conversation that the column `name` holds in another form; any other value as it is.

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
+from alignflow.data.errors import DataError
 from alignflow.data.parsing import parse_sources
 from alignflow.data.records import assistant, user
 from alignflow.data.sources.written_lists import opened, unpacked
@@ -63,3 +64,9 @@ def test_a_path_leads_into_a_cell_with_json(parse):
     table = 'data\n"{""q"": ""hello"", ""a"": [{""t"": ""good day""}]}"\n'
     found = parse(table, name="rows.csv", columns={"prompt": "data.q", "completion": "data.a.0.t"})
     assert found.rows[0]["messages"] == TURNS
+
+
+@pytest.mark.parametrize("columns", [{}, {"messages": "chat"}])
+def test_lists_as_python_writes_them_are_refused_for_what_they_are(parse, columns):
+    with pytest.raises(DataError, match="as Python writes them, and not as JSON"):
+        parse([{columns.get("messages", "messages"): str(TURNS)}], columns=columns)
