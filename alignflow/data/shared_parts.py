@@ -116,6 +116,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.sources.json_files",
             "alignflow.data.sources.labels",
             "alignflow.data.sources.meanings",
+            "alignflow.data.sources.packing",
             "alignflow.data.sources.passages",
             "alignflow.data.sources.prompts",
             "alignflow.data.sources.splits",

@@ -81,7 +81,7 @@ class _Dialect:
     is_named: bool = False
 
 
-def _start(file: io.BufferedReader) -> str:
+def _start(file: io.BufferedReader[Any]) -> str:
     """The first line with something in it, as far as it can be seen without reading on."""
     found = file.peek(_SEEN)[:_SEEN].decode("utf-8", "replace").replace("\r", "\n").split("\n")
     return next((line for line in found if line.strip()), "")
