@@ -102,7 +102,7 @@ def looked_at(place: str) -> Source:
         UserError: there is no such file or folder, or nothing in it can be used.
     """
     if not is_there(Path(place).expanduser()) and not is_pattern(os.path.expanduser(place)):
-        if _is_local(place) or own_suffix(Path(place), list(READERS)).removesuffix(".gz") in READERS:
+        if _is_local(place) or own_suffix(Path(place), list(READERS))[0] in READERS:
             raise UserError(
                 f"no such file or directory: {place}", where="--data", do="check the path, or pass a Hub id"
             )

@@ -22,6 +22,7 @@ from alignflow.data.sources.meanings import unread_keys
 from alignflow.data.sources.oasst import is_message
 from alignflow.data.sources.soundness import check_row
 from alignflow.data.sources.votes import numbers_of, refuse_zero_and_one
+from alignflow.data.sources.written_lists import unpacked
 
 Row = dict[str, Any]
 EXCERPT = 200
@@ -54,7 +55,8 @@ class Seen:
         for name, value in row.items():
             if name not in self.names and name not in mapped and not is_blank(value):
                 self.names.add(name)
-            if isinstance(value, list) and (keys := unread_keys(row, (name,))):
+            turns = unpacked(name, value)
+            if isinstance(turns, list) and (keys := unread_keys({name: turns}, (name,))):
                 self.keys.setdefault(name, set()).update(keys)
         if mapped:
             self.behind |= left_behind(row, source.columns, ())

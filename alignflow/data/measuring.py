@@ -26,6 +26,7 @@ from alignflow.data.row_texts import (
     prompt_messages,
     questions,
     row_text,
+    text_in_any_order,
     without_system,
     word_ngrams,
 )
@@ -70,7 +71,7 @@ class Measured:
     Attributes:
         path: File of the rows.
         fate: Place in FATES; of what is not FINE nothing else is known [rows], uint8.
-        text: Digest of all text in its normal form [rows, 2], uint64.
+        text: Digest of all text in its normal form, whatever the order of the answers [rows, 2], uint64.
         meant: What is said of the text: its label, or a number for its order or the weights of its turns [rows], uint64; 0 where nothing is.
         held_out: Whether the prompt belongs to the held-out side [rows], booleans.
         lengths: In tokens.
@@ -174,7 +175,10 @@ def _measured(
     fine = (fate == FINE).tolist()
     texts = [row_text(row) if good else "" for row, good in zip(rows, fine, strict=True)]
     normal = [normalise_text(text) for text in texts]
-    digests = b"".join(blake2b(text.encode(), digest_size=16).digest() for text in normal)
+    digests = b"".join(
+        blake2b((text_in_any_order(row, text) if good else "").encode(), digest_size=16).digest()
+        for row, text, good in zip(rows, normal, fine, strict=True)
+    )
     counts, whole = np.zeros(len(rows), dtype=np.int64), None
     if measuring.near:
         counts, whole = _write_shingles(path, rows, fine, normal)
@@ -212,9 +216,13 @@ def _meant(row: Row) -> int:
     silent = [place for place, turn in enumerate(row.get("messages") or ()) if turn.get("weight") is not None]
     if silent:
         return _number(silent)
-    if "scores" in row:  # of a ranking, which answers are better than which
+    if "scores" in row:  # of a ranking, which answers are better than which, in whatever order they stand
         found = sorted(set(row["scores"]))
-        return _number([found.index(score) for score in row["scores"]])
+        ranked = sorted(zip(map(normalise_text, row["completions"]), row["scores"], strict=True))
+        return _number([found.index(score) for _, score in ranked])
+    if "chosen" in row and "rejected" in row:
+        one, other = (row[side][-1]["content"] for side in ("chosen", "rejected"))
+        return 1 + ((normalise_text(one), one) > (normalise_text(other), other))
     return 1 + bool(row["label"]) if "label" in row else 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -241,8 +243,17 @@ def _without_null_weight(turn: dict[str, Any]) -> dict[str, Any]:
     return turn if turn["weight"] is not None else {name: value for name, value in turn.items() if name != "weight"}
 
 
+_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+"""Characters that nobody sees: soft hyphens, zero-width spaces and joiners, marks of the direction of writing, and the byte order mark."""
+
+
 def normalise_text(text: str) -> str:
-    """Lower case, single spaces: the form by which two prompts count as the same."""
+    """Lower case, single spaces, composed characters (NFC), and none that are not seen: the form by which two prompts count as the same.
+
+    It is for matching only. Characters that look alike but are others (NFKC) stay apart: a prompt with 5² is not one with 52.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _UNSEEN.sub("", text))
     return " ".join(text.lower().split())
 
 

@@ -32,6 +32,19 @@ def row_text(row: Row) -> str:
     return "\n".join([prompt_text(row["prompt"]), *answer_texts(row)])
 
 
+def text_in_any_order(row: Row, normal: str) -> str:
+    """What two rows of one table share if they hold the same texts: pairs and rankings count as the same whatever the order of their answers.
+
+    Args:
+        row: The row.
+        normal: Its `row_text` in the normal form, which is the result for a row with one answer or none.
+    """
+    answers = answer_texts(row)
+    if len(answers) < 2:
+        return normal
+    return "\n".join([normalise_text(prompt_text(row["prompt"])), *sorted(map(normalise_text, answers))])
+
+
 def without_system(row: Row) -> str | None:
     """All text of a row but its system turns and the tools that it may use; None where it has neither."""
     name = next((name for name in ("messages", "prompt") if name in row), "")

@@ -73,6 +73,14 @@ PARTS: Mapping[str, Shared] = {
     ),
     "process": Shared(("alignflow.worker",), "How the process of a stage is prepared, and what its body is given."),
     "records": Shared(("alignflow.data.records", "alignflow.data.tools"), "The tables of rows, and the ids of rows."),
+    "matching": Shared(
+        tuple(
+            f"alignflow.data.records:{name}"
+            for name in ("normalise_text", "prompt_text", "prompt_digest", "pair_key", "up_to_question", "is_held_out")
+        ),
+        "When two texts or prompts count as the same, and which side of the split a prompt belongs to.",
+        version="2",
+    ),
     "rendering": Shared(
         (
             "alignflow.data.rendering",
@@ -108,6 +116,7 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.sources.json_files",
             "alignflow.data.sources.labels",
             "alignflow.data.sources.meanings",
+            "alignflow.data.sources.packing",
             "alignflow.data.sources.passages",
             "alignflow.data.sources.prompts",
             "alignflow.data.sources.splits",
@@ -116,9 +125,10 @@ PARTS: Mapping[str, Shared] = {
             "alignflow.data.sources.transcripts",
             "alignflow.data.sources.turns",
             "alignflow.data.sources.hermes",
+            "alignflow.data.sources.written_lists",
         ),
         "Reading of raw files, whatever their format.",
-        version="4",
+        version="5",
     ),
     "own_code": Shared(
         ("alignflow.data.own_module", "alignflow.data.own_methods", "alignflow.data.own_options"),

@@ -269,6 +269,33 @@ def test_rankings_of_the_same_answers_in_another_order_are_dropped_and_in_the_sa
     assert statistics(payload, "rankings")["dropped"] == {"contradictory_labels": 4, "duplicate": 1}
 
 
+def test_a_pair_that_stands_there_the_other_way_round_too_is_dropped_and_an_equal_one_once(run_prepare, tmp_path):
+    pairs = [
+        {"prompt": f"Which one is it, number {number}?", "chosen": "this", "rejected": f"that {number}"}
+        for number in range(20)
+    ]
+    turned = {"prompt": "WHICH one is it, number 0?", "chosen": "that 0", "rejected": "This"}
+    (tmp_path / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in [*pairs, turned, pairs[1]]))
+    payload, _ = run_prepare(
+        rows(20), preferences=(SourceConfig(path=str(tmp_path / "pairs.jsonl")),), near_duplicate_threshold=1.0
+    )
+    assert statistics(payload, "preferences")["dropped"] == {"contradictory_labels": 2, "duplicate": 1}
+
+
+def test_a_ranking_whose_answers_stand_in_another_order_is_the_same_or_contradicts_by_its_scores(run_prepare, tmp_path):
+    ranked = [
+        {"prompt": f"Which one is it, number {number}?", "completions": ["this", f"that {number}"], "scores": [1, 2]}
+        for number in range(20)
+    ]
+    same = {**ranked[0], "completions": ["that 0", "this"], "scores": [2, 1]}
+    other = {**ranked[1], "completions": ["that 1", "this"], "scores": [1, 2]}
+    (tmp_path / "ranked.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in [*ranked, same, other]))
+    payload, _ = run_prepare(
+        rows(20), rankings=(SourceConfig(path=str(tmp_path / "ranked.jsonl")),), near_duplicate_threshold=1.0
+    )
+    assert statistics(payload, "rankings")["dropped"] == {"contradictory_labels": 2, "duplicate": 1}
+
+
 def test_equal_conversations_of_which_different_turns_are_trained_on_are_all_dropped(run_prepare):
     def turns(number, **first):
         said = [{"role": "assistant", "content": f"{name} {number}"} for name in ("first", "second")]

@@ -1,5 +1,7 @@
 """Tables: schemas, ids and splits."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +52,25 @@ def test_a_larger_held_out_share_contains_the_smaller(text, one, other):
 def test_case_and_blanks_make_no_other_prompt_and_other_words_do():
     assert prompt_digest(user("One  two")) == prompt_digest(user(" one two\n")) != prompt_digest(user("one three"))
     assert normalise_text(" One\n TWO ") == "one two"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        unicodedata.normalize("NFD", "Où est le café?"),
+        "Où est le ca\u200bfé?",
+        "\ufeffOù est le café?",
+        "Où est\u00a0le ca\u00adfé?\u200f",
+        "\u202aOù est le café?\u202c",
+    ],
+)
+def test_a_prompt_that_looks_the_same_is_the_same(other):
+    """Otherwise one stands on the training side and its twin on the held-out side."""
+    assert other != "Où est le café?" and prompt_digest(user(other)) == prompt_digest(user("Où est le café?"))
+
+
+def test_a_prompt_with_characters_that_only_look_alike_is_another():
+    assert normalise_text("What is 5²?") != normalise_text("What is 52?") and normalise_text("\ufb01") != "fi"
 
 
 def test_ids_differ_by_each_part_and_are_the_same_for_the_same():

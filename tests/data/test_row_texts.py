@@ -10,6 +10,7 @@ from alignflow.data.row_texts import (
     is_far_too_long,
     questions,
     row_text,
+    text_in_any_order,
     without_system,
     word_ngrams,
 )
@@ -22,6 +23,15 @@ def test_answers_and_all_text_of_a_row():
     assert answer_texts(PAIR) == ["a", "b"] and answer_texts({"prompt": [], "completions": ["x", "y"]}) == ["x", "y"]
     assert all(text in row_text(PAIR) for text in ("be brief", "q", "a", "b"))
     assert row_text({"text": "one"}) == "one"
+
+
+def test_pairs_and_rankings_have_one_text_whatever_the_order_of_their_answers():
+    turned = {**PAIR, "chosen": PAIR["rejected"], "rejected": PAIR["chosen"]}
+    assert text_in_any_order(PAIR, "?") == text_in_any_order(turned, "?") != "?"
+    other = {**PAIR, "chosen": assistant("A b"), "rejected": assistant("a")}
+    assert text_in_any_order(other, "?") != text_in_any_order(PAIR, "?")
+    alone = {"prompt": user("q"), "completion": assistant("a"), "label": True}
+    assert text_in_any_order(alone, "user: q\na") == "user: q\na"
 
 
 def test_without_its_system_turn_a_row_has_the_rest_and_one_without_has_none():

@@ -72,7 +72,7 @@ class SourceConfig(StageConfig):
     """One source of data: a file, a directory saved by `datasets`, or a Hub id."""
 
     path: ContentPath = Field(
-        description="Local file (jsonl, json, csv, tsv, parquet, arrow, txt, .gz), folder or pattern of such, saved data set, or Hub id."
+        description="Local file (jsonl, json, csv, tsv, parquet, arrow, txt; also .gz, .bz2, .xz, .zst), folder or pattern of such, saved data set, or Hub id."
     )
     format: Name = Field(default="auto", description="A name of `alignflow formats`, or auto to detect it.")
     columns: dict[Name, Name] = Field(

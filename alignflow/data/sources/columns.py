@@ -10,6 +10,7 @@ from alignflow.data.sources.conversations import HISTORY, SYSTEM
 from alignflow.data.sources.labels import COLUMNS as LABELS
 from alignflow.data.sources.meanings import ROW_REASONS, WEIGHTS
 from alignflow.data.sources.tool_calls import TOOL_COLUMNS
+from alignflow.data.sources.written_lists import LIST_COLUMNS, is_python, opened, unpacked
 
 CARRIED = frozenset({*SYSTEM, *HISTORY, *LABELS, *WEIGHTS, *ROW_REASONS, *TOOL_COLUMNS})
 """Names that change what a row means: beside a mapped value inside of a column they count as columns of the row."""
@@ -18,22 +19,32 @@ CARRIED = frozenset({*SYSTEM, *HISTORY, *LABELS, *WEIGHTS, *ROW_REASONS, *TOOL_C
 def renamed(row: Row, columns: Mapping[str, str]) -> Row:
     """The row with the standard names of `columns` {standard name: path}; what a path names is no longer there under its own name.
 
-    A path is the name of a column, or one inside a column with dots (`data.question`, `turns.0.text`). What stands beside
+    A path is the name of a column, or one inside a column with dots (`data.question`, `turns.0.text`), whose text may be JSON. Columns
+    that hold lists or conversations as JSON text hold the lists afterwards. What stands beside
     its value and changes the meaning (CARRIED) becomes a column of the row. Where two places say different things, the column
     holds `TwoValues`, which no reader of a single value takes.
 
     Raises:
-        RowError: `missing_column`: there is nothing at a path.
+        RowError: `missing_column`: there is nothing at a path; `python_and_not_json`: a column of lists holds one as Python writes it.
     """
     if not columns:
-        return row
+        return _unpacked(row)
     taken = {root_of(row, path) for path in columns.values()}
     found = {name: value for name, value in row.items() if name not in taken and name not in columns}
     for path, value in _siblings(row, columns):
         name = path.rpartition(".")[2]
         if name in CARRIED and name not in columns:
             found[name] = _both(found.get(name), value)
-    return {**found, **{name: _at(row, path) for name, path in columns.items()}}
+    return _unpacked({**found, **{name: _at(row, path) for name, path in columns.items()}})
+
+
+def _unpacked(row: Row) -> Row:
+    """The row with lists where a column holds one in another form, see `written_lists.unpacked`."""
+    for name in LIST_COLUMNS & row.keys():
+        if isinstance(row[name], str) and is_python(name, row[name]):
+            raise RowError("python_and_not_json")
+    changed = {name: value for name, given in row.items() if (value := unpacked(name, given)) is not given}
+    return {**row, **changed} if changed else row
 
 
 def _both(one: Any, other: Any) -> Any:
@@ -69,7 +80,7 @@ def _siblings(row: Row, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]
     inner = {".".join(steps[:size]) for path in mapped for steps in (path.split("."),) for size in range(1, len(steps))}
     for path in sorted(inner):
         try:
-            value = _at(row, path)
+            value = opened(_at(row, path))
         except RowError:
             continue
         if isinstance(value, Mapping):
@@ -93,6 +104,7 @@ def _at(row: Row, path: str) -> Any:
         return row[path]
     value: Any = row
     for step in path.split("."):
+        value = opened(value)
         if isinstance(value, Mapping) and step in value:
             value = value[step]
         elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
-from typing import IO
+from typing import IO, Any
 
 from alignflow.data.errors import DataError
 
@@ -21,7 +21,7 @@ _MANY, _FEW = 0.3, 0.1  # shares of zero bytes: of the high bytes, from letters 
 _NAMES = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-32-le": "UTF-32", "utf-32-be": "UTF-32"}
 
 
-def as_utf8(file: IO[bytes], where: str) -> IO[bytes]:
+def as_utf8(file: IO[bytes], where: str) -> io.BufferedReader[Any]:
     """The file's text in UTF-8 and without a byte order mark.
 
     UTF-8 itself is not decoded here: its reader knows which line is none. A file in UTF-16 or UTF-32 is decoded as it is read,

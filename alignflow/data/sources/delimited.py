@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import IO, Any
 
@@ -13,36 +14,16 @@ from alignflow.data.errors import DataError, quoted
 from alignflow.data.sources.base import BrokenLine, Row
 from alignflow.data.sources.decoding import as_utf8
 from alignflow.data.sources.soundness import checked
+from alignflow.data.sources.written_lists import is_python, unpacked
 
 csv.field_size_limit(2**31 - 1)
 
-LIST_COLUMNS = frozenset(
-    {
-        "messages",
-        "conversations",
-        "conversation",
-        "turns",
-        "history",
-        "completions",
-        "responses",
-        "answers",
-        "generations",
-        "candidates",
-        "outputs",
-        "scores",
-        "ranks",
-        "ratings",
-        "ended",
-        "images",
-        "tools",
-        "tool_calls",
-    }
-)
-"""Columns whose value is a list: only there is a cell such as `["a"]` the JSON of a list, and not a text in brackets."""
-TURN_COLUMNS = frozenset({"prompt", "chosen", "rejected", "completion"})
-"""Columns that hold a text or a conversation: a cell there is JSON only where that is a turn, or a list of turns."""
-_ROLES, _CONTENTS = {"role", "from"}, {"content", "value", "tool_calls"}
-_PYTHON = ("[{'role'", "[{'content'", "[{'from'", "[{'value'", "{'role'", "{'content'", "{'from'", "{'value'")
+_DELIMITERS = (",", ";", "\t", "|")
+_NAMED = re.compile(r"sep=([,;|\t])", re.IGNORECASE)
+_NAME = re.compile(r"\"?\w[\w .:/()-]{0,60}\"?")
+"""What a column may be called, in quotes or not, in a table whose delimiter is not the usual one."""
+_SEEN = 4096
+"""Bytes at the start of a file in which its first line is sought."""
 _LOOKED_AT = 200
 """Rows at the start of a file that show what its rows look like."""
 _ALIKE = 0.9
@@ -52,7 +33,7 @@ _FEWEST_LINES = 4
 
 
 def table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]:
-    """The reader of tables whose cells are apart by a delimiter.
+    """The reader of tables whose cells are apart by a delimiter, or by another that the first line shows (see `_dialect`).
 
     It raises DataError, with the number of the line, at a quote that is not closed: where the cell ends nothing says, so
     that rows would be swallowed. A row with too few or too many cells is a broken line, and so is every line of a cell
@@ -60,14 +41,19 @@ def table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLin
     """
 
     def read(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
-        with io.TextIOWrapper(as_utf8(file, where), encoding="utf-8", errors="surrogateescape", newline="") as lines:
-            records = _records(lines, delimiter, where)
-            _, names = next(records, (0, []))
+        opened = as_utf8(file, where)
+        dialect = _dialect(_start(opened), delimiter)
+        if dialect.is_named:
+            opened.readline()
+        with io.TextIOWrapper(opened, encoding="utf-8", errors="surrogateescape", newline="") as lines:
+            records = _records(lines, dialect, where)
+            _, header = next(records, (0, []))
+            names = [name.strip() or f"column {place} (no name)" for place, name in enumerate(header, 1)]
             _check_header(names, where)
             first = list(islice(records, _LOOKED_AT))
             looks = _Looks([cells for _, cells in first])
             for number, cells in chain(first, records):
-                swallowed = _rows_in_a_cell(cells, delimiter, len(names), looks)
+                swallowed = _rows_in_a_cell(cells, dialect.delimiter, len(names), looks)
                 if len(cells) != len(names):
                     yield BrokenLine(number, "wrong_number_of_columns")
                 elif swallowed:
@@ -80,18 +66,52 @@ def table(delimiter: str) -> Callable[[IO[bytes], str], Iterator[Row | BrokenLin
     return read
 
 
-def _records(lines: IO[str], delimiter: str, where: str) -> Iterator[tuple[int, list[str]]]:
+@dataclass(frozen=True)
+class _Dialect:
+    """How a table is written.
+
+    Attributes:
+        delimiter: What stands between two cells.
+        is_spaced: Whether a blank follows each delimiter; it belongs to no cell, and a quote may follow it.
+        is_named: Whether the file names its delimiter in a line before the header, as Excel writes it: `sep=;`.
+    """
+
+    delimiter: str
+    is_spaced: bool = False
+    is_named: bool = False
+
+
+def _start(file: io.BufferedReader[Any]) -> str:
+    """The first line with something in it, as far as it can be seen without reading on."""
+    found = file.peek(_SEEN)[:_SEEN].decode("utf-8", "replace").replace("\r", "\n").split("\n")
+    return next((line for line in found if line.strip()), "")
+
+
+def _dialect(line: str, delimiter: str) -> _Dialect:
+    """What the first line of a table shows. Another delimiter is taken only where the usual one divides nothing, and the other gives names."""
+    if named := _NAMED.fullmatch(line.strip()):
+        return _Dialect(named[1], is_named=True)
+    names = line.split(delimiter)
+    if len(names) == 1:
+        divided = {other: line.split(other) for other in _DELIMITERS if other in line}
+        fitting = [other for other, found in divided.items() if all(_NAME.fullmatch(name.strip()) for name in found)]
+        if len(fitting) == 1:
+            delimiter, names = fitting[0], divided[fitting[0]]
+    return _Dialect(delimiter, is_spaced=len(names) > 1 and all(name[:1] == " " for name in names[1:]))
+
+
+def _records(lines: IO[str], dialect: _Dialect, where: str) -> Iterator[tuple[int, list[str]]]:
     """The cells of each record that is not blank, with the number of its first line."""
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=dialect.is_spaced, strict=True)
     while True:
-        number = reader.line_num + 1
+        number = reader.line_num + 1 + dialect.is_named
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             ended = "unexpected end of data" in str(error)
-            found = "the file ends before it is closed" if ended else f"on line {reader.line_num}, {error}"
+            found = "the file ends before it is closed" if ended else f"on line {reader.line_num + dialect.is_named}, {error}"
             raise DataError(
                 f"the quotes in the row of line {number} do not enclose a cell: {found}",
                 where=where,
@@ -163,30 +183,13 @@ def _check_header(names: Sequence[str], where: str) -> None:
 def _row(names: Sequence[str], cells: Sequence[str], number: int) -> Row | BrokenLine:
     row: Row = {}
     for name, cell in zip(names, cells, strict=True):
-        if name in LIST_COLUMNS | TURN_COLUMNS and cell.startswith(_PYTHON):
+        if is_python(name, cell):
             return BrokenLine(
                 number, "python_and_not_json"
             )  # pandas writes lists so; as a text it would be trained as it stands
         try:
-            row[name] = _value(name, cell)
+            row[name] = unpacked(name, cell)
         except RecursionError:
             return BrokenLine(number, "too_deep")
     return checked(row, number)
 
-
-def _value(name: str, cell: str) -> Any:
-    """Text, or what a cell of a column of lists or conversations writes as JSON."""
-    if name not in LIST_COLUMNS | TURN_COLUMNS or (cell[:1], cell[-1:]) not in (("[", "]"), ("{", "}")):
-        return cell
-    try:
-        value = json.loads(cell)
-    except ValueError:
-        return cell
-    turns = value if isinstance(value, list) else [value]
-    if name in LIST_COLUMNS:
-        return value
-    return value if turns and all(_is_turn(turn) for turn in turns) else cell
-
-
-def _is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and bool(_ROLES & value.keys()) and bool(_CONTENTS & value.keys())

@@ -115,14 +115,21 @@ def with_names(rows: list[Row], source: SourceConfig) -> list[Row]:
     """Rows under the names that the source's `columns` gives them, without those that lack one.
 
     Raises:
-        DataError: no row has them all.
+        DataError: no row has them all, or all hold their lists as Python writes them.
     """
     found = []
+    reasons = set()
     for row in rows:
         try:
             found.append(renamed(row, source.columns))
-        except RowError:
-            continue
+        except RowError as error:
+            reasons.add(error.reason)
+    if rows and not found and reasons == {"python_and_not_json"}:
+        raise DataError(
+            "its lists are written as Python writes them, and not as JSON",
+            where=source.path,
+            do="write them with json.dumps: pandas writes the lists of a column in this way",
+        )
     if rows and not found:
         columns = sorted({str(name) for row in rows for name in row})
         raise DataError(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alignflow.data.errors import DataError, cut
+from alignflow.data.sources.packing import PACKED
 
 
 def is_pattern(path: str) -> bool:
@@ -106,19 +107,19 @@ def odd_files(folder: Path) -> list[Path]:
     return sorted(path for path in _walk(folder, links=True) if not path.is_file())
 
 
-def own_suffix(path: Path, known: Sequence[str]) -> str:
-    """The suffix that says what a file is, in small letters; with .gz where it is packed.
+def own_suffix(path: Path, known: Sequence[str]) -> tuple[str, str]:
+    """The suffix that says what a file is, in small letters, and that of packing.PACKED behind it, empty where it has none.
 
     It is that of the file's own name: a link of the Hub's cache is called `data.jsonl`, and what it leads to has a digest for
     a name. Only where a link's name says nothing does that of its target count.
     """
     for name in (path, *([Path(os.path.realpath(path))] if path.is_symlink() else [])):
         suffixes = [suffix.lower() for suffix in name.suffixes]
-        packed = ".gz" if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else ""
+        packed = suffixes[-1] if suffixes[-1:] and suffixes[-1] in PACKED and len(suffixes) > 1 else ""
         kind = suffixes[-2] if packed else "".join(suffixes[-1:])
         if kind in known:
-            return kind + packed
-    return "".join(path.suffixes[-1:]).lower()
+            return kind, packed
+    return "".join(path.suffixes[-1:]).lower(), ""
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Collection, Iterator
 from typing import IO, Any
 
@@ -11,7 +12,7 @@ from alignflow.data.errors import DataError, cut, quoted
 from alignflow.data.sources import soundness
 from alignflow.data.sources.base import BrokenLine, RawLine, Row
 from alignflow.data.sources.decoding import BOM, as_utf8
-from alignflow.data.sources.soundness import TOO_LARGE, checked
+from alignflow.data.sources.soundness import TOO_LARGE, bounded, checked
 from alignflow.data.sources.splits import same_split, split_of
 
 _OF_A_ROW = frozenset(
@@ -43,16 +44,29 @@ _OF_A_ROW = frozenset(
 )
 """Columns of data: an object that has one of them beside others is a row, and its lists are fields."""
 _OF_A_TURN = frozenset({"role", "from"})
+_SEEN = 4096
+"""Bytes at the start of a file that show whether it has a row in each line."""
+_BLANKS = re.compile(r"\s*")
 
 
 def json_lines(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
     """One row in each line; a line that is none is broken, with its number."""
-    return (line if isinstance(line, BrokenLine) else decoded(line) for line in raw_lines(file, where))
+    return (decoded(line) if isinstance(line, RawLine) else line for line in raw_lines(file, where))
 
 
-def raw_lines(file: IO[bytes], where: str) -> Iterator[RawLine | BrokenLine]:
-    """The lines with something in them, not decoded; one that is too large is broken."""
+def raw_lines(file: IO[bytes], where: str) -> Iterator[Row | RawLine | BrokenLine]:
+    """The lines with something in them, not decoded; one that is too large is broken.
+
+    A file that is one list of rows, or has its rows over several lines each, is read as that, and its rows are decoded.
+    """
     opened = as_utf8(file, where)
+    start = opened.peek(_SEEN)[:_SEEN].lstrip()
+    if _is_over_lines(start):
+        content = opened.read()
+        if values := _values(content):
+            yield from bounded(checked(row, number) for number, row in enumerate(values, 1))
+            return
+        opened = io.BufferedReader(io.BytesIO(content))
     for number, line in enumerate(iter(lambda: _line(opened), b""), 1):
         if len(line) > soundness.MOST_BYTES:
             yield BrokenLine(number, TOO_LARGE)
@@ -63,6 +77,29 @@ def raw_lines(file: IO[bytes], where: str) -> Iterator[RawLine | BrokenLine]:
         if number <= 20:
             _refuse_html(line, where)
         yield RawLine(number, line)
+
+
+def _is_over_lines(start: bytes) -> bool:
+    """Whether a file begins like one list, or like an object that does not end on its first line."""
+    first = start.split(b"\n", 1)[0].rstrip()
+    return first[:1] == b"[" or first[:1] == b"{" and first[-1:] in (b"{", b"[", b",")
+
+
+def _values(content: bytes) -> list[Any]:
+    """The rows of a list, or those that follow each other over several lines as `jq` writes them; none where it is neither, or a list of turns."""
+    found: list[Any] = []
+    try:
+        text, place = content.decode("utf-8").strip(), 0
+        while place < len(text):
+            value, place = _DECODER.raw_decode(text, place)
+            found.append(value)
+            place = _BLANKS.match(text, place).end()  # type: ignore[union-attr]
+    except (ValueError, RecursionError):
+        return []
+    if len(found) == 1 and isinstance(found[0], list):
+        rows = [row for row in found[0] if isinstance(row, dict)]
+        return [] if not rows or any({"role", "content"} <= row.keys() for row in rows) else found[0]
+    return found if all(isinstance(row, dict) for row in found) else []
 
 
 def _line(file: IO[bytes]) -> bytes:

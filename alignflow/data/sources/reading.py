@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -19,6 +17,7 @@ from alignflow.data.sources.base import BrokenLine, RawLine, Row
 from alignflow.data.sources.delimited import table
 from alignflow.data.sources.files import hidden_inside, inside, is_pattern, matched, odd_files, own_suffix, pattern_root
 from alignflow.data.sources.json_files import decoded, json_lines, json_value, raw_lines
+from alignflow.data.sources.packing import BAD_PACKING, PACKED, not_whole, open_file
 from alignflow.data.sources.passages import passages
 from alignflow.data.sources.soundness import bounded, checked, without_nulls
 from alignflow.data.sources.splits import Chosen, choose_files
@@ -34,6 +33,7 @@ READERS: Mapping[str, Callable[[IO[bytes], str], Iterator[Row | BrokenLine]]] = 
     ".arrow": arrow_rows,
     ".txt": passages,
 }
+KNOWN = f"{', '.join(READERS)}, and {', '.join(PACKED)} of them"
 
 
 def read_rows(source: SourceConfig) -> Iterator[Row | BrokenLine]:
@@ -75,7 +75,7 @@ def chosen_files(source: SourceConfig) -> Chosen:
         return choose_files(matched(source.path), source.split, READERS, source.path)
     if not path.is_dir() or _is_saved(path):
         return Chosen((), {})
-    odd = next((odd for odd in odd_files(path) if own_suffix(odd, list(READERS)).removesuffix(".gz") in READERS), None)
+    odd = next((odd for odd in odd_files(path) if own_suffix(odd, list(READERS))[0] in READERS), None)
     if odd is not None:  # it would be left out in silence
         raise DataError(
             "it is no regular file, or a link to nothing", where=str(odd), do="remove it, or name the files one by one"
@@ -88,23 +88,22 @@ def read_file(path: Path, split: str = "train", *, raw: bool = False) -> Iterato
 
     Rows are dictionaries or BrokenLine; with `raw` those of a file of JSON lines are RawLine.
     """
-    suffix = own_suffix(path, list(READERS))
-    kind = suffix.removesuffix(".gz")
+    kind, packed = own_suffix(path, list(READERS))
     if kind not in READERS:
         raise DataError(
             f"unknown kind of file {quoted(kind or '(no suffix)')}",
             where=str(path),
-            do=f"known: {', '.join(READERS)}, and .gz of them",
+            do=f"known: {KNOWN}",
         )
     read = partial(json_value, split=split) if kind == ".json" else READERS[kind]
     try:
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=str(path), do="check where it came from")
-        with cast("IO[bytes]", gzip.open(path, "rb")) if suffix.endswith(".gz") else open(path, "rb") as file:
+        with open_file(path, kind, packed) as file:
             # A text of a line is no longer than the line, whose bytes are bounded.
             yield from raw_lines(file, str(path)) if raw and read is json_lines else bounded(read(file, str(path)))
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"not a whole gzip file ({error})", where=str(path), do="fetch it again") from None
+    except BAD_PACKING as error:
+        raise not_whole(path, packed, error) from None
     except (
         OSError,
         ValueError,
@@ -148,7 +147,7 @@ def _saved(path: Path, source: SourceConfig) -> Iterator[Row | BrokenLine]:
 def _files(chosen: Chosen, source: SourceConfig) -> Iterator[Row | BrokenLine]:
     """The rows of several files, one file after the other; files that differ in kind are refused where no format is named."""
     if not chosen.files:
-        do = f"known: {', '.join(READERS)}, and .gz of them; hidden files are not read"
+        do = f"known: {KNOWN}; hidden files are not read"
         raise DataError("no data file there", where=source.path, do=do)
     root = pattern_root(source.path) if is_pattern(source.path) else Path(source.path)
     told: dict[str, str] = {}
@@ -162,7 +161,7 @@ def _files(chosen: Chosen, source: SourceConfig) -> Iterator[Row | BrokenLine]:
 
 
 def _hub(source: SourceConfig) -> Iterator[Row | BrokenLine]:
-    is_file_name = own_suffix(Path(source.path), list(READERS)).removesuffix(".gz") in READERS
+    is_file_name = own_suffix(Path(source.path), list(READERS))[0] in READERS
     if source.path.startswith((".", "/", "~")) or (
         is_file_name and not source.revision
     ):  # nobody waits for the Hub to say so

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from alignflow.data.errors import DataError, cut, quoted
 from alignflow.data.sources.files import own_suffix
+from alignflow.data.sources.packing import PACKED
 
 _WORDS: Mapping[str, str] = {
     "train": "train",
@@ -66,9 +67,9 @@ def choose_files(
     """
     left_out = dict.fromkeys(hidden, HIDDEN) | dict.fromkeys(filter(_describes, found), DESCRIBES)
     found = {name: path for name, path in found.items() if name not in left_out}
-    data = {name: path for name, path in found.items() if own_suffix(path, list(known)).removesuffix(".gz") in known}
+    data = {name: path for name, path in found.items() if own_suffix(path, list(known))[0] in known}
     left_out |= dict.fromkeys(found.keys() - data.keys(), "no kind of data that is known")
-    lines = {name: path for name, path in data.items() if own_suffix(path, list(known)) not in (".json", ".json.gz")}
+    lines = {name: path for name, path in data.items() if own_suffix(path, list(known))[0] != ".json"}
     if lines:
         left_out |= dict.fromkeys(data.keys() - lines.keys(), "a .json beside other data")
     data = _of_split(lines or data, split, where, left_out)
@@ -120,7 +121,7 @@ def split_of(name: str) -> str:
     writes it, tells the split `train_sft`.
     """
     path = Path(name)
-    stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+    stem = Path(path.stem).stem if path.suffix.lower() in PACKED else path.stem
     if (shard := _SHARD.fullmatch(stem)) and _told(last := shard[1].split("-")[-1]):
         return _WORDS.get(last, last)
     return next((found for text in (stem, *reversed(path.parts[:-1])) if (found := _told(text))), "")

@@ -155,3 +155,37 @@ def test_what_is_written_with_all_cells_in_quotes_is_what_is_read(rows):
 
     text = "a,b,c\n" + "".join(",".join('"' + cell.replace('"', '""') + '"' for cell in row) + "\n" for row in rows)
     assert list(table(",")(io.BytesIO(text.encode()), "x.csv")) == [dict(zip("abc", row, strict=True)) for row in rows]
+
+
+ROW = {"prompt": "a, b", "completion": "c; d"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        ("csv", 'prompt;completion\n"a, b";"c; d"\n'),
+        ("csv", "prompt\tcompletion\na, b\tc; d\n"),
+        ("csv", '"prompt"|"completion"\na, b|c; d\n'),
+        ("tsv", 'prompt,completion\n"a, b","c; d"\n'),
+        ("csv", 'sep=;\nprompt;completion\n"a, b";"c; d"\n'),
+        ("csv", '\ufeffprompt;completion\r\na, b;"c; d"\r\n'),
+        ("csv", 'prompt, completion\n"a, b", "c; d"\n'),
+        ("csv", '\n prompt ,completion \n"a, b",c; d\n'),
+    ],
+)
+def test_the_first_line_shows_what_stands_between_cells(read, suffix, content):
+    """A table from a European Excel was one column, and one with blanks behind its commas lost all columns but the first."""
+    assert read(content, suffix) == [ROW]
+
+
+def test_a_header_of_one_column_that_is_no_list_of_names_divides_nothing(read):
+    assert read("text\na;b\n") == [{"text": "a;b"}]
+    assert read('"one; or, two"\na;b\n') == [{"one; or, two": "a;b"}]
+
+
+def test_lines_are_counted_with_the_one_that_names_the_delimiter(read):
+    assert read("sep=;\na;b\n1;2\n1;2;3\n")[1] == BrokenLine(4, "wrong_number_of_columns")
+
+
+def test_a_column_without_a_name_gets_one_that_can_be_told(read):
+    assert read(",prompt\n0,hello\n") == [{"column 1 (no name)": "0", "prompt": "hello"}]

@@ -110,3 +110,34 @@ def test_a_list_that_is_named_as_a_split_is_read_for_that_split_alone(read, valu
 def test_an_object_without_a_list_of_the_split_is_refused(read, value, split, message):
     with pytest.raises(DataError, match=message):
         read(value, split)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.ndjson", "rows.json"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(ROWS),
+        f"\ufeff\n {json.dumps(ROWS, indent=2)}\n",
+        "\n".join(json.dumps(row, indent=2) for row in ROWS),
+        "\n\n".join(json.dumps(row, indent="\t") for row in ROWS).replace("\n", "\r\n"),
+    ],
+)
+def test_rows_over_several_lines_are_read_under_the_names_of_lines_too(tmp_path, name, text):
+    """`jq` writes them, and so does whoever gives a list the name .jsonl: each line was a broken one."""
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert list(read_rows(SourceConfig(path=str(tmp_path / name)))) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("text", "reasons"),
+    [
+        ('["a", "b"]\n{"x": 1}\n', ["not_a_row", None]),
+        (json.dumps(TURNS), ["not_a_row"]),
+        ('{"x": {"y": 1},\n{"x": 1}\n', ["not_json", None]),
+        ('[{"x": "\\ud800"}, 3, {"x": 1}]', ["lone_surrogate", "not_a_row", None]),
+    ],
+)
+def test_lines_that_are_no_rows_stay_broken_one_by_one(tmp_path, text, reasons):
+    (tmp_path / "rows.jsonl").write_text(text)
+    found = list(read_rows(SourceConfig(path=str(tmp_path / "rows.jsonl"))))
+    assert [getattr(row, "reason", None) for row in found] == reasons
