@@ -6,14 +6,14 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import alignflow
 from alignflow.data import catalogue, shared_parts
 from alignflow.data.artifacts import file_digest, text_digest
-from alignflow.tasks.keys.symbols import EFFECTS, Module, Symbol, analyse, dotted
+from alignflow.tasks.keys.symbols import EFFECTS, Module, Symbol, analyse, dotted, row_name
 
 PACKAGE = "alignflow"
 ROOT = Path(alignflow.__file__).parent.parent
@@ -22,14 +22,6 @@ WHOLE = "*"
 CATALOGUE = [
     importlib.import_module(f"{catalogue.__name__}.{found.name}") for found in pkgutil.iter_modules(catalogue.__path__)
 ]
-TABLES: Mapping[str, tuple[str, str]] = {
-    table: (module.__name__, name)
-    for module in (*CATALOGUE, shared_parts)
-    for name, value in vars(module).items()
-    for table, rows in shared_parts.VERSIONED.items()
-    if value is rows
-}
-"""Module and name of each catalogue table. Code that uses a table reaches no row: the key knows which rows a call uses."""
 _ADDRESS = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 _FILE = re.compile(r"[\w-][\w.-]*\.(j2|json|yaml|txt|html|css)")
 
@@ -42,6 +34,27 @@ class Definition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.module}:{self.name}"
+
+
+@cache
+def written_rows() -> Mapping[tuple[str, str], Definition]:
+    """Table and name of each row of the catalogue -> where it is written. A table may take rows from dictionaries of other modules."""
+    found = {}
+    for module in (*CATALOGUE, shared_parts):
+        values = {name: value for name, value in vars(module).items() if isinstance(value, Mapping)}
+        written = analyse(Path(str(module.__file__)).read_text(encoding="utf-8"), frozenset(values)).symbols
+        for table, rows in shared_parts.VERSIONED.items():
+            for name, row in rows.items():
+                for variable, value in values.items():
+                    if value.get(name) is row and row_name(variable, name) in written:
+                        found[table, name] = Definition(module.__name__, row_name(variable, name))
+    return found
+
+
+@cache
+def tables_in(module: str) -> frozenset[str]:
+    """The dictionaries of a module that hold rows of the catalogue. Code that uses one reaches no row: the key knows which rows a call uses."""
+    return frozenset(row.name.partition("[")[0] for row in written_rows().values() if row.module == module)
 
 
 class Code:
@@ -90,8 +103,7 @@ class Code:
         """The definitions of a module, or None if alignflow has no such module."""
         if name not in self._modules:
             text = self.source(name)
-            tables = frozenset(variable for module, variable in TABLES.values() if module == name)
-            self._modules[name] = None if text is None else analyse(text, tables)
+            self._modules[name] = None if text is None else analyse(text, tables_in(name))
         return self._modules[name]
 
     def source(self, name: str) -> str | None:
@@ -125,7 +137,7 @@ class Code:
         yield from self._effects_of(node.module)
         module = self._module(node.module)
         if node.name == WHOLE:
-            rows = tuple(f"{variable}[" for place, variable in TABLES.values() if place == node.module)
+            rows = tuple(f"{variable}[" for variable in tables_in(node.module))
             yield from (Definition(node.module, name) for name in module.symbols if not name.startswith(rows or ("[",)))
         symbol = module.symbols.get(node.name)
         if symbol is None:
