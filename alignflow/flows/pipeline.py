@@ -32,6 +32,7 @@ from alignflow.tasks.store.run_records import recording
 from alignflow.tasks.trackers.base import check_tracker
 
 MOST_REPAIRS = 3
+REPORT = "report"
 
 
 class Selection(Fields):
@@ -206,7 +207,7 @@ def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
         call = walk.inputs.calls.get(node.name) or walk.caller.call(node, made)
         assert call is not None, f"{node.name} came before its inputs"
         outcome = _do(
-            _told_what_was_found(call, done),
+            _told_what_was_found(call, done) if node.stage == REPORT else call,
             node.name in walk.forced and not _made_since(call.key, walk.by.begun(), walk.caller.store),
             walk,
         )
@@ -222,8 +223,6 @@ def _pass(walk: _Walk, done: dict[str, Outcome]) -> None:
 
 def _told_what_was_found(call: StageCall, done: dict[str, Outcome]) -> StageCall:
     """The call of a report with the steps that the run found in the store: its page says so, and the key does not depend on it."""
-    if "found" not in call.config:
-        return call
     found = [name for name, outcome in done.items() if not outcome.ran]
     return call.model_copy(update={"config": {**call.config, "found": found}})
 

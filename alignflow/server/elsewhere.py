@@ -95,9 +95,17 @@ def server_elsewhere(home: Home, settings: ServerSettings, ours_runs: bool) -> E
         return None
     if not is_here(settings):
         return Elsewhere(settings.url, "the store's settings name another machine", of_store=True)
-    if Api(home, settings, timeout_s=5).answers():
+    if _lets_us_in(Api(home, settings, timeout_s=5)):
         return Elsewhere(settings.url, "it answers there, and this machine did not start it", of_store=True)
     return None
+
+
+def _lets_us_in(api: Api) -> bool:
+    """Whether a server answers and takes the login: on an address of this machine another program's may listen."""
+    try:
+        return api.answers() and api.get("/admin/version") is not None
+    except ServerError:
+        return False
 
 
 def base_of(url: str) -> str:

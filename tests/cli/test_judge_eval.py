@@ -1,7 +1,9 @@
 """`alignflow judge-eval` as a person and a program see it."""
 
 import json
+import os
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +18,10 @@ RECORDED = Path(__file__).parents[1] / "data" / "judging" / "recorded_judge.json
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("ALIGNFLOW_HOME", str(tmp_path / "store"))
     monkeypatch.setenv("ALIGNFLOW_PREFECT", "off")
+    with patch.dict(
+        os.environ
+    ):  # the command becomes a client of a server that ends with it, and tests after it must not
+        yield
 
 
 def judge_eval(*arguments):

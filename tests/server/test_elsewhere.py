@@ -165,3 +165,10 @@ def test_status_says_that_a_named_server_does_not_answer(home, environment):
     found = status(home)
     assert not found.healthy and found.server.problem == "does not answer this machine"
     assert found.url == "http://127.0.0.1:1" and found.login_file == ""
+
+
+def test_another_programs_server_at_the_address_is_not_taken_for_that_of_the_store(home, server):
+    home.login_file.write_text("somebody:else")
+    home.remember(ServerSettings(port=server.server_port))
+    found = status(home)
+    assert found.elsewhere == "" and found.server.problem == "not started"
