@@ -89,7 +89,7 @@ def build_reward_model(base: Path, runtime: Runtime) -> RewardModel:
     """A trainable reward model on a causal model's backbone with a head of zeros: every score is 0, and a loss of pairs starts at ln 2.
 
     A random head gives scores that depend on the scale of the hidden states, and the first steps only undo them. The first step
-    moves the head alone, since no gradient passes a head of zeros. Raises ModelError where the architecture has no such head.
+    moves the head alone, since no gradient passes a head of zeros. Raises ModelError if the architecture has no such head.
     """
     verify_files(base)
     tokenizer = load_tokenizer(base)

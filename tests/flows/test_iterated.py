@@ -125,7 +125,10 @@ def test_a_field_alone_of_the_sections_judge_keeps_the_rest(load):
         (("select={}",), "select does not produce"),
         (("align.2.method=sdpo",), "align.2: sdpo already has rounds"),
         (("align.2.method=online_dpo",), "align.2: online_dpo samples as it trains"),
-        (("align.method=tdpo2", "rounds.reference=initial"), "rounds.reference: tdpo2 runs its reference in every step"),
+        (
+            ("align.method=tdpo2", "rounds.reference=initial"),
+            "rounds.reference: tdpo2 runs its reference in every step",
+        ),
         (("align.method=dpo", "select={}"), "select.n: one answer is kept per prompt"),
         (("data.completions=[{path: ../examples/quickstart/prompts.jsonl.gz}]",), "data.completions: each round"),
         (
