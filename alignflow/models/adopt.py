@@ -19,7 +19,7 @@ PROBES = (("What is the weather like?", "It is sunny and warm."), ("Name a colou
 def adopt_reward_model(config: AdoptConfig, *, run: Run) -> dict[str, float | None]:
     """Copy a reward model, or an ensemble with its members, into the store, with rows that every later load must score alike.
 
-    Metrics: its scores of three fixed answers. Raises ModelError where it does not load, its head would be fresh,
+    Metrics: its scores of three fixed answers. Raises ModelError if it does not load, its head would be fresh,
     or a weight is not finite.
     """
     path = Path(config.path)

@@ -85,7 +85,7 @@ def gae(
     Args:
         rewards: (rows, time), per token.
         values: (rows, time), at the state before each token.
-        mask: (rows, time); what stands elsewhere is not looked at.
+        mask: (rows, time); values outside it are ignored.
         bootstrap: (rows,): V after a row's last token; None: 0.
 
     Returns:
@@ -121,7 +121,7 @@ def whiten(
 
     Args:
         values: (rows, time).
-        mask: (rows, time); what stands elsewhere is not looked at.
+        mask: (rows, time); values outside it are ignored.
         shift_mean: False adds the mean back, as is usual for rewards.
         unbiased: Divide the squares by n - 1 (a single token then has variance 0, not infinity); False: by n.
         total: Adds over processes; in fp64.

@@ -27,7 +27,7 @@ SHARD_BYTES = 5 * 10**9  # of a file of weights; a smaller model is one file
 def save_checkpoint(model: Any, tokenizer: Any, out: Path, card: Mapping[str, str]) -> None:
     """Write `model` (safetensors, in its dtype), its tokenizer and a card to the directory `out`; every process must call it.
 
-    The first process writes. Of a model that is shared out (ZeRO 3) it holds one file's tensors at a time.
+    The first process writes. Of a partitioned model (ZeRO 3) it holds one file's tensors at a time.
 
     Args:
         model: A model of transformers.

@@ -11,7 +11,7 @@ import torch
 
 @torch.no_grad()
 def top_others(logits: torch.Tensor, tokens: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k most probable tokens other than the one that stands there, and a softmax over those k (Adolphs et al. 2022, arXiv 2211.05826).
+    """The k most probable tokens other than the target, and a softmax over those k (Adolphs et al. 2022, arXiv 2211.05826).
 
     Of equal logits the smaller id comes first, on every device.
 

@@ -19,7 +19,7 @@ class Varlen:
     """Segments as the kernel takes them: queries lie as they are, keys are gathered with their prefix first.
 
     Attributes:
-        keys: (K,) int64 places of all segments' keys, end to end; None where no segment has a prefix.
+        keys: (K,) int64 places of all segments' keys, end to end; None if no segment has a prefix.
         query_starts: (segments + 1,) int32 cumulative lengths.
         key_starts: Likewise.
         longest_query: Most queries of a segment.
@@ -35,7 +35,7 @@ class Varlen:
 
 @cache
 def kernel() -> Any | None:
-    """The kernel; None where this PyTorch has none."""
+    """The kernel; None if this PyTorch has none."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -57,7 +57,7 @@ def available(device: torch.device) -> bool:
 
 
 def varlen(segments: Sequence[Segment], device: torch.device) -> Varlen | None:
-    """Segments, in the order of the sequence, for the kernel; None where it cannot be used."""
+    """Segments, in the order of the sequence, for the kernel; None if it cannot be used."""
     if not available(device):
         return None
 

@@ -26,7 +26,7 @@ class GroupFigures:
     Attributes:
         counts: (rows,) answers of the group that have a score.
         means: (rows,) mean score.
-        deviations: (rows,) sample standard deviation (n - 1); 0 where the group has one answer.
+        deviations: (rows,) sample standard deviation (n - 1); 0 if the group has one answer.
         equal: (rows,) bool: the group has no two different scores.
     """
 
@@ -40,7 +40,7 @@ def group_figures(scores: torch.Tensor, groups: torch.Tensor, known: torch.Tenso
     """Figures of groups.
 
     Args:
-        scores: (rows,); what stands at an answer without a score is not looked at.
+        scores: (rows,); values of answers without a score are ignored.
         groups: (rows,) int64: answers of one group share a number.
         known: (rows,) bool: the answer has a score.
     """

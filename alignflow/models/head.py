@@ -89,7 +89,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of some tokens.
+    """The statistics to compute for some tokens.
 
     Attributes:
         which: Names of STATISTICS.

@@ -57,7 +57,7 @@ class CaseResult:
 def check_file(path: Path) -> Iterator[CaseResult]:
     """The result of each case of a file, each by itself: a case that fails with an error is a miss, and the next one is run.
 
-    Raises DataError where the file is not one of cases.
+    Raises DataError if the file is not one of cases.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def check_file(path: Path) -> Iterator[CaseResult]:
 
 
 def check_case(function: str, case: Mapping[str, Any], tolerances: list[float]) -> str:
-    """What is wrong about a case; empty where nothing is. Raises NotHere for what this code does not have."""
+    """What is wrong about a case; empty if nothing is. Raises NotHere for what this code does not have."""
     if function not in FUNCTIONS:
         raise NotHere(f"function {function}")
     wanted_gradients = case.get("grads") or {}

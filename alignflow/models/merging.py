@@ -74,7 +74,7 @@ def ties_merge(
 def task_arithmetic(deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
     """The weighted sum of deltas of one shape (Ilharco et al. 2022, arXiv 2212.04089); peft's `linear` on whole deltas.
 
-    Raises ValueError where numbers of deltas and weights differ.
+    Raises ValueError if numbers of deltas and weights differ.
     """
     stacked = _stack(deltas, weights)
     return _peft().task_arithmetic(list(stacked), stacked.new_tensor(list(weights)))
@@ -140,13 +140,13 @@ def l1_penalty(parameters: Iterable[torch.Tensor], lam: float) -> torch.Tensor:
 
 
 def sparsity(deltas: Iterable[torch.Tensor], tolerance: float = TOLERANCE) -> float | None:
-    """The share of entries of some deltas with a magnitude of at most `tolerance`; None where there are no entries."""
+    """The share of entries of some deltas with a magnitude of at most `tolerance`; None if there are no entries."""
     counts = [(int((delta.abs() <= tolerance).sum()), delta.numel()) for delta in deltas]
     return _share(sum(near for near, _ in counts), sum(entries for _, entries in counts))
 
 
 def sign_conflict_rate(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], tolerance: float = 0.0) -> float | None:
-    """Of the entries that both trainings changed, the share that they moved in opposite directions; None where there are none.
+    """Of the entries that both trainings changed, the share that they moved in opposite directions; None if there are none.
 
     Args:
         pairs: For each matrix the two deltas, of one shape.
@@ -161,7 +161,7 @@ def sign_conflict_rate(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], toler
 
 
 def cosine(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float | None:
-    """The cosine of the angle between two trainings' changes, over all matrices as one vector; None where either changed nothing.
+    """The cosine of the angle between two trainings' changes, over all matrices as one vector; None if either changed nothing.
 
     Args:
         pairs: For each matrix the two deltas, of one shape; summed in fp64.

@@ -41,7 +41,7 @@ def loss_of(row: Method) -> Loss:
 
 
 def checked(function: Loss, name: str) -> Loss:
-    """The same loss, which raises TrainingError where it fails, or returns what is no loss per row.
+    """The same loss, which raises TrainingError if it fails, or returns what is no loss per row.
 
     A loss that is not finite is left to the training loop, which names the step and its rows in every process.
     """
@@ -66,7 +66,7 @@ def checked(function: Loss, name: str) -> Loss:
 
 
 def problem(output: Any, batch: OfflineBatch | PairBatch) -> str:
-    """What is wrong with what a loss returned for a batch; empty where nothing is."""
+    """What is wrong with what a loss returned for a batch; empty if nothing is."""
     answers = batch.chosen if isinstance(batch, PairBatch) else batch
     rows = answers.groups()[0]
     if not isinstance(output, LossOutput):

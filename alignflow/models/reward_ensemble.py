@@ -28,11 +28,11 @@ class RewardEnsemble:
         self._last: tuple[list[ScoredRow], torch.Tensor] | None = None
 
     def score(self, rows: Sequence[ScoredRow]) -> list[float]:
-        """One score per row; NaN where a member's is not finite."""
+        """One score per row; NaN if a member's is not finite."""
         return self.combined(self.member_scores(rows)).tolist()
 
     def disagreement(self, rows: Sequence[ScoredRow]) -> list[float]:
-        """For each row the standard deviation of the members' scores; NaN where one is not finite."""
+        """For each row the standard deviation of the members' scores; NaN if one is not finite."""
         return disagreement(self.member_scores(rows)).tolist()
 
     def member_scores(self, rows: Sequence[ScoredRow]) -> torch.Tensor:

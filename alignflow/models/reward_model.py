@@ -97,7 +97,7 @@ def build_reward_model(base: Path, runtime: Runtime, config: TrainingConfig | No
 
     A random head gives scores that depend on the scale of the hidden states, and the first steps only undo them. The first step
     moves the head alone, since no gradient passes a head of zeros. With a config that asks for an adapter, adapter and head learn, and the base is
-    in bf16 where it can be (`frozen_weights.py`). Raises ModelError where the architecture has no such head.
+    in bf16 where it can be (`frozen_weights.py`). Raises ModelError if the architecture has no such head.
     """
     verify_files(base)
     tokenizer = load_tokenizer(base)

@@ -189,7 +189,7 @@ def sample_rollouts(  # noqa: PLR0913 (what an answer depends on)
 
 
 def _drawn_logps(made: Sequence[Generation], rows: Sequence[EncodedRow]) -> torch.Tensor:
-    """(N,) fp32, row after row; raises TrainingError where an engine did not give one for each token."""
+    """(N,) fp32, row after row; raises TrainingError if an engine did not give one for each token."""
     for answer, row in zip(made, rows, strict=True):
         if answer.logps is None or len(answer.logps) != len(row.completion_ids):
             given = "none" if answer.logps is None else str(len(answer.logps))

@@ -45,7 +45,7 @@ class Chunk:
 
     Attributes:
         logits: (tokens, vocabulary) fp32.
-        targets: (tokens,) int64: the tokens that stand there.
+        targets: (tokens,) int64: the target tokens.
         top_k: How many of the most probable tokens are asked for.
         reference_logits: (tokens, vocabulary) fp32 of a second model, or None.
         uniform: (tokens,) fp64 in [0, 1) for the statistic that draws, or None.
@@ -114,7 +114,7 @@ class Chunk:
 
     @property
     def reference_logps(self) -> torch.Tensor:
-        """(tokens,): the second model's log-probability of the token that stands there."""
+        """(tokens,): the second model's log-probability of the target token."""
         return (self._reference_logits().gather(-1, self.targets[:, None]) - self.reference_normaliser)[:, 0]
 
     def _reference_logits(self) -> torch.Tensor:
@@ -128,7 +128,7 @@ class Chunk:
 
     @cached_property
     def mixture(self) -> torch.Tensor:
-        """(tokens, vocabulary): log(jsd_beta q + (1 - jsd_beta) p), q the reference; 0 where both probabilities are 0."""
+        """(tokens, vocabulary): log(jsd_beta q + (1 - jsd_beta) p), q the reference; 0 if both probabilities are 0."""
         mixed = self.jsd_beta * self.reference_probabilities + (1 - self.jsd_beta) * self.probabilities
         return mixed.masked_fill(mixed == 0, 1.0).log()
 
@@ -170,7 +170,7 @@ class Statistic:
 
 
 def _weighted(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """weights * values, and 0 where the weight is 0, whatever the value: logits of -inf give 0 * inf, which would be NaN."""
+    """weights * values, and 0 if the weight is 0, whatever the value: logits of -inf give 0 * inf, which would be NaN."""
     return weights * values.masked_fill(weights == 0, 0.0)
 
 
@@ -291,10 +291,10 @@ STATISTICS: Mapping[str, Statistic] = {
 }
 """What a loss may ask for, per token:
 
-logps: log-probability of the token that stands there.
+logps: log-probability of the target token.
 entropy: of the distribution, nats.
 squared_probability: sum of p squared over the vocabulary; its log, which WPO takes, is safe: at least 1 / vocabulary.
-correct: 1 where the most probable token stands there.
+correct: 1 if the target is the most probable token.
 top_logps, top_ids: log-probabilities and ids of the `top_k` most probable tokens, falling.
 forward_kl: KL(reference || policy) over the whole vocabulary, nats (TDPO's, arXiv 2404.11999); infinite where the policy rules out a
     token that the reference does not.
@@ -302,7 +302,7 @@ reverse_kl: KL(policy || reference) likewise.
 generalized_jsd: beta KL(reference || m) + (1 - beta) KL(policy || m), m = beta reference + (1 - beta) policy, beta = `jsd_beta`: GKD's
     Jensen-Shannon divergence (arXiv 2306.13649), finite for any two models. At 0 it is `forward_kl` and at 1 `reverse_kl`, as in TRL;
     they are the limits of its value divided by beta, and by 1 - beta, and not of its value, which goes to 0.
-reference_logps: the reference's log-probability of the token that stands there.
-cringe_positive: log-probability of a token drawn from the `top_k` most probable ones but the one that stands there (CRINGE's, arXiv 2211.05826).
+reference_logps: the reference's log-probability of the target token.
+cringe_positive: log-probability of a token drawn from the `top_k` most probable ones other than the target (CRINGE's, arXiv 2211.05826).
 The reference gets no gradient. A token that has a logit of -inf in both models adds nothing to a sum over the vocabulary.
 """

@@ -23,7 +23,7 @@ class Stage(Part):
         generates: Whether it runs a generator.
         scores: Whether it runs a model to score what is there, in the processes that train.
         without_torch: Whether its body needs no torch, so that its process does not load it with transformers.
-        fills: Address of what journals a share of its rows, `(config, *, <inputs>, run, share)`; empty: it is not shared out.
+        fills: Address of the function that journals a shard of its rows, `(config, *, <inputs>, run, share)`; empty: the stage cannot be sharded.
     """
 
     config: type[StageConfig] = StageConfig

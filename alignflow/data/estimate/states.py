@@ -38,7 +38,7 @@ class States:
     Attributes:
         resident: All the time.
         backward: Beside that, while gradients are made.
-        step: Beside the resident part, while the optimizer steps.
+        step: In addition to the resident part, during the optimizer step.
         host: In the machine's memory, where the device is a GPU and the optimizer's state is offloaded.
         loaded: Bytes of the whole model in fp32, as it is read; some of it may be in bf16 afterwards.
     """

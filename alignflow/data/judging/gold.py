@@ -195,7 +195,7 @@ def _voted(row: Row) -> GoldPair:
 
 
 def _asked(row: Row, one: str, other: str) -> tuple[Messages, tuple[str, str]]:
-    """Prompt and both answers; of two conversations (MT-bench) what stands before their last turns must be the same."""
+    """Prompt and both answers; two conversations (MT-bench) must be equal up to their last turns."""
     if isinstance(row[one], list):
         before, after = row[one][:-1], row[other][:-1]
         if [turn for turn in before if turn.get("role") == "user"] != [

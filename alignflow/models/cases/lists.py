@@ -26,7 +26,7 @@ RAX = ("reduction", "variant", "style")
 
 
 def _scores(inputs: Tensors, names: tuple[str, ...], masks: tuple[str, ...] = PRESENT) -> torch.Tensor:
-    """(prompts, answers) labels, NaN where an answer is left out."""
+    """(prompts, answers) labels, NaN if an answer is left out."""
     labels = _column(inputs, names)
     mask = next((inputs[name].bool() for name in masks if name in inputs), torch.ones_like(labels).bool())
     return torch.where(mask, labels, torch.nan)

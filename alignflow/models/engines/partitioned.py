@@ -46,7 +46,7 @@ def whole(model: Any) -> Iterator[None]:
     """Have a whole model inside, which each process may run as often as it likes; every process must come here.
 
     The model's modules neither gather nor let go what they use meanwhile: processes that decode run it a different number
-    of times, and one that gathered by itself would wait for the others for good. Nothing to do where no parameter is shared out.
+    of times, and one that gathered by itself would wait for the others for good. Nothing to do if no parameter is partitioned.
     """
     parameters = list(model.parameters())
     if not any(is_partitioned(parameter) for parameter in parameters):

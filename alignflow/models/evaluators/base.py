@@ -96,7 +96,7 @@ class Evaluation:
 
 
 def mean_interval(values: Sequence[float], confidence: float) -> dict[str, float | None]:
-    """Mean and Student's t interval; None where there are too few values."""
+    """Mean and Student's t interval; None if there are too few values."""
     count = len(values)
     mean = sum(values) / count if count else None
     if mean is None or count < 2:

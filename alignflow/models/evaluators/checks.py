@@ -46,14 +46,14 @@ def paragraphs(text: str) -> list[str]:
 
 
 def divided(text: str, rule: str) -> list[str]:
-    """The parts between rules such as `***`; none where a part between two rules is empty, as IFEval counts."""
+    """The parts between rules such as `***`; none if a part between two rules is empty, as IFEval counts."""
     parts = [part.strip() for part in text.split(rule)]
     within = parts[1:-1]
     return [part for part in parts if part] if all(within) else []
 
 
 def highlights(text: str) -> int:
-    """Number of texts between asterisks, single or double, each on one line; what stands between two bold texts is none."""
+    """Number of texts between asterisks, single or double, each on one line; the text between two bold texts does not count."""
     found = [*re.findall(r"\*([^\n*]*)\*", text), *re.findall(r"\*\*([^\n*]*)\*\*", text)]
     return sum(bool(part.strip()) for part in found)
 

@@ -33,7 +33,7 @@ def evaluate(  # noqa: PLR0913 (an input of the stage each)
 
     Writes evaluation.json (all numbers, and which evaluators were left out and why), the answers of both models, verdicts.parquet
     (what each judge says of each prompt; none without judges) and samples.json (`shown_samples`). Metrics: those of the evaluators.
-    Raises DataError where there are no prompts.
+    Raises DataError if there are no prompts.
     """
     rows = _prompts(config, prompts)
     inputs = EvaluationInputs(config, rows, {}, {"aligned": aligned, "sft": sft}, general, reward_model, run)
@@ -73,7 +73,7 @@ def fill_answers(
     share: Share,
     **_: Path | None,
 ) -> None:
-    """Journal a share of both models' answers; what `evaluate` makes of them, by its other inputs, is not shared out."""
+    """Journal a shard of both models' answers; the metrics that `evaluate` computes from them are not sharded."""
     rows, paths, done = _prompts(config, prompts), {"aligned": aligned, "sft": sft}, 0
     for model in MODELS:
         done += fill_rows(sampling(config), paths[model], rows, run, share, before=done)

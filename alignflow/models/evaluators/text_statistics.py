@@ -48,6 +48,6 @@ def repetition(words: list[str], size: int = 3) -> float:
 
 
 def distinct(texts: list[list[str]], size: int) -> float | None:
-    """Share of different n-grams over all texts; None where there are none."""
+    """Share of different n-grams over all texts; None if there are none."""
     found = [gram for words in texts for gram in ngrams(words, size)]
     return len(set(found)) / len(found) if found else None

@@ -38,7 +38,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     Writes token_credit.parquet: a row per answer with `prompt_id`, `model` (aligned or sft), `token_ids`, `tokens` (texts that join to
     the answer), `credit` and `running`, its running sum. Answers
     without a token are left out, and counted as `answers_without_tokens` in evaluation.json. Metric: `token_credit/top_decile`, the share of the sum of absolute credit that
-    lies on the tenth of tokens that have the most (0.1 where all have the same; None where all of it is 0).
+    lies on the tenth of tokens that have the most (0.1 if all have the same; None where all of it is 0).
     """
     tokenizer = inputs.policy("aligned").tokenizer
     answers = [(index, model, row) for model in MODELS for index, row in inputs.encoded(model)]
@@ -69,7 +69,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
 
 
 def top_share(credit: torch.Tensor, top: float) -> float | None:
-    """The share of the sum of |credit| (N,) on the ceil(top N) tokens with the most of it; None where the sum is 0."""
+    """The share of the sum of |credit| (N,) on the ceil(top N) tokens with the most of it; None if the sum is 0."""
     sizes = credit.abs().sort(descending=True).values
     total = float(sizes.sum())
     return float(sizes[: math.ceil(len(sizes) * top)].sum()) / total if total else None

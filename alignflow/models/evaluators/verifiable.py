@@ -67,7 +67,7 @@ def greedy_answers(inputs: EvaluationInputs, model: str) -> list[Answer]:
 
 
 def accuracy(outcomes: list[Outcome], confidence: float) -> dict[str, Any]:
-    """Mean score of answers that were checked, with its interval; None where there are none."""
+    """Mean score of answers that were checked, with its interval; None if there are none."""
     total = sum(outcome.score or 0.0 for outcome in outcomes)
     low, high = wilson(total, len(outcomes), confidence)
     return {

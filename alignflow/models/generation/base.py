@@ -44,8 +44,8 @@ class Generation:
 
     Attributes:
         ids: Its tokens, without the stop token, so that decoding `ids` gives the answer's text.
-        ended: Whether the model stopped by itself; False where it was cut at the limit.
-        stop: The stop token that ended it; None where it was cut.
+        ended: Whether the model stopped by itself; False if it was cut at the limit.
+        stop: The stop token that ended it; None if it was cut.
         logps: Where `Sampling.logps` asks for them: fp32 log-probabilities of `ids`, then that of the stop token where it ended.
     """
 
@@ -65,7 +65,7 @@ class Generator(Protocol):
 
     Attributes:
         tokenizer: The tokenizer beside the model.
-        context_length: Most tokens of prompt and completion together; None where the model has no limit.
+        context_length: Most tokens of prompt and completion together; None if the model has no limit.
     """
 
     tokenizer: Any

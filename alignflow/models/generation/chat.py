@@ -48,12 +48,12 @@ class ChatReply:
     Attributes:
         text: The reply, without what a model thought before it.
         ended: Whether the model stopped by itself.
-        prompt_tokens: Tokens of the question, as the endpoint counts them; None where it does not say.
+        prompt_tokens: Tokens of the question, as the endpoint counts them; None if it does not say.
         completion_tokens: Tokens of the reply, likewise.
         logps: Log-probabilities of the choices at the reply's first token, among all tokens where `whole`; a choice that the endpoint did
-            not list is missing. None where the endpoint gives none.
+            not list is missing. None if the endpoint gives none.
         whole: Whether `logps` are those among all tokens; else they are renormalised over the choices.
-        reason: Why there is no reply; empty where there is one.
+        reason: Why there is no reply; empty if there is one.
     """
 
     text: str
@@ -90,7 +90,7 @@ class ChatEngine(Protocol):
         """Refuse choices that are not one token each, as far as the endpoint tells; raises ModelError."""
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
-        """A reply to each request, in their order; raises ModelError where the endpoint does not answer after all retries.
+        """A reply to each request, in their order; raises ModelError if the endpoint does not answer after all retries.
 
         What was answered before that is kept, and is not asked again.
         """

@@ -106,7 +106,7 @@ def _asker(
 
 
 def _row(reply: ChatReply, identity: str) -> dict[str, Any]:
-    """A completion as the journal has it; its tokens are None where the endpoint counts none."""
+    """A completion as the journal has it; its tokens are None if the endpoint counts none."""
     if reply.reason == "too long":
         raise DataError(
             "a prompt is too long for the endpoint's model",

@@ -95,7 +95,7 @@ class RowJournal:
     def fill(self, work: RowWork, share: Share) -> int:
         """Compute and commit the rows that fall to `share`, and return how many; the journal is all that the others see of it.
 
-        The plan is that of an undisturbed run, and whole batches of it are shared out in turn, so that a row is computed beside
+        The plan is that of an undisturbed run, and whole batches of it are assigned to shards in turn, so that a row is computed beside
         the same rows whatever the number of shares: floating-point results may depend on a row's batch. `progress` counts the
         rows of this share alone.
         """

@@ -70,7 +70,7 @@ class MixtureGenerator:
         self._policy, self._reference, self._coefficient, self._within = policy, reference, mixture_coef, within
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """One completion per prompt, in the order of `prompts`; raises ModelError where one exceeds the context."""
+        """One completion per prompt, in the order of `prompts`; raises ModelError if one exceeds the context."""
         if not prompts:
             return []
         for model in (self._policy, self._reference):

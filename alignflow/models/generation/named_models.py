@@ -15,7 +15,7 @@ from alignflow.data.configs.base import content_kind
 def named_models(config: BaseModel) -> dict[str, str]:
     """What every model that a config names outside a store holds now, by its place in the config; empty for none.
 
-    `model_identity` says nothing about such models, and their paths alone would give their rows to whatever lies there later.
+    `model_identity` does not cover such models, and with their paths alone a later model at the same path would reuse their rows.
     """
     return {
         f"{place}.{name}": content

@@ -66,7 +66,7 @@ class ReplyJournal:
         return len(self._places)
 
     def get(self, identity: str) -> dict[str, Any] | None:
-        """The reply to a request; None where there is none, or where its bytes changed since the journal was opened."""
+        """The reply to a request; None if there is none, or where its bytes changed since the journal was opened."""
         with self._lock:
             place = self._places.get(identity)
         if place is None:
@@ -138,7 +138,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:
-    """The body of a line; None where the line is not whole."""
+    """The body of a line; None if the line is not whole."""
     digest, _, text = line.partition(b" ")
     try:
         written = text.removesuffix(b"\n").decode()

@@ -38,7 +38,7 @@ class _Task:
 def sample(config: SampleConfig, *, policy: Path, prompts: Path, run: Run) -> dict[str, float | None]:
     """Sample `config.n` completions for each prompt of `prompts`/train.parquet from the checkpoint `policy`.
 
-    Writes completions/train.parquet in the order of the prompts, and statistics.json. Raises DataError where there
+    Writes completions/train.parquet in the order of the prompts, and statistics.json. Raises DataError if there
     are no prompts, or where one is over-long and `config.truncate` is off.
     """
     made = sample_rows(config, policy, _prompts(config, prompts), run)

@@ -138,7 +138,7 @@ class ServerClient:
             address.client.close()
 
     def pause(self, seconds: float) -> None:
-        """Wait; raises StoppedError where the stage ends meanwhile."""
+        """Wait; raises StoppedError if the stage ends meanwhile."""
         end = self.timing.clock() + seconds
         while (left := end - self.timing.clock()) > 0:
             if self.stop.is_set():
@@ -264,7 +264,7 @@ class ServerClient:
 
 
 def retry_after_s(headers: Any, now_s: float) -> float | None:
-    """Seconds that an endpoint asks to wait, by `retry-after-ms` or `retry-after` (seconds or a date); None where it does not."""
+    """Seconds that an endpoint asks to wait, by `retry-after-ms` or `retry-after` (seconds or a date); None if it does not."""
     with suppress(TypeError, ValueError):
         return max(0.0, float(headers.get("retry-after-ms")) / 1000.0)
     text = headers.get("retry-after")

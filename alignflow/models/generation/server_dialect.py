@@ -36,7 +36,7 @@ def find_dialect(ask: Ask, model: str, options: ServerOptions) -> Dialect:
 
 
 def choice_tokens(ask: Ask, model: str, dialect: Dialect, choices: Sequence[str]) -> dict[str, int]:
-    """The token of each choice, by an answer that vLLM lets be nothing else; raises ModelError where one has several tokens."""
+    """The token of each choice, by an answer that vLLM lets be nothing else; raises ModelError if one has several tokens."""
     body = {**_body(model, dialect), "logprobs": True, "top_logprobs": len(choices)}
     body["structured_outputs"] = {"choice": list(choices)}
     try:

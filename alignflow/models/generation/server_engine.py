@@ -282,7 +282,7 @@ class ServerEngine:
 
 
 def api_key(options: ServerOptions) -> str:
-    """The key, from the variable that the options name; empty where they name none. Raises UserError where it is not there."""
+    """The key, from the variable that the options name; empty if they name none. Raises UserError if it is not there."""
     name = options.api_key_env or (block_variable(options.api_key_block) if options.api_key_block else "")
     if not name:
         return ""
@@ -300,7 +300,7 @@ def api_key(options: ServerOptions) -> str:
 
 
 def _limit_of(options: ServerOptions, shares: int, timing: Timing) -> RateLimit:
-    """The limit of one of `shares` processes that ask at once; raises RecipeError where there is less than one request for each."""
+    """The limit of one of `shares` processes that ask at once; raises RecipeError if there is less than one request for each."""
     for name in ("requests_per_minute", "tokens_per_minute"):
         if (most := getattr(options, name)) is not None and most < shares:
             raise RecipeError(

@@ -58,7 +58,7 @@ def read_reply(content: bytes, request: ChatRequest, tokens: Mapping[str, int] |
 
 
 def parse(content: bytes) -> dict[str, Any]:
-    """The object in a body; raises UnusableError where there is none."""
+    """The object in a body; raises UnusableError if there is none."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
@@ -69,7 +69,7 @@ def parse(content: bytes) -> dict[str, Any]:
 
 
 def usage_of(found: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Tokens of question and reply, as the endpoint counts them; None where it does not say."""
+    """Tokens of question and reply, as the endpoint counts them; None if it does not say."""
     usage = found.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
@@ -85,7 +85,7 @@ def without_thinking(text: str) -> tuple[str, bool]:
 
 
 def top_tokens(content: bytes) -> list[tuple[str, float]]:
-    """The tokens that the first place of a reply lists, with log-probabilities; raises UnusableError where it lists none."""
+    """The tokens that the first place of a reply lists, with log-probabilities; raises UnusableError if it lists none."""
     listed = _listed(_first_choice(parse(content)))
     if not listed:
         raise UnusableError("it lists no log-probabilities")
@@ -93,7 +93,7 @@ def top_tokens(content: bytes) -> list[tuple[str, float]]:
 
 
 def verdict_of(text: str, choices: Sequence[str]) -> str | None:
-    """The choice that a text is, but for space and marks around it; None where it is none of them."""
+    """The choice that a text is, but for space and marks around it; None if it is none of them."""
     bare = text.strip(" \t\r\n.,:;!*_`'\"()[]{}")
     return next((choice for choice in choices if choice.strip() == bare), None)
 

@@ -70,7 +70,7 @@ class Usage:
         return Estimate(math.ceil(characters * rate), most_new)
 
     def reserve(self, estimate: Estimate) -> None:
-        """Hold back what a question may cost; raises ModelError where that would be more than max_cost leaves."""
+        """Hold back what a question may cost; raises ModelError if that would be more than max_cost leaves."""
         if self.options.max_cost is None:
             return
         limit, price = self.options.max_cost / self.shares, self.price(estimate.prompt, estimate.completion)

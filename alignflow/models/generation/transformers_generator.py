@@ -73,7 +73,7 @@ class TransformersGenerator:
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
         """One completion per prompt, in the order of `prompts`; a prompt that waits takes the place of a row that has ended.
 
-        Equal prompts share their prefill. Raises ModelError where prompt and completion exceed the context.
+        Equal prompts share their prefill. Raises ModelError if prompt and completion exceed the context.
         """
         if not prompts:
             return []
@@ -176,7 +176,7 @@ def borrowed(model: Any, runtime: Runtime) -> Iterator[None]:
 
 
 def load_causal_model(path: Path, runtime: Runtime) -> Any:
-    """The model at `path` for inference, in the dtype of `runtime.precision`; raises ModelError where it does not load."""
+    """The model at `path` for inference, in the dtype of `runtime.precision`; raises ModelError if it does not load."""
     try:
         model = from_pretrained(AutoModelForCausalLM, path, DTYPES[runtime.precision])
     except (OSError, ValueError) as error:

@@ -69,7 +69,7 @@ class Agreement:
 
 
 def expectations(trusted: Generator) -> Expected:
-    """What the trainer's model, behind its own engine, says about the fixed prompts; raises ModelError where none has a token."""
+    """What the trainer's model, behind its own engine, says about the fixed prompts; raises ModelError if none has a token."""
     room = (trusted.context_length or 1_000_000) - TOKENS
     encoded = [trusted.tokenizer(text)["input_ids"][-room:] for text in TEXTS] if room > 0 else []
     prompts = tuple(tuple(ids) for ids in encoded if ids)
@@ -94,7 +94,7 @@ def forced_logps(
 
 
 def probe_rows(tokenizer: Any, context_length: int | None) -> list[EncodedRow]:
-    """The fixed texts as rows, of each its last TOKENS tokens to be predicted; raises ModelError where the context has room for none."""
+    """The fixed texts as rows, of each its last TOKENS tokens to be predicted; raises ModelError if the context has room for none."""
     room = context_length or 1_000_000
     encoded = [tuple(tokenizer(text)["input_ids"][-room:]) for text in TEXTS]
     rows = [EncodedRow(ids[:-TOKENS] or ids[:1], ids[-TOKENS:] if len(ids) > TOKENS else ids[1:]) for ids in encoded]
@@ -113,7 +113,7 @@ def compared(found: Sequence[float], wanted: Sequence[float]) -> Agreement:
 
 
 def too_far(agreement: Agreement, precision: str) -> str:
-    """What is allowed, in words, where it is exceeded; empty where an engine is near enough."""
+    """What is allowed, in words, where it is exceeded; empty if an engine is near enough."""
     if precision == "bf16":
         near = agreement.mean <= BF16_MEAN and agreement.worst <= BF16_MOST
         allowed = f"allowed in bf16: {BF16_MEAN} and {BF16_MOST}"

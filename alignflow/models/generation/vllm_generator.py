@@ -91,7 +91,7 @@ class VLLMGenerator:
         self._allowed = len(self.tokenizer) if len(self.tokenizer) < text.vocab_size else 0
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """One completion per prompt, in the order of `prompts`; raises ModelError where one does not fit the context."""
+        """One completion per prompt, in the order of `prompts`; raises ModelError if one does not fit the context."""
         if not prompts:
             return []
         check_lengths(prompts, sampling.max_new_tokens, self.context_length, TOO_LONG)
@@ -138,7 +138,7 @@ class VLLMGenerator:
     def take(self, model: Any) -> None:
         """Take up the weights of a model in training, and forget what was computed with earlier ones; not verified here.
 
-        Every process must call it where the model is shared out (ZeRO 3).
+        Every process must call it if the model is partitioned (ZeRO 3).
 
         Raises:
             ModelError: its process ended: the weights are then lost.

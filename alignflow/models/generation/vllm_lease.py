@@ -173,7 +173,7 @@ def tail(name: str, lines: int = 12) -> str:
 
 
 def _start(plan: HostPlan) -> None:
-    """Start a host in a session of its own and wait until it listens; raises ModelError where it ends before that."""
+    """Start a host in a session of its own and wait until it listens; raises ModelError if it ends before that."""
     path = engine_hosts.socket_path(plan.name)
     settings = {
         "socket": str(path),

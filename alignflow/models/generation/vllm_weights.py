@@ -123,7 +123,7 @@ def merged_copy(path: Path, out: Path) -> Path:
 def write_live(model: Any, file: Path, dtype: torch.dtype) -> None:
     """Write the weights of a model in training as a checkpoint has them: no tied copy, adapters merged, in `dtype`.
 
-    Of a model that is shared out (ZeRO 3) one matrix at a time is whole on the device; every process must call it.
+    A partitioned model (ZeRO 3) is gathered one matrix at a time; every process must call this.
     """
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():

@@ -19,7 +19,7 @@ _SCORE = re.compile(r"\bscore(?:\*\*)?\s*:\s*(?:\*\*)?\s*(-?\d{1,9}(?:\.\d{1,9})
 
 
 class AdditiveJudge(ScoringJudge):
-    """Score = mean over the sampled replies that have one, from 0 to 5; none where no reply has one."""
+    """Score = mean over the sampled replies that have one, from 0 to 5; none if no reply has one."""
 
     def __init__(self, options: AdditiveOptions, inputs: JudgeInputs):
         template = QuestionTemplate(options.prompt, _VARIABLES, inputs.run)
@@ -56,7 +56,7 @@ def assessment_of_replies(replies: Sequence[Writing]) -> Assessment:
 
 
 def written_score(reply: str) -> float | None:
-    """The last `Score: N` or `Score: N/5` of a judge's own reply; None where there is none or it is not from 0 to 5.
+    """The last `Score: N` or `Score: N/5` of a judge's own reply; None if there is none or it is not from 0 to 5.
 
     What stands in the judged answer is not read: only the reply is. An earlier score in it (one that it quotes) does not count, and
     neither does the last one where it is out of range: it is then missing, and not the one before.

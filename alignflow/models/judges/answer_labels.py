@@ -69,7 +69,7 @@ def scored_answers(labelled: LabelledPrompt) -> ScoredAnswers:
 
 
 def win_rates(labelled: LabelledPrompt) -> list[float | None]:
-    """For each candidate the mean probability, over the pairs that a judge decided, that its text is the better one; None where it is in none
+    """For each candidate the mean probability, over the pairs that a judge decided, that its text is the better one; None if it is in none
     (Liu et al. 2024, "LiPO", arXiv 2402.01878, without the comparison with itself). Copies of a text have one win rate."""
     texts = labelled.row["completions"]
     found: dict[str, list[float]] = {text: [] for text in texts}

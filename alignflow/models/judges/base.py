@@ -42,11 +42,11 @@ class Verdict:
             `flips` is a tie as well.
         scores: Scores of first and second, for pointwise judges.
         orders: P(first is better) as asked with first in the first seat, and as asked with the seats swapped.
-        reason: Why there is no label; empty where there is one.
+        reason: Why there is no label; empty if there is one.
         masses: How much of the judge's probability lay on its options together, in each order; None for a judge that
             is not asked for options. The rest lay on other words: such a judge did not answer the question.
-        rationales: What the judge wrote before its verdict, in each order; empty where it wrote nothing.
-        principle: Name of the principle that was judged by; empty where there is none, or several.
+        rationales: What the judge wrote before its verdict, in each order; empty if it wrote nothing.
+        principle: Name of the principle that was judged by; empty if there is none, or several.
         parts: P(first is better) by each principle, or by each member of a jury, and figures about them.
     """
 
@@ -78,10 +78,10 @@ class Assessment:
     """What a pointwise judge says about one answer.
 
     Attributes:
-        score: Higher is better; None where there is none.
+        score: Higher is better; None if there is none.
         details: Named parts of the score.
         notes: What the judge wrote on the way, by name: JSON values.
-        reason: Why there is no score; empty where there is one, or the judge does not say.
+        reason: Why there is no score; empty if there is one, or the judge does not say.
         mass: How much of the judge's probability lay on its options, mean over its questions; None for a judge without options.
     """
 
@@ -97,7 +97,7 @@ class JudgeInputs:
     """The artifacts that a judge may fall back on, and its hands.
 
     Attributes:
-        policy: The SFT model, or None where the recipe has none.
+        policy: The SFT model, or None if the recipe has none.
         reward_model: The recipe's reward model, or None.
         run: Device and warnings; a judge writes nothing through it.
         generator: The engine of a judge that asks a language model; None is transformers.
@@ -125,13 +125,13 @@ class Judge(Protocol):
         """One verdict per pair, independent of the pair's order up to the mirror image."""
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
-        """One score per candidate; None where there is none."""
+        """One score per candidate; None if there is none."""
 
     def probability(self, first: float, second: float) -> float:
         """P(first is better) from two scores; exactly 0.5 for equal ones."""
 
     def details(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
-        """Named parts of each candidate's score; empty where the judge has none."""
+        """Named parts of each candidate's score; empty if the judge has none."""
 
     def close(self) -> None:
         """Give models back."""
@@ -145,7 +145,7 @@ class PointwiseJudge(ABC):
 
     @abstractmethod
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
-        """One score per candidate; None where there is none."""
+        """One score per candidate; None if there is none."""
 
     @abstractmethod
     def probability(self, first: float, second: float) -> float:
@@ -275,7 +275,7 @@ def make_judge(config: JudgeConfig, *, policy: Path | None, reward_model: Path |
 
 
 def needed_model(named: str | None, fallback: Path | None, judge: str, what: str) -> Path:
-    """The model that a judge's options name, else what the recipe has; raises RecipeError where there is neither."""
+    """The model that a judge's options name, else what the recipe has; raises RecipeError if there is neither."""
     if named is not None:
         return Path(named)
     if fallback is None:

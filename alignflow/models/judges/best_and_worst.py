@@ -69,7 +69,7 @@ def extremes(labelled: LabelledPrompt, gap: float = 0.0) -> Extremes | str:
 
 
 def extreme_places(scores: Sequence[float]) -> Extremes | None:
-    """Where the highest and the lowest score stand, of equal ones the first; None where all are equal: the prompt is then left out
+    """Where the highest and the lowest score stand, of equal ones the first; None if all are equal: the prompt is then left out
     (Yuan et al. 2024, "Self-Rewarding Language Models", arXiv 2401.10020)."""
     seen = [float(numpy.float32(score)) for score in scores]
     return None if max(seen) == min(seen) else (seen.index(max(seen)), seen.index(min(seen)))
@@ -115,7 +115,7 @@ def _row(labelled: LabelledPrompt, found: Extremes, judge: str) -> dict[str, Any
 
 
 def _direct(labelled: LabelledPrompt, found: Extremes) -> float | None:
-    """P(best beats worst) where the judge compared the two; None where it did not."""
+    """P(best beats worst) where the judge compared the two; None if it did not."""
     for pair in labelled.judged:
         if {pair.first, pair.second} == {*found} and pair.verdict.probability is not None:
             return pair.verdict.probability if pair.first == found[0] else 1 - pair.verdict.probability

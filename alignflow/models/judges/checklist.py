@@ -99,7 +99,7 @@ def written_points(text: str, most: int) -> Points:
 
 
 def assessment_of_points(points: Points, readings: Sequence[Reading], reason: str) -> Assessment:
-    """The score from what was read of each point; none where there are no points, or one could not be read."""
+    """The score from what was read of each point; none if there are no points, or one could not be read."""
     shares = [reading.probabilities for reading in readings]
     checked = [
         {"point": point.text, "weight": point.weight, "yes": None if share is None else share[0]}

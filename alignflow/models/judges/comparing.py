@@ -16,7 +16,7 @@ from alignflow.models.rewards.sources import Episode, WeightedRewards, finite
 
 UNLABELLED = "no label"
 CERTAIN = 1e-6
-"""A judge's probability is held this far from 0 and 1 where a penalty is taken off its log-odds, which else were infinite."""
+"""A judge's probability is held this far from 0 and 1 if a penalty is taken off its log-odds, which else were infinite."""
 
 Pair = tuple[int, int]
 
@@ -27,7 +27,7 @@ class Comparison:
 
     Attributes:
         log_odds: Of P(first beats second), for each pair; 0 is a tie, NaN is none.
-        reasons: Why a pair is a tie or has no log-odds: TIE, FLIPPED, IDENTICAL, UNLABELLED; empty where one is preferred.
+        reasons: Why a pair is a tie or has no log-odds: TIE, FLIPPED, IDENTICAL, UNLABELLED; empty if one is preferred.
         scores: Of each answer by name of their source, `score` being what was compared; empty for a judge without scores.
     """
 
@@ -89,7 +89,7 @@ class ScoreComparer:
         self._rewards, self.names = rewards, rewards.names
 
     def compare(self, episodes: Sequence[Episode], pairs: Sequence[Pair]) -> Comparison:
-        """Differences of the weighted sums; NaN where an answer has none."""
+        """Differences of the weighted sums; NaN if an answer has none."""
         parts = self._rewards.score(episodes)
         scores = self._rewards.combine(parts)
         log_odds, reasons = [], []

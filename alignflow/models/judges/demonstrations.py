@@ -57,7 +57,7 @@ def demonstrations(
 
 
 def write_demonstrations(pairs: Sequence[GoldPair], path: Path, options: LLMJudgeOptions | None = None) -> Written:
-    """Write the demonstrations of some pairs as JSON lines; raises DataError where there are none, or the file exists already."""
+    """Write the demonstrations of some pairs as JSON lines; raises DataError if there are none, or the file exists already."""
     dropped: Counter[str] = Counter()
     rows = list(demonstrations(pairs, options, dropped))
     if not rows:

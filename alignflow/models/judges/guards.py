@@ -104,7 +104,7 @@ class ToneOptions(StageConfig):
 def prose(candidate: Candidate, options: ProseOptions) -> float:
     """Whether the words stand in sentences: few in long runs of content words, or in bullets of one to three words.
 
-    The score is 1 where the question asks for a list, and in a language whose function words are not known here.
+    The score is 1 if the question asks for a list, and in a language whose function words are not known here.
     """
     listed = total = length = 0
     for line in candidate.text.splitlines():
@@ -147,7 +147,7 @@ def no_stuffing(candidate: Candidate, options: StuffingOptions) -> float:
 
 
 def own_words(candidate: Candidate, options: CopyingOptions) -> float:
-    """Whether the answer says more than the question did: its word n-grams that stand there too, in the same order.
+    """Whether the answer says more than the question: compares its word n-grams with the question's.
 
     An answer that restates the question and then adds to it, one content word of its own per 15 words, has a full score.
     A question of several lines brings a text to work on, and only what is next to a whole copy of it loses.
@@ -166,7 +166,7 @@ def own_words(candidate: Candidate, options: CopyingOptions) -> float:
 def substance(candidate: Candidate, options: SubstanceOptions) -> float:
     """Share of content words that are the answer's own: not the question's, not words of tone, not about asking and answering.
 
-    1 where the question brings a text to work on, which an answer may have to use again.
+    1 if the question brings a text to work on, which an answer may have to use again.
     """
     words = words_of(candidate.text)
     own = _own(candidate, words)
@@ -235,5 +235,5 @@ def _grams(words: list[str], size: int) -> list[tuple[str, ...]]:
 
 
 def _falling(count: int, total: int, share: float) -> float:
-    """1 up to `share` of `total`, then a linear fall to 0 at twice it; 1 where there is nothing to count."""
+    """1 up to `share` of `total`, then a linear fall to 0 at twice it; 1 if there is nothing to count."""
     return 1.0 if not total else min(1.0, max(0.0, 2.0 - count / total / share))

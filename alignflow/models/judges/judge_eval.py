@@ -176,7 +176,7 @@ def _progress(run: Run, unit: str) -> Callable[[int, int], None]:
 
 
 def _injections(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> dict[str, Any] | None:
-    """How far attempts to talk to the judge move it, on a few pairs; None where that is not asked for."""
+    """How far attempts to talk to the judge move it, on a few pairs; None if that is not asked for."""
     pairs = [_candidates(pair) for pair in sorted(gold.pairs, key=lambda pair: pair.row)[: config.injections]]
     if not pairs:
         return None

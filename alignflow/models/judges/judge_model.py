@@ -49,8 +49,8 @@ class Reading:
     """How likely each option is as the answer to one question.
 
     Attributes:
-        logps: Log-probability of each option among all that could be answered; None where there is no reading.
-        reason: Why there is no reading; empty where there is one.
+        logps: Log-probability of each option among all that could be answered; None if there is no reading.
+        reason: Why there is no reading; empty if there is one.
         samples: 0 where log-probabilities were read; else how many sampled answers they are the frequencies of.
     """
 
@@ -60,14 +60,14 @@ class Reading:
 
     @property
     def mass(self) -> float | None:
-        """Probability of the options together; None where there is none."""
+        """Probability of the options together; None if there is none."""
         if self.logps is None or any(map(math.isnan, self.logps)):
             return None
         return math.fsum(map(math.exp, self.logps))
 
     @property
     def probabilities(self) -> tuple[float, ...] | None:
-        """Probabilities among the options alone, which sum to 1; None where no option is possible."""
+        """Probabilities among the options alone, which sum to 1; None if no option is possible."""
         if self.logps is None or any(map(math.isnan, self.logps)) or not math.isfinite(top := max(self.logps)):
             return None
         weights = [math.exp(logp - top) for logp in self.logps]
@@ -79,10 +79,10 @@ class Writing:
     """A text that the judge wrote.
 
     Attributes:
-        text: It, without what stands in the question's opening.
+        text: The question without its opening.
         ended: Whether the model stopped by itself.
-        reason: Why there is none; empty where there is one.
-        tokens: Number of tokens of the text, stop token included; None where it is not known.
+        reason: Why there is none; empty if there is one.
+        tokens: Number of tokens of the text, stop token included; None if it is not known.
     """
 
     text: str
@@ -243,7 +243,7 @@ class TokenJudgeModel:
 
 
 def after_thinking(tokenizer: Any, ids: Sequence[int]) -> int | None:
-    """Place of the first token after `</think>` that is no blank; None where the thinking has no end.
+    """Place of the first token after `</think>` that is no blank; None if the thinking has no end.
 
     A model whose template opens the thinking itself writes its end alone, so the beginning is not looked for.
     """

@@ -68,7 +68,7 @@ def label(  # noqa: PLR0913 (an input of the stage each)
     Pairs that people labelled, in `preferences`, are mixed with the judge's: see `mixing.py`. `calibration` is the part of that name of a
     `judge_eval` step: where its fit helps, soft labels are calibrated by it.
 
-    Raises DataError where there is nothing to compare, TrainingError where the judge preferred nothing: no pair is left, and where
+    Raises DataError if there is nothing to compare, TrainingError where the judge preferred nothing: no pair is left, and where
     limits of the score decide, no answer with a label either.
     """
     rows = _rows(completions, config)
@@ -345,7 +345,7 @@ def _metrics(statistics: dict[str, Any], report: dict[str, Any]) -> dict[str, fl
 
 
 def _human(statistics: dict[str, Any]) -> dict[str, float | None]:
-    """Metrics of the pairs that people labelled; none where there are none."""
+    """Metrics of the pairs that people labelled; none if there are none."""
     agreement = statistics.get("human_agreement")
     if agreement is None:
         return {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def label_statistics(labelled: Sequence[LabelledPrompt]) -> dict[str, Any]:
-    """All numbers of statistics.json; rates carry a 95% interval, and None where nothing could be counted."""
+    """All numbers of statistics.json; rates carry a 95% interval, and None if nothing could be counted."""
     dropped: Counter[str] = Counter()
     for prompt in labelled:
         dropped.update(prompt.dropped)

@@ -35,9 +35,7 @@ class LabelledPrompt:
     judged: list[JudgedPair]
     kept: list[JudgedPair]
     dropped: dict[str, int]
-    flags: list[list[str]] | None = (
-        None  # marks of the judge's own in each candidate; None where the judge looks for none
-    )
+    flags: list[list[str]] | None = None  # marks of the judge's own in each candidate; None if the judge looks for none
     assessments: Sequence[Assessment] = ()  # of a pointwise judge: what it said of each candidate
 
 

@@ -14,7 +14,7 @@ from alignflow.data.errors import DataError
 def read_lexicon(path: str) -> Mapping[str, float]:
     """Words (lower case) and values of a lexicon file; a line without a value counts 1, `#` starts a comment.
 
-    Raises DataError where the file is missing, is not UTF-8, has no word, or a value that is no number.
+    Raises DataError if the file is missing, is not UTF-8, has no word, or a value that is no number.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()

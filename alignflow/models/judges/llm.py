@@ -154,7 +154,7 @@ def verdict_of_orders(given: Sequence[float], swapped: Sequence[float]) -> Verdi
 
 
 def _mass(logps: Sequence[float]) -> float | None:
-    """Probability of the options together; 0 where none is possible, None where a log-probability is not a number."""
+    """Probability of the options together; 0 if none is possible, None where a log-probability is not a number."""
     return None if any(map(math.isnan, logps)) else math.fsum(map(math.exp, logps))
 
 

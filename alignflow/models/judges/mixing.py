@@ -107,7 +107,7 @@ def key_of(row: Mapping[str, Any]) -> tuple[str, bool]:
 
 
 def join(row: Row, given: Row) -> Row | None:
-    """One row of two labels of the same pair; None where they cancel each other out."""
+    """One row of two labels of the same pair; None if they cancel each other out."""
     weights = [1.0 if each.get("weight") is None else each["weight"] for each in (row, given)]
     shares = [1.0 if each.get("soft_label") is None else each["soft_label"] for each in (row, given)]
     if key_of(row)[1] != key_of(given)[1]:
@@ -153,7 +153,7 @@ def human_agreement(judged: Sequence[tuple[Row, JudgedPair]], given: Sequence[Ro
 
     Returns:
         `pairs` (seen by both), `undecided` (ties and abstentions of the judge among them), and over the decided ones `hits`, `trials`,
-        `rate`, `low`, `high`, and `kappa` (Cohen's) with `kappa_low` and `kappa_high`; None where there is nothing to count. 95% intervals.
+        `rate`, `low`, `high`, and `kappa` (Cohen's) with `kappa_low` and `kappa_high`; None if there is nothing to count. 95% intervals.
     """
     turned = dict(map(key_of, given))
     pairs, undecided, choices = 0, 0, []

@@ -111,7 +111,7 @@ class PairRMJudge:
 
 
 def _boundaries(tokenizer: Any, model: str) -> tuple[list[int], int]:
-    """Ids of START (none where the tokenizer has neither token) and SEP."""
+    """Ids of START (none if the tokenizer has neither token) and SEP."""
     start = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
     if separator is None:

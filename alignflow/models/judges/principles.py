@@ -188,7 +188,7 @@ def required_words(candidate: Candidate, options: RequiredOptions) -> float:
 
 
 def instruction_keywords(candidate: Candidate, options: KeywordsOptions) -> float:
-    """Share of the question's content words that the answer takes up, with endings cut; 1 where it has none."""
+    """Share of the question's content words that the answer takes up, with endings cut; 1 if it has none."""
     wanted = {stem(word) for phrase in options.words for word in words_of(phrase)} or set(
         content_stems(question_words(candidate))
     )

@@ -44,7 +44,7 @@ class QuestionTemplate:
             run.warn(f"the judge's prompt {name!r} does not use `fence`: an answer can pass itself off as the question")
 
     def text(self, **values: Any) -> str:
-        """The rendered question; raises RecipeError where the file cannot be rendered."""
+        """The rendered question; raises RecipeError if the file cannot be rendered."""
         try:
             return str(self._template.render(**values)).strip()
         except TemplateError as error:
@@ -80,7 +80,7 @@ def question_seed(seed: int, question: Question, index: int = 0) -> int:
 
 
 def read_question(name_or_path: str) -> str:
-    """The source of a built-in prompt or of a file; raises RecipeError where there is none."""
+    """The source of a built-in prompt or of a file; raises RecipeError if there is none."""
     built_in = _PROMPTS / f"{name_or_path}.j2"
     path = built_in if "/" not in name_or_path and built_in.is_file() else Path(name_or_path)
     try:
@@ -95,7 +95,7 @@ def read_question(name_or_path: str) -> str:
 
 
 def parse_question(source: str, name: str, advice: str = "") -> Any:
-    """The Jinja template, in a sandbox; raises RecipeError where it is broken."""
+    """The Jinja template, in a sandbox; raises RecipeError if it is broken."""
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     try:
         return environment.from_string(source)

@@ -68,7 +68,7 @@ class RatingJudge(ScoringJudge):
 
 
 def expected_grade(reading: Reading, scale: Sequence[int]) -> float | None:
-    """sum_i i P(i) over a scale's grades, in the scale's own units; None where none could be read."""
+    """sum_i i P(i) over a scale's grades, in the scale's own units; None if none could be read."""
     probabilities = reading.probabilities
     if probabilities is None or not all(map(math.isfinite, probabilities)):
         return None

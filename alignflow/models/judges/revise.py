@@ -109,7 +109,7 @@ class _Task:
 
 
 def outcome(task: _Task, result: Mapping[str, Any]) -> str:
-    """Why an answer has no revised one; empty where it has."""
+    """Why an answer has no revised one; empty if it has."""
     if result["reason"]:
         return str(result["reason"])
     return UNCHANGED if same_answer(task.text, result["text"]) else ""

@@ -25,7 +25,7 @@ def stem(word: str) -> str:
 
 
 def question_of(candidate: Candidate) -> str:
-    """The text of the last user turn; empty where there is none."""
+    """The text of the last user turn; empty if there is none."""
     turns = [message["content"] for message in candidate.prompt if message["role"] == "user"]
     return turns[-1] if turns else ""
 

@@ -33,11 +33,11 @@ class OfflineBatch:
         tokens: (answers,) int64: how many tokens that are.
         ended: (answers,) bool: whether the answer came to its end; one that was cut has no end among its tokens.
         reference_logps: (answers,): the frozen reference's sums, without gradients; None for methods without a reference.
-        soft_label: (answers,): the labeller's P(this group's chosen answer is better); NaN where it gave none.
+        soft_label: (answers,): the labeller's P(this group's chosen answer is better); NaN if it gave none.
         statistics: Figures per token that the method asked for: name -> (N,), answer after answer. The names are those of
             `token_statistics.STATISTICS`, and `reference_logps`.
-        label: (answers,): 1.0 where the answer is wanted, 0.0 where it is not; None for data without labels.
-        score: (answers,): the labeller's score, higher is better, NaN where it gave none; None for data without scores.
+        label: (answers,): 1.0 if the answer is wanted, 0.0 where it is not; None for data without labels.
+        score: (answers,): the labeller's score, higher is better, NaN if it gave none; None for data without scores.
         step: Scalars of the whole optimizer step over all processes that a loss needs, without gradients: KTO's z0, for one. They
             are computed before the micro-batches, so that no result depends on how a step is cut. Scalars of the whole training set, too.
         weight: (answers,) at least 0: what an answer's loss is multiplied with, both answers of a pair alike, without gradients; None: 1.
@@ -98,7 +98,7 @@ class OfflineBatch:
         return self.rows(places[self.group[places].argsort(stable=True)])
 
     def pairs(self) -> PairBatch:
-        """One chosen and one rejected answer of each group; raises ValueError where a group has another number of either."""
+        """One chosen and one rejected answer of each group; raises ValueError if a group has another number of either."""
         chosen, rejected = self.of(Role.CHOSEN), self.of(Role.REJECTED)
         if not torch.equal(chosen.group, rejected.group) or len(chosen.group.unique()) < len(chosen.group):
             raise ValueError("a group of a pairwise loss has exactly one chosen and one rejected answer")
@@ -145,7 +145,7 @@ class PairBatch:
 
     @property
     def soft_label(self) -> torch.Tensor:
-        """(pairs,): the labeller's P(chosen is better); NaN where it gave none."""
+        """(pairs,): the labeller's P(chosen is better); NaN if it gave none."""
         return self.chosen.soft_label
 
     def weighted(self, loss: torch.Tensor) -> torch.Tensor:
@@ -162,7 +162,7 @@ def pairs_of_tokens(
     reference: tuple[torch.Tensor, torch.Tensor] | None = None,
     soft_label: torch.Tensor | None = None,
 ) -> PairBatch:
-    """Pairs from padded log-probabilities per token; what stands outside of the masks is not looked at.
+    """Pairs from padded log-probabilities per token; values outside the masks are ignored.
 
     Args:
         policy: Of the chosen and of the rejected answers, each (pairs, time); the two may differ in time.
@@ -187,7 +187,7 @@ def pairs_of_tokens(
 def answers_of_tokens(
     logps: torch.Tensor, mask: torch.Tensor, reference: torch.Tensor | None = None, **columns: Any
 ) -> OfflineBatch:
-    """Answers from padded log-probabilities per token; what stands outside of the mask is not looked at.
+    """Answers from padded log-probabilities per token; values outside the mask are ignored.
 
     Args:
         logps: The policy's, (answers, time).

@@ -97,7 +97,7 @@ def bco_delta(
     Args:
         rewards: (answers,) beta * rho of the whole optimizer step, of all processes.
         label: (answers,) 1 for desirable, 0 for undesirable.
-        state: (3,) running means of desirable, undesirable and all rewards, NaN where nothing was seen; None at the first step.
+        state: (3,) running means of desirable, undesirable and all rewards, NaN if nothing was seen; None at the first step.
         options: delta_kind, delta_momentum.
 
     Returns:
@@ -198,7 +198,7 @@ def dro_v(batch: OfflineBatch, options: DROVOptions) -> LossOutput:
 
 
 def score_scale(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the scores (answers,) of a training set, both scalars; the latter is 1 where all are equal."""
+    """Mean and standard deviation of the scores (answers,) of a training set, both scalars; the latter is 1 if all are equal."""
     scores = at_least_fp32(scores)
     deviation = scores.std(correction=0)
     return scores.mean(), torch.where(deviation > 0, deviation, torch.ones_like(deviation))

@@ -39,8 +39,8 @@ def importance(
 ) -> Importance:
     """The ratios exp(logps - behaviour_logps), and the weights by `importance_sampling_mode`.
 
-    `token_*`: the ratio of each token. `sequence_*`: that of the answer, the exponential of the sum. `*_truncate`: held at the bounds.
-    `*_mask`: 0 where it is outside of them.
+    `token_*`: the ratio of each token. `sequence_*`: that of the answer, the exponential of the sum. `*_truncate`: clamped to the bounds.
+    `*_mask`: 0 if the ratio is outside the bounds.
 
     Args:
         logps: (N,) fp32, by the policy that sampled, as training computes them.

@@ -72,7 +72,7 @@ class Lists:
 def lists_of(batch: OfflineBatch) -> Lists:
     """The lists of a batch: one for each group, in the order of the groups' numbers, of the answers that have a score.
 
-    Raises ValueError where the batch has no scores.
+    Raises ValueError if the batch has no scores.
     """
     if batch.score is None:
         raise ValueError("this loss orders the answers of a group: give their scores")

@@ -104,10 +104,10 @@ def lambda_weights(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tenso
     Args:
         scores: (..., K) implicit rewards.
         labels: (..., K).
-        mask: (..., K) bool; what stands elsewhere is not looked at.
+        mask: (..., K) bool; values outside it are ignored.
 
     Returns:
-        (..., K, K), symmetric, in the type of the scores; 0 where either answer is padding.
+        (..., K, K), symmetric, in the type of the scores; 0 if either answer is padding.
     """
     scores, labels = (torch.where(mask, values.detach(), 0.0) for values in (scores, labels))
     gains = torch.expm1(labels * math.log(2))
@@ -124,7 +124,7 @@ def win_rates(preferences: torch.Tensor, mask: torch.Tensor, include_self: bool)
 
     Args:
         preferences: (..., K, K): P(the row's answer beats the column's). The diagonal is not looked at.
-        mask: (..., K) bool; what stands elsewhere is not looked at.
+        mask: (..., K) bool; values outside it are ignored.
         include_self: Whether an answer meets itself, with probability 1/2.
 
     Returns:
@@ -146,7 +146,7 @@ def plackett_luce_nll(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Te
     Args:
         scores: (..., K) with gradients.
         labels: (..., K).
-        mask: (..., K) bool; what stands elsewhere is not looked at.
+        mask: (..., K) bool; values outside it are ignored.
     """
     order = best_first(labels, mask)
     there = mask.gather(-1, order)
@@ -164,7 +164,7 @@ def pro_terms(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) ->
     Args:
         scores: (..., K) with gradients: log-probabilities per token.
         labels: (..., K).
-        mask: (..., K) bool; what stands elsewhere is not looked at.
+        mask: (..., K) bool; values outside it are ignored.
 
     Returns:
         (..., K): 0 at a list's last place and in padding.

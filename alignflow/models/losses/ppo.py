@@ -24,8 +24,8 @@ class PolicyBatch:
         logps: fp32 log-probabilities by the policy, with gradients.
         old_logps: Those by the policy that sampled, at the same temperature.
         advantages: fp32, without gradients.
-        mask: bool: tokens that count; what stands elsewhere is not looked at.
-        rows: (N,) int64: the answer of each token; None where the shape (rows, time) says it, or no loss asks.
+        mask: bool: tokens that count; other values are ignored.
+        rows: (N,) int64: the answer of each token; None if the shape (rows, time) says it, or no loss asks.
     """
 
     logps: torch.Tensor
@@ -110,7 +110,7 @@ def clipped_value_loss(
         values: Estimates with gradients, (N,) or (rows, time), at the state before each token.
         old_values: Those at the time of sampling.
         returns: Unwhitened advantages plus old values.
-        mask: bool; what stands elsewhere is not looked at.
+        mask: bool; values outside it are ignored.
         cliprange: In units of the return.
     """
     mask = mask.bool()
@@ -177,7 +177,7 @@ def loss_denominator(
 
 
 def masked_difference(first: torch.Tensor, second: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """first - second where the mask is, 0 elsewhere, with no gradient and no NaN from what stands there."""
+    """first - second inside the mask, 0 elsewhere, with no gradient and no NaN from the masked values."""
     zero = torch.zeros_like(first)
     return torch.where(mask, first, zero) - torch.where(mask, second, torch.zeros_like(second))
 

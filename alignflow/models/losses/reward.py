@@ -21,7 +21,7 @@ def bradley_terry(
         rejected: (rows,) fp32 scores of the rejected ones.
         margin: (rows,) fp32; subtracted where `use_margin` (Touvron et al. 2023, arXiv 2307.09288, equation 2); NaN
             counts as 0.
-        soft_label: (rows,) fp32 P(chosen is better); NaN where there is none: p is then 1.
+        soft_label: (rows,) fp32 P(chosen is better); NaN if there is none: p is then 1.
         config: l2_coefficient times the mean square of both scores; center_rewards_coefficient times the square of
             their sum (Eisenstein et al. 2023, arXiv 2312.09244), which fixes the free constant.
 
@@ -60,7 +60,7 @@ def reward_ranking(scores: torch.Tensor, labels: torch.Tensor, group: torch.Tens
 
     Returns:
         Loss (prompts,) in the order of the numbers, and metrics: accuracy (the share of pairs in the right order, a tie is half),
-        margin (the pairs' mean difference), and the scores of the best and the worst answer. They are NaN where a prompt
+        margin (the pairs' mean difference), and the scores of the best and the worst answer. They are NaN if a prompt
         has no pair.
     """
     lists = make_lists(group, labels)
@@ -105,7 +105,7 @@ def reward_binary(scores: torch.Tensor, labels: torch.Tensor) -> LossOutput:
 
     Args:
         scores: (answers,) of the model, with gradients.
-        labels: (answers,) 1 where the answer is wanted, 0 where it is not, or the probability; NaN makes its loss NaN.
+        labels: (answers,) 1 if the answer is wanted, 0 where it is not, or the probability; NaN makes its loss NaN.
 
     Returns:
         Loss (answers,), and metrics: accuracy (whether the score has the label's sign; a score of 0 is half), score.

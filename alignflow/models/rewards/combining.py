@@ -13,7 +13,7 @@ Scores = Sequence[float | None]
 
 
 def weighted_sum(scores: Scores, weights: Sequence[float]) -> float | None:
-    """The weighted sum; None where a score is None: what is left of it could not be compared with whole sums."""
+    """The weighted sum; None if a score is None: what is left of it could not be compared with whole sums."""
     known = [score for score in scores if score is not None]
     if len(known) < len(scores):
         return None
@@ -23,7 +23,7 @@ def weighted_sum(scores: Scores, weights: Sequence[float]) -> float | None:
 def combined(
     columns: Sequence[Scores], weights: Sequence[float], groups: Sequence[Hashable] | None = None
 ) -> list[float | None]:
-    """The score of each answer; None where one of its sources gave none.
+    """The score of each answer; None if one of its sources gave none.
 
     Args:
         columns: Scores by source.

@@ -44,7 +44,7 @@ def aggregate_scores(scores: torch.Tensor, aggregate: Aggregate, uncertainty_wei
 
 
 def disagreement(scores: torch.Tensor) -> torch.Tensor:
-    """(answers,) fp64: the standard deviation over the members, dividing by their number; NaN where a score is not finite.
+    """(answers,) fp64: the standard deviation over the members, dividing by their number; NaN if a score is not finite.
 
     Args:
         scores: (members, answers).

@@ -12,7 +12,7 @@ class RewardInputs:
 
     Attributes:
         reward_model: The recipe's reward model, or None.
-        policy: The model that the training starts from, as it was before; None where there is none.
+        policy: The model that the training starts from, as it was before; None if there is none.
     """
 
     reward_model: Path | None = None

@@ -37,7 +37,7 @@ def shaped_scores(scores: torch.Tensor, ended: torch.Tensor, scale: ScoreScale, 
 
 
 def overlong_penalties(lengths: torch.Tensor, options: OnlineOptions) -> torch.Tensor | None:
-    """(rows,) fp32 that the scores of long answers lose (Yu et al. 2025, DAPO, arXiv 2503.14476, equation 13); None where that is off.
+    """(rows,) fp32 that the scores of long answers lose (Yu et al. 2025, DAPO, arXiv 2503.14476, equation 13); None if that is off.
 
     0 up to `response_length` less the buffer, `overlong_penalty` at `response_length`, linear in between. The buffer is the share
     `overlong_buffer` of `response_length`, one token at least.

@@ -47,10 +47,10 @@ class RewardSource(Protocol):
         """Bind whatever the options name, without loading a model; raises RecipeError."""
 
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
-        """One score per answer; None where there is none."""
+        """One score per answer; None if there is none."""
 
     def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
-        """Figures of each answer by name, which are shown and give no reward; None where an answer has none.
+        """Figures of each answer by name, which are shown and give no reward; None if an answer has none.
 
         They are asked for right after the scores of the same answers; the names are always the same.
         """
@@ -173,7 +173,7 @@ def _candidates(episodes: Sequence[Episode]) -> list[Candidate]:
 
 
 def finite(value: Any) -> float | None:
-    """The value as a finite float; None where it is none."""
+    """The value as a finite float; None if it is none."""
     if not hasattr(value, "__float__"):  # a text such as "1.0" is no number
         return None
     try:
@@ -184,7 +184,7 @@ def finite(value: Any) -> float | None:
 
 
 def bind_function(name: str) -> Callable[..., Any]:
-    """The function that `file.py:function` or `package.module:function` names; raises RecipeError where there is none."""
+    """The function that `file.py:function` or `package.module:function` names; raises RecipeError if there is none."""
     function = own_module.load(name)
     if not callable(function):
         raise RecipeError(
@@ -228,7 +228,7 @@ def bind_sources(configs: Sequence[RewardSourceConfig]) -> list[BoundSource]:
 
 
 class WeightedRewards:
-    """Several sources; the score of an answer is their weighted sum, and None where one of them gave none.
+    """Several sources; the score of an answer is their weighted sum, and None if one of them gave none.
 
     Args:
         bound: The sources.

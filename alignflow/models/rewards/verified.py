@@ -13,7 +13,7 @@ from alignflow.models.rewards.verifiers.base import Checker, Outcome, bind_verif
 
 WHERE = "align.options.rewards"
 MOST_REASONS = 5
-"""Reasons that are said; a reason may name what stands in one row, and all are counted anyway."""
+"""Most reasons that are shown. A reason may quote a single row; all are counted."""
 
 
 class CheckedSource:
@@ -25,7 +25,7 @@ class CheckedSource:
         self._last: list[Outcome] = []
 
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
-        """Between 0 and 1; None where the check cannot be made."""
+        """Between 0 and 1; None if the check cannot be made."""
         self._last = [self._checker.check(episode) for episode in episodes]
         self._say(episodes)
         return [outcome.score for outcome in self._last]

@@ -90,7 +90,7 @@ class WinRateSource:
 
 
 def check_group_size(options: Any, num_generations: int, where: str) -> None:
-    """Raise RecipeError where answers are to be compared with others to the same prompt, and there are none."""
+    """Raise RecipeError if answers are to be compared with others to the same prompt, and there are none."""
     if isinstance(options, WinRateRewardOptions) and options.against == "group" and num_generations < 2:
         raise RecipeError(
             "a win rate within the group needs several answers to a prompt",
@@ -116,7 +116,7 @@ def win_rates(wins: Mapping[tuple[int, int], float | None], count: int) -> list[
     """For each of `count` answers the mean of P(it beats another) over its comparisons; None without any.
 
     Args:
-        wins: (i, j) -> P(answer i beats answer j), each pair once; None where there is no verdict.
+        wins: (i, j) -> P(answer i beats answer j), each pair once; None if there is no verdict.
         count: Answers.
     """
     found: list[list[float]] = [[] for _ in range(count)]

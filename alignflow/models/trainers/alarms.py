@@ -10,7 +10,7 @@ from statistics import fmean
 from alignflow.data.configs.watched import AlarmOptions
 
 Figures = Mapping[str, float | None]
-"""Of one update: kl, scores, scores_error, heldout, heldout_error, length, repetition, entropy, zero_std; None where there is none.
+"""Of one update: kl, scores, scores_error, heldout, heldout_error, length, repetition, entropy, zero_std; None if there is none.
 
 The errors are standard errors of the means.
 """

@@ -100,7 +100,7 @@ class Answers:
         )
 
     def _before(self, places: np.ndarray) -> np.ndarray:
-        """(answers,) int64: the prompt's tokens that the NLL of the answers at `places` is over; 0 where it is over the answers alone."""
+        """(answers,) int64: the prompt's tokens that the NLL of the answers at `places` is over; 0 if it is over the answers alone."""
         prompt = self.rows.answer_lengths[places] - self.rows.answer_tokens[places] - 1
         return np.where(self.rows.wanted[places] & self.rows.prompts, prompt, 0)
 

@@ -31,9 +31,9 @@ class ComparedAnswers:
         ref_logps: (N,) fp32, by the reference.
         entropy: (N,) fp32, of the policy's distribution at each token, nats.
         pairs: (pairs, 2) int64: positions of the two answers of each pair; for ordered methods the better one first.
-        log_odds: (pairs,) fp64 of P(first beats second), NaN where there are none.
+        log_odds: (pairs,) fp64 of P(first beats second), NaN if there are none.
         reason: (pairs,) int64: place in REASONS.
-        scores: Name -> (answers,) fp64, NaN where there is none; `heldout_judge` among them, with NaN for the opponent's.
+        scores: Name -> (answers,) fp64, NaN if there is none; `heldout_judge` among them, with NaN for the opponent's.
     """
 
     rollouts: Rollouts

@@ -21,7 +21,7 @@ class Sampled:
 
     Attributes:
         rollouts: The answers.
-        scores: (rows,) fp64, NaN where there is none.
+        scores: (rows,) fp64, NaN if there is none.
         parts: Name of a source -> (rows,) fp64.
     """
 

@@ -31,8 +31,8 @@ class Scored:
         ref_logps: (N,) fp32 by the frozen reference.
         entropy: (N,) fp32, of the policy's distribution at each token, nats.
         values: (N,) fp32 before each token; None without a value model.
-        scores: (rows,) fp64 weighted sums of the sources, NaN where there is none.
-        parts: Name of a source, or `heldout_judge` -> (rows,) fp64, NaN where there is none.
+        scores: (rows,) fp64 weighted sums of the sources, NaN if there is none.
+        parts: Name of a source, or `heldout_judge` -> (rows,) fp64, NaN if there is none.
         draws: What was sampled to get these; None: these alone.
     """
 
@@ -83,7 +83,7 @@ class Experience:
         advantages: (N,) fp32.
         returns: (N,) fp32; None without a value model.
         kl_coef: The coefficient of this update's KL penalty, in the rewards or in the loss.
-        importance: What the engine's own log-probabilities say; None where it gives none.
+        importance: What the engine's own log-probabilities say; None if it gives none.
     """
 
     scored: Scored

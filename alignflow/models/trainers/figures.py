@@ -19,7 +19,7 @@ def sums_of_all(sums: Sums) -> dict[str, tuple[float, float]]:
 
 
 def variance(sums: Sums, name: str, unbiased: bool = True) -> float | None:
-    """Of the values behind NAME and NAME/square; None where there are too few."""
+    """Of the values behind NAME and NAME/square; None if there are too few."""
     total, count = sums[name]
     if count < 2:
         return None

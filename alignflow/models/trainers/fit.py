@@ -67,8 +67,8 @@ class Plan:
         lengths: Tokens that each row costs in a forward pass.
         weights: What each row adds to a step's denominator: its supervised tokens, or 1.
         ids: Names of the rows, for messages.
-        tokens: What each row adds to the denominator of a `token_loss`; empty where there is none.
-        whole_step: What a loss needs from the whole of a step; None where it needs nothing.
+        tokens: What each row adds to the denominator of a `token_loss`; empty if there is none.
+        whole_step: What a loss needs from the whole of a step; None if it needs nothing.
         beside: Engines of networks that learn beside the model, by name: at the same rate, and saved with it. Each micro-batch has a
             loss for each.
     """
@@ -146,7 +146,7 @@ def fit(
 
 
 def _step(engine: Engine, rate: float, plan: Plan, step: int) -> float:
-    """Step, and return the gradient's norm; raises TrainingError where it is not finite."""
+    """Step, and return the gradient's norm; raises TrainingError if it is not finite."""
     norm = engine.step(rate)
     if not math.isfinite(norm):
         raise TrainingError(

@@ -51,7 +51,7 @@ class HeldOut:
     half-written; every process has written its own share. What the main process measures is what all processes go by.
 
     Args:
-        evaluate: None where there is nothing to evaluate on: then nothing is the best, and nothing stops early.
+        evaluate: None if there is nothing to evaluate on: then nothing is the best, and nothing stops early.
         engine: Whose weights they are.
         config: eval_steps, metric_for_best_model, load_best_model_at_end, early_stopping_patience.
         run: Where the best is kept, and who hears warnings.

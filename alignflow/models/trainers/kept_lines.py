@@ -65,7 +65,7 @@ def _marked(line: str) -> str:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """What a line says, None where its bytes changed; a line of an older alignflow has no digest, and starts with a brace."""
+    """What a line says, None if its bytes changed; a line of an older alignflow has no digest, and starts with a brace."""
     try:
         text = line.decode().removesuffix("\n")
         if not text.startswith("{"):

@@ -17,7 +17,7 @@ TRIED = 64
 def find_mismatched(
     answers: Sequence[EncodedRow], members: np.ndarray, lengths: np.ndarray, tokens: np.ndarray, longest: int
 ) -> np.ndarray:
-    """(answers,) int64: for each the place of the next answer, in a shuffled order, whose prompt differs; -1 where none near it fits.
+    """(answers,) int64: for each the place of the next answer, in a shuffled order, whose prompt differs; -1 if none near it fits.
 
     The order is a function of the rows alone. In that of the data, the next one after either half of a pair would be a chosen one, and
     z0 the KL on good answers.

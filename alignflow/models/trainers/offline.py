@@ -167,7 +167,7 @@ def as_options_ask(data: dict[str, OfflineRows], method: str, options: StageConf
 
 
 def check_scores(data: dict[str, OfflineRows], method: str, options: StageConfig) -> None:
-    """Raise TrainingError where scores lie outside of what the method's options allow."""
+    """Raise TrainingError if scores lie outside of what the method's options allow."""
     limits = score_range(options)
     for side, rows in data.items():
         if limits is None or rows.score is None or not len(rows.score):

@@ -45,12 +45,12 @@ class OfflineRows:
         ids: Names of the groups.
         role: (answers,) int64, values of `Role`.
         ended: (answers,) bool: whether the answer comes to its end.
-        soft_label: (answers,) fp32: the labeller's P(this group's chosen answer is better); NaN where it gave none.
-        label: (answers,) fp32: 1 where the answer is wanted, 0 where it is not; None for data without labels.
-        score: (answers,) fp32: higher is better; NaN where there is none; None for data without scores.
+        soft_label: (answers,) fp32: the labeller's P(this group's chosen answer is better); NaN if it gave none.
+        label: (answers,) fp32: 1 if the answer is wanted, 0 where it is not; None for data without labels.
+        score: (answers,) fp32: higher is better; NaN if there is none; None for data without scores.
         prompts: Whether the NLL of the wanted answers is over the tokens of their prompts, too; see `with_prompts.py`.
-        mismatched: (answers,) int64: an answer of another prompt for each; -1 where none fits, and None where nothing asks for them.
-        weight: (groups,) fp32, above 0: what a group counts in the loss; None where all count 1. See `row_weights.py`.
+        mismatched: (answers,) int64: an answer of another prompt for each; -1 if none fits, and None where nothing asks for them.
+        weight: (groups,) fp32, above 0: what a group counts in the loss; None if all count 1. See `row_weights.py`.
     """
 
     answers: Sequence[EncodedRow]
@@ -113,7 +113,7 @@ class OfflineRows:
         )
 
     def mismatched_row(self, place: int) -> EncodedRow | None:
-        """The prompt of the answer at `place` with the answer to another prompt; None where none fits."""
+        """The prompt of the answer at `place` with the answer to another prompt; None if none fits."""
         other = -1 if self.mismatched is None else int(self.mismatched[place])
         return None if other < 0 else EncodedRow(self.answers[place].prompt_ids, self.answers[other].completion_ids)
 

@@ -46,7 +46,7 @@ def train_online(  # noqa: PLR0913 (an input of the stage each)
     """Align the checkpoint `policy` on answers that it samples for `prompts`/train.parquet, by a method of the catalogue.
 
     States are kept (`state_schedule.py`), and the answers of the update in progress after sampling and after scoring.
-    Beside the artifact stand curves.jsonl, samples.jsonl and alarms.jsonl. Metrics: the last update's figures by TRL's
+    curves.jsonl, samples.jsonl and alarms.jsonl are written to side/. Metrics: the last update's figures by TRL's
     names, `updates`, `episodes` and `alarms`.
 
     Raises:

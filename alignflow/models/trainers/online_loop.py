@@ -52,7 +52,7 @@ class Updates(Protocol):
         """Go on from what `state` said; what the engines and the like hold is in place."""
 
     def finish(self) -> None:
-        """Called after the last update; raises TrainingError where nothing was learnt."""
+        """Called after the last update; raises TrainingError if nothing was learnt."""
 
 
 class LoopOptions(Protocol):
@@ -199,7 +199,7 @@ def sample_line(row: Mapping[str, Any], text: str, ended: bool, tokens: int, kl:
 
 
 def shown_scores(scores: Mapping[str, torch.Tensor], index: int) -> dict[str, float | None]:
-    """The scores of one answer for a line, None where there is none (NaN)."""
+    """The scores of one answer for a line, None if there is none (NaN)."""
     return {name: None if values[index].isnan() else round(float(values[index]), 4) for name, values in scores.items()}
 
 

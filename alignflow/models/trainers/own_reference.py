@@ -52,7 +52,7 @@ def _of_tensors(found: dict[str, torch.Tensor]) -> References:
 
 
 def _kept(run: Run) -> Path | None:
-    """The file that an earlier start kept: its name has the digest of its bytes. None where there is none that is whole."""
+    """The file that an earlier start kept: its name has the digest of its bytes. None if there is none that is whole."""
     for path in sorted(run.work.glob(f"{REFERENCE_FILE}-*.safetensors")):
         if path.stem == f"{REFERENCE_FILE}-{file_digest(path)}":
             return path

@@ -28,10 +28,10 @@ class Pairs:
         table: The table that they are rows of.
         encoded: The token ids of all rows of the table.
         positions: (pairs,) int64: the rows of the table that these are.
-        soft_label: (pairs,) fp32 P(chosen is better), NaN where there is none.
-        margin: (pairs,) fp32 score difference, NaN where there is none.
+        soft_label: (pairs,) fp32 P(chosen is better), NaN if there is none.
+        margin: (pairs,) fp32 score difference, NaN if there is none.
         ended: (2, pairs) bool: whether the chosen and the rejected answer end by themselves, which they do where the table does not say.
-        weight: (pairs,) fp32, what each counts in a loss, above 0; None where all count 1.
+        weight: (pairs,) fp32, what each counts in a loss, above 0; None if all count 1.
     """
 
     table: Path

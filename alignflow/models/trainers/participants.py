@@ -220,7 +220,7 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
 
 
 def _demonstrations(bound: Bound, policy: Policy, paths: Mapping[str, Path | None], run: Run) -> Sequence[EncodedRow]:
-    """Rows of the ptx term in the order of the seed; empty where the method has none."""
+    """Rows of the ptx term in the order of the seed; empty if the method has none."""
     if not bound.options.ptx_coefficient:
         return []
     path = paths["demonstrations"]

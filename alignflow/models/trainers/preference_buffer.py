@@ -23,12 +23,12 @@ class PreferenceBuffer:
         self._found = self._states.restore({})
 
     def sampled(self, update: int) -> tuple[Rollouts, int] | None:
-        """All answers of an update, and how many are the policy's own; None where no state has them."""
+        """All answers of an update, and how many are the policy's own; None if no state has them."""
         tensors = self._tensors(update, SAMPLED)
         return None if tensors is None else (Rollouts.from_tensors(tensors), int(tensors["own"]))
 
     def compared(self, update: int) -> ComparedAnswers | None:
-        """The compared answers of an update; None where no state has them."""
+        """The compared answers of an update; None if no state has them."""
         tensors = self._tensors(update, COMPARED)
         if tensors is None or self._found is None:
             return None

@@ -42,7 +42,7 @@ class Scores:
     Attributes:
         sums: (answers,): sums of log-probabilities.
         tokens: (N,): the log-probability of each token that counts, answer after answer; None unless the method asks for them.
-        mismatched: (answers,): sums of an answer of another prompt to each answer's prompt, NaN where there is none; None as above.
+        mismatched: (answers,): sums of an answer of another prompt to each answer's prompt, NaN if there is none; None as above.
     """
 
     sums: torch.Tensor
@@ -105,7 +105,7 @@ def read_sides(
 
 
 def mismatched_rows(rows: OfflineRows) -> Sequence[EncodedRow]:
-    """The answers of other prompts that `rows` has, in the order of its answers; none where nothing asks for them."""
+    """The answers of other prompts that `rows` has, in the order of its answers; none if nothing asks for them."""
     return [] if rows.mismatched is None else mismatched_at(rows, np.flatnonzero(rows.mismatched >= 0))
 
 

@@ -104,14 +104,14 @@ def bootstrap_sample(count: int, seed: int) -> list[int]:
 
 @torch.no_grad()
 def evaluate_reward(reward: Scorer, rows: RewardRows, run: Run) -> dict[str, float | None]:
-    """Figures on held-out rows; None where there are no rows, or where the loss has no such figure.
+    """Figures on held-out rows; None if there are no rows, or where the loss has no such figure.
 
     - `eval_loss`: the mean over rows, weighted as in training.
     - `eval_accuracy` (a tie is half): of pairs and of lists the share of pairs in the right order, of labelled answers the share
       whose score has the label's sign; with its 95% Wilson interval `eval_accuracy/low` and `/high`. The interval counts a list
       as one observation, since the pairs of a list share answers. A regression has none.
     - `eval_margin`: the mean score difference of pairs (of a list the mean over its pairs); pairs and lists alone.
-    - `eval_pearson`: the correlation of scores and targets of a regression; None where either is constant.
+    - `eval_pearson`: the correlation of scores and targets of a regression; None if either is constant.
     - `eval_pairs`, `eval_lists` or `eval_answers`: how many rows there were.
     """
     count, names = len(rows), ("eval_accuracy", "eval_accuracy/low", "eval_accuracy/high", "eval_loss")

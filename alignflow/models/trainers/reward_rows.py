@@ -42,7 +42,7 @@ class RewardRows:
         comparisons: (rows,) how many comparisons of two answers, or signs of one, the accuracy of a row is a mean of.
         targets: (rows,) what the scores of a regression should be; None for other losses.
         parts: Whether a row is a part of a row of its table, and is called NAME/PART.
-        weight: (rows,) fp32, above 0: what a row counts in the loss and in its denominator; None where all count 1.
+        weight: (rows,) fp32, above 0: what a row counts in the loss and in its denominator; None if all count 1.
     """
 
     noun: str

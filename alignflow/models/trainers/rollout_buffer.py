@@ -23,12 +23,12 @@ class RolloutBuffer:
         self._found = self._states.restore({})
 
     def rollouts(self, update: int) -> Rollouts | None:
-        """The sampled answers of an update; None where a state has none."""
+        """The sampled answers of an update; None if a state has none."""
         tensors = self._tensors(update, SAMPLED)
         return None if tensors is None else Rollouts.from_tensors(tensors)
 
     def scored(self, update: int) -> Scored | None:
-        """The scored answers of an update; None where a state has none."""
+        """The scored answers of an update; None if a state has none."""
         tensors = self._tensors(update, SCORED)
         return None if tensors is None else Scored.from_tensors(tensors, self._extra["parts"])
 
@@ -75,7 +75,7 @@ class RolloutsAhead:
                 self._held[update] = found.extra["place"], Rollouts.from_tensors(found.tensors)
 
     def rollouts(self, update: int, place: int) -> Rollouts | None:
-        """The answers of an update to the prompts of a place in the stream; None where there are none."""
+        """The answers of an update to the prompts of a place in the stream; None if there are none."""
         known, rollouts = self._held.get(update, (None, None))
         return rollouts if known == place else None
 

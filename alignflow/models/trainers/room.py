@@ -6,7 +6,7 @@ from typing import Any
 
 
 def context_of(model: Any) -> int | None:
-    """Tokens of the context that a model of transformers was made for; None where its config names none."""
+    """Tokens of the context that a model of transformers was made for; None if its config names none."""
     return getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or None
 
 

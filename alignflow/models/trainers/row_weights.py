@@ -8,7 +8,7 @@ import torch
 
 
 def denominators(weight: torch.Tensor | None, count: int) -> list[float]:
-    """(rows,): what each row adds to the denominator of an optimizer step; 1 where nothing weighs."""
+    """(rows,): what each row adds to the denominator of an optimizer step; 1 if nothing weighs."""
     return [1.0] * count if weight is None else weight.tolist()
 
 

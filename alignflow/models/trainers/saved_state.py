@@ -135,7 +135,7 @@ class SavedStates:
         accepts: Callable[[dict[str, Any]], bool] = lambda extra: True,
         step: int | None = None,
     ) -> Saved | None:
-        """Load the newest whole state into the engines; None where there is none. Every process must call it.
+        """Load the newest whole state into the engines; None if there is none. Every process must call it.
 
         A damaged state is passed over, and so is one whose `extra` is not accepted: then an earlier one is taken, or none. With `step` only the
         state after that step is looked at.
@@ -159,7 +159,7 @@ class SavedStates:
         return None
 
     def _read(self, directory: Path, engines: Mapping[str, Kept]) -> dict[str, Any] | None:
-        """What a state says about itself; None where it is not whole or not ours, in the view of any process."""
+        """What a state says about itself; None if it is not whole or not ours, in the view of any process."""
         state: dict[str, Any] | None = None
         damage = damaged_files(directory)
         if group.anywhere(damage is not None and bool(damage)):
@@ -227,7 +227,7 @@ def gathered_digests(files: list[Path]) -> dict[str, str]:
 
 
 def damaged_files(directory: Path) -> list[str] | None:
-    """Names of files of a sealed directory that are not what was written, None where it was never sealed.
+    """Names of files of a sealed directory that are not what was written, None if it was never sealed.
 
     Several processes share the work; each returns what it found.
     """

@@ -129,7 +129,7 @@ def read_rows(
 
 @torch.no_grad()
 def evaluate_rows(policy: Policy, rows: StoredRows, run: Run, by_row: bool = False) -> dict[str, float | None]:
-    """Held-out NLL per token in nats, and accuracy of the most probable token; None where there are no rows.
+    """Held-out NLL per token in nats, and accuracy of the most probable token; None if there are no rows.
 
     The NLL is a mean over all tokens, or, `by_row`, over rows of each one's mean over its tokens.
     """

@@ -36,7 +36,7 @@ def apart(found: TokenStatistics, before: torch.Tensor) -> tuple[TokenStatistics
         before: (rows,) int64.
 
     Returns:
-        The statistics without these tokens, and (rows,) fp32 nats with gradients, 0 where there are none.
+        The statistics without these tokens, and (rows,) fp32 nats with gradients, 0 if there are none.
     """
     of_prompt = token_places(found.counts().long()) < before.to(found.owners.device)[found.owners]
     sums = found.logps.new_zeros(found.rows).index_add(0, found.owners[of_prompt], found.logps[of_prompt])

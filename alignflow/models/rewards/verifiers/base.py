@@ -16,9 +16,9 @@ class Outcome:
     """What a check says about one answer.
 
     Attributes:
-        score: Between 0 and 1; None where the check could not be made.
-        reason: Why it could not be made; empty where it could.
-        parsed: False where the answer has nothing of the form that is looked for: no number, no JSON. Its score is 0.
+        score: Between 0 and 1; None if the check could not be made.
+        reason: Why it could not be made; empty if it could.
+        parsed: False if the answer has nothing of the form that is looked for: no number, no JSON. Its score is 0.
     """
 
     score: float | None
@@ -47,7 +47,7 @@ class Verifier(Protocol):
 
 
 def reference_of(episode: Episode) -> str:
-    """The row's reference; empty where it has none."""
+    """The row's reference; empty if it has none."""
     return episode.row.get("reference") or ""
 
 

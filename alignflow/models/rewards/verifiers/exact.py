@@ -18,7 +18,7 @@ _NEGATIVE = re.compile(r"[^\w-]*[-\u2212][$\u20ac\u00a3\u00a5]?\.?\d")
 
 
 class ExactAnswer:
-    """1 where the answer is the reference in normal form (Unicode NFC, single spaces), or one of several references."""
+    """1 if the answer is the reference in normal form (Unicode NFC, single spaces), or one of several references."""
 
     def __init__(self, options: ExactAnswerOptions):
         self._options = options
@@ -35,7 +35,7 @@ class ExactAnswer:
         return UNPARSED if shown is None else verdict(self._normal(shown) in wanted)
 
     def _shown(self, text: str) -> str | None:
-        """The part of a text that is the answer; None where there is none."""
+        """The part of a text that is the answer; None if there is none."""
         if self._options.answer_from == "whole":
             return text if text.strip() else None
         if self._options.answer_from == "last_line":

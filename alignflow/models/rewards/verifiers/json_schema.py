@@ -59,7 +59,7 @@ class JSONSchema:
 
 
 def _written(text: str, take_from: str) -> str:
-    """The text that should be JSON; raises ValueError where a fence is asked for and there is none."""
+    """The text that should be JSON; raises ValueError if a fence is asked for and there is none."""
     fenced = _fenced(text) if take_from != "whole" else []
     if not fenced and take_from == "fence":
         raise ValueError("no fence")

@@ -43,7 +43,7 @@ def _end_of_line(text: str, start: int) -> int:
 
 
 def _in_braces(text: str, start: int) -> str | None:
-    """What stands before the brace that closes the one before `start`; None where none does, or only far away."""
+    """What stands before the brace that closes the one before `start`; None if none does, or only far away."""
     depth = 1
     for index in range(start, min(len(text), start + LONGEST)):
         depth += {"{": 1, "}": -1}.get(text[index], 0)

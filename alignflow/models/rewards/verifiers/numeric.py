@@ -68,7 +68,7 @@ class NumericAnswer:
 
 
 def final_values(text: str, answer_from: str = "marked_or_last") -> set[Fraction]:
-    """The values that the answer of a text may mean: two for a percentage (50% is 50 and 1/2), none where there is no number.
+    """The values that the answer of a text may mean: two for a percentage (50% is 50 and 1/2), none if there is no number.
 
     Args:
         text: An answer with or without its working.
@@ -84,7 +84,7 @@ def final_values(text: str, answer_from: str = "marked_or_last") -> set[Fraction
 
 
 def _marked(text: str) -> re.Match[str] | None:
-    """The number of the last mark that shows one: behind its last equals sign where one stands there, else its first.
+    """The number of the last mark that has one: after its last equals sign if there is one, else its first number.
 
     `#### Step 2` is a heading: behind these signs the number comes first.
     """

@@ -14,7 +14,7 @@ from alignflow.models.rewards.verifiers.base import NO_REFERENCE, UNPARSED, Outc
 
 
 class RegularExpression:
-    """1 where the answer matches. The pattern is the recipe's, or the row's own.
+    """1 if the answer matches. The pattern is the recipe's, or the row's own.
 
     A search that takes longer than the limit gives no score: neither answer nor pattern was found wrong.
     """
