@@ -20,6 +20,7 @@ from alignflow.data.sources.detect import assembled
 from alignflow.data.sources.json_files import decoded
 from alignflow.data.sources.meanings import unread_keys
 from alignflow.data.sources.oasst import is_message
+from alignflow.data.sources.remarks import remarks_of
 from alignflow.data.sources.soundness import check_row
 from alignflow.data.sources.votes import numbers_of, refuse_zero_and_one
 from alignflow.data.sources.written_lists import unpacked
@@ -90,6 +91,7 @@ class ParsedChunk:
         examples: Reason -> the first row that was dropped for it.
         over_weight: Rows that the source's weight leaves out.
         over_weight_example: The first of them.
+        remarks: Name of REMARKS -> number of kept rows.
         broken: Lines that turned out to be no rows, where they were decoded here.
         read: Columns that a parser looked at.
         seen: Columns with something in them.
@@ -99,6 +101,7 @@ class ParsedChunk:
     ids: np.ndarray | None = None
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    remarks: Counter[str] = field(default_factory=Counter)
     over_weight: int = 0
     over_weight_example: str = ""
     broken: list[BrokenLine] = field(default_factory=list)
@@ -116,6 +119,7 @@ class ParsedChunk:
         self.examples = {**later.examples, **self.examples}
         self.over_weight += later.over_weight
         self.over_weight_example = self.over_weight_example or later.over_weight_example
+        self.remarks.update(later.remarks)
         self.read |= later.read
         self.seen.add(later.seen)
 
@@ -223,7 +227,8 @@ def parse_chunk(
         if name not in PUT_TOGETHER:
             found.seen.look(row, source)
         try:
-            parsed = parse(WatchedRow(renamed(row, source.columns), found.read), kind)
+            named = renamed(row, source.columns)
+            parsed = parse(WatchedRow(named, found.read), kind)
             for each in parsed:
                 check_row(each)
                 refuse_unsure(each, source.min_confidence)
@@ -235,6 +240,7 @@ def parse_chunk(
             _count(found, "malformed", label, at, row)
             continue
         made += new
+        found.remarks.update(remark for each in parsed for remark in remarks_of(named, each))
     chosen = made if source.weight >= 1 else [row for row in made if int(row["id"][:12], 16) < source.weight * 16**12]
     if len(chosen) < len(made):
         first = next(row for row, other in zip(made, [*chosen, None], strict=False) if row is not other)

@@ -154,6 +154,7 @@ def _warnings(found: Inspection) -> list[str]:
     warnings = [f"not read: {listed(found.left_out)}"] if found.left_out else []
     if found.uses.unused and found.counted.rows:  # a row that is dropped at its first column says nothing of the others
         warnings.append(found.unused_line)
+    warnings += found.counted.remark_lines
     dropped = sum(count for reason, count in found.dropped.items() if reason not in CHOSEN)
     if dropped > WARNED_SHARE * found.counted.read:
         warnings.append(f"dropped: {dropped} of {found.counted.read} rows")
@@ -199,6 +200,7 @@ def inspect_table(payload: Path, kind: str = "") -> Inspection:
         formats,
         known.get("examples", {}),
         known.get("unused", {}),
+        Counter(known.get("remarks", {})),
     )
     found = Inspection(table, tables, ", ".join(sorted(set(formats.values()))) or "alignflow", counted)
     found.warnings = _warnings(found)

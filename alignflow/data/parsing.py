@@ -31,6 +31,7 @@ from alignflow.data.sources.base import BrokenLine, RawLine
 from alignflow.data.sources.detect import LOOKED_AT, detect, with_names
 from alignflow.data.sources.json_files import decoded
 from alignflow.data.sources.reading import read_lines
+from alignflow.data.sources.remarks import REMARKS
 from alignflow.data.spool import Spool, SpooledRows, read_rows, write_rows
 
 LISTED = 5
@@ -46,6 +47,7 @@ class Kept:
         dropped: Reason -> number.
         formats: Source -> its format, as named or detected.
         examples: Reason -> the first row that was dropped for it, shortened.
+        remarks: Name of remarks.REMARKS -> number of parsed rows that a person should know of.
         unused: Source -> the columns that no row's parser read, in order.
     """
 
@@ -55,6 +57,7 @@ class Kept:
     formats: dict[str, str] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     unused: dict[str, list[str]] = field(default_factory=dict)
+    remarks: Counter[str] = field(default_factory=Counter)
 
     def count(self, reason: str, example: str = "", number: int = 1) -> None:
         """Count dropped rows under `reason`; the first example of a reason is kept, shortened."""
@@ -62,6 +65,11 @@ class Kept:
             self.dropped[reason] += number
             if example and reason not in self.examples:
                 self.examples[reason] = shortened(example)
+
+    @property
+    def remark_lines(self) -> list[str]:
+        """One line for each remark, with the number of rows."""
+        return [f"{count} {REMARKS[name]}" for name, count in sorted(self.remarks.items())]
 
     def take(self, dropped: Mapping[str, int], examples: Mapping[str, str]) -> None:
         """Count what was dropped elsewhere, with the first example of each reason."""
@@ -226,6 +234,7 @@ def _parse_source(source: SourceConfig, label: str, parsing: Parsing) -> list[Ch
     kept.read -= trees.put_together
     kept.formats[label] = ", ".join(dict.fromkeys((*kept.formats.get(label, name).split(", "), name)))
     kept.take(found.dropped, found.examples)
+    kept.remarks.update(found.remarks)
     kept.unused[label] = sorted({*kept.unused.get(label, ()), *found.seen.unread(found.read, source.columns)})
     kept.take(Counter({"over_weight": found.over_weight}), {"over_weight": found.over_weight_example})
     return capped(chunks, source, kept) if source.max_rows is not None else chunks

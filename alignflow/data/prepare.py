@@ -132,6 +132,8 @@ class _Tables:
         for name, columns in kept.unused.items():
             if columns:
                 self._tell(f"{name}: columns that are not used: {cut(', '.join(columns))}")
+        for line in kept.remark_lines:
+            self._tell(f"{kind}: {line}")
         return chunks
 
     def _measured(
@@ -266,6 +268,7 @@ class _Tables:
             "control_tokens_in_text": with_controls,
             "tokens_across_the_border": across,
             "unused": dict(sorted(kept.unused.items())),
+            "remarks": dict(sorted(kept.remarks.items())),
             "examples": {reason: cut(text) for reason, text in sorted(kept.examples.items())},
             "sources": table.sources(),
         }

@@ -115,3 +115,10 @@ def test_an_end_that_differs_where_others_follow_is_said():
         line for line in check_template(TOKENIZERS["gpt-oss", "byte-level"], "model") if "others follow" in line
     )
     assert line == "it ends an answer with '<|return|>', and one that others follow with '<|end|>'"
+
+
+def test_a_template_that_ends_the_last_answer_alone_is_told():
+    """Of a conversation with several turns the earlier ones then teach no end."""
+    turns = "{% for m in messages %}{{ m.role + ': ' + m.content + ('<|im_end|>' if loop.last and m.role == 'assistant' else '') + '\n' }}{% endfor %}"
+    template = chatml(turns + "{{ 'assistant: ' if add_generation_prompt }}")
+    assert any("that others follow with nothing: its end is not learnt" in line for line in check_template(template, "m"))

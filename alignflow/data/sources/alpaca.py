@@ -16,6 +16,7 @@ from alignflow.data.sources.conversations import (
 from alignflow.data.sources.labels import label
 from alignflow.data.sources.meanings import parse_with
 from alignflow.data.sources.prompts import prompt_row
+from alignflow.data.sources.remarks import is_filler
 
 
 def parse(row: Row, kind: str) -> list[Row]:
@@ -24,9 +25,10 @@ def parse(row: Row, kind: str) -> list[Row]:
 
 
 def request(row: Row) -> Messages:
-    """The instruction, and its input (Dolly's: `context`) below it where there is one, after the system turn and the history."""
+    """The instruction, and its input (Dolly's: `context`) below it where there is one, after the system turn and the history. A word for nothing, such as nan or `<noinput>`, is no input."""
     instruction = text(column(row, "instruction"))
     given = next((row[name] for name in ("input", "context") if row.get(name) is not None), "")
+    given = "" if is_filler(given) else given
     if not isinstance(given, str) and not is_blank(given):
         raise RowError("not_text")
     if isinstance(given, str) and given.strip():

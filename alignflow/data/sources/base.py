@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 Row = dict[str, Any]
@@ -64,11 +65,12 @@ def text(value: Any) -> str:
 def number(value: Any) -> float | None:
     """A figure of a row; None where it has none.
 
-    A table of text (CSV) writes numbers as text and an empty cell for a missing one; pandas and Parquet write NaN for that.
+    A table of text (CSV) writes numbers as text and an empty cell for a missing one; pandas and Parquet write NaN for that. Parquet has
+    decimals, too.
     """
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise RowError("not_a_number")
     try:
         found = float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from alignflow.data.records import assistant
@@ -46,9 +47,18 @@ def _answer(row: Row, prompt: Messages, answer: Any) -> str:
 
 
 def scored(row: Row) -> tuple[Messages, list[str], list[float]]:
-    """Prompt, answers, and scores where higher is better; an order from best to worst counts down."""
+    """Prompt, answers, and scores where higher is better; an order from best to worst counts down.
+
+    Raises:
+        RowError: `no_scores`, `not_finite`; `scores_disagree`: ranks beside the scores put two answers the other way round, or one
+            answer stands there twice with two scores.
+    """
     prompt, texts, answers = several(row)
-    return prompt, texts, _scores(row, answers)
+    scores = _scores(row, answers)
+    known: dict[str, float] = {}
+    if any(known.setdefault(text.strip(), score) != score for text, score in zip(texts, scores, strict=True)):
+        raise RowError("scores_disagree")
+    return prompt, texts, scores
 
 
 def _scores(row: Row, answers: list[Any]) -> list[float]:
@@ -65,7 +75,27 @@ def _scores(row: Row, answers: list[Any]) -> list[float]:
         return [float(len(answers) - index) for index in range(len(answers))]
     if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) != len(answers):
         raise RowError("no_scores")
-    return [_finite(score) for score in listed]
+    found = [_finite(score) for score in listed]
+    if any(
+        (score - other) * (rank - another) < 0
+        for (score, rank), (other, another) in combinations(zip(found, _ranks(row, answers), strict=False), 2)
+    ):
+        raise RowError("scores_disagree")
+    return found
+
+
+def _ranks(row: Row, answers: list[Any]) -> list[float]:
+    """The ranks of the answers, negated, where each has one; they may stand beside scores, which then must not say the contrary."""
+    ranks = _first(row, RANKS)
+    if ranks is None and isinstance(answers[0], Mapping):
+        ranks = [answer.get("rank") if isinstance(answer, Mapping) else None for answer in answers]
+    if not isinstance(ranks, list) or len(ranks) != len(answers):
+        return []
+    try:
+        found = [_negated(rank) for rank in ranks]
+    except RowError:
+        return []
+    return [rank for rank in found if rank is not None] if None not in found else []
 
 
 def _finite(score: Any) -> float:

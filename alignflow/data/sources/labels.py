@@ -55,6 +55,8 @@ _BAD = frozenset(
         "👎",
     }
 )
+_TONES = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")
+"""Tones of skin, and the mark of a coloured picture: a thumb of any colour is a thumb."""
 _WORDS = {**dict.fromkeys(_GOOD, True), **dict.fromkeys(_BAD, False), "thumbs up": True, "thumbs down": False}
 
 
@@ -89,7 +91,7 @@ def _is_missing(value: Any) -> bool:
 
 def _label(value: Any) -> bool:
     if isinstance(value, str):
-        word = " ".join(re.split(r"[\s_-]+", value.strip().lower()))
+        word = " ".join(re.split(r"[\s_-]+", _TONES.sub("", value).strip().lower()))
         if word in _WORDS:
             return _WORDS[word]
     if value in (-1, "-1", "-1.0"):

@@ -1,4 +1,4 @@
-"""OpenAI's chat format: `messages` [{role, content}], with an optional `label` for single answers."""
+"""OpenAI's chat format: `messages` [{role, content}], with an optional `label` for single answers; rows of ShareGPT among them are read, too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def parse(row: Row, kind: str) -> list[Row]:
 
 
 def _turns(row: Row) -> Messages:
-    return placed(row, turn_list(column(row, "messages")))
+    return placed(row, turn_list(column(row, "messages", "conversations", "conversation")))
 
 
 PARSERS = {

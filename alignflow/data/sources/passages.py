@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import IO
 
@@ -10,14 +11,16 @@ from alignflow.data.sources.base import BrokenLine, Row
 from alignflow.data.sources.decoding import as_utf8
 from alignflow.data.sources.soundness import checked
 
+_BLANK_LINES = re.compile(rb"\n(?:[ \t\f\v]*\n)+")
+
 
 def passages(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
-    """Passages between `<|endoftext|>` marks, or between blank lines; one that is over the limit is divided at line ends."""
+    """Passages between `<|endoftext|>` marks, or between blank lines, which may have blanks in them; one that is over the limit is divided at line ends."""
     content = as_utf8(file, where).read()
     found = (
         content.split(b"<|endoftext|>")
         if b"<|endoftext|>" in content
-        else content.replace(b"\r\n", b"\n").split(b"\n\n")
+        else _BLANK_LINES.split(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
     )
     pieces = (piece for passage in found for piece in _pieces(passage))
     for number, piece in enumerate(pieces, 1):

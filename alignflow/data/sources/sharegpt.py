@@ -1,4 +1,7 @@
-"""ShareGPT: `conversations` [{from, value}], and LLaMA-Factory's pairs: `chosen` and `rejected` {from, value} beside them."""
+"""ShareGPT: `conversations` [{from, value}], and LLaMA-Factory's pairs: `chosen` and `rejected` {from, value} beside them.
+
+Rows with OpenAI's `messages` among them are read, too.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def _turns(row: Row) -> Messages:
     mask = row.get("mask")  # NeMo's: the speaker whose turns are not trained on
     if not is_blank(mask) and (not isinstance(mask, str) or ROLES.get(marked_role(mask)) != "user"):
         raise RowError("unknown_weight")
-    return placed(row, turn_list(column(row, "conversations", "conversation")))
+    return placed(row, turn_list(column(row, "conversations", "conversation", "messages")))
 
 
 def _preference(row: Row) -> list[Row]:

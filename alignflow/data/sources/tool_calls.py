@@ -17,7 +17,22 @@ from alignflow.data.tools import is_structured
 
 CALL_ROLES = frozenset({"function_call", "tool_call", "tool_calls"})
 """Speakers whose text is a call, or a list of calls, as JSON."""
-RESULT_ROLES = frozenset({"tool", "function", "observation", "tool_response", "tool_result", "ipython"})
+RESULT_ROLES = frozenset(
+    {
+        "tool",
+        "function",
+        "observation",
+        "tool_response",
+        "tool_responses",
+        "tool_result",
+        "tool_results",
+        "tool_output",
+        "function_response",
+        "function_result",
+        "function_output",
+        "ipython",
+    }
+)
 TOOL_COLUMNS = ("tools", "functions")
 CALL_KEYS = ("tool_calls", "function_call")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")

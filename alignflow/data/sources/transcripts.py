@@ -66,7 +66,7 @@ _ANYWHERE = ("user", "assistant", "system", "prompter", "developer", *sorted(TOO
 _TOKEN = re.compile(rf"<\|(?:{_NO_SPEAKERS})\|>")
 """Control tokens of chat templates that are no speaker's mark."""
 NOTATIONS: tuple[Notation, ...] = (
-    Notation(re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")),
+    Notation(re.compile(r"(?:\A\s*|\r?\n\r?\n)(Human|Assistant):")),
     # Of other names only those of tools: `### Summary:` is a heading within an answer.
     Notation(
         re.compile(
@@ -79,8 +79,8 @@ NOTATIONS: tuple[Notation, ...] = (
         _END,
         has_tokens=True,
     ),
-    Notation(re.compile(r"(?:\A\s*|\n)(Human|User|Assistant|AI|System):"), is_open=True),
-    Notation(re.compile(r"(?:\A\s*|\s)(USER|ASSISTANT):"), re.compile(r"</s>\s*\Z"), is_open=True),
+    Notation(re.compile(r"(?i:(?:\A\s*|\n)(Human|User|Assistant|AI|System):)"), is_open=True),
+    Notation(re.compile(r"(?:\A\s*|\s)(SYSTEM|USER|ASSISTANT):"), re.compile(r"</s>\s*\Z"), is_open=True),
 )
 _OTHERS = re.compile(
     r"\A\s*(?:<s>|<bos>|<\|begin_of_text\|>)?\s*(?:\[INST\]|<start_of_turn>|<\|start_header_id\|>|<\|start\|>)"
@@ -88,8 +88,11 @@ _OTHERS = re.compile(
 """How texts begin that another chat template has written, which are not taken apart here."""
 
 
-_MAY_BEGIN = re.compile(r"\s*(?:[#<\[]|(?:Human|User|Assistant|AI|System|USER|ASSISTANT):)")
+_MAY_BEGIN = re.compile(r"\s*(?:[#<\[]|(?i:Human|User|Assistant|AI|System):)")
 """How every text begins that is one of these, as a check that costs little."""
+
+
+_OF_HH = re.compile(r"\r?\n\r?\nHuman:")
 
 
 def marked_role(name: str) -> str:
@@ -112,7 +115,7 @@ def _fits(notation: Notation, value: str) -> bool:
         return not {"user", "assistant"}.isdisjoint(speakers) and (len(marks) > 1 or bool(_END.search(value)))
     if notation.is_open and (speakers[-1] != "assistant" or value[marks[-1].end() :].strip()):
         return False
-    return {"user", "assistant"} <= set(speakers) or value.startswith("\n\nHuman:")
+    return {"user", "assistant"} <= set(speakers) or bool(_OF_HH.match(value))
 
 
 def is_transcript(value: str) -> bool:

@@ -19,13 +19,21 @@ def parse(row: Row, kind: str) -> list[Row]:
     return parse_with(PARSERS, row, kind)
 
 
+ASKED = ("prompt", "question")
+"""Columns that hold the prompt."""
+
+
 def _prompt(row: Row) -> Messages:
-    return prompt_turns(row, column(row, "prompt"))
+    return prompt_turns(row, column(row, *ASKED))
+
+
+def _has_prompt(row: Row) -> bool:
+    return any(row.get(name) is not None for name in ASKED)
 
 
 def _asked(row: Row) -> Messages:
     """The prompt; where a side holds the whole conversation, what that is an answer to."""
-    sides = [name for name in ("completion", "chosen") if isinstance(row.get(name), list) or row.get("prompt") is None]
+    sides = [name for name in ("completion", "chosen") if isinstance(row.get(name), list) or not _has_prompt(row)]
     return prompt_of(
         _whole(row, *sides) if sides and any(row.get(name) is not None for name in sides) else _prompt(row)
     )
@@ -33,7 +41,7 @@ def _asked(row: Row) -> Messages:
 
 def _whole(row: Row, *names: str) -> Messages:
     """The conversation that ends with the answer in one of some columns; without a prompt, it is all there (TRL's implicit prompt)."""
-    return answered(row, None if row.get("prompt") is None else _prompt(row), column(row, *names))
+    return answered(row, _prompt(row) if _has_prompt(row) else None, column(row, *names))
 
 
 def _demonstration(row: Row) -> list[Row]:
@@ -41,7 +49,7 @@ def _demonstration(row: Row) -> list[Row]:
 
 
 def _preference(row: Row) -> list[Row]:
-    if row.get("completions") is not None and row.get("chosen") is None:
+    if row.get("chosen") is None and any(row.get(name) is not None for name in comparison.ANSWERS):
         return [comparison.best_and_worst(*comparison.scored(row))]
     figures = {
         "soft_label": probability(row.get("soft_label")),
@@ -49,7 +57,7 @@ def _preference(row: Row) -> list[Row]:
         "score_chosen": number(row.get("score_chosen")),
         "score_rejected": number(row.get("score_rejected")),
     }
-    prompt = None if row.get("prompt") is None else _prompt(row)
+    prompt = _prompt(row) if _has_prompt(row) else None
     chosen, rejected = (answered(row, prompt, column(row, side)) for side in ("chosen", "rejected"))
     return [{**preference(chosen, rejected, **figures), **_ends(row)}]
 

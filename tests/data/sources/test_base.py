@@ -1,6 +1,7 @@
 """Values of raw rows: figures, flags, texts and what says nothing."""
 
 import math
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -55,3 +56,8 @@ def test_the_first_column_that_is_there_counts_and_none_has_a_reason():
     assert column({"a": None, "b": 0, "c": 1}, "a", "b", "c") == 0
     assert reason(column, {"a": None}, "a") == "missing_column"
     assert text(" x ") == " x " and reason(text, " ") == "empty" and reason(text, 1) == "not_text"
+
+
+def test_a_decimal_of_a_typed_table_is_a_figure():
+    assert number(Decimal("1.50")) == 1.5 and probability(Decimal("0.2")) == 0.2 and flag(Decimal(1)) is True
+    assert number(Decimal("NaN")) is None and reason(number, Decimal("Infinity")) == "not_finite"

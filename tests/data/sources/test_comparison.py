@@ -39,3 +39,24 @@ def test_the_best_answer_is_a_demonstration_and_the_prompt_a_prompt():
     raw = {"prompt": "q", "responses": ["a", "b"], "scores": [1, 2]}
     assert parse(raw, "demonstrations") == [{"messages": [*user("q"), *assistant("b")]}]
     assert parse(raw, "prompts")[0]["prompt"] == user("q")
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ({"responses": ["a", "b"], "scores": [1, 2], "ranks": [2, 1]}, [1.0, 2.0]),
+        ({"responses": ["a", "b"], "scores": [2, 2], "ranks": [2, 1]}, [2.0, 2.0]),
+        ({"responses": ["a", "b"], "scores": [1, 2], "ranks": ["x", "y"]}, [1.0, 2.0]),
+        ({"responses": ["a", "a "], "scores": [2, 2]}, [2.0, 2.0]),
+        ({"responses": ["a", "b"], "scores": [1, 2], "ranks": [0, 1]}, None),
+        ({"responses": [{"text": "a", "score": 1, "rank": 1}, {"text": "b", "score": 2, "rank": 2}]}, None),
+        ({"responses": ["a", "b", "a"], "scores": [1, 2, 3]}, None),
+    ],
+)
+def test_ranks_beside_scores_and_equal_answers_must_not_say_the_contrary(row, wanted):
+    """Whether lower or higher is better nothing else says."""
+    if wanted is None:
+        with pytest.raises(RowError, match="scores_disagree"):
+            scored({"prompt": "q", **row})
+    else:
+        assert scored({"prompt": "q", **row})[2] == wanted

@@ -22,3 +22,9 @@ def test_a_prompt_is_the_chosen_transcript_without_its_answer():
 def test_a_transcript_that_is_no_text_is_refused():
     with pytest.raises(RowError, match="not_text"):
         parse({"chosen": ["q", "a"], "rejected": "x"}, "preferences")
+
+
+def test_transcripts_with_line_ends_of_windows_are_read():
+    two = TWO.replace("\n", "\r\n")
+    (row,) = parse({"chosen": two + "yes", "rejected": two + "no"}, "preferences")
+    assert row["prompt"] == [*user("q"), *assistant("a"), *user("more")] and row["rejected"] == assistant("no")

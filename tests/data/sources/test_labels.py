@@ -6,12 +6,12 @@ from alignflow.data.sources.base import RowError
 from alignflow.data.sources.labels import COLUMNS, label, label_or_none
 
 
-@pytest.mark.parametrize("value", [True, 1, 1.0, "1", "true", "Good", "thumbs_up", "👍", "+1", "LIKE"])
+@pytest.mark.parametrize("value", [True, 1, 1.0, "1", "true", "Good", "thumbs_up", "👍", "+1", "LIKE", "👍🏽", "👍\ufe0f"])
 def test_a_good_answer(value):
     assert label({"label": value}) is True
 
 
-@pytest.mark.parametrize("value", [False, 0, -1, "-1", "no", "Thumbs-Down", "👎", "rejected"])
+@pytest.mark.parametrize("value", [False, 0, -1, "-1", "no", "Thumbs-Down", "👎", "👎🏿", "rejected"])
 def test_a_bad_answer(value):
     assert label({"label": value}) is False
 

@@ -29,3 +29,8 @@ def test_a_conversation_that_ends_with_a_question_is_no_demonstration():
 def test_two_users_in_a_row_are_refused():
     with pytest.raises(RowError, match="wrong_role_order"):
         parse({"messages": [*user("q"), *user("r"), *assistant("a")]}, "demonstrations")
+
+
+def test_rows_of_sharegpt_among_them_are_read_too():
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    assert parse({"conversations": turns}, "demonstrations") == [{"messages": [*user("q"), *assistant("a")]}]

@@ -18,6 +18,8 @@ def texts(content):
     [
         (b"one\ntwo\n\nthree\n", ["one\ntwo", "three"]),
         (b"one\r\n\r\ntwo", ["one", "two"]),
+        (b"one\n \t\ntwo\n\x0c\n\nthree", ["one", "two", "three"]),
+        (b"one\rstill one\r\rtwo\r", ["one\nstill one", "two"]),
         (b"one\n\nstill one<|endoftext|>two", ["one\n\nstill one", "two"]),
         (b"\n\n\n\n", []),
         (b"", []),

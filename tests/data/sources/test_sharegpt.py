@@ -28,3 +28,17 @@ def test_a_mask_of_the_user_is_what_every_trainer_does_and_another_one_is_refuse
     assert parse({"conversations": TURNS, "mask": "User"}, "demonstrations")
     with pytest.raises(RowError, match="unknown_weight"):
         parse({"conversations": TURNS, "mask": "Assistant"}, "demonstrations")
+
+
+def test_rows_with_messages_among_them_are_read_too():
+    turns = [*user("q"), *assistant("a")]
+    assert parse({"messages": turns}, "demonstrations") == [{"messages": turns}]
+    assert parse({"conversations": TURNS, "messages": "else"}, "demonstrations") == [{"messages": turns}]
+
+
+@pytest.mark.parametrize("name", ["function_response", "observation", "tool_output"])
+def test_each_name_of_a_speaker_for_results_is_a_tool(name):
+    call = {"from": "function_call", "value": '{"name": "f", "arguments": {"x": 1}}'}
+    turns = [*ASKED, call, {"from": name, "value": "2"}, {"from": "gpt", "value": "a"}]
+    found = parse({"conversations": turns}, "demonstrations")[0]["messages"]
+    assert [turn["role"] for turn in found] == ["user", "assistant", "tool", "assistant"]

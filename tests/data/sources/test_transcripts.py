@@ -45,3 +45,20 @@ def test_an_answer_beside_a_transcript_loses_what_the_notation_writes():
     assert without_end(" a", "\n\nHuman: q\n\nAssistant:") == "a"
     assert without_end(" a", "a question") == " a", "the prompt is no transcript"
     assert marked_role("<|x|>User<|y|>") == "user"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\r\n\r\nHuman: q\r\n\r\nAssistant:",
+        "human: q\nassistant:",
+        "USER: q ASSISTANT:",
+        "\n\nhuman: q\n\nassistant: ",
+    ],
+)
+def test_marks_in_small_letters_and_lines_of_windows_are_marks(text):
+    assert is_transcript(text) and transcript_turns(text) == user("q")
+
+
+def test_a_system_turn_may_stand_before_users_in_capital_letters():
+    assert transcript_turns("SYSTEM: s\nUSER: q\nASSISTANT:") == [{"role": "system", "content": "s"}, *user("q")]

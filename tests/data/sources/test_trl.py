@@ -42,3 +42,15 @@ def test_ended_must_be_a_flag_for_each_answer(ended):
 def test_prompt_and_completion_are_one_passage_of_text():
     assert parse({"prompt": "q", "completion": "a"}, "texts") == [{"text": "q\na"}]
     assert parse({"text": "one"}, "texts") == [{"text": "one"}]
+
+
+def test_the_prompt_may_be_a_question_with_its_system_prompt():
+    raw = {"system": "Be brief.", "question": "q", "chosen": "a", "rejected": "b"}
+    (row,) = parse(raw, "preferences")
+    assert row["prompt"] == [{"role": "system", "content": "Be brief."}, *user("q")] and row["chosen"] == assistant("a")
+
+
+@pytest.mark.parametrize("name", ["completions", "responses", "answers"])
+def test_answers_with_scores_give_their_widest_pair_under_any_name(name):
+    (row,) = parse({"prompt": "q", name: ["a", "b", "c"], "scores": [1, 3, 2]}, "preferences")
+    assert (row["chosen"], row["rejected"], row["margin"]) == (assistant("b"), assistant("a"), 2.0)
