@@ -47,7 +47,8 @@ def nodes(recipe: Recipe) -> list[Node]:
     _merge(steps)
     evaluate_step(steps, steps.aligned)
     if recipe.report is not None:
-        steps.add("report", "report", recipe.report, **{name: Link(name) for name in steps.made})
+        titled = recipe.report.model_copy(update={"title": recipe.report.title or recipe.name})
+        steps.add("report", "report", titled, **{name: Link(name) for name in steps.made})
     check_overrides(recipe, steps.made)
     for gate in recipe.gates:
         if not matching(steps.made, gate.stage):

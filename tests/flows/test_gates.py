@@ -186,12 +186,12 @@ def test_gc_takes_verdicts_away_with_their_artifacts(made, keeper, store):
 def test_a_walk_does_nothing_after_a_gate_that_ends_it(value, walked, made, keeper, store, monkeypatch):
     refs = {"label": made(pairs=value), "reward": made("reward-1")}
     monkeypatch.setattr(
-        pipeline, "_do", lambda name, *_: pipeline.Outcome(name=name, ref=refs[name], ran=False, seconds=0)
+        pipeline, "_do", lambda call, *_: pipeline.Outcome(name=call.name, ref=refs[call.name], ran=False, seconds=0)
     )
 
     class Caller:
         def call(self, node, made):
-            return SimpleNamespace(config={})
+            return SimpleNamespace(config={}, name=node.name)
 
     caller, done = Caller(), {}
     caller.store = store

@@ -225,7 +225,7 @@ class EvaluateConfig(StageConfig):
 class ReportConfig(StageConfig):
     """JSON and one self-contained HTML page about the run."""
 
-    title: str = Field(default="alignflow run", max_length=500, description="Heading of the page.")
+    title: str = Field(default="", max_length=500, description="Heading of the page; empty: the name of the recipe.")
     found: tuple[str, ...] = runtime_field(
         default=(), description="Filled by the run: the steps whose artifacts it found in the store."
     )
