@@ -202,9 +202,9 @@ def check(model: Any, tokenizer: Any, where: str, run: Run) -> int:
     )
     if largest[1] >= rows:
         raise ModelError(
-            f"the tokenizer gives {largest[0]!r} the id {largest[1]}, and the model has embeddings for ids up to {rows - 1}",
+            f"the tokenizer gives {largest[0]!r} the id {largest[1]}, but the model has embeddings only for ids up to {rows - 1}",
             where=where,
-            do="give the tokenizer that belongs to the model, or resize the model's embeddings",
+            do="use the model's own tokenizer, or resize the model's embeddings",
         )
     for line in check_template(tokenizer, where):
         run.warn(f"chat template: {line}")

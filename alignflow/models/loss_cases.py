@@ -85,7 +85,7 @@ def check_case(function: str, case: Mapping[str, Any], tolerances: list[float]) 
         raise NotHere(f"function {function}")
     wanted_gradients = case.get("grads") or {}
     if wanted_gradients and "grad_of" not in case:
-        raise ValueError("the case wants gradients and does not say of which output: give grad_of")
+        raise ValueError("the case has gradients but does not say of which output: set grad_of")
     inputs = Columns({name: _tensor(value, name in wanted_gradients) for name, value in case["inputs"].items()})
     arguments = Arguments(case.get("kwargs") or {}, case.get("frozen") or {})
     found = FUNCTIONS[function](inputs, arguments)

@@ -33,7 +33,7 @@ def loss_of(row: Method) -> Loss:
         return function
     if unknown := [name for name in row.needs if name not in STATISTICS]:
         raise TrainingError(
-            f"{short(row.address)} needs {', '.join(unknown)}, and there is no such figure per token",
+            f"{short(row.address)} needs {', '.join(unknown)}, but there is no such statistic per token",
             where=WHERE,
             do=f"needs may name {', '.join(STATISTICS)}",
         )

@@ -72,5 +72,5 @@ def test_without_gradients_it_needs_none(loss, batch):
 
 
 def test_a_figure_per_token_that_does_not_exist_is_refused_before_training(loss):
-    with pytest.raises(TrainingError, match="needs surprise, and there is no such figure per token"):
+    with pytest.raises(TrainingError, match="needs surprise, but there is no such statistic per token"):
         loss("pass", needs=("logps", "surprise"))

@@ -102,7 +102,7 @@ def _task_files(directory: Path) -> list[Path]:
             raise UserError(
                 "it is hidden, so a change of it would not be seen",
                 where=f"{WHERE}: {path}",
-                do="give it, and its folders, names without a dot at the start; or move it away",
+                do="rename it or its folders so that no name starts with a dot, or move it away",
             )
         found.append(path)
     return found
@@ -122,7 +122,7 @@ def _read(file: Path, code: bool) -> Any:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
         why = " ".join(str(error).split())[:200]
-        raise UserError(f"it is no YAML ({why})", where=f"{WHERE}: {file}", do="correct the file") from None
+        raise UserError(f"it is not YAML ({why})", where=f"{WHERE}: {file}", do="correct the file") from None
 
 
 def _check_tags(file: Path, root: yaml.Node | None) -> None:
@@ -176,7 +176,7 @@ def _check(file: Path, place: str, value: Any, directory: Path, metrics: Collect
         raise UserError(
             f"{value[:200]!r} is hidden, so a change of it would not be seen",
             where=where,
-            do="give it, and its folders, names without a dot at the start",
+            do="rename it or its folders so that no name starts with a dot",
         )
 
 

@@ -94,7 +94,7 @@ def make_generator(path: Path, runtime: Runtime, config: GeneratorConfig | None 
     row = generator_row(config)
     if row.chat:
         raise RecipeError(
-            f"the engine {config.name!r} gives texts, and here token ids are needed",
+            f"the engine {config.name!r} returns texts, but this step needs token ids",
             where="generator",
             do="set it to transformers or vllm",
         )
@@ -148,7 +148,7 @@ def make_live_engine(path: Path, runtime: Runtime, config: GeneratorConfig, long
     row = generator_row(config)
     if row.chat:
         raise RecipeError(
-            f"the engine {config.name!r} cannot take up the weights of a policy in training",
+            f"the engine {config.name!r} cannot load the weights of a policy in training",
             where="align.options.generator",
             do="set it to transformers or vllm",
         )

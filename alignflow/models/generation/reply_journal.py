@@ -56,9 +56,7 @@ class ReplyJournal:
             self._places.update(found.places)
             torn, damaged = torn + found.torn, damaged + found.damaged
         if torn:
-            note(
-                f"{torn} replies that were half written when their process was killed were dropped: they are asked for again"
-            )
+            note(f"{torn} half-written replies of a killed process were dropped: they are requested again")
         if damaged:
             note(f"{damaged} replies whose bytes changed on disk were dropped: they are asked for again")
 

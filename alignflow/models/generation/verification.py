@@ -173,7 +173,7 @@ def _same_tokens(engine: Generator, expected: Expected, agreement: Agreement, wh
                 continue
         raise _other_model(
             who,
-            f"after {first} equal greedy tokens it goes on with {list(got[first : first + 4])}, the trainer's model with "
+            f"after {first} equal greedy tokens it continues with {list(got[first : first + 4])}, the trainer's model with "
             f"{list(wanted[first : first + 4])}; log-probabilities differ by up to {agreement.most:.3g}",
         )
 

@@ -121,7 +121,7 @@ def load_constitution(name_or_path: str) -> Constitution:
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         raise DataError(
-            f"two principles are called {double[0]!r}", where=f"{path}: principles", do="give each a name of its own"
+            f"two principles are called {double[0]!r}", where=f"{path}: principles", do="give each a different name"
         )
     if all(entry.veto for entry in file.principles):
         advice = "leave veto out of one: the score is the mean of those without it, times those with it"

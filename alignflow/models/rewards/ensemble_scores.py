@@ -58,7 +58,7 @@ def disagreement(scores: torch.Tensor) -> torch.Tensor:
 
 def _checked(scores: torch.Tensor) -> torch.Tensor:
     if scores.dim() != 2 or not len(scores):
-        raise ValueError(f"scores of the shape {tuple(scores.shape)}, and not (members, answers)")
+        raise ValueError(f"scores have the shape {tuple(scores.shape)}, not (members, answers)")
     return scores.double()
 
 

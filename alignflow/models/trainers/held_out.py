@@ -101,7 +101,7 @@ class HeldOut:
         damaged = group.anywhere(directory.is_dir() and bool(damaged_files(directory)))
         if damaged and group.is_main():
             self._run.note(
-                f"the kept weights of step {step} are damaged: training goes on from before that step, and makes them again"
+                f"the kept weights of step {step} are damaged: training continues from before that step and makes them again"
             )
         return not damaged
 
@@ -178,7 +178,7 @@ class HeldOut:
             raise StoreError(
                 f"the kept weights of step {step}, the best one, are damaged",
                 where=str(directory),
-                do="run the recipe again: training goes on from before that step",
+                do="run the recipe again: training continues from before that step",
             )
         with StateReader(directory, ENGINE) as reader:
             self._engine.load_parts(

@@ -79,7 +79,7 @@ def bind(config: AlignConfig) -> Bound:
         (
             config.batch_size % options.num_generations,
             "num_generations",
-            f"{config.batch_size} answers per update are no multiple of {options.num_generations} per prompt",
+            f"{config.batch_size} answers per update are not a multiple of {options.num_generations} per prompt",
             "change align.batch_size",
         ),
         (

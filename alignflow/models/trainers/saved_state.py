@@ -165,7 +165,7 @@ class SavedStates:
         if group.anywhere(damage is not None and bool(damage)):
             if group.is_main():
                 self._note(
-                    f"the state in {directory.name} is damaged, and is passed over: training goes on from an earlier one, or starts again"
+                    f"the state in {directory.name} is damaged and skipped: training continues from an earlier one, or starts again"
                 )
             return None
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -216,7 +216,7 @@ class SavedStates:
             raise StoreError(
                 f"the next checkpoint needs {total / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; the last one stays",
                 where=str(self._root),
-                do="free some space (`alignflow gc`) and run again: it goes on from there",
+                do="free some space (`alignflow gc`) and run again: it continues from there",
             )
 
 

@@ -16,7 +16,7 @@ def test_an_endpoint_is_one_and_transformers_is_not():
 
 
 def test_where_tokens_are_needed_an_endpoint_is_refused(tmp_path, run):
-    with pytest.raises(RecipeError, match="token ids are needed"):
+    with pytest.raises(RecipeError, match="needs token ids"):
         make_generator(tmp_path, run.runtime, SERVER)
 
 

@@ -46,7 +46,7 @@ def test_a_torn_last_line_is_dropped_and_counted(tmp_path, notes, cut):
     path.write_bytes(path.read_bytes()[:-cut])
     again = ReplyJournal(tmp_path, notes.append)
     assert again.get("one") == {"text": "kept"} and again.get("two") is None
-    assert len(notes) == 1 and notes[0].startswith("1 replies that were half written")
+    assert len(notes) == 1 and notes[0].startswith("1 half-written replies")
 
 
 def test_a_line_whose_bytes_changed_is_dropped_and_counted_wherever_it_stands(tmp_path, notes):
