@@ -94,7 +94,7 @@ def prompt_turns(row: Row, value: Any) -> Messages:
     if isinstance(value, str):
         turns = transcript_turns(value) if is_transcript(value) else user(text(value))
     else:
-        turns = turn_list(value)
+        turns = turn_list([value] if isinstance(value, Mapping) else value)
     if turns[-1]["role"] not in ASKING:
         raise RowError("no_prompt")
     return placed(row, turns)

@@ -111,7 +111,11 @@ def _records(lines: IO[str], dialect: _Dialect, where: str) -> Iterator[tuple[in
             return
         except csv.Error as error:
             ended = "unexpected end of data" in str(error)
-            found = "the file ends before it is closed" if ended else f"on line {reader.line_num + dialect.is_named}, {error}"
+            found = (
+                "the file ends before it is closed"
+                if ended
+                else f"on line {reader.line_num + dialect.is_named}, {error}"
+            )
             raise DataError(
                 f"the quotes in the row of line {number} do not enclose a cell: {found}",
                 where=where,
@@ -192,4 +196,3 @@ def _row(names: Sequence[str], cells: Sequence[str], number: int) -> Row | Broke
         except RecursionError:
             return BrokenLine(number, "too_deep")
     return checked(row, number)
-

@@ -59,7 +59,11 @@ def open_file(path: Path, kind: str, packed: str) -> IO[bytes]:
         packed = next((suffix for mark, suffix in _SIGNATURES.items() if start.startswith(mark)), "")
     what, suffix = next((found for mark, found in _OTHERS.items() if start.startswith(mark)), ("", ""))
     if what and suffix != kind and not _is_text(path):
-        do = f"rename it, so that its name ends in {suffix}" if suffix else "unpack it, or save it as one of the known kinds"
+        do = (
+            f"rename it, so that its name ends in {suffix}"
+            if suffix
+            else "unpack it, or save it as one of the known kinds"
+        )
         raise DataError(f"it is {what}, though its name ends in {quoted(kind)}", where=str(path), do=do)
     return _OPENERS[packed](path) if packed else open(path, "rb")
 

@@ -11,12 +11,19 @@ from alignflow.data.sources.base import Row, is_blank
 REMARKS: Mapping[str, str] = {
     "scores_against": "pairs have scores, a margin or a soft label that prefer the rejected answer; they are kept as they stand",
     "scores_equal": "pairs have equal scores, a margin of 0 or a soft label of 0.5; they are kept",
+    "speaker_in_answer": "rows have an answer that begins with the name of its speaker, such as Assistant:; it is learnt",
+    "turn_in_answer": "rows have an answer that goes on with a turn of the user, such as Human: on a line of its own; it is learnt",
     "filler_input": "rows have a word for nothing as their input, such as nan or <noinput>; it is left out",
     "open_prompt": "prompts end with the mark of an answer, such as Assistant:, and stay one user turn, because what stands before it is not a transcript",
 }
 """Name -> what is said behind the number of rows."""
 _FILLERS = ("<noinput>", "noinput", "no input", "n/a", "<no input>")
-_OPEN = re.compile(r"(?i:(?:\A|[\s#*])(?:assistant|response|chatbot|gpt|ai)\s*:\**\s*\Z|\[/INST\]\s*\Z|<\|?assistant\|?>\s*\Z)")
+_OPEN = re.compile(
+    r"(?i:(?:\A|[\s#*])(?:assistant|response|chatbot|gpt|ai)\s*:\**\s*\Z|\[/INST\]\s*\Z|<\|?assistant\|?>\s*\Z)"
+)
+
+_SPEAKER = re.compile(r"\A\s*(?:### )?(?:Assistant|ASSISTANT|GPT|AI|Response|Bot)\s*:\s")
+_NEXT = re.compile(r"\n\s*(?:### )?(?:Human|USER)\s*:\s|\n\n(?:User|### Instruction)\s*:\s")
 
 
 def is_filler(value: Any) -> bool:
@@ -37,6 +44,11 @@ def remarks_of(raw: Row, made: Row) -> list[str]:
     turns = made.get("messages") or made.get("prompt") or ()
     if any(turn["role"] == "user" and _OPEN.search(turn["content"][-100:]) for turn in turns):
         found.append("open_prompt")
+    answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
+    answers += [turn["content"] for side in ("chosen", "completion") for turn in made.get(side) or ()]
+    for name, sign in (("speaker_in_answer", _SPEAKER), ("turn_in_answer", _NEXT)):
+        if any(sign.search(answer) for answer in answers):
+            found.append(name)
     return [name for name in found if name]
 
 
