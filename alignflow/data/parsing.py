@@ -153,7 +153,9 @@ class NumberedLines:
             raise DataError(
                 f"{broken} of {self.read} lines are broken ({listed}{'; ...' if broken > LISTED else ''})",
                 where=self._source.path,
-                do="repair the file, or raise data.max_broken_fraction",
+                do="save it as UTF-8 (`iconv -f WINDOWS-1252 -t UTF-8` does, if it is in that encoding)"
+                if self._broken["not_utf8"] == broken
+                else "repair the file, or raise data.max_broken_fraction",
             )
 
 

@@ -13,6 +13,7 @@ REMARKS: Mapping[str, str] = {
     "scores_equal": "pairs have equal scores, a margin of 0 or a soft label of 0.5; they are kept",
     "speaker_in_answer": "rows have an answer that begins with the name of its speaker, such as Assistant:; it is learnt",
     "turn_in_answer": "rows have an answer that goes on with a turn of the user, such as Human: on a line of its own; it is learnt",
+    "damaged_characters": "rows have damaged characters in their text (U+FFFD, or \u00c3\u00a9 in the place of \u00e9): somebody read their bytes in a wrong encoding",
     "filler_input": "rows have a word for nothing as their input, such as nan or <noinput>; it is left out",
     "open_prompt": "prompts end with the mark of an answer, such as Assistant:, and stay one user turn, because what stands before it is not a transcript",
 }
@@ -24,6 +25,9 @@ _OPEN = re.compile(
 
 _SPEAKER = re.compile(r"\A\s*(?:### )?(?:Assistant|ASSISTANT|GPT|AI|Response|Bot)\s*:\s")
 _NEXT = re.compile(r"\n\s*(?:### )?(?:Human|USER)\s*:\s|\n\n(?:User|### Instruction)\s*:\s")
+
+_DAMAGED = re.compile("\ufffd|\u00c3[\u0080-\u00bf]|\u00e2\u20ac[\u2122\u0153\u009d\u02dc\u201c\u201d\u00a6]")
+"""The mark of bytes that could not be read, and what UTF-8 looks like that was read as Latin-1 or as Windows-1252."""
 
 
 def is_filler(value: Any) -> bool:
@@ -44,6 +48,17 @@ def remarks_of(raw: Row, made: Row) -> list[str]:
     turns = made.get("messages") or made.get("prompt") or ()
     if any(turn["role"] == "user" and _OPEN.search(turn["content"][-100:]) for turn in turns):
         found.append("open_prompt")
+    texts = [
+        turn["content"]
+        for name in ("messages", "prompt", "chosen", "rejected", "completion")
+        for turn in made.get(name) or ()
+    ]
+    if any(
+        _DAMAGED.search(text)
+        for text in (*texts, *made.get("completions", ()), made.get("text", ""))
+        if not text.isascii()
+    ):
+        found.append("damaged_characters")
     answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
     answers += [turn["content"] for side in ("chosen", "completion") for turn in made.get(side) or ()]
     for name, sign in (("speaker_in_answer", _SPEAKER), ("turn_in_answer", _NEXT)):

@@ -73,3 +73,19 @@ def test_an_answer_with_the_name_of_a_speaker_is_told(answer, wanted):
     assert remarks_of({}, {"messages": [*user("q"), *assistant(answer)]}) == wanted
     assert remarks_of({}, {**PAIR, "chosen": assistant(answer)}) == wanted
     assert remarks_of({}, {**PAIR, "rejected": assistant(answer)}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("caf\ufffd", True),
+        ("caf\u00c3\u00a9", True),
+        ("it\u00e2\u20ac\u2122s", True),
+        ("caf\u00e9 \u00c3o \u20ac", False),
+        ("plain", False),
+    ],
+)
+def test_characters_that_were_read_in_a_wrong_encoding_are_told(text, is_told):
+    wanted = ["damaged_characters"] if is_told else []
+    assert remarks_of({}, {"text": text}) == remarks_of({}, {"messages": [*user(text), *assistant("a")]}) == wanted
+    assert remarks_of({}, {**PAIR, "rejected": assistant(text)}) == wanted
