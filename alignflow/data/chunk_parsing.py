@@ -22,7 +22,7 @@ from alignflow.data.sources.meanings import unread_keys
 from alignflow.data.sources.oasst import is_message
 from alignflow.data.sources.remarks import remarks_of
 from alignflow.data.sources.soundness import check_row
-from alignflow.data.sources.votes import numbers_of, refuse_zero_and_one
+from alignflow.data.sources.votes import numbers_of, refuse_scale, refuse_zero_and_one
 from alignflow.data.sources.written_lists import unpacked
 
 Row = dict[str, Any]
@@ -176,6 +176,7 @@ class Assembled:
                 numbers |= _numbers(row, self._source)
             yield at, row
         refuse_zero_and_one(numbers, self._source.path)
+        refuse_scale(numbers, self._source.path)
 
 
 def _numbers(row: Row, source: SourceConfig) -> set[str]:

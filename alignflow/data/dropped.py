@@ -13,7 +13,9 @@ from alignflow.data.run import Run
 if TYPE_CHECKING:  # the flows' process shows what was dropped, and needs no Parquet for it
     from alignflow.data.parsing import Kept
 
-ASKED_FOR = ("over_weight", "over_max_rows")
+OTHER_SPLIT = "other_split"
+"""The reason of rows whose column `split` tells another split than that of their source, or none, where other rows tell one."""
+ASKED_FOR = ("over_weight", "over_max_rows", OTHER_SPLIT)
 """Reasons that the recipe asks for: such rows are counted, and are no loss."""
 REPEATED = "duplicate"
 """The reason of rows that are equal to another: their text is still there, so they are no loss either."""

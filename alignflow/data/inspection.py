@@ -17,6 +17,7 @@ from alignflow.data.chat_templates import TEMPLATES
 from alignflow.data.column_uses import Uses, column_uses
 from alignflow.data.configs.explaining import suggest
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
+from alignflow.data.dropped import ASKED_FOR, OTHER_SPLIT
 from alignflow.data.errors import DataError, ModelError, UserError, quoted
 from alignflow.data.parsing import Kept, Row, parse_sources
 from alignflow.data.paths import is_there
@@ -38,8 +39,6 @@ TABLES = ("demonstrations", "preferences", "unpaired", "rankings", "completions"
 """Tables of artifacts, in the order in which one is chosen where none is named."""
 SIDES = ("train", "heldout")
 WARNED_SHARE = 0.1
-CHOSEN = ("over_weight", "over_max_rows")
-"""Reasons by which a recipe leaves rows out that could be used."""
 _SEARCHED = 500
 """Rows at the start of a source in which some are sought that can be used."""
 
@@ -143,11 +142,15 @@ def _parse(source: SourceConfig, found: Inspection) -> DataError | None:
 def _uses(source: SourceConfig, found: Inspection) -> Uses:
     parser = catalogue.FORMATS[found.format].resolve()
     rows = [row for row in islice(read_rows(source), _SEARCHED) if not isinstance(row, BrokenLine)]
-    return column_uses(
+    uses = column_uses(
         rows,
         lambda row: parser(renamed(row, source.columns), found.kind),
         [name for names in found.counted.unused.values() for name in names],
     )
+    if OTHER_SPLIT in found.dropped and "split" in uses.unused:  # it is looked at before any row is parsed
+        uses.unused.remove("split")
+        uses.decides.append("split")
+    return uses
 
 
 def _warnings(found: Inspection) -> list[str]:
@@ -155,7 +158,7 @@ def _warnings(found: Inspection) -> list[str]:
     if found.uses.unused and found.counted.rows:  # a row that is dropped at its first column says nothing of the others
         warnings.append(found.unused_line)
     warnings += found.counted.remark_lines
-    dropped = sum(count for reason, count in found.dropped.items() if reason not in CHOSEN)
+    dropped = sum(count for reason, count in found.dropped.items() if reason not in ASKED_FOR)
     if dropped > WARNED_SHARE * found.counted.read:
         warnings.append(f"dropped: {dropped} of {found.counted.read} rows")
     if found.error is not None:

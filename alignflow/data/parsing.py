@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from alignflow.data.chunk_parsing import (
     shortened,
 )
 from alignflow.data.configs.inputs import PrepareConfig, SourceConfig
+from alignflow.data.dropped import OTHER_SPLIT
 from alignflow.data.errors import DataError
 from alignflow.data.row_workers import Workers
 from alignflow.data.source_names import source_names
@@ -31,7 +32,9 @@ from alignflow.data.sources.base import BrokenLine, RawLine
 from alignflow.data.sources.detect import LOOKED_AT, detect, with_names
 from alignflow.data.sources.json_files import decoded
 from alignflow.data.sources.reading import read_lines
+from alignflow.data.sources.reading import read_rows as read_rows_of
 from alignflow.data.sources.remarks import REMARKS
+from alignflow.data.sources.splits import split_among_rows, split_of_row
 from alignflow.data.spool import Spool, SpooledRows, read_rows, write_rows
 
 LISTED = 5
@@ -150,7 +153,9 @@ class NumberedLines:
             raise DataError(
                 f"{broken} of {self.read} lines are broken ({listed}{'; ...' if broken > LISTED else ''})",
                 where=self._source.path,
-                do="repair the file, or raise data.max_broken_fraction",
+                do="save it as UTF-8 (`iconv -f WINDOWS-1252 -t UTF-8` does, if it is in that encoding)"
+                if self._broken["not_utf8"] == broken
+                else "repair the file, or raise data.max_broken_fraction",
             )
 
 
@@ -220,8 +225,9 @@ def _parse_source(source: SourceConfig, label: str, parsing: Parsing) -> list[Ch
     except DataError:
         lines.finish(kept, config)  # too many broken lines are the nearer reason
         raise
-    lines.decodes = name in PUT_TOGETHER
-    trees = Assembled(name, chain(first, lines), source)
+    split = _split_of_rows(source, [row for _, row in first])
+    lines.decodes = name in PUT_TOGETHER or bool(split)
+    trees = Assembled(name, _of_split(chain(first, lines), split, kept, label), source)
     jobs = ((parsing.spool.new(), rows, source, label, kind, name) for rows in in_chunks(trees))
     found = ParsedChunk(seen=trees.seen)
     chunks: list[Chunk] = []
@@ -235,9 +241,27 @@ def _parse_source(source: SourceConfig, label: str, parsing: Parsing) -> list[Ch
     kept.formats[label] = ", ".join(dict.fromkeys((*kept.formats.get(label, name).split(", "), name)))
     kept.take(found.dropped, found.examples)
     kept.remarks.update(found.remarks)
+    found.read |= {"split"} if split else set()
     kept.unused[label] = sorted({*kept.unused.get(label, ()), *found.seen.unread(found.read, source.columns)})
     kept.take(Counter({"over_weight": found.over_weight}), {"over_weight": found.over_weight_example})
     return capped(chunks, source, kept) if source.max_rows is not None else chunks
+
+
+def _split_of_rows(source: SourceConfig, first: Sequence[Row]) -> str:
+    """The split whose rows alone are read, where a column `split` of the first rows tells one; then the source is read once for it."""
+    if not any(map(split_of_row, first)):
+        return ""
+    told = {split_of_row(row) for row in read_rows_of(source) if not isinstance(row, BrokenLine)} - {""}
+    return split_among_rows(told, source.split, source.path)
+
+
+def _of_split(rows: Iterable[tuple[int, Row]], split: str, kept: Kept, label: str) -> Iterator[tuple[int, Row]]:
+    """The numbered rows without those that tell another split, or none, which are counted."""
+    for at, row in rows:
+        if split and split_of_row(row) != split:
+            kept.count(OTHER_SPLIT, f"{label}: row {at}: split: {row.get('split')}")
+        else:
+            yield at, row
 
 
 def capped(chunks: list[Chunk], source: SourceConfig, kept: Kept) -> list[Chunk]:

@@ -247,14 +247,17 @@ _UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069
 """Characters that nobody sees: soft hyphens, zero-width spaces and joiners, marks of the direction of writing, and the byte order mark."""
 
 
+def as_seen(text: str) -> str:
+    """A text with composed characters (NFC) and without those that are not seen: two texts that look the same are the same in this form."""
+    return text if text.isascii() else unicodedata.normalize("NFC", _UNSEEN.sub("", text))
+
+
 def normalise_text(text: str) -> str:
-    """Lower case, single spaces, composed characters (NFC), and none that are not seen: the form by which two prompts count as the same.
+    """Lower case, single spaces, and `as_seen`: the form by which two prompts count as the same.
 
     It is for matching only. Characters that look alike but are others (NFKC) stay apart: a prompt with 5² is not one with 52.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", _UNSEEN.sub("", text))
-    return " ".join(text.lower().split())
+    return " ".join(as_seen(text).lower().split())
 
 
 def prompt_text(messages: Sequence[dict[str, str]]) -> str:

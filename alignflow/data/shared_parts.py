@@ -76,7 +76,15 @@ PARTS: Mapping[str, Shared] = {
     "matching": Shared(
         tuple(
             f"alignflow.data.records:{name}"
-            for name in ("normalise_text", "prompt_text", "prompt_digest", "pair_key", "up_to_question", "is_held_out")
+            for name in (
+                "as_seen",
+                "normalise_text",
+                "prompt_text",
+                "prompt_digest",
+                "pair_key",
+                "up_to_question",
+                "is_held_out",
+            )
         ),
         "When two texts or prompts count as the same, and which side of the split a prompt belongs to.",
         version="2",

@@ -268,3 +268,10 @@ def test_a_table_that_is_not_the_published_one_is_damage(payload):
     file.write_bytes(file.read_bytes()[:-1] + b"X")
     with pytest.raises(DamagedArtifactError):
         inspect_table(payload)
+
+
+def test_a_column_that_tells_the_split_decides_about_rows(tmp_path):
+    rows = [{"prompt": f"q{i}", "completion": "a", "split": split} for i, split in enumerate(("train", "test") * 9)]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found = inspect_source(SourceConfig(path=str(tmp_path / "rows.jsonl")))
+    assert found.dropped == {"other_split": 9} and "split" in found.uses.decides and not found.warnings

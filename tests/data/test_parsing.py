@@ -265,3 +265,27 @@ def test_broken_lines_are_listed_in_their_order_whoever_finds_them(parse, monkey
     ]
     with pytest.raises(DataError, match=re.escape("; ".join(listed))):
         parse([*rows, "{", "x" * 300, "[]", "y" * 300, *["{"] * LOOKED_AT])
+
+
+SPLITS = ["train", "train", "test", "validation", None]
+
+
+@pytest.mark.parametrize(("split", "kept"), [("train", [0, 1]), ("test", [2]), ("dev", [3])])
+def test_where_a_column_tells_the_split_the_rows_of_the_others_are_left_out_and_counted(parse, split, kept):
+    """The test rows of a file with all splits were trained on."""
+    rows = [{"prompt": f"q{i}", "completion": "a", "split": told} for i, told in enumerate(SPLITS)]
+    found = parse(rows, split=split)
+    assert [row["messages"][0]["content"] for row in found.rows] == [f"q{i}" for i in kept]
+    assert found.dropped == {"other_split": len(rows) - len(kept)} and found.unused == {"rows.jsonl": []}
+    assert found.read == len(rows) and "split:" in found.examples["other_split"]
+
+
+@pytest.mark.parametrize("told", ["test", "easy"])
+def test_rows_that_are_all_of_one_split_or_tell_none_are_read_where_no_other_was_asked_for(parse, told):
+    found = parse([{"prompt": "q", "completion": "a", "split": told}])
+    assert len(found.rows) == 1 and found.unused == {"rows.jsonl": ["split"]}
+
+
+def test_a_split_that_no_row_tells_is_refused_with_those_that_are_told(parse):
+    with pytest.raises(DataError, match="(?s)no row of the split 'heldout'.*tells: test, train"):
+        parse([{"prompt": "q", "completion": "a", "split": split} for split in ("train", "test")], split="heldout")

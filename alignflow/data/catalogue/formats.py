@@ -19,19 +19,19 @@ FORMATS: Mapping[str, Format] = {
     "messages": Format(
         "alignflow.data.sources.messages:parse",
         "OpenAI chat: messages[{role, content}].",
-        version="2",
+        version="3",
         kinds=("demonstrations", "prompts", "unpaired"),
     ),
     "sharegpt": Format(
         "alignflow.data.sources.sharegpt:parse",
         "ShareGPT: conversations[{from, value}].",
-        version="2",
+        version="3",
         kinds=("demonstrations", "prompts", "preferences", "unpaired"),
     ),
     "alpaca": Format(
         "alignflow.data.sources.alpaca:parse",
         "Alpaca: instruction, input, output, system, history.",
-        version="2",
+        version="3",
         kinds=("demonstrations", "prompts", "preferences", "unpaired"),
     ),
     "hh_rlhf": Format(
@@ -43,25 +43,26 @@ FORMATS: Mapping[str, Format] = {
     "comparison": Format(
         "alignflow.data.sources.comparison:parse",
         "Several answers with scores or ranks.",
-        version="2",
+        version="3",
         kinds=("rankings", "preferences", "completions", "prompts", "demonstrations"),
     ),
     "trl": Format(
         "alignflow.data.sources.trl:parse",
         "TRL's columns: prompt, completion, chosen, rejected, label, completions.",
-        version="4",
+        version="5",
         kinds=("preferences", "demonstrations", "unpaired", "completions", "rankings", "prompts", "texts"),
     ),
     "votes": Format(
         "alignflow.data.sources.votes:parse",
         "Two answers (response_a, response_b) and who preferred which: a, b or tie, of one or several annotators.",
         kinds=("preferences", "completions", "prompts"),
-        version="2",
+        version="3",
     ),
     "oasst": Format(
         "alignflow.data.sources.oasst:parse",
         "OpenAssistant: trees of messages with ranks, one tree or one message in a row.",
         kinds=("demonstrations", "preferences", "rankings", "prompts"),
+        version="2",
     ),
     "transcript": Format(
         "alignflow.data.sources.transcript:parse",

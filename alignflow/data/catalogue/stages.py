@@ -60,7 +60,7 @@ STAGES: Mapping[str, Stage] = {
         config=inputs.PrepareConfig,
         takes=("tokenizer",),
         makes="dataset",
-        version="6",
+        version="7",
         without_torch=True,
     ),
     "sft": Stage(

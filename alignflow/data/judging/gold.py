@@ -122,6 +122,7 @@ def _of_source(source: SourceConfig) -> GoldSet:
         except RowError as error:
             found.dropped[error.reason.replace("_", " ")] += 1
     votes.refuse_zero_and_one(found.numbers, source.path)
+    votes.refuse_scale(found.numbers, source.path)
     for prompt, texts, scores in single.values():
         _take_scored(prompt, texts, scores, found)
     return found

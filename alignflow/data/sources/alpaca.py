@@ -25,7 +25,10 @@ def parse(row: Row, kind: str) -> list[Row]:
 
 
 def request(row: Row) -> Messages:
-    """The instruction, and its input (Dolly's: `context`) below it where there is one, after the system turn and the history. A word for nothing, such as nan or `<noinput>`, is no input."""
+    """The instruction, and its input (Dolly's: `context`) below it where there is one, after the system turn and the history.
+
+    A word for nothing, such as nan or `<noinput>`, is no input.
+    """
     instruction = text(column(row, "instruction"))
     given = next((row[name] for name in ("input", "context") if row.get(name) is not None), "")
     given = "" if is_filler(given) else given

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO
 
 import pyarrow as pa
@@ -17,8 +18,10 @@ from alignflow.data.sources.soundness import checked, without_nulls
 def parquet_rows(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
     """Rows of a Parquet file; raises what Arrow raises where it is none."""
     before = 0
-    for batch in pq.ParquetFile(io.BytesIO(file.read())).iter_batches(1024):
-        yield from _rows(batch, before)
+    opened = pq.ParquetFile(io.BytesIO(file.read()))
+    names = class_names(opened.schema_arrow)
+    for batch in opened.iter_batches(1024):
+        yield from with_class_names(_rows(batch, before), names)
         before += batch.num_rows
 
 
@@ -29,9 +32,35 @@ def arrow_rows(file: IO[bytes], where: str) -> Iterator[Row | BrokenLine]:
     table = opened(pa.BufferReader(content)).read_all()
     table.validate(full=True)  # offsets that point out of a damaged file would be followed otherwise
     before = 0
+    names = class_names(table.schema)
     for batch in table.to_batches(1024):
-        yield from _rows(batch, before)
+        yield from with_class_names(_rows(batch, before), names)
         before += batch.num_rows
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Column -> names of its classes, where `datasets` wrote them into a schema: such a column holds numbers that are places in the list."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        found = {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return {}
+    return {name: names for name, names in found.items() if isinstance(names, list)}
+
+
+def with_class_names(
+    rows: Iterable[Row | BrokenLine], names: Mapping[str, Sequence[str]]
+) -> Iterator[Row | BrokenLine]:
+    """The rows with the name of a class in the place of its number: 0 may be `chosen`. A number that has no name is left as it is."""
+    for row in rows:
+        if names and isinstance(row, dict):
+            named = {
+                column: known[row[column]]
+                for column, known in names.items()
+                if isinstance(row.get(column), int) and 0 <= row[column] < len(known)
+            }
+            row = {**row, **named}
+        yield row
 
 
 def _rows(batch: pa.RecordBatch, before: int) -> Iterator[Row | BrokenLine]:

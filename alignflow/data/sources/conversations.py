@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alignflow.data.records import assistant, normalise_text, user
+from alignflow.data.records import as_seen, assistant, normalise_text, user
 from alignflow.data.sources.base import Messages, Row, RowError, TwoValues, is_blank, text
 from alignflow.data.sources.tool_calls import parsed_json
 from alignflow.data.sources.transcripts import is_transcript, transcript_turns, without_end
@@ -94,7 +94,7 @@ def prompt_turns(row: Row, value: Any) -> Messages:
     if isinstance(value, str):
         turns = transcript_turns(value) if is_transcript(value) else user(text(value))
     else:
-        turns = turn_list(value)
+        turns = turn_list([value] if isinstance(value, Mapping) else value)
     if turns[-1]["role"] not in ASKING:
         raise RowError("no_prompt")
     return placed(row, turns)
@@ -197,7 +197,7 @@ def preference(chosen: Messages, rejected: Messages, **figures: float | None) ->
     if prompt != prompt_of(rejected):
         raise RowError("different_prompts")
     good, bad = answer_of(chosen), answer_of(rejected)
-    if good.strip() == bad.strip():
+    if as_seen(good).strip() == as_seen(bad).strip():
         raise RowError("identical_pair")
     return {"prompt": prompt, "chosen": assistant(good), "rejected": assistant(bad), **figures}
 

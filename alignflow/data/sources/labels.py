@@ -30,6 +30,9 @@ _GOOD = frozenset(
         "chosen",
         "preferred",
         "👍",
+        "✅",
+        "✓",
+        "✔",
         "+1",
     }
 )
@@ -53,6 +56,9 @@ _BAD = frozenset(
         "downvote",
         "dispreferred",
         "👎",
+        "❌",
+        "✗",
+        "✘",
     }
 )
 _TONES = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")

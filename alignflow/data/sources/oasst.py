@@ -36,9 +36,11 @@ def is_message(row: Row) -> bool:
 
 def gathered(rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
     """Numbered rows with the messages of each tree in one row, where its root stood; a message outside of a tree stays by itself."""
-    nodes = {
-        row["message_id"]: {**row, "replies": []} for _, row in rows if is_message(row) and _is_id(row["message_id"])
-    }
+    nodes: dict[Any, dict[str, Any]] = {}
+    first: dict[Any, int] = {}
+    for at, row in rows:
+        if is_message(row) and _is_id(row["message_id"]) and row["message_id"] not in nodes:
+            nodes[row["message_id"]], first[row["message_id"]] = {**row, "replies": []}, at
     trees = []
     for node in nodes.values():
         parent = nodes.get(node["parent_id"]) if _is_id(node["parent_id"]) else None
@@ -54,13 +56,10 @@ def gathered(rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
     found: list[tuple[int, Row]] = []
     for at, row in rows:
         name = row["message_id"] if is_message(row) and _is_id(row["message_id"]) else None
-        if name not in placed_ids:
+        if name not in placed_ids or first[name] != at:  # a message whose id another has already stays by itself
             found.append((at, row))
         elif is_blank(row["parent_id"]):
             found.append((at, nodes[name]))
-            placed_ids.discard(
-                name
-            )  # a root that is there twice is a tree once, and a row without its tree the second time
     return found
 
 

@@ -9,17 +9,22 @@ import lzma
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 import pyarrow as pa
 
 from alignflow.data.errors import DataError, quoted
 
-_OPENERS: Mapping[str, Callable[[Path], IO[bytes]]] = {
-    ".gz": lambda path: cast("IO[bytes]", gzip.open(path, "rb")),
-    ".bz2": lambda path: cast("IO[bytes]", bz2.open(path, "rb")),
-    ".xz": lambda path: cast("IO[bytes]", lzma.open(path, "rb")),
-    ".zst": lambda path: io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")),
+
+def _zstd(path: Path) -> io.BufferedReader:
+    return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
+
+
+_OPENERS: Mapping[str, Callable[[Path], Any]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+    ".zst": _zstd,
 }
 PACKED = tuple(_OPENERS)
 """Suffixes of packed files, behind the suffix of what is packed."""

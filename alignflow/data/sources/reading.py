@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import AlignflowError, DataError, cut, quoted
-from alignflow.data.sources.arrow import arrow_rows, parquet_rows
+from alignflow.data.sources.arrow import arrow_rows, parquet_rows, with_class_names
 from alignflow.data.sources.base import BrokenLine, RawLine, Row
 from alignflow.data.sources.delimited import table
 from alignflow.data.sources.files import hidden_inside, inside, is_pattern, matched, odd_files, own_suffix, pattern_root
@@ -188,4 +188,10 @@ def _split(loaded: Any, source: SourceConfig) -> Iterator[Row | BrokenLine]:
         if source.split not in loaded:
             raise DataError(f"no split {quoted(source.split)}", where=source.path, do=f"it has {', '.join(loaded)}")
         loaded = loaded[source.split]
-    yield from bounded(checked(without_nulls(row), number) for number, row in enumerate(loaded, 1))
+    names = {
+        name: feature.names
+        for name, feature in (loaded.features or {}).items()
+        if type(feature).__name__ == "ClassLabel"
+    }
+    rows = (checked(without_nulls(row), number) for number, row in enumerate(loaded, 1))
+    yield from bounded(with_class_names(rows, names))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from alignflow.data.sources.base import BrokenLine, Row, RowError
-from alignflow.data.sources.traces import refuse_traces
+from alignflow.data.sources.traces import refuse_traces, refuse_unfinished
 from alignflow.data.tools import TURN_FIELDS, is_structured, texts_in
 
 MAX_DEPTH = 64
@@ -110,7 +110,7 @@ def check_row(row: Mapping[str, Any]) -> None:
     Raises:
         RowError: a text is empty to the eye or has a NUL, a number is not finite, a probability is over 1, a flag is no
             boolean, `instructions` are no checks, tools or calls of them are no JSON (`bad_tools`, `bad_tool_arguments`), or a text is
-            more than text (see `refuse_traces`).
+            more than text (see `refuse_traces`) or no whole answer (see `refuse_unfinished`).
     """
     for name in ("messages", "prompt", "chosen", "rejected", "completion"):
         for turn in row.get(name) or ():
@@ -120,6 +120,8 @@ def check_row(row: Mapping[str, Any]) -> None:
                 _check_fields(turn)
             if turn["role"] != "tool":
                 refuse_traces(turn["role"], turn["content"])
+            if name == "messages" and turn["role"] == "assistant" and not {"tool_calls", "weight"} & turn.keys():
+                refuse_unfinished(turn["content"])
     if row.keys() <= {"messages"}:
         return
     for text in row.get("completions") or ():

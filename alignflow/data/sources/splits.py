@@ -127,6 +127,35 @@ def split_of(name: str) -> str:
     return next((found for text in (stem, *reversed(path.parts[:-1])) if (found := _told(text))), "")
 
 
+def split_of_row(row: Mapping[str, object]) -> str:
+    """The split that the column `split` of a row tells; empty where it has none, or tells none."""
+    value = row.get("split")
+    return _told(value) if isinstance(value, str) else ""
+
+
+def split_among_rows(told: Collection[str], split: str, where: str) -> str:
+    """Which of the splits that the rows of a source tell is read; empty: all rows, because all are of one split and none other was asked for.
+
+    Args:
+        told: What `split_of_row` gives for the rows, without the empty text.
+        split: The source's split.
+        where: The source, for the message.
+
+    Raises:
+        DataError: no row is of that split.
+    """
+    wanted = _told(split) or split
+    if wanted in told:
+        return wanted
+    if split == "train" and len(told) == 1:
+        return ""
+    raise DataError(
+        f"no row of the split {quoted(split)}",
+        where=where,
+        do=f"set the source's split; its column `split` tells: {cut(', '.join(sorted(told)))}",
+    )
+
+
 def same_split(name: str, split: str) -> bool:
     """Whether two names mean the same split: `val` and `dev` are `validation`."""
     return _WORDS.get(name.lower(), name) == _WORDS.get(split.lower(), split)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alignflow.data.errors import DataError
+from alignflow.data.errors import DataError, cut
 from alignflow.data.records import assistant, pair_key
 from alignflow.data.sources.alpaca import request
 from alignflow.data.sources.base import Messages, Row, RowError, column, is_blank, number, probability
@@ -171,22 +171,22 @@ def share_of(value: Any, from_zero: bool = False) -> float:
 
 
 def numbers_of(row: Mapping[str, Any], names: Sequence[str] = VERDICTS) -> set[str]:
-    """The verdicts of a row that are written as whole numbers; empty where its answers are counted from 0, which says what 0 means.
+    """The verdicts of a row that are written as whole numbers; 0 and 1 are left out where its answers are counted from 0, which says what 0
+    means.
 
     Args:
         row: A raw row under its standard names.
         names: Columns of a single verdict, the first that has a value counts.
     """
     pair = _names(row)
-    if pair is not None and pair[0].endswith("0"):
-        return set()
+    known = ("0", "1") if pair is not None and pair[0].endswith("0") else ()
     numbered = [row[name] for name in row if _NUMBERED.fullmatch(str(name)) and not _is_missing(row[name])]
     single = next(([row[name]] for name in names if not _is_missing(row.get(name))), [])
     words = {
         str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
         for value in numbered or single
     }
-    return {word for word in words if word.isdecimal()}
+    return {word for word in words if word.removeprefix("-").isdecimal() and word not in known}
 
 
 def refuse_zero_and_one(numbers: Collection[str], where: str) -> None:
@@ -197,6 +197,20 @@ def refuse_zero_and_one(numbers: Collection[str], where: str) -> None:
             where=where,
             do="write a, b and tie in their place, or 1 for the first answer, 2 for the second and 0 for a tie; "
             "columns response_0 and response_1 are counted from 0",
+        )
+
+
+def refuse_scale(numbers: Collection[str], where: str) -> None:
+    """Raise DataError where the verdicts of a source are a scale (-2 to 2, 1 to 7): a 2 of it does not say that the second answer is better.
+
+    A lone -1 beside 1 and 2 is how tables write that there is no verdict.
+    """
+    odd = set(numbers) - {"0", "1", "2"}
+    if odd - {"-1"} or (odd and "2" not in numbers):
+        raise DataError(
+            f"the labels are a scale ({cut(', '.join(sorted(numbers, key=int)))}), which may have the first or the second answer at its upper end",
+            where=where,
+            do="write a, b and tie in their place, with the strength as `margin` or `confidence`",
         )
 
 

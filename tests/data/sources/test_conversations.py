@@ -8,6 +8,7 @@ from alignflow.data import catalogue
 from alignflow.data.records import assistant, user
 from alignflow.data.sources import trl
 from alignflow.data.sources.base import RowError
+from alignflow.data.sources.conversations import preference
 from alignflow.data.sources.transcripts import is_transcript, transcript_turns
 from alignflow.data.sources.turn_order import ordered
 from alignflow.data.sources.turns import turn_list
@@ -650,3 +651,9 @@ def test_the_blank_after_the_speaker_s_name_is_no_part_of_an_answer():
     assert (found["chosen"], found["rejected"]) == (assistant("a"), assistant("b"))
     (other,) = trl.parse({**row, "prompt": "q"}, "preferences")
     assert other["chosen"] == assistant(" a"), "no transcript: the answer is as it was given"
+
+
+@pytest.mark.parametrize("other", ["yes\u200b", "\ufeffyes", " yes"])
+def test_answers_that_look_the_same_are_an_identical_pair(other):
+    with pytest.raises(RowError, match="identical_pair"):
+        preference([*user("q"), *assistant("yes")], [*user("q"), *assistant(other)])

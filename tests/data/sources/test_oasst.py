@@ -162,3 +162,15 @@ def test_messages_that_are_put_together_count_as_one_row_read(tmp_path):
     (tmp_path / "flat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     kept = parse_sources([SourceConfig(path=str(tmp_path / "flat.jsonl"))], "demonstrations", PrepareConfig())
     assert (kept.read, len(kept.rows), sum(kept.dropped.values())) == (2, 2, 0)
+
+
+def test_a_message_whose_id_another_has_already_stays_by_itself_and_is_counted(tmp_path):
+    """The later one took the place of the first, and nothing was counted."""
+    rows = list(flat(node("q", "prompter", node("a", "assistant", rank=0), node("b", "assistant", rank=1))))
+    rows.append({**rows[2], "text": "another b", "rank": 2})
+    numbered = gathered(list(enumerate(rows, 1)))
+    assert [at for at, _ in numbered] == [1, 4]
+    assert [reply["text"] for reply in numbered[0][1]["replies"]] == ["a", "b"]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    kept = parse_sources([SourceConfig(path=str(tmp_path / "rows.jsonl"))], "preferences", PrepareConfig())
+    assert len(kept.rows) == 1 and kept.dropped == {"no_parent": 1}

@@ -33,7 +33,10 @@ def test_figures_that_prefer_the_rejected_answer_or_none_are_told(figures, wante
 
 @pytest.mark.parametrize("word", ["nan", "None", "null", "<noinput>", "No input", "N/A"])
 def test_a_word_for_nothing_is_no_input_and_is_counted(tmp_path, word):
-    rows = [{"instruction": "Tell a joke.", "input": word, "output": "Ha."}, {"instruction": "a", "input": "b", "output": "c"}]
+    rows = [
+        {"instruction": "Tell a joke.", "input": word, "output": "Ha."},
+        {"instruction": "a", "input": "b", "output": "c"},
+    ]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     kept = parse_sources([SourceConfig(path=str(tmp_path / "rows.jsonl"))], "demonstrations", PrepareConfig())
     assert kept.rows[0]["messages"][0]["content"] == "Tell a joke." and kept.remarks == {"filler_input": 1}
@@ -54,3 +57,35 @@ def test_a_prompt_that_is_open_for_an_answer_and_no_transcript_is_told(tmp_path,
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": prompt, "completion": "yo"}))
     found = inspect_source(SourceConfig(path=str(tmp_path / "rows.jsonl")), "demonstrations")
     assert found.warnings == ([f"1 {REMARKS['open_prompt']}"] if is_told else [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        ("Assistant: yes", ["speaker_in_answer"]),
+        ("yes\n\nHuman: and then?\n\nAssistant: no", ["turn_in_answer"]),
+        ("yes\nUSER: and then?", ["turn_in_answer"]),
+        ("Assistants: yes", []),
+        ("Human: a being", []),
+    ],
+)
+def test_an_answer_with_the_name_of_a_speaker_is_told(answer, wanted):
+    assert remarks_of({}, {"messages": [*user("q"), *assistant(answer)]}) == wanted
+    assert remarks_of({}, {**PAIR, "chosen": assistant(answer)}) == wanted
+    assert remarks_of({}, {**PAIR, "rejected": assistant(answer)}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("caf\ufffd", True),
+        ("caf\u00c3\u00a9", True),
+        ("it\u00e2\u20ac\u2122s", True),
+        ("caf\u00e9 \u00c3o \u20ac", False),
+        ("plain", False),
+    ],
+)
+def test_characters_that_were_read_in_a_wrong_encoding_are_told(text, is_told):
+    wanted = ["damaged_characters"] if is_told else []
+    assert remarks_of({}, {"text": text}) == remarks_of({}, {"messages": [*user(text), *assistant("a")]}) == wanted
+    assert remarks_of({}, {**PAIR, "rejected": assistant(text)}) == wanted

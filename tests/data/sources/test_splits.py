@@ -7,7 +7,7 @@ import pytest
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.errors import DataError
 from alignflow.data.sources.reading import chosen_files, read_rows
-from alignflow.data.sources.splits import listed, split_of
+from alignflow.data.sources.splits import listed, split_among_rows, split_of, split_of_row
 
 
 @pytest.fixture
@@ -171,3 +171,12 @@ def test_a_text_that_describes_data_is_not_read_as_data(folder, name, is_read):
 
 def test_of_many_files_the_first_few_are_named():
     assert listed({f"{number}.xlsx": "x" for number in range(9)}).endswith("4.xlsx (x), and 4 more")
+
+
+def test_a_column_tells_the_split_of_a_row_and_the_source_chooses_among_them():
+    assert split_of_row({"split": "dev"}) == "validation" and split_of_row({"split": 3}) == split_of_row({}) == ""
+    assert split_among_rows({"train", "test"}, "train", "a") == "train"
+    assert split_among_rows({"validation"}, "val", "a") == "validation"
+    assert split_among_rows({"test"}, "train", "a") == ""
+    with pytest.raises(DataError, match="no row of the split 'test'"):
+        split_among_rows({"train"}, "test", "a")

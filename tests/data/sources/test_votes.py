@@ -17,6 +17,7 @@ from alignflow.data.sources.votes import (
     item_of,
     numbers_of,
     parse,
+    refuse_scale,
     refuse_zero_and_one,
     share,
     share_of,
@@ -169,3 +170,16 @@ def test_two_answers_without_a_verdict_are_no_votes(row):
     assert not is_votes(row)
     with pytest.raises(RowError, match="no_verdict"):
         votes_of(row)
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_scale"),
+    [((-2, -1, 0, 1, 2), True), ((1, 2, 3, 4, 5), True), ((-1, 0, 1), True), ((1, 2, 0), False), ((1, 2, -1), False)],
+)
+def test_a_scale_is_refused_since_its_2_is_no_second_answer(labels, is_scale):
+    numbers = set().union(*(numbers_of({**PAIR, "preference": label}) for label in labels))
+    if is_scale:
+        with pytest.raises(DataError, match="the labels are a scale"):
+            refuse_scale(numbers, "votes.jsonl")
+    else:
+        refuse_scale(numbers, "votes.jsonl")
