@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
-
 from alignflow.data.errors import DataError, quoted
 
 
 def _zstd(path: Path) -> io.BufferedReader:
+    import pyarrow as pa  # keys read file names, and the flow that computes them needs no pyarrow
+
     return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
 
 
