@@ -255,7 +255,7 @@ def _split_of_rows(source: SourceConfig, first: Sequence[Row]) -> str:
     return split_among_rows(told, source.split, source.path)
 
 
-def _of_split(rows: Iterable[tuple[int, Row]], split: str, kept: Kept, label: str) -> Iterator[tuple[int, Row]]:
+def _of_split(rows: Iterable[tuple[int, Any]], split: str, kept: Kept, label: str) -> Iterator[tuple[int, Any]]:
     """The numbered rows without those that tell another split, or none, which are counted."""
     for at, row in rows:
         if split and split_of_row(row) != split:

@@ -28,6 +28,8 @@ _WORDS: Mapping[str, str] = {
 }
 _ENDING = re.compile(r"(?:sets?|data|files?)\Z")
 """What a word may have after the split's name: `trainset`, `testdata`."""
+_NAME = re.compile(r"[\w.-]+")
+"""What a split may be called in a column: one word, or several that are joined."""
 _SHARD = re.compile(r"(.+?)-\d{5,}-of-\d{5,}")
 _ABOUT_DATA = frozenset({"dataset_info.json", "dataset_infos.json"})
 _WELL_KNOWN = frozenset(
@@ -130,7 +132,7 @@ def split_of(name: str) -> str:
 def split_of_row(row: Mapping[str, object]) -> str:
     """The split that the column `split` of a row tells; empty where it has none, or tells none."""
     value = row.get("split")
-    return _told(value) if isinstance(value, str) else ""
+    return _told(value) if isinstance(value, str) and _NAME.fullmatch(value.strip()) else ""
 
 
 def split_among_rows(told: Collection[str], split: str, where: str) -> str:

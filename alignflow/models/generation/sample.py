@@ -78,7 +78,7 @@ def _prompts(config: SampleConfig, directory: Path) -> list[dict[str, Any]]:
 
 def sample_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run) -> list[dict[str, Any]]:
     """The completions table of some prompts, in their order; every completion is journalled in `run.rows`."""
-    with _sampling(config, policy, rows, run) as (tasks, work):
+    with _sampling(config, policy, rows, run, says_cuts=True) as (tasks, work):
         results = RowJournal(run.rows, run.note).compute(*work)
     return _by_row(rows, tasks, results)
 
@@ -94,7 +94,7 @@ def fill_rows(
 
 @contextmanager
 def _sampling(
-    config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run
+    config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run, says_cuts: bool = False
 ) -> Iterator[tuple[Sequence[_Task | ChatTask], RowWork]]:
     """The completions to make, and the work that makes them with a loaded generator, or with an endpoint."""
     if is_chat(config.generator):
@@ -102,7 +102,7 @@ def _sampling(
             yield asked
         return
     with closing(make_generator(policy, run.runtime, config.generator)) as generator:
-        ids = encode_prompts(rows, generator, config)
+        ids = encode_prompts(rows, generator, config, run if says_cuts else None)  # of shards the stage alone says it
         model = model_identity(policy)
         tasks = [
             _task(config, model, row, rows[row]["id"], ids[row], index)
@@ -137,8 +137,10 @@ def chosen_prompts(rows: list[dict[str, Any]], limit: int | None) -> list[dict[s
     return [rows[index] for index in sorted(order[:limit])]
 
 
-def encode_prompts(rows: Sequence[dict[str, Any]], generator: Generator, config: SampleConfig) -> list[tuple[int, ...]]:
-    """Token ids of each row's prompt, cut from the left where `config.truncate`; raises DataError for an over-long one."""
+def encode_prompts(
+    rows: Sequence[dict[str, Any]], generator: Generator, config: SampleConfig, run: Run | None = None
+) -> list[tuple[int, ...]]:
+    """Token ids of each row's prompt, cut from the left where `config.truncate`, which `run` says; raises DataError for an over-long one."""
     room = config.max_prompt_length
     context = generator.context_length
     if context is not None:
@@ -150,7 +152,13 @@ def encode_prompts(rows: Sequence[dict[str, Any]], generator: Generator, config:
             do=f"set it below {context}, with room for the prompt",
         )
     ids = encode_every_prompt(generator.tokenizer, [row["prompt"] for row in rows])
-    return [_fitted(row, found, room, generator, config) for row, found in zip(rows, ids, strict=True)]
+    fitted = [_fitted(row, found, room, generator, config) for row, found in zip(rows, ids, strict=True)]
+    cut = [len(found) for found, kept in zip(ids, fitted, strict=True) if len(kept) < len(found)]
+    if cut and run is not None:
+        run.warn(
+            f"{len(cut)} of {len(rows)} prompts were cut from the left to {room} tokens; the longest had {max(cut)}"
+        )
+    return fitted
 
 
 def _fitted(

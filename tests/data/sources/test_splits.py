@@ -174,7 +174,8 @@ def test_of_many_files_the_first_few_are_named():
 
 
 def test_a_column_tells_the_split_of_a_row_and_the_source_chooses_among_them():
-    assert split_of_row({"split": "dev"}) == "validation" and split_of_row({"split": 3}) == split_of_row({}) == ""
+    assert split_of_row({"split": "dev"}) == "validation" and split_of_row({"split": "train_sft"}) == "train"
+    assert split_of_row({"split": "a train ride"}) == split_of_row({"split": 3}) == split_of_row({}) == ""
     assert split_among_rows({"train", "test"}, "train", "a") == "train"
     assert split_among_rows({"validation"}, "val", "a") == "validation"
     assert split_among_rows({"test"}, "train", "a") == ""

@@ -106,6 +106,17 @@ def test_truncation_cuts_from_the_left_and_keeps_the_bos(checkpoint, tmp_path, r
     assert metrics["completions"] == 3 and len(seen[0]) == 16 and seen[0][0] == 1
 
 
+def test_prompts_that_are_cut_are_counted_and_said(checkpoint, tmp_path, run):
+    texts = {"long": "a" * 60, "short": "a", "longer": "a" * 70}
+    rows = [{"id": name, "source": "t", "prompt": user(text)} for name, text in texts.items()]
+    write_table(rows, "prompts", tmp_path / "p" / "train.parquet")
+    config = CONFIG.model_copy(update={"truncate": True, "max_prompt_length": 16})
+    sample(config, policy=checkpoint, prompts=tmp_path / "p", run=run)
+    assert [
+        line for line in run.warnings if "2 of 3 prompts were cut from the left to 16 tokens; the longest had" in line
+    ]
+
+
 def test_no_room_for_any_prompt_is_refused(checkpoint, prompts, run):
     with pytest.raises(DataError, match="max_new_tokens"):
         sample(CONFIG.model_copy(update={"max_new_tokens": 96}), policy=checkpoint, prompts=prompts, run=run)
