@@ -122,5 +122,5 @@ def test_an_engine_without_log_probabilities_is_refused(sampler, elsewhere, prom
 
 def test_an_endpoint_cannot_sample_for_a_policy_in_training(tiny_checkpoint):
     server = GeneratorConfig(name="server", options={"urls": ["http://127.0.0.1:1/v1"], "model": "m"})
-    with pytest.raises(RecipeError, match="cannot take up the weights"):
+    with pytest.raises(RecipeError, match="cannot load the weights"):
         make_live_engine(tiny_checkpoint, Runtime(), server, 64)
