@@ -180,7 +180,7 @@ def test_a_regression_learns_from_the_only_answer_of_a_list_and_counts_what_has_
     metrics = train_reward(RewardConfig(loss="pointwise", **STEPS), base=tiny_checkpoint, rankings=tmp_path, run=run)
     assert metrics["eval_answers"] == 4
     assert [warning for warning in run.warnings if "no score" in warning] == [
-        f"2 answers of {side} have no score and were left out" for side in ("train", "heldout")
+        f"2 answers of {side} have no score and were dropped" for side in ("train", "heldout")
     ]
 
 
