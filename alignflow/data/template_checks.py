@@ -98,7 +98,9 @@ def _turns(tokenizer: Any) -> list[str]:
         return ["it writes a turn otherwise when others follow it"]
     last, earlier = (controls_of(tokenizer).any.search(text, end) for text in (first, both))
     if last and (earlier is None or ASKED in both[end : earlier.start()]):
-        return [f"it ends an answer with {last.group()!r}, and one that others follow with nothing: its end is not learnt"]
+        return [
+            f"it ends an answer with {last.group()!r}, and one that others follow with nothing: its end is not learnt"
+        ]
     if last and earlier and last.group() != earlier.group():
         return [f"it ends an answer with {last.group()!r}, and one that others follow with {earlier.group()!r}"]
     return []

@@ -121,4 +121,6 @@ def test_a_template_that_ends_the_last_answer_alone_is_told():
     """Of a conversation with several turns the earlier ones then teach no end."""
     turns = "{% for m in messages %}{{ m.role + ': ' + m.content + ('<|im_end|>' if loop.last and m.role == 'assistant' else '') + '\n' }}{% endfor %}"
     template = chatml(turns + "{{ 'assistant: ' if add_generation_prompt }}")
-    assert any("that others follow with nothing: its end is not learnt" in line for line in check_template(template, "m"))
+    assert any(
+        "that others follow with nothing: its end is not learnt" in line for line in check_template(template, "m")
+    )

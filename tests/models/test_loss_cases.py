@@ -181,9 +181,7 @@ def test_one_odd_case_does_not_stop_those_that_follow(tmp_path):
     path.write_text(json.dumps({"cases": [*odd, {"name": "last", **good}]}))
     verdicts = {verdict.name: verdict for verdict in check_file(path)}
     assert [verdict.outcome for verdict in verdicts.values()] == ["not here", "miss", "miss", "miss", "pass"]
-    assert (
-        "give grad_of" in verdicts["b"].text and "ValueError" in verdicts["c"].text and "inputs" in verdicts["d"].text
-    )
+    assert "set grad_of" in verdicts["b"].text and "ValueError" in verdicts["c"].text and "inputs" in verdicts["d"].text
 
 
 def test_every_pairwise_case_names_a_method_and_options_that_exist():

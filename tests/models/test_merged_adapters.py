@@ -188,7 +188,7 @@ def test_dare_drops_by_the_seed_and_scales_up_the_rest(method, adapter, tiny_che
 def test_an_adapter_that_changes_nothing_is_told(pair, adapter, tiny_checkpoint, new_run):
     run, empty = new_run(), adapter("empty", {}, 2, 4, ["q_proj"])
     metrics = merge_adapters(MergeConfig(density=1.0), base=tiny_checkpoint, sft=pair["sft"], aligned=empty, run=run)
-    assert run.warnings == ["the adapter of align changes nothing: the merge is of the other one alone"]
+    assert run.warnings == ["the adapter of align changes nothing: the merge contains only the other one"]
     assert metrics["cosine"] is None and metrics["sign_conflicts"] is None and metrics["sparsity/align"] == 1.0
 
 

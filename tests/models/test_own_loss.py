@@ -49,7 +49,7 @@ def test_a_loss_per_row_passes_as_it_is(loss, batch):
         ("return LossOutput(1.0)", "a loss that is float and no tensor"),
         ("return LossOutput(batch.logps.half())", "in torch.float16; expected float32 or float64"),
         ("return LossOutput(batch.logps.detach())", "without a gradient"),
-        ("return LossOutput(batch.logps, {'x': batch.logps.mean()})", "a metric 'x' that is no tensor"),
+        ("return LossOutput(batch.logps, {'x': batch.logps.mean()})", "a metric 'x' that is not a tensor"),
         ("return LossOutput(batch.logps, {}, batch.logps.sum())", "a token_loss of the shape"),
         ("return LossOutput(batch.logps[7])", r"raised IndexError: .* \(|raised IndexError"),
         ("return LossOutput(options.beta)", "raised AttributeError"),
@@ -72,5 +72,5 @@ def test_without_gradients_it_needs_none(loss, batch):
 
 
 def test_a_figure_per_token_that_does_not_exist_is_refused_before_training(loss):
-    with pytest.raises(TrainingError, match="needs surprise, and there is no such figure per token"):
+    with pytest.raises(TrainingError, match="needs surprise, and there is no such token statistic"):
         loss("pass", needs=("logps", "surprise"))

@@ -16,7 +16,9 @@ REMARKS: Mapping[str, str] = {
 }
 """Name -> what is said behind the number of rows."""
 _FILLERS = ("<noinput>", "noinput", "no input", "n/a", "<no input>")
-_OPEN = re.compile(r"(?i:(?:\A|[\s#*])(?:assistant|response|chatbot|gpt|ai)\s*:\**\s*\Z|\[/INST\]\s*\Z|<\|?assistant\|?>\s*\Z)")
+_OPEN = re.compile(
+    r"(?i:(?:\A|[\s#*])(?:assistant|response|chatbot|gpt|ai)\s*:\**\s*\Z|\[/INST\]\s*\Z|<\|?assistant\|?>\s*\Z)"
+)
 
 
 def is_filler(value: Any) -> bool:

@@ -6,7 +6,9 @@ from alignflow.data.sources.base import RowError
 from alignflow.data.sources.labels import COLUMNS, label, label_or_none
 
 
-@pytest.mark.parametrize("value", [True, 1, 1.0, "1", "true", "Good", "thumbs_up", "👍", "+1", "LIKE", "👍🏽", "👍\ufe0f"])
+@pytest.mark.parametrize(
+    "value", [True, 1, 1.0, "1", "true", "Good", "thumbs_up", "👍", "+1", "LIKE", "👍🏽", "👍\ufe0f"]
+)
 def test_a_good_answer(value):
     assert label({"label": value}) is True
 

@@ -33,7 +33,10 @@ def test_figures_that_prefer_the_rejected_answer_or_none_are_told(figures, wante
 
 @pytest.mark.parametrize("word", ["nan", "None", "null", "<noinput>", "No input", "N/A"])
 def test_a_word_for_nothing_is_no_input_and_is_counted(tmp_path, word):
-    rows = [{"instruction": "Tell a joke.", "input": word, "output": "Ha."}, {"instruction": "a", "input": "b", "output": "c"}]
+    rows = [
+        {"instruction": "Tell a joke.", "input": word, "output": "Ha."},
+        {"instruction": "a", "input": "b", "output": "c"},
+    ]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     kept = parse_sources([SourceConfig(path=str(tmp_path / "rows.jsonl"))], "demonstrations", PrepareConfig())
     assert kept.rows[0]["messages"][0]["content"] == "Tell a joke." and kept.remarks == {"filler_input": 1}
