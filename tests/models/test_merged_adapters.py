@@ -193,7 +193,7 @@ def test_an_adapter_that_changes_nothing_is_told(pair, adapter, tiny_checkpoint,
 
 
 def test_a_whole_model_is_no_adapter(pair, tiny_checkpoint, new_run):
-    with pytest.raises(ModelError, match=r"the model of align is no adapter(.|\n)*set align.lora"):
+    with pytest.raises(ModelError, match=r"the model of align is not an adapter(.|\n)*set align.lora"):
         merge_adapters(MergeConfig(), base=tiny_checkpoint, sft=pair["sft"], aligned=tiny_checkpoint, run=new_run())
 
 

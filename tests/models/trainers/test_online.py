@@ -434,7 +434,7 @@ def test_samples_stand_beside_the_artifact(new_run, tiny_checkpoint, data):
         ({"heldout_judge": {"name": "llm"}}, "has no scores"),
         ({"advantage": "gea"}, "unknown name 'gea'"),
         ({"num_mini_batches": 13}, "13 mini-batches of 12"),
-        ({"num_generations": 5}, "no multiple of 5"),
+        ({"num_generations": 5}, "not a multiple of 5"),
         ({"advantage": "grpo"}, "there is one"),
         ({"response_length": 64}, "no room for a prompt"),
         ({"adaptive_kl": True, "kl_horizon": 2}, "take kl_coef to 0 or below"),

@@ -59,7 +59,7 @@ def digests(directory):
 @pytest.mark.parametrize("stage", list(BODIES))
 def test_where_there_are_no_other_pairs_they_are_refused(stage, tiny_checkpoint, long_pairs, tmp_path, new_run):
     run = new_run()
-    with pytest.raises(TrainingError, match=r"no preference pairs to learn from\n  raise \w+\.max_length"):
+    with pytest.raises(TrainingError, match=r"no preference pairs to learn from\n  set \w+\.max_length"):
         BODIES[stage](tiny_checkpoint, written(long_pairs, long_pairs, tmp_path / "data"), run)
     assert run.warnings[0] == "3 pairs of train are over max_length 64 and were dropped" and not list(run.out.iterdir())
 

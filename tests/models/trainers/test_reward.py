@@ -196,7 +196,7 @@ def test_the_first_loss_of_a_regression_is_the_mean_square_of_its_targets(sixtee
 
 
 def test_data_that_the_loss_cannot_learn_from_is_refused(sixteen, tiny_checkpoint, new_run):
-    with pytest.raises(TrainingError, match=r"reward.loss pointwise learns from scored answers\n  give rankings"):
+    with pytest.raises(TrainingError, match=r"reward.loss pointwise learns from scored answers\n  use rankings"):
         train_reward(
             RewardConfig(loss="pointwise"), base=tiny_checkpoint, preferences=sixteen["preferences"], run=new_run()
         )

@@ -44,7 +44,7 @@ def test_rows_whose_prompt_leaves_no_room_for_an_answer_are_refused_where_there_
     tiny_checkpoint, tmp_path, new_run
 ):
     rows, run = long_rows(tiny_checkpoint, 3), new_run()
-    with pytest.raises(TrainingError, match=r"no demonstrations to learn from\n  raise sft.max_length"):
+    with pytest.raises(TrainingError, match=r"no demonstrations to learn from\n  set sft.max_length"):
         train_sft(CONFIG, base=tiny_checkpoint, demonstrations=written(rows, rows[:1], tmp_path / "data"), run=run)
     assert run.warnings[0] == "3 rows of train.parquet are over sft.max_length 64 and were dropped" and not list(
         run.out.iterdir()
