@@ -1,4 +1,4 @@
-"""Frozen matrices in bf16 if the model multiplies in bf16 anyway: about half the memory, and the same numbers."""
+"""Frozen matrices in bf16 if the model multiplies in bf16 anyway: less than half the memory, and the same numbers."""
 
 from __future__ import annotations
 
