@@ -93,7 +93,7 @@ def test_of_several_tables_the_most_direct_one_is_read_and_one_that_it_cannot_re
     given = {"preferences": pairs, "unpaired": labels, "rankings": None}
     assert fed_by("unpaired", given, "align") == Fed("unpaired", "unpaired", labels)
     assert fed_by("lists", given, "align") == Fed("lists", "preferences", pairs)
-    with pytest.raises(TrainingError, match="give rankings"):
+    with pytest.raises(TrainingError, match="use rankings"):
         fed_by("scored", given, "align")
 
 
